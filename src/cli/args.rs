@@ -1,0 +1,146 @@
+//! Flags as plain data. Nothing here looks at the world.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use super::size::parse_size;
+use crate::daemon::{RunOptions, Sharing};
+
+/// RAM disks for virtual machines, over vhost-user-blk.
+#[derive(Debug, Parser)]
+#[command(name = "ramblk", version)]
+pub(super) struct Ramblk {
+    #[command(subcommand)]
+    pub(super) verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Verb {
+    /// Serve one new disk until SIGTERM, or until the command after -- ends.
+    Run(Run),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Run {
+    #[command(flatten)]
+    disk: DiskArgs,
+
+    /// Raw image that the disk begins with; without --size the disk is as large as the image.
+    #[arg(long, value_name = "FILE")]
+    image: Option<PathBuf>,
+
+    /// How many front ends may use the disk at the same time: one, or any number that only read
+    /// (which makes the disk read-only), or any number that write, at their own risk.
+    #[arg(long, value_enum, default_value_t = Share::None)]
+    share: Share,
+
+    /// Command to run beside the disk; {socket} in it becomes the path of the socket, and ramblk ends
+    /// with it and with its exit code.
+    #[arg(last = true, value_name = "CMD")]
+    command: Vec<String>,
+}
+
+/// What both programs understand.
+#[derive(Debug, Args)]
+struct DiskArgs {
+    /// Size of the disk: bytes, or with K, M, G, T (powers of 1024), as in 1G. Memory is taken only
+    /// for what guests write.
+    #[arg(long, value_parser = parse_size)]
+    size: Option<u64>,
+
+    /// Path of the socket that front ends connect to.
+    #[arg(long, value_name = "PATH")]
+    socket_path: Option<PathBuf>,
+
+    /// Number of an inherited Unix socket, listening or connected, to use instead of a path.
+    #[arg(long, value_name = "FDNUM")]
+    fd: Option<i32>,
+
+    /// Logical block size in bytes: 512 or 4096.
+    #[arg(long, value_name = "BYTES", default_value_t = 512)]
+    block_size: u64,
+
+    /// Request queues that a front end may use, at most.
+    #[arg(long, default_value_t = 16)]
+    queues: u16,
+
+    /// Refuse writes.
+    #[arg(long)]
+    read_only: bool,
+
+    /// Serial that guests see, at most 20 bytes.
+    #[arg(long)]
+    serial: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Share {
+    None,
+    Ro,
+    Rw,
+}
+
+impl From<Share> for Sharing {
+    fn from(share: Share) -> Self {
+        match share {
+            Share::None => Self::None,
+            Share::Ro => Self::ReadOnly,
+            Share::Rw => Self::ReadWrite,
+        }
+    }
+}
+
+impl From<Run> for RunOptions {
+    fn from(run: Run) -> Self {
+        Self {
+            image: run.image,
+            sharing: run.share.into(),
+            command: run.command,
+            ..Self::from(run.disk)
+        }
+    }
+}
+
+impl From<DiskArgs> for RunOptions {
+    fn from(disk: DiskArgs) -> Self {
+        Self {
+            size_bytes: disk.size,
+            socket_path: disk.socket_path,
+            fd: disk.fd,
+            block_bytes: disk.block_size,
+            queues: disk.queues,
+            read_only: disk.read_only,
+            serial: disk.serial,
+            image: None,
+            sharing: Sharing::None,
+            command: Vec::new(),
+        }
+    }
+}
+
+/// A RAM disk as a vhost-user back-end program, by QEMU's conventions: --socket-path or --fd,
+/// --print-capabilities, --blk-file, --read-only.
+#[derive(Debug, Parser)]
+#[command(name = "vhost-user-ramblk", version)]
+pub(super) struct VhostUserRamblk {
+    #[command(flatten)]
+    disk: DiskArgs,
+
+    /// Raw image that the disk begins with. It is copied into memory and never written.
+    #[arg(long, value_name = "PATH")]
+    blk_file: Option<PathBuf>,
+
+    /// Print what this back end can do, as JSON, and exit; all other options are ignored.
+    #[arg(long)]
+    print_capabilities: bool,
+}
+
+impl From<VhostUserRamblk> for RunOptions {
+    fn from(args: VhostUserRamblk) -> Self {
+        Self {
+            image: args.blk_file,
+            ..Self::from(args.disk)
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! The command that ramblk runs beside a disk, most often a virtual machine monitor.
+
+use std::path::Path;
+use std::process::{Child, Command as Program, ExitStatus};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal};
+
+use super::Error;
+
+/// How long the command may take to end before it is killed: ramblk itself has promised to end within
+/// a second.
+const END_WITHIN: Duration = Duration::from_millis(700);
+
+/// A command that is running.
+#[derive(Debug)]
+pub(super) struct Command(Child);
+
+impl Command {
+    /// Start it, with `{socket}` replaced by the socket's path in every word.
+    pub(super) fn start(words: &[String], socket: Option<&Path>) -> Result<Option<Self>, Error> {
+        let socket = socket
+            .map(|path| path.display().to_string())
+            .unwrap_or_default();
+        let words: Vec<String> = words
+            .iter()
+            .map(|word| word.replace("{socket}", &socket))
+            .collect();
+        let Some((program, arguments)) = words.split_first() else {
+            return Ok(None);
+        };
+        let child = Program::new(program)
+            .args(arguments)
+            .spawn()
+            .map_err(|source| Error::Command {
+                program: program.clone(),
+                source,
+            })?;
+        Ok(Some(Self(child)))
+    }
+
+    /// Its status, if it has ended.
+    pub(super) fn status(&mut self) -> Option<ExitStatus> {
+        self.0.try_wait().ok().flatten()
+    }
+
+    /// Ask it to end, and after a while see to it.
+    pub(super) fn end(mut self) {
+        let deadline = Instant::now() + END_WITHIN;
+        // Not reaped yet, or `status` would have said so: the number is still this child's.
+        if self.status().is_none()
+            && let Some(pid) = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw)
+        {
+            let _ = rustix::process::kill_process(pid, Signal::TERM);
+        }
+        while self.status().is_none() {
+            if Instant::now() >= deadline {
+                tracing::warn!("the command did not end on SIGTERM and is killed");
+                let _ = self.0.kill();
+                let _ = self.0.wait();
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}

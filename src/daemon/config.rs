@@ -1,0 +1,154 @@
+//! What the user asked for, as plain data, and the same after it was checked.
+
+use std::num::NonZeroU16;
+use std::path::{Path, PathBuf};
+
+use super::{Error, MAX_SOCKET_PATH_BYTES, limit};
+use crate::device::Serial;
+use crate::image::RawImage;
+use crate::store::{Capacity, DiskSpec, SectorSize};
+
+/// The most queues a disk can have: what guests and front ends are known to handle.
+const MOST_QUEUES: u16 = 256;
+
+/// Options of `ramblk run`, as they were given.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// Size in bytes; without it, the image's.
+    pub size_bytes: Option<u64>,
+    /// Path of the socket to listen on.
+    pub socket_path: Option<PathBuf>,
+    /// Number of a socket that was inherited, listening or connected.
+    pub fd: Option<i32>,
+    /// Logical block size in bytes.
+    pub block_bytes: u64,
+    /// Request queues.
+    pub queues: u16,
+    /// Whether guests may not write.
+    pub read_only: bool,
+    /// What GET_ID answers; without it, the disk's name.
+    pub serial: Option<String>,
+    /// A raw image that the disk begins with.
+    pub image: Option<PathBuf>,
+    /// How many front ends may use the disk at the same time.
+    pub sharing: Sharing,
+    /// A command to run beside the disk; `{socket}` in it stands for the socket's path.
+    pub command: Vec<String>,
+}
+
+/// How many front ends may use a disk at the same time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sharing {
+    /// One.
+    #[default]
+    None,
+    /// Any number, and none may write.
+    ReadOnly,
+    /// Any number, and all may write: only for guests that coordinate, as a cluster file system does.
+    ReadWrite,
+}
+
+/// Where front ends come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// They connect to this path.
+    Path(PathBuf),
+    /// They connect to a socket in a new private directory, whose path only the command is told.
+    Private,
+    /// They come through an inherited descriptor.
+    Fd(i32),
+}
+
+/// Options that fit together and with the machine.
+#[derive(Debug)]
+pub struct RunConfig {
+    pub(super) name: String,
+    pub(super) spec: DiskSpec,
+    pub(super) endpoint: Endpoint,
+    pub(super) queues: NonZeroU16,
+    pub(super) read_only: bool,
+    pub(super) serial: Serial,
+    pub(super) image: Option<RawImage>,
+    pub(super) sharing: Sharing,
+    pub(super) command: Vec<String>,
+    pub(super) limit_bytes: u64,
+}
+
+impl RunConfig {
+    /// Check `options` for a disk called `name`. Touches nothing; the image is only opened.
+    ///
+    /// # Errors
+    /// Whatever is wrong with them, in the order in which they would be needed.
+    pub fn new(name: &str, options: RunOptions) -> Result<Self, Error> {
+        let sector_size = SectorSize::from_bytes(options.block_bytes)?;
+        let image = options.image.as_deref().map(RawImage::open).transpose()?;
+        let size_bytes = match (options.size_bytes, &image) {
+            (Some(size_bytes), _) => size_bytes,
+            (None, Some(image)) => image.size_bytes().next_multiple_of(sector_size.bytes()),
+            (None, None) => {
+                return Err(Error::Usage(
+                    "a disk needs a size: give --size, as in --size 1G".into(),
+                ));
+            }
+        };
+        Capacity::new(size_bytes, sector_size)?;
+        let queues = NonZeroU16::new(options.queues)
+            .filter(|queues| queues.get() <= MOST_QUEUES)
+            .ok_or_else(|| {
+                Error::Usage(format!(
+                    "{} queues are not possible: give --queues from 1 to {MOST_QUEUES}",
+                    options.queues
+                ))
+            })?;
+        let serial = match &options.serial {
+            Some(serial) => Serial::new(serial)?,
+            None => Serial::for_name(name)?,
+        };
+        let endpoint = endpoint(options.socket_path, options.fd, &options.command)?;
+        Ok(Self {
+            name: name.to_owned(),
+            spec: DiskSpec::new(sector_size, size_bytes),
+            endpoint,
+            queues,
+            read_only: options.read_only || options.sharing == Sharing::ReadOnly,
+            serial,
+            image,
+            sharing: options.sharing,
+            command: options.command,
+            limit_bytes: limit::default_bytes(),
+        })
+    }
+}
+
+fn endpoint(path: Option<PathBuf>, fd: Option<i32>, command: &[String]) -> Result<Endpoint, Error> {
+    match (path, fd) {
+        (Some(_), Some(_)) => {
+            Err(Error::Usage("--socket-path and --fd exclude each other: give one of them".into()))
+        }
+        (Some(path), None) => {
+            check_path(&path)?;
+            Ok(Endpoint::Path(path))
+        }
+        (None, Some(fd)) if command.iter().any(|word| word.contains("{socket}")) => {
+            Err(Error::Usage(format!("with --fd {fd} there is no path to put in for {{socket}}")))
+        }
+        (None, Some(fd)) => Ok(Endpoint::Fd(fd)),
+        (None, None) if command.is_empty() => Err(Error::Usage(
+            "where should front ends connect? give --socket-path, as in --socket-path /tmp/disk.sock"
+                .into(),
+        )),
+        (None, None) => Ok(Endpoint::Private),
+    }
+}
+
+fn check_path(path: &Path) -> Result<(), Error> {
+    if path.as_os_str().is_empty() {
+        return Err(Error::Usage("--socket-path is empty".into()));
+    }
+    if path.as_os_str().len() > MAX_SOCKET_PATH_BYTES {
+        return Err(Error::PathTooLong {
+            path: path.to_owned(),
+        });
+    }
+    Ok(())
+}

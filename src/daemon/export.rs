@@ -1,0 +1,122 @@
+//! A disk on a socket, which can be resized while guests use it.
+
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use super::Error;
+use super::config::{RunConfig, Sharing};
+use super::socket::SocketPath;
+use crate::device::BlockDevice;
+use crate::store::{Disk, DiskInfo, Shrink, Store};
+use crate::vhost_user::{Server, Share};
+
+/// One disk being served. Dropping it ends its sessions and removes its socket; the disk stays in the
+/// store.
+#[derive(Debug)]
+pub struct Export {
+    server: Server,
+    disk: Disk,
+    socket: Option<SocketPath>,
+}
+
+impl Export {
+    /// Make the disk that `config` describes in `store`, with its image loaded, and be ready to serve
+    /// it. Nobody can connect yet.
+    ///
+    /// # Errors
+    /// [`Error::Store`], [`Error::Image`], [`Error::Server`]. Nothing is left behind then.
+    pub fn create(store: &Store, config: &RunConfig) -> Result<Self, Error> {
+        let disk = store.create(&config.name, &config.spec)?;
+        let made = Self::serve_disk(store, config, disk);
+        if made.is_err() {
+            // The error is the one to tell; the disk was made a moment ago, by us.
+            let _ = store.destroy(&config.name);
+        }
+        made
+    }
+
+    fn serve_disk(store: &Store, config: &RunConfig, disk: Disk) -> Result<Self, Error> {
+        if let Some(image) = &config.image {
+            image.load(&disk)?;
+        }
+        let guests = store.open(&config.name)?;
+        let guests = if config.read_only {
+            guests.into_read_only()
+        } else {
+            guests
+        };
+        let device = BlockDevice::new(guests, config.serial.clone(), config.queues);
+        let share = match config.sharing {
+            Sharing::None => Share::None,
+            Sharing::ReadOnly | Sharing::ReadWrite => Share::Any,
+        };
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let workers = cores.min(usize::from(config.queues.get()));
+        let server = Server::new(device, share, workers)?;
+        Ok(Self {
+            server,
+            disk,
+            socket: None,
+        })
+    }
+
+    /// Serve whoever connects to `path`, which is made now and removed at the end.
+    ///
+    /// # Errors
+    /// [`Error::PathInUse`], [`Error::PathTaken`], [`Error::Socket`], [`Error::Server`].
+    pub fn listen_at(&mut self, path: &Path) -> Result<(), Error> {
+        let (socket, listener) = SocketPath::listen(path)?;
+        self.server.listen(listener)?;
+        self.socket = Some(socket);
+        Ok(())
+    }
+
+    /// Serve whoever connects to `listener`.
+    ///
+    /// # Errors
+    /// [`Error::Server`].
+    pub fn listen(&mut self, listener: UnixListener) -> Result<(), Error> {
+        Ok(self.server.listen(listener)?)
+    }
+
+    /// Serve one connection.
+    ///
+    /// # Errors
+    /// [`Error::Server`].
+    pub fn connect(&self, stream: UnixStream) -> Result<(), Error> {
+        Ok(self.server.connect(stream)?)
+    }
+
+    /// Wait until no front end is connected.
+    pub fn wait_until_idle(&self) {
+        self.server.wait_until_idle();
+    }
+
+    /// The socket's path, if it has one of its own.
+    pub fn socket_path(&self) -> Option<PathBuf> {
+        self.socket.as_ref().map(|socket| socket.path().to_owned())
+    }
+
+    /// How many front ends are connected.
+    pub fn front_ends(&self) -> usize {
+        self.server.sessions()
+    }
+
+    /// What the disk is now.
+    ///
+    /// # Errors
+    /// [`Error::Store`] if it was destroyed.
+    pub fn info(&self) -> Result<DiskInfo, Error> {
+        Ok(self.disk.info()?)
+    }
+
+    /// Change the disk's size and tell the guests, which see the new capacity at once. Gives how many
+    /// front ends were told: one that has no channel for it sees the size when it asks.
+    ///
+    /// # Errors
+    /// [`Error::Store`], and nothing has changed.
+    pub fn resize(&self, size_bytes: u64, shrink: Shrink) -> Result<usize, Error> {
+        self.disk.resize_bytes(size_bytes, shrink)?;
+        Ok(self.server.config_changed())
+    }
+}

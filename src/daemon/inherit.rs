@@ -1,0 +1,46 @@
+//! A socket that whoever started us passed by its number (QEMU's back-end conventions, `--fd`).
+#![allow(unsafe_code)]
+
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+
+use rustix::net::{AddressFamily, SocketType, sockopt};
+
+use super::Error;
+
+/// What it turned out to be. The conventions say only "a socket", and programs disagree.
+#[derive(Debug)]
+pub(super) enum Inherited {
+    /// Front ends connect to it.
+    Listening(UnixListener),
+    /// It is the connection to the one front end.
+    Connected(UnixStream),
+}
+
+/// Take the socket with number `fd`. A duplicate is taken, which children don't inherit.
+pub(super) fn take(fd: RawFd) -> Result<Inherited, Error> {
+    let refused = |reason: &str| Error::Descriptor {
+        fd,
+        reason: reason.to_owned(),
+    };
+    if fd < 0 {
+        return Err(refused("a descriptor is not negative"));
+    }
+    // SAFETY: the number is only handed to the kernel for this one call, which checks it; whatever it
+    // is stays open meanwhile, since no other thread of ours exists yet.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+    let owned: OwnedFd = rustix::io::fcntl_dupfd_cloexec(borrowed, 3)
+        .map_err(|errno| refused(&std::io::Error::from(errno).to_string()))?;
+    let unix = sockopt::socket_domain(&owned).is_ok_and(|domain| domain == AddressFamily::UNIX);
+    let stream = sockopt::socket_type(&owned).is_ok_and(|kind| kind == SocketType::STREAM);
+    if !unix || !stream {
+        return Err(refused(
+            "pass a listening or a connected AF_UNIX SOCK_STREAM socket",
+        ));
+    }
+    match sockopt::socket_acceptconn(&owned) {
+        Ok(true) => Ok(Inherited::Listening(UnixListener::from(owned))),
+        Ok(false) => Ok(Inherited::Connected(UnixStream::from(owned))),
+        Err(errno) => Err(refused(&std::io::Error::from(errno).to_string())),
+    }
+}

@@ -1,0 +1,129 @@
+//! The process: names, sockets, signals, and the disks that it serves.
+//!
+//! The command line (and whoever embeds ramblk) speaks to this room only. [`run`] is `ramblk run`: one
+//! disk, for as long as somebody wants it. [`Export`] is what it is made of: a disk, offered on a
+//! socket, that can be resized while guests use it.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `config` | what the user asked for, checked as a whole before anything is touched |
+//! | `run` | one disk's life: make, serve, wait for signal or command, end |
+//! | `export` | a disk on a socket |
+//! | `socket` | a listening socket that removes its own path, and nobody else's |
+//! | `inherit` | a socket that was passed by number |
+//! | `limit` | how much memory disks may take if nobody says |
+//! | `command` | the command that ramblk runs beside the disk |
+
+mod command;
+mod config;
+mod export;
+mod inherit;
+mod limit;
+mod run;
+mod socket;
+
+pub use config::{Endpoint, RunConfig, RunOptions, Sharing};
+pub use export::Export;
+pub use run::{Ending, run};
+
+use std::path::PathBuf;
+
+use crate::{device, image, store, vhost_user};
+
+/// Longest path of a Unix socket, in bytes (`sun_path` less its NUL).
+pub const MAX_SOCKET_PATH_BYTES: usize = 107;
+
+/// Why ramblk can't do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A request that could never work: the user must say something else.
+    #[error("{0}")]
+    Usage(String),
+    /// The path is too long for a socket.
+    #[error(
+        "socket path {path:?} has {len} bytes, and a Unix socket can have {MAX_SOCKET_PATH_BYTES}: \
+         use a shorter one",
+        len = path.as_os_str().len()
+    )]
+    PathTooLong {
+        /// The path at fault.
+        path: PathBuf,
+    },
+    /// Somebody listens there.
+    #[error(
+        "socket {path:?} is in use by a running process; stop that or choose another --socket-path"
+    )]
+    PathInUse {
+        /// The path at fault.
+        path: PathBuf,
+    },
+    /// Something that is no socket is there.
+    #[error("{path:?} exists and is no socket; remove it yourself or choose another --socket-path")]
+    PathTaken {
+        /// The path at fault.
+        path: PathBuf,
+    },
+    /// The socket can't be made.
+    #[error("can't make socket {path:?}: {source}{hint}")]
+    Socket {
+        /// The path at fault.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+        /// What to do about it; may be empty.
+        hint: &'static str,
+    },
+    /// A descriptor that isn't what it has to be.
+    #[error("--fd {fd} is no Unix stream socket: {reason}")]
+    Descriptor {
+        /// Its number.
+        fd: i32,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The command can't be run.
+    #[error("can't run {program:?}: {source}")]
+    Command {
+        /// The program.
+        program: String,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// The system refuses something that should always work.
+    #[error("can't {what}: {source}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// From the store.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// From an image.
+    #[error(transparent)]
+    Image(#[from] image::Error),
+    /// A serial that can't be one.
+    #[error(transparent)]
+    Serial(#[from] device::SerialError),
+    /// From the transport.
+    #[error(transparent)]
+    Server(#[from] vhost_user::Error),
+}
+
+impl Error {
+    /// Whether the request itself is wrong, so that trying again can't help (exit code 2).
+    pub fn is_usage(&self) -> bool {
+        matches!(
+            self,
+            Self::Usage(_)
+                | Self::PathTooLong { .. }
+                | Self::Serial(_)
+                | Self::Store(
+                    store::Error::InvalidSize { .. }
+                        | store::Error::InvalidKey { .. }
+                        | store::Error::Unimplemented { .. }
+                )
+        )
+    }
+}

@@ -1,0 +1,153 @@
+//! The life of one disk: make it, serve it, and end when a signal, the command, or the one front end
+//! says so.
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use rustix::process::Resource;
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use super::command::Command;
+use super::config::{Endpoint, RunConfig};
+use super::inherit::{self, Inherited};
+use super::{Error, Export};
+use crate::store::Store;
+
+/// Why a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Somebody asked for it, or the one connection was closed.
+    Asked,
+    /// The command ended with this exit code; 128 and the signal's number if a signal ended it.
+    Command(u8),
+}
+
+#[derive(Debug)]
+enum Event {
+    Signal(i32),
+    FrontEndGone,
+}
+
+/// Serve the disk of `config` until the end of it.
+///
+/// # Errors
+/// What stands in the way of serving it; nothing is left behind.
+pub fn run(config: &RunConfig) -> Result<Ending, Error> {
+    let system = |what| move |source| Error::System { what, source };
+    let (events, incoming) = channel();
+    let mut signals =
+        Signals::new([SIGTERM, SIGINT, SIGHUP, SIGCHLD]).map_err(system("watch for signals"))?;
+    raise_descriptor_limit();
+    let store = Store::new(config.limit_bytes)?;
+    let mut export = Export::create(&store, config)?;
+    let private = listen(&mut export, &config.endpoint)?;
+    let export = Arc::new(export);
+    if let Endpoint::Fd(_) = config.endpoint
+        && export.front_ends() > 0
+    {
+        watch_front_end(Arc::clone(&export), events.clone())?;
+    }
+    let forward = events;
+    std::thread::Builder::new()
+        .name("ramblk-signals".into())
+        .spawn(move || {
+            for signal in signals.forever() {
+                if forward.send(Event::Signal(signal)).is_err() {
+                    return;
+                }
+            }
+        })
+        .map_err(system("start a thread"))?;
+    tracing::info!(
+        disk = config.name,
+        size_bytes = config.spec.size_bytes,
+        block_bytes = config.spec.sector_size.bytes(),
+        queues = config.queues.get(),
+        read_only = config.read_only,
+        serial = config.serial.text(),
+        socket = ?export.socket_path(),
+        memory_limit_bytes = config.limit_bytes,
+        "serving"
+    );
+    let command = Command::start(&config.command, export.socket_path().as_deref())?;
+    let ending = wait(&incoming, command);
+    drop(export);
+    drop(private);
+    Ok(ending)
+}
+
+/// Open the way in. Gives the directory that was made for it, if one was.
+fn listen(export: &mut Export, endpoint: &Endpoint) -> Result<Option<tempfile::TempDir>, Error> {
+    match endpoint {
+        Endpoint::Path(path) => export.listen_at(path).map(|()| None),
+        Endpoint::Private => {
+            let directory = tempfile::Builder::new()
+                .prefix("ramblk-")
+                .tempdir()
+                .map_err(|source| Error::System {
+                    what: "make a directory",
+                    source,
+                })?;
+            export.listen_at(&directory.path().join("vhost.sock"))?;
+            Ok(Some(directory))
+        }
+        Endpoint::Fd(fd) => {
+            match inherit::take(*fd)? {
+                Inherited::Listening(listener) => export.listen(listener)?,
+                Inherited::Connected(stream) => export.connect(stream)?,
+            }
+            Ok(None)
+        }
+    }
+}
+
+/// A connection that was inherited can't be made again: its end is ours.
+fn watch_front_end(export: Arc<Export>, events: Sender<Event>) -> Result<(), Error> {
+    std::thread::Builder::new()
+        .name("ramblk-watch".into())
+        .spawn(move || {
+            export.wait_until_idle();
+            drop(export);
+            let _ = events.send(Event::FrontEndGone);
+        })
+        .map(|_| ())
+        .map_err(|source| Error::System {
+            what: "start a thread",
+            source,
+        })
+}
+
+fn wait(incoming: &Receiver<Event>, mut command: Option<Command>) -> Ending {
+    loop {
+        // The signal thread lives as long as the process, so there is always a sender.
+        let event = incoming.recv().unwrap_or(Event::Signal(SIGTERM));
+        if let Some(status) = command.as_mut().and_then(Command::status) {
+            return Ending::Command(exit_code(status));
+        }
+        if let Event::Signal(SIGCHLD) = event {
+            continue;
+        }
+        // The command goes first: it may still have something to write.
+        if let Some(command) = command {
+            command.end();
+        }
+        return Ending::Asked;
+    }
+}
+
+fn exit_code(status: ExitStatus) -> u8 {
+    let code = status
+        .code()
+        .or_else(|| status.signal().map(|signal| 128 + signal));
+    code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
+}
+
+/// Each queue of each front end brings three descriptors, and the usual soft limit is 1024.
+fn raise_descriptor_limit() {
+    let mut limit = rustix::process::getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    let _ = rustix::process::setrlimit(Resource::Nofile, limit);
+}

@@ -1,0 +1,93 @@
+//! A listening socket at a path, which goes when it goes.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::Mode;
+
+use super::Error;
+
+/// The path of a socket that we made. Dropping it removes the path, if it is still ours: another
+/// process may have put its own socket there.
+#[derive(Debug)]
+pub(super) struct SocketPath {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl SocketPath {
+    /// Listen at `path`: for the owner and the group, as VMMs run under another user of the same group.
+    /// A socket that nobody listens at any more, left by a killed process, is replaced.
+    pub(super) fn listen(path: &Path) -> Result<(Self, UnixListener), Error> {
+        make_room(path)?;
+        let failed = |source: std::io::Error| {
+            let hint = match source.kind() {
+                ErrorKind::NotFound => "; make its directory first",
+                ErrorKind::AddrInUse => "; another process was faster",
+                _ => "",
+            };
+            Error::Socket {
+                path: path.to_owned(),
+                source,
+                hint,
+            }
+        };
+        // Nothing else runs yet: the mask is the process's.
+        let mask = rustix::process::umask(Mode::from_raw_mode(0o117));
+        let listener = UnixListener::bind(path);
+        rustix::process::umask(mask);
+        let listener = listener.map_err(failed)?;
+        let made = fs::symlink_metadata(path).map_err(failed)?;
+        Ok((
+            Self {
+                path: path.to_owned(),
+                device: made.dev(),
+                inode: made.ino(),
+            },
+            listener,
+        ))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for SocketPath {
+    fn drop(&mut self) {
+        let ours = fs::symlink_metadata(&self.path)
+            .is_ok_and(|now| now.dev() == self.device && now.ino() == self.inode);
+        if ours {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Remove what is at `path` if it is a socket that nobody listens at.
+fn make_room(path: &Path) -> Result<(), Error> {
+    let Ok(there) = fs::symlink_metadata(path) else {
+        return Ok(());
+    };
+    if !there.file_type().is_socket() {
+        return Err(Error::PathTaken {
+            path: path.to_owned(),
+        });
+    }
+    match UnixStream::connect(path) {
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+            tracing::info!(?path, "replacing a socket that nobody listens at");
+            fs::remove_file(path).map_err(|source| Error::Socket {
+                path: path.to_owned(),
+                source,
+                hint: "; it is left over, and can't be removed",
+            })
+        }
+        _ => Err(Error::PathInUse {
+            path: path.to_owned(),
+        }),
+    }
+}

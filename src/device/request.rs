@@ -1,0 +1,177 @@
+//! Guest bytes to an operation with proven ranges, or to the status that the mistake deserves.
+//!
+//! Each byte of the header and of the discard segments is read once, into memory of our own: a guest
+//! that changes them afterwards changes nothing. Only payload stays where it is.
+
+use virtio_bindings::virtio_blk;
+
+use super::config::{MAX_DISCARD_SECTORS, MAX_SEGMENTS};
+use super::{Status, kind};
+use crate::store::{self, ByteRange, Capacity, SECTOR_BYTES, Sink, Source};
+
+const HEADER_BYTES: usize = 16;
+const SEGMENT_BYTES: usize = 16;
+const UNMAP: u32 = virtio_blk::VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP;
+
+/// What a request asks for.
+#[derive(Debug)]
+pub(super) enum Operation<'a> {
+    /// IN: the disk's bytes into the guest.
+    Read {
+        range: ByteRange,
+        to: &'a [Sink<'a>],
+    },
+    /// OUT: the guest's bytes onto the disk.
+    Write {
+        range: ByteRange,
+        from: &'a [Source<'a>],
+    },
+    /// FLUSH.
+    Flush,
+    /// GET_ID: the serial.
+    GetId { to: &'a [Sink<'a>] },
+    /// DISCARD: give the ranges back.
+    Discard(Segments),
+    /// WRITE_ZEROES: the ranges read zero afterwards.
+    WriteZeroes(Segments),
+}
+
+/// The ranges of one DISCARD or WRITE_ZEROES.
+#[derive(Debug)]
+pub(super) struct Segments {
+    list: [Segment; MAX_SEGMENTS],
+    count: usize,
+}
+
+/// One of them (virtio 1.3 §5.2.6 `virtio_blk_discard_write_zeroes`), flags already judged.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Segment {
+    sector: u64,
+    sectors: u32,
+    flags: u32,
+}
+
+impl Segments {
+    pub(super) fn iter(&self) -> impl Iterator<Item = Segment> {
+        self.list.iter().copied().take(self.count)
+    }
+}
+
+impl Segment {
+    /// The bytes it names.
+    pub(super) fn range(self, capacity: Capacity) -> Result<ByteRange, Status> {
+        if self.sectors > MAX_DISCARD_SECTORS {
+            return Err(Status::IoErr);
+        }
+        Ok(capacity.range_512(self.sector, u64::from(self.sectors) * SECTOR_BYTES)?)
+    }
+
+    /// Whether the driver allows the range to be given back.
+    pub(super) fn unmap(self) -> bool {
+        self.flags & UNMAP != 0
+    }
+}
+
+/// Find the status byte: the last byte of the writable buffers (§5.2.6), whichever descriptor it is
+/// in. Gives it, and what comes before it.
+pub(super) fn split_status<'s, 'a>(
+    writable: &'s mut [Sink<'a>],
+) -> Option<(Sink<'a>, &'s mut [Sink<'a>])> {
+    let last = writable.iter().rposition(|piece| !piece.is_empty())?;
+    let (data, status) = writable[last].split_at(writable[last].len() - 1);
+    writable[last] = data;
+    Some((status, &mut writable[..=last]))
+}
+
+/// Understand a request.
+///
+/// # Errors
+/// The status to answer with.
+pub(super) fn parse<'a>(
+    capacity: Capacity,
+    acked: u64,
+    readable: &'a mut [Source<'_>],
+    data_in: &'a [Sink<'_>],
+) -> Result<Operation<'a>, Status> {
+    let mut header = [0; HEADER_BYTES];
+    let data_out = take(readable, &mut header).ok_or(Status::IoErr)?;
+    let kind = u32::from_le_bytes(field(&header, 0));
+    let sector = u64::from_le_bytes(field(&header, 8));
+    match kind {
+        kind::IN => {
+            let range = capacity.range_512(sector, store::sink_bytes(data_in))?;
+            Ok(Operation::Read { range, to: data_in })
+        }
+        kind::OUT => {
+            let range = capacity.range_512(sector, store::source_bytes(data_out))?;
+            Ok(Operation::Write {
+                range,
+                from: data_out,
+            })
+        }
+        kind::FLUSH => Ok(Operation::Flush),
+        kind::GET_ID if store::sink_bytes(data_in) == 0 => Err(Status::IoErr),
+        kind::GET_ID => Ok(Operation::GetId { to: data_in }),
+        kind::DISCARD if acked & 1 << virtio_blk::VIRTIO_BLK_F_DISCARD != 0 => {
+            Ok(Operation::Discard(segments(data_out, 0)?))
+        }
+        kind::WRITE_ZEROES if acked & 1 << virtio_blk::VIRTIO_BLK_F_WRITE_ZEROES != 0 => {
+            Ok(Operation::WriteZeroes(segments(data_out, UNMAP)?))
+        }
+        _ => Err(Status::Unsupported),
+    }
+}
+
+/// Read the segments, and judge the flags of all of them: an unknown flag is UNSUPP (§5.2.6.2 MUST),
+/// also where the range next to it is wrong.
+fn segments(data_out: &mut [Source<'_>], known_flags: u32) -> Result<Segments, Status> {
+    let total = store::source_bytes(data_out);
+    let count = usize::try_from(total / SEGMENT_BYTES as u64).map_err(|_| Status::IoErr)?;
+    if !total.is_multiple_of(SEGMENT_BYTES as u64) || count == 0 || count > MAX_SEGMENTS {
+        return Err(Status::IoErr);
+    }
+    let none = Segment {
+        sector: 0,
+        sectors: 0,
+        flags: 0,
+    };
+    let mut segments = Segments {
+        list: [none; MAX_SEGMENTS],
+        count,
+    };
+    let mut rest = data_out;
+    for segment in &mut segments.list[..count] {
+        let mut bytes = [0; SEGMENT_BYTES];
+        rest = take(rest, &mut bytes).ok_or(Status::IoErr)?;
+        *segment = Segment {
+            sector: u64::from_le_bytes(field(&bytes, 0)),
+            sectors: u32::from_le_bytes(field(&bytes, 8)),
+            flags: u32::from_le_bytes(field(&bytes, 12)),
+        };
+    }
+    if segments
+        .iter()
+        .any(|segment| segment.flags & !known_flags != 0)
+    {
+        return Err(Status::Unsupported);
+    }
+    Ok(segments)
+}
+
+/// Copy the first bytes of the pieces, and give the pieces that remain. `None`: there are fewer.
+fn take<'s, 'a>(pieces: &'s mut [Source<'a>], out: &mut [u8]) -> Option<&'s mut [Source<'a>]> {
+    let mut filled = 0;
+    for index in 0..pieces.len() {
+        let copied = pieces[index].copy_to(&mut out[filled..]);
+        filled += copied;
+        if filled == out.len() {
+            pieces[index] = pieces[index].split_at(copied).1;
+            return Some(&mut pieces[index..]);
+        }
+    }
+    None
+}
+
+fn field<const N: usize>(bytes: &[u8; 16], at: usize) -> [u8; N] {
+    std::array::from_fn(|i| bytes[at + i])
+}

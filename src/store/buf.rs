@@ -1,0 +1,286 @@
+//! Memory that payload bytes come from and go to, and the one routine that copies them.
+//!
+//! A guest may change its memory, and another queue may write the same page, at any moment. So no
+//! reference to such bytes is ever made: a piece is a pointer and a length, and [`copy`] and [`zero`]
+//! touch it with instructions that the compiler can assume nothing about. What a racing reader gets
+//! is some mixture of old and new bytes, which is what the specification promises a driver that has
+//! two requests on one sector in flight.
+#![allow(unsafe_code)]
+
+use std::marker::PhantomData;
+
+/// Host memory that bytes are read from for as long as `'a` lasts.
+#[derive(Clone, Copy, Debug)]
+pub struct Source<'a> {
+    ptr: *const u8,
+    len: usize,
+    _life: PhantomData<&'a u8>,
+}
+
+/// Host memory that bytes are written to for as long as `'a` lasts.
+#[derive(Clone, Copy, Debug)]
+pub struct Sink<'a> {
+    ptr: *mut u8,
+    len: usize,
+    _life: PhantomData<&'a u8>,
+}
+
+impl<'a> Source<'a> {
+    /// Memory that others may change meanwhile.
+    ///
+    /// # Safety
+    /// `ptr` must be mapped readable for `len` bytes for all of `'a`.
+    pub unsafe fn new(ptr: *const u8, len: usize) -> Self {
+        Self {
+            ptr,
+            len,
+            _life: PhantomData,
+        }
+    }
+
+    /// Length in bytes.
+    pub fn len(self) -> usize {
+        self.len
+    }
+
+    /// Whether it holds no byte.
+    pub fn is_empty(self) -> bool {
+        self.len == 0
+    }
+
+    /// Cut in two at `mid`, which is brought down to the length.
+    pub fn split_at(self, mid: usize) -> (Self, Self) {
+        let mid = mid.min(self.len);
+        let tail = self.ptr.wrapping_add(mid);
+        (
+            Self { len: mid, ..self },
+            Self {
+                ptr: tail,
+                len: self.len - mid,
+                _life: PhantomData,
+            },
+        )
+    }
+
+    /// Copy as many bytes as both hold into memory of our own; gives their number.
+    pub fn copy_to(self, out: &mut [u8]) -> usize {
+        let n = self.len.min(out.len());
+        // SAFETY: `n` is within both lengths; the source is mapped by the contract of `new`, and `out`
+        // is exclusively ours.
+        unsafe { copy(out.as_mut_ptr(), self.ptr, n) };
+        n
+    }
+
+    pub(super) fn as_ptr(self) -> *const u8 {
+        self.ptr
+    }
+}
+
+impl<'a> From<&'a [u8]> for Source<'a> {
+    fn from(bytes: &'a [u8]) -> Self {
+        Self {
+            ptr: bytes.as_ptr(),
+            len: bytes.len(),
+            _life: PhantomData,
+        }
+    }
+}
+
+impl<'a> Sink<'a> {
+    /// Memory that others may read and change meanwhile.
+    ///
+    /// # Safety
+    /// `ptr` must be mapped writable for `len` bytes for all of `'a`, and no Rust reference to those
+    /// bytes may be in use meanwhile.
+    pub unsafe fn new(ptr: *mut u8, len: usize) -> Self {
+        Self {
+            ptr,
+            len,
+            _life: PhantomData,
+        }
+    }
+
+    /// Length in bytes.
+    pub fn len(self) -> usize {
+        self.len
+    }
+
+    /// Whether it holds no byte.
+    pub fn is_empty(self) -> bool {
+        self.len == 0
+    }
+
+    /// Cut in two at `mid`, which is brought down to the length.
+    pub fn split_at(self, mid: usize) -> (Self, Self) {
+        let mid = mid.min(self.len);
+        let tail = self.ptr.wrapping_add(mid);
+        (
+            Self { len: mid, ..self },
+            Self {
+                ptr: tail,
+                len: self.len - mid,
+                _life: PhantomData,
+            },
+        )
+    }
+
+    /// Copy as many bytes as both hold out of memory of our own; gives their number.
+    pub fn copy_from(self, bytes: &[u8]) -> usize {
+        let n = self.len.min(bytes.len());
+        // SAFETY: `n` is within both lengths; the sink is mapped by the contract of `new`.
+        unsafe { copy(self.ptr, bytes.as_ptr(), n) };
+        n
+    }
+
+    /// Fill with zeros.
+    pub fn fill_zero(self) {
+        // SAFETY: the sink is mapped for its length by the contract of `new`.
+        unsafe { zero(self.ptr, self.len) };
+    }
+
+    pub(super) fn as_ptr(self) -> *mut u8 {
+        self.ptr
+    }
+}
+
+impl<'a> From<&'a mut [u8]> for Sink<'a> {
+    fn from(bytes: &'a mut [u8]) -> Self {
+        Self {
+            ptr: bytes.as_mut_ptr(),
+            len: bytes.len(),
+            _life: PhantomData,
+        }
+    }
+}
+
+/// The sum of the lengths, in 64 bits: a guest's descriptors can add up to more than 32.
+pub fn source_bytes(pieces: &[Source<'_>]) -> u64 {
+    pieces.iter().map(|piece| piece.len as u64).sum()
+}
+
+/// The sum of the lengths, in 64 bits.
+pub fn sink_bytes(pieces: &[Sink<'_>]) -> u64 {
+    pieces.iter().map(|piece| piece.len as u64).sum()
+}
+
+/// Hands out a list of pieces a given number of bytes at a time.
+#[derive(Debug)]
+pub(super) struct Cursor<'a, T> {
+    rest: &'a [T],
+    current: Option<T>,
+}
+
+/// What a cursor can walk over.
+pub(super) trait Piece: Copy {
+    /// Length in bytes.
+    fn bytes(self) -> usize;
+    /// Cut in two at `mid`.
+    fn cut(self, mid: usize) -> (Self, Self);
+}
+
+impl Piece for Source<'_> {
+    fn bytes(self) -> usize {
+        self.len
+    }
+
+    fn cut(self, mid: usize) -> (Self, Self) {
+        self.split_at(mid)
+    }
+}
+
+impl Piece for Sink<'_> {
+    fn bytes(self) -> usize {
+        self.len
+    }
+
+    fn cut(self, mid: usize) -> (Self, Self) {
+        self.split_at(mid)
+    }
+}
+
+impl<'a, P: Piece> Cursor<'a, P> {
+    pub(super) fn new(pieces: &'a [P]) -> Self {
+        Self {
+            rest: pieces,
+            current: None,
+        }
+    }
+
+    /// The next piece, of at most `max` bytes and at least one; `None` at the end.
+    pub(super) fn next(&mut self, max: usize) -> Option<P> {
+        loop {
+            match self.current.take() {
+                Some(piece) if piece.bytes() > 0 => {
+                    let (head, tail) = piece.cut(max);
+                    self.current = Some(tail);
+                    return Some(head);
+                }
+                _ => {
+                    let (first, rest) = self.rest.split_first()?;
+                    self.rest = rest;
+                    self.current = Some(*first);
+                }
+            }
+        }
+    }
+}
+
+impl Cursor<'_, Sink<'_>> {
+    /// Fill the next `len` bytes with zeros (fewer where the pieces end).
+    pub(super) fn fill_zero(&mut self, mut len: usize) {
+        while len > 0 {
+            let Some(piece) = self.next(len) else { return };
+            piece.fill_zero();
+            len -= piece.len();
+        }
+    }
+}
+
+/// Copies `len` bytes, in one direction, whoever else touches them meanwhile.
+///
+/// # Safety
+/// `src` must be mapped readable and `dst` writable for `len` bytes; they must not overlap; no Rust
+/// reference to the bytes at `dst` may be in use.
+pub(super) unsafe fn copy(dst: *mut u8, src: *const u8, len: usize) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    // SAFETY: the caller vouches for both ranges; the direction flag is clear in the Rust ABI.
+    unsafe {
+        std::arch::asm!(
+            "rep movsb",
+            inout("rcx") len => _,
+            inout("rdi") dst => _,
+            inout("rsi") src => _,
+            options(nostack, preserves_flags)
+        );
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    for i in 0..len {
+        // SAFETY: `i < len`, and the caller vouches for `len` bytes at `src`.
+        let byte = unsafe { src.wrapping_add(i).read_volatile() };
+        // SAFETY: `i < len`, and the caller vouches for `len` bytes at `dst`.
+        unsafe { dst.wrapping_add(i).write_volatile(byte) };
+    }
+}
+
+/// Fills `len` bytes with zeros, whoever else touches them meanwhile.
+///
+/// # Safety
+/// `dst` must be mapped writable for `len` bytes, and no Rust reference to them may be in use.
+pub(super) unsafe fn zero(dst: *mut u8, len: usize) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    // SAFETY: the caller vouches for the range; the direction flag is clear in the Rust ABI.
+    unsafe {
+        std::arch::asm!(
+            "rep stosb",
+            inout("rcx") len => _,
+            inout("rdi") dst => _,
+            in("al") 0u8,
+            options(nostack, preserves_flags)
+        );
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    for i in 0..len {
+        // SAFETY: `i < len`, and the caller vouches for `len` bytes at `dst`.
+        unsafe { dst.wrapping_add(i).write_volatile(0) };
+    }
+}

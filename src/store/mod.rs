@@ -1,0 +1,144 @@
+//! Sparse disks in memory, found by an opaque key.
+//!
+//! This room knows pages, sectors and a memory limit. It knows nothing of virtio, sockets, or what a
+//! key means. Its users are [`crate::device`] (the data path of a virtual machine) and anyone who
+//! wants a RAM disk in a library:
+//!
+//! ```
+//! use ramblk::store::{DiskSpec, SectorSize, Store};
+//!
+//! # fn main() -> Result<(), ramblk::store::Error> {
+//! let store = Store::new(64 << 20)?;
+//! let disk = store.create("scratch", &DiskSpec::new(SectorSize::S512, 1 << 20))?;
+//! disk.write(7, &[&[0xab; 512]])?;
+//! assert_eq!(disk.seek_mapped(0)?, 7);
+//! assert_eq!(disk.seek_unmapped(7)?, 8);
+//! disk.discard(7, 1)?;
+//! assert_eq!(disk.seek_mapped(0)?, disk.info()?.size_sectors);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Map of the room:
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `range` | sector size, capacity, and a byte range that is proven to lie inside it |
+//! | `buf` | caller's and guest's memory, and the one routine that copies payload bytes |
+//! | `pool` | where 4 KiB pages come from and go back to; the memory limit |
+//! | `map` | which sector of a disk is mapped, and to which page |
+//! | `disk` | a connection to one disk |
+//! | `catalog` | the disks by key: create, connect, destroy |
+
+mod buf;
+mod catalog;
+mod disk;
+mod leaf;
+mod map;
+mod pool;
+mod range;
+mod seek;
+
+pub use buf::{Sink, Source, sink_bytes, source_bytes};
+pub use catalog::Store;
+pub use disk::{Disk, DiskInfo, DiskSpec, Shrink};
+pub use range::{ByteRange, Capacity, MAX_CAPACITY_BYTES, SECTOR_BYTES, SectorSize};
+pub use seek::{Extent, Extents};
+
+/// Longest key of a disk, in bytes.
+pub const MAX_KEY_BYTES: usize = 64;
+
+/// What can go wrong in the store. No message names anything but the values at fault.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No disk has this key.
+    #[error("no disk named {key:?}")]
+    Unknown {
+        /// The key that was asked for.
+        key: String,
+    },
+    /// A disk with this key exists; it is never replaced silently.
+    #[error("a disk named {key:?} exists already; destroy it first or choose another name")]
+    Exists {
+        /// The key that was asked for.
+        key: String,
+    },
+    /// The handle was disconnected, or its disk was destroyed.
+    #[error("disk {key:?} is disconnected: this handle was closed or the disk destroyed")]
+    Disconnected {
+        /// The key of the disk that the handle belonged to.
+        key: String,
+    },
+    /// The disk, or this connection to it, can't be changed.
+    #[error("disk {key:?} is read-only")]
+    IsReadOnly {
+        /// The key of the disk.
+        key: String,
+    },
+    /// Something that this store does not do.
+    #[error("not implemented: {what}")]
+    Unimplemented {
+        /// What was asked for, and what can be had instead.
+        what: String,
+    },
+    /// A key of no or too many bytes.
+    #[error("a disk's name has 1 to {MAX_KEY_BYTES} bytes, this one has {len_bytes}")]
+    InvalidKey {
+        /// The length of the key at fault.
+        len_bytes: usize,
+    },
+    /// A size that no disk can have.
+    #[error(
+        "{size_bytes} bytes is no size for a disk with sectors of {sector_bytes} bytes: \
+         give a multiple of {sector_bytes} between {sector_bytes} and {MAX_CAPACITY_BYTES}"
+    )]
+    InvalidSize {
+        /// The size that was asked for.
+        size_bytes: u64,
+        /// The sector size of the disk.
+        sector_bytes: u64,
+    },
+    /// The request does not lie inside the disk.
+    #[error("{len_bytes} bytes at byte {start_bytes} do not lie inside a disk of {size_bytes}")]
+    OutOfRange {
+        /// First byte that was asked for (`u64::MAX` where the start itself overflows).
+        start_bytes: u64,
+        /// How many bytes were asked for.
+        len_bytes: u64,
+        /// The disk's size at that moment.
+        size_bytes: u64,
+    },
+    /// A buffer that holds no whole number of sectors.
+    #[error("a buffer of {len_bytes} bytes is no multiple of the sector size, {sector_bytes}")]
+    Misaligned {
+        /// The buffer's length.
+        len_bytes: u64,
+        /// The sector size of the disk.
+        sector_bytes: u64,
+    },
+    /// A smaller size would lose data and was not asked for by [`Shrink::Allow`].
+    #[error(
+        "{to_bytes} bytes is less than the disk's {from_bytes}: what lies beyond would be lost; \
+         ask for the shrink explicitly"
+    )]
+    WouldShrink {
+        /// The size now.
+        from_bytes: u64,
+        /// The size that was asked for.
+        to_bytes: u64,
+    },
+    /// The memory limit is reached.
+    #[error("the memory limit of {limit_bytes} bytes is reached; discard data or raise the limit")]
+    Full {
+        /// The limit of the store.
+        limit_bytes: u64,
+    },
+    /// The system gave no address space for the store.
+    #[error("can't reserve {bytes} bytes of address space: {source}; lower the memory limit")]
+    Reserve {
+        /// How much was to be reserved.
+        bytes: u64,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+}

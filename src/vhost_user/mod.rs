@@ -1,0 +1,74 @@
+//! The wire: vhost-user sessions, guest memory, rings, and the threads that serve them.
+//!
+//! [`Server`] offers one [`crate::device::BlockDevice`] to front ends that come, go, crash and come
+//! again. The names of the vhost, vm-memory and epoll crates stay in this room.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `server` | the listening socket, the sessions it has, who may use the disk |
+//! | `session` | one front end: what it negotiated, and what its messages do |
+//! | `vring` | one ring as a front end sets it up; when it starts and stops |
+//! | `peek` | a look at the next message before the `vhost` crate reads it |
+//! | `channel` | the back-end request channel: telling a front end that the configuration changed |
+//! | `memory` | regions of guest memory |
+//! | `ring` | a split virtqueue in that memory |
+//! | `worker` | threads that serve rings |
+
+mod channel;
+mod memory;
+mod peek;
+mod ring;
+mod server;
+mod session;
+mod vring;
+mod worker;
+
+pub use server::{Server, Share};
+
+/// Why a session ended, or a server could not start. A session's error is logged, with the session's
+/// number, and is told to the front end only where the protocol has a way.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The connection failed.
+    #[error("socket: {0}")]
+    Socket(std::io::Error),
+    /// No thread or descriptor was to be had.
+    #[error("can't start a thread for the disk: {0}")]
+    Thread(std::io::Error),
+    /// The connection was closed in the middle of a message.
+    #[error("the front end closed the connection {seen_bytes} bytes into a message")]
+    CutOff {
+        /// Bytes that had arrived.
+        seen_bytes: usize,
+    },
+    /// A message stopped coming.
+    #[error("a message stopped after {seen_bytes} of {wanted_bytes} bytes")]
+    Stalled {
+        /// Bytes that had arrived.
+        seen_bytes: usize,
+        /// Bytes that should have.
+        wanted_bytes: usize,
+    },
+    /// More descriptors than any message has.
+    #[error("a message with {count} or more file descriptors")]
+    TooManyFds {
+        /// How many were seen.
+        count: usize,
+    },
+    /// A body longer than any message has.
+    #[error("message {request} announces a body of {size_bytes} bytes")]
+    TooLong {
+        /// The request code.
+        request: u32,
+        /// The size it announced.
+        size_bytes: usize,
+    },
+    /// What the protocol layer refuses.
+    #[error("message {request}: {reason}")]
+    Protocol {
+        /// The request code.
+        request: u32,
+        /// Why.
+        reason: String,
+    },
+}

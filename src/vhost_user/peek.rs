@@ -1,0 +1,146 @@
+//! A look at the next message before the `vhost` crate reads it.
+//!
+//! The crate reads a message with one call for the header and one for the body, and keeps the
+//! back-end request channel to itself. So this shim waits until a message is there as a whole, however
+//! it was cut up on its way, and takes duplicates of its descriptors. `SO_PEEK_OFF` makes each peek go
+//! on where the last one ended, so every byte and every descriptor is seen once; reading the message
+//! later moves the offset back by itself.
+#![allow(unsafe_code)]
+
+use std::io::IoSliceMut;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags};
+use rustix::io::Errno;
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
+use vhost::vhost_user::message::{MAX_ATTACHED_FD_ENTRIES, MAX_MSG_SIZE};
+
+use super::Error;
+
+/// Bytes of a message's header: request, flags, size of the body.
+pub(super) const HEADER_BYTES: usize = 12;
+
+/// How long the rest of a message may take once its first byte is there.
+const REST_WITHIN: Duration = Duration::from_secs(5);
+
+/// The kernel's own bound on descriptors of one `sendmsg` (`SCM_MAX_FD`).
+const MOST_FDS: usize = 253;
+
+/// A message that has arrived as a whole.
+#[derive(Debug)]
+pub(super) struct Peeked {
+    /// The request code.
+    pub(super) request: u32,
+    /// Duplicates of its descriptors.
+    pub(super) fds: Vec<OwnedFd>,
+}
+
+/// Prepare a connection for [`next`].
+pub(super) fn prepare(stream: &UnixStream) -> std::io::Result<()> {
+    let zero: libc::c_int = 0;
+    // SAFETY: the option's value is one `int`, which `zero` is; the descriptor is the stream's own.
+    let result = unsafe {
+        libc::setsockopt(
+            stream.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEEK_OFF,
+            (&raw const zero).cast(),
+            4,
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(std::io::Error::last_os_error())
+    }
+}
+
+/// Wait, for however long, for the next message, and then for all of it. `None`: the other side has
+/// closed the connection, between two messages.
+pub(super) fn next(stream: &UnixStream) -> Result<Option<Peeked>, Error> {
+    await_first(stream)?;
+    let deadline = Instant::now() + REST_WITHIN;
+    let mut header = [0; HEADER_BYTES];
+    let mut fds = Vec::new();
+    let mut seen = 0;
+    while seen < HEADER_BYTES {
+        match peek(stream, &mut header[seen..], &mut fds) {
+            Ok(0) if seen == 0 => return Ok(None),
+            Ok(0) => return Err(Error::CutOff { seen_bytes: seen }),
+            Ok(count) => seen += count,
+            Err(Errno::AGAIN) if seen == 0 => await_first(stream)?,
+            Err(Errno::AGAIN) => wait(deadline, seen, HEADER_BYTES)?,
+            Err(Errno::INTR) => {}
+            Err(Errno::CONNRESET) => return Ok(None),
+            Err(errno) => return Err(Error::Socket(errno.into())),
+        }
+        if fds.len() > MAX_ATTACHED_FD_ENTRIES {
+            return Err(Error::TooManyFds { count: fds.len() });
+        }
+    }
+    let word = |at: usize| u32::from_ne_bytes(std::array::from_fn(|i| header[at + i]));
+    let size = word(8) as usize;
+    if size > MAX_MSG_SIZE {
+        return Err(Error::TooLong {
+            request: word(0),
+            size_bytes: size,
+        });
+    }
+    await_bytes(stream, deadline, HEADER_BYTES + size)?;
+    Ok(Some(Peeked {
+        request: word(0),
+        fds,
+    }))
+}
+
+fn await_first(stream: &UnixStream) -> Result<(), Error> {
+    match rustix::event::poll(&mut [PollFd::new(stream, PollFlags::IN)], None) {
+        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Err(errno) => Err(Error::Socket(errno.into())),
+    }
+}
+
+/// Wait until `wanted` bytes can be read.
+fn await_bytes(stream: &UnixStream, deadline: Instant, wanted: usize) -> Result<(), Error> {
+    loop {
+        let there = rustix::io::ioctl_fionread(stream).map_err(|e| Error::Socket(e.into()))?;
+        let there = usize::try_from(there).unwrap_or(usize::MAX);
+        if there >= wanted {
+            return Ok(());
+        }
+        let mut poll = [PollFd::new(stream, PollFlags::RDHUP)];
+        let now = rustix::time::Timespec::default();
+        if rustix::event::poll(&mut poll, Some(&now)).is_ok_and(|count| count > 0) {
+            return Err(Error::CutOff { seen_bytes: there });
+        }
+        wait(deadline, there, wanted)?;
+    }
+}
+
+/// A message that comes in pieces is rare, and poll can't wait for more than the first piece.
+fn wait(deadline: Instant, seen_bytes: usize, wanted_bytes: usize) -> Result<(), Error> {
+    if Instant::now() >= deadline {
+        return Err(Error::Stalled {
+            seen_bytes,
+            wanted_bytes,
+        });
+    }
+    std::thread::sleep(Duration::from_millis(1));
+    Ok(())
+}
+
+fn peek(stream: &UnixStream, into: &mut [u8], fds: &mut Vec<OwnedFd>) -> Result<usize, Errno> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_FDS))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let flags = RecvFlags::PEEK | RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
+    let message = rustix::net::recvmsg(stream, &mut [IoSliceMut::new(into)], &mut control, flags)?;
+    for item in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(received) = item {
+            fds.extend(received);
+        }
+    }
+    Ok(message.bytes)
+}

@@ -1,0 +1,468 @@
+//! A split virtqueue, read through host pointers that were checked once (virtio 1.3 §2.7).
+//!
+//! The pointers are resolved when the ring starts and stay good for as long as the ring holds its
+//! [`MemoryMap`]. Every field that the guest can write is read once, into memory of our own. A request
+//! that is wrong in itself (a buffer outside memory, buffers in the wrong order) fails alone; a ring
+//! whose structure is wrong is a [`RingError`], after which nothing it says can be believed.
+//!
+//! This file does not know what a request means: it hands its bytes to a closure, and returns the
+//! length that the closure gives to the driver.
+#![allow(unsafe_code)]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering, fence};
+
+use virtio_bindings::virtio_ring as vring;
+
+use super::memory::MemoryMap;
+use crate::device::SEG_MAX;
+use crate::store::{Sink, Source};
+
+const DESC_BYTES: u64 = 16;
+/// Header and status come on top of the data segments.
+const LONGEST_REQUEST: u16 = 128;
+const _: () = assert!(SEG_MAX + 2 == LONGEST_REQUEST as u32);
+
+const F_NEXT: u16 = 1;
+const F_WRITE: u16 = 2;
+const F_INDIRECT: u16 = 4;
+const _: () = assert!(
+    F_NEXT as u32 == vring::VRING_DESC_F_NEXT
+        && F_WRITE as u32 == vring::VRING_DESC_F_WRITE
+        && F_INDIRECT as u32 == vring::VRING_DESC_F_INDIRECT
+);
+const AVAIL_F_NO_INTERRUPT: u16 = 1;
+const USED_F_NO_NOTIFY: u16 = 1;
+
+/// A ring that can't be followed any further.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub(super) enum RingError {
+    #[error("ring size {size} is no power of two between 1 and 32768")]
+    Size { size: u32 },
+    #[error("{what} at {address:#x} is misaligned or not all in one region of guest memory")]
+    Address { what: &'static str, address: u64 },
+    #[error("avail index jumped from {from} to {to} on a ring of {size}")]
+    AvailJump { from: u16, to: u16, size: u16 },
+    #[error("head {head} on a ring of {size}")]
+    Head { head: u16, size: u16 },
+    #[error("descriptor {next} named in a table of {size}")]
+    Next { next: u16, size: u16 },
+    #[error("a chain of more than {limit} descriptors: a loop, or longer than any request")]
+    Loop { limit: u16 },
+    #[error("an indirect table inside an indirect table")]
+    Nested,
+    #[error("a descriptor with both INDIRECT and NEXT")]
+    IndirectNext,
+    #[error("an indirect descriptor, which was not negotiated")]
+    IndirectUnasked,
+    #[error("an indirect table of {len} bytes at {address:#x}")]
+    IndirectTable { address: u64, len: u32 },
+}
+
+/// Where a front end says that a ring is, in its own addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct RingAddress {
+    pub(super) desc: u64,
+    pub(super) avail: u64,
+    pub(super) used: u64,
+}
+
+/// What driver and device have agreed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct RingOptions {
+    pub(super) event_idx: bool,
+    pub(super) indirect: bool,
+}
+
+/// A ring that is being served.
+#[derive(Debug)]
+pub(super) struct Ring {
+    memory: Arc<MemoryMap>,
+    desc: *const u8,
+    avail: *const u8,
+    used: *mut u8,
+    size: u16,
+    options: RingOptions,
+    /// The next entry of the avail ring to take.
+    next_avail: u16,
+    /// The avail index when last read.
+    seen_avail: u16,
+    /// The next entry of the used ring to fill.
+    next_used: u16,
+    /// The used index that the driver has been shown.
+    shown_used: u16,
+    /// Whether the driver has been asked not to kick.
+    quiet: bool,
+    pieces: Pieces,
+}
+
+// SAFETY: the pointers point into mappings that `memory` keeps alive, whichever thread uses them.
+unsafe impl Send for Ring {}
+
+/// The buffers of the request being served. Emptied before the ring is used again; the lifetimes are
+/// those of the ring's memory, and only ever shown to a closure that must work for any lifetime.
+#[derive(Debug, Default)]
+struct Pieces {
+    readable: Vec<Source<'static>>,
+    writable: Vec<Sink<'static>>,
+    /// Some buffer could not be found, or came in the wrong order.
+    damaged: bool,
+    /// The last writable buffer is one that could not be found, so there is no status byte.
+    no_status: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Descriptor {
+    address: u64,
+    len: u32,
+    flags: u16,
+    next: u16,
+}
+
+impl Descriptor {
+    fn from_bytes(bytes: [u8; 16]) -> Self {
+        let low = u128::from_le_bytes(bytes);
+        #[allow(
+            clippy::cast_possible_truncation,
+            reason = "each field is cut out of the 16 bytes"
+        )]
+        Self {
+            address: low as u64,
+            len: (low >> 64) as u32,
+            flags: (low >> 96) as u16,
+            next: (low >> 112) as u16,
+        }
+    }
+}
+
+impl Ring {
+    /// A ring at `address` in `memory`. It goes on where the used index in memory says that it was
+    /// left: a device that completes in order has nothing in between.
+    pub(super) fn new(
+        memory: Arc<MemoryMap>,
+        size: u32,
+        address: RingAddress,
+        options: RingOptions,
+    ) -> Result<Self, RingError> {
+        let entries = u16::try_from(size)
+            .ok()
+            .filter(|size| size.is_power_of_two());
+        let entries = entries.ok_or(RingError::Size { size })?;
+        let n = u64::from(entries);
+        let event = if options.event_idx { 2 } else { 0 };
+        let find = |what, address: u64, len, align: u64| {
+            let aligned = address.is_multiple_of(align);
+            memory
+                .user(address, len)
+                .filter(|ptr| aligned && (ptr.addr() as u64).is_multiple_of(align))
+                .ok_or(RingError::Address { what, address })
+        };
+        let desc = find("descriptor table", address.desc, n * DESC_BYTES, 16)?;
+        let avail = find("avail ring", address.avail, 4 + n * 2 + event, 2)?;
+        let used = find("used ring", address.used, 4 + n * 8 + event, 4)?;
+        let mut ring = Self {
+            memory,
+            desc,
+            avail,
+            used,
+            size: entries,
+            options,
+            next_avail: 0,
+            seen_avail: 0,
+            next_used: 0,
+            shown_used: 0,
+            quiet: false,
+            pieces: Pieces::default(),
+        };
+        let used_index = ring.used_u16(2).load(Ordering::Acquire);
+        let used_index = u16::from_le(used_index);
+        ring.next_avail = used_index;
+        ring.seen_avail = used_index;
+        ring.next_used = used_index;
+        ring.shown_used = used_index;
+        // One request never has more pieces than this: no allocation while serving.
+        let most = usize::from(ring.longest_chain()) + 64;
+        ring.pieces.readable.reserve_exact(most);
+        ring.pieces.writable.reserve_exact(most);
+        Ok(ring)
+    }
+
+    /// The avail index that a front end is told when the ring stops ("GET_VRING_BASE").
+    pub(super) fn next_avail(&self) -> u16 {
+        self.next_avail
+    }
+
+    /// Drivers keep a chain within the ring (§2.7.5), but Linux fills an indirect table up to
+    /// `seg_max` whatever the size of the ring.
+    fn longest_chain(&self) -> u16 {
+        self.size.max(LONGEST_REQUEST)
+    }
+
+    /// Serve the next request, if there is one. `serve` gets whether the request is damaged, and its
+    /// readable and writable pieces; it gives the length for the used ring.
+    pub(super) fn serve_one(
+        &mut self,
+        serve: impl for<'m> FnOnce(bool, &mut [Source<'m>], &mut [Sink<'m>]) -> u32,
+    ) -> Result<bool, RingError> {
+        if self.next_avail == self.seen_avail && !self.look()? {
+            return Ok(false);
+        }
+        let slot = usize::from(self.next_avail & (self.size - 1));
+        let head = u16::from_le(self.avail_u16(4 + slot * 2).load(Ordering::Relaxed));
+        if head >= self.size {
+            return Err(RingError::Head {
+                head,
+                size: self.size,
+            });
+        }
+        self.walk(head)?;
+        let pieces = &mut self.pieces;
+        if pieces.no_status {
+            pieces.writable.clear();
+        }
+        let len = serve(pieces.damaged, &mut pieces.readable, &mut pieces.writable);
+        self.next_avail = self.next_avail.wrapping_add(1);
+        self.put_used(head, len);
+        Ok(true)
+    }
+
+    /// Read the avail index; whether there is something new.
+    fn look(&mut self) -> Result<bool, RingError> {
+        let to = u16::from_le(self.avail_u16(2).load(Ordering::Acquire));
+        if to.wrapping_sub(self.next_avail) > self.size {
+            return Err(RingError::AvailJump {
+                from: self.next_avail,
+                to,
+                size: self.size,
+            });
+        }
+        self.seen_avail = to;
+        Ok(to != self.next_avail)
+    }
+
+    /// Collect the pieces of the chain that starts at `head`.
+    fn walk(&mut self, head: u16) -> Result<(), RingError> {
+        self.pieces.clear();
+        let limit = self.longest_chain();
+        let mut index = head;
+        let mut steps = 0;
+        loop {
+            let descriptor = self.descriptor(index);
+            if descriptor.flags & F_INDIRECT != 0 {
+                return self.walk_table(descriptor, steps, limit);
+            }
+            steps += 1;
+            if steps > limit {
+                return Err(RingError::Loop { limit });
+            }
+            self.pieces.add(&self.memory, descriptor);
+            if descriptor.flags & F_NEXT == 0 {
+                return Ok(());
+            }
+            index = descriptor.next;
+            if index >= self.size {
+                return Err(RingError::Next {
+                    next: index,
+                    size: self.size,
+                });
+            }
+        }
+    }
+
+    /// The same in the indirect table that `table` refers to; its WRITE flag means nothing (§2.7.5.3).
+    fn walk_table(&mut self, table: Descriptor, steps: u16, limit: u16) -> Result<(), RingError> {
+        if !self.options.indirect {
+            return Err(RingError::IndirectUnasked);
+        }
+        if table.flags & F_NEXT != 0 {
+            return Err(RingError::IndirectNext);
+        }
+        let broken = RingError::IndirectTable {
+            address: table.address,
+            len: table.len,
+        };
+        let entries = u16::try_from(table.len / 16).unwrap_or(u16::MAX);
+        if !table.len.is_multiple_of(16) || entries == 0 || entries > limit {
+            return Err(broken);
+        }
+        let mut steps = steps;
+        let mut index = 0;
+        loop {
+            let address = table.address.checked_add(u64::from(index) * DESC_BYTES);
+            let bytes = address.and_then(|address| self.read_16(address));
+            let Some(bytes) = bytes else {
+                return Err(broken);
+            };
+            let descriptor = Descriptor::from_bytes(bytes);
+            if descriptor.flags & F_INDIRECT != 0 {
+                return Err(RingError::Nested);
+            }
+            steps += 1;
+            if steps > limit {
+                return Err(RingError::Loop { limit });
+            }
+            self.pieces.add(&self.memory, descriptor);
+            if descriptor.flags & F_NEXT == 0 {
+                return Ok(());
+            }
+            index = descriptor.next;
+            if index >= entries {
+                return Err(RingError::Next {
+                    next: index,
+                    size: entries,
+                });
+            }
+        }
+    }
+
+    /// 16 bytes at a guest address, which may lie across two regions.
+    fn read_16(&self, address: u64) -> Option<[u8; 16]> {
+        let mut bytes = [0; 16];
+        let mut done = 0;
+        while done < bytes.len() {
+            let at = address.checked_add(done as u64)?;
+            let range = self.memory.host(at, (bytes.len() - done) as u64)?;
+            // SAFETY: `host` gives mapped memory, which `self.memory` keeps mapped.
+            let piece = unsafe { Source::new(range.ptr, range.len) };
+            done += piece.copy_to(&mut bytes[done..]);
+        }
+        Some(bytes)
+    }
+
+    /// Descriptor `index`, which is below the ring's size.
+    fn descriptor(&self, index: u16) -> Descriptor {
+        let at = self.desc.wrapping_add(usize::from(index) * 16);
+        // SAFETY: the table was checked to be mapped for `size` descriptors and aligned to 16, and
+        // every caller has compared `index` with `size`. The guest may write meanwhile: volatile.
+        let low = unsafe { at.cast::<u64>().read_volatile() };
+        // SAFETY: as above; the second half of the same descriptor.
+        let high = unsafe { at.cast::<u64>().wrapping_add(1).read_volatile() };
+        Descriptor::from_bytes((u128::from(low) | u128::from(high) << 64).to_ne_bytes())
+    }
+
+    /// Fill an entry of the used ring; the driver does not see it before [`Ring::publish`].
+    fn put_used(&mut self, head: u16, len: u32) {
+        let slot = usize::from(self.next_used & (self.size - 1));
+        let at = self.used.wrapping_add(4 + slot * 8).cast::<u32>();
+        // SAFETY: the used ring was checked to be mapped for `size` entries and aligned to 4, and
+        // `slot` is below `size`.
+        unsafe { at.write_volatile(u32::from(head).to_le()) };
+        // SAFETY: as above; the second field of the same entry.
+        unsafe { at.wrapping_add(1).write_volatile(len.to_le()) };
+        self.next_used = self.next_used.wrapping_add(1);
+    }
+
+    /// Show the driver what has been completed; whether it wants to be called for that.
+    pub(super) fn publish(&mut self) -> bool {
+        let (old, new) = (self.shown_used, self.next_used);
+        if old == new {
+            return false;
+        }
+        self.used_u16(2).store(new.to_le(), Ordering::Release);
+        self.shown_used = new;
+        // The index must be visible before the driver's wish is read, or both sides may wait.
+        fence(Ordering::SeqCst);
+        if self.options.event_idx {
+            let at = 4 + usize::from(self.size) * 2;
+            let event = u16::from_le(self.avail_u16(at).load(Ordering::Relaxed));
+            // §2.7.10: call if `event` lies in [old, new).
+            new.wrapping_sub(event).wrapping_sub(1) < new.wrapping_sub(old)
+        } else {
+            u16::from_le(self.avail_u16(0).load(Ordering::Relaxed)) & AVAIL_F_NO_INTERRUPT == 0
+        }
+    }
+
+    /// Ask the driver not to kick while we look by ourselves. With EVENT_IDX nothing needs to be
+    /// said: the event index stays behind, and the driver kicks only when it passes it.
+    pub(super) fn quiet(&mut self) {
+        if !self.quiet && !self.options.event_idx {
+            self.used_u16(0)
+                .store(USED_F_NO_NOTIFY.to_le(), Ordering::Relaxed);
+        }
+        self.quiet = true;
+    }
+
+    /// Ask for a kick from here on; whether something came meanwhile, which is then ours to find.
+    pub(super) fn listen(&mut self) -> Result<bool, RingError> {
+        if self.options.event_idx {
+            let at = 4 + usize::from(self.size) * 8;
+            self.used_u16(at)
+                .store(self.next_avail.to_le(), Ordering::Relaxed);
+        } else {
+            self.used_u16(0).store(0, Ordering::Relaxed);
+        }
+        self.quiet = false;
+        // The wish must be visible before the index is read again (§2.7.10.1).
+        fence(Ordering::SeqCst);
+        self.look()
+    }
+
+    fn avail_u16(&self, offset: usize) -> &AtomicU16 {
+        // SAFETY: the avail ring was checked to be mapped up to its event field and aligned to 2;
+        // every `offset` used here is even and within. The guest's own accesses are not Rust's.
+        unsafe { AtomicU16::from_ptr(self.avail.wrapping_add(offset).cast_mut().cast()) }
+    }
+
+    fn used_u16(&self, offset: usize) -> &AtomicU16 {
+        // SAFETY: as in `avail_u16`, for the used ring.
+        unsafe { AtomicU16::from_ptr(self.used.wrapping_add(offset).cast()) }
+    }
+}
+
+impl Pieces {
+    fn clear(&mut self) {
+        self.readable.clear();
+        self.writable.clear();
+        self.damaged = false;
+        self.no_status = false;
+    }
+
+    /// Add a buffer, cut where it crosses from one region into the next. Buffers of no bytes are
+    /// allowed and say nothing.
+    fn add(&mut self, memory: &MemoryMap, descriptor: Descriptor) {
+        let Descriptor {
+            address,
+            len,
+            flags,
+            ..
+        } = descriptor;
+        if len == 0 {
+            return;
+        }
+        let writable = flags & F_WRITE != 0;
+        // §2.7.4.2: writable buffers come after readable ones.
+        self.damaged |= !writable && !self.writable.is_empty();
+        let mut at = address;
+        let mut rest = u64::from(len);
+        while rest > 0 {
+            let found = memory.host(at, rest).filter(|_| self.has_room(writable));
+            let Some(range) = found else {
+                self.damaged = true;
+                self.no_status |= writable;
+                return;
+            };
+            if writable {
+                // SAFETY: mapped memory that no Rust reference points into, kept mapped by the map
+                // that the ring holds; the piece is dropped before the ring's next request.
+                self.writable
+                    .push(unsafe { Sink::new(range.ptr, range.len) });
+            } else {
+                // SAFETY: as above.
+                self.readable
+                    .push(unsafe { Source::new(range.ptr, range.len) });
+            }
+            rest -= range.len as u64;
+            at = at.saturating_add(range.len as u64);
+        }
+        self.no_status &= !writable;
+    }
+
+    /// Whether one more piece fits into what was reserved when the ring started.
+    fn has_room(&self, writable: bool) -> bool {
+        if writable {
+            self.writable.len() < self.writable.capacity()
+        } else {
+            self.readable.len() < self.readable.capacity()
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! A device offered on a socket: the sessions it has, and which of them may use the disk.
+
+use std::collections::HashMap;
+use std::net::Shutdown;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+use rustix::event::{PollFd, PollFlags};
+use vhost::vhost_user::message::FrontendReq;
+use vhost::vhost_user::{BackendReqHandler, Error as WireError};
+
+use super::channel::Channel;
+use super::session::Session;
+use super::worker::Workers;
+use super::{Error, peek};
+use crate::device::BlockDevice;
+
+/// How long a front end waits for another one to let go of the disk.
+const HAND_OVER_WITHIN: Duration = Duration::from_secs(5);
+/// Connections at a time; more are closed as they come.
+const MOST_SESSIONS: usize = 64;
+/// How long a server that ends waits for its sessions.
+const END_WITHIN: Duration = Duration::from_millis(500);
+
+/// How many front ends may use a disk at the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Share {
+    /// One. Another may connect, and takes over when the first has stopped.
+    None,
+    /// Any number. For a device that is read-only, or guests that coordinate their writes.
+    Any,
+}
+
+/// What the sessions of a server have in common.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) device: Arc<BlockDevice>,
+    pub(super) workers: Workers,
+    share: Share,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    sessions: HashMap<u64, Peer>,
+    /// Started so far: the number of the next one.
+    started: u64,
+    /// Claims on the disk that sessions hold.
+    claims: usize,
+    ending: bool,
+}
+
+/// Another end of a session's strings.
+#[derive(Debug)]
+struct Peer {
+    stream: UnixStream,
+    channel: Arc<Channel>,
+}
+
+/// The right to use the disk; dropped to give it back.
+#[derive(Debug)]
+pub(super) struct Claim {
+    server: Arc<Shared>,
+}
+
+/// Why the disk can't be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ClaimError {
+    #[error("another front end uses this disk; stop it first, or share the disk read-only")]
+    Taken,
+    #[error("the back end is shutting down")]
+    Ending,
+}
+
+impl Shared {
+    /// Get the right to use the disk, waiting a little for another front end that is on its way out: a
+    /// restarted one is often faster than the end of its predecessor.
+    pub(super) fn claim(self: &Arc<Self>) -> Result<Claim, ClaimError> {
+        let deadline = Instant::now() + HAND_OVER_WITHIN;
+        let mut state = self.state.lock();
+        while self.share == Share::None && state.claims > 0 {
+            if state.ending {
+                return Err(ClaimError::Ending);
+            }
+            if self.changed.wait_until(&mut state, deadline).timed_out() {
+                return Err(ClaimError::Taken);
+            }
+        }
+        state.claims += 1;
+        Ok(Claim {
+            server: Arc::clone(self),
+        })
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.server.state.lock().claims -= 1;
+        self.server.changed.notify_all();
+    }
+}
+
+/// A device that is being served. Dropping it ends all sessions.
+#[derive(Debug)]
+pub struct Server {
+    shared: Arc<Shared>,
+    /// Closing this end tells the acceptors to stop.
+    stop: UnixStream,
+    stopped: UnixStream,
+    acceptors: Vec<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Get ready to serve `device` with `workers` threads (at least one).
+    ///
+    /// # Errors
+    /// [`Error::Thread`].
+    pub fn new(device: BlockDevice, share: Share, workers: usize) -> Result<Self, Error> {
+        let shared = Shared {
+            device: Arc::new(device),
+            workers: Workers::start(workers).map_err(Error::Thread)?,
+            share,
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        };
+        let (stop, stopped) = UnixStream::pair().map_err(Error::Thread)?;
+        Ok(Self {
+            shared: Arc::new(shared),
+            stop,
+            stopped,
+            acceptors: Vec::new(),
+        })
+    }
+
+    /// Serve everybody who connects to `listener`.
+    ///
+    /// # Errors
+    /// [`Error::Thread`], [`Error::Socket`].
+    pub fn listen(&mut self, listener: UnixListener) -> Result<(), Error> {
+        listener.set_nonblocking(true).map_err(Error::Socket)?;
+        let shared = Arc::clone(&self.shared);
+        let stopped = self.stopped.try_clone().map_err(Error::Thread)?;
+        let acceptor = std::thread::Builder::new()
+            .name("ramblk-accept".into())
+            .spawn(move || accept_all(&shared, &listener, &stopped))
+            .map_err(Error::Thread)?;
+        self.acceptors.push(acceptor);
+        Ok(())
+    }
+
+    /// Serve one connection that exists already.
+    ///
+    /// # Errors
+    /// [`Error::Thread`], [`Error::Socket`].
+    pub fn connect(&self, stream: UnixStream) -> Result<(), Error> {
+        stream.set_nonblocking(false).map_err(Error::Socket)?;
+        start_session(&self.shared, stream)
+    }
+
+    /// Wait until no session is left.
+    pub fn wait_until_idle(&self) {
+        let mut state = self.shared.state.lock();
+        while !state.sessions.is_empty() {
+            self.shared.changed.wait(&mut state);
+        }
+    }
+
+    /// How many front ends are connected.
+    pub fn sessions(&self) -> usize {
+        self.shared.state.lock().sessions.len()
+    }
+
+    /// Tell every front end that has a channel for it that the configuration space changed. Gives how
+    /// many were told.
+    pub fn config_changed(&self) -> usize {
+        let state = self.shared.state.lock();
+        let channels: Vec<_> = state
+            .sessions
+            .values()
+            .map(|peer| Arc::clone(&peer.channel))
+            .collect();
+        drop(state);
+        channels
+            .iter()
+            .filter(|channel| channel.config_changed())
+            .count()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.stop.shutdown(Shutdown::Both);
+        let deadline = Instant::now() + END_WITHIN;
+        let mut state = self.shared.state.lock();
+        state.ending = true;
+        for peer in state.sessions.values() {
+            let _ = peer.stream.shutdown(Shutdown::Both);
+        }
+        self.shared.changed.notify_all();
+        while !state.sessions.is_empty() {
+            if self
+                .shared
+                .changed
+                .wait_until(&mut state, deadline)
+                .timed_out()
+            {
+                tracing::warn!(
+                    sessions = state.sessions.len(),
+                    "sessions did not end in time"
+                );
+                break;
+            }
+        }
+        drop(state);
+        for acceptor in self.acceptors.drain(..) {
+            let _ = acceptor.join();
+        }
+    }
+}
+
+fn accept_all(shared: &Arc<Shared>, listener: &UnixListener, stopped: &UnixStream) {
+    loop {
+        let mut poll = [
+            PollFd::new(listener, PollFlags::IN),
+            PollFd::new(stopped, PollFlags::IN),
+        ];
+        let _ = rustix::event::poll(&mut poll, None);
+        if !poll[1].revents().is_empty() {
+            return;
+        }
+        match listener.accept() {
+            Ok((stream, _)) => {
+                if let Err(error) = stream
+                    .set_nonblocking(false)
+                    .map_err(Error::Socket)
+                    .and_then(|()| start_session(shared, stream))
+                {
+                    tracing::warn!(%error, "connection refused");
+                }
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(error) => {
+                // Most likely no descriptor is left; the connection stays in the queue meanwhile.
+                tracing::warn!(%error, "can't accept a connection; trying again");
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        }
+    }
+}
+
+fn start_session(shared: &Arc<Shared>, stream: UnixStream) -> Result<(), Error> {
+    peek::prepare(&stream).map_err(Error::Socket)?;
+    let channel = Arc::new(Channel::default());
+    let peer = Peer {
+        stream: stream.try_clone().map_err(Error::Socket)?,
+        channel: Arc::clone(&channel),
+    };
+    let number = {
+        let mut state = shared.state.lock();
+        if state.ending || state.sessions.len() >= MOST_SESSIONS {
+            let reason = format!("{MOST_SESSIONS} front ends are connected, which is the most");
+            return Err(Error::Protocol { request: 0, reason });
+        }
+        let number = state.started;
+        state.started += 1;
+        state.sessions.insert(number, peer);
+        number
+    };
+    let server = Arc::clone(shared);
+    let thread = std::thread::Builder::new()
+        .name(format!("ramblk-sess-{number}"))
+        .spawn(move || {
+            tracing::info!(session = number, "front end connected");
+            let session = Session::new(Arc::clone(&server), channel);
+            match run_session(stream, session) {
+                Ok(()) => tracing::info!(session = number, "front end disconnected"),
+                Err(error) => tracing::warn!(session = number, %error, "session ended"),
+            }
+            forget_session(&server, number);
+        });
+    if let Err(error) = thread {
+        forget_session(shared, number);
+        return Err(Error::Thread(error));
+    }
+    Ok(())
+}
+
+fn forget_session(shared: &Shared, number: u64) {
+    let peer = shared.state.lock().sessions.remove(&number);
+    drop(peer);
+    shared.changed.notify_all();
+}
+
+/// Handle messages until the connection ends. When this returns, no ring of the session is served.
+fn run_session(stream: UnixStream, session: Session) -> Result<(), Error> {
+    let peeker = stream.try_clone().map_err(Error::Socket)?;
+    // The crate wants its handler behind a lock; nobody else ever takes it.
+    let session = Arc::new(std::sync::Mutex::new(session));
+    let mut handler = BackendReqHandler::from_stream(stream, Arc::clone(&session));
+    while let Some(message) = peek::next(&peeker)? {
+        let request = message.request;
+        if request == FrontendReq::SET_BACKEND_REQ_FD as u32
+            && let Ok([socket]) = <[OwnedFd; 1]>::try_from(message.fds)
+            && let Ok(mut session) = session.lock()
+        {
+            session.channel_arrives(socket);
+        }
+        match handler.handle_request() {
+            Ok(()) => {}
+            Err(WireError::Disconnected) => return Ok(()),
+            Err(WireError::ReqHandlerError(error))
+                if error.kind() == std::io::ErrorKind::PermissionDenied =>
+            {
+                tracing::debug!(request, %error, "message refused");
+            }
+            Err(error) => {
+                return Err(Error::Protocol {
+                    request,
+                    reason: error.to_string(),
+                });
+            }
+        }
+    }
+    Ok(())
+}

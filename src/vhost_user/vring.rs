@@ -1,0 +1,169 @@
+//! One ring as its front end sets it up, message by message, and when it is served.
+//!
+//! A ring is *started* by its kick descriptor and stopped by GET_VRING_BASE; a started ring is served
+//! while it is also enabled ("Ring states"). Whatever changes while a ring is served stops it, changes,
+//! and serves it again where it was: there is one way in and one way out.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::OFlags;
+
+use super::memory::MemoryMap;
+use super::ring::{Ring, RingAddress, RingError, RingOptions};
+use super::worker::{Job, Running, Workers};
+use crate::device::BlockDevice;
+
+/// Numbers for rings being served, unique in the process: workers are shared by sessions.
+static NEXT_ID: AtomicU64 = AtomicU64::new(0);
+
+/// One ring of a session.
+#[derive(Debug, Default)]
+pub(super) struct Vring {
+    pub(super) size: u32,
+    pub(super) address: Option<RingAddress>,
+    pub(super) enabled: bool,
+    base: u16,
+    kick: Option<Arc<File>>,
+    call: Option<Arc<File>>,
+    err: Option<Arc<File>>,
+    running: Option<Running>,
+}
+
+/// What all rings of a session share.
+#[derive(Debug)]
+pub(super) struct Surroundings<'a> {
+    pub(super) workers: &'a Workers,
+    pub(super) device: &'a Arc<BlockDevice>,
+    pub(super) memory: &'a Arc<MemoryMap>,
+    pub(super) acked: u64,
+    pub(super) options: RingOptions,
+}
+
+/// Why a ring is not served.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StartError {
+    #[error(transparent)]
+    Ring(#[from] RingError),
+    #[error("its kick descriptor can't be watched: {0}")]
+    Kick(#[from] io::Error),
+}
+
+impl Vring {
+    /// Whether a worker has it.
+    pub(super) fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// Whether it has all that it needs to be served, given memory.
+    pub(super) fn is_ready(&self) -> bool {
+        self.enabled && self.kick.is_some() && self.address.is_some() && self.size > 0
+    }
+
+    /// Serve it, if it is ready and isn't served already.
+    pub(super) fn start(
+        &mut self,
+        index: u16,
+        around: &Surroundings<'_>,
+    ) -> Result<(), StartError> {
+        let (Some(kick), Some(address)) = (&self.kick, self.address) else {
+            return Ok(());
+        };
+        if self.running.is_some() || !self.is_ready() || around.memory.is_empty() {
+            return Ok(());
+        }
+        let ring = Ring::new(
+            Arc::clone(around.memory),
+            self.size,
+            address,
+            around.options,
+        )?;
+        if ring.next_avail() != self.base {
+            // Everything completes in order here, so the ring itself knows best: a front end that
+            // reconnects may name the avail index instead, and what is in between would be lost.
+            tracing::debug!(
+                queue = index,
+                named = self.base,
+                used = ring.next_avail(),
+                "base taken from the used ring"
+            );
+        }
+        let job = Job {
+            ring,
+            index,
+            device: Arc::clone(around.device),
+            acked: around.acked,
+            kick: Arc::clone(kick),
+            call: self.call.clone(),
+            err: self.err.clone(),
+        };
+        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        self.running = Some(around.workers.serve(id, job)?);
+        Ok(())
+    }
+
+    /// Have nobody serve it; it keeps its place.
+    pub(super) fn pause(&mut self) {
+        if let Some(base) = self.running.take().and_then(Running::stop) {
+            self.base = base;
+        }
+    }
+
+    /// Stop it ("GET_VRING_BASE"): afterwards it needs a new kick descriptor. Gives its place.
+    pub(super) fn stop(&mut self) -> u16 {
+        self.pause();
+        self.kick = None;
+        self.call = None;
+        self.err = None;
+        self.base
+    }
+
+    /// Where a ring that isn't served is to begin.
+    pub(super) fn set_base(&mut self, base: u16) {
+        self.base = base;
+    }
+
+    /// A new kick descriptor. The ring must be paused.
+    pub(super) fn set_kick(&mut self, kick: Option<File>) {
+        self.kick = kick.map(Arc::new);
+    }
+
+    /// A new call descriptor, at any time; it is signalled once, since the driver may have missed the
+    /// old one.
+    pub(super) fn set_call(&mut self, call: Option<File>) {
+        // Shared with the front end, whose own call descriptors are non-blocking already: a full one
+        // must not hold up a worker.
+        if let Some(file) = &call {
+            set_nonblocking(file);
+        }
+        self.call = call.map(Arc::new);
+        if let Some(running) = &self.running {
+            running.set_call(self.call.clone());
+        }
+    }
+
+    /// A new error descriptor. The ring must be paused.
+    pub(super) fn set_err(&mut self, err: Option<File>) {
+        if let Some(file) = &err {
+            set_nonblocking(file);
+        }
+        self.err = err.map(Arc::new);
+    }
+}
+
+impl Drop for Vring {
+    fn drop(&mut self) {
+        self.pause();
+    }
+}
+
+fn set_nonblocking(file: &impl AsFd) {
+    if let Ok(flags) = rustix::fs::fcntl_getfl(file)
+        && !flags.contains(OFlags::NONBLOCK)
+    {
+        let _ = rustix::fs::fcntl_setfl(file, flags | OFlags::NONBLOCK);
+    }
+}

@@ -1,0 +1,394 @@
+//! Threads that serve rings. A ring belongs to one worker from start to stop, so nothing on the data
+//! path is shared or locked: whoever wants to change a ring stops it, which hands its position back,
+//! and starts a new one.
+//!
+//! A worker sleeps in epoll on the kick descriptors of its rings and on its mailbox. Kicks are watched
+//! edge-triggered and never read: each write to an eventfd is an edge, so no read can block on what a
+//! front end passed, and a wake-up costs one system call less. A ring gets a bounded turn, then the
+//! next one does.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::thread::JoinHandle;
+
+use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
+use vmm_sys_util::eventfd::EventFd;
+
+use super::ring::{Ring, RingError};
+use crate::device::BlockDevice;
+
+/// Requests between two updates of the used index, at most.
+const BATCH_REQUESTS: u32 = 32;
+/// Bytes that make a batch end before that, so that the first request needn't wait for megabytes.
+const BATCH_BYTES: u64 = 256 << 10;
+/// Batches of one turn.
+const TURN_BATCHES: u32 = 4;
+const MAILBOX: u64 = u64::MAX;
+
+/// What a worker needs to serve one ring.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) ring: Ring,
+    pub(super) index: u16,
+    pub(super) device: Arc<BlockDevice>,
+    /// Feature bits the driver accepted.
+    pub(super) acked: u64,
+    pub(super) kick: Arc<File>,
+    pub(super) call: Option<Arc<File>>,
+    pub(super) err: Option<Arc<File>>,
+}
+
+/// A ring that a worker has; [`Running::stop`] gets it back.
+#[derive(Debug)]
+pub(super) struct Running {
+    id: u64,
+    mailbox: Arc<Mailbox>,
+}
+
+#[derive(Debug)]
+enum Message {
+    Start {
+        id: u64,
+        job: Box<Job>,
+        reply: SyncSender<io::Result<()>>,
+    },
+    Stop {
+        id: u64,
+        reply: SyncSender<Option<u16>>,
+    },
+    SetCall {
+        id: u64,
+        call: Option<Arc<File>>,
+        reply: SyncSender<()>,
+    },
+    Quit,
+}
+
+#[derive(Debug)]
+struct Mailbox {
+    sender: Sender<Message>,
+    bell: EventFd,
+}
+
+impl Mailbox {
+    fn post(&self, message: Message) -> bool {
+        self.sender.send(message).is_ok() && self.bell.write(1).is_ok()
+    }
+}
+
+impl Running {
+    /// Stop serving. When this returns, the worker touches neither the ring nor guest memory for it.
+    /// Gives the avail index where the ring was left, unless the worker is gone.
+    pub(super) fn stop(self) -> Option<u16> {
+        let (reply, answer) = sync_channel(1);
+        if !self.mailbox.post(Message::Stop { id: self.id, reply }) {
+            return None;
+        }
+        answer.recv().ok().flatten()
+    }
+
+    /// Use another call descriptor from now on.
+    pub(super) fn set_call(&self, call: Option<Arc<File>>) {
+        let (reply, answer) = sync_channel(1);
+        if self.mailbox.post(Message::SetCall {
+            id: self.id,
+            call,
+            reply,
+        }) {
+            let _ = answer.recv();
+        }
+    }
+}
+
+/// The workers of a server.
+#[derive(Debug)]
+pub(super) struct Workers {
+    mailboxes: Vec<Arc<Mailbox>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Workers {
+    /// Start `count` of them, at least one.
+    pub(super) fn start(count: usize) -> io::Result<Self> {
+        let mut workers = Self {
+            mailboxes: Vec::new(),
+            threads: Vec::new(),
+        };
+        for number in 0..count.max(1) {
+            let (sender, receiver) = channel();
+            let bell = EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC)?;
+            let epoll = Epoll::new()?;
+            epoll.ctl(
+                ControlOperation::Add,
+                bell.as_raw_fd(),
+                EpollEvent::new(EventSet::IN, MAILBOX),
+            )?;
+            let mailbox = Arc::new(Mailbox { sender, bell });
+            let worker = Worker {
+                epoll,
+                mailbox: Arc::clone(&mailbox),
+                receiver,
+                slots: Vec::new(),
+            };
+            let thread = std::thread::Builder::new()
+                .name(format!("ramblk-work-{number}"))
+                .spawn(move || worker.run())?;
+            workers.mailboxes.push(mailbox);
+            workers.threads.push(thread);
+        }
+        Ok(workers)
+    }
+
+    /// Serve a ring: on the worker that its number falls to.
+    pub(super) fn serve(&self, id: u64, job: Job) -> io::Result<Running> {
+        let mailbox = Arc::clone(&self.mailboxes[usize::from(job.index) % self.mailboxes.len()]);
+        let (reply, answer) = sync_channel(1);
+        let gone = || io::Error::other("the worker thread is gone");
+        if !mailbox.post(Message::Start {
+            id,
+            job: Box::new(job),
+            reply,
+        }) {
+            return Err(gone());
+        }
+        answer.recv().map_err(|_| gone())??;
+        Ok(Running { id, mailbox })
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        for mailbox in &self.mailboxes {
+            mailbox.post(Message::Quit);
+        }
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// What a worker's thread owns.
+#[derive(Debug)]
+struct Worker {
+    epoll: Epoll,
+    mailbox: Arc<Mailbox>,
+    receiver: Receiver<Message>,
+    slots: Vec<Option<Slot>>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    id: u64,
+    job: Box<Job>,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Waits for a kick.
+    Idle,
+    /// Has, or may have, requests to serve.
+    Busy,
+    /// Its ring can't be followed any more.
+    Broken,
+}
+
+impl Worker {
+    fn run(mut self) {
+        let mut events = vec![EpollEvent::default(); 64];
+        loop {
+            let busy = self
+                .slots
+                .iter()
+                .flatten()
+                .any(|slot| slot.state == State::Busy);
+            let timeout = if busy { 0 } else { -1 };
+            let count = match self.epoll.wait(timeout, &mut events) {
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
+                Err(error) => {
+                    tracing::error!(%error, "worker can't wait for kicks and ends");
+                    return;
+                }
+            };
+            for event in &events[..count] {
+                if event.data() == MAILBOX {
+                    let _ = self.mailbox.bell.read();
+                    if !self.read_mail() {
+                        return;
+                    }
+                } else if let Some(slot) = self.slot(event.data())
+                    && slot.state == State::Idle
+                {
+                    slot.state = State::Busy;
+                }
+            }
+            for slot in self.slots.iter_mut().flatten() {
+                if slot.state == State::Busy {
+                    slot.turn();
+                }
+            }
+        }
+    }
+
+    fn slot(&mut self, number: u64) -> Option<&mut Slot> {
+        self.slots.get_mut(usize::try_from(number).ok()?)?.as_mut()
+    }
+
+    fn position(&self, id: u64) -> Option<usize> {
+        self.slots
+            .iter()
+            .position(|slot| slot.as_ref().is_some_and(|slot| slot.id == id))
+    }
+
+    /// `false`: the end.
+    fn read_mail(&mut self) -> bool {
+        while let Ok(message) = self.receiver.try_recv() {
+            // A receiver that has gone away no longer wants the answer.
+            match message {
+                Message::Start { id, job, reply } => {
+                    let _ = reply.send(self.add(id, job));
+                }
+                Message::Stop { id, reply } => {
+                    let _ = reply.send(self.remove(id));
+                }
+                Message::SetCall { id, call, reply } => {
+                    if let Some(slot) = self.position(id).and_then(|at| self.slots[at].as_mut()) {
+                        slot.job.call = call;
+                        // The old descriptor may have been signalled and never looked at.
+                        slot.call();
+                    }
+                    let _ = reply.send(());
+                }
+                Message::Quit => return false,
+            }
+        }
+        true
+    }
+
+    fn add(&mut self, id: u64, job: Box<Job>) -> io::Result<()> {
+        let at = self
+            .slots
+            .iter()
+            .position(Option::is_none)
+            .unwrap_or(self.slots.len());
+        let event = EpollEvent::new(EventSet::IN | EventSet::EDGE_TRIGGERED, at as u64);
+        self.epoll
+            .ctl(ControlOperation::Add, job.kick.as_raw_fd(), event)?;
+        // Busy: kicks sent before we listened are not seen, so the ring is looked at once.
+        let slot = Some(Slot {
+            id,
+            job,
+            state: State::Busy,
+        });
+        if at == self.slots.len() {
+            self.slots.push(slot);
+        } else {
+            self.slots[at] = slot;
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, id: u64) -> Option<u16> {
+        let slot = self.position(id).and_then(|at| self.slots[at].take())?;
+        // The kick is closed by its last owner; epoll must have forgotten it by then.
+        let _ = self.epoll.ctl(
+            ControlOperation::Delete,
+            slot.job.kick.as_raw_fd(),
+            EpollEvent::default(),
+        );
+        Some(slot.job.ring.next_avail())
+    }
+}
+
+impl Slot {
+    /// Serve a bounded number of requests. A panic is a bug of ours, but it ends this ring only.
+    fn turn(&mut self) {
+        let job = &mut *self.job;
+        let outcome = catch_unwind(AssertUnwindSafe(|| job.turn()));
+        self.state = match outcome {
+            Ok(Ok(more)) => {
+                if more {
+                    State::Busy
+                } else {
+                    State::Idle
+                }
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(queue = self.job.index, %error, "ring is broken and stops");
+                State::Broken
+            }
+            Err(_) => {
+                tracing::error!(queue = self.job.index, "bug: serving a request panicked");
+                State::Broken
+            }
+        };
+        if self.state == State::Broken
+            && let Some(err) = &self.job.err
+        {
+            signal(err);
+        }
+    }
+
+    fn call(&self) {
+        self.job.call();
+    }
+}
+
+impl Job {
+    /// Whether there may be more to do.
+    fn turn(&mut self) -> Result<bool, RingError> {
+        for _ in 0..TURN_BATCHES {
+            self.ring.quiet();
+            let dry = self.batch();
+            // What was done before a ring broke is the driver's to know.
+            if self.ring.publish() {
+                self.call();
+            }
+            if dry? && !self.ring.listen()? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Serve until the ring is dry, which is then `true`, or the batch is full.
+    fn batch(&mut self) -> Result<bool, RingError> {
+        let Self {
+            ring,
+            device,
+            acked,
+            ..
+        } = self;
+        let mut bytes = 0;
+        for _ in 0..BATCH_REQUESTS {
+            let served = ring.serve_one(|damaged, readable, writable| {
+                bytes += crate::store::source_bytes(readable) + crate::store::sink_bytes(writable);
+                device.handle(*acked, damaged, readable, writable)
+            })?;
+            if !served {
+                return Ok(true);
+            }
+            if bytes >= BATCH_BYTES {
+                break;
+            }
+        }
+        Ok(false)
+    }
+
+    fn call(&self) {
+        if let Some(call) = &self.call {
+            signal(call);
+        }
+    }
+}
+
+/// Add 1 to an eventfd of the front end's. It was made non-blocking when it came, and a full one has
+/// its reader's attention anyway.
+fn signal(eventfd: &File) {
+    let _ = rustix::io::write(eventfd, &1u64.to_ne_bytes());
+}
