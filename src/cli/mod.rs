@@ -84,6 +84,10 @@ fn refuse(error: &clap::Error) -> ExitCode {
         };
     }
     let text = error.to_string();
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        say(&text);
+        return ExitCode::from(EXIT_USAGE);
+    }
     let reason: Vec<&str> = text
         .lines()
         .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))

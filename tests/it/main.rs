@@ -1,1 +1,6 @@
-//! x
+//! Everything that needs no virtual machine, as one program. Names of tests are sentences.
+
+mod cli;
+mod store;
+mod store_model;
+mod tidy;
