@@ -1,4 +1,5 @@
-//! RAM disks for virtual machines: a vhost-user-blk back end with sparse, resizable, in-memory disks.
+//! RAM disks for virtual machines: a vhost-user-blk back end with sparse, resizable, in-memory
+//! disks.
 //!
 //! The house has six rooms, and imports go one way only:
 //!

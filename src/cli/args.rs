@@ -35,8 +35,8 @@ pub(super) struct Run {
     #[arg(long, value_enum, default_value_t = Share::None)]
     share: Share,
 
-    /// Command to run beside the disk; {socket} in it becomes the path of the socket, and ramblk ends
-    /// with it and with its exit code.
+    /// Command to run beside the disk; {socket} in it becomes the path of the socket, and ramblk
+    /// ends with it and with its exit code.
     #[arg(last = true, value_name = "CMD")]
     command: Vec<String>,
 }

@@ -1,4 +1,5 @@
-//! Words and exit codes: the two programs' command lines. Knows the daemon's types and nothing below.
+//! Words and exit codes: the two programs' command lines. Knows the daemon's types and nothing
+//! below.
 
 mod args;
 mod size;

@@ -8,8 +8,8 @@ use rustix::process::{Pid, Signal};
 
 use super::Error;
 
-/// How long the command may take to end before it is killed: ramblk itself has promised to end within
-/// a second.
+/// How long the command may take to end before it is killed: ramblk itself has promised to end
+/// within a second.
 const END_WITHIN: Duration = Duration::from_millis(700);
 
 /// A command that is running.

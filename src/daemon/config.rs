@@ -44,7 +44,8 @@ pub enum Sharing {
     None,
     /// Any number, and none may write.
     ReadOnly,
-    /// Any number, and all may write: only for guests that coordinate, as a cluster file system does.
+    /// Any number, and all may write: only for guests that coordinate, as a cluster file system
+    /// does.
     ReadWrite,
 }
 
@@ -122,20 +123,21 @@ impl RunConfig {
 
 fn endpoint(path: Option<PathBuf>, fd: Option<i32>, command: &[String]) -> Result<Endpoint, Error> {
     match (path, fd) {
-        (Some(_), Some(_)) => {
-            Err(Error::Usage("--socket-path and --fd exclude each other: give one of them".into()))
-        }
+        (Some(_), Some(_)) => Err(Error::Usage(
+            "--socket-path and --fd exclude each other: give one of them".into(),
+        )),
         (Some(path), None) => {
             check_path(&path)?;
             Ok(Endpoint::Path(path))
         }
         (None, Some(fd)) if command.iter().any(|word| word.contains("{socket}")) => {
-            Err(Error::Usage(format!("with --fd {fd} there is no path to put in for {{socket}}")))
+            Err(Error::Usage(format!(
+                "with --fd {fd} there is no path to put in for {{socket}}"
+            )))
         }
         (None, Some(fd)) => Ok(Endpoint::Fd(fd)),
         (None, None) if command.is_empty() => Err(Error::Usage(
-            "where should front ends connect? give --socket-path, as in --socket-path /tmp/disk.sock"
-                .into(),
+            "where should front ends connect? give --socket-path PATH".into(),
         )),
         (None, None) => Ok(Endpoint::Private),
     }

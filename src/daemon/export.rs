@@ -10,8 +10,8 @@ use crate::device::BlockDevice;
 use crate::store::{Disk, DiskInfo, Shrink, Store};
 use crate::vhost_user::{Server, Share};
 
-/// One disk being served. Dropping it ends its sessions and removes its socket; the disk stays in the
-/// store.
+/// One disk being served. Dropping it ends its sessions and removes its socket; the disk stays in
+/// the store.
 #[derive(Debug)]
 pub struct Export {
     server: Server,
@@ -20,8 +20,8 @@ pub struct Export {
 }
 
 impl Export {
-    /// Make the disk that `config` describes in `store`, with its image loaded, and be ready to serve
-    /// it. Nobody can connect yet.
+    /// Make the disk that `config` describes in `store`, with its image loaded, and be ready to
+    /// serve it. Nobody can connect yet.
     ///
     /// # Errors
     /// [`Error::Store`], [`Error::Image`], [`Error::Server`]. Nothing is left behind then.
@@ -110,8 +110,8 @@ impl Export {
         Ok(self.disk.info()?)
     }
 
-    /// Change the disk's size and tell the guests, which see the new capacity at once. Gives how many
-    /// front ends were told: one that has no channel for it sees the size when it asks.
+    /// Change the disk's size and tell the guests, which see the new capacity at once. Gives how
+    /// many front ends were told: one that has no channel for it sees the size when it asks.
     ///
     /// # Errors
     /// [`Error::Store`], and nothing has changed.

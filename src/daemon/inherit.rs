@@ -26,8 +26,8 @@ pub(super) fn take(fd: RawFd) -> Result<Inherited, Error> {
     if fd < 0 {
         return Err(refused("a descriptor is not negative"));
     }
-    // SAFETY: the number is only handed to the kernel for this one call, which checks it; whatever it
-    // is stays open meanwhile, since no other thread of ours exists yet.
+    // SAFETY: the number is only handed to the kernel for this one call, which checks it; whatever
+    // it is stays open meanwhile, since no other thread of ours exists yet.
     let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
     let owned: OwnedFd = rustix::io::fcntl_dupfd_cloexec(borrowed, 3)
         .map_err(|errno| refused(&std::io::Error::from(errno).to_string()))?;

@@ -1,5 +1,5 @@
-//! The life of one disk: make it, serve it, and end when a signal, the command, or the one front end
-//! says so.
+//! The life of one disk: make it, serve it, and end when a signal, the command, or the one front
+//! end says so.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;

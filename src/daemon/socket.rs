@@ -20,8 +20,8 @@ pub(super) struct SocketPath {
 }
 
 impl SocketPath {
-    /// Listen at `path`: for the owner and the group, as VMMs run under another user of the same group.
-    /// A socket that nobody listens at any more, left by a killed process, is replaced.
+    /// Listen at `path`: for the owner and the group, as VMMs run under another user of the same
+    /// group. A socket that nobody listens at any more, left by a killed process, is replaced.
     pub(super) fn listen(path: &Path) -> Result<(Self, UnixListener), Error> {
         make_room(path)?;
         let failed = |source: std::io::Error| {

@@ -70,8 +70,9 @@ impl Serial {
         Ok(Self(bytes))
     }
 
-    /// The serial of a disk whose owner gave none: its name, or, where that is longer than 20 bytes,
-    /// the name's first 11 characters and a hash of all of it, so that two long names differ.
+    /// The serial of a disk whose owner gave none: its name, or, where that is longer than 20
+    /// bytes, the name's first 11 characters and a hash of all of it, so that two long names
+    /// differ.
     ///
     /// # Errors
     /// As [`Serial::new`].
@@ -111,8 +112,8 @@ fn fnv1a_32(bytes: &[u8]) -> u32 {
 }
 
 impl BlockDevice {
-    /// The device's own feature bits, with VERSION_1; those of rings and transport are not its affair
-    /// (virtio 1.3 §5.2.3).
+    /// The device's own feature bits, with VERSION_1; those of rings and transport are not its
+    /// affair (virtio 1.3 §5.2.3).
     pub fn features(&self) -> u64 {
         let mut bits = vec![
             virtio_config::VIRTIO_F_VERSION_1,

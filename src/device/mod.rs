@@ -1,8 +1,8 @@
 //! What a virtio-blk device is: the meaning of a request, and what the device says of itself.
 //!
-//! [`BlockDevice::handle`] takes the bytes of one request, as the ring found them, and gives back how
-//! many bytes it wrote. Whatever a guest sends, that call returns, and the status byte is all that the
-//! guest learns. Nothing here knows sockets, eventfds, threads or descriptors.
+//! [`BlockDevice::handle`] takes the bytes of one request, as the ring found them, and gives back
+//! how many bytes it wrote. Whatever a guest sends, that call returns, and the status byte is all
+//! that the guest learns. Nothing here knows sockets, eventfds, threads or descriptors.
 //!
 //! | file | what it holds |
 //! |---|---|
@@ -81,12 +81,13 @@ impl BlockDevice {
         &self.serial
     }
 
-    /// Serve one request (virtio 1.3 §5.2.6) and give the number of bytes written, for the used ring.
+    /// Serve one request (virtio 1.3 §5.2.6) and give the number of bytes written, for the used
+    /// ring.
     ///
     /// `acked` are the feature bits that the driver accepted. `readable` and `writable` are the
     /// request's buffers in order, cut into descriptors in any way (§2.6.4.1: no layout may be
-    /// assumed); the pieces are used up. `damaged` says that the ring could not make sense of all of
-    /// them: the request fails then. Without a writable byte there is no place for a status, and
+    /// assumed); the pieces are used up. `damaged` says that the ring could not make sense of all
+    /// of them: the request fails then. Without a writable byte there is no place for a status, and
     /// nothing is done.
     pub fn handle(
         &self,

@@ -1,7 +1,7 @@
 //! Guest bytes to an operation with proven ranges, or to the status that the mistake deserves.
 //!
-//! Each byte of the header and of the discard segments is read once, into memory of our own: a guest
-//! that changes them afterwards changes nothing. Only payload stays where it is.
+//! Each byte of the header and of the discard segments is read once, into memory of our own: a
+//! guest that changes them afterwards changes nothing. Only payload stays where it is.
 
 use virtio_bindings::virtio_blk;
 
@@ -72,8 +72,8 @@ impl Segment {
     }
 }
 
-/// Find the status byte: the last byte of the writable buffers (§5.2.6), whichever descriptor it is
-/// in. Gives it, and what comes before it.
+/// Find the status byte, the last byte of the writable buffers (§5.2.6), in whichever descriptor it
+/// is. Gives it, and what comes before it.
 pub(super) fn split_status<'s, 'a>(
     writable: &'s mut [Sink<'a>],
 ) -> Option<(Sink<'a>, &'s mut [Sink<'a>])> {
@@ -122,8 +122,8 @@ pub(super) fn parse<'a>(
     }
 }
 
-/// Read the segments, and judge the flags of all of them: an unknown flag is UNSUPP (§5.2.6.2 MUST),
-/// also where the range next to it is wrong.
+/// Read the segments, and judge the flags of all of them: an unknown flag is UNSUPP (§5.2.6.2
+/// MUST), also where the range next to it is wrong.
 fn segments(data_out: &mut [Source<'_>], known_flags: u32) -> Result<Segments, Status> {
     let total = store::source_bytes(data_out);
     let count = usize::try_from(total / SEGMENT_BYTES as u64).map_err(|_| Status::IoErr)?;

@@ -1,7 +1,7 @@
 //! Disks from files. Only raw images are read: the file's bytes are the disk's bytes.
 //!
-//! Nothing here interprets what an image says. A file that begins like another format is refused, not
-//! guessed at: a guest can write such a beginning onto a disk that is raw.
+//! Nothing here interprets what an image says. A file that begins like another format is refused,
+//! not guessed at: a guest can write such a beginning onto a disk that is raw.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -111,8 +111,8 @@ impl RawImage {
         self.size_bytes
     }
 
-    /// Write it onto the beginning of an empty disk. Holes, and pages of zeros, stay unmapped; a last
-    /// sector that the image fills only partly is filled up with zeros.
+    /// Write it onto the beginning of an empty disk. Holes, and pages of zeros, stay unmapped; a
+    /// last sector that the image fills only partly is filled up with zeros.
     ///
     /// # Errors
     /// [`Error::TooLarge`] before anything is written, [`Error::Read`], [`Error::Store`].

@@ -1,10 +1,10 @@
 //! Memory that payload bytes come from and go to, and the one routine that copies them.
 //!
 //! A guest may change its memory, and another queue may write the same page, at any moment. So no
-//! reference to such bytes is ever made: a piece is a pointer and a length, and [`copy`] and [`zero`]
-//! touch it with instructions that the compiler can assume nothing about. What a racing reader gets
-//! is some mixture of old and new bytes, which is what the specification promises a driver that has
-//! two requests on one sector in flight.
+//! reference to such bytes is ever made: a piece is a pointer and a length, and [`copy`] and
+//! [`zero`] touch it with instructions that the compiler can assume nothing about. What a racing
+//! reader gets is some mixture of old and new bytes, which is what the specification promises a
+//! driver that has two requests on one sector in flight.
 #![allow(unsafe_code)]
 
 use std::marker::PhantomData;
@@ -65,8 +65,8 @@ impl<'a> Source<'a> {
     /// Copy as many bytes as both hold into memory of our own; gives their number.
     pub fn copy_to(self, out: &mut [u8]) -> usize {
         let n = self.len.min(out.len());
-        // SAFETY: `n` is within both lengths; the source is mapped by the contract of `new`, and `out`
-        // is exclusively ours.
+        // SAFETY: `n` is within both lengths; the source is mapped by the contract of `new`, and
+        // `out` is exclusively ours.
         unsafe { copy(out.as_mut_ptr(), self.ptr, n) };
         n
     }
@@ -90,8 +90,8 @@ impl<'a> Sink<'a> {
     /// Memory that others may read and change meanwhile.
     ///
     /// # Safety
-    /// `ptr` must be mapped writable for `len` bytes for all of `'a`, and no Rust reference to those
-    /// bytes may be in use meanwhile.
+    /// `ptr` must be mapped writable for `len` bytes for all of `'a`, and no Rust reference to
+    /// those bytes may be in use meanwhile.
     pub unsafe fn new(ptr: *mut u8, len: usize) -> Self {
         Self {
             ptr,

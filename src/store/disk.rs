@@ -98,7 +98,8 @@ impl DiskCore {
 
 /// A connection to a disk. Connections to the same disk see each other's writes at once.
 ///
-/// Sectors are the disk's own, of [`DiskInfo::sector_bytes`], except where a [`ByteRange`] is taken.
+/// Sectors are the disk's own, of [`DiskInfo::sector_bytes`], except where a [`ByteRange`] is
+/// taken.
 #[derive(Debug)]
 pub struct Disk {
     core: Arc<DiskCore>,
@@ -124,7 +125,8 @@ impl Disk {
         }
     }
 
-    /// Close this connection: everything asked of it later is [`Error::Disconnected`]. The disk stays.
+    /// Close this connection: everything asked of it later is [`Error::Disconnected`]. The disk
+    /// stays.
     pub fn disconnect(&self) {
         self.disconnected.store(true, Ordering::Release);
     }
@@ -204,8 +206,8 @@ impl Disk {
     /// Fill `bufs`, one after the other, from sector `start` on. What was never written reads zero.
     ///
     /// # Errors
-    /// [`Error::Misaligned`] if a buffer is no multiple of the sector size, [`Error::OutOfRange`] if
-    /// start or end lie outside the disk: nothing is read then. [`Error::Disconnected`].
+    /// [`Error::Misaligned`] if a buffer is no multiple of the sector size, [`Error::OutOfRange`]
+    /// if start or end lie outside the disk: nothing is read then. [`Error::Disconnected`].
     pub fn read(&self, start: u64, bufs: &mut [&mut [u8]]) -> Result<(), Error> {
         self.alive()?;
         let range = self.range_of(start, bufs.iter().map(|buf| buf.len()))?;
@@ -213,8 +215,8 @@ impl Disk {
         self.read_into(range, &sinks)
     }
 
-    /// Write `bufs`, one after the other, from sector `start` on. The bytes are copied; the caller's
-    /// buffers are its own again when this returns.
+    /// Write `bufs`, one after the other, from sector `start` on. The bytes are copied; the
+    /// caller's buffers are its own again when this returns.
     ///
     /// # Errors
     /// As [`Disk::read`], [`Error::IsReadOnly`], and [`Error::Full`], after which part of the range
@@ -245,8 +247,8 @@ impl Disk {
     /// Fill `sinks`, which must hold as many bytes as `range`, with the disk's bytes.
     ///
     /// # Errors
-    /// [`Error::Misaligned`] if the lengths differ, [`Error::OutOfRange`] if the disk shrank since the
-    /// range was made, [`Error::Disconnected`].
+    /// [`Error::Misaligned`] if the lengths differ, [`Error::OutOfRange`] if the disk shrank since
+    /// the range was made, [`Error::Disconnected`].
     pub fn read_into(&self, range: ByteRange, sinks: &[Sink<'_>]) -> Result<(), Error> {
         self.same_length(range, sink_bytes(sinks))?;
         self.settle(self.alive()?.map.read(range, sinks))
@@ -276,8 +278,8 @@ impl Disk {
     /// they stay mapped.
     ///
     /// # Errors
-    /// [`Error::OutOfRange`], [`Error::IsReadOnly`], [`Error::Disconnected`], [`Error::Full`] if there
-    /// is no memory to describe the zeros.
+    /// [`Error::OutOfRange`], [`Error::IsReadOnly`], [`Error::Disconnected`], [`Error::Full`] if
+    /// there is no memory to describe the zeros.
     pub fn write_zeroes(&self, start: u64, sectors: u64, unmap: bool) -> Result<(), Error> {
         self.writable()?;
         self.write_zeroes_range(self.sectors_range(start, sectors)?, unmap)
@@ -325,8 +327,8 @@ impl Disk {
         self.capacity().range_own(start, len_bytes)
     }
 
-    /// Returns when every write that was answered before is as safe as this store makes it: it is in
-    /// memory, and was before its answer.
+    /// Returns when every write that was answered before is as safe as this store makes it: it is
+    /// in memory, and was before its answer.
     ///
     /// # Errors
     /// [`Error::Disconnected`].

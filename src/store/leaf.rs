@@ -1,11 +1,12 @@
 //! The table of one 2 MiB block of a disk: 512 pages, each with the mask of its mapped sectors.
 //!
-//! Called by [`super::map`] only, under the lock of the leaf's shard. Invariants: an entry with a page
-//! has a mask that isn't empty; an entry with a mask and no page is *mapped and zero*; `live` counts
-//! the entries whose mask isn't empty. On a disk with sectors of 4096 bytes a mask is 0 or [`FULL`].
+//! Called by [`super::map`] only, under the lock of the leaf's shard. Invariants: an entry with a
+//! page has a mask that isn't empty; an entry with a mask and no page is *mapped and zero*; `live`
+//! counts the entries whose mask isn't empty. On a disk with sectors of 4096 bytes a mask is 0 or
+//! [`FULL`].
 //!
-//! Masks are atomic because a write to a page that is there sets bits under the shard's *read* lock;
-//! everything else that changes a leaf holds the write lock.
+//! Masks are atomic because a write to a page that is there sets bits under the shard's *read*
+//! lock; everything else that changes a leaf holds the write lock.
 #![allow(
     clippy::cast_possible_truncation,
     reason = "only numbers below a leaf's size are cast"
@@ -200,8 +201,8 @@ impl Table {
         (newly, freed)
     }
 
-    /// Unmap the span. `whole`: the page counts as one sector, and part of it can't be unmapped; such
-    /// a part is zeroed if `must_be_zero`, else left as it is. Gives the sectors unmapped.
+    /// Unmap the span. `whole`: the page counts as one sector, and part of it can't be unmapped;
+    /// such a part is zeroed if `must_be_zero`, else left as it is. Gives the sectors unmapped.
     pub(super) fn unmap(
         &mut self,
         pool: &PagePool,

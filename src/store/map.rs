@@ -1,12 +1,12 @@
 //! Which sector of a disk is mapped, and to which page.
 //!
-//! A disk is a sparse row of 2 MiB leaves, spread over shards by number. An access holds the lock of
-//! one shard at a time: shared to read and to overwrite, exclusive to change the structure. So queues
-//! that work on different blocks, or overwrite the same one, do not wait for each other, and a page is
-//! never freed under a reader. Whatever its length, a discard costs what is mapped there.
+//! A disk is a sparse row of 2 MiB leaves, spread over shards by number. An access holds the lock
+//! of one shard at a time: shared to read and to overwrite, exclusive to change the structure. So
+//! queues that work on different blocks, or overwrite the same one, do not wait for each other, and
+//! a page is never freed under a reader. Whatever its length, a discard costs what is mapped there.
 //!
-//! The size of the disk is kept here and checked under each shard's lock: a shrink publishes it first
-//! and then passes through every shard, after which nothing can be mapped beyond it.
+//! The size of the disk is kept here and checked under each shard's lock: a shrink publishes it
+//! first and then passes through every shard, after which nothing can be mapped beyond it.
 #![allow(
     clippy::cast_possible_truncation,
     reason = "only numbers below a leaf's size are cast"
@@ -221,9 +221,9 @@ impl PageMap {
         Ok(())
     }
 
-    /// Unmap the range. `must_be_zero`: parts that can't be unmapped, because a sector is larger, are
-    /// zeroed; without it they are left alone. Where no memory is left to describe a hole in an area
-    /// that is mapped and zero as a whole, it stays mapped: it reads zero either way.
+    /// Unmap the range. `must_be_zero`: parts that can't be unmapped, because a sector is larger,
+    /// are zeroed; without it they are left alone. Where no memory is left to describe a hole in an
+    /// area that is mapped and zero as a whole, it stays mapped: it reads zero either way.
     pub(super) fn unmap(&self, range: ByteRange, must_be_zero: bool) -> Result<(), Error> {
         // All or nothing: a shrink since the range was made is found before the first change.
         self.check_end(range, range.end_bytes())?;
@@ -392,7 +392,8 @@ impl PageMap {
             if found.is_some() {
                 return found;
             }
-            // Nothing here. What isn't there is unmapped; what is mapped is in a leaf that is there.
+            // Nothing here. What isn't there is unmapped; what is mapped is in a leaf that is
+            // there.
             let next = if mapped {
                 self.next_leaf(leaf + 1)?
             } else {

@@ -1,7 +1,7 @@
 //! Sparse disks in memory, found by an opaque key.
 //!
-//! This room knows pages, sectors and a memory limit. It knows nothing of virtio, sockets, or what a
-//! key means. Its users are [`crate::device`] (the data path of a virtual machine) and anyone who
+//! This room knows pages, sectors and a memory limit. It knows nothing of virtio, sockets, or what
+//! a key means. Its users are [`crate::device`] (the data path of a virtual machine) and anyone who
 //! wants a RAM disk in a library:
 //!
 //! ```

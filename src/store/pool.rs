@@ -1,14 +1,14 @@
 //! Where 4 KiB pages come from and go back to, and the limit on all of them together.
 //!
-//! One stretch of address space is reserved at the start; the host gives memory for a page when it is
-//! first touched. A freed page goes to a list of *dirty* pages, which are used again first. What is
-//! still there after [`RECLAIM_AFTER`] is given back to the host by a thread of its own
+//! One stretch of address space is reserved at the start; the host gives memory for a page when it
+//! is first touched. A freed page goes to a list of *dirty* pages, which are used again first. What
+//! is still there after [`RECLAIM_AFTER`] is given back to the host by a thread of its own
 //! (`MADV_DONTNEED`, runs of neighbours at once), so a discard costs its caller no system call.
 //!
-//! Invariants: a [`Page`] is the only name of its 4 KiB and can't be copied, so whoever holds `&Page`
-//! knows that it isn't freed; freeing consumes it. Charged bytes never exceed the limit: they are
-//! reserved before a page is taken. Fresh and punched pages are zero, dirty ones are not, so whoever
-//! maps part of a page zeroes the rest ([`PagePool::zero`]).
+//! Invariants: a [`Page`] is the only name of its 4 KiB and can't be copied, so whoever holds
+//! `&Page` knows that it isn't freed; freeing consumes it. Charged bytes never exceed the limit:
+//! they are reserved before a page is taken. Fresh and punched pages are zero, dirty ones are not,
+//! so whoever maps part of a page zeroes the rest ([`PagePool::zero`]).
 #![allow(unsafe_code)]
 
 use std::ptr::{self, NonNull};
@@ -61,8 +61,8 @@ struct FreePages {
     closing: bool,
 }
 
-// SAFETY: `base` is only an address; all state behind it is handed out page by page under `free`, and
-// page bytes are only touched through `buf::copy` and `buf::zero`, which allow races.
+// SAFETY: `base` is only an address; all state behind it is handed out page by page under `free`,
+// and page bytes are only touched through `buf::copy` and `buf::zero`, which allow races.
 unsafe impl Send for PagePool {}
 // SAFETY: as above.
 unsafe impl Sync for PagePool {}
@@ -81,7 +81,8 @@ impl PagePool {
         let refused = |source| Error::Reserve { bytes, source };
         let reserved_bytes =
             usize::try_from(bytes).map_err(|_| refused(std::io::ErrorKind::OutOfMemory.into()))?;
-        // SAFETY: a new private mapping at an address the kernel chooses touches nothing that exists.
+        // SAFETY: a new private mapping at an address the kernel chooses touches nothing that
+        // exists.
         let base = unsafe {
             rustix::mm::mmap_anonymous(
                 ptr::null_mut(),
@@ -91,8 +92,8 @@ impl PagePool {
             )
         }
         .map_err(|errno| refused(errno.into()))?;
-        // Disk contents are the tenants' and have no place in a core dump. Refusal changes nothing else.
-        // SAFETY: the range is the mapping made above.
+        // Disk contents are the tenants' and have no place in a core dump. Refusal changes nothing
+        // else. SAFETY: the range is the mapping made above.
         let _ = unsafe { rustix::mm::madvise(base, reserved_bytes, Advice::LinuxDontDump) };
         let base = NonNull::new(base.cast())
             .ok_or_else(|| refused(std::io::ErrorKind::OutOfMemory.into()))?;
@@ -184,8 +185,8 @@ impl PagePool {
     /// Copy `from` into the page at `offset`; what does not fit is left out.
     pub(super) fn copy_in(&self, page: &Page, offset: usize, from: Source<'_>) {
         let len = from.len().min(PAGE_BYTES.saturating_sub(offset));
-        // SAFETY: the page is in use, so mapped and ours, and `offset + len` lies inside it; `from` is
-        // readable by its own contract. No references to page bytes are ever made.
+        // SAFETY: the page is in use, so mapped and ours, and `offset + len` lies inside it; `from`
+        // is readable by its own contract. No references to page bytes are ever made.
         unsafe { buf::copy(self.at(page, offset), from.as_ptr(), len) };
     }
 
@@ -245,8 +246,8 @@ impl PagePool {
     fn punch(&self, run: &[u32]) {
         let Some(&first) = run.first() else { return };
         let start = self.base.as_ptr().wrapping_add(first as usize * PAGE_BYTES);
-        // SAFETY: the pages of the run are free and out of every list, so nobody reads or writes them;
-        // they lie inside the reservation. A refusal only leaves them backed.
+        // SAFETY: the pages of the run are free and out of every list, so nobody reads or writes
+        // them; they lie inside the reservation. A refusal only leaves them backed.
         let _ = unsafe {
             rustix::mm::madvise(start.cast(), run.len() * PAGE_BYTES, Advice::LinuxDontNeed)
         };

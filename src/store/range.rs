@@ -1,7 +1,7 @@
 //! Units: sectors, capacities, and byte ranges that can't lie outside a disk.
 //!
-//! [`ByteRange`] has no public constructor. Only a [`Capacity`] makes one, with checked arithmetic, so
-//! code that holds a range does no bounds checks of its own, and nothing else multiplies by 512.
+//! [`ByteRange`] has no public constructor. Only a [`Capacity`] makes one, with checked arithmetic,
+//! so code that holds a range does no bounds checks of its own, and nothing else multiplies by 512.
 
 use super::Error;
 
@@ -56,7 +56,8 @@ impl Capacity {
     /// A capacity of `bytes`, for a disk with sectors of `sector_size`.
     ///
     /// # Errors
-    /// [`Error::InvalidSize`] for 0, more than [`MAX_CAPACITY_BYTES`], or no whole number of sectors.
+    /// [`Error::InvalidSize`] for 0, more than [`MAX_CAPACITY_BYTES`], or no whole number of
+    /// sectors.
     pub fn new(bytes: u64, sector_size: SectorSize) -> Result<Self, Error> {
         let sector_bytes = sector_size.bytes();
         if bytes == 0 || bytes > MAX_CAPACITY_BYTES || !bytes.is_multiple_of(sector_bytes) {
@@ -104,8 +105,9 @@ impl Capacity {
     /// `len_bytes` from 512-byte sector `sector`, as virtio-blk requests name them.
     ///
     /// # Errors
-    /// [`Error::Misaligned`] if `len_bytes` is no multiple of 512, [`Error::OutOfRange`] if the range
-    /// does not lie inside the capacity; a `sector` whose byte number overflows 64 bits is out of range.
+    /// [`Error::Misaligned`] if `len_bytes` is no multiple of 512, [`Error::OutOfRange`] if the
+    /// range does not lie inside the capacity; a `sector` whose byte number overflows 64 bits is
+    /// out of range.
     pub fn range_512(self, sector: u64, len_bytes: u64) -> Result<ByteRange, Error> {
         self.range(sector, SECTOR_BYTES, len_bytes)
     }

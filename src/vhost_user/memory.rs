@@ -1,8 +1,8 @@
 //! The guest's memory, as a front end describes it: regions of files, mapped here.
 //!
-//! A [`MemoryMap`] never changes; a new table or a hot-plugged region makes a new map that shares the
-//! regions that stay. Rings hold the map that their pointers point into, so a region is unmapped when
-//! the last ring that may touch it has stopped.
+//! A [`MemoryMap`] never changes; a new table or a hot-plugged region makes a new map that shares
+//! the regions that stay. Rings hold the map that their pointers point into, so a region is
+//! unmapped when the last ring that may touch it has stopped.
 #![allow(unsafe_code)]
 
 use std::fs::File;

@@ -25,8 +25,8 @@ mod worker;
 
 pub use server::{Server, Share};
 
-/// Why a session ended, or a server could not start. A session's error is logged, with the session's
-/// number, and is told to the front end only where the protocol has a way.
+/// Why a session ended, or a server could not start. A session's error is logged, with the
+/// session's number, and is told to the front end only where the protocol has a way.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The connection failed.

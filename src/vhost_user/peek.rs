@@ -1,10 +1,10 @@
 //! A look at the next message before the `vhost` crate reads it.
 //!
 //! The crate reads a message with one call for the header and one for the body, and keeps the
-//! back-end request channel to itself. So this shim waits until a message is there as a whole, however
-//! it was cut up on its way, and takes duplicates of its descriptors. `SO_PEEK_OFF` makes each peek go
-//! on where the last one ended, so every byte and every descriptor is seen once; reading the message
-//! later moves the offset back by itself.
+//! back-end request channel to itself. So this shim waits until a message is there as a whole,
+//! however it was cut up on its way, and takes duplicates of its descriptors. `SO_PEEK_OFF` makes
+//! each peek go on where the last one ended, so every byte and every descriptor is seen once;
+//! reading the message later moves the offset back by itself.
 #![allow(unsafe_code)]
 
 use std::io::IoSliceMut;

@@ -1,9 +1,10 @@
 //! A split virtqueue, read through host pointers that were checked once (virtio 1.3 §2.7).
 //!
 //! The pointers are resolved when the ring starts and stay good for as long as the ring holds its
-//! [`MemoryMap`]. Every field that the guest can write is read once, into memory of our own. A request
-//! that is wrong in itself (a buffer outside memory, buffers in the wrong order) fails alone; a ring
-//! whose structure is wrong is a [`RingError`], after which nothing it says can be believed.
+//! [`MemoryMap`]. Every field that the guest can write is read once, into memory of our own. A
+//! request that is wrong in itself (a buffer outside memory, buffers in the wrong order) fails
+//! alone; a ring whose structure is wrong is a [`RingError`], after which nothing it says can be
+//! believed.
 //!
 //! This file does not know what a request means: it hands its bytes to a closure, and returns the
 //! length that the closure gives to the driver.
@@ -99,8 +100,9 @@ pub(super) struct Ring {
 // SAFETY: the pointers point into mappings that `memory` keeps alive, whichever thread uses them.
 unsafe impl Send for Ring {}
 
-/// The buffers of the request being served. Emptied before the ring is used again; the lifetimes are
-/// those of the ring's memory, and only ever shown to a closure that must work for any lifetime.
+/// The buffers of the request being served. Emptied before the ring is used again; the lifetimes
+/// are those of the ring's memory, and only ever shown to a closure that must work for any
+/// lifetime.
 #[derive(Debug, Default)]
 struct Pieces {
     readable: Vec<Source<'static>>,
@@ -198,8 +200,8 @@ impl Ring {
         self.size.max(LONGEST_REQUEST)
     }
 
-    /// Serve the next request, if there is one. `serve` gets whether the request is damaged, and its
-    /// readable and writable pieces; it gives the length for the used ring.
+    /// Serve the next request, if there is one. `serve` gets whether the request is damaged, and
+    /// its readable and writable pieces; it gives the length for the used ring.
     pub(super) fn serve_one(
         &mut self,
         serve: impl for<'m> FnOnce(bool, &mut [Source<'m>], &mut [Sink<'m>]) -> u32,
@@ -269,7 +271,8 @@ impl Ring {
         }
     }
 
-    /// The same in the indirect table that `table` refers to; its WRITE flag means nothing (§2.7.5.3).
+    /// The same in the indirect table that `table` refers to; its WRITE flag means nothing
+    /// (§2.7.5.3).
     fn walk_table(&mut self, table: Descriptor, steps: u16, limit: u16) -> Result<(), RingError> {
         if !self.options.indirect {
             return Err(RingError::IndirectUnasked);

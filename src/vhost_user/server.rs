@@ -78,8 +78,8 @@ pub(super) enum ClaimError {
 }
 
 impl Shared {
-    /// Get the right to use the disk, waiting a little for another front end that is on its way out: a
-    /// restarted one is often faster than the end of its predecessor.
+    /// Get the right to use the disk, waiting a little for another front end that is on its way
+    /// out: a restarted one is often faster than the end of its predecessor.
     pub(super) fn claim(self: &Arc<Self>) -> Result<Claim, ClaimError> {
         let deadline = Instant::now() + HAND_OVER_WITHIN;
         let mut state = self.state.lock();
@@ -175,8 +175,8 @@ impl Server {
         self.shared.state.lock().sessions.len()
     }
 
-    /// Tell every front end that has a channel for it that the configuration space changed. Gives how
-    /// many were told.
+    /// Tell every front end that has a channel for it that the configuration space changed. Gives
+    /// how many were told.
     pub fn config_changed(&self) -> usize {
         let state = self.shared.state.lock();
         let channels: Vec<_> = state

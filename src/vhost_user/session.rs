@@ -1,8 +1,8 @@
 //! One front end: what it negotiated, and what each of its messages does.
 //!
-//! The `vhost` crate parses the messages and calls [`Session`]'s handlers; an error from one of them is
-//! acknowledged as such where the front end asked for it, and ends the connection. The front end's
-//! disk, and everybody else's, stays as it is.
+//! The `vhost` crate parses the messages and calls [`Session`]'s handlers; an error from one of
+//! them is acknowledged as such where the front end asked for it, and ends the connection. The
+//! front end's disk, and everybody else's, stays as it is.
 
 use std::fs::File;
 use std::os::fd::OwnedFd;

@@ -1,8 +1,8 @@
 //! One ring as its front end sets it up, message by message, and when it is served.
 //!
-//! A ring is *started* by its kick descriptor and stopped by GET_VRING_BASE; a started ring is served
-//! while it is also enabled ("Ring states"). Whatever changes while a ring is served stops it, changes,
-//! and serves it again where it was: there is one way in and one way out.
+//! A ring is *started* by its kick descriptor and stopped by GET_VRING_BASE; a started ring is
+//! served while it is also enabled ("Ring states"). Whatever changes while a ring is served stops
+//! it, changes, and serves it again where it was: there is one way in and one way out.
 
 use std::fs::File;
 use std::io;
@@ -131,11 +131,11 @@ impl Vring {
         self.kick = kick.map(Arc::new);
     }
 
-    /// A new call descriptor, at any time; it is signalled once, since the driver may have missed the
-    /// old one.
+    /// A new call descriptor, at any time; it is signalled once, since the driver may have missed
+    /// the old one.
     pub(super) fn set_call(&mut self, call: Option<File>) {
-        // Shared with the front end, whose own call descriptors are non-blocking already: a full one
-        // must not hold up a worker.
+        // Shared with the front end, whose own call descriptors are non-blocking already: a full
+        // one must not hold up a worker.
         if let Some(file) = &call {
             set_nonblocking(file);
         }

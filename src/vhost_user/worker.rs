@@ -1,11 +1,11 @@
-//! Threads that serve rings. A ring belongs to one worker from start to stop, so nothing on the data
-//! path is shared or locked: whoever wants to change a ring stops it, which hands its position back,
-//! and starts a new one.
+//! Threads that serve rings. A ring belongs to one worker from start to stop, so nothing on the
+//! data path is shared or locked: whoever wants to change a ring stops it, which hands its position
+//! back, and starts a new one.
 //!
-//! A worker sleeps in epoll on the kick descriptors of its rings and on its mailbox. Kicks are watched
-//! edge-triggered and never read: each write to an eventfd is an edge, so no read can block on what a
-//! front end passed, and a wake-up costs one system call less. A ring gets a bounded turn, then the
-//! next one does.
+//! A worker sleeps in epoll on the kick descriptors of its rings and on its mailbox. Kicks are
+//! watched edge-triggered and never read: each write to an eventfd is an edge, so no read can block
+//! on what a front end passed, and a wake-up costs one system call less. A ring gets a bounded
+//! turn, then the next one does.
 
 use std::fs::File;
 use std::io;
@@ -81,8 +81,8 @@ impl Mailbox {
 }
 
 impl Running {
-    /// Stop serving. When this returns, the worker touches neither the ring nor guest memory for it.
-    /// Gives the avail index where the ring was left, unless the worker is gone.
+    /// Stop serving. When this returns, the worker touches neither the ring nor guest memory for
+    /// it. Gives the avail index where the ring was left, unless the worker is gone.
     pub(super) fn stop(self) -> Option<u16> {
         let (reply, answer) = sync_channel(1);
         if !self.mailbox.post(Message::Stop { id: self.id, reply }) {
@@ -387,8 +387,8 @@ impl Job {
     }
 }
 
-/// Add 1 to an eventfd of the front end's. It was made non-blocking when it came, and a full one has
-/// its reader's attention anyway.
+/// Add 1 to an eventfd of the front end's. It was made non-blocking when it came, and a full one
+/// has its reader's attention anyway.
 fn signal(eventfd: &File) {
     let _ = rustix::io::write(eventfd, &1u64.to_ne_bytes());
 }

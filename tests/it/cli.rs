@@ -1,1 +1,406 @@
-//! x
+//! The two programs as their users meet them: words, exit codes, sockets, signals.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
+
+use std::fs;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal};
+use tempfile::TempDir;
+
+const RAMBLK: &str = env!("CARGO_BIN_EXE_ramblk");
+const VHOST_USER_RAMBLK: &str = env!("CARGO_BIN_EXE_vhost-user-ramblk");
+
+fn run(program: &str, words: &[&str]) -> Output {
+    Command::new(program).args(words).output().unwrap()
+}
+
+fn start(words: &[&str]) -> Child {
+    Command::new(RAMBLK)
+        .arg("run")
+        .args(words)
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+fn wait_until(what: &str, condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !condition() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Send a signal, and give the exit code and how long the end took.
+fn end(mut child: Child, signal: Signal) -> (Option<i32>, Duration) {
+    let began = Instant::now();
+    rustix::process::kill_process(Pid::from_child(&child), signal).unwrap();
+    (child.wait().unwrap().code(), began.elapsed())
+}
+
+/// A vhost-user GET_FEATURES, by hand: whether the other end serves one.
+fn answers(stream: &mut UnixStream) -> bool {
+    use std::io::{Read, Write};
+    let request: Vec<u8> = [1u32, 1, 0]
+        .iter()
+        .flat_map(|word| word.to_ne_bytes())
+        .collect();
+    let mut reply = [0; 20];
+    stream
+        .set_read_timeout(Some(Duration::from_secs(5)))
+        .unwrap();
+    stream.write_all(&request).is_ok()
+        && stream.read_exact(&mut reply).is_ok()
+        && reply[..4] == 1u32.to_ne_bytes()
+}
+
+#[test]
+fn wrong_words_are_one_line_on_stderr_and_exit_code_2() {
+    let dir = TempDir::new().unwrap();
+    let socket = dir.path().join("s");
+    let long = dir.path().join("x".repeat(120));
+    let socket = path(&socket);
+    let cases: [(&[&str], &str); 14] = [
+        (&["--size", "0", "--socket-path", socket], "multiple of 512"),
+        (
+            &["--size", "1000", "--socket-path", socket],
+            "multiple of 512",
+        ),
+        (
+            &[
+                "--size",
+                "513K",
+                "--block-size",
+                "4096",
+                "--socket-path",
+                socket,
+            ],
+            "multiple of 4096",
+        ),
+        (&["--size", "65T", "--socket-path", socket], "between"),
+        (&["--size", "1GB", "--socket-path", socket], "write 1G"),
+        (&["--size", "many", "--socket-path", socket], "512M"),
+        (&["--socket-path", socket], "--size"),
+        (&["--size", "1M"], "--socket-path"),
+        (&["--size", "1M", "--socket-path", path(&long)], "107"),
+        (
+            &["--size", "1M", "--socket-path", socket, "--fd", "3"],
+            "exclude",
+        ),
+        (
+            &[
+                "--size",
+                "1M",
+                "--socket-path",
+                socket,
+                "--block-size",
+                "1024",
+            ],
+            "512 or 4096",
+        ),
+        (
+            &["--size", "1M", "--socket-path", socket, "--queues", "0"],
+            "--queues",
+        ),
+        (
+            &[
+                "--size",
+                "1M",
+                "--socket-path",
+                socket,
+                "--serial",
+                "123456789012345678901",
+            ],
+            "20 bytes",
+        ),
+        (
+            &["--size", "1M", "--socket-path", socket, "--colour", "red"],
+            "--colour",
+        ),
+    ];
+    for (words, hint) in cases {
+        let output = run(RAMBLK, &[&["run"], words].concat());
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{words:?}: {stderr}");
+        assert_eq!(stderr.lines().count(), 1, "{words:?}: {stderr}");
+        assert!(
+            stderr.starts_with("error: ") && stderr.contains(hint),
+            "{words:?}: {stderr}"
+        );
+        assert!(output.stdout.is_empty());
+    }
+    assert_eq!(
+        fs::read_dir(dir.path()).unwrap().count(),
+        0,
+        "nothing is created"
+    );
+}
+
+#[test]
+fn what_the_system_refuses_is_one_line_and_exit_code_1() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("file");
+    fs::write(&file, b"precious").unwrap();
+    let live = dir.path().join("live");
+    let _listener = UnixListener::bind(&live).unwrap();
+    let nowhere = dir.path().join("no/such/dir/s");
+    let qcow2 = dir.path().join("image.qcow2");
+    fs::write(&qcow2, b"QFI\xfb\0\0\0\x03 and so on").unwrap();
+    let big = dir.path().join("big");
+    fs::write(&big, vec![1; 8192]).unwrap();
+    let socket = dir.path().join("s");
+    let socket = path(&socket);
+    let cases: [(&[&str], &str); 7] = [
+        (
+            &["--size", "1M", "--socket-path", path(&file)],
+            "is no socket",
+        ),
+        (&["--size", "1M", "--socket-path", path(&live)], "in use"),
+        (
+            &["--size", "1M", "--socket-path", path(&nowhere)],
+            "directory",
+        ),
+        (
+            &[
+                "--size",
+                "1M",
+                "--socket-path",
+                socket,
+                "--image",
+                "/no/image",
+            ],
+            "No such file",
+        ),
+        (
+            &[
+                "--size",
+                "1M",
+                "--socket-path",
+                socket,
+                "--image",
+                path(&qcow2),
+            ],
+            "qemu-img convert",
+        ),
+        (
+            &[
+                "--size",
+                "4K",
+                "--socket-path",
+                socket,
+                "--image",
+                path(&big),
+            ],
+            "does not fit",
+        ),
+        (&["--size", "1M", "--fd", "777"], "--fd 777"),
+    ];
+    for (words, hint) in cases {
+        let output = run(RAMBLK, &[&["run"], words].concat());
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{words:?}: {stderr}");
+        assert_eq!(stderr.lines().count(), 1, "{words:?}: {stderr}");
+        assert!(stderr.contains(hint), "{words:?}: {stderr}");
+    }
+    assert_eq!(fs::read(&file).unwrap(), b"precious");
+    assert!(
+        UnixStream::connect(&live).is_ok(),
+        "the other process's socket is untouched"
+    );
+    assert!(!Path::new(socket).exists());
+}
+
+#[test]
+fn help_and_version_go_to_stdout() {
+    let help = run(RAMBLK, &["run", "--help"]);
+    assert!(help.status.success() && text(&help.stdout).contains("--socket-path"));
+    assert!(text(&run(RAMBLK, &["--version"]).stdout).contains(env!("CARGO_PKG_VERSION")));
+    let bare = run(RAMBLK, &[]);
+    assert_eq!(bare.status.code(), Some(2));
+    assert!(text(&bare.stderr).contains("Usage: ramblk"));
+}
+
+#[test]
+fn sigterm_ends_within_a_second_and_removes_the_socket() {
+    let dir = TempDir::new().unwrap();
+    for signal in [Signal::TERM, Signal::INT] {
+        let socket = dir.path().join("s");
+        let child = start(&["--size", "1G", "--socket-path", path(&socket)]);
+        wait_until("the socket is there", || {
+            UnixStream::connect(&socket).is_ok()
+        });
+        let mut client = UnixStream::connect(&socket).unwrap();
+        assert!(answers(&mut client));
+        let (code, took) = end(child, signal);
+        assert_eq!(code, Some(0));
+        assert!(took < Duration::from_secs(1), "{took:?}");
+        assert!(!socket.exists());
+    }
+}
+
+#[test]
+fn only_our_own_socket_is_removed() {
+    let dir = TempDir::new().unwrap();
+    let socket = dir.path().join("s");
+    let child = start(&["--size", "1M", "--socket-path", path(&socket)]);
+    wait_until("the socket is there", || socket.exists());
+    // Somebody else takes the path over.
+    fs::remove_file(&socket).unwrap();
+    let _other = UnixListener::bind(&socket).unwrap();
+    assert_eq!(end(child, Signal::TERM).0, Some(0));
+    assert!(UnixStream::connect(&socket).is_ok());
+}
+
+#[test]
+fn a_socket_left_by_a_killed_process_is_replaced() {
+    let dir = TempDir::new().unwrap();
+    let socket = dir.path().join("s");
+    let words = ["--size", "1M", "--socket-path", path(&socket)];
+    let child = start(&words);
+    wait_until("the socket is there", || {
+        UnixStream::connect(&socket).is_ok()
+    });
+    end(child, Signal::KILL);
+    assert!(socket.exists() && UnixStream::connect(&socket).is_err());
+    let child = start(&words);
+    wait_until("it is served again", || {
+        UnixStream::connect(&socket).is_ok_and(|mut stream| answers(&mut stream))
+    });
+    end(child, Signal::TERM);
+}
+
+#[test]
+fn the_socket_is_for_owner_and_group() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = TempDir::new().unwrap();
+    let socket = dir.path().join("s");
+    let child = start(&["--size", "1M", "--socket-path", path(&socket)]);
+    wait_until("the socket is there", || socket.exists());
+    assert_eq!(
+        fs::metadata(&socket).unwrap().permissions().mode() & 0o777,
+        0o660
+    );
+    end(child, Signal::TERM);
+}
+
+#[test]
+fn a_command_gets_the_socket_and_its_exit_code_is_ours() {
+    let check = "test -S \"$0\" && test \"$1\" = path={socket} && exit 7";
+    let dir = TempDir::new().unwrap();
+    let socket = dir.path().join("s");
+    let given = ["run", "--size", "1M", "--socket-path", path(&socket), "--"];
+    let private = ["run", "--size", "1M", "--"];
+    for front in [&given[..], &private[..]] {
+        let words = [front, &["sh", "-c", check, "{socket}", "path={socket}"]].concat();
+        assert_eq!(run(RAMBLK, &words).status.code(), Some(7), "{front:?}");
+    }
+    assert!(!socket.exists());
+    let killed = run(
+        RAMBLK,
+        &["run", "--size", "1M", "--", "sh", "-c", "kill -KILL $$"],
+    );
+    assert_eq!(killed.status.code(), Some(128 + 9));
+    let missing = run(RAMBLK, &["run", "--size", "1M", "--", "/no/such/program"]);
+    assert_eq!(missing.status.code(), Some(1));
+    assert!(text(&missing.stderr).contains("/no/such/program"));
+}
+
+#[test]
+fn sigterm_ends_the_command_too_even_a_stubborn_one() {
+    let dir = TempDir::new().unwrap();
+    let pid_file = dir.path().join("pid");
+    let script = format!(
+        "trap '' TERM; echo $$ > {}; while :; do sleep 0.1; done",
+        path(&pid_file)
+    );
+    let child = start(&["--size", "1M", "--", "sh", "-c", &script]);
+    wait_until("the command runs", || {
+        fs::read_to_string(&pid_file).is_ok_and(|pid| pid.len() > 1)
+    });
+    let (code, took) = end(child, Signal::TERM);
+    assert_eq!(code, Some(0));
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    let pid = fs::read_to_string(&pid_file).unwrap();
+    assert!(!Path::new("/proc").join(pid.trim()).exists());
+}
+
+#[test]
+fn capabilities_are_json_whatever_else_is_on_the_line() {
+    let output = run(
+        VHOST_USER_RAMBLK,
+        &["--nonsense", "--print-capabilities", "--fd", "x"],
+    );
+    assert_eq!(output.status.code(), Some(0));
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(json["type"], "block");
+    assert_eq!(
+        json["features"],
+        serde_json::json!(["read-only", "blk-file"])
+    );
+}
+
+#[test]
+fn the_description_for_qemu_is_valid_and_names_a_block_back_end() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/50-ramblk-block.json");
+    let json: serde_json::Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
+    assert_eq!(json["type"], "block");
+    assert!(json["description"].is_string());
+    let binary = json["binary"].as_str().unwrap();
+    assert_eq!(Path::new(binary).file_name().unwrap(), "vhost-user-ramblk");
+}
+
+/// Run a program with `fd` as its descriptor of the same number, which `std` closes otherwise.
+fn with_fd(program: &str, fd: OwnedFd, words: &[&str]) -> Child {
+    let number = fd.as_raw_fd().to_string();
+    rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::empty()).unwrap();
+    Command::new(program)
+        .args(words)
+        .args(["--fd", &number])
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+#[test]
+fn a_listening_descriptor_is_served_until_sigterm() {
+    let dir = TempDir::new().unwrap();
+    let socket = dir.path().join("s");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let child = with_fd(VHOST_USER_RAMBLK, listener.into(), &["--size", "1M"]);
+    for _ in 0..3 {
+        assert!(answers(&mut UnixStream::connect(&socket).unwrap()));
+    }
+    assert_eq!(end(child, Signal::TERM).0, Some(0));
+    assert!(socket.exists(), "it was not ours to remove");
+}
+
+#[test]
+fn a_connected_descriptor_is_served_until_it_is_closed() {
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
+    let mut child = with_fd(VHOST_USER_RAMBLK, theirs.into(), &["--size", "1M"]);
+    assert!(answers(&mut ours));
+    drop(ours);
+    wait_until("it ends", || {
+        fs::metadata(format!("/proc/{}", child.id())).is_err() || {
+            let stat = fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap_or_default();
+            stat.contains(") Z ")
+        }
+    });
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}

@@ -2,5 +2,4 @@
 
 mod cli;
 mod store;
-mod store_model;
 mod tidy;

@@ -1,1 +1,306 @@
-//! x
+//! The architecture as a test: rooms and their one direction, where `unsafe` may stand, module
+//! docs, sizes, and documents that name code which exists.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use proc_macro2::{TokenStream, TokenTree};
+use syn::spanned::Spanned;
+use syn::visit::Visit;
+
+/// Each room and the rooms below it, which are all that it may import.
+const ROOMS: [(&str, &[&str]); 6] = [
+    ("store", &[]),
+    ("image", &["store"]),
+    ("device", &["store"]),
+    ("vhost_user", &["device", "store"]),
+    ("daemon", &["vhost_user", "device", "image", "store"]),
+    ("cli", &["daemon"]),
+];
+
+/// Crates that only one room may name.
+const CRATES: [(&str, &str); 5] = [
+    ("vhost", "vhost_user"),
+    ("vm_memory", "vhost_user"),
+    ("vmm_sys_util", "vhost_user"),
+    ("clap", "cli"),
+    ("signal_hook", "daemon"),
+];
+
+/// The only files that may say `unsafe`.
+const UNSAFE_FILES: [&str; 7] = [
+    "src/daemon/inherit.rs",
+    "src/store/buf.rs",
+    "src/store/pool.rs",
+    "src/vhost_user/memory.rs",
+    "src/vhost_user/peek.rs",
+    "src/vhost_user/ring.rs",
+    "tests/it/driver/memory.rs",
+];
+
+const MOST_FILE_LINES: usize = 500;
+const MOST_FUNCTION_LINES: usize = 70;
+const MOST_COLUMNS: usize = 100;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Every Rust file of a folder, with its path from the root.
+fn sources(folder: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut folders = vec![root().join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path: PathBuf = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let name = path.strip_prefix(root()).unwrap().display().to_string();
+                found.push((name, fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+    assert!(!found.is_empty(), "{folder} has no Rust file");
+    found.sort();
+    found
+}
+
+fn all_sources() -> Vec<(String, String)> {
+    [sources("src"), sources("tests")].concat()
+}
+
+/// Every identifier, and after each how many `::` follow it at once (0 or 1), in order.
+fn words(text: &str) -> Vec<(String, bool)> {
+    fn walk(tokens: TokenStream, into: &mut Vec<(String, bool)>) {
+        let tokens: Vec<TokenTree> = tokens.into_iter().collect();
+        for (at, token) in tokens.iter().enumerate() {
+            match token {
+                TokenTree::Ident(ident) => {
+                    let colon = |tree: Option<&TokenTree>| match tree {
+                        Some(TokenTree::Punct(mark)) => mark.as_char() == ':',
+                        _ => false,
+                    };
+                    let path = colon(tokens.get(at + 1)) && colon(tokens.get(at + 2));
+                    into.push((ident.to_string(), path));
+                }
+                TokenTree::Group(group) => walk(group.stream(), into),
+                _ => {}
+            }
+        }
+    }
+    let mut found = Vec::new();
+    walk(text.parse().expect("tokens"), &mut found);
+    found
+}
+
+/// Rooms that a file names after `crate::`, whether one by one or in braces.
+fn imports(text: &str) -> BTreeSet<String> {
+    fn walk(tokens: TokenStream, into: &mut BTreeSet<String>) {
+        let tokens: Vec<TokenTree> = tokens.into_iter().collect();
+        for (at, token) in tokens.iter().enumerate() {
+            if let TokenTree::Group(group) = token {
+                walk(group.stream(), into);
+            }
+            if !matches!(token, TokenTree::Ident(ident) if ident == "crate") {
+                continue;
+            }
+            match tokens.get(at + 3) {
+                Some(TokenTree::Ident(room)) => {
+                    into.insert(room.to_string());
+                }
+                Some(TokenTree::Group(group)) => {
+                    let named = group.stream().into_iter().filter_map(|tree| match tree {
+                        TokenTree::Ident(room) => Some(room.to_string()),
+                        _ => None,
+                    });
+                    into.extend(named);
+                }
+                _ => {}
+            }
+        }
+    }
+    let mut found = BTreeSet::new();
+    walk(text.parse().expect("tokens"), &mut found);
+    found
+}
+
+/// What is wrong with the imports of a file in `room`.
+fn upward_imports(room: &str, text: &str) -> Vec<String> {
+    let (_, below) = ROOMS
+        .iter()
+        .find(|(name, _)| *name == room)
+        .expect("a room");
+    let rooms = ROOMS.map(|(name, _)| name);
+    imports(text)
+        .into_iter()
+        .filter(|name| rooms.contains(&name.as_str()))
+        .filter(|name| name != room && !below.contains(&name.as_str()))
+        .collect()
+}
+
+fn says_unsafe(text: &str) -> bool {
+    words(text).iter().any(|(word, _)| word == "unsafe")
+}
+
+fn has_module_doc(text: &str) -> bool {
+    text.lines()
+        .next()
+        .is_some_and(|line| line.starts_with("//! ") && line.len() > 12)
+}
+
+/// Functions of more lines than a screen has.
+fn long_functions(text: &str) -> Vec<String> {
+    struct Functions(Vec<String>);
+    impl Functions {
+        fn look(&mut self, name: &syn::Ident, body: &syn::Block) {
+            let lines = body.span().end().line - body.span().start().line + 1;
+            if lines > MOST_FUNCTION_LINES {
+                self.0.push(format!("{name} has {lines} lines"));
+            }
+        }
+    }
+    impl<'a> Visit<'a> for Functions {
+        fn visit_item_fn(&mut self, function: &'a syn::ItemFn) {
+            self.look(&function.sig.ident, &function.block);
+            syn::visit::visit_item_fn(self, function);
+        }
+        fn visit_impl_item_fn(&mut self, function: &'a syn::ImplItemFn) {
+            self.look(&function.sig.ident, &function.block);
+            syn::visit::visit_impl_item_fn(self, function);
+        }
+    }
+    let mut functions = Functions(Vec::new());
+    functions.visit_file(&syn::parse_file(text).expect("Rust"));
+    functions.0
+}
+
+#[test]
+fn no_room_imports_from_above() {
+    for (name, text) in sources("src") {
+        let room = name
+            .strip_prefix("src/")
+            .unwrap()
+            .split('/')
+            .next()
+            .unwrap();
+        if room.ends_with(".rs") || room == "bin" {
+            continue;
+        }
+        let upward = upward_imports(room, &text);
+        assert!(upward.is_empty(), "{name} imports {upward:?}");
+    }
+}
+
+#[test]
+fn crates_of_one_room_stay_in_it() {
+    for (name, text) in sources("src") {
+        for (word, path) in words(&text) {
+            let owner = CRATES.iter().find(|(krate, _)| *krate == word && path);
+            if let Some((krate, room)) = owner {
+                let home = format!("src/{room}/");
+                assert!(
+                    name.starts_with(&home),
+                    "{name} names {krate}, which belongs to {room}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn unsafe_stands_in_the_listed_files_only() {
+    for (name, text) in all_sources() {
+        let listed = UNSAFE_FILES.contains(&name.as_str());
+        assert_eq!(
+            says_unsafe(&text),
+            listed,
+            "{name}: `unsafe`, and being on the list"
+        );
+    }
+}
+
+#[test]
+fn every_file_begins_with_what_it_is() {
+    for (name, text) in all_sources() {
+        assert!(
+            has_module_doc(&text),
+            "{name} does not begin with a //! line"
+        );
+    }
+}
+
+#[test]
+fn files_functions_and_lines_have_an_end() {
+    for (name, text) in all_sources() {
+        let lines = text.lines().count();
+        assert!(lines <= MOST_FILE_LINES, "{name} has {lines} lines");
+        let wide = text
+            .lines()
+            .position(|line| line.chars().count() > MOST_COLUMNS);
+        assert!(
+            wide.is_none(),
+            "{name}:{} is too wide",
+            wide.unwrap_or(0) + 1
+        );
+        let long = long_functions(&text);
+        assert!(long.is_empty(), "{name}: {long:?}");
+    }
+}
+
+#[test]
+fn tests_and_functions_named_in_the_conformance_tables_exist() {
+    let code: String = all_sources().into_iter().map(|(_, text)| text).collect();
+    let table = fs::read_to_string(root().join("docs/virtio-blk.md")).unwrap();
+    let rows: Vec<&str> = table
+        .lines()
+        .filter(|line| line.starts_with("| §"))
+        .collect();
+    assert!(rows.len() > 30, "the table of docs/virtio-blk.md is gone");
+    for row in rows {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let [_, _, _, functions, tests, _] = cells[..] else {
+            panic!("not five cells: {row}")
+        };
+        let names = functions.split(", ").chain(tests.split(", "));
+        for name in names
+            .map(|name| name.trim_matches('`'))
+            .filter(|name| *name != "–")
+        {
+            let name = name.rsplit("::").next().unwrap();
+            let there =
+                code.contains(&format!("fn {name}(")) || code.contains(&format!("fn {name}<"));
+            assert!(there, "{name}, which this row names, does not exist: {row}");
+        }
+    }
+}
+
+#[test]
+fn the_checks_themselves_can_fail() {
+    assert_eq!(
+        upward_imports("store", "use crate::device::Status;"),
+        ["device"]
+    );
+    assert_eq!(
+        upward_imports("device", "use crate::{store, daemon};"),
+        ["daemon"]
+    );
+    assert_eq!(
+        upward_imports("device", "fn f() { crate::cli::ramblk() }"),
+        ["cli"]
+    );
+    assert!(upward_imports("daemon", "use crate::store::Store;").is_empty());
+    assert!(says_unsafe("fn f() { unsafe { g() } }"));
+    assert!(!says_unsafe(
+        "#![allow(unsafe_code)] // unsafe\nfn f() { \"unsafe\"; }"
+    ));
+    assert!(!has_module_doc("use std::fs;"));
+    let long = format!("fn f() {{\n{}}}", "g();\n".repeat(MOST_FUNCTION_LINES));
+    assert_eq!(long_functions(&long).len(), 1);
+}

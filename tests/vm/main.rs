@@ -1,1 +1,22 @@
-//! x
+//! ramblk under real guests: Linux, and once SeaBIOS alone, on QEMU's own vhost-user-blk device.
+//!
+//! `scripts/setup` makes the Linux that boots here. Each test hands its guest a shell script, which
+//! runs as root with the disk at `/dev/vda` (see `guest/init` for what it may call), and looks from
+//! outside at the ramblk process while the guest works.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a failed step of a test is a failed test, and the figures measured belong on the terminal"
+)]
+
+mod boot;
+mod command;
+mod discard;
+mod filesystems;
+mod geometry;
+mod harness;
+mod restarts;
+mod shutdown;
+mod write_protection;

@@ -17,11 +17,19 @@ enum Step {
 const MOST_BYTES: u64 = 5 << 20;
 
 fn step(most: u64) -> impl Strategy<Value = Step> {
-    let start = prop_oneof![0..most, 0..64.min(most), (most / 5 * 2)..(most / 5 * 2 + 32)];
+    let start = prop_oneof![
+        0..most,
+        0..64.min(most),
+        (most / 5 * 2)..(most / 5 * 2 + 32)
+    ];
     let count = prop_oneof![4 => 1..20u64, 1 => 1..most];
     (start, count, any::<u8>(), any::<bool>(), 0..10u8).prop_map(
         move |(at, count, byte, unmap, kind)| match kind {
-            0..=4 => Step::Write { at, count, byte: byte | 1 },
+            0..=4 => Step::Write {
+                at,
+                count,
+                byte: byte | 1,
+            },
             5..=6 => Step::Discard { at, count },
             7..=8 => Step::Zero { at, count, unmap },
             _ => Step::Resize { sectors: at + 1 },
@@ -39,8 +47,17 @@ fn apply(model: &mut Model, step: &Step) {
     };
     match *step {
         Step::Write { at, count, byte } => set(at, count, Some(byte)),
-        Step::Discard { at, count } | Step::Zero { at, count, unmap: true } => set(at, count, None),
-        Step::Zero { at, count, unmap: false } => set(at, count, Some(0)),
+        Step::Discard { at, count }
+        | Step::Zero {
+            at,
+            count,
+            unmap: true,
+        } => set(at, count, None),
+        Step::Zero {
+            at,
+            count,
+            unmap: false,
+        } => set(at, count, Some(0)),
         Step::Resize { sectors } => model.resize(usize::try_from(sectors).unwrap(), None),
     }
 }
@@ -48,9 +65,9 @@ fn apply(model: &mut Model, step: &Step) {
 /// Whether the step lies inside a disk of this size.
 fn fits(step: &Step, sectors: u64) -> bool {
     match *step {
-        Step::Write { at, count, .. } | Step::Discard { at, count } | Step::Zero { at, count, .. } => {
-            at + count <= sectors
-        }
+        Step::Write { at, count, .. }
+        | Step::Discard { at, count }
+        | Step::Zero { at, count, .. } => at + count <= sectors,
         Step::Resize { .. } => true,
     }
 }
@@ -85,7 +102,12 @@ fn check(sector_size: SectorSize, steps: &[Step]) -> Result<(), TestCaseError> {
         prop_assert!(sector.iter().all(|&byte| byte == expected), "sector {}", at);
     }
     let mut mapped = vec![false; model.len()];
-    for extent in disk.extents().unwrap().map(Result::unwrap).filter(|extent| extent.mapped) {
+    for extent in disk
+        .extents()
+        .unwrap()
+        .map(Result::unwrap)
+        .filter(|extent| extent.mapped)
+    {
         let start = usize::try_from(extent.start_sector).unwrap();
         mapped[start..start + usize::try_from(extent.sectors).unwrap()].fill(true);
     }
@@ -99,7 +121,13 @@ fn check(sector_size: SectorSize, steps: &[Step]) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 200,
+        // A failure prints its smallest input; that becomes a test with a name, not a file of
+        // seeds.
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn a_disk_of_512_byte_sectors_is_its_model(

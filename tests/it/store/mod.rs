@@ -1,0 +1,6 @@
+//! The promises of the store.
+
+mod contract;
+mod kit;
+mod map;
+mod model;

@@ -1,0 +1,96 @@
+//! A guest's serial port as the host reads it: line by line, by a thread of its own, with all that
+//! was said kept for the message of a failure.
+
+use std::io::{BufRead, BufReader, Read};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Instant;
+
+use super::PATIENCE;
+
+/// The lines that came so far.
+#[derive(Default)]
+struct Heard {
+    lines: Vec<String>,
+    closed: bool,
+}
+
+/// The reading end of a serial port.
+pub(crate) struct Console {
+    heard: Arc<(Mutex<Heard>, Condvar)>,
+    /// How many lines the test has been through.
+    seen: usize,
+}
+
+impl Console {
+    /// Starts the thread that reads `stream` to its end.
+    pub(crate) fn listen(stream: impl Read + Send + 'static) -> Self {
+        let heard = Arc::new((Mutex::new(Heard::default()), Condvar::new()));
+        let shared = Arc::clone(&heard);
+        std::thread::spawn(move || read_lines(stream, &shared));
+        Self { heard, seen: 0 }
+    }
+
+    /// Waits for exactly the line `wanted`, passing over all before it. Fails the test when the
+    /// guest reports a failure, its console closes, or time is up.
+    pub(crate) fn wait_for(&mut self, wanted: &str) {
+        let end = Instant::now() + PATIENCE;
+        let (lock, changed) = &*self.heard;
+        let mut heard = lock.lock().unwrap();
+        loop {
+            while self.seen < heard.lines.len() {
+                let line = &heard.lines[self.seen];
+                self.seen += 1;
+                if line == wanted {
+                    return;
+                }
+                assert!(
+                    !line.starts_with("@fail"),
+                    "the guest failed: {line}\n{}",
+                    heard.transcript()
+                );
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            assert!(
+                !heard.closed,
+                "the guest ended without '{wanted}'\n{}",
+                heard.transcript()
+            );
+            assert!(
+                !left.is_zero(),
+                "the guest never said '{wanted}'\n{}",
+                heard.transcript()
+            );
+            heard = changed.wait_timeout(heard, left).unwrap().0;
+        }
+    }
+
+    /// All that the guest has said.
+    pub(crate) fn transcript(&self) -> String {
+        self.heard.0.lock().unwrap().transcript()
+    }
+}
+
+impl Heard {
+    fn transcript(&self) -> String {
+        format!(
+            "--- the guest's console ---\n{}\n--- end ---",
+            self.lines.join("\n")
+        )
+    }
+}
+
+fn read_lines(stream: impl Read, shared: &(Mutex<Heard>, Condvar)) {
+    let (lock, changed) = shared;
+    let mut stream = BufReader::new(stream);
+    let mut line = Vec::new();
+    // A read error means what an end does: nothing more will come.
+    while stream.read_until(b'\n', &mut line).is_ok_and(|len| len > 0) {
+        // Not every byte on a serial port is text: a boot may garble some.
+        let text = String::from_utf8_lossy(&line).trim_end().to_owned();
+        lock.lock().unwrap().lines.push(text);
+        changed.notify_all();
+        line.clear();
+    }
+    lock.lock().unwrap().closed = true;
+    changed.notify_all();
+}
