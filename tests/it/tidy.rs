@@ -265,9 +265,8 @@ fn tests_and_functions_named_in_the_conformance_tables_exist() {
     assert!(rows.len() > 30, "the table of docs/virtio-blk.md is gone");
     for row in rows {
         let cells: Vec<&str> = row.split('|').map(str::trim).collect();
-        let [_, _, _, functions, tests, _] = cells[..] else {
-            panic!("not five cells: {row}")
-        };
+        assert_eq!(cells.len(), 6, "not four cells: {row}");
+        let (functions, tests) = (cells[3], cells[4]);
         let names = functions.split(", ").chain(tests.split(", "));
         for name in names
             .map(|name| name.trim_matches('`'))

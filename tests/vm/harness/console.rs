@@ -2,8 +2,10 @@
 //! was said kept for the message of a failure.
 
 use std::io::{BufRead, BufReader, Read};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::Arc;
 use std::time::Instant;
+
+use parking_lot::{Condvar, Mutex};
 
 use super::PATIENCE;
 
@@ -35,7 +37,7 @@ impl Console {
     pub(crate) fn wait_for(&mut self, wanted: &str) {
         let end = Instant::now() + PATIENCE;
         let (lock, changed) = &*self.heard;
-        let mut heard = lock.lock().unwrap();
+        let mut heard = lock.lock();
         loop {
             while self.seen < heard.lines.len() {
                 let line = &heard.lines[self.seen];
@@ -60,13 +62,13 @@ impl Console {
                 "the guest never said '{wanted}'\n{}",
                 heard.transcript()
             );
-            heard = changed.wait_timeout(heard, left).unwrap().0;
+            changed.wait_for(&mut heard, left);
         }
     }
 
     /// All that the guest has said.
     pub(crate) fn transcript(&self) -> String {
-        self.heard.0.lock().unwrap().transcript()
+        self.heard.0.lock().transcript()
     }
 }
 
@@ -87,10 +89,10 @@ fn read_lines(stream: impl Read, shared: &(Mutex<Heard>, Condvar)) {
     while stream.read_until(b'\n', &mut line).is_ok_and(|len| len > 0) {
         // Not every byte on a serial port is text: a boot may garble some.
         let text = String::from_utf8_lossy(&line).trim_end().to_owned();
-        lock.lock().unwrap().lines.push(text);
+        lock.lock().lines.push(text);
         changed.notify_all();
         line.clear();
     }
-    lock.lock().unwrap().closed = true;
+    lock.lock().closed = true;
     changed.notify_all();
 }
