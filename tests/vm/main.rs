@@ -17,6 +17,7 @@ mod discard;
 mod filesystems;
 mod geometry;
 mod harness;
+mod resize;
 mod restarts;
 mod shutdown;
 mod write_protection;
