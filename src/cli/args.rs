@@ -35,6 +35,11 @@ pub(super) struct Run {
     #[arg(long, value_enum, default_value_t = Share::None)]
     share: Share,
 
+    /// Memory that the disk may take, at most; a write beyond it fails in the guest. Without it: half
+    /// of the host's memory, or three quarters of the cgroup's limit, whichever is less.
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    memory_limit: Option<u64>,
+
     /// Command to run beside the disk; {socket} in it becomes the path of the socket, and ramblk
     /// ends with it and with its exit code.
     #[arg(last = true, value_name = "CMD")]
@@ -96,6 +101,7 @@ impl From<Run> for RunOptions {
         Self {
             image: run.image,
             sharing: run.share.into(),
+            memory_limit_bytes: run.memory_limit,
             command: run.command,
             ..Self::from(run.disk)
         }
@@ -114,6 +120,7 @@ impl From<DiskArgs> for RunOptions {
             serial: disk.serial,
             image: None,
             sharing: Sharing::None,
+            memory_limit_bytes: None,
             command: Vec::new(),
         }
     }

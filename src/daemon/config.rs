@@ -11,6 +11,9 @@ use crate::store::{Capacity, DiskSpec, SectorSize};
 /// The most queues a disk can have: what guests and front ends are known to handle.
 const MOST_QUEUES: u16 = 256;
 
+/// Enough for a page and the table that names it, with room to spare.
+const LEAST_LIMIT_BYTES: u64 = 64 << 10;
+
 /// Options of `ramblk run`, as they were given.
 #[derive(Clone, Debug)]
 pub struct RunOptions {
@@ -32,6 +35,8 @@ pub struct RunOptions {
     pub image: Option<PathBuf>,
     /// How many front ends may use the disk at the same time.
     pub sharing: Sharing,
+    /// Memory that the disk may take; without it, what is safe for the host.
+    pub memory_limit_bytes: Option<u64>,
     /// A command to run beside the disk; `{socket}` in it stands for the socket's path.
     pub command: Vec<String>,
 }
@@ -105,6 +110,14 @@ impl RunConfig {
             Some(serial) => Serial::new(serial)?,
             None => Serial::for_name(name)?,
         };
+        let limit_bytes = options
+            .memory_limit_bytes
+            .unwrap_or_else(limit::default_bytes);
+        if limit_bytes < LEAST_LIMIT_BYTES {
+            return Err(Error::Usage(format!(
+                "--memory-limit of {limit_bytes} bytes holds no disk: give at least 64K"
+            )));
+        }
         let endpoint = endpoint(options.socket_path, options.fd, &options.command)?;
         Ok(Self {
             name: name.to_owned(),
@@ -116,7 +129,7 @@ impl RunConfig {
             image,
             sharing: options.sharing,
             command: options.command,
-            limit_bytes: limit::default_bytes(),
+            limit_bytes,
         })
     }
 }

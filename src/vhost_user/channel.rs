@@ -6,21 +6,50 @@ use parking_lot::Mutex;
 use rustix::net::{RecvFlags, SendFlags};
 use vhost::vhost_user::message::BackendReq;
 
-/// The channel of one session, if its front end has given one ("SET_BACKEND_REQ_FD").
+/// The channel of one session.
 #[derive(Debug, Default)]
-pub(super) struct Channel(Mutex<Option<OwnedFd>>);
+pub(super) struct Channel(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// What the front end gave us, if it did ("SET_BACKEND_REQ_FD").
+    socket: Option<OwnedFd>,
+    /// Whether a ring is served. A front end whose rings are stopped must be left alone ("Ring
+    /// states"), and QEMU would ignore the message.
+    live: bool,
+    /// A change that could not be told yet.
+    pending: bool,
+}
 
 impl Channel {
     /// Use `socket` from now on; an earlier one is closed.
     pub(super) fn replace(&self, socket: Option<OwnedFd>) {
-        *self.0.lock() = socket;
+        let mut state = self.0.lock();
+        state.socket = socket;
+        state.tell();
     }
 
-    /// Send CONFIG_CHANGE_MSG; whether it went out. It is sent without NEED_REPLY: QEMU reads the
-    /// configuration back before it acknowledges, from the thread that would wait for us.
+    /// Say whether a ring is served: what is pending is told as soon as one is.
+    pub(super) fn set_live(&self, live: bool) {
+        let mut state = self.0.lock();
+        state.live = live;
+        state.tell();
+    }
+
+    /// Tell the front end that the configuration space changed: now, which gives `true`, or as soon as
+    /// it can be told.
     pub(super) fn config_changed(&self) -> bool {
-        let channel = self.0.lock();
-        let Some(socket) = &*channel else {
+        let mut state = self.0.lock();
+        state.pending = true;
+        state.tell()
+    }
+}
+
+impl State {
+    /// Send CONFIG_CHANGE_MSG if one is due; whether it went out. It is sent without NEED_REPLY: QEMU
+    /// reads the configuration back before it acknowledges, from the thread that would wait for us.
+    fn tell(&mut self) -> bool {
+        let Some(socket) = self.socket.as_ref().filter(|_| self.live && self.pending) else {
             return false;
         };
         // Nothing is expected here, but what a front end sends must not fill the socket.
@@ -34,6 +63,8 @@ impl Channel {
         let words = [BackendReq::CONFIG_CHANGE_MSG as u32, 1, 0];
         let message = words.map(u32::to_ne_bytes).concat();
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        rustix::net::send(socket, &message, flags).is_ok_and(|sent| sent == message.len())
+        let sent = rustix::net::send(socket, &message, flags);
+        self.pending = !sent.is_ok_and(|count| count == message.len());
+        !self.pending
     }
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -277,9 +278,11 @@ fn start_session(shared: &Arc<Shared>, stream: UnixStream) -> Result<(), Error> 
         .spawn(move || {
             tracing::info!(session = number, "front end connected");
             let session = Session::new(Arc::clone(&server), channel);
-            match run_session(stream, session) {
-                Ok(()) => tracing::info!(session = number, "front end disconnected"),
-                Err(error) => tracing::warn!(session = number, %error, "session ended"),
+            // A panic is a bug of ours; it must cost this front end its connection and nobody else's.
+            match catch_unwind(AssertUnwindSafe(|| run_session(stream, session))) {
+                Ok(Ok(())) => tracing::info!(session = number, "front end disconnected"),
+                Ok(Err(error)) => tracing::warn!(session = number, %error, "session ended"),
+                Err(_) => tracing::error!(session = number, "bug: handling a message panicked"),
             }
             forget_session(&server, number);
         });

@@ -31,14 +31,15 @@ const LARGEST_RING: u32 = 32768;
 #[derive(Debug)]
 pub(super) struct Session {
     server: Arc<Shared>,
-    /// This session's right to use the disk, while it has one.
-    claim: Option<Claim>,
     channel: Arc<Channel>,
     /// A back-end request channel that came with the message being handled.
     arriving_channel: Option<OwnedFd>,
     acked: u64,
     memory: Arc<MemoryMap>,
     vrings: Vec<Vring>,
+    /// This session's right to use the disk, while it has one. The last field: fields are dropped in
+    /// order, and the right must outlive the rings that use it.
+    claim: Option<Claim>,
 }
 
 /// A reason for the log, and for the crate to refuse the message with.
@@ -55,12 +56,12 @@ impl Session {
         let queues = server.device.queues().get();
         Self {
             server,
-            claim: None,
             channel,
             arriving_channel: None,
             acked: 0,
             memory: Arc::default(),
             vrings: (0..queues).map(|_| Vring::default()).collect(),
+            claim: None,
         }
     }
 
@@ -118,9 +119,8 @@ impl Session {
     /// ring is left that would use it.
     fn start_ready(&mut self) -> WireResult<()> {
         if self.memory.is_empty() || !self.vrings.iter().any(Vring::is_ready) {
-            if !self.vrings.iter().any(Vring::is_running) {
-                self.claim = None;
-            }
+            self.channel.set_live(false);
+            self.claim = None;
             return Ok(());
         }
         if self.claim.is_none() {
@@ -142,6 +142,7 @@ impl Session {
                 .start(index, &around)
                 .map_err(|error| refuse(format_args!("queue {index}: {error}")))?;
         }
+        self.channel.set_live(true);
         Ok(())
     }
 
@@ -181,7 +182,7 @@ impl VhostUserBackendReqHandlerMut for Session {
                 "features {unknown:#x} were not offered"
             )));
         }
-        if features == self.acked {
+        if features == self.acked && features != 0 {
             return Ok(());
         }
         self.change_all(|session| {

@@ -76,7 +76,7 @@ fn wrong_words_are_one_line_on_stderr_and_exit_code_2() {
     let socket = dir.path().join("s");
     let long = dir.path().join("x".repeat(120));
     let socket = path(&socket);
-    let cases: [(&[&str], &str); 14] = [
+    let cases: [(&[&str], &str); 15] = [
         (&["--size", "0", "--socket-path", socket], "multiple of 512"),
         (
             &["--size", "1000", "--socket-path", socket],

@@ -21,6 +21,7 @@ fn a_running_guest_sees_its_disk_grow_and_shrink_at_once() {
         serial: None,
         image: None,
         sharing: Sharing::None,
+        memory_limit_bytes: Some(256 * MIB),
         command: Vec::new(),
     };
     let config = RunConfig::new("growing", options).unwrap();
@@ -54,10 +55,17 @@ fn a_running_guest_sees_its_disk_grow_and_shrink_at_once() {
     ";
     let mut guest = Guest::start(&Machine::new(), &socket, job);
     guest.wait_for_request("grow");
-    assert_eq!(export.resize(128 * MIB, Shrink::Refuse).unwrap(), 1, "one front end is told");
+    assert_eq!(
+        export.resize(128 * MIB, Shrink::Refuse).unwrap(),
+        1,
+        "one front end is told"
+    );
     guest.answer("ok");
     guest.wait_for_request("shrink");
-    assert!(export.resize(32 * MIB, Shrink::Refuse).is_err(), "not without being asked");
+    assert!(
+        export.resize(32 * MIB, Shrink::Refuse).is_err(),
+        "not without being asked"
+    );
     assert_eq!(export.info().unwrap().size_bytes, 128 * MIB);
     export.resize(32 * MIB, Shrink::Allow).unwrap();
     assert!(export.info().unwrap().mapped_bytes <= 32 * MIB);
