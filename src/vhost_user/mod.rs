@@ -35,6 +35,12 @@ pub enum Error {
     /// No thread or descriptor was to be had.
     #[error("can't start a thread for the disk: {0}")]
     Thread(std::io::Error),
+    /// No more front ends are taken.
+    #[error("{limit} front ends are connected, which is the most; close one of them first")]
+    TooManySessions {
+        /// How many there can be.
+        limit: usize,
+    },
     /// The connection was closed in the middle of a message.
     #[error("the front end closed the connection {seen_bytes} bytes into a message")]
     CutOff {

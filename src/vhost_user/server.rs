@@ -264,8 +264,9 @@ fn start_session(shared: &Arc<Shared>, stream: UnixStream) -> Result<(), Error> 
     let number = {
         let mut state = shared.state.lock();
         if state.ending || state.sessions.len() >= MOST_SESSIONS {
-            let reason = format!("{MOST_SESSIONS} front ends are connected, which is the most");
-            return Err(Error::Protocol { request: 0, reason });
+            return Err(Error::TooManySessions {
+                limit: MOST_SESSIONS,
+            });
         }
         let number = state.started;
         state.started += 1;

@@ -76,7 +76,7 @@ fn wrong_words_are_one_line_on_stderr_and_exit_code_2() {
     let socket = dir.path().join("s");
     let long = dir.path().join("x".repeat(120));
     let socket = path(&socket);
-    let cases: [(&[&str], &str); 15] = [
+    let cases: &[(&[&str], &str)] = &[
         (&["--size", "0", "--socket-path", socket], "multiple of 512"),
         (
             &["--size", "1000", "--socket-path", socket],
@@ -130,11 +130,22 @@ fn wrong_words_are_one_line_on_stderr_and_exit_code_2() {
             "20 bytes",
         ),
         (
+            &[
+                "--size",
+                "1M",
+                "--socket-path",
+                socket,
+                "--memory-limit",
+                "4K",
+            ],
+            "64K",
+        ),
+        (
             &["--size", "1M", "--socket-path", socket, "--colour", "red"],
             "--colour",
         ),
     ];
-    for (words, hint) in cases {
+    for &(words, hint) in cases {
         let output = run(RAMBLK, &[&["run"], words].concat());
         let stderr = text(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{words:?}: {stderr}");
@@ -166,7 +177,7 @@ fn what_the_system_refuses_is_one_line_and_exit_code_1() {
     fs::write(&big, vec![1; 8192]).unwrap();
     let socket = dir.path().join("s");
     let socket = path(&socket);
-    let cases: [(&[&str], &str); 7] = [
+    let cases: &[(&[&str], &str)] = &[
         (
             &["--size", "1M", "--socket-path", path(&file)],
             "is no socket",
@@ -211,7 +222,7 @@ fn what_the_system_refuses_is_one_line_and_exit_code_1() {
         ),
         (&["--size", "1M", "--fd", "777"], "--fd 777"),
     ];
-    for (words, hint) in cases {
+    for &(words, hint) in cases {
         let output = run(RAMBLK, &[&["run"], words].concat());
         let stderr = text(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{words:?}: {stderr}");
