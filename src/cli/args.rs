@@ -35,8 +35,8 @@ pub(super) struct Run {
     #[arg(long, value_enum, default_value_t = Share::None)]
     share: Share,
 
-    /// Memory that the disk may take, at most; a write beyond it fails in the guest. Without it: half
-    /// of the host's memory, or three quarters of the cgroup's limit, whichever is less.
+    /// Memory that the disk may take, at most; a write beyond it fails in the guest. Without it:
+    /// half of the host's memory, or three quarters of the cgroup's limit, whichever is less.
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     memory_limit: Option<u64>,
 

@@ -36,8 +36,8 @@ impl Channel {
         state.tell();
     }
 
-    /// Tell the front end that the configuration space changed: now, which gives `true`, or as soon as
-    /// it can be told.
+    /// Tell the front end that the configuration space changed: now, which gives `true`, or as soon
+    /// as it can be told.
     pub(super) fn config_changed(&self) -> bool {
         let mut state = self.0.lock();
         state.pending = true;
@@ -46,8 +46,9 @@ impl Channel {
 }
 
 impl State {
-    /// Send CONFIG_CHANGE_MSG if one is due; whether it went out. It is sent without NEED_REPLY: QEMU
-    /// reads the configuration back before it acknowledges, from the thread that would wait for us.
+    /// Send CONFIG_CHANGE_MSG if one is due; whether it went out. It is sent without NEED_REPLY:
+    /// QEMU reads the configuration back before it acknowledges, from the thread that would wait
+    /// for us.
     fn tell(&mut self) -> bool {
         let Some(socket) = self.socket.as_ref().filter(|_| self.live && self.pending) else {
             return false;

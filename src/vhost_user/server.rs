@@ -279,7 +279,8 @@ fn start_session(shared: &Arc<Shared>, stream: UnixStream) -> Result<(), Error> 
         .spawn(move || {
             tracing::info!(session = number, "front end connected");
             let session = Session::new(Arc::clone(&server), channel);
-            // A panic is a bug of ours; it must cost this front end its connection and nobody else's.
+            // A panic is a bug of ours; it must cost this front end its connection and nobody
+            // else's.
             match catch_unwind(AssertUnwindSafe(|| run_session(stream, session))) {
                 Ok(Ok(())) => tracing::info!(session = number, "front end disconnected"),
                 Ok(Err(error)) => tracing::warn!(session = number, %error, "session ended"),

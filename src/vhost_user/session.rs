@@ -37,8 +37,8 @@ pub(super) struct Session {
     acked: u64,
     memory: Arc<MemoryMap>,
     vrings: Vec<Vring>,
-    /// This session's right to use the disk, while it has one. The last field: fields are dropped in
-    /// order, and the right must outlive the rings that use it.
+    /// This session's right to use the disk, while it has one. The last field: fields are dropped
+    /// in order, and the right must outlive the rings that use it.
     claim: Option<Claim>,
 }
 

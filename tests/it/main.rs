@@ -1,5 +1,6 @@
 //! Everything that needs no virtual machine, as one program. Names of tests are sentences.
 
 mod cli;
+mod device;
 mod store;
 mod tidy;
