@@ -99,7 +99,7 @@ impl BlockDevice {
         let Some((status_at, data_in)) = request::split_status(writable) else {
             return 0;
         };
-        let data_in_bytes = store::sink_bytes(data_in);
+        let data_in_bytes = store::total_bytes(data_in);
         let outcome = if damaged {
             Err(Status::IoErr)
         } else {

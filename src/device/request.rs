@@ -7,7 +7,7 @@ use virtio_bindings::virtio_blk;
 
 use super::config::{MAX_DISCARD_SECTORS, MAX_SEGMENTS};
 use super::{Status, kind};
-use crate::store::{self, ByteRange, Capacity, SECTOR_BYTES, Sink, Source};
+use crate::store::{self, ByteRange, Capacity, Piece, SECTOR_BYTES, Sink, Source};
 
 const HEADER_BYTES: usize = 16;
 const SEGMENT_BYTES: usize = 16;
@@ -99,18 +99,18 @@ pub(super) fn parse<'a>(
     let sector = u64::from_le_bytes(field(&header, 8));
     match kind {
         kind::IN => {
-            let range = capacity.range_512(sector, store::sink_bytes(data_in))?;
+            let range = capacity.range_512(sector, store::total_bytes(data_in))?;
             Ok(Operation::Read { range, to: data_in })
         }
         kind::OUT => {
-            let range = capacity.range_512(sector, store::source_bytes(data_out))?;
+            let range = capacity.range_512(sector, store::total_bytes(data_out))?;
             Ok(Operation::Write {
                 range,
                 from: data_out,
             })
         }
         kind::FLUSH => Ok(Operation::Flush),
-        kind::GET_ID if store::sink_bytes(data_in) == 0 => Err(Status::IoErr),
+        kind::GET_ID if store::total_bytes(data_in) == 0 => Err(Status::IoErr),
         kind::GET_ID => Ok(Operation::GetId { to: data_in }),
         kind::DISCARD if acked & 1 << virtio_blk::VIRTIO_BLK_F_DISCARD != 0 => {
             Ok(Operation::Discard(segments(data_out, 0)?))
@@ -125,7 +125,7 @@ pub(super) fn parse<'a>(
 /// Read the segments, and judge the flags of all of them: an unknown flag is UNSUPP (§5.2.6.2
 /// MUST), also where the range next to it is wrong.
 fn segments(data_out: &mut [Source<'_>], known_flags: u32) -> Result<Segments, Status> {
-    let total = store::source_bytes(data_out);
+    let total = store::total_bytes(data_out);
     let count = usize::try_from(total / SEGMENT_BYTES as u64).map_err(|_| Status::IoErr)?;
     if !total.is_multiple_of(SEGMENT_BYTES as u64) || count == 0 || count > MAX_SEGMENTS {
         return Err(Status::IoErr);

@@ -38,30 +38,6 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// Length in bytes.
-    pub fn len(self) -> usize {
-        self.len
-    }
-
-    /// Whether it holds no byte.
-    pub fn is_empty(self) -> bool {
-        self.len == 0
-    }
-
-    /// Cut in two at `mid`, which is brought down to the length.
-    pub fn split_at(self, mid: usize) -> (Self, Self) {
-        let mid = mid.min(self.len);
-        let tail = self.ptr.wrapping_add(mid);
-        (
-            Self { len: mid, ..self },
-            Self {
-                ptr: tail,
-                len: self.len - mid,
-                _life: PhantomData,
-            },
-        )
-    }
-
     /// Copy as many bytes as both hold into memory of our own; gives their number.
     pub fn copy_to(self, out: &mut [u8]) -> usize {
         let n = self.len.min(out.len());
@@ -100,30 +76,6 @@ impl<'a> Sink<'a> {
         }
     }
 
-    /// Length in bytes.
-    pub fn len(self) -> usize {
-        self.len
-    }
-
-    /// Whether it holds no byte.
-    pub fn is_empty(self) -> bool {
-        self.len == 0
-    }
-
-    /// Cut in two at `mid`, which is brought down to the length.
-    pub fn split_at(self, mid: usize) -> (Self, Self) {
-        let mid = mid.min(self.len);
-        let tail = self.ptr.wrapping_add(mid);
-        (
-            Self { len: mid, ..self },
-            Self {
-                ptr: tail,
-                len: self.len - mid,
-                _life: PhantomData,
-            },
-        )
-    }
-
     /// Copy as many bytes as both hold out of memory of our own; gives their number.
     pub fn copy_from(self, bytes: &[u8]) -> usize {
         let n = self.len.min(bytes.len());
@@ -153,14 +105,55 @@ impl<'a> From<&'a mut [u8]> for Sink<'a> {
     }
 }
 
-/// The sum of the lengths, in 64 bits: a guest's descriptors can add up to more than 32.
-pub fn source_bytes(pieces: &[Source<'_>]) -> u64 {
-    pieces.iter().map(|piece| piece.len as u64).sum()
+/// What [`Source`] and [`Sink`] have in common.
+pub trait Piece: Copy {
+    /// Length in bytes.
+    fn len(self) -> usize;
+
+    /// Cut in two at `mid`, which is brought down to the length.
+    fn split_at(self, mid: usize) -> (Self, Self);
+
+    /// Whether it holds no byte.
+    fn is_empty(self) -> bool {
+        self.len() == 0
+    }
 }
 
-/// The sum of the lengths, in 64 bits.
-pub fn sink_bytes(pieces: &[Sink<'_>]) -> u64 {
-    pieces.iter().map(|piece| piece.len as u64).sum()
+impl Piece for Source<'_> {
+    fn len(self) -> usize {
+        self.len
+    }
+
+    fn split_at(self, mid: usize) -> (Self, Self) {
+        let mid = mid.min(self.len);
+        let tail = Self {
+            ptr: self.ptr.wrapping_add(mid),
+            len: self.len - mid,
+            ..self
+        };
+        (Self { len: mid, ..self }, tail)
+    }
+}
+
+impl Piece for Sink<'_> {
+    fn len(self) -> usize {
+        self.len
+    }
+
+    fn split_at(self, mid: usize) -> (Self, Self) {
+        let mid = mid.min(self.len);
+        let tail = Self {
+            ptr: self.ptr.wrapping_add(mid),
+            len: self.len - mid,
+            ..self
+        };
+        (Self { len: mid, ..self }, tail)
+    }
+}
+
+/// The sum of the lengths, in 64 bits: a guest's descriptors can add up to more than 32.
+pub fn total_bytes<P: Piece>(pieces: &[P]) -> u64 {
+    pieces.iter().map(|piece| piece.len() as u64).sum()
 }
 
 /// Hands out a list of pieces a given number of bytes at a time.
@@ -168,34 +161,6 @@ pub fn sink_bytes(pieces: &[Sink<'_>]) -> u64 {
 pub(super) struct Cursor<'a, T> {
     rest: &'a [T],
     current: Option<T>,
-}
-
-/// What a cursor can walk over.
-pub(super) trait Piece: Copy {
-    /// Length in bytes.
-    fn bytes(self) -> usize;
-    /// Cut in two at `mid`.
-    fn cut(self, mid: usize) -> (Self, Self);
-}
-
-impl Piece for Source<'_> {
-    fn bytes(self) -> usize {
-        self.len
-    }
-
-    fn cut(self, mid: usize) -> (Self, Self) {
-        self.split_at(mid)
-    }
-}
-
-impl Piece for Sink<'_> {
-    fn bytes(self) -> usize {
-        self.len
-    }
-
-    fn cut(self, mid: usize) -> (Self, Self) {
-        self.split_at(mid)
-    }
 }
 
 impl<'a, P: Piece> Cursor<'a, P> {
@@ -210,8 +175,8 @@ impl<'a, P: Piece> Cursor<'a, P> {
     pub(super) fn next(&mut self, max: usize) -> Option<P> {
         loop {
             match self.current.take() {
-                Some(piece) if piece.bytes() > 0 => {
-                    let (head, tail) = piece.cut(max);
+                Some(piece) if !piece.is_empty() => {
+                    let (head, tail) = piece.split_at(max);
                     self.current = Some(tail);
                     return Some(head);
                 }

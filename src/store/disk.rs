@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use super::map::PageMap;
 use super::pool::PagePool;
 use super::range::SectorSize;
-use super::{ByteRange, Capacity, Error, Extents, Sink, Source, sink_bytes, source_bytes};
+use super::{ByteRange, Capacity, Error, Extents, Sink, Source, total_bytes};
 
 /// What a new disk is to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -250,7 +250,7 @@ impl Disk {
     /// [`Error::Misaligned`] if the lengths differ, [`Error::OutOfRange`] if the disk shrank since
     /// the range was made, [`Error::Disconnected`].
     pub fn read_into(&self, range: ByteRange, sinks: &[Sink<'_>]) -> Result<(), Error> {
-        self.same_length(range, sink_bytes(sinks))?;
+        self.same_length(range, total_bytes(sinks))?;
         self.settle(self.alive()?.map.read(range, sinks))
     }
 
@@ -260,7 +260,7 @@ impl Disk {
     /// As [`Disk::read_into`], [`Error::IsReadOnly`], and [`Error::Full`], after which part of the
     /// range may have been written.
     pub fn write_from(&self, range: ByteRange, sources: &[Source<'_>]) -> Result<(), Error> {
-        self.same_length(range, source_bytes(sources))?;
+        self.same_length(range, total_bytes(sources))?;
         self.settle(self.writable()?.map.write(range, sources))
     }
 

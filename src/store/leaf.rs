@@ -15,7 +15,7 @@
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::Error;
-use super::buf::{Cursor, Sink, Source};
+use super::buf::{Cursor, Piece, Sink, Source};
 use super::pool::{PAGE_BYTES, Page, PagePool};
 use super::range::SECTOR_BYTES;
 

@@ -39,7 +39,7 @@ mod pool;
 mod range;
 mod seek;
 
-pub use buf::{Sink, Source, sink_bytes, source_bytes};
+pub use buf::{Piece, Sink, Source, total_bytes};
 pub use catalog::Store;
 pub use disk::{Disk, DiskInfo, DiskSpec, Shrink};
 pub use range::{ByteRange, Capacity, MAX_CAPACITY_BYTES, SECTOR_BYTES, SectorSize};

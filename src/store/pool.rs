@@ -21,7 +21,7 @@ use parking_lot::{Condvar, Mutex};
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 
 use super::Error;
-use super::buf::{self, Sink, Source};
+use super::buf::{self, Piece, Sink, Source};
 
 /// Bytes in a page.
 pub(super) const PAGE_BYTES: usize = 4096;

@@ -121,6 +121,15 @@ struct Descriptor {
     next: u16,
 }
 
+/// Where a chain's descriptors are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Table {
+    /// In the ring's own table.
+    Ring,
+    /// In a table of the guest's, for this request.
+    Indirect { address: u64, entries: u16 },
+}
+
 impl Descriptor {
     fn from_bytes(bytes: [u8; 16]) -> Self {
         let low = u128::from_le_bytes(bytes);
@@ -246,12 +255,15 @@ impl Ring {
     fn walk(&mut self, head: u16) -> Result<(), RingError> {
         self.pieces.clear();
         let limit = self.longest_chain();
+        let mut table = Table::Ring;
         let mut index = head;
         let mut steps = 0;
         loop {
-            let descriptor = self.descriptor(index);
+            let descriptor = self.fetch(table, index)?;
             if descriptor.flags & F_INDIRECT != 0 {
-                return self.walk_table(descriptor, steps, limit);
+                table = self.enter(table, descriptor)?;
+                index = 0;
+                continue;
             }
             steps += 1;
             if steps > limit {
@@ -262,60 +274,53 @@ impl Ring {
                 return Ok(());
             }
             index = descriptor.next;
-            if index >= self.size {
-                return Err(RingError::Next {
-                    next: index,
-                    size: self.size,
-                });
+            let size = match table {
+                Table::Ring => self.size,
+                Table::Indirect { entries, .. } => entries,
+            };
+            if index >= size {
+                return Err(RingError::Next { next: index, size });
             }
         }
     }
 
-    /// The same in the indirect table that `table` refers to; its WRITE flag means nothing
-    /// (§2.7.5.3).
-    fn walk_table(&mut self, table: Descriptor, steps: u16, limit: u16) -> Result<(), RingError> {
+    /// The indirect table that a descriptor refers to, whose WRITE flag means nothing (§2.7.5.3).
+    fn enter(&self, from: Table, referring: Descriptor) -> Result<Table, RingError> {
+        let Descriptor {
+            address,
+            len,
+            flags,
+            ..
+        } = referring;
+        if from != Table::Ring {
+            return Err(RingError::Nested);
+        }
         if !self.options.indirect {
             return Err(RingError::IndirectUnasked);
         }
-        if table.flags & F_NEXT != 0 {
+        if flags & F_NEXT != 0 {
             return Err(RingError::IndirectNext);
         }
-        let broken = RingError::IndirectTable {
-            address: table.address,
-            len: table.len,
+        let entries = u16::try_from(len / 16).unwrap_or(u16::MAX);
+        if !len.is_multiple_of(16) || entries == 0 || entries > self.longest_chain() {
+            return Err(RingError::IndirectTable { address, len });
+        }
+        Ok(Table::Indirect { address, entries })
+    }
+
+    /// Descriptor `index`, which is below the size of `table`.
+    fn fetch(&self, table: Table, index: u16) -> Result<Descriptor, RingError> {
+        let Table::Indirect { address, entries } = table else {
+            return Ok(self.descriptor(index));
         };
-        let entries = u16::try_from(table.len / 16).unwrap_or(u16::MAX);
-        if !table.len.is_multiple_of(16) || entries == 0 || entries > limit {
-            return Err(broken);
-        }
-        let mut steps = steps;
-        let mut index = 0;
-        loop {
-            let address = table.address.checked_add(u64::from(index) * DESC_BYTES);
-            let bytes = address.and_then(|address| self.read_16(address));
-            let Some(bytes) = bytes else {
-                return Err(broken);
-            };
-            let descriptor = Descriptor::from_bytes(bytes);
-            if descriptor.flags & F_INDIRECT != 0 {
-                return Err(RingError::Nested);
-            }
-            steps += 1;
-            if steps > limit {
-                return Err(RingError::Loop { limit });
-            }
-            self.pieces.add(&self.memory, descriptor);
-            if descriptor.flags & F_NEXT == 0 {
-                return Ok(());
-            }
-            index = descriptor.next;
-            if index >= entries {
-                return Err(RingError::Next {
-                    next: index,
-                    size: entries,
-                });
-            }
-        }
+        address
+            .checked_add(u64::from(index) * DESC_BYTES)
+            .and_then(|at| self.read_16(at))
+            .map(Descriptor::from_bytes)
+            .ok_or(RingError::IndirectTable {
+                address,
+                len: u32::from(entries) * 16,
+            })
     }
 
     /// 16 bytes at a guest address, which may lie across two regions.

@@ -367,7 +367,7 @@ impl Job {
         let mut bytes = 0;
         for _ in 0..BATCH_REQUESTS {
             let served = ring.serve_one(|damaged, readable, writable| {
-                bytes += crate::store::source_bytes(readable) + crate::store::sink_bytes(writable);
+                bytes += crate::store::total_bytes(readable) + crate::store::total_bytes(writable);
                 device.handle(*acked, damaged, readable, writable)
             })?;
             if !served {
