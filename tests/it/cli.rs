@@ -70,91 +70,52 @@ fn answers(stream: &mut UnixStream) -> bool {
         && reply[..4] == 1u32.to_ne_bytes()
 }
 
+/// Run `ramblk run` with the words of `line`, in `dir`: one line on stderr, which it gives, and this
+/// exit code.
+fn refused(dir: &Path, line: &str, code: i32) -> String {
+    let output = Command::new(RAMBLK)
+        .arg("run")
+        .args(line.split_whitespace())
+        .current_dir(dir)
+        .output()
+        .unwrap();
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{line}: {stderr}");
+    assert_eq!(stderr.lines().count(), 1, "{line}: {stderr}");
+    assert!(stderr.starts_with("error: "), "{line}: {stderr}");
+    assert!(output.stdout.is_empty());
+    stderr
+}
+
 #[test]
 fn wrong_words_are_one_line_on_stderr_and_exit_code_2() {
     let dir = TempDir::new().unwrap();
-    let socket = dir.path().join("s");
-    let long = dir.path().join("x".repeat(120));
-    let socket = path(&socket);
-    let cases: &[(&[&str], &str)] = &[
-        (&["--size", "0", "--socket-path", socket], "multiple of 512"),
+    let long = format!("--size 1M --socket-path {}", "x".repeat(108));
+    for (line, hint) in [
+        ("--size 0 --socket-path s", "multiple of 512"),
+        ("--size 1000 --socket-path s", "multiple of 512"),
         (
-            &["--size", "1000", "--socket-path", socket],
-            "multiple of 512",
-        ),
-        (
-            &[
-                "--size",
-                "513K",
-                "--block-size",
-                "4096",
-                "--socket-path",
-                socket,
-            ],
+            "--size 513K --block-size 4096 --socket-path s",
             "multiple of 4096",
         ),
-        (&["--size", "65T", "--socket-path", socket], "between"),
-        (&["--size", "1GB", "--socket-path", socket], "write 1G"),
-        (&["--size", "many", "--socket-path", socket], "512M"),
-        (&["--socket-path", socket], "--size"),
-        (&["--size", "1M"], "--socket-path"),
-        (&["--size", "1M", "--socket-path", path(&long)], "107"),
+        ("--size 65T --socket-path s", "between"),
+        ("--size 1GB --socket-path s", "write 1G"),
+        ("--size many --socket-path s", "512M"),
+        ("--socket-path s", "--size"),
+        ("--size 1M", "--socket-path"),
+        (&long, "107"),
+        ("--size 1M --socket-path s --fd 3", "exclude"),
+        ("--size 1M --socket-path s --block-size 1024", "512 or 4096"),
+        ("--size 1M --socket-path s --queues 0", "--queues"),
         (
-            &["--size", "1M", "--socket-path", socket, "--fd", "3"],
-            "exclude",
-        ),
-        (
-            &[
-                "--size",
-                "1M",
-                "--socket-path",
-                socket,
-                "--block-size",
-                "1024",
-            ],
-            "512 or 4096",
-        ),
-        (
-            &["--size", "1M", "--socket-path", socket, "--queues", "0"],
-            "--queues",
-        ),
-        (
-            &[
-                "--size",
-                "1M",
-                "--socket-path",
-                socket,
-                "--serial",
-                "123456789012345678901",
-            ],
+            "--size 1M --socket-path s --serial 123456789012345678901",
             "20 bytes",
         ),
-        (
-            &[
-                "--size",
-                "1M",
-                "--socket-path",
-                socket,
-                "--memory-limit",
-                "4K",
-            ],
-            "64K",
-        ),
-        (
-            &["--size", "1M", "--socket-path", socket, "--colour", "red"],
-            "--colour",
-        ),
-    ];
-    for &(words, hint) in cases {
-        let output = run(RAMBLK, &[&["run"], words].concat());
-        let stderr = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(2), "{words:?}: {stderr}");
-        assert_eq!(stderr.lines().count(), 1, "{words:?}: {stderr}");
-        assert!(
-            stderr.starts_with("error: ") && stderr.contains(hint),
-            "{words:?}: {stderr}"
-        );
-        assert!(output.stdout.is_empty());
+        ("--size 1M --socket-path s --memory-limit 4K", "64K"),
+        ("--size 1M --socket-path s --colour red", "--colour"),
+    ] {
+        let stderr = refused(dir.path(), line, 2);
+        assert!(stderr.contains(hint), "{line}: {stderr}");
     }
     assert_eq!(
         fs::read_dir(dir.path()).unwrap().count(),
@@ -166,75 +127,32 @@ fn wrong_words_are_one_line_on_stderr_and_exit_code_2() {
 #[test]
 fn what_the_system_refuses_is_one_line_and_exit_code_1() {
     let dir = TempDir::new().unwrap();
-    let file = dir.path().join("file");
-    fs::write(&file, b"precious").unwrap();
-    let live = dir.path().join("live");
-    let _listener = UnixListener::bind(&live).unwrap();
-    let nowhere = dir.path().join("no/such/dir/s");
-    let qcow2 = dir.path().join("image.qcow2");
-    fs::write(&qcow2, b"QFI\xfb\0\0\0\x03 and so on").unwrap();
-    let big = dir.path().join("big");
-    fs::write(&big, vec![1; 8192]).unwrap();
-    let socket = dir.path().join("s");
-    let socket = path(&socket);
-    let cases: &[(&[&str], &str)] = &[
+    let at = |name: &str| dir.path().join(name);
+    fs::write(at("file"), b"precious").unwrap();
+    let _listener = UnixListener::bind(at("live")).unwrap();
+    fs::write(at("image.qcow2"), b"QFI\xfb\0\0\0\x03 and so on").unwrap();
+    fs::write(at("big"), vec![1; 8192]).unwrap();
+    for (line, hint) in [
+        ("--size 1M --socket-path file", "is no socket"),
+        ("--size 1M --socket-path live", "in use"),
+        ("--size 1M --socket-path no/such/dir/s", "directory"),
+        ("--size 1M --socket-path s --image nothing", "No such file"),
         (
-            &["--size", "1M", "--socket-path", path(&file)],
-            "is no socket",
-        ),
-        (&["--size", "1M", "--socket-path", path(&live)], "in use"),
-        (
-            &["--size", "1M", "--socket-path", path(&nowhere)],
-            "directory",
-        ),
-        (
-            &[
-                "--size",
-                "1M",
-                "--socket-path",
-                socket,
-                "--image",
-                "/no/image",
-            ],
-            "No such file",
-        ),
-        (
-            &[
-                "--size",
-                "1M",
-                "--socket-path",
-                socket,
-                "--image",
-                path(&qcow2),
-            ],
+            "--size 1M --socket-path s --image image.qcow2",
             "qemu-img convert",
         ),
-        (
-            &[
-                "--size",
-                "4K",
-                "--socket-path",
-                socket,
-                "--image",
-                path(&big),
-            ],
-            "does not fit",
-        ),
-        (&["--size", "1M", "--fd", "777"], "--fd 777"),
-    ];
-    for &(words, hint) in cases {
-        let output = run(RAMBLK, &[&["run"], words].concat());
-        let stderr = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(1), "{words:?}: {stderr}");
-        assert_eq!(stderr.lines().count(), 1, "{words:?}: {stderr}");
-        assert!(stderr.contains(hint), "{words:?}: {stderr}");
+        ("--size 4K --socket-path s --image big", "does not fit"),
+        ("--size 1M --fd 777", "--fd 777"),
+    ] {
+        let stderr = refused(dir.path(), line, 1);
+        assert!(stderr.contains(hint), "{line}: {stderr}");
     }
-    assert_eq!(fs::read(&file).unwrap(), b"precious");
+    assert_eq!(fs::read(at("file")).unwrap(), b"precious");
     assert!(
-        UnixStream::connect(&live).is_ok(),
+        UnixStream::connect(at("live")).is_ok(),
         "the other process's socket is untouched"
     );
-    assert!(!Path::new(socket).exists());
+    assert!(!at("s").exists());
 }
 
 #[test]
