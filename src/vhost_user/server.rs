@@ -23,7 +23,7 @@ use crate::device::BlockDevice;
 /// How long a front end waits for another one to let go of the disk.
 const HAND_OVER_WITHIN: Duration = Duration::from_secs(5);
 /// Connections at a time; more are closed as they come.
-const MOST_SESSIONS: usize = 64;
+const MOST_SESSIONS: usize = 1024;
 /// How long a server that ends waits for its sessions.
 const END_WITHIN: Duration = Duration::from_millis(500);
 

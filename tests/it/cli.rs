@@ -70,8 +70,8 @@ fn answers(stream: &mut UnixStream) -> bool {
         && reply[..4] == 1u32.to_ne_bytes()
 }
 
-/// Run `ramblk run` with the words of `line`, in `dir`: one line on stderr, which it gives, and this
-/// exit code.
+/// Run `ramblk run` with the words of `line`, in `dir`: one line on stderr, which it gives, and
+/// this exit code.
 fn refused(dir: &Path, line: &str, code: i32) -> String {
     let output = Command::new(RAMBLK)
         .arg("run")

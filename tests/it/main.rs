@@ -2,5 +2,6 @@
 
 mod cli;
 mod device;
+mod image;
 mod store;
 mod tidy;

@@ -8,7 +8,7 @@
     clippy::expect_used,
     clippy::panic,
     clippy::print_stderr,
-    reason = "a failed step of a test is a failed test, and the figures measured belong on the terminal"
+    reason = "a failed step is a failed test, and the figures measured belong on the terminal"
 )]
 
 mod boot;

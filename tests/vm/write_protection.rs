@@ -9,7 +9,9 @@ fn refused_writes(hash: &str) -> String {
     format!(
         "check_eq read-only \"$(blockdev --getro /dev/vda)\" 1
          check_eq content \"$(dd if=/dev/vda bs=1M iflag=direct | sum)\" {hash}
-         if dd if=/dev/zero of=/dev/vda bs=4k count=1 conv=fsync; then fail 'a write went through'; fi
+         if dd if=/dev/zero of=/dev/vda bs=4k count=1 conv=fsync; then
+             fail 'a write went through'
+         fi
          if blkdiscard /dev/vda; then fail 'a discard went through'; fi
          check_eq 'content after the refused write' \
              \"$(dd if=/dev/vda bs=1M iflag=direct | sum)\" {hash}\n"
