@@ -2,6 +2,13 @@
 
 mod cli;
 mod device;
+mod driver;
+mod framing;
+mod harness;
 mod image;
+mod regions;
+mod requests;
+mod rings;
 mod store;
 mod tidy;
+mod zeroes;

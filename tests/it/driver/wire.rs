@@ -1,0 +1,182 @@
+//! Bytes and descriptors on the socket: the 12-byte header, and nothing that knows what a message means.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
+#![allow(
+    clippy::cast_possible_truncation,
+    reason = "messages of a test are short"
+)]
+
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, recvmsg,
+    sendmsg, socket_with,
+};
+
+/// Header flags: version 1 in the two low bits, then REPLY and NEED_REPLY.
+pub(crate) const VERSION: u32 = 1;
+pub(crate) const REPLY: u32 = 4;
+pub(crate) const NEED_REPLY: u32 = 8;
+
+/// One message as it came.
+#[derive(Debug)]
+pub(crate) struct Message {
+    pub(crate) code: u32,
+    pub(crate) flags: u32,
+    pub(crate) payload: Vec<u8>,
+    pub(crate) fds: Vec<OwnedFd>,
+}
+
+impl Message {
+    pub(crate) fn u64(&self) -> u64 {
+        u64::from_le_bytes(self.payload[..].try_into().unwrap())
+    }
+}
+
+/// What a wait for an answer can end with.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    Message(Message),
+    Closed,
+    Silence,
+}
+
+/// Header and payload of a message, ready to be sent whole or in pieces.
+pub(crate) fn message(code: u32, flags: u32, payload: &[u8]) -> Vec<u8> {
+    header(code, flags, payload.len() as u32)
+        .iter()
+        .chain(payload)
+        .copied()
+        .collect()
+}
+
+/// A header that may lie about the size that follows.
+pub(crate) fn header(code: u32, flags: u32, size: u32) -> [u8; 12] {
+    let mut bytes = [0; 12];
+    for (at, word) in bytes.chunks_exact_mut(4).zip([code, flags, size]) {
+        at.copy_from_slice(&word.to_le_bytes());
+    }
+    bytes
+}
+
+/// Waits until `fd` can be read (or is closed). False when the time is over.
+pub(crate) fn readable(fd: impl AsFd, limit: Duration) -> bool {
+    let deadline = Instant::now() + limit;
+    loop {
+        let rest = deadline.saturating_duration_since(Instant::now());
+        let timeout = Timespec::try_from(rest).unwrap();
+        match poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&timeout)) {
+            Ok(n) => return n > 0,
+            Err(Errno::INTR) => {}
+            Err(e) => panic!("poll: {e}"),
+        }
+    }
+}
+
+/// A connected socket.
+pub(crate) struct Wire {
+    socket: OwnedFd,
+}
+
+impl Wire {
+    pub(crate) fn connect(path: &Path) -> Self {
+        let flags = SocketFlags::CLOEXEC;
+        let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).unwrap();
+        connect(&socket, &SocketAddrUnix::new(path).unwrap()).unwrap();
+        Self { socket }
+    }
+
+    /// Sends all of `bytes`; the descriptors ride on the first one. False when the peer has closed.
+    pub(crate) fn send(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> bool {
+        let mut room = [MaybeUninit::uninit(); 4096];
+        let mut control = SendAncillaryBuffer::new(&mut room);
+        if !fds.is_empty() {
+            assert!(control.push(SendAncillaryMessage::ScmRights(fds)));
+        }
+        let mut sent = 0;
+        while sent < bytes.len() {
+            let slice = [IoSlice::new(&bytes[sent..])];
+            match sendmsg(&self.socket, &slice, &mut control, SendFlags::NOSIGNAL) {
+                Ok(n) => sent += n,
+                Err(Errno::PIPE | Errno::CONNRESET) => return false,
+                Err(e) => panic!("sendmsg: {e}"),
+            }
+            control.clear();
+        }
+        true
+    }
+
+    /// One whole message, or what came instead of it within `limit`.
+    pub(crate) fn receive(&self, limit: Duration) -> Answer {
+        let mut fds = Vec::new();
+        let mut head = [0; 12];
+        match self.fill(&mut head, &mut fds, limit) {
+            Answer::Message(_) => {}
+            other => return other,
+        }
+        let word = |i: usize| u32::from_le_bytes(head[4 * i..4 * i + 4].try_into().unwrap());
+        assert!(
+            word(2) <= 0x1_0000,
+            "the back end announces {} bytes",
+            word(2)
+        );
+        let mut payload = vec![0; word(2) as usize];
+        match self.fill(&mut payload, &mut fds, Duration::from_secs(5)) {
+            Answer::Message(_) => {}
+            other => panic!("a message that stops in the middle: {other:?}"),
+        }
+        Answer::Message(Message {
+            code: word(0),
+            flags: word(1),
+            payload,
+            fds,
+        })
+    }
+
+    /// Fills `bytes`; an empty message stands for success.
+    fn fill(&self, bytes: &mut [u8], fds: &mut Vec<OwnedFd>, limit: Duration) -> Answer {
+        let mut have = 0;
+        while have < bytes.len() {
+            if !readable(&self.socket, limit) {
+                assert_eq!(have, 0, "a message that stops in the middle");
+                return Answer::Silence;
+            }
+            let mut room = [MaybeUninit::uninit(); 1024];
+            let mut control = RecvAncillaryBuffer::new(&mut room);
+            let mut slice = [IoSliceMut::new(&mut bytes[have..])];
+            match recvmsg(
+                &self.socket,
+                &mut slice,
+                &mut control,
+                RecvFlags::CMSG_CLOEXEC,
+            ) {
+                Ok(got) if got.bytes == 0 => return Answer::Closed,
+                Ok(got) => have += got.bytes,
+                Err(Errno::CONNRESET) => return Answer::Closed,
+                Err(e) => panic!("recvmsg: {e}"),
+            }
+            for message in control.drain() {
+                if let RecvAncillaryMessage::ScmRights(got) = message {
+                    fds.extend(got);
+                }
+            }
+        }
+        Answer::Message(Message {
+            code: 0,
+            flags: 0,
+            payload: Vec::new(),
+            fds: Vec::new(),
+        })
+    }
+}
