@@ -7,7 +7,7 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `config` | feature bits, limits, the configuration space, the serial |
-//! | `request` | guest bytes to [`request::Operation`]: every mistake of a guest is caught there |
+//! | `request` | guest bytes to an `Operation`: every mistake of a guest is caught there |
 //! | `mod` | the one `match` that executes an operation, and the one place that writes a status |
 
 mod config;

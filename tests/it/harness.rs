@@ -43,8 +43,9 @@ impl Ramblk {
             socket,
             folder,
         };
-        // A socket appears in the file system at bind, before it listens, so look at what the kernel
-        // says about it instead; connecting would be a front end too many for the tests that count.
+        // A socket appears in the file system at bind, before it listens, so look at what the
+        // kernel says about it instead; connecting would be a front end too many for the tests that
+        // count.
         eventually("ramblk listens", || {
             assert!(
                 ramblk.child.try_wait().unwrap().is_none(),

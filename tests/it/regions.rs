@@ -1,5 +1,5 @@
-//! Buffers, statuses and tables wherever in memory they may lie: across pages, across the borders of
-//! adjacent regions, in the first bytes of a region and in the last.
+//! Buffers, statuses and tables wherever in memory they may lie: across pages, across the borders
+//! of adjacent regions, in the first bytes of a region and in the last.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

@@ -339,7 +339,8 @@ fn a_disk_has_a_serial_even_if_none_was_given() {
 #[test]
 fn types_that_this_device_does_not_have_are_unsupported() {
     let (_ramblk, mut disk) = attach(&[]);
-    // SCSI, FLUSH_OUT, GET_LIFETIME, SECURE_ERASE, zones, holes between them, the legacy barrier bit.
+    // SCSI, FLUSH_OUT, GET_LIFETIME, SECURE_ERASE, zones, holes between them, the legacy barrier
+    // bit.
     let fixed = [
         2,
         3,

@@ -288,8 +288,8 @@ fn without_its_feature_neither_request_exists() {
     }
 }
 
-/// One random request of queue `q` inside a stripe, laid out but not submitted, applied to the model.
-/// Returns the head and what a read must give.
+/// One random request of queue `q` inside a stripe, laid out but not submitted, applied to the
+/// model. Returns the head and what a read must give.
 fn random_request(
     random: &mut Random,
     disk: &Disk,

@@ -1,5 +1,5 @@
-//! What the device answers, whatever the request and however it is cut into descriptors: the rules of
-//! virtio 1.3 §5.2 without a ring around them.
+//! What the device answers, whatever the request and however it is cut into descriptors: the rules
+//! of virtio 1.3 §5.2 without a ring around them.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod rig;

@@ -200,7 +200,8 @@ impl Client {
             && matches!(self.wire.receive(PATIENCE), Answer::Message(m) if m.code == code::GET_FEATURES)
     }
 
-    /// True when the back end closes the connection within `limit`; replies before that are dropped.
+    /// True when the back end closes the connection within `limit`; replies before that are
+    /// dropped.
     pub(crate) fn closes_within(&self, limit: Duration) -> bool {
         loop {
             match self.wire.receive(limit) {
@@ -224,7 +225,8 @@ impl Client {
         self.tell(code::SET_MEM_TABLE, &table(memory.regions()), &fds);
     }
 
-    /// Config bytes at `offset`. The reply must repeat the request and have exactly the size asked for.
+    /// Config bytes at `offset`. The reply must repeat the request and have exactly the size asked
+    /// for.
     pub(crate) fn config(&self, offset: u32, size: u32, flags: u32) -> Vec<u8> {
         let request = config_request(offset, size, flags);
         let reply = self.ask(code::GET_CONFIG, &request).payload;

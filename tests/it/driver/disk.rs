@@ -149,8 +149,8 @@ impl Ring {
     }
 }
 
-/// Places the chain in each way that there is, and completes it each time: direct, all in an indirect
-/// table, and the first pieces direct with the rest in a table. Gives the used lengths.
+/// Places the chain in each way that there is, and completes it each time: direct, all in an
+/// indirect table, and the first pieces direct with the rest in a table. Gives the used lengths.
 pub(crate) fn all_ways(
     ring: &mut Ring,
     pieces: &[Piece],

@@ -1,8 +1,8 @@
 //! Guest memory: memfds mapped here and handed to the back end.
 //!
-//! The only file of this driver with `unsafe` in it. Every access goes through a bounds check against
-//! the regions and then through a raw pointer, never through a reference to shared bytes: the back end
-//! writes them while we look.
+//! The only file of this driver with `unsafe` in it. Every access goes through a bounds check
+//! against the regions and then through a raw pointer, never through a reference to shared bytes:
+//! the back end writes them while we look.
 #![allow(
     unsafe_code,
     reason = "shared memory with another process can't be had without it"
@@ -31,8 +31,8 @@ pub(crate) const MIB: u64 = 1 << 20;
 pub(crate) struct Region {
     pub(crate) gpa: u64,
     pub(crate) len: u64,
-    /// Where the front end claims to have mapped it. Deliberately not the guest address and not linear
-    /// in it, so that a back end that confuses the two address spaces can't pass.
+    /// Where the front end claims to have mapped it. Deliberately not the guest address and not
+    /// linear in it, so that a back end that confuses the two address spaces can't pass.
     pub(crate) user: u64,
     pub(crate) offset: u64,
     file: OwnedFd,
@@ -93,8 +93,8 @@ pub(crate) struct Memory {
     regions: Vec<Region>,
 }
 
-// SAFETY: the regions are only reached by raw copies and atomics; two test threads that write the same
-// bytes at once would be two guest CPUs doing so, which the tests never rely on.
+// SAFETY: the regions are only reached by raw copies and atomics; two test threads that write the
+// same bytes at once would be two guest CPUs doing so, which the tests never rely on.
 unsafe impl Send for Memory {}
 // SAFETY: as above.
 unsafe impl Sync for Memory {}
@@ -104,9 +104,9 @@ impl Memory {
         Self { regions }
     }
 
-    /// What the tests use unless they say otherwise: 64 MiB at 0 for rings and buffers, two regions of
-    /// 16 MiB that follow without a gap, and one of 16 MiB above 4 GiB. The first and the third begin
-    /// inside their files.
+    /// What the tests use unless they say otherwise: 64 MiB at 0 for rings and buffers, two regions
+    /// of 16 MiB that follow without a gap, and one of 16 MiB above 4 GiB. The first and the third
+    /// begin inside their files.
     pub(crate) fn standard() -> Self {
         Self::new(vec![
             Region::new(0, 64 * MIB, 2 * MIB),
@@ -178,8 +178,8 @@ impl Memory {
         assert!(gpa.is_multiple_of(2));
         let (at, room) = self.at(gpa);
         assert!(room >= 2);
-        // SAFETY: aligned (checked, and mappings are page-aligned), inside the mapping, which lives as
-        // long as `self`; the other side uses atomic accesses of the same size.
+        // SAFETY: aligned (checked, and mappings are page-aligned), inside the mapping, which lives
+        // as long as `self`; the other side uses atomic accesses of the same size.
         unsafe { AtomicU16::from_ptr(at.as_ptr().cast()) }
     }
 

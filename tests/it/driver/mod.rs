@@ -1,9 +1,10 @@
 //! A front end and a virtio-blk driver that can do everything wrong.
 //!
-//! Nothing here shares code with the back end: the header codec, the ring layout and the constants are
-//! written from the vhost-user specification and virtio 1.3 a second time, so that a misreading on one
-//! side shows up as a failing test. `client` speaks vhost-user, `memory` is the guest's RAM, `ring` a
-//! split virtqueue laid out by hand, `disk` the comfortable layer for tests that are about something else.
+//! Nothing here shares code with the back end: the header codec, the ring layout and the constants
+//! are written from the vhost-user specification and virtio 1.3 a second time, so that a misreading
+//! on one side shows up as a failing test. `client` speaks vhost-user, `memory` is the guest's RAM,
+//! `ring` a split virtqueue laid out by hand, `disk` the comfortable layer for tests that are about
+//! something else.
 
 pub(crate) mod client;
 pub(crate) mod data;

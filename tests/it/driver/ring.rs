@@ -186,8 +186,9 @@ impl Ring {
         first
     }
 
-    /// Direct descriptors from slot `first` on, then one that refers to an indirect table at `table`
-    /// with the rest (virtio 1.3 §2.7.5.3.1 allows this). The referring one carries `extra` flags.
+    /// Direct descriptors from slot `first` on, then one that refers to an indirect table at
+    /// `table` with the rest (virtio 1.3 §2.7.5.3.1 allows this). The referring one carries `extra`
+    /// flags.
     pub(crate) fn indirect(
         &self,
         first: u16,
@@ -265,8 +266,8 @@ impl Ring {
         })
     }
 
-    /// The next completion, announced by a call as virtio demands; `None` when nothing came in time.
-    /// A completion that nobody announced is a lost interrupt and fails the test.
+    /// The next completion, announced by a call as virtio demands; `None` when nothing came in
+    /// time. A completion that nobody announced is a lost interrupt and fails the test.
     pub(crate) fn wait_for(&mut self, limit: Duration) -> Option<Used> {
         let deadline = Instant::now() + limit;
         loop {

@@ -1,4 +1,5 @@
-//! Bytes and descriptors on the socket: the 12-byte header, and nothing that knows what a message means.
+//! Bytes and descriptors on the socket: the 12-byte header, and nothing that knows what a message
+//! means.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
