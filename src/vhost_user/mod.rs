@@ -10,11 +10,13 @@
 //! | `vring` | one ring as a front end sets it up; when it starts and stops |
 //! | `peek` | a look at the next message before the `vhost` crate reads it |
 //! | `channel` | the back-end request channel: telling a front end that the configuration changed |
+//! | `hush` | a bound on lines in the log |
 //! | `memory` | regions of guest memory |
 //! | `ring` | a split virtqueue in that memory |
 //! | `worker` | threads that serve rings |
 
 mod channel;
+mod hush;
 mod memory;
 mod peek;
 mod ring;

@@ -15,6 +15,7 @@ use vhost::vhost_user::message::FrontendReq;
 use vhost::vhost_user::{BackendReqHandler, Error as WireError};
 
 use super::channel::Channel;
+use super::hush::Hush;
 use super::session::Session;
 use super::worker::Workers;
 use super::{Error, peek};
@@ -42,6 +43,7 @@ pub(super) struct Shared {
     pub(super) device: Arc<BlockDevice>,
     pub(super) workers: Workers,
     share: Share,
+    hush: Hush,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -126,6 +128,7 @@ impl Server {
             device: Arc::new(device),
             workers: Workers::start(workers).map_err(Error::Thread)?,
             share,
+            hush: Hush::default(),
             state: Mutex::default(),
             changed: Condvar::new(),
         };
@@ -240,8 +243,9 @@ fn accept_all(shared: &Arc<Shared>, listener: &UnixListener, stopped: &UnixStrea
                     .set_nonblocking(false)
                     .map_err(Error::Socket)
                     .and_then(|()| start_session(shared, stream))
+                    && let Some(withheld) = shared.hush.may_say()
                 {
-                    tracing::warn!(%error, "connection refused");
+                    tracing::warn!(%error, withheld, "connection refused");
                 }
             }
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
@@ -277,13 +281,13 @@ fn start_session(shared: &Arc<Shared>, stream: UnixStream) -> Result<(), Error> 
     let thread = std::thread::Builder::new()
         .name(format!("ramblk-sess-{number}"))
         .spawn(move || {
-            tracing::info!(session = number, "front end connected");
+            if let Some(withheld) = server.hush.may_say() {
+                tracing::info!(session = number, withheld, "front end connected");
+            }
             let session = Session::new(Arc::clone(&server), channel);
-            // A panic is a bug of ours; it must cost this front end its connection and nobody
-            // else's.
+            // A panic is a bug of ours; it must cost this front end its connection and no other.
             match catch_unwind(AssertUnwindSafe(|| run_session(stream, session))) {
-                Ok(Ok(())) => tracing::info!(session = number, "front end disconnected"),
-                Ok(Err(error)) => tracing::warn!(session = number, %error, "session ended"),
+                Ok(result) => log_end(&server.hush, number, result),
                 Err(_) => tracing::error!(session = number, "bug: handling a message panicked"),
             }
             forget_session(&server, number);
@@ -293,6 +297,16 @@ fn start_session(shared: &Arc<Shared>, stream: UnixStream) -> Result<(), Error> 
         return Err(Error::Thread(error));
     }
     Ok(())
+}
+
+fn log_end(hush: &Hush, number: u64, result: Result<(), Error>) {
+    let Some(withheld) = hush.may_say() else {
+        return;
+    };
+    match result {
+        Ok(()) => tracing::info!(session = number, withheld, "front end disconnected"),
+        Err(error) => tracing::warn!(session = number, withheld, %error, "session ended"),
+    }
 }
 
 fn forget_session(shared: &Shared, number: u64) {

@@ -18,6 +18,7 @@ use std::thread::JoinHandle;
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 use vmm_sys_util::eventfd::EventFd;
 
+use super::hush::Hush;
 use super::ring::{Ring, RingError};
 use crate::device::BlockDevice;
 
@@ -133,6 +134,7 @@ impl Workers {
                 mailbox: Arc::clone(&mailbox),
                 receiver,
                 slots: Vec::new(),
+                hush: Hush::default(),
             };
             let thread = std::thread::Builder::new()
                 .name(format!("ramblk-work-{number}"))
@@ -178,6 +180,7 @@ struct Worker {
     mailbox: Arc<Mailbox>,
     receiver: Receiver<Message>,
     slots: Vec<Option<Slot>>,
+    hush: Hush,
 }
 
 #[derive(Debug)]
@@ -229,7 +232,7 @@ impl Worker {
             }
             for slot in self.slots.iter_mut().flatten() {
                 if slot.state == State::Busy {
-                    slot.turn();
+                    slot.turn(&self.hush);
                 }
             }
         }
@@ -307,7 +310,7 @@ impl Worker {
 
 impl Slot {
     /// Serve a bounded number of requests. A panic is a bug of ours, but it ends this ring only.
-    fn turn(&mut self) {
+    fn turn(&mut self, hush: &Hush) {
         let job = &mut *self.job;
         let outcome = catch_unwind(AssertUnwindSafe(|| job.turn()));
         self.state = match outcome {
@@ -319,7 +322,10 @@ impl Slot {
                 }
             }
             Ok(Err(error)) => {
-                tracing::warn!(queue = self.job.index, %error, "ring is broken and stops");
+                if let Some(withheld) = hush.may_say() {
+                    let queue = self.job.index;
+                    tracing::warn!(queue, withheld, %error, "ring is broken and stops");
+                }
                 State::Broken
             }
             Err(_) => {
