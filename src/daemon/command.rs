@@ -10,7 +10,7 @@ use super::Error;
 
 /// How long the command may take to end before it is killed: ramblk itself has promised to end
 /// within a second.
-const END_WITHIN: Duration = Duration::from_millis(700);
+const END_WITHIN: Duration = Duration::from_millis(500);
 
 /// A command that is running.
 #[derive(Debug)]
