@@ -37,6 +37,11 @@ enum Event {
 /// What stands in the way of serving it; nothing is left behind.
 pub fn run(config: &RunConfig) -> Result<Ending, Error> {
     let system = |what| move |source| Error::System { what, source };
+    // First of all, before a descriptor of our own can have the number that was meant.
+    let inherited = match config.endpoint {
+        Endpoint::Fd(fd) => Some(inherit::take(fd)?),
+        Endpoint::Path(_) | Endpoint::Private => None,
+    };
     let (events, incoming) = channel();
     let mut signals =
         Signals::new([SIGTERM, SIGINT, SIGHUP, SIGCHLD]).map_err(system("watch for signals"))?;
@@ -44,10 +49,15 @@ pub fn run(config: &RunConfig) -> Result<Ending, Error> {
     let store = Store::new(config.limit_bytes)?;
     let mut export = Export::create(&store, config)?;
     let private = listen(&mut export, &config.endpoint)?;
+    let mut connected = None;
+    match inherited {
+        Some(Inherited::Listening(listener)) => export.listen(listener)?,
+        Some(Inherited::Connected(stream)) => connected = Some(stream),
+        None => {}
+    }
     let export = Arc::new(export);
-    if let Endpoint::Fd(_) = config.endpoint
-        && export.front_ends() > 0
-    {
+    if let Some(stream) = connected {
+        export.connect(stream)?;
         watch_front_end(Arc::clone(&export), events.clone())?;
     }
     let forward = events;
@@ -79,7 +89,7 @@ pub fn run(config: &RunConfig) -> Result<Ending, Error> {
     Ok(ending)
 }
 
-/// Open the way in. Gives the directory that was made for it, if one was.
+/// Make the socket, if there is to be one. Gives the directory that was made for it, if one was.
 fn listen(export: &mut Export, endpoint: &Endpoint) -> Result<Option<tempfile::TempDir>, Error> {
     match endpoint {
         Endpoint::Path(path) => export.listen_at(path).map(|()| None),
@@ -94,13 +104,7 @@ fn listen(export: &mut Export, endpoint: &Endpoint) -> Result<Option<tempfile::T
             export.listen_at(&directory.path().join("vhost.sock"))?;
             Ok(Some(directory))
         }
-        Endpoint::Fd(fd) => {
-            match inherit::take(*fd)? {
-                Inherited::Listening(listener) => export.listen(listener)?,
-                Inherited::Connected(stream) => export.connect(stream)?,
-            }
-            Ok(None)
-        }
+        Endpoint::Fd(_) => Ok(None),
     }
 }
 

@@ -143,6 +143,9 @@ fn what_the_system_refuses_is_one_line_and_exit_code_1() {
         ),
         ("--size 4K --socket-path s --image big", "does not fit"),
         ("--size 1M --fd 777", "--fd 777"),
+        // A number that nobody passed must not become one of ramblk's own descriptors.
+        ("--size 1M --fd 3", "--fd 3"),
+        ("--size 1M --fd 4", "--fd 4"),
     ] {
         let stderr = refused(dir.path(), line, 1);
         assert!(stderr.contains(hint), "{line}: {stderr}");
