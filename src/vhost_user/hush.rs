@@ -7,8 +7,8 @@ use parking_lot::Mutex;
 const WINDOW: Duration = Duration::from_secs(10);
 const LINES_PER_WINDOW: u32 = 20;
 
-/// Lets so many lines through in so much time, and counts the rest. Never used while serving requests:
-/// only where a connection or a ring ends.
+/// Lets so many lines through in so much time, and counts the rest. Never used while serving
+/// requests: only where a connection or a ring ends.
 #[derive(Debug, Default)]
 pub(super) struct Hush(Mutex<State>);
 
