@@ -10,5 +10,6 @@ mod regions;
 mod requests;
 mod rings;
 mod store;
+mod third_party;
 mod tidy;
 mod zeroes;
