@@ -109,6 +109,9 @@ struct Pieces {
     writable: Vec<Sink<'static>>,
     /// Some buffer could not be found, or came in the wrong order.
     damaged: bool,
+    /// Some writable buffer could not be found: what lies after it can't be counted as written,
+    /// since the length counts from the first writable byte (§2.7.8.2).
+    gap: bool,
     /// The last writable buffer is one that could not be found, so there is no status byte.
     no_status: bool,
 }
@@ -232,6 +235,7 @@ impl Ring {
             pieces.writable.clear();
         }
         let len = serve(pieces.damaged, &mut pieces.readable, &mut pieces.writable);
+        let len = if pieces.gap { 0 } else { len };
         self.next_avail = self.next_avail.wrapping_add(1);
         self.put_used(head, len);
         Ok(true)
@@ -422,6 +426,7 @@ impl Pieces {
         self.readable.clear();
         self.writable.clear();
         self.damaged = false;
+        self.gap = false;
         self.no_status = false;
     }
 
@@ -446,6 +451,7 @@ impl Pieces {
             let found = memory.host(at, rest).filter(|_| self.has_room(writable));
             let Some(range) = found else {
                 self.damaged = true;
+                self.gap |= writable;
                 self.no_status |= writable;
                 return;
             };

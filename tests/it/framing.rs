@@ -322,7 +322,7 @@ fn random_cuts_of_random_requests_move_the_right_bytes() {
     let mut below = |end: u64| random.below(end) as u32;
     let (_ramblk, mut disk) = attach();
     let q = disk.q();
-    for round in 0..400 {
+    for round in 0..400u16 {
         let sectors = 1 + below(16);
         let (len, sector) = (sectors * 512, u64::from(below(1000)));
         let mut pieces_of = |total: u32| {
@@ -338,7 +338,7 @@ fn random_cuts_of_random_requests_move_the_right_bytes() {
             lens
         };
         let start = BORDER - u64::from(len) / 2 - 8;
-        let data = pattern(len as usize, round as u8);
+        let data = pattern(len as usize, (round % 256) as u8);
         q.mem
             .write(start, &[request_header(OUT, sector), data.clone()].concat());
         let mut pieces = cut(start, &pieces_of(16 + len), false);

@@ -90,6 +90,18 @@ impl Ramblk {
             .count()
     }
 
+    /// Processor time used so far, in clock ticks (a hundredth of a second).
+    pub(crate) fn ticks(&self) -> u64 {
+        let stat = read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        // The name in parentheses is field 2; user and system time are fields 14 and 15.
+        let fields = stat.rsplit_once(')').unwrap().1.split_whitespace();
+        fields
+            .skip(11)
+            .take(2)
+            .map(|text| text.parse::<u64>().unwrap())
+            .sum()
+    }
+
     /// Number of memory mappings.
     pub(crate) fn mappings(&self) -> usize {
         let maps = read_to_string(format!("/proc/{}/maps", self.child.id())).unwrap();

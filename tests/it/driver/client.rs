@@ -119,6 +119,12 @@ impl Client {
         client
     }
 
+    /// Sends whatever it is, and says whether the back end did not agree: it either closed the
+    /// connection or acknowledged with an error.
+    pub(crate) fn refused(&self, code: u32, payload: &[u8], fds: &[BorrowedFd<'_>]) -> bool {
+        self.acked(code, payload, fds) != Some(0)
+    }
+
     pub(crate) fn send(
         &self,
         code: u32,
@@ -149,6 +155,7 @@ impl Client {
                     (code, VERSION | REPLY),
                     "header of the reply"
                 );
+                assert!(m.fds.is_empty(), "descriptors with the reply to {code}");
                 m
             }
             other => panic!("no reply to message {code}: {other:?}"),
@@ -196,8 +203,9 @@ impl Client {
 
     /// True once everything sent before has been taken and the connection still answers.
     pub(crate) fn answers(&self) -> bool {
+        let answer = |m: &Message| m.code == code::GET_FEATURES;
         self.send(code::GET_FEATURES, 0, &[], &[])
-            && matches!(self.wire.receive(PATIENCE), Answer::Message(m) if m.code == code::GET_FEATURES)
+            && matches!(self.wire.receive(PATIENCE), Answer::Message(m) if answer(&m))
     }
 
     /// True when the back end closes the connection within `limit`; replies before that are

@@ -30,13 +30,14 @@ pub(crate) const MIB: u64 = 1 << 20;
 /// One piece of guest memory, as a front end describes it in a memory table.
 pub(crate) struct Region {
     pub(crate) gpa: u64,
-    pub(crate) len: u64,
+    len: u64,
     /// Where the front end claims to have mapped it. Deliberately not the guest address and not
     /// linear in it, so that a back end that confuses the two address spaces can't pass.
     pub(crate) user: u64,
     pub(crate) offset: u64,
     file: OwnedFd,
     map: NonNull<u8>,
+    mapped: usize,
 }
 
 impl Region {
@@ -65,11 +66,17 @@ impl Region {
             offset,
             file,
             map,
+            mapped: len as usize,
         }
     }
 
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
+    }
+
+    /// From now on the front end claims that it is so long. Only for regions that aren't used.
+    pub(crate) fn claim(&mut self, len: u64) {
+        self.len = len;
     }
 
     /// The 32 bytes of this region in SET_MEM_TABLE.
@@ -84,7 +91,7 @@ impl Region {
 impl Drop for Region {
     fn drop(&mut self) {
         // SAFETY: the mapping is ours and `Memory` hands out no pointer that outlives it.
-        unsafe { munmap(self.map.as_ptr().cast(), self.len as usize) }.unwrap();
+        unsafe { munmap(self.map.as_ptr().cast(), self.mapped) }.unwrap();
     }
 }
 
@@ -130,7 +137,7 @@ impl Memory {
         let found = self
             .regions
             .iter()
-            .find(|r| gpa >= r.gpa && gpa - r.gpa < r.len);
+            .find(|r| gpa >= r.gpa && gpa - r.gpa < r.mapped as u64);
         found.unwrap_or_else(|| panic!("the test itself leaves guest memory at {gpa:#x}"))
     }
 
@@ -141,7 +148,7 @@ impl Memory {
         // SAFETY: `within` is less than the length of the mapping.
         (
             unsafe { r.map.add(within as usize) },
-            (r.len - within) as usize,
+            (r.mapped as u64 - within) as usize,
         )
     }
 

@@ -118,6 +118,13 @@ impl Wire {
         true
     }
 
+    /// Sends as much of `bytes` as the socket takes at once.
+    pub(crate) fn send_now(&self, bytes: &[u8]) -> usize {
+        let mut control = SendAncillaryBuffer::default();
+        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+        sendmsg(&self.socket, &[IoSlice::new(bytes)], &mut control, flags).unwrap_or(0)
+    }
+
     /// One whole message, or what came instead of it within `limit`.
     pub(crate) fn receive(&self, limit: Duration) -> Answer {
         let mut fds = Vec::new();

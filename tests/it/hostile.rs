@@ -1,0 +1,332 @@
+//! Guests that break the rules. A request that is wrong fails alone; a ring whose structure is
+//! wrong stops, and tells the front end through its error descriptor; nobody else notices either.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
+#![allow(
+    clippy::cast_possible_truncation,
+    reason = "buffers of a test are short"
+)]
+
+use std::time::{Duration, Instant};
+
+use crate::driver::data::pattern;
+use crate::driver::disk::{ALL, Disk, HEADER, STATUS, TABLE};
+use crate::driver::feature;
+use crate::driver::kind::{IN, OUT};
+use crate::driver::memory::MIB;
+use crate::driver::ring::{INDIRECT, NEXT, Ring, WRITE, writable_at};
+use crate::harness::Ramblk;
+
+const SIZE: u16 = 256;
+const SECONDS: Duration = Duration::from_secs(5);
+/// Between the third region of memory and the fourth.
+const HOLE: u64 = 1024 * MIB;
+/// The end of the third region, which nothing follows.
+const EDGE: u64 = 96 * MIB;
+
+/// Where every test keeps bytes that must survive it.
+const KEPT: u64 = 100_000;
+
+fn attach_with(features: u64) -> (Ramblk, Disk) {
+    let ramblk = Ramblk::run(&[]);
+    let mut disk = Disk::attach_with(ramblk.socket(), features, 2, SIZE);
+    disk.queues[1].write(KEPT, &pattern(8192, 42)).unwrap();
+    (ramblk, disk)
+}
+
+/// Breaks queue 0 in its own way, and checks who notices.
+fn stops_the_queue_with(features: u64, what: &str, damage: impl FnOnce(&mut Ring)) {
+    let (ramblk, mut disk) = attach_with(features);
+    disk.q().write(0, &pattern(512, 1)).unwrap();
+    let before = disk.q().used_idx();
+    damage(disk.q());
+    disk.q().kick();
+    assert!(
+        disk.q().broken_within(SECONDS),
+        "{what}: the error descriptor is silent"
+    );
+    assert_eq!(disk.q().used_idx(), before, "{what}: something completed");
+    // The queue has stopped for good, however much it is kicked.
+    disk.q().kick();
+    std::thread::sleep(Duration::from_millis(10));
+    assert_eq!(
+        disk.q().used_idx(),
+        before,
+        "{what}: something completed later"
+    );
+    // The other queue goes on, and so does the connection.
+    assert_eq!(
+        disk.queues[1].read(KEPT, 8192),
+        Ok(pattern(8192, 42)),
+        "{what}"
+    );
+    assert!(disk.client.answers(), "{what}: the connection is gone");
+    // After a reset by the driver this queue is as good as new.
+    disk.client.stop(0);
+    disk.q().begin_at(0);
+    disk.client.start(&disk.queues[0]);
+    assert_eq!(
+        disk.q().read(KEPT, 8192),
+        Ok(pattern(8192, 42)),
+        "{what}: no restart"
+    );
+    drop(disk);
+    let mut disk = Disk::attach(ramblk.socket());
+    assert_eq!(
+        disk.q().read(KEPT, 8192),
+        Ok(pattern(8192, 42)),
+        "{what}: next front end"
+    );
+}
+
+fn stops_the_queue(what: &str, damage: impl FnOnce(&mut Ring)) {
+    stops_the_queue_with(ALL, what, damage);
+}
+
+/// Puts one head whose chain was prepared, and publishes it.
+fn offer(ring: &mut Ring, head: u16) {
+    ring.put(head);
+    ring.publish();
+}
+
+/// A whole read request in an indirect table; gives the number of its bytes.
+fn table_for_a_read(ring: &Ring) -> u32 {
+    let pieces = ring.lay_out(IN, 0, &[], 512);
+    ring.indirect(0, &[], ring.area(TABLE), &pieces, 0);
+    48
+}
+
+#[test]
+fn a_loop_of_direct_descriptors_stops_the_queue() {
+    for len in [1u16, 2, 3, 255, 256] {
+        stops_the_queue(&format!("loop of {len}"), |ring| {
+            let at = ring.area(HEADER);
+            (0..len).for_each(|i| ring.set_desc(i, at, 1, NEXT, (i + 1) % len));
+            offer(ring, 0);
+        });
+    }
+}
+
+#[test]
+fn a_loop_in_an_indirect_table_stops_the_queue() {
+    for len in [1u16, 2, 256] {
+        stops_the_queue(&format!("loop of {len}"), |ring| {
+            let (at, table) = (ring.area(HEADER), ring.area(TABLE));
+            for i in 0..len {
+                ring.write_desc(table + 16 * u64::from(i), at, 1, NEXT, (i + 1) % len);
+            }
+            ring.set_desc(0, table, 16 * u32::from(len), INDIRECT, 0);
+            offer(ring, 0);
+        });
+    }
+}
+
+#[test]
+fn a_next_outside_the_table_stops_the_queue() {
+    for next in [SIZE, SIZE + 1, 0x8000, 0xffff] {
+        stops_the_queue(&format!("next {next}"), |ring| {
+            ring.set_desc(0, ring.area(HEADER), 16, NEXT, next);
+            offer(ring, 0);
+        });
+        stops_the_queue(&format!("next {next} in an indirect table"), |ring| {
+            let table = ring.area(TABLE);
+            ring.write_desc(table, ring.area(HEADER), 16, NEXT, next);
+            ring.set_desc(0, table, 32, INDIRECT, 0);
+            offer(ring, 0);
+        });
+    }
+}
+
+#[test]
+fn a_head_outside_the_table_stops_the_queue() {
+    for head in [SIZE, SIZE + 1, 0x8000, 0xffff] {
+        stops_the_queue(&format!("head {head}"), |ring| offer(ring, head));
+    }
+}
+
+#[test]
+fn an_available_index_that_jumps_further_than_the_ring_is_long_stops_the_queue() {
+    for jump in [SIZE + 1, 0x8000, 0xffff] {
+        stops_the_queue(&format!("jump of {jump}"), |ring| {
+            let pieces = ring.lay_out(IN, 0, &[], 512);
+            ring.direct(0, &pieces);
+            ring.next_avail = ring.next_avail.wrapping_add(jump);
+            ring.publish();
+        });
+    }
+}
+
+#[test]
+fn an_indirect_table_inside_another_stops_the_queue() {
+    stops_the_queue("nested table", |ring| {
+        let len = table_for_a_read(ring);
+        let outer = ring.area(TABLE) + 0x4000;
+        ring.write_desc(outer, ring.area(TABLE), len, INDIRECT, 0);
+        ring.set_desc(0, outer, 16, INDIRECT, 0);
+        offer(ring, 0);
+    });
+    stops_the_queue("nested table behind a header", |ring| {
+        let len = table_for_a_read(ring);
+        let outer = ring.area(TABLE) + 0x4000;
+        ring.write_desc(outer, ring.area(HEADER), 16, NEXT, 1);
+        ring.write_desc(outer + 16, ring.area(TABLE), len, INDIRECT, 0);
+        ring.set_desc(0, outer, 32, INDIRECT, 0);
+        offer(ring, 0);
+    });
+}
+
+#[test]
+fn an_indirect_table_of_impossible_length_stops_the_queue() {
+    // Empty, less than one entry, not whole entries, longer than the queue (§2.7.5.3.1), absurd.
+    for len in [
+        0,
+        1,
+        8,
+        15,
+        17,
+        47,
+        49,
+        16 * 257,
+        16 * 0x1_0000,
+        0xffff_fff0,
+        u32::MAX,
+    ] {
+        stops_the_queue(&format!("table of {len} bytes"), |ring| {
+            table_for_a_read(ring);
+            ring.set_desc(0, ring.area(TABLE), len, INDIRECT, 0);
+            offer(ring, 0);
+        });
+    }
+}
+
+#[test]
+fn an_indirect_descriptor_with_a_successor_stops_the_queue() {
+    stops_the_queue("INDIRECT and NEXT", |ring| {
+        let len = table_for_a_read(ring);
+        ring.set_desc(0, ring.area(TABLE), len, INDIRECT | NEXT, 1);
+        ring.set_desc(1, ring.area(STATUS), 1, WRITE, 0);
+        offer(ring, 0);
+    });
+}
+
+#[test]
+fn an_indirect_table_outside_memory_stops_the_queue() {
+    for at in [
+        HOLE,
+        EDGE,
+        EDGE - 24,
+        EDGE - 1,
+        4112 * MIB - 8,
+        u64::MAX - 15,
+        u64::MAX,
+        1 << 63,
+    ] {
+        stops_the_queue(&format!("table at {at:#x}"), |ring| {
+            if at < EDGE {
+                // As much of an innocent table as there is room for.
+                let pieces = ring.lay_out(IN, 0, &[], 512);
+                ring.indirect(0, &[], ring.area(TABLE), &pieces, 0);
+                let bytes = ring.mem.read(ring.area(TABLE), (EDGE - at) as usize);
+                ring.mem.write(at, &bytes);
+            }
+            ring.set_desc(0, at, 48, INDIRECT, 0);
+            offer(ring, 0);
+        });
+    }
+}
+
+#[test]
+fn an_indirect_descriptor_that_was_not_negotiated_stops_the_queue() {
+    stops_the_queue_with(
+        ALL & !feature::INDIRECT,
+        "INDIRECT without the feature",
+        |ring| {
+            table_for_a_read(ring);
+            offer(ring, 0);
+        },
+    );
+}
+
+#[test]
+fn good_requests_before_a_broken_one_are_completed() {
+    let (_ramblk, mut disk) = attach_with(ALL);
+    let q = disk.q();
+    let pieces = q.lay_out(OUT, 5, &pattern(512, 9), 0);
+    q.direct(10, &pieces);
+    q.put(10);
+    q.put(SIZE);
+    q.publish();
+    q.kick();
+    assert_eq!(q.wait().id, 10);
+    assert!(q.broken_within(SECONDS));
+    assert_eq!(disk.queues[1].read(5, 512), Ok(pattern(512, 9)));
+}
+
+#[test]
+fn one_head_twice_at_once_harms_nobody() {
+    let (ramblk, mut disk) = attach_with(ALL);
+    let q = disk.q();
+    let pieces = q.lay_out(IN, KEPT, &[], 8192);
+    q.direct(0, &pieces);
+    for _ in 0..8 {
+        q.put(0);
+    }
+    q.publish();
+    q.kick();
+    // Served eight times or refused as a broken ring: both are right, a ninth completion is not.
+    let deadline = Instant::now() + SECONDS;
+    while q.used_idx() < 8 && !q.broken_within(Duration::ZERO) {
+        assert!(Instant::now() < deadline, "neither completed nor refused");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    std::thread::sleep(Duration::from_millis(10));
+    assert!(q.used_idx() <= 8);
+    assert_eq!(disk.queues[1].read(KEPT, 8192), Ok(pattern(8192, 42)));
+    drop(disk);
+    assert_eq!(
+        Disk::attach(ramblk.socket()).q().read(KEPT, 8192),
+        Ok(pattern(8192, 42))
+    );
+}
+
+#[test]
+fn rings_and_buffers_on_top_of_each_other_harm_nobody() {
+    let (ramblk, mut disk) = attach_with(ALL);
+    // Reads into the ring's own parts: the guest destroys its own queue, and nothing else.
+    let parts = [disk.q().used, disk.q().avail, disk.q().desc];
+    for part in parts {
+        let q = disk.q();
+        let pieces = q.lay_out(IN, KEPT, &[], 0);
+        q.direct(0, &[pieces[0], writable_at(part, 4096), pieces[1]]);
+        q.put(0);
+        q.publish();
+        q.kick();
+        std::thread::sleep(Duration::from_millis(20));
+        assert_eq!(disk.queues[1].read(KEPT, 8192), Ok(pattern(8192, 42)));
+        disk.client.stop(0);
+        disk.q().begin_at(0);
+        disk.client.start(&disk.queues[0]);
+        assert_eq!(disk.q().read(KEPT, 8192), Ok(pattern(8192, 42)));
+    }
+    // All three parts in one place.
+    disk.client.stop(0);
+    disk.q().begin_at(0);
+    let all = disk.q().desc;
+    (disk.q().avail, disk.q().used) = (all, all);
+    disk.client.start(&disk.queues[0]);
+    for _ in 0..100 {
+        disk.q().put(0);
+        disk.q().publish();
+        disk.q().kick();
+    }
+    assert_eq!(disk.queues[1].read(KEPT, 8192), Ok(pattern(8192, 42)));
+    drop(disk);
+    assert_eq!(
+        Disk::attach(ramblk.socket()).q().read(KEPT, 8192),
+        Ok(pattern(8192, 42))
+    );
+}
