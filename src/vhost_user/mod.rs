@@ -12,12 +12,14 @@
 //! | `channel` | the back-end request channel: telling a front end that the configuration changed |
 //! | `hush` | a bound on lines in the log |
 //! | `memory` | regions of guest memory |
+//! | `notifier` | a front end's eventfd that we signal |
 //! | `ring` | a split virtqueue in that memory |
 //! | `worker` | threads that serve rings |
 
 mod channel;
 mod hush;
 mod memory;
+mod notifier;
 mod peek;
 mod ring;
 mod server;

@@ -14,6 +14,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering, fence};
 
 use virtio_bindings::virtio_ring as vring;
+use virtio_queue::desc::split::Descriptor;
+use vm_memory::ByteValued;
 
 use super::memory::MemoryMap;
 use crate::device::SEG_MAX;
@@ -116,14 +118,6 @@ struct Pieces {
     no_status: bool,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Descriptor {
-    address: u64,
-    len: u32,
-    flags: u16,
-    next: u16,
-}
-
 /// Where a chain's descriptors are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Table {
@@ -133,20 +127,11 @@ enum Table {
     Indirect { address: u64, entries: u16 },
 }
 
-impl Descriptor {
-    fn from_bytes(bytes: [u8; 16]) -> Self {
-        let low = u128::from_le_bytes(bytes);
-        #[allow(
-            clippy::cast_possible_truncation,
-            reason = "each field is cut out of the 16 bytes"
-        )]
-        Self {
-            address: low as u64,
-            len: (low >> 64) as u32,
-            flags: (low >> 96) as u16,
-            next: (low >> 112) as u16,
-        }
-    }
+/// A descriptor as it lies in memory, little-endian.
+fn decode(bytes: [u8; 16]) -> Descriptor {
+    let mut descriptor = Descriptor::default();
+    descriptor.as_mut_slice().copy_from_slice(&bytes);
+    descriptor
 }
 
 impl Ring {
@@ -264,7 +249,7 @@ impl Ring {
         let mut steps = 0;
         loop {
             let descriptor = self.fetch(table, index)?;
-            if descriptor.flags & F_INDIRECT != 0 {
+            if descriptor.flags() & F_INDIRECT != 0 {
                 table = self.enter(table, descriptor)?;
                 index = 0;
                 continue;
@@ -274,10 +259,10 @@ impl Ring {
                 return Err(RingError::Loop { limit });
             }
             self.pieces.add(&self.memory, descriptor);
-            if descriptor.flags & F_NEXT == 0 {
+            if descriptor.flags() & F_NEXT == 0 {
                 return Ok(());
             }
-            index = descriptor.next;
+            index = descriptor.next();
             let size = match table {
                 Table::Ring => self.size,
                 Table::Indirect { entries, .. } => entries,
@@ -290,19 +275,14 @@ impl Ring {
 
     /// The indirect table that a descriptor refers to, whose WRITE flag means nothing (§2.7.5.3).
     fn enter(&self, from: Table, referring: Descriptor) -> Result<Table, RingError> {
-        let Descriptor {
-            address,
-            len,
-            flags,
-            ..
-        } = referring;
+        let (address, len) = (referring.addr().0, referring.len());
         if from != Table::Ring {
             return Err(RingError::Nested);
         }
         if !self.options.indirect {
             return Err(RingError::IndirectUnasked);
         }
-        if flags & F_NEXT != 0 {
+        if referring.flags() & F_NEXT != 0 {
             return Err(RingError::IndirectNext);
         }
         let entries = u16::try_from(len / 16).unwrap_or(u16::MAX);
@@ -320,7 +300,7 @@ impl Ring {
         address
             .checked_add(u64::from(index) * DESC_BYTES)
             .and_then(|at| self.read_16(at))
-            .map(Descriptor::from_bytes)
+            .map(decode)
             .ok_or(RingError::IndirectTable {
                 address,
                 len: u32::from(entries) * 16,
@@ -349,7 +329,7 @@ impl Ring {
         let low = unsafe { at.cast::<u64>().read_volatile() };
         // SAFETY: as above; the second half of the same descriptor.
         let high = unsafe { at.cast::<u64>().wrapping_add(1).read_volatile() };
-        Descriptor::from_bytes((u128::from(low) | u128::from(high) << 64).to_ne_bytes())
+        decode((u128::from(low) | u128::from(high) << 64).to_ne_bytes())
     }
 
     /// Fill an entry of the used ring; the driver does not see it before [`Ring::publish`].
@@ -433,16 +413,11 @@ impl Pieces {
     /// Add a buffer, cut where it crosses from one region into the next. Buffers of no bytes are
     /// allowed and say nothing.
     fn add(&mut self, memory: &MemoryMap, descriptor: Descriptor) {
-        let Descriptor {
-            address,
-            len,
-            flags,
-            ..
-        } = descriptor;
+        let (address, len) = (descriptor.addr().0, descriptor.len());
         if len == 0 {
             return;
         }
-        let writable = flags & F_WRITE != 0;
+        let writable = descriptor.flags() & F_WRITE != 0;
         // §2.7.4.2: writable buffers come after readable ones.
         self.damaged |= !writable && !self.writable.is_empty();
         let mut at = address;

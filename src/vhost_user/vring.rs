@@ -6,13 +6,11 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::OFlags;
-
 use super::memory::MemoryMap;
+use super::notifier::Notifier;
 use super::ring::{Ring, RingAddress, RingError, RingOptions};
 use super::worker::{Job, Running, Workers};
 use crate::device::BlockDevice;
@@ -28,8 +26,8 @@ pub(super) struct Vring {
     pub(super) enabled: bool,
     base: u16,
     kick: Option<Arc<File>>,
-    call: Option<Arc<File>>,
-    err: Option<Arc<File>>,
+    call: Option<Arc<Notifier>>,
+    err: Option<Arc<Notifier>>,
     running: Option<Running>,
 }
 
@@ -134,12 +132,7 @@ impl Vring {
     /// A new call descriptor, at any time; it is signalled once, since the driver may have missed
     /// the old one.
     pub(super) fn set_call(&mut self, call: Option<File>) {
-        // Shared with the front end, whose own call descriptors are non-blocking already: a full
-        // one must not hold up a worker.
-        if let Some(file) = &call {
-            set_nonblocking(file);
-        }
-        self.call = call.map(Arc::new);
+        self.call = call.map(Notifier::from).map(Arc::new);
         if let Some(running) = &self.running {
             running.set_call(self.call.clone());
         }
@@ -147,23 +140,12 @@ impl Vring {
 
     /// A new error descriptor. The ring must be paused.
     pub(super) fn set_err(&mut self, err: Option<File>) {
-        if let Some(file) = &err {
-            set_nonblocking(file);
-        }
-        self.err = err.map(Arc::new);
+        self.err = err.map(Notifier::from).map(Arc::new);
     }
 }
 
 impl Drop for Vring {
     fn drop(&mut self) {
         self.pause();
-    }
-}
-
-fn set_nonblocking(file: &impl AsFd) {
-    if let Ok(flags) = rustix::fs::fcntl_getfl(file)
-        && !flags.contains(OFlags::NONBLOCK)
-    {
-        let _ = rustix::fs::fcntl_setfl(file, flags | OFlags::NONBLOCK);
     }
 }

@@ -19,6 +19,7 @@ use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 use vmm_sys_util::eventfd::EventFd;
 
 use super::hush::Hush;
+use super::notifier::Notifier;
 use super::ring::{Ring, RingError};
 use crate::device::BlockDevice;
 
@@ -39,8 +40,8 @@ pub(super) struct Job {
     /// Feature bits the driver accepted.
     pub(super) acked: u64,
     pub(super) kick: Arc<File>,
-    pub(super) call: Option<Arc<File>>,
-    pub(super) err: Option<Arc<File>>,
+    pub(super) call: Option<Arc<Notifier>>,
+    pub(super) err: Option<Arc<Notifier>>,
 }
 
 /// A ring that a worker has; [`Running::stop`] gets it back.
@@ -63,7 +64,7 @@ enum Message {
     },
     SetCall {
         id: u64,
-        call: Option<Arc<File>>,
+        call: Option<Arc<Notifier>>,
         reply: SyncSender<()>,
     },
     Quit,
@@ -93,7 +94,7 @@ impl Running {
     }
 
     /// Use another call descriptor from now on.
-    pub(super) fn set_call(&self, call: Option<Arc<File>>) {
+    pub(super) fn set_call(&self, call: Option<Arc<Notifier>>) {
         let (reply, answer) = sync_channel(1);
         if self.mailbox.post(Message::SetCall {
             id: self.id,
@@ -336,7 +337,7 @@ impl Slot {
         if self.state == State::Broken
             && let Some(err) = &self.job.err
         {
-            signal(err);
+            err.signal();
         }
     }
 
@@ -388,13 +389,7 @@ impl Job {
 
     fn call(&self) {
         if let Some(call) = &self.call {
-            signal(call);
+            call.signal();
         }
     }
-}
-
-/// Add 1 to an eventfd of the front end's. It was made non-blocking when it came, and a full one
-/// has its reader's attention anyway.
-fn signal(eventfd: &File) {
-    let _ = rustix::io::write(eventfd, &1u64.to_ne_bytes());
 }

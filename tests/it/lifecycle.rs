@@ -15,6 +15,9 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::fs::OFlags;
+
 use crate::driver::client::code;
 use crate::driver::data::pattern;
 use crate::driver::disk::{ALL, DATA, Disk};
@@ -382,5 +385,55 @@ fn writes_that_were_completed_before_a_disconnect_are_there_after_it() {
         drop(disk);
         let mut disk = Disk::attach(ramblk.socket());
         assert_eq!(disk.q().read(8 * u64::from(round), 4096), Ok(data));
+    }
+}
+
+#[test]
+fn queues_may_share_their_kick_and_call_descriptors() {
+    let ramblk = Ramblk::run(&[]);
+    let mut disk = Disk::prepare(ramblk.socket(), ALL);
+    let (kick, call) = (new_eventfd(), new_eventfd());
+    for index in 0..4 {
+        let mut ring = Ring::new(&disk.mem, index, 64, true);
+        ring.kick = kick.try_clone().unwrap();
+        ring.call = call.try_clone().unwrap();
+        disk.client.start(&ring);
+        disk.queues.push(ring);
+    }
+    for i in 0..20 {
+        for ring in &mut disk.queues {
+            ring.write(i, &pattern(512, i as u8)).unwrap();
+        }
+    }
+    // One kick for all of them, too.
+    for ring in &mut disk.queues {
+        prepare_reads(ring, 5);
+        publish_reads(ring, 5);
+    }
+    disk.q().kick();
+    for ring in &mut disk.queues {
+        (0..5).for_each(|i| assert_eq!(ring.spin().id, 3 * i));
+    }
+}
+
+#[test]
+fn the_descriptors_of_a_front_end_stay_as_blocking_as_they_were() {
+    // O_NONBLOCK belongs to the open file, which both sides share: a driver that waits for its call
+    // in read(), as the eventfd of virtio-driver does, would get EAGAIN instead of waiting.
+    let (_ramblk, mut disk) = attach();
+    let blocking = || eventfd(0, EventfdFlags::CLOEXEC).unwrap();
+    disk.client.stop(0);
+    disk.q().begin_at(0);
+    let q = disk.q();
+    (q.kick, q.call, q.err) = (blocking(), blocking(), blocking());
+    disk.client.start(&disk.queues[0]);
+    let q = disk.q();
+    q.write(0, &pattern(512, 1)).unwrap();
+    for (what, fd) in [("kick", &q.kick), ("call", &q.call), ("err", &q.err)] {
+        let flags = rustix::fs::fcntl_getfl(fd).unwrap();
+        assert!(
+            !flags.contains(OFlags::NONBLOCK),
+            "{what} became non-blocking"
+        );
     }
 }

@@ -459,3 +459,16 @@ fn a_write_from_and_a_read_into_many_small_buffers_keep_their_order() {
     let backwards: Vec<u8> = data.chunks(512).rev().flatten().copied().collect();
     assert_eq!(read, backwards);
 }
+
+#[test]
+fn the_reserved_field_of_the_header_is_ignored() {
+    let (_ramblk, mut disk) = attach(&[]);
+    let data = pattern(512, 8);
+    let q = disk.q();
+    let pieces = q.lay_out(OUT, 40, &data, 0);
+    // Legacy drivers put an I/O priority there.
+    q.mem.write(pieces[0].addr + 4, &[0xff; 4]);
+    q.direct(0, &pieces);
+    assert_eq!((q.complete(0), q.status()), (1, OK));
+    assert_eq!(q.read(40, 512), Ok(data));
+}

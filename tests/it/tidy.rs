@@ -25,8 +25,9 @@ const ROOMS: [(&str, &[&str]); 6] = [
 ];
 
 /// Crates that only one room may name.
-const CRATES: [(&str, &str); 5] = [
+const CRATES: [(&str, &str); 6] = [
     ("vhost", "vhost_user"),
+    ("virtio_queue", "vhost_user"),
     ("vm_memory", "vhost_user"),
     ("vmm_sys_util", "vhost_user"),
     ("clap", "cli"),
