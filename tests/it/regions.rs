@@ -208,3 +208,21 @@ fn an_indirect_table_may_lie_anywhere_in_memory() {
         assert_eq!(q.mem.read(q.area(DATA), 512), data);
     }
 }
+
+#[test]
+fn every_buffer_of_a_long_chain_may_cross_a_border() {
+    let ramblk = Ramblk::run(&[]);
+    for (size, buffers) in [(128, 126), (256, 254)] {
+        let mut disk = Disk::attach_with(ramblk.socket(), ALL, 1, size);
+        let q = disk.q();
+        let data = pattern(512, 3);
+        q.lay_out(OUT, 0, &[], 0);
+        q.mem.write(BORDER - 256, &data);
+        let mut pieces = vec![readable_at(q.area(HEADER), 16)];
+        pieces.extend(vec![readable_at(BORDER - 256, 512); buffers]);
+        pieces.push(writable_at(q.area(STATUS), 1));
+        let head = q.direct(0, &pieces);
+        assert_eq!((q.complete(head), q.status()), (1, OK), "{buffers} buffers");
+        assert_eq!(q.read(0, 512 * buffers), Ok(data.repeat(buffers)));
+    }
+}
