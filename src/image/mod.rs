@@ -162,7 +162,8 @@ impl RawImage {
             return Ok(None);
         }
         match rustix::fs::seek(&self.file, SeekFrom::Data(at)) {
-            Ok(start) => Ok(Some(start)),
+            // A file that grows meanwhile is read up to the size that it had.
+            Ok(start) => Ok(Some(start).filter(|&start| start < self.size_bytes)),
             Err(Errno::NXIO) => Ok(None),
             // A file system, or device, that knows no holes.
             Err(Errno::INVAL | Errno::OPNOTSUPP) => Ok(Some(at)),

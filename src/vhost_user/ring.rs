@@ -17,7 +17,7 @@ use virtio_bindings::virtio_ring as vring;
 use virtio_queue::desc::split::Descriptor;
 use vm_memory::ByteValued;
 
-use super::memory::MemoryMap;
+use super::memory::{MAX_SLOTS, MemoryMap};
 use crate::device::SEG_MAX;
 use crate::store::{Sink, Source};
 
@@ -179,8 +179,9 @@ impl Ring {
         ring.seen_avail = used_index;
         ring.next_used = used_index;
         ring.shown_used = used_index;
-        // One request never has more pieces than this: no allocation while serving.
-        let most = usize::from(ring.longest_chain()) + 64;
+        // Room for every descriptor of a chain to be cut in two by the border of a region, so that
+        // nothing is allocated while serving. A chain that needs more is damaged.
+        let most = usize::from(ring.longest_chain()) * 2 + MAX_SLOTS;
         ring.pieces.readable.reserve_exact(most);
         ring.pieces.writable.reserve_exact(most);
         Ok(ring)

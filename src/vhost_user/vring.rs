@@ -115,7 +115,6 @@ impl Vring {
         self.pause();
         self.kick = None;
         self.call = None;
-        self.err = None;
         self.base
     }
 
