@@ -17,7 +17,7 @@ pub(super) enum Inherited {
     Connected(UnixStream),
 }
 
-/// Take the socket with number `fd`. A duplicate is taken, which children don't inherit.
+/// Take the socket with number `fd`. A duplicate is taken; children inherit neither.
 pub(super) fn take(fd: RawFd) -> Result<Inherited, Error> {
     let refused = |reason: &str| Error::Descriptor {
         fd,
@@ -26,11 +26,13 @@ pub(super) fn take(fd: RawFd) -> Result<Inherited, Error> {
     if fd < 0 {
         return Err(refused("a descriptor is not negative"));
     }
-    // SAFETY: the number is only handed to the kernel for this one call, which checks it; whatever
+    // SAFETY: the number is only handed to the kernel, in two calls that check it; whatever
     // it is stays open meanwhile, since no other thread of ours exists yet.
     let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
     let owned: OwnedFd = rustix::io::fcntl_dupfd_cloexec(borrowed, 3)
         .map_err(|errno| refused(&std::io::Error::from(errno).to_string()))?;
+    // The one we were given must not live on in the command: nobody would serve it there.
+    let _ = rustix::io::fcntl_setfd(borrowed, rustix::io::FdFlags::CLOEXEC);
     let unix = sockopt::socket_domain(&owned).is_ok_and(|domain| domain == AddressFamily::UNIX);
     let stream = sockopt::socket_type(&owned).is_ok_and(|kind| kind == SocketType::STREAM);
     if !unix || !stream {

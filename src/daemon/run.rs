@@ -43,11 +43,12 @@ pub fn run(config: &RunConfig) -> Result<Ending, Error> {
         Endpoint::Path(_) | Endpoint::Private => None,
     };
     let (events, incoming) = channel();
-    let mut signals =
-        Signals::new([SIGTERM, SIGINT, SIGHUP, SIGCHLD]).map_err(system("watch for signals"))?;
     raise_descriptor_limit();
     let store = Store::new(config.limit_bytes)?;
     let mut export = Export::create(&store, config)?;
+    // Only now: while an image loads there is nothing to clean up, and a signal ends us at once.
+    let mut signals =
+        Signals::new([SIGTERM, SIGINT, SIGHUP, SIGCHLD]).map_err(system("watch for signals"))?;
     let private = listen(&mut export, &config.endpoint)?;
     let mut connected = None;
     match inherited {

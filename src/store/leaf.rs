@@ -37,6 +37,11 @@ pub(super) enum Leaf {
     Table(Box<Table>),
 }
 
+impl Leaf {
+    /// What a leaf without a table is charged at: about its share of a node of the tree.
+    pub(super) const ZERO_CHARGE_BYTES: usize = 64;
+}
+
 /// The pages of one block.
 #[derive(Debug)]
 pub(super) struct Table {

@@ -203,13 +203,17 @@ impl PageMap {
             let shard = self.shard(segment.leaf);
             let mut leaves = shard.leaves.write();
             self.check(range, segment)?;
+            if matches!(leaves.get(&segment.leaf), Some(Leaf::Zero)) {
+                continue;
+            }
             if segment.is_whole() {
+                self.pool.charge(Leaf::ZERO_CHARGE_BYTES)?;
                 let old = leaves.insert(segment.leaf, Leaf::Zero);
                 shard
                     .mapped_sectors
                     .fetch_add(LEAF_SECTORS, Ordering::Relaxed);
                 self.free(shard, old);
-            } else if !matches!(leaves.get(&segment.leaf), Some(Leaf::Zero)) {
+            } else {
                 let table = self.table(&mut leaves, segment.leaf)?;
                 self.pool.give_back(segment.spans().filter_map(|span| {
                     let (newly, page) = table.map_zero(&self.pool, span, self.whole());
@@ -319,6 +323,7 @@ impl PageMap {
         };
         if let Leaf::Zero = leaf {
             *leaf = Leaf::Table(Table::new(true));
+            self.pool.uncharge(Leaf::ZERO_CHARGE_BYTES);
         }
         if let Leaf::Table(table) = leaf {
             self.pool.give_back(segment.spans().filter_map(|span| {
@@ -344,6 +349,9 @@ impl PageMap {
         if let Some(zero) = zero {
             self.pool.charge(Table::CHARGE_BYTES)?;
             leaves.insert(leaf, Leaf::Table(Table::new(zero)));
+            if zero {
+                self.pool.uncharge(Leaf::ZERO_CHARGE_BYTES);
+            }
         }
         match leaves.get_mut(&leaf) {
             Some(Leaf::Table(table)) => Ok(table),
@@ -363,6 +371,7 @@ impl PageMap {
         match leaf {
             None => {}
             Some(Leaf::Zero) => {
+                self.pool.uncharge(Leaf::ZERO_CHARGE_BYTES);
                 shard
                     .mapped_sectors
                     .fetch_sub(LEAF_SECTORS, Ordering::Relaxed);

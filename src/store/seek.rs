@@ -38,7 +38,8 @@ impl Iterator for Extents<'_> {
     type Item = Result<Extent, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.at >= self.end {
+        // The disk may have shrunk meanwhile.
+        if self.at >= self.end.min(self.disk.capacity().sectors()) {
             return None;
         }
         let start_sector = self.at;

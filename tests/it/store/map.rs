@@ -77,6 +77,18 @@ fn write_zeroes_keeps_or_gives_back_as_asked() {
 }
 
 #[test]
+fn zeros_that_stay_mapped_have_a_limit_too() {
+    let limit_bytes = 1 << 20;
+    let store = Store::new(limit_bytes).unwrap();
+    let disk = store.create("a", &spec(1 << 40)).unwrap();
+    let result = disk.write_zeroes(0, (1 << 40) / 512, false);
+    assert!(matches!(result, Err(Error::Full { .. })), "{result:?}");
+    assert!(store.charged_bytes() > limit_bytes / 2 && store.charged_bytes() <= limit_bytes);
+    disk.discard(0, (1 << 40) / 512).unwrap();
+    assert_eq!(store.charged_bytes(), 0);
+}
+
+#[test]
 fn a_hole_in_an_area_of_zeros_is_exact() {
     let store = store();
     let disk = store.create("a", &spec(16 << 20)).unwrap();
