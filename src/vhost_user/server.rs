@@ -251,7 +251,9 @@ fn accept_all(shared: &Arc<Shared>, listener: &UnixListener, stopped: &UnixStrea
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
             Err(error) => {
                 // Most likely no descriptor is left; the connection stays in the queue meanwhile.
-                tracing::warn!(%error, "can't accept a connection; trying again");
+                if let Some(withheld) = shared.hush.may_say() {
+                    tracing::warn!(%error, withheld, "can't accept a connection; trying again");
+                }
                 std::thread::sleep(Duration::from_millis(100));
             }
         }

@@ -14,6 +14,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 use vmm_sys_util::eventfd::EventFd;
@@ -27,8 +28,13 @@ use crate::device::BlockDevice;
 const BATCH_REQUESTS: u32 = 32;
 /// Bytes that make a batch end before that, so that the first request needn't wait for megabytes.
 const BATCH_BYTES: u64 = 256 << 10;
-/// Batches of one turn.
+/// Batches of one turn, at most.
 const TURN_BATCHES: u32 = 4;
+/// When a turn ends before that: stops and other rings wait no longer than this and one batch.
+const TURN_TIME: Duration = Duration::from_millis(1);
+/// Requests whose cost does not show in their bytes (ranges to discard or to zero) may each take a
+/// millisecond, so a batch is not only counted but timed, every so many requests.
+const TIMED_REQUESTS: u32 = 8;
 const MAILBOX: u64 = u64::MAX;
 
 /// What a worker needs to serve one ring.
@@ -349,9 +355,10 @@ impl Slot {
 impl Job {
     /// Whether there may be more to do.
     fn turn(&mut self) -> Result<bool, RingError> {
+        let began = Instant::now();
         for _ in 0..TURN_BATCHES {
             self.ring.quiet();
-            let dry = self.batch();
+            let dry = self.batch(began);
             // What was done before a ring broke is the driver's to know.
             if self.ring.publish() {
                 self.call();
@@ -359,12 +366,15 @@ impl Job {
             if dry? && !self.ring.listen()? {
                 return Ok(false);
             }
+            if began.elapsed() >= TURN_TIME {
+                break;
+            }
         }
         Ok(true)
     }
 
     /// Serve until the ring is dry, which is then `true`, or the batch is full.
-    fn batch(&mut self) -> Result<bool, RingError> {
+    fn batch(&mut self, turn_began: Instant) -> Result<bool, RingError> {
         let Self {
             ring,
             device,
@@ -372,7 +382,7 @@ impl Job {
             ..
         } = self;
         let mut bytes = 0;
-        for _ in 0..BATCH_REQUESTS {
+        for count in 1..=BATCH_REQUESTS {
             let served = ring.serve_one(|damaged, readable, writable| {
                 bytes += crate::store::total_bytes(readable) + crate::store::total_bytes(writable);
                 device.handle(*acked, damaged, readable, writable)
@@ -380,7 +390,8 @@ impl Job {
             if !served {
                 return Ok(true);
             }
-            if bytes >= BATCH_BYTES {
+            let timed = count % TIMED_REQUESTS == 0 && turn_began.elapsed() >= TURN_TIME;
+            if bytes >= BATCH_BYTES || timed {
                 break;
             }
         }
