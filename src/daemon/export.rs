@@ -107,7 +107,7 @@ impl Export {
     /// # Errors
     /// [`Error::Store`] if it was destroyed.
     pub fn info(&self) -> Result<DiskInfo, Error> {
-        Ok(self.disk.info()?)
+        Ok(self.disk.get_info()?)
     }
 
     /// Change the disk's size and tell the guests, which see the new capacity at once. Gives how

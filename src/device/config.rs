@@ -3,7 +3,7 @@
 use virtio_bindings::{virtio_blk as blk, virtio_config};
 
 use super::BlockDevice;
-use crate::store::{SECTOR_BYTES, Sink};
+use crate::store::{PAGE_BYTES, SECTOR_BYTES, Sink};
 
 /// Bytes of the configuration space that mean something (virtio 1.3 §5.2.4, up to and including
 /// `unused1`). Reads beyond are answered with zeros.
@@ -21,9 +21,6 @@ pub const MAX_DISCARD_SECTORS: u32 = 8_388_600;
 
 /// Bytes of a serial on the wire (`VIRTIO_BLK_ID_BYTES`).
 pub const SERIAL_BYTES: usize = blk::VIRTIO_BLK_ID_BYTES as usize;
-
-/// What the memory behind a disk comes in: the granularity at which a discard frees some.
-const PAGE_BYTES: u64 = 4096;
 
 /// A serial, as GET_ID answers it: at most 20 bytes, padded with NUL, no NUL if it has 20.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -16,7 +16,8 @@ use crate::store::{self, Disk};
 /// How much is read at once.
 const CHUNK_BYTES: usize = 1 << 20;
 /// The grain at which zeros are left out.
-const PAGE_BYTES: usize = 4096;
+#[allow(clippy::cast_possible_truncation, reason = "4096")]
+const PAGE_BYTES: usize = store::PAGE_BYTES as usize;
 
 /// What can go wrong with an image.
 #[derive(Debug, thiserror::Error)]

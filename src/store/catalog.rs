@@ -80,11 +80,6 @@ impl Store {
         )))
     }
 
-    /// Close a connection; the same as [`Disk::disconnect`].
-    pub fn disconnect(&self, disk: &Disk) {
-        disk.disconnect();
-    }
-
     /// End a disk: its memory is freed now, and whoever is connected gets [`Error::Disconnected`].
     ///
     /// # Errors

@@ -39,7 +39,7 @@ impl Default for DiskSpec {
     }
 }
 
-/// What [`Disk::info`] tells.
+/// What [`Disk::get_info`] tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DiskInfo {
     /// The disk's key.
@@ -167,7 +167,7 @@ impl Disk {
     ///
     /// # Errors
     /// [`Error::Disconnected`].
-    pub fn info(&self) -> Result<DiskInfo, Error> {
+    pub fn get_info(&self) -> Result<DiskInfo, Error> {
         let core = self.alive()?;
         let capacity = core.map.capacity();
         Ok(DiskInfo {
@@ -178,14 +178,6 @@ impl Disk {
             read_only: self.read_only,
             mapped_bytes: core.map.mapped_bytes(),
         })
-    }
-
-    /// The name of the ancestor's call; the same as [`Disk::info`].
-    ///
-    /// # Errors
-    /// [`Error::Disconnected`].
-    pub fn get_info(&self) -> Result<DiskInfo, Error> {
-        self.info()
     }
 
     /// The size now: what makes [`ByteRange`]s. Nothing, once the disk is destroyed.

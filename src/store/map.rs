@@ -292,9 +292,8 @@ impl PageMap {
 
     /// Free every leaf numbered from `first` up to `end`. Visits what is there, not what could be.
     fn unmap_leaves(&self, first: u64, end: u64) {
-        let few = (end - first < SHARDS as u64).then_some(first..end);
-        if let Some(few) = few {
-            for leaf in few {
+        if end - first < SHARDS as u64 {
+            for leaf in first..end {
                 let shard = self.shard(leaf);
                 let old = shard.leaves.write().remove(&leaf);
                 self.free(shard, old);

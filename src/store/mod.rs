@@ -14,7 +14,7 @@
 //! assert_eq!(disk.seek_mapped(0)?, 7);
 //! assert_eq!(disk.seek_unmapped(7)?, 8);
 //! disk.discard(7, 1)?;
-//! assert_eq!(disk.seek_mapped(0)?, disk.info()?.size_sectors);
+//! assert_eq!(disk.seek_mapped(0)?, disk.get_info()?.size_sectors);
 //! # Ok(())
 //! # }
 //! ```
@@ -42,7 +42,7 @@ mod seek;
 pub use buf::{Piece, Sink, Source, total_bytes};
 pub use catalog::Store;
 pub use disk::{Disk, DiskInfo, DiskSpec, Shrink};
-pub use range::{ByteRange, Capacity, MAX_CAPACITY_BYTES, SECTOR_BYTES, SectorSize};
+pub use range::{ByteRange, Capacity, MAX_CAPACITY_BYTES, PAGE_BYTES, SECTOR_BYTES, SectorSize};
 pub use seek::{Extent, Extents};
 
 /// Longest key of a disk, in bytes.

@@ -24,7 +24,8 @@ use super::Error;
 use super::buf::{self, Piece, Sink, Source};
 
 /// Bytes in a page.
-pub(super) const PAGE_BYTES: usize = 4096;
+#[allow(clippy::cast_possible_truncation, reason = "4096")]
+pub(super) const PAGE_BYTES: usize = super::PAGE_BYTES as usize;
 
 /// How long a freed page waits for a new use before its memory goes back to the host.
 const RECLAIM_AFTER: Duration = Duration::from_millis(250);

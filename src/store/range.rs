@@ -9,6 +9,9 @@ use super::Error;
 /// (virtio 1.3 §5.2.6: `sector` is in units of 512 bytes).
 pub const SECTOR_BYTES: u64 = 512;
 
+/// The grain at which memory is taken for a disk and given back, in bytes.
+pub const PAGE_BYTES: u64 = 4096;
+
 /// The largest disk: 64 TiB.
 pub const MAX_CAPACITY_BYTES: u64 = 64 << 40;
 

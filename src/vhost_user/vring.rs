@@ -7,16 +7,12 @@
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::memory::MemoryMap;
 use super::notifier::Notifier;
 use super::ring::{Ring, RingAddress, RingError, RingOptions};
 use super::worker::{Job, Running, Workers};
 use crate::device::BlockDevice;
-
-/// Numbers for rings being served, unique in the process: workers are shared by sessions.
-static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 
 /// One ring of a session.
 #[derive(Debug, Default)]
@@ -58,19 +54,26 @@ impl Vring {
 
     /// Whether it has all that it needs to be served, given memory.
     pub(super) fn is_ready(&self) -> bool {
-        self.enabled && self.kick.is_some() && self.address.is_some() && self.size > 0
+        self.ready().is_some()
     }
 
-    /// Serve it, if it is ready and isn't served already.
+    /// What a ring needs besides its size, if it has all.
+    fn ready(&self) -> Option<(&Arc<File>, RingAddress)> {
+        let kick = self.kick.as_ref()?;
+        let address = self.address?;
+        (self.enabled && self.size > 0).then_some((kick, address))
+    }
+
+    /// Serve it, if it is ready and isn't served already. There must be memory.
     pub(super) fn start(
         &mut self,
         index: u16,
         around: &Surroundings<'_>,
     ) -> Result<(), StartError> {
-        let (Some(kick), Some(address)) = (&self.kick, self.address) else {
+        let Some((kick, address)) = self.ready() else {
             return Ok(());
         };
-        if self.running.is_some() || !self.is_ready() || around.memory.is_empty() {
+        if self.running.is_some() {
             return Ok(());
         }
         let ring = Ring::new(
@@ -98,8 +101,7 @@ impl Vring {
             call: self.call.clone(),
             err: self.err.clone(),
         };
-        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
-        self.running = Some(around.workers.serve(id, job)?);
+        self.running = Some(around.workers.serve(job)?);
         Ok(())
     }
 

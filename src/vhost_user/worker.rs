@@ -12,6 +12,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -117,6 +118,8 @@ impl Running {
 pub(super) struct Workers {
     mailboxes: Vec<Arc<Mailbox>>,
     threads: Vec<JoinHandle<()>>,
+    /// Jobs so far: the number of the next one. Sessions share the workers.
+    jobs: AtomicU64,
 }
 
 impl Workers {
@@ -125,6 +128,7 @@ impl Workers {
         let mut workers = Self {
             mailboxes: Vec::new(),
             threads: Vec::new(),
+            jobs: AtomicU64::new(0),
         };
         for number in 0..count.max(1) {
             let (sender, receiver) = channel();
@@ -153,8 +157,9 @@ impl Workers {
     }
 
     /// Serve a ring: on the worker that its number falls to.
-    pub(super) fn serve(&self, id: u64, job: Job) -> io::Result<Running> {
+    pub(super) fn serve(&self, job: Job) -> io::Result<Running> {
         let mailbox = Arc::clone(&self.mailboxes[usize::from(job.index) % self.mailboxes.len()]);
+        let id = self.jobs.fetch_add(1, Ordering::Relaxed);
         let (reply, answer) = sync_channel(1);
         let gone = || io::Error::other("the worker thread is gone");
         if !mailbox.post(Message::Start {

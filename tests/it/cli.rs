@@ -1,9 +1,4 @@
 //! The two programs as their users meet them: words, exit codes, sockets, signals.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test fails by panicking"
-)]
 
 use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -14,6 +9,10 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
 use tempfile::TempDir;
+
+use crate::driver::data::pattern;
+use crate::driver::disk::{ALL, Disk};
+use crate::driver::status::IOERR;
 
 const RAMBLK: &str = env!("CARGO_BIN_EXE_ramblk");
 const VHOST_USER_RAMBLK: &str = env!("CARGO_BIN_EXE_vhost-user-ramblk");
@@ -335,4 +334,31 @@ fn a_connected_descriptor_is_served_until_it_is_closed() {
         }
     });
     assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_block_file_becomes_a_read_only_disk_of_its_size() {
+    let dir = TempDir::new().unwrap();
+    let (file, socket) = (dir.path().join("image"), dir.path().join("s"));
+    let bytes = pattern(3 << 20, 77);
+    fs::write(&file, &bytes).unwrap();
+    let child = Command::new(VHOST_USER_RAMBLK)
+        .args([
+            "--read-only",
+            "--blk-file",
+            path(&file),
+            "--socket-path",
+            path(&socket),
+        ])
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    wait_until("the socket is there", || {
+        UnixStream::connect(&socket).is_ok()
+    });
+    let mut disk = Disk::attach_with(&socket, ALL, 1, 256);
+    assert_eq!(disk.q().read(0, bytes.len()), Ok(bytes));
+    assert_eq!(disk.q().read((3 << 20) / 512, 512), Err(IOERR), "the end");
+    assert_eq!(disk.q().write(0, &[0; 512]), Err(IOERR));
+    assert_eq!(end(child, Signal::TERM).0, Some(0));
 }

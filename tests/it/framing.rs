@@ -1,15 +1,5 @@
 //! A request may be cut into descriptors in any way at all (virtio 1.3 §2.7.4): the same bytes mean
 //! the same, whatever the pieces are and wherever in memory they lie.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::expect_used,
-    reason = "a test fails by panicking"
-)]
-#![allow(
-    clippy::cast_possible_truncation,
-    reason = "buffers of a test are short"
-)]
 
 use crate::driver::data::{Random, pattern, seed};
 use crate::driver::disk::{

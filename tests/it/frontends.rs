@@ -1,51 +1,16 @@
 //! The orders in which real front ends talk, message by message.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::expect_used,
-    reason = "a test fails by panicking"
-)]
-#![allow(
-    clippy::cast_possible_truncation,
-    reason = "messages of a test are short"
-)]
 
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use crate::driver::client::{Client, code, protocol, single, table};
-use crate::driver::data::pattern;
 use crate::driver::disk::Disk;
 use crate::driver::feature;
 use crate::driver::memory::{MIB, Memory, Region};
+use crate::driver::offer::{FEATURES, PROTOCOL, works};
 use crate::driver::ring::Ring;
 use crate::harness::Ramblk;
-
-const FEATURES: u64 = feature::VERSION_1
-    | feature::PROTOCOL
-    | feature::INDIRECT
-    | feature::EVENT_IDX
-    | feature::SEG_MAX
-    | feature::BLK_SIZE
-    | feature::TOPOLOGY
-    | feature::FLUSH
-    | feature::MQ
-    | feature::DISCARD
-    | feature::WRITE_ZEROES;
-
-const PROTOCOL: u64 = protocol::MQ
-    | protocol::REPLY_ACK
-    | protocol::BACKEND_REQ
-    | protocol::CONFIG
-    | protocol::RESET_DEVICE
-    | protocol::MEM_SLOTS;
-
-fn works(ring: &mut Ring, at: u64) {
-    let data = pattern(4096, at as u8 + 1);
-    ring.write(at, &data).unwrap();
-    assert_eq!(ring.read(at, 4096), Ok(data));
-}
 
 #[test]
 fn qemu_starts_stops_and_starts_again() {

@@ -1,10 +1,4 @@
 //! The built program, serving one disk for one test.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::expect_used,
-    reason = "a test fails by panicking"
-)]
 
 use std::fs::{File, read_dir, read_to_string};
 use std::path::{Path, PathBuf};

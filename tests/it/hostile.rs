@@ -1,15 +1,5 @@
 //! Guests that break the rules. A request that is wrong fails alone; a ring whose structure is
 //! wrong stops, and tells the front end through its error descriptor; nobody else notices either.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::expect_used,
-    reason = "a test fails by panicking"
-)]
-#![allow(
-    clippy::cast_possible_truncation,
-    reason = "buffers of a test are short"
-)]
 
 use std::time::{Duration, Instant};
 
@@ -21,17 +11,17 @@ use crate::driver::memory::MIB;
 use crate::driver::ring::{INDIRECT, NEXT, Ring, WRITE, writable_at};
 use crate::harness::Ramblk;
 
-const SIZE: u16 = 256;
+pub(crate) const SIZE: u16 = 256;
 const SECONDS: Duration = Duration::from_secs(5);
 /// Between the third region of memory and the fourth.
-const HOLE: u64 = 1024 * MIB;
+pub(crate) const HOLE: u64 = 1024 * MIB;
 /// The end of the third region, which nothing follows.
-const EDGE: u64 = 96 * MIB;
+pub(crate) const EDGE: u64 = 96 * MIB;
 
 /// Where every test keeps bytes that must survive it.
-const KEPT: u64 = 100_000;
+pub(crate) const KEPT: u64 = 100_000;
 
-fn attach_with(features: u64) -> (Ramblk, Disk) {
+pub(crate) fn attach_with(features: u64) -> (Ramblk, Disk) {
     let ramblk = Ramblk::run(&[]);
     let mut disk = Disk::attach_with(ramblk.socket(), features, 2, SIZE);
     disk.queues[1].write(KEPT, &pattern(8192, 42)).unwrap();

@@ -1,15 +1,5 @@
 //! Requests that are wrong in themselves fail alone: with a status if there is a byte for it, and
 //! the queue goes on. Guests that change a request while it is served harm nobody but themselves.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::expect_used,
-    reason = "a test fails by panicking"
-)]
-#![allow(
-    clippy::cast_possible_truncation,
-    reason = "buffers of a test are short"
-)]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,22 +14,7 @@ use crate::driver::memory::MIB;
 use crate::driver::ring::{Piece, Ring, readable_at, writable_at};
 use crate::driver::status::{IOERR, OK, UNTOUCHED};
 use crate::harness::Ramblk;
-
-const SIZE: u16 = 256;
-/// Between the third region of memory and the fourth.
-const HOLE: u64 = 1024 * MIB;
-/// The end of the third region, which nothing follows.
-const EDGE: u64 = 96 * MIB;
-
-/// Where every test keeps bytes that must survive it.
-const KEPT: u64 = 100_000;
-
-fn attach_with(features: u64) -> (Ramblk, Disk) {
-    let ramblk = Ramblk::run(&[]);
-    let mut disk = Disk::attach_with(ramblk.socket(), features, 2, SIZE);
-    disk.queues[1].write(KEPT, &pattern(8192, 42)).unwrap();
-    (ramblk, disk)
-}
+use crate::hostile::{EDGE, HOLE, KEPT, SIZE, attach_with};
 
 /// Completes a chain on queue 0 that is wrong in itself: status and used length as given, and the
 /// queue goes on. `None`: no status byte can be reached.

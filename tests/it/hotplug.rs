@@ -1,14 +1,4 @@
 //! Guest memory that changes while rings run: tables sent again, regions plugged in and pulled out.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::expect_used,
-    reason = "a test fails by panicking"
-)]
-#![allow(
-    clippy::cast_possible_truncation,
-    reason = "buffers of a test are short"
-)]
 
 use std::sync::Arc;
 

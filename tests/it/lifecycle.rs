@@ -1,15 +1,5 @@
 //! Rings that start, pause, stop and change what they stand on, while requests are on their way.
 //! None may be lost, none may come back twice, and a stopped ring leaves the guest's memory alone.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::expect_used,
-    reason = "a test fails by panicking"
-)]
-#![allow(
-    clippy::cast_possible_truncation,
-    reason = "buffers of a test are short"
-)]
 
 use std::os::fd::AsFd;
 use std::sync::Arc;

@@ -1,4 +1,11 @@
 //! Everything that needs no virtual machine, as one program. Names of tests are sentences.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    reason = "a test fails by panicking, and its numbers are small"
+)]
 
 mod cli;
 mod device;

@@ -1,14 +1,4 @@
 //! Memory tables and ring addresses that can not be: refused before anything is mapped or read.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::expect_used,
-    reason = "a test fails by panicking"
-)]
-#![allow(
-    clippy::cast_possible_truncation,
-    reason = "messages of a test are short"
-)]
 
 use std::os::fd::AsFd;
 use std::sync::Arc;

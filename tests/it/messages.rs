@@ -1,15 +1,5 @@
 //! Front ends that break the rules. A message that can't be right costs its sender the connection,
 //! or is acknowledged as an error; the process, its disk and everybody else go on.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::expect_used,
-    reason = "a test fails by panicking"
-)]
-#![allow(
-    clippy::cast_possible_truncation,
-    reason = "messages of a test are short"
-)]
 
 use std::os::fd::AsFd;
 use std::sync::Arc;

@@ -1,15 +1,5 @@
 //! Front ends that are a nuisance: deaf, in crowds, with descriptors that are not what they should
 //! be.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::expect_used,
-    reason = "a test fails by panicking"
-)]
-#![allow(
-    clippy::cast_possible_truncation,
-    reason = "messages of a test are short"
-)]
 
 use std::fs::File;
 use std::io::Write;

@@ -1,15 +1,5 @@
 //! Buffers, statuses and tables wherever in memory they may lie: across pages, across the borders
 //! of adjacent regions, in the first bytes of a region and in the last.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::expect_used,
-    reason = "a test fails by panicking"
-)]
-#![allow(
-    clippy::cast_possible_truncation,
-    reason = "buffers of a test are short"
-)]
 
 use crate::driver::data::pattern;
 use crate::driver::disk::{ALL, DATA, Disk, HEADER, STATUS, all_ways, request_header};

@@ -1,14 +1,4 @@
 //! What each request means (virtio 1.3 §5.2.6): statuses, used lengths, and the bytes themselves.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::expect_used,
-    reason = "a test fails by panicking"
-)]
-#![allow(
-    clippy::cast_possible_truncation,
-    reason = "buffers of a test are short"
-)]
 
 use crate::driver::data::pattern;
 use crate::driver::disk::{ALL, DATA, Disk, Reply, encode, segment};
@@ -38,6 +28,15 @@ const PLACES: [(u64, bool); 9] = [
     (u64::MAX >> 9, false),
     (u64::MAX, false),
 ];
+
+/// A reply without data.
+fn bare(status: u8, len: u32) -> Reply {
+    Reply {
+        status,
+        len,
+        data: Vec::new(),
+    }
+}
 
 #[test]
 fn the_capacity_is_in_units_of_512_bytes_whatever_the_block_size() {
@@ -128,15 +127,7 @@ fn a_read_only_disk_refuses_writes_at_every_sector_and_keeps_its_bytes() {
     for (sector, _) in PLACES {
         // §5.2.6.2: IOERR, and MUST NOT write.
         let reply = disk.q().request(OUT, sector, &pattern(512, 1), 0);
-        assert_eq!(
-            reply,
-            Reply {
-                status: IOERR,
-                len: 1,
-                data: vec![]
-            },
-            "sector {sector:#x}"
-        );
+        assert_eq!(reply, bare(IOERR, 1), "sector {sector:#x}");
     }
     assert_eq!(disk.q().read(0, 1024), Ok(vec![0; 1024]));
     assert_eq!(disk.q().read(CAPACITY - 1, 512), Ok(vec![0; 512]));
@@ -160,15 +151,7 @@ fn discard_and_write_zeroes_do_not_succeed_on_a_read_only_disk() {
     let (_ramblk, mut disk) = attach(&["--read-only", "--image", path]);
     for kind in [DISCARD, WRITE_ZEROES] {
         let reply = disk.q().request(kind, 0, &encode(&[segment(0, 64, 0)]), 0);
-        assert_eq!(
-            reply,
-            Reply {
-                status: IOERR,
-                len: 1,
-                data: vec![]
-            },
-            "type {kind}"
-        );
+        assert_eq!(reply, bare(IOERR, 1), "type {kind}");
     }
     assert_eq!(disk.q().read(0, 1 << 20), Ok(pattern(1 << 20, 5)));
 }
@@ -202,15 +185,7 @@ fn reads_and_writes_of_no_data_succeed() {
     for kind in [IN, OUT] {
         for sector in [0, CAPACITY - 1, CAPACITY] {
             let reply = disk.q().request(kind, sector, &[], 0);
-            assert_eq!(
-                reply,
-                Reply {
-                    status: OK,
-                    len: 1,
-                    data: vec![]
-                },
-                "type {kind} at {sector}"
-            );
+            assert_eq!(reply, bare(OK, 1), "type {kind} at {sector}");
         }
     }
 }
@@ -270,14 +245,7 @@ fn a_flush_succeeds_whatever_its_sector_and_data_are() {
     for sector in [0, 1, CAPACITY, 1 << 55, u64::MAX] {
         for data in [&[][..], &[1], &[0; 512]] {
             let reply = disk.q().request(FLUSH, sector, data, 0);
-            assert_eq!(
-                reply,
-                Reply {
-                    status: OK,
-                    len: 1,
-                    data: vec![]
-                }
-            );
+            assert_eq!(reply, bare(OK, 1));
         }
     }
 }
@@ -310,14 +278,7 @@ fn the_serial_is_cut_to_the_buffer_and_padded_with_zeros_to_20_bytes() {
 fn a_serial_without_room_for_it_is_an_error() {
     let (_ramblk, mut disk) = attach(&["--serial", "ab"]);
     let reply = disk.q().request(GET_ID, 0, &[], 0);
-    assert_eq!(
-        reply,
-        Reply {
-            status: IOERR,
-            len: 1,
-            data: vec![]
-        }
-    );
+    assert_eq!(reply, bare(IOERR, 1));
 }
 
 #[test]
@@ -360,15 +321,7 @@ fn types_that_this_device_does_not_have_are_unsupported() {
     for kind in (15..=28).chain(fixed) {
         for data in [&[][..], &[0; 512]] {
             let reply = disk.q().request(kind, 0, data, 0);
-            assert_eq!(
-                reply,
-                Reply {
-                    status: UNSUPP,
-                    len: 1,
-                    data: vec![]
-                },
-                "type {kind:#x}"
-            );
+            assert_eq!(reply, bare(UNSUPP, 1), "type {kind:#x}");
         }
         let reply = disk.q().request(kind, 0, &[], 512);
         assert_eq!(

@@ -1,15 +1,5 @@
 //! Split rings (virtio 1.3 §2.7): every size, the wrap of the indices, and notifications in both
 //! directions, of which none that is due may be missing.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::expect_used,
-    reason = "a test fails by panicking"
-)]
-#![allow(
-    clippy::cast_possible_truncation,
-    reason = "buffers of a test are short"
-)]
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,59 +1,22 @@
 //! The conversation: what is offered, the configuration space, and the orders in which real front
 //! ends talk. Messages may arrive in any pieces.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::expect_used,
-    reason = "a test fails by panicking"
-)]
-#![allow(
-    clippy::cast_possible_truncation,
-    reason = "messages of a test are short"
-)]
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::driver::client::{
-    Client, PATIENCE, code, config_request, protocol, single, state, table,
-};
-use crate::driver::data::pattern;
+use crate::driver::client::{Client, PATIENCE, code, config_request, single, state, table};
 use crate::driver::disk::ALL;
 use crate::driver::feature;
 use crate::driver::memory::{MIB, Memory, Region};
+use crate::driver::offer::{FEATURES, PROTOCOL, works};
 use crate::driver::ring::Ring;
 use crate::driver::wire::{Answer, NEED_REPLY, REPLY, VERSION, message, readable};
 use crate::harness::Ramblk;
 
-const FEATURES: u64 = feature::VERSION_1
-    | feature::PROTOCOL
-    | feature::INDIRECT
-    | feature::EVENT_IDX
-    | feature::SEG_MAX
-    | feature::BLK_SIZE
-    | feature::TOPOLOGY
-    | feature::FLUSH
-    | feature::MQ
-    | feature::DISCARD
-    | feature::WRITE_ZEROES;
-
-const PROTOCOL: u64 = protocol::MQ
-    | protocol::REPLY_ACK
-    | protocol::BACKEND_REQ
-    | protocol::CONFIG
-    | protocol::RESET_DEVICE
-    | protocol::MEM_SLOTS;
-
 fn le32(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap())
-}
-
-fn works(ring: &mut Ring, at: u64) {
-    let data = pattern(4096, at as u8 + 1);
-    ring.write(at, &data).unwrap();
-    assert_eq!(ring.read(at, 4096), Ok(data));
 }
 
 #[test]

@@ -1,10 +1,4 @@
 //! Two front ends on one disk: `--share none` hands over, `ro` and `rw` serve both at once.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::expect_used,
-    reason = "a test fails by panicking"
-)]
 
 use std::time::{Duration, Instant};
 

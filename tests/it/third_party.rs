@@ -1,10 +1,5 @@
 //! Drivers that others wrote, against the built program: virtio-driver and blkio. They know nothing
 //! of ramblk, so what both sides of our own tests might misread alike shows here.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test fails by panicking"
-)]
 
 mod answers;
 mod front;

@@ -1,10 +1,5 @@
 //! The architecture as a test: rooms and their one direction, where `unsafe` may stand, module
 //! docs, sizes, and documents that name code which exists.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test fails by panicking"
-)]
 
 use std::collections::BTreeSet;
 use std::fs;

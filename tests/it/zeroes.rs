@@ -1,14 +1,4 @@
 //! Discard and write-zeroes (virtio 1.3 §5.2.6), and a random mix of everything against a model.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::expect_used,
-    reason = "a test fails by panicking"
-)]
-#![allow(
-    clippy::cast_possible_truncation,
-    reason = "buffers of a test are short"
-)]
 
 use crate::driver::data::{Random, pattern, seed};
 use crate::driver::disk::{ALL, DATA, Disk, Reply, Segment, encode, segment};

@@ -1,20 +1,13 @@
 //! A device without a ring around it: requests as bytes, cut into pieces as a test likes.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::num::NonZeroU16;
 
 use ramblk::device::{BlockDevice, Serial};
 use ramblk::store::{Disk, DiskSpec, SectorSize, Sink, Source, Store};
 
-pub(crate) const OK: u8 = 0;
-pub(crate) const IOERR: u8 = 1;
-pub(crate) const UNSUPP: u8 = 2;
-pub(crate) const IN: u32 = 0;
-pub(crate) const OUT: u32 = 1;
-pub(crate) const FLUSH: u32 = 4;
-pub(crate) const GET_ID: u32 = 8;
-pub(crate) const DISCARD: u32 = 11;
-pub(crate) const WRITE_ZEROES: u32 = 13;
+pub(crate) use crate::driver::kind::{DISCARD, FLUSH, GET_ID, IN, OUT, WRITE_ZEROES};
+pub(crate) use crate::driver::status::{IOERR, OK, UNSUPP};
+
 /// DISCARD and WRITE_ZEROES, as acknowledged feature bits.
 pub(crate) const ACKED: u64 = 1 << 13 | 1 << 14;
 pub(crate) const SECTORS: u64 = 2048;

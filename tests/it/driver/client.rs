@@ -1,14 +1,4 @@
 //! The front end's half of vhost-user, message by message.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::expect_used,
-    reason = "a test fails by panicking"
-)]
-#![allow(
-    clippy::cast_possible_truncation,
-    reason = "messages of a test are short"
-)]
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;

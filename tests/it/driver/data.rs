@@ -1,9 +1,4 @@
 //! Bytes to write, and chance that can be repeated.
-#![allow(
-    clippy::unwrap_used,
-    clippy::cast_possible_truncation,
-    reason = "a test fails by panicking"
-)]
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -1,14 +1,4 @@
 //! A disk as a test wants it: attached, with queues running, and requests that are one call.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::expect_used,
-    reason = "a test fails by panicking"
-)]
-#![allow(
-    clippy::cast_possible_truncation,
-    reason = "buffers of a test are short"
-)]
 
 use std::path::Path;
 use std::sync::Arc;

@@ -3,19 +3,10 @@
 //! The only file of this driver with `unsafe` in it. Every access goes through a bounds check
 //! against the regions and then through a raw pointer, never through a reference to shared bytes:
 //! the back end writes them while we look.
+
 #![allow(
     unsafe_code,
     reason = "shared memory with another process can't be had without it"
-)]
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::expect_used,
-    reason = "a test fails by panicking"
-)]
-#![allow(
-    clippy::cast_possible_truncation,
-    reason = "this driver runs on 64-bit hosts only"
 )]
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

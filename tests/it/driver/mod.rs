@@ -10,6 +10,7 @@ pub(crate) mod client;
 pub(crate) mod data;
 pub(crate) mod disk;
 pub(crate) mod memory;
+pub(crate) mod offer;
 pub(crate) mod ring;
 pub(crate) mod victim;
 pub(crate) mod wire;

@@ -1,14 +1,4 @@
 //! A split virtqueue (virtio 1.3 §2.7) whose every descriptor the test writes itself.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::expect_used,
-    reason = "a test fails by panicking"
-)]
-#![allow(
-    clippy::cast_possible_truncation,
-    reason = "ring positions are 16 bits wide by definition"
-)]
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;

@@ -1,14 +1,4 @@
 //! A disk that others attack, and the check that it does not mind.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::expect_used,
-    reason = "a test fails by panicking"
-)]
-#![allow(
-    clippy::cast_possible_truncation,
-    reason = "messages of a test are short"
-)]
 
 use std::fs::File;
 use std::os::fd::OwnedFd;

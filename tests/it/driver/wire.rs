@@ -1,15 +1,5 @@
 //! Bytes and descriptors on the socket: the 12-byte header, and nothing that knows what a message
 //! means.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::expect_used,
-    reason = "a test fails by panicking"
-)]
-#![allow(
-    clippy::cast_possible_truncation,
-    reason = "messages of a test are short"
-)]
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;

@@ -1,5 +1,4 @@
 //! The ancestor's contract, its test cases, and one test for each of its faults.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use ramblk::store::{DiskSpec, Error, SectorSize, Shrink};
 
@@ -124,7 +123,7 @@ fn sector_size_is_honoured_and_not_taken_for_512() {
         .create("a", &DiskSpec::new(SectorSize::S4096, 40960))
         .unwrap();
     assert_eq!(
-        (sectors(&disk), disk.info().unwrap().sector_bytes),
+        (sectors(&disk), disk.get_info().unwrap().sector_bytes),
         (10, 4096)
     );
     disk.write(9, &[&[7; 4096]]).unwrap();
@@ -168,7 +167,7 @@ fn shrinking_loses_data_only_when_asked() {
     assert_eq!(sectors(&disk), 8192);
     disk.resize_bytes(1 << 20, Shrink::Allow).unwrap();
     assert_eq!(
-        (sectors(&disk), disk.info().unwrap().mapped_bytes),
+        (sectors(&disk), disk.get_info().unwrap().mapped_bytes),
         (2048, 1 << 20)
     );
     // What lay beyond is gone for good, not hidden.
@@ -256,7 +255,7 @@ fn a_disconnected_handle_is_closed_and_the_disk_stays() {
     let store = store();
     let disk = store.connect("a").unwrap();
     disk.write(0, &[&noise(10, SECTOR)]).unwrap();
-    store.disconnect(&disk);
+    disk.disconnect();
     assert!(matches!(disk.get_info(), Err(Error::Disconnected { .. })));
     assert!(matches!(
         disk.seek_mapped(0),

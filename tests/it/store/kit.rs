@@ -1,5 +1,4 @@
 //! What the tests of the store share: small disks, noise, and a look at all of a disk.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use ramblk::store::{Disk, DiskSpec, Error, Extent, SectorSize, Store};
 
@@ -28,17 +27,18 @@ pub(crate) fn noise(seed: u64, len: usize) -> Vec<u8> {
 }
 
 pub(crate) fn sectors(disk: &Disk) -> u64 {
-    disk.info().unwrap().size_sectors
+    disk.get_info().unwrap().size_sectors
 }
 
 pub(crate) fn read(disk: &Disk, start: u64, count: usize) -> Vec<u8> {
-    let mut bytes = vec![0xee; count * usize::try_from(disk.info().unwrap().sector_bytes).unwrap()];
+    let mut bytes =
+        vec![0xee; count * usize::try_from(disk.get_info().unwrap().sector_bytes).unwrap()];
     disk.read(start, &mut [&mut bytes]).unwrap();
     bytes
 }
 
 pub(crate) fn fill(disk: &Disk, seed: u64) {
-    let info = disk.info().unwrap();
+    let info = disk.get_info().unwrap();
     let bytes = noise(seed, usize::try_from(info.size_bytes).unwrap());
     disk.write(0, &[&bytes]).unwrap();
 }

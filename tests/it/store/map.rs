@@ -1,5 +1,4 @@
 //! Which sectors are mapped, and what that costs in memory.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use ramblk::store::{DiskSpec, Error, SectorSize, Shrink, Store};
 
@@ -25,7 +24,7 @@ fn mapping_is_exact_per_sector() {
         (4096, 28672, false),
     ];
     assert_eq!(extents(&disk), expected);
-    assert_eq!(disk.info().unwrap().mapped_bytes, 5 * 512);
+    assert_eq!(disk.get_info().unwrap().mapped_bytes, 5 * 512);
     assert_eq!(disk.seek_mapped(4).unwrap(), 7);
     assert_eq!(disk.seek_unmapped(7).unwrap(), 9);
 }
@@ -100,7 +99,7 @@ fn a_hole_in_an_area_of_zeros_is_exact() {
     );
     disk.write(5001, &[&[1; SECTOR]]).unwrap();
     assert_eq!(disk.seek_unmapped(5001).unwrap(), 5002);
-    assert_eq!(disk.info().unwrap().mapped_bytes, (32768 - 2) * 512);
+    assert_eq!(disk.get_info().unwrap().mapped_bytes, (32768 - 2) * 512);
 }
 
 #[test]
@@ -120,9 +119,9 @@ fn part_of_a_4096_byte_sector_is_never_unmapped_alone() {
     assert_eq!(read(&disk, 1, 1)[512..1536], bytes[..]);
     disk.write_zeroes_range(range, true).unwrap();
     assert_eq!(read(&disk, 1, 1), [0; 4096]);
-    assert_eq!(disk.info().unwrap().mapped_bytes, 4096);
+    assert_eq!(disk.get_info().unwrap().mapped_bytes, 4096);
     disk.discard(1, 1).unwrap();
-    assert_eq!(disk.info().unwrap().mapped_bytes, 0);
+    assert_eq!(disk.get_info().unwrap().mapped_bytes, 0);
 }
 
 // Memory.
@@ -196,7 +195,7 @@ fn queues_that_write_their_own_sectors_lose_none() {
     for at in 0..8192 {
         assert_eq!(read(&disk, at, 1), noise(at + 3, SECTOR));
     }
-    assert_eq!(disk.info().unwrap().mapped_bytes, 8192 * 512);
+    assert_eq!(disk.get_info().unwrap().mapped_bytes, 8192 * 512);
 }
 
 #[test]
@@ -218,7 +217,7 @@ fn nothing_stays_mapped_beyond_a_shrink_while_others_write() {
         }
         for _ in 0..200 {
             disk.resize(3001, Shrink::Allow).unwrap();
-            let mapped = disk.info().unwrap().mapped_bytes;
+            let mapped = disk.get_info().unwrap().mapped_bytes;
             assert!(mapped <= 3001 * 512, "{mapped}");
             disk.resize(32768, Shrink::Refuse).unwrap();
         }

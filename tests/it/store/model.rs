@@ -1,5 +1,4 @@
 //! Random operations on several disks against a plain model, byte for byte and sector for sector.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use proptest::prelude::*;
 use ramblk::store::{DiskSpec, SectorSize, Shrink, Store};
@@ -114,7 +113,7 @@ fn check(sector_size: SectorSize, steps: &[Step]) -> Result<(), TestCaseError> {
     let expected: Vec<bool> = model.iter().map(Option::is_some).collect();
     prop_assert_eq!(mapped, expected);
     let count = model.iter().flatten().count() * sector_bytes;
-    prop_assert_eq!(disk.info().unwrap().mapped_bytes, count as u64);
+    prop_assert_eq!(disk.get_info().unwrap().mapped_bytes, count as u64);
     store.destroy("model").unwrap();
     prop_assert_eq!(store.charged_bytes(), 0, "memory was lost");
     Ok(())

@@ -1,10 +1,5 @@
 //! What third-party drivers are told of a disk: its properties, its serial, and no to what can't
 //! be.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test fails by panicking"
-)]
 
 use std::fs;
 

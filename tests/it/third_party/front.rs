@@ -1,9 +1,4 @@
 //! The two third-party drivers behind one trait, and the program that they drive.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test fails by panicking"
-)]
 
 use std::fs::{File, read_to_string};
 use std::iter;

@@ -1,13 +1,9 @@
 //! Memory that a third-party driver shares with ramblk, and the calls into both crates that trust
 //! their caller with pointers.
+
 #![allow(
     unsafe_code,
     reason = "both crates take buffers as pointers into memory that somebody else maps"
-)]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test fails by panicking"
 )]
 
 use std::fs::File;
