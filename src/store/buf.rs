@@ -157,7 +157,7 @@ pub fn total_bytes<P: Piece>(pieces: &[P]) -> u64 {
 }
 
 /// Hands out a list of pieces a given number of bytes at a time.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Cursor<'a, T> {
     rest: &'a [T],
     current: Option<T>,
@@ -187,6 +187,28 @@ impl<'a, P: Piece> Cursor<'a, P> {
                 }
             }
         }
+    }
+}
+
+impl Cursor<'_, Source<'_>> {
+    /// Whether the next `len` bytes are zero; they are skipped then.
+    pub(super) fn skip_zeros(&mut self, len: usize) -> bool {
+        const STEP: usize = 512;
+        let mut ahead = *self;
+        let mut left = len;
+        let mut bytes = [0; STEP];
+        while left > 0 {
+            let Some(piece) = ahead.next(left.min(STEP)) else {
+                return false;
+            };
+            let n = piece.copy_to(&mut bytes);
+            if bytes[..n] != [0; STEP][..n] {
+                return false;
+            }
+            left -= n;
+        }
+        *self = ahead;
+        true
     }
 }
 

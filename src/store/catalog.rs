@@ -1,36 +1,184 @@
 //! The disks of a store, by key.
 
 use std::collections::HashMap;
-use std::collections::hash_map;
+use std::fs::File;
+use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
+use rustix::fs::FlockOperation;
 
-use super::disk::{Disk, DiskCore, DiskSpec};
-use super::pool::{PagePool, Reclaimer};
-use super::{Error, MAX_KEY_BYTES};
+use super::arena::{self, Arena, BLOCK_BYTES};
+use super::core::DiskCore;
+use super::disk::{Disk, DiskSpec};
+use super::ledger::{Ledger, Placed};
+use super::pool::{Pool, Reclaimer};
+use super::record::{self, FIRST_GROUP, Record};
+use super::{Capacity, Error, Extent, MAX_KEY_BYTES, diff, entry::Entry, recover};
+
+/// How a store is to keep its memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoreOptions {
+    /// Most bytes that all disks together may take: pages, nodes and records.
+    pub limit_bytes: u64,
+    /// Back memory 2 MiB at a time and make huge pages of it, also where the system gives none of
+    /// itself to shared memory. Makes first writes slower and random access faster.
+    pub huge_pages: bool,
+}
+
+impl StoreOptions {
+    /// A limit, and pages as the system gives them.
+    pub fn new(limit_bytes: u64) -> Self {
+        Self {
+            limit_bytes,
+            huge_pages: false,
+        }
+    }
+}
 
 /// A set of disks that share one memory limit.
 #[derive(Debug)]
 pub struct Store {
     disks: RwLock<HashMap<String, Arc<DiskCore>>>,
-    pool: Arc<PagePool>,
+    ledger: Arc<Ledger>,
     _reclaimer: Reclaimer,
+}
+
+fn refused(doing: &'static str) -> impl Fn(std::io::Error) -> Error {
+    move |source| Error::Arena { doing, source }
+}
+
+fn lock(file: &File) -> Result<(), Error> {
+    rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive).map_err(|errno| {
+        if errno == rustix::io::Errno::WOULDBLOCK {
+            Error::Busy
+        } else {
+            refused("lock")(errno.into())
+        }
+    })
+}
+
+fn pool(file: File, blocks: u32, options: &StoreOptions) -> Result<Pool, Error> {
+    let arena = Arena::map(file, blocks).map_err(|source| Error::Reserve {
+        bytes: u64::from(blocks) * BLOCK_BYTES as u64,
+        source,
+    })?;
+    if options.huge_pages {
+        // Where the system has none, the pages stay small; nothing else changes.
+        let _ = arena.want_huge_pages();
+    }
+    let (limit_bytes, huge) = (options.limit_bytes, options.huge_pages);
+    Ok(Pool::new(arena, limit_bytes, FIRST_GROUP, huge))
 }
 
 impl Store {
     /// An empty store whose disks together never take more than `limit_bytes` of memory, pages and
-    /// tables included.
+    /// nodes included. It goes with the process.
     ///
     /// # Errors
-    /// [`Error::Reserve`] if the system gives no address space or thread.
+    /// [`Error::LimitTooLarge`], [`Error::Reserve`], [`Error::Arena`], [`Error::HostFull`] if the
+    /// system gives no address space, thread or memory.
     pub fn new(limit_bytes: u64) -> Result<Self, Error> {
-        let pool = Arc::new(PagePool::new(limit_bytes)?);
-        let reclaimer = Reclaimer::start(Arc::clone(&pool))?;
+        let file = arena::memory_file().map_err(refused("create"))?;
+        Self::create_in(file, &StoreOptions::new(limit_bytes))
+    }
+
+    /// An empty store in an empty file, on a tmpfs or a memfd, that outlives the process with it.
+    ///
+    /// # Errors
+    /// As [`Store::new`]; [`Error::Busy`] if another process has it open.
+    pub fn create_in(file: File, options: &StoreOptions) -> Result<Self, Error> {
+        lock(&file)?;
+        let blocks = record::blocks_for(options.limit_bytes)?;
+        file.set_len(u64::from(blocks) * BLOCK_BYTES as u64)
+            .map_err(refused("size"))?;
+        let pool = pool(file, blocks, options)?;
+        let mut id = [0; 16];
+        rustix::rand::getrandom(&mut id, rustix::rand::GetRandomFlags::empty())
+            .map_err(|errno| refused("name")(errno.into()))?;
+        let (low, high) = id.split_at(8);
+        let word = |bytes: &[u8]| {
+            bytes
+                .iter()
+                .fold(0, |word, &byte| word << 8 | u64::from(byte))
+        };
+        record::format(pool.arena(), [word(low), word(high)])?;
+        Self::start(pool, Vec::new())
+    }
+
+    /// An empty store in a new file. The file appears when it is a whole arena, and not before.
+    ///
+    /// # Errors
+    /// As [`Store::create_in`]; [`Error::Arena`] if the file exists or can't be made.
+    pub fn create_at(path: &Path, options: &StoreOptions) -> Result<Self, Error> {
+        let folder = path.parent().unwrap_or(Path::new("."));
+        let new = tempfile::NamedTempFile::new_in(folder).map_err(refused("create"))?;
+        let file = new.as_file().try_clone().map_err(refused("create"))?;
+        let store = Self::create_in(file, options)?;
+        new.persist_noclobber(path)
+            .map_err(|error| refused("create")(error.error))?;
+        Ok(store)
+    }
+
+    /// The store that lies in a file, with every disk as it was at the last instant of the process
+    /// that had it, however that ended. A larger limit than before makes the arena grow.
+    ///
+    /// # Errors
+    /// [`Error::Busy`], [`Error::Foreign`], [`Error::OtherLayout`], [`Error::Damaged`]: the file is
+    /// left as it is. Else as [`Store::new`].
+    pub fn open_in(file: File, options: &StoreOptions) -> Result<Self, Error> {
+        lock(&file)?;
+        let had = recover::blocks(&file)?;
+        let blocks = had.max(record::blocks_for(options.limit_bytes)?);
+        let pool = pool(file, blocks, options)?;
+        let found = recover::recover(&pool)?;
+        if blocks > had {
+            let bytes = u64::from(blocks) * BLOCK_BYTES as u64;
+            pool.arena()
+                .file()
+                .set_len(bytes)
+                .map_err(refused("grow"))?;
+            record::set_blocks(pool.arena());
+        }
+        Self::start(pool, found)
+    }
+
+    /// [`Store::open_in`] on the file at `path`.
+    ///
+    /// # Errors
+    /// As there; [`Error::Arena`] if there is no such file.
+    pub fn open_at(path: &Path, options: &StoreOptions) -> Result<Self, Error> {
+        let file = File::options().read(true).write(true).open(path);
+        Self::open_in(file.map_err(refused("open"))?, options)
+    }
+
+    fn start(pool: Pool, found: Vec<recover::Found>) -> Result<Self, Error> {
+        let pool = Arc::new(pool);
+        let used: Vec<u32> = found.iter().map(|disk| disk.slot).collect();
+        let last_id = found.iter().map(|disk| disk.record.id).max().unwrap_or(0);
+        let ledger = Arc::new(Ledger::new(Arc::clone(&pool), &used, last_id));
+        let mut disks = HashMap::new();
+        for disk in found {
+            let key = disk.record.key.clone();
+            let placed = Placed {
+                block: disk.block,
+                settings: disk.settings,
+            };
+            let core = DiskCore::new(
+                Arc::clone(&ledger),
+                disk.slot,
+                disk.account,
+                disk.record,
+                placed,
+                disk.mapped_sectors,
+            );
+            core.cut_to_size()?;
+            disks.insert(key, Arc::new(core));
+        }
         Ok(Self {
-            disks: RwLock::default(),
-            pool,
-            _reclaimer: reclaimer,
+            disks: RwLock::new(disks),
+            ledger,
+            _reclaimer: Reclaimer::start(pool)?,
         })
     }
 
@@ -38,15 +186,57 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Exists`] if the key is taken, live or not connected to; [`Error::InvalidKey`],
-    /// [`Error::InvalidSize`].
+    /// [`Error::InvalidSize`]; [`Error::TooManyDisks`]; [`Error::is_want_of_memory`].
     pub fn create(&self, key: &str, spec: &DiskSpec) -> Result<Disk, Error> {
-        let core = self.new_core(key, spec)?;
-        match self.disks.write().entry(key.to_owned()) {
-            hash_map::Entry::Occupied(_) => Err(Error::Exists {
-                key: key.to_owned(),
-            }),
-            hash_map::Entry::Vacant(vacant) => Ok(Disk::open(Arc::clone(vacant.insert(core)))),
-        }
+        let mut slots = self.ledger.lock();
+        self.create_locked(&mut slots, key, spec)
+    }
+
+    fn create_locked(
+        &self,
+        slots: &mut super::ledger::Slots,
+        key: &str,
+        spec: &DiskSpec,
+    ) -> Result<Disk, Error> {
+        self.check_new_key(key)?;
+        Capacity::new(spec.size_bytes, spec.sector_size)?;
+        let record = Record {
+            id: slots.next_id(),
+            key: key.to_owned(),
+            spec: *spec,
+            snapshot: false,
+            parent: 0,
+            settings: Vec::new(),
+        };
+        self.add(slots, record, Entry::NONE, 0).map(Disk::open)
+    }
+
+    /// Publish a new disk whose tree hangs at `root`, a reference of its own.
+    fn add(
+        &self,
+        slots: &mut super::ledger::Slots,
+        record: Record,
+        root: Entry,
+        mapped_sectors: u64,
+    ) -> Result<Arc<DiskCore>, Error> {
+        let pool = &self.ledger.pool;
+        let slot = slots.take(pool)?;
+        let placed = pool.budget().open().and_then(|account| {
+            pool.budget()
+                .account(account)
+                .set_quota(record.spec.quota_bytes);
+            let placed = self.ledger.place(account, &record, root);
+            let placed = placed.inspect_err(|_| pool.budget().close(account))?;
+            Ok((account, placed))
+        });
+        let (account, placed) = placed.inspect_err(|_| slots.give_back(slot))?;
+        self.ledger.publish(slot, Some(placed));
+        let key = record.key.clone();
+        let ledger = Arc::clone(&self.ledger);
+        let core = DiskCore::new(ledger, slot, account, record, placed, mapped_sectors);
+        let core = Arc::new(core);
+        self.disks.write().insert(key, Arc::clone(&core));
+        Ok(core)
     }
 
     /// Connect to a disk that exists.
@@ -54,8 +244,12 @@ impl Store {
     /// # Errors
     /// [`Error::Unknown`].
     pub fn open(&self, key: &str) -> Result<Disk, Error> {
+        self.core(key).map(Disk::open)
+    }
+
+    fn core(&self, key: &str) -> Result<Arc<DiskCore>, Error> {
         let core = self.disks.read().get(key).cloned();
-        core.map(Disk::open).ok_or_else(|| Error::Unknown {
+        core.ok_or_else(|| Error::Unknown {
             key: key.to_owned(),
         })
     }
@@ -63,7 +257,7 @@ impl Store {
     /// Connect to a disk, making it if there is none: 32768 sectors of 512 bytes.
     ///
     /// # Errors
-    /// [`Error::InvalidKey`].
+    /// As [`Store::create`], but for [`Error::Exists`].
     pub fn connect(&self, key: &str) -> Result<Disk, Error> {
         self.connect_or(key, &DiskSpec::default())
     }
@@ -71,29 +265,115 @@ impl Store {
     /// Connect to a disk, making it as `spec` says if there is none.
     ///
     /// # Errors
-    /// [`Error::InvalidKey`], [`Error::InvalidSize`].
+    /// As [`Store::create`], but for [`Error::Exists`].
     pub fn connect_or(&self, key: &str, spec: &DiskSpec) -> Result<Disk, Error> {
-        let core = self.new_core(key, spec)?;
-        let mut disks = self.disks.write();
-        Ok(Disk::open(Arc::clone(
-            disks.entry(key.to_owned()).or_insert(core),
-        )))
+        Capacity::new(spec.size_bytes, spec.sector_size)?;
+        let mut slots = self.ledger.lock();
+        match self.core(key) {
+            Ok(core) => Ok(Disk::open(core)),
+            Err(_) => self.create_locked(&mut slots, key, spec),
+        }
     }
 
-    /// End a disk: its memory is freed now, and whoever is connected gets [`Error::Disconnected`].
+    /// A new writable disk with the content that `source` has at one moment, whatever else is done
+    /// to it. Takes one block, however much is mapped: what neither changes, both share.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`], [`Error::Exists`], [`Error::InvalidKey`], [`Error::TooManyDisks`],
+    /// [`Error::is_want_of_memory`].
+    pub fn fork(&self, source: &str, key: &str) -> Result<Disk, Error> {
+        self.branch(source, key, false)
+    }
+
+    /// As [`Store::fork`], but nobody can ever change the new one.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn snapshot(&self, source: &str, key: &str) -> Result<Disk, Error> {
+        self.branch(source, key, true)
+    }
+
+    fn branch(&self, source: &str, key: &str, snapshot: bool) -> Result<Disk, Error> {
+        let mut slots = self.ledger.lock();
+        let source = self.core(source)?;
+        self.check_new_key(key)?;
+        let moment = source.share();
+        let mut record = source.record();
+        record.parent = record.id;
+        record.id = slots.next_id();
+        key.clone_into(&mut record.key);
+        record.spec.size_bytes = moment.capacity.bytes();
+        record.spec.read_only = snapshot;
+        record.snapshot = snapshot;
+        let added = self.add(&mut slots, record, moment.root, moment.mapped_sectors);
+        added
+            .map(Disk::open)
+            .inspect_err(|_| source.unshare(moment.root))
+    }
+
+    /// Give a disk the content and size of another one, by default a snapshot of it. Whoever is
+    /// connected sees the change at one moment. Costs what differs.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`], [`Error::IsReadOnly`], [`Error::Unimplemented`] between disks of
+    /// different sector sizes, [`Error::is_want_of_memory`].
+    pub fn reset(&self, key: &str, to: &str) -> Result<(), Error> {
+        let _slots = self.ledger.lock();
+        let (core, to) = (self.core(key)?, self.core(to)?);
+        if Arc::ptr_eq(&core, &to) {
+            return Ok(());
+        }
+        core.reset(&to)
+    }
+
+    /// Give a disk another key. Connections stay.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`], [`Error::Exists`], [`Error::InvalidKey`], [`Error::is_want_of_memory`].
+    pub fn rename(&self, key: &str, new: &str) -> Result<(), Error> {
+        let _slots = self.ledger.lock();
+        let core = self.core(key)?;
+        self.check_new_key(new)?;
+        core.change_record(|record| new.clone_into(&mut record.key))?;
+        let mut disks = self.disks.write();
+        disks.remove(key);
+        disks.insert(new.to_owned(), core);
+        Ok(())
+    }
+
+    /// End a disk: what only it held is freed now, and whoever is connected gets
+    /// [`Error::Disconnected`].
     ///
     /// # Errors
     /// [`Error::Unknown`].
     pub fn destroy(&self, key: &str) -> Result<(), Error> {
-        let core = self.disks.write().remove(key);
-        core.ok_or_else(|| Error::Unknown {
-            key: key.to_owned(),
-        })?
-        .destroy();
+        let mut slots = self.ledger.lock();
+        let core = self.core(key)?;
+        self.disks.write().remove(key);
+        core.destroy();
+        slots.give_back(core.slot());
         Ok(())
     }
 
-    /// The keys of all disks, sorted.
+    /// What differs between two snapshots of related disks, in order, in sectors of 512 bytes at
+    /// the grain at which pages are shared; `mapped` says whether `to` maps it. Costs what differs.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`], [`Error::Unimplemented`] for disks that are no snapshots.
+    pub fn changed(&self, from: &str, to: &str) -> Result<Vec<Extent>, Error> {
+        let _slots = self.ledger.lock();
+        let (one, two) = (self.core(from)?, self.core(to)?);
+        for (core, key) in [(&one, from), (&two, to)] {
+            if !core.record().snapshot {
+                return Err(Error::Unimplemented {
+                    what: format!("changes of {key:?}, which is no snapshot; take one of it"),
+                });
+            }
+        }
+        Ok(diff::changed(one.tree(), two.tree()))
+    }
+
+    /// The keys of all disks and snapshots, sorted.
     pub fn keys(&self) -> Vec<String> {
         let mut keys: Vec<String> = self.disks.read().keys().cloned().collect();
         keys.sort_unstable();
@@ -102,20 +382,31 @@ impl Store {
 
     /// The memory limit, in bytes.
     pub fn limit_bytes(&self) -> u64 {
-        self.pool.limit_bytes()
+        self.ledger.pool.budget().limit_bytes()
     }
 
-    /// Bytes of memory that all disks take now: pages in use and the tables that name them.
+    /// Bytes of memory that all disks take now: pages, nodes and records.
     pub fn charged_bytes(&self) -> u64 {
-        self.pool.charged_bytes()
+        self.ledger.pool.budget().charged_bytes()
     }
 
-    fn new_core(&self, key: &str, spec: &DiskSpec) -> Result<Arc<DiskCore>, Error> {
+    /// The arena's own id: another arena has another one.
+    pub fn id(&self) -> u128 {
+        let [low, high] = record::arena_id(self.ledger.pool.arena());
+        u128::from(high) << 64 | u128::from(low)
+    }
+
+    fn check_new_key(&self, key: &str) -> Result<(), Error> {
         if key.is_empty() || key.len() > MAX_KEY_BYTES {
             return Err(Error::InvalidKey {
                 len_bytes: key.len(),
             });
         }
-        Ok(Arc::new(DiskCore::new(key, *spec, Arc::clone(&self.pool))?))
+        if self.disks.read().contains_key(key) {
+            return Err(Error::Exists {
+                key: key.to_owned(),
+            });
+        }
+        Ok(())
     }
 }

@@ -3,12 +3,18 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use parking_lot::Mutex;
-
-use super::map::PageMap;
-use super::pool::PagePool;
+use super::core::DiskCore;
 use super::range::SectorSize;
 use super::{ByteRange, Capacity, Error, Extents, Sink, Source, total_bytes};
+
+/// What a write does when there is no memory left for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFull {
+    /// It fails.
+    Error,
+    /// Its caller waits until memory is freed, the disk is destroyed, or the connection closed.
+    Stall,
+}
 
 /// What a new disk is to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,15 +25,25 @@ pub struct DiskSpec {
     pub size_bytes: u64,
     /// Whether nobody may ever change it.
     pub read_only: bool,
+    /// Most bytes of memory that may be charged to it; `None` for no bound but the store's.
+    pub quota_bytes: Option<u64>,
+    /// What a write does when there is no memory left for it.
+    pub on_full: OnFull,
+    /// Whether a write of zeros maps them without taking memory, where whole pages or sectors
+    /// without a page are written.
+    pub detect_zeroes: bool,
 }
 
 impl DiskSpec {
-    /// A writable disk.
+    /// A writable disk, without a quota.
     pub fn new(sector_size: SectorSize, size_bytes: u64) -> Self {
         Self {
             sector_size,
             size_bytes,
             read_only: false,
+            quota_bytes: None,
+            on_full: OnFull::Error,
+            detect_zeroes: false,
         }
     }
 }
@@ -52,8 +68,18 @@ pub struct DiskInfo {
     pub size_bytes: u64,
     /// Whether this connection may not write.
     pub read_only: bool,
+    /// Whether nobody may ever write: it is a snapshot.
+    pub snapshot: bool,
     /// Bytes of all mapped sectors.
     pub mapped_bytes: u64,
+    /// Bytes of memory that it was charged for: what it took itself, also where others share it.
+    pub charged_bytes: u64,
+    /// The bound of the charge.
+    pub quota_bytes: Option<u64>,
+    /// A number that no other disk of the store ever has.
+    pub id: u64,
+    /// The `id` of the disk that it was forked from.
+    pub parent_id: Option<u64>,
 }
 
 /// Whether a resize may lose what lies beyond the new size.
@@ -63,37 +89,6 @@ pub enum Shrink {
     Refuse,
     /// A smaller size is what is wanted; the data beyond it is freed.
     Allow,
-}
-
-/// The disk itself, shared by its connections.
-#[derive(Debug)]
-pub(super) struct DiskCore {
-    key: String,
-    spec: DiskSpec,
-    map: PageMap,
-    destroyed: AtomicBool,
-    /// Serialises resizes and destruction; the data path never takes it.
-    resizing: Mutex<()>,
-}
-
-impl DiskCore {
-    pub(super) fn new(key: &str, spec: DiskSpec, pool: Arc<PagePool>) -> Result<Self, Error> {
-        let capacity = Capacity::new(spec.size_bytes, spec.sector_size)?;
-        Ok(Self {
-            key: key.to_owned(),
-            spec,
-            map: PageMap::new(pool, capacity),
-            destroyed: AtomicBool::new(false),
-            resizing: Mutex::new(()),
-        })
-    }
-
-    /// End the disk for every connection and free its memory now.
-    pub(super) fn destroy(&self) {
-        let _resizing = self.resizing.lock();
-        self.destroyed.store(true, Ordering::Release);
-        self.map.resize(Capacity::nothing(self.spec.sector_size));
-    }
 }
 
 /// A connection to a disk. Connections to the same disk see each other's writes at once.
@@ -109,7 +104,7 @@ pub struct Disk {
 
 impl Disk {
     pub(super) fn open(core: Arc<DiskCore>) -> Self {
-        let read_only = core.spec.read_only;
+        let read_only = core.is_read_only();
         Self {
             core,
             read_only,
@@ -132,11 +127,9 @@ impl Disk {
     }
 
     fn alive(&self) -> Result<&DiskCore, Error> {
-        let gone = self.disconnected.load(Ordering::Acquire)
-            || self.core.destroyed.load(Ordering::Acquire);
-        if gone {
+        if self.disconnected.load(Ordering::Acquire) || self.core.is_destroyed() {
             Err(Error::Disconnected {
-                key: self.core.key.clone(),
+                key: self.core.record().key,
             })
         } else {
             Ok(&self.core)
@@ -147,7 +140,7 @@ impl Disk {
         let core = self.alive()?;
         if self.read_only {
             Err(Error::IsReadOnly {
-                key: core.key.clone(),
+                key: core.record().key,
             })
         } else {
             Ok(core)
@@ -169,25 +162,64 @@ impl Disk {
     /// [`Error::Disconnected`].
     pub fn get_info(&self) -> Result<DiskInfo, Error> {
         let core = self.alive()?;
-        let capacity = core.map.capacity();
+        let capacity = core.map().capacity();
+        let record = core.record();
         Ok(DiskInfo {
-            key: core.key.clone(),
-            sector_bytes: core.spec.sector_size.bytes(),
+            sector_bytes: capacity.sector_size().bytes(),
             size_sectors: capacity.sectors(),
             size_bytes: capacity.bytes(),
             read_only: self.read_only,
-            mapped_bytes: core.map.mapped_bytes(),
+            snapshot: record.snapshot,
+            mapped_bytes: core.map().mapped_bytes(),
+            charged_bytes: core.charged_bytes(),
+            quota_bytes: record.spec.quota_bytes,
+            id: record.id,
+            parent_id: Some(record.parent).filter(|&id| id != 0),
+            key: record.key,
         })
+    }
+
+    /// Bytes of memory that would be free if this disk were gone. Walks what isn't shared.
+    ///
+    /// # Errors
+    /// [`Error::Disconnected`].
+    pub fn unique_bytes(&self) -> Result<u64, Error> {
+        Ok(self.alive()?.map().unique_bytes())
+    }
+
+    /// What the disk's owner has it carry; a fork begins with the same.
+    ///
+    /// # Errors
+    /// [`Error::Disconnected`].
+    pub fn settings(&self) -> Result<Vec<u8>, Error> {
+        Ok(self.alive()?.record().settings)
+    }
+
+    /// Have the disk carry `settings`, at most [`super::MAX_SETTINGS_BYTES`], at one instant.
+    ///
+    /// # Errors
+    /// [`Error::SettingsTooLong`], [`Error::is_want_of_memory`], [`Error::Disconnected`].
+    pub fn set_settings(&self, settings: &[u8]) -> Result<(), Error> {
+        self.alive()?.set_settings(settings)
+    }
+
+    /// Bound what may be charged to the disk from now on; `None` for no bound but the store's. What
+    /// it has stays, if it is more.
+    ///
+    /// # Errors
+    /// [`Error::is_want_of_memory`], [`Error::Disconnected`].
+    pub fn set_quota(&self, quota_bytes: Option<u64>) -> Result<(), Error> {
+        self.alive()?.set_quota(quota_bytes)
     }
 
     /// The size now: what makes [`ByteRange`]s. Nothing, once the disk is destroyed.
     pub fn capacity(&self) -> Capacity {
-        self.core.map.capacity()
+        self.core.map().capacity()
     }
 
     /// The disk's own sector size.
     pub fn sector_size(&self) -> SectorSize {
-        self.core.spec.sector_size
+        self.core.sector_size()
     }
 
     /// Whether this connection may not write.
@@ -243,7 +275,7 @@ impl Disk {
     /// the range was made, [`Error::Disconnected`].
     pub fn read_into(&self, range: ByteRange, sinks: &[Sink<'_>]) -> Result<(), Error> {
         self.same_length(range, total_bytes(sinks))?;
-        self.settle(self.alive()?.map.read(range, sinks))
+        self.settle(self.alive()?.map().read(range, sinks))
     }
 
     /// Write the bytes of `sources`, which must hold as many as `range`.
@@ -253,7 +285,8 @@ impl Disk {
     /// range may have been written.
     pub fn write_from(&self, range: ByteRange, sources: &[Source<'_>]) -> Result<(), Error> {
         self.same_length(range, total_bytes(sources))?;
-        self.settle(self.writable()?.map.write(range, sources))
+        let core = self.writable()?;
+        self.settle(self.stalling(|| core.map().write(range, sources)))
     }
 
     fn same_length(&self, range: ByteRange, len_bytes: u64) -> Result<(), Error> {
@@ -282,12 +315,27 @@ impl Disk {
     /// # Errors
     /// As there.
     pub fn write_zeroes_range(&self, range: ByteRange, unmap: bool) -> Result<(), Error> {
-        let map = &self.writable()?.map;
-        self.settle(if unmap {
-            map.unmap(range, true)
-        } else {
-            map.map_zero(range)
-        })
+        let map = self.writable()?.map();
+        self.settle(self.stalling(|| {
+            if unmap {
+                map.unmap(range, true)
+            } else {
+                map.map_zero(range)
+            }
+        }))
+    }
+
+    /// Do it again as often as it wants memory, if that is how the disk is to be.
+    fn stalling(&self, act: impl Fn() -> Result<(), Error>) -> Result<(), Error> {
+        loop {
+            match act() {
+                Err(error) if error.is_want_of_memory() && self.core.stalls() => {
+                    self.alive()?;
+                    self.core.wait_for_room();
+                }
+                other => return other,
+            }
+        }
     }
 
     /// Give `sectors` sectors from `start` on back: they are unmapped and read zero. Costs what is
@@ -305,7 +353,7 @@ impl Disk {
     /// # Errors
     /// As there.
     pub fn discard_range(&self, range: ByteRange) -> Result<(), Error> {
-        self.settle(self.writable()?.map.unmap(range, false))
+        self.settle(self.writable()?.map().unmap(range, false))
     }
 
     fn sectors_range(&self, start: u64, sectors: u64) -> Result<ByteRange, Error> {
@@ -346,9 +394,9 @@ impl Disk {
 
     fn seek(&self, start: u64, mapped: bool) -> Result<u64, Error> {
         let core = self.alive()?;
-        let capacity = core.map.capacity();
+        let capacity = core.map().capacity();
         let at = capacity.range_own(start, 0)?.start_bytes();
-        let found = core.map.find(at, mapped).unwrap_or(u64::MAX);
+        let found = core.map().find(at, mapped).unwrap_or(u64::MAX);
         Ok(found.min(capacity.bytes()) / self.sector_size().bytes())
     }
 
@@ -379,17 +427,6 @@ impl Disk {
     /// As there.
     pub fn resize_bytes(&self, size_bytes: u64, shrink: Shrink) -> Result<(), Error> {
         let core = self.writable()?;
-        let capacity = Capacity::new(size_bytes, core.spec.sector_size)?;
-        let _resizing = core.resizing.lock();
-        self.alive()?;
-        let from_bytes = core.map.capacity().bytes();
-        if size_bytes < from_bytes && shrink == Shrink::Refuse {
-            return Err(Error::WouldShrink {
-                from_bytes,
-                to_bytes: size_bytes,
-            });
-        }
-        core.map.resize(capacity);
-        Ok(())
+        self.settle(core.resize(size_bytes, shrink))
     }
 }

@@ -1,59 +1,30 @@
-//! The table of one 2 MiB block of a disk: 512 pages, each with the mask of its mapped sectors.
+//! What happens to the pages of one leaf. Called by [`super::map`] under the lock of the leaf's
+//! shard; a leaf that is changed is the disk's own ([`Tree::own_leaf`]).
 //!
-//! Called by [`super::map`] only, under the lock of the leaf's shard. Invariants: an entry with a
-//! page has a mask that isn't empty; an entry with a mask and no page is *mapped and zero*; `live`
-//! counts the entries whose mask isn't empty. On a disk with sectors of 4096 bytes a mask is 0 or
-//! [`FULL`].
-//!
-//! Masks are atomic because a write to a page that is there sets bits under the shard's *read*
-//! lock; everything else that changes a leaf holds the write lock.
+//! An entry is published after the page's bytes are in place. Sectors of a new page that no write
+//! covers are zeroed first, so what a page's last user left can't be read. On a disk with sectors
+//! of 4096 bytes a mask is 0 or [`FULL`].
 #![allow(
     clippy::cast_possible_truncation,
     reason = "only numbers below a leaf's size are cast"
 )]
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::iter::Peekable;
+use std::sync::atomic::Ordering;
 
-use super::Error;
+use super::arena::{BLOCK_BYTES, Block};
 use super::buf::{Cursor, Piece, Sink, Source};
-use super::pool::{PAGE_BYTES, Page, PagePool};
+use super::entry::{Entry, FULL};
 use super::range::SECTOR_BYTES;
+use super::tree::{PAGE, Tree, load};
+use super::{Error, points};
 
 /// Entries of a leaf.
 pub(super) const LEAF_PAGES: usize = 512;
 /// What a leaf covers.
-pub(super) const LEAF_BYTES: u64 = (LEAF_PAGES * PAGE_BYTES) as u64;
-/// A page with all eight sectors mapped.
-pub(super) const FULL: u8 = 0xff;
+pub(super) const LEAF_BYTES: u64 = (LEAF_PAGES * BLOCK_BYTES) as u64;
 
 const SECTOR: usize = SECTOR_BYTES as usize;
-
-/// A 2 MiB block of which something is mapped.
-#[derive(Debug)]
-pub(super) enum Leaf {
-    /// All of it is mapped and zero, and no table is needed to say so.
-    Zero,
-    /// Page by page.
-    Table(Box<Table>),
-}
-
-impl Leaf {
-    /// What a leaf without a table is charged at: about its share of a node of the tree.
-    pub(super) const ZERO_CHARGE_BYTES: usize = 64;
-}
-
-/// The pages of one block.
-#[derive(Debug)]
-pub(super) struct Table {
-    entries: [Entry; LEAF_PAGES],
-    live: u16,
-}
-
-#[derive(Debug)]
-struct Entry {
-    page: Option<Page>,
-    mask: AtomicU8,
-}
 
 /// Part of one page: what a request does to entry `index`.
 #[derive(Clone, Copy, Debug)]
@@ -77,165 +48,268 @@ impl Span {
         };
         ones << (self.offset / SECTOR)
     }
+
+    fn is_whole(self) -> bool {
+        self.len == BLOCK_BYTES
+    }
 }
 
-impl Table {
-    /// All unmapped, or all mapped and zero.
-    pub(super) fn new(zero: bool) -> Box<Self> {
-        let mask = if zero { FULL } else { 0 };
-        Box::new(Self {
-            entries: std::array::from_fn(|_| Entry {
-                page: None,
-                mask: AtomicU8::new(mask),
-            }),
-            live: if zero { LEAF_PAGES as u16 } else { 0 },
-        })
+/// Neighbouring bytes of neighbouring blocks, to be copied at once.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    block: Block,
+    offset: usize,
+    len: usize,
+}
+
+impl Run {
+    fn joins(self, block: Block, offset: usize) -> bool {
+        let end = self.block.0 as usize * BLOCK_BYTES + self.offset + self.len;
+        end == block.0 as usize * BLOCK_BYTES + offset
     }
+}
 
-    /// What a table is charged at.
-    pub(super) const CHARGE_BYTES: usize = size_of::<Self>();
-
-    /// Whether nothing of it is mapped.
-    pub(super) fn is_empty(&self) -> bool {
-        self.live == 0
-    }
-
-    /// Mapped sectors of 512 bytes.
-    pub(super) fn mapped_sectors(&self) -> u64 {
-        self.entries
-            .iter()
-            .map(|entry| u64::from(entry.get().count_ones()))
-            .sum()
-    }
-
-    /// All pages, to be freed.
-    pub(super) fn into_pages(self: Box<Self>) -> impl Iterator<Item = Page> {
-        self.entries.into_iter().filter_map(|entry| entry.page)
-    }
-
+impl Tree {
     /// Copy out what is mapped, zeros for the rest.
-    pub(super) fn read(&self, pool: &PagePool, span: Span, to: &mut Cursor<'_, Sink<'_>>) {
-        let entry = &self.entries[span.index];
-        let Some(page) = &entry.page else {
-            return to.fill_zero(span.len);
-        };
-        let (wanted, mask) = (span.mask(), entry.get());
-        let end = span.offset + span.len;
-        let mut at = span.offset;
-        while at < end {
-            // The longest run from `at` that is all mapped or all unmapped.
-            let mapped = mask & wanted & (1 << (at / SECTOR)) != 0;
-            let mut stop = at + SECTOR;
-            if mask & wanted == wanted {
-                stop = end;
-            }
-            while stop < end && (mask & (1 << (stop / SECTOR)) != 0) == mapped {
-                stop += SECTOR;
-            }
-            while at < stop {
-                if !mapped {
-                    to.fill_zero(stop - at);
-                    break;
-                }
-                let Some(piece) = to.next(stop - at) else {
-                    return;
-                };
-                pool.copy_out(page, at, piece);
-                at += piece.len();
-            }
-            at = stop;
-        }
-    }
-
-    /// Write to a page that is there: the common case, under the read lock. `false`: no page.
-    /// Gives the number of sectors that became mapped.
-    pub(super) fn write_in_place(
+    pub(super) fn read_leaf(
         &self,
-        pool: &PagePool,
-        span: Span,
-        from: &mut Cursor<'_, Source<'_>>,
-    ) -> Option<u32> {
-        let entry = &self.entries[span.index];
-        let page = entry.page.as_ref()?;
-        copy_in(pool, page, span, from);
-        Some(entry.map(span.mask()))
-    }
-
-    /// Write, taking a page if there is none. `whole`: the page counts as one sector.
-    pub(super) fn write(
-        &mut self,
-        pool: &PagePool,
-        span: Span,
-        whole: bool,
-        from: &mut Cursor<'_, Source<'_>>,
-    ) -> Result<u32, Error> {
-        let entry = &mut self.entries[span.index];
-        let page = match &mut entry.page {
-            Some(page) => page,
-            none => {
-                let page = pool.take()?;
-                // Sectors that are mapped and zero, and the old bytes of the page's last user.
-                pool.zero(&page, 0, span.offset);
-                let end = span.offset + span.len;
-                pool.zero(&page, end, PAGE_BYTES - end);
-                none.insert(page)
+        leaf: Block,
+        spans: impl Iterator<Item = Span>,
+        to: &mut Cursor<'_, Sink<'_>>,
+    ) {
+        let mut run: Option<Run> = None;
+        for span in spans {
+            let entry = load(self.word(leaf, span.index));
+            let wanted = span.mask();
+            match entry.block() {
+                Some(block) if entry.mask() & wanted == wanted => match &mut run {
+                    Some(run) if run.joins(block, span.offset) => run.len += span.len,
+                    _ => {
+                        self.copy_run_out(run.take(), to);
+                        run = Some(Run {
+                            block,
+                            offset: span.offset,
+                            len: span.len,
+                        });
+                    }
+                },
+                Some(block) => {
+                    self.copy_run_out(run.take(), to);
+                    self.read_sectors(block, entry.mask(), span, to);
+                }
+                None => {
+                    self.copy_run_out(run.take(), to);
+                    to.fill_zero(span.len);
+                }
             }
-        };
-        copy_in(pool, page, span, from);
-        let newly = entry.map(if whole { FULL } else { span.mask() });
-        self.live += u16::from(newly > 0 && entry.get().count_ones() == newly);
-        Ok(newly)
+        }
+        self.copy_run_out(run, to);
     }
 
-    /// Map the span as zeros, freeing the page if all of it is.
-    pub(super) fn map_zero(
-        &mut self,
-        pool: &PagePool,
+    fn read_sectors(&self, block: Block, mask: u8, span: Span, to: &mut Cursor<'_, Sink<'_>>) {
+        for offset in (span.offset..span.offset + span.len).step_by(SECTOR) {
+            if mask >> (offset / SECTOR) & 1 == 0 {
+                to.fill_zero(SECTOR);
+            } else {
+                let len = SECTOR;
+                self.copy_run_out(Some(Run { block, offset, len }), to);
+            }
+        }
+    }
+
+    fn copy_run_out(&self, run: Option<Run>, to: &mut Cursor<'_, Sink<'_>>) {
+        let Some(run) = run else { return };
+        let mut done = 0;
+        while done < run.len {
+            let Some(piece) = to.next(run.len - done) else {
+                return;
+            };
+            self.pool
+                .arena()
+                .copy_out(run.block, run.offset + done, piece);
+            done += piece.len();
+        }
+    }
+
+    fn copy_run_in(&self, run: Option<Run>, from: &mut Cursor<'_, Source<'_>>) {
+        let Some(run) = run else { return };
+        let mut done = 0;
+        while done < run.len {
+            let Some(piece) = from.next(run.len - done) else {
+                return;
+            };
+            self.pool
+                .arena()
+                .copy_in(run.block, run.offset + done, piece);
+            done += piece.len();
+        }
+    }
+
+    /// Write spans as long as their pages are there and the disk's own: the way of an overwrite,
+    /// under the shared lock. Stops before the first span that needs more.
+    pub(super) fn overwrite(
+        &self,
+        leaf: Block,
+        spans: &mut Peekable<impl Iterator<Item = Span>>,
+        from: &mut Cursor<'_, Source<'_>>,
+    ) {
+        let mut run: Option<Run> = None;
+        while let Some(&span) = spans.peek() {
+            let word = self.word(leaf, span.index);
+            let entry = load(word);
+            let Some(block) = entry.block().filter(|_| !entry.is_shared()) else {
+                break;
+            };
+            spans.next();
+            match &mut run {
+                Some(run) if run.joins(block, span.offset) => run.len += span.len,
+                _ => {
+                    self.copy_run_in(run.take(), from);
+                    run = Some(Run {
+                        block,
+                        offset: span.offset,
+                        len: span.len,
+                    });
+                }
+            }
+            let bits = span.mask();
+            if entry.mask() & bits != bits {
+                self.copy_run_in(run.take(), from);
+                let old = Entry(word.fetch_or(Entry::mask_bits(bits), Ordering::Release));
+                self.add_mapped(u64::from((bits & !old.mask()).count_ones()));
+            }
+        }
+        self.copy_run_in(run, from);
+    }
+
+    /// Write a span whatever is there: `from`, or zeros where that is `None`. `whole`: the page
+    /// counts as one sector.
+    pub(super) fn write_span(
+        &self,
+        leaf: Block,
         span: Span,
         whole: bool,
-    ) -> (u32, Option<Page>) {
-        let entry = &mut self.entries[span.index];
-        let mut freed = None;
-        if span.len == PAGE_BYTES {
-            freed = entry.page.take();
-        } else if let Some(page) = &entry.page {
-            pool.zero(page, span.offset, span.len);
+        from: Option<&mut Cursor<'_, Source<'_>>>,
+    ) -> Result<(), Error> {
+        let word = self.word(leaf, span.index);
+        let mut entry = load(word);
+        if let Some(block) = entry.block()
+            && entry.is_shared()
+            && self.pool.is_exclusive(block)
+        {
+            word.fetch_and(!Entry::SHARED_BIT, Ordering::Relaxed);
+            entry = load(word);
         }
-        let newly = entry.map(if whole { FULL } else { span.mask() });
-        self.live += u16::from(newly > 0 && entry.get().count_ones() == newly);
-        (newly, freed)
+        let covered = if whole { FULL } else { span.mask() };
+        let mask = entry.mask() | covered;
+        if let Some(block) = entry.block().filter(|_| !entry.is_shared()) {
+            self.put(block, span, from);
+            word.store(entry.with_mask(mask).0, Ordering::Release);
+        } else {
+            let block = self.pool.take(self.account)?;
+            let published = Entry::page(block, mask).0;
+            if cfg!(feature = "test-broken") {
+                word.store(published, Ordering::Release);
+            }
+            self.prepare(entry, block, span);
+            self.put(block, span, from);
+            points::reach("page-copied");
+            word.store(published, Ordering::Release);
+            points::reach("entry-published");
+            self.drop_entry(entry, PAGE);
+        }
+        self.add_mapped(u64::from((mask & !entry.mask()).count_ones()));
+        Ok(())
     }
 
-    /// Unmap the span. `whole`: the page counts as one sector, and part of it can't be unmapped;
-    /// such a part is zeroed if `must_be_zero`, else left as it is. Gives the sectors unmapped.
-    pub(super) fn unmap(
-        &mut self,
-        pool: &PagePool,
+    /// Fill a new page outside of `span`: from the old page where that is mapped, else with zeros.
+    fn prepare(&self, old: Entry, block: Block, span: Span) {
+        if span.is_whole() {
+            return;
+        }
+        let arena = self.pool.arena();
+        for offset in (0..BLOCK_BYTES).step_by(SECTOR) {
+            let bit = 1 << (offset / SECTOR);
+            if span.mask() & bit != 0 {
+                continue;
+            }
+            match old.block() {
+                Some(from) if old.mask() & bit != 0 => {
+                    arena.copy_between(from, block, offset, SECTOR);
+                }
+                _ => arena.zero(block, offset, SECTOR),
+            }
+        }
+    }
+
+    fn put(&self, block: Block, span: Span, from: Option<&mut Cursor<'_, Source<'_>>>) {
+        let Span { offset, len, .. } = span;
+        match from {
+            Some(from) => self.copy_run_in(Some(Run { block, offset, len }), from),
+            None => self.pool.arena().zero(block, offset, len),
+        }
+    }
+
+    /// Map a span as zeros; a page that it covers is given up.
+    pub(super) fn zero_span(&self, leaf: Block, span: Span, whole: bool) -> Result<(), Error> {
+        let word = self.word(leaf, span.index);
+        let entry = load(word);
+        if entry.block().is_some() && !span.is_whole() {
+            return self.write_span(leaf, span, whole, None);
+        }
+        let covered = if whole { FULL } else { span.mask() };
+        let mask = entry.mask() | covered;
+        word.store(Entry::zeros(mask).0, Ordering::Release);
+        self.add_mapped(u64::from((mask & !entry.mask()).count_ones()));
+        self.drop_entry(entry, PAGE);
+        Ok(())
+    }
+
+    /// Unmap a span. `whole`: the page counts as one sector, and part of it can't be unmapped; such
+    /// a part is zeroed if `must_be_zero`, else left as it is.
+    pub(super) fn unmap_span(
+        &self,
+        leaf: Block,
         span: Span,
         whole: bool,
         must_be_zero: bool,
-    ) -> (u32, Option<Page>) {
-        let entry = &mut self.entries[span.index];
-        if whole && span.len != PAGE_BYTES {
-            if let (Some(page), true) = (&entry.page, must_be_zero) {
-                pool.zero(page, span.offset, span.len);
-            }
-            return (0, None);
+        freed: &mut Vec<Block>,
+    ) -> Result<(), Error> {
+        let word = self.word(leaf, span.index);
+        let entry = load(word);
+        if whole && !span.is_whole() {
+            return if must_be_zero && entry.block().is_some() {
+                self.write_span(leaf, span, whole, None)
+            } else {
+                Ok(())
+            };
         }
-        let before = *entry.mask.get_mut();
-        let after = before & !span.mask();
-        *entry.mask.get_mut() = after;
-        let freed = if after == 0 { entry.page.take() } else { None };
-        self.live -= u16::from(before != 0 && after == 0);
-        ((before & !after).count_ones(), freed)
+        let after = entry.mask() & !span.mask();
+        if after == entry.mask() {
+            return Ok(());
+        }
+        let left = if after == 0 {
+            Entry::NONE
+        } else {
+            entry.with_mask(after)
+        };
+        word.store(left.0, Ordering::Release);
+        self.sub_mapped(u64::from((entry.mask() & !after).count_ones()));
+        if after == 0
+            && let Some(block) = entry.block()
+            && self.pool.release(block)
+        {
+            freed.push(block);
+        }
+        Ok(())
     }
 
     /// The first sector of the leaf at or after `sector` that is mapped, or that isn't.
-    pub(super) fn find(&self, sector: usize, mapped: bool) -> Option<usize> {
+    pub(super) fn find_in_leaf(&self, leaf: Block, sector: usize, mapped: bool) -> Option<usize> {
         let skip = if mapped { 0 } else { FULL };
         let mut first = sector % 8;
         for index in sector / 8..LEAF_PAGES {
-            let mask = self.entries[index].get();
+            let mask = load(self.word(leaf, index)).mask();
             if mask != skip {
                 let wanted = if mapped { mask } else { !mask } & (FULL << first);
                 if wanted != 0 {
@@ -245,31 +319,5 @@ impl Table {
             first = 0;
         }
         None
-    }
-}
-
-impl Entry {
-    fn get(&self) -> u8 {
-        self.mask.load(Ordering::Acquire)
-    }
-
-    /// Set bits, after the bytes are in place; gives how many were not set.
-    fn map(&self, bits: u8) -> u32 {
-        if self.mask.load(Ordering::Relaxed) & bits == bits {
-            return 0;
-        }
-        (bits & !self.mask.fetch_or(bits, Ordering::Release)).count_ones()
-    }
-}
-
-fn copy_in(pool: &PagePool, page: &Page, span: Span, from: &mut Cursor<'_, Source<'_>>) {
-    let mut at = span.offset;
-    let end = span.offset + span.len;
-    while at < end {
-        let Some(piece) = from.next(end - at) else {
-            return;
-        };
-        pool.copy_in(page, at, piece);
-        at += piece.len();
     }
 }

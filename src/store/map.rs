@@ -1,45 +1,70 @@
-//! Which sector of a disk is mapped, and to which page.
+//! Which sector of a disk is mapped, and to which page: the tree, its locks and its size.
 //!
-//! A disk is a sparse row of 2 MiB leaves, spread over shards by number. An access holds the lock
-//! of one shard at a time: shared to read and to overwrite, exclusive to change the structure. So
-//! queues that work on different blocks, or overwrite the same one, do not wait for each other, and
-//! a page is never freed under a reader. Whatever its length, a discard costs what is mapped there.
+//! A disk is a row of 2 MiB leaves whose locks are 64 shards, by number. An access holds one shard
+//! at a time: shared to read and to overwrite, exclusive to change the leaf. So queues that work on
+//! different blocks, or overwrite the same one, do not wait for each other, and a page is never
+//! freed under a reader. What concerns the whole tree holds all shards: a fork, a shrink or the
+//! removal of whole leaves is one point in time for all queues.
 //!
-//! The size of the disk is kept here and checked under each shard's lock: a shrink publishes it
-//! first and then passes through every shard, after which nothing can be mapped beyond it.
+//! The size is checked under the lock, so a stale [`ByteRange`] gives an error, never a byte
+//! outside. Order of locks: shards by number, then the making of nodes, then the free list.
 #![allow(
     clippy::cast_possible_truncation,
     reason = "only numbers below a leaf's size are cast"
 )]
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use parking_lot::RwLock;
+use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::Error;
+use super::arena::BLOCK_BYTES;
 use super::buf::{Cursor, Sink, Source};
-use super::leaf::{LEAF_BYTES, LEAF_PAGES, Leaf, Span, Table};
-use super::pool::{PAGE_BYTES, PagePool};
+use super::entry::Entry;
+use super::leaf::{LEAF_BYTES, Span};
 use super::range::{ByteRange, Capacity, SECTOR_BYTES, SectorSize};
+use super::tree::{Slot, TOP, Tree, load};
 
 const SHARDS: usize = 64;
-const LEAF_SECTORS: u64 = (LEAF_PAGES * 8) as u64;
+
+/// A lock on a cache line of its own.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Shard(RwLock<()>);
+
+/// The locks of one disk. Made at the first access: an untouched fork has none.
+#[derive(Debug)]
+pub(super) struct Gate([Shard; SHARDS]);
+
+impl Gate {
+    fn new() -> Box<Self> {
+        Box::new(Self(std::array::from_fn(|_| Shard::default())))
+    }
+
+    fn shard(&self, leaf: u64) -> &RwLock<()> {
+        &self.0[(leaf % SHARDS as u64) as usize].0
+    }
+
+    /// Wait until no request is amid a leaf, and keep all out.
+    pub(super) fn whole(&self) -> [RwLockWriteGuard<'_, ()>; SHARDS] {
+        self.0.each_ref().map(|shard| shard.0.write())
+    }
+
+    /// Keep the structure as it is.
+    fn whole_shared(&self) -> [RwLockReadGuard<'_, ()>; SHARDS] {
+        self.0.each_ref().map(|shard| shard.0.read())
+    }
+}
 
 /// The map of one disk.
 #[derive(Debug)]
 pub(super) struct PageMap {
-    shards: Box<[Shard]>,
-    pool: Arc<PagePool>,
+    pub(super) tree: Tree,
+    gate: OnceLock<Box<Gate>>,
     sector_size: SectorSize,
     size_bytes: AtomicU64,
-}
-
-#[derive(Debug, Default)]
-struct Shard {
-    leaves: RwLock<BTreeMap<u64, Leaf>>,
-    mapped_sectors: AtomicU64,
+    detect_zeroes: AtomicBool,
 }
 
 /// The part of a request that lies in one leaf.
@@ -55,20 +80,16 @@ impl Segment {
         self.leaf * LEAF_BYTES + (self.first + self.len) as u64
     }
 
-    fn is_whole(self) -> bool {
-        self.len as u64 == LEAF_BYTES
-    }
-
     fn spans(self) -> impl Iterator<Item = Span> {
         let end = self.first + self.len;
         let mut at = self.first;
         std::iter::from_fn(move || {
             (at < end).then(|| {
-                let offset = at % PAGE_BYTES;
+                let offset = at % BLOCK_BYTES;
                 let span = Span {
-                    index: at / PAGE_BYTES,
+                    index: at / BLOCK_BYTES,
                     offset,
-                    len: (PAGE_BYTES - offset).min(end - at),
+                    len: (BLOCK_BYTES - offset).min(end - at),
                 };
                 at += span.len;
                 span
@@ -96,13 +117,18 @@ fn segments(range: ByteRange) -> impl Iterator<Item = Segment> {
 }
 
 impl PageMap {
-    pub(super) fn new(pool: Arc<PagePool>, capacity: Capacity) -> Self {
+    pub(super) fn new(tree: Tree, capacity: Capacity, detect_zeroes: bool) -> Self {
         Self {
-            shards: (0..SHARDS).map(|_| Shard::default()).collect(),
-            pool,
+            tree,
+            gate: OnceLock::new(),
             sector_size: capacity.sector_size(),
             size_bytes: AtomicU64::new(capacity.bytes()),
+            detect_zeroes: AtomicBool::new(detect_zeroes),
         }
+    }
+
+    pub(super) fn gate(&self) -> &Gate {
+        self.gate.get_or_init(Gate::new)
     }
 
     /// The size now.
@@ -110,26 +136,33 @@ impl PageMap {
         Capacity::known(self.size_bytes.load(Ordering::Acquire), self.sector_size)
     }
 
-    /// Mapped bytes: exact while nothing changes.
-    pub(super) fn mapped_bytes(&self) -> u64 {
-        let sectors = |shard: &Shard| shard.mapped_sectors.load(Ordering::Relaxed);
-        self.shards.iter().map(sectors).sum::<u64>() * SECTOR_BYTES
+    /// Under the whole gate.
+    pub(super) fn set_capacity(&self, capacity: Capacity) {
+        self.size_bytes.store(capacity.bytes(), Ordering::Release);
     }
 
-    fn shard(&self, leaf: u64) -> &Shard {
-        &self.shards[(leaf % SHARDS as u64) as usize]
+    /// Mapped bytes: exact while nothing changes.
+    pub(super) fn mapped_bytes(&self) -> u64 {
+        self.tree.mapped_sectors() * SECTOR_BYTES
+    }
+
+    /// Bytes that would be free if this disk were gone.
+    pub(super) fn unique_bytes(&self) -> u64 {
+        let _still = self.gate().whole_shared();
+        let record = if self.tree.record().is_some() {
+            super::PAGE_BYTES
+        } else {
+            0
+        };
+        record + self.tree.unique_bytes(self.tree.root_entry(), TOP)
     }
 
     /// Whether a page is one sector.
-    fn whole(&self) -> bool {
+    fn whole_pages(&self) -> bool {
         self.sector_size == SectorSize::S4096
     }
 
     /// To be asked under the lock of the segment's shard.
-    fn check(&self, range: ByteRange, segment: Segment) -> Result<(), Error> {
-        self.check_end(range, segment.end_bytes())
-    }
-
     fn check_end(&self, range: ByteRange, end_bytes: u64) -> Result<(), Error> {
         let size_bytes = self.size_bytes.load(Ordering::Acquire);
         if end_bytes <= size_bytes {
@@ -145,18 +178,17 @@ impl PageMap {
     pub(super) fn read(&self, range: ByteRange, to: &[Sink<'_>]) -> Result<(), Error> {
         let mut to = Cursor::new(to);
         for segment in segments(range) {
-            let leaves = self.shard(segment.leaf).leaves.read();
-            self.check(range, segment)?;
-            match leaves.get(&segment.leaf) {
-                None | Some(Leaf::Zero) => {
-                    drop(leaves);
-                    to.fill_zero(segment.len);
-                }
-                Some(Leaf::Table(table)) => {
-                    for span in segment.spans() {
-                        table.read(&self.pool, span, &mut to);
-                    }
-                }
+            let lock = self.gate().shard(segment.leaf).read();
+            self.check_end(range, segment.end_bytes())?;
+            let leaf = match self.tree.slot(segment.leaf) {
+                Slot::At(word, _) => load(word).block(),
+                Slot::Nothing | Slot::Zero => None,
+            };
+            if let Some(leaf) = leaf {
+                self.tree.read_leaf(leaf, segment.spans(), &mut to);
+            } else {
+                drop(lock);
+                to.fill_zero(segment.len);
             }
         }
         Ok(())
@@ -164,283 +196,261 @@ impl PageMap {
 
     pub(super) fn write(&self, range: ByteRange, from: &[Source<'_>]) -> Result<(), Error> {
         let mut from = Cursor::new(from);
+        let detect = self.detect_zeroes.load(Ordering::Relaxed);
         for segment in segments(range) {
-            let shard = self.shard(segment.leaf);
+            let shard = self.gate().shard(segment.leaf);
             let mut spans = segment.spans().peekable();
-            {
-                let leaves = shard.leaves.read();
-                self.check(range, segment)?;
-                if let Some(Leaf::Table(table)) = leaves.get(&segment.leaf) {
-                    while let Some(&span) = spans.peek() {
-                        let Some(newly) = table.write_in_place(&self.pool, span, &mut from) else {
-                            break;
-                        };
-                        shard.add(newly);
-                        spans.next();
-                    }
+            if !detect {
+                let _lock = shard.read();
+                self.check_end(range, segment.end_bytes())?;
+                if let Some(leaf) = self.tree.own_leaf_now(segment.leaf) {
+                    self.tree.overwrite(leaf, &mut spans, &mut from);
                 }
             }
-            if spans.peek().is_some() {
-                let mut leaves = shard.leaves.write();
-                self.check(range, segment)?;
-                let result = self.table(&mut leaves, segment.leaf).and_then(|table| {
-                    for span in spans {
-                        shard.add(table.write(&self.pool, span, self.whole(), &mut from)?);
-                    }
-                    Ok(())
-                });
-                // A write that found no memory may have made a table for nothing.
-                self.drop_if_empty(&mut leaves, segment.leaf);
-                result?;
+            if spans.peek().is_none() {
+                continue;
             }
+            self.change(range, segment, false, |map, leaf| {
+                for span in spans.by_ref() {
+                    if detect && from.skip_zeros(span.len) {
+                        map.tree.zero_span(leaf, span, map.whole_pages())?;
+                    } else {
+                        let from = Some(&mut from);
+                        map.tree.write_span(leaf, span, map.whole_pages(), from)?;
+                    }
+                }
+                Ok(())
+            })?;
         }
         Ok(())
+    }
+
+    /// Change a leaf that is made or copied first where need be.
+    fn change(
+        &self,
+        range: ByteRange,
+        segment: Segment,
+        unmaps: bool,
+        change: impl FnOnce(&Self, super::arena::Block) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        loop {
+            let lock = self.gate().shard(segment.leaf).write();
+            self.check_end(range, segment.end_bytes())?;
+            if let Some(leaf) = self.tree.own_leaf(segment.leaf)? {
+                let result = change(self, leaf);
+                // A write that found no memory may have made a leaf for nothing.
+                let prune = (unmaps || result.is_err()) && self.drop_if_empty(segment.leaf, leaf);
+                drop(lock);
+                self.prune(prune, segment.leaf);
+                return result;
+            }
+            drop(lock);
+            let _whole = self.gate().whole();
+            self.tree.own_path(segment.leaf)?;
+        }
+    }
+
+    /// Whether inner nodes may have to go too.
+    fn drop_if_empty(&self, number: u64, leaf: super::arena::Block) -> bool {
+        self.tree.is_empty(leaf) && self.tree.remove_leaf(number)
+    }
+
+    fn prune(&self, prune: bool, leaf: u64) {
+        if prune {
+            let _whole = self.gate().whole();
+            self.tree.prune(leaf);
+        }
     }
 
     /// Map the range as zeros: it reads zero and counts as mapped, without pages where it can.
     pub(super) fn map_zero(&self, range: ByteRange) -> Result<(), Error> {
-        for segment in segments(range) {
-            let shard = self.shard(segment.leaf);
-            let mut leaves = shard.leaves.write();
-            self.check(range, segment)?;
-            if matches!(leaves.get(&segment.leaf), Some(Leaf::Zero)) {
-                continue;
-            }
-            if segment.is_whole() {
-                self.pool.charge(Leaf::ZERO_CHARGE_BYTES)?;
-                let old = leaves.insert(segment.leaf, Leaf::Zero);
-                shard
-                    .mapped_sectors
-                    .fetch_add(LEAF_SECTORS, Ordering::Relaxed);
-                self.free(shard, old);
-            } else {
-                let table = self.table(&mut leaves, segment.leaf)?;
-                self.pool.give_back(segment.spans().filter_map(|span| {
-                    let (newly, page) = table.map_zero(&self.pool, span, self.whole());
-                    shard.add(newly);
-                    page
-                }));
-            }
-        }
-        Ok(())
+        self.on_parts(range, Entry::ALL_ZERO, |map, segment| {
+            map.change(range, segment, false, |map, leaf| {
+                for span in segment.spans() {
+                    map.tree.zero_span(leaf, span, map.whole_pages())?;
+                }
+                Ok(())
+            })
+        })
     }
 
     /// Unmap the range. `must_be_zero`: parts that can't be unmapped, because a sector is larger,
-    /// are zeroed; without it they are left alone. Where no memory is left to describe a hole in an
-    /// area that is mapped and zero as a whole, it stays mapped: it reads zero either way.
+    /// are zeroed; without it they are left alone, and so is what there is no memory to cut out of
+    /// an area that is shared, or mapped and zero as a whole.
     pub(super) fn unmap(&self, range: ByteRange, must_be_zero: bool) -> Result<(), Error> {
         // All or nothing: a shrink since the range was made is found before the first change.
         self.check_end(range, range.end_bytes())?;
-        let start = range.start_bytes();
-        let first_whole = start.div_ceil(LEAF_BYTES);
-        let end_whole = range.end_bytes() / LEAF_BYTES;
-        if first_whole >= end_whole {
-            segments(range).for_each(|segment| self.unmap_part(segment, must_be_zero, false));
-            return Ok(());
+        let result = self.on_parts(range, Entry::NONE, |map, segment| {
+            map.unmap_part(range, segment, must_be_zero)
+        });
+        match result {
+            Err(error) if error.is_want_of_memory() && !must_be_zero => Ok(()),
+            other => other,
         }
-        let head = (first_whole * LEAF_BYTES - start) as usize;
+    }
+
+    /// Whole leaves of the range become `fill`, at one moment; parts of a leaf are for `part`.
+    fn on_parts(
+        &self,
+        range: ByteRange,
+        fill: Entry,
+        part: impl Fn(&Self, Segment) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let first = range.start_bytes().div_ceil(LEAF_BYTES);
+        let end = range.end_bytes() / LEAF_BYTES;
+        if first >= end {
+            return segments(range).try_for_each(|segment| part(self, segment));
+        }
+        let head = first * LEAF_BYTES - range.start_bytes();
         if head > 0 {
-            let first = (start % LEAF_BYTES) as usize;
-            self.unmap_part(
+            part(
+                self,
                 Segment {
-                    leaf: first_whole - 1,
-                    first,
-                    len: head,
+                    leaf: first - 1,
+                    first: (LEAF_BYTES - head) as usize,
+                    len: head as usize,
                 },
-                must_be_zero,
-                false,
-            );
+            )?;
         }
-        self.unmap_leaves(first_whole, end_whole);
+        let mut out = Vec::new();
+        let result = {
+            let _whole = self.gate().whole();
+            let result = self
+                .check_end(range, end * LEAF_BYTES)
+                .and_then(|()| self.tree.set(first, end, fill, &mut out));
+            self.tree.uncount(&out);
+            result
+        };
+        self.tree.drop_entries(out);
+        result?;
         let tail = (range.end_bytes() % LEAF_BYTES) as usize;
         if tail > 0 {
-            self.unmap_part(
+            part(
+                self,
                 Segment {
-                    leaf: end_whole,
+                    leaf: end,
                     first: 0,
                     len: tail,
                 },
-                must_be_zero,
-                false,
-            );
+            )?;
         }
         Ok(())
     }
 
-    /// Change the size; what lies beyond a smaller one is freed, at once for all queues.
-    pub(super) fn resize(&self, capacity: Capacity) {
-        let old_bytes = self.size_bytes.swap(capacity.bytes(), Ordering::AcqRel);
-        if capacity.bytes() >= old_bytes {
-            return;
-        }
-        let part = (capacity.bytes() % LEAF_BYTES) as usize;
-        if part > 0 {
-            let len = LEAF_BYTES as usize - part;
-            let leaf = capacity.bytes() / LEAF_BYTES;
-            self.unmap_part(
-                Segment {
-                    leaf,
-                    first: part,
-                    len,
-                },
-                false,
-                true,
-            );
-        }
-        self.unmap_leaves(capacity.bytes().div_ceil(LEAF_BYTES), u64::MAX);
-    }
-
-    /// Free every leaf numbered from `first` up to `end`. Visits what is there, not what could be.
-    fn unmap_leaves(&self, first: u64, end: u64) {
-        if end - first < SHARDS as u64 {
-            for leaf in first..end {
-                let shard = self.shard(leaf);
-                let old = shard.leaves.write().remove(&leaf);
-                self.free(shard, old);
-            }
-            return;
-        }
-        for shard in &self.shards {
-            let mut leaves = shard.leaves.write();
-            for (_, leaf) in leaves.extract_if(first..end, |_, _| true) {
-                self.free(shard, Some(leaf));
-            }
-        }
-    }
-
-    fn unmap_part(&self, segment: Segment, must_be_zero: bool, must_unmap: bool) {
-        let shard = self.shard(segment.leaf);
-        let mut leaves = shard.leaves.write();
-        match leaves.get(&segment.leaf) {
-            None => return,
-            Some(Leaf::Zero) if must_unmap => self.pool.charge_beyond(Table::CHARGE_BYTES),
-            Some(Leaf::Zero) if self.pool.charge(Table::CHARGE_BYTES).is_err() => return,
-            Some(_) => {}
-        }
-        let Some(leaf) = leaves.get_mut(&segment.leaf) else {
-            return;
-        };
-        if let Leaf::Zero = leaf {
-            *leaf = Leaf::Table(Table::new(true));
-            self.pool.uncharge(Leaf::ZERO_CHARGE_BYTES);
-        }
-        if let Leaf::Table(table) = leaf {
-            self.pool.give_back(segment.spans().filter_map(|span| {
-                let (sectors, page) = table.unmap(&self.pool, span, self.whole(), must_be_zero);
-                shard.sub(sectors);
-                page
-            }));
-        }
-        self.drop_if_empty(&mut leaves, segment.leaf);
-    }
-
-    /// The table of a leaf, made if it isn't there.
-    fn table<'a>(
+    fn unmap_part(
         &self,
-        leaves: &'a mut BTreeMap<u64, Leaf>,
-        leaf: u64,
-    ) -> Result<&'a mut Table, Error> {
-        let zero = match leaves.get(&leaf) {
-            Some(Leaf::Table(_)) => None,
-            Some(Leaf::Zero) => Some(true),
-            None => Some(false),
-        };
-        if let Some(zero) = zero {
-            self.pool.charge(Table::CHARGE_BYTES)?;
-            leaves.insert(leaf, Leaf::Table(Table::new(zero)));
-            if zero {
-                self.pool.uncharge(Leaf::ZERO_CHARGE_BYTES);
+        range: ByteRange,
+        segment: Segment,
+        must_be_zero: bool,
+    ) -> Result<(), Error> {
+        {
+            // What isn't there has nothing to unmap, and no leaf is made to find that out.
+            let _lock = self.gate().shard(segment.leaf).read();
+            self.check_end(range, segment.end_bytes())?;
+            match self.tree.slot(segment.leaf) {
+                Slot::Nothing => return Ok(()),
+                Slot::At(word, _) if load(word).is_none() => return Ok(()),
+                _ => {}
             }
         }
-        match leaves.get_mut(&leaf) {
-            Some(Leaf::Table(table)) => Ok(table),
-            _ => unreachable!("the table was looked up or made above, under one lock"),
-        }
+        self.change(range, segment, true, |map, leaf| {
+            let mut freed = Vec::new();
+            let result = segment.spans().try_for_each(|span| {
+                let whole = map.whole_pages();
+                map.tree
+                    .unmap_span(leaf, span, whole, must_be_zero, &mut freed)
+            });
+            map.tree.pool.give_back(&mut freed);
+            result
+        })
     }
 
-    fn drop_if_empty(&self, leaves: &mut BTreeMap<u64, Leaf>, leaf: u64) {
-        if matches!(leaves.get(&leaf), Some(Leaf::Table(table)) if table.is_empty()) {
-            leaves.remove(&leaf);
-            self.pool.uncharge(Table::CHARGE_BYTES);
-        }
+    /// Have what is needed to cut the disk off at `size_bytes`. Under the whole gate.
+    pub(super) fn prepare_cut(&self, size_bytes: u64) -> Result<(), Error> {
+        let within = size_bytes % LEAF_BYTES != 0;
+        self.tree.own_for_cut(size_bytes / LEAF_BYTES, within)
     }
 
-    /// Free a leaf that was taken out of the tree.
-    fn free(&self, shard: &Shard, leaf: Option<Leaf>) {
-        match leaf {
-            None => {}
-            Some(Leaf::Zero) => {
-                self.pool.uncharge(Leaf::ZERO_CHARGE_BYTES);
-                shard
-                    .mapped_sectors
-                    .fetch_sub(LEAF_SECTORS, Ordering::Relaxed);
+    /// Unmap all beyond `size_bytes`, after [`PageMap::prepare_cut`], under the same whole gate;
+    /// gives what is to be freed.
+    pub(super) fn cut(&self, size_bytes: u64) -> Result<Vec<(Entry, u32)>, Error> {
+        let mut out = Vec::new();
+        let first = size_bytes.div_ceil(LEAF_BYTES);
+        self.tree.set(first, u64::MAX, Entry::NONE, &mut out)?;
+        self.tree.uncount(&out);
+        let within = (size_bytes % LEAF_BYTES) as usize;
+        let number = size_bytes / LEAF_BYTES;
+        if within > 0
+            && let Some(leaf) = self.tree.own_leaf_now(number)
+        {
+            let rest = Segment {
+                leaf: number,
+                first: within,
+                len: LEAF_BYTES as usize - within,
+            };
+            let mut freed = Vec::new();
+            for span in rest.spans() {
+                self.tree.unmap_span(leaf, span, false, false, &mut freed)?;
             }
-            Some(Leaf::Table(table)) => {
-                shard
-                    .mapped_sectors
-                    .fetch_sub(table.mapped_sectors(), Ordering::Relaxed);
-                self.pool.give_back(table.into_pages());
-                self.pool.uncharge(Table::CHARGE_BYTES);
-            }
+            self.tree.pool.give_back(&mut freed);
+            self.drop_if_empty(number, leaf);
         }
+        self.tree.prune(number);
+        Ok(out)
     }
 
     /// The first byte at or after `at` (a multiple of 512) that is mapped (or isn't).
     pub(super) fn find(&self, at: u64, mapped: bool) -> Option<u64> {
+        let skip = if mapped { Entry::NONE } else { Entry::ALL_ZERO };
         let mut at = at;
-        loop {
-            let leaf = at / LEAF_BYTES;
-            let found = match self.shard(leaf).leaves.read().get(&leaf) {
-                None => (!mapped).then_some(at),
-                Some(Leaf::Zero) => mapped.then_some(at),
-                Some(Leaf::Table(table)) => table
-                    .find((at % LEAF_BYTES / SECTOR_BYTES) as usize, mapped)
-                    .map(|sector| leaf * LEAF_BYTES + sector as u64 * SECTOR_BYTES),
+        while at < self.size_bytes.load(Ordering::Acquire) {
+            let number = at / LEAF_BYTES;
+            let _lock = self.gate().shard(number).read();
+            let here = match self.tree.slot(number) {
+                Slot::Nothing => Entry::NONE,
+                Slot::Zero => Entry::ALL_ZERO,
+                Slot::At(word, _) => load(word),
+            };
+            let found = match here.block() {
+                None if here.is_none() != mapped => Some(at),
+                None => None,
+                Some(leaf) => self
+                    .tree
+                    .find_in_leaf(leaf, (at % LEAF_BYTES / SECTOR_BYTES) as usize, mapped)
+                    .map(|sector| number * LEAF_BYTES + sector as u64 * SECTOR_BYTES),
             };
             if found.is_some() {
                 return found;
             }
-            // Nothing here. What isn't there is unmapped; what is mapped is in a leaf that is
-            // there.
-            let next = if mapped {
-                self.next_leaf(leaf + 1)?
-            } else {
-                leaf + 1
-            };
-            at = next * LEAF_BYTES;
+            at = self.tree.next_leaf(number + 1, skip)? * LEAF_BYTES;
         }
+        None
     }
 
-    /// The lowest leaf at or after `leaf` that is there: one look into each shard.
-    fn next_leaf(&self, leaf: u64) -> Option<u64> {
-        let first = |shard: &Shard| {
-            shard
-                .leaves
-                .read()
-                .range(leaf..)
-                .next()
-                .map(|(&leaf, _)| leaf)
+    /// Under the whole gate: the tree is let go, and nothing is left to look up.
+    pub(super) fn detach(&self) -> (Entry, u32) {
+        let root = self.tree.root_entry();
+        self.tree.set_record(None);
+        self.set_capacity(Capacity::nothing(self.sector_size));
+        (root, TOP)
+    }
+
+    /// Whether nothing is mapped beyond the size; recovery asks.
+    pub(super) fn is_cut(&self) -> bool {
+        let size_bytes = self.capacity().bytes();
+        let number = size_bytes / LEAF_BYTES;
+        let within = size_bytes % LEAF_BYTES / SECTOR_BYTES;
+        let beyond = match self.tree.slot(number) {
+            Slot::Nothing => false,
+            Slot::Zero => true,
+            Slot::At(word, _) => match load(word).block() {
+                None => !load(word).is_none(),
+                Some(leaf) => self
+                    .tree
+                    .find_in_leaf(leaf, within as usize, true)
+                    .is_some(),
+            },
         };
-        self.shards.iter().filter_map(first).min()
-    }
-}
-
-impl Shard {
-    fn add(&self, sectors: u32) {
-        if sectors > 0 {
-            self.mapped_sectors
-                .fetch_add(u64::from(sectors), Ordering::Relaxed);
-        }
-    }
-
-    fn sub(&self, sectors: u32) {
-        self.mapped_sectors
-            .fetch_sub(u64::from(sectors), Ordering::Relaxed);
-    }
-}
-
-impl Drop for PageMap {
-    fn drop(&mut self) {
-        self.unmap_leaves(0, u64::MAX);
+        !beyond && self.tree.next_leaf(number + 1, Entry::NONE).is_none()
     }
 }

@@ -25,28 +25,55 @@
 //! |---|---|
 //! | `range` | sector size, capacity, and a byte range that is proven to lie inside it |
 //! | `buf` | caller's and guest's memory, and the one routine that copies payload bytes |
-//! | `pool` | where 4 KiB pages come from and go back to; the memory limit |
-//! | `map` | which sector of a disk is mapped, and to which page |
+//! | `arena` | the memory file: blocks as words or as payload, backing, punching |
+//! | `entry` | the 8 bytes of which trees are made |
+//! | `account` | the budget: pool limit, quotas, who is charged |
+//! | `free` | which blocks are free, and which have memory behind them |
+//! | `pool` | blocks in use, their counts, and the thread that gives memory back |
+//! | `tree` | the tree of one disk, copied along the path that changes |
+//! | `leaf` | what happens to the pages of one leaf |
+//! | `map` | the tree under its locks: read, write, zero, unmap, find |
+//! | `record` | superblock, disk table, disk records |
+//! | `recover` | an arena that was left by another process: mark and sweep |
+//! | `diff` | what differs between two snapshots |
 //! | `disk` | a connection to one disk |
-//! | `catalog` | the disks by key: create, connect, destroy |
+//! | `ledger` | how a disk's record is replaced |
+//! | `catalog` | the disks by key: create, fork, reset, rename, destroy |
+//! | `points` | named places at which tests kill the process |
+//!
+//! `docs/store.md` tells why it is built so.
 
+mod account;
+mod arena;
 mod buf;
 mod catalog;
+mod core;
+mod diff;
 mod disk;
+mod entry;
+mod free;
 mod leaf;
+mod ledger;
 mod map;
+mod points;
 mod pool;
 mod range;
+mod record;
+mod recover;
 mod seek;
+mod tree;
 
 pub use buf::{Piece, Sink, Source, total_bytes};
-pub use catalog::Store;
-pub use disk::{Disk, DiskInfo, DiskSpec, Shrink};
+pub use catalog::{Store, StoreOptions};
+pub use disk::{Disk, DiskInfo, DiskSpec, OnFull, Shrink};
 pub use range::{ByteRange, Capacity, MAX_CAPACITY_BYTES, PAGE_BYTES, SECTOR_BYTES, SectorSize};
 pub use seek::{Extent, Extents};
 
 /// Longest key of a disk, in bytes.
 pub const MAX_KEY_BYTES: usize = 64;
+
+/// Most bytes of settings that a disk carries for its owner.
+pub const MAX_SETTINGS_BYTES: usize = 4096;
 
 /// What can go wrong in the store. No message names anything but the values at fault.
 #[derive(Debug, thiserror::Error)]
@@ -133,6 +160,33 @@ pub enum Error {
         /// The limit of the store.
         limit_bytes: u64,
     },
+    /// The disk's own quota is reached.
+    #[error("the disk's quota of {quota_bytes} bytes is reached; discard data or raise the quota")]
+    OverQuota {
+        /// The quota of the disk.
+        quota_bytes: u64,
+    },
+    /// The host has no memory left for the store, though its limit isn't reached.
+    #[error("the host gave no memory ({source}); free some, or lower the memory limit")]
+    HostFull {
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// More disks and snapshots than an arena can hold.
+    #[error("there are too many disks and snapshots; destroy some")]
+    TooManyDisks,
+    /// More settings than a disk carries.
+    #[error("settings have at most {MAX_SETTINGS_BYTES} bytes, these have {len_bytes}")]
+    SettingsTooLong {
+        /// The length of the settings at fault.
+        len_bytes: usize,
+    },
+    /// A memory limit that no arena can have.
+    #[error("a memory limit of {limit_bytes} bytes is more than an arena can have; lower it")]
+    LimitTooLarge {
+        /// The limit that was asked for.
+        limit_bytes: u64,
+    },
     /// The system gave no address space for the store.
     #[error("can't reserve {bytes} bytes of address space: {source}; lower the memory limit")]
     Reserve {
@@ -141,4 +195,50 @@ pub enum Error {
         /// The system's reason.
         source: std::io::Error,
     },
+    /// The system refused something about the arena.
+    #[error("can't {doing} the arena: {source}")]
+    Arena {
+        /// What was to be done.
+        doing: &'static str,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// Another process has the arena open.
+    #[error("the arena is in use by another process; stop that one first")]
+    Busy,
+    /// The file is no arena.
+    #[error("the file is no ramblk arena; it is left as it is")]
+    Foreign,
+    /// The arena was written by another version.
+    #[error(
+        "the arena has layout {found}, this version reads layout {}; it is left as it is: use the \
+         version that wrote it",
+        record::LAYOUT
+    )]
+    OtherLayout {
+        /// The layout that was found.
+        found: u64,
+    },
+    /// The arena contradicts itself.
+    #[error("the arena is damaged: {what}; it is left as it is")]
+    Damaged {
+        /// What was found.
+        what: String,
+    },
+}
+
+impl Error {
+    fn damaged(what: &str) -> Self {
+        Self::Damaged {
+            what: what.to_owned(),
+        }
+    }
+
+    /// Whether it would have gone well with more memory.
+    pub fn is_want_of_memory(&self) -> bool {
+        matches!(
+            self,
+            Self::Full { .. } | Self::OverQuota { .. } | Self::HostFull { .. }
+        )
+    }
 }

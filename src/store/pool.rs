@@ -1,276 +1,275 @@
-//! Where 4 KiB pages come from and go back to, and the limit on all of them together.
+//! Blocks in use and free ones: taken, counted, shared, freed, and given back to the host.
 //!
-//! One stretch of address space is reserved at the start; the host gives memory for a page when it
-//! is first touched. A freed page goes to a list of *dirty* pages, which are used again first. What
-//! is still there after [`RECLAIM_AFTER`] is given back to the host by a thread of its own
-//! (`MADV_DONTNEED`, runs of neighbours at once), so a discard costs its caller no system call.
+//! Invariants: a block in use has a count of the entries that name it, and memory behind it. The
+//! count is only looked at where an entry says `SHARED`; who holds one of the references keeps the
+//! block. A block is charged before it is taken. Counts, owners and the free list are outside the
+//! arena; after a crash they are made anew from the trees.
 //!
-//! Invariants: a [`Page`] is the only name of its 4 KiB and can't be copied, so whoever holds
-//! `&Page` knows that it isn't freed; freeing consumes it. Charged bytes never exceed the limit:
-//! they are reserved before a page is taken. Fresh and punched pages are zero, dirty ones are not,
-//! so whoever maps part of a page zeroes the rest ([`PagePool::zero`]).
-#![allow(unsafe_code)]
+//! Freed blocks are used again first. What is still free after a while is given back to the host by
+//! a thread of its own, so that a discard costs its caller no system call.
 
-use std::ptr::{self, NonNull};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
-use rustix::mm::{Advice, MapFlags, ProtFlags};
 
-use super::Error;
-use super::buf::{self, Piece, Sink, Source};
+use super::account::Budget;
+use super::arena::{Arena, BLOCK_WORDS, Block, GROUP_BLOCKS};
+use super::free::{Candidate, Free, Taken};
+use super::{Error, points};
 
-/// Bytes in a page.
-#[allow(clippy::cast_possible_truncation, reason = "4096")]
-pub(super) const PAGE_BYTES: usize = super::PAGE_BYTES as usize;
+/// How long freed memory waits for a new use: whole groups, and parts of one.
+const WHOLE_AFTER: Duration = Duration::from_millis(200);
+const PART_AFTER: Duration = Duration::from_millis(500);
+/// How often the reclaimer looks.
+const TICK: Duration = Duration::from_millis(100);
 
-/// How long a freed page waits for a new use before its memory goes back to the host.
-const RECLAIM_AFTER: Duration = Duration::from_millis(250);
+const GROUP: usize = GROUP_BLOCKS as usize;
+/// In a count: references below, the account that pays above.
+const OWNER_SHIFT: u32 = 16;
+const REFERENCES: u32 = (1 << OWNER_SHIFT) - 1;
 
-/// How many pages the reclaimer takes out of circulation at once.
-const RECLAIM_BATCH: usize = 64 << 10;
+type Counts = Box<[AtomicU32; GROUP]>;
 
-/// A page in use: its index in the pool.
+/// All blocks of an arena.
 #[derive(Debug)]
-pub(super) struct Page(u32);
-
-/// Pages under one memory limit.
-#[derive(Debug)]
-pub(super) struct PagePool {
-    base: NonNull<u8>,
-    reserved_bytes: usize,
-    limit_bytes: u64,
-    charged_bytes: AtomicU64,
-    free: Mutex<FreePages>,
-    dirty_added: Condvar,
+pub(super) struct Pool {
+    arena: Arena,
+    budget: Budget,
+    counts: Box<[OnceLock<Counts>]>,
+    free: Mutex<Free>,
+    wake: Mutex<Wake>,
+    reclaimer: Condvar,
+    room: Condvar,
+    huge: bool,
 }
 
 #[derive(Debug, Default)]
-struct FreePages {
-    /// Never touched from here on.
-    next_fresh: u32,
-    /// Given back to the host: zero when touched.
-    clean: Vec<u32>,
-    /// Still backed, with old bytes.
-    dirty: Vec<u32>,
-    /// When the oldest dirty page was freed.
-    dirty_since: Option<Instant>,
-    /// The owner is going: the reclaimer ends.
+struct Wake {
+    freed: bool,
     closing: bool,
 }
 
-// SAFETY: `base` is only an address; all state behind it is handed out page by page under `free`,
-// and page bytes are only touched through `buf::copy` and `buf::zero`, which allow races.
-unsafe impl Send for PagePool {}
-// SAFETY: as above.
-unsafe impl Sync for PagePool {}
-
-impl PagePool {
-    /// A pool that never has more than `limit_bytes` charged.
-    ///
-    /// # Errors
-    /// [`Error::Reserve`] if the address space can't be had.
-    pub(super) fn new(limit_bytes: u64) -> Result<Self, Error> {
-        // Twice the limit, since pages on their way back to the host are out of circulation.
-        let bytes = limit_bytes
-            .saturating_mul(2)
-            .next_multiple_of(PAGE_BYTES as u64)
-            .clamp(PAGE_BYTES as u64, u64::from(u32::MAX) * PAGE_BYTES as u64);
-        let refused = |source| Error::Reserve { bytes, source };
-        let reserved_bytes =
-            usize::try_from(bytes).map_err(|_| refused(std::io::ErrorKind::OutOfMemory.into()))?;
-        // SAFETY: a new private mapping at an address the kernel chooses touches nothing that
-        // exists.
-        let base = unsafe {
-            rustix::mm::mmap_anonymous(
-                ptr::null_mut(),
-                reserved_bytes,
-                ProtFlags::READ | ProtFlags::WRITE,
-                MapFlags::PRIVATE | MapFlags::NORESERVE,
-            )
+impl Pool {
+    /// A pool of the groups from `first_group` on.
+    pub(super) fn new(arena: Arena, limit_bytes: u64, first_group: u32, huge: bool) -> Self {
+        let groups = arena.blocks() / GROUP_BLOCKS;
+        Self {
+            counts: (0..groups).map(|_| OnceLock::new()).collect(),
+            free: Mutex::new(Free::new(first_group, groups, huge)),
+            budget: Budget::new(limit_bytes),
+            wake: Mutex::default(),
+            reclaimer: Condvar::new(),
+            room: Condvar::new(),
+            arena,
+            huge,
         }
-        .map_err(|errno| refused(errno.into()))?;
-        // Disk contents are the tenants' and have no place in a core dump. Refusal changes nothing
-        // else. SAFETY: the range is the mapping made above.
-        let _ = unsafe { rustix::mm::madvise(base, reserved_bytes, Advice::LinuxDontDump) };
-        let base = NonNull::new(base.cast())
-            .ok_or_else(|| refused(std::io::ErrorKind::OutOfMemory.into()))?;
-        Ok(Self {
-            base,
-            reserved_bytes,
-            limit_bytes,
-            charged_bytes: AtomicU64::new(0),
-            free: Mutex::default(),
-            dirty_added: Condvar::new(),
-        })
     }
 
-    /// The limit on charged bytes.
-    pub(super) fn limit_bytes(&self) -> u64 {
-        self.limit_bytes
+    pub(super) fn arena(&self) -> &Arena {
+        &self.arena
     }
 
-    /// Bytes of pages and tables in use.
-    pub(super) fn charged_bytes(&self) -> u64 {
-        self.charged_bytes.load(Ordering::Relaxed)
+    pub(super) fn budget(&self) -> &Budget {
+        &self.budget
     }
 
-    /// Reserve `bytes` of the budget.
+    fn count(&self, block: Block) -> &AtomicU32 {
+        let group = self.counts[block.0 as usize / GROUP]
+            .get_or_init(|| Box::new(std::array::from_fn(|_| AtomicU32::new(0))));
+        &group[block.0 as usize % GROUP]
+    }
+
+    /// Take a block for `account`, with one reference. Its bytes are whatever the last user left.
     ///
     /// # Errors
-    /// [`Error::Full`] if they are not to be had; nothing is reserved then.
-    pub(super) fn charge(&self, bytes: usize) -> Result<(), Error> {
-        let limit_bytes = self.limit_bytes;
-        self.charged_bytes
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |charged| {
-                charged
-                    .checked_add(bytes as u64)
-                    .filter(|&sum| sum <= limit_bytes)
-            })
-            .map(|_| ())
-            .map_err(|_| Error::Full { limit_bytes })
+    /// [`Error::Full`], [`Error::OverQuota`], [`Error::HostFull`]; nothing is taken then.
+    pub(super) fn take(&self, account: u16) -> Result<Block, Error> {
+        self.budget.charge(account)?;
+        match self.take_free() {
+            Ok(block) => {
+                self.count(block)
+                    .store(u32::from(account) << OWNER_SHIFT | 1, Ordering::Relaxed);
+                Ok(block)
+            }
+            Err(error) => {
+                self.budget.uncharge(account);
+                Err(error)
+            }
+        }
     }
 
-    /// Reserve `bytes` even beyond the limit: only for what the operator's own command needs.
-    pub(super) fn charge_beyond(&self, bytes: usize) {
-        self.charged_bytes
-            .fetch_add(bytes as u64, Ordering::Relaxed);
-    }
-
-    /// Give `bytes` back to the budget.
-    pub(super) fn uncharge(&self, bytes: usize) {
-        self.charged_bytes
-            .fetch_sub(bytes as u64, Ordering::Relaxed);
-    }
-
-    /// Take a page, charged. Its bytes are whatever the last user left.
-    ///
-    /// # Errors
-    /// [`Error::Full`].
-    pub(super) fn take(&self) -> Result<Page, Error> {
-        self.charge(PAGE_BYTES)?;
+    fn take_free(&self) -> Result<Block, Error> {
         let mut free = self.free.lock();
-        if let Some(index) = free.dirty.pop().or_else(|| free.clean.pop()) {
-            return Ok(Page(index));
+        loop {
+            match free.take() {
+                Candidate::Ready(block) => return Ok(block),
+                Candidate::Unbacked(first, count) => {
+                    // A shorter stretch may still be had where a long one is not.
+                    let backed = self.arena.back(first, count).map(|()| count);
+                    let backed = backed.or_else(|_| self.arena.back(first, 1).map(|()| 1));
+                    let count = backed.map_err(|source| Error::HostFull { source })?;
+                    free.backed(first, count);
+                    // Refusal only leaves small pages.
+                    if self.huge && count == GROUP_BLOCKS {
+                        let _ = self.arena.collapse(first.0 / GROUP_BLOCKS);
+                    }
+                }
+                Candidate::None => {
+                    return Err(Error::Full {
+                        limit_bytes: self.budget.limit_bytes(),
+                    });
+                }
+            }
         }
-        let index = free.next_fresh;
-        if index as usize >= self.reserved_bytes / PAGE_BYTES {
-            // Only where the limit itself exceeds what a page number can name (16 TiB).
-            drop(free);
-            self.uncharge(PAGE_BYTES);
-            return Err(Error::Full {
-                limit_bytes: self.limit_bytes,
-            });
-        }
-        free.next_fresh += 1;
-        Ok(Page(index))
     }
 
-    /// Free pages, under one lock.
-    pub(super) fn give_back(&self, pages: impl Iterator<Item = Page>) {
+    /// One more entry names the block. The caller knows that another one does.
+    pub(super) fn share(&self, block: Block) {
+        self.count(block).fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether the caller's is the only entry that names it: then nobody else can make one.
+    pub(super) fn is_exclusive(&self, block: Block) -> bool {
+        self.count(block).load(Ordering::Acquire) & REFERENCES == 1
+    }
+
+    /// One entry less names the block; whether it was the last. The block is then the caller's to
+    /// give back, with what it names.
+    pub(super) fn release(&self, block: Block) -> bool {
+        self.count(block).fetch_sub(1, Ordering::AcqRel) & REFERENCES == 1
+    }
+
+    /// Recovery found an entry that names this block; whether it is the first one. It is charged
+    /// to `account` then.
+    pub(super) fn found(&self, block: Block, account: u16) -> bool {
+        let count = self.count(block);
+        if count.fetch_add(1, Ordering::Relaxed) > 0 {
+            return false;
+        }
+        count.fetch_or(u32::from(account) << OWNER_SHIFT, Ordering::Relaxed);
+        self.budget.charge_found(account);
+        true
+    }
+
+    /// Make the free list out of the counts.
+    pub(super) fn sweep(&self, first_group: u32) {
+        let last = self.counts.iter().rposition(|group| group.get().is_some());
         let mut free = self.free.lock();
-        let before = free.dirty.len();
-        free.dirty.extend(pages.map(|page| page.0));
-        let freed = free.dirty.len() - before;
-        if freed > 0 && free.dirty_since.is_none() {
-            free.dirty_since = Some(Instant::now());
-            self.dirty_added.notify_one();
+        for number in first_group as usize..=last.unwrap_or(0) {
+            let mut used = [0u64; 8];
+            if let Some(counts) = self.counts[number].get() {
+                for (at, count) in counts.iter().enumerate() {
+                    if count.load(Ordering::Relaxed) > 0 {
+                        used[at / 64] |= 1 << (at % 64);
+                    }
+                }
+            }
+            free.found(u32::try_from(number).unwrap_or(u32::MAX), &used);
         }
         drop(free);
-        self.uncharge(freed * PAGE_BYTES);
+        self.freed();
     }
 
-    /// Copy `from` into the page at `offset`; what does not fit is left out.
-    pub(super) fn copy_in(&self, page: &Page, offset: usize, from: Source<'_>) {
-        let len = from.len().min(PAGE_BYTES.saturating_sub(offset));
-        // SAFETY: the page is in use, so mapped and ours, and `offset + len` lies inside it; `from`
-        // is readable by its own contract. No references to page bytes are ever made.
-        unsafe { buf::copy(self.at(page, offset), from.as_ptr(), len) };
+    /// Free blocks whose last reference is gone.
+    pub(super) fn give_back(&self, blocks: &mut Vec<Block>) {
+        if blocks.is_empty() {
+            return;
+        }
+        for &block in blocks.iter() {
+            let owner = self.count(block).swap(0, Ordering::Relaxed) >> OWNER_SHIFT;
+            self.budget
+                .uncharge(u16::try_from(owner).unwrap_or(u16::MAX));
+        }
+        if blocks.len() > 1 {
+            blocks.sort_unstable();
+        }
+        self.free.lock().give_back(blocks);
+        blocks.clear();
+        points::reach("page-freed");
+        self.freed();
     }
 
-    /// Copy the page's bytes from `offset` into `to`; what lies beyond the page is left alone.
-    pub(super) fn copy_out(&self, page: &Page, offset: usize, to: Sink<'_>) {
-        let len = to.len().min(PAGE_BYTES.saturating_sub(offset));
-        // SAFETY: as in `copy_in`, the other way round.
-        unsafe { buf::copy(to.as_ptr(), self.at(page, offset), len) };
+    fn freed(&self) {
+        let mut wake = self.wake.lock();
+        if !wake.freed {
+            wake.freed = true;
+            self.reclaimer.notify_one();
+        }
+        drop(wake);
+        self.room.notify_all();
     }
 
-    /// Zero `len` bytes of the page from `offset`, no further than its end.
-    pub(super) fn zero(&self, page: &Page, offset: usize, len: usize) {
-        let len = len.min(PAGE_BYTES.saturating_sub(offset));
-        // SAFETY: as in `copy_in`.
-        unsafe { buf::zero(self.at(page, offset), len) };
+    /// Wait until something was freed, or for a moment.
+    pub(super) fn wait_for_room(&self) {
+        let mut wake = self.wake.lock();
+        self.room.wait_for(&mut wake, Duration::from_millis(20));
     }
 
-    fn at(&self, page: &Page, offset: usize) -> *mut u8 {
-        self.base
-            .as_ptr()
-            .wrapping_add(page.0 as usize * PAGE_BYTES + offset.min(PAGE_BYTES))
-    }
-
-    /// Wait for dirty pages to grow old and give them back, until [`PagePool::close`].
-    fn reclaim(&self) {
-        loop {
-            let mut batch = {
-                let mut free = self.free.lock();
-                loop {
-                    if free.closing {
-                        return;
-                    }
-                    match free.dirty_since.map(|since| since + RECLAIM_AFTER) {
-                        None => self.dirty_added.wait(&mut free),
-                        Some(due) if Instant::now() < due => {
-                            self.dirty_added.wait_until(&mut free, due);
-                        }
-                        Some(_) => break,
-                    }
-                }
-                let keep = free.dirty.len().saturating_sub(RECLAIM_BATCH);
-                let batch = free.dirty.split_off(keep);
-                if keep == 0 {
-                    free.dirty_since = None;
-                }
-                batch
-            };
-            batch.sort_unstable();
-            for run in batch.chunk_by(|a, b| a + 1 == *b) {
-                self.punch(run);
-            }
-            self.free.lock().clean.append(&mut batch);
+    /// A node out of `entry` for all 512 words.
+    pub(super) fn fill(&self, block: Block, entry: u64) {
+        for index in 0..BLOCK_WORDS {
+            self.arena
+                .word(block, index)
+                .store(entry, Ordering::Relaxed);
         }
     }
 
-    /// Give the memory of a run of neighbouring free pages back to the host.
-    fn punch(&self, run: &[u32]) {
-        let Some(&first) = run.first() else { return };
-        let start = self.base.as_ptr().wrapping_add(first as usize * PAGE_BYTES);
-        // SAFETY: the pages of the run are free and out of every list, so nobody reads or writes
-        // them; they lie inside the reservation. A refusal only leaves them backed.
-        let _ = unsafe {
-            rustix::mm::madvise(start.cast(), run.len() * PAGE_BYTES, Advice::LinuxDontNeed)
-        };
+    /// Give memory back to the host until [`Pool::close`].
+    fn reclaim(&self) {
+        loop {
+            {
+                let mut wake = self.wake.lock();
+                while !wake.freed && !wake.closing {
+                    self.reclaimer.wait(&mut wake);
+                }
+                wake.freed = false;
+            }
+            // Until nothing is left to give back; new frees only make it go on.
+            loop {
+                let mut wake = self.wake.lock();
+                if !wake.closing {
+                    self.reclaimer.wait_for(&mut wake, TICK);
+                }
+                if wake.closing {
+                    return;
+                }
+                drop(wake);
+                let groups = self.free.lock().held_groups();
+                if groups.is_empty() {
+                    break;
+                }
+                for group in groups {
+                    let taken = self.free.lock().take_held(group, WHOLE_AFTER, PART_AFTER);
+                    if let Some(taken) = taken {
+                        self.punch(&taken);
+                    }
+                }
+            }
+        }
+    }
+
+    fn punch(&self, taken: &Taken) {
+        points::reach("before-punch");
+        let mut punched = true;
+        for (first, count) in taken.runs() {
+            punched &= self.arena.punch(first, count).is_ok();
+        }
+        self.free.lock().put_back(taken, punched);
     }
 
     fn close(&self) {
-        self.free.lock().closing = true;
-        self.dirty_added.notify_all();
-    }
-}
-
-impl Drop for PagePool {
-    fn drop(&mut self) {
-        // SAFETY: the mapping is ours, and with the last owner gone no page of it is in use.
-        let _ = unsafe { rustix::mm::munmap(self.base.as_ptr().cast(), self.reserved_bytes) };
+        self.wake.lock().closing = true;
+        self.reclaimer.notify_all();
     }
 }
 
 /// The thread that gives memory back; dropping it ends the thread.
 #[derive(Debug)]
 pub(super) struct Reclaimer {
-    pool: Arc<PagePool>,
+    pool: Arc<Pool>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -278,13 +277,16 @@ impl Reclaimer {
     /// Start it.
     ///
     /// # Errors
-    /// [`Error::Reserve`] if the system gives no thread.
-    pub(super) fn start(pool: Arc<PagePool>) -> Result<Self, Error> {
+    /// [`Error::Arena`] if the system gives no thread.
+    pub(super) fn start(pool: Arc<Pool>) -> Result<Self, Error> {
         let worker = Arc::clone(&pool);
         let thread = std::thread::Builder::new()
             .name("ramblk-reclaim".into())
             .spawn(move || worker.reclaim())
-            .map_err(|source| Error::Reserve { bytes: 0, source })?;
+            .map_err(|source| Error::Arena {
+                doing: "start a thread for",
+                source,
+            })?;
         Ok(Self {
             pool,
             thread: Some(thread),

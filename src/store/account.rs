@@ -1,0 +1,167 @@
+//! The budget: who is charged for which memory, and how much there may be.
+//!
+//! Every block that a disk takes is charged to the pool and to that disk's account, before it is
+//! taken, and given back to both when it is freed. An account can outlive its disk, while others
+//! share what the disk once took: then it counts for nobody's quota.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+
+use super::Error;
+use super::arena::BLOCK_BYTES;
+
+/// Account of what belongs to no disk.
+pub(super) const NOBODY: u16 = 0;
+
+/// Accounts in a chunk, and chunks.
+const CHUNK: usize = 256;
+
+/// How much one disk takes.
+#[derive(Debug, Default)]
+pub(super) struct Account {
+    charged_bytes: AtomicU64,
+    /// 0: no quota.
+    quota_bytes: AtomicU64,
+}
+
+impl Account {
+    pub(super) fn charged_bytes(&self) -> u64 {
+        self.charged_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Bound the account; `None` for no bound.
+    pub(super) fn set_quota(&self, bytes: Option<u64>) {
+        self.quota_bytes
+            .store(bytes.unwrap_or(0), Ordering::Relaxed);
+    }
+}
+
+type Chunk = Box<[Account; CHUNK]>;
+
+/// All accounts and the limit on their sum.
+#[derive(Debug)]
+pub(super) struct Budget {
+    limit_bytes: u64,
+    charged_bytes: AtomicU64,
+    chunks: Box<[OnceLock<Chunk>]>,
+    numbers: Mutex<Numbers>,
+}
+
+#[derive(Debug)]
+struct Numbers {
+    next: u16,
+    /// Of no disk, and free as soon as nothing is charged to them.
+    closed: Vec<u16>,
+}
+
+impl Budget {
+    pub(super) fn new(limit_bytes: u64) -> Self {
+        Self {
+            limit_bytes,
+            charged_bytes: AtomicU64::new(0),
+            chunks: (0..=usize::from(u16::MAX) / CHUNK)
+                .map(|_| OnceLock::new())
+                .collect(),
+            numbers: Mutex::new(Numbers {
+                next: NOBODY + 1,
+                closed: Vec::new(),
+            }),
+        }
+    }
+
+    pub(super) fn limit_bytes(&self) -> u64 {
+        self.limit_bytes
+    }
+
+    pub(super) fn charged_bytes(&self) -> u64 {
+        self.charged_bytes.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn account(&self, number: u16) -> &Account {
+        let chunk = self.chunks[usize::from(number) / CHUNK]
+            .get_or_init(|| Box::new(std::array::from_fn(|_| Account::default())));
+        &chunk[usize::from(number) % CHUNK]
+    }
+
+    /// A number for a new disk.
+    ///
+    /// # Errors
+    /// [`Error::TooManyDisks`].
+    pub(super) fn open(&self) -> Result<u16, Error> {
+        let mut numbers = self.numbers.lock();
+        let spare = |&number: &u16| self.account(number).charged_bytes() == 0;
+        // The last one closed is the likeliest to be empty; a look at a few is enough as long as
+        // there are numbers that were never used.
+        let fresh = numbers.next < u16::MAX;
+        let look = if fresh { 16 } else { usize::MAX };
+        if let Some(at) = numbers.closed.iter().rev().take(look).position(spare) {
+            let at = numbers.closed.len() - 1 - at;
+            return Ok(numbers.closed.swap_remove(at));
+        }
+        if !fresh {
+            return Err(Error::TooManyDisks);
+        }
+        numbers.next += 1;
+        Ok(numbers.next - 1)
+    }
+
+    /// The disk of an account is gone; what is still charged to it counts for the pool alone.
+    pub(super) fn close(&self, number: u16) {
+        self.account(number).set_quota(None);
+        self.numbers.lock().closed.push(number);
+    }
+
+    /// Reserve a block.
+    ///
+    /// # Errors
+    /// [`Error::OverQuota`] or [`Error::Full`]; nothing is reserved then.
+    pub(super) fn charge(&self, number: u16) -> Result<(), Error> {
+        let account = self.account(number);
+        let quota_bytes = account.quota_bytes.load(Ordering::Relaxed);
+        let bound = if quota_bytes == 0 {
+            u64::MAX
+        } else {
+            quota_bytes
+        };
+        add(&account.charged_bytes, bound).map_err(|()| Error::OverQuota { quota_bytes })?;
+        add(&self.charged_bytes, self.limit_bytes).map_err(|()| {
+            sub(&account.charged_bytes);
+            Error::Full {
+                limit_bytes: self.limit_bytes,
+            }
+        })
+    }
+
+    /// Count a block that is there already.
+    pub(super) fn charge_found(&self, number: u16) {
+        let block_bytes = BLOCK_BYTES as u64;
+        let account = self.account(number);
+        account
+            .charged_bytes
+            .fetch_add(block_bytes, Ordering::Relaxed);
+        self.charged_bytes.fetch_add(block_bytes, Ordering::Relaxed);
+    }
+
+    /// Give a block back.
+    pub(super) fn uncharge(&self, number: u16) {
+        sub(&self.account(number).charged_bytes);
+        sub(&self.charged_bytes);
+    }
+}
+
+fn add(to: &AtomicU64, bound: u64) -> Result<(), ()> {
+    let more = |charged: u64| {
+        charged
+            .checked_add(BLOCK_BYTES as u64)
+            .filter(|&sum| sum <= bound)
+    };
+    to.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
+        .map(|_| ())
+        .map_err(|_| ())
+}
+
+fn sub(from: &AtomicU64) {
+    from.fetch_sub(BLOCK_BYTES as u64, Ordering::Relaxed);
+}

@@ -1,0 +1,28 @@
+//! Named places at which a test can have the process killed, to prove that what the arena holds
+//! just then is a whole store. Without the feature `test-points` there is nothing here.
+
+/// `RAMBLK_KILL_AT=<point>:<count>` kills the process when it comes to that point for that time.
+#[cfg(feature = "test-points")]
+pub(super) fn reach(point: &str) {
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    static WANTED: OnceLock<Option<(String, AtomicU64)>> = OnceLock::new();
+    let wanted = WANTED.get_or_init(|| {
+        let value = std::env::var("RAMBLK_KILL_AT").ok()?;
+        let (name, count) = value.split_once(':')?;
+        Some((name.to_owned(), AtomicU64::new(count.parse().ok()?)))
+    });
+    if let Some((name, left)) = wanted
+        && name == point
+        && left.fetch_sub(1, Ordering::Relaxed) == 1
+    {
+        let _ =
+            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+    }
+}
+
+/// Nothing.
+#[cfg(not(feature = "test-points"))]
+#[inline(always)]
+pub(super) fn reach(_point: &str) {}

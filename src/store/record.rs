@@ -1,0 +1,340 @@
+//! What the arena says of itself and of its disks: superblock, disk table, disk records.
+//!
+//! | blocks | hold |
+//! |---|---|
+//! | 0 | superblock: magic, layout version, id of the arena, size, how much of the table is in use |
+//! | 1 to 128 | disk table: 65536 words, each the number of a record's block, or 0 |
+//! | 512 and up | records, settings, nodes, pages |
+//!
+//! A record is written before the table names it and never changed after, but for its root. So
+//! whatever becomes of a disk (created, forked, reset, resized, renamed, destroyed) happens at one
+//! instant: the store of its word in the table.
+
+use std::sync::atomic::Ordering;
+
+use super::arena::{Arena, BLOCK_BYTES, BLOCK_WORDS, Block, GROUP_BLOCKS};
+use super::disk::{DiskSpec, OnFull};
+use super::entry::Entry;
+use super::range::{Capacity, SectorSize};
+use super::tree::ROOT_WORD;
+use super::{Error, MAX_KEY_BYTES, MAX_SETTINGS_BYTES};
+
+/// First group that blocks are handed out from.
+pub(super) const FIRST_GROUP: u32 = 1;
+/// Blocks of the disk table.
+pub(super) const TABLE_BLOCKS: u32 = 128;
+/// Most disks and snapshots. Less than the table has room for, so that counts can't overflow.
+pub(super) const MOST_DISKS: usize = 60_000;
+
+const SUPERBLOCK: Block = Block(0);
+const MAGIC: u64 = u64::from_le_bytes(*b"ramblk\x00A");
+const RECORD_MAGIC: u64 = u64::from_le_bytes(*b"ramblk\x00D");
+/// The layout that this code reads and writes.
+pub(super) const LAYOUT: u64 = 1;
+
+/// Words of the superblock.
+mod at {
+    pub(super) const MAGIC: usize = 0;
+    pub(super) const LAYOUT: usize = 1;
+    pub(super) const ID: usize = 2;
+    pub(super) const BLOCKS: usize = 4;
+    pub(super) const SUM: usize = 5;
+    pub(super) const TABLE_BLOCKS: usize = 8;
+}
+
+/// Words of a record.
+mod of {
+    pub(super) const MAGIC: usize = 0;
+    pub(super) const ID: usize = 1;
+    pub(super) const FLAGS: usize = 2;
+    pub(super) const SIZE_BYTES: usize = 3;
+    pub(super) const PARENT: usize = 5;
+    pub(super) const QUOTA_BYTES: usize = 6;
+    pub(super) const LENGTHS: usize = 7;
+    pub(super) const SETTINGS: usize = 8;
+    pub(super) const SUM: usize = 9;
+    pub(super) const KEY: usize = 16;
+    pub(super) const KEY_WORDS: usize = 8;
+}
+
+const READ_ONLY: u64 = 1;
+const SNAPSHOT: u64 = 2;
+const STALL: u64 = 4;
+const DETECT_ZEROES: u64 = 8;
+const FLAGS: u64 = READ_ONLY | SNAPSHOT | STALL | DETECT_ZEROES;
+const SECTOR_SHIFT: u32 = 16;
+
+/// Everything about a disk but its bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Record {
+    /// Never used again for another disk of the arena.
+    pub(super) id: u64,
+    pub(super) key: String,
+    /// With the size that it has now.
+    pub(super) spec: DiskSpec,
+    pub(super) snapshot: bool,
+    /// The disk that this one was forked from; 0 for none.
+    pub(super) parent: u64,
+    pub(super) settings: Vec<u8>,
+}
+
+/// FNV-1a over words: finds damage, not malice.
+fn sum(words: impl Iterator<Item = u64>) -> u64 {
+    words.fold(0xcbf2_9ce4_8422_2325, |sum, word| {
+        (sum ^ word)
+            .wrapping_mul(0x0000_0100_0000_01b3)
+            .rotate_left(29)
+    })
+}
+
+fn get(arena: &Arena, block: Block, index: usize) -> u64 {
+    arena.word(block, index).load(Ordering::Acquire)
+}
+
+fn put(arena: &Arena, block: Block, index: usize, value: u64) {
+    arena.word(block, index).store(value, Ordering::Release);
+}
+
+fn to_words(bytes: &[u8]) -> impl Iterator<Item = u64> {
+    bytes.chunks(8).map(|chunk| {
+        let mut word = [0; 8];
+        word[..chunk.len()].copy_from_slice(chunk);
+        u64::from_le_bytes(word)
+    })
+}
+
+fn bytes_at(arena: &Arena, block: Block, first: usize, len: usize) -> Vec<u8> {
+    let words = (first..BLOCK_WORDS).take(len.div_ceil(8));
+    let mut bytes: Vec<u8> = words
+        .flat_map(|at| get(arena, block, at).to_le_bytes())
+        .collect();
+    bytes.truncate(len);
+    bytes
+}
+
+/// How many blocks an arena has for a limit.
+pub(super) fn blocks_for(limit_bytes: u64) -> Result<u32, Error> {
+    let group_bytes = u64::from(GROUP_BLOCKS) * BLOCK_BYTES as u64;
+    let groups = limit_bytes.div_ceil(group_bytes) + u64::from(FIRST_GROUP);
+    u32::try_from(groups)
+        .ok()
+        .and_then(|groups| groups.checked_mul(GROUP_BLOCKS))
+        .ok_or(Error::LimitTooLarge { limit_bytes })
+}
+
+fn superblock_sum(arena: &Arena) -> u64 {
+    sum((at::MAGIC..at::SUM).map(|index| get(arena, SUPERBLOCK, index)))
+}
+
+/// Make a new arena of a mapped file of zeros.
+pub(super) fn format(arena: &Arena, id: [u64; 2]) -> Result<(), Error> {
+    arena
+        .back(SUPERBLOCK, 2)
+        .map_err(|source| Error::HostFull { source })?;
+    put(arena, SUPERBLOCK, at::LAYOUT, LAYOUT);
+    put(arena, SUPERBLOCK, at::ID, id[0]);
+    put(arena, SUPERBLOCK, at::ID + 1, id[1]);
+    put(arena, SUPERBLOCK, at::BLOCKS, u64::from(arena.blocks()));
+    put(arena, SUPERBLOCK, at::TABLE_BLOCKS, 1);
+    put(arena, SUPERBLOCK, at::MAGIC, MAGIC);
+    let sum = superblock_sum(arena);
+    put(arena, SUPERBLOCK, at::SUM, sum);
+    Ok(())
+}
+
+/// What the first bytes of a file say: how many blocks the arena has.
+pub(super) fn read_superblock(words: &[u64; 6]) -> Result<u32, Error> {
+    if words[at::MAGIC] != MAGIC {
+        return Err(Error::Foreign);
+    }
+    if words[at::LAYOUT] != LAYOUT {
+        return Err(Error::OtherLayout {
+            found: words[at::LAYOUT],
+        });
+    }
+    if sum(words[..at::SUM].iter().copied()) != words[at::SUM] {
+        return Err(Error::damaged("its superblock's sum is wrong"));
+    }
+    u32::try_from(words[at::BLOCKS])
+        .ok()
+        .filter(|blocks| {
+            *blocks > FIRST_GROUP * GROUP_BLOCKS && blocks.is_multiple_of(GROUP_BLOCKS)
+        })
+        .ok_or_else(|| Error::damaged("its superblock names an impossible size"))
+}
+
+/// The arena grew.
+pub(super) fn set_blocks(arena: &Arena) {
+    put(arena, SUPERBLOCK, at::BLOCKS, u64::from(arena.blocks()));
+    let sum = superblock_sum(arena);
+    put(arena, SUPERBLOCK, at::SUM, sum);
+}
+
+/// The arena's id.
+pub(super) fn arena_id(arena: &Arena) -> [u64; 2] {
+    [
+        get(arena, SUPERBLOCK, at::ID),
+        get(arena, SUPERBLOCK, at::ID + 1),
+    ]
+}
+
+/// How many slots of the table can be read.
+pub(super) fn table_slots(arena: &Arena) -> Result<u32, Error> {
+    let blocks = get(arena, SUPERBLOCK, at::TABLE_BLOCKS);
+    u32::try_from(blocks)
+        .ok()
+        .filter(|blocks| (1..=TABLE_BLOCKS).contains(blocks))
+        .map(|blocks| blocks * GROUP_BLOCKS)
+        .ok_or_else(|| Error::damaged("its superblock names an impossible disk table"))
+}
+
+fn slot_place(slot: u32) -> (Block, usize) {
+    (
+        Block(1 + slot / GROUP_BLOCKS),
+        (slot % GROUP_BLOCKS) as usize,
+    )
+}
+
+/// Have memory behind a slot of the table.
+pub(super) fn back_slot(arena: &Arena, slot: u32) -> Result<(), Error> {
+    let (block, _) = slot_place(slot);
+    let used = get(arena, SUPERBLOCK, at::TABLE_BLOCKS);
+    if u64::from(block.0) > used {
+        arena
+            .back(block, 1)
+            .map_err(|source| Error::HostFull { source })?;
+        put(arena, SUPERBLOCK, at::TABLE_BLOCKS, u64::from(block.0));
+    }
+    Ok(())
+}
+
+/// The record that a slot names.
+pub(super) fn slot(arena: &Arena, slot: u32) -> u64 {
+    let (block, index) = slot_place(slot);
+    get(arena, block, index)
+}
+
+/// The instant at which a disk becomes what its record says, or is gone.
+pub(super) fn set_slot(arena: &Arena, slot: u32, record: Option<Block>) {
+    let (block, index) = slot_place(slot);
+    put(
+        arena,
+        block,
+        index,
+        record.map_or(0, |record| u64::from(record.0)),
+    );
+}
+
+fn record_sum(arena: &Arena, block: Block, settings: &[u8]) -> u64 {
+    let words = (0..of::KEY + of::KEY_WORDS).filter(|&at| at != ROOT_WORD && at != of::SUM);
+    sum(words
+        .map(|at| get(arena, block, at))
+        .chain(to_words(settings)))
+}
+
+impl Record {
+    /// Write the record into a block of its own, with its settings in another.
+    pub(super) fn write(&self, arena: &Arena, block: Block, settings: Option<Block>, root: Entry) {
+        for index in 0..BLOCK_WORDS {
+            put(arena, block, index, 0);
+        }
+        let flag = |on: bool, bit: u64| if on { bit } else { 0 };
+        let flags = flag(self.spec.read_only, READ_ONLY)
+            | flag(self.snapshot, SNAPSHOT)
+            | flag(self.spec.on_full == OnFull::Stall, STALL)
+            | flag(self.spec.detect_zeroes, DETECT_ZEROES)
+            | self.spec.sector_size.bytes() << SECTOR_SHIFT;
+        put(arena, block, of::MAGIC, RECORD_MAGIC);
+        put(arena, block, of::ID, self.id);
+        put(arena, block, of::FLAGS, flags);
+        put(arena, block, of::SIZE_BYTES, self.spec.size_bytes);
+        put(arena, block, ROOT_WORD, root.0);
+        put(arena, block, of::PARENT, self.parent);
+        put(
+            arena,
+            block,
+            of::QUOTA_BYTES,
+            self.spec.quota_bytes.unwrap_or(0),
+        );
+        let lengths = self.key.len() as u64 | (self.settings.len() as u64) << 32;
+        put(arena, block, of::LENGTHS, lengths);
+        put(
+            arena,
+            block,
+            of::SETTINGS,
+            settings.map_or(0, |block| u64::from(block.0)),
+        );
+        for (at, word) in to_words(self.key.as_bytes()).enumerate() {
+            put(arena, block, of::KEY + at, word);
+        }
+        if let Some(settings) = settings {
+            for (at, word) in to_words(&self.settings).enumerate() {
+                put(arena, settings, at, word);
+            }
+        }
+        let sum = record_sum(arena, block, &self.settings);
+        put(arena, block, of::SUM, sum);
+    }
+
+    /// Read a record, whose block lies in the arena; gives its settings' block too.
+    pub(super) fn read(arena: &Arena, block: Block) -> Result<(Self, Option<Block>), Error> {
+        let damaged = |what: &str| Error::damaged(&format!("disk record {}: {what}", block.0));
+        if get(arena, block, of::MAGIC) != RECORD_MAGIC {
+            return Err(damaged("no record is there"));
+        }
+        let lengths = get(arena, block, of::LENGTHS);
+        let fits = |len: u64, most: usize| usize::try_from(len).ok().filter(|&len| len <= most);
+        let key_len = fits(lengths & 0xffff_ffff, MAX_KEY_BYTES).filter(|&len| len > 0);
+        let key_len = key_len.ok_or_else(|| damaged("a key of impossible length"))?;
+        let settings_len = fits(lengths >> 32, MAX_SETTINGS_BYTES)
+            .ok_or_else(|| damaged("settings of impossible length"))?;
+        let settings_block = match get(arena, block, of::SETTINGS) {
+            0 => None,
+            number => Some(
+                u32::try_from(number)
+                    .ok()
+                    .filter(|&number| number < arena.blocks())
+                    .map(Block)
+                    .ok_or_else(|| damaged("settings outside of the arena"))?,
+            ),
+        };
+        let settings = match settings_block {
+            Some(block) => bytes_at(arena, block, 0, settings_len),
+            None if settings_len == 0 => Vec::new(),
+            None => return Err(damaged("settings are missing")),
+        };
+        if record_sum(arena, block, &settings) != get(arena, block, of::SUM) {
+            return Err(damaged("its sum is wrong"));
+        }
+        let flags = get(arena, block, of::FLAGS);
+        if flags & ((1 << SECTOR_SHIFT) - 1) & !FLAGS != 0 {
+            return Err(damaged("unknown flags"));
+        }
+        let sector_size = SectorSize::from_bytes(flags >> SECTOR_SHIFT)
+            .map_err(|_| damaged("an impossible sector size"))?;
+        let size_bytes = get(arena, block, of::SIZE_BYTES);
+        Capacity::new(size_bytes, sector_size).map_err(|_| damaged("an impossible size"))?;
+        let key = String::from_utf8(bytes_at(arena, block, of::KEY, key_len))
+            .map_err(|_| damaged("a key that is no text"))?;
+        let record = Self {
+            id: get(arena, block, of::ID),
+            key,
+            spec: DiskSpec {
+                sector_size,
+                size_bytes,
+                read_only: flags & READ_ONLY != 0,
+                quota_bytes: Some(get(arena, block, of::QUOTA_BYTES)).filter(|&quota| quota > 0),
+                on_full: if flags & STALL != 0 {
+                    OnFull::Stall
+                } else {
+                    OnFull::Error
+                },
+                detect_zeroes: flags & DETECT_ZEROES != 0,
+            },
+            snapshot: flags & SNAPSHOT != 0,
+            parent: get(arena, block, of::PARENT),
+            settings,
+        };
+        Ok((record, settings_block))
+    }
+}

@@ -1,0 +1,486 @@
+//! The tree of one disk: from its record's root down to leaves, nodes copied when they are shared.
+//!
+//! Four levels of nodes with 512 entries each: a leaf covers 2 MiB, the one above it 1 GiB, then
+//! 512 GiB, and the top as much as any disk may have. A node that is missing costs nothing.
+//!
+//! Who may do what, by the locks of [`super::map`]:
+//!
+//! | held | may |
+//! |---|---|
+//! | a leaf's shard, shared | look up, read that leaf, overwrite pages that are its own |
+//! | a leaf's shard | change that leaf; hang it into the tree, or take it out |
+//! | all shards (the whole gate) | copy and remove inner nodes, change the root |
+//!
+//! So a node is never freed or copied while somebody else walks through it. Every change is
+//! published by one store of 8 bytes, after all that it names is in place.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+
+use super::arena::{BLOCK_WORDS, Block};
+use super::entry::Entry;
+use super::pool::Pool;
+use super::{Error, points};
+
+/// Levels: what an entry names.
+pub(super) const PAGE: u32 = 0;
+pub(super) const LEAF: u32 = 1;
+/// The node that a root names.
+pub(super) const TOP: u32 = 4;
+
+/// The word of a record that holds the root.
+pub(super) const ROOT_WORD: usize = 4;
+
+const FANOUT_BITS: u32 = 9;
+const LEAF_SECTORS: u64 = 4096;
+/// How many freed blocks are collected before they are given back.
+const BATCH: usize = 4096;
+
+/// How many leaves lie below an entry of `level`.
+fn leaves_below(level: u32) -> u64 {
+    1 << (FANOUT_BITS * (level - LEAF))
+}
+
+/// The entry of a node at `level` on the way to `leaf`.
+#[allow(clippy::cast_possible_truncation, reason = "below 512")]
+fn index(leaf: u64, level: u32) -> usize {
+    (leaf >> (FANOUT_BITS * (level - LEAF - 1)) & (BLOCK_WORDS as u64 - 1)) as usize
+}
+
+/// Where a leaf hangs.
+#[derive(Debug)]
+pub(super) enum Slot<'a> {
+    /// A node above it is missing: nothing is mapped.
+    Nothing,
+    /// A node above it is missing: all is mapped and zero.
+    Zero,
+    /// Its entry, and whether all nodes above are this disk's own.
+    At(&'a AtomicU64, bool),
+}
+
+/// The tree of one disk.
+#[derive(Debug)]
+pub(super) struct Tree {
+    pub(super) pool: Arc<Pool>,
+    pub(super) account: u16,
+    /// The block of the record; 0 once the disk is gone.
+    record: AtomicU32,
+    /// Serialises the making of inner nodes.
+    growing: Mutex<()>,
+    /// Mapped sectors of 512 bytes.
+    mapped: AtomicU64,
+}
+
+impl Tree {
+    pub(super) fn new(pool: Arc<Pool>, account: u16, record: Block, mapped_sectors: u64) -> Self {
+        Self {
+            pool,
+            account,
+            record: AtomicU32::new(record.0),
+            growing: Mutex::new(()),
+            mapped: AtomicU64::new(mapped_sectors),
+        }
+    }
+
+    pub(super) fn mapped_sectors(&self) -> u64 {
+        self.mapped.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn add_mapped(&self, sectors: u64) {
+        if sectors > 0 {
+            self.mapped.fetch_add(sectors, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn sub_mapped(&self, sectors: u64) {
+        if sectors > 0 {
+            self.mapped.fetch_sub(sectors, Ordering::Relaxed);
+        }
+    }
+
+    /// After a reset, under the whole gate.
+    pub(super) fn set_mapped(&self, sectors: u64) {
+        self.mapped.store(sectors, Ordering::Relaxed);
+    }
+
+    /// The record, while the disk lives.
+    pub(super) fn record(&self) -> Option<Block> {
+        match self.record.load(Ordering::Acquire) {
+            0 => None,
+            block => Some(Block(block)),
+        }
+    }
+
+    /// Another record took its place, or none. Under the whole gate.
+    pub(super) fn set_record(&self, record: Option<Block>) {
+        self.record
+            .store(record.map_or(0, |block| block.0), Ordering::Release);
+    }
+
+    pub(super) fn word(&self, block: Block, index: usize) -> &AtomicU64 {
+        self.pool.arena().word(block, index)
+    }
+
+    fn root(&self) -> Option<&AtomicU64> {
+        Some(self.word(self.record()?, ROOT_WORD))
+    }
+
+    /// The root's value.
+    pub(super) fn root_entry(&self) -> Entry {
+        self.root().map_or(Entry::NONE, load)
+    }
+
+    /// Find where a leaf hangs.
+    pub(super) fn slot(&self, leaf: u64) -> Slot<'_> {
+        let Some(mut word) = self.root() else {
+            return Slot::Nothing;
+        };
+        let mut own = true;
+        for level in (LEAF + 1..=TOP).rev() {
+            let entry = load(word);
+            let Some(node) = entry.block() else {
+                return if entry.is_none() {
+                    Slot::Nothing
+                } else {
+                    Slot::Zero
+                };
+            };
+            own &= !entry.is_shared();
+            word = self.word(node, index(leaf, level));
+        }
+        Slot::At(word, own)
+    }
+
+    /// The leaf, if it is there and all this disk's own.
+    pub(super) fn own_leaf_now(&self, leaf: u64) -> Option<Block> {
+        match self.slot(leaf) {
+            Slot::At(word, true) => Some(load(word)).filter(|entry| !entry.is_shared())?.block(),
+            _ => None,
+        }
+    }
+
+    /// The leaf as this disk's own, made or copied if need be. `None`: a node above it is shared,
+    /// and [`Tree::own_path`] has to come first.
+    pub(super) fn own_leaf(&self, leaf: u64) -> Result<Option<Block>, Error> {
+        let word = match self.slot(leaf) {
+            Slot::At(word, true) => word,
+            Slot::At(_, false) => return Ok(None),
+            Slot::Nothing | Slot::Zero => match self.grow(leaf)? {
+                Some(word) => word,
+                None => return Ok(None),
+            },
+        };
+        self.own_node(word, LEAF).map(Some)
+    }
+
+    /// Make the inner nodes above a leaf, where they are missing.
+    fn grow(&self, leaf: u64) -> Result<Option<&AtomicU64>, Error> {
+        let _growing = self.growing.lock();
+        let Some(mut word) = self.root() else {
+            return Ok(None);
+        };
+        for level in (LEAF + 1..=TOP).rev() {
+            let entry = load(word);
+            if entry.is_shared() {
+                return Ok(None);
+            }
+            word = self.word(self.own_node(word, level)?, index(leaf, level));
+        }
+        Ok(Some(word))
+    }
+
+    /// Copy every shared node above a leaf. Under the whole gate.
+    pub(super) fn own_path(&self, leaf: u64) -> Result<(), Error> {
+        let Some(mut word) = self.root() else {
+            return Ok(());
+        };
+        for level in (LEAF + 1..=TOP).rev() {
+            if load(word).block().is_none() {
+                return Ok(());
+            }
+            word = self.word(self.own_node(word, level)?, index(leaf, level));
+        }
+        Ok(())
+    }
+
+    /// Have an own node at every place above a leaf that is neither empty nor wholly to go: then
+    /// cutting the tree off at that leaf takes no memory. Under the whole gate.
+    pub(super) fn own_for_cut(&self, leaf: u64, with_leaf: bool) -> Result<(), Error> {
+        let Some(mut word) = self.root() else {
+            return Ok(());
+        };
+        for level in (LEAF + 1..=TOP).rev() {
+            if load(word).is_none() {
+                return Ok(());
+            }
+            word = self.word(self.own_node(word, level)?, index(leaf, level));
+        }
+        if with_leaf && !load(word).is_none() {
+            self.own_node(word, LEAF)?;
+        }
+        Ok(())
+    }
+
+    /// The node of a word as this disk's own: what was there, a copy, or a new one.
+    fn own_node(&self, word: &AtomicU64, level: u32) -> Result<Block, Error> {
+        let entry = load(word);
+        let Some(old) = entry.block() else {
+            let node = self.pool.take(self.account)?;
+            let fill = match (entry.is_none(), level) {
+                (true, _) => Entry::NONE,
+                (false, LEAF) => Entry::zeros(super::entry::FULL),
+                (false, _) => Entry::ALL_ZERO,
+            };
+            self.pool.fill(node, fill.0);
+            word.store(Entry::node(node).0, Ordering::Release);
+            return Ok(node);
+        };
+        if !entry.is_shared() {
+            return Ok(old);
+        }
+        if self.pool.is_exclusive(old) {
+            word.fetch_and(!Entry::SHARED_BIT, Ordering::Relaxed);
+            return Ok(old);
+        }
+        let node = self.copy_node(old)?;
+        let leaf = level == LEAF;
+        points::reach(if leaf { "leaf-copied" } else { "inner-copied" });
+        word.store(Entry::node(node).0, Ordering::Release);
+        points::reach(if leaf {
+            "leaf-published"
+        } else {
+            "inner-published"
+        });
+        self.drop_entry(entry, level);
+        Ok(node)
+    }
+
+    /// A copy that shares everything below.
+    fn copy_node(&self, old: Block) -> Result<Block, Error> {
+        let node = self.pool.take(self.account)?;
+        for at in 0..BLOCK_WORDS {
+            let from = self.word(old, at);
+            let mut entry = load(from);
+            if let Some(block) = entry.block() {
+                self.pool.share(block);
+                // Before the copy can be seen: from then on the old one isn't alone.
+                from.fetch_or(Entry::SHARED_BIT, Ordering::Release);
+                entry = entry.shared();
+            }
+            self.word(node, at).store(entry.0, Ordering::Relaxed);
+        }
+        Ok(node)
+    }
+
+    /// Take a leaf out of the tree, whose path must be this disk's own; whether the node above may
+    /// have become empty.
+    pub(super) fn remove_leaf(&self, leaf: u64) -> bool {
+        let Slot::At(word, true) = self.slot(leaf) else {
+            return false;
+        };
+        let entry = Entry(word.swap(0, Ordering::AcqRel));
+        self.sub_mapped(self.sectors(entry, LEAF));
+        self.drop_entry(entry, LEAF);
+        let first = leaf & !(BLOCK_WORDS as u64 - 1);
+        (first..first + BLOCK_WORDS as u64).all(|leaf| match self.slot(leaf) {
+            Slot::At(word, true) => load(word).is_none(),
+            _ => false,
+        })
+    }
+
+    /// Remove inner nodes above a leaf that name nothing. Under the whole gate.
+    pub(super) fn prune(&self, leaf: u64) {
+        if let Some(root) = self.root() {
+            self.prune_below(root, TOP, leaf);
+        }
+    }
+
+    fn prune_below(&self, word: &AtomicU64, level: u32, leaf: u64) {
+        let entry = load(word);
+        let Some(node) = entry.block().filter(|_| !entry.is_shared()) else {
+            return;
+        };
+        if level > LEAF + 1 {
+            self.prune_below(self.word(node, index(leaf, level)), level - 1, leaf);
+        }
+        if self.is_empty(node) {
+            word.store(0, Ordering::Release);
+            self.drop_entry(entry, level);
+        }
+    }
+
+    pub(super) fn is_empty(&self, node: Block) -> bool {
+        (0..BLOCK_WORDS).all(|at| load(self.word(node, at)).is_none())
+    }
+
+    /// Set all leaves from `first` up to `end` to `fill` (nothing, or all zero), and collect what
+    /// hung there. Under the whole gate.
+    pub(super) fn set(
+        &self,
+        first: u64,
+        end: u64,
+        fill: Entry,
+        out: &mut Vec<(Entry, u32)>,
+    ) -> Result<(), Error> {
+        match self.root() {
+            Some(root) => self.set_below(root, TOP, 0, (first, end), fill, out),
+            None => Ok(()),
+        }
+    }
+
+    fn set_below(
+        &self,
+        word: &AtomicU64,
+        level: u32,
+        base: u64,
+        range: (u64, u64),
+        fill: Entry,
+        out: &mut Vec<(Entry, u32)>,
+    ) -> Result<(), Error> {
+        let (first, end) = range;
+        let below = leaves_below(level);
+        let entry = load(word);
+        if entry == fill {
+            return Ok(());
+        }
+        if first <= base && base + below <= end {
+            word.store(fill.0, Ordering::Release);
+            out.push((entry, level));
+            if !fill.is_none() {
+                self.add_mapped(below * LEAF_SECTORS);
+            }
+            return Ok(());
+        }
+        let node = self.own_node(word, level)?;
+        let step = leaves_below(level - 1);
+        let mut result = Ok(());
+        for at in 0..BLOCK_WORDS {
+            let start = base + at as u64 * step;
+            if result.is_ok() && start < end && first < start + step {
+                result = self.set_below(self.word(node, at), level - 1, start, range, fill, out);
+            }
+        }
+        if fill.is_none() && self.is_empty(node) {
+            word.store(0, Ordering::Release);
+            out.push((Entry::node(node), level));
+        }
+        result
+    }
+
+    /// What [`Tree::set`] collected isn't mapped any more. Under the same whole gate, so that a
+    /// fork never copies a count that still has it.
+    pub(super) fn uncount(&self, entries: &[(Entry, u32)]) {
+        let sectors = |&(entry, level): &(Entry, u32)| self.sectors(entry, level);
+        self.sub_mapped(entries.iter().map(sectors).sum());
+    }
+
+    /// Free what [`Tree::set`] collected. Needs no lock: nobody else can come by these entries any
+    /// more.
+    pub(super) fn drop_entries(&self, entries: Vec<(Entry, u32)>) {
+        for (entry, level) in entries {
+            self.drop_entry(entry, level);
+        }
+    }
+
+    /// Mapped sectors below an entry.
+    pub(super) fn sectors(&self, entry: Entry, level: u32) -> u64 {
+        if level == PAGE {
+            return u64::from(entry.mask().count_ones());
+        }
+        match entry.block() {
+            None if entry.is_none() => 0,
+            None => leaves_below(level) * LEAF_SECTORS,
+            Some(node) => (0..BLOCK_WORDS)
+                .map(|at| self.sectors(load(self.word(node, at)), level - 1))
+                .sum(),
+        }
+    }
+
+    /// An entry is gone: free what only it named.
+    pub(super) fn drop_entry(&self, entry: Entry, level: u32) {
+        let mut blocks = Vec::new();
+        self.drop_into(entry, level, &mut blocks);
+        self.pool.give_back(&mut blocks);
+    }
+
+    fn drop_into(&self, entry: Entry, level: u32, blocks: &mut Vec<Block>) {
+        let Some(block) = entry.block() else { return };
+        if !self.pool.release(block) {
+            return;
+        }
+        if level > PAGE {
+            for at in 0..BLOCK_WORDS {
+                self.drop_into(load(self.word(block, at)), level - 1, blocks);
+            }
+        }
+        blocks.push(block);
+        if blocks.len() >= BATCH {
+            self.pool.give_back(blocks);
+        }
+    }
+
+    /// Bytes of blocks below an entry that nothing else names.
+    pub(super) fn unique_bytes(&self, entry: Entry, level: u32) -> u64 {
+        let Some(block) = entry.block() else { return 0 };
+        if entry.is_shared() && !self.pool.is_exclusive(block) {
+            return 0;
+        }
+        let below: u64 = match level {
+            PAGE => 0,
+            _ => (0..BLOCK_WORDS)
+                .map(|at| self.unique_bytes(load(self.word(block, at)), level - 1))
+                .sum(),
+        };
+        below + super::PAGE_BYTES
+    }
+
+    /// The first leaf at or after `from` whose entry (or that of a missing node above it) isn't
+    /// `skip`: [`Entry::NONE`] or [`Entry::ALL_ZERO`].
+    pub(super) fn next_leaf(&self, from: u64, skip: Entry) -> Option<u64> {
+        self.next_below(load(self.root()?), TOP, 0, from, skip)
+    }
+
+    fn next_below(
+        &self,
+        entry: Entry,
+        level: u32,
+        base: u64,
+        from: u64,
+        skip: Entry,
+    ) -> Option<u64> {
+        if entry == skip || base + leaves_below(level) <= from {
+            return None;
+        }
+        match entry.block() {
+            Some(node) if level > LEAF => {
+                let step = leaves_below(level - 1);
+                let first = from.saturating_sub(base) / step;
+                (first..BLOCK_WORDS as u64).find_map(|at| {
+                    let word = self.word(node, usize::try_from(at).ok()?);
+                    self.next_below(load(word), level - 1, base + at * step, from, skip)
+                })
+            }
+            _ => Some(base.max(from)),
+        }
+    }
+
+    /// Another record names the root too from now on. Under the whole gate.
+    pub(super) fn share_root(&self) -> Entry {
+        let Some(root) = self.root() else {
+            return Entry::NONE;
+        };
+        let entry = load(root);
+        let Some(node) = entry.block() else {
+            return entry;
+        };
+        self.pool.share(node);
+        root.fetch_or(Entry::SHARED_BIT, Ordering::Release);
+        entry.shared()
+    }
+}
+
+pub(super) fn load(word: &AtomicU64) -> Entry {
+    Entry(word.load(Ordering::Acquire))
+}
