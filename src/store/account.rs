@@ -134,8 +134,8 @@ impl Budget {
         })
     }
 
-    /// Count a block that is there already.
-    pub(super) fn charge_found(&self, number: u16) {
+    /// Count a block whatever the bounds: one that is there already, or replaces another one.
+    pub(super) fn charge_beyond(&self, number: u16) {
         let block_bytes = BLOCK_BYTES as u64;
         let account = self.account(number);
         account

@@ -225,7 +225,7 @@ impl Store {
             pool.budget()
                 .account(account)
                 .set_quota(record.spec.quota_bytes);
-            let placed = self.ledger.place(account, &record, root);
+            let placed = self.ledger.place(account, &record, root, false);
             let placed = placed.inspect_err(|_| pool.budget().close(account))?;
             Ok((account, placed))
         });

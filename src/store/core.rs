@@ -132,7 +132,7 @@ impl DiskCore {
             let _whole = self.map.gate().whole();
             before()?;
             let root = root.unwrap_or_else(|| self.map.tree.root_entry());
-            let placed = self.ledger.place(self.account, &record, root)?;
+            let placed = self.ledger.place(self.account, &record, root, true)?;
             self.ledger.publish(self.slot, Some(placed));
             self.map.tree.set_record(Some(placed.block));
             let old = std::mem::replace(&mut *about, (record, placed));

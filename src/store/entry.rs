@@ -7,7 +7,7 @@
 //! | value | in a leaf | above |
 //! |---|---|---|
 //! | 0 | nothing is mapped | nothing below is mapped |
-//! | `ZERO`, no block | the sectors of the mask are mapped and zero | all below is mapped and zero |
+//! | `ZERO`, no block | the mask's sectors are mapped and zero | all below is mapped and zero |
 //! | block | the sectors of the mask lie in that page | a node |
 //!
 //! `SHARED` beside a block says that another entry may name it too. It is set before that can

@@ -235,11 +235,9 @@ impl Free {
         if group.last_freed.elapsed() < after {
             return None;
         }
-        let bits = std::array::from_fn(|at| group.free[at] & group.held[at]);
-        for at in 0..WORDS {
-            group.free[at] &= !bits[at];
-            group.held[at] &= !bits[at];
-        }
+        let bits: Bits = std::array::from_fn(|at| group.free[at] & group.held[at]);
+        group.free = std::array::from_fn(|at| group.free[at] & !bits[at]);
+        group.held = std::array::from_fn(|at| group.held[at] & !bits[at]);
         Some(Taken {
             group: number,
             bits,

@@ -59,7 +59,8 @@ impl Ledger {
         self.slots.lock()
     }
 
-    /// Write a record that nothing names yet.
+    /// Write a record that nothing names yet. `replaces`: it takes the place of another one of the
+    /// same disk, which no bound may hinder.
     ///
     /// # Errors
     /// [`Error::is_want_of_memory`]; nothing is taken then.
@@ -68,13 +69,17 @@ impl Ledger {
         account: u16,
         record: &Record,
         root: Entry,
+        replaces: bool,
     ) -> Result<Placed, Error> {
-        let block = self.pool.take(account)?;
+        let take = || match replaces {
+            true => self.pool.take_beyond(account),
+            false => self.pool.take(account),
+        };
+        let block = take()?;
         let settings = if record.settings.is_empty() {
             None
         } else {
-            let settings = self.pool.take(account);
-            Some(settings.inspect_err(|_| self.free_block(block))?)
+            Some(take().inspect_err(|_| self.free_block(block))?)
         };
         record.write(self.pool.arena(), block, settings, root);
         points::reach("record-written");

@@ -367,7 +367,7 @@ impl PageMap {
 
     /// Have what is needed to cut the disk off at `size_bytes`. Under the whole gate.
     pub(super) fn prepare_cut(&self, size_bytes: u64) -> Result<(), Error> {
-        let within = size_bytes % LEAF_BYTES != 0;
+        let within = !size_bytes.is_multiple_of(LEAF_BYTES);
         self.tree.own_for_cut(size_bytes / LEAF_BYTES, within)
     }
 

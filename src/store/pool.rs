@@ -88,6 +88,20 @@ impl Pool {
     /// [`Error::Full`], [`Error::OverQuota`], [`Error::HostFull`]; nothing is taken then.
     pub(super) fn take(&self, account: u16) -> Result<Block, Error> {
         self.budget.charge(account)?;
+        self.take_charged(account)
+    }
+
+    /// As [`Pool::take`], but beyond limit and quota: for what replaces something that is freed at
+    /// once.
+    ///
+    /// # Errors
+    /// [`Error::HostFull`].
+    pub(super) fn take_beyond(&self, account: u16) -> Result<Block, Error> {
+        self.budget.charge_beyond(account);
+        self.take_charged(account)
+    }
+
+    fn take_charged(&self, account: u16) -> Result<Block, Error> {
         match self.take_free() {
             Ok(block) => {
                 self.count(block)
@@ -150,7 +164,7 @@ impl Pool {
             return false;
         }
         count.fetch_or(u32::from(account) << OWNER_SHIFT, Ordering::Relaxed);
-        self.budget.charge_found(account);
+        self.budget.charge_beyond(account);
         true
     }
 

@@ -2,7 +2,7 @@
 //!
 //! | blocks | hold |
 //! |---|---|
-//! | 0 | superblock: magic, layout version, id of the arena, size, how much of the table is in use |
+//! | 0 | superblock: magic, layout version, id of the arena, size, length of the table in use |
 //! | 1 to 128 | disk table: 65536 words, each the number of a record's block, or 0 |
 //! | 512 and up | records, settings, nodes, pages |
 //!
@@ -115,7 +115,8 @@ fn bytes_at(arena: &Arena, block: Block, first: usize, len: usize) -> Vec<u8> {
 /// How many blocks an arena has for a limit.
 pub(super) fn blocks_for(limit_bytes: u64) -> Result<u32, Error> {
     let group_bytes = u64::from(GROUP_BLOCKS) * BLOCK_BYTES as u64;
-    let groups = limit_bytes.div_ceil(group_bytes) + u64::from(FIRST_GROUP);
+    // One group more: records are replaced also where the limit is reached.
+    let groups = limit_bytes.div_ceil(group_bytes) + u64::from(FIRST_GROUP) + 1;
     u32::try_from(groups)
         .ok()
         .and_then(|groups| groups.checked_mul(GROUP_BLOCKS))

@@ -4,6 +4,9 @@ use ramblk::store::{Disk, DiskSpec, Error, Extent, SectorSize, Store};
 
 pub(crate) const SECTOR: usize = 512;
 
+/// What a disk without data is charged for: its record.
+pub(crate) const EMPTY_DISK: u64 = 4096;
+
 pub(crate) fn store() -> Store {
     Store::new(256 << 20).unwrap()
 }

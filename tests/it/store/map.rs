@@ -76,15 +76,32 @@ fn write_zeroes_keeps_or_gives_back_as_asked() {
 }
 
 #[test]
+fn zeros_over_any_length_take_a_few_nodes() {
+    let limit_bytes = 1 << 20;
+    let store = Store::new(limit_bytes).unwrap();
+    let disk = store.create("a", &spec(1 << 40)).unwrap();
+    let all = (1 << 40) / 512;
+    disk.write_zeroes(1, all - 2, false).unwrap();
+    assert!(store.charged_bytes() <= 10 * 4096);
+    assert_eq!(disk.get_info().unwrap().mapped_bytes, (1 << 40) - 1024);
+    assert_eq!(disk.seek_unmapped(1).unwrap(), all - 1);
+    assert_eq!(disk.seek_mapped(0).unwrap(), 1);
+    disk.discard(0, all).unwrap();
+    assert_eq!(store.charged_bytes(), EMPTY_DISK);
+    assert_eq!(disk.get_info().unwrap().mapped_bytes, 0);
+}
+
+#[test]
 fn zeros_that_stay_mapped_have_a_limit_too() {
     let limit_bytes = 1 << 20;
     let store = Store::new(limit_bytes).unwrap();
     let disk = store.create("a", &spec(1 << 40)).unwrap();
-    let result = disk.write_zeroes(0, (1 << 40) / 512, false);
-    assert!(matches!(result, Err(Error::Full { .. })), "{result:?}");
+    // A sector in each leaf: every one of them needs a node.
+    let full = (0..1 << 19).find_map(|leaf| disk.write_zeroes(leaf * 4096 + 1, 1, false).err());
+    assert!(matches!(full, Some(Error::Full { .. })), "{full:?}");
     assert!(store.charged_bytes() > limit_bytes / 2 && store.charged_bytes() <= limit_bytes);
     disk.discard(0, (1 << 40) / 512).unwrap();
-    assert_eq!(store.charged_bytes(), 0);
+    assert_eq!(store.charged_bytes(), EMPTY_DISK);
 }
 
 #[test]
@@ -133,7 +150,7 @@ fn discard_gives_memory_back_to_the_host() {
     fill(&disk, 15);
     let full = resident_bytes();
     disk.discard(0, sectors(&disk)).unwrap();
-    assert_eq!(store.charged_bytes(), 0);
+    assert_eq!(store.charged_bytes(), EMPTY_DISK);
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
     // Other tests of this process fill and free disks meanwhile: look for a fall, not a figure.
     while resident_bytes() + (64 << 20) > full {
@@ -167,7 +184,7 @@ fn a_full_store_refuses_writes_and_recovers() {
     assert!((1..4096).contains(&written));
     disk.write(0, &[&[2; SECTOR]]).unwrap();
     disk.discard(0, 32768).unwrap();
-    assert_eq!(store.charged_bytes(), 0);
+    assert_eq!(store.charged_bytes(), EMPTY_DISK);
     disk.write(30000, &[&[3; SECTOR]]).unwrap();
 }
 
