@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use parking_lot::RwLock;
 use rustix::fs::FlockOperation;
 
 use super::arena::{self, Arena, BLOCK_BYTES};
@@ -14,6 +14,7 @@ use super::disk::{Disk, DiskSpec};
 use super::ledger::{Ledger, Placed};
 use super::pool::{Pool, Reclaimer};
 use super::record::{self, FIRST_GROUP, Record};
+use super::sync::RwLock;
 use super::{Capacity, Error, Extent, MAX_KEY_BYTES, diff, entry::Entry, recover};
 
 /// How a store is to keep its memory.
@@ -371,6 +372,13 @@ impl Store {
             }
         }
         Ok(diff::changed(one.tree(), two.tree()))
+    }
+
+    /// Give the memory of all free blocks back to the host now, rather than within a second.
+    pub fn reclaim(&self) {
+        self.ledger
+            .pool
+            .reclaim_once(Duration::ZERO, Duration::ZERO);
     }
 
     /// The keys of all disks and snapshots, sorted.

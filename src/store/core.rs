@@ -3,13 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use parking_lot::Mutex;
-
 use super::entry::Entry;
 use super::ledger::{Ledger, Placed};
 use super::map::PageMap;
 use super::range::SectorSize;
 use super::record::Record;
+use super::sync::Mutex;
 use super::tree::{TOP, Tree};
 use super::{Capacity, Error, MAX_SETTINGS_BYTES, OnFull, Shrink, points};
 

@@ -119,6 +119,7 @@ impl Tree {
 
     fn copy_run_out(&self, run: Option<Run>, to: &mut Cursor<'_, Sink<'_>>) {
         let Some(run) = run else { return };
+        points::reach("before-copy");
         let mut done = 0;
         while done < run.len {
             let Some(piece) = to.next(run.len - done) else {
@@ -133,6 +134,7 @@ impl Tree {
 
     fn copy_run_in(&self, run: Option<Run>, from: &mut Cursor<'_, Source<'_>>) {
         let Some(run) = run else { return };
+        points::reach("before-copy");
         let mut done = 0;
         while done < run.len {
             let Some(piece) = from.next(run.len - done) else {

@@ -3,12 +3,11 @@
 
 use std::sync::Arc;
 
-use parking_lot::{Mutex, MutexGuard};
-
 use super::arena::Block;
 use super::entry::Entry;
 use super::pool::Pool;
 use super::record::{self, MOST_DISKS, Record};
+use super::sync::{Mutex, MutexGuard};
 use super::{Error, points};
 
 /// What all disks of a store share.

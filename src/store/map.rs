@@ -16,14 +16,13 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
-
 use super::Error;
 use super::arena::BLOCK_BYTES;
 use super::buf::{Cursor, Sink, Source};
 use super::entry::Entry;
 use super::leaf::{LEAF_BYTES, Span};
 use super::range::{ByteRange, Capacity, SECTOR_BYTES, SectorSize};
+use super::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use super::tree::{Slot, TOP, Tree, load};
 
 const SHARDS: usize = 64;

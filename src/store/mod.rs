@@ -39,6 +39,7 @@
 //! | `disk` | a connection to one disk |
 //! | `ledger` | how a disk's record is replaced |
 //! | `catalog` | the disks by key: create, fork, reset, rename, destroy |
+//! | `sync` | the locks |
 //! | `points` | named places at which tests kill the process |
 //!
 //! `docs/store.md` tells why it is built so.
@@ -61,6 +62,7 @@ mod range;
 mod record;
 mod recover;
 mod seek;
+mod sync;
 mod tree;
 
 pub use buf::{Piece, Sink, Source, total_bytes};

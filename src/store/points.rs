@@ -1,5 +1,12 @@
 //! Named places at which a test can have the process killed, to prove that what the arena holds
-//! just then is a whole store. Without the feature `test-points` there is nothing here.
+//! just then is a whole store, or another thread run. Without the features `test-points` and
+//! `test-schedules` there is nothing here.
+
+/// Let the scheduler of a test take another thread.
+#[cfg(all(feature = "test-schedules", not(feature = "test-points")))]
+pub(super) fn reach(_point: &str) {
+    shuttle::thread::yield_now();
+}
 
 /// `RAMBLK_KILL_AT=<point>:<count>` kills the process when it comes to that point for that time.
 #[cfg(feature = "test-points")]
@@ -23,6 +30,6 @@ pub(super) fn reach(point: &str) {
 }
 
 /// Nothing.
-#[cfg(not(feature = "test-points"))]
+#[cfg(not(any(feature = "test-points", feature = "test-schedules")))]
 #[inline(always)]
 pub(super) fn reach(_point: &str) {}

@@ -13,11 +13,12 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Condvar;
 
 use super::account::Budget;
 use super::arena::{Arena, BLOCK_WORDS, Block, GROUP_BLOCKS};
 use super::free::{Candidate, Free, Taken};
+use super::sync::Mutex;
 use super::{Error, points};
 
 /// How long freed memory waits for a new use: whole groups, and parts of one.
@@ -40,7 +41,8 @@ pub(super) struct Pool {
     budget: Budget,
     counts: Box<[OnceLock<Counts>]>,
     free: Mutex<Free>,
-    wake: Mutex<Wake>,
+    /// Beside the condition variables, and held for nothing else.
+    wake: parking_lot::Mutex<Wake>,
     reclaimer: Condvar,
     room: Condvar,
     huge: bool,
@@ -60,7 +62,7 @@ impl Pool {
             counts: (0..groups).map(|_| OnceLock::new()).collect(),
             free: Mutex::new(Free::new(first_group, groups, huge)),
             budget: Budget::new(limit_bytes),
-            wake: Mutex::default(),
+            wake: parking_lot::Mutex::default(),
             reclaimer: Condvar::new(),
             room: Condvar::new(),
             arena,
@@ -251,18 +253,23 @@ impl Pool {
                     return;
                 }
                 drop(wake);
-                let groups = self.free.lock().held_groups();
-                if groups.is_empty() {
+                if self.reclaim_once(WHOLE_AFTER, PART_AFTER) == 0 {
                     break;
-                }
-                for group in groups {
-                    let taken = self.free.lock().take_held(group, WHOLE_AFTER, PART_AFTER);
-                    if let Some(taken) = taken {
-                        self.punch(&taken);
-                    }
                 }
             }
         }
+    }
+
+    /// Give back what was free for that long; gives how many groups had something to give.
+    pub(super) fn reclaim_once(&self, whole_after: Duration, part_after: Duration) -> usize {
+        let groups = self.free.lock().held_groups();
+        for &group in &groups {
+            let taken = self.free.lock().take_held(group, whole_after, part_after);
+            if let Some(taken) = taken {
+                self.punch(&taken);
+            }
+        }
+        groups.len()
     }
 
     fn punch(&self, taken: &Taken) {
@@ -293,6 +300,10 @@ impl Reclaimer {
     /// # Errors
     /// [`Error::Arena`] if the system gives no thread.
     pub(super) fn start(pool: Arc<Pool>) -> Result<Self, Error> {
+        if cfg!(feature = "test-schedules") {
+            // The test calls what the thread would do.
+            return Ok(Self { pool, thread: None });
+        }
         let worker = Arc::clone(&pool);
         let thread = std::thread::Builder::new()
             .name("ramblk-reclaim".into())

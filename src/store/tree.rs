@@ -17,11 +17,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use parking_lot::Mutex;
-
 use super::arena::{BLOCK_WORDS, Block};
 use super::entry::Entry;
 use super::pool::Pool;
+use super::sync::Mutex;
 use super::{Error, points};
 
 /// Levels: what an entry names.
