@@ -40,6 +40,11 @@ pub(super) struct Run {
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     memory_limit: Option<u64>,
 
+    /// Take no memory for zeros that a guest writes: pages of zeros, and sectors of zeros where
+    /// nothing was before. They stay mapped. Costs a look at what is written.
+    #[arg(long)]
+    detect_zeroes: bool,
+
     /// Command to run beside the disk; {socket} in it becomes the path of the socket, and ramblk
     /// ends with it and with its exit code.
     #[arg(last = true, value_name = "CMD")]
@@ -102,6 +107,7 @@ impl From<Run> for RunOptions {
             image: run.image,
             sharing: run.share.into(),
             memory_limit_bytes: run.memory_limit,
+            detect_zeroes: run.detect_zeroes,
             command: run.command,
             ..Self::from(run.disk)
         }
@@ -121,6 +127,7 @@ impl From<DiskArgs> for RunOptions {
             image: None,
             sharing: Sharing::None,
             memory_limit_bytes: None,
+            detect_zeroes: false,
             command: Vec::new(),
         }
     }

@@ -37,6 +37,8 @@ pub struct RunOptions {
     pub sharing: Sharing,
     /// Memory that the disk may take; without it, what is safe for the host.
     pub memory_limit_bytes: Option<u64>,
+    /// Whether zeros that are written take no memory.
+    pub detect_zeroes: bool,
     /// A command to run beside the disk; `{socket}` in it stands for the socket's path.
     pub command: Vec<String>,
 }
@@ -98,6 +100,8 @@ impl RunConfig {
             }
         };
         Capacity::new(size_bytes, sector_size)?;
+        let mut spec = DiskSpec::new(sector_size, size_bytes);
+        spec.detect_zeroes = options.detect_zeroes;
         let queues = NonZeroU16::new(options.queues)
             .filter(|queues| queues.get() <= MOST_QUEUES)
             .ok_or_else(|| {
@@ -121,7 +125,7 @@ impl RunConfig {
         let endpoint = endpoint(options.socket_path, options.fd, &options.command)?;
         Ok(Self {
             name: name.to_owned(),
-            spec: DiskSpec::new(sector_size, size_bytes),
+            spec,
             endpoint,
             queues,
             read_only: options.read_only || options.sharing == Sharing::ReadOnly,

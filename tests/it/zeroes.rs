@@ -361,3 +361,17 @@ fn random_requests_on_four_queues_agree_with_an_array_of_bytes() {
         assert!(reply == good, "MiB {i} at the end, RAMBLK_SEED={seed}");
     }
 }
+
+#[test]
+fn zeros_that_a_guest_writes_take_no_memory_if_that_is_wanted() {
+    let zeros = vec![0; 1 << 20];
+    for (more, fits) in [(&["--detect-zeroes"][..], true), (&[], false)] {
+        let ramblk = Ramblk::run(&[&["--memory-limit", "1M"], more].concat());
+        let mut disk = Disk::attach(ramblk.socket());
+        let all = (0..16).all(|mib| disk.q().write(mib * 2048, &zeros).is_ok());
+        assert_eq!(all, fits, "{more:?}");
+        disk.q().write(7, &[1; 512]).unwrap();
+        let bytes = disk.q().read(6, 1536).unwrap();
+        assert_eq!(bytes, [[0; 512], [1; 512], [0; 512]].concat());
+    }
+}

@@ -22,6 +22,7 @@ fn a_running_guest_sees_its_disk_grow_and_shrink_at_once() {
         image: None,
         sharing: Sharing::None,
         memory_limit_bytes: Some(256 * MIB),
+        detect_zeroes: false,
         command: Vec::new(),
     };
     let config = RunConfig::new("growing", options).unwrap();
