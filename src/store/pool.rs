@@ -8,6 +8,7 @@
 //! Freed blocks are used again first. What is still free after a while is given back to the host by
 //! a thread of its own, so that a discard costs its caller no system call.
 
+use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
@@ -35,7 +36,6 @@ const REFERENCES: u32 = (1 << OWNER_SHIFT) - 1;
 type Counts = Box<[AtomicU32; GROUP]>;
 
 /// All blocks of an arena.
-#[derive(Debug)]
 pub(super) struct Pool {
     arena: Arena,
     budget: Budget,
@@ -46,6 +46,17 @@ pub(super) struct Pool {
     reclaimer: Condvar,
     room: Condvar,
     huge: bool,
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Thousands of counts help nobody.
+        f.debug_struct("Pool")
+            .field("arena", &self.arena)
+            .field("limit_bytes", &self.budget.limit_bytes())
+            .field("charged_bytes", &self.budget.charged_bytes())
+            .finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, Default)]

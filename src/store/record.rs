@@ -37,8 +37,10 @@ mod at {
     pub(super) const MAGIC: usize = 0;
     pub(super) const LAYOUT: usize = 1;
     pub(super) const ID: usize = 2;
-    pub(super) const BLOCKS: usize = 4;
-    pub(super) const SUM: usize = 5;
+    /// Of the words before it.
+    pub(super) const SUM: usize = 4;
+    /// Changes when the arena grows, so by itself.
+    pub(super) const BLOCKS: usize = 5;
     pub(super) const TABLE_BLOCKS: usize = 8;
 }
 
@@ -167,8 +169,6 @@ pub(super) fn read_superblock(words: &[u64; 6]) -> Result<u32, Error> {
 /// The arena grew.
 pub(super) fn set_blocks(arena: &Arena) {
     put(arena, SUPERBLOCK, at::BLOCKS, u64::from(arena.blocks()));
-    let sum = superblock_sum(arena);
-    put(arena, SUPERBLOCK, at::SUM, sum);
 }
 
 /// The arena's id.

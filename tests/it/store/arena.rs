@@ -197,8 +197,8 @@ fn a_damaged_arena_is_refused() {
         file.read_exact_at(&mut byte, at).unwrap();
         file.write_all_at(&[byte[0] ^ 0x40], at).unwrap();
     };
-    // The superblock's size, the table, a record's magic, size and key, the root.
-    for (what, at) in [("sum", 33), ("block", 4096 + 3)] {
+    // The superblock's id and size, the table, a record's magic, size and key, the root.
+    for (what, at) in [("sum", 17), ("cut", 42), ("size", 44), ("block", 4096 + 3)] {
         let message = refused(|file| flip(file, at));
         assert!(message.contains(what), "{message}");
     }
