@@ -1,0 +1,215 @@
+//! Forks: one at a time, idle and beside writers, and by the thousand.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ramblk::store::{Disk, Store};
+
+use crate::measure::{self, Failure, GIB, KIB, Latencies, PAGE_BYTES, Plan, Rng, Target, median};
+use crate::report::{self, Line};
+
+const SOURCES: [&str; 2] = ["small", "large"];
+
+/// A store with a disk of 1 GiB and a large one, both full, and `spare_bytes` more.
+struct Sources {
+    store: Store,
+    disks: [(Disk, u64); 2],
+}
+
+impl Sources {
+    fn new(plan: Plan, spare_bytes: u64) -> Result<Self, Failure> {
+        let sizes_bytes = [GIB, plan.large_bytes()];
+        let total_bytes: u64 = sizes_bytes.iter().sum();
+        let store = Store::new(total_bytes + total_bytes / 32 + spare_bytes)?;
+        let full = |which: usize| -> Result<(Disk, u64), Failure> {
+            let disk = measure::create(&store, SOURCES[which], sizes_bytes[which])?;
+            measure::fill(&disk, sizes_bytes[which])?;
+            Ok((disk, sizes_bytes[which]))
+        };
+        let disks = [full(0)?, full(1)?];
+        Ok(Self { store, disks })
+    }
+
+    fn size(&self, which: usize) -> String {
+        report::bytes(self.disks[which].1 as f64)
+    }
+
+    /// Fork a disk some times, with a pause before each, and destroy each fork at once.
+    fn forks(
+        &self,
+        which: usize,
+        count: usize,
+        pause: Duration,
+        into: &mut Latencies,
+    ) -> Result<(), Failure> {
+        for _ in 0..count {
+            thread::sleep(pause);
+            let start = Instant::now();
+            let fork = self.store.fork(SOURCES[which], "fork")?;
+            into.record(start.elapsed());
+            drop(fork);
+            self.store.destroy("fork")?;
+        }
+        Ok(())
+    }
+
+    /// The same, while two threads write the disk at random as fast as they can. Their latencies
+    /// go into `writes`.
+    fn forks_beside_writers(
+        &self,
+        which: usize,
+        count: usize,
+        into: &mut Latencies,
+        writes: &mut Latencies,
+    ) -> Result<(), Failure> {
+        let (disk, size_bytes) = &self.disks[which];
+        let stop = AtomicBool::new(false);
+        let writer = |half: u64| -> Result<Latencies, Failure> {
+            let mut latencies = Latencies::new();
+            let mut rng = Rng::new(half);
+            let half_bytes = size_bytes / 2;
+            let buf = [0x5a; PAGE_BYTES as usize];
+            while !stop.load(Ordering::Relaxed) {
+                let page = rng.below(half_bytes / PAGE_BYTES);
+                let start = Instant::now();
+                Target::write(disk, half * half_bytes + page * PAGE_BYTES, &buf)?;
+                latencies.record(start.elapsed());
+            }
+            Ok(latencies)
+        };
+        let writer = &writer;
+        thread::scope(|scope| {
+            let writers = [0, 1].map(|half| scope.spawn(move || writer(half)));
+            let forked = self.forks(which, count, Duration::from_millis(1), into);
+            stop.store(true, Ordering::Relaxed);
+            for writer in writers {
+                writes.merge(&writer.join().map_err(|_| "a writer panicked")??);
+            }
+            forked
+        })
+    }
+}
+
+/// What one fork takes.
+pub(crate) fn one(plan: Plan) -> Result<Vec<Line>, Failure> {
+    let sources = Sources::new(plan, 3 * GIB)?;
+    let mut idle = [Latencies::new(), Latencies::new()];
+    let mut busy = [Latencies::new(), Latencies::new()];
+    let mut writes = Latencies::new();
+    let slices = 2 * plan.long_rounds();
+    for _ in 0..slices {
+        for which in [0, 1] {
+            sources.forks(which, 200, Duration::ZERO, &mut idle[which])?;
+        }
+        for which in [0, 1] {
+            sources.forks_beside_writers(which, 100, &mut busy[which], &mut writes)?;
+        }
+    }
+    let mut lines = Vec::new();
+    let mut medians_ns = Vec::new();
+    for (latencies, name) in [(&idle, "idle"), (&busy, "two writers")] {
+        for which in [0, 1] {
+            let size = sources.size(which);
+            let median_ns = latencies[which].quantile_ns(0.5);
+            medians_ns.push(median_ns);
+            let what = format!("fork of {size}, {name}");
+            let detail = detail(&latencies[which]);
+            lines.push(Line::time(what, median_ns, detail, 100e3));
+        }
+    }
+    let least_ns = medians_ns.iter().copied().fold(f64::INFINITY, f64::min);
+    let most_ns = medians_ns.iter().copied().fold(0.0, f64::max);
+    lines.push(Line::growth(
+        "the slowest of these medians beside the fastest: same order",
+        report::time(most_ns),
+        report::time(least_ns),
+        most_ns / least_ns,
+        10.0,
+    ));
+    let mut all = Latencies::new();
+    idle.iter()
+        .chain(&busy)
+        .for_each(|latencies| all.merge(latencies));
+    let p99_ns = all.quantile_ns(0.99);
+    lines.push(Line::time("fork, p99 of all", p99_ns, detail(&all), 5e6));
+    let p99_ns = writes.quantile_ns(0.99);
+    let what = "4 KiB write beside forks every millisecond, p99";
+    lines.push(Line::time(what, p99_ns, detail(&writes), 5e6));
+    Ok(lines)
+}
+
+fn detail(latencies: &Latencies) -> String {
+    let [p50, p99, most] = [0.5, 0.99, 1.0].map(|part| report::time(latencies.quantile_ns(part)));
+    format!(
+        "p50 {p50}, p99 {p99}, worst {most}; {} times",
+        latencies.count()
+    )
+}
+
+const MANY: usize = 10_000;
+
+/// Ten thousand forks of one disk, and their end.
+pub(crate) fn thousands(plan: Plan) -> Result<Vec<Line>, Failure> {
+    let sources = Sources::new(plan, GIB / 2)?;
+    let keys: Vec<String> = (0..MANY).map(|number| format!("fork-{number}")).collect();
+    let mut lines = Vec::new();
+    let first = memory(&sources.store);
+    let mut grown_bytes = [0_u64; 3];
+    for which in [0, 1] {
+        let mut made_ns = Vec::new();
+        let mut dropped_ns = Vec::new();
+        for _ in 0..plan.long_rounds() {
+            let start = Instant::now();
+            let forks = keys
+                .iter()
+                .map(|key| sources.store.fork(SOURCES[which], key));
+            let forks = forks.collect::<Result<Vec<_>, _>>()?;
+            made_ns.push(measure::nanos(start.elapsed()));
+            // The most there ever was: later rounds may use again what the first one took.
+            for ((most, first), now) in grown_bytes
+                .iter_mut()
+                .zip(first)
+                .zip(memory(&sources.store))
+            {
+                *most = (*most).max(now.saturating_sub(first));
+            }
+            let start = Instant::now();
+            drop(forks);
+            keys.iter().try_for_each(|key| sources.store.destroy(key))?;
+            dropped_ns.push(measure::nanos(start.elapsed()));
+        }
+        let each = |all_ns: f64| format!("{} each", report::time(all_ns / MANY as f64));
+        for (name, all_ns) in [("forks", &made_ns), ("drops of forks", &dropped_ns)] {
+            let all_ns = median(all_ns);
+            let what = format!("{MANY} {name} of {}", sources.size(which));
+            lines.push(Line::time(what, all_ns, each(all_ns), 1e9));
+        }
+    }
+    let [charged, resident, host] = grown_bytes.map(|all| all as f64 / MANY as f64);
+    let left_bytes = sources.store.charged_bytes().saturating_sub(first[0]);
+    let detail = format!(
+        "charged {}, VmRSS {}, private and memory file {}; charged after all have gone: {} in all",
+        report::bytes(charged),
+        report::bytes(resident),
+        report::bytes(host),
+        report::bytes(left_bytes as f64),
+    );
+    let most = charged.max(resident).max(host);
+    lines.push(Line::size(
+        "memory of an untouched fork",
+        most,
+        detail,
+        8 * KIB,
+    ));
+    Ok(lines)
+}
+
+/// Charged, resident, and all that the host gave.
+fn memory(store: &Store) -> [u64; 3] {
+    [
+        store.charged_bytes(),
+        measure::resident_bytes(),
+        measure::host_bytes(),
+    ]
+}

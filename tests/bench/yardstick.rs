@@ -1,0 +1,110 @@
+//! What the machine can do: `memcpy` and `memset` of the C library, on shared memory files.
+//!
+//! Both sides of every comparison copy between the same buffer and a span of memory. The span of
+//! the yardstick is the plainest there is: a memory file, mapped shared, in pages of 4 KiB.
+#![allow(unsafe_code)]
+
+use std::os::fd::OwnedFd;
+use std::ptr::{self, NonNull};
+
+use rustix::fs::MemfdFlags;
+use rustix::mm::{MapFlags, ProtFlags};
+
+use crate::measure::{Failure, Target};
+
+/// The name of its files; [`crate::measure::host_bytes`] leaves them out.
+pub(crate) const FILE_NAME: &str = "yardstick";
+
+/// A memory file, mapped shared.
+pub(crate) struct Mapping {
+    base: NonNull<u8>,
+    len_bytes: usize,
+    _file: OwnedFd,
+}
+
+// SAFETY: `base` is only an address, and the mapping lasts as long as `self`.
+unsafe impl Send for Mapping {}
+// SAFETY: through `&Mapping` bytes are touched by `memcpy` alone, never by a reference; threads are
+// given regions that don't overlap.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    /// `len_bytes` of zeros that have their memory already.
+    pub(crate) fn populated(len_bytes: u64) -> Result<Self, Failure> {
+        Self::map(len_bytes, MapFlags::SHARED | MapFlags::POPULATE)
+    }
+
+    /// `len_bytes` of zeros that get their memory when they are touched.
+    pub(crate) fn untouched(len_bytes: u64) -> Result<Self, Failure> {
+        Self::map(len_bytes, MapFlags::SHARED)
+    }
+
+    fn map(len_bytes: u64, flags: MapFlags) -> Result<Self, Failure> {
+        let file = rustix::fs::memfd_create(FILE_NAME, MemfdFlags::CLOEXEC)?;
+        rustix::fs::ftruncate(&file, len_bytes)?;
+        let len_bytes = usize::try_from(len_bytes)?;
+        let access = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: a new mapping at an address the kernel chooses touches nothing that exists.
+        let base =
+            unsafe { rustix::mm::mmap(ptr::null_mut(), len_bytes, access, flags, &file, 0) }?;
+        Ok(Self {
+            base: NonNull::new(base.cast()).ok_or("a mapping at address 0")?,
+            len_bytes,
+            _file: file,
+        })
+    }
+
+    /// Its bytes, for a buffer.
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: the mapping is ours for this long, initialised (zeros), and nobody else has the
+        // file.
+        unsafe { std::slice::from_raw_parts_mut(self.base.as_ptr(), self.len_bytes) }
+    }
+
+    fn at(&self, at_bytes: u64, len_bytes: usize) -> *mut u8 {
+        let at = at_bytes as usize;
+        assert!(at + len_bytes <= self.len_bytes, "outside the yardstick");
+        self.base.as_ptr().wrapping_add(at)
+    }
+}
+
+impl Target for Mapping {
+    fn read(&self, at_bytes: u64, into: &mut [u8]) -> Result<(), Failure> {
+        let from = self.at(at_bytes, into.len());
+        // SAFETY: `at` vouches for the source, and `into` is a buffer of its own.
+        unsafe { libc::memcpy(into.as_mut_ptr().cast(), from.cast(), into.len()) };
+        Ok(())
+    }
+
+    fn write(&self, at_bytes: u64, from: &[u8]) -> Result<(), Failure> {
+        let to = self.at(at_bytes, from.len());
+        // SAFETY: `at` vouches for the target, and `from` is a buffer of its own.
+        unsafe { libc::memcpy(to.cast(), from.as_ptr().cast(), from.len()) };
+        Ok(())
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours, and no reference to its bytes outlives `self`. If it can't
+        // be unmapped, the process's end does it.
+        let _ = unsafe { rustix::mm::munmap(self.base.as_ptr().cast(), self.len_bytes) };
+    }
+}
+
+/// A span of which every byte is zero: `memset`.
+pub(crate) struct Zeros;
+
+impl Target for Zeros {
+    fn read(&self, _at_bytes: u64, into: &mut [u8]) -> Result<(), Failure> {
+        // SAFETY: `into` is `into.len()` writable bytes.
+        unsafe { libc::memset(into.as_mut_ptr().cast(), 0, into.len()) };
+        // Or the compiler could drop all but the last of them.
+        std::hint::black_box(into);
+        Ok(())
+    }
+
+    fn write(&self, _at_bytes: u64, _from: &[u8]) -> Result<(), Failure> {
+        Err("zeros can't be written".into())
+    }
+}
