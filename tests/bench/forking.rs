@@ -118,15 +118,22 @@ pub(crate) fn one(plan: Plan) -> Result<Vec<Line>, Failure> {
             lines.push(Line::time(what, median_ns, detail, 100e3));
         }
     }
-    let least_ns = medians_ns.iter().copied().fold(f64::INFINITY, f64::min);
-    let most_ns = medians_ns.iter().copied().fold(0.0, f64::max);
-    lines.push(Line::growth(
-        "the slowest of these medians beside the fastest: same order",
-        report::time(most_ns),
-        report::time(least_ns),
-        most_ns / least_ns,
-        10.0,
-    ));
+    // What is compared is the size: [idle, busy] x [small, large].
+    for (pair_ns, name) in medians_ns.chunks(2).zip(["idle", "two writers"]) {
+        if let [small_ns, large_ns] = *pair_ns {
+            let sizes = [0, 1].map(|which| sources.size(which));
+            lines.push(Line::growth(
+                format!(
+                    "fork of {} beside that of {}, {name}: same order",
+                    sizes[1], sizes[0]
+                ),
+                report::time(large_ns),
+                report::time(small_ns),
+                large_ns / small_ns,
+                3.0,
+            ));
+        }
+    }
     let mut all = Latencies::new();
     idle.iter()
         .chain(&busy)

@@ -61,13 +61,18 @@ fn sparse() -> Result<Line, Failure> {
 }
 
 fn empty() -> Result<Line, Failure> {
+    // Memory is taken a few pages at a time: of one disk alone it would be the store's stride.
+    let disks: u64 = 64;
+    let keys: Vec<String> = (0..disks).map(|disk| format!("disk-{disk}")).collect();
     let store = Store::new(GIB)?;
     let before_bytes = [store.charged_bytes(), measure::host_bytes()];
-    let _disk = measure::create(&store, "disk", TIB)?;
-    let charged = store.charged_bytes().saturating_sub(before_bytes[0]) as f64;
-    let host = measure::host_bytes().saturating_sub(before_bytes[1]) as f64;
+    let made = keys.iter().map(|key| measure::create(&store, key, TIB));
+    let _disks = made.collect::<Result<Vec<_>, _>>()?;
+    let each = |now, before: u64| now as f64 / disks as f64 - before as f64 / disks as f64;
+    let charged = each(store.charged_bytes(), before_bytes[0]);
+    let host = each(measure::host_bytes(), before_bytes[1]);
     let (charged_text, host_text) = (report::bytes(charged), report::bytes(host));
-    let detail = format!("charged {charged_text}; private and memory file {host_text}");
+    let detail = format!("{disks} disks; charged {charged_text}, private and file {host_text}");
     Ok(Line::size(
         "an empty disk of 1 TiB",
         charged.max(host),
@@ -76,8 +81,16 @@ fn empty() -> Result<Line, Failure> {
     ))
 }
 
-/// Requests of a whole disk of 1 TiB with a page in every GiB.
+/// Requests of a whole disk of 1 TiB that has few pages, far from each other.
 pub(crate) fn whole_range(plan: Plan) -> Result<Vec<Line>, Failure> {
+    let mut lines = Vec::new();
+    for pages in [16, 1024] {
+        lines.extend(whole_range_with(plan, pages)?);
+    }
+    Ok(lines)
+}
+
+fn whole_range_with(plan: Plan, pages: u64) -> Result<Vec<Line>, Failure> {
     let store = Store::new(GIB)?;
     let disk = measure::create(&store, "disk", TIB)?;
     let page = [0xa5; PAGE_BYTES as usize];
@@ -94,15 +107,16 @@ pub(crate) fn whole_range(plan: Plan) -> Result<Vec<Line>, Failure> {
     for _ in 0..plan.short_rounds() {
         for ((_, request), taken_ns) in requests.iter().zip(&mut taken_ns) {
             disk.discard(0, sectors)?;
-            let mut pages = 0..TIB / GIB;
-            pages.try_for_each(|at| Target::write(&disk, at * GIB + at * PAGE_BYTES, &page))?;
+            // Each in another part of its stretch.
+            let at = |number| number * (TIB / pages) + number * PAGE_BYTES;
+            (0..pages).try_for_each(|number| Target::write(&disk, at(number), &page))?;
             let start = Instant::now();
             request()?;
             taken_ns.push(measure::nanos(start.elapsed()));
         }
     }
     let lines = requests.iter().zip(&taken_ns).map(|((name, _), taken_ns)| {
-        let what = format!("{name} of a whole 1 TiB disk with 1024 pages");
+        let what = format!("{name} of a whole 1 TiB disk with {pages} pages");
         let worst = taken_ns.iter().copied().fold(0.0, f64::max);
         let detail = format!(
             "median of {}, worst {}",
