@@ -35,15 +35,22 @@ impl Sources {
         report::bytes(self.disks[which].1 as f64)
     }
 
-    /// Fork a disk some times, with a pause before each, and destroy each fork at once.
+    /// Fork a disk some times, with a pause before each, and destroy each fork at once. Between
+    /// forks as long a pause and a stretch of mere computing, which shows what part of a latency is
+    /// the scheduler's: `computing`.
     fn forks(
         &self,
         which: usize,
         count: usize,
         pause: Duration,
         into: &mut Latencies,
+        computing: &mut Latencies,
     ) -> Result<(), Failure> {
         for _ in 0..count {
+            thread::sleep(pause);
+            let start = Instant::now();
+            compute();
+            computing.record(start.elapsed());
             thread::sleep(pause);
             let start = Instant::now();
             let fork = self.store.fork(SOURCES[which], "fork")?;
@@ -55,13 +62,13 @@ impl Sources {
     }
 
     /// The same, while two threads write the disk at random as fast as they can. Their latencies
-    /// go into `writes`.
+    /// go into `beside`.
     fn forks_beside_writers(
         &self,
         which: usize,
         count: usize,
         into: &mut Latencies,
-        writes: &mut Latencies,
+        beside: &mut Beside,
     ) -> Result<(), Failure> {
         let (disk, size_bytes) = &self.disks[which];
         let stop = AtomicBool::new(false);
@@ -81,13 +88,35 @@ impl Sources {
         let writer = &writer;
         thread::scope(|scope| {
             let writers = [0, 1].map(|half| scope.spawn(move || writer(half)));
-            let forked = self.forks(which, count, Duration::from_millis(1), into);
+            let forked = self.forks(
+                which,
+                count,
+                Duration::from_millis(1),
+                into,
+                &mut beside.computing,
+            );
             stop.store(true, Ordering::Relaxed);
             for writer in writers {
-                writes.merge(&writer.join().map_err(|_| "a writer panicked")??);
+                beside
+                    .writes
+                    .merge(&writer.join().map_err(|_| "a writer panicked")??);
             }
             forked
         })
+    }
+}
+
+/// What else happens beside forks.
+struct Beside {
+    writes: Latencies,
+    computing: Latencies,
+}
+
+/// Some 20 us of work that touches no memory.
+fn compute() {
+    let mut rng = Rng::new(1);
+    for _ in 0..10_000 {
+        std::hint::black_box(rng.below(2));
     }
 }
 
@@ -96,14 +125,17 @@ pub(crate) fn one(plan: Plan) -> Result<Vec<Line>, Failure> {
     let sources = Sources::new(plan, 3 * GIB)?;
     let mut idle = [Latencies::new(), Latencies::new()];
     let mut busy = [Latencies::new(), Latencies::new()];
-    let mut writes = Latencies::new();
-    let slices = 2 * plan.long_rounds();
-    for _ in 0..slices {
+    let mut beside = Beside {
+        writes: Latencies::new(),
+        computing: Latencies::new(),
+    };
+    let mut unwatched = Latencies::new();
+    for _ in 0..2 * plan.long_rounds() {
         for which in [0, 1] {
-            sources.forks(which, 200, Duration::ZERO, &mut idle[which])?;
+            sources.forks(which, 200, Duration::ZERO, &mut idle[which], &mut unwatched)?;
         }
         for which in [0, 1] {
-            sources.forks_beside_writers(which, 100, &mut busy[which], &mut writes)?;
+            sources.forks_beside_writers(which, 100, &mut busy[which], &mut beside)?;
         }
     }
     let mut lines = Vec::new();
@@ -135,14 +167,14 @@ pub(crate) fn one(plan: Plan) -> Result<Vec<Line>, Failure> {
         }
     }
     let mut all = Latencies::new();
-    idle.iter()
-        .chain(&busy)
-        .for_each(|latencies| all.merge(latencies));
+    busy.iter().for_each(|latencies| all.merge(latencies));
+    let name = "forks beside two writers, p99";
     let p99_ns = all.quantile_ns(0.99);
-    lines.push(Line::time("fork, p99 of all", p99_ns, detail(&all), 5e6));
-    let p99_ns = writes.quantile_ns(0.99);
-    let what = "4 KiB write beside forks every millisecond, p99";
-    lines.push(Line::time(what, p99_ns, detail(&writes), 5e6));
+    let computing = format!("mere computing: {}", detail(&beside.computing));
+    lines.push(Line::time(name, p99_ns, detail(&all), 5e6).beside(computing));
+    let p99_ns = beside.writes.quantile_ns(0.99);
+    let what = "4 KiB write beside forks every 2 ms, p99";
+    lines.push(Line::time(what, p99_ns, detail(&beside.writes), 5e6));
     Ok(lines)
 }
 

@@ -119,6 +119,11 @@ impl Line {
         }
     }
 
+    /// With something to compare it with.
+    pub(crate) fn beside(self, yardstick: String) -> Self {
+        Self { yardstick, ..self }
+    }
+
     /// Memory that must not exceed `at_most`.
     pub(crate) fn size(what: impl Into<String>, size: f64, detail: String, at_most: u64) -> Self {
         Self {
