@@ -101,6 +101,15 @@ impl Arena {
         unsafe { AtomicU64::from_ptr(at) }
     }
 
+    /// All words of a block that is no payload.
+    pub(super) fn words(&self, block: Block) -> &[AtomicU64; BLOCK_WORDS] {
+        let at = self
+            .at(block, 0, BLOCK_BYTES)
+            .cast::<[AtomicU64; BLOCK_WORDS]>();
+        // SAFETY: as in `word`, for the whole block; an atomic has the layout of its integer.
+        unsafe { &*at }
+    }
+
     /// Copy `from` to `offset` bytes after the start of `block`, and on into the blocks behind it.
     pub(super) fn copy_in(&self, block: Block, offset: usize, from: Source<'_>) {
         let to = self.at(block, offset, from.len());
@@ -157,9 +166,21 @@ impl Arena {
         let len = count as usize * BLOCK_BYTES;
         let start = self.at(first, 0, len);
         // SAFETY: the range is part of the mapping; none of the advices used here changes what the
-        // bytes of a backed block are.
+        // bytes of a backed block are: the mapping is shared, and what it shows is the file.
         unsafe { rustix::mm::madvise(start.cast(), len, advice) }?;
         Ok(())
+    }
+
+    /// Take the mapping of a group away and leave its memory: whoever touches it has it back. One
+    /// interruption of the other processors instead of one for each punch that follows.
+    pub(super) fn unmap(&self, group: u32) -> io::Result<()> {
+        let first = Block(group * GROUP_BLOCKS);
+        self.advise(first, GROUP_BLOCKS, Advice::LinuxDontNeed)
+    }
+
+    /// Map backed blocks again, before who uses them has to.
+    pub(super) fn map_again(&self, first: Block, count: u32) -> io::Result<()> {
+        self.advise(first, count, Advice::LinuxPopulateRead)
     }
 
     /// Give the memory of `count` blocks back to the host; they read zero when backed again.

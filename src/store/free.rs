@@ -106,15 +106,31 @@ impl Group {
 pub(super) struct Taken {
     group: u32,
     bits: Bits,
+    /// The group's blocks that were in use.
+    used: Bits,
 }
 
 impl Taken {
+    pub(super) fn group(&self) -> u32 {
+        self.group
+    }
+
     /// Stretches of neighbours.
-    pub(super) fn runs(&self) -> impl Iterator<Item = (Block, u32)> {
+    pub(super) fn runs(&self) -> Vec<(Block, u32)> {
+        self.blocks(&self.bits)
+    }
+
+    /// Stretches of blocks in use beside them.
+    pub(super) fn used_runs(&self) -> Vec<(Block, u32)> {
+        self.blocks(&self.used)
+    }
+
+    fn blocks(&self, bits: &Bits) -> Vec<(Block, u32)> {
         let base = self.group * GROUP_BLOCKS;
-        runs(&self.bits)
+        runs(bits)
             .into_iter()
-            .map(move |(at, len)| (Block(base + at), len))
+            .map(|(at, len)| (Block(base + at), len))
+            .collect()
     }
 }
 
@@ -236,11 +252,13 @@ impl Free {
             return None;
         }
         let bits: Bits = std::array::from_fn(|at| group.free[at] & group.held[at]);
+        let used = group.free.map(|word| !word);
         group.free = std::array::from_fn(|at| group.free[at] & !bits[at]);
         group.held = std::array::from_fn(|at| group.held[at] & !bits[at]);
         Some(Taken {
             group: number,
             bits,
+            used,
         })
     }
 

@@ -310,8 +310,9 @@ impl Tree {
     pub(super) fn find_in_leaf(&self, leaf: Block, sector: usize, mapped: bool) -> Option<usize> {
         let skip = if mapped { 0 } else { FULL };
         let mut first = sector % 8;
-        for index in sector / 8..LEAF_PAGES {
-            let mask = load(self.word(leaf, index)).mask();
+        let words = self.words(leaf).iter().enumerate();
+        for (index, word) in words.skip(sector / 8) {
+            let mask = load(word).mask();
             if mask != skip {
                 let wanted = if mapped { mask } else { !mask } & (FULL << first);
                 if wanted != 0 {

@@ -17,16 +17,18 @@ use std::time::Duration;
 use parking_lot::Condvar;
 
 use super::account::Budget;
-use super::arena::{Arena, BLOCK_WORDS, Block, GROUP_BLOCKS};
+use super::arena::{Arena, Block, GROUP_BLOCKS};
 use super::free::{Candidate, Free, Taken};
 use super::sync::Mutex;
 use super::{Error, points};
 
 /// How long freed memory waits for a new use: whole groups, and parts of one.
-const WHOLE_AFTER: Duration = Duration::from_millis(200);
-const PART_AFTER: Duration = Duration::from_millis(500);
+const WHOLE_AFTER: Duration = Duration::from_millis(100);
+const PART_AFTER: Duration = Duration::from_millis(300);
 /// How often the reclaimer looks.
-const TICK: Duration = Duration::from_millis(100);
+const TICK: Duration = Duration::from_millis(50);
+/// From so many stretches in a group on, the group's mapping is taken away before they are punched.
+const MANY_STRETCHES: usize = 4;
 
 const GROUP: usize = GROUP_BLOCKS as usize;
 /// In a count: references below, the account that pays above.
@@ -237,10 +239,8 @@ impl Pool {
 
     /// A node out of `entry` for all 512 words.
     pub(super) fn fill(&self, block: Block, entry: u64) {
-        for index in 0..BLOCK_WORDS {
-            self.arena
-                .word(block, index)
-                .store(entry, Ordering::Relaxed);
+        for word in self.arena.words(block) {
+            word.store(entry, Ordering::Relaxed);
         }
     }
 
@@ -285,9 +285,20 @@ impl Pool {
 
     fn punch(&self, taken: &Taken) {
         points::reach("before-punch");
+        let runs = taken.runs();
+        let unmaps = runs.len() >= MANY_STRETCHES;
+        if unmaps {
+            // Refusal costs time only.
+            let _ = self.arena.unmap(taken.group());
+        }
         let mut punched = true;
-        for (first, count) in taken.runs() {
+        for (first, count) in runs {
             punched &= self.arena.punch(first, count).is_ok();
+        }
+        if unmaps {
+            for (first, count) in taken.used_runs() {
+                let _ = self.arena.map_again(first, count);
+            }
         }
         self.free.lock().put_back(taken, punched);
     }

@@ -122,6 +122,10 @@ impl Tree {
         self.pool.arena().word(block, index)
     }
 
+    pub(super) fn words(&self, block: Block) -> &[AtomicU64; BLOCK_WORDS] {
+        self.pool.arena().words(block)
+    }
+
     fn root(&self) -> Option<&AtomicU64> {
         Some(self.word(self.record()?, ROOT_WORD))
     }
@@ -259,8 +263,8 @@ impl Tree {
     /// A copy that shares everything below.
     fn copy_node(&self, old: Block) -> Result<Block, Error> {
         let node = self.pool.take(self.account)?;
-        for at in 0..BLOCK_WORDS {
-            let from = self.word(old, at);
+        let (old, new) = (self.words(old), self.words(node));
+        for (from, to) in old.iter().zip(new) {
             let mut entry = load(from);
             if let Some(block) = entry.block() {
                 self.pool.share(block);
@@ -268,7 +272,7 @@ impl Tree {
                 from.fetch_or(Entry::SHARED_BIT, Ordering::Release);
                 entry = entry.shared();
             }
-            self.word(node, at).store(entry.0, Ordering::Relaxed);
+            to.store(entry.0, Ordering::Relaxed);
         }
         Ok(node)
     }
@@ -311,7 +315,7 @@ impl Tree {
     }
 
     pub(super) fn is_empty(&self, node: Block) -> bool {
-        (0..BLOCK_WORDS).all(|at| load(self.word(node, at)).is_none())
+        self.words(node).iter().all(|word| load(word).is_none())
     }
 
     /// Set all leaves from `first` up to `end` to `fill` (nothing, or all zero), and collect what
@@ -355,10 +359,10 @@ impl Tree {
         let node = self.own_node(word, level)?;
         let step = leaves_below(level - 1);
         let mut result = Ok(());
-        for at in 0..BLOCK_WORDS {
-            let start = base + at as u64 * step;
+        for (at, word) in (0..).zip(self.words(node)) {
+            let start = base + at * step;
             if result.is_ok() && start < end && first < start + step {
-                result = self.set_below(self.word(node, at), level - 1, start, range, fill, out);
+                result = self.set_below(word, level - 1, start, range, fill, out);
             }
         }
         if fill.is_none() && self.is_empty(node) {
@@ -378,9 +382,11 @@ impl Tree {
     /// Free what [`Tree::set`] collected. Needs no lock: nobody else can come by these entries any
     /// more.
     pub(super) fn drop_entries(&self, entries: Vec<(Entry, u32)>) {
+        let mut blocks = Vec::new();
         for (entry, level) in entries {
-            self.drop_entry(entry, level);
+            self.drop_into(entry, level, &mut blocks);
         }
+        self.pool.give_back(&mut blocks);
     }
 
     /// Mapped sectors below an entry.
@@ -391,9 +397,10 @@ impl Tree {
         match entry.block() {
             None if entry.is_none() => 0,
             None => leaves_below(level) * LEAF_SECTORS,
-            Some(node) => (0..BLOCK_WORDS)
-                .map(|at| self.sectors(load(self.word(node, at)), level - 1))
-                .sum(),
+            Some(node) => {
+                let below = self.words(node).iter().map(load);
+                below.map(|entry| self.sectors(entry, level - 1)).sum()
+            }
         }
     }
 
@@ -410,8 +417,8 @@ impl Tree {
             return;
         }
         if level > PAGE {
-            for at in 0..BLOCK_WORDS {
-                self.drop_into(load(self.word(block, at)), level - 1, blocks);
+            for word in self.words(block) {
+                self.drop_into(load(word), level - 1, blocks);
             }
         }
         blocks.push(block);
@@ -428,9 +435,10 @@ impl Tree {
         }
         let below: u64 = match level {
             PAGE => 0,
-            _ => (0..BLOCK_WORDS)
-                .map(|at| self.unique_bytes(load(self.word(block, at)), level - 1))
-                .sum(),
+            _ => {
+                let below = self.words(block).iter().map(load);
+                below.map(|entry| self.unique_bytes(entry, level - 1)).sum()
+            }
         };
         below + super::PAGE_BYTES
     }
