@@ -1,0 +1,140 @@
+//! What a disk should hold: stretches of sectors with what fills them. Unmapped is what is missing.
+
+use std::collections::BTreeMap;
+
+use super::noise;
+
+/// What a mapped sector holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fill {
+    /// Zeros.
+    Zero,
+    /// What [`noise::fill`] makes of this tag.
+    Tag(u64),
+}
+
+/// A sector's filling; `None` is unmapped and reads zero.
+pub(crate) type Sector = Option<Fill>;
+
+/// Whether a sector that should be `sector` may have these bytes.
+pub(crate) fn holds(sector: Sector, number: u64, bytes: &[u8]) -> bool {
+    match sector {
+        Some(Fill::Tag(tag)) => noise::is(tag, number, bytes),
+        Some(Fill::Zero) | None => noise::is_zero(bytes),
+    }
+}
+
+/// A disk's content: starts of stretches, their ends and fillings. Stretches never overlap.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Content {
+    stretches: BTreeMap<u64, (u64, Fill)>,
+    mapped: u64,
+}
+
+impl Content {
+    /// Mapped sectors.
+    pub(crate) fn mapped(&self) -> u64 {
+        self.mapped
+    }
+
+    pub(crate) fn get(&self, sector: u64) -> Sector {
+        let (_, &(end, fill)) = self.stretches.range(..=sector).next_back()?;
+        (sector < end).then_some(fill)
+    }
+
+    /// Fill a range, or unmap it.
+    pub(crate) fn set(&mut self, start: u64, sectors: u64, fill: Sector) {
+        let end = start + sectors;
+        if sectors == 0 {
+            return;
+        }
+        self.cut(start);
+        self.cut(end);
+        let gone: Vec<u64> = self
+            .stretches
+            .range(start..end)
+            .map(|(&at, _)| at)
+            .collect();
+        for at in gone {
+            let (end, _) = self.stretches.remove(&at).unwrap();
+            self.mapped -= end - at;
+        }
+        if let Some(fill) = fill {
+            self.stretches.insert(start, (end, fill));
+            self.mapped += sectors;
+        }
+    }
+
+    /// Let no stretch go across `at`.
+    fn cut(&mut self, at: u64) {
+        let Some((&start, &(end, fill))) = self.stretches.range(..at).next_back() else {
+            return;
+        };
+        if end > at {
+            self.stretches.insert(start, (at, fill));
+            self.stretches.insert(at, (end, fill));
+        }
+    }
+
+    /// Unmap all from `sectors` on.
+    pub(crate) fn truncate(&mut self, sectors: u64) {
+        self.set(sectors, u64::MAX - sectors, None);
+    }
+
+    /// Stretches in a range, cut to it, with what fills them; gaps are left out.
+    pub(crate) fn within(
+        &self,
+        start: u64,
+        end: u64,
+    ) -> impl Iterator<Item = (u64, u64, Fill)> + '_ {
+        let before = self.stretches.range(..start).next_back();
+        before
+            .into_iter()
+            .chain(self.stretches.range(start..end.max(start)))
+            .map(move |(&at, &(till, fill))| (at.max(start), till.min(end), fill))
+            .filter(|(at, till, _)| at < till)
+    }
+
+    /// Mapped ranges, start and end; neighbours are one.
+    pub(crate) fn ranges(&self) -> Vec<(u64, u64)> {
+        let mut ranges: Vec<(u64, u64)> = Vec::new();
+        for (&start, &(end, _)) in &self.stretches {
+            match ranges.last_mut() {
+                Some(last) if last.1 == start => last.1 = end,
+                _ => ranges.push((start, end)),
+            }
+        }
+        ranges
+    }
+
+    /// The first sector at or after `start` that is mapped (or isn't), or `size`.
+    pub(crate) fn seek(&self, start: u64, mapped: bool, size: u64) -> u64 {
+        if mapped {
+            let next = self.within(start, size).next();
+            return next.map_or(size, |(at, ..)| at);
+        }
+        let mut at = start;
+        for (from, till, _) in self.within(start, size) {
+            if from > at {
+                break;
+            }
+            at = till;
+        }
+        at
+    }
+
+    /// What `sectors` sectors from `start` on read.
+    pub(crate) fn bytes(&self, start: u64, sectors: u64, sector_bytes: u64) -> Vec<u8> {
+        let mut bytes = vec![0; (sectors * sector_bytes) as usize];
+        for (at, till, fill) in self.within(start, start + sectors) {
+            if let Fill::Tag(tag) = fill {
+                let range = (at - start) * sector_bytes..(till - start) * sector_bytes;
+                let part = &mut bytes[range.start as usize..range.end as usize];
+                for (sector, bytes) in (at..).zip(part.chunks_exact_mut(sector_bytes as usize)) {
+                    noise::fill(tag, sector, bytes);
+                }
+            }
+        }
+        bytes
+    }
+}
