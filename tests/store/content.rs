@@ -122,19 +122,4 @@ impl Content {
         }
         at
     }
-
-    /// What `sectors` sectors from `start` on read.
-    pub(crate) fn bytes(&self, start: u64, sectors: u64, sector_bytes: u64) -> Vec<u8> {
-        let mut bytes = vec![0; (sectors * sector_bytes) as usize];
-        for (at, till, fill) in self.within(start, start + sectors) {
-            if let Fill::Tag(tag) = fill {
-                let range = (at - start) * sector_bytes..(till - start) * sector_bytes;
-                let part = &mut bytes[range.start as usize..range.end as usize];
-                for (sector, bytes) in (at..).zip(part.chunks_exact_mut(sector_bytes as usize)) {
-                    noise::fill(tag, sector, bytes);
-                }
-            }
-        }
-        bytes
-    }
 }

@@ -1,1 +1,204 @@
-//! Soon.
+//! SIGKILL at any instant, and at named points of the store: what was acknowledged is there, what
+//! was begun is done or not, sector by sector, and nothing else changed.
+//!
+//! The killed process is this program again, as `child::child_entry`. What it wrote to its logs is
+//! replayed into a model, with which the reopened store is compared; the next one goes on with what
+//! is there.
+
+use std::fs::File;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use ramblk::store::Store;
+
+use super::child::{FIRST, FOLDER, OPTIONS, SEED, arena, ready};
+use super::history::{History, Seen};
+use super::log;
+use super::random::{Random, Seed, from_env, seed};
+
+const KILLS: u64 = 50;
+/// After how many rounds an arena is given up for a new one.
+const ROUNDS_OF_ARENA: u64 = 20;
+const SIGKILL: i32 = 9;
+
+/// When a process is to die.
+#[derive(Clone, Copy, Debug)]
+enum When {
+    /// So long after it began to work.
+    Working(Duration),
+    /// So long after it was started: perhaps while it recovers what the last one left.
+    Opening(Duration),
+    /// By itself, the so manieth time it comes to a point of the store.
+    #[cfg(feature = "test-points")]
+    Point(&'static str, u64),
+}
+
+struct Test {
+    folder: tempfile::TempDir,
+    random: Random,
+    history: History,
+    round: u64,
+    seen: Seen,
+}
+
+fn start(folder: &Path, seed: u64, round: u64, when: When) -> Child {
+    let log = File::create(folder.join("stderr")).unwrap();
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
+        .args(["child::child_entry", "--exact", "--nocapture"])
+        .env(FOLDER, folder)
+        .env(SEED, seed.to_string())
+        // Numbers and tags of one round are none of another one.
+        .env(FIRST, (round << 32).to_string())
+        .env_remove("RAMBLK_KILL_AT")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log);
+    #[cfg(feature = "test-points")]
+    if let When::Point(point, count) = when {
+        command.env("RAMBLK_KILL_AT", format!("{point}:{count}"));
+    }
+    let _ = when;
+    command.spawn().unwrap()
+}
+
+/// Wait for a file.
+fn wait_for(path: &Path, child: &mut Child) {
+    let began = Instant::now();
+    while !path.exists() && child.try_wait().unwrap().is_none() {
+        assert!(began.elapsed() < Duration::from_secs(20), "it never began");
+        std::thread::sleep(Duration::from_micros(200));
+    }
+}
+
+impl Test {
+    fn new(seed: u64) -> Self {
+        let mut test = Self {
+            folder: tempfile::tempdir_in("/dev/shm").unwrap(),
+            random: Random::new(seed),
+            history: History::default(),
+            round: 0,
+            seen: Seen::default(),
+        };
+        test.new_arena();
+        test
+    }
+
+    fn arena(&self) -> PathBuf {
+        arena(self.folder.path())
+    }
+
+    fn new_arena(&mut self) {
+        drop(Store::create_at(&self.arena(), &OPTIONS).unwrap());
+        self.history = History::default();
+    }
+
+    /// Everything is destroyed; nothing must be left.
+    fn end_arena(&mut self) {
+        let store = Store::open_at(&self.arena(), &OPTIONS).unwrap();
+        for key in store.keys() {
+            store.destroy(&key).unwrap();
+        }
+        assert_eq!(store.charged_bytes(), 0, "memory was lost");
+        drop(store);
+        std::fs::remove_file(self.arena()).unwrap();
+    }
+
+    /// Start a process, have it killed, and look at what it left.
+    fn round(&mut self, when: When) {
+        self.round += 1;
+        let folder = self.folder.path().to_owned();
+        let mut child = start(&folder, self.random.next(), self.round, when);
+        match when {
+            When::Working(after) => {
+                wait_for(&ready(&folder), &mut child);
+                std::thread::sleep(after);
+            }
+            When::Opening(after) => std::thread::sleep(after),
+            #[cfg(feature = "test-points")]
+            When::Point(..) => {
+                let began = Instant::now();
+                while child.try_wait().unwrap().is_none() {
+                    let late = began.elapsed() > Duration::from_secs(10);
+                    assert!(!late, "{when:?} was never reached");
+                    std::thread::sleep(Duration::from_micros(500));
+                }
+            }
+        }
+        // It may have ended by itself, which its status tells.
+        let _ = child.kill();
+        let status = child.wait().unwrap();
+        let _ = std::fs::remove_file(ready(&folder));
+        if status.signal() != Some(SIGKILL) {
+            let said = std::fs::read_to_string(folder.join("stderr")).unwrap();
+            panic!("round {}, {when:?}: {status}: {said}", self.round);
+        }
+        self.look(when);
+        if self.round.is_multiple_of(ROUNDS_OF_ARENA) {
+            self.end_arena();
+            self.new_arena();
+        }
+    }
+
+    fn look(&mut self, when: When) {
+        let entries = log::take(self.folder.path());
+        let store = Store::open_at(&self.arena(), &OPTIONS)
+            .unwrap_or_else(|error| panic!("round {}, {when:?}: {error}", self.round));
+        let fresh_tag = (self.round << 32) | 0xffff_ffff;
+        match self.history.check(&store, &entries, fresh_tag) {
+            Ok(seen) => self.seen += seen,
+            Err(what) => panic!("round {}, {when:?}: {what}", self.round),
+        }
+    }
+}
+
+#[test]
+fn a_store_survives_a_kill_at_any_instant() {
+    let seed = Seed(seed());
+    let mut test = Test::new(seed.0);
+    for _ in 0..from_env("RAMBLK_KILLS").unwrap_or(KILLS) {
+        let micros = |test: &mut Test, most| Duration::from_micros(test.random.below(most));
+        let when = if test.random.one_in(8) {
+            When::Opening(micros(&mut test, 15_000))
+        } else {
+            When::Working(micros(&mut test, 50_000))
+        };
+        test.round(when);
+    }
+    test.end_arena();
+    eprintln!("{:?}", test.seen);
+    assert!(test.seen.done > 0 && test.seen.begun > 0, "{:?}", test.seen);
+}
+
+/// Named points, and how often they may be passed before the kill.
+#[cfg(feature = "test-points")]
+const POINTS: [(&str, u64); 11] = [
+    ("page-copied", 3000),
+    ("entry-published", 3000),
+    ("leaf-copied", 60),
+    ("leaf-published", 60),
+    ("inner-copied", 30),
+    ("inner-published", 30),
+    ("record-written", 40),
+    ("slot-published", 40),
+    ("shrink-committed", 8),
+    ("page-freed", 1000),
+    ("before-punch", 3),
+];
+
+#[cfg(feature = "test-points")]
+#[test]
+fn a_store_survives_a_kill_at_each_point() {
+    let seed = Seed(seed());
+    let mut test = Test::new(seed.0);
+    for _ in 0..3 {
+        for (point, most) in POINTS {
+            let count = 1 + test.random.below(most);
+            test.round(When::Point(point, count));
+        }
+    }
+    test.end_arena();
+    eprintln!("{:?}", test.seen);
+}
