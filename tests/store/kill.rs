@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use ramblk::store::Store;
+use parking_lot::Mutex;
+use ramblk::store::{Error, Store, StoreOptions};
 
 use super::child::{FIRST, FOLDER, OPTIONS, SEED, arena, ready};
 use super::history::{History, Seen};
@@ -22,6 +23,16 @@ const KILLS: u64 = 50;
 /// After how many rounds an arena is given up for a new one.
 const ROUNDS_OF_ARENA: u64 = 20;
 const SIGKILL: i32 = 9;
+
+/// Held while a process is started: until it runs its program it has copies of all open files, and
+/// an arena is locked as long as any copy is open.
+static STARTING: Mutex<()> = Mutex::new(());
+
+/// Open an arena, of which no process that is being started has a copy.
+pub(crate) fn open(path: &Path, options: &StoreOptions) -> Result<Store, Error> {
+    let _nobody = STARTING.lock();
+    Store::open_at(path, options)
+}
 
 /// When a process is to die.
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +72,7 @@ fn start(folder: &Path, seed: u64, round: u64, when: When) -> Child {
         command.env("RAMBLK_KILL_AT", format!("{point}:{count}"));
     }
     let _ = when;
+    let _alone = STARTING.lock();
     command.spawn().unwrap()
 }
 
@@ -97,7 +109,7 @@ impl Test {
 
     /// Everything is destroyed; nothing must be left.
     fn end_arena(&mut self) {
-        let store = Store::open_at(&self.arena(), &OPTIONS).unwrap();
+        let store = open(&self.arena(), &OPTIONS).unwrap();
         for key in store.keys() {
             store.destroy(&key).unwrap();
         }
@@ -144,7 +156,7 @@ impl Test {
 
     fn look(&mut self, when: When) {
         let entries = log::take(self.folder.path());
-        let store = Store::open_at(&self.arena(), &OPTIONS)
+        let store = open(&self.arena(), &OPTIONS)
             .unwrap_or_else(|error| panic!("round {}, {when:?}: {error}", self.round));
         let fresh_tag = (self.round << 32) | 0xffff_ffff;
         match self.history.check(&store, &entries, fresh_tag) {

@@ -6,7 +6,7 @@ use ramblk::store::{Disk, DiskSpec, Error, SectorSize, Shrink, Store, StoreOptio
 
 use super::content::{Content, Fill};
 use super::random::{Random, Seed, from_env, seed};
-use super::{noise, verify};
+use super::{kill, noise, verify};
 
 const OPTIONS: StoreOptions = StoreOptions {
     limit_bytes: 2 << 30,
@@ -354,7 +354,7 @@ impl Driver {
                 )
             })
             .collect();
-        let store = Store::open_at(&self.path, &OPTIONS).unwrap();
+        let store = kill::open(&self.path, &OPTIONS).unwrap();
         assert_eq!(store.charged_bytes(), charged_bytes);
         for (key, sector_bytes, size, snapshot, content) in closed {
             let twin = Twin {
