@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use ramblk::store::{Error, OnFull, Store, StoreOptions};
 
@@ -216,4 +217,52 @@ fn a_damaged_arena_is_refused() {
             .unwrap();
     });
     assert!(twice.contains("twice"), "{twice}");
+}
+
+/// Bytes of shared memory of this process that lie in huge pages.
+fn huge_bytes() -> u64 {
+    let smaps = fs::read_to_string("/proc/self/smaps").unwrap();
+    let lines = smaps
+        .lines()
+        .filter_map(|line| line.strip_prefix("ShmemPmdMapped:"));
+    let kib = lines.map(|line| line.trim().trim_end_matches(" kB").parse::<u64>().unwrap());
+    kib.sum::<u64>() * 1024
+}
+
+#[test]
+fn huge_pages_are_really_got() {
+    let options = StoreOptions {
+        limit_bytes: 64 << 20,
+        huge_pages: true,
+    };
+    let place = place();
+    let tmpfs = PathBuf::from("/dev/shm").join(format!("ramblk-test-{}", std::process::id()));
+    let path = if tmpfs.parent().is_some_and(std::path::Path::exists) {
+        &tmpfs
+    } else {
+        &place.path
+    };
+    let store = Store::create_at(path, &options).unwrap();
+    fs::remove_file(path).unwrap();
+    let disk = store.create("a", &spec(32 << 20)).unwrap();
+    let before = huge_bytes();
+    fill(&disk, 7);
+    let huge = huge_bytes() - before;
+    assert_eq!(read(&disk, 0, 65536), noise(7, 32 << 20));
+    // Whole groups are given back, and are huge again when they are used again.
+    disk.discard(0, 65536).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while huge > 0 && huge_bytes() >= before + huge {
+        assert!(Instant::now() < deadline, "huge pages were kept");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    fill(&disk, 8);
+    assert_eq!(read(&disk, 0, 65536), noise(8, 32 << 20));
+    // Linux makes huge pages of shared memory on request since 6.1.
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let major: u32 = release.split('.').next().unwrap().parse().unwrap();
+    let possible =
+        major > 5 && std::path::Path::new("/sys/kernel/mm/transparent_hugepage").exists();
+    assert!(!possible || huge >= 24 << 20, "{huge} bytes of 32 MiB");
+    println!("{huge} bytes of 32 MiB are in huge pages");
 }
