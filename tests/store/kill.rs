@@ -6,6 +6,7 @@
 //! is there.
 
 use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -32,6 +33,15 @@ static STARTING: Mutex<()> = Mutex::new(());
 pub(crate) fn open(path: &Path, options: &StoreOptions) -> Result<Store, Error> {
     let _nobody = STARTING.lock();
     Store::open_at(path, options)
+}
+
+/// Superblock, disk table, and the free blocks of a group of which part is in use, which may have
+/// been backed again since.
+pub(crate) const OVERHEAD_BYTES: u64 = 2 << 20;
+
+/// How much memory the host holds for a file.
+pub(crate) fn held_bytes(path: &Path) -> u64 {
+    std::fs::metadata(path).unwrap().blocks() * 512
 }
 
 /// When a process is to die.
@@ -163,6 +173,13 @@ impl Test {
             Ok(seen) => self.seen += seen,
             Err(what) => panic!("round {}, {when:?}: {what}", self.round),
         }
+        store.reclaim();
+        let (held, charged) = (held_bytes(&self.arena()), store.charged_bytes());
+        assert!(
+            held <= charged + OVERHEAD_BYTES,
+            "round {}, {when:?}: {held} bytes of memory for {charged}",
+            self.round
+        );
     }
 }
 
@@ -172,10 +189,11 @@ fn a_store_survives_a_kill_at_any_instant() {
     let mut test = Test::new(seed.0);
     for _ in 0..from_env("RAMBLK_KILLS").unwrap_or(KILLS) {
         let micros = |test: &mut Test, most| Duration::from_micros(test.random.below(most));
-        let when = if test.random.one_in(8) {
-            When::Opening(micros(&mut test, 15_000))
-        } else {
-            When::Working(micros(&mut test, 50_000))
+        let when = match test.random.below(12) {
+            0 => When::Opening(micros(&mut test, 15_000)),
+            // Long enough for memory to go back to the host.
+            1 => When::Working(micros(&mut test, 900_000)),
+            _ => When::Working(micros(&mut test, 50_000)),
         };
         test.round(when);
     }

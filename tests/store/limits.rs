@@ -250,3 +250,34 @@ fn the_limit_holds_at_every_moment() {
     }
     assert_eq!(store.charged_bytes(), 0, "memory was lost");
 }
+
+/// What was freed, but not yet given back to the host when the process ended, is given back by the
+/// next one.
+#[test]
+fn memory_that_the_last_process_had_freed_goes_back_to_the_host() {
+    let folder = tempfile::tempdir_in("/dev/shm").unwrap();
+    let path = folder.path().join("arena");
+    let options = StoreOptions::new(64 << 20);
+    let store = Store::create_at(&path, &options).unwrap();
+    let small = create(&store, "small", SectorSize::S512);
+    small.disk.write(0, &[&noise::run(1, 0, 100, 512)]).unwrap();
+    for number in 0..8 {
+        let large = create(&store, &format!("large {number}"), SectorSize::S512);
+        large
+            .disk
+            .write(0, &[&noise::run(2, 0, large.size, 512)])
+            .unwrap();
+    }
+    for number in 0..8 {
+        store.destroy(&format!("large {number}")).unwrap();
+    }
+    drop((store, small));
+    let store = kill::open(&path, &options).unwrap();
+    store.reclaim();
+    let held_bytes = kill::held_bytes(&path);
+    assert!(
+        held_bytes <= store.charged_bytes() + kill::OVERHEAD_BYTES,
+        "{held_bytes} bytes for {}",
+        store.charged_bytes()
+    );
+}
