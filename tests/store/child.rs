@@ -7,7 +7,7 @@
 //! snapshots of the last thread wait for nobody.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{RwLock, RwLockWriteGuard};
 use std::time::Duration;
 
@@ -74,16 +74,16 @@ impl Live {
 
 type Place = RwLock<Option<Live>>;
 
-struct Shared {
-    store: Store,
+pub(crate) struct Shared {
+    pub(crate) store: Store,
     /// First those that can be written.
     places: Vec<Place>,
     tags: AtomicU64,
+    done: AtomicBool,
 }
 
 impl Shared {
-    fn open(folder: &Path, first: u64) -> Self {
-        let store = Store::open_at(&arena(folder), &OPTIONS).unwrap();
+    pub(crate) fn new(store: Store, first: u64) -> Self {
         let mut places: Vec<Place> = Vec::new();
         places.resize_with(DISKS + SNAPSHOTS, RwLock::default);
         for key in store.keys() {
@@ -100,7 +100,17 @@ impl Shared {
             store,
             places,
             tags: AtomicU64::new(first),
+            done: AtomicBool::new(false),
         }
+    }
+
+    /// Let the threads come to an end, unless somebody kills them first.
+    pub(crate) fn finish(&self) {
+        self.done.store(true, Ordering::Relaxed);
+    }
+
+    fn goes_on(&self) -> bool {
+        !self.done.load(Ordering::Relaxed)
     }
 
     /// A place of those, and keep everybody else away from it.
@@ -152,7 +162,7 @@ fn own_range(random: &mut Random, writer: u64, live: &Live) -> Option<(u64, u64)
 
 fn writer(shared: &Shared, writer: u64, seed: u64, mut log: Log<'_>) {
     let mut random = Random::new(mix(seed) ^ writer);
-    loop {
+    while shared.goes_on() {
         let place = &shared.places[random.below(DISKS as u64) as usize];
         let live = place.read().unwrap();
         let Some(live) = &*live else { continue };
@@ -194,7 +204,7 @@ impl Control<'_> {
         for _ in 0..3 {
             self.create();
         }
-        loop {
+        while self.shared.goes_on() {
             match self.random.below(12) {
                 0 | 1 => self.branch(false),
                 2 => self.branch(true),
@@ -372,7 +382,7 @@ impl Control<'_> {
 /// Snapshots beside whatever else is done. The disk may be gone just then.
 fn onlooker(shared: &Shared, seed: u64) {
     let mut random = Random::new(mix(seed) ^ 77);
-    for count in 0_u64.. {
+    for count in (0_u64..).take_while(|_| shared.goes_on()) {
         let at = random.below(DISKS as u64) as usize;
         let number = shared.places[at]
             .read()
@@ -388,22 +398,10 @@ fn onlooker(shared: &Shared, seed: u64) {
     }
 }
 
-/// A process that runs until it is killed; it is no test unless it was started by one.
-#[test]
-fn child_entry() {
-    let Ok(folder) = std::env::var(FOLDER) else {
-        return;
-    };
-    let folder = Path::new(&folder);
-    let (seed, first) = (from_env(SEED).unwrap(), from_env(FIRST).unwrap());
-    let shared = Shared::open(folder, first);
-    let logs: Vec<Log<'_>> = (0..=WRITERS as usize)
-        .map(|thread| Log::create(folder, thread, &shared.tags))
-        .collect();
-    std::fs::write(ready(folder), b"").unwrap();
+/// Do all of this, until told to finish.
+pub(crate) fn work(shared: &Shared, seed: u64, first: u64, logs: Vec<Log<'_>>) {
     std::thread::scope(|scope| {
         for (number, log) in (0..=WRITERS).zip(logs) {
-            let shared = &shared;
             if number < WRITERS {
                 scope.spawn(move || guarded(|| writer(shared, number, seed, log)));
             } else {
@@ -416,8 +414,30 @@ fn child_entry() {
                 scope.spawn(move || guarded(|| control.run()));
             }
         }
-        scope.spawn(|| guarded(|| onlooker(&shared, seed)));
+        scope.spawn(|| guarded(|| onlooker(shared, seed)));
     });
+}
+
+/// The logs of all threads.
+pub(crate) fn logs<'a>(folder: &Path, shared: &'a Shared) -> Vec<Log<'a>> {
+    (0..=WRITERS as usize)
+        .map(|thread| Log::create(folder, thread, &shared.tags))
+        .collect()
+}
+
+/// A process that runs until it is killed; it is no test unless it was started by one.
+#[test]
+fn child_entry() {
+    let Ok(folder) = std::env::var(FOLDER) else {
+        return;
+    };
+    let folder = Path::new(&folder);
+    let (seed, first) = (from_env(SEED).unwrap(), from_env(FIRST).unwrap());
+    let store = Store::open_at(&arena(folder), &OPTIONS).unwrap();
+    let shared = Shared::new(store, first);
+    let logs = logs(folder, &shared);
+    std::fs::write(ready(folder), b"").unwrap();
+    work(&shared, seed, first, logs);
 }
 
 /// A thread that fails ends the process at once, so that whoever started it sees it.

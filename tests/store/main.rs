@@ -23,6 +23,7 @@ mod content;
 mod history;
 mod kill;
 mod limits;
+mod live;
 mod log;
 mod model;
 mod noise;
