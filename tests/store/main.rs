@@ -27,5 +27,6 @@ mod live;
 mod log;
 mod model;
 mod noise;
+mod parts;
 mod random;
 mod verify;
