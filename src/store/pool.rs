@@ -184,10 +184,10 @@ impl Pool {
     }
 
     /// Make the free list out of the counts.
-    pub(super) fn sweep(&self, first_group: u32) {
+    pub(super) fn sweep(&self, first_group: u32, last_data: usize) {
         let last = self.counts.iter().rposition(|group| group.get().is_some());
         let mut free = self.free.lock();
-        for number in first_group as usize..=last.unwrap_or(0) {
+        for number in first_group as usize..=last.unwrap_or(0).max(last_data) {
             let mut used = [0u64; 8];
             if let Some(counts) = self.counts[number].get() {
                 for (at, count) in counts.iter().enumerate() {

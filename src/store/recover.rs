@@ -117,7 +117,8 @@ pub(super) fn recover(pool: &Pool) -> Result<Vec<Found>, Error> {
         let root = load(arena.word(disk.block, ROOT_WORD));
         disk.mapped_sectors = mark.visit(root, TOP, disk.account)?;
     }
-    pool.sweep(FIRST_GROUP);
+    let last_word = mark.data.iter().rposition(|&word| word != 0).unwrap_or(0);
+    pool.sweep(FIRST_GROUP, last_word * 64 / GROUP_BLOCKS as usize);
     Ok(found)
 }
 
