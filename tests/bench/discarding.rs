@@ -6,6 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ramblk::store::{Disk, Store};
+use rustix::thread::CpuSet;
 
 use crate::measure::{self, Failure, GIB, Latencies, MIB, PAGE_BYTES, Plan, Rng, SECTOR_BYTES};
 use crate::measure::{Target, median};
@@ -60,6 +61,23 @@ pub(crate) fn random(plan: Plan) -> Result<Vec<Line>, Failure> {
     )
 }
 
+/// One core for the neighbour, and what else there is for the store's own threads, which inherit
+/// it. Left to the scheduler, both may share a core: nothing interrupts the neighbour then, and it
+/// gets half of the time.
+fn cores() -> Result<[CpuSet; 2], Failure> {
+    let mut rest = rustix::thread::sched_getaffinity(None)?;
+    let mut own = CpuSet::new();
+    if rest.count() > 1
+        && let Some(first) = (0..CpuSet::MAX_CPU).find(|&core| rest.is_set(core))
+    {
+        own.set(first);
+        rest.unset(first);
+    } else {
+        own = rest;
+    }
+    Ok([own, rest])
+}
+
 /// What all rounds found.
 struct Found {
     answered_ns: Vec<f64>,
@@ -75,6 +93,8 @@ fn rows(
     write: impl Fn(&Disk, &Disk, u64) -> Result<(), Failure>,
 ) -> Result<Vec<Line>, Failure> {
     let size_bytes = if plan.quick { GIB / 4 } else { GIB };
+    let [neighbours_core, rest] = cores()?;
+    rustix::thread::sched_setaffinity(None, &rest)?;
     let mut found = Found {
         answered_ns: Vec::new(),
         back_ns: Vec::new(),
@@ -86,7 +106,13 @@ fn rows(
         let victim = measure::create(&store, "victim", size_bytes)?;
         let neighbour = measure::create(&store, "neighbour", size_bytes)?;
         write(&victim, &neighbour, size_bytes)?;
-        round(&victim, &neighbour, size_bytes, &mut found)?;
+        round(
+            &victim,
+            &neighbour,
+            &neighbours_core,
+            size_bytes,
+            &mut found,
+        )?;
     }
     let size = report::bytes(size_bytes as f64);
     let detail = |all_ns: &[f64]| {
@@ -125,6 +151,7 @@ fn rows(
 fn round(
     victim: &Disk,
     neighbour: &Disk,
+    neighbours_core: &CpuSet,
     size_bytes: u64,
     found: &mut Found,
 ) -> Result<(), Failure> {
@@ -142,7 +169,10 @@ fn round(
         true
     };
     thread::scope(|scope| {
-        let requests = scope.spawn(|| requests(neighbour, size_bytes, &phase));
+        let requests = scope.spawn(|| {
+            rustix::thread::sched_setaffinity(None, neighbours_core)?;
+            requests(neighbour, size_bytes, &phase)
+        });
         watch(BEFORE / 4, &|_| false);
         enter(Phase::Before);
         watch(BEFORE, &|_| false);
