@@ -206,7 +206,8 @@ impl Paired {
         Ok(paired)
     }
 
-    /// The quarter, half and three quarter points of the rounds' own ratios.
+    /// The quarter, half and three quarter points of the rounds' own ratios. They say more than the
+    /// ratio of two medians where the machine's speed changes during the run.
     pub(crate) fn ratios(&self) -> [f64; 3] {
         let each = self.ours_ns.iter().zip(&self.yardstick_ns);
         let mut ratios: Vec<f64> = each.map(|(ours, yardstick)| ours / yardstick).collect();

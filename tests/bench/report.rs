@@ -40,8 +40,7 @@ impl Line {
         at_most: f64,
     ) -> Self {
         let (ours_ns, yardstick_ns) = (median(&paired.ours_ns), median(&paired.yardstick_ns));
-        let ratio = ours_ns / yardstick_ns;
-        let [low, _, high] = paired.ratios();
+        let [low, ratio, high] = paired.ratios();
         Self {
             what: what.into(),
             measured: with_rate(ours_ns, op_bytes),
@@ -60,13 +59,12 @@ impl Line {
         at_least: f64,
     ) -> Self {
         let (ours_ns, yardstick_ns) = (median(&paired.ours_ns), median(&paired.yardstick_ns));
-        let part = yardstick_ns / ours_ns;
-        let [low, _, high] = paired.ratios().map(|ratio| 1.0 / ratio);
+        let [high, part, low] = paired.ratios().map(|ratio| 1.0 / ratio);
         Self {
             what: what.into(),
             measured: with_rate(ours_ns, op_bytes),
             yardstick: with_rate(yardstick_ns, op_bytes),
-            figure: format!("{part:.2} x ({high:.2} to {low:.2})"),
+            figure: format!("{part:.2} x ({low:.2} to {high:.2})"),
             bar: format!(">= {at_least} x"),
             met: Some(part >= at_least),
         }
