@@ -114,7 +114,7 @@ impl Arena {
     pub(super) fn copy_in(&self, block: Block, offset: usize, from: Source<'_>) {
         let to = self.at(block, offset, from.len());
         // SAFETY: `at` vouches for the target, the contract of `Source` for the rest.
-        unsafe { buf::copy(to, from.as_ptr(), from.len()) };
+        unsafe { buf::copy_past_caches(to, from.as_ptr(), from.len()) };
     }
 
     /// Fill `to` from `offset` bytes after the start of `block`, and on from the blocks behind it.
