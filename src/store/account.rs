@@ -127,7 +127,7 @@ impl Budget {
         };
         add(&account.charged_bytes, bound).map_err(|()| Error::OverQuota { quota_bytes })?;
         add(&self.charged_bytes, self.limit_bytes).map_err(|()| {
-            sub(&account.charged_bytes);
+            sub(&account.charged_bytes, 1);
             Error::Full {
                 limit_bytes: self.limit_bytes,
             }
@@ -144,10 +144,10 @@ impl Budget {
         self.charged_bytes.fetch_add(block_bytes, Ordering::Relaxed);
     }
 
-    /// Give a block back.
-    pub(super) fn uncharge(&self, number: u16) {
-        sub(&self.account(number).charged_bytes);
-        sub(&self.charged_bytes);
+    /// Give blocks back.
+    pub(super) fn uncharge(&self, number: u16, blocks: u64) {
+        sub(&self.account(number).charged_bytes, blocks);
+        sub(&self.charged_bytes, blocks);
     }
 }
 
@@ -162,6 +162,6 @@ fn add(to: &AtomicU64, bound: u64) -> Result<(), ()> {
         .map_err(|_| ())
 }
 
-fn sub(from: &AtomicU64) {
-    from.fetch_sub(BLOCK_BYTES as u64, Ordering::Relaxed);
+fn sub(from: &AtomicU64, blocks: u64) {
+    from.fetch_sub(blocks * BLOCK_BYTES as u64, Ordering::Relaxed);
 }

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use parking_lot::Condvar;
 
-use super::account::Budget;
+use super::account::{Budget, NOBODY};
 use super::arena::{Arena, Block, GROUP_BLOCKS};
 use super::free::{Candidate, Free, Taken};
 use super::sync::Mutex;
@@ -124,7 +124,7 @@ impl Pool {
                 Ok(block)
             }
             Err(error) => {
-                self.budget.uncharge(account);
+                self.budget.uncharge(account, 1);
                 Err(error)
             }
         }
@@ -207,10 +207,12 @@ impl Pool {
         if blocks.is_empty() {
             return;
         }
-        for &block in blocks.iter() {
-            let owner = self.count(block).swap(0, Ordering::Relaxed) >> OWNER_SHIFT;
+        let owner = |&block: &Block| self.count(block).swap(0, Ordering::Relaxed) >> OWNER_SHIFT;
+        let owners: Vec<u32> = blocks.iter().map(owner).collect();
+        for same in owners.chunk_by(|a, b| a == b) {
+            let owner = same.first().and_then(|&owner| u16::try_from(owner).ok());
             self.budget
-                .uncharge(u16::try_from(owner).unwrap_or(u16::MAX));
+                .uncharge(owner.unwrap_or(NOBODY), same.len() as u64);
         }
         if blocks.len() > 1 {
             blocks.sort_unstable();

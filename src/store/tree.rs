@@ -413,7 +413,8 @@ impl Tree {
 
     fn drop_into(&self, entry: Entry, level: u32, blocks: &mut Vec<Block>) {
         let Some(block) = entry.block() else { return };
-        if !self.pool.release(block) {
+        // Without SHARED it is this entry's alone, and its count needs no look.
+        if entry.is_shared() && !self.pool.release(block) {
             return;
         }
         if level > PAGE {
