@@ -25,6 +25,7 @@ mod kill;
 mod limits;
 mod live;
 mod log;
+mod many;
 mod model;
 mod noise;
 mod parts;
