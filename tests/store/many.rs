@@ -69,3 +69,21 @@ fn more_disks_than_a_block_of_the_table_names() {
     }
     assert_eq!(store.charged_bytes(), 0, "memory was lost");
 }
+
+/// One disk, of which every generation wrote one page that the next ones still have.
+#[test]
+fn generations_are_no_disks() {
+    let store = Store::new(1 << 30).unwrap();
+    let spec = DiskSpec::new(SectorSize::S4096, 1 << 30);
+    store.create("0", &spec).unwrap();
+    for number in 0..70_000_u64 {
+        let (old, new) = (number.to_string(), (number + 1).to_string());
+        let fork = store.fork(&old, &new);
+        let fork = fork.unwrap_or_else(|error| panic!("generation {number}: {error}"));
+        fork.write(number, &[&[1; 4096]]).unwrap();
+        store.destroy(&old).unwrap();
+    }
+    assert_eq!(store.keys(), ["70000"]);
+    store.destroy("70000").unwrap();
+    assert_eq!(store.charged_bytes(), 0, "memory was lost");
+}
