@@ -113,6 +113,28 @@ impl Budget {
         self.numbers.lock().closed.push(number);
     }
 
+    /// Which accounts are of no disk.
+    pub(super) fn closed(&self) -> Vec<bool> {
+        let mut closed = vec![false; usize::from(u16::MAX) + 1];
+        for &number in &self.numbers.lock().closed {
+            closed[usize::from(number)] = true;
+        }
+        closed
+    }
+
+    /// A block of a closed account is nobody's from now on, or again that account's.
+    pub(super) fn adopt(&self, number: u16, back: bool) {
+        let (from, to) = if back {
+            (NOBODY, number)
+        } else {
+            (number, NOBODY)
+        };
+        let block_bytes = BLOCK_BYTES as u64;
+        let to = self.account(to);
+        to.charged_bytes.fetch_add(block_bytes, Ordering::Relaxed);
+        sub(&self.account(from).charged_bytes, 1);
+    }
+
     /// Reserve a block.
     ///
     /// # Errors

@@ -222,7 +222,7 @@ impl Store {
     ) -> Result<Arc<DiskCore>, Error> {
         let pool = &self.ledger.pool;
         let slot = slots.take(pool)?;
-        let placed = pool.budget().open().and_then(|account| {
+        let placed = pool.open_account().and_then(|account| {
             pool.budget()
                 .account(account)
                 .set_quota(record.spec.quota_bytes);

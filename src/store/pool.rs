@@ -183,6 +183,47 @@ impl Pool {
         true
     }
 
+    /// An account for a new disk. Numbers of dropped disks whose blocks others still share are taken
+    /// back once all are used up: a long line of forks is no shortage. The ledger is locked.
+    ///
+    /// # Errors
+    /// [`Error::TooManyDisks`].
+    pub(super) fn open_account(&self) -> Result<u16, Error> {
+        self.budget.open().or_else(|_| {
+            self.adopt_orphans();
+            self.budget.open()
+        })
+    }
+
+    /// Blocks that closed accounts pay for become nobody's.
+    fn adopt_orphans(&self) {
+        let closed = self.budget.closed();
+        for count in self
+            .counts
+            .iter()
+            .filter_map(OnceLock::get)
+            .flat_map(|counts| counts.iter())
+        {
+            let mut now = count.load(Ordering::Relaxed);
+            while now & REFERENCES > 0
+                && let Ok(owner) = u16::try_from(now >> OWNER_SHIFT)
+                && closed[usize::from(owner)]
+            {
+                // Charged first: who frees the block meanwhile finds either account right.
+                self.budget.adopt(owner, false);
+                let new = u32::from(NOBODY) << OWNER_SHIFT | now & REFERENCES;
+                let (set, read) = (Ordering::Relaxed, Ordering::Relaxed);
+                match count.compare_exchange(now, new, set, read) {
+                    Ok(_) => break,
+                    Err(other) => {
+                        self.budget.adopt(owner, true);
+                        now = other;
+                    }
+                }
+            }
+        }
+    }
+
     /// Make the free list out of the counts.
     pub(super) fn sweep(&self, first_group: u32, last_data: usize) {
         let last = self.counts.iter().rposition(|group| group.get().is_some());

@@ -264,5 +264,4 @@ fn huge_pages_are_really_got() {
     let possible =
         major > 5 && std::path::Path::new("/sys/kernel/mm/transparent_hugepage").exists();
     assert!(!possible || huge >= 24 << 20, "{huge} bytes of 32 MiB");
-    println!("{huge} bytes of 32 MiB are in huge pages");
 }
