@@ -183,8 +183,8 @@ impl Pool {
         true
     }
 
-    /// An account for a new disk. Numbers of dropped disks whose blocks others still share are taken
-    /// back once all are used up: a long line of forks is no shortage. The ledger is locked.
+    /// An account for a new disk. Numbers of dropped disks whose blocks others still share are
+    /// taken back once all are used up: a long line of forks is no shortage. The ledger is locked.
     ///
     /// # Errors
     /// [`Error::TooManyDisks`].
