@@ -55,17 +55,41 @@ impl Arena {
     /// Map `blocks` blocks of `file`, which must be as long as that.
     pub(super) fn map(file: File, blocks: u32) -> io::Result<Self> {
         let bytes = blocks as usize * BLOCK_BYTES;
-        // SAFETY: a new mapping at an address the kernel chooses touches nothing that exists.
+        let huge = GROUP_BLOCKS as usize * BLOCK_BYTES;
+        // The kernel makes a huge page only where address and offset in the file agree, and aligns
+        // no memfd by itself. SAFETY: a new mapping at an address the kernel chooses touches
+        // nothing that exists.
+        let room = unsafe {
+            rustix::mm::mmap_anonymous(
+                ptr::null_mut(),
+                bytes + huge,
+                ProtFlags::empty(),
+                MapFlags::PRIVATE | MapFlags::NORESERVE,
+            )
+        }?;
+        let before = room.addr().next_multiple_of(huge) - room.addr();
+        let start = room.wrapping_byte_add(before);
+        // SAFETY: the range lies in the mapping made above, which nobody else knows.
         let base = unsafe {
             rustix::mm::mmap(
-                ptr::null_mut(),
+                start,
                 bytes,
                 ProtFlags::READ | ProtFlags::WRITE,
-                MapFlags::SHARED | MapFlags::NORESERVE,
+                MapFlags::SHARED | MapFlags::NORESERVE | MapFlags::FIXED,
                 &file,
                 0,
             )
         }?;
+        // What is left of the room on both sides costs nothing but addresses; it is given back.
+        for (at, len) in [
+            (room, before),
+            (start.wrapping_byte_add(bytes), huge - before),
+        ] {
+            if len > 0 {
+                // SAFETY: the range lies in the room, and outside of what was mapped into it.
+                let _ = unsafe { rustix::mm::munmap(at, len) };
+            }
+        }
         // Disk contents are the tenants' and have no place in a core dump. Refusal changes nothing
         // else. SAFETY: the range is the mapping made above.
         let _ = unsafe { rustix::mm::madvise(base, bytes, Advice::LinuxDontDump) };
