@@ -85,11 +85,17 @@ impl Budget {
         &chunk[usize::from(number) % CHUNK]
     }
 
-    /// A number for a new disk.
+    /// A number for a new disk, bounded by its quota.
     ///
     /// # Errors
     /// [`Error::TooManyDisks`].
-    pub(super) fn open(&self) -> Result<u16, Error> {
+    pub(super) fn open(&self, quota_bytes: Option<u64>) -> Result<u16, Error> {
+        let number = self.spare_number()?;
+        self.account(number).set_quota(quota_bytes);
+        Ok(number)
+    }
+
+    fn spare_number(&self) -> Result<u16, Error> {
         let mut numbers = self.numbers.lock();
         let spare = |&number: &u16| self.account(number).charged_bytes() == 0;
         // The last one closed is the likeliest to be empty; a look at a few is enough as long as
@@ -129,9 +135,7 @@ impl Budget {
         } else {
             (number, NOBODY)
         };
-        let block_bytes = BLOCK_BYTES as u64;
-        let to = self.account(to);
-        to.charged_bytes.fetch_add(block_bytes, Ordering::Relaxed);
+        add_beyond(&self.account(to).charged_bytes);
         sub(&self.account(from).charged_bytes, 1);
     }
 
@@ -158,12 +162,8 @@ impl Budget {
 
     /// Count a block whatever the bounds: one that is there already, or replaces another one.
     pub(super) fn charge_beyond(&self, number: u16) {
-        let block_bytes = BLOCK_BYTES as u64;
-        let account = self.account(number);
-        account
-            .charged_bytes
-            .fetch_add(block_bytes, Ordering::Relaxed);
-        self.charged_bytes.fetch_add(block_bytes, Ordering::Relaxed);
+        add_beyond(&self.account(number).charged_bytes);
+        add_beyond(&self.charged_bytes);
     }
 
     /// Give blocks back.
@@ -182,6 +182,10 @@ fn add(to: &AtomicU64, bound: u64) -> Result<(), ()> {
     to.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
         .map(|_| ())
         .map_err(|_| ())
+}
+
+fn add_beyond(to: &AtomicU64) {
+    to.fetch_add(BLOCK_BYTES as u64, Ordering::Relaxed);
 }
 
 fn sub(from: &AtomicU64, blocks: u64) {

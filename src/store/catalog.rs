@@ -222,10 +222,8 @@ impl Store {
     ) -> Result<Arc<DiskCore>, Error> {
         let pool = &self.ledger.pool;
         let slot = slots.take(pool)?;
-        let placed = pool.open_account().and_then(|account| {
-            pool.budget()
-                .account(account)
-                .set_quota(record.spec.quota_bytes);
+        let opened = pool.open_account(record.spec.quota_bytes);
+        let placed = opened.and_then(|account| {
             let placed = self.ledger.place(account, &record, root, false);
             let placed = placed.inspect_err(|_| pool.budget().close(account))?;
             Ok((account, placed))

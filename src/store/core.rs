@@ -44,7 +44,6 @@ impl DiskCore {
     ) -> Self {
         let spec = record.spec;
         let pool = Arc::clone(&ledger.pool);
-        pool.budget().account(account).set_quota(spec.quota_bytes);
         let tree = Tree::new(pool, account, placed.block, mapped_sectors);
         let capacity = Capacity::known(spec.size_bytes, spec.sector_size);
         Self {

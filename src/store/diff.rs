@@ -3,14 +3,7 @@
 use super::arena::BLOCK_WORDS;
 use super::entry::{Entry, FULL};
 use super::seek::Extent;
-use super::tree::{LEAF, PAGE, TOP, Tree, load};
-
-const PAGE_SECTORS: u64 = 8;
-
-/// Sectors below an entry of a level.
-fn sectors_below(level: u32) -> u64 {
-    PAGE_SECTORS << (9 * level)
-}
+use super::tree::{LEAF, PAGE, PAGE_SECTORS, TOP, Tree, load, sectors_below};
 
 /// Whether two entries name the same.
 fn same(one: Entry, two: Entry) -> bool {

@@ -63,9 +63,21 @@ struct Run {
 }
 
 impl Run {
-    fn joins(self, block: Block, offset: usize) -> bool {
-        let end = self.block.0 as usize * BLOCK_BYTES + self.offset + self.len;
-        end == block.0 as usize * BLOCK_BYTES + offset
+    fn new(block: Block, span: Span) -> Self {
+        let Span { offset, len, .. } = span;
+        Self { block, offset, len }
+    }
+
+    /// Let `next` go on where `run` ends, or begin anew; gives the run that is complete then.
+    fn join(run: &mut Option<Self>, next: Self) -> Option<Self> {
+        let start = |run: &Self| run.block.0 as usize * BLOCK_BYTES + run.offset;
+        match run {
+            Some(run) if start(run) + run.len == start(&next) => {
+                run.len += next.len;
+                None
+            }
+            _ => run.replace(next),
+        }
     }
 }
 
@@ -82,17 +94,9 @@ impl Tree {
             let entry = load(self.word(leaf, span.index));
             let wanted = span.mask();
             match entry.block() {
-                Some(block) if entry.mask() & wanted == wanted => match &mut run {
-                    Some(run) if run.joins(block, span.offset) => run.len += span.len,
-                    _ => {
-                        self.copy_run_out(run.take(), to);
-                        run = Some(Run {
-                            block,
-                            offset: span.offset,
-                            len: span.len,
-                        });
-                    }
-                },
+                Some(block) if entry.mask() & wanted == wanted => {
+                    self.copy_run_out(Run::join(&mut run, Run::new(block, span)), to);
+                }
                 Some(block) => {
                     self.copy_run_out(run.take(), to);
                     self.read_sectors(block, entry.mask(), span, to);
@@ -163,17 +167,7 @@ impl Tree {
                 break;
             };
             spans.next();
-            match &mut run {
-                Some(run) if run.joins(block, span.offset) => run.len += span.len,
-                _ => {
-                    self.copy_run_in(run.take(), from);
-                    run = Some(Run {
-                        block,
-                        offset: span.offset,
-                        len: span.len,
-                    });
-                }
-            }
+            self.copy_run_in(Run::join(&mut run, Run::new(block, span)), from);
             let bits = span.mask();
             if entry.mask() & bits != bits {
                 self.copy_run_in(run.take(), from);
@@ -194,14 +188,7 @@ impl Tree {
         from: Option<&mut Cursor<'_, Source<'_>>>,
     ) -> Result<(), Error> {
         let word = self.word(leaf, span.index);
-        let mut entry = load(word);
-        if let Some(block) = entry.block()
-            && entry.is_shared()
-            && self.pool.is_exclusive(block)
-        {
-            word.fetch_and(!Entry::SHARED_BIT, Ordering::Relaxed);
-            entry = load(word);
-        }
+        let entry = self.settled(word);
         let covered = if whole { FULL } else { span.mask() };
         let mask = entry.mask() | covered;
         if let Some(block) = entry.block().filter(|_| !entry.is_shared()) {
@@ -245,10 +232,9 @@ impl Tree {
     }
 
     fn put(&self, block: Block, span: Span, from: Option<&mut Cursor<'_, Source<'_>>>) {
-        let Span { offset, len, .. } = span;
         match from {
-            Some(from) => self.copy_run_in(Some(Run { block, offset, len }), from),
-            None => self.pool.arena().zero(block, offset, len),
+            Some(from) => self.copy_run_in(Some(Run::new(block, span)), from),
+            None => self.pool.arena().zero(block, span.offset, span.len),
         }
     }
 

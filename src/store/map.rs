@@ -14,7 +14,7 @@
 )]
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Error;
 use super::arena::BLOCK_BYTES;
@@ -63,7 +63,7 @@ pub(super) struct PageMap {
     gate: OnceLock<Box<Gate>>,
     sector_size: SectorSize,
     size_bytes: AtomicU64,
-    detect_zeroes: AtomicBool,
+    detect_zeroes: bool,
 }
 
 /// The part of a request that lies in one leaf.
@@ -122,7 +122,7 @@ impl PageMap {
             gate: OnceLock::new(),
             sector_size: capacity.sector_size(),
             size_bytes: AtomicU64::new(capacity.bytes()),
-            detect_zeroes: AtomicBool::new(detect_zeroes),
+            detect_zeroes,
         }
     }
 
@@ -195,7 +195,7 @@ impl PageMap {
 
     pub(super) fn write(&self, range: ByteRange, from: &[Source<'_>]) -> Result<(), Error> {
         let mut from = Cursor::new(from);
-        let detect = self.detect_zeroes.load(Ordering::Relaxed);
+        let detect = self.detect_zeroes;
         for segment in segments(range) {
             let shard = self.gate().shard(segment.leaf);
             let mut spans = segment.spans().peekable();
@@ -245,7 +245,7 @@ impl PageMap {
             }
             drop(lock);
             let _whole = self.gate().whole();
-            self.tree.own_path(segment.leaf)?;
+            self.tree.own_path(segment.leaf, false)?;
         }
     }
 
@@ -367,7 +367,7 @@ impl PageMap {
     /// Have what is needed to cut the disk off at `size_bytes`. Under the whole gate.
     pub(super) fn prepare_cut(&self, size_bytes: u64) -> Result<(), Error> {
         let within = !size_bytes.is_multiple_of(LEAF_BYTES);
-        self.tree.own_for_cut(size_bytes / LEAF_BYTES, within)
+        self.tree.own_path(size_bytes / LEAF_BYTES, within)
     }
 
     /// Unmap all beyond `size_bytes`, after [`PageMap::prepare_cut`], under the same whole gate;

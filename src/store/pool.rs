@@ -188,10 +188,10 @@ impl Pool {
     ///
     /// # Errors
     /// [`Error::TooManyDisks`].
-    pub(super) fn open_account(&self) -> Result<u16, Error> {
-        self.budget.open().or_else(|_| {
+    pub(super) fn open_account(&self, quota_bytes: Option<u64>) -> Result<u16, Error> {
+        self.budget.open(quota_bytes).or_else(|_| {
             self.adopt_orphans();
-            self.budget.open()
+            self.budget.open(quota_bytes)
         })
     }
 

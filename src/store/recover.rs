@@ -13,7 +13,7 @@ use super::arena::{Arena, BLOCK_BYTES, BLOCK_WORDS, Block, GROUP_BLOCKS};
 use super::entry::Entry;
 use super::pool::Pool;
 use super::record::{self, FIRST_GROUP, MOST_DISKS, Record};
-use super::tree::{PAGE, ROOT_WORD, TOP, load};
+use super::tree::{PAGE, ROOT_WORD, TOP, load, sectors_below};
 
 /// A disk that was found.
 pub(super) struct Found {
@@ -97,12 +97,13 @@ pub(super) fn recover(pool: &Pool) -> Result<Vec<Found>, Error> {
         if !ids.insert(record.id) || !keys.insert(record.key.clone()) || found.len() >= MOST_DISKS {
             return Err(Error::damaged(&format!("slot {slot} names a disk twice")));
         }
+        let account = pool.budget().open(record.spec.quota_bytes)?;
         found.push(Found {
             slot,
             block,
             settings,
             record,
-            account: pool.budget().open()?,
+            account,
             mapped_sectors: 0,
         });
     }
@@ -187,7 +188,7 @@ impl Mark<'_> {
         let own = u64::from(entry.mask().count_ones());
         let Some(block) = entry.block() else {
             let zero = entry.is_all_zero() && level > PAGE;
-            return Ok(if zero { 8 << (9 * level) } else { own });
+            return Ok(if zero { sectors_below(level) } else { own });
         };
         self.has_data(block)?;
         let kind = u8::try_from(level + 1).unwrap_or(u8::MAX);

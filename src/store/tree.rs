@@ -33,13 +33,19 @@ pub(super) const TOP: u32 = 4;
 pub(super) const ROOT_WORD: usize = 4;
 
 const FANOUT_BITS: u32 = 9;
-const LEAF_SECTORS: u64 = 4096;
+/// Sectors of 512 bytes in a page.
+pub(super) const PAGE_SECTORS: u64 = 8;
 /// How many freed blocks are collected before they are given back.
 const BATCH: usize = 4096;
 
 /// How many leaves lie below an entry of `level`.
 fn leaves_below(level: u32) -> u64 {
     1 << (FANOUT_BITS * (level - LEAF))
+}
+
+/// How many sectors lie below an entry of `level`.
+pub(super) fn sectors_below(level: u32) -> u64 {
+    PAGE_SECTORS << (FANOUT_BITS * level)
 }
 
 /// The entry of a node at `level` on the way to `leaf`.
@@ -194,23 +200,9 @@ impl Tree {
         Ok(Some(word))
     }
 
-    /// Copy every shared node above a leaf. Under the whole gate.
-    pub(super) fn own_path(&self, leaf: u64) -> Result<(), Error> {
-        let Some(mut word) = self.root() else {
-            return Ok(());
-        };
-        for level in (LEAF + 1..=TOP).rev() {
-            if load(word).block().is_none() {
-                return Ok(());
-            }
-            word = self.word(self.own_node(word, level)?, index(leaf, level));
-        }
-        Ok(())
-    }
-
-    /// Have an own node at every place above a leaf that is neither empty nor wholly to go: then
-    /// cutting the tree off at that leaf takes no memory. Under the whole gate.
-    pub(super) fn own_for_cut(&self, leaf: u64, with_leaf: bool) -> Result<(), Error> {
+    /// Have an own node at every place above a leaf that isn't empty, and at the leaf's own
+    /// `with_leaf`: then cutting the tree off there takes no memory. Under the whole gate.
+    pub(super) fn own_path(&self, leaf: u64, with_leaf: bool) -> Result<(), Error> {
         let Some(mut word) = self.root() else {
             return Ok(());
         };
@@ -228,7 +220,7 @@ impl Tree {
 
     /// The node of a word as this disk's own: what was there, a copy, or a new one.
     fn own_node(&self, word: &AtomicU64, level: u32) -> Result<Block, Error> {
-        let entry = load(word);
+        let entry = self.settled(word);
         let Some(old) = entry.block() else {
             let node = self.pool.take(self.account)?;
             let fill = match (entry.is_none(), level) {
@@ -243,10 +235,6 @@ impl Tree {
         if !entry.is_shared() {
             return Ok(old);
         }
-        if self.pool.is_exclusive(old) {
-            word.fetch_and(!Entry::SHARED_BIT, Ordering::Relaxed);
-            return Ok(old);
-        }
         let node = self.copy_node(old)?;
         let leaf = level == LEAF;
         points::reach(if leaf { "leaf-copied" } else { "inner-copied" });
@@ -258,6 +246,18 @@ impl Tree {
         });
         self.drop_entry(entry, level);
         Ok(node)
+    }
+
+    /// The entry of a word that may be changed, without `SHARED` where that isn't true any more.
+    pub(super) fn settled(&self, word: &AtomicU64) -> Entry {
+        let entry = load(word);
+        match entry.block() {
+            Some(block) if entry.is_shared() && self.pool.is_exclusive(block) => {
+                let own = !Entry::SHARED_BIT;
+                Entry(word.fetch_and(own, Ordering::Relaxed) & own)
+            }
+            _ => entry,
+        }
     }
 
     /// A copy that shares everything below.
@@ -287,10 +287,8 @@ impl Tree {
         self.sub_mapped(self.sectors(entry, LEAF));
         self.drop_entry(entry, LEAF);
         let first = leaf & !(BLOCK_WORDS as u64 - 1);
-        (first..first + BLOCK_WORDS as u64).all(|leaf| match self.slot(leaf) {
-            Slot::At(word, true) => load(word).is_none(),
-            _ => false,
-        })
+        let next = self.next_leaf(first, Entry::NONE);
+        next.is_none_or(|next| next >= first + BLOCK_WORDS as u64)
     }
 
     /// Remove inner nodes above a leaf that name nothing. Under the whole gate.
@@ -352,7 +350,7 @@ impl Tree {
             word.store(fill.0, Ordering::Release);
             out.push((entry, level));
             if !fill.is_none() {
-                self.add_mapped(below * LEAF_SECTORS);
+                self.add_mapped(sectors_below(level));
             }
             return Ok(());
         }
@@ -381,7 +379,7 @@ impl Tree {
 
     /// Free what [`Tree::set`] collected. Needs no lock: nobody else can come by these entries any
     /// more.
-    pub(super) fn drop_entries(&self, entries: Vec<(Entry, u32)>) {
+    pub(super) fn drop_entries(&self, entries: impl IntoIterator<Item = (Entry, u32)>) {
         let mut blocks = Vec::new();
         for (entry, level) in entries {
             self.drop_into(entry, level, &mut blocks);
@@ -396,7 +394,7 @@ impl Tree {
         }
         match entry.block() {
             None if entry.is_none() => 0,
-            None => leaves_below(level) * LEAF_SECTORS,
+            None => sectors_below(level),
             Some(node) => {
                 let below = self.words(node).iter().map(load);
                 below.map(|entry| self.sectors(entry, level - 1)).sum()
@@ -406,9 +404,7 @@ impl Tree {
 
     /// An entry is gone: free what only it named.
     pub(super) fn drop_entry(&self, entry: Entry, level: u32) {
-        let mut blocks = Vec::new();
-        self.drop_into(entry, level, &mut blocks);
-        self.pool.give_back(&mut blocks);
+        self.drop_entries([(entry, level)]);
     }
 
     fn drop_into(&self, entry: Entry, level: u32, blocks: &mut Vec<Block>) {
