@@ -79,6 +79,11 @@ struct DiskArgs {
     #[arg(long)]
     read_only: bool,
 
+    /// Promise guests that requests complete in the order in which they were made
+    /// (VIRTIO_F_IN_ORDER): cloud-hypervisor then loses none when it reconnects.
+    #[arg(long)]
+    in_order: bool,
+
     /// Serial that guests see, at most 20 bytes.
     #[arg(long)]
     serial: Option<String>,
@@ -124,6 +129,7 @@ impl From<DiskArgs> for RunOptions {
             queues: disk.queues,
             read_only: disk.read_only,
             serial: disk.serial,
+            in_order: disk.in_order,
             image: None,
             sharing: Sharing::None,
             memory_limit_bytes: None,

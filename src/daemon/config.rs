@@ -39,6 +39,8 @@ pub struct RunOptions {
     pub memory_limit_bytes: Option<u64>,
     /// Whether zeros that are written take no memory.
     pub detect_zeroes: bool,
+    /// Whether guests may rely on requests being completed in order (VIRTIO_F_IN_ORDER).
+    pub in_order: bool,
     /// A command to run beside the disk; `{socket}` in it stands for the socket's path.
     pub command: Vec<String>,
 }
@@ -80,6 +82,7 @@ pub struct RunConfig {
     pub(super) sharing: Sharing,
     pub(super) command: Vec<String>,
     pub(super) limit_bytes: u64,
+    pub(super) in_order: bool,
 }
 
 impl RunConfig {
@@ -134,6 +137,7 @@ impl RunConfig {
             sharing: options.sharing,
             command: options.command,
             limit_bytes,
+            in_order: options.in_order,
         })
     }
 }

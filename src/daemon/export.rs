@@ -2,13 +2,15 @@
 
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::Error;
 use super::config::{RunConfig, Sharing};
 use super::socket::SocketPath;
+use super::state::StateKeeper;
 use crate::device::BlockDevice;
 use crate::store::{Disk, DiskInfo, Shrink, Store};
-use crate::vhost_user::{Server, Share};
+use crate::vhost_user::{Server, ServerOptions, Share};
 
 /// One disk being served. Dropping it ends its sessions and removes its socket; the disk stays in
 /// the store.
@@ -25,7 +27,7 @@ impl Export {
     ///
     /// # Errors
     /// [`Error::Store`], [`Error::Image`], [`Error::Server`]. Nothing is left behind then.
-    pub fn create(store: &Store, config: &RunConfig) -> Result<Self, Error> {
+    pub fn create(store: &Arc<Store>, config: &RunConfig) -> Result<Self, Error> {
         let disk = store.create(&config.name, &config.spec)?;
         let made = Self::serve_disk(store, config, disk);
         if made.is_err() {
@@ -35,7 +37,7 @@ impl Export {
         made
     }
 
-    fn serve_disk(store: &Store, config: &RunConfig, disk: Disk) -> Result<Self, Error> {
+    fn serve_disk(store: &Arc<Store>, config: &RunConfig, disk: Disk) -> Result<Self, Error> {
         if let Some(image) = &config.image {
             image.load(&disk)?;
         }
@@ -45,14 +47,20 @@ impl Export {
         } else {
             guests
         };
-        let device = BlockDevice::new(guests, config.serial.clone(), config.queues);
+        let device = BlockDevice::new(guests, config.serial.clone(), config.queues)
+            .with_state(Box::new(StateKeeper::new(store, &config.name)?));
         let share = match config.sharing {
             Sharing::None => Share::None,
             Sharing::ReadOnly | Sharing::ReadWrite => Share::Any,
         };
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let workers = cores.min(usize::from(config.queues.get()));
-        let server = Server::new(device, share, workers)?;
+        let options = ServerOptions {
+            share,
+            workers,
+            in_order: config.in_order,
+        };
+        let server = Server::new(device, &options)?;
         Ok(Self {
             server,
             disk,

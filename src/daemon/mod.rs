@@ -9,6 +9,7 @@
 //! | `config` | what the user asked for, checked as a whole before anything is touched |
 //! | `run` | one disk's life: make, serve, wait for signal or command, end |
 //! | `export` | a disk on a socket |
+//! | `state` | what a VM's snapshot holds of its disk |
 //! | `socket` | a listening socket that removes its own path, and nobody else's |
 //! | `inherit` | a socket that was passed by number |
 //! | `limit` | how much memory disks may take if nobody says |
@@ -21,6 +22,7 @@ mod inherit;
 mod limit;
 mod run;
 mod socket;
+mod state;
 
 pub use config::{Endpoint, RunConfig, RunOptions, Sharing};
 pub use export::Export;

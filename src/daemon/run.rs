@@ -44,7 +44,7 @@ pub fn run(config: &RunConfig) -> Result<Ending, Error> {
     };
     let (events, incoming) = channel();
     raise_descriptor_limit();
-    let store = Store::new(config.limit_bytes)?;
+    let store = Arc::new(Store::new(config.limit_bytes)?);
     let mut export = Export::create(&store, config)?;
     // Only now: while an image loads there is nothing to clean up, and a signal ends us at once.
     let mut signals =

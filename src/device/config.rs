@@ -1,5 +1,7 @@
 //! What the device says of itself: features, limits, configuration space, serial.
 
+use std::sync::atomic::Ordering;
+
 use virtio_bindings::{virtio_blk as blk, virtio_config};
 
 use super::BlockDevice;
@@ -21,6 +23,28 @@ pub const MAX_DISCARD_SECTORS: u32 = 8_388_600;
 
 /// Bytes of a serial on the wire (`VIRTIO_BLK_ID_BYTES`).
 pub const SERIAL_BYTES: usize = blk::VIRTIO_BLK_ID_BYTES as usize;
+
+/// Where `writeback` is in the configuration space.
+const WRITEBACK_AT: usize = 32;
+
+/// Why the configuration space can't be written so.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// Only the cache mode can be written, where CONFIG_WCE was negotiated.
+    #[error("the {len_bytes} configuration bytes at {offset} are read-only")]
+    ReadOnly {
+        /// Where.
+        offset: usize,
+        /// How many.
+        len_bytes: usize,
+    },
+    /// Neither write-through nor write-back.
+    #[error("cache mode {mode} is neither 0 (write-through) nor 1 (write-back)")]
+    CacheMode {
+        /// The value.
+        mode: u8,
+    },
+}
 
 /// A serial, as GET_ID answers it: at most 20 bytes, padded with NUL, no NUL if it has 20.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,6 +142,7 @@ impl BlockDevice {
             blk::VIRTIO_BLK_F_BLK_SIZE,
             blk::VIRTIO_BLK_F_TOPOLOGY,
             blk::VIRTIO_BLK_F_FLUSH,
+            blk::VIRTIO_BLK_F_CONFIG_WCE,
             blk::VIRTIO_BLK_F_MQ,
             blk::VIRTIO_BLK_F_DISCARD,
             blk::VIRTIO_BLK_F_WRITE_ZEROES,
@@ -137,6 +162,42 @@ impl BlockDevice {
         let n = from.len().min(out.len());
         out[..n].copy_from_slice(&from[..n]);
         out[n..].fill(0);
+    }
+
+    /// Write to the configuration space. Its one writable byte is `writeback`, if the driver
+    /// accepted CONFIG_WCE (virtio 1.3 §5.2.4).
+    ///
+    /// # Errors
+    /// [`ConfigError`], and nothing has changed.
+    pub fn write_config(&self, acked: u64, offset: usize, bytes: &[u8]) -> Result<(), ConfigError> {
+        let negotiated = acked & 1 << blk::VIRTIO_BLK_F_CONFIG_WCE != 0;
+        if offset != WRITEBACK_AT || bytes.len() != 1 || !negotiated {
+            return Err(ConfigError::ReadOnly {
+                offset,
+                len_bytes: bytes.len(),
+            });
+        }
+        match bytes {
+            [mode @ (0 | 1)] => {
+                self.writeback.store(*mode == 1, Ordering::Relaxed);
+                Ok(())
+            }
+            _ => Err(ConfigError::CacheMode { mode: bytes[0] }),
+        }
+    }
+
+    /// The driver accepted these features. Without FLUSH a device whose cache mode can be set MUST
+    /// begin with write-through (§5.2.5).
+    pub fn accept(&self, acked: u64) {
+        let has = |bit: u32| acked & 1 << bit != 0;
+        if has(blk::VIRTIO_BLK_F_CONFIG_WCE) && !has(blk::VIRTIO_BLK_F_FLUSH) {
+            self.writeback.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Back to the initial state (§2.4): the cache mode is write-back again.
+    pub fn reset(&self) {
+        self.writeback.store(true, Ordering::Relaxed);
     }
 
     /// The configuration space as it is now, little-endian (virtio 1.3 §5.2.4).
@@ -161,6 +222,10 @@ impl BlockDevice {
         put(
             26,
             &u16::try_from(blocks_per_page).unwrap_or(1).to_le_bytes(),
+        );
+        put(
+            WRITEBACK_AT,
+            &[u8::from(self.writeback.load(Ordering::Relaxed))],
         );
         put(34, &self.queues().get().to_le_bytes());
         put(36, &MAX_DISCARD_SECTORS.to_le_bytes());

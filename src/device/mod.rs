@@ -8,21 +8,30 @@
 //! |---|---|
 //! | `config` | feature bits, limits, the configuration space, the serial |
 //! | `request` | guest bytes to an `Operation`: every mistake of a guest is caught there |
-//! | `mod` | the one `match` that executes an operation, and the one place that writes a status |
+//! | `state` | what a VM's snapshot holds of the disk |
+//! | `steps` | an operation carried out, a long one in steps |
+//! | `mod` | the device, and the one place that writes a status |
 
 mod config;
 mod request;
+mod state;
+mod steps;
 
 pub use config::{
-    CONFIG_BYTES, MAX_DISCARD_SECTORS, MAX_SEGMENTS, SEG_MAX, SERIAL_BYTES, Serial, SerialError,
+    CONFIG_BYTES, ConfigError, MAX_DISCARD_SECTORS, MAX_SEGMENTS, SEG_MAX, SERIAL_BYTES, Serial,
+    SerialError,
 };
 
 use std::num::NonZeroU16;
+use std::sync::atomic::AtomicBool;
 
 use virtio_bindings::virtio_blk;
 
-use crate::store::{self, ByteRange, Disk, Sink, Source};
-use request::{Operation, Segments};
+pub use state::{MOST_STATE_BYTES, SavedState, StateError};
+pub use steps::Unfinished;
+
+use crate::store::{self, Disk, Sink, Source};
+use steps::Progress;
 
 /// The status byte of a request (virtio 1.3 §5.2.6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,12 +62,16 @@ impl From<store::Error> for Status {
     }
 }
 
-/// A virtio-blk device over one disk. Immutable, and shared by all queues of all its front ends.
+/// A virtio-blk device over one disk, shared by all queues of all its front ends.
 #[derive(Debug)]
 pub struct BlockDevice {
     disk: Disk,
     serial: Serial,
     queues: NonZeroU16,
+    state: Option<Box<dyn SavedState>>,
+    /// `writeback` of the configuration space: what the driver chose. A write to memory is as
+    /// stable when it completes as after a flush, so both modes are kept alike.
+    writeback: AtomicBool,
 }
 
 impl BlockDevice {
@@ -68,7 +81,23 @@ impl BlockDevice {
             disk,
             serial,
             queues,
+            state: None,
+            writeback: AtomicBool::new(true),
         }
+    }
+
+    /// With what saves and loads the state of its disk.
+    #[must_use]
+    pub fn with_state(self, state: Box<dyn SavedState>) -> Self {
+        Self {
+            state: Some(state),
+            ..self
+        }
+    }
+
+    /// What saves and loads the state of its disk, if there is such a thing.
+    pub fn state(&self) -> Option<&dyn SavedState> {
+        self.state.as_deref()
     }
 
     /// How many request queues it has.
@@ -82,86 +111,67 @@ impl BlockDevice {
     }
 
     /// Serve one request (virtio 1.3 §5.2.6) and give the number of bytes written, for the used
-    /// ring.
+    /// ring: [`BlockDevice::serve`] until it is done, however long that takes.
+    pub fn handle<'m>(
+        &self,
+        acked: u64,
+        damaged: bool,
+        readable: &mut [Source<'m>],
+        writable: &mut [Sink<'m>],
+    ) -> u32 {
+        let mut unfinished = Unfinished::default();
+        loop {
+            if let Some(len) = self.serve(acked, damaged, readable, writable, &mut unfinished) {
+                return len;
+            }
+        }
+    }
+
+    /// Serve a request, or about a millisecond's worth of one that takes longer: `None` means that
+    /// it goes on with the next call, which must get what this one left of the buffers and
+    /// `unfinished`. Given up in between, part of it is done.
     ///
     /// `acked` are the feature bits that the driver accepted. `readable` and `writable` are the
     /// request's buffers in order, cut into descriptors in any way (§2.6.4.1: no layout may be
     /// assumed); the pieces are used up. `damaged` says that the ring could not make sense of all
     /// of them: the request fails then. Without a writable byte there is no place for a status, and
     /// nothing is done.
-    pub fn handle(
+    pub fn serve<'m>(
         &self,
         acked: u64,
         damaged: bool,
-        readable: &mut [Source<'_>],
-        writable: &mut [Sink<'_>],
-    ) -> u32 {
+        readable: &mut [Source<'m>],
+        writable: &mut [Sink<'m>],
+        unfinished: &mut Unfinished,
+    ) -> Option<u32> {
         let Some((status_at, data_in)) = request::split_status(writable) else {
-            return 0;
+            return Some(0);
         };
+        let last = data_in.len() - 1;
         let data_in_bytes = store::total_bytes(data_in);
         let outcome = if damaged {
             Err(Status::IoErr)
+        } else if let Some(rest) = unfinished.0.take() {
+            self.go_on(rest, readable, data_in)
         } else {
             request::parse(self.disk.capacity(), acked, readable, data_in)
                 .and_then(|operation| self.execute(operation))
         };
         let (status, data_bytes) = match outcome {
-            Ok(data_bytes) => (Status::Ok, data_bytes),
+            Ok(Progress::Done(data_bytes)) => (Status::Ok, data_bytes),
+            Ok(Progress::Rest(rest)) => {
+                // The status byte is found again behind what is left of the data.
+                writable[last] = writable[last].join(status_at);
+                unfinished.0 = Some(rest);
+                return None;
+            }
             Err(status) => (status, 0),
         };
         status_at.copy_from(&[status.byte()]);
         // The length counts from the first writable byte (§2.7.8.2): the status, which is the last
         // one, can only be counted if everything before it was written too.
-        if data_bytes == data_in_bytes || status == Status::Ok && data_bytes > 0 {
-            u32::try_from(data_bytes + 1).unwrap_or(u32::MAX)
-        } else {
-            0
-        }
-    }
-
-    /// Do it, and give the number of data bytes written for the driver.
-    fn execute(&self, operation: Operation<'_>) -> Result<u64, Status> {
-        match operation {
-            Operation::Read { range, to } => {
-                self.disk.read_into(range, to)?;
-                Ok(range.len_bytes())
-            }
-            Operation::Write { range, from } => {
-                self.disk.write_from(range, from)?;
-                Ok(0)
-            }
-            Operation::Flush => {
-                self.disk.flush()?;
-                Ok(0)
-            }
-            Operation::GetId { to } => Ok(self.serial.copy_to(to)),
-            Operation::Discard(segments) => {
-                self.on_ranges(&segments, |range, _| self.disk.discard_range(range))
-            }
-            Operation::WriteZeroes(segments) => self.on_ranges(&segments, |range, unmap| {
-                self.disk.write_zeroes_range(range, unmap)
-            }),
-        }
-    }
-
-    /// Prove every range before the first is touched: all or nothing.
-    fn on_ranges(
-        &self,
-        segments: &Segments,
-        apply: impl Fn(ByteRange, bool) -> Result<(), store::Error>,
-    ) -> Result<u64, Status> {
-        if self.disk.is_read_only() {
-            return Err(Status::IoErr);
-        }
-        let capacity = self.disk.capacity();
-        for segment in segments.iter() {
-            segment.range(capacity)?;
-        }
-        for segment in segments.iter() {
-            apply(segment.range(capacity)?, segment.unmap())?;
-        }
-        Ok(0)
+        let written_bytes = data_bytes + u64::from(data_bytes >= data_in_bytes);
+        Some(u32::try_from(written_bytes).unwrap_or(u32::MAX))
     }
 }
 

@@ -15,21 +15,21 @@ const UNMAP: u32 = virtio_blk::VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP;
 
 /// What a request asks for.
 #[derive(Debug)]
-pub(super) enum Operation<'a> {
+pub(super) enum Operation<'a, 'm> {
     /// IN: the disk's bytes into the guest.
     Read {
         range: ByteRange,
-        to: &'a [Sink<'a>],
+        to: &'a mut [Sink<'m>],
     },
     /// OUT: the guest's bytes onto the disk.
     Write {
         range: ByteRange,
-        from: &'a [Source<'a>],
+        from: &'a mut [Source<'m>],
     },
     /// FLUSH.
     Flush,
     /// GET_ID: the serial.
-    GetId { to: &'a [Sink<'a>] },
+    GetId { to: &'a [Sink<'m>] },
     /// DISCARD: give the ranges back.
     Discard(Segments),
     /// WRITE_ZEROES: the ranges read zero afterwards.
@@ -37,7 +37,7 @@ pub(super) enum Operation<'a> {
 }
 
 /// The ranges of one DISCARD or WRITE_ZEROES.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Segments {
     list: [Segment; MAX_SEGMENTS],
     count: usize,
@@ -54,6 +54,10 @@ pub(super) struct Segment {
 impl Segments {
     pub(super) fn iter(&self) -> impl Iterator<Item = Segment> {
         self.list.iter().copied().take(self.count)
+    }
+
+    pub(super) fn get(&self, index: usize) -> Option<Segment> {
+        self.list[..self.count].get(index).copied()
     }
 }
 
@@ -87,12 +91,12 @@ pub(super) fn split_status<'s, 'a>(
 ///
 /// # Errors
 /// The status to answer with.
-pub(super) fn parse<'a>(
+pub(super) fn parse<'a, 'm>(
     capacity: Capacity,
     acked: u64,
-    readable: &'a mut [Source<'_>],
-    data_in: &'a [Sink<'_>],
-) -> Result<Operation<'a>, Status> {
+    readable: &'a mut [Source<'m>],
+    data_in: &'a mut [Sink<'m>],
+) -> Result<Operation<'a, 'm>, Status> {
     let mut header = [0; HEADER_BYTES];
     let data_out = take(readable, &mut header).ok_or(Status::IoErr)?;
     let kind = u32::from_le_bytes(field(&header, 0));
@@ -164,8 +168,9 @@ fn take<'s, 'a>(pieces: &'s mut [Source<'a>], out: &mut [u8]) -> Option<&'s mut 
     for index in 0..pieces.len() {
         let copied = pieces[index].copy_to(&mut out[filled..]);
         filled += copied;
+        // Emptied where they lie: who goes on with a long request finds only what is left.
+        pieces[index] = pieces[index].split_at(copied).1;
         if filled == out.len() {
-            pieces[index] = pieces[index].split_at(copied).1;
             return Some(&mut pieces[index..]);
         }
     }

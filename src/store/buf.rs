@@ -90,6 +90,18 @@ impl<'a> Sink<'a> {
         unsafe { zero(self.ptr, self.len) };
     }
 
+    /// Undo a [`Piece::split_at`] whose first part may have been cut again: from where `self`
+    /// begins to the end of `tail`. Gives `tail` if it does not follow.
+    pub(crate) fn join(self, tail: Self) -> Self {
+        if self.ptr.wrapping_add(self.len) != tail.ptr {
+            return tail;
+        }
+        Self {
+            len: self.len + tail.len,
+            ..self
+        }
+    }
+
     pub(super) fn as_ptr(self) -> *mut u8 {
         self.ptr
     }

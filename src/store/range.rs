@@ -175,6 +175,17 @@ impl ByteRange {
     pub fn end_bytes(self) -> u64 {
         self.start_bytes + self.len_bytes
     }
+
+    /// Cut in two after `len_bytes`, a multiple of 512 that is brought down to the length.
+    pub(crate) fn split_at(self, len_bytes: u64) -> (Self, Self) {
+        let len_bytes = len_bytes.min(self.len_bytes);
+        let head = Self { len_bytes, ..self };
+        let tail = Self {
+            start_bytes: self.start_bytes + len_bytes,
+            len_bytes: self.len_bytes - len_bytes,
+        };
+        (head, tail)
+    }
 }
 
 #[cfg(test)]

@@ -3,15 +3,14 @@
 //! A [`MemoryMap`] never changes; a new table or a hot-plugged region makes a new map that shares
 //! the regions that stay. Rings hold the map that their pointers point into, so a region is
 //! unmapped when the last ring that may touch it has stopped.
-#![allow(unsafe_code)]
 
 use std::fs::File;
 use std::sync::Arc;
 
 use rustix::fs::FileType;
-use rustix::mm::Advice;
 use vhost::vhost_user::message::{VhostUserMemoryRegion, VhostUserSingleMemoryRegion};
-use vm_memory::{FileOffset, MmapRegion};
+
+use super::mapping::Mapping;
 
 /// Most regions of one map: what CONFIGURE_MEM_SLOTS promises.
 pub(super) const MAX_SLOTS: usize = 509;
@@ -85,7 +84,7 @@ struct Region {
     user: u64,
     /// Where the region starts in the mapping, which begins at a page of the file.
     skip: usize,
-    mapping: MmapRegion<()>,
+    mapping: Mapping,
 }
 
 impl Region {
@@ -127,25 +126,10 @@ impl Region {
         let (Ok(map_bytes), Ok(skip)) = (usize::try_from(map_bytes), usize::try_from(skip)) else {
             return Err(wraps);
         };
-        let mapping = MmapRegion::build(
-            Some(FileOffset::new(file, start)),
-            map_bytes,
-            libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_SHARED | libc::MAP_NORESERVE,
-        )
-        .map_err(|error| MemoryError::Map {
+        let mapping = Mapping::new(&file, start, map_bytes).map_err(|error| MemoryError::Map {
             guest,
             reason: error.to_string(),
         })?;
-        // A tenant's memory has no place in our core dump; a refusal changes nothing else.
-        // SAFETY: the range is exactly the mapping made above.
-        let _ = unsafe {
-            rustix::mm::madvise(
-                mapping.as_ptr().cast(),
-                mapping.size(),
-                Advice::LinuxDontDump,
-            )
-        };
         Ok(Self {
             guest,
             size_bytes,
@@ -167,7 +151,7 @@ impl Region {
 }
 
 /// The unit in which a file can be mapped: its page size, huge or not.
-fn page_bytes(file: &File) -> Result<u64, rustix::io::Errno> {
+pub(super) fn page_bytes(file: &File) -> Result<u64, rustix::io::Errno> {
     let stat = rustix::fs::fstatfs(file)?;
     let magic = u64::try_from(stat.f_type).unwrap_or(0);
     let block_bytes = u64::try_from(stat.f_bsize).unwrap_or(0);
@@ -253,6 +237,11 @@ impl MemoryMap {
             .partition_point(|other| other.guest < region.guest);
         self.regions.insert(at, Arc::new(region));
         Ok(())
+    }
+
+    /// Whether the front end took any of it away: then what is read here means nothing any more.
+    pub(super) fn is_lost(&self) -> bool {
+        self.regions.iter().any(|region| region.mapping.is_lost())
     }
 
     /// Whether there is no memory at all.

@@ -7,27 +7,37 @@
 //! |---|---|
 //! | `server` | the listening socket, the sessions it has, who may use the disk |
 //! | `session` | one front end: what it negotiated, and what its messages do |
+//! | `transfer` | the device's state, saved to and loaded from a pipe |
 //! | `vring` | one ring as a front end sets it up; when it starts and stops |
 //! | `peek` | a look at the next message before the `vhost` crate reads it |
 //! | `channel` | the back-end request channel: telling a front end that the configuration changed |
 //! | `hush` | a bound on lines in the log |
 //! | `memory` | regions of guest memory |
+//! | `mapping` | a front end's file, mapped |
+//! | `guard` | what happens when such a file is truncated under us (SIGBUS) |
 //! | `notifier` | a front end's eventfd that we signal |
 //! | `ring` | a split virtqueue in that memory |
+//! | `pieces` | the buffers of one request |
+//! | `inflight` | requests that were taken and not returned, written down for after a crash |
 //! | `worker` | threads that serve rings |
 
 mod channel;
+mod guard;
 mod hush;
+mod inflight;
+mod mapping;
 mod memory;
 mod notifier;
 mod peek;
+mod pieces;
 mod ring;
 mod server;
 mod session;
+mod transfer;
 mod vring;
 mod worker;
 
-pub use server::{Server, Share};
+pub use server::{Server, ServerOptions, Share};
 
 /// Why a session ended, or a server could not start. A session's error is logged, with the
 /// session's number, and is told to the front end only where the protocol has a way.
@@ -73,6 +83,9 @@ pub enum Error {
         /// The size it announced.
         size_bytes: usize,
     },
+    /// Memory that the front end had shared is gone.
+    #[error("the front end took memory away that it had shared (truncated its file)")]
+    MemoryLost,
     /// What the protocol layer refuses.
     #[error("message {request}: {reason}")]
     Protocol {

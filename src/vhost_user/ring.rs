@@ -17,7 +17,9 @@ use virtio_bindings::virtio_ring as vring;
 use virtio_queue::desc::split::Descriptor;
 use vm_memory::ByteValued;
 
+use super::inflight::{Inflight, InflightError, Tracker};
 use super::memory::{MAX_SLOTS, MemoryMap};
+use super::pieces::Pieces;
 use crate::device::SEG_MAX;
 use crate::store::{Sink, Source};
 
@@ -27,18 +29,15 @@ const LONGEST_REQUEST: u16 = 128;
 const _: () = assert!(SEG_MAX + 2 == LONGEST_REQUEST as u32);
 
 const F_NEXT: u16 = 1;
-const F_WRITE: u16 = 2;
 const F_INDIRECT: u16 = 4;
 const _: () = assert!(
-    F_NEXT as u32 == vring::VRING_DESC_F_NEXT
-        && F_WRITE as u32 == vring::VRING_DESC_F_WRITE
-        && F_INDIRECT as u32 == vring::VRING_DESC_F_INDIRECT
+    F_NEXT as u32 == vring::VRING_DESC_F_NEXT && F_INDIRECT as u32 == vring::VRING_DESC_F_INDIRECT
 );
 const AVAIL_F_NO_INTERRUPT: u16 = 1;
 const USED_F_NO_NOTIFY: u16 = 1;
 
 /// A ring that can't be followed any further.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Debug, thiserror::Error)]
 pub(super) enum RingError {
     #[error("ring size {size} is no power of two between 1 and 32768")]
     Size { size: u32 },
@@ -60,6 +59,30 @@ pub(super) enum RingError {
     IndirectUnasked,
     #[error("an indirect table of {len} bytes at {address:#x}")]
     IndirectTable { address: u64, len: u32 },
+    #[error("the front end took memory away that it had shared")]
+    MemoryLost,
+    #[error(transparent)]
+    Inflight(#[from] InflightError),
+}
+
+/// What became of a request, as the one who serves it says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Served {
+    /// It is done; the length goes to the driver.
+    Done(u32),
+    /// It takes long: some of it is done, and the pieces hold the rest.
+    Unfinished,
+}
+
+/// What [`Ring::serve_one`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// There is no request.
+    Dry,
+    /// One request was completed.
+    Completed,
+    /// Some of a request was done.
+    Continued,
 }
 
 /// Where a front end says that a ring is, in its own addresses.
@@ -94,6 +117,13 @@ pub(super) struct Ring {
     next_used: u16,
     /// The used index that the driver has been shown.
     shown_used: u16,
+    /// The request that is being served, whose buffers `pieces` holds: between two steps of it.
+    current: Option<Taken>,
+    /// Requests that a process before us had taken and not returned; the last one comes first.
+    unreturned: Vec<u16>,
+    tracker: Option<Tracker>,
+    /// Heads completed since the used index was shown, for the tracker.
+    batch: Vec<u16>,
     /// Whether the driver has been asked not to kick.
     quiet: bool,
     pieces: Pieces,
@@ -102,20 +132,12 @@ pub(super) struct Ring {
 // SAFETY: the pointers point into mappings that `memory` keeps alive, whichever thread uses them.
 unsafe impl Send for Ring {}
 
-/// The buffers of the request being served. Emptied before the ring is used again; the lifetimes
-/// are those of the ring's memory, and only ever shown to a closure that must work for any
-/// lifetime.
-#[derive(Debug, Default)]
-struct Pieces {
-    readable: Vec<Source<'static>>,
-    writable: Vec<Sink<'static>>,
-    /// Some buffer could not be found, or came in the wrong order.
-    damaged: bool,
-    /// Some writable buffer could not be found: what lies after it can't be counted as written,
-    /// since the length counts from the first writable byte (§2.7.8.2).
-    gap: bool,
-    /// The last writable buffer is one that could not be found, so there is no status byte.
-    no_status: bool,
+/// A request that was taken out of the ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Taken {
+    head: u16,
+    /// From the avail ring, not left over from a process before us.
+    from_avail: bool,
 }
 
 /// Where a chain's descriptors are.
@@ -170,6 +192,10 @@ impl Ring {
             seen_avail: 0,
             next_used: 0,
             shown_used: 0,
+            current: None,
+            unreturned: Vec::new(),
+            tracker: None,
+            batch: Vec::new(),
             quiet: false,
             pieces: Pieces::default(),
         };
@@ -187,9 +213,10 @@ impl Ring {
         Ok(ring)
     }
 
-    /// The avail index that a front end is told when the ring stops ("GET_VRING_BASE").
-    pub(super) fn next_avail(&self) -> u16 {
-        self.next_avail
+    /// The index that a front end is told when the ring stops ("GET_VRING_BASE"): what was taken
+    /// and not returned is taken again from there.
+    pub(super) fn position(&self) -> u16 {
+        self.next_used
     }
 
     /// Drivers keep a chain within the ring (§2.7.5), but Linux fills an indirect table up to
@@ -198,17 +225,76 @@ impl Ring {
         self.size.max(LONGEST_REQUEST)
     }
 
-    /// Serve the next request, if there is one. `serve` gets whether the request is damaged, and
-    /// its readable and writable pieces; it gives the length for the used ring.
+    /// Write down what is taken and returned in the part of `region` for queue `index`, if it has
+    /// one. What was taken and not returned before, as the region says, is served first, and what
+    /// the avail ring has after it next.
+    pub(super) fn track(&mut self, region: &Arc<Inflight>, index: u16) -> Result<(), RingError> {
+        let tracked = Tracker::new(region, index, self.size, self.next_used)?;
+        let Some((tracker, mut unreturned)) = tracked else {
+            return Ok(());
+        };
+        // They were taken in order, so the avail ring goes on behind them. No more than `size`.
+        let count = u16::try_from(unreturned.len()).unwrap_or(self.size);
+        self.next_avail = self.next_used.wrapping_add(count);
+        self.seen_avail = self.next_avail;
+        unreturned.reverse();
+        self.unreturned = unreturned;
+        self.tracker = Some(tracker);
+        self.batch.reserve_exact(usize::from(self.size));
+        Ok(())
+    }
+
+    /// Whether the front end took away memory that this ring uses.
+    pub(super) fn is_lost(&self) -> bool {
+        self.memory.is_lost() || self.tracker.as_ref().is_some_and(Tracker::is_lost)
+    }
+
+    /// Serve the next request, if there is one, or the rest of one that is unfinished. `serve` gets
+    /// whether the request is damaged, and its readable and writable pieces.
     pub(super) fn serve_one(
         &mut self,
-        serve: impl for<'m> FnOnce(bool, &mut [Source<'m>], &mut [Sink<'m>]) -> u32,
-    ) -> Result<bool, RingError> {
-        if self.next_avail == self.seen_avail && !self.look()? {
-            return Ok(false);
+        serve: impl for<'m> FnOnce(bool, &mut [Source<'m>], &mut [Sink<'m>]) -> Served,
+    ) -> Result<Step, RingError> {
+        let taken = match self.current {
+            Some(taken) => taken,
+            None => match self.take()? {
+                Some(taken) => taken,
+                None => return Ok(Step::Dry),
+            },
+        };
+        let pieces = &mut self.pieces;
+        match serve(pieces.damaged, &mut pieces.readable, &mut pieces.writable) {
+            Served::Unfinished => {
+                self.current = Some(taken);
+                Ok(Step::Continued)
+            }
+            Served::Done(len) => {
+                self.current = None;
+                let len = if self.pieces.gap { 0 } else { len };
+                if taken.from_avail {
+                    self.next_avail = self.next_avail.wrapping_add(1);
+                } else {
+                    self.unreturned.pop();
+                }
+                if self.tracker.is_some() {
+                    self.batch.push(taken.head);
+                }
+                self.put_used(taken.head, len);
+                Ok(Step::Completed)
+            }
         }
-        let slot = usize::from(self.next_avail & (self.size - 1));
-        let head = u16::from_le(self.avail_u16(4 + slot * 2).load(Ordering::Relaxed));
+    }
+
+    /// Take the next request out of the ring, with its pieces collected.
+    fn take(&mut self) -> Result<Option<Taken>, RingError> {
+        let left = self.unreturned.last().copied();
+        if left.is_none() && self.next_avail == self.seen_avail && !self.look()? {
+            return Ok(None);
+        }
+        let head = left.unwrap_or_else(|| {
+            let slot = usize::from(self.next_avail & (self.size - 1));
+            u16::from_le(self.avail_u16(4 + slot * 2).load(Ordering::Relaxed))
+        });
         if head >= self.size {
             return Err(RingError::Head {
                 head,
@@ -216,15 +302,14 @@ impl Ring {
             });
         }
         self.walk(head)?;
-        let pieces = &mut self.pieces;
-        if pieces.no_status {
-            pieces.writable.clear();
+        if self.pieces.no_status {
+            self.pieces.writable.clear();
         }
-        let len = serve(pieces.damaged, &mut pieces.readable, &mut pieces.writable);
-        let len = if pieces.gap { 0 } else { len };
-        self.next_avail = self.next_avail.wrapping_add(1);
-        self.put_used(head, len);
-        Ok(true)
+        let from_avail = left.is_none();
+        if from_avail && let Some(tracker) = &mut self.tracker {
+            tracker.taken(head);
+        }
+        Ok(Some(Taken { head, from_avail }))
     }
 
     /// Read the avail index; whether there is something new.
@@ -351,7 +436,14 @@ impl Ring {
         if old == new {
             return false;
         }
+        if let Some(tracker) = &self.tracker {
+            tracker.returning(&self.batch);
+        }
         self.used_u16(2).store(new.to_le(), Ordering::Release);
+        if let Some(tracker) = &self.tracker {
+            tracker.returned(&self.batch, new);
+        }
+        self.batch.clear();
         self.shown_used = new;
         // The index must be visible before the driver's wish is read, or both sides may wait.
         fence(Ordering::SeqCst);
@@ -399,60 +491,5 @@ impl Ring {
     fn used_u16(&self, offset: usize) -> &AtomicU16 {
         // SAFETY: as in `avail_u16`, for the used ring.
         unsafe { AtomicU16::from_ptr(self.used.wrapping_add(offset).cast()) }
-    }
-}
-
-impl Pieces {
-    fn clear(&mut self) {
-        self.readable.clear();
-        self.writable.clear();
-        self.damaged = false;
-        self.gap = false;
-        self.no_status = false;
-    }
-
-    /// Add a buffer, cut where it crosses from one region into the next. Buffers of no bytes are
-    /// allowed and say nothing.
-    fn add(&mut self, memory: &MemoryMap, descriptor: Descriptor) {
-        let (address, len) = (descriptor.addr().0, descriptor.len());
-        if len == 0 {
-            return;
-        }
-        let writable = descriptor.flags() & F_WRITE != 0;
-        // §2.7.4.2: writable buffers come after readable ones.
-        self.damaged |= !writable && !self.writable.is_empty();
-        let mut at = address;
-        let mut rest = u64::from(len);
-        while rest > 0 {
-            let found = memory.host(at, rest).filter(|_| self.has_room(writable));
-            let Some(range) = found else {
-                self.damaged = true;
-                self.gap |= writable;
-                self.no_status |= writable;
-                return;
-            };
-            if writable {
-                // SAFETY: mapped memory that no Rust reference points into, kept mapped by the map
-                // that the ring holds; the piece is dropped before the ring's next request.
-                self.writable
-                    .push(unsafe { Sink::new(range.ptr, range.len) });
-            } else {
-                // SAFETY: as above.
-                self.readable
-                    .push(unsafe { Source::new(range.ptr, range.len) });
-            }
-            rest -= range.len as u64;
-            at = at.saturating_add(range.len as u64);
-        }
-        self.no_status &= !writable;
-    }
-
-    /// Whether one more piece fits into what was reserved when the ring started.
-    fn has_room(&self, writable: bool) -> bool {
-        if writable {
-            self.writable.len() < self.writable.capacity()
-        } else {
-            self.readable.len() < self.readable.capacity()
-        }
     }
 }

@@ -23,6 +23,8 @@ use crate::device::BlockDevice;
 
 /// How long a front end waits for another one to let go of the disk.
 const HAND_OVER_WITHIN: Duration = Duration::from_secs(5);
+/// How long a front end may take to make room for a reply.
+const REPLY_WITHIN: Duration = Duration::from_secs(5);
 /// Connections at a time; more are closed as they come.
 const MOST_SESSIONS: usize = 1024;
 /// How long a server that ends waits for its sessions.
@@ -37,12 +39,23 @@ pub enum Share {
     Any,
 }
 
+/// How a device is to be served.
+#[derive(Clone, Debug)]
+pub struct ServerOptions {
+    /// How many front ends may use the disk at the same time.
+    pub share: Share,
+    /// Threads that serve queues; at least one is started.
+    pub workers: usize,
+    /// Whether IN_ORDER is offered (virtio 1.3 §2.7.9).
+    pub in_order: bool,
+}
+
 /// What the sessions of a server have in common.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) device: Arc<BlockDevice>,
     pub(super) workers: Workers,
-    share: Share,
+    options: ServerOptions,
     hush: Hush,
     state: Mutex<State>,
     changed: Condvar,
@@ -61,7 +74,7 @@ struct State {
 /// Another end of a session's strings.
 #[derive(Debug)]
 struct Peer {
-    stream: UnixStream,
+    stream: Arc<UnixStream>,
     channel: Arc<Channel>,
 }
 
@@ -81,12 +94,22 @@ pub(super) enum ClaimError {
 }
 
 impl Shared {
+    /// Whether IN_ORDER is offered.
+    pub(super) fn in_order(&self) -> bool {
+        self.options.in_order
+    }
+
+    /// Whether any number of front ends may use the disk.
+    pub(super) fn is_shared(&self) -> bool {
+        self.options.share == Share::Any
+    }
+
     /// Get the right to use the disk, waiting a little for another front end that is on its way
     /// out: a restarted one is often faster than the end of its predecessor.
     pub(super) fn claim(self: &Arc<Self>) -> Result<Claim, ClaimError> {
         let deadline = Instant::now() + HAND_OVER_WITHIN;
         let mut state = self.state.lock();
-        while self.share == Share::None && state.claims > 0 {
+        while self.options.share == Share::None && state.claims > 0 {
             if state.ending {
                 return Err(ClaimError::Ending);
             }
@@ -119,15 +142,15 @@ pub struct Server {
 }
 
 impl Server {
-    /// Get ready to serve `device` with `workers` threads (at least one).
+    /// Get ready to serve `device`.
     ///
     /// # Errors
     /// [`Error::Thread`].
-    pub fn new(device: BlockDevice, share: Share, workers: usize) -> Result<Self, Error> {
+    pub fn new(device: BlockDevice, options: &ServerOptions) -> Result<Self, Error> {
         let shared = Shared {
             device: Arc::new(device),
-            workers: Workers::start(workers).map_err(Error::Thread)?,
-            share,
+            workers: Workers::start(options.workers).map_err(Error::Thread)?,
+            options: options.clone(),
             hush: Hush::default(),
             state: Mutex::default(),
             changed: Condvar::new(),
@@ -262,9 +285,14 @@ fn accept_all(shared: &Arc<Shared>, listener: &UnixListener, stopped: &UnixStrea
 
 fn start_session(shared: &Arc<Shared>, stream: UnixStream) -> Result<(), Error> {
     peek::prepare(&stream).map_err(Error::Socket)?;
+    // A front end that does not read its replies is not waited for.
+    stream
+        .set_write_timeout(Some(REPLY_WITHIN))
+        .map_err(Error::Socket)?;
     let channel = Arc::new(Channel::default());
+    let hangup = Arc::new(stream.try_clone().map_err(Error::Socket)?);
     let peer = Peer {
-        stream: stream.try_clone().map_err(Error::Socket)?,
+        stream: Arc::clone(&hangup),
         channel: Arc::clone(&channel),
     };
     let number = {
@@ -286,7 +314,7 @@ fn start_session(shared: &Arc<Shared>, stream: UnixStream) -> Result<(), Error> 
             if let Some(withheld) = server.hush.may_say() {
                 tracing::info!(session = number, withheld, "front end connected");
             }
-            let session = Session::new(Arc::clone(&server), channel);
+            let session = Session::new(Arc::clone(&server), channel, hangup);
             // A panic is a bug of ours; it must cost this front end its connection and no other.
             match catch_unwind(AssertUnwindSafe(|| run_session(stream, session))) {
                 Ok(result) => log_end(&server.hush, number, result),
@@ -323,6 +351,8 @@ fn run_session(stream: UnixStream, session: Session) -> Result<(), Error> {
     // The crate wants its handler behind a lock; nobody else ever takes it.
     let session = Arc::new(std::sync::Mutex::new(session));
     let mut handler = BackendReqHandler::from_stream(stream, Arc::clone(&session));
+    let lost =
+        |session: &std::sync::Mutex<Session>| session.lock().is_ok_and(|session| session.is_lost());
     while let Some(message) = peek::next(&peeker)? {
         let request = message.request;
         if request == FrontendReq::SET_BACKEND_REQ_FD as u32
@@ -331,7 +361,11 @@ fn run_session(stream: UnixStream, session: Session) -> Result<(), Error> {
         {
             session.channel_arrives(socket);
         }
-        match handler.handle_request() {
+        let handled = handler.handle_request();
+        if lost(&session) {
+            return Err(Error::MemoryLost);
+        }
+        match handled {
             Ok(()) => {}
             Err(WireError::Disconnected) => return Ok(()),
             Err(WireError::ReqHandlerError(error))
@@ -346,6 +380,9 @@ fn run_session(stream: UnixStream, session: Session) -> Result<(), Error> {
                 });
             }
         }
+    }
+    if lost(&session) {
+        return Err(Error::MemoryLost);
     }
     Ok(())
 }

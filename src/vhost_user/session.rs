@@ -6,6 +6,7 @@
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use vhost::vhost_user::message::{
@@ -17,12 +18,15 @@ use vhost::vhost_user::message::{
 use vhost::vhost_user::{
     Backend, Error as WireError, GpuBackend, Result as WireResult, VhostUserBackendReqHandlerMut,
 };
+use virtio_bindings::virtio_config::VIRTIO_F_IN_ORDER;
 use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
 
 use super::channel::Channel;
+use super::inflight::{self, Inflight};
 use super::memory::{MAX_SLOTS, MemoryMap, RegionSpec};
 use super::ring::{RingAddress, RingOptions};
 use super::server::{Claim, Shared};
+use super::transfer::Transfer;
 use super::vring::{Surroundings, Vring};
 
 const LARGEST_RING: u32 = 32768;
@@ -35,8 +39,15 @@ pub(super) struct Session {
     /// A back-end request channel that came with the message being handled.
     arriving_channel: Option<OwnedFd>,
     acked: u64,
+    acked_protocol: VhostUserProtocolFeatures,
     memory: Arc<MemoryMap>,
+    /// Where requests that are taken are written down, if the front end wants that.
+    inflight: Option<Arc<Inflight>>,
     vrings: Vec<Vring>,
+    /// A transfer of the device's state that was begun.
+    transfer: Transfer,
+    /// The connection, for whoever has to end it.
+    hangup: Arc<UnixStream>,
     /// This session's right to use the disk, while it has one. The last field: fields are dropped
     /// in order, and the right must outlive the rings that use it.
     claim: Option<Claim>,
@@ -52,14 +63,18 @@ fn unsupported<T>() -> WireResult<T> {
 }
 
 impl Session {
-    pub(super) fn new(server: Arc<Shared>, channel: Arc<Channel>) -> Self {
+    pub(super) fn new(server: Arc<Shared>, channel: Arc<Channel>, hangup: Arc<UnixStream>) -> Self {
         let queues = server.device.queues().get();
         Self {
             server,
             channel,
             arriving_channel: None,
             acked: 0,
+            acked_protocol: VhostUserProtocolFeatures::empty(),
             memory: Arc::default(),
+            inflight: None,
+            hangup,
+            transfer: Transfer::None,
             vrings: (0..queues).map(|_| Vring::default()).collect(),
             claim: None,
         }
@@ -70,6 +85,9 @@ impl Session {
         self.server.device.features()
             | 1 << VIRTIO_RING_F_INDIRECT_DESC
             | 1 << VIRTIO_RING_F_EVENT_IDX
+            // Every request is completed before the next one is begun, so this costs nothing; but
+            // what was promised once must stay so.
+            | u64::from(self.server.in_order()) << VIRTIO_F_IN_ORDER
             | VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits()
     }
 
@@ -78,8 +96,16 @@ impl Session {
             | VhostUserProtocolFeatures::REPLY_ACK
             | VhostUserProtocolFeatures::BACKEND_REQ
             | VhostUserProtocolFeatures::CONFIG
+            | VhostUserProtocolFeatures::INFLIGHT_SHMFD
             | VhostUserProtocolFeatures::RESET_DEVICE
             | VhostUserProtocolFeatures::CONFIGURE_MEM_SLOTS
+            | VhostUserProtocolFeatures::DEVICE_STATE
+    }
+
+    /// Whether the front end took away memory that it had shared: then nothing here can go on.
+    pub(super) fn is_lost(&self) -> bool {
+        let region = self.inflight.as_ref();
+        self.memory.is_lost() || region.is_some_and(|region| region.is_lost())
     }
 
     /// Hand over the descriptor of a SET_BACKEND_REQ_FD that is about to be handled.
@@ -136,6 +162,8 @@ impl Session {
                 event_idx: acked(VIRTIO_RING_F_EVENT_IDX),
                 indirect: acked(VIRTIO_RING_F_INDIRECT_DESC),
             },
+            inflight: self.inflight.as_ref(),
+            hangup: &self.hangup,
         };
         for (index, vring) in (0..).zip(&mut self.vrings) {
             vring
@@ -144,6 +172,15 @@ impl Session {
         }
         self.channel.set_live(true);
         Ok(())
+    }
+
+    /// The crate does not look whether this one was negotiated.
+    fn has_device_state(&self) -> WireResult<()> {
+        let feature = VhostUserProtocolFeatures::DEVICE_STATE;
+        if self.acked_protocol.contains(feature) {
+            return Ok(());
+        }
+        Err(refuse("DEVICE_STATE was not negotiated"))
     }
 
     fn set_memory(&mut self, memory: MemoryMap) -> WireResult<()> {
@@ -161,6 +198,9 @@ impl VhostUserBackendReqHandlerMut for Session {
     }
 
     fn reset_device(&mut self) -> WireResult<()> {
+        if !self.server.is_shared() {
+            self.server.device.reset();
+        }
         self.change_all(|session| {
             session.acked = 0;
             for vring in &mut session.vrings {
@@ -185,6 +225,7 @@ impl VhostUserBackendReqHandlerMut for Session {
         if features == self.acked && features != 0 {
             return Ok(());
         }
+        self.server.device.accept(features);
         self.change_all(|session| {
             session.acked = features;
             // "Ring states": without protocol features a ring is enabled from the start.
@@ -293,6 +334,7 @@ impl VhostUserBackendReqHandlerMut for Session {
                 "protocol features {unknown:#x} were not offered"
             )));
         }
+        self.acked_protocol = VhostUserProtocolFeatures::from_bits_truncate(features);
         Ok(())
     }
 
@@ -323,14 +365,24 @@ impl VhostUserBackendReqHandlerMut for Session {
     fn set_config(
         &mut self,
         offset: u32,
-        _bytes: &[u8],
-        _flags: VhostUserConfigFlags,
+        bytes: &[u8],
+        flags: VhostUserConfigFlags,
     ) -> WireResult<()> {
-        // CONFIG_WCE is not offered, so no byte is writable; that is no reason to lose a front end.
-        Err(WireError::ReqHandlerError(std::io::Error::new(
-            std::io::ErrorKind::PermissionDenied,
-            format!("configuration byte {offset} is read-only"),
-        )))
+        // 0 is a driver's write, 1 a VMM's while it migrates; cloud-hypervisor sends 1 for both.
+        // What no driver may write is read-only either way.
+        let offset = usize::try_from(offset).map_err(refuse)?;
+        let outcome = if flags.bits() > 1 {
+            Err(format!("flags {:#x} are unknown", flags.bits()))
+        } else {
+            let device = &self.server.device;
+            let written = device.write_config(self.acked, offset, bytes);
+            written.map_err(|error| error.to_string())
+        };
+        // No reason to lose a front end.
+        outcome.map_err(|reason| {
+            let kind = std::io::ErrorKind::PermissionDenied;
+            WireError::ReqHandlerError(std::io::Error::new(kind, reason))
+        })
     }
 
     fn set_backend_req_fd(&mut self, _backend: Backend) {
@@ -364,6 +416,46 @@ impl VhostUserBackendReqHandlerMut for Session {
         self.set_memory(memory)
     }
 
+    fn get_inflight_fd(
+        &mut self,
+        spec: &VhostUserInflight,
+    ) -> WireResult<(VhostUserInflight, File)> {
+        inflight::create(spec, self.server.device.queues().get()).map_err(refuse)
+    }
+
+    fn set_inflight_fd(&mut self, spec: &VhostUserInflight, file: File) -> WireResult<()> {
+        let queues = self.server.device.queues().get();
+        let region = Inflight::open(spec, &file, queues).map_err(refuse)?;
+        self.change_all(|session| session.inflight = Some(Arc::new(region)))
+    }
+
+    fn set_device_state_fd(
+        &mut self,
+        direction: VhostTransferStateDirection,
+        _phase: VhostTransferStatePhase,
+        fd: File,
+    ) -> WireResult<Option<File>> {
+        self.has_device_state()?;
+        if self.vrings.iter().any(Vring::is_running) {
+            return Err(refuse("the state of a device is moved while its rings run"));
+        }
+        let device = &self.server.device;
+        self.transfer = match direction {
+            VhostTransferStateDirection::SAVE => Transfer::save(device, fd),
+            VhostTransferStateDirection::LOAD => Transfer::Loading(fd),
+        };
+        Ok(None)
+    }
+
+    fn check_device_state(&mut self) -> WireResult<()> {
+        self.has_device_state()?;
+        let server = &self.server;
+        std::mem::take(&mut self.transfer)
+            .finish(server)
+            .inspect_err(|error| tracing::warn!(%error, "state of the disk"))
+            .map_err(refuse)
+    }
+
     // What follows belongs to features that are not offered.
 
     fn set_gpu_socket(&mut self, _gpu: GpuBackend) -> WireResult<()> {
@@ -371,30 +463,6 @@ impl VhostUserBackendReqHandlerMut for Session {
     }
 
     fn get_shared_object(&mut self, _uuid: VhostUserSharedMsg) -> WireResult<File> {
-        unsupported()
-    }
-
-    fn get_inflight_fd(
-        &mut self,
-        _inflight: &VhostUserInflight,
-    ) -> WireResult<(VhostUserInflight, File)> {
-        unsupported()
-    }
-
-    fn set_inflight_fd(&mut self, _inflight: &VhostUserInflight, _file: File) -> WireResult<()> {
-        unsupported()
-    }
-
-    fn set_device_state_fd(
-        &mut self,
-        _direction: VhostTransferStateDirection,
-        _phase: VhostTransferStatePhase,
-        _fd: File,
-    ) -> WireResult<Option<File>> {
-        unsupported()
-    }
-
-    fn check_device_state(&mut self) -> WireResult<()> {
         unsupported()
     }
 

@@ -6,13 +6,16 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
+use super::guard;
+use super::inflight::Inflight;
 use super::memory::MemoryMap;
 use super::notifier::Notifier;
 use super::ring::{Ring, RingAddress, RingError, RingOptions};
 use super::worker::{Job, Running, Workers};
-use crate::device::BlockDevice;
+use crate::device::{BlockDevice, Unfinished};
 
 /// One ring of a session.
 #[derive(Debug, Default)]
@@ -35,6 +38,10 @@ pub(super) struct Surroundings<'a> {
     pub(super) memory: &'a Arc<MemoryMap>,
     pub(super) acked: u64,
     pub(super) options: RingOptions,
+    /// Where requests that are taken are written down, if the front end wants that.
+    pub(super) inflight: Option<&'a Arc<Inflight>>,
+    /// To end the connection with.
+    pub(super) hangup: &'a Arc<UnixStream>,
 }
 
 /// Why a ring is not served.
@@ -76,19 +83,23 @@ impl Vring {
         if self.running.is_some() {
             return Ok(());
         }
-        let ring = Ring::new(
+        let losses = guard::losses();
+        let mut ring = Ring::new(
             Arc::clone(around.memory),
             self.size,
             address,
             around.options,
         )?;
-        if ring.next_avail() != self.base {
+        if let Some(region) = around.inflight {
+            ring.track(region, index)?;
+        }
+        if ring.position() != self.base {
             // Everything completes in order here, so the ring itself knows best: a front end that
             // reconnects may name the avail index instead, and what is in between would be lost.
             tracing::debug!(
                 queue = index,
                 named = self.base,
-                used = ring.next_avail(),
+                used = ring.position(),
                 "base taken from the used ring"
             );
         }
@@ -100,6 +111,9 @@ impl Vring {
             kick: Arc::clone(kick),
             call: self.call.clone(),
             err: self.err.clone(),
+            hangup: Arc::clone(around.hangup),
+            unfinished: Unfinished::default(),
+            losses,
         };
         self.running = Some(around.workers.serve(job)?);
         Ok(())

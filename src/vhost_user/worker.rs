@@ -9,7 +9,9 @@
 
 use std::fs::File;
 use std::io;
+use std::net::Shutdown;
 use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,10 +22,11 @@ use std::time::{Duration, Instant};
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 use vmm_sys_util::eventfd::EventFd;
 
+use super::guard;
 use super::hush::Hush;
 use super::notifier::Notifier;
-use super::ring::{Ring, RingError};
-use crate::device::BlockDevice;
+use super::ring::{Ring, RingError, Served, Step};
+use crate::device::{BlockDevice, Unfinished};
 
 /// Requests between two updates of the used index, at most.
 const BATCH_REQUESTS: u32 = 32;
@@ -49,6 +52,12 @@ pub(super) struct Job {
     pub(super) kick: Arc<File>,
     pub(super) call: Option<Arc<Notifier>>,
     pub(super) err: Option<Arc<Notifier>>,
+    /// The connection, to be ended when the front end takes its memory away.
+    pub(super) hangup: Arc<UnixStream>,
+    /// A long request that is half done.
+    pub(super) unfinished: Unfinished,
+    /// [`guard::losses`] when we looked last, first before the ring was made.
+    pub(super) losses: usize,
 }
 
 /// A ring that a worker has; [`Running::stop`] gets it back.
@@ -316,7 +325,7 @@ impl Worker {
             slot.job.kick.as_raw_fd(),
             EpollEvent::default(),
         );
-        Some(slot.job.ring.next_avail())
+        Some(slot.job.ring.position())
     }
 }
 
@@ -337,6 +346,10 @@ impl Slot {
                 if let Some(withheld) = hush.may_say() {
                     let queue = self.job.index;
                     tracing::warn!(queue, withheld, %error, "ring is broken and stops");
+                }
+                if matches!(error, RingError::MemoryLost) {
+                    // No ring of this front end can go on; its session ends at the end of file.
+                    let _ = self.job.hangup.shutdown(Shutdown::Both);
                 }
                 State::Broken
             }
@@ -364,6 +377,7 @@ impl Job {
         for _ in 0..TURN_BATCHES {
             self.ring.quiet();
             let dry = self.batch(began);
+            self.look_for_losses()?;
             // What was done before a ring broke is the driver's to know.
             if self.ring.publish() {
                 self.call();
@@ -378,25 +392,42 @@ impl Job {
         Ok(true)
     }
 
+    /// Whether memory was taken away under us, since we looked last; most likely another's.
+    fn look_for_losses(&mut self) -> Result<(), RingError> {
+        let losses = guard::losses();
+        if losses != self.losses {
+            self.losses = losses;
+            if self.ring.is_lost() {
+                return Err(RingError::MemoryLost);
+            }
+        }
+        Ok(())
+    }
+
     /// Serve until the ring is dry, which is then `true`, or the batch is full.
     fn batch(&mut self, turn_began: Instant) -> Result<bool, RingError> {
         let Self {
             ring,
             device,
             acked,
+            unfinished,
             ..
         } = self;
         let mut bytes = 0;
         for count in 1..=BATCH_REQUESTS {
-            let served = ring.serve_one(|damaged, readable, writable| {
+            let step = ring.serve_one(|damaged, readable, writable| {
                 bytes += crate::store::total_bytes(readable) + crate::store::total_bytes(writable);
-                device.handle(*acked, damaged, readable, writable)
+                match device.serve(*acked, damaged, readable, writable, unfinished) {
+                    Some(len) => Served::Done(len),
+                    None => Served::Unfinished,
+                }
             })?;
-            if !served {
+            if step == Step::Dry {
                 return Ok(true);
             }
-            let timed = count % TIMED_REQUESTS == 0 && turn_began.elapsed() >= TURN_TIME;
-            if bytes >= BATCH_BYTES || timed {
+            let timed = count % TIMED_REQUESTS == 0 || step == Step::Continued;
+            let late = timed && turn_began.elapsed() >= TURN_TIME;
+            if late || step == Step::Completed && bytes >= BATCH_BYTES {
                 break;
             }
         }

@@ -224,7 +224,7 @@ fn queues_that_do_not_exist_are_refused_in_every_message() {
 fn features_that_were_not_offered_are_refused() {
     let victim = Victim::new();
     for bit in [
-        0, 1, 4, 7, 11, 15, 16, 17, 24, 26, 27, 33, 34, 35, 36, 38, 40, 41, 63,
+        0, 1, 4, 7, 15, 16, 17, 24, 26, 27, 33, 34, 35, 36, 38, 40, 41, 63,
     ] {
         let client = victim.client();
         let features = client.features() | 1 << bit;
@@ -233,7 +233,7 @@ fn features_that_were_not_offered_are_refused() {
             "bit {bit}"
         );
     }
-    for bit in [1, 2, 4, 6, 7, 8, 10, 11, 12, 14, 16, 17, 18, 19, 20, 63] {
+    for bit in [1, 2, 4, 6, 7, 8, 10, 11, 14, 16, 17, 18, 20, 63] {
         let client = victim.client();
         let features = protocol::CONFIG | protocol::REPLY_ACK | 1u64 << bit;
         let payload = features.to_le_bytes();
@@ -256,9 +256,7 @@ fn messages_of_features_that_are_not_offered_are_refused() {
         code::POSTCOPY_ADVISE,
         code::SET_STATUS,
     ];
-    let others = [
-        0, 7, 19, 20, 23, 27, 29, 30, 31, 32, 33, 35, 40, 41, 42, 43, 44, 45, 100,
-    ];
+    let others = [0, 7, 19, 20, 23, 27, 29, 30, 33, 35, 40, 41, 44, 45, 100];
     for code in named
         .into_iter()
         .chain(others)

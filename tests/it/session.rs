@@ -81,8 +81,8 @@ fn the_configuration_space_says_what_the_features_promise() {
             "physical blocks of {physical} bytes"
         );
         assert_eq!(config[25], 0, "alignment_offset");
-        // §5.2.4: unused bytes are zero. `writeback` without CONFIG_WCE is no field.
-        assert_eq!((config[32], config[33]), (0, 0));
+        // §5.2.4: unused bytes are zero.
+        assert_eq!((config[32], config[33]), (1, 0), "writeback");
         assert_eq!(config[57..60], [0; 3]);
         for at in [36, 48] {
             assert_eq!((le32(&config, at), le32(&config, at + 4)), (8_388_600, 256));
@@ -137,11 +137,44 @@ fn behind_the_configuration_space_there_are_zeros() {
 }
 
 #[test]
-fn writing_the_configuration_is_refused_and_the_connection_lives() {
+fn the_cache_mode_can_be_chosen_and_is_kept() {
+    let ramblk = Ramblk::run(&[]);
+    let set = |client: &Client, mode: u8, flags: u32| {
+        let mut payload = config_request(32, 1, flags);
+        payload[12] = mode;
+        client.acked(code::SET_CONFIG, &payload, &[])
+    };
+    let client = Client::negotiated(ramblk.socket(), ALL);
+    assert_eq!(client.config(32, 1, 0), [1], "write-back at first");
+    for (mode, flags) in [(0, 0), (1, 1), (0, 1)] {
+        assert_eq!(set(&client, mode, flags), Some(0));
+        assert_eq!(client.config(32, 1, 0), [mode]);
+    }
+    // Neither mode, and flags that nobody knows.
+    assert_ne!(set(&client, 2, 0), Some(0));
+    assert_ne!(set(&client, 1, 2), Some(0));
+    assert_eq!(client.config(32, 1, 0), [0]);
+    // A back end that came to itself again would have to say the same.
+    drop(client);
+    let client = Client::negotiated(ramblk.socket(), ALL);
+    assert_eq!(client.config(32, 1, 0), [0]);
+    client.tell(code::RESET_DEVICE, &[], &[]);
+    assert_eq!(client.config(32, 1, 0), [1]);
+    // Without FLUSH it MUST begin with write-through (virtio 1.3 §5.2.5).
+    let client = Client::negotiated(ramblk.socket(), ALL & !feature::FLUSH);
+    assert_eq!(client.config(32, 1, 0), [0]);
+    // Whoever did not accept CONFIG_WCE can't use it.
+    let client = Client::negotiated(ramblk.socket(), ALL & !feature::CONFIG_WCE);
+    assert!(set(&client, 1, 0).is_some_and(|value| value != 0));
+    assert!(client.answers());
+}
+
+#[test]
+fn writing_the_rest_of_the_configuration_is_refused_and_the_connection_lives() {
     let ramblk = Ramblk::run(&[]);
     let client = Client::negotiated(ramblk.socket(), ALL);
     let before = client.config(0, 96, 0);
-    for (offset, size) in [(32, 1), (0, 8), (34, 2), (0, 60), (95, 1)] {
+    for (offset, size) in [(0, 8), (33, 1), (31, 2), (32, 2), (34, 2), (0, 60), (95, 1)] {
         // QEMU and crosvm send flags 0, cloud-hypervisor 1 for the same write.
         for flags in [0, 1] {
             let mut payload = config_request(offset, size, flags);

@@ -30,12 +30,15 @@ const CRATES: [(&str, &str); 6] = [
 ];
 
 /// The only files that may say `unsafe`.
-const UNSAFE_FILES: [&str; 9] = [
+const UNSAFE_FILES: [&str; 12] = [
     "src/daemon/inherit.rs",
     "src/store/arena.rs",
     "src/store/buf.rs",
-    "src/vhost_user/memory.rs",
+    "src/vhost_user/guard.rs",
+    "src/vhost_user/inflight.rs",
+    "src/vhost_user/mapping.rs",
     "src/vhost_user/peek.rs",
+    "src/vhost_user/pieces.rs",
     "src/vhost_user/ring.rs",
     "tests/bench/yardstick.rs",
     "tests/it/driver/memory.rs",

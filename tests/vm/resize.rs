@@ -1,6 +1,8 @@
 //! A disk that changes its size while a guest uses it, through the library: the guest's kernel
 //! hears of it by a configuration interrupt.
 
+use std::sync::Arc;
+
 use ramblk::daemon::{Export, RunConfig, RunOptions, Sharing};
 use ramblk::store::{Shrink, Store};
 
@@ -23,10 +25,11 @@ fn a_running_guest_sees_its_disk_grow_and_shrink_at_once() {
         sharing: Sharing::None,
         memory_limit_bytes: Some(256 * MIB),
         detect_zeroes: false,
+        in_order: false,
         command: Vec::new(),
     };
     let config = RunConfig::new("growing", options).unwrap();
-    let mut export = Export::create(&store, &config).unwrap();
+    let mut export = Export::create(&Arc::new(store), &config).unwrap();
     export.listen_at(&socket).unwrap();
 
     let job = "

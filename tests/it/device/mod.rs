@@ -1,6 +1,7 @@
 //! What the device answers, whatever the request and however it is cut into descriptors: the rules
 //! of virtio 1.3 §5.2 without a ring around them.
 
+mod long;
 mod rig;
 
 use std::num::NonZeroU16;
@@ -136,7 +137,8 @@ fn get_id_gives_as_much_of_the_serial_as_fits() {
         (1, OK, 2),
         (19, OK, 20),
         (20, OK, 21),
-        (64, OK, 21),
+        // What lies between serial and status was not written, so it can't be counted.
+        (64, OK, 20),
     ] {
         let answer = rig.ask(&header(GET_ID, 0), len);
         assert_eq!((answer.status, answer.used), (status, used), "{len}");

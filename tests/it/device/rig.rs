@@ -33,8 +33,17 @@ impl Rig {
     }
 
     pub(crate) fn with(sector_size: SectorSize, read_only: bool) -> Self {
-        let store = Store::new(64 << 20).unwrap();
-        let spec = DiskSpec::new(sector_size, SECTORS * 512);
+        Self::made(sector_size, SECTORS * 512, read_only)
+    }
+
+    /// A writable disk of so many bytes.
+    pub(crate) fn sized(sector_size: SectorSize, size_bytes: u64) -> Self {
+        Self::made(sector_size, size_bytes, false)
+    }
+
+    fn made(sector_size: SectorSize, size_bytes: u64, read_only: bool) -> Self {
+        let store = Store::new(512 << 20).unwrap();
+        let spec = DiskSpec::new(sector_size, size_bytes);
         let disk = store.create("disk", &spec).unwrap();
         let disk = if read_only {
             disk.into_read_only()

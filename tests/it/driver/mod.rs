@@ -21,6 +21,7 @@ pub(crate) mod feature {
     pub(crate) const RO: u64 = 1 << 5;
     pub(crate) const BLK_SIZE: u64 = 1 << 6;
     pub(crate) const FLUSH: u64 = 1 << 9;
+    pub(crate) const CONFIG_WCE: u64 = 1 << 11;
     pub(crate) const TOPOLOGY: u64 = 1 << 10;
     pub(crate) const MQ: u64 = 1 << 12;
     pub(crate) const DISCARD: u64 = 1 << 13;

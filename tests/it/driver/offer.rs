@@ -14,6 +14,7 @@ pub(crate) const FEATURES: u64 = feature::VERSION_1
     | feature::BLK_SIZE
     | feature::TOPOLOGY
     | feature::FLUSH
+    | feature::CONFIG_WCE
     | feature::MQ
     | feature::DISCARD
     | feature::WRITE_ZEROES;
@@ -23,8 +24,10 @@ pub(crate) const PROTOCOL: u64 = protocol::MQ
     | protocol::REPLY_ACK
     | protocol::BACKEND_REQ
     | protocol::CONFIG
+    | protocol::INFLIGHT
     | protocol::RESET_DEVICE
-    | protocol::MEM_SLOTS;
+    | protocol::MEM_SLOTS
+    | protocol::DEVICE_STATE;
 
 /// Write, and read the same back.
 pub(crate) fn works(ring: &mut Ring, at: u64) {

@@ -1,0 +1,203 @@
+//! Requests that take long, a step at a time.
+//!
+//! A guest may ask for gigabytes in one request: a thousand descriptors that all name the same
+//! 32 MiB are enough. A worker that finished it in one go would keep other queues, other guests and
+//! whoever wants to stop the ring waiting for seconds. So such a request is cut at round places of
+//! the disk into steps of about a millisecond at most, and what is left of it is kept in between.
+
+use super::request::{Operation, Segment, Segments};
+use super::{BlockDevice, Status};
+use crate::store::{self, ByteRange, Piece, Sink, Source};
+
+/// Payload of one step: 1 MiB.
+const STEP_BYTES: u64 = 1 << 20;
+/// What one step discards or zeroes, of a disk that is fully mapped in the worst case: 64 MiB, and
+/// up to as much again where that ends a range.
+const STEP_RANGE_BYTES: u64 = 64 << 20;
+
+/// What is left of a request between two calls of [`BlockDevice::serve`]; by default nothing.
+#[derive(Debug, Default)]
+pub struct Unfinished(pub(super) Option<Rest>);
+
+/// The rest of a request. Its buffers are with the caller: those that are done are empty.
+#[derive(Debug)]
+pub(super) enum Rest {
+    Read {
+        range: ByteRange,
+        done_bytes: u64,
+    },
+    Write {
+        range: ByteRange,
+    },
+    Ranges {
+        zero: bool,
+        /// On the heap, unlike those of a short request: a rest is moved about.
+        segments: Box<Segments>,
+        index: usize,
+        /// What is left of the segment at `index`, if that has begun.
+        range: Option<ByteRange>,
+    },
+}
+
+/// How far a request came.
+#[derive(Debug)]
+pub(super) enum Progress {
+    /// To its end, with so many data bytes written for the driver.
+    Done(u64),
+    /// This is left.
+    Rest(Rest),
+}
+
+/// The part of a range that is one step: up to a multiple of `step_bytes` on the disk. And the
+/// rest.
+fn cut(range: ByteRange, step_bytes: u64) -> (ByteRange, ByteRange) {
+    range.split_at(step_bytes - range.start_bytes() % step_bytes)
+}
+
+/// Let `act` have the first `bytes` of the pieces, which are taken off them.
+fn with_front<P: Piece, T>(pieces: &mut [P], bytes: u64, act: impl FnOnce(&[P]) -> T) -> T {
+    let mut left = usize::try_from(bytes).unwrap_or(usize::MAX);
+    let full = pieces.iter().take_while(|piece| {
+        let fits = piece.len() <= left;
+        left -= if fits { piece.len() } else { 0 };
+        fits
+    });
+    let at = full.count();
+    let cut = pieces.get(at).map(|piece| piece.split_at(left));
+    if let Some((head, _)) = cut {
+        pieces[at] = head;
+    }
+    let result = act(&pieces[..pieces.len().min(at + 1)]);
+    for piece in &mut pieces[..at] {
+        *piece = piece.split_at(0).0;
+    }
+    if let Some((_, tail)) = cut {
+        pieces[at] = tail;
+    }
+    result
+}
+
+impl BlockDevice {
+    /// Begin a request, and end it unless it takes long.
+    pub(super) fn execute(&self, operation: Operation<'_, '_>) -> Result<Progress, Status> {
+        match operation {
+            Operation::Read { range, to } => self.read(range, 0, to),
+            Operation::Write { range, from } => self.write(range, from),
+            Operation::Flush => {
+                self.disk.flush()?;
+                Ok(Progress::Done(0))
+            }
+            Operation::GetId { to } => Ok(Progress::Done(self.serial.copy_to(to))),
+            Operation::Discard(segments) => self.begin_ranges(false, &segments),
+            Operation::WriteZeroes(segments) => self.begin_ranges(true, &segments),
+        }
+    }
+
+    /// Go on with a request.
+    pub(super) fn go_on(
+        &self,
+        rest: Rest,
+        readable: &mut [Source<'_>],
+        data_in: &mut [Sink<'_>],
+    ) -> Result<Progress, Status> {
+        match rest {
+            Rest::Read { range, done_bytes } => self.read(range, done_bytes, data_in),
+            Rest::Write { range } => self.write(range, readable),
+            Rest::Ranges {
+                zero,
+                segments,
+                index,
+                range,
+            } => self.ranges(zero, segments, index, range),
+        }
+    }
+
+    fn read(
+        &self,
+        range: ByteRange,
+        done_bytes: u64,
+        to: &mut [Sink<'_>],
+    ) -> Result<Progress, Status> {
+        if range.len_bytes() <= STEP_BYTES {
+            self.disk.read_into(range, to)?;
+            return Ok(Progress::Done(done_bytes + range.len_bytes()));
+        }
+        let (now, range) = cut(range, STEP_BYTES);
+        with_front(to, now.len_bytes(), |to| self.disk.read_into(now, to))?;
+        Ok(Progress::Rest(Rest::Read {
+            range,
+            done_bytes: done_bytes + now.len_bytes(),
+        }))
+    }
+
+    fn write(&self, range: ByteRange, from: &mut [Source<'_>]) -> Result<Progress, Status> {
+        if range.len_bytes() <= STEP_BYTES {
+            self.disk.write_from(range, from)?;
+            return Ok(Progress::Done(0));
+        }
+        let (now, range) = cut(range, STEP_BYTES);
+        with_front(from, now.len_bytes(), |from| {
+            self.disk.write_from(now, from)
+        })?;
+        Ok(Progress::Rest(Rest::Write { range }))
+    }
+
+    /// Prove every range before the first is touched: all or nothing.
+    fn begin_ranges(&self, zero: bool, segments: &Segments) -> Result<Progress, Status> {
+        if self.disk.is_read_only() {
+            return Err(Status::IoErr);
+        }
+        let capacity = self.disk.capacity();
+        let mut total_bytes = 0;
+        for segment in segments.iter() {
+            total_bytes += segment.range(capacity)?.len_bytes();
+        }
+        if total_bytes > STEP_RANGE_BYTES {
+            return self.ranges(zero, Box::new(segments.clone()), 0, None);
+        }
+        for segment in segments.iter() {
+            self.apply(zero, segment, segment.range(capacity)?)?;
+        }
+        Ok(Progress::Done(0))
+    }
+
+    /// One step of many ranges.
+    fn ranges(
+        &self,
+        zero: bool,
+        segments: Box<Segments>,
+        mut index: usize,
+        mut range: Option<ByteRange>,
+    ) -> Result<Progress, Status> {
+        let capacity = self.disk.capacity();
+        let mut budget_bytes = STEP_RANGE_BYTES;
+        while let Some(segment) = segments.get(index) {
+            if budget_bytes == 0 {
+                return Ok(Progress::Rest(Rest::Ranges {
+                    zero,
+                    segments,
+                    index,
+                    range,
+                }));
+            }
+            let left = match range {
+                Some(range) => range,
+                None => segment.range(capacity)?,
+            };
+            let (now, left) = cut(left, STEP_RANGE_BYTES);
+            self.apply(zero, segment, now)?;
+            budget_bytes = budget_bytes.saturating_sub(now.len_bytes());
+            range = Some(left).filter(|left| left.len_bytes() > 0);
+            index += usize::from(range.is_none());
+        }
+        Ok(Progress::Done(0))
+    }
+
+    fn apply(&self, zero: bool, segment: Segment, range: ByteRange) -> Result<(), store::Error> {
+        if zero {
+            self.disk.write_zeroes_range(range, segment.unmap())
+        } else {
+            self.disk.discard_range(range)
+        }
+    }
+}

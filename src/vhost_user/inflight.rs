@@ -1,0 +1,347 @@
+//! The region in which requests that were taken and not yet returned are written down, so that
+//! they are known after a crash ("Inflight I/O tracking", split virtqueue).
+//!
+//! The region is a file that the back end makes and the front end keeps: it comes back with
+//! SET_INFLIGHT_FD after every reconnect. Another program or version may have written it, so its
+//! layout is fixed by the specification:
+//!
+//! ```text
+//! per queue, at a multiple of 64 bytes, in native byte order:
+//!   u64 features   u16 version   u16 desc_num   u16 last_batch_head   u16 used_idx
+//!   desc_num times:  u8 inflight   u8[5] unused   u16 next   u64 counter
+//! ```
+//!
+//! The process may be killed between any two stores, so their order is what recovery relies on.
+//! For a request that is taken: its counter, then its mark. For a batch that is returned: each head
+//! linked before the last one, the used index of the ring, the marks taken off, the used index
+//! noted here. A batch that died between the last two is found by the links: it *was* returned.
+//!
+//! The front end can write this region at any time. Each field is read once, every index is
+//! compared with the queue size, and walks are bounded by it: what a front end can break so is its
+//! own guest.
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU64, Ordering};
+
+use rustix::fs::{FileType, MemfdFlags, SealFlags};
+use vhost::vhost_user::message::VhostUserInflight;
+
+use super::mapping::Mapping;
+use super::memory::page_bytes;
+
+/// Longest split ring (virtio 1.3 §2.7).
+const LARGEST_RING: u16 = 1 << 15;
+const HEADER_BYTES: usize = 16;
+const ENTRY_BYTES: usize = 16;
+/// What the region of each queue is aligned to, as other back ends do it.
+const QUEUE_ALIGNMENT: usize = 64;
+const VERSION: u16 = 1;
+
+/// Offsets of the header's fields, and of an entry's.
+mod at {
+    pub(super) const VERSION: usize = 8;
+    pub(super) const DESC_NUM: usize = 10;
+    pub(super) const LAST_BATCH_HEAD: usize = 12;
+    pub(super) const USED_IDX: usize = 14;
+    pub(super) const INFLIGHT: usize = 0;
+    pub(super) const NEXT: usize = 6;
+    pub(super) const COUNTER: usize = 8;
+}
+
+/// Why a region can't be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum InflightError {
+    #[error("an in-flight region for {queues} queues of {queue_size}, of at most {most_queues}")]
+    Shape {
+        queues: u16,
+        queue_size: u16,
+        most_queues: u16,
+    },
+    #[error(
+        "an in-flight region of {size_bytes} bytes at {offset_bytes}, where {wanted_bytes} are \
+         needed, in a file of {file_bytes}"
+    )]
+    Size {
+        size_bytes: u64,
+        offset_bytes: u64,
+        wanted_bytes: u64,
+        file_bytes: u64,
+    },
+    #[error("an in-flight region that is no regular file at a multiple of its page size")]
+    NotAFile,
+    #[error("can't make or map an in-flight region: {0}")]
+    System(#[from] std::io::Error),
+    #[error("the in-flight region has version {version}; {VERSION} is known")]
+    Version { version: u16 },
+    #[error("the in-flight region was made for a ring of {desc_num}, the ring has {size}")]
+    RingSize { desc_num: u16, size: u16 },
+    #[error("the in-flight region is damaged: it names head {head} on a ring of {size}")]
+    Head { head: u16, size: u16 },
+}
+
+/// Bytes for one queue.
+fn stride(queue_size: u16) -> usize {
+    (HEADER_BYTES + ENTRY_BYTES * usize::from(queue_size)).next_multiple_of(QUEUE_ALIGNMENT)
+}
+
+/// The region of a front end, mapped.
+#[derive(Debug)]
+pub(super) struct Inflight {
+    mapping: Mapping,
+    queues: u16,
+    queue_size: u16,
+}
+
+/// Check what a front end asks for or brings; gives the bytes that it takes.
+fn shape(spec: &VhostUserInflight, most_queues: u16) -> Result<usize, InflightError> {
+    // Copied out: the message's layout is packed on the wire.
+    let (queues, queue_size) = (spec.num_queues, spec.queue_size);
+    let fits = (1..=most_queues).contains(&queues)
+        && queue_size.is_power_of_two()
+        && queue_size <= LARGEST_RING;
+    if fits {
+        Ok(usize::from(queues) * stride(queue_size))
+    } else {
+        Err(InflightError::Shape {
+            queues,
+            queue_size,
+            most_queues,
+        })
+    }
+}
+
+/// Make a region ("GET_INFLIGHT_FD"): a file of zeros that can't become shorter, for the front end
+/// to keep and to bring back.
+pub(super) fn create(
+    spec: &VhostUserInflight,
+    most_queues: u16,
+) -> Result<(VhostUserInflight, File), InflightError> {
+    let bytes = shape(spec, most_queues)? as u64;
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let made = rustix::fs::memfd_create("ramblk-inflight", flags).and_then(|file| {
+        rustix::fs::ftruncate(&file, bytes)?;
+        rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+        Ok(file)
+    });
+    let file = File::from(made.map_err(std::io::Error::from)?);
+    let answer = VhostUserInflight {
+        mmap_size: bytes,
+        mmap_offset: 0,
+        ..*spec
+    };
+    Ok((answer, file))
+}
+
+impl Inflight {
+    /// Map what a front end brings ("SET_INFLIGHT_FD"). Its content is not looked at before a ring
+    /// starts with it.
+    pub(super) fn open(
+        spec: &VhostUserInflight,
+        file: &File,
+        most_queues: u16,
+    ) -> Result<Self, InflightError> {
+        let wanted = shape(spec, most_queues)?;
+        let stat = rustix::fs::fstat(file).map_err(std::io::Error::from)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(InflightError::NotAFile);
+        }
+        let unit_bytes = page_bytes(file).map_err(std::io::Error::from)?;
+        let (size_bytes, offset_bytes) = (spec.mmap_size, spec.mmap_offset);
+        if !offset_bytes.is_multiple_of(unit_bytes) {
+            return Err(InflightError::NotAFile);
+        }
+        let wanted_bytes = wanted as u64;
+        let file_bytes = u64::try_from(stat.st_size).unwrap_or(0);
+        let end_bytes = offset_bytes.checked_add(wanted_bytes);
+        if size_bytes < wanted_bytes || end_bytes.is_none_or(|end| end > file_bytes) {
+            return Err(InflightError::Size {
+                size_bytes,
+                offset_bytes,
+                wanted_bytes,
+                file_bytes,
+            });
+        }
+        let unit = usize::try_from(unit_bytes).unwrap_or(usize::MAX);
+        let mapping = Mapping::new(file, offset_bytes, wanted.next_multiple_of(unit))?;
+        Ok(Self {
+            mapping,
+            queues: spec.num_queues,
+            queue_size: spec.queue_size,
+        })
+    }
+
+    /// Whether the front end took the file away.
+    pub(super) fn is_lost(&self) -> bool {
+        self.mapping.is_lost()
+    }
+}
+
+/// The part of a region that belongs to one ring that is being served.
+#[derive(Debug)]
+pub(super) struct Tracker {
+    /// Keeps `base` mapped.
+    region: Arc<Inflight>,
+    base: *mut u8,
+    size: u16,
+    /// The next request's place in the order of requests.
+    counter: u64,
+}
+
+// SAFETY: the pointer points into a mapping that `region` keeps alive, whichever thread uses it.
+unsafe impl Send for Tracker {}
+
+impl Tracker {
+    /// The tracker of ring `queue`, and the heads that were taken and not returned, in the order in
+    /// which they were taken. `used_idx` is the ring's used index. `None`: the region has no part
+    /// for this queue.
+    ///
+    /// # Errors
+    /// A region that was not written for a ring like this, or by somebody who broke it.
+    pub(super) fn new(
+        region: &Arc<Inflight>,
+        queue: u16,
+        size: u16,
+        used_idx: u16,
+    ) -> Result<Option<(Self, Vec<u16>)>, InflightError> {
+        if queue >= region.queues {
+            return Ok(None);
+        }
+        if size > region.queue_size {
+            return Err(InflightError::RingSize {
+                desc_num: region.queue_size,
+                size,
+            });
+        }
+        let offset = usize::from(queue) * stride(region.queue_size);
+        let mut tracker = Self {
+            base: region.mapping.as_ptr().wrapping_add(offset),
+            region: Arc::clone(region),
+            size,
+            counter: 0,
+        };
+        let unreturned = tracker.recover(used_idx)?;
+        Ok(Some((tracker, unreturned)))
+    }
+
+    /// Whether the front end took the region away.
+    pub(super) fn is_lost(&self) -> bool {
+        self.region.is_lost()
+    }
+
+    fn recover(&mut self, used_idx: u16) -> Result<Vec<u16>, InflightError> {
+        match self.header(at::VERSION).load(Ordering::Relaxed) {
+            0 => {
+                self.header(at::DESC_NUM)
+                    .store(self.size, Ordering::Relaxed);
+                self.header(at::LAST_BATCH_HEAD).store(0, Ordering::Relaxed);
+                self.header(at::USED_IDX).store(used_idx, Ordering::Relaxed);
+                self.header(at::VERSION).store(VERSION, Ordering::Release);
+            }
+            VERSION => {
+                let desc_num = self.header(at::DESC_NUM).load(Ordering::Relaxed);
+                if desc_num != self.size {
+                    return Err(InflightError::RingSize {
+                        desc_num,
+                        size: self.size,
+                    });
+                }
+                self.finish_batch(used_idx)?;
+            }
+            version => return Err(InflightError::Version { version }),
+        }
+        let mut unreturned: Vec<(u64, u16)> = (0..self.size)
+            .filter(|&head| self.mark(head).load(Ordering::Relaxed) == 1)
+            .map(|head| (self.order(head).load(Ordering::Relaxed), head))
+            .collect();
+        unreturned.sort_unstable();
+        self.counter = unreturned
+            .last()
+            .map_or(0, |&(counter, _)| counter.wrapping_add(1));
+        Ok(unreturned.into_iter().map(|(_, head)| head).collect())
+    }
+
+    /// Take the marks off a batch that was shown to the driver by a process that died before it had
+    /// taken them off itself.
+    fn finish_batch(&self, used_idx: u16) -> Result<(), InflightError> {
+        let noted = self.header(at::USED_IDX).load(Ordering::Relaxed);
+        let returned = used_idx.wrapping_sub(noted);
+        if returned > self.size {
+            // A ring that can't have come from there in one batch was set up anew since: what the
+            // region says is about a driver that is gone.
+            tracing::info!(noted, used_idx, "in-flight region of a ring that was reset");
+            (0..self.size).for_each(|head| self.mark(head).store(0, Ordering::Relaxed));
+            self.header(at::USED_IDX).store(used_idx, Ordering::Release);
+            return Ok(());
+        }
+        let mut head = self.header(at::LAST_BATCH_HEAD).load(Ordering::Relaxed);
+        for _ in 0..returned {
+            if head >= self.size {
+                return Err(InflightError::Head {
+                    head,
+                    size: self.size,
+                });
+            }
+            self.mark(head).store(0, Ordering::Relaxed);
+            head = self.next(head).load(Ordering::Relaxed);
+        }
+        self.header(at::USED_IDX).store(used_idx, Ordering::Release);
+        Ok(())
+    }
+
+    /// Request `head` was taken: written down before anything is done for it.
+    pub(super) fn taken(&mut self, head: u16) {
+        self.order(head).store(self.counter, Ordering::Relaxed);
+        self.mark(head).store(1, Ordering::Release);
+        self.counter = self.counter.wrapping_add(1);
+    }
+
+    /// Requests `heads` are about to be returned by one store to the used index.
+    pub(super) fn returning(&self, heads: &[u16]) {
+        let last = self.header(at::LAST_BATCH_HEAD);
+        let mut before = last.load(Ordering::Relaxed);
+        for &head in heads {
+            self.next(head).store(before, Ordering::Relaxed);
+            last.store(head, Ordering::Release);
+            before = head;
+        }
+    }
+
+    /// They were returned, and the used index is `used_idx` now.
+    pub(super) fn returned(&self, heads: &[u16], used_idx: u16) {
+        for &head in heads {
+            self.mark(head).store(0, Ordering::Release);
+        }
+        self.header(at::USED_IDX).store(used_idx, Ordering::Release);
+    }
+
+    fn header(&self, field: usize) -> &AtomicU16 {
+        // SAFETY: `field` is one of the constants above, all even and within the header, which
+        // `open` has proved to be mapped; the base is aligned to 64.
+        unsafe { AtomicU16::from_ptr(self.base.wrapping_add(field).cast()) }
+    }
+
+    /// Where entry `head`, which every caller has compared with the ring's size, has `field`.
+    fn entry(&self, head: u16, field: usize) -> *mut u8 {
+        let head = usize::from(head & (self.size - 1));
+        self.base
+            .wrapping_add(HEADER_BYTES + head * ENTRY_BYTES + field)
+    }
+
+    fn mark(&self, head: u16) -> &AtomicU8 {
+        // SAFETY: `entry` stays below the queue size, for which `open` has proved the region to be
+        // mapped. The front end's own accesses are not Rust's.
+        unsafe { AtomicU8::from_ptr(self.entry(head, at::INFLIGHT)) }
+    }
+
+    fn next(&self, head: u16) -> &AtomicU16 {
+        // SAFETY: as in `mark`; entries are aligned to 16 and the field to 2.
+        unsafe { AtomicU16::from_ptr(self.entry(head, at::NEXT).cast()) }
+    }
+
+    fn order(&self, head: u16) -> &AtomicU64 {
+        // SAFETY: as in `mark`; entries are aligned to 16 and the field to 8.
+        unsafe { AtomicU64::from_ptr(self.entry(head, at::COUNTER).cast()) }
+    }
+}

@@ -1,0 +1,84 @@
+//! A file of a front end's, mapped here: guest memory, and the region that tracks requests in
+//! flight.
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::io;
+use std::ptr::null_mut;
+
+use rustix::mm::{Advice, MapFlags, ProtFlags};
+use vm_memory::MmapRegion;
+
+use super::guard::Guard;
+
+/// A shared, writable mapping. The file itself isn't kept open: a guest may have hundreds of
+/// regions, and descriptors are few.
+#[derive(Debug)]
+pub(super) struct Mapping {
+    /// `None` only while it is being dropped: the guard goes before the mapping does.
+    guard: Option<Guard>,
+    region: MmapRegion<()>,
+}
+
+impl Mapping {
+    /// Map `len_bytes` of `file` from `offset_bytes` on, both multiples of the file's page size.
+    /// The file must be that long, which the caller has checked; what it takes away later is
+    /// replaced by zeros.
+    ///
+    /// # Errors
+    /// What the system says, or that there are too many mappings.
+    pub(super) fn new(file: &File, offset_bytes: u64, len_bytes: usize) -> io::Result<Self> {
+        let protection = ProtFlags::READ | ProtFlags::WRITE;
+        let flags = MapFlags::SHARED | MapFlags::NORESERVE;
+        // SAFETY: a fresh mapping at an address of the kernel's choice aliases nothing.
+        let start = unsafe {
+            rustix::mm::mmap(null_mut(), len_bytes, protection, flags, file, offset_bytes)
+        }?;
+        // A tenant's memory has no place in our core dump; a refusal changes nothing else.
+        // SAFETY: the range is exactly the mapping made above.
+        let _ = unsafe { rustix::mm::madvise(start, len_bytes, Advice::LinuxDontDump) };
+        // SAFETY: the range is exactly the mapping made above, which nobody else knows and which is
+        // unmapped after the guard is gone.
+        let guard = unsafe { Guard::new(start.expose_provenance(), len_bytes) };
+        let region = guard.and_then(|guard| {
+            let bits = |flags: u32| i32::try_from(flags).unwrap_or(0);
+            // SAFETY: as above; `region` neither maps nor unmaps.
+            let region = unsafe {
+                MmapRegion::build_raw(
+                    start.cast(),
+                    len_bytes,
+                    bits(protection.bits()),
+                    bits(flags.bits()),
+                )
+            };
+            let region = region.map_err(io::Error::other)?;
+            Ok(Self {
+                guard: Some(guard),
+                region,
+            })
+        });
+        if region.is_err() {
+            // SAFETY: the range is exactly the mapping made above, which nobody uses.
+            let _ = unsafe { rustix::mm::munmap(start, len_bytes) };
+        }
+        region
+    }
+
+    /// Its first byte.
+    pub(super) fn as_ptr(&self) -> *mut u8 {
+        self.region.as_ptr()
+    }
+
+    /// Whether the front end took the file away, so that zeros lie here now.
+    pub(super) fn is_lost(&self) -> bool {
+        self.guard.as_ref().is_some_and(Guard::is_lost)
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        self.guard = None;
+        // SAFETY: made by `new` with this size; whoever points into it holds a reference to it.
+        let _ = unsafe { rustix::mm::munmap(self.region.as_ptr().cast(), self.region.size()) };
+    }
+}

@@ -1,0 +1,79 @@
+//! The buffers of one request, as stretches of host memory.
+#![allow(unsafe_code)]
+
+use virtio_bindings::virtio_ring::VRING_DESC_F_WRITE as F_WRITE;
+use virtio_queue::desc::split::Descriptor;
+
+use super::memory::MemoryMap;
+use crate::store::{Sink, Source};
+
+/// The buffers of the request being served. Emptied before the ring is used again; the lifetimes
+/// are those of the ring's memory, and only ever shown to a closure that must work for any
+/// lifetime.
+#[derive(Debug, Default)]
+pub(super) struct Pieces {
+    pub(super) readable: Vec<Source<'static>>,
+    pub(super) writable: Vec<Sink<'static>>,
+    /// Some buffer could not be found, or came in the wrong order.
+    pub(super) damaged: bool,
+    /// Some writable buffer could not be found: what lies after it can't be counted as written,
+    /// since the length counts from the first writable byte (§2.7.8.2).
+    pub(super) gap: bool,
+    /// The last writable buffer is one that could not be found, so there is no status byte.
+    pub(super) no_status: bool,
+}
+
+impl Pieces {
+    pub(super) fn clear(&mut self) {
+        self.readable.clear();
+        self.writable.clear();
+        self.damaged = false;
+        self.gap = false;
+        self.no_status = false;
+    }
+
+    /// Add a buffer, cut where it crosses from one region into the next. Buffers of no bytes are
+    /// allowed and say nothing.
+    pub(super) fn add(&mut self, memory: &MemoryMap, descriptor: Descriptor) {
+        let (address, len) = (descriptor.addr().0, descriptor.len());
+        if len == 0 {
+            return;
+        }
+        let writable = u32::from(descriptor.flags()) & F_WRITE != 0;
+        // §2.7.4.2: writable buffers come after readable ones.
+        self.damaged |= !writable && !self.writable.is_empty();
+        let mut at = address;
+        let mut rest = u64::from(len);
+        while rest > 0 {
+            let found = memory.host(at, rest).filter(|_| self.has_room(writable));
+            let Some(range) = found else {
+                self.damaged = true;
+                self.gap |= writable;
+                self.no_status |= writable;
+                return;
+            };
+            if writable {
+                // SAFETY: mapped memory that no Rust reference points into, kept mapped by the map
+                // that the ring holds; the piece is dropped before the ring's next request.
+                self.writable
+                    .push(unsafe { Sink::new(range.ptr, range.len) });
+            } else {
+                // SAFETY: as above.
+                self.readable
+                    .push(unsafe { Source::new(range.ptr, range.len) });
+            }
+            rest -= range.len as u64;
+            at = at.saturating_add(range.len as u64);
+        }
+        self.no_status &= !writable;
+    }
+
+    /// Whether one more piece fits into what was reserved when the ring started.
+    fn has_room(&self, writable: bool) -> bool {
+        if writable {
+            self.writable.len() < self.writable.capacity()
+        } else {
+            self.readable.len() < self.readable.capacity()
+        }
+    }
+}
