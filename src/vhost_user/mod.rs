@@ -6,7 +6,8 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `server` | the listening socket, the sessions it has, who may use the disk |
-//! | `session` | one front end: what it negotiated, and what its messages do |
+//! | `session` | one front end: what it negotiated, and its rings |
+//! | `handler` | what each of its messages does |
 //! | `transfer` | the device's state, saved to and loaded from a pipe |
 //! | `vring` | one ring as a front end sets it up; when it starts and stops |
 //! | `peek` | a look at the next message before the `vhost` crate reads it |
@@ -20,9 +21,11 @@
 //! | `pieces` | the buffers of one request |
 //! | `inflight` | requests that were taken and not returned, written down for after a crash |
 //! | `worker` | threads that serve rings |
+//! | `watchdog` | frees a worker that hangs in a front end's descriptor |
 
 mod channel;
 mod guard;
+mod handler;
 mod hush;
 mod inflight;
 mod mapping;
@@ -35,6 +38,7 @@ mod server;
 mod session;
 mod transfer;
 mod vring;
+mod watchdog;
 mod worker;
 
 pub use server::{Server, ServerOptions, Share};

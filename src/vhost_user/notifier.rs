@@ -2,12 +2,14 @@
 //!
 //! The file behind it is shared with the front end, so its flags are not ours to change. Where it
 //! may block, it is asked first whether it would: a full one has its reader's attention anyway, and
-//! a worker must not wait for it.
+//! a worker must not wait for it. A front end that makes it block after that is caught by the
+//! [watchdog](super::watchdog).
 
 use std::fs::File;
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 use rustix::time::Timespec;
 
 /// A descriptor to signal.
@@ -28,16 +30,17 @@ impl From<File> for Notifier {
 }
 
 impl Notifier {
-    /// Add 1 to it. What can't be delivered is nothing that we could mend.
-    pub(super) fn signal(&self) {
+    /// Add 1 to it. What can't be delivered is nothing that we could mend. `false`: it hung until
+    /// it was interrupted.
+    pub(super) fn signal(&self) -> bool {
         if self.may_block {
             let mut poll = [PollFd::new(&self.file, PollFlags::OUT)];
             let now = Timespec::default();
             let ready = rustix::event::poll(&mut poll, Some(&now));
             if !ready.is_ok_and(|count| count > 0) {
-                return;
+                return true;
             }
         }
-        let _ = rustix::io::write(&self.file, &1u64.to_ne_bytes());
+        rustix::io::write(&self.file, &1u64.to_ne_bytes()) != Err(Errno::INTR)
     }
 }

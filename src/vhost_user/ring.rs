@@ -61,6 +61,8 @@ pub(super) enum RingError {
     IndirectTable { address: u64, len: u32 },
     #[error("the front end took memory away that it had shared")]
     MemoryLost,
+    #[error("a descriptor of the front end's hung when it was signalled")]
+    Hung,
     #[error(transparent)]
     Inflight(#[from] InflightError),
 }

@@ -99,6 +99,11 @@ impl Shared {
         self.options.in_order
     }
 
+    /// Whether a line about a front end may be logged now, and how many were withheld.
+    pub(super) fn may_say(&self) -> Option<u64> {
+        self.hush.may_say()
+    }
+
     /// Whether any number of front ends may use the disk.
     pub(super) fn is_shared(&self) -> bool {
         self.options.share == Share::Any

@@ -28,6 +28,8 @@ pub(super) struct Vring {
     call: Option<Arc<Notifier>>,
     err: Option<Arc<Notifier>>,
     running: Option<Running>,
+    /// It could not be served in the memory that there is now.
+    stranded: bool,
 }
 
 /// What all rings of a session share.
@@ -68,7 +70,7 @@ impl Vring {
     fn ready(&self) -> Option<(&Arc<File>, RingAddress)> {
         let kick = self.kick.as_ref()?;
         let address = self.address?;
-        (self.enabled && self.size > 0).then_some((kick, address))
+        (self.enabled && self.size > 0 && !self.stranded).then_some((kick, address))
     }
 
     /// Serve it, if it is ready and isn't served already. There must be memory.
@@ -119,8 +121,18 @@ impl Vring {
         Ok(())
     }
 
-    /// Have nobody serve it; it keeps its place.
+    /// It can't be served in the memory that there is now: its driver is told by the error
+    /// descriptor, and it waits until something about it or the memory changes.
+    pub(super) fn strand(&mut self) {
+        self.stranded = true;
+        if let Some(err) = &self.err {
+            err.signal();
+        }
+    }
+
+    /// Have nobody serve it, since something changes; it keeps its place.
     pub(super) fn pause(&mut self) {
+        self.stranded = false;
         if let Some(base) = self.running.take().and_then(Running::stop) {
             self.base = base;
         }

@@ -26,6 +26,7 @@ use super::guard;
 use super::hush::Hush;
 use super::notifier::Notifier;
 use super::ring::{Ring, RingError, Served, Step};
+use super::watchdog::{Watchdog, Watched};
 use crate::device::{BlockDevice, Unfinished};
 
 /// Requests between two updates of the used index, at most.
@@ -58,6 +59,13 @@ pub(super) struct Job {
     pub(super) unfinished: Unfinished,
     /// [`guard::losses`] when we looked last, first before the ring was made.
     pub(super) losses: usize,
+}
+
+/// What a worker has besides its rings.
+#[derive(Debug)]
+struct Tools {
+    watched: Watched,
+    hush: Hush,
 }
 
 /// A ring that a worker has; [`Running::stop`] gets it back.
@@ -127,6 +135,8 @@ impl Running {
 pub(super) struct Workers {
     mailboxes: Vec<Arc<Mailbox>>,
     threads: Vec<JoinHandle<()>>,
+    /// Frees workers that hang, until all have ended.
+    watchdog: Watchdog,
     /// Jobs so far: the number of the next one. Sessions share the workers.
     jobs: AtomicU64,
 }
@@ -134,12 +144,14 @@ pub(super) struct Workers {
 impl Workers {
     /// Start `count` of them, at least one.
     pub(super) fn start(count: usize) -> io::Result<Self> {
+        let count = count.max(1);
         let mut workers = Self {
             mailboxes: Vec::new(),
             threads: Vec::new(),
+            watchdog: Watchdog::start(count)?,
             jobs: AtomicU64::new(0),
         };
-        for number in 0..count.max(1) {
+        for number in 0..count {
             let (sender, receiver) = channel();
             let bell = EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC)?;
             let epoll = Epoll::new()?;
@@ -149,12 +161,17 @@ impl Workers {
                 EpollEvent::new(EventSet::IN, MAILBOX),
             )?;
             let mailbox = Arc::new(Mailbox { sender, bell });
+            let watched = workers.watchdog.watched(number);
+            let watched = watched.ok_or_else(|| io::Error::other("no watchdog"))?;
             let worker = Worker {
                 epoll,
                 mailbox: Arc::clone(&mailbox),
                 receiver,
                 slots: Vec::new(),
-                hush: Hush::default(),
+                tools: Tools {
+                    watched,
+                    hush: Hush::default(),
+                },
             };
             let thread = std::thread::Builder::new()
                 .name(format!("ramblk-work-{number}"))
@@ -165,10 +182,11 @@ impl Workers {
         Ok(workers)
     }
 
-    /// Serve a ring: on the worker that its number falls to.
+    /// Serve a ring, on one worker after the other: front ends of one queue each use all of them.
     pub(super) fn serve(&self, job: Job) -> io::Result<Running> {
-        let mailbox = Arc::clone(&self.mailboxes[usize::from(job.index) % self.mailboxes.len()]);
         let id = self.jobs.fetch_add(1, Ordering::Relaxed);
+        let number = usize::try_from(id).unwrap_or(0) % self.mailboxes.len();
+        let mailbox = Arc::clone(&self.mailboxes[number]);
         let (reply, answer) = sync_channel(1);
         let gone = || io::Error::other("the worker thread is gone");
         if !mailbox.post(Message::Start {
@@ -201,7 +219,7 @@ struct Worker {
     mailbox: Arc<Mailbox>,
     receiver: Receiver<Message>,
     slots: Vec<Option<Slot>>,
-    hush: Hush,
+    tools: Tools,
 }
 
 #[derive(Debug)]
@@ -223,6 +241,7 @@ enum State {
 
 impl Worker {
     fn run(mut self) {
+        self.tools.watched.begin();
         let mut events = vec![EpollEvent::default(); 64];
         loop {
             let busy = self
@@ -253,7 +272,7 @@ impl Worker {
             }
             for slot in self.slots.iter_mut().flatten() {
                 if slot.state == State::Busy {
-                    slot.turn(&self.hush);
+                    slot.turn(&self.tools);
                 }
             }
         }
@@ -282,9 +301,7 @@ impl Worker {
                 }
                 Message::SetCall { id, call, reply } => {
                     if let Some(slot) = self.position(id).and_then(|at| self.slots[at].as_mut()) {
-                        slot.job.call = call;
-                        // The old descriptor may have been signalled and never looked at.
-                        slot.call();
+                        slot.set_call(call, &self.tools);
                     }
                     let _ = reply.send(());
                 }
@@ -331,48 +348,49 @@ impl Worker {
 
 impl Slot {
     /// Serve a bounded number of requests. A panic is a bug of ours, but it ends this ring only.
-    fn turn(&mut self, hush: &Hush) {
+    fn turn(&mut self, tools: &Tools) {
         let job = &mut *self.job;
-        let outcome = catch_unwind(AssertUnwindSafe(|| job.turn()));
-        self.state = match outcome {
-            Ok(Ok(more)) => {
-                if more {
-                    State::Busy
-                } else {
-                    State::Idle
-                }
-            }
-            Ok(Err(error)) => {
-                if let Some(withheld) = hush.may_say() {
-                    let queue = self.job.index;
-                    tracing::warn!(queue, withheld, %error, "ring is broken and stops");
-                }
-                if matches!(error, RingError::MemoryLost) {
-                    // No ring of this front end can go on; its session ends at the end of file.
-                    let _ = self.job.hangup.shutdown(Shutdown::Both);
-                }
-                State::Broken
-            }
+        match catch_unwind(AssertUnwindSafe(|| job.turn(&tools.watched))) {
+            Ok(Ok(true)) => self.state = State::Busy,
+            Ok(Ok(false)) => self.state = State::Idle,
+            Ok(Err(error)) => self.breaks(&error, tools),
             Err(_) => {
                 tracing::error!(queue = self.job.index, "bug: serving a request panicked");
-                State::Broken
+                self.state = State::Broken;
             }
-        };
+        }
         if self.state == State::Broken
             && let Some(err) = &self.job.err
         {
-            err.signal();
+            tools.watched.during(|| err.signal());
         }
     }
 
-    fn call(&self) {
-        self.job.call();
+    /// Call another descriptor from now on, once at once: the old one may have been signalled and
+    /// never looked at.
+    fn set_call(&mut self, call: Option<Arc<Notifier>>, tools: &Tools) {
+        self.job.call = call;
+        if let Err(error) = self.job.call(&tools.watched) {
+            self.breaks(&error, tools);
+        }
+    }
+
+    fn breaks(&mut self, error: &RingError, tools: &Tools) {
+        if let Some(withheld) = tools.hush.may_say() {
+            let queue = self.job.index;
+            tracing::warn!(queue, withheld, %error, "ring is broken and stops");
+        }
+        if matches!(error, RingError::MemoryLost | RingError::Hung) {
+            // No ring of this front end can go on; its session ends at the end of file.
+            let _ = self.job.hangup.shutdown(Shutdown::Both);
+        }
+        self.state = State::Broken;
     }
 }
 
 impl Job {
     /// Whether there may be more to do.
-    fn turn(&mut self) -> Result<bool, RingError> {
+    fn turn(&mut self, watched: &Watched) -> Result<bool, RingError> {
         let began = Instant::now();
         for _ in 0..TURN_BATCHES {
             self.ring.quiet();
@@ -380,7 +398,7 @@ impl Job {
             self.look_for_losses()?;
             // What was done before a ring broke is the driver's to know.
             if self.ring.publish() {
-                self.call();
+                self.call(watched)?;
             }
             if dry? && !self.ring.listen()? {
                 return Ok(false);
@@ -434,9 +452,10 @@ impl Job {
         Ok(false)
     }
 
-    fn call(&self) {
-        if let Some(call) = &self.call {
-            call.signal();
+    fn call(&self, watched: &Watched) -> Result<(), RingError> {
+        match &self.call {
+            Some(call) if !watched.during(|| call.signal()) => Err(RingError::Hung),
+            _ => Ok(()),
         }
     }
 }

@@ -30,7 +30,7 @@ const CRATES: [(&str, &str); 6] = [
 ];
 
 /// The only files that may say `unsafe`.
-const UNSAFE_FILES: [&str; 12] = [
+const UNSAFE_FILES: [&str; 13] = [
     "src/daemon/inherit.rs",
     "src/store/arena.rs",
     "src/store/buf.rs",
@@ -40,6 +40,7 @@ const UNSAFE_FILES: [&str; 12] = [
     "src/vhost_user/peek.rs",
     "src/vhost_user/pieces.rs",
     "src/vhost_user/ring.rs",
+    "src/vhost_user/watchdog.rs",
     "tests/bench/yardstick.rs",
     "tests/it/driver/memory.rs",
     "tests/it/third_party/memory.rs",
