@@ -12,7 +12,6 @@ pub(crate) mod disk;
 pub(crate) mod memory;
 pub(crate) mod offer;
 pub(crate) mod ring;
-pub(crate) mod victim;
 pub(crate) mod wire;
 
 /// virtio 1.3 §5.2.3 and §6, by bit number.

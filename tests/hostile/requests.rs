@@ -1,20 +1,16 @@
 //! Requests that are wrong in themselves fail alone: with a status if there is a byte for it, and
 //! the queue goes on. Guests that change a request while it is served harm nobody but themselves.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::driver::data::{Random, pattern, seed};
-use crate::driver::disk::{
-    ALL, DATA, Disk, HEADER, STATUS, TABLE, encode, request_header, segment,
-};
-use crate::driver::kind::{DISCARD, GET_ID, IN, OUT};
+use crate::attacks::most_of_the_disk;
+use crate::driver::data::pattern;
+use crate::driver::disk::{ALL, DATA, Disk, HEADER, STATUS, encode, request_header};
+use crate::driver::kind::{DISCARD, IN, OUT};
 use crate::driver::memory::MIB;
 use crate::driver::ring::{Piece, Ring, readable_at, writable_at};
 use crate::driver::status::{IOERR, OK, UNTOUCHED};
-use crate::harness::Ramblk;
-use crate::hostile::{EDGE, HOLE, KEPT, SIZE, attach_with};
+use crate::victim::{A_WHILE, EDGE, HOLE, KEPT, MINE, PARTS, Victim, withstand};
 
 /// Completes a chain on queue 0 that is wrong in itself: status and used length as given, and the
 /// queue goes on. `None`: no status byte can be reached.
@@ -64,7 +60,8 @@ const OUTSIDE: [(u64, u32); 9] = [
 
 #[test]
 fn data_outside_memory_fails_with_an_io_error() {
-    let (_ramblk, mut disk) = attach_with(ALL);
+    let victim = Victim::new();
+    let mut disk = victim.guest(ALL);
     for (addr, len) in OUTSIDE {
         let (header, _, status) = pieces_of(disk.q(), OUT, KEPT);
         let what = format!("write from {addr:#x}+{len:#x}");
@@ -89,7 +86,8 @@ fn data_outside_memory_fails_with_an_io_error() {
 
 #[test]
 fn a_header_outside_memory_fails_with_an_io_error() {
-    let (_ramblk, mut disk) = attach_with(ALL);
+    let victim = Victim::new();
+    let mut disk = victim.guest(ALL);
     for (addr, _) in OUTSIDE {
         let addr = if addr == EDGE - 256 { EDGE - 8 } else { addr };
         if addr != 0 && addr != 4112 * MIB - 511 {
@@ -108,7 +106,8 @@ fn a_header_outside_memory_fails_with_an_io_error() {
 
 #[test]
 fn a_status_outside_memory_is_not_written_and_the_length_is_zero() {
-    let (_ramblk, mut disk) = attach_with(ALL);
+    let victim = Victim::new();
+    let mut disk = victim.guest(ALL);
     for addr in [HOLE, EDGE, 4112 * MIB, u64::MAX, 1 << 63] {
         let (header, data, _) = pieces_of(disk.q(), OUT, KEPT);
         let what = format!("status at {addr:#x}");
@@ -128,7 +127,8 @@ fn a_status_outside_memory_is_not_written_and_the_length_is_zero() {
 
 #[test]
 fn a_request_without_a_byte_for_the_status_comes_back_with_length_zero() {
-    let (_ramblk, mut disk) = attach_with(ALL);
+    let victim = Victim::new();
+    let mut disk = victim.guest(ALL);
     let (header, mut data, status) = pieces_of(disk.q(), OUT, KEPT);
     fails_alone(&mut disk, "header only", &[header], None, 0);
     fails_alone(&mut disk, "header and data", &[header, data], None, 0);
@@ -151,7 +151,8 @@ fn a_request_without_a_byte_for_the_status_comes_back_with_length_zero() {
 
 #[test]
 fn a_short_header_fails_with_an_io_error() {
-    let (_ramblk, mut disk) = attach_with(ALL);
+    let victim = Victim::new();
+    let mut disk = victim.guest(ALL);
     for len in [0, 1, 8, 15] {
         let (header, _, status) = pieces_of(disk.q(), OUT, KEPT);
         let header = Piece { len, ..header };
@@ -169,7 +170,8 @@ fn a_short_header_fails_with_an_io_error() {
 
 #[test]
 fn buffers_in_the_wrong_order_fail_with_an_io_error() {
-    let (_ramblk, mut disk) = attach_with(ALL);
+    let victim = Victim::new();
+    let mut disk = victim.guest(ALL);
     // §2.7.4.2: the driver MUST place readable ones before writable ones.
     let (header, data, status) = pieces_of(disk.q(), OUT, KEPT);
     fails_alone(
@@ -202,7 +204,8 @@ fn buffers_in_the_wrong_order_fail_with_an_io_error() {
 
 #[test]
 fn a_total_length_beyond_32_bits_is_not_taken_for_a_short_one() {
-    let (_ramblk, mut disk) = attach_with(ALL);
+    let victim = Victim::new();
+    let mut disk = victim.guest(ALL);
     // 64 times 64 MiB and 512 bytes: 512 in 32 bits.
     for kind in [IN, OUT] {
         let (header, data, status) = pieces_of(disk.q(), kind, KEPT);
@@ -222,9 +225,10 @@ fn a_total_length_beyond_32_bits_is_not_taken_for_a_short_one() {
 
 #[test]
 fn a_chain_as_long_as_the_queue_is_served() {
-    let (_ramblk, mut disk) = attach_with(ALL);
+    let victim = Victim::new();
+    let mut disk = victim.guest(ALL);
     let q = disk.q();
-    let (header, _, status) = pieces_of(q, OUT, 7);
+    let (header, _, status) = pieces_of(q, OUT, MINE);
     let data = pattern(254 * 512, 3);
     q.mem.write(q.area(DATA), &data);
     let mut pieces = vec![header];
@@ -232,12 +236,13 @@ fn a_chain_as_long_as_the_queue_is_served() {
     pieces.push(status);
     q.direct(0, &pieces);
     assert_eq!((q.complete(0), q.status()), (1, OK));
-    assert_eq!(q.read(7, data.len()), Ok(data));
+    assert_eq!(q.read(MINE, data.len()), Ok(data));
 }
 
 #[test]
 fn thousands_of_bad_requests_do_not_flood_the_log() {
-    let (ramblk, mut disk) = attach_with(ALL);
+    let victim = Victim::new();
+    let mut disk = victim.guest(ALL);
     let q = disk.q();
     let (header, _, status) = pieces_of(q, OUT, u64::MAX);
     q.direct(0, &[header, readable_at(HOLE, 512), status]);
@@ -246,26 +251,21 @@ fn thousands_of_bad_requests_do_not_flood_the_log() {
     }
     assert_eq!(q.status(), IOERR);
     assert!(
-        ramblk.stderr().len() < 64 << 10,
+        victim.ramblk.stderr().len() < 64 << 10,
         "{} bytes of log",
-        ramblk.stderr().len()
+        victim.ramblk.stderr().len()
     );
 }
 
 #[test]
 fn huge_discards_of_a_huge_disk_take_no_time() {
-    let ramblk = Ramblk::sized("1T", &[]);
-    let mut disk = Disk::attach(ramblk.socket());
+    let victim = Victim::sized("1T", PARTS.split_at(1).0, &[]);
+    let mut disk = victim.guest(ALL);
     disk.q().write(1 << 30, &pattern(512, 1)).unwrap();
-    let segments: Vec<_> = (0..256)
-        .map(|i| segment(i * 8_388_600, 8_388_600, 0))
-        .collect();
+    let bytes = encode(&most_of_the_disk(0));
     let start = Instant::now();
     for _ in 0..20 {
-        assert_eq!(
-            disk.q().request(DISCARD, 0, &encode(&segments), 0).status,
-            OK
-        );
+        assert_eq!(disk.q().request(DISCARD, 0, &bytes, 0).status, OK);
     }
     assert!(
         start.elapsed() < Duration::from_secs(4),
@@ -275,61 +275,8 @@ fn huge_discards_of_a_huge_disk_take_no_time() {
     assert_eq!(disk.q().read(1 << 30, 512), Ok(vec![0; 512]));
 }
 
-/// Writes nonsense over the descriptors, headers and indirect tables of a slot until told to stop.
-/// Sectors it names are below 4096 or far outside the disk.
-fn rewrite(ring: &Ring, stop: &AtomicBool, seed: u64) {
-    let mut random = Random::new(seed);
-    let addresses = [
-        ring.area(HEADER),
-        ring.area(DATA),
-        HOLE,
-        EDGE - 8,
-        64 * MIB - 8,
-    ];
-    let kinds = [IN, OUT, DISCARD, GET_ID, 77];
-    while !stop.load(Ordering::Relaxed) {
-        let addr = addresses[random.below(5) as usize];
-        let len = [0, 1, 16, 512, 513, 4096, u32::MAX][random.below(7) as usize];
-        let flags = random.below(8) as u16;
-        let at = [ring.desc, ring.area(TABLE)][random.below(2) as usize] + 16 * random.below(4);
-        ring.write_desc(at, addr, len, flags, random.below(5) as u16);
-        let sector = [random.below(4096), 1 << 55, u64::MAX][random.below(3) as usize];
-        let header = request_header(kinds[random.below(5) as usize], sector);
-        ring.mem.write(ring.area(HEADER), &header);
-    }
-}
-
 #[test]
 fn a_guest_that_rewrites_its_requests_while_they_are_served_harms_nobody() {
-    let seed = seed();
-    let (_ramblk, mut disk) = attach_with(ALL);
-    // A second view of queue 0's memory, to write into it from another thread.
-    let view = Ring::new(&disk.mem, 0, SIZE, true);
-    let stop = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&stop);
-    let flipper = std::thread::spawn(move || rewrite(&view, &flag, seed));
-    let end = Instant::now() + Duration::from_millis(1500);
-    let mut restarts = 0;
-    while Instant::now() < end {
-        for head in 0..64 {
-            disk.q().put(head % 4);
-        }
-        disk.q().publish();
-        disk.q().kick();
-        while disk.q().wait_for(Duration::from_millis(2)).is_some() {}
-        if disk.q().broken_within(Duration::ZERO) {
-            disk.client.stop(0);
-            disk.q().begin_at(0);
-            disk.client.start(&disk.queues[0]);
-            restarts += 1;
-        }
-        let kept = disk.queues[1].read(KEPT, 8192);
-        assert!(kept == Ok(pattern(8192, 42)), "RAMBLK_SEED={seed}");
-    }
-    stop.store(true, Ordering::Relaxed);
-    flipper.join().unwrap();
-    assert!(
-        restarts > 0,
-        "nothing that was written broke the ring, RAMBLK_SEED={seed}"
-    );
+    let record = withstand("requests rewritten while they are served", A_WHILE);
+    assert!(record.latencies.len() > 100, "{}", record.latencies.len());
 }

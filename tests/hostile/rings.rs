@@ -4,34 +4,24 @@
 use std::time::{Duration, Instant};
 
 use crate::driver::data::pattern;
-use crate::driver::disk::{ALL, Disk, HEADER, STATUS, TABLE};
+use crate::driver::disk::{ALL, HEADER, STATUS, TABLE};
 use crate::driver::feature;
 use crate::driver::kind::{IN, OUT};
 use crate::driver::memory::MIB;
 use crate::driver::ring::{INDIRECT, NEXT, Ring, WRITE, writable_at};
-use crate::harness::Ramblk;
+use crate::victim::{EDGE, HOLE, KEPT, MINE, SIZE, Victim};
 
-pub(crate) const SIZE: u16 = 256;
 const SECONDS: Duration = Duration::from_secs(5);
-/// Between the third region of memory and the fourth.
-pub(crate) const HOLE: u64 = 1024 * MIB;
-/// The end of the third region, which nothing follows.
-pub(crate) const EDGE: u64 = 96 * MIB;
-
-/// Where every test keeps bytes that must survive it.
-pub(crate) const KEPT: u64 = 100_000;
-
-pub(crate) fn attach_with(features: u64) -> (Ramblk, Disk) {
-    let ramblk = Ramblk::run(&[]);
-    let mut disk = Disk::attach_with(ramblk.socket(), features, 2, SIZE);
-    disk.queues[1].write(KEPT, &pattern(8192, 42)).unwrap();
-    (ramblk, disk)
-}
 
 /// Breaks queue 0 in its own way, and checks who notices.
-fn stops_the_queue_with(features: u64, what: &str, damage: impl FnOnce(&mut Ring)) {
-    let (ramblk, mut disk) = attach_with(features);
-    disk.q().write(0, &pattern(512, 1)).unwrap();
+fn stops_the_queue_with(
+    victim: &Victim,
+    features: u64,
+    what: &str,
+    damage: impl FnOnce(&mut Ring),
+) {
+    let mut disk = victim.guest(features);
+    disk.q().write(MINE, &pattern(512, 1)).unwrap();
     let before = disk.q().used_idx();
     damage(disk.q());
     disk.q().kick();
@@ -42,19 +32,20 @@ fn stops_the_queue_with(features: u64, what: &str, damage: impl FnOnce(&mut Ring
     assert_eq!(disk.q().used_idx(), before, "{what}: something completed");
     // The queue has stopped for good, however much it is kicked.
     disk.q().kick();
-    std::thread::sleep(Duration::from_millis(10));
+    std::thread::sleep(Duration::from_millis(5));
     assert_eq!(
         disk.q().used_idx(),
         before,
         "{what}: something completed later"
     );
-    // The other queue goes on, and so does the connection.
+    // The other queue goes on, and so do the connection and the honest front end.
     assert_eq!(
         disk.queues[1].read(KEPT, 8192),
         Ok(pattern(8192, 42)),
         "{what}"
     );
     assert!(disk.client.answers(), "{what}: the connection is gone");
+    victim.honest.gets_on(what);
     // After a reset by the driver this queue is as good as new.
     disk.client.stop(0);
     disk.q().begin_at(0);
@@ -64,17 +55,10 @@ fn stops_the_queue_with(features: u64, what: &str, damage: impl FnOnce(&mut Ring
         Ok(pattern(8192, 42)),
         "{what}: no restart"
     );
-    drop(disk);
-    let mut disk = Disk::attach(ramblk.socket());
-    assert_eq!(
-        disk.q().read(KEPT, 8192),
-        Ok(pattern(8192, 42)),
-        "{what}: next front end"
-    );
 }
 
-fn stops_the_queue(what: &str, damage: impl FnOnce(&mut Ring)) {
-    stops_the_queue_with(ALL, what, damage);
+fn stops_the_queue(victim: &Victim, what: &str, damage: impl FnOnce(&mut Ring)) {
+    stops_the_queue_with(victim, ALL, what, damage);
 }
 
 /// Puts one head whose chain was prepared, and publishes it.
@@ -92,8 +76,9 @@ fn table_for_a_read(ring: &Ring) -> u32 {
 
 #[test]
 fn a_loop_of_direct_descriptors_stops_the_queue() {
+    let victim = Victim::new();
     for len in [1u16, 2, 3, 255, 256] {
-        stops_the_queue(&format!("loop of {len}"), |ring| {
+        stops_the_queue(&victim, &format!("loop of {len}"), |ring| {
             let at = ring.area(HEADER);
             (0..len).for_each(|i| ring.set_desc(i, at, 1, NEXT, (i + 1) % len));
             offer(ring, 0);
@@ -103,8 +88,9 @@ fn a_loop_of_direct_descriptors_stops_the_queue() {
 
 #[test]
 fn a_loop_in_an_indirect_table_stops_the_queue() {
+    let victim = Victim::new();
     for len in [1u16, 2, 256] {
-        stops_the_queue(&format!("loop of {len}"), |ring| {
+        stops_the_queue(&victim, &format!("loop of {len}"), |ring| {
             let (at, table) = (ring.area(HEADER), ring.area(TABLE));
             for i in 0..len {
                 ring.write_desc(table + 16 * u64::from(i), at, 1, NEXT, (i + 1) % len);
@@ -117,31 +103,38 @@ fn a_loop_in_an_indirect_table_stops_the_queue() {
 
 #[test]
 fn a_next_outside_the_table_stops_the_queue() {
+    let victim = Victim::new();
     for next in [SIZE, SIZE + 1, 0x8000, 0xffff] {
-        stops_the_queue(&format!("next {next}"), |ring| {
+        stops_the_queue(&victim, &format!("next {next}"), |ring| {
             ring.set_desc(0, ring.area(HEADER), 16, NEXT, next);
             offer(ring, 0);
         });
-        stops_the_queue(&format!("next {next} in an indirect table"), |ring| {
-            let table = ring.area(TABLE);
-            ring.write_desc(table, ring.area(HEADER), 16, NEXT, next);
-            ring.set_desc(0, table, 32, INDIRECT, 0);
-            offer(ring, 0);
-        });
+        stops_the_queue(
+            &victim,
+            &format!("next {next} in an indirect table"),
+            |ring| {
+                let table = ring.area(TABLE);
+                ring.write_desc(table, ring.area(HEADER), 16, NEXT, next);
+                ring.set_desc(0, table, 32, INDIRECT, 0);
+                offer(ring, 0);
+            },
+        );
     }
 }
 
 #[test]
 fn a_head_outside_the_table_stops_the_queue() {
+    let victim = Victim::new();
     for head in [SIZE, SIZE + 1, 0x8000, 0xffff] {
-        stops_the_queue(&format!("head {head}"), |ring| offer(ring, head));
+        stops_the_queue(&victim, &format!("head {head}"), |ring| offer(ring, head));
     }
 }
 
 #[test]
 fn an_available_index_that_jumps_further_than_the_ring_is_long_stops_the_queue() {
+    let victim = Victim::new();
     for jump in [SIZE + 1, 0x8000, 0xffff] {
-        stops_the_queue(&format!("jump of {jump}"), |ring| {
+        stops_the_queue(&victim, &format!("jump of {jump}"), |ring| {
             let pieces = ring.lay_out(IN, 0, &[], 512);
             ring.direct(0, &pieces);
             ring.next_avail = ring.next_avail.wrapping_add(jump);
@@ -152,14 +145,15 @@ fn an_available_index_that_jumps_further_than_the_ring_is_long_stops_the_queue()
 
 #[test]
 fn an_indirect_table_inside_another_stops_the_queue() {
-    stops_the_queue("nested table", |ring| {
+    let victim = Victim::new();
+    stops_the_queue(&victim, "nested table", |ring| {
         let len = table_for_a_read(ring);
         let outer = ring.area(TABLE) + 0x4000;
         ring.write_desc(outer, ring.area(TABLE), len, INDIRECT, 0);
         ring.set_desc(0, outer, 16, INDIRECT, 0);
         offer(ring, 0);
     });
-    stops_the_queue("nested table behind a header", |ring| {
+    stops_the_queue(&victim, "nested table behind a header", |ring| {
         let len = table_for_a_read(ring);
         let outer = ring.area(TABLE) + 0x4000;
         ring.write_desc(outer, ring.area(HEADER), 16, NEXT, 1);
@@ -171,6 +165,7 @@ fn an_indirect_table_inside_another_stops_the_queue() {
 
 #[test]
 fn an_indirect_table_of_impossible_length_stops_the_queue() {
+    let victim = Victim::new();
     // Empty, less than one entry, not whole entries, longer than the queue (§2.7.5.3.1), absurd.
     for len in [
         0,
@@ -185,7 +180,7 @@ fn an_indirect_table_of_impossible_length_stops_the_queue() {
         0xffff_fff0,
         u32::MAX,
     ] {
-        stops_the_queue(&format!("table of {len} bytes"), |ring| {
+        stops_the_queue(&victim, &format!("table of {len} bytes"), |ring| {
             table_for_a_read(ring);
             ring.set_desc(0, ring.area(TABLE), len, INDIRECT, 0);
             offer(ring, 0);
@@ -195,7 +190,8 @@ fn an_indirect_table_of_impossible_length_stops_the_queue() {
 
 #[test]
 fn an_indirect_descriptor_with_a_successor_stops_the_queue() {
-    stops_the_queue("INDIRECT and NEXT", |ring| {
+    let victim = Victim::new();
+    stops_the_queue(&victim, "INDIRECT and NEXT", |ring| {
         let len = table_for_a_read(ring);
         ring.set_desc(0, ring.area(TABLE), len, INDIRECT | NEXT, 1);
         ring.set_desc(1, ring.area(STATUS), 1, WRITE, 0);
@@ -205,6 +201,7 @@ fn an_indirect_descriptor_with_a_successor_stops_the_queue() {
 
 #[test]
 fn an_indirect_table_outside_memory_stops_the_queue() {
+    let victim = Victim::new();
     for at in [
         HOLE,
         EDGE,
@@ -215,7 +212,7 @@ fn an_indirect_table_outside_memory_stops_the_queue() {
         u64::MAX,
         1 << 63,
     ] {
-        stops_the_queue(&format!("table at {at:#x}"), |ring| {
+        stops_the_queue(&victim, &format!("table at {at:#x}"), |ring| {
             if at < EDGE {
                 // As much of an innocent table as there is room for.
                 let pieces = ring.lay_out(IN, 0, &[], 512);
@@ -231,7 +228,9 @@ fn an_indirect_table_outside_memory_stops_the_queue() {
 
 #[test]
 fn an_indirect_descriptor_that_was_not_negotiated_stops_the_queue() {
+    let victim = Victim::new();
     stops_the_queue_with(
+        &victim,
         ALL & !feature::INDIRECT,
         "INDIRECT without the feature",
         |ring| {
@@ -243,9 +242,10 @@ fn an_indirect_descriptor_that_was_not_negotiated_stops_the_queue() {
 
 #[test]
 fn good_requests_before_a_broken_one_are_completed() {
-    let (_ramblk, mut disk) = attach_with(ALL);
+    let victim = Victim::new();
+    let mut disk = victim.guest(ALL);
     let q = disk.q();
-    let pieces = q.lay_out(OUT, 5, &pattern(512, 9), 0);
+    let pieces = q.lay_out(OUT, MINE + 5, &pattern(512, 9), 0);
     q.direct(10, &pieces);
     q.put(10);
     q.put(SIZE);
@@ -253,12 +253,13 @@ fn good_requests_before_a_broken_one_are_completed() {
     q.kick();
     assert_eq!(q.wait().id, 10);
     assert!(q.broken_within(SECONDS));
-    assert_eq!(disk.queues[1].read(5, 512), Ok(pattern(512, 9)));
+    assert_eq!(disk.queues[1].read(MINE + 5, 512), Ok(pattern(512, 9)));
 }
 
 #[test]
 fn one_head_twice_at_once_harms_nobody() {
-    let (ramblk, mut disk) = attach_with(ALL);
+    let victim = Victim::new();
+    let mut disk = victim.guest(ALL);
     let q = disk.q();
     let pieces = q.lay_out(IN, KEPT, &[], 8192);
     q.direct(0, &pieces);
@@ -277,15 +278,13 @@ fn one_head_twice_at_once_harms_nobody() {
     assert!(q.used_idx() <= 8);
     assert_eq!(disk.queues[1].read(KEPT, 8192), Ok(pattern(8192, 42)));
     drop(disk);
-    assert_eq!(
-        Disk::attach(ramblk.socket()).q().read(KEPT, 8192),
-        Ok(pattern(8192, 42))
-    );
+    victim.is_unharmed("one head eight times");
 }
 
 #[test]
 fn rings_and_buffers_on_top_of_each_other_harm_nobody() {
-    let (ramblk, mut disk) = attach_with(ALL);
+    let victim = Victim::new();
+    let mut disk = victim.guest(ALL);
     // Reads into the ring's own parts: the guest destroys its own queue, and nothing else.
     let parts = [disk.q().used, disk.q().avail, disk.q().desc];
     for part in parts {
@@ -315,8 +314,5 @@ fn rings_and_buffers_on_top_of_each_other_harm_nobody() {
     }
     assert_eq!(disk.queues[1].read(KEPT, 8192), Ok(pattern(8192, 42)));
     drop(disk);
-    assert_eq!(
-        Disk::attach(ramblk.socket()).q().read(KEPT, 8192),
-        Ok(pattern(8192, 42))
-    );
+    victim.is_unharmed("overlapping rings");
 }

@@ -12,8 +12,8 @@ use crate::driver::client::{
 };
 use crate::driver::memory::{MIB, Memory, Region};
 use crate::driver::ring::{Ring, new_eventfd};
-use crate::driver::victim::Victim;
 use crate::driver::wire::{Answer, NEED_REPLY, REPLY, VERSION, header, message};
+use crate::victim::Victim;
 
 /// Sends raw bytes, which must cost the connection.
 fn ends(victim: &Victim, what: &str, bytes: &[u8]) {

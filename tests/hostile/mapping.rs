@@ -8,7 +8,7 @@ use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use crate::driver::client::{addresses, code, single, state, table};
 use crate::driver::memory::{MIB, Memory, Region};
 use crate::driver::ring::{Ring, new_eventfd};
-use crate::driver::victim::{Victim, odd_descriptors};
+use crate::victim::{Victim, odd_descriptors};
 
 fn refuses_region(victim: &Victim, what: &str, region: &Region) {
     let one = std::slice::from_ref(region);
