@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::pipe;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -123,16 +124,6 @@ impl Victim {
         self.leaves_nothing(by);
     }
 
-    /// Lets `attack` go on for `time`.
-    pub(crate) fn under(&self, attack: &Attack, time: Duration) {
-        let stop = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            scope.spawn(|| (attack.run)(self.ramblk.socket(), &stop));
-            std::thread::sleep(time);
-            stop.store(true, Ordering::Relaxed);
-        });
-    }
-
     /// Descriptors and threads are what they were.
     pub(crate) fn leaves_nothing(&self, by: &str) {
         eventually(
@@ -142,11 +133,21 @@ impl Victim {
     }
 }
 
+/// Lets `attack` go on for `time`.
+pub(crate) fn attack_for(attack: &Attack, socket: &Path, time: Duration) {
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| (attack.run)(socket, &stop));
+        std::thread::sleep(time);
+        stop.store(true, Ordering::Relaxed);
+    });
+}
+
 /// Runs the attack of that name beside an honest front end, and gives what that one noticed.
 pub(crate) fn withstand(name: &str, time: Duration) -> Record {
     let attack = named(name);
     let victim = Victim::sized("1T", attack.parts, &["--memory-limit", "512M"]);
-    victim.under(attack, time);
+    attack_for(attack, victim.ramblk.socket(), time);
     victim.goes_on(name);
     victim.honest.finish()
 }
