@@ -42,7 +42,7 @@ const UNNAMED: [Part; 1] = [Part {
     sectors: 0x100,
 }];
 
-pub(crate) const ATTACKS: [Attack; 19] = [
+pub(crate) const ATTACKS: [Attack; 20] = [
     Attack {
         name: "requests rewritten while they are served",
         parts: &UNNAMED,
@@ -51,6 +51,7 @@ pub(crate) const ATTACKS: [Attack; 19] = [
     attack("kicks without end", kicks),
     attack("two queues full of flushes", flushes),
     attack("a ring of 8192 reads of 32 MiB each", giant_reads),
+    attack("64 rings of reads of 32 MiB each", crowds_of_giant_reads),
     attack("a ring of 8192 writes of 32 MiB each", giant_writes),
     attack("discards of 256 ranges of 4 GiB", huge_discards),
     attack("zeroing 256 ranges of 4 GiB, unmapped", huge_unmaps),
@@ -125,6 +126,21 @@ const GIANT: u32 = 32 << 20;
 
 pub(crate) fn giant_reads(socket: &Path, stop: &AtomicBool) {
     two_full_queues(socket, 8192, stop, IN, Some(writable_at(GIANT_AT, GIANT)));
+}
+
+/// Each ring has its turn, so many rings are worse than long ones.
+fn crowds_of_giant_reads(socket: &Path, stop: &AtomicBool) {
+    let mut disks: Vec<_> = (0..4)
+        .map(|_| Disk::attach_with(socket, ALL, 16, 8))
+        .collect();
+    std::thread::scope(|scope| {
+        for ring in disks.iter_mut().flat_map(|disk| &mut disk.queues) {
+            let mut pieces = ring.lay_out(IN, MINE, &[], 0);
+            // The slots of 16 queues take the first 64 MiB.
+            pieces.insert(1, writable_at(64 * MIB, GIANT));
+            scope.spawn(move || keep_full(ring, &pieces, stop));
+        }
+    });
 }
 
 pub(crate) fn giant_writes(socket: &Path, stop: &AtomicBool) {

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use crate::attacks::most_of_the_disk;
 use crate::driver::data::pattern;
-use crate::driver::disk::{ALL, DATA, Disk, HEADER, STATUS, encode, request_header};
-use crate::driver::kind::{DISCARD, IN, OUT};
+use crate::driver::disk::{ALL, DATA, Disk, HEADER, STATUS, encode, request_header, segment};
+use crate::driver::kind::{DISCARD, IN, OUT, WRITE_ZEROES};
 use crate::driver::memory::MIB;
-use crate::driver::ring::{Piece, Ring, readable_at, writable_at};
+use crate::driver::ring::{Piece, Ring, cut, readable_at, writable_at};
 use crate::driver::status::{IOERR, OK, UNTOUCHED};
 use crate::victim::{A_WHILE, EDGE, HOLE, KEPT, MINE, PARTS, Victim, withstand};
 
@@ -279,4 +279,104 @@ fn huge_discards_of_a_huge_disk_take_no_time() {
 fn a_guest_that_rewrites_its_requests_while_they_are_served_harms_nobody() {
     let record = withstand("requests rewritten while they are served", A_WHILE);
     assert!(record.latencies.len() > 100, "{}", record.latencies.len());
+}
+
+#[test]
+fn a_request_cut_into_single_bytes_is_served() {
+    let victim = Victim::new();
+    let mut disk = victim.guest(ALL);
+    let q = disk.q();
+    let (header, data) = (request_header(OUT, MINE), pattern(512, 5));
+    q.mem.write(q.area(DATA), &[&header[..], &data].concat());
+    // One descriptor holds the last byte of the header and the first ones of the data.
+    let mut pieces = cut(q.area(DATA), &[1; 15], false);
+    pieces.push(readable_at(q.area(DATA) + 15, 300));
+    pieces.extend(cut(q.area(DATA) + 315, &[1; 213], false));
+    pieces.push(writable_at(q.area(STATUS), 1));
+    q.direct(0, &pieces);
+    assert_eq!((q.complete(0), q.status()), (1, OK));
+    // Data and status in one descriptor.
+    q.mem.write(q.area(HEADER), &request_header(IN, MINE));
+    let mut pieces = cut(q.area(HEADER), &[1; 16], false);
+    pieces.push(writable_at(q.area(DATA), 513));
+    q.direct(0, &pieces);
+    assert_eq!(q.complete(0), 513);
+    assert_eq!(q.mem.read(q.area(DATA), 513), [&data[..], &[OK]].concat());
+    drop(disk);
+    victim.is_unharmed("a request of single bytes");
+}
+
+#[test]
+fn a_read_with_room_for_a_status_only_and_a_write_with_room_for_more_succeed() {
+    let victim = Victim::new();
+    let mut disk = victim.guest(ALL);
+    let (header, _, status) = pieces_of(disk.q(), IN, MINE);
+    fails_alone(&mut disk, "status only", &[header, status], Some(OK), 1);
+    let (header, data, status) = pieces_of(disk.q(), OUT, MINE);
+    let q = disk.q();
+    q.mem.fill(q.area(DATA), 512, 7);
+    q.mem.fill(q.area(DATA) + 512, 1024, 0xdd);
+    let more = writable_at(q.area(DATA) + 512, 1024);
+    q.direct(0, &[header, data, more, status]);
+    assert_eq!((q.complete(0), q.status()), (0, OK));
+    let untouched = q.mem.read(q.area(DATA) + 512, 1024);
+    assert_eq!(untouched, [0xdd; 1024], "a write wrote into the guest");
+    assert_eq!(disk.q().read(MINE, 512), Ok(vec![7; 512]));
+    drop(disk);
+    victim.is_unharmed("odd but right requests");
+}
+
+#[test]
+fn sectors_that_wrap_around_reach_none_of_the_first_ones() {
+    let victim = Victim::new();
+    let mut disk = victim.guest(ALL);
+    let end = disk.capacity();
+    let wraps = (54..64).flat_map(|bit| (0..4).map(move |low| (1u64 << bit) + low));
+    let ends = [end, end + 1, 1 << 32, 1 << 40, u64::MAX, u64::MAX - 1];
+    for sector in wraps.chain(ends) {
+        let zeros = [0; 4096];
+        let what = format!("sector {sector:#x}");
+        assert_eq!(disk.q().write(sector, &zeros), Err(IOERR), "{what}");
+        for (kind, flags) in [(DISCARD, 0), (WRITE_ZEROES, 0), (WRITE_ZEROES, 1)] {
+            for sectors in [1, 8, 4096] {
+                let one = encode(&[segment(sector, sectors, flags)]);
+                let reply = disk.q().request(kind, 0, &one, 0);
+                assert_eq!(reply.status, IOERR, "kind {kind}, {what}");
+            }
+        }
+        assert_eq!(disk.q().read(sector, 512), Err(IOERR), "{what}");
+    }
+    // The last sector is the honest front end's, and so is what a wrapped length would reach.
+    for sectors in [2, 8_388_600] {
+        let one = encode(&[segment(end - 1, sectors, 0)]);
+        assert_eq!(disk.q().request(DISCARD, 0, &one, 0).status, IOERR);
+    }
+    assert_eq!(disk.q().write(end - 1, &[0; 1024]), Err(IOERR));
+    drop(disk);
+    victim.is_unharmed("sectors that wrap");
+}
+
+#[test]
+fn a_buffer_may_cross_regions_but_neither_leave_them_nor_wrap_around() {
+    let victim = Victim::new();
+    let mut disk = victim.guest(ALL);
+    let data = pattern(4096, 77);
+    for border in [64 * MIB, 80 * MIB] {
+        let (header, _, status) = pieces_of(disk.q(), OUT, MINE);
+        let q = disk.q();
+        q.mem.write(border - 1024, &data);
+        q.direct(0, &[header, readable_at(border - 1024, 4096), status]);
+        assert_eq!((q.complete(0), q.status()), (1, OK), "{border:#x}");
+        assert_eq!(q.read(MINE, 4096), Ok(data.clone()));
+    }
+    // A length that would lead around the end of the address space, back to where memory is.
+    for addr in [EDGE - 512, HOLE, u64::MAX - 4095, u64::MAX] {
+        for len in [4096, 0x8000_0000, u32::MAX] {
+            let (header, _, status) = pieces_of(disk.q(), OUT, MINE);
+            let pieces = [header, readable_at(addr, len), status];
+            let what = format!("{addr:#x}+{len:#x}");
+            fails_alone(&mut disk, &what, &pieces, Some(IOERR), 1);
+        }
+    }
+    assert_eq!(disk.q().read(MINE, 4096), Ok(data));
 }

@@ -8,7 +8,7 @@ use crate::driver::disk::{ALL, HEADER, STATUS, TABLE};
 use crate::driver::feature;
 use crate::driver::kind::{IN, OUT};
 use crate::driver::memory::MIB;
-use crate::driver::ring::{INDIRECT, NEXT, Ring, WRITE, writable_at};
+use crate::driver::ring::{INDIRECT, NEXT, Ring, WRITE, readable_at, writable_at};
 use crate::victim::{EDGE, HOLE, KEPT, MINE, SIZE, Victim};
 
 const SECONDS: Duration = Duration::from_secs(5);
@@ -315,4 +315,95 @@ fn rings_and_buffers_on_top_of_each_other_harm_nobody() {
     assert_eq!(disk.queues[1].read(KEPT, 8192), Ok(pattern(8192, 42)));
     drop(disk);
     victim.is_unharmed("overlapping rings");
+}
+
+#[test]
+fn one_head_again_and_again_across_batches_harms_nobody() {
+    let victim = Victim::new();
+    let mut disk = victim.guest(ALL);
+    let q = disk.q();
+    let pieces = q.lay_out(IN, KEPT, &[], 8192);
+    q.direct(0, &pieces);
+    // Never more than the ring holds, and never a moment without that head on its way.
+    let mut offered = 0u16;
+    let deadline = Instant::now() + SECONDS;
+    while offered < 5000 && !q.broken_within(Duration::ZERO) {
+        assert!(
+            Instant::now() < deadline,
+            "neither completed nor refused: {offered}"
+        );
+        while offered.wrapping_sub(q.used_idx()) < SIZE {
+            q.put(0);
+            q.publish();
+            q.kick();
+            offered += 1;
+        }
+    }
+    std::thread::sleep(Duration::from_millis(10));
+    assert!(
+        q.used_idx() <= offered,
+        "more completions than heads: {} of {offered}",
+        q.used_idx()
+    );
+    assert_eq!(disk.queues[1].read(KEPT, 8192), Ok(pattern(8192, 42)));
+    drop(disk);
+    victim.is_unharmed("one head thousands of times");
+}
+
+#[test]
+fn a_loop_of_descriptors_without_a_byte_stops_the_queue() {
+    let victim = Victim::new();
+    for len in [1u16, 2, 256] {
+        stops_the_queue(&victim, &format!("loop of {len}"), |ring| {
+            (0..len).for_each(|i| ring.set_desc(i, HOLE, 0, NEXT, (i + 1) % len));
+            offer(ring, 0);
+        });
+        stops_the_queue(&victim, &format!("loop of {len} in a table"), |ring| {
+            let table = ring.area(TABLE);
+            for i in 0..len {
+                ring.write_desc(table + 16 * u64::from(i), HOLE, 0, NEXT, (i + 1) % len);
+            }
+            ring.set_desc(0, table, 16 * u32::from(len), INDIRECT, 0);
+            offer(ring, 0);
+        });
+    }
+}
+
+#[test]
+fn a_chain_longer_than_the_queue_stops_it() {
+    let victim = Victim::new();
+    stops_the_queue(&victim, "255 descriptors and a table of 2", |ring| {
+        let direct = vec![readable_at(ring.area(HEADER), 1); 255];
+        let rest = [writable_at(ring.area(STATUS), 1); 2];
+        ring.indirect(0, &direct, ring.area(TABLE), &rest, 0);
+        offer(ring, 0);
+    });
+}
+
+#[test]
+fn an_indirect_table_is_served_at_every_length_that_is_one_and_at_no_other() {
+    let victim = Victim::new();
+    let mut disk = victim.guest(ALL);
+    let whole = (3..=256).map(|entries| 16 * entries);
+    let near = [3u32, 64, 255, 256].map(|entries| 16 * entries);
+    let near = near.iter().flat_map(|len| len - 15..len + 16);
+    let powers = (5..32).flat_map(|bit| [(1u32 << bit) - 1, 1 << bit, (1 << bit) + 1]);
+    for len in (0..48).chain(whole).chain(near).chain(powers) {
+        let served = len.is_multiple_of(16) && (48..=16 * 256).contains(&len);
+        let q = disk.q();
+        table_for_a_read(q);
+        q.set_desc(0, q.area(TABLE), len, INDIRECT, 0);
+        // 16 and 32 bytes would end in the middle of the chain.
+        if served {
+            assert_eq!(q.complete(0), 513, "a table of {len} bytes");
+            continue;
+        }
+        q.submit(0);
+        assert!(q.broken_within(SECONDS), "a table of {len} bytes");
+        disk.client.stop(0);
+        disk.q().begin_at(0);
+        disk.client.start(&disk.queues[0]);
+    }
+    drop(disk);
+    victim.is_unharmed("tables of all lengths");
 }
