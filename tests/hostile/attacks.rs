@@ -82,7 +82,7 @@ fn until(stop: &AtomicBool, mut work: impl FnMut()) {
 }
 
 /// Keeps `ring` full of one and the same request.
-fn keep_full(ring: &mut Ring, pieces: &[Piece], stop: &AtomicBool) {
+pub(crate) fn keep_full(ring: &mut Ring, pieces: &[Piece], stop: &AtomicBool) {
     let table = ring.area(TABLE);
     ring.indirect(0, &[], table, pieces, 0);
     let len = 16 * pieces.len() as u32;
@@ -121,10 +121,10 @@ fn flushes(socket: &Path, stop: &AtomicBool) {
 }
 
 /// Behind the slots of two rings.
-const GIANT_AT: u64 = 16 * MIB;
-const GIANT: u32 = 32 << 20;
+pub(crate) const GIANT_AT: u64 = 16 * MIB;
+pub(crate) const GIANT: u32 = 32 << 20;
 
-pub(crate) fn giant_reads(socket: &Path, stop: &AtomicBool) {
+fn giant_reads(socket: &Path, stop: &AtomicBool) {
     two_full_queues(socket, 8192, stop, IN, Some(writable_at(GIANT_AT, GIANT)));
 }
 
@@ -143,7 +143,7 @@ fn crowds_of_giant_reads(socket: &Path, stop: &AtomicBool) {
     });
 }
 
-pub(crate) fn giant_writes(socket: &Path, stop: &AtomicBool) {
+fn giant_writes(socket: &Path, stop: &AtomicBool) {
     two_full_queues(socket, 8192, stop, OUT, Some(readable_at(GIANT_AT, GIANT)));
 }
 
@@ -197,7 +197,7 @@ fn overlapping_discards(socket: &Path, stop: &AtomicBool) {
 }
 
 /// A page and the way to it for each 512 bytes, until the memory limit answers.
-pub(crate) fn scattered_writes(socket: &Path, stop: &AtomicBool) {
+fn scattered_writes(socket: &Path, stop: &AtomicBool) {
     let mut disk = Disk::attach_with(socket, ALL, 1, 256);
     let mut at = 0;
     until(stop, || {
@@ -369,7 +369,7 @@ fn rewriting(socket: &Path, stop: &AtomicBool) {
 
 /// Offers heads as fast as they come back, while another thread rewrites what they mean. Gives how
 /// often the ring had to be started again.
-pub(crate) fn rewritten(socket: &Path, stop: &AtomicBool) -> u32 {
+fn rewritten(socket: &Path, stop: &AtomicBool) -> u32 {
     let seed = seed();
     let mut disk = Disk::attach_with(socket, ALL, 2, 256);
     // A second view of queue 0's memory, to write into it from another thread.

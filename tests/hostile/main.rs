@@ -24,10 +24,13 @@ mod driver;
 mod harness;
 
 mod attacks;
+mod giants;
 mod honest;
 mod mapping;
 mod messages;
 mod nuisance;
 mod requests;
 mod rings;
+mod running;
+mod truncated;
 mod victim;

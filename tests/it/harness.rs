@@ -68,6 +68,11 @@ impl Ramblk {
         read_to_string(self.folder.path().join("stderr")).unwrap()
     }
 
+    /// Its number.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Number of open descriptors.
     pub(crate) fn fds(&self) -> usize {
         self.count("fd")
@@ -94,6 +99,14 @@ impl Ramblk {
             .take(2)
             .map(|text| text.parse::<u64>().unwrap())
             .sum()
+    }
+
+    /// Resident memory, in KiB.
+    pub(crate) fn rss_kib(&self) -> u64 {
+        let status = read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let number = line.and_then(|line| line.split_whitespace().next());
+        number.unwrap().parse().unwrap()
     }
 
     /// Number of memory mappings.
