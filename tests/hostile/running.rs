@@ -11,12 +11,12 @@ use crate::driver::client::{
     Client, PATIENCE, addresses, code, config_request, single, state, table,
 };
 use crate::driver::data::{Random, pattern, seed};
-use crate::driver::disk::{ALL, DATA, HEADER};
+use crate::driver::disk::{ALL, DATA, HEADER, request_header};
 use crate::driver::kind::{FLUSH, IN};
 use crate::driver::memory::{MIB, Memory, Region};
-use crate::driver::offer::{FEATURES, PROTOCOL};
+use crate::driver::offer::FEATURES;
 use crate::driver::ring::{Ring, new_eventfd, readable_at, writable_at};
-use crate::driver::wire::NEED_REPLY;
+use crate::driver::wire::{Answer, NEED_REPLY};
 use crate::victim::{A_WHILE, KEPT, MINE, SIZE, Victim, withstand};
 
 /// The fourth region of memory, in which no ring lies.
@@ -174,31 +174,29 @@ fn messages_in_the_wrong_order_harm_nobody() {
     let victim = Victim::new();
     let memory = Arc::new(Memory::standard());
     let ring = Ring::new(&memory, 0, 256, true);
-    let connect = || {
-        let client = Client::connect(victim.ramblk.socket());
-        client.tell(code::SET_PROTOCOL_FEATURES, &PROTOCOL.to_le_bytes(), &[]);
-        client
+    let say = |client: &Client, code: u32, payload: &[u8], fds: &[BorrowedFd<'_>]| {
+        client.send(code, 0, payload, fds);
     };
     // Whether each is accepted is the back end's affair; it has to answer or to close.
     let orders: [(&str, &dyn Fn(&Client)); 8] = [
         ("a kick before all else", &|client| {
-            client.refused(code::SET_VRING_KICK, &[0; 8], &[ring.kick.as_fd()]);
+            say(client, code::SET_VRING_KICK, &[0; 8], &[ring.kick.as_fd()]);
         }),
         ("enabled before features", &|client| {
-            client.refused(code::SET_VRING_ENABLE, &state(0, 1), &[]);
-            client.refused(code::SET_VRING_KICK, &[0; 8], &[ring.kick.as_fd()]);
+            say(client, code::SET_VRING_ENABLE, &state(0, 1), &[]);
+            say(client, code::SET_VRING_KICK, &[0; 8], &[ring.kick.as_fd()]);
         }),
         ("a ring without a size", &|client| {
             client.set_memory(&memory);
-            client.refused(code::SET_VRING_ADDR, &ring.addresses(), &[]);
-            client.refused(code::SET_VRING_KICK, &[0; 8], &[ring.kick.as_fd()]);
-            client.refused(code::SET_VRING_ENABLE, &state(0, 1), &[]);
+            say(client, code::SET_VRING_ADDR, &ring.addresses(), &[]);
+            say(client, code::SET_VRING_KICK, &[0; 8], &[ring.kick.as_fd()]);
+            say(client, code::SET_VRING_ENABLE, &state(0, 1), &[]);
         }),
         ("a size and no addresses", &|client| {
             client.set_memory(&memory);
-            client.refused(code::SET_VRING_NUM, &state(0, 256), &[]);
-            client.refused(code::SET_VRING_KICK, &[0; 8], &[ring.kick.as_fd()]);
-            client.refused(code::SET_VRING_ENABLE, &state(0, 1), &[]);
+            say(client, code::SET_VRING_NUM, &state(0, 256), &[]);
+            say(client, code::SET_VRING_KICK, &[0; 8], &[ring.kick.as_fd()]);
+            say(client, code::SET_VRING_ENABLE, &state(0, 1), &[]);
         }),
         ("stopped before it started", &|client| {
             client.send(code::GET_VRING_BASE, 0, &state(0, 0), &[]);
@@ -207,23 +205,28 @@ fn messages_in_the_wrong_order_harm_nobody() {
         ("another size while it runs", &|client| {
             client.set_memory(&memory);
             client.start(&ring);
-            client.refused(code::SET_VRING_NUM, &state(0, 1024), &[]);
+            say(client, code::SET_VRING_NUM, &state(0, 1024), &[]);
         }),
         ("another base while it runs", &|client| {
             client.set_memory(&memory);
             client.start(&ring);
-            client.refused(code::SET_VRING_BASE, &state(0, 77), &[]);
+            say(client, code::SET_VRING_BASE, &state(0, 77), &[]);
         }),
         ("owned, reset and owned again", &|client| {
-            client.refused(code::SET_OWNER, &[], &[]);
-            client.refused(code::RESET_DEVICE, &[], &[]);
-            client.refused(code::SET_OWNER, &[], &[]);
-            client.refused(code::RESET_DEVICE, &[], &[]);
+            say(client, code::SET_OWNER, &[], &[]);
+            say(client, code::RESET_DEVICE, &[], &[]);
+            say(client, code::SET_OWNER, &[], &[]);
+            say(client, code::RESET_DEVICE, &[], &[]);
         }),
     ];
     for (what, order) in orders {
         ring.mem.fill(ring.desc, MIB as usize, 0);
-        order(&connect());
+        let client = Client::connect(victim.ramblk.socket());
+        order(&client);
+        client.send(code::GET_FEATURES, 0, &[], &[]);
+        let answer = client.wire.receive(PATIENCE);
+        assert!(!matches!(answer, Answer::Silence), "{what}: no answer");
+        drop(client);
         victim.is_unharmed(what);
     }
 }
@@ -276,7 +279,7 @@ fn conversations_at_random_harm_nobody() {
     let mut random = Random::new(seed);
     let memory = Arc::new(Memory::standard());
     let ring = Ring::new(&memory, 0, 256, true);
-    let header = crate::driver::disk::request_header(IN, KEPT);
+    let header = request_header(IN, KEPT);
     ring.mem.write(ring.area(HEADER), &header);
     let pieces = [
         readable_at(ring.area(HEADER), 16),
@@ -297,7 +300,7 @@ fn conversations_at_random_harm_nobody() {
         // It answers what it was asked, or has closed; it does not sit there.
         client.send(code::GET_FEATURES, 0, &[], &[]);
         let answer = client.wire.receive(PATIENCE);
-        let said = !matches!(answer, crate::driver::wire::Answer::Silence);
+        let said = !matches!(answer, Answer::Silence);
         assert!(said, "neither answered nor closed, RAMBLK_SEED={seed}");
         conversations += 1;
     }

@@ -112,7 +112,10 @@ fn rings_in_memory_that_was_cut_off_before_they_start_cost_the_session() {
     let victim = Victim::new();
     for part in 0..3 {
         let disk = Disk::prepare(victim.ramblk.socket(), ALL);
-        let ring = ring_with_a_far_part(&disk.mem, part);
+        let mut ring = ring_with_a_far_part(&disk.mem, part);
+        // A head is there to be taken, so that each part is looked at.
+        ring.put(0);
+        ring.publish();
         disk.client.vring(code::SET_VRING_NUM, 0, 256);
         disk.client.vring_addr(&ring);
         disk.client.vring_fd(code::SET_VRING_CALL, 0, &ring.call);
