@@ -169,6 +169,9 @@ fn a_descriptor_table_that_is_also_the_data_of_a_read_harms_nobody() {
     victim.is_unharmed("reads over the ring");
 }
 
+/// What a front end says, and to whom.
+type Order<'a> = &'a dyn Fn(&Client);
+
 #[test]
 fn messages_in_the_wrong_order_harm_nobody() {
     let victim = Victim::new();
@@ -178,7 +181,7 @@ fn messages_in_the_wrong_order_harm_nobody() {
         client.send(code, 0, payload, fds);
     };
     // Whether each is accepted is the back end's affair; it has to answer or to close.
-    let orders: [(&str, &dyn Fn(&Client)); 8] = [
+    let orders: [(&str, Order<'_>); 8] = [
         ("a kick before all else", &|client| {
             say(client, code::SET_VRING_KICK, &[0; 8], &[ring.kick.as_fd()]);
         }),

@@ -9,9 +9,11 @@
 
 mod cli;
 mod device;
+#[allow(dead_code, reason = "shared with tests/hostile and its benchmark")]
 mod driver;
 mod framing;
 mod frontends;
+#[allow(dead_code, reason = "as above")]
 mod harness;
 mod hotplug;
 mod image;
