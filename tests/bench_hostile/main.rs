@@ -1,11 +1,12 @@
 //! What an honest front end notices of a hostile one: its longest stall, its p99, and how much of
 //! its throughput is left.
 //!
-//! For each attack of `tests/hostile/attacks.rs` the built program serves a disk of 1 TiB to an
-//! honest front end, which writes and reads back its own part, one request at a time on two queues
-//! in turn: first alone, then beside the attack. It prints a Markdown table and always exits with 0:
-//! a report, no test. `scripts/bench hostile` builds and runs it; words after that choose rows by
-//! the beginning of their names, and `--quick` takes a second a row instead of five.
+//! For each attack of `tests/hostile/attacks.rs` the built program serves a disk of 1 TiB to
+//! an honest front end, which writes and reads back its own part, one request at a time on
+//! two queues in turn: first alone, then beside the attack. It prints a Markdown table and
+//! always exits with 0: a report, no test. `scripts/bench hostile` builds and runs it; words
+//! after that choose rows by the beginning of their names, and `--quick` takes a second a row
+//! instead of five.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

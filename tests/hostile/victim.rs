@@ -114,8 +114,8 @@ impl Victim {
         self.leaves_nothing(by);
     }
 
-    /// The honest front end gets on, another one is served, and nothing of the hostile ones is left:
-    /// for attacks that may have taken all memory, and their own bytes with it.
+    /// The honest front end gets on, another one is served, and nothing of the hostile ones is
+    /// left: for attacks that may have taken all memory, and their own bytes with it.
     pub(crate) fn goes_on(&self, by: &str) {
         self.honest.gets_on(by);
         let mut disk = Disk::attach(self.ramblk.socket());
