@@ -12,6 +12,7 @@
 )]
 
 mod boot;
+mod cache;
 mod command;
 mod discard;
 mod filesystems;
@@ -19,5 +20,6 @@ mod geometry;
 mod harness;
 mod resize;
 mod restarts;
+mod rings;
 mod shutdown;
 mod write_protection;

@@ -10,6 +10,8 @@ const JOB: &str = "opt/ramblk.job";
 pub(crate) struct Machine {
     cpus: u32,
     queues: u32,
+    ring: u16,
+    indirect: bool,
     reboots: bool,
 }
 
@@ -19,6 +21,8 @@ impl Machine {
         Self {
             cpus: 1,
             queues: 1,
+            ring: 128,
+            indirect: true,
             reboots: false,
         }
     }
@@ -27,6 +31,18 @@ impl Machine {
     pub(crate) fn cpus(mut self, cpus: u32) -> Self {
         self.cpus = cpus;
         self.queues = cpus;
+        self
+    }
+
+    /// With rings of this many entries instead of 128.
+    pub(crate) fn ring(mut self, entries: u16) -> Self {
+        self.ring = entries;
+        self
+    }
+
+    /// Whose disk does not let the guest put a request's descriptors into a table beside the ring.
+    pub(crate) fn direct(mut self) -> Self {
+        self.indirect = false;
         self
     }
 
@@ -58,6 +74,8 @@ impl Machine {
         let Self {
             cpus,
             queues,
+            ring,
+            indirect,
             reboots,
         } = self;
         let mut args: Vec<OsString> =
@@ -73,7 +91,10 @@ impl Machine {
             "-chardev".into(),
             joined("socket,id=c0,reconnect=1,path=", socket),
         ]);
-        let disk = format!("vhost-user-blk-pci,chardev=c0,num-queues={queues}{disk_options}");
+        let disk = format!(
+            "vhost-user-blk-pci,chardev=c0,num-queues={queues},queue-size={ring},\
+             indirect_desc={indirect}{disk_options}"
+        );
         args.extend(["-device".into(), disk.into()]);
         if !reboots {
             args.push("-no-reboot".into());
