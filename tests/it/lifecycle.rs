@@ -12,6 +12,7 @@ use crate::driver::client::code;
 use crate::driver::data::pattern;
 use crate::driver::disk::{ALL, DATA, Disk};
 use crate::driver::kind::{IN, OUT};
+use crate::driver::load::{prepare_reads, publish_reads, take_reads};
 use crate::driver::memory::{MIB, Memory};
 use crate::driver::ring::{Ring, drain, new_eventfd};
 use crate::driver::wire::readable;
@@ -23,28 +24,6 @@ fn attach() -> (Ramblk, Disk) {
     let ramblk = Ramblk::run(&[]);
     let disk = Disk::attach(ramblk.socket());
     (ramblk, disk)
-}
-
-/// Prepares `count` reads in the slots 3 i, 3 i + 1, 3 i + 2, all into one buffer.
-fn prepare_reads(ring: &Ring, count: u16) {
-    let pieces = ring.lay_out(IN, 0, &[], 65536);
-    for i in 0..count {
-        ring.direct(3 * i, &pieces);
-    }
-}
-
-/// Publishes `count` prepared reads without a kick.
-fn publish_reads(ring: &mut Ring, count: u16) {
-    (0..count).for_each(|i| ring.put(3 * i));
-    ring.publish();
-}
-
-/// Takes `count` completions, in order and each once, and nothing more.
-fn take_reads(ring: &mut Ring, range: std::ops::Range<u16>) {
-    for i in range {
-        assert_eq!(ring.wait().id, u32::from(3 * i));
-    }
-    assert_eq!(ring.used_idx(), ring.seen, "more completions than requests");
 }
 
 #[test]

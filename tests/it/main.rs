@@ -9,6 +9,7 @@
 
 mod cli;
 mod device;
+mod device_state;
 #[allow(dead_code, reason = "shared with tests/hostile and its benchmark")]
 mod driver;
 mod framing;
@@ -17,7 +18,9 @@ mod frontends;
 mod harness;
 mod hotplug;
 mod image;
+mod inflight;
 mod lifecycle;
+mod recovery;
 mod regions;
 mod requests;
 mod rings;

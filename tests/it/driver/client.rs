@@ -17,6 +17,7 @@ pub(crate) mod code {
     pub(crate) const GET_FEATURES: u32 = 1;
     pub(crate) const SET_FEATURES: u32 = 2;
     pub(crate) const SET_OWNER: u32 = 3;
+    pub(crate) const RESET_OWNER: u32 = 4;
     pub(crate) const SET_MEM_TABLE: u32 = 5;
     pub(crate) const SET_LOG_BASE: u32 = 6;
     pub(crate) const SET_VRING_NUM: u32 = 8;
@@ -35,18 +36,14 @@ pub(crate) mod code {
     pub(crate) const GET_CONFIG: u32 = 24;
     pub(crate) const SET_CONFIG: u32 = 25;
     pub(crate) const POSTCOPY_ADVISE: u32 = 28;
-    #[allow(dead_code)]
     pub(crate) const GET_INFLIGHT_FD: u32 = 31;
-    #[allow(dead_code)]
     pub(crate) const SET_INFLIGHT_FD: u32 = 32;
     pub(crate) const RESET_DEVICE: u32 = 34;
     pub(crate) const GET_MAX_MEM_SLOTS: u32 = 36;
     pub(crate) const ADD_MEM_REG: u32 = 37;
     pub(crate) const REM_MEM_REG: u32 = 38;
     pub(crate) const SET_STATUS: u32 = 39;
-    #[allow(dead_code)]
     pub(crate) const SET_DEVICE_STATE_FD: u32 = 42;
-    #[allow(dead_code)]
     pub(crate) const CHECK_DEVICE_STATE: u32 = 43;
 }
 
@@ -56,8 +53,8 @@ pub(crate) mod protocol {
     pub(crate) const REPLY_ACK: u64 = 1 << 3;
     pub(crate) const BACKEND_REQ: u64 = 1 << 5;
     pub(crate) const CONFIG: u64 = 1 << 9;
-    pub(crate) const RESET_DEVICE: u64 = 1 << 13;
     pub(crate) const INFLIGHT: u64 = 1 << 12;
+    pub(crate) const RESET_DEVICE: u64 = 1 << 13;
     pub(crate) const MEM_SLOTS: u64 = 1 << 15;
     pub(crate) const DEVICE_STATE: u64 = 1 << 19;
 }

@@ -1,0 +1,40 @@
+//! crosvm: asks for one field of the configuration at a time, and never for an acknowledgement.
+
+use std::sync::Arc;
+
+use crate::driver::client::{Client, code};
+use crate::driver::memory::{MIB, Memory, Region};
+use crate::driver::offer::works;
+use crate::driver::ring::Ring;
+use crate::harness::Ramblk;
+
+#[test]
+fn crosvm_reads_fields_and_never_asks_for_an_acknowledgement() {
+    let ramblk = Ramblk::run(&[]);
+    let client = Client::connect(ramblk.socket());
+    client.tell(code::SET_OWNER, &[], &[]);
+    let features = client.features();
+    let protocol = client.get(code::GET_PROTOCOL_FEATURES).payload;
+    client.tell(code::SET_PROTOCOL_FEATURES, &protocol, &[]);
+    client.set_features(features);
+    client.get(code::GET_QUEUE_NUM);
+    assert_eq!(client.config(20, 4, 0), 512u32.to_le_bytes());
+    assert_eq!(client.config(0, 4, 0), (64u32 * 2048).to_le_bytes());
+    assert_eq!(client.config(4, 4, 0), [0; 4]);
+    // Three regions, one after the other in the file, of which not one begins at its start.
+    let mem = Arc::new(Memory::new(vec![
+        Region::new(0, 32 * MIB, 4096),
+        Region::new(32 * MIB, 32 * MIB, 32 * MIB),
+        Region::new(4096 * MIB, 16 * MIB, 64 * MIB),
+    ]));
+    client.set_memory(&mem);
+    let mut ring = Ring::new(&mem, 0, 32768, true);
+    client.vring(code::SET_VRING_NUM, 0, 32768);
+    client.vring_addr(&ring);
+    client.vring(code::SET_VRING_BASE, 0, 0);
+    client.vring_fd(code::SET_VRING_CALL, 0, &ring.call);
+    client.vring_fd(code::SET_VRING_KICK, 0, &ring.kick);
+    client.vring(code::SET_VRING_ENABLE, 0, 1);
+    (0..5).for_each(|at| works(&mut ring, at));
+    assert_eq!(client.config(0, 8, 0), (64u64 * 2048).to_le_bytes());
+}

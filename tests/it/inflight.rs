@@ -1,0 +1,320 @@
+//! The inflight region itself: how it is laid out, what stands in it while rings work and after
+//! they stopped, and regions that don't fit.
+
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::fs::{SealFlags, fcntl_get_seals};
+
+use crate::driver::client::{Client, PATIENCE, code, state};
+use crate::driver::disk::{ALL, Disk};
+use crate::driver::inflight::{ENTRY, HEADER, Inflight, description};
+use crate::driver::load::{prepare_reads, publish_reads, take_reads};
+use crate::driver::memory::Memory;
+use crate::driver::offer::works;
+use crate::driver::ring::{Ring, new_eventfd};
+use crate::driver::victim::Victim;
+use crate::driver::wire::Answer;
+use crate::harness::{Ramblk, eventually};
+
+#[test]
+fn the_region_is_laid_out_as_the_specification_says() {
+    let ramblk = Ramblk::run(&["--queues", "64"]);
+    let client = Client::negotiated(ramblk.socket(), ALL);
+    for queues in [1, 2, 3, 16, 64] {
+        for entries in [1, 2, 4, 64, 128, 256, 1024, 32768] {
+            let region = Inflight::ask(&client, queues, entries);
+            let what = format!("{queues} queues of {entries}: {region:?}");
+            // Back ends of all makes count on these strides, and find the queues by them.
+            let stride = (HEADER + ENTRY * u64::from(entries)).next_multiple_of(64);
+            assert_eq!(region.stride(), stride, "{what}");
+            assert_eq!(region.size, stride * u64::from(queues), "{what}");
+            assert_eq!(region.offset % 4096, 0, "{what}");
+            let file = region.file.metadata().unwrap().len();
+            assert!(file >= region.offset + region.size, "{what} in {file}");
+            let mut bytes = vec![0xee; region.size as usize];
+            region
+                .file
+                .read_exact_at(&mut bytes, region.offset)
+                .unwrap();
+            assert!(bytes.iter().all(|byte| *byte == 0), "{what} is not new");
+            let seals = fcntl_get_seals(&region.file).unwrap();
+            assert!(seals.contains(SealFlags::SHRINK), "{what}: {seals:?}");
+            assert!(region.file.set_len(region.size - 1).is_err(), "{what}");
+        }
+    }
+    assert!(client.answers());
+}
+
+#[test]
+fn each_region_that_is_asked_for_is_another_one_and_nothing_of_the_old_ones_is_left() {
+    let ramblk = Ramblk::run(&[]);
+    let mut disk = Disk::prepare(ramblk.socket(), ALL);
+    let regions = [128, 128, 256].map(|entries| Inflight::ask(&disk.client, 1, entries));
+    let inodes = regions.each_ref().map(|r| r.file.metadata().unwrap().ino());
+    assert!(inodes[0] != inodes[1] && inodes[1] != inodes[2]);
+    // The one that is given back counts, though it isn't the last.
+    regions[1].give(&disk.client);
+    let ring = Ring::new(&disk.mem, 0, 128, true);
+    disk.client.start(&ring);
+    disk.queues.push(ring);
+    works(disk.q(), 0);
+    disk.client.stop(0);
+    let versions = regions.each_ref().map(|region| region.queue(0).version());
+    assert_eq!(versions, [0, 1, 0]);
+    let (fds, mappings) = (ramblk.fds(), ramblk.mappings());
+    for _ in 0..50 {
+        Inflight::ask(&disk.client, 4, 256).give(&disk.client);
+        regions[1].give(&disk.client);
+    }
+    eventually("regions that were replaced are given back", || {
+        ramblk.fds() <= fds && ramblk.mappings() <= mappings + 1
+    });
+}
+
+#[test]
+fn a_stopped_ring_owes_nothing_and_its_region_says_where_it_stood() {
+    let ramblk = Ramblk::run(&[]);
+    let disk = Disk::prepare(ramblk.socket(), ALL);
+    let region = Inflight::ask(&disk.client, 2, 256);
+    region.give(&disk.client);
+    let mut ring = Ring::new(&disk.mem, 1, 256, true);
+    ring.begin_at(65500);
+    disk.client.start(&ring);
+    prepare_reads(&ring, 80);
+    for round in 0..5 {
+        publish_reads(&mut ring, 80);
+        ring.kick();
+        take_reads(&mut ring, 0..80);
+        let base = disk.client.stop(1);
+        let track = region.queue(1);
+        let header = (track.features(), track.version(), track.desc_num());
+        assert_eq!(header, (0, 1, 256), "round {round}");
+        assert_eq!(u32::from(track.used_idx()), base, "round {round}");
+        assert!(track.marked().is_empty(), "{:?}", track.marked());
+        assert!(track.last_batch_head() < 256);
+        // Numbered in the order in which they were taken.
+        let counters: Vec<_> = (0..80).map(|i| track.counter(3 * i)).collect();
+        assert!(counters.is_sorted_by(|a, b| a < b), "{counters:?}");
+        disk.client.start(&ring);
+    }
+    // Nobody wrote into the other queue's part.
+    let track = region.queue(0);
+    assert!(track.marked().is_empty() && track.last_batch_head() == 0);
+}
+
+#[test]
+fn a_ring_that_stops_amid_requests_owes_none_of_those_it_took() {
+    let ramblk = Ramblk::run(&[]);
+    let disk = Disk::prepare(ramblk.socket(), ALL);
+    let region = Inflight::ask(&disk.client, 1, 256);
+    region.give(&disk.client);
+    let mut ring = Ring::new(&disk.mem, 0, 256, true);
+    prepare_reads(&ring, 80);
+    for round in 0..20 {
+        disk.client.start(&ring);
+        publish_reads(&mut ring, 80);
+        ring.kick();
+        std::thread::sleep(Duration::from_micros(round * 37));
+        let base = disk.client.stop(0) as u16;
+        let track = region.queue(0);
+        assert_eq!((track.used_idx(), ring.used_idx()), (base, base));
+        assert!(track.marked().is_empty(), "{:?}", track.marked());
+        disk.client.set_up(&ring, base);
+        disk.client.vring(code::SET_VRING_ENABLE, 0, 1);
+        take_reads(&mut ring, 0..80);
+        disk.client.stop(0);
+    }
+}
+
+/// What a region may claim that can't be: what is wrong, and SET_INFLIGHT_FD's payload.
+fn impossible() -> Vec<(&'static str, Vec<u8>)> {
+    let stride = (HEADER + ENTRY * 256).next_multiple_of(64);
+    vec![
+        ("no queues", description(stride, 0, 0, 256)),
+        ("no entries", description(stride, 0, 1, 0)),
+        ("more queues than fit", description(stride, 0, 2, 256)),
+        ("more entries than fit", description(stride, 0, 1, 512)),
+        ("the most of both", description(u64::MAX, 0, 65535, 65535)),
+        ("nothing", description(0, 0, 1, 256)),
+        ("a byte too few", description(stride - 1, 0, 1, 256)),
+        ("behind its file", description(stride, 1 << 40, 1, 256)),
+        (
+            "across the file's end",
+            description(stride, 65536 - 64, 1, 256),
+        ),
+        (
+            "an end that wraps",
+            description(stride, u64::MAX - 4095, 1, 256),
+        ),
+        ("300 entries", description(1 << 16, 0, 1, 300)),
+    ]
+}
+
+#[test]
+fn regions_that_can_not_be_are_refused() {
+    let victim = Victim::new();
+    for (what, payload) in impossible() {
+        let region = Inflight::new(1, 256);
+        region.file.set_len(65536).unwrap();
+        let fds = [region.file.as_fd()];
+        let client = victim.client();
+        let refused = client.refused(code::SET_INFLIGHT_FD, &payload, &fds);
+        assert!(refused, "{what}");
+    }
+    for (queues, entries) in [(0, 256), (1, 0), (65535, 32768), (1, 300), (1, 65535)] {
+        let request = description(0, 0, queues, entries);
+        let client = victim.client();
+        client.send(code::GET_INFLIGHT_FD, 0, &request, &[]);
+        // An answer that says no has no descriptor; so has the end of the connection.
+        let answer = client.wire.receive(PATIENCE);
+        if let Answer::Message(reply) = answer {
+            assert!(reply.fds.is_empty(), "{queues} queues of {entries}");
+        }
+    }
+    victim.is_unharmed("regions that can't be");
+}
+
+#[test]
+fn a_region_without_a_descriptor_or_in_no_file_is_refused() {
+    let victim = Victim::new();
+    let region = Inflight::new(1, 256);
+    let (payload, event) = (region.description(), new_eventfd());
+    let two = [region.file.as_fd(), region.file.as_fd()];
+    for fds in [&[][..], &two[..], &[event.as_fd()]] {
+        let refused = victim
+            .client()
+            .refused(code::SET_INFLIGHT_FD, &payload, fds);
+        assert!(refused, "{} descriptors", fds.len());
+    }
+    victim.is_unharmed("regions without a file");
+}
+
+/// What a region may hold that a ring of 256 entries can't go on from.
+fn wrong(what: &str) -> Inflight {
+    let entries = if what == "another size" { 128 } else { 256 };
+    let region = Inflight::new(1, entries);
+    let track = region.queue(0);
+    track.set_version(if what == "another version" { 2 } else { 1 });
+    track.set_desc_num(if what == "another number" {
+        64
+    } else {
+        entries
+    });
+    match what {
+        "a list out of the table" => {
+            track.set_used_idx(0u16.wrapping_sub(3));
+            track.set_last_batch_head(256);
+        }
+        "a list that leaves the table" => {
+            track.set_used_idx(0u16.wrapping_sub(3));
+            track.set_last_batch_head(7);
+            track.set_next(7, 65535);
+        }
+        _ => {}
+    }
+    region
+}
+
+#[test]
+fn a_ring_does_not_go_on_from_a_region_that_is_not_its_own_and_nobody_else_is_harmed() {
+    let victim = Victim::new();
+    for what in [
+        "another size",
+        "another version",
+        "another number",
+        "a list out of the table",
+        "a list that leaves the table",
+    ] {
+        let (client, memory) = victim.with_memory();
+        let mut ring = Ring::new(&Arc::new(Memory::standard()), 0, 256, true);
+        client.set_memory(&ring.mem);
+        drop(memory);
+        let region = wrong(what);
+        let fds = [region.file.as_fd()];
+        let refused = client.refused(code::SET_INFLIGHT_FD, &region.description(), &fds);
+        if !refused {
+            client.send(code::SET_VRING_NUM, 0, &state(0, 256), &[]);
+            client.send(code::SET_VRING_ADDR, 0, &ring.addresses(), &[]);
+            let index = 0u64.to_le_bytes();
+            client.send(code::SET_VRING_CALL, 0, &index, &[ring.call.as_fd()]);
+            client.send(code::SET_VRING_ERR, 0, &index, &[ring.err.as_fd()]);
+            client.send(code::SET_VRING_KICK, 0, &index, &[ring.kick.as_fd()]);
+            let enable = state(0, 1);
+            client.send(code::SET_VRING_ENABLE, 0, &enable, &[]);
+            let patience = Duration::from_secs(2);
+            let broken = !client.answers() || ring.broken_within(patience);
+            assert!(broken, "{what}: the ring goes on");
+        }
+        assert_eq!((ring.used_idx(), ring.pop()), (0, None), "{what}");
+    }
+    victim.is_unharmed("regions of others");
+}
+
+#[test]
+fn a_region_that_a_reset_ring_left_behind_owes_nothing() {
+    // The used index of the ring is 0: no batch that died can have begun at 5000 or at 3, so it is
+    // another driver's ring, and what was in flight then is nobody's business now.
+    let ramblk = Ramblk::run(&[]);
+    for noted in [5000, 3] {
+        let disk = Disk::prepare(ramblk.socket(), ALL);
+        let region = Inflight::new(1, 256);
+        let track = region.queue(0);
+        track.set_version(1);
+        track.set_desc_num(256);
+        track.set_used_idx(noted);
+        for head in [1, 7, 90] {
+            track.set_inflight(head, true);
+        }
+        region.give(&disk.client);
+        let mut ring = Ring::new(&disk.mem, 0, 256, true);
+        disk.client.start(&ring);
+        works(&mut ring, 0);
+        assert_eq!(ring.used_idx(), ring.next_avail, "noted {noted}");
+        assert_eq!(track.used_idx(), ring.used_idx(), "noted {noted}");
+    }
+}
+
+#[test]
+fn a_region_that_owes_more_than_the_driver_ever_asked_for_harms_nobody_else() {
+    let victim = Victim::new();
+    let (client, memory) = victim.with_memory();
+    let ring = Ring::new(&Arc::new(memory), 0, 256, true);
+    client.set_memory(&ring.mem);
+    let region = Inflight::new(1, 256);
+    region.queue(0).set_version(1);
+    region.queue(0).set_desc_num(256);
+    (0..256).for_each(|head| region.queue(0).set_inflight(head, true));
+    region.give(&client);
+    client.set_up(&ring, 0);
+    // It may well be refused.
+    client.acked(code::SET_VRING_ENABLE, &state(0, 1), &[]);
+    drop(client);
+    victim.is_unharmed("a region of requests that there are not");
+}
+
+#[test]
+fn a_region_of_fewer_queues_than_there_are_rings_is_no_region_for_the_others() {
+    let ramblk = Ramblk::run(&[]);
+    let mut disk = Disk::prepare(ramblk.socket(), ALL);
+    let region = Inflight::ask(&disk.client, 1, 64);
+    region.give(&disk.client);
+    let mut rings: Vec<_> = (0..2).map(|i| Ring::new(&disk.mem, i, 64, true)).collect();
+    disk.client.start(&rings[0]);
+    works(&mut rings[0], 0);
+    // Refused or served without a region: anything but a write behind the region's end.
+    disk.client.set_up(&rings[1], 0);
+    let enable = state(1, 1);
+    if disk.client.acked(code::SET_VRING_ENABLE, &enable, &[]) == Some(0) {
+        works(&mut rings[1], 0);
+        works(&mut rings[0], 1);
+    }
+    let length = region.file.metadata().unwrap().len();
+    let end = region.offset + region.size;
+    let mut rest = vec![0; (length - end) as usize];
+    region.file.read_exact_at(&mut rest, end).unwrap();
+    assert!(rest.iter().all(|byte| *byte == 0), "written behind its end");
+    disk.queues.clear();
+}
