@@ -7,6 +7,7 @@
     reason = "a test fails by panicking, and its numbers are small"
 )]
 
+mod channel;
 mod cli;
 mod device;
 mod device_state;
@@ -18,8 +19,10 @@ mod frontends;
 mod harness;
 mod hotplug;
 mod image;
+mod in_order;
 mod inflight;
 mod lifecycle;
+mod negotiation;
 mod recovery;
 mod regions;
 mod requests;
@@ -29,4 +32,5 @@ mod sharing;
 mod store;
 mod third_party;
 mod tidy;
+mod writeback;
 mod zeroes;
