@@ -9,6 +9,7 @@
 
 mod channel;
 mod cli;
+mod conformance;
 mod device;
 mod device_state;
 #[allow(dead_code, reason = "shared with tests/hostile and its benchmark")]

@@ -1,0 +1,266 @@
+//! The conformance tables in `docs`, held against the code: what they name exists, what they say is
+//! offered is offered by the built program and nothing else is, and every message that the session
+//! handles has its row.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+
+use syn::visit::Visit;
+use vhost::vhost_user::message::FrontendReq;
+
+use crate::driver::client::{Client, PATIENCE, code};
+use crate::driver::disk::ALL;
+use crate::driver::wire::{Answer, NEED_REPLY};
+use crate::harness::Ramblk;
+use crate::tidy::{root, sources};
+
+const PAGES: [&str; 2] = ["docs/virtio-blk.md", "docs/vhost-user.md"];
+
+/// A table of a page: each row by the names of its columns.
+type Row = BTreeMap<String, String>;
+
+fn cells(line: &str) -> Vec<String> {
+    let inner = line.trim().trim_matches('|');
+    inner
+        .split('|')
+        .map(|cell| cell.trim().to_owned())
+        .collect()
+}
+
+/// Every row of every table of a page.
+fn rows(page: &str) -> Vec<Row> {
+    let text = fs::read_to_string(root().join(page)).unwrap();
+    let mut found = Vec::new();
+    let mut columns: Option<Vec<String>> = None;
+    for line in text.lines() {
+        if !line.starts_with('|') {
+            columns = None;
+        } else if let Some(columns) = &columns {
+            let cells = cells(line);
+            assert_eq!(cells.len(), columns.len(), "{page}, cells of: {line}");
+            if !line.starts_with("|--") {
+                found.push(columns.iter().cloned().zip(cells).collect());
+            }
+        } else {
+            columns = Some(cells(line));
+        }
+    }
+    found
+}
+
+/// The rows of the tables that have `column`, which says what the table is about.
+fn table(page: &str, column: &str) -> Vec<Row> {
+    let mut rows = rows(page);
+    rows.retain(|row| row.contains_key(column));
+    assert!(!rows.is_empty(), "{page} has no table with a {column}");
+    rows
+}
+
+/// The names in a cell: what stands between backticks.
+fn names(cell: &str) -> Vec<&str> {
+    cell.split('`').skip(1).step_by(2).collect()
+}
+
+/// What the source defines: functions as `Type::name` or `module::name`, and tests.
+#[derive(Default)]
+struct Defined {
+    functions: BTreeSet<String>,
+    tests: BTreeSet<String>,
+    /// The file being read, and the type whose methods are being read.
+    module: String,
+    owner: Option<String>,
+}
+
+fn is_test(attributes: &[syn::Attribute]) -> bool {
+    attributes.iter().any(|a| a.path().is_ident("test"))
+}
+
+fn type_name(of: &syn::Type) -> Option<String> {
+    match of {
+        syn::Type::Path(path) => Some(path.path.segments.last()?.ident.to_string()),
+        _ => None,
+    }
+}
+
+impl<'a> Visit<'a> for Defined {
+    fn visit_item_fn(&mut self, function: &'a syn::ItemFn) {
+        let name = function.sig.ident.to_string();
+        if is_test(&function.attrs) {
+            self.tests.insert(name);
+        } else {
+            self.functions.insert(format!("{}::{name}", self.module));
+        }
+    }
+
+    fn visit_item_impl(&mut self, implementation: &'a syn::ItemImpl) {
+        self.owner = type_name(&implementation.self_ty);
+        syn::visit::visit_item_impl(self, implementation);
+        self.owner = None;
+    }
+
+    fn visit_impl_item_fn(&mut self, function: &'a syn::ImplItemFn) {
+        if let Some(owner) = &self.owner {
+            let name = &function.sig.ident;
+            self.functions.insert(format!("{owner}::{name}"));
+        }
+    }
+}
+
+impl Defined {
+    fn in_folder(folder: &str) -> Self {
+        let mut defined = Self::default();
+        for (name, text) in sources(folder) {
+            let stem = name.trim_end_matches("/mod.rs").trim_end_matches(".rs");
+            defined.module = stem.rsplit('/').next().unwrap().to_owned();
+            defined.visit_file(&syn::parse_file(&text).unwrap());
+        }
+        defined
+    }
+}
+
+#[test]
+fn functions_and_tests_named_in_the_tables_exist_and_no_row_lacks_either() {
+    let source = Defined::in_folder("src");
+    let tests = Defined::in_folder("tests").tests;
+    let all_tests: BTreeSet<&String> = source.tests.union(&tests).collect();
+    let mut wrong = Vec::new();
+    for page in PAGES {
+        let rows = rows(page);
+        assert!(rows.len() > 50, "the tables of {page} are gone");
+        for row in rows {
+            let named = |column: &str| -> Vec<String> {
+                let cell = row.get(column).map_or("", String::as_str);
+                names(cell).into_iter().map(str::to_owned).collect()
+            };
+            let (functions, tests) = (named("function"), named("test"));
+            if functions.is_empty() || tests.is_empty() {
+                wrong.push(format!("{page}: no function or no test: {row:?}"));
+            }
+            let missing_function = |name: &&String| !source.functions.contains(*name);
+            let missing_test = |name: &&String| !all_tests.contains(*name);
+            let missing = functions.iter().filter(missing_function);
+            let missing = missing.chain(tests.iter().filter(missing_test));
+            wrong.extend(missing.map(|name| format!("{page}: {name} does not exist")));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Bits that a table says are offered by a disk that is started with `option`, if any.
+fn offered(column: &str, option: Option<&str>) -> u64 {
+    let mut bits = 0;
+    for row in table("docs/vhost-user.md", column) {
+        let bit: u32 = row["bit"].parse().unwrap();
+        let when = row["offered"].as_str();
+        let told = option.is_some_and(|option| when == format!("with `{option}`"));
+        let known = ["always", "no"].contains(&when) || when.starts_with("with `--");
+        assert!(known, "{column} {bit} is offered {when}?");
+        assert_eq!(bits & 1 << bit, 0, "{column} {bit} has two rows");
+        bits |= u64::from(when == "always" || told) << bit;
+    }
+    bits
+}
+
+#[test]
+fn the_features_in_the_table_are_those_that_the_program_offers() {
+    let options = table("docs/vhost-user.md", "feature");
+    let options = options.iter().filter_map(|row| {
+        let option = names(row["offered"].as_str()).first().copied()?;
+        Some(option.to_owned())
+    });
+    let options: BTreeSet<Option<String>> = options.map(Some).chain([None]).collect();
+    assert!(options.len() >= 3, "{options:?}");
+    for option in &options {
+        let ramblk = Ramblk::run(&option.as_deref().into_iter().collect::<Vec<_>>());
+        let found = Client::connect(ramblk.socket()).features();
+        let expected = offered("feature", option.as_deref());
+        let difference = found ^ expected;
+        assert_eq!(difference, 0, "{option:?}: difference {difference:#x}");
+    }
+}
+
+#[test]
+fn the_protocol_features_in_the_table_are_those_that_the_program_offers() {
+    let ramblk = Ramblk::run(&[]);
+    let client = Client::connect(ramblk.socket());
+    let found = client.get(code::GET_PROTOCOL_FEATURES).u64();
+    let difference = found ^ offered("protocol feature", None);
+    assert_eq!(difference, 0, "difference {difference:#x}");
+}
+
+/// Whether a handler does nothing but refuse.
+fn refuses(handler: &syn::ImplItemFn) -> bool {
+    let [syn::Stmt::Expr(syn::Expr::Call(call), None)] = &handler.block.stmts[..] else {
+        return false;
+    };
+    matches!(&*call.func, syn::Expr::Path(path) if path.path.is_ident("unsupported"))
+}
+
+/// The session's handlers of messages, and of each whether it does nothing but refuse.
+fn handlers() -> BTreeMap<String, bool> {
+    let mut found = BTreeMap::new();
+    for (_, text) in sources("src/vhost_user") {
+        for item in syn::parse_file(&text).unwrap().items {
+            let syn::Item::Impl(it) = item else { continue };
+            let handles = it.trait_.as_ref().is_some_and(|(_, path, _)| {
+                let last = path.segments.last();
+                last.is_some_and(|segment| segment.ident == "VhostUserBackendReqHandlerMut")
+            });
+            for item in it.items.iter().filter(|_| handles) {
+                if let syn::ImplItem::Fn(handler) = item {
+                    found.insert(handler.sig.ident.to_string(), refuses(handler));
+                }
+            }
+        }
+    }
+    assert!(found.len() > 25, "the session's handlers are gone");
+    found
+}
+
+#[test]
+fn every_message_of_the_protocol_has_its_row_and_every_handler_its_message() {
+    let mut handlers = handlers();
+    let rows = table("docs/vhost-user.md", "message");
+    let mut codes = BTreeSet::new();
+    for row in &rows {
+        let code: u32 = row["code"].parse().unwrap();
+        assert!(codes.insert(code), "message {code} has two rows");
+        let known = FrontendReq::try_from(code).map(|known| format!("{known:?}"));
+        assert_eq!(
+            known.as_ref(),
+            Ok(&row["message"]),
+            "name of message {code}"
+        );
+        let refused = row["answer"].starts_with("refused");
+        for name in names(&row["function"]) {
+            let Some(handler) = name.strip_prefix("Session::") else {
+                continue;
+            };
+            let refuses = handlers.remove(handler);
+            assert_eq!(refuses, Some(refused), "message {code}, {handler}");
+        }
+    }
+    assert!(handlers.is_empty(), "handlers without a row: {handlers:?}");
+    let all = (0..1000).filter(|code| FrontendReq::try_from(*code).is_ok());
+    assert_eq!(codes, all.collect(), "messages with a row, and all");
+}
+
+#[test]
+fn messages_that_the_table_calls_refused_are() {
+    let ramblk = Ramblk::run(&[]);
+    let rows = table("docs/vhost-user.md", "message");
+    let refused = |row: &&Row| row["answer"].starts_with("refused");
+    for row in rows.iter().filter(refused) {
+        let code: u32 = row["code"].parse().unwrap();
+        for size in [0, 8, 16, 40] {
+            let client = Client::negotiated(ramblk.socket(), ALL);
+            client.send(code, NEED_REPLY, &vec![0; size], &[]);
+            let answer = client.wire.receive(PATIENCE);
+            let accepted = matches!(
+                &answer,
+                Answer::Message(reply) if reply.payload.iter().all(|byte| *byte == 0)
+            );
+            assert!(!accepted, "message {code} of {size} bytes: {answer:?}");
+        }
+    }
+}
