@@ -94,7 +94,10 @@ fn a_stopped_ring_owes_nothing_and_its_region_says_where_it_stood() {
         assert_eq!(header, (0, 1, 256), "round {round}");
         assert_eq!(u32::from(track.used_idx()), base, "round {round}");
         assert!(track.marked().is_empty(), "{:?}", track.marked());
-        assert!(track.last_batch_head() < 256);
+        // The list of what was returned begins with the last one.
+        let list = std::iter::successors(Some(track.last_batch_head()), |h| Some(track.next(*h)));
+        let expected: Vec<u16> = (0..80).rev().map(|i| 3 * i).collect();
+        assert_eq!(list.take(80).collect::<Vec<_>>(), expected, "round {round}");
         // Numbered in the order in which they were taken.
         let counters: Vec<_> = (0..80).map(|i| track.counter(3 * i)).collect();
         assert!(counters.is_sorted_by(|a, b| a < b), "{counters:?}");
@@ -103,6 +106,41 @@ fn a_stopped_ring_owes_nothing_and_its_region_says_where_it_stood() {
     // Nobody wrote into the other queue's part.
     let track = region.queue(0);
     assert!(track.marked().is_empty() && track.last_batch_head() == 0);
+}
+
+#[test]
+fn a_killed_back_end_leaves_a_region_that_says_what_it_owes() {
+    let mut amid = 0;
+    for round in 0..60 {
+        let ramblk = Ramblk::run(&[]);
+        let disk = Disk::prepare(ramblk.socket(), ALL);
+        let region = Inflight::ask(&disk.client, 1, 256);
+        region.give(&disk.client);
+        let mut ring = Ring::new(&disk.mem, 0, 256, true);
+        disk.client.start(&ring);
+        prepare_reads(&ring, 80);
+        for _ in 0..3 {
+            publish_reads(&mut ring, 80);
+            ring.kick();
+            // Some batches are waited for, so that the region has a past.
+            if ring.next_avail < 240 {
+                take_reads(&mut ring, 0..80);
+            }
+        }
+        std::thread::sleep(Duration::from_micros(round * 7));
+        drop(ramblk);
+        let used_idx = ring.used_idx();
+        let track = region.queue(0);
+        // Whatever was taken and not returned: the next ones in the order of the ring.
+        let owed = track.owed(used_idx);
+        let first = used_idx % 80;
+        let expected = (0..owed.len() as u16).map(|i| 3 * ((first + i) % 80));
+        let what = format!("round {round}, used index {used_idx}, {owed:?}");
+        assert!(owed.iter().copied().eq(expected), "{what}");
+        assert!(owed.len() <= usize::from(240 - used_idx), "{what}");
+        amid += usize::from(used_idx < 240);
+    }
+    assert!(amid > 0, "it was never killed amid requests");
 }
 
 #[test]

@@ -172,6 +172,10 @@ impl Track<'_> {
         self.set(Self::entry(head), &[u8::from(inflight)]);
     }
 
+    pub(crate) fn next(&self, head: u16) -> u16 {
+        self.get_16(Self::entry(head) + 6)
+    }
+
     pub(crate) fn set_next(&self, head: u16, next: u16) {
         self.set_16(Self::entry(head) + 6, next);
     }
@@ -182,6 +186,19 @@ impl Track<'_> {
 
     pub(crate) fn set_counter(&self, head: u16, counter: u64) {
         self.set(Self::entry(head) + 8, &counter.to_le_bytes());
+    }
+
+    /// What the specification makes of the region after a crash: the heads that are owed, in order,
+    /// given the ring's used index. Nothing is written.
+    pub(crate) fn owed(&self, used_idx: u16) -> Vec<u16> {
+        let mut owed = self.marked();
+        let mut head = self.last_batch_head();
+        for _ in 0..used_idx.wrapping_sub(self.used_idx()) {
+            owed.retain(|marked| *marked != head);
+            head = self.next(head);
+        }
+        owed.sort_by_key(|head| self.counter(*head));
+        owed
     }
 
     /// The heads that are marked as taken and not returned.
