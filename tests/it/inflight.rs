@@ -9,12 +9,13 @@ use std::time::Duration;
 use rustix::fs::{SealFlags, fcntl_get_seals};
 
 use crate::driver::client::{Client, PATIENCE, code, state};
-use crate::driver::disk::{ALL, Disk};
+use crate::driver::disk::{ALL, DATA, Disk};
 use crate::driver::inflight::{ENTRY, HEADER, Inflight, description};
+use crate::driver::kind::IN;
 use crate::driver::load::{prepare_reads, publish_reads, take_reads};
 use crate::driver::memory::Memory;
 use crate::driver::offer::works;
-use crate::driver::ring::{Ring, new_eventfd};
+use crate::driver::ring::{Ring, new_eventfd, writable_at};
 use crate::driver::victim::Victim;
 use crate::driver::wire::Answer;
 use crate::harness::{Ramblk, eventually};
@@ -141,6 +142,34 @@ fn a_killed_back_end_leaves_a_region_that_says_what_it_owes() {
         amid += usize::from(used_idx < 240);
     }
     assert!(amid > 0, "it was never killed amid requests");
+}
+
+#[test]
+fn a_back_end_that_is_killed_in_the_middle_of_a_request_owes_it() {
+    let mut owed = 0;
+    for _ in 0..20 {
+        let ramblk = Ramblk::run(&[]);
+        let disk = Disk::prepare(ramblk.socket(), ALL);
+        let region = Inflight::ask(&disk.client, 1, 256);
+        region.give(&disk.client);
+        let mut ring = Ring::new(&disk.mem, 0, 256, true);
+        disk.client.start(&ring);
+        works(&mut ring, 0);
+        // 32 MiB in one request: that takes a while.
+        let mut pieces = ring.lay_out(IN, 0, &[], 0);
+        let data = writable_at(ring.area(DATA), 256 << 10);
+        pieces.splice(1..1, std::iter::repeat_n(data, 126));
+        let head = ring.direct(100, &pieces);
+        ring.submit(head);
+        std::thread::sleep(Duration::from_micros(300));
+        drop(ramblk);
+        let track = region.queue(0);
+        if ring.used_idx() == ring.seen {
+            assert!(track.owed(ring.used_idx()).iter().all(|h| *h == head));
+            owed += track.owed(ring.used_idx()).len();
+        }
+    }
+    assert!(owed > 0, "it was killed amid requests, and owes none");
 }
 
 #[test]
