@@ -91,6 +91,17 @@ fn virtio_driver_reads_the_configuration_of_the_disk() {
         assert_eq!(u64::from(zeroes) * 512, LONGEST);
         assert_eq!(config.max_write_zeroes_seg.to_native(), 256);
         assert_eq!(config.write_zeroes_may_unmap, 1);
+        assert_eq!(config.writeback, 1);
+    }
+}
+
+#[test]
+fn virtio_driver_gets_in_order_from_a_disk_that_promises_it() {
+    let flag = VirtioFeatureFlags::IN_ORDER;
+    for (arguments, promised) in [(&[][..], false), (&["--in-order"], true)] {
+        let ramblk = Ramblk::run(arguments);
+        let features = transport(&ramblk, flag).get_features();
+        assert_eq!(features & flag.bits() != 0, promised, "{arguments:?}");
     }
 }
 
