@@ -385,3 +385,29 @@ fn a_region_of_fewer_queues_than_there_are_rings_is_no_region_for_the_others() {
     assert!(rest.iter().all(|byte| *byte == 0), "written behind its end");
     disk.queues.clear();
 }
+
+#[test]
+fn a_device_that_is_reset_in_the_middle_of_a_request_owes_nothing() {
+    let ramblk = Ramblk::run(&[]);
+    for _ in 0..20 {
+        let mut disk = Disk::prepare(ramblk.socket(), ALL);
+        let region = Inflight::ask(&disk.client, 1, 256);
+        region.give(&disk.client);
+        let mut ring = Ring::new(&disk.mem, 0, 256, true);
+        disk.client.start(&ring);
+        let mut pieces = ring.lay_out(IN, 0, &[], 0);
+        let data = writable_at(ring.area(DATA), 256 << 10);
+        pieces.splice(1..1, std::iter::repeat_n(data, 126));
+        let head = ring.direct(100, &pieces);
+        ring.submit(head);
+        std::thread::sleep(Duration::from_micros(300));
+        disk.client.tell(code::RESET_DEVICE, &[], &[]);
+        // Another driver, whose requests are its own.
+        ring.mem.fill(ring.desc, 4096, 0);
+        ring.begin_at(0);
+        disk.client.set_features(disk.client.features());
+        disk.client.start(&ring);
+        works(&mut ring, 0);
+        disk.queues.clear();
+    }
+}

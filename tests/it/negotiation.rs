@@ -148,3 +148,23 @@ fn giving_up_ownership_disables_the_rings() {
     disk.client.start(&disk.queues[0]);
     works(disk.q(), 0);
 }
+
+#[test]
+fn a_front_end_that_gives_up_ownership_finds_its_rings_disabled_and_nothing_else() {
+    // RESET_OWNER, long deprecated, should at most disable rings: back ends that forgot more than
+    // that made front ends fail.
+    let ramblk = Ramblk::run(&[]);
+    let mut disk = Disk::attach(ramblk.socket());
+    works(disk.q(), 0);
+    disk.client.tell(code::RESET_OWNER, &[], &[]);
+    disk.client.vring(code::SET_VRING_ENABLE, 0, 0);
+    let used = disk.q().used_idx();
+    let pieces = disk.q().lay_out(IN, 0, &[], 512);
+    let head = disk.q().direct(0, &pieces);
+    disk.q().submit(head);
+    std::thread::sleep(Duration::from_millis(20));
+    assert_eq!(disk.q().used_idx(), used);
+    disk.client.vring(code::SET_VRING_ENABLE, 0, 1);
+    assert_eq!(disk.q().wait().id, u32::from(head));
+    works(disk.q(), 0);
+}
