@@ -172,7 +172,12 @@ impl Session {
                 }
             }
         }
-        self.channel.set_live(true);
+        // Those that were ready may all be stranded now.
+        let live = self.vrings.iter().any(Vring::is_running);
+        self.channel.set_live(live);
+        if !live {
+            self.claim = None;
+        }
         Ok(())
     }
 
