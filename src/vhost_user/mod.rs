@@ -22,8 +22,11 @@
 //! | `inflight` | requests that were taken and not returned, written down for after a crash |
 //! | `worker` | threads that serve rings |
 //! | `watchdog` | frees a worker that hangs in a front end's descriptor |
+//! | `fuzz` | rings and sessions for the fuzz targets, with feature `test-fuzz` only |
 
 mod channel;
+#[cfg(feature = "test-fuzz")]
+pub mod fuzz;
 mod guard;
 mod handler;
 mod hush;
@@ -42,6 +45,14 @@ mod watchdog;
 mod worker;
 
 pub use server::{Server, ServerOptions, Share};
+
+/// How long a front end may keep us waiting, wherever we wait for one that has begun something. A
+/// fuzzer tries it out thousands of times.
+const PATIENCE: std::time::Duration = if cfg!(feature = "test-fuzz") {
+    std::time::Duration::from_millis(1)
+} else {
+    std::time::Duration::from_secs(5)
+};
 
 /// Why a session ended, or a server could not start. A session's error is logged, with the
 /// session's number, and is told to the front end only where the protocol has a way.

@@ -18,13 +18,13 @@ use rustix::io::Errno;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 use vhost::vhost_user::message::{MAX_ATTACHED_FD_ENTRIES, MAX_MSG_SIZE};
 
-use super::Error;
+use super::{Error, PATIENCE};
 
 /// Bytes of a message's header: request, flags, size of the body.
 pub(super) const HEADER_BYTES: usize = 12;
 
 /// How long the rest of a message may take once its first byte is there.
-const REST_WITHIN: Duration = Duration::from_secs(5);
+const REST_WITHIN: Duration = PATIENCE;
 
 /// The kernel's own bound on descriptors of one `sendmsg` (`SCM_MAX_FD`).
 const MOST_FDS: usize = 253;

@@ -18,13 +18,13 @@ use super::channel::Channel;
 use super::hush::Hush;
 use super::session::Session;
 use super::worker::Workers;
-use super::{Error, peek};
+use super::{Error, PATIENCE, peek};
 use crate::device::BlockDevice;
 
 /// How long a front end waits for another one to let go of the disk.
-const HAND_OVER_WITHIN: Duration = Duration::from_secs(5);
+const HAND_OVER_WITHIN: Duration = PATIENCE;
 /// How long a front end may take to make room for a reply.
-const REPLY_WITHIN: Duration = Duration::from_secs(5);
+const REPLY_WITHIN: Duration = PATIENCE;
 /// Connections at a time; more are closed as they come.
 const MOST_SESSIONS: usize = 1024;
 /// How long a server that ends waits for its sessions.
@@ -352,42 +352,89 @@ fn forget_session(shared: &Shared, number: u64) {
 
 /// Handle messages until the connection ends. When this returns, no ring of the session is served.
 fn run_session(stream: UnixStream, session: Session) -> Result<(), Error> {
-    let peeker = stream.try_clone().map_err(Error::Socket)?;
-    // The crate wants its handler behind a lock; nobody else ever takes it.
-    let session = Arc::new(std::sync::Mutex::new(session));
-    let mut handler = BackendReqHandler::from_stream(stream, Arc::clone(&session));
-    let lost =
-        |session: &std::sync::Mutex<Session>| session.lock().is_ok_and(|session| session.is_lost());
-    while let Some(message) = peek::next(&peeker)? {
+    let mut conversation = Conversation::new(stream, session)?;
+    while conversation.step()? {}
+    Ok(())
+}
+
+/// A connection, message by message. When it is dropped, no ring of its session is served.
+pub(super) struct Conversation {
+    peeker: UnixStream,
+    /// The crate wants its handler behind a lock; nobody else ever takes it.
+    session: Arc<std::sync::Mutex<Session>>,
+    handler: BackendReqHandler<std::sync::Mutex<Session>>,
+}
+
+impl Conversation {
+    pub(super) fn new(stream: UnixStream, session: Session) -> Result<Self, Error> {
+        let peeker = stream.try_clone().map_err(Error::Socket)?;
+        let session = Arc::new(std::sync::Mutex::new(session));
+        let handler = BackendReqHandler::from_stream(stream, Arc::clone(&session));
+        Ok(Self {
+            peeker,
+            session,
+            handler,
+        })
+    }
+
+    /// Wait for the next message and handle it. `false`: the other side has closed the connection.
+    pub(super) fn step(&mut self) -> Result<bool, Error> {
+        let Some(message) = peek::next(&self.peeker)? else {
+            self.look_for_losses()?;
+            return Ok(false);
+        };
         let request = message.request;
         if request == FrontendReq::SET_BACKEND_REQ_FD as u32
             && let Ok([socket]) = <[OwnedFd; 1]>::try_from(message.fds)
-            && let Ok(mut session) = session.lock()
+            && let Ok(mut session) = self.session.lock()
         {
             session.channel_arrives(socket);
         }
-        let handled = handler.handle_request();
-        if lost(&session) {
-            return Err(Error::MemoryLost);
-        }
+        let handled = self.handler.handle_request();
+        self.look_for_losses()?;
         match handled {
-            Ok(()) => {}
-            Err(WireError::Disconnected) => return Ok(()),
+            Ok(()) => Ok(true),
+            Err(WireError::Disconnected) => Ok(false),
             Err(WireError::ReqHandlerError(error))
                 if error.kind() == std::io::ErrorKind::PermissionDenied =>
             {
                 tracing::debug!(request, %error, "message refused");
+                Ok(true)
             }
-            Err(error) => {
-                return Err(Error::Protocol {
-                    request,
-                    reason: error.to_string(),
-                });
-            }
+            Err(error) => Err(Error::Protocol {
+                request,
+                reason: error.to_string(),
+            }),
         }
     }
-    if lost(&session) {
-        return Err(Error::MemoryLost);
+
+    fn look_for_losses(&self) -> Result<(), Error> {
+        if self.session.lock().is_ok_and(|session| session.is_lost()) {
+            return Err(Error::MemoryLost);
+        }
+        Ok(())
     }
-    Ok(())
+}
+
+#[cfg(feature = "test-fuzz")]
+impl Server {
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+}
+
+#[cfg(feature = "test-fuzz")]
+impl Shared {
+    /// How many sessions use the disk.
+    pub(super) fn claims(&self) -> usize {
+        self.state.lock().claims
+    }
+}
+
+#[cfg(feature = "test-fuzz")]
+impl Conversation {
+    /// Look at the session between two messages.
+    pub(super) fn with<T>(&self, look: impl FnOnce(&Session) -> T) -> Option<T> {
+        self.session.lock().ok().map(|session| look(&session))
+    }
 }

@@ -14,12 +14,13 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::time::Timespec;
 
+use super::PATIENCE;
 use super::server::{ClaimError, Shared};
 use crate::device::{BlockDevice, MOST_STATE_BYTES, StateError};
 
 /// How long the other end of the pipe may take. Its flags are the front end's, so each read or
 /// write waits for readiness first.
-const WITHIN: Duration = Duration::from_secs(5);
+const WITHIN: Duration = PATIENCE;
 
 /// A transfer, from SET_DEVICE_STATE_FD to CHECK_DEVICE_STATE.
 #[derive(Debug, Default)]

@@ -1,0 +1,248 @@
+//! What the fuzz targets hold in their hands: this room's own rings and sessions, with names that
+//! are public. Nothing that is shipped has this module; what must be true is asserted in
+//! `tests/fuzz`, not here.
+#![allow(
+    missing_docs,
+    clippy::missing_errors_doc,
+    reason = "each item is the private one of the same name"
+)]
+
+use std::fs::File;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+
+use vhost::vhost_user::message::{VhostUserInflight, VhostUserMemoryRegion};
+
+use super::channel::Channel;
+use super::inflight::{self, Inflight};
+use super::memory::{MemoryMap, RegionSpec};
+use super::peek;
+use super::ring::{self, Ring, RingAddress, RingOptions, Served};
+use super::server::{Conversation, Server, Shared};
+use super::session::Session;
+use crate::store::{Sink, Source};
+
+/// Where a region of guest memory is, in the guest's addresses and the front end's.
+#[derive(Clone, Copy, Debug)]
+pub struct Region {
+    pub guest: u64,
+    pub size_bytes: u64,
+    pub user: u64,
+    pub file_offset: u64,
+}
+
+/// Guest memory, mapped.
+#[derive(Clone, Debug)]
+pub struct Memory(Arc<MemoryMap>);
+
+impl Memory {
+    /// As SET_MEM_TABLE maps it.
+    pub fn new(regions: impl IntoIterator<Item = (Region, File)>) -> Result<Self, String> {
+        let regions = regions.into_iter().map(|(region, file)| {
+            let Region {
+                guest,
+                size_bytes,
+                user,
+                file_offset,
+            } = region;
+            let region = VhostUserMemoryRegion::new(guest, size_bytes, user, file_offset);
+            (RegionSpec::from(&region), file)
+        });
+        let map = MemoryMap::new(regions).map_err(|error| error.to_string())?;
+        Ok(Self(Arc::new(map)))
+    }
+}
+
+/// How a ring is set up.
+#[derive(Clone, Copy, Debug)]
+pub struct Setup {
+    pub size: u32,
+    pub desc: u64,
+    pub avail: u64,
+    pub used: u64,
+    pub event_idx: bool,
+    pub indirect: bool,
+}
+
+/// What a ring did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    Dry,
+    Completed,
+    Continued,
+}
+
+/// A ring, and the name of what is wrong with it where something is.
+#[derive(Debug)]
+pub struct SplitRing(Ring);
+
+/// The error's name without its fields, and without that of an error around it.
+fn short(error: &impl std::fmt::Debug) -> String {
+    let text = format!("{error:?}");
+    let text = text.strip_prefix("Inflight(").unwrap_or(&text);
+    let end = text.find([' ', '(', ')']).unwrap_or(text.len());
+    text[..end].to_owned()
+}
+
+impl SplitRing {
+    pub fn new(memory: &Memory, setup: Setup) -> Result<Self, String> {
+        let address = RingAddress {
+            desc: setup.desc,
+            avail: setup.avail,
+            used: setup.used,
+        };
+        let options = RingOptions {
+            event_idx: setup.event_idx,
+            indirect: setup.indirect,
+        };
+        let ring = Ring::new(Arc::clone(&memory.0), setup.size, address, options);
+        ring.map(Self).map_err(|error| short(&error))
+    }
+
+    /// `serve` gives the length for the driver, or `None` if there is more to come.
+    pub fn serve_one(
+        &mut self,
+        serve: impl for<'m> FnOnce(bool, &mut [Source<'m>], &mut [Sink<'m>]) -> Option<u32>,
+    ) -> Result<Step, String> {
+        let step = self.0.serve_one(|damaged, readable, writable| {
+            serve(damaged, readable, writable).map_or(Served::Unfinished, Served::Done)
+        });
+        match step {
+            Ok(ring::Step::Dry) => Ok(Step::Dry),
+            Ok(ring::Step::Completed) => Ok(Step::Completed),
+            Ok(ring::Step::Continued) => Ok(Step::Continued),
+            Err(error) => Err(short(&error)),
+        }
+    }
+
+    pub fn publish(&mut self) -> bool {
+        self.0.publish()
+    }
+
+    pub fn quiet(&mut self) {
+        self.0.quiet();
+    }
+
+    pub fn listen(&mut self) -> Result<bool, String> {
+        self.0.listen().map_err(|error| short(&error))
+    }
+
+    pub fn position(&self) -> u16 {
+        self.0.position()
+    }
+}
+
+/// A front end's connection, whose messages the caller has handled one by one.
+pub struct Front {
+    conversation: Conversation,
+    channel: Arc<Channel>,
+    server: Arc<Shared>,
+}
+
+/// One ring of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RingState {
+    pub enabled: bool,
+    pub ready: bool,
+    pub running: bool,
+}
+
+impl Front {
+    pub fn new(server: &Server, stream: UnixStream) -> Result<Self, String> {
+        peek::prepare(&stream).map_err(|error| error.to_string())?;
+        let hangup = stream.try_clone().map_err(|error| error.to_string())?;
+        let server = Arc::clone(server.shared());
+        let channel = Arc::new(Channel::default());
+        let session = Session::new(Arc::clone(&server), Arc::clone(&channel), Arc::new(hangup));
+        let conversation = Conversation::new(stream, session).map_err(|error| error.to_string())?;
+        Ok(Self {
+            conversation,
+            channel,
+            server,
+        })
+    }
+
+    /// Handle the message that was sent. `false`: the connection is closed.
+    pub fn step(&mut self) -> Result<bool, String> {
+        self.conversation.step().map_err(|error| error.to_string())
+    }
+
+    pub fn rings(&self) -> Vec<RingState> {
+        let look = |session: &Session| {
+            let rings = session.vrings.iter().map(|vring| RingState {
+                enabled: vring.enabled,
+                ready: vring.is_ready(),
+                running: vring.is_running(),
+            });
+            rings.collect()
+        };
+        self.conversation.with(look).unwrap_or_default()
+    }
+
+    pub fn has_memory(&self) -> bool {
+        let look = |session: &Session| !session.memory.is_empty();
+        self.conversation.with(look).unwrap_or_default()
+    }
+
+    /// How many sessions of the server use the disk.
+    pub fn claims(&self) -> usize {
+        self.server.claims()
+    }
+
+    pub fn config_changed(&self) -> bool {
+        self.channel.config_changed()
+    }
+}
+
+impl std::fmt::Debug for Front {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Front").finish_non_exhaustive()
+    }
+}
+
+/// A region for requests in flight, as SET_INFLIGHT_FD maps it.
+#[derive(Clone, Debug)]
+pub struct InflightRegion(Arc<Inflight>);
+
+/// What a front end says of such a region.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct InflightShape {
+    pub size_bytes: u64,
+    pub offset_bytes: u64,
+    pub queues: u16,
+    pub queue_size: u16,
+}
+
+impl InflightShape {
+    fn spec(self) -> VhostUserInflight {
+        VhostUserInflight {
+            mmap_size: self.size_bytes,
+            mmap_offset: self.offset_bytes,
+            num_queues: self.queues,
+            queue_size: self.queue_size,
+        }
+    }
+}
+
+impl InflightRegion {
+    /// As GET_INFLIGHT_FD makes one; gives its size too.
+    pub fn create(shape: InflightShape, most_queues: u16) -> Result<(u64, File), String> {
+        let made = inflight::create(&shape.spec(), most_queues);
+        made.map(|(answer, file)| (answer.mmap_size, file))
+            .map_err(|error| short(&error))
+    }
+
+    pub fn open(shape: InflightShape, file: &File, most_queues: u16) -> Result<Self, String> {
+        let region = Inflight::open(&shape.spec(), file, most_queues);
+        region
+            .map(|region| Self(Arc::new(region)))
+            .map_err(|error| short(&error))
+    }
+}
+
+impl SplitRing {
+    pub fn track(&mut self, region: &InflightRegion, queue: u16) -> Result<(), String> {
+        let tracked = self.0.track(&region.0, queue);
+        tracked.map_err(|error| short(&error))
+    }
+}

@@ -1,0 +1,26 @@
+//! What each fuzz target does with an input, and what must be true then. The fuzzer calls these
+//! functions, and so does the test that replays what the fuzzer has kept.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `bytes` | an input as the values it stands for |
+//! | `reached` | what an input led to |
+//! | `ring` | a split ring against a model of one, over memory that the input writes |
+//! | `request` | requests of a guest against a model of a disk |
+//! | `inflight` | requests in flight, with the device killed between any two stores |
+//! | `session` | a front end's messages against what must always be true |
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    reason = "a check fails by panicking, its numbers are small, and each target uses a part"
+)]
+
+pub(crate) mod bytes;
+pub(crate) mod inflight;
+pub(crate) mod reached;
+pub(crate) mod request;
+pub(crate) mod ring;
+pub(crate) mod session;

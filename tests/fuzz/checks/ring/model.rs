@@ -1,0 +1,280 @@
+//! A split ring as the specification has it (virtio 1.3 §2.7), over memory that nobody shares.
+
+use ramblk::vhost_user::fuzz::Setup;
+
+use super::guest::Guest;
+
+const NEXT: u16 = 1;
+const WRITE: u16 = 2;
+const INDIRECT: u16 = 4;
+
+/// A stretch of a buffer that lies in one region.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stretch {
+    pub(crate) at: u64,
+    pub(crate) len: usize,
+}
+
+/// A request as its chain describes it.
+#[derive(Debug, Default)]
+pub(crate) struct Chain {
+    pub(crate) head: u16,
+    pub(crate) readable: Vec<Stretch>,
+    pub(crate) writable: Vec<Stretch>,
+    pub(crate) damaged: bool,
+    pub(crate) gap: bool,
+    no_status: bool,
+}
+
+/// What a ring that works does with its next entry.
+#[derive(Debug)]
+pub(crate) enum Next {
+    Dry,
+    Serve(Chain),
+    Broken(&'static str),
+}
+
+#[derive(Debug)]
+struct Descriptor {
+    addr: u64,
+    len: u32,
+    flags: u16,
+    next: u16,
+}
+
+/// The device's side of a ring.
+#[derive(Debug)]
+pub(crate) struct Model {
+    setup: Setup,
+    desc: u64,
+    avail: u64,
+    used: u64,
+    size: u16,
+    next_avail: u16,
+    seen_avail: u16,
+    pub(crate) next_used: u16,
+    shown_used: u16,
+    quiet: bool,
+    /// What is left of a request that takes long.
+    pub(crate) unfinished: Option<Chain>,
+}
+
+impl Model {
+    pub(crate) fn new(guest: &Guest, setup: Setup) -> Result<Self, &'static str> {
+        let size = u16::try_from(setup.size).map_err(|_| "Size")?;
+        if !size.is_power_of_two() {
+            return Err("Size");
+        }
+        let event = if setup.event_idx { 2 } else { 0 };
+        let n = u64::from(size);
+        let find = |user: u64, len, align: u64| {
+            guest
+                .guest_of(user, len)
+                .filter(|&at| user.is_multiple_of(align) && guest.is_aligned(at, align))
+                .ok_or("Address")
+        };
+        let desc = find(setup.desc, n * 16, 16)?;
+        let avail = find(setup.avail, 4 + n * 2 + event, 2)?;
+        let used = find(setup.used, 4 + n * 8 + event, 4)?;
+        let index = guest.u16(used + 2);
+        Ok(Self {
+            setup,
+            desc,
+            avail,
+            used,
+            size,
+            next_avail: index,
+            seen_avail: index,
+            next_used: index,
+            shown_used: index,
+            quiet: false,
+            unfinished: None,
+        })
+    }
+
+    fn longest(&self) -> u16 {
+        self.size.max(128)
+    }
+
+    /// Whether there is something new.
+    fn look(&mut self, guest: &Guest) -> Result<bool, &'static str> {
+        let to = guest.u16(self.avail + 2);
+        if to.wrapping_sub(self.next_avail) > self.size {
+            return Err("AvailJump");
+        }
+        self.seen_avail = to;
+        Ok(to != self.next_avail)
+    }
+
+    /// The next request. It counts as taken once [`Model::complete`] is called.
+    pub(crate) fn next(&mut self, guest: &Guest) -> Next {
+        if let Some(chain) = self.unfinished.take() {
+            return Next::Serve(chain);
+        }
+        if self.next_avail == self.seen_avail {
+            match self.look(guest) {
+                Ok(true) => {}
+                Ok(false) => return Next::Dry,
+                Err(error) => return Next::Broken(error),
+            }
+        }
+        let slot = u64::from(self.next_avail % self.size);
+        let head = guest.u16(self.avail + 4 + slot * 2);
+        if head >= self.size {
+            return Next::Broken("Head");
+        }
+        match self.walk(guest, head) {
+            Ok(chain) => Next::Serve(chain),
+            Err(error) => Next::Broken(error),
+        }
+    }
+
+    fn walk(&self, guest: &Guest, head: u16) -> Result<Chain, &'static str> {
+        let mut chain = Chain {
+            head,
+            ..Chain::default()
+        };
+        let (mut table, mut entries) = (self.desc, self.size);
+        let mut inside = false;
+        let mut index = head;
+        let mut count = 0;
+        loop {
+            let descriptor = read(guest, table, index).ok_or("IndirectTable")?;
+            if descriptor.flags & INDIRECT != 0 {
+                if inside {
+                    return Err("Nested");
+                }
+                if !self.setup.indirect {
+                    return Err("IndirectUnasked");
+                }
+                if descriptor.flags & NEXT != 0 {
+                    return Err("IndirectNext");
+                }
+                let bytes = descriptor.len;
+                if bytes % 16 != 0 || bytes == 0 || bytes / 16 > u32::from(self.longest()) {
+                    return Err("IndirectTable");
+                }
+                (table, entries) = (descriptor.addr, (bytes / 16) as u16);
+                (inside, index) = (true, 0);
+                continue;
+            }
+            count += 1;
+            if count > self.longest() {
+                return Err("Loop");
+            }
+            chain.add(guest, &descriptor);
+            if descriptor.flags & NEXT == 0 {
+                break;
+            }
+            if descriptor.next >= entries {
+                return Err("Next");
+            }
+            index = descriptor.next;
+        }
+        if chain.no_status {
+            chain.writable.clear();
+        }
+        Ok(chain)
+    }
+
+    /// The request of `head` is done, and `len` is what the device said.
+    pub(crate) fn complete(&mut self, guest: &mut Guest, head: u16, len: u32) {
+        let slot = u64::from(self.next_used % self.size);
+        let at = self.used + 4 + slot * 8;
+        guest.expect(at, &u32::from(head).to_le_bytes());
+        guest.expect(at + 4, &len.to_le_bytes());
+        self.next_avail = self.next_avail.wrapping_add(1);
+        self.next_used = self.next_used.wrapping_add(1);
+    }
+
+    /// Whether the driver wants to be called.
+    pub(crate) fn publish(&mut self, guest: &mut Guest) -> bool {
+        let (old, new) = (self.shown_used, self.next_used);
+        if old == new {
+            return false;
+        }
+        guest.expect(self.used + 2, &new.to_le_bytes());
+        self.shown_used = new;
+        if !self.setup.event_idx {
+            return guest.u16(self.avail) & 1 == 0;
+        }
+        let event = guest.u16(self.avail + 4 + u64::from(self.size) * 2);
+        // §2.7.10: the entry after `event` is among those shown just now.
+        let mut index = old;
+        while index != new {
+            if index == event {
+                return true;
+            }
+            index = index.wrapping_add(1);
+        }
+        false
+    }
+
+    pub(crate) fn quiet(&mut self, guest: &mut Guest) {
+        if !self.quiet && !self.setup.event_idx {
+            guest.expect(self.used, &1u16.to_le_bytes());
+        }
+        self.quiet = true;
+    }
+
+    pub(crate) fn listen(&mut self, guest: &mut Guest) -> Result<bool, &'static str> {
+        let (at, wish) = if self.setup.event_idx {
+            (4 + u64::from(self.size) * 8, self.next_avail)
+        } else {
+            (0, 0)
+        };
+        guest.expect(self.used + at, &wish.to_le_bytes());
+        self.quiet = false;
+        self.look(guest)
+    }
+}
+
+fn read(guest: &Guest, table: u64, index: u16) -> Option<Descriptor> {
+    let at = table.checked_add(u64::from(index) * 16)?;
+    let bytes = u128::from_le_bytes(guest.read(at)?);
+    Some(Descriptor {
+        addr: bytes as u64,
+        len: (bytes >> 64) as u32,
+        flags: (bytes >> 96) as u16,
+        next: (bytes >> 112) as u16,
+    })
+}
+
+impl Chain {
+    fn add(&mut self, guest: &Guest, descriptor: &Descriptor) {
+        let mut rest = u64::from(descriptor.len);
+        if rest == 0 {
+            return;
+        }
+        let writable = descriptor.flags & WRITE != 0;
+        if !writable && !self.writable.is_empty() {
+            self.damaged = true;
+        }
+        let mut at = descriptor.addr;
+        while rest > 0 {
+            let Some((_, there)) = guest.find(at) else {
+                self.damaged = true;
+                if writable {
+                    (self.gap, self.no_status) = (true, true);
+                }
+                return;
+            };
+            let len = there.min(rest);
+            let list = if writable {
+                &mut self.writable
+            } else {
+                &mut self.readable
+            };
+            list.push(Stretch {
+                at,
+                len: len as usize,
+            });
+            rest -= len;
+            // The last region ends before the last address: nothing wraps.
+            at += len;
+        }
+        if writable {
+            self.no_status = false;
+        }
+    }
+}

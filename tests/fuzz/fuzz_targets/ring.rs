@@ -1,0 +1,9 @@
+//! See `checks/ring`.
+#![no_main]
+
+#[path = "../checks/mod.rs"]
+mod checks;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    let _ = checks::ring::check(data);
+});

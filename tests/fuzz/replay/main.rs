@@ -1,0 +1,173 @@
+//! The inputs that the fuzz targets have kept, once more: without the fuzzer, in seconds.
+//!
+//! To make the inputs that fuzzing begins with anew, which needs no corpus:
+//! `FUZZ_SEEDS=FOLDER cargo test --features test-fuzz --test fuzz seeds`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+#[path = "../checks/mod.rs"]
+mod checks;
+mod seeds;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, Once, PoisonError};
+
+use checks::reached::Reached;
+
+/// Panics so far, those that were caught among them.
+static PANICS: AtomicUsize = AtomicUsize::new(0);
+
+fn watch_for_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            PANICS.fetch_add(1, Ordering::Relaxed);
+            before(info);
+        }));
+    });
+}
+
+/// Run a target while no other one runs, to its thread's very end: targets look at descriptors and
+/// mappings of the whole process.
+fn alone<T: Send>(run: impl FnOnce() -> T + Send) -> T {
+    static ALONE: Mutex<()> = Mutex::new(());
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().spawn_scoped(scope, run);
+        thread.unwrap().join()
+    })
+    .unwrap_or_else(|payload| std::panic::resume_unwind(payload))
+}
+
+/// The files of a folder, by name; none if there is no such folder.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return Vec::new();
+    };
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+/// Run all that was kept for a target; gives what it led to.
+fn replay(target: &str, check: fn(&[u8]) -> Reached) -> BTreeSet<&'static str> {
+    watch_for_panics();
+    alone(|| replay_all(target, check))
+}
+
+fn replay_all(target: &str, check: fn(&[u8]) -> Reached) -> BTreeSet<&'static str> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz");
+    let corpus = files(&root.join("corpus").join(target));
+    assert!(!corpus.is_empty(), "nothing was kept for {target}");
+    let regressions = files(&root.join("regressions").join(target));
+    let before = PANICS.load(Ordering::Relaxed);
+    let mut reached = BTreeSet::new();
+    for file in corpus.iter().chain(&regressions) {
+        let input = fs::read(file).unwrap();
+        let result = std::panic::catch_unwind(|| check(&input));
+        let result = result.unwrap_or_else(|_| panic!("{} fails", file.display()));
+        reached.extend(result.names());
+        // One that was caught, as workers do, is a bug as well.
+        let panics = PANICS.load(Ordering::Relaxed) - before;
+        assert_eq!(panics, 0, "{}", file.display());
+    }
+    reached
+}
+
+#[test]
+fn kept_requests_reach_each_status() {
+    let reached = replay("request", checks::request::check);
+    let wanted = ["OK", "IOERR", "UNSUPP", "no status", "out of memory"];
+    assert_eq!(reached, BTreeSet::from(wanted));
+}
+
+#[test]
+fn kept_rings_are_served_and_break_in_each_way() {
+    let reached = replay("ring", checks::ring::check);
+    let wanted = [
+        "Address",
+        "AvailJump",
+        "Head",
+        "IndirectNext",
+        "IndirectTable",
+        "IndirectUnasked",
+        "Loop",
+        "Nested",
+        "Next",
+        "Size",
+        "called",
+        "continued",
+        "damaged",
+        "not called",
+        "served",
+    ];
+    assert_eq!(reached, BTreeSet::from(wanted));
+}
+
+#[test]
+fn kept_regions_are_recovered_and_refused_in_each_way() {
+    let reached = replay("inflight", checks::inflight::check);
+    let wanted = [
+        "AvailJump",
+        "Head",
+        "RingSize",
+        "Shape",
+        "Size",
+        "Version",
+        "clean",
+        "completed",
+        "killed",
+        "made",
+        "opened",
+        "other",
+        "recovered",
+    ];
+    assert_eq!(reached, BTreeSet::from(wanted));
+}
+
+#[test]
+fn kept_sessions_take_every_message_that_is_offered() {
+    let reached = replay("session", checks::session::check);
+    let wanted = [
+        "ADD_MEM_REG",
+        "CHECK_DEVICE_STATE",
+        "GET_CONFIG",
+        "GET_FEATURES",
+        "GET_INFLIGHT_FD",
+        "GET_MAX_MEM_SLOTS",
+        "GET_PROTOCOL_FEATURES",
+        "GET_QUEUE_NUM",
+        "GET_VRING_BASE",
+        "REM_MEM_REG",
+        "RESET_DEVICE",
+        "RESET_OWNER",
+        "SET_BACKEND_REQ_FD",
+        "SET_CONFIG",
+        "SET_DEVICE_STATE_FD",
+        "SET_FEATURES",
+        "SET_INFLIGHT_FD",
+        "SET_MEM_TABLE",
+        "SET_OWNER",
+        "SET_PROTOCOL_FEATURES",
+        "SET_VRING_ADDR",
+        "SET_VRING_BASE",
+        "SET_VRING_CALL",
+        "SET_VRING_ENABLE",
+        "SET_VRING_ERR",
+        "SET_VRING_KICK",
+        "SET_VRING_NUM",
+        "refused",
+        "served",
+    ];
+    for name in wanted {
+        assert!(reached.contains(name), "no kept session has {name}");
+    }
+}
