@@ -19,8 +19,12 @@ use std::sync::{Once, OnceLock};
 
 use parking_lot::Mutex;
 
-/// Mappings of all front ends together: 32 with the most regions that one can have.
-pub(super) const MOST_MAPPINGS: usize = 1 << 14;
+/// Mappings of all front ends together.
+const MOST_MAPPINGS: usize = 40 << 10;
+
+/// Of these, what is kept for front ends that have few: so that those with hundreds of regions each
+/// can't keep an honest one from starting.
+const KEPT_FOR_FEW: usize = 16 << 10;
 
 /// One mapping. `len_bytes` is 0 in a slot that is free, and is written last and cleared first.
 struct Slot {
@@ -64,10 +68,17 @@ impl Guard {
     /// the guard exists. Its pages may turn into private pages of zeros at any time.
     ///
     /// # Errors
-    /// If all front ends together have too many.
-    pub(super) unsafe fn new(start: usize, len_bytes: usize) -> io::Result<Self> {
+    /// If all front ends together have too many, `many` saying whether this one has many already.
+    pub(super) unsafe fn new(start: usize, len_bytes: usize, many: bool) -> io::Result<Self> {
         install();
         let mut free = FREE.lock();
+        let taken = USED.load(Ordering::Relaxed) - free.len();
+        if many && taken >= MOST_MAPPINGS - KEPT_FOR_FEW {
+            return Err(io::Error::other(format!(
+                "all front ends together have {taken} memory regions, so none can have many; \
+                 disconnect one that has"
+            )));
+        }
         let slot = match free.pop() {
             Some(slot) => slot,
             None => {

@@ -36,15 +36,23 @@ impl VhostUserBackendReqHandlerMut for Session {
     }
 
     fn reset_owner(&mut self) -> WireResult<()> {
-        self.reset_device()
+        // Deprecated: should be ignored, or disable all rings and nothing more.
+        self.change_all(|session| {
+            session
+                .vrings
+                .iter_mut()
+                .for_each(|vring| vring.enabled = false);
+        })
     }
 
     fn reset_device(&mut self) -> WireResult<()> {
-        if !self.server.is_shared() {
+        if !self.server.is_shared() && !self.is_anothers() {
             self.server.device.reset();
         }
         self.change_all(|session| {
             session.acked = 0;
+            // What was in flight is the business of a driver that is gone.
+            session.inflight = None;
             for vring in &mut session.vrings {
                 vring.stop();
                 vring.set_base(0);
@@ -67,7 +75,9 @@ impl VhostUserBackendReqHandlerMut for Session {
         if features == self.acked && features != 0 {
             return Ok(());
         }
-        self.server.device.accept(features);
+        if !self.is_anothers() {
+            self.server.device.accept(features);
+        }
         self.change_all(|session| {
             session.acked = features;
             // "Ring states": without protocol features a ring is enabled from the start.
@@ -215,6 +225,8 @@ impl VhostUserBackendReqHandlerMut for Session {
         let offset = usize::try_from(offset).map_err(refuse)?;
         let outcome = if flags.bits() > 1 {
             Err(format!("flags {:#x} are unknown", flags.bits()))
+        } else if self.is_anothers() {
+            Err("another front end uses the disk".to_owned())
         } else {
             let device = &self.server.device;
             let written = device.write_config(self.acked, offset, bytes);
@@ -281,9 +293,8 @@ impl VhostUserBackendReqHandlerMut for Session {
         if self.vrings.iter().any(Vring::is_running) {
             return Err(refuse("the state of a device is moved while its rings run"));
         }
-        let device = &self.server.device;
         self.transfer = match direction {
-            VhostTransferStateDirection::SAVE => Transfer::save(device, fd),
+            VhostTransferStateDirection::SAVE => Transfer::save(&self.server, fd),
             VhostTransferStateDirection::LOAD => Transfer::Loading(fd),
         };
         Ok(None)

@@ -164,7 +164,7 @@ impl Inflight {
             });
         }
         let unit = usize::try_from(unit_bytes).unwrap_or(usize::MAX);
-        let mapping = Mapping::new(file, offset_bytes, wanted.next_multiple_of(unit))?;
+        let mapping = Mapping::new(file, offset_bytes, wanted.next_multiple_of(unit), false)?;
         Ok(Self {
             mapping,
             queues: spec.num_queues,
@@ -290,6 +290,13 @@ impl Tracker {
         Ok(())
     }
 
+    /// Nobody waits for `heads`.
+    pub(super) fn forget(&self, heads: &[u16]) {
+        for &head in heads {
+            self.mark(head).store(0, Ordering::Release);
+        }
+    }
+
     /// Request `head` was taken: written down before anything is done for it.
     pub(super) fn taken(&mut self, head: u16) {
         self.order(head).store(self.counter, Ordering::Relaxed);
@@ -310,9 +317,7 @@ impl Tracker {
 
     /// They were returned, and the used index is `used_idx` now.
     pub(super) fn returned(&self, heads: &[u16], used_idx: u16) {
-        for &head in heads {
-            self.mark(head).store(0, Ordering::Release);
-        }
+        self.forget(heads);
         self.header(at::USED_IDX).store(used_idx, Ordering::Release);
     }
 

@@ -23,11 +23,16 @@ pub(super) struct Mapping {
 impl Mapping {
     /// Map `len_bytes` of `file` from `offset_bytes` on, both multiples of the file's page size.
     /// The file must be that long, which the caller has checked; what it takes away later is
-    /// replaced by zeros.
+    /// replaced by zeros. `many` says whether the front end has many mappings already.
     ///
     /// # Errors
     /// What the system says, or that there are too many mappings.
-    pub(super) fn new(file: &File, offset_bytes: u64, len_bytes: usize) -> io::Result<Self> {
+    pub(super) fn new(
+        file: &File,
+        offset_bytes: u64,
+        len_bytes: usize,
+        many: bool,
+    ) -> io::Result<Self> {
         let protection = ProtFlags::READ | ProtFlags::WRITE;
         let flags = MapFlags::SHARED | MapFlags::NORESERVE;
         // SAFETY: a fresh mapping at an address of the kernel's choice aliases nothing.
@@ -39,7 +44,7 @@ impl Mapping {
         let _ = unsafe { rustix::mm::madvise(start, len_bytes, Advice::LinuxDontDump) };
         // SAFETY: the range is exactly the mapping made above, which nobody else knows and which is
         // unmapped after the guard is gone.
-        let guard = unsafe { Guard::new(start.expose_provenance(), len_bytes) };
+        let guard = unsafe { Guard::new(start.expose_provenance(), len_bytes, many) };
         let region = guard.and_then(|guard| {
             let bits = |flags: u32| i32::try_from(flags).unwrap_or(0);
             // SAFETY: as above; `region` neither maps nor unmaps.

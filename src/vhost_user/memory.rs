@@ -15,6 +15,9 @@ use super::mapping::Mapping;
 /// Most regions of one map: what CONFIGURE_MEM_SLOTS promises.
 pub(super) const MAX_SLOTS: usize = 509;
 
+/// More regions than front ends have without hot-plugged memory.
+const MANY: usize = 8;
+
 const PAGE_BYTES: u64 = 4096;
 /// `HUGETLBFS_MAGIC` of `statfs(2)`: such files are mapped in units of their block size only.
 const HUGETLBFS_MAGIC: u64 = 0x9584_58f6;
@@ -88,7 +91,7 @@ struct Region {
 }
 
 impl Region {
-    fn map(spec: RegionSpec, file: File) -> Result<Self, MemoryError> {
+    fn map(spec: RegionSpec, file: File, many: bool) -> Result<Self, MemoryError> {
         let RegionSpec {
             guest,
             size_bytes,
@@ -126,10 +129,11 @@ impl Region {
         let (Ok(map_bytes), Ok(skip)) = (usize::try_from(map_bytes), usize::try_from(skip)) else {
             return Err(wraps);
         };
-        let mapping = Mapping::new(&file, start, map_bytes).map_err(|error| MemoryError::Map {
-            guest,
-            reason: error.to_string(),
-        })?;
+        let mapping =
+            Mapping::new(&file, start, map_bytes, many).map_err(|error| MemoryError::Map {
+                guest,
+                reason: error.to_string(),
+            })?;
         Ok(Self {
             guest,
             size_bytes,
@@ -216,7 +220,7 @@ impl MemoryMap {
         if self.regions.len() >= MAX_SLOTS {
             return Err(MemoryError::TooMany);
         }
-        let region = Region::map(spec, file)?;
+        let region = Region::map(spec, file, self.regions.len() >= MANY)?;
         let meets = |a: u64, a_len: u64, b: u64, b_len: u64| a < b + b_len && b < a + a_len;
         for other in &self.regions {
             if meets(

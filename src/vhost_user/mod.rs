@@ -18,6 +18,7 @@
 //! | `guard` | what happens when such a file is truncated under us (SIGBUS) |
 //! | `notifier` | a front end's eventfd that we signal |
 //! | `ring` | a split virtqueue in that memory |
+//! | `fault` | what makes a ring stop for good |
 //! | `pieces` | the buffers of one request |
 //! | `inflight` | requests that were taken and not returned, written down for after a crash |
 //! | `worker` | threads that serve rings |
@@ -25,6 +26,7 @@
 //! | `fuzz` | rings and sessions for the fuzz targets, with feature `test-fuzz` only |
 
 mod channel;
+mod fault;
 #[cfg(feature = "test-fuzz")]
 pub mod fuzz;
 mod guard;

@@ -17,7 +17,8 @@ use virtio_bindings::virtio_ring as vring;
 use virtio_queue::desc::split::Descriptor;
 use vm_memory::ByteValued;
 
-use super::inflight::{Inflight, InflightError, Tracker};
+pub(super) use super::fault::RingError;
+use super::inflight::{Inflight, Tracker};
 use super::memory::{MAX_SLOTS, MemoryMap};
 use super::pieces::Pieces;
 use crate::device::SEG_MAX;
@@ -35,37 +36,6 @@ const _: () = assert!(
 );
 const AVAIL_F_NO_INTERRUPT: u16 = 1;
 const USED_F_NO_NOTIFY: u16 = 1;
-
-/// A ring that can't be followed any further.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum RingError {
-    #[error("ring size {size} is no power of two between 1 and 32768")]
-    Size { size: u32 },
-    #[error("{what} at {address:#x} is misaligned or not all in one region of guest memory")]
-    Address { what: &'static str, address: u64 },
-    #[error("avail index jumped from {from} to {to} on a ring of {size}")]
-    AvailJump { from: u16, to: u16, size: u16 },
-    #[error("head {head} on a ring of {size}")]
-    Head { head: u16, size: u16 },
-    #[error("descriptor {next} named in a table of {size}")]
-    Next { next: u16, size: u16 },
-    #[error("a chain of more than {limit} descriptors: a loop, or longer than any request")]
-    Loop { limit: u16 },
-    #[error("an indirect table inside an indirect table")]
-    Nested,
-    #[error("a descriptor with both INDIRECT and NEXT")]
-    IndirectNext,
-    #[error("an indirect descriptor, which was not negotiated")]
-    IndirectUnasked,
-    #[error("an indirect table of {len} bytes at {address:#x}")]
-    IndirectTable { address: u64, len: u32 },
-    #[error("the front end took memory away that it had shared")]
-    MemoryLost,
-    #[error("a descriptor of the front end's hung when it was signalled")]
-    Hung,
-    #[error(transparent)]
-    Inflight(#[from] InflightError),
-}
 
 /// What became of a request, as the one who serves it says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -235,6 +205,12 @@ impl Ring {
         let Some((tracker, mut unreturned)) = tracked else {
             return Ok(());
         };
+        let to = u16::from_le(self.avail_u16(2).load(Ordering::Acquire));
+        if unreturned.len() > usize::from(to.wrapping_sub(self.next_used)) {
+            // More than the driver ever asked for: it is about one that is gone.
+            tracker.forget(&unreturned);
+            unreturned.clear();
+        }
         // They were taken in order, so the avail ring goes on behind them. No more than `size`.
         let count = u16::try_from(unreturned.len()).unwrap_or(self.size);
         self.next_avail = self.next_used.wrapping_add(count);

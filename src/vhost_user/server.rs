@@ -104,6 +104,12 @@ impl Shared {
         self.hush.may_say()
     }
 
+    /// Whether another front end uses a disk that only one may use; `own` says whether the one who
+    /// asks has the right to.
+    pub(super) fn is_anothers(&self, own: bool) -> bool {
+        self.options.share == Share::None && self.state.lock().claims > usize::from(own)
+    }
+
     /// Whether any number of front ends may use the disk.
     pub(super) fn is_shared(&self) -> bool {
         self.options.share == Share::Any

@@ -144,6 +144,7 @@ impl Session {
         }
         if self.claim.is_none() {
             self.claim = Some(self.server.claim().map_err(refuse)?);
+            self.server.device.accept(self.acked);
         }
         let acked = |bit: u32| self.acked & 1 << bit != 0;
         let around = Surroundings {
@@ -179,6 +180,11 @@ impl Session {
             self.claim = None;
         }
         Ok(())
+    }
+
+    /// Whether the device is somebody else's now, who must not notice what this front end says.
+    pub(super) fn is_anothers(&self) -> bool {
+        self.server.is_anothers(self.claim.is_some())
     }
 
     /// The crate does not look whether this one was negotiated.

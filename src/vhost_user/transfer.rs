@@ -16,7 +16,7 @@ use rustix::time::Timespec;
 
 use super::PATIENCE;
 use super::server::{ClaimError, Shared};
-use crate::device::{BlockDevice, MOST_STATE_BYTES, StateError};
+use crate::device::{MOST_STATE_BYTES, StateError};
 
 /// How long the other end of the pipe may take. Its flags are the front end's, so each read or
 /// write waits for readiness first.
@@ -51,10 +51,13 @@ pub(super) enum TransferError {
 }
 
 impl Transfer {
-    /// Save the state of `device` into `pipe`, which is closed afterwards: that is its end.
-    pub(super) fn save(device: &BlockDevice, pipe: File) -> Self {
+    /// Save the state of the disk into `pipe`, which is closed afterwards: that is its end. Only
+    /// few states are kept, so nobody may save while the disk is another's.
+    pub(super) fn save(server: &Arc<Shared>, pipe: File) -> Self {
         let save = || {
-            let state = device.state().ok_or(TransferError::Stateless)?.save()?;
+            let keeper = server.device.state().ok_or(TransferError::Stateless)?;
+            let _claim = server.claim()?;
+            let state = keeper.save()?;
             Ok(write_all(&pipe, &state)?)
         };
         Self::Saved(save())

@@ -35,8 +35,12 @@ const BATCH_REQUESTS: u32 = 32;
 const BATCH_BYTES: u64 = 256 << 10;
 /// Batches of one turn, at most.
 const TURN_BATCHES: u32 = 4;
-/// When a turn ends before that: stops and other rings wait no longer than this and one batch.
+/// When the turns of all rings together end before that: stops and other rings wait no longer than
+/// this and one batch. Where many are busy each has its share, so that a guest gains little by
+/// having many rings.
 const TURN_TIME: Duration = Duration::from_millis(1);
+/// The least share: below that, going from ring to ring would be all that is done.
+const LEAST_TURN_TIME: Duration = Duration::from_micros(50);
 /// Requests whose cost does not show in their bytes (ranges to discard or to zero) may each take a
 /// millisecond, so a batch is not only counted but timed, every so many requests.
 const TIMED_REQUESTS: u32 = 8;
@@ -270,9 +274,12 @@ impl Worker {
                     slot.state = State::Busy;
                 }
             }
+            let busy = self.slots.iter().flatten();
+            let busy = busy.filter(|slot| slot.state == State::Busy).count();
+            let time = LEAST_TURN_TIME.max(TURN_TIME / u32::try_from(busy.max(1)).unwrap_or(1));
             for slot in self.slots.iter_mut().flatten() {
                 if slot.state == State::Busy {
-                    slot.turn(&self.tools);
+                    slot.turn(time, &self.tools);
                 }
             }
         }
@@ -348,11 +355,13 @@ impl Worker {
 
 impl Slot {
     /// Serve a bounded number of requests. A panic is a bug of ours, but it ends this ring only.
-    fn turn(&mut self, tools: &Tools) {
+    fn turn(&mut self, time: Duration, tools: &Tools) {
         let job = &mut *self.job;
-        match catch_unwind(AssertUnwindSafe(|| job.turn(&tools.watched))) {
+        match catch_unwind(AssertUnwindSafe(|| job.turn(time, &tools.watched))) {
             Ok(Ok(true)) => self.state = State::Busy,
             Ok(Ok(false)) => self.state = State::Idle,
+            // What memory that is gone looks like is no fault of the ring's.
+            Ok(Err(_)) if self.job.ring.is_lost() => self.breaks(&RingError::MemoryLost, tools),
             Ok(Err(error)) => self.breaks(&error, tools),
             Err(_) => {
                 tracing::error!(queue = self.job.index, "bug: serving a request panicked");
@@ -390,20 +399,21 @@ impl Slot {
 
 impl Job {
     /// Whether there may be more to do.
-    fn turn(&mut self, watched: &Watched) -> Result<bool, RingError> {
+    fn turn(&mut self, time: Duration, watched: &Watched) -> Result<bool, RingError> {
         let began = Instant::now();
         for _ in 0..TURN_BATCHES {
             self.ring.quiet();
-            let dry = self.batch(began);
+            let dry = self.batch(began, time);
             self.look_for_losses()?;
             // What was done before a ring broke is the driver's to know.
             if self.ring.publish() {
                 self.call(watched)?;
             }
             if dry? && !self.ring.listen()? {
+                self.look_for_losses()?;
                 return Ok(false);
             }
-            if began.elapsed() >= TURN_TIME {
+            if began.elapsed() >= time {
                 break;
             }
         }
@@ -423,7 +433,7 @@ impl Job {
     }
 
     /// Serve until the ring is dry, which is then `true`, or the batch is full.
-    fn batch(&mut self, turn_began: Instant) -> Result<bool, RingError> {
+    fn batch(&mut self, turn_began: Instant, time: Duration) -> Result<bool, RingError> {
         let Self {
             ring,
             device,
@@ -444,7 +454,7 @@ impl Job {
                 return Ok(true);
             }
             let timed = count % TIMED_REQUESTS == 0 || step == Step::Continued;
-            let late = timed && turn_began.elapsed() >= TURN_TIME;
+            let late = timed && turn_began.elapsed() >= time;
             if late || step == Step::Completed && bytes >= BATCH_BYTES {
                 break;
             }

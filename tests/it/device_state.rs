@@ -1,17 +1,13 @@
 //! A device's state on its way from one machine to the next (DEVICE_STATE): saved into a pipe,
 //! loaded from one.
 
-use std::fs::File;
-use std::io::{Read, Write, pipe};
-use std::os::fd::{AsFd, BorrowedFd};
-use std::time::Duration;
+use std::io::pipe;
+use std::os::fd::AsFd;
 
-use crate::driver::client::{Client, code, state};
+use crate::driver::client::{Client, code};
 use crate::driver::data::pattern;
 use crate::driver::disk::{ALL, Disk};
-use crate::driver::ring::new_eventfd;
-use crate::driver::transfer::{LOAD, SAVE, check, load, save, transfer};
-use crate::driver::victim::Victim;
+use crate::driver::transfer::{SAVE, check, load, save, transfer};
 use crate::harness::{Ramblk, eventually};
 
 /// A disk whose rings are stopped, and one sector of it.
@@ -118,55 +114,4 @@ fn a_check_without_a_transfer_is_no_success() {
     let ramblk = Ramblk::run(&[]);
     let client = Client::negotiated(ramblk.socket(), ALL);
     assert_ne!(check(&client), 0);
-}
-
-#[test]
-fn transfers_that_make_no_sense_harm_nobody() {
-    let victim = Victim::new();
-    let event = new_eventfd();
-    let file: File = tempfile::tempfile().unwrap();
-    let (reader, writer) = pipe().unwrap();
-    let fds: [BorrowedFd<'_>; 4] = [event.as_fd(), file.as_fd(), reader.as_fd(), writer.as_fd()];
-    // Directions and phases that there are not; descriptors that can't be written, or read.
-    for (direction, phase) in [
-        (SAVE, 0),
-        (LOAD, 0),
-        (2, 0),
-        (u32::MAX, 0),
-        (SAVE, 1),
-        (LOAD, 9),
-    ] {
-        for fd in fds {
-            let client = victim.client();
-            client.send(
-                code::SET_DEVICE_STATE_FD,
-                0,
-                &state(direction, phase),
-                &[fd],
-            );
-            client.send(code::CHECK_DEVICE_STATE, 0, &[], &[]);
-            client.wire.receive(Duration::from_millis(300));
-        }
-    }
-    victim.is_unharmed("transfers that make no sense");
-}
-
-#[test]
-fn a_front_end_that_never_ends_its_transfer_holds_up_nobody_else() {
-    let victim = Victim::new();
-    let client = victim.client();
-    let (reader, mut writer) = pipe().unwrap();
-    assert_eq!(transfer(&client, LOAD, reader.as_fd()), 0x100);
-    writer.write_all(&[1, 2, 3]).unwrap();
-    client.send(code::CHECK_DEVICE_STATE, 0, &[], &[]);
-    // Nor does one that does not read what it asked for.
-    let other = victim.client();
-    let (mut kept, into) = pipe().unwrap();
-    transfer(&other, SAVE, into.as_fd());
-    drop(into);
-    let mut disk = Disk::attach(victim.ramblk.socket());
-    assert_eq!(disk.q().read(1000, 8192), Ok(pattern(8192, 42)));
-    drop((disk, client, other, writer));
-    kept.read_to_end(&mut Vec::new()).unwrap();
-    victim.is_unharmed("transfers without an end");
 }

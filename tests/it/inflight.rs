@@ -1,23 +1,18 @@
 //! The inflight region itself: how it is laid out, what stands in it while rings work and after
 //! they stopped, and regions that don't fit.
 
-use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::fs::{SealFlags, fcntl_get_seals};
 
-use crate::driver::client::{Client, PATIENCE, code, state};
+use crate::driver::client::{Client, code, state};
 use crate::driver::disk::{ALL, DATA, Disk};
-use crate::driver::inflight::{ENTRY, HEADER, Inflight, description};
+use crate::driver::inflight::{ENTRY, HEADER, Inflight};
 use crate::driver::kind::IN;
 use crate::driver::load::{prepare_reads, publish_reads, take_reads};
-use crate::driver::memory::Memory;
 use crate::driver::offer::works;
-use crate::driver::ring::{Ring, new_eventfd, writable_at};
-use crate::driver::victim::Victim;
-use crate::driver::wire::Answer;
+use crate::driver::ring::{Ring, writable_at};
 use crate::harness::{Ramblk, eventually};
 
 #[test]
@@ -196,130 +191,6 @@ fn a_ring_that_stops_amid_requests_owes_none_of_those_it_took() {
     }
 }
 
-/// What a region may claim that can't be: what is wrong, and SET_INFLIGHT_FD's payload.
-fn impossible() -> Vec<(&'static str, Vec<u8>)> {
-    let stride = (HEADER + ENTRY * 256).next_multiple_of(64);
-    vec![
-        ("no queues", description(stride, 0, 0, 256)),
-        ("no entries", description(stride, 0, 1, 0)),
-        ("more queues than fit", description(stride, 0, 2, 256)),
-        ("more entries than fit", description(stride, 0, 1, 512)),
-        ("the most of both", description(u64::MAX, 0, 65535, 65535)),
-        ("nothing", description(0, 0, 1, 256)),
-        ("a byte too few", description(stride - 1, 0, 1, 256)),
-        ("behind its file", description(stride, 1 << 40, 1, 256)),
-        (
-            "across the file's end",
-            description(stride, 65536 - 64, 1, 256),
-        ),
-        (
-            "an end that wraps",
-            description(stride, u64::MAX - 4095, 1, 256),
-        ),
-        ("300 entries", description(1 << 16, 0, 1, 300)),
-    ]
-}
-
-#[test]
-fn regions_that_can_not_be_are_refused() {
-    let victim = Victim::new();
-    for (what, payload) in impossible() {
-        let region = Inflight::new(1, 256);
-        region.file.set_len(65536).unwrap();
-        let fds = [region.file.as_fd()];
-        let client = victim.client();
-        let refused = client.refused(code::SET_INFLIGHT_FD, &payload, &fds);
-        assert!(refused, "{what}");
-    }
-    for (queues, entries) in [(0, 256), (1, 0), (65535, 32768), (1, 300), (1, 65535)] {
-        let request = description(0, 0, queues, entries);
-        let client = victim.client();
-        client.send(code::GET_INFLIGHT_FD, 0, &request, &[]);
-        // An answer that says no has no descriptor; so has the end of the connection.
-        let answer = client.wire.receive(PATIENCE);
-        if let Answer::Message(reply) = answer {
-            assert!(reply.fds.is_empty(), "{queues} queues of {entries}");
-        }
-    }
-    victim.is_unharmed("regions that can't be");
-}
-
-#[test]
-fn a_region_without_a_descriptor_or_in_no_file_is_refused() {
-    let victim = Victim::new();
-    let region = Inflight::new(1, 256);
-    let (payload, event) = (region.description(), new_eventfd());
-    let two = [region.file.as_fd(), region.file.as_fd()];
-    for fds in [&[][..], &two[..], &[event.as_fd()]] {
-        let refused = victim
-            .client()
-            .refused(code::SET_INFLIGHT_FD, &payload, fds);
-        assert!(refused, "{} descriptors", fds.len());
-    }
-    victim.is_unharmed("regions without a file");
-}
-
-/// What a region may hold that a ring of 256 entries can't go on from.
-fn wrong(what: &str) -> Inflight {
-    let entries = if what == "another size" { 128 } else { 256 };
-    let region = Inflight::new(1, entries);
-    let track = region.queue(0);
-    track.set_version(if what == "another version" { 2 } else { 1 });
-    track.set_desc_num(if what == "another number" {
-        64
-    } else {
-        entries
-    });
-    match what {
-        "a list out of the table" => {
-            track.set_used_idx(0u16.wrapping_sub(3));
-            track.set_last_batch_head(256);
-        }
-        "a list that leaves the table" => {
-            track.set_used_idx(0u16.wrapping_sub(3));
-            track.set_last_batch_head(7);
-            track.set_next(7, 65535);
-        }
-        _ => {}
-    }
-    region
-}
-
-#[test]
-fn a_ring_does_not_go_on_from_a_region_that_is_not_its_own_and_nobody_else_is_harmed() {
-    let victim = Victim::new();
-    for what in [
-        "another size",
-        "another version",
-        "another number",
-        "a list out of the table",
-        "a list that leaves the table",
-    ] {
-        let (client, memory) = victim.with_memory();
-        let mut ring = Ring::new(&Arc::new(Memory::standard()), 0, 256, true);
-        client.set_memory(&ring.mem);
-        drop(memory);
-        let region = wrong(what);
-        let fds = [region.file.as_fd()];
-        let refused = client.refused(code::SET_INFLIGHT_FD, &region.description(), &fds);
-        if !refused {
-            client.send(code::SET_VRING_NUM, 0, &state(0, 256), &[]);
-            client.send(code::SET_VRING_ADDR, 0, &ring.addresses(), &[]);
-            let index = 0u64.to_le_bytes();
-            client.send(code::SET_VRING_CALL, 0, &index, &[ring.call.as_fd()]);
-            client.send(code::SET_VRING_ERR, 0, &index, &[ring.err.as_fd()]);
-            client.send(code::SET_VRING_KICK, 0, &index, &[ring.kick.as_fd()]);
-            let enable = state(0, 1);
-            client.send(code::SET_VRING_ENABLE, 0, &enable, &[]);
-            let patience = Duration::from_secs(2);
-            let broken = !client.answers() || ring.broken_within(patience);
-            assert!(broken, "{what}: the ring goes on");
-        }
-        assert_eq!((ring.used_idx(), ring.pop()), (0, None), "{what}");
-    }
-    victim.is_unharmed("regions of others");
-}
-
 #[test]
 fn a_region_that_a_reset_ring_left_behind_owes_nothing() {
     // The used index of the ring is 0: no batch that died can have begun at 5000 or at 3, so it is
@@ -342,24 +213,6 @@ fn a_region_that_a_reset_ring_left_behind_owes_nothing() {
         assert_eq!(ring.used_idx(), ring.next_avail, "noted {noted}");
         assert_eq!(track.used_idx(), ring.used_idx(), "noted {noted}");
     }
-}
-
-#[test]
-fn a_region_that_owes_more_than_the_driver_ever_asked_for_harms_nobody_else() {
-    let victim = Victim::new();
-    let (client, memory) = victim.with_memory();
-    let ring = Ring::new(&Arc::new(memory), 0, 256, true);
-    client.set_memory(&ring.mem);
-    let region = Inflight::new(1, 256);
-    region.queue(0).set_version(1);
-    region.queue(0).set_desc_num(256);
-    (0..256).for_each(|head| region.queue(0).set_inflight(head, true));
-    region.give(&client);
-    client.set_up(&ring, 0);
-    // It may well be refused.
-    client.acked(code::SET_VRING_ENABLE, &state(0, 1), &[]);
-    drop(client);
-    victim.is_unharmed("a region of requests that there are not");
 }
 
 #[test]
