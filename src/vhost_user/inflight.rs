@@ -290,8 +290,13 @@ impl Tracker {
         Ok(())
     }
 
-    /// Nobody waits for `heads`.
-    pub(super) fn forget(&self, heads: &[u16]) {
+    /// Nobody waits for `heads`, which are all that was unreturned: begin anew.
+    pub(super) fn forget(&mut self, heads: &[u16]) {
+        self.unmark(heads);
+        self.counter = 0;
+    }
+
+    fn unmark(&self, heads: &[u16]) {
         for &head in heads {
             self.mark(head).store(0, Ordering::Release);
         }
@@ -317,7 +322,7 @@ impl Tracker {
 
     /// They were returned, and the used index is `used_idx` now.
     pub(super) fn returned(&self, heads: &[u16], used_idx: u16) {
-        self.forget(heads);
+        self.unmark(heads);
         self.header(at::USED_IDX).store(used_idx, Ordering::Release);
     }
 

@@ -202,7 +202,7 @@ impl Ring {
     /// the avail ring has after it next.
     pub(super) fn track(&mut self, region: &Arc<Inflight>, index: u16) -> Result<(), RingError> {
         let tracked = Tracker::new(region, index, self.size, self.next_used)?;
-        let Some((tracker, mut unreturned)) = tracked else {
+        let Some((mut tracker, mut unreturned)) = tracked else {
             return Ok(());
         };
         let to = u16::from_le(self.avail_u16(2).load(Ordering::Acquire));

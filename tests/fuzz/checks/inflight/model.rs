@@ -149,6 +149,10 @@ impl State {
         let marked = (0..self.size).filter(|&head| self.mark(head) == 1);
         let mut heads: Vec<u16> = marked.collect();
         heads.sort_by_key(|&head| (self.counter(head), head));
+        // More than the driver ever asked for: nobody waits for any of them.
+        if heads.len() > usize::from(self.avail_index().wrapping_sub(used)) {
+            heads.drain(..).for_each(|head| self.set_mark(head, 0));
+        }
         Ok(heads)
     }
 
