@@ -7,6 +7,7 @@
 use std::fs::File;
 use std::sync::Arc;
 
+use rustix::io::FdFlags;
 use vhost::vhost_user::message::{
     VhostTransferStateDirection, VhostTransferStatePhase, VhostUserConfigFlags, VhostUserInflight,
     VhostUserLog, VhostUserMemoryRegion, VhostUserProtocolFeatures, VhostUserShMemConfig,
@@ -25,6 +26,13 @@ use super::transfer::Transfer;
 use super::vring::Vring;
 
 const LARGEST_RING: u32 = 32768;
+
+/// A descriptor as it came, but closed in a program that this process runs: the crate receives it
+/// without `MSG_CMSG_CLOEXEC`. That flag is the descriptor's, not the file's, so it is ours to set.
+fn kept(file: File) -> File {
+    let _ = rustix::io::fcntl_setfd(&file, FdFlags::CLOEXEC);
+    file
+}
 
 fn unsupported<T>() -> WireResult<T> {
     Err(WireError::InvalidOperation("not offered by this back end"))
@@ -163,16 +171,16 @@ impl VhostUserBackendReqHandlerMut for Session {
                 "queue {index}: polling for kicks is not offered"
             )));
         }
-        self.change(u32::from(index), |vring| vring.set_kick(fd))
+        self.change(u32::from(index), |vring| vring.set_kick(fd.map(kept)))
     }
 
     fn set_vring_call(&mut self, index: u8, fd: Option<File>) -> WireResult<()> {
-        self.vring(u32::from(index))?.set_call(fd);
+        self.vring(u32::from(index))?.set_call(fd.map(kept));
         Ok(())
     }
 
     fn set_vring_err(&mut self, index: u8, fd: Option<File>) -> WireResult<()> {
-        self.change(u32::from(index), |vring| vring.set_err(fd))
+        self.change(u32::from(index), |vring| vring.set_err(fd.map(kept)))
     }
 
     fn get_protocol_features(&mut self) -> WireResult<VhostUserProtocolFeatures> {
@@ -294,8 +302,8 @@ impl VhostUserBackendReqHandlerMut for Session {
             return Err(refuse("the state of a device is moved while its rings run"));
         }
         self.transfer = match direction {
-            VhostTransferStateDirection::SAVE => Transfer::save(&self.server, fd),
-            VhostTransferStateDirection::LOAD => Transfer::Loading(fd),
+            VhostTransferStateDirection::SAVE => Transfer::save(&self.server, kept(fd)),
+            VhostTransferStateDirection::LOAD => Transfer::Loading(kept(fd)),
         };
         Ok(None)
     }

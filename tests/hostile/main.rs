@@ -24,6 +24,7 @@ mod driver;
 mod harness;
 
 mod attacks;
+mod crowds;
 mod giants;
 mod honest;
 mod inflight;

@@ -57,7 +57,7 @@ fn a_flood_of_connections_does_not_stop_a_working_one() {
 }
 
 /// One of many ways to misbehave, and whether the back end is left to notice the end by itself.
-fn misbehave(victim: &Victim, round: usize) {
+pub(crate) fn misbehave(victim: &Victim, round: usize) {
     let (client, memory) = victim.with_memory();
     let ring = Ring::new(&Arc::new(memory), 0, 256, true);
     match round % 10 {
