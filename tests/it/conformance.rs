@@ -264,3 +264,35 @@ fn messages_that_the_table_calls_refused_are() {
         }
     }
 }
+
+#[test]
+fn the_threat_model_has_every_row_and_names_every_attack_and_no_other() {
+    let rows = table("docs/threat-model.md", "input");
+    let wanted = (1..=26)
+        .map(|n| format!("G{n}"))
+        .chain((1..=20).map(|n| format!("F{n}")));
+    for id in wanted {
+        let found = rows.iter().filter(|row| row["row"] == id).count();
+        assert_eq!(found, 1, "rows {id}");
+    }
+    let named: BTreeSet<&str> = rows.iter().flat_map(|row| names(&row["test"])).collect();
+    let defined = |folders: &[&str]| {
+        let mut all = Defined::default();
+        for (_, text) in folders.iter().flat_map(|folder| sources(folder)) {
+            all.visit_file(&syn::parse_file(&text).unwrap());
+        }
+        all.tests
+    };
+    let known = defined(&["tests/hostile", "tests/it"]);
+    let unknown: Vec<_> = named
+        .iter()
+        .filter(|name| !known.contains(**name))
+        .collect();
+    assert!(unknown.is_empty(), "no such tests: {unknown:?}");
+    let attacks = defined(&["tests/hostile"]);
+    let missing: Vec<_> = attacks
+        .iter()
+        .filter(|name| !named.contains(name.as_str()))
+        .collect();
+    assert!(missing.is_empty(), "attacks without a row: {missing:?}");
+}
