@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::event::{EventfdFlags, eventfd};
+use rustix::fs::OFlags;
 use std::io::pipe;
 
 use crate::driver::client::{Client, code, state};
@@ -18,7 +19,7 @@ use crate::driver::kind::IN;
 use crate::driver::ring::{Ring, new_eventfd};
 use crate::driver::wire::{VERSION, header, message};
 use crate::harness::Ramblk;
-use crate::victim::{KEPT, MINE, Victim, odd_descriptors};
+use crate::victim::{A_WHILE, KEPT, MINE, Victim, odd_descriptors, withstand};
 
 #[test]
 fn a_front_end_that_never_reads_its_replies_harms_nobody() {
@@ -176,6 +177,27 @@ fn a_blocking_kick_and_a_full_call_hold_up_nobody() {
     rustix::io::ioctl_fionbio(&writer, false).unwrap();
     with_descriptors(&victim, "full pipe for calls", new_eventfd(), &writer);
     drop(reader);
+}
+
+#[test]
+fn a_call_that_is_made_to_block_after_it_was_handed_over_costs_its_front_end_the_connection() {
+    let victim = Victim::new();
+    let mut disk = victim.guest(ALL);
+    disk.q().flush().unwrap();
+    // The flags belong to the file, which both sides share: it blocks from now on, being full.
+    let call = &disk.queues[0].call;
+    let _ = rustix::io::read(call, &mut [0; 8]);
+    rustix::io::write(call, &(u64::MAX - 1).to_le_bytes()).unwrap();
+    rustix::fs::fcntl_setfl(call, OFlags::empty()).unwrap();
+    let ring = disk.q();
+    ring.set_used_event(ring.next_avail);
+    ring.put(0);
+    ring.publish();
+    ring.kick();
+    assert!(disk.client.closes_within(Duration::from_secs(5)));
+    drop(disk);
+    victim.is_unharmed("a call that blocks");
+    withstand("a full, blocking call descriptor", A_WHILE);
 }
 
 #[test]
