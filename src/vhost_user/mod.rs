@@ -100,6 +100,9 @@ pub enum Error {
         /// The size it announced.
         size_bytes: usize,
     },
+    /// Replies fill the socket.
+    #[error("the front end does not read its replies")]
+    Deaf,
     /// Memory that the front end had shared is gone.
     #[error("the front end took memory away that it had shared (truncated its file)")]
     MemoryLost,

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use rustix::event::{PollFd, PollFlags};
+use rustix::io::Errno;
+use rustix::time::Timespec;
 use vhost::vhost_user::message::FrontendReq;
 use vhost::vhost_user::{BackendReqHandler, Error as WireError};
 
@@ -296,10 +298,6 @@ fn accept_all(shared: &Arc<Shared>, listener: &UnixListener, stopped: &UnixStrea
 
 fn start_session(shared: &Arc<Shared>, stream: UnixStream) -> Result<(), Error> {
     peek::prepare(&stream).map_err(Error::Socket)?;
-    // A front end that does not read its replies is not waited for.
-    stream
-        .set_write_timeout(Some(REPLY_WITHIN))
-        .map_err(Error::Socket)?;
     let channel = Arc::new(Channel::default());
     let hangup = Arc::new(stream.try_clone().map_err(Error::Socket)?);
     let peer = Peer {
@@ -389,6 +387,7 @@ impl Conversation {
             self.look_for_losses()?;
             return Ok(false);
         };
+        self.await_room()?;
         let request = message.request;
         if request == FrontendReq::SET_BACKEND_REQ_FD as u32
             && let Ok([socket]) = <[OwnedFd; 1]>::try_from(message.fds)
@@ -411,6 +410,23 @@ impl Conversation {
                 request,
                 reason: error.to_string(),
             }),
+        }
+    }
+
+    /// Wait until a reply can be sent: the crate would try for ever. A socket that can be written
+    /// to has room for more than the longest one.
+    fn await_room(&self) -> Result<(), Error> {
+        let deadline = Instant::now() + REPLY_WITHIN;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let left = Timespec::try_from(left).unwrap_or_default();
+            let mut poll = [PollFd::new(&self.peeker, PollFlags::OUT)];
+            match rustix::event::poll(&mut poll, Some(&left)) {
+                Ok(0) => return Err(Error::Deaf),
+                Ok(_) => return Ok(()),
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(Error::Socket(errno.into())),
+            }
         }
     }
 

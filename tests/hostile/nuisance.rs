@@ -18,7 +18,7 @@ use crate::driver::disk::{ALL, Disk};
 use crate::driver::kind::IN;
 use crate::driver::ring::{Ring, new_eventfd};
 use crate::driver::wire::{VERSION, header, message};
-use crate::harness::Ramblk;
+use crate::harness::{Ramblk, eventually};
 use crate::victim::{A_WHILE, KEPT, MINE, Victim, odd_descriptors, withstand};
 
 #[test]
@@ -39,7 +39,12 @@ fn a_front_end_that_never_reads_its_replies_harms_nobody() {
     }
     let mut disk = Disk::attach(victim.ramblk.socket());
     assert_eq!(disk.q().read(KEPT, 8192), Ok(pattern(8192, 42)));
-    drop((disk, deaf));
+    drop(disk);
+    // It is given up, not waited for.
+    eventually("its connection ends", || {
+        victim.ramblk.stderr().contains("does not read its replies")
+    });
+    drop(deaf);
     victim.is_unharmed("a deaf front end");
 }
 
