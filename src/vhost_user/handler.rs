@@ -18,14 +18,12 @@ use vhost::vhost_user::{
     Backend, Error as WireError, GpuBackend, Result as WireResult, VhostUserBackendReqHandlerMut,
 };
 
-use super::inflight::{self, Inflight};
+use super::inflight::{self, Inflight, LARGEST_RING};
 use super::memory::{MAX_SLOTS, MemoryMap, RegionSpec};
 use super::ring::RingAddress;
 use super::session::{Session, WhenNot, refuse};
 use super::transfer::Transfer;
 use super::vring::Vring;
-
-const LARGEST_RING: u32 = 32768;
 
 /// A descriptor as it came, but closed in a program that this process runs: the crate receives it
 /// without `MSG_CMSG_CLOEXEC`. That flag is the descriptor's, not the file's, so it is ours to set.
@@ -112,7 +110,7 @@ impl VhostUserBackendReqHandlerMut for Session {
 
     fn set_vring_num(&mut self, index: u32, num: u32) -> WireResult<()> {
         let vring = self.vring(index)?;
-        if !num.is_power_of_two() || num > LARGEST_RING {
+        if !num.is_power_of_two() || num > u32::from(LARGEST_RING) {
             return Err(refuse(format_args!(
                 "queue {index}: {num} is no size for a split ring"
             )));

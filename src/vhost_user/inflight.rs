@@ -32,7 +32,7 @@ use super::mapping::Mapping;
 use super::memory::page_bytes;
 
 /// Longest split ring (virtio 1.3 §2.7).
-const LARGEST_RING: u16 = 1 << 15;
+pub(super) const LARGEST_RING: u16 = 1 << 15;
 const HEADER_BYTES: usize = 16;
 const ENTRY_BYTES: usize = 16;
 /// What the region of each queue is aligned to, as other back ends do it.

@@ -205,7 +205,7 @@ impl Ring {
         let Some((mut tracker, mut unreturned)) = tracked else {
             return Ok(());
         };
-        let to = u16::from_le(self.avail_u16(2).load(Ordering::Acquire));
+        let to = self.avail_index();
         if unreturned.len() > usize::from(to.wrapping_sub(self.next_used)) {
             // More than the driver ever asked for: it is about one that is gone.
             tracker.forget(&unreturned);
@@ -292,7 +292,7 @@ impl Ring {
 
     /// Read the avail index; whether there is something new.
     fn look(&mut self) -> Result<bool, RingError> {
-        let to = u16::from_le(self.avail_u16(2).load(Ordering::Acquire));
+        let to = self.avail_index();
         if to.wrapping_sub(self.next_avail) > self.size {
             return Err(RingError::AvailJump {
                 from: self.next_avail,
@@ -458,6 +458,11 @@ impl Ring {
         // The wish must be visible before the index is read again (§2.7.10.1).
         fence(Ordering::SeqCst);
         self.look()
+    }
+
+    /// Where the driver says that the next request will be put.
+    fn avail_index(&self) -> u16 {
+        u16::from_le(self.avail_u16(2).load(Ordering::Acquire))
     }
 
     fn avail_u16(&self, offset: usize) -> &AtomicU16 {

@@ -11,14 +11,13 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use rustix::event::{PollFd, PollFlags};
-use rustix::io::Errno;
-use rustix::time::Timespec;
 use vhost::vhost_user::message::FrontendReq;
 use vhost::vhost_user::{BackendReqHandler, Error as WireError};
 
 use super::channel::Channel;
 use super::hush::Hush;
 use super::session::Session;
+use super::transfer::wait;
 use super::worker::Workers;
 use super::{Error, PATIENCE, peek};
 use crate::device::BlockDevice;
@@ -417,17 +416,10 @@ impl Conversation {
     /// to has room for more than the longest one.
     fn await_room(&self) -> Result<(), Error> {
         let deadline = Instant::now() + REPLY_WITHIN;
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let left = Timespec::try_from(left).unwrap_or_default();
-            let mut poll = [PollFd::new(&self.peeker, PollFlags::OUT)];
-            match rustix::event::poll(&mut poll, Some(&left)) {
-                Ok(0) => return Err(Error::Deaf),
-                Ok(_) => return Ok(()),
-                Err(Errno::INTR) => {}
-                Err(errno) => return Err(Error::Socket(errno.into())),
-            }
-        }
+        wait(&self.peeker, PollFlags::OUT, deadline).map_err(|error| match error.kind() {
+            std::io::ErrorKind::TimedOut => Error::Deaf,
+            _ => Error::Socket(error),
+        })
     }
 
     fn look_for_losses(&self) -> Result<(), Error> {

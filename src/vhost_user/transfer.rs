@@ -7,6 +7,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -81,12 +82,12 @@ impl Transfer {
     }
 }
 
-/// Wait until the pipe is ready for `flags`.
-fn wait(pipe: &File, flags: PollFlags, deadline: Instant) -> io::Result<()> {
+/// Wait until a descriptor is ready for `flags`; [`io::ErrorKind::TimedOut`] if it isn't in time.
+pub(super) fn wait(fd: impl AsFd, flags: PollFlags, deadline: Instant) -> io::Result<()> {
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let timeout = Timespec::try_from(left).map_err(io::Error::other)?;
-        match rustix::event::poll(&mut [PollFd::new(pipe, flags)], Some(&timeout)) {
+        match rustix::event::poll(&mut [PollFd::new(&fd, flags)], Some(&timeout)) {
             Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
             Ok(_) => return Ok(()),
             Err(Errno::INTR) => {}

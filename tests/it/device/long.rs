@@ -18,16 +18,7 @@ fn step_by_step(
     mut between: impl FnMut(usize),
 ) -> (u32, u8, Vec<u8>, usize) {
     let mut writable = vec![NOTHING; data_len + 1];
-    let mut sources: Vec<Source<'_>> = pieces(readable.len(), cuts)
-        .map(|(from, to)| Source::from(&readable[from..to]))
-        .collect();
-    let mut sinks = Vec::new();
-    let mut rest = writable.as_mut_slice();
-    for (from, to) in pieces(rest.len(), cuts) {
-        let (head, tail) = rest.split_at_mut(to - from);
-        sinks.push(Sink::from(head));
-        rest = tail;
-    }
+    let (mut sources, mut sinks) = buffers(readable, &mut writable, cuts);
     let mut unfinished = Unfinished::default();
     for steps in 1.. {
         let device = &rig.device;

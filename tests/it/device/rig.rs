@@ -71,16 +71,7 @@ impl Rig {
         cuts: &[usize],
     ) -> Answer {
         let mut writable = vec![NOTHING; data_len + 1];
-        let mut sources: Vec<Source<'_>> = pieces(readable.len(), cuts)
-            .map(|(from, to)| Source::from(&readable[from..to]))
-            .collect();
-        let mut sinks = Vec::new();
-        let mut rest = writable.as_mut_slice();
-        for (from, to) in pieces(rest.len(), cuts) {
-            let (head, tail) = rest.split_at_mut(to - from);
-            sinks.push(Sink::from(head));
-            rest = tail;
-        }
+        let (mut sources, mut sinks) = buffers(readable, &mut writable, cuts);
         let used = self.device.handle(acked, false, &mut sources, &mut sinks);
         let status = writable.pop().unwrap();
         Answer {
@@ -97,6 +88,24 @@ impl Rig {
     pub(crate) fn status(&self, readable: &[u8]) -> u8 {
         self.ask(readable, 0).status
     }
+}
+
+/// A request's buffers, both cut at the same places.
+pub(crate) fn buffers<'a>(
+    readable: &'a [u8],
+    writable: &'a mut [u8],
+    cuts: &[usize],
+) -> (Vec<Source<'a>>, Vec<Sink<'a>>) {
+    let sources = pieces(readable.len(), cuts);
+    let sources = sources.map(|(from, to)| Source::from(&readable[from..to]));
+    let mut sinks = Vec::new();
+    let mut rest = writable;
+    for (from, to) in pieces(rest.len(), cuts) {
+        let (head, tail) = rest.split_at_mut(to - from);
+        sinks.push(Sink::from(head));
+        rest = tail;
+    }
+    (sources.collect(), sinks)
 }
 
 /// The stretches between cuts, those of no bytes among them.
