@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::cpus::{Cpus, parse_cpus};
 use super::size::parse_size;
 use crate::daemon::{RunOptions, Sharing};
 
@@ -84,6 +85,21 @@ struct DiskArgs {
     #[arg(long)]
     in_order: bool,
 
+    /// Threads that serve queues; without it, as many as there are processors, but no more than
+    /// queues.
+    #[arg(long, value_name = "N")]
+    workers: Option<u16>,
+
+    /// Processors for these threads, each on one of its own, as in 2,4-7; as many threads then,
+    /// unless --workers says otherwise.
+    #[arg(long, value_name = "CPUS", value_parser = parse_cpus)]
+    pin: Option<Cpus>,
+
+    /// How long a queue that has run dry is looked at before its thread sleeps, in microseconds.
+    /// The time adapts: it is 0 while requests are further apart than this.
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    poll_us: u32,
+
     /// Serial that guests see, at most 20 bytes.
     #[arg(long)]
     serial: Option<String>,
@@ -130,6 +146,9 @@ impl From<DiskArgs> for RunOptions {
             read_only: disk.read_only,
             serial: disk.serial,
             in_order: disk.in_order,
+            workers: disk.workers,
+            poll_us: disk.poll_us,
+            cpus: disk.pin.map(|Cpus(cpus)| cpus).unwrap_or_default(),
             image: None,
             sharing: Sharing::None,
             memory_limit_bytes: None,

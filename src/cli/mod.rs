@@ -2,6 +2,7 @@
 //! below.
 
 mod args;
+mod cpus;
 mod size;
 
 use std::ffi::OsString;

@@ -2,14 +2,22 @@
 
 use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::{Error, MAX_SOCKET_PATH_BYTES, limit};
 use crate::device::Serial;
 use crate::image::RawImage;
 use crate::store::{Capacity, DiskSpec, SectorSize};
+use crate::vhost_user::WorkerOptions;
 
 /// The most queues a disk can have: what guests and front ends are known to handle.
 const MOST_QUEUES: u16 = 256;
+
+/// The most threads that serve queues: more than there are processors help nobody.
+const MOST_WORKERS: usize = 256;
+
+/// A guest that makes a request every so often would keep a processor busy.
+const MOST_POLL_US: u32 = 1_000_000;
 
 /// Enough for a page and the table that names it, with room to spare.
 const LEAST_LIMIT_BYTES: u64 = 64 << 10;
@@ -41,6 +49,14 @@ pub struct RunOptions {
     pub detect_zeroes: bool,
     /// Whether guests may rely on requests being completed in order (VIRTIO_F_IN_ORDER).
     pub in_order: bool,
+    /// Threads that serve queues; without it, as many as there are processors for, but no more than
+    /// queues.
+    pub workers: Option<u16>,
+    /// How long a queue that has run dry is looked at before its worker sleeps, at most, in
+    /// microseconds.
+    pub poll_us: u32,
+    /// Processors that workers are to run on, each on one, by number.
+    pub cpus: Vec<usize>,
     /// A command to run beside the disk; `{socket}` in it stands for the socket's path.
     pub command: Vec<String>,
 }
@@ -83,6 +99,7 @@ pub struct RunConfig {
     pub(super) command: Vec<String>,
     pub(super) limit_bytes: u64,
     pub(super) in_order: bool,
+    pub(super) workers: WorkerOptions,
 }
 
 impl RunConfig {
@@ -113,6 +130,7 @@ impl RunConfig {
                     options.queues
                 ))
             })?;
+        let workers = workers(queues, options.workers, options.poll_us, options.cpus)?;
         let serial = match &options.serial {
             Some(serial) => Serial::new(serial)?,
             None => Serial::for_name(name)?,
@@ -138,8 +156,35 @@ impl RunConfig {
             command: options.command,
             limit_bytes,
             in_order: options.in_order,
+            workers,
         })
     }
+}
+
+fn workers(
+    queues: NonZeroU16,
+    count: Option<u16>,
+    poll_us: u32,
+    cpus: Vec<usize>,
+) -> Result<WorkerOptions, Error> {
+    if poll_us > MOST_POLL_US {
+        return Err(Error::Usage(format!(
+            "--poll-us {poll_us} is too long: give at most {MOST_POLL_US}, or 0 to never poll"
+        )));
+    }
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let default = if cpus.is_empty() { cores } else { cpus.len() };
+    let count = count.map_or(default, usize::from);
+    if count == 0 || count > MOST_WORKERS {
+        return Err(Error::Usage(format!(
+            "{count} workers are not possible: give --workers from 1 to {MOST_WORKERS}"
+        )));
+    }
+    Ok(WorkerOptions {
+        count: count.min(usize::from(queues.get())),
+        poll: Duration::from_micros(poll_us.into()),
+        cpus,
+    })
 }
 
 fn endpoint(path: Option<PathBuf>, fd: Option<i32>, command: &[String]) -> Result<Endpoint, Error> {

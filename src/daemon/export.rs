@@ -53,11 +53,9 @@ impl Export {
             Sharing::None => Share::None,
             Sharing::ReadOnly | Sharing::ReadWrite => Share::Any,
         };
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let workers = cores.min(usize::from(config.queues.get()));
         let options = ServerOptions {
             share,
-            workers,
+            workers: config.workers.clone(),
             in_order: config.in_order,
         };
         let server = Server::new(device, &options)?;

@@ -28,7 +28,7 @@ use std::sync::atomic::AtomicBool;
 use virtio_bindings::virtio_blk;
 
 pub use state::{MOST_STATE_BYTES, SavedState, StateError};
-pub use steps::Unfinished;
+pub use steps::{Pace, Unfinished};
 
 use crate::store::{self, Disk, Sink, Source};
 use steps::Progress;
@@ -127,7 +127,7 @@ impl BlockDevice {
         }
     }
 
-    /// Serve a request, or about a millisecond's worth of one that takes longer: `None` means that
+    /// Serve a request, or a [`Pace`]'s worth of one that takes longer: `None` means that
     /// it goes on with the next call, which must get what this one left of the buffers and
     /// `unfinished`. Given up in between, part of it is done.
     ///
@@ -151,18 +151,18 @@ impl BlockDevice {
         let data_in_bytes = store::total_bytes(data_in);
         let outcome = if damaged {
             Err(Status::IoErr)
-        } else if let Some(rest) = unfinished.0.take() {
-            self.go_on(rest, readable, data_in)
+        } else if let Some(rest) = unfinished.rest.take() {
+            self.go_on(rest, readable, data_in, unfinished.pace)
         } else {
             request::parse(self.disk.capacity(), acked, readable, data_in)
-                .and_then(|operation| self.execute(operation))
+                .and_then(|operation| self.execute(operation, unfinished.pace))
         };
         let (status, data_bytes) = match outcome {
             Ok(Progress::Done(data_bytes)) => (Status::Ok, data_bytes),
             Ok(Progress::Rest(rest)) => {
                 // The status byte is found again behind what is left of the data.
                 writable[last] = writable[last].join(status_at);
-                unfinished.0 = Some(rest);
+                unfinished.rest = Some(rest);
                 return None;
             }
             Err(status) => (status, 0),

@@ -9,15 +9,48 @@ use super::request::{Operation, Segment, Segments};
 use super::{BlockDevice, Status};
 use crate::store::{self, ByteRange, Piece, Sink, Source};
 
-/// Payload of one step: 1 MiB.
-const STEP_BYTES: u64 = 1 << 20;
-/// What one step discards or zeroes, of a disk that is fully mapped in the worst case: 64 MiB, and
-/// up to as much again where that ends a range.
-const STEP_RANGE_BYTES: u64 = 64 << 20;
+/// How much of a long request is done in one go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pace {
+    /// About a millisecond's worth: nobody else waits.
+    #[default]
+    Alone,
+    /// A few microseconds' worth: other queues wait.
+    BesideOthers,
+}
+
+impl Pace {
+    /// Payload of one step.
+    fn step_bytes(self) -> u64 {
+        match self {
+            Self::Alone => 1 << 20,
+            Self::BesideOthers => 128 << 10,
+        }
+    }
+
+    /// What one step discards or zeroes, of a disk that is fully mapped in the worst case, and up
+    /// to as much again where that ends a range.
+    fn step_range_bytes(self) -> u64 {
+        match self {
+            Self::Alone => 64 << 20,
+            Self::BesideOthers => 16 << 20,
+        }
+    }
+}
 
 /// What is left of a request between two calls of [`BlockDevice::serve`]; by default nothing.
 #[derive(Debug, Default)]
-pub struct Unfinished(pub(super) Option<Rest>);
+pub struct Unfinished {
+    pub(super) rest: Option<Rest>,
+    pub(super) pace: Pace,
+}
+
+impl Unfinished {
+    /// How much to do in one go from now on.
+    pub fn set_pace(&mut self, pace: Pace) {
+        self.pace = pace;
+    }
+}
 
 /// The rest of a request. Its buffers are with the caller: those that are done are empty.
 #[derive(Debug)]
@@ -79,17 +112,21 @@ fn with_front<P: Piece, T>(pieces: &mut [P], bytes: u64, act: impl FnOnce(&[P]) 
 
 impl BlockDevice {
     /// Begin a request, and end it unless it takes long.
-    pub(super) fn execute(&self, operation: Operation<'_, '_>) -> Result<Progress, Status> {
+    pub(super) fn execute(
+        &self,
+        operation: Operation<'_, '_>,
+        pace: Pace,
+    ) -> Result<Progress, Status> {
         match operation {
-            Operation::Read { range, to } => self.read(range, 0, to),
-            Operation::Write { range, from } => self.write(range, from),
+            Operation::Read { range, to } => self.read(range, 0, to, pace),
+            Operation::Write { range, from } => self.write(range, from, pace),
             Operation::Flush => {
                 self.disk.flush()?;
                 Ok(Progress::Done(0))
             }
             Operation::GetId { to } => Ok(Progress::Done(self.serial.copy_to(to))),
-            Operation::Discard(segments) => self.begin_ranges(false, &segments),
-            Operation::WriteZeroes(segments) => self.begin_ranges(true, &segments),
+            Operation::Discard(segments) => self.begin_ranges(false, &segments, pace),
+            Operation::WriteZeroes(segments) => self.begin_ranges(true, &segments, pace),
         }
     }
 
@@ -99,16 +136,17 @@ impl BlockDevice {
         rest: Rest,
         readable: &mut [Source<'_>],
         data_in: &mut [Sink<'_>],
+        pace: Pace,
     ) -> Result<Progress, Status> {
         match rest {
-            Rest::Read { range, done_bytes } => self.read(range, done_bytes, data_in),
-            Rest::Write { range } => self.write(range, readable),
+            Rest::Read { range, done_bytes } => self.read(range, done_bytes, data_in, pace),
+            Rest::Write { range } => self.write(range, readable, pace),
             Rest::Ranges {
                 zero,
                 segments,
                 index,
                 range,
-            } => self.ranges(zero, segments, index, range),
+            } => self.ranges(zero, segments, index, range, pace),
         }
     }
 
@@ -117,12 +155,13 @@ impl BlockDevice {
         range: ByteRange,
         done_bytes: u64,
         to: &mut [Sink<'_>],
+        pace: Pace,
     ) -> Result<Progress, Status> {
-        if range.len_bytes() <= STEP_BYTES {
+        if range.len_bytes() <= pace.step_bytes() {
             self.disk.read_into(range, to)?;
             return Ok(Progress::Done(done_bytes + range.len_bytes()));
         }
-        let (now, range) = cut(range, STEP_BYTES);
+        let (now, range) = cut(range, pace.step_bytes());
         with_front(to, now.len_bytes(), |to| self.disk.read_into(now, to))?;
         Ok(Progress::Rest(Rest::Read {
             range,
@@ -130,12 +169,17 @@ impl BlockDevice {
         }))
     }
 
-    fn write(&self, range: ByteRange, from: &mut [Source<'_>]) -> Result<Progress, Status> {
-        if range.len_bytes() <= STEP_BYTES {
+    fn write(
+        &self,
+        range: ByteRange,
+        from: &mut [Source<'_>],
+        pace: Pace,
+    ) -> Result<Progress, Status> {
+        if range.len_bytes() <= pace.step_bytes() {
             self.disk.write_from(range, from)?;
             return Ok(Progress::Done(0));
         }
-        let (now, range) = cut(range, STEP_BYTES);
+        let (now, range) = cut(range, pace.step_bytes());
         with_front(from, now.len_bytes(), |from| {
             self.disk.write_from(now, from)
         })?;
@@ -143,7 +187,12 @@ impl BlockDevice {
     }
 
     /// Prove every range before the first is touched: all or nothing.
-    fn begin_ranges(&self, zero: bool, segments: &Segments) -> Result<Progress, Status> {
+    fn begin_ranges(
+        &self,
+        zero: bool,
+        segments: &Segments,
+        pace: Pace,
+    ) -> Result<Progress, Status> {
         if self.disk.is_read_only() {
             return Err(Status::IoErr);
         }
@@ -152,8 +201,8 @@ impl BlockDevice {
         for segment in segments.iter() {
             total_bytes += segment.range(capacity)?.len_bytes();
         }
-        if total_bytes > STEP_RANGE_BYTES {
-            return self.ranges(zero, Box::new(segments.clone()), 0, None);
+        if total_bytes > pace.step_range_bytes() {
+            return self.ranges(zero, Box::new(segments.clone()), 0, None, pace);
         }
         for segment in segments.iter() {
             self.apply(zero, segment, segment.range(capacity)?)?;
@@ -168,9 +217,10 @@ impl BlockDevice {
         segments: Box<Segments>,
         mut index: usize,
         mut range: Option<ByteRange>,
+        pace: Pace,
     ) -> Result<Progress, Status> {
         let capacity = self.disk.capacity();
-        let mut budget_bytes = STEP_RANGE_BYTES;
+        let mut budget_bytes = pace.step_range_bytes();
         while let Some(segment) = segments.get(index) {
             if budget_bytes == 0 {
                 return Ok(Progress::Rest(Rest::Ranges {
@@ -184,7 +234,7 @@ impl BlockDevice {
                 Some(range) => range,
                 None => segment.range(capacity)?,
             };
-            let (now, left) = cut(left, STEP_RANGE_BYTES);
+            let (now, left) = cut(left, pace.step_range_bytes());
             self.apply(zero, segment, now)?;
             budget_bytes = budget_bytes.saturating_sub(now.len_bytes());
             range = Some(left).filter(|left| left.len_bytes() > 0);

@@ -21,7 +21,10 @@
 //! | `fault` | what makes a ring stop for good |
 //! | `pieces` | the buffers of one request |
 //! | `inflight` | requests that were taken and not returned, written down for after a crash |
-//! | `worker` | threads that serve rings |
+//! | `job` | one ring's turn: batches of requests, and the call that follows |
+//! | `polling` | how long a ring that has run dry is looked at |
+//! | `worker` | a thread that serves rings |
+//! | `workers` | which worker has which ring |
 //! | `watchdog` | frees a worker that hangs in a front end's descriptor |
 //! | `fuzz` | rings and sessions for the fuzz targets, with feature `test-fuzz` only |
 
@@ -33,11 +36,13 @@ mod guard;
 mod handler;
 mod hush;
 mod inflight;
+mod job;
 mod mapping;
 mod memory;
 mod notifier;
 mod peek;
 mod pieces;
+mod polling;
 mod ring;
 mod server;
 mod session;
@@ -45,8 +50,10 @@ mod transfer;
 mod vring;
 mod watchdog;
 mod worker;
+mod workers;
 
 pub use server::{Server, ServerOptions, Share};
+pub use workers::WorkerOptions;
 
 /// How long a front end may keep us waiting, wherever we wait for one that has begun something. A
 /// fuzzer tries it out thousands of times.

@@ -18,7 +18,7 @@ use super::channel::Channel;
 use super::hush::Hush;
 use super::session::Session;
 use super::transfer::wait;
-use super::worker::Workers;
+use super::workers::{WorkerOptions, Workers};
 use super::{Error, PATIENCE, peek};
 use crate::device::BlockDevice;
 
@@ -45,8 +45,8 @@ pub enum Share {
 pub struct ServerOptions {
     /// How many front ends may use the disk at the same time.
     pub share: Share,
-    /// Threads that serve queues; at least one is started.
-    pub workers: usize,
+    /// The threads that serve queues.
+    pub workers: WorkerOptions,
     /// Whether IN_ORDER is offered (virtio 1.3 §2.7.9).
     pub in_order: bool,
 }
@@ -161,7 +161,7 @@ impl Server {
     pub fn new(device: BlockDevice, options: &ServerOptions) -> Result<Self, Error> {
         let shared = Shared {
             device: Arc::new(device),
-            workers: Workers::start(options.workers).map_err(Error::Thread)?,
+            workers: Workers::start(&options.workers).map_err(Error::Thread)?,
             options: options.clone(),
             hush: Hush::default(),
             state: Mutex::default(),

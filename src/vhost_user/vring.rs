@@ -11,10 +11,11 @@ use std::sync::Arc;
 
 use super::guard;
 use super::inflight::Inflight;
+use super::job::Job;
 use super::memory::MemoryMap;
 use super::notifier::Notifier;
 use super::ring::{Ring, RingAddress, RingError, RingOptions};
-use super::worker::{Job, Running, Workers};
+use super::workers::{Running, Workers};
 use crate::device::{BlockDevice, Unfinished};
 
 /// One ring of a session.

@@ -43,6 +43,9 @@ impl Growing {
             memory_limit_bytes: Some(64 * MIB),
             detect_zeroes: false,
             in_order: false,
+            workers: None,
+            poll_us: 32,
+            cpus: Vec::new(),
             command: Vec::new(),
         };
         let config = RunConfig::new("growing", options).unwrap();

@@ -18,11 +18,12 @@ use std::num::NonZeroU16;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ramblk::device::{BlockDevice, SavedState, Serial, StateError};
 use ramblk::store::{DiskSpec, SectorSize, Store};
 use ramblk::vhost_user::fuzz::Front;
-use ramblk::vhost_user::{Server, ServerOptions, Share};
+use ramblk::vhost_user::{Server, ServerOptions, Share, WorkerOptions};
 
 use super::bytes::Bytes;
 use super::reached::Reached;
@@ -78,7 +79,11 @@ impl World {
         let device = BlockDevice::new(disk, serial, queues).with_state(Box::new(Keeper));
         let options = ServerOptions {
             share: Share::None,
-            workers: 1,
+            workers: WorkerOptions {
+                count: 1,
+                poll: Duration::ZERO,
+                cpus: Vec::new(),
+            },
             in_order: true,
         };
         Self {

@@ -1,0 +1,181 @@
+//! What a worker does for one ring: a bounded turn, and what is to be said to the driver after it.
+
+use std::fs::File;
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::guard;
+use super::notifier::Notifier;
+use super::ring::{Ring, RingError, Served, Step};
+use super::watchdog::Watched;
+use crate::device::{BlockDevice, Pace, Unfinished};
+use crate::store;
+
+/// Requests between two updates of the used index, at most.
+const BATCH_REQUESTS: u32 = 32;
+/// Requests whose cost does not show in their bytes (ranges to discard or to zero) may each take
+/// long, so a turn is not only counted but timed, every so many requests.
+const TIMED_REQUESTS: u32 = 8;
+
+/// How much a ring may have done for it before the worker looks at what else there is.
+#[derive(Clone, Copy, Debug)]
+struct Share {
+    batches: u32,
+    /// Bytes that make a batch end, so that its first request needn't wait for megabytes.
+    batch_bytes: u64,
+    time: Duration,
+}
+
+/// Nobody waits but whoever wants to stop the ring.
+const ALONE: Share = Share {
+    batches: 4,
+    batch_bytes: 256 << 10,
+    time: Duration::from_millis(1),
+};
+
+/// Other rings wait. A few microseconds each keep the wait short even beside many; less, and going
+/// from ring to ring would be all that is done.
+const BESIDE_OTHERS: Share = Share {
+    batches: 1,
+    batch_bytes: 128 << 10,
+    time: Duration::from_micros(50),
+};
+
+/// What a worker needs to serve one ring.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) ring: Ring,
+    pub(super) index: u16,
+    pub(super) device: Arc<BlockDevice>,
+    /// Feature bits the driver accepted.
+    pub(super) acked: u64,
+    pub(super) kick: Arc<File>,
+    pub(super) call: Option<Arc<Notifier>>,
+    pub(super) err: Option<Arc<Notifier>>,
+    /// The connection, to be ended when the front end takes its memory away.
+    pub(super) hangup: Arc<UnixStream>,
+    /// A long request that is half done.
+    pub(super) unfinished: Unfinished,
+    /// [`guard::losses`] when we looked last, first before the ring was made.
+    pub(super) losses: usize,
+}
+
+/// What came of a turn.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Turn {
+    /// Requests, or steps of long ones.
+    pub(super) steps: u32,
+    /// Bytes in their buffers.
+    pub(super) bytes: u64,
+}
+
+/// A clock that is not read before it is asked: most turns are over sooner.
+#[derive(Debug, Default)]
+struct Since(Option<Instant>);
+
+impl Since {
+    /// Whether `time` has gone by since this was asked first.
+    fn is_past(&mut self, time: Duration) -> bool {
+        let now = Instant::now();
+        now.duration_since(*self.0.get_or_insert(now)) >= time
+    }
+}
+
+impl Job {
+    /// Serve what is there, but not more than a share of it.
+    pub(super) fn turn(&mut self, pace: Pace, watched: &Watched) -> Result<Turn, RingError> {
+        let share = match pace {
+            Pace::Alone => ALONE,
+            Pace::BesideOthers => BESIDE_OTHERS,
+        };
+        self.unfinished.set_pace(pace);
+        let mut turn = Turn::default();
+        let mut since = Since::default();
+        self.ring.quiet();
+        for _ in 0..share.batches {
+            let more = self.batch(share, &mut turn, &mut since);
+            self.look_for_losses()?;
+            // What was done before a ring broke is the driver's to know.
+            if self.ring.publish() {
+                self.call(watched)?;
+            }
+            if !more? {
+                break;
+            }
+        }
+        Ok(turn)
+    }
+
+    /// Serve until the ring is dry or the time is over, which is then `false`, or the batch is
+    /// full.
+    fn batch(
+        &mut self,
+        share: Share,
+        turn: &mut Turn,
+        since: &mut Since,
+    ) -> Result<bool, RingError> {
+        let Self {
+            ring,
+            device,
+            acked,
+            unfinished,
+            ..
+        } = self;
+        let end_bytes = turn.bytes + share.batch_bytes;
+        for _ in 0..BATCH_REQUESTS {
+            let step = ring.serve_one(|damaged, readable, writable| {
+                turn.bytes += store::total_bytes(readable) + store::total_bytes(writable);
+                match device.serve(*acked, damaged, readable, writable, unfinished) {
+                    Some(len) => Served::Done(len),
+                    None => Served::Unfinished,
+                }
+            })?;
+            if step == Step::Dry {
+                return Ok(false);
+            }
+            turn.steps += 1;
+            let timed = turn.steps.is_multiple_of(TIMED_REQUESTS) || step == Step::Continued;
+            if timed && since.is_past(share.time) {
+                return Ok(false);
+            }
+            if turn.bytes >= end_bytes {
+                break;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Ask the driver to kick when it has something; whether it has already.
+    pub(super) fn listen(&mut self) -> Result<bool, RingError> {
+        let more = self.ring.listen()?;
+        self.look_for_losses()?;
+        Ok(more)
+    }
+
+    /// Whether memory was taken away under us, since we looked last; most likely another's.
+    fn look_for_losses(&mut self) -> Result<(), RingError> {
+        let losses = guard::losses();
+        if losses != self.losses {
+            self.losses = losses;
+            if self.ring.is_lost() {
+                return Err(RingError::MemoryLost);
+            }
+        }
+        Ok(())
+    }
+
+    /// Call the driver.
+    pub(super) fn call(&self, watched: &Watched) -> Result<(), RingError> {
+        match &self.call {
+            Some(call) if !watched.during(|| call.signal()) => Err(RingError::Hung),
+            _ => Ok(()),
+        }
+    }
+
+    /// End the connection of this ring's front end.
+    pub(super) fn hang_up(&self) {
+        let _ = self.hangup.shutdown(Shutdown::Both);
+    }
+}

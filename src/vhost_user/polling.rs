@@ -1,0 +1,76 @@
+//! How long a worker looks at a ring that has run dry before it goes to sleep.
+//!
+//! To be woken costs the driver a system call and the request several microseconds, so it is worth
+//! a look around when the next request is near, and a waste when it isn't. What decides is how long
+//! the last pause was: one that a longer look would have covered makes the next look longer, one
+//! that no look could have covered ends looking altogether.
+
+use std::time::Duration;
+
+/// The first look after a short pause.
+const FIRST: Duration = Duration::from_micros(8);
+
+/// The time to look at one ring.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PollTime {
+    most: Duration,
+    now: Duration,
+}
+
+impl PollTime {
+    /// Never longer than `most`; 0 means never to look.
+    pub(super) fn new(most: Duration) -> Self {
+        let now = Duration::ZERO;
+        Self { most, now }
+    }
+
+    /// Whether a look that has lasted for `time` is to end.
+    pub(super) fn is_over(self, time: Duration) -> bool {
+        time >= self.now
+    }
+
+    /// The ring was kicked, so long after it had run dry.
+    pub(super) fn kicked_after(&mut self, pause: Duration) {
+        if pause > self.most {
+            self.now = Duration::ZERO;
+        } else {
+            self.now = (self.now * 2).max(FIRST).min(self.most);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn micros(micros: u64) -> Duration {
+        Duration::from_micros(micros)
+    }
+
+    #[test]
+    fn short_pauses_make_it_look_longer_up_to_its_bound() {
+        let mut time = PollTime::new(micros(30));
+        assert!(time.is_over(micros(0)));
+        for expected in [8, 16, 30, 30] {
+            time.kicked_after(micros(20));
+            assert!(!time.is_over(micros(expected - 1)));
+            assert!(time.is_over(micros(expected)));
+        }
+    }
+
+    #[test]
+    fn a_pause_longer_than_any_look_ends_looking() {
+        let mut time = PollTime::new(micros(30));
+        time.kicked_after(micros(30));
+        assert!(!time.is_over(micros(7)));
+        time.kicked_after(micros(31));
+        assert!(time.is_over(micros(0)));
+    }
+
+    #[test]
+    fn a_bound_of_nothing_means_never() {
+        let mut time = PollTime::new(Duration::ZERO);
+        time.kicked_after(Duration::ZERO);
+        assert!(time.is_over(Duration::ZERO));
+    }
+}
