@@ -27,6 +27,7 @@ use std::sync::atomic::AtomicBool;
 
 use virtio_bindings::virtio_blk;
 
+pub use request::HEADER_BYTES;
 pub use state::{MOST_STATE_BYTES, SavedState, StateError};
 pub use steps::{Pace, Unfinished};
 
@@ -108,6 +109,14 @@ impl BlockDevice {
     /// Its serial.
     pub fn serial(&self) -> &Serial {
         &self.serial
+    }
+
+    /// Say that a request with this header will come soon, with `len_bytes` bytes of data or so. Only
+    /// a hint: the header is read again when the request is served.
+    pub fn expect(&self, header: [u8; HEADER_BYTES], len_bytes: u32) {
+        if let Some(at_bytes) = request::payload_at(header) {
+            self.disk.expect(at_bytes, len_bytes.into());
+        }
     }
 
     /// Serve one request (virtio 1.3 §5.2.6) and give the number of bytes written, for the used

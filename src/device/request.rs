@@ -9,7 +9,8 @@ use super::config::{MAX_DISCARD_SECTORS, MAX_SEGMENTS};
 use super::{Status, kind};
 use crate::store::{self, ByteRange, Capacity, Piece, SECTOR_BYTES, Sink, Source};
 
-const HEADER_BYTES: usize = 16;
+/// Bytes of a request's header (virtio 1.3 §5.2.6).
+pub const HEADER_BYTES: usize = 16;
 const SEGMENT_BYTES: usize = 16;
 const UNMAP: u32 = virtio_blk::VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP;
 
@@ -73,6 +74,14 @@ impl Segment {
     /// Whether the driver allows the range to be given back.
     pub(super) fn unmap(self) -> bool {
         self.flags & UNMAP != 0
+    }
+}
+
+/// Where on the disk a request reads or writes, going by its header alone.
+pub(super) fn payload_at(header: [u8; HEADER_BYTES]) -> Option<u64> {
+    match u32::from_le_bytes(field(&header, 0)) {
+        kind::IN | kind::OUT => u64::from_le_bytes(field(&header, 8)).checked_mul(SECTOR_BYTES),
+        _ => None,
     }
 }
 

@@ -148,6 +148,11 @@ impl Arena {
         unsafe { buf::copy(to.as_ptr(), from, to.len()) };
     }
 
+    /// Begin to bring part of a block into the caches.
+    pub(super) fn expect(&self, block: Block, offset: usize, len: usize) {
+        buf::expect(self.at(block, offset, len), len);
+    }
+
     /// Copy part of one block to the same place of another.
     pub(super) fn copy_between(&self, from: Block, to: Block, offset: usize, len: usize) {
         let (from, to) = (self.at(from, offset, len), self.at(to, offset, len));

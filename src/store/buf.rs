@@ -305,6 +305,20 @@ pub(super) unsafe fn copy_past_caches(dst: *mut u8, src: *const u8, len: usize) 
     unsafe { copy(dst, src, len) };
 }
 
+/// Begins to bring `len` bytes near, for who will soon copy from or to them: copies of scattered
+/// pages wait for memory most of the time, and so they wait together. Only a hint, which any address
+/// may be given to.
+pub fn expect(ptr: *const u8, len: usize) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    for offset in (0..len).step_by(64) {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        // SAFETY: a hint: it changes nothing, and an address that isn't mapped is ignored.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(ptr.wrapping_add(offset).cast()) };
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    let _ = (ptr, len);
+}
+
 /// Fills `len` bytes with zeros, whoever else touches them meanwhile.
 ///
 /// # Safety

@@ -289,6 +289,12 @@ impl Disk {
         self.settle(self.stalling(|| core.map().write(range, sources)))
     }
 
+    /// Say that `len_bytes` bytes from `at_bytes` on will soon be read or written: their memory is
+    /// brought nearer. Only a hint, and never an error.
+    pub fn expect(&self, at_bytes: u64, len_bytes: u64) {
+        self.core.map().expect(at_bytes, len_bytes);
+    }
+
     fn same_length(&self, range: ByteRange, len_bytes: u64) -> Result<(), Error> {
         if range.len_bytes() == len_bytes {
             return Ok(());

@@ -193,6 +193,30 @@ impl PageMap {
         Ok(())
     }
 
+    /// Begin to bring what lies at a byte of the disk into the caches, up to the end of its page,
+    /// if there is a page and nobody changes its leaf now.
+    pub(super) fn expect(&self, at_bytes: u64, len_bytes: u64) {
+        let leaf = at_bytes / LEAF_BYTES;
+        if at_bytes >= self.size_bytes.load(Ordering::Relaxed) {
+            return;
+        }
+        let Some(_lock) = self.gate().shard(leaf).try_read() else {
+            return;
+        };
+        let Slot::At(word, _) = self.tree.slot(leaf) else {
+            return;
+        };
+        let Some(leaf) = load(word).block() else {
+            return;
+        };
+        let within = (at_bytes % LEAF_BYTES) as usize;
+        let offset = within % BLOCK_BYTES;
+        let len = len_bytes.min((BLOCK_BYTES - offset) as u64) as usize;
+        if let Some(block) = load(self.tree.word(leaf, within / BLOCK_BYTES)).block() {
+            self.tree.pool.arena().expect(block, offset, len);
+        }
+    }
+
     pub(super) fn write(&self, range: ByteRange, from: &[Source<'_>]) -> Result<(), Error> {
         let mut from = Cursor::new(from);
         let detect = self.detect_zeroes;

@@ -65,7 +65,7 @@ mod seek;
 mod sync;
 mod tree;
 
-pub use buf::{Piece, Sink, Source, total_bytes};
+pub use buf::{Piece, Sink, Source, expect, total_bytes};
 pub use catalog::{Store, StoreOptions};
 pub use disk::{Disk, DiskInfo, DiskSpec, OnFull, Shrink};
 pub use range::{ByteRange, Capacity, MAX_CAPACITY_BYTES, PAGE_BYTES, SECTOR_BYTES, SectorSize};

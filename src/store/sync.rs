@@ -36,6 +36,10 @@ mod scheduled {
             self.0.read().unwrap_or_else(PoisonError::into_inner)
         }
 
+        pub(in super::super) fn try_read(&self) -> Option<RwLockReadGuard<'_, T>> {
+            self.0.try_read().ok()
+        }
+
         pub(in super::super) fn write(&self) -> RwLockWriteGuard<'_, T> {
             self.0.write().unwrap_or_else(PoisonError::into_inner)
         }

@@ -125,6 +125,7 @@ impl Job {
         } = self;
         let end_bytes = turn.bytes + share.batch_bytes;
         for _ in 0..BATCH_REQUESTS {
+            ring.look_ahead(|header, len| device.expect(header, len));
             let step = ring.serve_one(|damaged, readable, writable| {
                 turn.bytes += store::total_bytes(readable) + store::total_bytes(writable);
                 match device.serve(*acked, damaged, readable, writable, unfinished) {

@@ -17,11 +17,12 @@ use virtio_bindings::virtio_ring as vring;
 use virtio_queue::desc::split::Descriptor;
 use vm_memory::ByteValued;
 
+use super::ahead::Ahead;
 pub(super) use super::fault::RingError;
 use super::inflight::{Inflight, Tracker};
 use super::memory::{MAX_SLOTS, MemoryMap};
 use super::pieces::Pieces;
-use crate::device::SEG_MAX;
+use crate::device::{HEADER_BYTES, SEG_MAX};
 use crate::store::{Sink, Source};
 
 const DESC_BYTES: u64 = 16;
@@ -29,8 +30,8 @@ const DESC_BYTES: u64 = 16;
 const LONGEST_REQUEST: u16 = 128;
 const _: () = assert!(SEG_MAX + 2 == LONGEST_REQUEST as u32);
 
-const F_NEXT: u16 = 1;
-const F_INDIRECT: u16 = 4;
+pub(super) const F_NEXT: u16 = 1;
+pub(super) const F_INDIRECT: u16 = 4;
 const _: () = assert!(
     F_NEXT as u32 == vring::VRING_DESC_F_NEXT && F_INDIRECT as u32 == vring::VRING_DESC_F_INDIRECT
 );
@@ -93,6 +94,7 @@ pub(super) struct Ring {
     current: Option<Taken>,
     /// Requests that a process before us had taken and not returned; the last one comes first.
     unreturned: Vec<u16>,
+    ahead: Ahead,
     tracker: Option<Tracker>,
     /// Heads completed since the used index was shown, for the tracker.
     batch: Vec<u16>,
@@ -122,7 +124,7 @@ enum Table {
 }
 
 /// A descriptor as it lies in memory, little-endian.
-fn decode(bytes: [u8; 16]) -> Descriptor {
+pub(super) fn decode(bytes: [u8; 16]) -> Descriptor {
     let mut descriptor = Descriptor::default();
     descriptor.as_mut_slice().copy_from_slice(&bytes);
     descriptor
@@ -166,6 +168,7 @@ impl Ring {
             shown_used: 0,
             current: None,
             unreturned: Vec::new(),
+            ahead: Ahead::default(),
             tracker: None,
             batch: Vec::new(),
             quiet: false,
@@ -263,16 +266,24 @@ impl Ring {
         }
     }
 
+    /// Have the memory of the requests behind the next one brought nearer. `expect` gets a header
+    /// and the length of the buffer after it; nothing may rely on either.
+    pub(super) fn look_ahead(&mut self, expect: impl FnMut([u8; HEADER_BYTES], u32)) {
+        let waiting = self.seen_avail.wrapping_sub(self.next_avail);
+        if waiting > 1 && self.unreturned.is_empty() {
+            let mut ahead = std::mem::take(&mut self.ahead);
+            ahead.run(self, self.next_avail, waiting, expect);
+            self.ahead = ahead;
+        }
+    }
+
     /// Take the next request out of the ring, with its pieces collected.
     fn take(&mut self) -> Result<Option<Taken>, RingError> {
         let left = self.unreturned.last().copied();
         if left.is_none() && self.next_avail == self.seen_avail && !self.look()? {
             return Ok(None);
         }
-        let head = left.unwrap_or_else(|| {
-            let slot = usize::from(self.next_avail & (self.size - 1));
-            u16::from_le(self.avail_u16(4 + slot * 2).load(Ordering::Relaxed))
-        });
+        let head = left.unwrap_or_else(|| self.head(self.next_avail));
         if head >= self.size {
             return Err(RingError::Head {
                 head,
@@ -288,6 +299,22 @@ impl Ring {
             tracker.taken(head);
         }
         Ok(Some(Taken { head, from_avail }))
+    }
+
+    /// What the avail ring has at `position`: any number.
+    pub(super) fn head(&self, position: u16) -> u16 {
+        let slot = usize::from(position & (self.size - 1));
+        u16::from_le(self.avail_u16(4 + slot * 2).load(Ordering::Relaxed))
+    }
+
+    /// The ring's own table has descriptors below this number.
+    pub(super) fn size(&self) -> u16 {
+        self.size
+    }
+
+    /// The guest's memory.
+    pub(super) fn memory(&self) -> &MemoryMap {
+        &self.memory
     }
 
     /// Read the avail index; whether there is something new.
@@ -372,7 +399,7 @@ impl Ring {
     }
 
     /// 16 bytes at a guest address, which may lie across two regions.
-    fn read_16(&self, address: u64) -> Option<[u8; 16]> {
+    pub(super) fn read_16(&self, address: u64) -> Option<[u8; 16]> {
         let mut bytes = [0; 16];
         let mut done = 0;
         while done < bytes.len() {
@@ -386,7 +413,7 @@ impl Ring {
     }
 
     /// Descriptor `index`, which is below the ring's size.
-    fn descriptor(&self, index: u16) -> Descriptor {
+    pub(super) fn descriptor(&self, index: u16) -> Descriptor {
         let at = self.desc.wrapping_add(usize::from(index) * 16);
         // SAFETY: the table was checked to be mapped for `size` descriptors and aligned to 16, and
         // every caller has compared `index` with `size`. The guest may write meanwhile: volatile.
