@@ -33,5 +33,6 @@ mod sharing;
 mod store;
 mod third_party;
 mod tidy;
+mod workers;
 mod writeback;
 mod zeroes;
