@@ -1,10 +1,11 @@
 //! RAM disks for virtual machines: a vhost-user-blk back end with sparse, resizable, in-memory
 //! disks.
 //!
-//! The house has six rooms, and imports go one way only:
+//! The house has seven rooms, and imports go one way only:
 //!
 //! ```text
 //! cli ──► daemon ──► vhost_user ──► device ──► store ◄── image
+//!  └────► load
 //! ```
 //!
 //! - [`store`]: bytes. Sparse disks that know exactly which of their sectors are mapped.
@@ -12,6 +13,7 @@
 //! - [`device`]: what a virtio-blk request means.
 //! - [`vhost_user`]: the wire: sessions, guest memory, rings, worker threads.
 //! - [`daemon`]: the process: sockets, signals, exports.
+//! - [`load`]: load for any back end of this kind, and what came of it; knows no other room.
 //! - [`cli`]: words and exit codes.
 //!
 //! As a library, [`store`] is of use by itself, and [`daemon::Export`] serves a disk from within
@@ -21,6 +23,7 @@ pub mod cli;
 pub mod daemon;
 pub mod device;
 pub mod image;
+pub mod load;
 pub mod store;
 pub mod vhost_user;
 

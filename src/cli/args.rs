@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::bench::Bench;
 use super::cpus::{Cpus, parse_cpus};
 use super::size::parse_size;
 use crate::daemon::{RunOptions, Sharing};
@@ -20,6 +21,8 @@ pub(super) struct Ramblk {
 pub(super) enum Verb {
     /// Serve one new disk until SIGTERM, or until the command after -- ends.
     Run(Run),
+    /// Make load for a vhost-user-blk back end, as a driver in a guest would, and measure it.
+    Bench(Bench),
 }
 
 #[derive(Debug, Args)]

@@ -1,7 +1,8 @@
-//! Words and exit codes: the two programs' command lines. Knows the daemon's types and nothing
-//! below.
+//! Words and exit codes: the two programs' command lines. Knows the daemon's types and the
+//! load generator's, and nothing below.
 
 mod args;
+mod bench;
 mod cpus;
 mod size;
 
@@ -28,6 +29,9 @@ pub fn ramblk() -> ExitCode {
         Ok(args::Ramblk {
             verb: args::Verb::Run(run),
         }) => serve("ramblk", run.into()),
+        Ok(args::Ramblk {
+            verb: args::Verb::Bench(bench),
+        }) => bench.run(),
         Err(error) => refuse(&error),
     }
 }

@@ -10,28 +10,32 @@ use syn::spanned::Spanned;
 use syn::visit::Visit;
 
 /// Each room and the rooms below it, which are all that it may import.
-const ROOMS: [(&str, &[&str]); 6] = [
+const ROOMS: [(&str, &[&str]); 7] = [
     ("store", &[]),
     ("image", &["store"]),
     ("device", &["store"]),
     ("vhost_user", &["device", "store"]),
     ("daemon", &["vhost_user", "device", "image", "store"]),
-    ("cli", &["daemon"]),
+    ("load", &[]),
+    ("cli", &["daemon", "load"]),
 ];
 
-/// Crates that only one room may name.
-const CRATES: [(&str, &str); 6] = [
-    ("vhost", "vhost_user"),
-    ("virtio_queue", "vhost_user"),
-    ("vm_memory", "vhost_user"),
-    ("vmm_sys_util", "vhost_user"),
-    ("clap", "cli"),
-    ("signal_hook", "daemon"),
+/// Crates that only some rooms may name.
+const CRATES: [(&str, &[&str]); 7] = [
+    ("vhost", &["vhost_user", "load"]),
+    ("virtio_queue", &["vhost_user"]),
+    ("vm_memory", &["vhost_user"]),
+    ("vmm_sys_util", &["vhost_user", "load"]),
+    ("hdrhistogram", &["load"]),
+    ("clap", &["cli"]),
+    ("signal_hook", &["daemon"]),
 ];
 
 /// The only files that may say `unsafe`.
-const UNSAFE_FILES: [&str; 13] = [
+const UNSAFE_FILES: [&str; 15] = [
     "src/daemon/inherit.rs",
+    "src/load/bell.rs",
+    "src/load/memory.rs",
     "src/store/arena.rs",
     "src/store/buf.rs",
     "src/vhost_user/guard.rs",
@@ -201,15 +205,15 @@ fn no_room_imports_from_above() {
 }
 
 #[test]
-fn crates_of_one_room_stay_in_it() {
+fn crates_of_some_rooms_stay_in_them() {
     for (name, text) in sources("src") {
         for (word, path) in words(&text) {
             let owner = CRATES.iter().find(|(krate, _)| *krate == word && path);
-            if let Some((krate, room)) = owner {
-                let home = format!("src/{room}/");
+            if let Some((krate, rooms)) = owner {
+                let at_home = |room: &&str| name.starts_with(&format!("src/{room}/"));
                 assert!(
-                    name.starts_with(&home),
-                    "{name} names {krate}, which belongs to {room}"
+                    rooms.iter().any(at_home),
+                    "{name} names {krate}, which belongs to {rooms:?}"
                 );
             }
         }

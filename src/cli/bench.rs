@@ -1,0 +1,228 @@
+//! `ramblk bench`: its flags, and how its results are printed.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use super::size::parse_size;
+use super::{EXIT_ERROR, EXIT_USAGE, say};
+use crate::load::{self, Report};
+
+#[derive(Debug, Args)]
+pub(super) struct Bench {
+    /// Socket of the back end: ramblk's, or any other one's of a vhost-user-blk device.
+    socket: PathBuf,
+
+    /// Requests to make.
+    #[arg(long, value_enum, default_value_t = Op::Read)]
+    op: Op,
+
+    /// Reads in a hundred requests, with --op mixed.
+    #[arg(long, value_name = "PERCENT", default_value_t = 50)]
+    read_percent: u8,
+
+    /// Where requests go; in sequence, each queue has a part of its own.
+    #[arg(long, value_enum, default_value_t = Pattern::Random)]
+    pattern: Pattern,
+
+    /// Bytes of a request.
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, default_value = "4K")]
+    block_size: u64,
+
+    /// Requests in flight in each queue.
+    #[arg(long, default_value_t = 32)]
+    depth: u16,
+
+    /// Queues, each with a thread of its own.
+    #[arg(long, default_value_t = 1)]
+    queues: u16,
+
+    /// Look at the ring all the time, or sleep until the back end calls.
+    #[arg(long, value_enum, default_value_t = Driver::Poll)]
+    driver: Driver,
+
+    /// Part of the disk to use, from its start; without it, all.
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    span: Option<u64>,
+
+    /// Seed of offsets and content: the same one makes the same requests.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+
+    /// How long to measure; 5 if --requests isn't given either.
+    #[arg(long, value_parser = parse_seconds)]
+    seconds: Option<Duration>,
+
+    /// How long to make load before that.
+    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds, default_value = "0.5")]
+    warm_up: Duration,
+
+    /// Stop after so many requests, over all queues.
+    #[arg(long, value_name = "N")]
+    requests: Option<u64>,
+
+    /// Requests per second, over all queues, whether earlier ones are back or not. Latency then
+    /// begins when a request is due.
+    #[arg(long, value_name = "N")]
+    rate: Option<f64>,
+
+    /// Submit as many requests as --depth at once, wait for all of them, and again.
+    #[arg(long)]
+    burst: bool,
+
+    /// Bytes of one data descriptor, at most; 1M if not given.
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    segment_size: Option<u64>,
+
+    /// Don't negotiate EVENT_IDX: both sides use flags.
+    #[arg(long)]
+    no_event_idx: bool,
+
+    /// Put descriptors into indirect tables.
+    #[arg(long)]
+    indirect: bool,
+
+    /// Write content that names its place and time, and compare everything that is read; at the
+    /// end, all that this run has written is read. Costs the driver time.
+    #[arg(long)]
+    verify: bool,
+
+    /// Write all of the span once before anything else, so that reads find something.
+    #[arg(long)]
+    fill: bool,
+
+    /// Processor for each queue's thread, as in 1,3.
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    cpu: Vec<usize>,
+
+    /// How to print the result.
+    #[arg(long, short, value_enum, default_value_t = Output::Human)]
+    output: Output,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Op {
+    Read,
+    Write,
+    Mixed,
+    Discard,
+    WriteZeroes,
+    Flush,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Pattern {
+    Random,
+    Sequential,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Driver {
+    Poll,
+    Sleep,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Output {
+    Human,
+    Json,
+}
+
+/// A time, as people write it.
+fn parse_seconds(text: &str) -> Result<Duration, String> {
+    text.parse()
+        .ok()
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .ok_or_else(|| "give a number of seconds, as in 5 or 0.5".into())
+}
+
+impl Bench {
+    /// Do it, and print what came of it.
+    pub(super) fn run(self) -> ExitCode {
+        let output = self.output;
+        match load::run(&self.into()) {
+            Ok(report) => print(&report, output),
+            Err(error) => {
+                say(&format!("error: {error}"));
+                ExitCode::from(if error.is_usage() {
+                    EXIT_USAGE
+                } else {
+                    EXIT_ERROR
+                })
+            }
+        }
+    }
+}
+
+fn print(report: &Report, output: Output) -> ExitCode {
+    let text = match output {
+        Output::Human => report.to_string(),
+        Output::Json => match serde_json::to_string(report) {
+            Ok(json) => json + "\n",
+            Err(error) => {
+                say(&format!("error: can't write the result as JSON: {error}"));
+                return ExitCode::from(EXIT_ERROR);
+            }
+        },
+    };
+    if write!(std::io::stdout(), "{text}").is_err() {
+        return ExitCode::from(EXIT_ERROR);
+    }
+    if report.errors == 0 {
+        return ExitCode::SUCCESS;
+    }
+    let kinds = &report.errors_by_kind;
+    say(&format!(
+        "error: {} requests failed ({} I/O errors, {} unsupported, {} without a status, {} others); \
+         see what the back end says",
+        report.errors, kinds.io, kinds.unsupported, kinds.no_status, kinds.other
+    ));
+    ExitCode::from(EXIT_ERROR)
+}
+
+impl From<Bench> for load::Options {
+    fn from(bench: Bench) -> Self {
+        let always = bench.requests.is_some();
+        Self {
+            socket: bench.socket,
+            op: match bench.op {
+                Op::Read => load::Op::Read,
+                Op::Write => load::Op::Write,
+                Op::Mixed => load::Op::Mixed,
+                Op::Discard => load::Op::Discard,
+                Op::WriteZeroes => load::Op::WriteZeroes,
+                Op::Flush => load::Op::Flush,
+            },
+            read_percent: bench.read_percent,
+            pattern: match bench.pattern {
+                Pattern::Random => load::Pattern::Random,
+                Pattern::Sequential => load::Pattern::Sequential,
+            },
+            block_bytes: bench.block_size,
+            depth: bench.depth,
+            queues: bench.queues,
+            driver: match bench.driver {
+                Driver::Poll => load::Driver::Poll,
+                Driver::Sleep => load::Driver::Sleep,
+            },
+            span_bytes: bench.span,
+            seed: bench.seed,
+            duration: bench
+                .seconds
+                .or((!always).then_some(Duration::from_secs(5))),
+            warm_up: bench.warm_up,
+            requests: bench.requests,
+            rate: bench.rate,
+            burst: bench.burst,
+            segment_bytes: bench.segment_size,
+            event_idx: !bench.no_event_idx,
+            indirect: bench.indirect,
+            verify: bench.verify,
+            fill: bench.fill,
+            cpus: bench.cpu,
+        }
+    }
+}

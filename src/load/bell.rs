@@ -1,0 +1,79 @@
+//! An eventfd: the front end's crate wants its own type, and waiting for a time wants another one.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
+
+use super::Error;
+
+/// One end of an eventfd.
+#[derive(Debug)]
+pub(super) struct Bell(EventFd);
+
+impl Bell {
+    /// Not rung yet. If it `blocks`, [`Bell::read`] waits.
+    ///
+    /// # Errors
+    /// There are too many.
+    pub(super) fn new(blocks: bool) -> Result<Self, Error> {
+        let flags = if blocks { 0 } else { EFD_NONBLOCK };
+        EventFd::new(flags | EFD_CLOEXEC).map(Self).map_err(fail)
+    }
+
+    /// Another end.
+    ///
+    /// # Errors
+    /// There are too many.
+    pub(super) fn try_clone(&self) -> Result<Self, Error> {
+        self.0.try_clone().map(Self).map_err(fail)
+    }
+
+    /// Add `count`.
+    pub(super) fn ring(&self, count: u64) {
+        // It only fails when it is full, and then it has been heard.
+        let _ = self.0.write(count);
+    }
+
+    /// What was added since the last time; waits if there is nothing and the eventfd blocks.
+    ///
+    /// # Errors
+    /// Nothing was added, or what the system says.
+    pub(super) fn read(&self) -> Result<u64, Error> {
+        loop {
+            match self.0.read() {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => return other.map_err(fail),
+            }
+        }
+    }
+
+    /// Whether there is something to read, at once or within `wait_ns`.
+    pub(super) fn wait(&self, wait_ns: u64) -> bool {
+        let timeout = Timespec::try_from(Duration::from_nanos(wait_ns)).ok();
+        let mut wanted = [PollFd::new(self, PollFlags::IN)];
+        poll(&mut wanted, timeout.as_ref()).is_ok_and(|ready| ready > 0)
+    }
+
+    /// For the front end.
+    pub(super) fn event_fd(&self) -> &EventFd {
+        &self.0
+    }
+}
+
+impl AsFd for Bell {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: the eventfd stays open for as long as `self` is borrowed.
+        unsafe { BorrowedFd::borrow_raw(self.0.as_raw_fd()) }
+    }
+}
+
+fn fail(source: io::Error) -> Error {
+    Error::System {
+        what: "use an eventfd",
+        source,
+    }
+}

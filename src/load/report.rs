@@ -1,0 +1,277 @@
+//! What came of a run, for people and as JSON; units are in the names.
+
+use std::fmt;
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+use super::options::{Driver, Op, Pattern, Plan};
+use super::process::Spent;
+use super::pump::Tally;
+
+/// Results of a run, over all queues.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// The back end's socket.
+    pub socket: String,
+    /// Which requests were made.
+    pub op: Op,
+    /// Reads in a hundred, if they were mixed.
+    pub read_percent: u8,
+    /// Where they went.
+    pub pattern: Pattern,
+    /// Bytes of each.
+    pub block_bytes: u64,
+    /// Requests in flight per queue, at most.
+    pub depth: u16,
+    /// Queues.
+    pub queues: u16,
+    /// How the driver waited.
+    pub driver: Driver,
+    /// Whether EVENT_IDX was in use.
+    pub event_idx: bool,
+    /// Whether chains were in indirect tables.
+    pub indirect: bool,
+    /// Descriptors of each ring.
+    pub ring_descriptors: u16,
+    /// Requests per second that were asked for, if not as many as possible.
+    pub rate: Option<f64>,
+    /// Whether requests were made in bursts.
+    pub burst: bool,
+    /// Bytes of the disk that were used.
+    pub span_bytes: u64,
+    /// Seed of offsets and content.
+    pub seed: u64,
+    /// How long it was measured.
+    pub seconds: f64,
+    /// Requests that were completed in that time.
+    pub requests: u64,
+    /// Requests that failed, before and after it too.
+    pub errors: u64,
+    /// The same by what the back end said.
+    pub errors_by_kind: Errors,
+    /// Requests per second.
+    pub iops: f64,
+    /// Bytes per second, of requests that have a block.
+    pub bandwidth_bytes_per_s: f64,
+    /// From submission, or from the time at which a request was due, to its completion.
+    pub latency_ns: Latency,
+    /// Processor time of the driver's threads.
+    pub driver_cpu_ns_per_request: f64,
+    /// What the back end spent.
+    pub back_end: BackEnd,
+    /// Eventfds written to the back end.
+    pub kicks_per_request: f64,
+    /// Eventfds written by the back end.
+    pub calls_per_request: f64,
+    /// Sectors that were read and compared; `null` without `--verify`.
+    pub verified_sectors: Option<u64>,
+    /// Whether all that was compared was right: it is, or there is no report.
+    pub verified: bool,
+}
+
+/// Requests that failed.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Errors {
+    /// VIRTIO_BLK_S_IOERR.
+    pub io: u64,
+    /// VIRTIO_BLK_S_UNSUPP.
+    pub unsupported: u64,
+    /// No status was written.
+    pub no_status: u64,
+    /// Any other status.
+    pub other: u64,
+}
+
+/// Latencies in ns.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct Latency {
+    pub min: u64,
+    pub mean: f64,
+    pub p50: u64,
+    pub p90: u64,
+    pub p99: u64,
+    pub p99_9: u64,
+    pub max: u64,
+}
+
+/// What the back end's process spent; `null` for what can't be seen.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct BackEnd {
+    /// Its number.
+    pub pid: Option<u32>,
+    /// Processor time of all its threads.
+    pub cpu_ns_per_request: Option<f64>,
+    /// The same of one processor.
+    pub cpu_percent: Option<f64>,
+    /// How often its threads went to sleep, and so woke up.
+    pub wake_ups: Option<u64>,
+    /// The same per second.
+    pub wake_ups_per_s: Option<f64>,
+    /// The same per request.
+    pub wake_ups_per_request: Option<f64>,
+}
+
+impl Report {
+    pub(super) fn new(
+        plan: &Plan,
+        tallies: &[Tally],
+        pid: Option<u32>,
+        spent: Option<Spent>,
+    ) -> Self {
+        let options = &plan.options;
+        let sum = |of: fn(&Tally) -> u64| tallies.iter().map(of).sum::<u64>();
+        let requests = sum(|tally| tally.requests);
+        let wall_ns = tallies.iter().map(|tally| tally.wall_ns).max().unwrap_or(0);
+        let seconds = wall_ns as f64 / 1e9;
+        let per_request = |count: f64| ratio(count, requests as f64);
+        let iops = ratio(requests as f64, seconds);
+        let block_bytes = if options.op == Op::Flush {
+            0
+        } else {
+            options.block_bytes
+        };
+        let errors = Errors {
+            io: sum(|tally| tally.errors[0]),
+            unsupported: sum(|tally| tally.errors[1]),
+            no_status: sum(|tally| tally.errors[2]),
+            other: sum(|tally| tally.errors[3]),
+        };
+        Self {
+            socket: options.socket.display().to_string(),
+            op: options.op,
+            read_percent: options.read_percent,
+            pattern: options.pattern,
+            block_bytes: options.block_bytes,
+            depth: options.depth,
+            queues: options.queues,
+            driver: options.driver,
+            event_idx: plan.event_idx,
+            indirect: options.indirect,
+            ring_descriptors: plan.ring_size,
+            rate: options.rate,
+            burst: options.burst,
+            span_bytes: plan.blocks * options.block_bytes,
+            seed: options.seed,
+            seconds,
+            requests,
+            errors: errors.io + errors.unsupported + errors.no_status + errors.other,
+            errors_by_kind: errors,
+            iops,
+            bandwidth_bytes_per_s: iops * block_bytes as f64,
+            latency_ns: Latency::new(tallies),
+            driver_cpu_ns_per_request: per_request(sum(|tally| tally.cpu_ns) as f64),
+            back_end: BackEnd {
+                pid,
+                cpu_ns_per_request: spent.map(|spent| per_request(spent.cpu_ns as f64)),
+                cpu_percent: spent.map(|s| ratio(s.cpu_ns as f64 / 1e7, s.seconds)),
+                wake_ups: spent.map(|spent| spent.wake_ups),
+                wake_ups_per_s: spent.map(|s| ratio(s.wake_ups as f64, s.seconds)),
+                wake_ups_per_request: spent.map(|spent| per_request(spent.wake_ups as f64)),
+            },
+            kicks_per_request: per_request(sum(|tally| tally.kicks) as f64),
+            calls_per_request: per_request(sum(|tally| tally.calls) as f64),
+            verified_sectors: options.verify.then(|| sum(|tally| tally.verified_sectors)),
+            verified: options.verify,
+        }
+    }
+}
+
+/// 0 of nothing is 0.
+fn ratio(part: f64, whole: f64) -> f64 {
+    if whole > 0.0 { part / whole } else { 0.0 }
+}
+
+impl Latency {
+    fn new(tallies: &[Tally]) -> Self {
+        let mut all: Option<Histogram<u64>> = None;
+        for tally in tallies {
+            match &mut all {
+                None => all = Some(tally.latency_ns.clone()),
+                // All have the same bounds, so nothing can be too large.
+                Some(all) => all.add(&tally.latency_ns).unwrap_or_default(),
+            }
+        }
+        let Some(all) = all.filter(|all| !all.is_empty()) else {
+            return Self::default();
+        };
+        Self {
+            min: all.min(),
+            mean: all.mean(),
+            p50: all.value_at_quantile(0.5),
+            p90: all.value_at_quantile(0.9),
+            p99: all.value_at_quantile(0.99),
+            p99_9: all.value_at_quantile(0.999),
+            max: all.max(),
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            op,
+            pattern,
+            driver,
+            latency_ns: latency,
+            back_end,
+            ..
+        } = self;
+        let us = |ns: u64| ns as f64 / 1000.0;
+        let mixed = match op {
+            Op::Mixed => format!(" ({} % reads)", self.read_percent),
+            _ => String::new(),
+        };
+        writeln!(
+            f,
+            "load      {op:?}{mixed}, {pattern:?}, {} bytes, depth {}, {} queues, driver {driver:?}",
+            self.block_bytes, self.depth, self.queues
+        )?;
+        writeln!(
+            f,
+            "requests  {} in {:.3} s, {} errors",
+            self.requests, self.seconds, self.errors
+        )?;
+        writeln!(
+            f,
+            "rate      {:.0} requests/s, {:.1} MiB/s",
+            self.iops,
+            self.bandwidth_bytes_per_s / f64::from(1 << 20)
+        )?;
+        writeln!(
+            f,
+            "latency   min {:.1}  mean {:.1}  p50 {:.1}  p90 {:.1}  p99 {:.1}  p99.9 {:.1}  \
+             max {:.1} us",
+            us(latency.min),
+            latency.mean / 1000.0,
+            us(latency.p50),
+            us(latency.p90),
+            us(latency.p99),
+            us(latency.p99_9),
+            us(latency.max)
+        )?;
+        writeln!(
+            f,
+            "driver    {:.0} ns of processor time/request, {:.4} kicks/request, {:.4} calls/request",
+            self.driver_cpu_ns_per_request, self.kicks_per_request, self.calls_per_request
+        )?;
+        match (back_end.pid, back_end.cpu_ns_per_request) {
+            (Some(pid), Some(cpu_ns)) => writeln!(
+                f,
+                "back end  pid {pid}: {cpu_ns:.0} ns of processor time/request, {:.1} % of a \
+                 processor, {:.0} wake-ups/s",
+                back_end.cpu_percent.unwrap_or(0.0),
+                back_end.wake_ups_per_s.unwrap_or(0.0)
+            )?,
+            _ => writeln!(f, "back end  its process can't be seen")?,
+        }
+        if let Some(sectors) = self.verified_sectors {
+            writeln!(
+                f,
+                "verified  {sectors} sectors read and compared, all as written"
+            )?;
+        }
+        Ok(())
+    }
+}
