@@ -8,15 +8,18 @@
 //! |---|---|
 //! | `config` | feature bits, limits, the configuration space, the serial |
 //! | `request` | guest bytes to an `Operation`: every mistake of a guest is caught there |
+//! | `batch` | plain reads and writes, several at a time |
 //! | `state` | what a VM's snapshot holds of the disk |
 //! | `steps` | an operation carried out, a long one in steps |
 //! | `mod` | the device, and the one place that writes a status |
 
+mod batch;
 mod config;
 mod request;
 mod state;
 mod steps;
 
+pub use batch::Transfer;
 pub use config::{
     CONFIG_BYTES, ConfigError, MAX_DISCARD_SECTORS, MAX_SEGMENTS, SEG_MAX, SERIAL_BYTES, Serial,
     SerialError,
@@ -111,14 +114,6 @@ impl BlockDevice {
         &self.serial
     }
 
-    /// Say that a request with this header will come soon, with `len_bytes` bytes of data or so. Only
-    /// a hint: the header is read again when the request is served.
-    pub fn expect(&self, header: [u8; HEADER_BYTES], len_bytes: u32) {
-        if let Some(at_bytes) = request::payload_at(header) {
-            self.disk.expect(at_bytes, len_bytes.into());
-        }
-    }
-
     /// Serve one request (virtio 1.3 §5.2.6) and give the number of bytes written, for the used
     /// ring: [`BlockDevice::serve`] until it is done, however long that takes.
     pub fn handle<'m>(
@@ -177,11 +172,16 @@ impl BlockDevice {
             Err(status) => (status, 0),
         };
         status_at.copy_from(&[status.byte()]);
-        // The length counts from the first writable byte (§2.7.8.2): the status, which is the last
-        // one, can only be counted if everything before it was written too.
-        let written_bytes = data_bytes + u64::from(data_bytes >= data_in_bytes);
-        Some(u32::try_from(written_bytes).unwrap_or(u32::MAX))
+        Some(written_bytes(data_bytes, data_in_bytes))
     }
+}
+
+/// The length for the used ring, when `data_bytes` of `data_in_bytes` were written before the
+/// status. It counts from the first writable byte (§2.7.8.2): the status, which is the last one, can
+/// only be counted if everything before it was written too.
+fn written_bytes(data_bytes: u64, data_in_bytes: u64) -> u32 {
+    let written_bytes = data_bytes + u64::from(data_bytes >= data_in_bytes);
+    u32::try_from(written_bytes).unwrap_or(u32::MAX)
 }
 
 /// The request types that are served; everything else is [`Status::Unsupported`].

@@ -77,14 +77,6 @@ impl Segment {
     }
 }
 
-/// Where on the disk a request reads or writes, going by its header alone.
-pub(super) fn payload_at(header: [u8; HEADER_BYTES]) -> Option<u64> {
-    match u32::from_le_bytes(field(&header, 0)) {
-        kind::IN | kind::OUT => u64::from_le_bytes(field(&header, 8)).checked_mul(SECTOR_BYTES),
-        _ => None,
-    }
-}
-
 /// Find the status byte, the last byte of the writable buffers (§5.2.6), in whichever descriptor it
 /// is. Gives it, and what comes before it.
 pub(super) fn split_status<'s, 'a>(
@@ -186,6 +178,6 @@ fn take<'s, 'a>(pieces: &'s mut [Source<'a>], out: &mut [u8]) -> Option<&'s mut 
     None
 }
 
-fn field<const N: usize>(bytes: &[u8; 16], at: usize) -> [u8; N] {
+pub(super) fn field<const N: usize>(bytes: &[u8; 16], at: usize) -> [u8; N] {
     std::array::from_fn(|i| bytes[at + i])
 }

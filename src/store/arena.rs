@@ -27,6 +27,9 @@ pub(super) const BLOCK_WORDS: usize = BLOCK_BYTES / 8;
 /// Blocks that make a huge page.
 pub(super) const GROUP_BLOCKS: u32 = 512;
 
+/// What [`Arena::copy_in_near`] takes to be near.
+const NEAR_BYTES: usize = 8 << 10;
+
 /// A block by its number in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Block(pub(super) u32);
@@ -146,6 +149,19 @@ impl Arena {
         let from = self.at(block, offset, to.len());
         // SAFETY: as in `copy_in`, the other way round.
         unsafe { buf::copy(to.as_ptr(), from, to.len()) };
+    }
+
+    /// As [`Arena::copy_in`], where the target was [expected](Arena::expect) before: unless it is
+    /// long, it is near by now.
+    pub(super) fn copy_in_near(&self, block: Block, offset: usize, from: Source<'_>) {
+        let to = self.at(block, offset, from.len());
+        let copy = if from.len() > NEAR_BYTES {
+            buf::copy_past_caches
+        } else {
+            buf::copy
+        };
+        // SAFETY: as in `copy_in`.
+        unsafe { copy(to, from.as_ptr(), from.len()) };
     }
 
     /// Begin to bring part of a block into the caches.

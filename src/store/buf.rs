@@ -117,6 +117,30 @@ impl<'a> From<&'a mut [u8]> for Sink<'a> {
     }
 }
 
+/// A piece, and which way its bytes go.
+#[derive(Clone, Copy, Debug)]
+pub enum Data<'a> {
+    /// To be written to a disk.
+    Out(Source<'a>),
+    /// To be filled from a disk.
+    In(Sink<'a>),
+}
+
+impl Data<'_> {
+    /// Length in bytes.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Out(from) => from.len,
+            Self::In(to) => to.len,
+        }
+    }
+
+    /// Whether it holds no byte.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 /// What [`Source`] and [`Sink`] have in common.
 pub trait Piece: Copy {
     /// Length in bytes.
@@ -241,6 +265,31 @@ impl Cursor<'_, Sink<'_>> {
 /// `src` must be mapped readable and `dst` writable for `len` bytes; they must not overlap; no Rust
 /// reference to the bytes at `dst` may be in use.
 pub(super) unsafe fn copy(dst: *mut u8, src: *const u8, len: usize) {
+    // Headers, descriptors and status bytes: to begin a long copy would cost more than they do.
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    if len <= 64 && len.is_multiple_of(16) {
+        for offset in (0..len).step_by(16) {
+            // SAFETY: inside the ranges that the caller vouches for; SSE2 is part of the
+            // architecture.
+            unsafe {
+                std::arch::asm!(
+                    "movdqu {bytes}, [{src}]",
+                    "movdqu [{dst}], {bytes}",
+                    bytes = out(xmm_reg) _,
+                    src = in(reg) src.wrapping_add(offset),
+                    dst = in(reg) dst.wrapping_add(offset),
+                    options(nostack, preserves_flags)
+                );
+            }
+        }
+        return;
+    } else if len == 1 {
+        // SAFETY: the caller vouches for the byte at `src`.
+        let byte = unsafe { src.read_volatile() };
+        // SAFETY: the caller vouches for the byte at `dst`.
+        unsafe { dst.write_volatile(byte) };
+        return;
+    }
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     // SAFETY: the caller vouches for both ranges; the direction flag is clear in the Rust ABI.
     unsafe {
@@ -306,9 +355,8 @@ pub(super) unsafe fn copy_past_caches(dst: *mut u8, src: *const u8, len: usize) 
 }
 
 /// Begins to bring `len` bytes near, for who will soon copy from or to them: copies of scattered
-/// pages wait for memory most of the time, and so they wait together. Only a hint, which any address
-/// may be given to.
-pub fn expect(ptr: *const u8, len: usize) {
+/// pages wait for memory most of the time, and so they wait together.
+pub(super) fn expect(ptr: *const u8, len: usize) {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     for offset in (0..len).step_by(64) {
         use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::batch::Batch;
 use super::core::DiskCore;
 use super::range::SectorSize;
 use super::{ByteRange, Capacity, Error, Extents, Sink, Source, total_bytes};
@@ -289,10 +290,11 @@ impl Disk {
         self.settle(self.stalling(|| core.map().write(range, sources)))
     }
 
-    /// Say that `len_bytes` bytes from `at_bytes` on will soon be read or written: their memory is
-    /// brought nearer. Only a hint, and never an error.
-    pub fn expect(&self, at_bytes: u64, len_bytes: u64) {
-        self.core.map().expect(at_bytes, len_bytes);
+    /// Reads and writes of single pieces, to be carried out together. `None` once the disk is gone:
+    /// who asks for each by itself learns why.
+    pub fn batch(&self) -> Option<Batch<'_>> {
+        let core = self.alive().ok()?;
+        Some(Batch::new(core.map(), !self.read_only))
     }
 
     fn same_length(&self, range: ByteRange, len_bytes: u64) -> Result<(), Error> {

@@ -81,7 +81,49 @@ impl Run {
     }
 }
 
+/// Where neighbouring spans lie.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Stretch {
+    /// One behind the other in the arena, from so many bytes after the start of this block on.
+    At(Block, usize),
+    /// Nowhere: they read zero.
+    Zeros,
+}
+
 impl Tree {
+    /// Where spans lie, if it is one stretch that can be read as it is, or overwritten as it is.
+    pub(super) fn stretch(
+        &self,
+        leaf: Block,
+        spans: impl Iterator<Item = Span>,
+        write: bool,
+    ) -> Option<Stretch> {
+        let mut found = None;
+        let mut end = 0;
+        for span in spans {
+            let entry = load(self.word(leaf, span.index));
+            let (bits, block) = (span.mask(), entry.block());
+            let usable = match block {
+                Some(_) => entry.mask() & bits == bits && !(write && entry.is_shared()),
+                None => !write,
+            };
+            let start = block.map_or(0, |block| block.0 as usize * BLOCK_BYTES + span.offset);
+            match found {
+                None => {
+                    found = Some(block.map_or(Stretch::Zeros, |at| Stretch::At(at, span.offset)))
+                }
+                Some(Stretch::At(..)) if block.is_some() && start == end => {}
+                Some(Stretch::Zeros) if block.is_none() => {}
+                Some(_) => return None,
+            }
+            if !usable {
+                return None;
+            }
+            end = start + span.len;
+        }
+        found
+    }
+
     /// Copy out what is mapped, zeros for the rest.
     pub(super) fn read_leaf(
         &self,

@@ -20,7 +20,7 @@ use super::Error;
 use super::arena::BLOCK_BYTES;
 use super::buf::{Cursor, Sink, Source};
 use super::entry::Entry;
-use super::leaf::{LEAF_BYTES, Span};
+use super::leaf::{LEAF_BYTES, Span, Stretch};
 use super::range::{ByteRange, Capacity, SECTOR_BYTES, SectorSize};
 use super::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use super::tree::{Slot, TOP, Tree, load};
@@ -179,11 +179,7 @@ impl PageMap {
         for segment in segments(range) {
             let lock = self.gate().shard(segment.leaf).read();
             self.check_end(range, segment.end_bytes())?;
-            let leaf = match self.tree.slot(segment.leaf) {
-                Slot::At(word, _) => load(word).block(),
-                Slot::Nothing | Slot::Zero => None,
-            };
-            if let Some(leaf) = leaf {
+            if let Some(leaf) = self.tree.leaf_now(segment.leaf) {
                 self.tree.read_leaf(leaf, segment.spans(), &mut to);
             } else {
                 drop(lock);
@@ -193,28 +189,30 @@ impl PageMap {
         Ok(())
     }
 
-    /// Begin to bring what lies at a byte of the disk into the caches, up to the end of its page,
-    /// if there is a page and nobody changes its leaf now.
-    pub(super) fn expect(&self, at_bytes: u64, len_bytes: u64) {
-        let leaf = at_bytes / LEAF_BYTES;
-        if at_bytes >= self.size_bytes.load(Ordering::Relaxed) {
-            return;
+    /// Where a range lies, if it can be read, or overwritten, in one go and nobody changes its leaf.
+    /// It stays there for as long as the lock is held. Never waits, so that who holds other shards
+    /// may ask.
+    pub(super) fn locate(
+        &self,
+        range: ByteRange,
+        write: bool,
+    ) -> Option<(RwLockReadGuard<'_, ()>, Stretch)> {
+        let segment = segments(range).next()?;
+        let lock = self.gate().shard(segment.leaf).try_read()?;
+        self.check_end(range, range.end_bytes()).ok()?;
+        if segment.end_bytes() != range.end_bytes() || write && self.detect_zeroes {
+            return None;
         }
-        let Some(_lock) = self.gate().shard(leaf).try_read() else {
-            return;
+        let leaf = if write {
+            Some(self.tree.own_leaf_now(segment.leaf)?)
+        } else {
+            self.tree.leaf_now(segment.leaf)
         };
-        let Slot::At(word, _) = self.tree.slot(leaf) else {
-            return;
+        let stretch = match leaf {
+            Some(leaf) => self.tree.stretch(leaf, segment.spans(), write)?,
+            None => Stretch::Zeros,
         };
-        let Some(leaf) = load(word).block() else {
-            return;
-        };
-        let within = (at_bytes % LEAF_BYTES) as usize;
-        let offset = within % BLOCK_BYTES;
-        let len = len_bytes.min((BLOCK_BYTES - offset) as u64) as usize;
-        if let Some(block) = load(self.tree.word(leaf, within / BLOCK_BYTES)).block() {
-            self.tree.pool.arena().expect(block, offset, len);
-        }
+        Some((lock, stretch))
     }
 
     pub(super) fn write(&self, range: ByteRange, from: &[Source<'_>]) -> Result<(), Error> {

@@ -33,6 +33,7 @@
 //! | `tree` | the tree of one disk, copied along the path that changes |
 //! | `leaf` | what happens to the pages of one leaf |
 //! | `map` | the tree under its locks: read, write, zero, unmap, find |
+//! | `batch` | several small reads and overwrites at once, whose waits for memory overlap |
 //! | `record` | superblock, disk table, disk records |
 //! | `recover` | an arena that was left by another process: mark and sweep |
 //! | `diff` | what differs between two snapshots |
@@ -46,6 +47,7 @@
 
 mod account;
 mod arena;
+mod batch;
 mod buf;
 mod catalog;
 mod core;
@@ -65,7 +67,8 @@ mod seek;
 mod sync;
 mod tree;
 
-pub use buf::{Piece, Sink, Source, expect, total_bytes};
+pub use batch::{Batch, MOST_BATCHED};
+pub use buf::{Data, Piece, Sink, Source, total_bytes};
 pub use catalog::{Store, StoreOptions};
 pub use disk::{Disk, DiskInfo, DiskSpec, OnFull, Shrink};
 pub use range::{ByteRange, Capacity, MAX_CAPACITY_BYTES, PAGE_BYTES, SECTOR_BYTES, SectorSize};

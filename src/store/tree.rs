@@ -162,6 +162,14 @@ impl Tree {
         Slot::At(word, own)
     }
 
+    /// The leaf, if it is there.
+    pub(super) fn leaf_now(&self, leaf: u64) -> Option<Block> {
+        match self.slot(leaf) {
+            Slot::At(word, _) => load(word).block(),
+            Slot::Nothing | Slot::Zero => None,
+        }
+    }
+
     /// The leaf, if it is there and all this disk's own.
     pub(super) fn own_leaf_now(&self, leaf: u64) -> Option<Block> {
         match self.slot(leaf) {

@@ -124,8 +124,17 @@ impl Job {
             ..
         } = self;
         let end_bytes = turn.bytes + share.batch_bytes;
-        for _ in 0..BATCH_REQUESTS {
-            ring.look_ahead(|header, len| device.expect(header, len));
+        let mut untimed = 0;
+        let end_steps = turn.steps + BATCH_REQUESTS;
+        while turn.steps < end_steps && turn.bytes < end_bytes {
+            let plain = ring.serve_plain(end_bytes - turn.bytes, |transfers, done| {
+                device.serve_batch(transfers, done);
+            })?;
+            turn.steps += plain.requests;
+            turn.bytes += plain.bytes;
+            if plain.requests > 0 {
+                continue;
+            }
             let step = ring.serve_one(|damaged, readable, writable| {
                 turn.bytes += store::total_bytes(readable) + store::total_bytes(writable);
                 match device.serve(*acked, damaged, readable, writable, unfinished) {
@@ -137,12 +146,12 @@ impl Job {
                 return Ok(false);
             }
             turn.steps += 1;
-            let timed = turn.steps.is_multiple_of(TIMED_REQUESTS) || step == Step::Continued;
-            if timed && since.is_past(share.time) {
-                return Ok(false);
-            }
-            if turn.bytes >= end_bytes {
-                break;
+            untimed += 1;
+            if untimed == TIMED_REQUESTS || step == Step::Continued {
+                untimed = 0;
+                if since.is_past(share.time) {
+                    return Ok(false);
+                }
             }
         }
         Ok(true)

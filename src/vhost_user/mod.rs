@@ -18,7 +18,7 @@
 //! | `guard` | what happens when such a file is truncated under us (SIGBUS) |
 //! | `notifier` | a front end's eventfd that we signal |
 //! | `ring` | a split virtqueue in that memory |
-//! | `ahead` | a look at the requests that come next, so that their memory is near by then |
+//! | `gather` | requests of the plainest shape, taken several at a time |
 //! | `fault` | what makes a ring stop for good |
 //! | `pieces` | the buffers of one request |
 //! | `inflight` | requests that were taken and not returned, written down for after a crash |
@@ -29,11 +29,11 @@
 //! | `watchdog` | frees a worker that hangs in a front end's descriptor |
 //! | `fuzz` | rings and sessions for the fuzz targets, with feature `test-fuzz` only |
 
-mod ahead;
 mod channel;
 mod fault;
 #[cfg(feature = "test-fuzz")]
 pub mod fuzz;
+mod gather;
 mod guard;
 mod handler;
 mod hush;

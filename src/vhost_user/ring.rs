@@ -17,13 +17,12 @@ use virtio_bindings::virtio_ring as vring;
 use virtio_queue::desc::split::Descriptor;
 use vm_memory::ByteValued;
 
-use super::ahead::Ahead;
 pub(super) use super::fault::RingError;
 use super::inflight::{Inflight, Tracker};
 use super::memory::{MAX_SLOTS, MemoryMap};
 use super::pieces::Pieces;
-use crate::device::{HEADER_BYTES, SEG_MAX};
-use crate::store::{Sink, Source};
+use crate::device::{SEG_MAX, Transfer};
+use crate::store::{MOST_BATCHED, Sink, Source};
 
 const DESC_BYTES: u64 = 16;
 /// Header and status come on top of the data segments.
@@ -94,13 +93,14 @@ pub(super) struct Ring {
     current: Option<Taken>,
     /// Requests that a process before us had taken and not returned; the last one comes first.
     unreturned: Vec<u16>,
-    ahead: Ahead,
     tracker: Option<Tracker>,
     /// Heads completed since the used index was shown, for the tracker.
     batch: Vec<u16>,
     /// Whether the driver has been asked not to kick.
     quiet: bool,
     pieces: Pieces,
+    /// Room for requests that are taken together; empty in between.
+    pub(super) plain: Vec<Transfer<'static>>,
 }
 
 // SAFETY: the pointers point into mappings that `memory` keeps alive, whichever thread uses them.
@@ -168,11 +168,11 @@ impl Ring {
             shown_used: 0,
             current: None,
             unreturned: Vec::new(),
-            ahead: Ahead::default(),
             tracker: None,
             batch: Vec::new(),
             quiet: false,
             pieces: Pieces::default(),
+            plain: Vec::with_capacity(MOST_BATCHED),
         };
         let used_index = ring.used_u16(2).load(Ordering::Acquire);
         let used_index = u16::from_le(used_index);
@@ -257,24 +257,48 @@ impl Ring {
                 } else {
                     self.unreturned.pop();
                 }
-                if self.tracker.is_some() {
-                    self.batch.push(taken.head);
-                }
-                self.put_used(taken.head, len);
+                self.return_used(taken.head, len);
                 Ok(Step::Completed)
             }
         }
     }
 
-    /// Have the memory of the requests behind the next one brought nearer. `expect` gets a header
-    /// and the length of the buffer after it; nothing may rely on either.
-    pub(super) fn look_ahead(&mut self, expect: impl FnMut([u8; HEADER_BYTES], u32)) {
-        let waiting = self.seen_avail.wrapping_sub(self.next_avail);
-        if waiting > 1 && self.unreturned.is_empty() {
-            let mut ahead = std::mem::take(&mut self.ahead);
-            ahead.run(self, self.next_avail, waiting, expect);
-            self.ahead = ahead;
+    /// Where the next request is in the avail ring, if there is one and nothing comes before it.
+    pub(super) fn next_position(&mut self) -> Result<Option<u16>, RingError> {
+        let first = self.current.is_none() && self.unreturned.is_empty();
+        let is_there = first && (self.next_avail != self.seen_avail || self.look()?);
+        Ok(is_there.then_some(self.next_avail))
+    }
+
+    /// Its position and those of the requests behind it that are known.
+    pub(super) fn positions_from(&self, first: u16) -> impl Iterator<Item = u16> + use<> {
+        let waiting = self.seen_avail.wrapping_sub(first);
+        (0..waiting).map(move |offset| first.wrapping_add(offset))
+    }
+
+    /// The next requests were taken from the avail ring.
+    pub(super) fn have_taken(&mut self, heads: &[u16]) {
+        if let Some(tracker) = &mut self.tracker {
+            heads.iter().for_each(|&head| tracker.taken(head));
         }
+    }
+
+    /// The next one of those that were taken was served; `len` goes to the driver.
+    pub(super) fn have_served(&mut self, head: u16, len: u32) {
+        self.next_avail = self.next_avail.wrapping_add(1);
+        self.return_used(head, len);
+    }
+
+    fn return_used(&mut self, head: u16, len: u32) {
+        if self.tracker.is_some() {
+            self.batch.push(head);
+        }
+        self.put_used(head, len);
+    }
+
+    /// Whether the driver may use indirect tables.
+    pub(super) fn may_be_indirect(&self) -> bool {
+        self.options.indirect
     }
 
     /// Take the next request out of the ring, with its pieces collected.
@@ -399,7 +423,7 @@ impl Ring {
     }
 
     /// 16 bytes at a guest address, which may lie across two regions.
-    pub(super) fn read_16(&self, address: u64) -> Option<[u8; 16]> {
+    fn read_16(&self, address: u64) -> Option<[u8; 16]> {
         let mut bytes = [0; 16];
         let mut done = 0;
         while done < bytes.len() {

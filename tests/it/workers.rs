@@ -5,8 +5,6 @@ use std::fs::{read_dir, read_to_string};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use rustix::event::EventfdFlags;
-
 use crate::driver::client::code;
 use crate::driver::data::pattern;
 use crate::driver::disk::{ALL, Disk};
@@ -124,10 +122,10 @@ fn a_worker_with_two_busy_queues_gives_one_to_a_worker_without() {
         workers[1].ran() < idle + Duration::from_millis(50)
     });
     // The queue that moved is still the front end's to change and to stop.
-    let call = rustix::event::eventfd(0, EventfdFlags::NONBLOCK).unwrap();
     for index in [0, 2] {
-        disk.client.vring_fd(code::SET_VRING_CALL, index, &call);
         let ring = &mut disk.queues[index as usize];
+        disk.client
+            .vring_fd(code::SET_VRING_CALL, index, &ring.call);
         assert_eq!(ring.read(8, 512), Ok(pattern(512, 3)));
         let used = ring.used_idx();
         assert_eq!(disk.client.stop(index), u32::from(used));

@@ -1,0 +1,109 @@
+//! Several small reads and overwrites at once, whose waits for memory overlap.
+//!
+//! A copy of 4 KiB from somewhere on the disk waits for memory nearly all of the time. Locks are
+//! fences, which no copy can overlap with, so all ranges are looked up and locked first; then one is
+//! copied while the memory of the next is on its way.
+//!
+//! Shards are taken as they come and not in their order, so never with waiting: what can't be had at
+//! once, or is more than an overwrite, is refused, and its caller asks for it by itself when the
+//! batch has run.
+
+use super::buf::Data;
+use super::leaf::Stretch;
+use super::map::PageMap;
+use super::range::ByteRange;
+use super::sync::RwLockReadGuard;
+
+/// Ranges in one batch, at most.
+pub const MOST_BATCHED: usize = 16;
+
+/// How many ranges ahead memory is asked for. More makes what is near go far away again.
+const AHEAD: usize = 2;
+/// How much of a range is asked for: the processor sees by itself where a longer copy goes on.
+const AHEAD_BYTES: usize = 4096;
+
+#[derive(Debug)]
+struct Item<'d> {
+    stretch: Stretch,
+    data: Data<'d>,
+    _lock: RwLockReadGuard<'d, ()>,
+}
+
+/// Reads and overwrites that are carried out together by [`Batch::run`]. Holds up whoever wants to
+/// change their leaves for as long as it lives.
+#[derive(Debug)]
+pub struct Batch<'d> {
+    map: &'d PageMap,
+    writable: bool,
+    items: [Option<Item<'d>>; MOST_BATCHED],
+    count: usize,
+}
+
+impl<'d> Batch<'d> {
+    pub(super) fn new(map: &'d PageMap, writable: bool) -> Self {
+        Self {
+            map,
+            writable,
+            items: [const { None }; MOST_BATCHED],
+            count: 0,
+        }
+    }
+
+    /// Add a read or a write. `false`: not possible in this batch; [`Batch::run`] it, and ask for
+    /// this one by itself.
+    pub fn add(&mut self, range: ByteRange, data: Data<'d>) -> bool {
+        let write = matches!(data, Data::Out(_));
+        if self.count == MOST_BATCHED
+            || write && !self.writable
+            || data.len() as u64 != range.len_bytes()
+        {
+            return false;
+        }
+        let Some((lock, stretch)) = self.map.locate(range, write) else {
+            return false;
+        };
+        self.items[self.count] = Some(Item {
+            stretch,
+            data,
+            _lock: lock,
+        });
+        self.count += 1;
+        true
+    }
+
+    /// Carry out what was added, and be empty again.
+    pub fn run(&mut self) {
+        let arena = self.map.tree.pool.arena();
+        let items = &self.items[..self.count];
+        let expect = |item: Option<&Option<Item<'d>>>| {
+            if let Some(Some(item)) = item
+                && let Stretch::At(block, offset) = item.stretch
+            {
+                arena.expect(block, offset, item.data.len().min(AHEAD_BYTES));
+            }
+        };
+        // One alone has nothing to overlap with.
+        for ahead in 1..AHEAD {
+            expect(items.get(ahead));
+        }
+        for (at, item) in items.iter().enumerate() {
+            expect(items.get(at + AHEAD));
+            let Some(item) = item else { continue };
+            match (item.stretch, item.data) {
+                (Stretch::At(block, offset), Data::In(to)) => arena.copy_out(block, offset, to),
+                (Stretch::At(block, offset), Data::Out(from)) if items.len() == 1 => {
+                    arena.copy_in(block, offset, from);
+                }
+                (Stretch::At(block, offset), Data::Out(from)) => {
+                    arena.copy_in_near(block, offset, from);
+                }
+                (Stretch::Zeros, Data::In(to)) => to.fill_zero(),
+                (Stretch::Zeros, Data::Out(_)) => {}
+            }
+        }
+        for item in &mut self.items[..self.count] {
+            *item = None;
+        }
+        self.count = 0;
+    }
+}

@@ -1,0 +1,147 @@
+//! Requests of the plainest shape, taken out of the ring several at a time.
+//!
+//! Most requests are a header, one buffer and a status byte, in descriptors of their own. Those
+//! need no lists of pieces, so several can be held at once, and the store can overlap what they
+//! wait for. Anything else about the next request (a longer chain, a buffer across regions, a
+//! mistake) ends the gathering, and [`Ring::serve_one`] reads that request anew and judges it.
+#![allow(unsafe_code)]
+
+use virtio_bindings::virtio_ring::VRING_DESC_F_WRITE;
+use virtio_queue::desc::split::Descriptor;
+
+use super::memory::HostRange;
+use super::ring::{F_INDIRECT, F_NEXT, Ring, RingError, decode};
+use crate::device::{HEADER_BYTES, Transfer};
+use crate::store::{Data, MOST_BATCHED, Sink, Source};
+
+const F_WRITE: u16 = 2;
+const _: () = assert!(F_WRITE as u32 == VRING_DESC_F_WRITE);
+const FLAGS: u16 = F_NEXT | F_WRITE | F_INDIRECT;
+
+/// A request with more data than this takes a while, and is served by itself.
+const MOST_BYTES: u32 = 64 << 10;
+/// Descriptors of a plain request.
+const PLAIN: usize = 3;
+const TABLE_BYTES: usize = PLAIN * 16;
+
+/// Requests that were taken together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Gathered {
+    pub(super) requests: u32,
+    /// Bytes of data.
+    pub(super) bytes: u64,
+}
+
+impl Ring {
+    /// Serve the requests that come next as far as they are plain, up to about `most_bytes` of
+    /// data. `serve` gets them, and hands the length for the driver of each, in order, to the
+    /// function that it gets too. Nothing is done where the next request isn't plain, or there is
+    /// none: ask [`Ring::serve_one`].
+    pub(super) fn serve_plain(
+        &mut self,
+        most_bytes: u64,
+        serve: impl for<'m> FnOnce(&[Transfer<'m>], &mut dyn FnMut(u32)),
+    ) -> Result<Gathered, RingError> {
+        let mut gathered = Gathered::default();
+        let Some(first) = self.next_position()? else {
+            return Ok(gathered);
+        };
+        let mut heads = [0; MOST_BATCHED];
+        // The room is the ring's; the lifetimes are those of its memory, and only ever shown to a
+        // closure that must work for any lifetime.
+        let mut transfers = std::mem::take(&mut self.plain);
+        transfers.clear();
+        for (position, at) in self.positions_from(first).zip(&mut heads) {
+            let head = self.head(position);
+            let Some(transfer) = self.plain(head) else {
+                break;
+            };
+            *at = head;
+            gathered.requests += 1;
+            gathered.bytes += transfer.data_bytes();
+            transfers.push(transfer);
+            if gathered.bytes >= most_bytes {
+                break;
+            }
+        }
+        let heads = &heads[..transfers.len()];
+        if !heads.is_empty() {
+            self.have_taken(heads);
+            let mut left = heads.iter();
+            serve(&transfers, &mut |len| {
+                if let Some(&head) = left.next() {
+                    self.have_served(head, len);
+                }
+            });
+        }
+        self.plain = transfers;
+        Ok(gathered)
+    }
+
+    /// The request at `head`, if it is plain.
+    fn plain(&self, head: u16) -> Option<Transfer<'static>> {
+        if head >= self.size() {
+            return None;
+        }
+        let first = self.descriptor(head);
+        let [first, second, third] = if first.flags() & F_INDIRECT != 0 {
+            self.plain_table(first)?
+        } else {
+            let second = self.descriptor(self.next_of(first)?);
+            let third = self.descriptor(self.next_of(second)?);
+            [first, second, third]
+        };
+        let write = second.flags() & F_WRITE;
+        let is_plain = first.flags() & FLAGS == F_NEXT
+            && second.flags() & FLAGS == F_NEXT | write
+            && third.flags() & FLAGS == F_WRITE
+            && first.len() as usize == HEADER_BYTES
+            && (1..=MOST_BYTES).contains(&second.len())
+            && third.len() == 1;
+        if !is_plain {
+            return None;
+        }
+        let mut header = [0; HEADER_BYTES];
+        let data = self.whole(second)?;
+        let status = self.whole(third)?;
+        let from = self.whole(first)?;
+        // SAFETY: `whole` gives mapped memory that no Rust reference points into, and the ring's map
+        // keeps it mapped; the pieces are dropped before the ring's next request. Here and below.
+        unsafe { Source::new(from.ptr, from.len) }.copy_to(&mut header);
+        let data = if write == 0 {
+            // SAFETY: as above.
+            Data::Out(unsafe { Source::new(data.ptr, data.len) })
+        } else {
+            // SAFETY: as above.
+            Data::In(unsafe { Sink::new(data.ptr, data.len) })
+        };
+        // SAFETY: as above.
+        let status = unsafe { Sink::new(status.ptr, status.len) };
+        Transfer::new(header, data, status)
+    }
+
+    fn next_of(&self, descriptor: Descriptor) -> Option<u16> {
+        let next = descriptor.next();
+        (descriptor.flags() & F_NEXT != 0 && next < self.size()).then_some(next)
+    }
+
+    /// The descriptors of an indirect table that has as many as a plain request, in order.
+    fn plain_table(&self, referring: Descriptor) -> Option<[Descriptor; PLAIN]> {
+        let is_plain = self.may_be_indirect()
+            && referring.flags() & F_NEXT == 0
+            && referring.len() as usize == TABLE_BYTES;
+        let table = self.whole(referring).filter(|_| is_plain)?;
+        let mut bytes = [[0; 16]; PLAIN];
+        // SAFETY: as in `plain`.
+        unsafe { Source::new(table.ptr, table.len) }.copy_to(bytes.as_flattened_mut());
+        let [first, second, third] = bytes.map(decode);
+        (first.next() == 1 && second.next() == 2).then_some([first, second, third])
+    }
+
+    /// A buffer, if it lies in one region.
+    fn whole(&self, descriptor: Descriptor) -> Option<HostRange> {
+        let len = descriptor.len();
+        let range = self.memory().host(descriptor.addr().0, u64::from(len))?;
+        (range.len == len as usize).then_some(range)
+    }
+}
