@@ -20,12 +20,16 @@
 //! | `conduct` | the main thread: stages, and a back end that dies or stalls |
 //! | `process` | what the back end's process spends |
 //! | `report` | the numbers |
+//! | `mock` | the other side of a ring, for tests |
 
 mod bell;
 mod conduct;
 mod control;
 mod front;
 mod memory;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod mock;
 mod model;
 mod options;
 mod pace;

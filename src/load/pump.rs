@@ -203,17 +203,13 @@ impl<'m> Pump<'m> {
 
     /// One job, until it is over and everything is back.
     fn work(&mut self, job: Job) -> Result<(), Error> {
-        self.source.begin(job);
-        self.now_ns = self.clock();
+        self.begin_job(job)?;
         loop {
             let back = self.reap()?;
             if self.pace.is_some() {
                 self.now_ns = self.clock();
             }
-            let stage = self.control.stage();
-            if stage != self.stage {
-                self.enter(stage)?;
-            }
+            self.look_at_stage()?;
             if self.counting == Counting::Soon && self.in_flight() == 0 {
                 self.begin();
             }
@@ -226,6 +222,22 @@ impl<'m> Pump<'m> {
             }
             self.idle(job)?;
         }
+    }
+
+    /// Make requests for a job from now on.
+    pub(super) fn begin_job(&mut self, job: Job) -> Result<(), Error> {
+        self.source.begin(job);
+        self.now_ns = self.clock();
+        self.look_at_stage()
+    }
+
+    #[inline]
+    fn look_at_stage(&mut self) -> Result<(), Error> {
+        let stage = self.control.stage();
+        if stage == self.stage {
+            return Ok(());
+        }
+        self.enter(stage)
     }
 
     #[inline]
@@ -265,7 +277,7 @@ impl<'m> Pump<'m> {
 
     /// Take back what is done; whether there was anything.
     #[inline]
-    fn reap(&mut self) -> Result<bool, Error> {
+    pub(super) fn reap(&mut self) -> Result<bool, Error> {
         let ready = self.ring.ready();
         if ready == 0 {
             return Ok(false);
@@ -355,7 +367,7 @@ impl<'m> Pump<'m> {
 
     /// Make up to `most` requests; whether there were any to make.
     #[inline]
-    fn submit(&mut self, most: usize) -> bool {
+    pub(super) fn submit(&mut self, most: usize) -> bool {
         let before = self.submitted;
         for _ in 0..most {
             let Some((kind, block)) = self.source.next(self.model.as_ref()) else {
