@@ -421,7 +421,7 @@ impl<'m> Pump<'m> {
             Some(pace) if may_submit => Some(pace.next_ns().saturating_sub(self.clock())),
             _ => None,
         };
-        if self.ring.arm() && wait_ns.is_none_or(|wait_ns| self.bells.call.wait(wait_ns)) {
+        if self.ring.arm() && wait_ns.is_none_or(|wait_ns| self.bells.call.wait(Some(wait_ns))) {
             self.tally.calls += self.bells.call.read()? % NUDGE;
         }
         self.ring.silence();
@@ -465,7 +465,7 @@ impl<'m> Pump<'m> {
 
     /// Calls that nobody waited for.
     fn calls_so_far(&mut self) {
-        if self.bells.call.wait(0) {
+        if self.bells.call.wait(Some(0)) {
             self.tally.calls += self.bells.call.read().unwrap_or(0) % NUDGE;
         }
     }

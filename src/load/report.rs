@@ -208,6 +208,12 @@ impl Latency {
     }
 }
 
+/// A choice as it is written on the command line.
+fn word(choice: &impl Serialize) -> String {
+    let value = serde_json::to_value(choice).unwrap_or_default();
+    value.as_str().unwrap_or_default().to_owned()
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
@@ -225,8 +231,13 @@ impl fmt::Display for Report {
         };
         writeln!(
             f,
-            "load      {op:?}{mixed}, {pattern:?}, {} bytes, depth {}, {} queues, driver {driver:?}",
-            self.block_bytes, self.depth, self.queues
+            "load      {}{mixed}, {}, {} bytes, depth {}, {} queues, driver {}",
+            word(op),
+            word(pattern),
+            self.block_bytes,
+            self.depth,
+            self.queues,
+            word(driver)
         )?;
         writeln!(
             f,
@@ -253,7 +264,8 @@ impl fmt::Display for Report {
         )?;
         writeln!(
             f,
-            "driver    {:.0} ns of processor time/request, {:.4} kicks/request, {:.4} calls/request",
+            "driver    {:.0} ns of processor time/request, {:.4} kicks/request, {:.4} \
+             calls/request",
             self.driver_cpu_ns_per_request, self.kicks_per_request, self.calls_per_request
         )?;
         match (back_end.pid, back_end.cpu_ns_per_request) {
