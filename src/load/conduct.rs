@@ -79,8 +79,8 @@ pub fn run(options: &Options) -> Result<Report, Error> {
         (spent, threads.into_iter().map(join).collect::<Vec<_>>())
     });
     let tallies = settle(&spent, tallies)?;
-    front.stop(tallies.len());
     let spent = spent?;
+    front.stop(tallies.len());
     Ok(Report::new(&plan, &tallies, pid, spent))
 }
 

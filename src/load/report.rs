@@ -268,16 +268,7 @@ impl fmt::Display for Report {
              calls/request",
             self.driver_cpu_ns_per_request, self.kicks_per_request, self.calls_per_request
         )?;
-        match (back_end.pid, back_end.cpu_ns_per_request) {
-            (Some(pid), Some(cpu_ns)) => writeln!(
-                f,
-                "back end  pid {pid}: {cpu_ns:.0} ns of processor time/request, {:.1} % of a \
-                 processor, {:.0} wake-ups/s",
-                back_end.cpu_percent.unwrap_or(0.0),
-                back_end.wake_ups_per_s.unwrap_or(0.0)
-            )?,
-            _ => writeln!(f, "back end  its process can't be seen")?,
-        }
+        writeln!(f, "{back_end}")?;
         if let Some(sectors) = self.verified_sectors {
             writeln!(
                 f,
@@ -285,5 +276,20 @@ impl fmt::Display for Report {
             )?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for BackEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Some(pid), Some(cpu_ns)) = (self.pid, self.cpu_ns_per_request) else {
+            return write!(f, "back end  its process can't be seen");
+        };
+        write!(
+            f,
+            "back end  pid {pid}: {cpu_ns:.0} ns of processor time/request, {:.1} % of a \
+             processor, {:.0} wake-ups/s",
+            self.cpu_percent.unwrap_or(0.0),
+            self.wake_ups_per_s.unwrap_or(0.0)
+        )
     }
 }
