@@ -17,9 +17,10 @@ use super::front::{Front, PATIENCE};
 use super::memory::Memory;
 use super::options::{Driver, Options, Plan};
 use super::process::{self, Sample, Spent};
-use super::pump::{Bells, Pump, Tally};
+use super::pump::{Bells, Pump};
 use super::report::Report;
 use super::slots::Layout;
+use super::tally::Tally;
 
 /// How often it looks whether there is progress.
 const LOOK: Duration = Duration::from_millis(100);

@@ -16,6 +16,7 @@
 //! | `pace` | when it is due |
 //! | `model` | what the disk must hold |
 //! | `pump` | one queue's thread |
+//! | `tally` | what it counts |
 //! | `control` | what threads have in common |
 //! | `conduct` | the main thread: stages, and a back end that dies or stalls |
 //! | `process` | what the back end's process spends |
@@ -39,6 +40,7 @@ mod report;
 mod ring;
 mod slots;
 mod source;
+mod tally;
 
 pub use conduct::run;
 pub use options::{Driver, Op, Options, Pattern};
