@@ -176,8 +176,8 @@ fn print(report: &Report, output: Output) -> ExitCode {
     }
     let kinds = &report.errors_by_kind;
     say(&format!(
-        "error: {} requests failed ({} I/O errors, {} unsupported, {} without a status, {} others); \
-         see what the back end says",
+        "error: {} requests failed ({} I/O errors, {} unsupported, {} without a status, {} \
+         others); see what the back end says about them",
         report.errors, kinds.io, kinds.unsupported, kinds.no_status, kinds.other
     ));
     ExitCode::from(EXIT_ERROR)

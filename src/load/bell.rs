@@ -15,7 +15,7 @@ use super::Error;
 pub(super) struct Bell(EventFd);
 
 impl Bell {
-    /// Not rung yet. If it `blocks`, [`Bell::read`] waits.
+    /// Not rung yet; one that `blocks` is read with one system call instead of two.
     ///
     /// # Errors
     /// There are too many.
@@ -38,22 +38,24 @@ impl Bell {
         let _ = self.0.write(count);
     }
 
-    /// What was added since the last time; waits if there is nothing and the eventfd blocks.
+    /// What was added since the last time; waits until there is something.
     ///
     /// # Errors
-    /// Nothing was added, or what the system says.
+    /// What the system says.
     pub(super) fn read(&self) -> Result<u64, Error> {
         loop {
             match self.0.read() {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => false,
+                // Some back ends make their end of it one that doesn't block, and this one with it.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wait(None),
                 other => return other.map_err(fail),
-            }
+            };
         }
     }
 
-    /// Whether there is something to read, at once or within `wait_ns`.
-    pub(super) fn wait(&self, wait_ns: u64) -> bool {
-        let timeout = Timespec::try_from(Duration::from_nanos(wait_ns)).ok();
+    /// Whether there is something to read: now, or within `most_ns` if that is given.
+    pub(super) fn wait(&self, most_ns: Option<u64>) -> bool {
+        let timeout = most_ns.and_then(|ns| Timespec::try_from(Duration::from_nanos(ns)).ok());
         let mut wanted = [PollFd::new(self, PollFlags::IN)];
         poll(&mut wanted, timeout.as_ref()).is_ok_and(|ready| ready > 0)
     }

@@ -1,11 +1,14 @@
 //! The main thread of a run: starts the queues' threads, tells them the stages, and watches that
 //! the back end is there and gets on.
 
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use signal_hook::consts::SIGINT;
+use signal_hook::flag::{register, register_conditional_shutdown};
 
 use super::Error;
 use super::bell::Bell;
@@ -14,9 +17,10 @@ use super::front::{Front, PATIENCE};
 use super::memory::Memory;
 use super::options::{Driver, Options, Plan};
 use super::process::{self, Sample, Spent};
-use super::pump::{Bells, Pump, Tally};
+use super::pump::{Bells, Pump};
 use super::report::Report;
 use super::slots::Layout;
+use super::tally::Tally;
 
 /// How often it looks whether there is progress.
 const LOOK: Duration = Duration::from_millis(100);
@@ -52,7 +56,7 @@ pub fn run(options: &Options) -> Result<Report, Error> {
     }
     front.start(&plan, &memory, &rings)?;
     let pid = process::peer(front.stream());
-    let mut lead = Lead::new(&plan, &control, &front, &calls);
+    let mut lead = Lead::new(&plan, &control, &front, &calls)?;
     let (spent, tallies) = thread::scope(|scope| {
         let mut threads = Vec::new();
         for (queue, pump) in (0..).zip(pumps) {
@@ -76,8 +80,8 @@ pub fn run(options: &Options) -> Result<Report, Error> {
         (spent, threads.into_iter().map(join).collect::<Vec<_>>())
     });
     let tallies = settle(&spent, tallies)?;
-    front.stop(tallies.len());
     let spent = spent?;
+    front.stop(tallies.len());
     Ok(Report::new(&plan, &tallies, pid, spent))
 }
 
@@ -128,20 +132,36 @@ struct Lead<'r> {
     control: &'r Control,
     front: &'r Front,
     calls: &'r [Bell],
+    /// Whether the user wants an end, and what there is so far.
+    interrupted: Arc<AtomicBool>,
     /// What each queue had completed, and since when.
     seen: Vec<(u64, Instant)>,
 }
 
 impl<'r> Lead<'r> {
-    fn new(plan: &'r Plan, control: &'r Control, front: &'r Front, calls: &'r [Bell]) -> Self {
+    fn new(
+        plan: &'r Plan,
+        control: &'r Control,
+        front: &'r Front,
+        calls: &'r [Bell],
+    ) -> Result<Self, Error> {
         let seen = vec![(0, Instant::now()); control.lanes.len()];
-        Self {
+        let interrupted = Arc::new(AtomicBool::new(false));
+        // The second signal ends the process, whatever it waits for.
+        let first = register_conditional_shutdown(SIGINT, 130, Arc::clone(&interrupted))
+            .and_then(|_| register(SIGINT, Arc::clone(&interrupted)));
+        first.map_err(|source| Error::System {
+            what: "handle SIGINT",
+            source,
+        })?;
+        Ok(Self {
             plan,
             control,
             front,
             calls,
+            interrupted,
             seen,
-        }
+        })
     }
 
     /// From fill to the end; what the back end spent while requests were measured.
@@ -154,18 +174,20 @@ impl<'r> Lead<'r> {
         self.wait(Some(options.warm_up), Control::all_ended)?;
         let before = Sample::new(pid);
         self.control.enter(Stage::Measure, self.calls);
-        self.wait(options.duration, Control::all_counted)?;
+        let most = options.duration.unwrap_or(Duration::MAX);
+        self.wait(Some(most), Control::all_counted)?;
         let spent = before.and_then(|before| Some(Sample::new(pid)?.since(&before)));
         self.control.enter(Stage::Stop, self.calls);
         self.wait(None, Control::all_ended)?;
         Ok(spent)
     }
 
-    /// For some time, or until something is so.
+    /// For some time, or until something is so; where it has an end, SIGINT is one too.
     fn wait(&mut self, most: Option<Duration>, is_over: fn(&Control) -> bool) -> Result<(), Error> {
         let began = Instant::now();
         loop {
-            if is_over(self.control) || self.control.has_failed() {
+            let interrupted = self.interrupted.load(Ordering::Relaxed);
+            if is_over(self.control) || self.control.has_failed() || interrupted && most.is_some() {
                 return Ok(());
             }
             let left = most.map_or(LOOK, |most| most.saturating_sub(began.elapsed()).min(LOOK));
@@ -185,7 +207,9 @@ impl<'r> Lead<'r> {
                         socket: self.plan.options.socket.clone(),
                     });
                 }
-                let _ = self.control.news().read();
+                if self.control.news().wait(Some(0)) {
+                    let _ = self.control.news().read();
+                }
             }
             self.look()?;
         }

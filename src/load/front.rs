@@ -140,7 +140,9 @@ impl Front {
         Disk {
             capacity_bytes: sectors.saturating_mul(512),
             block_bytes,
-            size_max_bytes: has(blk::VIRTIO_BLK_F_SIZE_MAX).then(|| u64::from(word(8)).max(1)),
+            // 0 is no limit: some back ends offer the feature and have nothing to say.
+            size_max_bytes: Some(u64::from(word(8)))
+                .filter(|&most| has(blk::VIRTIO_BLK_F_SIZE_MAX) && most > 0),
             // As Linux does: a disk that doesn't say takes one.
             seg_max: if has(blk::VIRTIO_BLK_F_SEG_MAX) {
                 word(12).max(1)

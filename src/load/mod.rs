@@ -16,16 +16,21 @@
 //! | `pace` | when it is due |
 //! | `model` | what the disk must hold |
 //! | `pump` | one queue's thread |
+//! | `tally` | what it counts |
 //! | `control` | what threads have in common |
 //! | `conduct` | the main thread: stages, and a back end that dies or stalls |
 //! | `process` | what the back end's process spends |
 //! | `report` | the numbers |
+//! | `mock` | the other side of a ring, for tests |
 
 mod bell;
 mod conduct;
 mod control;
 mod front;
 mod memory;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod mock;
 mod model;
 mod options;
 mod pace;
@@ -35,6 +40,7 @@ mod report;
 mod ring;
 mod slots;
 mod source;
+mod tally;
 
 pub use conduct::run;
 pub use options::{Driver, Op, Options, Pattern};

@@ -1,13 +1,9 @@
 //! One queue's thread: takes back what is done, makes new requests, and kicks or sleeps as the
 //! ring says. It makes no system call, allocates nothing, and reads the clock once for each batch.
 
-use std::io;
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
-
-use hdrhistogram::Histogram;
-use rustix::time::{ClockId, clock_gettime};
 
 use super::Error;
 use super::bell::Bell;
@@ -19,23 +15,10 @@ use super::pace::Pace;
 use super::ring::{Ring, low16};
 use super::slots::{Layout, Slots};
 use super::source::{Job, Source};
+use super::tally::{Tally, cpu_ns};
 
-/// Longest latency that is told apart from longer ones.
-const MOST_LATENCY_NS: u64 = 100_000_000_000;
-
-/// What one queue did.
-#[derive(Debug)]
-pub(super) struct Tally {
-    pub(super) requests: u64,
-    /// Statuses that were not 0, by their number; see [`super::report::Errors`].
-    pub(super) errors: [u64; 4],
-    pub(super) kicks: u64,
-    pub(super) calls: u64,
-    pub(super) wall_ns: u64,
-    pub(super) cpu_ns: u64,
-    pub(super) verified_sectors: u64,
-    pub(super) latency_ns: Histogram<u64>,
-}
+/// The driver's own time is taken for one batch in so many.
+const SAMPLED: u32 = 16;
 
 /// A queue's two eventfds.
 #[derive(Debug)]
@@ -74,6 +57,9 @@ pub(super) struct Pump<'m> {
     counting: Counting,
     submitted: u64,
     completed: u64,
+    /// Batches that came back, and what was completed at the last of them.
+    batches: u32,
+    sampled_from: u64,
     began_cpu_ns: u64,
     began_ns: u64,
     tally: Tally,
@@ -109,8 +95,6 @@ impl<'m> Pump<'m> {
                 word.store(noise.u64(1..), Ordering::Relaxed);
             }
         }
-        let latency_ns = Histogram::new_with_bounds(1, MOST_LATENCY_NS, 3);
-        let latency_ns = latency_ns.map_err(|error| lay(io::Error::other(error.to_string())))?;
         let queues = u64::from(options.queues);
         let requests = options.requests.unwrap_or(u64::MAX);
         let rest = u64::from(u64::from(queue) < requests % queues);
@@ -134,18 +118,11 @@ impl<'m> Pump<'m> {
             counting: Counting::Not,
             submitted: 0,
             completed: 0,
+            batches: 0,
+            sampled_from: 0,
             began_cpu_ns: 0,
             began_ns: 0,
-            tally: Tally {
-                requests: 0,
-                errors: [0; 4],
-                kicks: 0,
-                calls: 0,
-                wall_ns: 0,
-                cpu_ns: 0,
-                verified_sectors: 0,
-                latency_ns,
-            },
+            tally: Tally::new()?,
             plan,
             control,
         })
@@ -203,22 +180,22 @@ impl<'m> Pump<'m> {
 
     /// One job, until it is over and everything is back.
     fn work(&mut self, job: Job) -> Result<(), Error> {
-        self.source.begin(job);
-        self.now_ns = self.clock();
+        self.begin_job(job)?;
         loop {
             let back = self.reap()?;
             if self.pace.is_some() {
                 self.now_ns = self.clock();
             }
-            let stage = self.control.stage();
-            if stage != self.stage {
-                self.enter(stage)?;
-            }
+            self.look_at_stage()?;
             if self.counting == Counting::Soon && self.in_flight() == 0 {
                 self.begin();
             }
             let room = self.room(job);
-            if (room > 0 && self.submit(room)) || back {
+            let made = room > 0 && self.submit(room);
+            if back {
+                self.sample();
+            }
+            if back || made {
                 continue;
             }
             if self.in_flight() == 0 && (self.stage == Stage::Stop || job != Job::Load) {
@@ -226,6 +203,34 @@ impl<'m> Pump<'m> {
             }
             self.idle(job)?;
         }
+    }
+
+    /// Now and then, how long the batch took that has just come back and been replaced.
+    #[inline]
+    fn sample(&mut self) {
+        self.batches = self.batches.wrapping_add(1);
+        if self.batches.is_multiple_of(SAMPLED) && self.counting == Counting::Yes {
+            let took_ns = self.clock() - self.now_ns;
+            let requests = (self.completed - self.sampled_from).max(1);
+            self.tally.busy_ns.saturating_record(took_ns / requests);
+        }
+        self.sampled_from = self.completed;
+    }
+
+    /// Make requests for a job from now on.
+    pub(super) fn begin_job(&mut self, job: Job) -> Result<(), Error> {
+        self.source.begin(job);
+        self.now_ns = self.clock();
+        self.look_at_stage()
+    }
+
+    #[inline]
+    fn look_at_stage(&mut self) -> Result<(), Error> {
+        let stage = self.control.stage();
+        if stage == self.stage {
+            return Ok(());
+        }
+        self.enter(stage)
     }
 
     #[inline]
@@ -265,7 +270,7 @@ impl<'m> Pump<'m> {
 
     /// Take back what is done; whether there was anything.
     #[inline]
-    fn reap(&mut self) -> Result<bool, Error> {
+    pub(super) fn reap(&mut self) -> Result<bool, Error> {
         let ready = self.ring.ready();
         if ready == 0 {
             return Ok(false);
@@ -355,7 +360,7 @@ impl<'m> Pump<'m> {
 
     /// Make up to `most` requests; whether there were any to make.
     #[inline]
-    fn submit(&mut self, most: usize) -> bool {
+    pub(super) fn submit(&mut self, most: usize) -> bool {
         let before = self.submitted;
         for _ in 0..most {
             let Some((kind, block)) = self.source.next(self.model.as_ref()) else {
@@ -409,7 +414,7 @@ impl<'m> Pump<'m> {
             Some(pace) if may_submit => Some(pace.next_ns().saturating_sub(self.clock())),
             _ => None,
         };
-        if self.ring.arm() && wait_ns.is_none_or(|wait_ns| self.bells.call.wait(wait_ns)) {
+        if self.ring.arm() && wait_ns.is_none_or(|wait_ns| self.bells.call.wait(Some(wait_ns))) {
             self.tally.calls += self.bells.call.read()? % NUDGE;
         }
         self.ring.silence();
@@ -453,15 +458,8 @@ impl<'m> Pump<'m> {
 
     /// Calls that nobody waited for.
     fn calls_so_far(&mut self) {
-        if self.bells.call.wait(0) {
+        if self.bells.call.wait(Some(0)) {
             self.tally.calls += self.bells.call.read().unwrap_or(0) % NUDGE;
         }
     }
-}
-
-/// Processor time of this thread.
-fn cpu_ns() -> u64 {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    let part = |value: i64| u64::try_from(value).unwrap_or(0);
-    part(time.tv_sec) * 1_000_000_000 + part(time.tv_nsec)
 }

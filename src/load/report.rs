@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::options::{Driver, Op, Pattern, Plan};
 use super::process::Spent;
-use super::pump::Tally;
+use super::tally::Tally;
 
 /// Results of a run, over all queues.
 #[derive(Clone, Debug, Serialize)]
@@ -58,6 +58,8 @@ pub struct Report {
     pub latency_ns: Latency,
     /// Processor time of the driver's threads.
     pub driver_cpu_ns_per_request: f64,
+    /// The driver's own work on a request, without waiting: the median of what was sampled.
+    pub driver_busy_ns_per_request: Option<u64>,
     /// What the back end spent.
     pub back_end: BackEnd,
     /// Eventfds written to the back end.
@@ -162,6 +164,8 @@ impl Report {
             bandwidth_bytes_per_s: iops * block_bytes as f64,
             latency_ns: Latency::new(tallies),
             driver_cpu_ns_per_request: per_request(sum(|tally| tally.cpu_ns) as f64),
+            driver_busy_ns_per_request: merged(tallies, |tally| &tally.busy_ns)
+                .map(|busy| busy.value_at_quantile(0.5)),
             back_end: BackEnd {
                 pid,
                 cpu_ns_per_request: spent.map(|spent| per_request(spent.cpu_ns as f64)),
@@ -183,17 +187,22 @@ fn ratio(part: f64, whole: f64) -> f64 {
     if whole > 0.0 { part / whole } else { 0.0 }
 }
 
+/// One histogram of all queues, if there is anything in it.
+fn merged(tallies: &[Tally], of: fn(&Tally) -> &Histogram<u64>) -> Option<Histogram<u64>> {
+    let mut all: Option<Histogram<u64>> = None;
+    for tally in tallies {
+        match &mut all {
+            None => all = Some(of(tally).clone()),
+            // All have the same bounds, so nothing can be too large.
+            Some(all) => all.add(of(tally)).unwrap_or_default(),
+        }
+    }
+    all.filter(|all| !all.is_empty())
+}
+
 impl Latency {
     fn new(tallies: &[Tally]) -> Self {
-        let mut all: Option<Histogram<u64>> = None;
-        for tally in tallies {
-            match &mut all {
-                None => all = Some(tally.latency_ns.clone()),
-                // All have the same bounds, so nothing can be too large.
-                Some(all) => all.add(&tally.latency_ns).unwrap_or_default(),
-            }
-        }
-        let Some(all) = all.filter(|all| !all.is_empty()) else {
+        let Some(all) = merged(tallies, |tally| &tally.latency_ns) else {
             return Self::default();
         };
         Self {
@@ -206,6 +215,12 @@ impl Latency {
             max: all.max(),
         }
     }
+}
+
+/// A choice as it is written on the command line.
+fn word(choice: &impl Serialize) -> String {
+    let value = serde_json::to_value(choice).unwrap_or_default();
+    value.as_str().unwrap_or_default().to_owned()
 }
 
 impl fmt::Display for Report {
@@ -225,8 +240,13 @@ impl fmt::Display for Report {
         };
         writeln!(
             f,
-            "load      {op:?}{mixed}, {pattern:?}, {} bytes, depth {}, {} queues, driver {driver:?}",
-            self.block_bytes, self.depth, self.queues
+            "load      {}{mixed}, {}, {} bytes, depth {}, {} queues, driver {}",
+            word(op),
+            word(pattern),
+            self.block_bytes,
+            self.depth,
+            self.queues,
+            word(driver)
         )?;
         writeln!(
             f,
@@ -253,19 +273,14 @@ impl fmt::Display for Report {
         )?;
         writeln!(
             f,
-            "driver    {:.0} ns of processor time/request, {:.4} kicks/request, {:.4} calls/request",
-            self.driver_cpu_ns_per_request, self.kicks_per_request, self.calls_per_request
+            "driver    {:.0} ns of processor time/request, {} ns busy, {:.4} kicks/request, {:.4} \
+             calls/request",
+            self.driver_cpu_ns_per_request,
+            self.driver_busy_ns_per_request.unwrap_or(0),
+            self.kicks_per_request,
+            self.calls_per_request
         )?;
-        match (back_end.pid, back_end.cpu_ns_per_request) {
-            (Some(pid), Some(cpu_ns)) => writeln!(
-                f,
-                "back end  pid {pid}: {cpu_ns:.0} ns of processor time/request, {:.1} % of a \
-                 processor, {:.0} wake-ups/s",
-                back_end.cpu_percent.unwrap_or(0.0),
-                back_end.wake_ups_per_s.unwrap_or(0.0)
-            )?,
-            _ => writeln!(f, "back end  its process can't be seen")?,
-        }
+        writeln!(f, "{back_end}")?;
         if let Some(sectors) = self.verified_sectors {
             writeln!(
                 f,
@@ -273,5 +288,20 @@ impl fmt::Display for Report {
             )?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for BackEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Some(pid), Some(cpu_ns)) = (self.pid, self.cpu_ns_per_request) else {
+            return write!(f, "back end  its process can't be seen");
+        };
+        write!(
+            f,
+            "back end  pid {pid}: {cpu_ns:.0} ns of processor time/request, {:.1} % of a \
+             processor, {:.0} wake-ups/s",
+            self.cpu_percent.unwrap_or(0.0),
+            self.wake_ups_per_s.unwrap_or(0.0)
+        )
     }
 }

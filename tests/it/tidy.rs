@@ -28,7 +28,7 @@ const CRATES: [(&str, &[&str]); 7] = [
     ("vmm_sys_util", &["vhost_user", "load"]),
     ("hdrhistogram", &["load"]),
     ("clap", &["cli"]),
-    ("signal_hook", &["daemon"]),
+    ("signal_hook", &["daemon", "load"]),
 ];
 
 /// The only files that may say `unsafe`.
