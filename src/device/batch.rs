@@ -28,6 +28,11 @@ impl<'m> Transfer<'m> {
         })
     }
 
+    /// Have the place of the status at hand.
+    pub fn expect_status(&self) {
+        self.status.expect();
+    }
+
     /// Bytes of its data.
     pub fn data_bytes(&self) -> u64 {
         self.data.len() as u64

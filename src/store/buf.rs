@@ -84,6 +84,11 @@ impl<'a> Sink<'a> {
         n
     }
 
+    /// Have the first byte at hand for who will write it.
+    pub fn expect(self) {
+        expect_write(self.ptr);
+    }
+
     /// Fill with zeros.
     pub fn fill_zero(self) {
         // SAFETY: the sink is mapped for its length by the contract of `new`.
@@ -356,7 +361,7 @@ pub(super) unsafe fn copy_past_caches(dst: *mut u8, src: *const u8, len: usize) 
 
 /// Begins to bring `len` bytes near, for who will soon copy from or to them: copies of scattered
 /// pages wait for memory most of the time, and so they wait together.
-pub(super) fn expect(ptr: *const u8, len: usize) {
+pub fn expect(ptr: *const u8, len: usize) {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     for offset in (0..len).step_by(64) {
         use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
@@ -365,6 +370,22 @@ pub(super) fn expect(ptr: *const u8, len: usize) {
     }
     #[cfg(not(all(target_arch = "x86_64", not(miri))))]
     let _ = (ptr, len);
+}
+
+/// As [`expect`], for a byte that will be written: another processor that has it gives it up.
+pub fn expect_write(ptr: *mut u8) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    // SAFETY: a hint: it changes nothing, and an address that isn't mapped is ignored, as is the
+    // whole instruction by processors that don't know it.
+    unsafe {
+        std::arch::asm!(
+            "prefetchw [{ptr}]",
+            ptr = in(reg) ptr,
+            options(nostack, preserves_flags, readonly)
+        );
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    let _ = ptr;
 }
 
 /// Fills `len` bytes with zeros, whoever else touches them meanwhile.

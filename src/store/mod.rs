@@ -68,7 +68,7 @@ mod sync;
 mod tree;
 
 pub use batch::{Batch, MOST_BATCHED};
-pub use buf::{Data, Piece, Sink, Source, total_bytes};
+pub use buf::{Data, Piece, Sink, Source, expect, expect_write, total_bytes};
 pub use catalog::{Store, StoreOptions};
 pub use disk::{Disk, DiskInfo, DiskSpec, OnFull, Shrink};
 pub use range::{ByteRange, Capacity, MAX_CAPACITY_BYTES, PAGE_BYTES, SECTOR_BYTES, SectorSize};

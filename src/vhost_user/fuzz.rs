@@ -116,7 +116,7 @@ impl SplitRing {
     }
 
     pub fn publish(&mut self) -> bool {
-        self.0.publish()
+        self.0.publish() == Some(true)
     }
 
     pub fn quiet(&mut self) {

@@ -33,12 +33,13 @@ pub(super) struct Gathered {
 }
 
 impl Ring {
-    /// Serve the requests that come next as far as they are plain, up to about `most_bytes` of
-    /// data. `serve` gets them, and hands the length for the driver of each, in order, to the
+    /// Serve the requests that come next as far as they are plain: at most `most_requests`, from 1
+    /// on, and about `most_bytes` of data. `serve` gets them, and hands the length for the driver of each, in order, to the
     /// function that it gets too. Nothing is done where the next request isn't plain, or there is
     /// none: ask [`Ring::serve_one`].
     pub(super) fn serve_plain(
         &mut self,
+        most_requests: u32,
         most_bytes: u64,
         serve: impl for<'m> FnOnce(&[Transfer<'m>], &mut dyn FnMut(u32)),
     ) -> Result<Gathered, RingError> {
@@ -60,12 +61,17 @@ impl Ring {
             gathered.requests += 1;
             gathered.bytes += transfer.data_bytes();
             transfers.push(transfer);
-            if gathered.bytes >= most_bytes {
+            if gathered.bytes >= most_bytes || gathered.requests == most_requests {
                 break;
             }
         }
         let heads = &heads[..transfers.len()];
         if !heads.is_empty() {
+            if let [transfer] = &transfers[..] {
+                // Nothing else hides the wait for them.
+                transfer.expect_status();
+                self.expect_used();
+            }
             self.have_taken(heads);
             let mut left = heads.iter();
             serve(&transfers, &mut |len| {
@@ -79,7 +85,7 @@ impl Ring {
     }
 
     /// The request at `head`, if it is plain.
-    fn plain(&self, head: u16) -> Option<Transfer<'static>> {
+    fn plain(&mut self, head: u16) -> Option<Transfer<'static>> {
         if head >= self.size() {
             return None;
         }
@@ -105,6 +111,7 @@ impl Ring {
         let data = self.whole(second)?;
         let status = self.whole(third)?;
         let from = self.whole(first)?;
+        self.last_header = from.ptr;
         // SAFETY: `whole` gives mapped memory that no Rust reference points into, and the ring's map
         // keeps it mapped; the pieces are dropped before the ring's next request. Here and below.
         unsafe { Source::new(from.ptr, from.len) }.copy_to(&mut header);

@@ -15,6 +15,8 @@ use crate::store;
 
 /// Requests between two updates of the used index, at most.
 const BATCH_REQUESTS: u32 = 32;
+/// The same where the driver looks by itself: it can go on with the first while we do the others.
+const SOON_REQUESTS: u32 = 16;
 /// Requests whose cost does not show in their bytes (ranges to discard or to zero) may each take
 /// long, so a turn is not only counted but timed, every so many requests.
 const TIMED_REQUESTS: u32 = 8;
@@ -58,6 +60,8 @@ pub(super) struct Job {
     pub(super) hangup: Arc<UnixStream>,
     /// A long request that is half done.
     pub(super) unfinished: Unfinished,
+    /// Whether the driver wanted to be called when it was shown something last.
+    pub(super) calls: bool,
     /// [`guard::losses`] when we looked last, first before the ring was made.
     pub(super) losses: usize,
 }
@@ -98,8 +102,11 @@ impl Job {
             let more = self.batch(share, &mut turn, &mut since);
             self.look_for_losses()?;
             // What was done before a ring broke is the driver's to know.
-            if self.ring.publish() {
-                self.call(watched)?;
+            if let Some(calls) = self.ring.publish() {
+                self.calls = calls;
+                if calls {
+                    self.call(watched)?;
+                }
             }
             if !more? {
                 break;
@@ -121,15 +128,26 @@ impl Job {
             device,
             acked,
             unfinished,
+            calls,
             ..
         } = self;
         let end_bytes = turn.bytes + share.batch_bytes;
         let mut untimed = 0;
-        let end_steps = turn.steps + BATCH_REQUESTS;
+        // To call a driver that sleeps is dear, so it is called for as many as there are.
+        let most_steps = if *calls {
+            BATCH_REQUESTS
+        } else {
+            SOON_REQUESTS
+        };
+        let end_steps = turn.steps + most_steps;
         while turn.steps < end_steps && turn.bytes < end_bytes {
-            let plain = ring.serve_plain(end_bytes - turn.bytes, |transfers, done| {
-                device.serve_batch(transfers, done);
-            })?;
+            let plain = ring.serve_plain(
+                end_steps - turn.steps,
+                end_bytes - turn.bytes,
+                |transfers, done| {
+                    device.serve_batch(transfers, done);
+                },
+            )?;
             turn.steps += plain.requests;
             turn.bytes += plain.bytes;
             if plain.requests > 0 {

@@ -22,7 +22,7 @@ use super::inflight::{Inflight, Tracker};
 use super::memory::{MAX_SLOTS, MemoryMap};
 use super::pieces::Pieces;
 use crate::device::{SEG_MAX, Transfer};
-use crate::store::{MOST_BATCHED, Sink, Source};
+use crate::store::{self, MOST_BATCHED, Sink, Source};
 
 const DESC_BYTES: u64 = 16;
 /// Header and status come on top of the data segments.
@@ -101,6 +101,8 @@ pub(super) struct Ring {
     pieces: Pieces,
     /// Room for requests that are taken together; empty in between.
     pub(super) plain: Vec<Transfer<'static>>,
+    /// Where the last plain request had its header. Never read.
+    pub(super) last_header: *const u8,
 }
 
 // SAFETY: the pointers point into mappings that `memory` keeps alive, whichever thread uses them.
@@ -173,6 +175,7 @@ impl Ring {
             quiet: false,
             pieces: Pieces::default(),
             plain: Vec::with_capacity(MOST_BATCHED),
+            last_header: std::ptr::null(),
         };
         let used_index = ring.used_u16(2).load(Ordering::Acquire);
         let used_index = u16::from_le(used_index);
@@ -263,6 +266,15 @@ impl Ring {
         }
     }
 
+    /// A driver with one request at a time uses the same header again: have it at hand, and the
+    /// place in the avail ring, when the index says that they are new, instead of one after the
+    /// other.
+    fn expect_next(&self) {
+        let slot = usize::from(self.next_avail & (self.size - 1));
+        store::expect(self.avail.wrapping_add(4 + slot * 2), 1);
+        store::expect(self.last_header, 1);
+    }
+
     /// Where the next request is in the avail ring, if there is one and nothing comes before it.
     pub(super) fn next_position(&mut self) -> Result<Option<u16>, RingError> {
         let first = self.current.is_none() && self.unreturned.is_empty();
@@ -287,6 +299,12 @@ impl Ring {
     pub(super) fn have_served(&mut self, head: u16, len: u32) {
         self.next_avail = self.next_avail.wrapping_add(1);
         self.return_used(head, len);
+    }
+
+    /// Have the next entry of the used ring at hand.
+    pub(super) fn expect_used(&self) {
+        let slot = usize::from(self.next_used & (self.size - 1));
+        store::expect_write(self.used.wrapping_add(4 + slot * 8));
     }
 
     fn return_used(&mut self, head: u16, len: u32) {
@@ -352,6 +370,9 @@ impl Ring {
             });
         }
         self.seen_avail = to;
+        if to == self.next_avail {
+            self.expect_next();
+        }
         Ok(to != self.next_avail)
     }
 
@@ -459,11 +480,12 @@ impl Ring {
         self.next_used = self.next_used.wrapping_add(1);
     }
 
-    /// Show the driver what has been completed; whether it wants to be called for that.
-    pub(super) fn publish(&mut self) -> bool {
+    /// Show the driver what has been completed, if anything was since the last time; whether it
+    /// wants to be called for that.
+    pub(super) fn publish(&mut self) -> Option<bool> {
         let (old, new) = (self.shown_used, self.next_used);
         if old == new {
-            return false;
+            return None;
         }
         if let Some(tracker) = &self.tracker {
             tracker.returning(&self.batch);
@@ -476,14 +498,14 @@ impl Ring {
         self.shown_used = new;
         // The index must be visible before the driver's wish is read, or both sides may wait.
         fence(Ordering::SeqCst);
-        if self.options.event_idx {
+        Some(if self.options.event_idx {
             let at = 4 + usize::from(self.size) * 2;
             let event = u16::from_le(self.avail_u16(at).load(Ordering::Relaxed));
             // §2.7.10: call if `event` lies in [old, new).
             new.wrapping_sub(event).wrapping_sub(1) < new.wrapping_sub(old)
         } else {
             u16::from_le(self.avail_u16(0).load(Ordering::Relaxed)) & AVAIL_F_NO_INTERRUPT == 0
-        }
+        })
     }
 
     /// Ask the driver not to kick while we look by ourselves. With EVENT_IDX nothing needs to be

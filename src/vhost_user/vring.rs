@@ -116,6 +116,7 @@ impl Vring {
             err: self.err.clone(),
             hangup: Arc::clone(around.hangup),
             unfinished: Unfinished::default(),
+            calls: true,
             losses,
         };
         self.running = Some(around.workers.serve(job)?);
