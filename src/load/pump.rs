@@ -17,8 +17,8 @@ use super::slots::{Layout, Slots};
 use super::source::{Job, Source};
 use super::tally::{Tally, cpu_ns};
 
-/// The driver's own time is taken for one batch in so many: a look at the clock costs as much as a
-/// request.
+/// The driver's own time is taken for one batch in so many: a look at the clock costs as much as
+/// a request.
 const SAMPLED: u32 = 16;
 
 /// A queue's two eventfds.
@@ -202,8 +202,8 @@ impl<'m> Pump<'m> {
         }
     }
 
-    /// Now and then, how long it took to see the batch that is back and to replace it. A kick is not
-    /// in it: the back end may get this processor for that.
+    /// Now and then, how long it took to see the batch that is back and to replace it. A kick is
+    /// not in it: the back end may get this processor for that.
     #[inline]
     fn sample(&mut self) {
         let requests = self.completed - self.sampled_from;
