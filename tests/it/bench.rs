@@ -242,7 +242,7 @@ fn words_that_can_not_be_are_refused_with_advice() {
 #[test]
 fn requests_that_fail_are_counted_and_said() {
     let ramblk = Ramblk::run(&["--memory-limit", "8M"]);
-    let words = short("--op write -o json");
+    let words = short("--op write --fill -o json");
     let output = bench(ramblk.socket(), &words);
     assert_eq!(output.status.code(), Some(1));
     let found: Value = serde_json::from_slice(&output.stdout).unwrap();
