@@ -199,3 +199,81 @@ impl Model {
         format!("write {generation} of sector {sector}{torn}")
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    /// Blocks of 1 KiB, of which the first is 4.
+    fn model() -> (Model, Vec<AtomicU64>) {
+        let data = (0..2 * SECTOR_WORDS).map(|_| AtomicU64::new(0)).collect();
+        (Model::new(7, 4..12, 1024, 2), data)
+    }
+
+    fn write(model: &mut Model, block: u64, data: &[AtomicU64]) {
+        model.begin(0, (Kind::Write, block), data);
+        model.finish(0, (Kind::Write, block), true, data).unwrap();
+    }
+
+    fn read(model: &mut Model, block: u64, data: &[AtomicU64]) -> Result<(), String> {
+        model.begin(1, (Kind::Read, block), data);
+        let read = model.finish(1, (Kind::Read, block), true, data);
+        read.map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_was_written_is_right_and_all_else_is_not() {
+        let (_, other) = model();
+        let (mut model, data) = model();
+        assert_eq!(read(&mut model, 5, &data), Ok(()), "nothing is known yet");
+        write(&mut model, 5, &data);
+        assert_eq!(
+            (read(&mut model, 5, &data), model.verified_sectors),
+            (Ok(()), 2)
+        );
+        write(&mut model, 5, &other);
+        let stale = read(&mut model, 5, &data).unwrap_err();
+        assert!(stale.contains("holds write 2 of sector 10"), "{stale}");
+        write(&mut model, 6, &data);
+        let elsewhere = read(&mut model, 5, &data).unwrap_err();
+        assert!(elsewhere.contains("of sector 12"), "{elsewhere}");
+        // One bit, in the last word of the second sector.
+        other[2 * SECTOR_WORDS - 1].fetch_xor(1, Ordering::Relaxed);
+        let torn = read(&mut model, 5, &other).unwrap_err();
+        assert!(
+            torn.starts_with("sector 11") && torn.contains("torn"),
+            "{torn}"
+        );
+    }
+
+    #[test]
+    fn zeroes_are_zeros_and_failures_and_discards_are_unknown() {
+        let (mut model, data) = model();
+        for (kind, good, verified) in [
+            (Kind::WriteZeroes, true, 2),
+            (Kind::WriteZeroes, false, 0),
+            (Kind::Write, false, 0),
+            (Kind::Discard, true, 0),
+        ] {
+            write(&mut model, 4, &data);
+            model.begin(0, (kind, 4), &data);
+            model.finish(0, (kind, 4), good, &data).unwrap();
+            data.iter()
+                .for_each(|word| word.store(0, Ordering::Relaxed));
+            model.verified_sectors = 0;
+            assert_eq!(read(&mut model, 4, &data), Ok(()), "{kind:?}");
+            assert_eq!(model.verified_sectors, verified, "{kind:?} {good}");
+        }
+    }
+
+    #[test]
+    fn blocks_in_flight_are_left_alone() {
+        let (mut model, data) = model();
+        assert_eq!((model.next_free(11), model.next_known(4)), (11, None));
+        model.begin(0, (Kind::Write, 11), &data);
+        assert_eq!(model.next_free(11), 4, "all around");
+        model.finish(0, (Kind::Write, 11), true, &data).unwrap();
+        assert_eq!((model.next_free(11), model.next_known(4)), (11, Some(11)));
+    }
+}

@@ -17,7 +17,8 @@ use super::slots::{Layout, Slots};
 use super::source::{Job, Source};
 use super::tally::{Tally, cpu_ns};
 
-/// The driver's own time is taken for one batch in so many.
+/// The driver's own time is taken for one batch in so many: a look at the clock costs as much as
+/// a request.
 const SAMPLED: u32 = 16;
 
 /// A queue's two eventfds.
@@ -191,11 +192,7 @@ impl<'m> Pump<'m> {
                 self.begin();
             }
             let room = self.room(job);
-            let made = room > 0 && self.submit(room);
-            if back {
-                self.sample();
-            }
-            if back || made {
+            if (room > 0 && self.submit(room)) || back {
                 continue;
             }
             if self.in_flight() == 0 && (self.stage == Stage::Stop || job != Job::Load) {
@@ -205,16 +202,18 @@ impl<'m> Pump<'m> {
         }
     }
 
-    /// Now and then, how long the batch took that has just come back and been replaced.
+    /// Now and then, how long it took to see the batch that is back and to replace it. A kick is
+    /// not in it: the back end may get this processor for that.
     #[inline]
     fn sample(&mut self) {
+        let requests = self.completed - self.sampled_from;
+        self.sampled_from = self.completed;
         self.batches = self.batches.wrapping_add(1);
-        if self.batches.is_multiple_of(SAMPLED) && self.counting == Counting::Yes {
+        let due = self.batches.is_multiple_of(SAMPLED);
+        if due && requests > 0 && self.pace.is_none() && self.counting == Counting::Yes {
             let took_ns = self.clock() - self.now_ns;
-            let requests = (self.completed - self.sampled_from).max(1);
             self.tally.busy_ns.saturating_record(took_ns / requests);
         }
-        self.sampled_from = self.completed;
     }
 
     /// Make requests for a job from now on.
@@ -231,6 +230,12 @@ impl<'m> Pump<'m> {
             return Ok(());
         }
         self.enter(stage)
+    }
+
+    /// Slots without a request.
+    #[cfg(test)]
+    pub(super) fn free(&self) -> usize {
+        self.free.len()
     }
 
     #[inline]
@@ -386,7 +391,9 @@ impl<'m> Pump<'m> {
             return false;
         }
         self.lane.submitted.store(self.submitted, Ordering::Relaxed);
-        if self.ring.publish() {
+        let wanted = self.ring.publish();
+        self.sample();
+        if wanted {
             self.tally.kicks += 1;
             self.bells.kick.ring(1);
         }

@@ -58,7 +58,8 @@ pub struct Report {
     pub latency_ns: Latency,
     /// Processor time of the driver's threads.
     pub driver_cpu_ns_per_request: f64,
-    /// The driver's own work on a request, without waiting: the median of what was sampled.
+    /// The driver's own work on a request, without waiting and system calls: the median of samples;
+    /// `null` where requests are made at a rate.
     pub driver_busy_ns_per_request: Option<u64>,
     /// What the back end spent.
     pub back_end: BackEnd,
