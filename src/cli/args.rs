@@ -44,6 +44,11 @@ pub(super) struct Run {
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     memory_limit: Option<u64>,
 
+    /// Leave memory in small pages. Otherwise huge pages are made in the background of memory that
+    /// is in full use, which costs processor time once and makes random access faster.
+    #[arg(long)]
+    no_huge_pages: bool,
+
     /// Take no memory for zeros that a guest writes: pages of zeros, and sectors of zeros where
     /// nothing was before. They stay mapped. Costs a look at what is written.
     #[arg(long)]
@@ -131,6 +136,7 @@ impl From<Run> for RunOptions {
             image: run.image,
             sharing: run.share.into(),
             memory_limit_bytes: run.memory_limit,
+            huge_pages: !run.no_huge_pages,
             detect_zeroes: run.detect_zeroes,
             command: run.command,
             ..Self::from(run.disk)
@@ -155,6 +161,7 @@ impl From<DiskArgs> for RunOptions {
             image: None,
             sharing: Sharing::None,
             memory_limit_bytes: None,
+            huge_pages: true,
             detect_zeroes: false,
             command: Vec::new(),
         }

@@ -45,6 +45,8 @@ pub struct RunOptions {
     pub sharing: Sharing,
     /// Memory that the disk may take; without it, what is safe for the host.
     pub memory_limit_bytes: Option<u64>,
+    /// Whether huge pages are made of memory in full use.
+    pub huge_pages: bool,
     /// Whether zeros that are written take no memory.
     pub detect_zeroes: bool,
     /// Whether guests may rely on requests being completed in order (VIRTIO_F_IN_ORDER).
@@ -98,6 +100,7 @@ pub struct RunConfig {
     pub(super) sharing: Sharing,
     pub(super) command: Vec<String>,
     pub(super) limit_bytes: u64,
+    pub(super) huge_pages: bool,
     pub(super) in_order: bool,
     pub(super) workers: WorkerOptions,
 }
@@ -155,6 +158,7 @@ impl RunConfig {
             sharing: options.sharing,
             command: options.command,
             limit_bytes,
+            huge_pages: options.huge_pages,
             in_order: options.in_order,
             workers,
         })

@@ -14,7 +14,7 @@ use super::command::Command;
 use super::config::{Endpoint, RunConfig};
 use super::inherit::{self, Inherited};
 use super::{Error, Export};
-use crate::store::Store;
+use crate::store::{Store, StoreOptions};
 
 /// Why a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +44,9 @@ pub fn run(config: &RunConfig) -> Result<Ending, Error> {
     };
     let (events, incoming) = channel();
     raise_descriptor_limit();
-    let store = Arc::new(Store::new(config.limit_bytes)?);
+    let mut options = StoreOptions::new(config.limit_bytes);
+    options.huge_pages = config.huge_pages;
+    let store = Arc::new(Store::with_options(&options)?);
     let mut export = Export::create(&store, config)?;
     // Only now: while an image loads there is nothing to clean up, and a signal ends us at once.
     let mut signals =

@@ -11,13 +11,14 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::ptr::{self, NonNull};
+use std::ptr::NonNull;
 use std::sync::atomic::AtomicU64;
 
 use rustix::fs::{FallocateFlags, MemfdFlags};
-use rustix::mm::{Advice, MapFlags, ProtFlags};
+use rustix::mm::Advice;
 
 use super::buf::{self, Piece, Sink, Source};
+use super::shared::map_shared;
 
 /// Bytes in a block.
 #[allow(clippy::cast_possible_truncation, reason = "4096")]
@@ -58,45 +59,7 @@ impl Arena {
     /// Map `blocks` blocks of `file`, which must be as long as that.
     pub(super) fn map(file: File, blocks: u32) -> io::Result<Self> {
         let bytes = blocks as usize * BLOCK_BYTES;
-        let huge = GROUP_BLOCKS as usize * BLOCK_BYTES;
-        // The kernel makes a huge page only where address and offset in the file agree, and aligns
-        // no memfd by itself. SAFETY: a new mapping at an address the kernel chooses touches
-        // nothing that exists.
-        let room = unsafe {
-            rustix::mm::mmap_anonymous(
-                ptr::null_mut(),
-                bytes + huge,
-                ProtFlags::empty(),
-                MapFlags::PRIVATE | MapFlags::NORESERVE,
-            )
-        }?;
-        let before = room.addr().next_multiple_of(huge) - room.addr();
-        let start = room.wrapping_byte_add(before);
-        // SAFETY: the range lies in the mapping made above, which nobody else knows.
-        let base = unsafe {
-            rustix::mm::mmap(
-                start,
-                bytes,
-                ProtFlags::READ | ProtFlags::WRITE,
-                MapFlags::SHARED | MapFlags::NORESERVE | MapFlags::FIXED,
-                &file,
-                0,
-            )
-        }?;
-        // What is left of the room on both sides costs nothing but addresses; it is given back.
-        for (at, len) in [
-            (room, before),
-            (start.wrapping_byte_add(bytes), huge - before),
-        ] {
-            if len > 0 {
-                // SAFETY: the range lies in the room, and outside of what was mapped into it.
-                let _ = unsafe { rustix::mm::munmap(at, len) };
-            }
-        }
-        // Disk contents are the tenants' and have no place in a core dump. Refusal changes nothing
-        // else. SAFETY: the range is the mapping made above.
-        let _ = unsafe { rustix::mm::madvise(base, bytes, Advice::LinuxDontDump) };
-        let base = NonNull::new(base.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
+        let base = map_shared(&file, 0, bytes)?;
         Ok(Self { base, blocks, file })
     }
 
@@ -211,11 +174,6 @@ impl Arena {
             0 => Ok(()),
             _ => Err(io::Error::last_os_error()),
         }
-    }
-
-    /// Ask for huge pages from the start, where the system gives them.
-    pub(super) fn want_huge_pages(&self) -> io::Result<()> {
-        self.advise(Block(0), self.blocks, Advice::LinuxHugepage)
     }
 
     fn advise(&self, first: Block, count: u32, advice: Advice) -> io::Result<()> {

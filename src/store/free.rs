@@ -4,12 +4,12 @@
 //! written disk fills whole groups, and whole groups become free again. All of this is behind one
 //! lock, which is held for a handful of instructions, or for one call that backs a stretch.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::arena::{Block, GROUP_BLOCKS};
 
-/// How many blocks are backed by one call, where huge pages don't ask for a whole group.
+/// How many blocks are backed by one call.
 const STRETCH: u32 = 64;
 const WORDS: usize = 8;
 
@@ -46,8 +46,8 @@ pub(super) struct Free {
     /// Never used from here on.
     next: u32,
     end: u32,
-    /// Blocks to back at once.
-    stretch: u32,
+    /// Groups that were used up, and when: whoever makes huge pages looks here.
+    full: VecDeque<(u32, Instant)>,
 }
 
 fn test(bits: &Bits, index: u32) -> bool {
@@ -136,13 +136,13 @@ impl Taken {
 
 impl Free {
     /// Groups from `first` up to `end`; none has ever been used.
-    pub(super) fn new(first: u32, end: u32, huge: bool) -> Self {
+    pub(super) fn new(first: u32, end: u32) -> Self {
         Self {
             groups: BTreeMap::new(),
             empty: BTreeSet::new(),
             next: first,
             end,
-            stretch: if huge { GROUP_BLOCKS } else { STRETCH },
+            full: VecDeque::new(),
         }
     }
 
@@ -156,7 +156,8 @@ impl Free {
                     clear(&mut group.free, index);
                     clear(&mut group.held, index);
                     if !group.has_free() {
-                        lowest.remove();
+                        self.full
+                            .push_back((lowest.remove_entry().0, Instant::now()));
                     }
                     return Candidate::Ready(Block(base + index));
                 }
@@ -164,7 +165,7 @@ impl Free {
                     lowest.remove();
                     continue;
                 };
-                let end = (index / self.stretch + 1) * self.stretch;
+                let end = (index / STRETCH + 1) * STRETCH;
                 let stretch = (index..end).take_while(|&at| test(&group.free, at));
                 return Candidate::Unbacked(
                     Block(base + index),
@@ -224,7 +225,28 @@ impl Free {
         self.next = self.next.max(number + 1);
         if group.has_free() {
             self.groups.insert(number, group);
+        } else {
+            self.full.push_back((number, Instant::now()));
         }
+    }
+
+    /// How many groups were used up and not looked at since.
+    pub(super) fn full_groups(&self) -> usize {
+        self.full.len()
+    }
+
+    /// The next group that was used up so long ago and still is.
+    pub(super) fn take_full(&mut self, after: Duration) -> Option<u32> {
+        while let Some(&(number, since)) = self.full.front() {
+            if since.elapsed() < after {
+                return None;
+            }
+            self.full.pop_front();
+            if !self.groups.contains_key(&number) && !self.empty.contains(&number) {
+                return Some(number);
+            }
+        }
+        None
     }
 
     /// Groups that have free blocks whose memory may be given back.

@@ -25,6 +25,7 @@
 //! |---|---|
 //! | `range` | sector size, capacity, and a byte range that is proven to lie inside it |
 //! | `buf` | caller's and guest's memory, and the one routine that copies payload bytes |
+//! | `shared` | a file mapped so that huge pages are possible |
 //! | `arena` | the memory file: blocks as words or as payload, backing, punching |
 //! | `entry` | the 8 bytes of which trees are made |
 //! | `account` | the budget: pool limit, quotas, who is charged |
@@ -64,6 +65,7 @@ mod range;
 mod record;
 mod recover;
 mod seek;
+mod shared;
 mod sync;
 mod tree;
 
@@ -73,6 +75,7 @@ pub use catalog::{Store, StoreOptions};
 pub use disk::{Disk, DiskInfo, DiskSpec, OnFull, Shrink};
 pub use range::{ByteRange, Capacity, MAX_CAPACITY_BYTES, PAGE_BYTES, SECTOR_BYTES, SectorSize};
 pub use seek::{Extent, Extents};
+pub use shared::map_shared;
 
 /// Longest key of a disk, in bytes.
 pub const MAX_KEY_BYTES: usize = 64;

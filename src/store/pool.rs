@@ -9,7 +9,7 @@
 //! a thread of its own, so that a discard costs its caller no system call.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -27,6 +27,10 @@ const WHOLE_AFTER: Duration = Duration::from_millis(100);
 const PART_AFTER: Duration = Duration::from_millis(300);
 /// How often the reclaimer looks.
 const TICK: Duration = Duration::from_millis(50);
+/// How long a group stays used up before a huge page is made of it, and how many at a time, so that
+/// others have the processor too.
+const FULL_AFTER: Duration = Duration::from_millis(100);
+const HUGE_AT_ONCE: usize = 32;
 /// From so many stretches in a group on, the group's mapping is taken away before they are punched.
 const MANY_STRETCHES: usize = 4;
 
@@ -47,7 +51,8 @@ pub(super) struct Pool {
     wake: parking_lot::Mutex<Wake>,
     reclaimer: Condvar,
     room: Condvar,
-    huge: bool,
+    /// Whether huge pages are made of groups that are used up.
+    huge: AtomicBool,
 }
 
 impl fmt::Debug for Pool {
@@ -63,7 +68,8 @@ impl fmt::Debug for Pool {
 
 #[derive(Debug, Default)]
 struct Wake {
-    freed: bool,
+    /// Something was freed, or a group used up.
+    stirred: bool,
     closing: bool,
 }
 
@@ -73,13 +79,13 @@ impl Pool {
         let groups = arena.blocks() / GROUP_BLOCKS;
         Self {
             counts: (0..groups).map(|_| OnceLock::new()).collect(),
-            free: Mutex::new(Free::new(first_group, groups, huge)),
+            free: Mutex::new(Free::new(first_group, groups)),
             budget: Budget::new(limit_bytes),
             wake: parking_lot::Mutex::default(),
             reclaimer: Condvar::new(),
             room: Condvar::new(),
             arena,
-            huge,
+            huge: AtomicBool::new(huge),
         }
     }
 
@@ -132,19 +138,23 @@ impl Pool {
 
     fn take_free(&self) -> Result<Block, Error> {
         let mut free = self.free.lock();
+        let full = free.full_groups();
         loop {
             match free.take() {
-                Candidate::Ready(block) => return Ok(block),
+                Candidate::Ready(block) => {
+                    let is_new = free.full_groups() > full && self.huge.load(Ordering::Relaxed);
+                    drop(free);
+                    if is_new {
+                        self.stir();
+                    }
+                    return Ok(block);
+                }
                 Candidate::Unbacked(first, count) => {
                     // A shorter stretch may still be had where a long one is not.
                     let backed = self.arena.back(first, count).map(|()| count);
                     let backed = backed.or_else(|_| self.arena.back(first, 1).map(|()| 1));
                     let count = backed.map_err(|source| Error::HostFull { source })?;
                     free.backed(first, count);
-                    // Refusal only leaves small pages.
-                    if self.huge && count == GROUP_BLOCKS {
-                        let _ = self.arena.collapse(first.0 / GROUP_BLOCKS);
-                    }
                 }
                 Candidate::None => {
                     return Err(Error::Full {
@@ -265,13 +275,17 @@ impl Pool {
     }
 
     fn freed(&self) {
+        self.stir();
+        self.room.notify_all();
+    }
+
+    /// There is something to do for the thread of the pool.
+    fn stir(&self) {
         let mut wake = self.wake.lock();
-        if !wake.freed {
-            wake.freed = true;
+        if !wake.stirred {
+            wake.stirred = true;
             self.reclaimer.notify_one();
         }
-        drop(wake);
-        self.room.notify_all();
     }
 
     /// Wait until something was freed, or for a moment.
@@ -292,12 +306,12 @@ impl Pool {
         loop {
             {
                 let mut wake = self.wake.lock();
-                while !wake.freed && !wake.closing {
+                while !wake.stirred && !wake.closing {
                     self.reclaimer.wait(&mut wake);
                 }
-                wake.freed = false;
+                wake.stirred = false;
             }
-            // Until nothing is left to give back; new frees only make it go on.
+            // Until nothing is left to do; what comes meanwhile only makes it go on.
             loop {
                 let mut wake = self.wake.lock();
                 if !wake.closing {
@@ -307,7 +321,9 @@ impl Pool {
                     return;
                 }
                 drop(wake);
-                if self.reclaim_once(WHOLE_AFTER, PART_AFTER) == 0 {
+                let left = self.reclaim_once(WHOLE_AFTER, PART_AFTER);
+                let more = self.make_huge();
+                if left == 0 && !more {
                     break;
                 }
             }
@@ -324,6 +340,25 @@ impl Pool {
             }
         }
         groups.len()
+    }
+
+    /// Make huge pages of some groups that are used up; whether there are more. Later, since who
+    /// touches the group meanwhile has to wait, and a group that was just used up is in use.
+    fn make_huge(&self) -> bool {
+        for _ in 0..HUGE_AT_ONCE {
+            let Some(group) = self.free.lock().take_full(FULL_AFTER) else {
+                break;
+            };
+            if !self.huge.load(Ordering::Relaxed) {
+                continue;
+            }
+            // Where the system makes none it never will; small pages do as well.
+            if let Err(error) = self.arena.collapse(group) {
+                tracing::debug!(%error, "no huge pages are to be had");
+                self.huge.store(false, Ordering::Relaxed);
+            }
+        }
+        self.free.lock().full_groups() > 0
     }
 
     fn punch(&self, taken: &Taken) {

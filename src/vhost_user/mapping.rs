@@ -4,12 +4,12 @@
 
 use std::fs::File;
 use std::io;
-use std::ptr::null_mut;
 
-use rustix::mm::{Advice, MapFlags, ProtFlags};
+use rustix::mm::Advice;
 use vm_memory::MmapRegion;
 
 use super::guard::Guard;
+use crate::store::map_shared;
 
 /// A shared, writable mapping. The file itself isn't kept open: a guest may have hundreds of
 /// regions, and descriptors are few.
@@ -33,29 +33,21 @@ impl Mapping {
         len_bytes: usize,
         many: bool,
     ) -> io::Result<Self> {
-        let protection = ProtFlags::READ | ProtFlags::WRITE;
-        let flags = MapFlags::SHARED | MapFlags::NORESERVE;
-        // SAFETY: a fresh mapping at an address of the kernel's choice aliases nothing.
-        let start = unsafe {
-            rustix::mm::mmap(null_mut(), len_bytes, protection, flags, file, offset_bytes)
-        }?;
-        // A tenant's memory has no place in our core dump; a refusal changes nothing else.
-        // SAFETY: the range is exactly the mapping made above.
-        let _ = unsafe { rustix::mm::madvise(start, len_bytes, Advice::LinuxDontDump) };
+        let start = map_shared(file, offset_bytes, len_bytes)?.as_ptr();
+        let unmap = || {
+            // SAFETY: the range is exactly the mapping made above, which nobody uses.
+            let _ = unsafe { rustix::mm::munmap(start.cast(), len_bytes) };
+        };
+        // A guest touches its memory at random, and so do we. Refusal leaves small pages.
+        // SAFETY: the range is exactly the mapping made above; the advice changes no byte.
+        let _ = unsafe { rustix::mm::madvise(start.cast(), len_bytes, Advice::LinuxHugepage) };
         // SAFETY: the range is exactly the mapping made above, which nobody else knows and which is
         // unmapped after the guard is gone.
         let guard = unsafe { Guard::new(start.expose_provenance(), len_bytes, many) };
         let region = guard.and_then(|guard| {
-            let bits = |flags: u32| i32::try_from(flags).unwrap_or(0);
+            let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED);
             // SAFETY: as above; `region` neither maps nor unmaps.
-            let region = unsafe {
-                MmapRegion::build_raw(
-                    start.cast(),
-                    len_bytes,
-                    bits(protection.bits()),
-                    bits(flags.bits()),
-                )
-            };
+            let region = unsafe { MmapRegion::build_raw(start, len_bytes, protection, flags) };
             let region = region.map_err(io::Error::other)?;
             Ok(Self {
                 guard: Some(guard),
@@ -63,8 +55,7 @@ impl Mapping {
             })
         });
         if region.is_err() {
-            // SAFETY: the range is exactly the mapping made above, which nobody uses.
-            let _ = unsafe { rustix::mm::munmap(start, len_bytes) };
+            unmap();
         }
         region
     }

@@ -41,6 +41,7 @@ impl Growing {
             image: None,
             sharing,
             memory_limit_bytes: Some(64 * MIB),
+            huge_pages: false,
             detect_zeroes: false,
             in_order: false,
             workers: None,
