@@ -34,9 +34,9 @@ pub(super) struct Gathered {
 
 impl Ring {
     /// Serve the requests that come next as far as they are plain: at most `most_requests`, from 1
-    /// on, and about `most_bytes` of data. `serve` gets them, and hands the length for the driver of each, in order, to the
-    /// function that it gets too. Nothing is done where the next request isn't plain, or there is
-    /// none: ask [`Ring::serve_one`].
+    /// on, and about `most_bytes` of data. `serve` gets them, and hands the length for the driver
+    /// of each, in order, to the function that it gets too. Nothing is done where the next request
+    /// isn't plain, or there is none: ask [`Ring::serve_one`].
     pub(super) fn serve_plain(
         &mut self,
         most_requests: u32,
