@@ -17,6 +17,7 @@ use crate::measure::{Failure, Target};
 pub(crate) const FILE_NAME: &str = "yardstick";
 
 /// A way to copy.
+#[allow(dead_code, reason = "the store is held against `memcpy` alone")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Routine {
     /// The C library's.
@@ -69,12 +70,14 @@ impl Mapping {
     }
 
     /// The same, to be copied with `routine`.
+    #[allow(dead_code, reason = "the store is held against `memcpy` alone")]
     pub(crate) fn copied_with(mut self, routine: Routine) -> Self {
         self.routine = routine;
         self
     }
 
     /// Make its pages huge ones, which must have their memory already.
+    #[allow(dead_code, reason = "the store is held against `memcpy` alone")]
     pub(crate) fn collapse(&self) -> Result<(), Failure> {
         let base = self.base.as_ptr().cast();
         // SAFETY: the mapping is ours; its bytes stay what they are.
