@@ -177,7 +177,8 @@ fn command(
     })
 }
 
-/// As its manual starts it: an I/O thread makes little difference, since it does not poll for kicks.
+/// As its manual starts it: an I/O thread makes little difference, since that one does not poll for
+/// kicks.
 fn storage_daemon(node: &str, socket: &Path) -> Command {
     let mut command = Command::new("qemu-storage-daemon");
     command.args(["--blockdev", node, "--export"]);

@@ -94,7 +94,8 @@ pub(crate) fn save(machine: &str, lines: &[Line]) -> Result<(), Failure> {
         marks.ok_or_else(|| format!("{PAGE} has lost the lines {BEGIN} {END}"))?;
     let table: Vec<String> = lines.iter().map(Line::to_string).collect();
     let (head, table) = (Line::head(), table.join("\n"));
-    let page = format!("{before}{BEGIN}\n\n{machine}\n{head}\n{table}\n\n{END}{after}");
+    let plot = "![Each peer's throughput](performance.svg)";
+    let page = format!("{before}{BEGIN}\n\n{machine}\n{head}\n{table}\n\n{plot}\n\n{END}{after}");
     plot::draw(&root.join(PLOT), lines)?;
     fs::write(root.join(PAGE), page)?;
     println!("\nwritten: {PAGE}, {PLOT}");

@@ -1,9 +1,9 @@
 //! ramblk's data path beside other vhost-user-blk back ends, and beside the machine's own copying.
 //!
-//! Each measurement is one run of `ramblk bench`, with the driver on processor 0 and the back end on
-//! processor 1. A row starts its back ends, measures them in turn, round after round, and compares
-//! medians. It prints a Markdown table and always exits with 0 if it could be run: a report, no
-//! test. `scripts/bench peers` builds and runs it.
+//! Each measurement is one run of `ramblk bench`, with the driver on processor 0 and the back end
+//! on processor 1. A row starts its back ends, measures them in turn, round after round, and
+//! compares medians. It prints a Markdown table and always exits with 0 if it could be run: a
+//! report, no test. `scripts/bench peers` builds and runs it.
 //!
 //! | words | meaning |
 //! |---|---|

@@ -4,9 +4,9 @@
 //! The program starts itself under valgrind's callgrind, where it serves rings of its own the way a
 //! worker does. Instructions are counted between the driver's kick and its call, and nowhere else;
 //! those that run often in one request copy or fill bytes and are counted apart, or they would hide
-//! all others: what a processor does in one step (`rep movsb`) callgrind counts as thousands. Counts
-//! don't depend on the machine's load, and hardly on the machine: `scripts/test` fails if a kind of
-//! request takes 5 % more than is kept in `expected.txt`.
+//! all others: what a processor does in one step (`rep movsb`) callgrind counts as thousands.
+//! Counts don't depend on the machine's load, and hardly on the machine: `scripts/test` fails if a
+//! kind of request takes 5 % more than is kept in `expected.txt`.
 //!
 //! | file | what it holds |
 //! |---|---|

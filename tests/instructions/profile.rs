@@ -1,5 +1,5 @@
-//! What callgrind writes, with `--dump-instr=yes` and nothing compressed: for each function lines of
-//! address, source line and cost, and lines of calls, which repeat costs that stand elsewhere.
+//! What callgrind writes, with `--dump-instr=yes` and nothing compressed: for each function lines
+//! of address, source line and cost, and lines of calls, which repeat costs that stand elsewhere.
 
 use std::collections::HashMap;
 
