@@ -1,4 +1,5 @@
-//! What the machine can do: `memcpy` and `memset` of the C library, on shared memory files.
+//! What the machine can do: `memcpy` and `memset` of the C library, and two other ways to copy, on
+//! shared memory files.
 //!
 //! Both sides of every comparison copy between the same buffer and a span of memory. The span of
 //! the yardstick is the plainest there is: a memory file, mapped shared, in pages of 4 KiB.
@@ -15,10 +16,23 @@ use crate::measure::{Failure, Target};
 /// The name of its files; [`crate::measure::host_bytes`] leaves them out.
 pub(crate) const FILE_NAME: &str = "yardstick";
 
+/// A way to copy.
+#[allow(dead_code, reason = "the store is held against `memcpy` alone")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Routine {
+    /// The C library's.
+    Memcpy,
+    /// One instruction of the processor; `memcpy` where it has none.
+    RepMovsb,
+    /// Stores that go past the caches; `memcpy` where there are none.
+    NonTemporal,
+}
+
 /// A memory file, mapped shared.
 pub(crate) struct Mapping {
     base: NonNull<u8>,
     len_bytes: usize,
+    routine: Routine,
     _file: OwnedFd,
 }
 
@@ -50,8 +64,27 @@ impl Mapping {
         Ok(Self {
             base: NonNull::new(base.cast()).ok_or("a mapping at address 0")?,
             len_bytes,
+            routine: Routine::Memcpy,
             _file: file,
         })
+    }
+
+    /// The same, to be copied with `routine`.
+    #[allow(dead_code, reason = "the store is held against `memcpy` alone")]
+    pub(crate) fn copied_with(mut self, routine: Routine) -> Self {
+        self.routine = routine;
+        self
+    }
+
+    /// Make its pages huge ones, which must have their memory already.
+    #[allow(dead_code, reason = "the store is held against `memcpy` alone")]
+    pub(crate) fn collapse(&self) -> Result<(), Failure> {
+        let base = self.base.as_ptr().cast();
+        // SAFETY: the mapping is ours; its bytes stay what they are.
+        match unsafe { libc::madvise(base, self.len_bytes, libc::MADV_COLLAPSE) } {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error().into()),
+        }
     }
 
     /// Its bytes, for a buffer.
@@ -72,15 +105,72 @@ impl Target for Mapping {
     fn read(&self, at_bytes: u64, into: &mut [u8]) -> Result<(), Failure> {
         let from = self.at(at_bytes, into.len());
         // SAFETY: `at` vouches for the source, and `into` is a buffer of its own.
-        unsafe { libc::memcpy(into.as_mut_ptr().cast(), from.cast(), into.len()) };
+        unsafe { copy(self.routine, into.as_mut_ptr(), from, into.len()) };
         Ok(())
     }
 
     fn write(&self, at_bytes: u64, from: &[u8]) -> Result<(), Failure> {
         let to = self.at(at_bytes, from.len());
         // SAFETY: `at` vouches for the target, and `from` is a buffer of its own.
-        unsafe { libc::memcpy(to.cast(), from.as_ptr().cast(), from.len()) };
+        unsafe { copy(self.routine, to, from.as_ptr(), from.len()) };
         Ok(())
+    }
+}
+
+/// Copies `len` bytes.
+///
+/// # Safety
+/// `src` must be mapped readable and `dst` writable for `len` bytes, and they must not overlap.
+unsafe fn copy(routine: Routine, dst: *mut u8, src: *const u8, len: usize) {
+    match routine {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the caller vouches for both ranges; the direction flag is clear in the Rust ABI.
+        Routine::RepMovsb => unsafe {
+            std::arch::asm!(
+                "rep movsb",
+                inout("rcx") len => _,
+                inout("rdi") dst => _,
+                inout("rsi") src => _,
+                options(nostack, preserves_flags)
+            );
+        },
+        #[cfg(target_arch = "x86_64")]
+        Routine::NonTemporal
+            if len > 0 && len.is_multiple_of(64) && dst.addr().is_multiple_of(16) =>
+        {
+            // SAFETY: the loop touches exactly `len` bytes of both ranges, for which the caller
+            // vouches; SSE2 is part of the architecture.
+            unsafe {
+                std::arch::asm!(
+                    "2:",
+                    "movdqu {a}, [{src}]",
+                    "movdqu {b}, [{src} + 16]",
+                    "movdqu {c}, [{src} + 32]",
+                    "movdqu {d}, [{src} + 48]",
+                    "movntdq [{dst}], {a}",
+                    "movntdq [{dst} + 16], {b}",
+                    "movntdq [{dst} + 32], {c}",
+                    "movntdq [{dst} + 48], {d}",
+                    "add {src}, 64",
+                    "add {dst}, 64",
+                    "sub {len}, 64",
+                    "jnz 2b",
+                    "sfence",
+                    src = inout(reg) src => _,
+                    dst = inout(reg) dst => _,
+                    len = inout(reg) len => _,
+                    a = out(xmm_reg) _,
+                    b = out(xmm_reg) _,
+                    c = out(xmm_reg) _,
+                    d = out(xmm_reg) _,
+                    options(nostack)
+                );
+            }
+        }
+        _ => {
+            // SAFETY: the caller vouches for both ranges.
+            unsafe { libc::memcpy(dst.cast(), src.cast(), len) };
+        }
     }
 }
 

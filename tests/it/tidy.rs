@@ -48,6 +48,7 @@ const UNSAFE_FILES: [&str; 17] = [
     "src/vhost_user/ring.rs",
     "src/vhost_user/watchdog.rs",
     "tests/bench/yardstick.rs",
+    "tests/bench_peers/stock.rs",
     "tests/it/driver/memory.rs",
     "tests/it/third_party/memory.rs",
 ];

@@ -1,0 +1,120 @@
+//! One run of `ramblk bench`: what load, and what came of it.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+
+use crate::measure::{Failure, MIB};
+use crate::place::{DRIVER_CPU, pinned};
+
+/// What part of a disk all loads use, which is all of it.
+pub(crate) const SPAN_BYTES: u64 = 256 * MIB;
+
+/// How a driver waits for its requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Driver {
+    Poll,
+    Sleep,
+}
+
+/// What is asked of a back end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Load {
+    pub(crate) op: &'static str,
+    pub(crate) block_kib: u64,
+    pub(crate) depth: u16,
+    pub(crate) queues: u16,
+    pub(crate) driver: Driver,
+    /// Requests per second; as many as there can be if not given.
+    pub(crate) rate: Option<f64>,
+}
+
+/// A figure of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Metric {
+    Iops,
+    BytesPerS,
+    P50,
+    P99,
+    CpuPerRequest,
+    CpuPercent,
+}
+
+impl Metric {
+    /// Where it is in what the generator prints.
+    fn pointer(self) -> &'static str {
+        match self {
+            Self::Iops => "/iops",
+            Self::BytesPerS => "/bandwidth_bytes_per_s",
+            Self::P50 => "/latency_ns/p50",
+            Self::P99 => "/latency_ns/p99",
+            Self::CpuPerRequest => "/back_end/cpu_ns_per_request",
+            Self::CpuPercent => "/back_end/cpu_percent",
+        }
+    }
+}
+
+/// What a run has printed.
+#[derive(Debug)]
+pub(crate) struct Figures(Value);
+
+impl Figures {
+    pub(crate) fn get(&self, metric: Metric) -> Result<f64, Failure> {
+        let pointer = metric.pointer();
+        let figure = self.0.pointer(pointer).and_then(Value::as_f64);
+        figure.ok_or_else(|| format!("`ramblk bench` printed no number at {pointer}").into())
+    }
+}
+
+impl Load {
+    /// A run of it that is under way.
+    pub(crate) fn start(
+        self,
+        ramblk: &Path,
+        socket: &Path,
+        seconds: f64,
+        fill: bool,
+    ) -> Result<Child, Failure> {
+        let mut command = Command::new(ramblk);
+        let driver = match self.driver {
+            Driver::Poll => "poll",
+            Driver::Sleep => "sleep",
+        };
+        command.arg("bench").arg(socket);
+        command.args(["--op", self.op, "--driver", driver]);
+        command.args(["--span", &SPAN_BYTES.to_string()]);
+        command.args(["--block-size", &format!("{}K", self.block_kib)]);
+        command.args(["--depth", &self.depth.to_string()]);
+        command.args(["--queues", &self.queues.to_string()]);
+        command.args(["--seconds", &seconds.to_string(), "--output", "json"]);
+        if let Some(rate) = self.rate {
+            command.args(["--rate", &rate.to_string()]);
+        }
+        command.args(fill.then_some("--fill"));
+        command.stdin(Stdio::null());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        Ok(pinned(DRIVER_CPU, || command.spawn())??)
+    }
+
+    /// A run of it, to its end.
+    pub(crate) fn run(
+        self,
+        ramblk: &Path,
+        socket: &Path,
+        seconds: f64,
+        fill: bool,
+    ) -> Result<Figures, Failure> {
+        let output = self
+            .start(ramblk, socket, seconds, fill)?
+            .wait_with_output()?;
+        if !output.status.success() {
+            return Err(String::from_utf8_lossy(&output.stderr).trim().into());
+        }
+        let printed: Value = serde_json::from_slice(&output.stdout)?;
+        match printed.pointer("/errors").and_then(Value::as_u64) {
+            Some(0) => Ok(Figures(printed)),
+            errors => Err(format!("{errors:?} requests failed").into()),
+        }
+    }
+}

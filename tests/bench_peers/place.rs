@@ -1,0 +1,22 @@
+//! Which processor a process runs on.
+
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+use crate::measure::Failure;
+
+/// Where the load comes from.
+pub(crate) const DRIVER_CPU: usize = 0;
+/// Where back ends run, and the copying that they are held against.
+pub(crate) const BACK_END_CPU: usize = 1;
+
+/// Do something on one processor; what it starts stays there.
+pub(crate) fn pinned<T>(cpu: usize, start: impl FnOnce() -> T) -> Result<T, Failure> {
+    let before = sched_getaffinity(None)?;
+    let mut set = CpuSet::new();
+    set.set(cpu);
+    sched_setaffinity(None, &set)
+        .map_err(|error| format!("can't run on processor {cpu}: {error}; this needs two"))?;
+    let started = start();
+    sched_setaffinity(None, &before)?;
+    Ok(started)
+}
