@@ -112,8 +112,8 @@ impl Ring {
         let status = self.whole(third)?;
         let from = self.whole(first)?;
         self.last_header = from.ptr;
-        // SAFETY: `whole` gives mapped memory that no Rust reference points into, and the ring's map
-        // keeps it mapped; the pieces are dropped before the ring's next request. Here and below.
+        // SAFETY: `whole` gives mapped memory that no Rust reference points into, and the ring's
+        // map keeps it mapped; the pieces are dropped before the next request. Here and below.
         unsafe { Source::new(from.ptr, from.len) }.copy_to(&mut header);
         let data = if write == 0 {
             // SAFETY: as above.
