@@ -24,7 +24,7 @@ impl Pace {
     fn step_bytes(self) -> u64 {
         match self {
             Self::Alone => 1 << 20,
-            Self::BesideOthers => 128 << 10,
+            Self::BesideOthers => 64 << 10,
         }
     }
 

@@ -27,6 +27,8 @@ struct Share {
     batches: u32,
     /// Bytes that make a batch end, so that its first request needn't wait for megabytes.
     batch_bytes: u64,
+    /// Bytes that make the turn end.
+    turn_bytes: u64,
     time: Duration,
 }
 
@@ -34,6 +36,7 @@ struct Share {
 const ALONE: Share = Share {
     batches: 4,
     batch_bytes: 256 << 10,
+    turn_bytes: 1 << 20,
     time: Duration::from_millis(1),
 };
 
@@ -41,7 +44,8 @@ const ALONE: Share = Share {
 /// from ring to ring would be all that is done.
 const BESIDE_OTHERS: Share = Share {
     batches: 1,
-    batch_bytes: 128 << 10,
+    batch_bytes: 64 << 10,
+    turn_bytes: 64 << 10,
     time: Duration::from_micros(50),
 };
 
@@ -108,7 +112,7 @@ impl Job {
                     self.call(watched)?;
                 }
             }
-            if !more? {
+            if !more? || turn.bytes >= share.turn_bytes {
                 break;
             }
         }

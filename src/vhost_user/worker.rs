@@ -36,6 +36,11 @@ const CLOCK_BYTES: u64 = 256 << 10;
 const REQUEST_BYTES: u64 = 4 << 10;
 /// How often a worker with a hot ring looks whether a cold one was kicked.
 const KICKS_EVERY: Duration = Duration::from_micros(20);
+/// How long a ring that ran dry stays hot while others have requests.
+const KEEP_BESIDE_OTHERS: Duration = Duration::from_millis(1);
+/// How long a ring is served as one of several after there was another: its next request may come
+/// at any moment, and should not find a megabyte being copied.
+const COMPANY: Duration = Duration::from_millis(10);
 /// How often it counts its busy rings, and how many counts in a row must find it overloaded before
 /// it hands one over.
 const COUNT_EVERY: Duration = Duration::from_millis(1);
@@ -64,6 +69,9 @@ pub(super) struct Worker {
     handed_over: HashMap<u64, usize>,
     poll: Duration,
     looked_for_kicks: Instant,
+    /// When two rings were hot last, and whether that is not long ago.
+    had_company: Instant,
+    has_company: bool,
     counted: Instant,
     overloaded: u32,
     tools: Tools,
@@ -118,6 +126,8 @@ impl Worker {
             handed_over: HashMap::new(),
             poll,
             looked_for_kicks: now,
+            had_company: now,
+            has_company: false,
             counted: now,
             overloaded: 0,
             tools: Tools {
@@ -156,7 +166,7 @@ impl Worker {
             }
             dry_rounds = 0;
             done_bytes = 0;
-            if let Err(error) = self.tick() {
+            if let Err(error) = self.tick(turn.steps > 0) {
                 tracing::error!(%error, "worker can't wait for kicks and ends");
                 return;
             }
@@ -165,7 +175,7 @@ impl Worker {
 
     /// One turn of each hot ring.
     fn round(&mut self) -> Turn {
-        let pace = if self.hot.len() > 1 {
+        let pace = if self.hot.len() > 1 || self.has_company {
             Pace::BesideOthers
         } else {
             Pace::Alone
@@ -187,18 +197,24 @@ impl Worker {
     }
 
     /// What has to be done now and then: let rings go cold, look for kicks, sleep.
-    fn tick(&mut self) -> io::Result<()> {
+    /// `worked` says whether there was something to serve since the last time.
+    fn tick(&mut self, worked: bool) -> io::Result<()> {
         let now = Instant::now();
+        let is_busy = worked && self.hot.len() > 1;
         let mut cooled = false;
         for &at in &self.hot {
             if let Some(slot) = self.slots.get_mut(at).and_then(Option::as_mut) {
-                slot.cool(now, &self.tools);
+                slot.cool(now, is_busy, &self.tools);
                 cooled |= slot.state != State::Hot;
             }
         }
         if cooled {
             self.keep_hot();
         }
+        if self.hot.len() > 1 {
+            self.had_company = now;
+        }
+        self.has_company = now.duration_since(self.had_company) < COMPANY;
         if now.duration_since(self.counted) >= COUNT_EVERY {
             self.counted = now;
             self.count_busy();
@@ -406,13 +422,15 @@ impl Slot {
         }
     }
 
-    /// If it has been dry for long enough, have its driver kick.
-    fn cool(&mut self, now: Instant, tools: &Tools) {
+    /// If it has been dry for long enough, have its driver kick. `is_busy`: the worker doesn't sleep
+    /// anyway, and to look at one more ring costs less than a kick.
+    fn cool(&mut self, now: Instant, is_busy: bool, tools: &Tools) {
         if self.state != State::Hot {
             return;
         }
         let dry_since = *self.dry_since.get_or_insert(now);
-        if !self.poll.is_over(now.duration_since(dry_since)) {
+        let dry = now.duration_since(dry_since);
+        if !self.poll.is_over(dry) || is_busy && dry < KEEP_BESIDE_OTHERS {
             return;
         }
         match self.job.listen() {
