@@ -14,12 +14,17 @@ use std::sync::Arc;
 use vhost::vhost_user::message::{VhostUserInflight, VhostUserMemoryRegion};
 
 use super::channel::Channel;
+use super::guard;
 use super::inflight::{self, Inflight};
+use super::job::Job;
 use super::memory::{MemoryMap, RegionSpec};
+use super::notifier::Notifier;
 use super::peek;
 use super::ring::{self, Ring, RingAddress, RingOptions, Served};
 use super::server::{Conversation, Server, Shared};
 use super::session::Session;
+use super::watchdog::{Watchdog, Watched};
+use crate::device::{BlockDevice, Pace, Unfinished};
 use crate::store::{Sink, Source};
 
 /// Where a region of guest memory is, in the guest's addresses and the front end's.
@@ -129,6 +134,58 @@ impl SplitRing {
 
     pub fn position(&self) -> u16 {
         self.0.position()
+    }
+}
+
+/// A worker's turns for one ring, without the worker.
+#[derive(Debug)]
+pub struct Turns {
+    job: Job,
+    watched: Watched,
+    _watchdog: Watchdog,
+}
+
+impl Turns {
+    /// `call` is the driver's eventfd.
+    pub fn new(
+        ring: SplitRing,
+        device: Arc<BlockDevice>,
+        acked: u64,
+        call: File,
+    ) -> Result<Self, String> {
+        let said = |error: std::io::Error| error.to_string();
+        let watchdog = Watchdog::start(1).map_err(said)?;
+        let watched = watchdog.watched(0).ok_or("no watchdog for a worker")?;
+        let (hangup, _) = UnixStream::pair().map_err(said)?;
+        let job = Job {
+            ring: ring.0,
+            index: 0,
+            device,
+            acked,
+            // Only the worker itself looks at it.
+            kick: Arc::new(call.try_clone().map_err(said)?),
+            call: Some(Arc::new(Notifier::from(call))),
+            err: None,
+            hangup: Arc::new(hangup),
+            unfinished: Unfinished::default(),
+            calls: true,
+            losses: guard::losses(),
+        };
+        Ok(Self {
+            job,
+            watched,
+            _watchdog: watchdog,
+        })
+    }
+
+    /// Gives the number of requests, or steps of long ones.
+    pub fn turn(&mut self) -> Result<u32, String> {
+        let turn = self.job.turn(Pace::Alone, &self.watched);
+        turn.map(|turn| turn.steps).map_err(|error| short(&error))
+    }
+
+    pub fn listen(&mut self) -> Result<bool, String> {
+        self.job.listen().map_err(|error| short(&error))
     }
 }
 

@@ -1,8 +1,8 @@
 //! How many instructions a request takes from the avail ring to the used ring, held against kept
 //! figures.
 //!
-//! The program starts itself under valgrind's callgrind, where it serves rings of its own the way a
-//! worker does. Instructions are counted between the driver's kick and its call, and nowhere else;
+//! The program starts itself under valgrind's callgrind, where the code of a worker serves rings
+//! of ours. Instructions are counted from the driver's kick until the worker would sleep again;
 //! those that run often in one request copy or fill bytes and are counted apart, or they would hide
 //! all others: what a processor does in one step (`rep movsb`) callgrind counts as thousands.
 //! Counts don't depend on the machine's load, and hardly on the machine: `scripts/test` fails if a
