@@ -59,16 +59,15 @@ impl<'d> Batch<'d> {
         {
             return false;
         }
-        let Some((lock, stretch)) = self.map.locate(range, write) else {
-            return false;
-        };
-        self.items[self.count] = Some(Item {
+        // Made where it is to be: to move it would cost more than to look it up.
+        let item = &mut self.items[self.count];
+        *item = self.map.locate(range, write).map(|(lock, stretch)| Item {
             stretch,
             data,
             _lock: lock,
         });
-        self.count += 1;
-        true
+        self.count += usize::from(item.is_some());
+        item.is_some()
     }
 
     /// Carry out what was added, and be empty again.

@@ -92,6 +92,7 @@ pub(super) enum Stretch {
 
 impl Tree {
     /// Where spans lie, if it is one stretch that can be read as it is, or overwritten as it is.
+    #[inline]
     pub(super) fn stretch(
         &self,
         leaf: Block,
