@@ -5,11 +5,13 @@
 //! the yardstick is the plainest there is: a memory file, mapped shared, in pages of 4 KiB.
 #![allow(unsafe_code)]
 
-use std::os::fd::OwnedFd;
-use std::ptr::{self, NonNull};
+use std::fs::File;
+use std::ptr::NonNull;
 
 use rustix::fs::MemfdFlags;
-use rustix::mm::{MapFlags, ProtFlags};
+use rustix::mm::Advice;
+
+use ramblk::store::map_shared;
 
 use crate::measure::{Failure, Target};
 
@@ -33,7 +35,6 @@ pub(crate) struct Mapping {
     base: NonNull<u8>,
     len_bytes: usize,
     routine: Routine,
-    _file: OwnedFd,
 }
 
 // SAFETY: `base` is only an address, and the mapping lasts as long as `self`.
@@ -45,27 +46,22 @@ unsafe impl Sync for Mapping {}
 impl Mapping {
     /// `len_bytes` of zeros that have their memory already.
     pub(crate) fn populated(len_bytes: u64) -> Result<Self, Failure> {
-        Self::map(len_bytes, MapFlags::SHARED | MapFlags::POPULATE)
+        let mapping = Self::untouched(len_bytes)?;
+        let (base, len) = (mapping.base.as_ptr().cast(), mapping.len_bytes);
+        // SAFETY: the mapping is ours; its bytes stay what they are.
+        unsafe { rustix::mm::madvise(base, len, Advice::LinuxPopulateWrite) }?;
+        Ok(mapping)
     }
 
     /// `len_bytes` of zeros that get their memory when they are touched.
     pub(crate) fn untouched(len_bytes: u64) -> Result<Self, Failure> {
-        Self::map(len_bytes, MapFlags::SHARED)
-    }
-
-    fn map(len_bytes: u64, flags: MapFlags) -> Result<Self, Failure> {
-        let file = rustix::fs::memfd_create(FILE_NAME, MemfdFlags::CLOEXEC)?;
-        rustix::fs::ftruncate(&file, len_bytes)?;
+        let file = File::from(rustix::fs::memfd_create(FILE_NAME, MemfdFlags::CLOEXEC)?);
+        file.set_len(len_bytes)?;
         let len_bytes = usize::try_from(len_bytes)?;
-        let access = ProtFlags::READ | ProtFlags::WRITE;
-        // SAFETY: a new mapping at an address the kernel chooses touches nothing that exists.
-        let base =
-            unsafe { rustix::mm::mmap(ptr::null_mut(), len_bytes, access, flags, &file, 0) }?;
         Ok(Self {
-            base: NonNull::new(base.cast()).ok_or("a mapping at address 0")?,
+            base: map_shared(&file, 0, len_bytes)?,
             len_bytes,
             routine: Routine::Memcpy,
-            _file: file,
         })
     }
 

@@ -1,5 +1,7 @@
 //! One load on several peers in turn, and their medians.
 
+use std::time::Duration;
+
 use crate::Settings;
 use crate::back_end::{BackEnd, Peer};
 use crate::copies::{Copies, ROUTINES};
@@ -60,6 +62,9 @@ impl std::fmt::Display for Bar {
     }
 }
 
+/// How long back ends have after their disks were filled.
+const SETTLE: Duration = Duration::from_secs(2);
+
 /// What the rounds of a row have measured.
 struct Rounds {
     /// By peer, then by round.
@@ -85,6 +90,12 @@ fn measure(row: &Row, settings: &Settings) -> Result<Rounds, Failure> {
         runs: back_ends.iter().map(|_| Vec::new()).collect(),
         copies: Default::default(),
     };
+    for back_end in back_ends.iter().filter(|back_end| back_end.wants_filling()) {
+        row.load
+            .run(&settings.ramblk, back_end.socket(), 0.1, true)?;
+    }
+    // What a back end does once with new memory is none of a request's cost.
+    std::thread::sleep(SETTLE);
     for round in 0..settings.rounds() {
         let backwards = round % 2 == 1;
         let mut order: Vec<usize> = (0..back_ends.len()).collect();
@@ -100,7 +111,7 @@ fn measure(row: &Row, settings: &Settings) -> Result<Rounds, Failure> {
                 &settings.ramblk,
                 back_end.socket(),
                 settings.seconds(),
-                back_end.wants_filling(),
+                false,
             );
             let figures = figures.map_err(|error| format!("{:?}: {error}", row.peers[at]))?;
             rounds.runs[at].push(figures);
