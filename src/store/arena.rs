@@ -29,7 +29,7 @@ pub(super) const BLOCK_WORDS: usize = BLOCK_BYTES / 8;
 pub(super) const GROUP_BLOCKS: u32 = 512;
 
 /// What [`Arena::copy_in_near`] takes to be near.
-const NEAR_BYTES: usize = 8 << 10;
+pub(super) const NEAR_BYTES: usize = 8 << 10;
 
 /// A block by its number in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -8,7 +8,8 @@
 //! at once, or is more than an overwrite, is refused, and its caller asks for it by itself when the
 //! batch has run.
 
-use super::buf::Data;
+use super::arena::NEAR_BYTES;
+use super::buf::{Data, Piece};
 use super::leaf::Stretch;
 use super::map::PageMap;
 use super::range::ByteRange;
@@ -78,7 +79,11 @@ impl<'d> Batch<'d> {
             if let Some(Some(item)) = item
                 && let Stretch::At(block, offset) = item.stretch
             {
-                arena.expect(block, offset, item.data.len().min(AHEAD_BYTES));
+                match item.data {
+                    // Its stores go past the caches.
+                    Data::Out(from) if from.len() > NEAR_BYTES => {}
+                    data => arena.expect(block, offset, data.len().min(AHEAD_BYTES)),
+                }
             }
         };
         // One alone has nothing to overlap with.
