@@ -47,8 +47,8 @@ impl<'m> Transfer<'m> {
 
 impl BlockDevice {
     /// Serve some requests, as [`BlockDevice::handle`] would one after the other. `done` gets the
-    /// number of bytes written for each, in their order, once all are done. [`MOST_BATCHED`] at most
-    /// are served.
+    /// number of bytes written for each, in their order, once all are done. [`MOST_BATCHED`] at
+    /// most are served.
     pub fn serve_batch<'m>(&self, transfers: &[Transfer<'m>], mut done: impl FnMut(u32)) {
         let mut batch = self.disk.batch();
         let transfers = &transfers[..transfers.len().min(MOST_BATCHED)];

@@ -1,11 +1,11 @@
 //! Several small reads and overwrites at once, whose waits for memory overlap.
 //!
 //! A copy of 4 KiB from somewhere on the disk waits for memory nearly all of the time. Locks are
-//! fences, which no copy can overlap with, so all ranges are looked up and locked first; then one is
-//! copied while the memory of the next is on its way.
+//! fences, which no copy can overlap with, so all ranges are looked up and locked first; then one
+//! is copied while the memory of the next is on its way.
 //!
-//! Shards are taken as they come and not in their order, so never with waiting: what can't be had at
-//! once, or is more than an overwrite, is refused, and its caller asks for it by itself when the
+//! Shards are taken as they come and not in their order, so never with waiting: what can't be had
+//! at once, or is more than an overwrite, is refused, and its caller asks for it by itself when the
 //! batch has run.
 
 use super::buf::Data;

@@ -189,9 +189,9 @@ impl PageMap {
         Ok(())
     }
 
-    /// Where a range lies, if it can be read, or overwritten, in one go and nobody changes its leaf.
-    /// It stays there for as long as the lock is held. Never waits, so that who holds other shards
-    /// may ask.
+    /// Where a range lies, if it can be read, or overwritten, in one go and nobody changes its
+    /// leaf. It stays there for as long as the lock is held. Never waits, so that who holds other
+    /// shards may ask.
     pub(super) fn locate(
         &self,
         range: ByteRange,

@@ -34,9 +34,9 @@ pub(super) struct Gathered {
 
 impl Ring {
     /// Serve the requests that come next as far as they are plain: at most `most_requests`, from 1
-    /// on, and about `most_bytes` of data. `serve` gets them, and hands the length for the driver of each, in order, to the
-    /// function that it gets too. Nothing is done where the next request isn't plain, or there is
-    /// none: ask [`Ring::serve_one`].
+    /// on, and about `most_bytes` of data. `serve` gets them, and hands the length for the driver
+    /// of each, in order, to the function that it gets too. Nothing is done where the next request
+    /// isn't plain, or there is none: ask [`Ring::serve_one`].
     pub(super) fn serve_plain(
         &mut self,
         most_requests: u32,
@@ -112,8 +112,9 @@ impl Ring {
         let status = self.whole(third)?;
         let from = self.whole(first)?;
         self.last_header = from.ptr;
-        // SAFETY: `whole` gives mapped memory that no Rust reference points into, and the ring's map
-        // keeps it mapped; the pieces are dropped before the ring's next request. Here and below.
+        // SAFETY: `whole` gives mapped memory that no Rust reference points into, and the ring's
+        // map keeps it mapped; the pieces are dropped before the ring's next request. Here and
+        // below.
         unsafe { Source::new(from.ptr, from.len) }.copy_to(&mut header);
         let data = if write == 0 {
             // SAFETY: as above.

@@ -1,5 +1,6 @@
 //! Batches and others: a batch holds up whoever changes its leaves, and never waits itself.
 
+use std::io::{Write, stderr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -69,8 +70,10 @@ fn a_batch_of_a_disk_that_shrank_or_is_gone_refuses() {
     assert!(disk.batch().is_none());
 }
 
+type Change = (&'static str, fn(&Store, &Disk));
+
 /// What changes leaf 0, or the whole tree.
-const CHANGES: [(&str, fn(&Store, &Disk)); 7] = [
+const CHANGES: [Change; 7] = [
     ("discard", |_, disk| disk.discard(0, 8).unwrap()),
     ("zeroes", |_, disk| disk.write_zeroes(0, 8, false).unwrap()),
     ("new page", |_, disk| {
@@ -166,13 +169,16 @@ fn worker(disk: &Disk, number: u64, rounds: u32, seed: u64) {
 fn batches_and_changes_of_the_whole_disk_never_wait_for_each_other_for_good() {
     let seed = seed();
     let store = store();
-    let disk = store.create("disk", &spec(66 * 2 << 20)).unwrap();
+    let disk = store
+        .create("disk", &spec(66 * LEAF_SECTORS * 512))
+        .unwrap();
     let (ended, end) = (AtomicBool::new(false), Instant::now() + PATIENCE);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !ended.load(Ordering::Acquire) {
                 if Instant::now() > end {
-                    eprintln!("batches wait for ever, RAMBLK_SEED={seed}");
+                    // A panic would be for whoever joins the threads, which wait.
+                    let _ = writeln!(stderr(), "batches wait for ever, RAMBLK_SEED={seed}");
                     std::process::abort();
                 }
                 std::thread::sleep(A_WHILE);

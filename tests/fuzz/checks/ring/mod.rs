@@ -2,9 +2,9 @@
 //!
 //! An input sets a ring up, near to well or any way at all, and then is a driver that writes
 //! descriptors, tables, indexes or any bytes, and a device that serves, publishes, listens and
-//! starts again. It serves requests one by one, or as a worker does: those that are plain together,
-//! as far as they come next. After each step both rings must agree about what they found, and at the
-//! end about every byte of memory.
+//! starts again. It serves requests one by one, or as a worker does: those that are plain
+//! together, as far as they come next. After each step both rings must agree about what they found,
+//! and at the end about every byte of memory.
 
 mod guest;
 mod model;
