@@ -37,6 +37,12 @@ impl<'m> Transfer<'m> {
     pub fn data_bytes(&self) -> u64 {
         self.data.len() as u64
     }
+
+    /// Header, data and the place of the status.
+    #[cfg(feature = "test-fuzz")]
+    pub fn parts(&self) -> ([u8; HEADER_BYTES], Data<'m>, Sink<'m>) {
+        (self.header, self.data, self.status)
+    }
 }
 
 impl BlockDevice {

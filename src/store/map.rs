@@ -190,8 +190,8 @@ impl PageMap {
     }
 
     /// Where a range lies, if it can be read, or overwritten, in one go and nobody changes its
-    /// leaf. It stays there for as long as the lock is held. Never waits, so that who holds other shards
-    /// may ask.
+    /// leaf. It stays there for as long as the lock is held. Never waits, so that who holds other
+    /// shards may ask.
     #[inline]
     pub(super) fn locate(
         &self,

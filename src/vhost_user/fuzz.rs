@@ -24,7 +24,7 @@ use super::ring::{self, Ring, RingAddress, RingOptions, Served};
 use super::server::{Conversation, Server, Shared};
 use super::session::Session;
 use super::watchdog::{Watchdog, Watched};
-use crate::device::{BlockDevice, Pace, Unfinished};
+use crate::device::{BlockDevice, Pace, Transfer, Unfinished};
 use crate::store::{Sink, Source};
 
 /// Where a region of guest memory is, in the guest's addresses and the front end's.
@@ -118,6 +118,20 @@ impl SplitRing {
             Ok(ring::Step::Continued) => Ok(Step::Continued),
             Err(error) => Err(short(&error)),
         }
+    }
+
+    /// `serve` hands the length of each to the function that it gets. Gives how many there were,
+    /// and the bytes of their data.
+    pub fn serve_plain(
+        &mut self,
+        most_requests: u32,
+        most_bytes: u64,
+        serve: impl for<'m> FnOnce(&[Transfer<'m>], &mut dyn FnMut(u32)),
+    ) -> Result<(u32, u64), String> {
+        let gathered = self.0.serve_plain(most_requests, most_bytes, serve);
+        gathered
+            .map(|gathered| (gathered.requests, gathered.bytes))
+            .map_err(|error| short(&error))
     }
 
     pub fn publish(&mut self) -> bool {

@@ -25,6 +25,7 @@ mod in_order;
 mod inflight;
 mod lifecycle;
 mod negotiation;
+mod plain;
 mod recovery;
 mod regions;
 mod requests;

@@ -26,6 +26,9 @@ fn a_running_guest_sees_its_disk_grow_and_shrink_at_once() {
         memory_limit_bytes: Some(256 * MIB),
         detect_zeroes: false,
         in_order: false,
+        workers: None,
+        poll_us: 32,
+        cpus: Vec::new(),
         command: Vec::new(),
     };
     let config = RunConfig::new("growing", options).unwrap();

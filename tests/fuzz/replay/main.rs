@@ -106,8 +106,14 @@ fn kept_rings_are_served_and_break_in_each_way() {
         "called",
         "continued",
         "damaged",
+        "most at once",
         "not called",
+        "plain read",
+        "plain read in a table",
+        "plain write",
+        "plain write in a table",
         "served",
+        "several at once",
     ];
     assert_eq!(reached, BTreeSet::from(wanted));
 }
@@ -125,10 +131,12 @@ fn kept_regions_are_recovered_and_refused_in_each_way() {
         "clean",
         "completed",
         "killed",
+        "killed amid several",
         "made",
         "opened",
         "other",
         "recovered",
+        "several at once",
     ];
     assert_eq!(reached, BTreeSet::from(wanted));
 }

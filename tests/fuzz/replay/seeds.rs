@@ -94,6 +94,86 @@ fn rings() -> Vec<Vec<u8>> {
     seeds
 }
 
+/// Plain requests, and such as are nearly plain, which a worker takes together or one by one.
+fn plain_rings() -> Vec<Vec<u8>> {
+    // A descriptor of the ring's table, or of a table of its own with `which` 0xa4: its number,
+    // where the buffer is, its length, its flags and the next one.
+    let put = |which: u8, index: u8, at: u16, len: u8, flags: u8, next: u8| {
+        let [low, high] = at.to_le_bytes();
+        vec![0, which, index, 6, low, high, len, flags, next]
+    };
+    let (read, write) = (0x4800, 0x4000);
+    let headers = [
+        [5, 6, 0, 0x48, 4, 0, 0, 0, 0],
+        [5, 6, 0, 0x40, 4, 1, 0, 0, 0],
+    ]
+    .concat();
+    let three = |which, first: u8, header: u16, data_flags: u8| {
+        [
+            put(which, first, header, 16, 1, first + 1),
+            put(which, first + 1, 0x4100, 64, data_flags, first + 2),
+            put(which, first + 2, 0x4200, 1, 2, 0),
+        ]
+        .concat()
+    };
+    let reads = three(0xa0, 0, read, 3);
+    let writes = three(0xa0, 3, write, 1);
+    let table = [three(0xa4, 0, read, 3), vec![0, 0x20, 9, 2, 3, 4, 0]].concat();
+    let write_table = [three(0xa4, 0, write, 1), vec![0, 0x20, 9, 2, 3, 4, 0]].concat();
+    let offer = |heads: &[u8]| {
+        heads
+            .iter()
+            .flat_map(|&head| [2, head, 0])
+            .collect::<Vec<_>>()
+    };
+    let serve = |turn: u8| [10, turn, 3, 9, 0, 0, 0, 8, 7];
+    let mut seeds = Vec::new();
+    for size in [4, 7, 10, 55, 59] {
+        for options in [0, 2, 3, 6] {
+            let all = [&[size, options], &headers[..], &reads, &writes, &table].concat();
+            let writing = [&[size, options], &headers[..], &write_table].concat();
+            let mixed = offer(&[0, 3, 9, 3, 0]);
+            for turn in [0xff, 0xfa, 0x87, 0x8f, 0x97] {
+                seeds.push(cat(&[&all, &mixed, &serve(turn)]));
+                seeds.push(cat(&[&writing, &offer(&[9, 9]), &serve(turn)]));
+                seeds.push(cat(&[&all, &offer(&[0; 16]), &serve(turn), &serve(0xff)]));
+                // A request of another shape, or none at all, between plain ones.
+                for odd in [12, 0xff] {
+                    seeds.push(cat(&[&all, &offer(&[0, 3, odd, 0]), &serve(turn)]));
+                }
+            }
+            // One thing about the second of three is not as in a plain request.
+            for wrong in [
+                put(0xa0, 3, write, 17, 1, 4),
+                put(0xa0, 3, write, 16, 3, 4),
+                put(0xa0, 3, write, 16, 0, 4),
+                put(0xa0, 3, write, 16, 1, 0xff),
+                put(0xa0, 3, read, 16, 1, 4),
+                put(0xa0, 4, 0x4100, 0, 1, 5),
+                put(0xa0, 4, 0x4100, 64, 3, 5),
+                put(0xa0, 5, 0x4200, 2, 2, 0),
+                put(0xa0, 5, 0x4200, 1, 0, 0),
+                put(0xa0, 5, 0x4200, 1, 3, 6),
+                vec![0, 0, 4, 6, 0, 0x41, 1, 0, 1, 0, 1, 5],
+                vec![0, 0xa0, 4, 3, 32, 64, 1, 5],
+                vec![0, 0xa0, 5, 1, 0xff, 0xff, 1, 2, 0],
+            ] {
+                seeds.push(cat(&[&all, &wrong, &offer(&[0, 3, 0]), &serve(0xff)]));
+            }
+            for wrong in [
+                put(0xa4, 0, read, 16, 1, 2),
+                put(0xa4, 1, 0x4100, 64, 7, 2),
+                vec![0, 0x20, 9, 2, 4, 4, 0],
+                vec![0, 0x20, 9, 0x12, 3, 4, 0],
+                vec![0, 0x20, 9, 2, 3, 5, 0],
+            ] {
+                seeds.push(cat(&[&all, &wrong, &offer(&[0, 9, 0]), &serve(0xff)]));
+            }
+        }
+    }
+    seeds
+}
+
 /// How a ring and its region begin, and what driver and device do then.
 fn regions() -> Vec<Vec<u8>> {
     let mut seeds = Vec::new();
@@ -106,6 +186,24 @@ fn regions() -> Vec<Vec<u8>> {
         ]));
         let wild = [0, 0, 1, 2, 0, 8, 1, 4, 0, 3, 2, 8, 0, 2, 3, 0, 0, 1];
         seeds.push(cat(&[&[how | 0x20], &wild, &work]));
+        // Plain requests, taken together; killed at each place in between.
+        let offers: Vec<u8> = (0..12).flat_map(|head| [0, head]).collect();
+        let serve = [0x72, 5, 5];
+        let more: Vec<u8> = (0..3)
+            .flat_map(|i| [0, how + i, 0xff, how * 2 + i])
+            .collect();
+        let start = &[0xf0, 0xff][..usize::from(how >> 2 & 2)];
+        let plain = [how | 0x40];
+        seeds.push(cat(&[&plain, start, &offers, &serve, &more, &serve]));
+        seeds.push(cat(&[
+            &plain,
+            start,
+            &offers,
+            &[0xff, how * 2],
+            &offers,
+            &[7, how],
+        ]));
+        seeds.push(cat(&[&[how | 0x60], &wild, &offers, &serve, &more, &serve]));
         seeds.push(cat(&[&[0xe0, how << 3], &[9, 0, 0, 0, 0, 0, 0, 0]]));
         seeds.push(cat(&[&[0xe0, how], &[3, 0, 77, 0, 1, 0, 0, 0]]));
     }
@@ -146,7 +244,11 @@ type Target = (
 fn seeds_are_run_and_written_where_asked() {
     let targets: [Target; 4] = [
         ("request", checks::request::check, requests()),
-        ("ring", checks::ring::check, rings()),
+        (
+            "ring",
+            checks::ring::check,
+            [rings(), plain_rings()].concat(),
+        ),
         ("inflight", checks::inflight::check, regions()),
         ("session", checks::session::check, sessions()),
     ];

@@ -1,6 +1,7 @@
 //! What the device answers, whatever the request and however it is cut into descriptors: the rules
 //! of virtio 1.3 §5.2 without a ring around them.
 
+mod batch;
 mod long;
 mod rig;
 

@@ -1,6 +1,8 @@
 //! The promises of the store.
 
 mod arena;
+mod batch;
+mod batch_waits;
 mod budget;
 mod contract;
 mod forks;

@@ -5,13 +5,18 @@
 //! completed exactly once, wherever the device was killed. With a region of any bytes, recovery
 //! must end, serve each head at most once and only heads of the ring, and touch nothing else. In
 //! both cases memory and region must be what the model says after each step.
+//!
+//! Requests are a byte for the device to write, or plain ones, of which a worker takes several
+//! before it completes the first.
 
+mod device;
 mod model;
 mod shapes;
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
+use ramblk::store::Data;
 use ramblk::vhost_user::fuzz::{
     InflightRegion, InflightShape, Memory, Region, Setup, SplitRing, Step,
 };
@@ -19,6 +24,7 @@ use rustix::fs::MemfdFlags;
 
 use super::bytes::Bytes;
 use super::reached::Reached;
+use device::Device;
 use model::State;
 
 const QUEUES: u16 = 2;
@@ -29,10 +35,15 @@ pub(crate) const QUEUE_BYTES: usize = 576;
 pub(crate) const AVAIL: usize = 0x400;
 pub(crate) const USED: usize = 0x500;
 pub(crate) const DATA: usize = 0x800;
-const MEMORY_BYTES: usize = DATA + LARGEST as usize;
+/// What plain requests have besides: a buffer of one byte each, a header, tables.
+pub(crate) const BUFFERS: usize = 0x840;
+const HEADER: usize = 0x880;
+const TABLES: usize = 0x900;
+const TABLE_BYTES: usize = 48;
+const MEMORY_BYTES: usize = TABLES + LARGEST as usize * TABLE_BYTES;
 const REGION_BYTES: usize = QUEUES as usize * QUEUE_BYTES + 64;
 /// The files are larger: what lies behind must stay zero.
-const FILE_BYTES: usize = 0x1000;
+const FILE_BYTES: usize = 0x2000;
 const USER: u64 = 0x7f00_0000_0000;
 const MOST_STEPS: u32 = 40;
 
@@ -95,14 +106,9 @@ pub(crate) fn check(input: &[u8]) -> Reached {
         let size = 1 << (how & 7).min(5);
         let start = if how & 8 == 0 { 0 } else { bytes.u16() };
         let queue = u16::from(how >> 4 & 1);
+        let plain = how & 0x40 != 0;
         let mut memory = vec![0; MEMORY_BYTES];
-        for head in 0..size {
-            // One byte that the device writes.
-            let at = usize::from(head) * 16;
-            memory[at..at + 8].copy_from_slice(&(DATA as u64 + u64::from(head)).to_le_bytes());
-            memory[at + 8] = 1;
-            memory[at + 12] = 2;
-        }
+        lay_out(&mut memory, size, plain);
         for index in [AVAIL + 2, USED + 2] {
             memory[index..index + 2].copy_from_slice(&start.to_le_bytes());
         }
@@ -116,6 +122,7 @@ pub(crate) fn check(input: &[u8]) -> Reached {
             state,
             queue,
             wild,
+            plain,
             device: None,
             driver: Driver {
                 seen: start,
@@ -134,6 +141,27 @@ pub(crate) fn check(input: &[u8]) -> Reached {
         rig.finish();
         rig.reached
     })
+}
+
+/// Write the descriptors: `plain` requests that read one byte, or one byte that the device writes.
+fn lay_out(memory: &mut [u8], size: u16, plain: bool) {
+    let mut put = |at: usize, addr: usize, len: u8, flags: u8, next: u8| {
+        memory[at..at + 8].copy_from_slice(&(addr as u64).to_le_bytes());
+        memory[at + 8] = len;
+        memory[at + 12] = flags;
+        memory[at + 14] = next;
+    };
+    for head in 0..usize::from(size) {
+        if plain {
+            let table = TABLES + head * TABLE_BYTES;
+            put(head * 16, table, TABLE_BYTES as u8, 4, 0);
+            put(table, HEADER, 16, 1, 1);
+            put(table + 16, BUFFERS + head, 1, 3, 2);
+            put(table + 32, DATA + head, 1, 2, 0);
+        } else {
+            put(head * 16, DATA + head, 1, 2, 0);
+        }
+    }
 }
 
 /// A region that somebody else wrote, or broke, and an avail ring of any heads.
@@ -175,25 +203,13 @@ struct Driver {
     outstanding: Vec<bool>,
 }
 
-/// The ring, and what the model keeps of it in its own memory.
-struct Device {
-    ring: SplitRing,
-    unreturned: Vec<u16>,
-    next_avail: u16,
-    /// The avail index when the ring last looked.
-    seen_avail: u16,
-    next_used: u16,
-    counter: u64,
-    batch: Vec<u16>,
-    /// A request that was taken and not finished, and whether the avail ring had it.
-    current: Option<(u16, bool)>,
-}
-
 struct Rig<'w> {
     world: &'w World,
     state: State,
     queue: u16,
     wild: bool,
+    /// Whether requests are plain.
+    plain: bool,
     /// `None` if the region or the ring can't be used.
     device: Option<Device>,
     driver: Driver,
@@ -233,7 +249,7 @@ impl Rig<'_> {
             avail: USER + AVAIL as u64,
             used: USER + USED as u64,
             event_idx: false,
-            indirect: false,
+            indirect: true,
         };
         let mut ring = SplitRing::new(&self.world.memory, setup).unwrap();
         let tracked = ring.track(&self.world.region, self.queue);
@@ -275,7 +291,7 @@ impl Rig<'_> {
             0 | 1 => self.offer(bytes),
             2..=4 => {
                 let answer = bytes.u8();
-                self.serve(answer);
+                self.serve_as(what, answer);
             }
             5 => self.publish(),
             6 => self.restart(),
@@ -285,8 +301,8 @@ impl Rig<'_> {
                 let count = usize::from(bytes.u8());
                 if what & 8 == 0 {
                     self.publish();
-                } else {
-                    self.serve(count as u8);
+                } else if self.serve_as(what, count as u8) > 1 {
+                    self.reached.add("killed amid several");
                 }
                 self.compare();
                 let count = count % (self.state.stores() + 1);
@@ -324,17 +340,79 @@ impl Rig<'_> {
         }
     }
 
+    /// Serve one request, or as a worker does plain ones together; how many there were.
+    fn serve_as(&mut self, what: u8, answer: u8) -> u32 {
+        let most = if what & 0x10 == 0 {
+            0
+        } else {
+            (u32::from(what >> 5) + 1) * 3
+        };
+        match self.serve_plain(most, answer) {
+            0 => u32::from(self.serve(answer)),
+            served => served,
+        }
+    }
+
+    /// Serve the plain requests that come next, `most` at most; how many there were.
+    fn serve_plain(&mut self, most: u32, answer: u8) -> u32 {
+        let Some(device) = self.device.as_mut().filter(|_| most > 0) else {
+            return 0;
+        };
+        let found = device.ring.serve_plain(most, u64::MAX, |transfers, done| {
+            for transfer in transfers {
+                let (_, Data::In(to), _) = transfer.parts() else {
+                    panic!("a write where all are reads");
+                };
+                to.copy_from(&[answer]);
+            }
+            for transfer in transfers {
+                transfer.parts().2.copy_from(&[answer]);
+                done(2);
+            }
+        });
+        let expected = if self.plain {
+            device.take_plain(&mut self.state, most)
+        } else {
+            device.look(&self.state).map(|_| Vec::new())
+        };
+        let heads = match expected {
+            Ok(heads) => heads,
+            Err(error) => {
+                assert!(self.wild, "{error} with a driver that keeps to the rules");
+                assert_eq!(found, Err(error.to_owned()));
+                self.reached.add(error);
+                self.device = None;
+                return 0;
+            }
+        };
+        assert_eq!(found, Ok((heads.len() as u32, heads.len() as u64)));
+        heads.iter().for_each(|&head| self.state.fill(head, answer));
+        for &head in &heads {
+            device.next_avail = device.next_avail.wrapping_add(1);
+            device.complete(&mut self.state, head, answer, 2);
+        }
+        assert_eq!(device.ring.position(), device.next_used);
+        if heads.len() > 1 {
+            self.reached.add("several at once");
+        }
+        heads.len() as u32
+    }
+
     /// Serve a request, or begin it; whether there was one.
     fn serve(&mut self, answer: u8) -> bool {
         let Some(device) = &mut self.device else {
             return false;
         };
         let done = answer & 15 != 15;
+        let pieces = if self.plain { (1, 2) } else { (0, 1) };
         let step = device.ring.serve_one(|damaged, readable, writable| {
-            assert!(!damaged && readable.is_empty() && writable.len() == 1);
+            assert_eq!((readable.len(), writable.len()), pieces);
+            assert!(!damaged);
             done.then(|| {
-                writable[0].copy_from(&[answer]);
-                1
+                writable
+                    .iter()
+                    .for_each(|piece| assert_eq!(piece.copy_from(&[answer]), 1));
+                writable.len() as u32
             })
         });
         let expected = device.next(&mut self.state);
@@ -360,9 +438,10 @@ impl Rig<'_> {
             } else {
                 device.unreturned.remove(0);
             }
-            self.state.complete(head, device.next_used, answer);
-            device.next_used = device.next_used.wrapping_add(1);
-            device.batch.push(head);
+            if self.plain {
+                self.state.fill(head, answer);
+            }
+            device.complete(&mut self.state, head, answer, pieces.1 as u32);
         } else {
             assert_eq!(step, Ok(Step::Continued));
             device.current = Some((head, from_avail));
@@ -404,44 +483,18 @@ impl Rig<'_> {
     fn finish(&mut self) {
         let most = 2 * u32::from(self.state.size) + 2;
         let mut rounds = 0;
-        while self.serve(0) {
-            rounds += 1;
+        loop {
+            let served = self.serve_as(0xf0, 0);
+            rounds += served;
             assert!(rounds <= most, "more requests than the ring can hold");
+            if served == 0 {
+                break;
+            }
         }
         self.publish();
         self.compare();
         self.look();
         let left = self.driver.outstanding.iter().position(|&waits| waits);
         assert!(left.is_none(), "request {left:?} was lost");
-    }
-}
-
-impl Device {
-    /// What the ring must serve next: the head, and whether the avail ring had it.
-    fn next(&mut self, state: &mut State) -> Result<Option<(u16, bool)>, &'static str> {
-        if self.current.is_some() {
-            return Ok(self.current);
-        }
-        if let Some(&head) = self.unreturned.first() {
-            return Ok(Some((head, false)));
-        }
-        if self.next_avail == self.seen_avail {
-            let there = state.avail_index();
-            if there.wrapping_sub(self.next_avail) > state.size {
-                return Err("AvailJump");
-            }
-            self.seen_avail = there;
-            if there == self.next_avail {
-                return Ok(None);
-            }
-        }
-        let at = AVAIL + 4 + usize::from(self.next_avail % state.size) * 2;
-        let head = state.memory_u16(at);
-        if head >= state.size {
-            return Err("Head");
-        }
-        state.take(head, self.counter);
-        self.counter = self.counter.wrapping_add(1);
-        Ok(Some((head, true)))
     }
 }

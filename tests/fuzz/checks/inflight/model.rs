@@ -1,7 +1,7 @@
 //! The stores to guest memory and to the region that a device makes, in their order, so that it can
 //! be killed between any two of them.
 
-use super::{AVAIL, DATA, QUEUE_BYTES, USED};
+use super::{AVAIL, BUFFERS, DATA, QUEUE_BYTES, USED};
 
 /// Bytes before the entries of a queue.
 pub(crate) const HEADER: usize = 16;
@@ -162,11 +162,16 @@ impl State {
         self.set_mark(head, 1);
     }
 
-    pub(crate) fn complete(&mut self, head: u16, index: u16, answer: u8) {
+    /// The buffer of a plain request.
+    pub(crate) fn fill(&mut self, head: u16, answer: u8) {
+        self.store(Place::Memory, BUFFERS + usize::from(head), &[answer]);
+    }
+
+    pub(crate) fn complete(&mut self, head: u16, index: u16, answer: u8, len: u32) {
         self.store(Place::Memory, DATA + usize::from(head), &[answer]);
         let at = USED + 4 + usize::from(index % self.size) * 8;
         self.store(Place::Memory, at, &u32::from(head).to_le_bytes());
-        self.store(Place::Memory, at + 4, &1_u32.to_le_bytes());
+        self.store(Place::Memory, at + 4, &len.to_le_bytes());
     }
 
     /// Show a batch to the driver.

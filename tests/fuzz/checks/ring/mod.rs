@@ -2,11 +2,13 @@
 //!
 //! An input sets a ring up, near to well or any way at all, and then is a driver that writes
 //! descriptors, tables, indexes or any bytes, and a device that serves, publishes, listens and
-//! starts again. After each step both rings must agree about what they found, and at the end about
-//! every byte of memory.
+//! starts again. It serves requests one by one, or as a worker does: those that are plain
+//! together, as far as they come next. After each step both rings must agree about what they found,
+//! and at the end about every byte of memory.
 
 mod guest;
 mod model;
+mod plain;
 
 use std::cell::RefCell;
 
@@ -163,11 +165,12 @@ impl<'g> Rig<'g> {
                 self.restart();
             }
             _ => {
-                let (count, how, len) = (bytes.below(8), bytes.u8(), bytes.u32());
-                for _ in 0..=count {
-                    if !self.serve(how, len) {
-                        break;
-                    }
+                let (turn, how, len) = (bytes.u8(), bytes.u8(), bytes.u32());
+                if turn & 0x80 == 0 {
+                    let count = turn & 7;
+                    let _ = (0..=count).all(|_| self.serve(how, len));
+                } else {
+                    self.turn(turn, how, len);
                 }
             }
         }
@@ -294,13 +297,19 @@ impl<'g> Rig<'g> {
         }
     }
 
-    /// Serve one request; whether there was one.
-    fn serve(&mut self, how: u8, len: u32) -> bool {
+    /// How many more requests may be served.
+    fn left(&self) -> u32 {
         let most = match self.setup.size {
             0..=1024 => MOST_SERVED,
             _ => MOST_SERVED_LARGE,
         };
-        let Some((ring, model)) = self.rings.as_mut().filter(|_| self.served < most) else {
+        most - self.served
+    }
+
+    /// Serve one request; whether there was one.
+    fn serve(&mut self, how: u8, len: u32) -> bool {
+        let most = self.left();
+        let Some((ring, model)) = self.rings.as_mut().filter(|_| most > 0) else {
             return false;
         };
         self.served += 1;

@@ -26,6 +26,24 @@ pub(crate) struct Chain {
     no_status: bool,
 }
 
+/// A request of a header, one buffer and a status byte, each in one region.
+#[derive(Debug)]
+pub(crate) struct Plain {
+    pub(crate) head: u16,
+    /// As it is when the request is taken: what is done for those before it changes nothing.
+    pub(crate) header: [u8; 16],
+    pub(crate) data: Stretch,
+    /// Whether the device writes the data.
+    pub(crate) reads: bool,
+    pub(crate) status: u64,
+    /// Whether it lies in a table of its own.
+    pub(crate) table: bool,
+}
+
+/// Plain requests that are taken at once, at most, and the data of one.
+const MOST_AT_ONCE: u16 = 16;
+const MOST_PLAIN_BYTES: u32 = 64 << 10;
+
 /// What a ring that works does with its next entry.
 #[derive(Debug)]
 pub(crate) enum Next {
@@ -118,8 +136,7 @@ impl Model {
                 Err(error) => return Next::Broken(error),
             }
         }
-        let slot = u64::from(self.next_avail % self.size);
-        let head = guest.u16(self.avail + 4 + slot * 2);
+        let head = self.head(guest, self.next_avail);
         if head >= self.size {
             return Next::Broken("Head");
         }
@@ -127,6 +144,104 @@ impl Model {
             Ok(chain) => Next::Serve(chain),
             Err(error) => Next::Broken(error),
         }
+    }
+
+    fn head(&self, guest: &Guest, position: u16) -> u16 {
+        guest.u16(self.avail + 4 + u64::from(position % self.size) * 2)
+    }
+
+    /// The plain requests that come next, as far as they are taken at once.
+    pub(crate) fn plain(
+        &mut self,
+        guest: &Guest,
+        most_requests: u32,
+        most_bytes: u64,
+    ) -> Result<Vec<Plain>, &'static str> {
+        let mut list = Vec::new();
+        let mut bytes = 0;
+        if self.unfinished.is_some() || self.next_avail == self.seen_avail && !self.look(guest)? {
+            return Ok(list);
+        }
+        let waiting = self.seen_avail.wrapping_sub(self.next_avail);
+        for offset in 0..waiting.min(MOST_AT_ONCE) {
+            let head = self.head(guest, self.next_avail.wrapping_add(offset));
+            let Some(plain) = self.plain_at(guest, head) else {
+                break;
+            };
+            bytes += plain.data.len as u64;
+            list.push(plain);
+            if list.len() == most_requests as usize || bytes >= most_bytes {
+                break;
+            }
+        }
+        Ok(list)
+    }
+
+    /// The request at `head`, if it is plain.
+    fn plain_at(&self, guest: &Guest, head: u16) -> Option<Plain> {
+        let (list, table) = self.three(guest, head)?;
+        let flags = list
+            .each_ref()
+            .map(|each| each.flags & (NEXT | WRITE | INDIRECT));
+        let lens = list.each_ref().map(|each| each.len);
+        let shape = flags[0] == NEXT && flags[1] & !WRITE == NEXT && flags[2] == WRITE;
+        let sizes = lens[0] == 16 && lens[2] == 1 && (1..=MOST_PLAIN_BYTES).contains(&lens[1]);
+        let whole = |each: &Descriptor| is_whole(guest, each.addr, each.len);
+        if !shape || !sizes || !list.iter().all(whole) {
+            return None;
+        }
+        let header: [u8; 16] = guest.read(list[0].addr).unwrap();
+        let reads = flags[1] & WRITE != 0;
+        let kind = u32::from_le_bytes([header[0], header[1], header[2], header[3]]);
+        if kind != u32::from(!reads) {
+            return None;
+        }
+        // Whatever is plain must be what a walk makes of it.
+        let chain = self
+            .walk(guest, head)
+            .expect("a plain request is a good one");
+        assert!(!chain.damaged && !chain.gap, "{chain:?}");
+        let all = chain.readable.iter().chain(&chain.writable);
+        let found: Vec<(u64, usize)> = all.map(|piece| (piece.at, piece.len)).collect();
+        let wanted = list.each_ref().map(|each| (each.addr, each.len as usize));
+        assert_eq!(found, wanted, "{chain:?}");
+        assert_eq!(chain.readable.len(), if reads { 1 } else { 2 });
+        Some(Plain {
+            head,
+            header,
+            data: Stretch {
+                at: list[1].addr,
+                len: list[1].len as usize,
+            },
+            reads,
+            status: list[2].addr,
+            table,
+        })
+    }
+
+    /// Three descriptors that name each other, or all of a table of three in order; and whether it
+    /// is a table.
+    fn three(&self, guest: &Guest, head: u16) -> Option<([Descriptor; 3], bool)> {
+        if head >= self.size {
+            return None;
+        }
+        let first = read(guest, self.desc, head)?;
+        if first.flags & INDIRECT == 0 {
+            let next = |from: &Descriptor| {
+                let follows = from.flags & NEXT != 0 && from.next < self.size;
+                follows.then(|| read(guest, self.desc, from.next))?
+            };
+            let second = next(&first)?;
+            let third = next(&second)?;
+            return Some(([first, second, third], false));
+        }
+        let good = self.setup.indirect && first.flags & NEXT == 0 && first.len == 48;
+        if !good || !is_whole(guest, first.addr, 48) {
+            return None;
+        }
+        let entry = |index| read(guest, first.addr, index);
+        let list = [entry(0)?, entry(1)?, entry(2)?];
+        (list[0].next == 1 && list[1].next == 2).then_some((list, true))
     }
 
     fn walk(&self, guest: &Guest, head: u16) -> Result<Chain, &'static str> {
@@ -227,6 +342,13 @@ impl Model {
         self.quiet = false;
         self.look(guest)
     }
+}
+
+/// Whether a buffer lies in one region.
+fn is_whole(guest: &Guest, at: u64, len: u32) -> bool {
+    guest
+        .find(at)
+        .is_some_and(|(_, there)| there >= u64::from(len))
 }
 
 fn read(guest: &Guest, table: u64, index: u16) -> Option<Descriptor> {
