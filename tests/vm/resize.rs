@@ -24,6 +24,7 @@ fn a_running_guest_sees_its_disk_grow_and_shrink_at_once() {
         image: None,
         sharing: Sharing::None,
         memory_limit_bytes: Some(256 * MIB),
+        huge_pages: false,
         detect_zeroes: false,
         in_order: false,
         workers: None,
