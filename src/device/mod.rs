@@ -177,8 +177,8 @@ impl BlockDevice {
 }
 
 /// The length for the used ring, when `data_bytes` of `data_in_bytes` were written before the
-/// status. It counts from the first writable byte (§2.7.8.2): the status, which is the last one, can
-/// only be counted if everything before it was written too.
+/// status. It counts from the first writable byte (§2.7.8.2): the status, which is the last one,
+/// can only be counted if everything before it was written too.
 fn written_bytes(data_bytes: u64, data_in_bytes: u64) -> u32 {
     let written_bytes = data_bytes + u64::from(data_bytes >= data_in_bytes);
     u32::try_from(written_bytes).unwrap_or(u32::MAX)
