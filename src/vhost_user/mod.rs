@@ -18,6 +18,7 @@
 //! | `guard` | what happens when such a file is truncated under us (SIGBUS) |
 //! | `notifier` | a front end's eventfd that we signal |
 //! | `ring` | a split virtqueue in that memory |
+//! | `chain` | a walk along the descriptors of one request |
 //! | `gather` | requests of the plainest shape, taken several at a time |
 //! | `fault` | what makes a ring stop for good |
 //! | `pieces` | the buffers of one request |
@@ -29,6 +30,7 @@
 //! | `watchdog` | frees a worker that hangs in a front end's descriptor |
 //! | `fuzz` | rings and sessions for the fuzz targets, with feature `test-fuzz` only |
 
+mod chain;
 mod channel;
 mod fault;
 #[cfg(feature = "test-fuzz")]

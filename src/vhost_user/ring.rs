@@ -24,7 +24,7 @@ use super::pieces::Pieces;
 use crate::device::{SEG_MAX, Transfer};
 use crate::store::{self, MOST_BATCHED, Sink, Source};
 
-const DESC_BYTES: u64 = 16;
+pub(super) const DESC_BYTES: u64 = 16;
 /// Header and status come on top of the data segments.
 const LONGEST_REQUEST: u16 = 128;
 const _: () = assert!(SEG_MAX + 2 == LONGEST_REQUEST as u32);
@@ -75,7 +75,7 @@ pub(super) struct RingOptions {
 /// A ring that is being served.
 #[derive(Debug)]
 pub(super) struct Ring {
-    memory: Arc<MemoryMap>,
+    pub(super) memory: Arc<MemoryMap>,
     desc: *const u8,
     avail: *const u8,
     used: *mut u8,
@@ -98,7 +98,7 @@ pub(super) struct Ring {
     batch: Vec<u16>,
     /// Whether the driver has been asked not to kick.
     quiet: bool,
-    pieces: Pieces,
+    pub(super) pieces: Pieces,
     /// Room for requests that are taken together; empty in between.
     pub(super) plain: Vec<Transfer<'static>>,
     /// Where the last plain request had its header. Never read.
@@ -114,15 +114,6 @@ struct Taken {
     head: u16,
     /// From the avail ring, not left over from a process before us.
     from_avail: bool,
-}
-
-/// Where a chain's descriptors are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Table {
-    /// In the ring's own table.
-    Ring,
-    /// In a table of the guest's, for this request.
-    Indirect { address: u64, entries: u16 },
 }
 
 /// A descriptor as it lies in memory, little-endian.
@@ -199,7 +190,7 @@ impl Ring {
 
     /// Drivers keep a chain within the ring (§2.7.5), but Linux fills an indirect table up to
     /// `seg_max` whatever the size of the ring.
-    fn longest_chain(&self) -> u16 {
+    pub(super) fn longest_chain(&self) -> u16 {
         self.size.max(LONGEST_REQUEST)
     }
 
@@ -374,87 +365,6 @@ impl Ring {
             self.expect_next();
         }
         Ok(to != self.next_avail)
-    }
-
-    /// Collect the pieces of the chain that starts at `head`.
-    fn walk(&mut self, head: u16) -> Result<(), RingError> {
-        self.pieces.clear();
-        let limit = self.longest_chain();
-        let mut table = Table::Ring;
-        let mut index = head;
-        let mut steps = 0;
-        loop {
-            let descriptor = self.fetch(table, index)?;
-            if descriptor.flags() & F_INDIRECT != 0 {
-                table = self.enter(table, descriptor)?;
-                index = 0;
-                continue;
-            }
-            steps += 1;
-            if steps > limit {
-                return Err(RingError::Loop { limit });
-            }
-            self.pieces.add(&self.memory, descriptor);
-            if descriptor.flags() & F_NEXT == 0 {
-                return Ok(());
-            }
-            index = descriptor.next();
-            let size = match table {
-                Table::Ring => self.size,
-                Table::Indirect { entries, .. } => entries,
-            };
-            if index >= size {
-                return Err(RingError::Next { next: index, size });
-            }
-        }
-    }
-
-    /// The indirect table that a descriptor refers to, whose WRITE flag means nothing (§2.7.5.3).
-    fn enter(&self, from: Table, referring: Descriptor) -> Result<Table, RingError> {
-        let (address, len) = (referring.addr().0, referring.len());
-        if from != Table::Ring {
-            return Err(RingError::Nested);
-        }
-        if !self.options.indirect {
-            return Err(RingError::IndirectUnasked);
-        }
-        if referring.flags() & F_NEXT != 0 {
-            return Err(RingError::IndirectNext);
-        }
-        let entries = u16::try_from(len / 16).unwrap_or(u16::MAX);
-        if !len.is_multiple_of(16) || entries == 0 || entries > self.longest_chain() {
-            return Err(RingError::IndirectTable { address, len });
-        }
-        Ok(Table::Indirect { address, entries })
-    }
-
-    /// Descriptor `index`, which is below the size of `table`.
-    fn fetch(&self, table: Table, index: u16) -> Result<Descriptor, RingError> {
-        let Table::Indirect { address, entries } = table else {
-            return Ok(self.descriptor(index));
-        };
-        address
-            .checked_add(u64::from(index) * DESC_BYTES)
-            .and_then(|at| self.read_16(at))
-            .map(decode)
-            .ok_or(RingError::IndirectTable {
-                address,
-                len: u32::from(entries) * 16,
-            })
-    }
-
-    /// 16 bytes at a guest address, which may lie across two regions.
-    fn read_16(&self, address: u64) -> Option<[u8; 16]> {
-        let mut bytes = [0; 16];
-        let mut done = 0;
-        while done < bytes.len() {
-            let at = address.checked_add(done as u64)?;
-            let range = self.memory.host(at, (bytes.len() - done) as u64)?;
-            // SAFETY: `host` gives mapped memory, which `self.memory` keeps mapped.
-            let piece = unsafe { Source::new(range.ptr, range.len) };
-            done += piece.copy_to(&mut bytes[done..]);
-        }
-        Some(bytes)
     }
 
     /// Descriptor `index`, which is below the ring's size.

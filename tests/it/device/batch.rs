@@ -161,19 +161,20 @@ fn a_batch_answers_and_writes_what_its_requests_alone_do() {
             for answer in serve(&rigs, &asks, &what) {
                 statuses[usize::from(answer.status)] += 1;
             }
-            match turn {
-                7 => rigs
-                    .iter()
-                    .for_each(|rig| drop(rig.store.fork("disk", "fork").unwrap())),
-                12 => rigs.iter().for_each(|rig| {
-                    let to = SECTORS * 256;
-                    rig.disk().resize_bytes(to, Shrink::Allow).unwrap();
-                }),
-                15 => rigs
-                    .iter()
-                    .for_each(|rig| rig.store.destroy("fork").unwrap()),
-                _ => {}
-            }
+            // A full store may refuse, and has to refuse both.
+            let done = [0, 1].map(|at| {
+                let Rig { store, .. } = &rigs[at];
+                match turn {
+                    7 => store.fork("disk", "fork").is_ok(),
+                    12 => {
+                        let disk = rigs[at].disk();
+                        disk.resize_bytes(SECTORS * 256, Shrink::Allow).is_ok()
+                    }
+                    15 => store.destroy("fork").is_ok(),
+                    _ => true,
+                }
+            });
+            assert_eq!(done[0], done[1], "{what}");
             assert!(
                 content(&rigs[0].disk()) == content(&rigs[1].disk()),
                 "{what}"
