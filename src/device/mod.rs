@@ -8,10 +8,10 @@
 //! |---|---|
 //! | `config` | feature bits, limits, the configuration space, the serial |
 //! | `request` | guest bytes to an `Operation`: every mistake of a guest is caught there |
-//! | `batch` | plain reads and writes, several at a time |
+//! | `batch` | plain reads and writes, several at a time, each with its status |
 //! | `state` | what a VM's snapshot holds of the disk |
 //! | `steps` | an operation carried out, a long one in steps |
-//! | `mod` | the device, and the one place that writes a status |
+//! | `mod` | the device: one request from its buffers to its status, of any shape |
 
 mod batch;
 mod config;

@@ -24,13 +24,13 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `range` | sector size, capacity, and a byte range that is proven to lie inside it |
-//! | `buf` | caller's and guest's memory, and the one routine that copies payload bytes |
+//! | `buf` | caller's and guest's memory, and the routines that copy, fill and expect its bytes |
 //! | `shared` | a file mapped so that huge pages are possible |
 //! | `arena` | the memory file: blocks as words or as payload, backing, punching |
 //! | `entry` | the 8 bytes of which trees are made |
 //! | `account` | the budget: pool limit, quotas, who is charged |
 //! | `free` | which blocks are free, and which have memory behind them |
-//! | `pool` | blocks in use, their counts, and the thread that gives memory back |
+//! | `pool` | blocks in use, their counts, and the thread that gives memory back or makes it huge |
 //! | `tree` | the tree of one disk, copied along the path that changes |
 //! | `leaf` | what happens to the pages of one leaf |
 //! | `map` | the tree under its locks: read, write, zero, unmap, find |
@@ -38,11 +38,14 @@
 //! | `record` | superblock, disk table, disk records |
 //! | `recover` | an arena that was left by another process: mark and sweep |
 //! | `diff` | what differs between two snapshots |
+//! | `seek` | a disk as a row of mapped and unmapped stretches |
+//! | `core` | a disk itself, shared by its connections |
 //! | `disk` | a connection to one disk |
 //! | `ledger` | how a disk's record is replaced |
 //! | `catalog` | the disks by key: create, fork, reset, rename, destroy |
 //! | `sync` | the locks |
 //! | `points` | named places at which tests kill the process |
+//! | `mod` | what can go wrong |
 //!
 //! `docs/store.md` tells why it is built so.
 

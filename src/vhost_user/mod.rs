@@ -25,10 +25,11 @@
 //! | `inflight` | requests that were taken and not returned, written down for after a crash |
 //! | `job` | one ring's turn: batches of requests, and the call that follows |
 //! | `polling` | how long a ring that has run dry is looked at |
-//! | `worker` | a thread that serves rings |
-//! | `workers` | which worker has which ring |
+//! | `worker` | a thread that serves rings: which are hot, and when it sleeps |
+//! | `workers` | all of them, where a new ring goes, and the way to one that has moved |
 //! | `watchdog` | frees a worker that hangs in a front end's descriptor |
 //! | `fuzz` | rings and sessions for the fuzz targets, with feature `test-fuzz` only |
+//! | `mod` | what ends a session |
 
 mod chain;
 mod channel;
