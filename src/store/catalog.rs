@@ -23,8 +23,8 @@ pub struct StoreOptions {
     /// Most bytes that all disks together may take: pages, nodes and records.
     pub limit_bytes: u64,
     /// Make huge pages of memory that is in use, 2 MiB at a time and in the background, also where
-    /// the system gives none of itself to shared memory. Random access is a third faster then; it
-    /// takes up to three seconds of processor time for a GiB, once.
+    /// the system gives none of itself to shared memory. Random access is up to a third faster
+    /// then; it takes up to three seconds of processor time for a GiB, once.
     pub huge_pages: bool,
 }
 

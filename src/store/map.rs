@@ -1,10 +1,10 @@
 //! Which sector of a disk is mapped, and to which page: the tree, its locks and its size.
 //!
-//! A disk is a row of 2 MiB leaves whose locks are 64 shards, by number. An access holds one shard
-//! at a time: shared to read and to overwrite, exclusive to change the leaf. So queues that work on
-//! different blocks, or overwrite the same one, do not wait for each other, and a page is never
-//! freed under a reader. What concerns the whole tree holds all shards: a fork, a shrink or the
-//! removal of whole leaves is one point in time for all queues.
+//! A disk is a row of 2 MiB leaves whose locks are 64 shards, by number. An access waits for one
+//! shard at a time: shared to read and to overwrite, exclusive to change the leaf. So queues that
+//! work on different blocks, or overwrite the same one, do not wait for each other, and a page is
+//! never freed under a reader. What concerns the whole tree holds all shards: a fork, a shrink or
+//! the removal of whole leaves is one point in time for all queues.
 //!
 //! The size is checked under the lock, so a stale [`ByteRange`] gives an error, never a byte
 //! outside. Order of locks: shards by number, then the making of nodes, then the free list.

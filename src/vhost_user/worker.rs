@@ -8,11 +8,11 @@
 //! watched edge-triggered and never read: each write to an eventfd is an edge, so no read can block
 //! on what a front end passed, and a wake-up costs one system call less.
 
-use std::collections::HashMap;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,7 @@ use super::notifier::Notifier;
 use super::polling::PollTime;
 use super::ring::RingError;
 use super::watchdog::Watched;
-use super::workers::{Mailbox, Message};
+use super::workers::{Mailbox, Message, NOWHERE, Place};
 use crate::device::Pace;
 
 const MAILBOX: u64 = u64::MAX;
@@ -65,8 +65,6 @@ pub(super) struct Worker {
     slots: Vec<Option<Slot>>,
     /// Slots whose ring is hot.
     hot: Vec<usize>,
-    /// Rings that went from here to another worker.
-    handed_over: HashMap<u64, usize>,
     poll: Duration,
     looked_for_kicks: Instant,
     /// When two rings were hot last, and whether that is not long ago.
@@ -81,6 +79,7 @@ pub(super) struct Worker {
 struct Slot {
     id: u64,
     job: Box<Job>,
+    place: Place,
     state: State,
     poll: PollTime,
     /// When it was first found to have run dry.
@@ -123,7 +122,6 @@ impl Worker {
             events: vec![EpollEvent::default(); 64],
             slots: Vec::new(),
             hot: Vec::new(),
-            handed_over: HashMap::new(),
             poll,
             looked_for_kicks: now,
             had_company: now,
@@ -280,11 +278,11 @@ impl Worker {
         }
         self.mailbox().set_busy(busy.len());
         let others = self.mailboxes.iter().enumerate();
+        let others = others.filter(|(number, _)| *number != self.number);
         let calmest = others
-            .filter(|(number, _)| *number != self.number)
-            .min_by_key(|(_, mailbox)| mailbox.busy());
-        let Some((calmest, mailbox)) = calmest.filter(|(_, calm)| calm.busy() + 2 <= busy.len())
-        else {
+            .map(|(_, mailbox)| mailbox)
+            .min_by_key(|mailbox| mailbox.busy());
+        let Some(mailbox) = calmest.filter(|calm| calm.busy() + 2 <= busy.len()) else {
             self.overloaded = 0;
             return;
         };
@@ -295,10 +293,10 @@ impl Worker {
         self.overloaded = 0;
         let mailbox = Arc::clone(mailbox);
         if let Some(slot) = busy.last().and_then(|&at| self.take_out(at)) {
-            self.handed_over.insert(slot.id, calmest);
             mailbox.post(Message::Adopt {
                 id: slot.id,
                 job: slot.job,
+                place: slot.place,
                 poll: slot.poll,
             });
         }
@@ -315,20 +313,39 @@ impl Worker {
         while let Ok(message) = self.receiver.try_recv() {
             // A receiver that has gone away no longer wants the answer.
             match message {
-                Message::Start { id, job, reply } => {
+                Message::Start {
+                    id,
+                    job,
+                    place,
+                    reply,
+                } => {
                     let poll = PollTime::new(self.poll);
-                    let _ = reply.send(self.add(id, job, poll).map_err(|(error, _)| error));
+                    let added = self.add(id, job, place, poll);
+                    let _ = reply.send(added.map_err(|(error, _)| error));
                 }
-                Message::Adopt { id, job, poll } => self.adopt(id, job, poll),
-                Message::Stop { id, reply } => match self.handed_over.remove(&id) {
-                    Some(other) => _ = self.mailboxes[other].post(Message::Stop { id, reply }),
-                    None => _ = reply.send(self.remove(id)),
-                },
-                Message::SetCall { id, call, reply } => {
-                    if let Some(&other) = self.handed_over.get(&id) {
-                        self.mailboxes[other].post(Message::SetCall { id, call, reply });
-                        continue;
+                Message::Adopt {
+                    id,
+                    job,
+                    place,
+                    poll,
+                } => self.adopt(id, job, place, poll),
+                Message::Stop { id, ref place, .. } | Message::SetCall { id, ref place, .. }
+                    if self.position(id).is_none() =>
+                {
+                    // Where it is now; or here again, until who was given it says that it is there.
+                    // Nobody, if it is nowhere: who asked learns that from the answer that is lost.
+                    let place = place.load(Ordering::Acquire);
+                    if let Some(mailbox) = self.mailboxes.get(place) {
+                        mailbox.post(message);
+                        return true;
                     }
+                }
+                Message::Stop { id, reply, .. } => {
+                    let _ = reply.send(self.remove(id));
+                }
+                Message::SetCall {
+                    id, call, reply, ..
+                } => {
                     if let Some(slot) = self.position(id).and_then(|at| self.slots[at].as_mut()) {
                         slot.set_call(call, &self.tools);
                     }
@@ -341,7 +358,13 @@ impl Worker {
     }
 
     /// Serve a ring from now on; it is given back if its kicks can't be watched.
-    fn add(&mut self, id: u64, job: Box<Job>, poll: PollTime) -> Result<(), (io::Error, Box<Job>)> {
+    fn add(
+        &mut self,
+        id: u64,
+        job: Box<Job>,
+        place: Place,
+        poll: PollTime,
+    ) -> Result<(), (io::Error, Box<Job>)> {
         let free = self.slots.iter().position(Option::is_none);
         let at = free.unwrap_or(self.slots.len());
         let event = EpollEvent::new(EventSet::IN | EventSet::EDGE_TRIGGERED, at as u64);
@@ -353,6 +376,7 @@ impl Worker {
         let slot = Some(Slot {
             id,
             job,
+            place,
             state: State::Hot,
             poll,
             dry_since: None,
@@ -370,9 +394,14 @@ impl Worker {
     }
 
     /// Go on with a ring that another worker had.
-    fn adopt(&mut self, id: u64, job: Box<Job>, poll: PollTime) {
-        self.handed_over.remove(&id);
-        if let Err((error, job)) = self.add(id, job, poll) {
+    fn adopt(&mut self, id: u64, job: Box<Job>, place: Place, poll: PollTime) {
+        let there = Arc::clone(&place);
+        let added = self.add(id, job, place, poll);
+        there.store(
+            added.as_ref().map_or(NOWHERE, |()| self.number),
+            Ordering::Release,
+        );
+        if let Err((error, job)) = added {
             // No worse than a connection that is lost, and the front end can have it again.
             tracing::warn!(queue = job.index, %error, "ring can't go on and its connection ends");
             job.hang_up();
@@ -422,8 +451,8 @@ impl Slot {
         }
     }
 
-    /// If it has been dry for long enough, have its driver kick. `is_busy`: the worker doesn't sleep
-    /// anyway, and to look at one more ring costs less than a kick.
+    /// If it has been dry for long enough, have its driver kick. `is_busy`: the worker doesn't
+    /// sleep anyway, and to look at one more ring costs less than a kick.
     fn cool(&mut self, now: Instant, is_busy: bool, tools: &Tools) {
         if self.state != State::Hot {
             return;

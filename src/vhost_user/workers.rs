@@ -36,8 +36,16 @@ pub struct WorkerOptions {
 #[derive(Debug)]
 pub(super) struct Running {
     id: u64,
-    mailbox: Arc<Mailbox>,
+    place: Place,
+    mailboxes: Arc<[Arc<Mailbox>]>,
 }
+
+/// Which worker has a ring, by number. A worker that is given one says so here; a message that
+/// comes too late for the one before is sent on.
+pub(super) type Place = Arc<AtomicUsize>;
+
+/// No worker has it.
+pub(super) const NOWHERE: usize = usize::MAX;
 
 /// What a worker is told.
 #[derive(Debug)]
@@ -45,21 +53,25 @@ pub(super) enum Message {
     Start {
         id: u64,
         job: Box<Job>,
+        place: Place,
         reply: SyncSender<io::Result<()>>,
     },
     /// A ring that another worker had.
     Adopt {
         id: u64,
         job: Box<Job>,
+        place: Place,
         poll: PollTime,
     },
     Stop {
         id: u64,
+        place: Place,
         reply: SyncSender<Option<u16>>,
     },
     SetCall {
         id: u64,
         call: Option<Arc<Notifier>>,
+        place: Place,
         reply: SyncSender<()>,
     },
     Quit,
@@ -70,8 +82,8 @@ pub(super) enum Message {
 pub(super) struct Mailbox {
     sender: Sender<Message>,
     bell: EventFd,
-    /// Whether there may be a message: a worker that is busy looks here, and only one that sleeps
-    /// is woken by the bell.
+    /// Whether there may be a message: a worker that is busy looks here, and one that sleeps is
+    /// woken by the bell.
     waiting: AtomicBool,
     /// Rings that it has.
     rings: AtomicUsize,
@@ -126,7 +138,8 @@ impl Running {
     /// the avail index where the ring was left, unless the worker is gone.
     pub(super) fn stop(self) -> Option<u16> {
         let (reply, answer) = sync_channel(1);
-        if !self.mailbox.post(Message::Stop { id: self.id, reply }) {
+        let (id, place) = (self.id, Arc::clone(&self.place));
+        if !self.post(Message::Stop { id, place, reply }) {
             return None;
         }
         answer.recv().ok().flatten()
@@ -135,13 +148,21 @@ impl Running {
     /// Use another call descriptor from now on.
     pub(super) fn set_call(&self, call: Option<Arc<Notifier>>) {
         let (reply, answer) = sync_channel(1);
-        if self.mailbox.post(Message::SetCall {
-            id: self.id,
+        let (id, place) = (self.id, Arc::clone(&self.place));
+        let message = Message::SetCall {
+            id,
             call,
+            place,
             reply,
-        }) {
+        };
+        if self.post(message) {
             let _ = answer.recv();
         }
+    }
+
+    fn post(&self, message: Message) -> bool {
+        let mailbox = self.mailboxes.get(self.place.load(Ordering::Acquire));
+        mailbox.is_some_and(|mailbox| mailbox.post(message))
     }
 }
 
@@ -208,18 +229,25 @@ impl Workers {
         let least = self
             .mailboxes
             .iter()
-            .min_by_key(|mailbox| mailbox.rings.load(Ordering::Relaxed));
-        let mailbox = Arc::clone(least.ok_or_else(gone)?);
+            .enumerate()
+            .min_by_key(|(_, mailbox)| mailbox.rings.load(Ordering::Relaxed));
+        let (number, mailbox) = least.ok_or_else(gone)?;
+        let place = Arc::new(AtomicUsize::new(number));
         let (reply, answer) = sync_channel(1);
         if !mailbox.post(Message::Start {
             id,
             job: Box::new(job),
+            place: Arc::clone(&place),
             reply,
         }) {
             return Err(gone());
         }
         answer.recv().map_err(|_| gone())??;
-        Ok(Running { id, mailbox })
+        Ok(Running {
+            id,
+            place,
+            mailboxes: Arc::clone(&self.mailboxes),
+        })
     }
 }
 
