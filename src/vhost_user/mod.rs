@@ -25,6 +25,7 @@
 //! | `inflight` | requests that were taken and not returned, written down for after a crash |
 //! | `job` | one ring's turn: batches of requests, and the call that follows |
 //! | `polling` | how long a ring that has run dry is looked at |
+//! | `slot` | one ring of a worker, hot or cold |
 //! | `worker` | a thread that serves rings: which are hot, and when it sleeps |
 //! | `workers` | all of them, where a new ring goes, and the way to one that has moved |
 //! | `watchdog` | frees a worker that hangs in a front end's descriptor |
@@ -51,6 +52,7 @@ mod polling;
 mod ring;
 mod server;
 mod session;
+mod slot;
 mod transfer;
 mod vring;
 mod watchdog;

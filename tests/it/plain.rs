@@ -231,8 +231,8 @@ impl Request {
     }
 }
 
-/// Requests of which each has sectors of its own, and of which most are plain.
-fn requests(dice: &mut Random, count: u16) -> Vec<Request> {
+/// Requests of which each has sectors of its own from `first` on, and of which most are plain.
+fn requests(dice: &mut Random, first: u64, count: u16) -> Vec<Request> {
     (0..count)
         .map(|number| {
             let len = 512 * (1 + dice.below(MOST_DATA as u64 / 512) as usize);
@@ -245,7 +245,7 @@ fn requests(dice: &mut Random, count: u16) -> Vec<Request> {
                 number,
                 shape,
                 write: dice.below(2) == 0,
-                sector: u64::from(number) * 32 + dice.below(8),
+                sector: first + u64::from(number) * 32 + dice.below(8),
                 data: pattern(len, dice.below(256) as u8),
             }
         })
@@ -286,13 +286,45 @@ fn requests_of_all_shapes_in_one_batch_are_served_in_order_and_as_each_alone() {
             for round in 0..60 {
                 let what = format!("{arguments:?}, round {round}, RAMBLK_SEED={seed}");
                 let count = 2 + dice.below(60) as u16;
-                let list = requests(&mut dice, count);
+                let list = requests(&mut dice, 0, count);
                 let order = shuffled(&mut dice, list.len());
                 batch(disk.q(), &list, &order, &mut content, &what);
             }
             let read = disk.q().read(0, 2 << 20);
             assert!(read == Ok(content), "{arguments:?}, RAMBLK_SEED={seed}");
         }
+    }
+}
+
+#[test]
+fn batches_on_many_queues_are_served_in_order_whoever_serves_them() {
+    let seed = seed();
+    for arguments in [
+        &["--workers", "2"][..],
+        &["--workers", "3", "--poll-us", "0"],
+    ] {
+        let ramblk = Ramblk::run(arguments);
+        let mut disk = Disk::attach_with(ramblk.socket(), ALL, 6, 256);
+        std::thread::scope(|scope| {
+            for q in &mut disk.queues {
+                scope.spawn(move || {
+                    let mut dice = Random::new(seed + u64::from(q.index));
+                    let first = u64::from(q.index) * 4096;
+                    let mut content = vec![0; 6 * 4096 * 512];
+                    for round in 0..150 {
+                        let what = format!("round {round}, RAMBLK_SEED={seed}");
+                        let count = 1 + dice.below(40) as u16;
+                        let list = requests(&mut dice, first, count);
+                        let order = shuffled(&mut dice, list.len());
+                        batch(q, &list, &order, &mut content, &what);
+                        // Queues that rest and come back are what workers are moved for.
+                        if dice.below(30) == 0 {
+                            std::thread::sleep(Duration::from_millis(dice.below(40)));
+                        }
+                    }
+                });
+            }
+        });
     }
 }
 
@@ -351,7 +383,7 @@ fn plain_requests_before_a_broken_one_are_completed_and_none_after_it() {
         for count in [1, 5, 16, 33] {
             let ramblk = Ramblk::run(&[]);
             let mut disk = Disk::attach(ramblk.socket());
-            let mut list = requests(&mut dice, count + 3);
+            let mut list = requests(&mut dice, 0, count + 3);
             list.iter_mut()
                 .for_each(|request| request.shape = Shape::Plain);
             let mut content = vec![0; 2 << 20];

