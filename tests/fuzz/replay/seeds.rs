@@ -94,28 +94,31 @@ fn rings() -> Vec<Vec<u8>> {
     seeds
 }
 
+/// A descriptor of the ring's table, or of a table of its own with `which` 0xa4: its number, where
+/// the buffer is, its length, its flags and the next one.
+fn put(which: u8, index: u8, at: u16, len: u8, flags: u8, next: u8) -> Vec<u8> {
+    let [low, high] = at.to_le_bytes();
+    vec![0, which, index, 6, low, high, len, flags, next]
+}
+
+/// The descriptors of a plain request.
+fn three(which: u8, first: u8, header: u16, data_flags: u8) -> Vec<u8> {
+    [
+        put(which, first, header, 16, 1, first + 1),
+        put(which, first + 1, 0x4100, 64, data_flags, first + 2),
+        put(which, first + 2, 0x4200, 1, 2, 0),
+    ]
+    .concat()
+}
+
 /// Plain requests, and such as are nearly plain, which a worker takes together or one by one.
 fn plain_rings() -> Vec<Vec<u8>> {
-    // A descriptor of the ring's table, or of a table of its own with `which` 0xa4: its number,
-    // where the buffer is, its length, its flags and the next one.
-    let put = |which: u8, index: u8, at: u16, len: u8, flags: u8, next: u8| {
-        let [low, high] = at.to_le_bytes();
-        vec![0, which, index, 6, low, high, len, flags, next]
-    };
     let (read, write) = (0x4800, 0x4000);
     let headers = [
         [5, 6, 0, 0x48, 4, 0, 0, 0, 0],
         [5, 6, 0, 0x40, 4, 1, 0, 0, 0],
     ]
     .concat();
-    let three = |which, first: u8, header: u16, data_flags: u8| {
-        [
-            put(which, first, header, 16, 1, first + 1),
-            put(which, first + 1, 0x4100, 64, data_flags, first + 2),
-            put(which, first + 2, 0x4200, 1, 2, 0),
-        ]
-        .concat()
-    };
     let reads = three(0xa0, 0, read, 3);
     let writes = three(0xa0, 3, write, 1);
     let table = [three(0xa4, 0, read, 3), vec![0, 0x20, 9, 2, 3, 4, 0]].concat();
