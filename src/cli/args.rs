@@ -158,12 +158,7 @@ impl From<DiskArgs> for RunOptions {
             workers: disk.workers,
             poll_us: disk.poll_us,
             cpus: disk.pin.map(|Cpus(cpus)| cpus).unwrap_or_default(),
-            image: None,
-            sharing: Sharing::None,
-            memory_limit_bytes: None,
-            huge_pages: true,
-            detect_zeroes: false,
-            command: Vec::new(),
+            ..Self::default()
         }
     }
 }

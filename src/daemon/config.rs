@@ -63,6 +63,32 @@ pub struct RunOptions {
     pub command: Vec<String>,
 }
 
+impl Default for RunOptions {
+    /// What `ramblk run` does where nothing else is said. A size and a place to connect to are
+    /// missing.
+    fn default() -> Self {
+        Self {
+            size_bytes: None,
+            socket_path: None,
+            fd: None,
+            block_bytes: 512,
+            queues: 16,
+            read_only: false,
+            serial: None,
+            image: None,
+            sharing: Sharing::None,
+            memory_limit_bytes: None,
+            huge_pages: true,
+            detect_zeroes: false,
+            in_order: false,
+            workers: None,
+            poll_us: 32,
+            cpus: Vec::new(),
+            command: Vec::new(),
+        }
+    }
+}
+
 /// How many front ends may use a disk at the same time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Sharing {

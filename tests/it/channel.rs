@@ -33,21 +33,10 @@ impl Growing {
         let options = RunOptions {
             size_bytes: Some(16 * MIB),
             socket_path: Some(socket.clone()),
-            fd: None,
-            block_bytes: 512,
             queues: 2,
-            read_only: false,
-            serial: None,
-            image: None,
             sharing,
             memory_limit_bytes: Some(64 * MIB),
-            huge_pages: false,
-            detect_zeroes: false,
-            in_order: false,
-            workers: None,
-            poll_us: 32,
-            cpus: Vec::new(),
-            command: Vec::new(),
+            ..RunOptions::default()
         };
         let config = RunConfig::new("growing", options).unwrap();
         let mut export = Export::create(&store, &config).unwrap();

@@ -16,21 +16,10 @@ fn a_running_guest_sees_its_disk_grow_and_shrink_at_once() {
     let options = RunOptions {
         size_bytes: Some(64 * MIB),
         socket_path: Some(socket.clone()),
-        fd: None,
-        block_bytes: 512,
         queues: 4,
-        read_only: false,
-        serial: None,
-        image: None,
         sharing: Sharing::None,
         memory_limit_bytes: Some(256 * MIB),
-        huge_pages: false,
-        detect_zeroes: false,
-        in_order: false,
-        workers: None,
-        poll_us: 32,
-        cpus: Vec::new(),
-        command: Vec::new(),
+        ..RunOptions::default()
     };
     let config = RunConfig::new("growing", options).unwrap();
     let mut export = Export::create(&Arc::new(store), &config).unwrap();
