@@ -234,21 +234,22 @@ impl Worker {
     /// How many rings had requests lately. When that is more than another worker has, time and
     /// again, one of them goes there.
     fn count_busy(&mut self) {
-        let mut busy = Vec::new();
+        let (mut busy, mut last) = (0, None);
         for &at in &self.hot {
             if let Some(slot) = self.slots.get_mut(at).and_then(Option::as_mut)
                 && std::mem::take(&mut slot.served)
             {
-                busy.push(at);
+                busy += 1;
+                last = Some(at);
             }
         }
-        self.mailbox().set_busy(busy.len());
+        self.mailbox().set_busy(busy);
         let others = self.mailboxes.iter().enumerate();
         let others = others.filter(|(number, _)| *number != self.number);
         let calmest = others
             .map(|(_, mailbox)| mailbox)
             .min_by_key(|mailbox| mailbox.busy());
-        let Some(mailbox) = calmest.filter(|calm| calm.busy() + 2 <= busy.len()) else {
+        let Some(mailbox) = calmest.filter(|calm| calm.busy() + 2 <= busy) else {
             self.overloaded = 0;
             return;
         };
@@ -258,7 +259,7 @@ impl Worker {
         }
         self.overloaded = 0;
         let mailbox = Arc::clone(mailbox);
-        if let Some(slot) = busy.last().and_then(|&at| self.take_out(at)) {
+        if let Some(slot) = last.and_then(|at| self.take_out(at)) {
             mailbox.post(Message::Adopt {
                 id: slot.id,
                 job: slot.job,
