@@ -51,7 +51,6 @@ impl Ring {
         // The room is the ring's; the lifetimes are those of its memory, and only ever shown to a
         // closure that must work for any lifetime.
         let mut transfers = std::mem::take(&mut self.plain);
-        transfers.clear();
         for (position, at) in self.positions_from(first).zip(&mut heads) {
             let head = self.head(position);
             let Some(transfer) = self.plain(head) else {
@@ -80,6 +79,7 @@ impl Ring {
                 }
             });
         }
+        transfers.clear();
         self.plain = transfers;
         Ok(gathered)
     }
