@@ -1,18 +1,15 @@
-//! The other side of a ring, for tests: a back end that is as fast as can be, or that lies.
+//! The other side of a ring, for tests: a back end that lies.
 
-use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicU64, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
-use rustix::thread::CpuSet;
-
+use super::Error;
 use super::bell::Bell;
-use super::control::{Control, Stage};
+use super::control::Control;
 use super::memory::Memory;
 use super::options::{Disk, Driver, Op, Options, Pattern, Plan};
 use super::pump::{Bells, Pump};
 use super::slots::{GUEST_START, Layout};
-use super::{Error, source::Job};
 
 /// A back end that completes what it sees with status 0.
 struct Mock<'m> {
@@ -23,15 +20,6 @@ struct Mock<'m> {
     used: &'m [AtomicU16],
     entries: &'m [AtomicU32],
     done: u16,
-}
-
-impl Pump<'_> {
-    /// Submit all that is free: how many.
-    fn refill(&mut self) -> usize {
-        let free = self.free();
-        self.submit(free);
-        free
-    }
 }
 
 impl<'m> Mock<'m> {
@@ -65,12 +53,6 @@ impl<'m> Mock<'m> {
         if self.used[1].load(Ordering::Relaxed) != self.done {
             self.used[1].store(self.done, Ordering::Release);
         }
-    }
-
-    /// Ask for no kicks: the avail event stays behind.
-    fn polls(&self) {
-        let event = self.done.wrapping_sub(1);
-        self.used[2 + 4 * self.size].store(event, Ordering::Relaxed);
     }
 
     /// Return an entry, whatever it is, and say that so many are there.
@@ -172,77 +154,4 @@ fn a_request_that_comes_back_twice_is_an_error() {
         mock.entries[0].store(0, Ordering::Relaxed);
         assert!(matches!(pump.reap(), Err(Error::Ring(_))));
     });
-}
-
-fn pin(cpu: usize) {
-    let mut set = CpuSet::new();
-    set.set(cpu);
-    rustix::thread::sched_setaffinity(None, &set).unwrap();
-}
-
-fn say(line: &str) {
-    use std::io::Write;
-    writeln!(std::io::stdout(), "{line}").unwrap();
-}
-
-/// Prints how many requests a second go through a ring between two processors, where the other
-/// side does nothing: the most that can be measured. Run it in a release build, with `--ignored
-/// --nocapture`.
-#[test]
-#[ignore = "a measurement"]
-fn two_processors_pass_many_requests() {
-    for depth in [1, 32, 256] {
-        with(depth, |mut pump, mut mock, control| {
-            control.enter(Stage::Measure, &[]);
-            pump.begin_job(Job::Load).unwrap();
-            let stop = AtomicBool::new(false);
-            thread::scope(|scope| {
-                scope.spawn(|| {
-                    pin(0);
-                    while !stop.load(Ordering::Relaxed) {
-                        mock.complete_all();
-                        mock.polls();
-                    }
-                });
-                pin(1);
-                pump.submit(depth.into());
-                // Others want the processors too, so the best of many short times counts.
-                let mut best = f64::INFINITY;
-                for _ in 0..400 {
-                    let (began, mut count) = (Instant::now(), 0u64);
-                    while began.elapsed() < Duration::from_millis(2) {
-                        for _ in 0..64 {
-                            if pump.reap().unwrap() {
-                                count += pump.refill() as u64;
-                            }
-                        }
-                    }
-                    best = best.min(began.elapsed().as_secs_f64() * 1e9 / count as f64);
-                }
-                say(&format!("depth {depth}: {best:.1} ns a request"));
-                stop.store(true, Ordering::Relaxed);
-            });
-        });
-    }
-}
-
-/// Prints what the driver and the mock cost together, on one processor; as above.
-#[test]
-#[ignore = "a measurement"]
-fn a_request_costs_the_driver_little() {
-    for depth in [1, 32, 256] {
-        with(depth, |mut pump, mut mock, control| {
-            control.enter(Stage::Measure, &[]);
-            let rounds = 30_000_000 / u64::from(depth) / 10;
-            pump.begin_job(Job::Load).unwrap();
-            let began = Instant::now();
-            for _ in 0..rounds {
-                pump.submit(depth.into());
-                mock.complete_all();
-                pump.reap().unwrap();
-            }
-            let each = began.elapsed().as_secs_f64() * 1e9 / (rounds * u64::from(depth)) as f64;
-            say(&format!("depth {depth}: {each:.1} ns a request"));
-        });
-    }
 }

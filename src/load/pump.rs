@@ -232,12 +232,6 @@ impl<'m> Pump<'m> {
         self.enter(stage)
     }
 
-    /// Slots without a request.
-    #[cfg(test)]
-    pub(super) fn free(&self) -> usize {
-        self.free.len()
-    }
-
     #[inline]
     fn in_flight(&self) -> u64 {
         self.submitted - self.completed

@@ -86,7 +86,7 @@ impl<'d> Batch<'d> {
                 }
             }
         };
-        // One alone has nothing to overlap with.
+        // The first has nothing to overlap with: it is copied at once.
         for ahead in 1..AHEAD {
             expect(items.get(ahead));
         }
