@@ -2,13 +2,19 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::Mode;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use super::Error;
+
+/// Who may connect: the owner and the group.
+const MODE: u32 = 0o660;
+/// Connections that wait to be accepted, as `std` has it.
+const BACKLOG: i32 = 128;
 
 /// The path of a socket that we made. Dropping it removes the path, if it is still ours: another
 /// process may have put its own socket there.
@@ -36,11 +42,7 @@ impl SocketPath {
                 hint,
             }
         };
-        // Nothing else runs yet: the mask is the process's.
-        let mask = rustix::process::umask(Mode::from_raw_mode(0o117));
-        let listener = UnixListener::bind(path);
-        rustix::process::umask(mask);
-        let listener = listener.map_err(failed)?;
+        let listener = bind(path).map_err(failed)?;
         let made = fs::symlink_metadata(path).map_err(failed)?;
         Ok((
             Self {
@@ -65,6 +67,19 @@ impl Drop for SocketPath {
             let _ = fs::remove_file(&self.path);
         }
     }
+}
+
+/// A listening socket at `path` that was at no time open to more than it should be. The process's
+/// mask, which other threads have in common with us, is left alone.
+fn bind(path: &Path) -> std::io::Result<UnixListener> {
+    let (family, flags) = (AddressFamily::UNIX, SocketFlags::CLOEXEC);
+    let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
+    // The file gets what the socket has, less the mask; the rest of it is added then.
+    rustix::fs::fchmod(&socket, Mode::from_raw_mode(MODE))?;
+    rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(MODE))?;
+    rustix::net::listen(&socket, BACKLOG)?;
+    Ok(UnixListener::from(socket))
 }
 
 /// Remove what is at `path` if it is a socket that nobody listens at.

@@ -28,7 +28,8 @@ pub(super) struct StateKeeper {
     store: Arc<Store>,
     key: String,
     id: u64,
-    saved: Mutex<Saved>,
+    /// `None` before anybody asked: to find what there is takes a look at all disks.
+    saved: Mutex<Option<Saved>>,
 }
 
 #[derive(Debug)]
@@ -45,20 +46,24 @@ fn refused(error: impl std::fmt::Display) -> StateError {
 impl StateKeeper {
     /// For the disk `key` of `store`.
     pub(super) fn new(store: &Arc<Store>, key: &str) -> Result<Self, store::Error> {
-        let id = store.open(key)?.get_info()?.id;
-        let prefix = prefix(id);
-        let number = |key: &String| key.strip_prefix(&prefix)?.parse().ok();
-        let mut numbers: Vec<u64> = store.keys().iter().filter_map(number).collect();
-        numbers.sort_unstable();
         Ok(Self {
             store: Arc::clone(store),
             key: key.to_owned(),
-            id,
-            saved: Mutex::new(Saved {
-                next: numbers.last().map_or(1, |last| last + 1),
-                keys: numbers.iter().map(|n| format!("{prefix}{n}")).collect(),
-            }),
+            id: store.open(key)?.get_info()?.id,
+            saved: Mutex::new(None),
         })
+    }
+
+    /// What is saved already, perhaps by a keeper before this one.
+    fn find_saved(&self) -> Saved {
+        let prefix = prefix(self.id);
+        let number = |key: &String| key.strip_prefix(&prefix)?.parse().ok();
+        let mut numbers: Vec<u64> = self.store.keys().iter().filter_map(number).collect();
+        numbers.sort_unstable();
+        Saved {
+            next: numbers.last().map_or(1, |last| last + 1),
+            keys: numbers.iter().map(|n| format!("{prefix}{n}")).collect(),
+        }
     }
 
     /// The state with the snapshot `snapshot` of `size_bytes`: words, so that who finds one in a
@@ -80,6 +85,7 @@ fn prefix(id: u64) -> String {
 impl SavedState for StateKeeper {
     fn save(&self) -> Result<Vec<u8>, StateError> {
         let mut saved = self.saved.lock();
+        let saved = saved.get_or_insert_with(|| self.find_saved());
         let key = format!("{}{}", prefix(self.id), saved.next);
         let snapshot = self.store.snapshot(&self.key, &key).map_err(refused)?;
         saved.next += 1;
@@ -120,7 +126,8 @@ impl SavedState for StateKeeper {
             return Err(refused("the state was saved of another disk"));
         }
         // Held while it is loaded, so that nobody's save makes it go.
-        let saved = self.saved.lock();
+        let mut saved = self.saved.lock();
+        let saved = saved.get_or_insert_with(|| self.find_saved());
         if !saved.keys.iter().any(|key| key == snapshot) {
             return Err(refused(format_args!(
                 "snapshot {snapshot} is gone: the last {MOST_SAVED} states are kept"
