@@ -4,7 +4,7 @@ use std::num::NonZeroU16;
 use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
-use std::sync::{Arc, mpsc};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use ramblk::device::{BlockDevice, Serial};
@@ -15,7 +15,7 @@ use ramblk::vhost_user::{
 use tempfile::TempDir;
 
 use crate::driver::client::{Client, code};
-use crate::driver::disk::{ALL, DATA, Disk};
+use crate::driver::disk::{DATA, Disk};
 use crate::driver::load::{prepare_reads, publish_reads};
 use crate::driver::memory::MIB;
 use crate::harness::eventually;

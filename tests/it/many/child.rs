@@ -201,13 +201,12 @@ fn entry() {
         .map(|disk| export(&store, &hub, folder, disk))
         .collect();
     let took_us = began.elapsed().as_micros().to_string();
-    let ready = folder.join("ready");
-    fs::write(folder.join("ready-"), took_us).unwrap();
-    fs::rename(folder.join("ready-"), ready).unwrap();
     let lines = BufReader::new(std::io::stdin()).lines();
     let (words, incoming) = std::sync::mpsc::channel();
     std::thread::scope(|scope| {
         scope.spawn(move || lines.for_each(|line| words.send(line.unwrap()).unwrap()));
+        fs::write(folder.join("ready-"), took_us).unwrap();
+        fs::rename(folder.join("ready-"), folder.join("ready")).unwrap();
         let mut churned = 0;
         let mut next = incoming.recv().ok();
         while let Some(word) = next {
