@@ -5,7 +5,10 @@
 //! whoever wants to stop the ring waiting for seconds. So such a request is cut at round places of
 //! the disk into steps of about a millisecond at most, and what is left of it is kept in between.
 
+use std::time::Instant;
+
 use super::request::{Operation, Segment, Segments};
+use super::tally::{Answered, Asked};
 use super::{BlockDevice, Status};
 use crate::store::{self, ByteRange, Piece, Sink, Source};
 
@@ -43,12 +46,22 @@ impl Pace {
 pub struct Unfinished {
     pub(super) rest: Option<Rest>,
     pub(super) pace: Pace,
+    pub(super) asked: Asked,
+    /// What became of the request, for the tally.
+    pub(super) answered: Option<Answered>,
+    /// When it was taken, if it goes on after others were shown to the driver.
+    pub(super) since: Option<Instant>,
 }
 
 impl Unfinished {
     /// How much to do in one go from now on.
     pub fn set_pace(&mut self, pace: Pace) {
         self.pace = pace;
+    }
+
+    /// How many requests have begun and are not answered.
+    pub fn requests(&self) -> usize {
+        self.since.is_some().into()
     }
 }
 
