@@ -15,25 +15,23 @@ use super::BlockDevice;
 use super::tally::{Count, OPERATIONS, OperationKind, Tally};
 
 /// Upper bounds of the classes of latency, in nanoseconds, ascending; one more class is beyond the
-/// last. From what a RAM disk takes to what a guest gives up at.
-pub const LATENCY_BOUNDS_NS: [u64; 16] = [
-    1_000,
-    2_000,
-    5_000,
-    10_000,
-    20_000,
-    50_000,
-    100_000,
-    200_000,
-    500_000,
-    1_000_000,
-    5_000_000,
-    20_000_000,
-    100_000_000,
-    500_000_000,
-    2_000_000_000,
-    10_000_000_000,
-];
+/// last. Powers of two, so that a class is found by counting bits: each is twice the one before up
+/// to a millisecond, where a RAM disk's latencies lie, and from there on four times, up to 17 s.
+pub const LATENCY_BOUNDS_NS: [u64; 18] = {
+    let mut bounds = [0; 18];
+    let mut at = 0;
+    while at < bounds.len() {
+        let bits = if at <= FINE { at } else { 2 * at - FINE };
+        bounds[at] = 1 << (FIRST_BITS + bits);
+        at += 1;
+    }
+    bounds
+};
+
+/// The first bound is 2 to the power of this: a microsecond.
+const FIRST_BITS: usize = 10;
+/// The last bound that is twice the one before.
+const FINE: usize = 10;
 
 /// Classes of latency.
 pub const LATENCY_CLASSES: usize = LATENCY_BOUNDS_NS.len() + 1;
@@ -75,7 +73,7 @@ pub struct QueueStats {
     pub discards: OperationStats,
     /// WRITE_ZEROES.
     pub write_zeroes: OperationStats,
-    /// GET_ID, and what nobody can tell what it is.
+    /// GET_ID, whose bytes are none of the disk's, and what nobody can tell what it is.
     pub others: OperationStats,
     /// Requests that are taken and not shown to be done, now.
     pub in_flight: u64,
@@ -173,12 +171,13 @@ fn get(from: &AtomicU64) -> u64 {
     from.load(Ordering::Relaxed)
 }
 
-/// The class of a latency. Most are short, and found soon.
+/// The class of a latency: the first bound that it does not exceed.
 fn class_of(latency_ns: u64) -> usize {
-    let bound = LATENCY_BOUNDS_NS
-        .iter()
-        .position(|&bound| latency_ns <= bound);
-    bound.unwrap_or(LATENCY_CLASSES - 1)
+    // Bits of the bound, beyond those of the first.
+    let bits = (u64::BITS - latency_ns.saturating_sub(1).leading_zeros()) as usize;
+    let fine = bits.saturating_sub(FIRST_BITS);
+    let coarse = (fine + FINE + 1) / 2;
+    fine.min(coarse).min(LATENCY_CLASSES - 1)
 }
 
 impl Block {
@@ -186,17 +185,17 @@ impl Block {
         self.in_flight.store(requests, Ordering::Relaxed);
     }
 
-    /// Count requests of one kind that took equally long, each.
-    pub(super) fn count(&self, kind: OperationKind, count: Count, latency_ns: u64) {
-        let operation = &self.operations[kind as usize];
+    /// Count requests of the kind with this number that took equally long, each.
+    pub(super) fn count(&self, kind: usize, count: Count, latency_ns: u64) {
+        let operation = &self.operations[kind % OPERATIONS];
         let completed = count.completed.into();
         add(&operation.completed, completed);
         if count.errors > 0 {
             add(&operation.errors, count.errors.into());
         }
         add(&operation.bytes, count.bytes);
-        add(&operation.time_ns, latency_ns.saturating_mul(completed));
-        let latency = &self.latencies[(kind as usize).min(2)];
+        add(&operation.time_ns, latency_ns * completed);
+        let latency = &self.latencies[kind.min(2)];
         add(&latency.0[class_of(latency_ns)], completed);
     }
 
@@ -314,17 +313,15 @@ mod tests {
 
     #[test]
     fn a_latency_belongs_to_the_first_bound_that_it_does_not_exceed() {
-        for (ns, class) in [
-            (0, 0),
-            (1_000, 0),
-            (1_001, 1),
-            (2_001, 2),
-            (10_000_000_000, 15),
-            (10_000_000_001, 16),
-            (u64::MAX, 16),
-        ] {
-            assert_eq!(class_of(ns), class, "{ns}");
+        for (class, bound) in LATENCY_BOUNDS_NS.into_iter().enumerate() {
+            for (ns, class) in [(bound - 1, class), (bound, class), (bound + 1, class + 1)] {
+                assert_eq!(class_of(ns), class, "{ns}");
+            }
         }
+        assert_eq!((class_of(0), class_of(u64::MAX)), (0, LATENCY_CLASSES - 1));
+        assert_eq!(LATENCY_BOUNDS_NS[..2], [1024, 2048]);
+        assert_eq!(LATENCY_BOUNDS_NS[10..12], [1 << 20, 1 << 22]);
+        assert_eq!(LATENCY_BOUNDS_NS[17], 1 << 34);
         assert!(LATENCY_BOUNDS_NS.is_sorted());
     }
 
@@ -333,7 +330,7 @@ mod tests {
         let blocks = Blocks::default();
         let mut one = Count::default();
         one.add(true, 512);
-        let count = |block: &Block| block.count(OperationKind::Read, one, 3_000);
+        let count = |block: &Block| block.count(OperationKind::Read as usize, one, 3_000);
         let rings: Vec<_> = (0..3).map(|_| blocks.lend(2)).collect();
         rings.iter().for_each(|ring| count(ring));
         drop(rings);
@@ -348,7 +345,7 @@ mod tests {
         assert_eq!(found.queues[2].reads.completed, 4);
         assert_eq!(found.queues[2].reads.bytes, 2048);
         assert_eq!(found.queues[2].reads.time_ns, 12_000);
-        assert_eq!(found.queues[2].read_latency.requests[2], 4);
+        assert_eq!(found.queues[2].read_latency.requests[2], 4, "3000 ns");
         assert_eq!(found.total(), found.queues[2]);
     }
 }

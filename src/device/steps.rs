@@ -5,8 +5,6 @@
 //! whoever wants to stop the ring waiting for seconds. So such a request is cut at round places of
 //! the disk into steps of about a millisecond at most, and what is left of it is kept in between.
 
-use std::time::Instant;
-
 use super::request::{Operation, Segment, Segments};
 use super::tally::{Answered, Asked};
 use super::{BlockDevice, Status};
@@ -50,7 +48,7 @@ pub struct Unfinished {
     /// What became of the request, for the tally.
     pub(super) answered: Option<Answered>,
     /// When it was taken, if it goes on after others were shown to the driver.
-    pub(super) since: Option<Instant>,
+    pub(super) since_ns: Option<u64>,
 }
 
 impl Unfinished {
@@ -61,7 +59,7 @@ impl Unfinished {
 
     /// How many requests have begun and are not answered.
     pub fn requests(&self) -> usize {
-        self.since.is_some().into()
+        self.since_ns.is_some().into()
     }
 }
 

@@ -34,6 +34,7 @@ mod requests;
 mod rings;
 mod session;
 mod sharing;
+mod stats;
 mod store;
 mod third_party;
 mod tidy;
