@@ -17,6 +17,9 @@
 
 mod command;
 mod config;
+pub mod disks;
+pub mod events;
+pub mod model;
 mod export;
 mod inherit;
 mod limit;
