@@ -48,7 +48,7 @@ impl Export {
             guests
         };
         let device = BlockDevice::new(guests, config.serial.clone(), config.queues)
-            .with_state(Box::new(StateKeeper::new(store, &config.name)?));
+            .with_state(Box::new(Arc::new(StateKeeper::of_new(store, &config.name)?)));
         let share = match config.sharing {
             Sharing::None => Share::None,
             Sharing::ReadOnly | Sharing::ReadWrite => Share::Any,

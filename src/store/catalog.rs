@@ -15,7 +15,7 @@ use super::ledger::{Ledger, Placed};
 use super::pool::{Pool, Reclaimer};
 use super::record::{self, FIRST_GROUP, Record};
 use super::sync::RwLock;
-use super::{Capacity, Error, Extent, MAX_KEY_BYTES, diff, entry::Entry, recover};
+use super::{Alarm, Capacity, Error, Extent, MAX_KEY_BYTES, diff, entry::Entry, recover};
 
 /// How a store is to keep its memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -399,6 +399,19 @@ impl Store {
     /// Bytes of memory that all disks take now: pages, nodes and records.
     pub fn charged_bytes(&self) -> u64 {
         self.ledger.pool.budget().charged_bytes()
+    }
+
+    /// The bell that is rung when memory gets short or is there again: when a charge passes a mark,
+    /// and when a write was refused for want of memory.
+    pub fn alarm(&self) -> &Arc<Alarm> {
+        self.ledger.pool.budget().alarm()
+    }
+
+    /// Ring it when the charge of all disks comes to `above_bytes` or more, or to less than
+    /// `below_bytes`.
+    pub fn set_marks(&self, above_bytes: u64, below_bytes: u64) {
+        let budget = self.ledger.pool.budget();
+        budget.marks().set(above_bytes, below_bytes);
     }
 
     /// The arena's own id: another arena has another one.

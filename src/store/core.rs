@@ -99,6 +99,12 @@ impl DiskCore {
         budget.account(self.account).charged_bytes()
     }
 
+    pub(super) fn set_marks(&self, above_bytes: u64, below_bytes: u64) {
+        let budget = self.ledger.pool.budget();
+        let account = budget.account(self.account);
+        account.marks().set(above_bytes, below_bytes);
+    }
+
     /// The disk as it is now, with a reference to its tree for who asks.
     pub(super) fn share(&self) -> Moment {
         let _whole = self.map.gate().whole();
