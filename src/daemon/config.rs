@@ -132,6 +132,11 @@ pub struct RunConfig {
 }
 
 impl RunConfig {
+    /// The threads that are to serve the disk.
+    pub fn workers(&self) -> &WorkerOptions {
+        &self.workers
+    }
+
     /// Check `options` for a disk called `name`. Touches nothing; the image is only opened.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use super::socket::SocketPath;
 use super::state::StateKeeper;
 use crate::device::BlockDevice;
 use crate::store::{Disk, DiskInfo, Shrink, Store};
-use crate::vhost_user::{Server, ServerOptions, Share};
+use crate::vhost_user::{Hub, Server, ServerOptions, Share};
 
 /// One disk being served. Dropping it ends its sessions and removes its socket; the disk stays in
 /// the store.
@@ -23,13 +23,13 @@ pub struct Export {
 
 impl Export {
     /// Make the disk that `config` describes in `store`, with its image loaded, and be ready to
-    /// serve it. Nobody can connect yet.
+    /// serve it with the threads of `hub`. Nobody can connect yet.
     ///
     /// # Errors
     /// [`Error::Store`], [`Error::Image`], [`Error::Server`]. Nothing is left behind then.
-    pub fn create(store: &Arc<Store>, config: &RunConfig) -> Result<Self, Error> {
+    pub fn create(store: &Arc<Store>, config: &RunConfig, hub: &Arc<Hub>) -> Result<Self, Error> {
         let disk = store.create(&config.name, &config.spec)?;
-        let made = Self::serve_disk(store, config, disk);
+        let made = Self::serve_disk(store, config, hub, disk);
         if made.is_err() {
             // The error is the one to tell; the disk was made a moment ago, by us.
             let _ = store.destroy(&config.name);
@@ -37,7 +37,12 @@ impl Export {
         made
     }
 
-    fn serve_disk(store: &Arc<Store>, config: &RunConfig, disk: Disk) -> Result<Self, Error> {
+    fn serve_disk(
+        store: &Arc<Store>,
+        config: &RunConfig,
+        hub: &Arc<Hub>,
+        disk: Disk,
+    ) -> Result<Self, Error> {
         if let Some(image) = &config.image {
             image.load(&disk)?;
         }
@@ -55,10 +60,9 @@ impl Export {
         };
         let options = ServerOptions {
             share,
-            workers: config.workers.clone(),
             in_order: config.in_order,
         };
-        let server = Server::new(device, &options)?;
+        let server = Server::new(device, &options, hub);
         Ok(Self {
             server,
             disk,

@@ -15,6 +15,7 @@ use super::config::{Endpoint, RunConfig};
 use super::inherit::{self, Inherited};
 use super::{Error, Export};
 use crate::store::{Store, StoreOptions};
+use crate::vhost_user::Hub;
 
 /// Why a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +48,7 @@ pub fn run(config: &RunConfig) -> Result<Ending, Error> {
     let mut options = StoreOptions::new(config.limit_bytes);
     options.huge_pages = config.huge_pages;
     let store = Arc::new(Store::with_options(&options)?);
-    let mut export = Export::create(&store, config)?;
+    let mut export = Export::create(&store, config, &Hub::new(&config.workers)?)?;
     // Only now: while an image loads there is nothing to clean up, and a signal ends us at once.
     let mut signals =
         Signals::new([SIGTERM, SIGINT, SIGHUP, SIGCHLD]).map_err(system("watch for signals"))?;
