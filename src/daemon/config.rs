@@ -11,7 +11,7 @@ use crate::store::{Capacity, DiskSpec, SectorSize};
 use crate::vhost_user::WorkerOptions;
 
 /// The most queues a disk can have: what guests and front ends are known to handle.
-const MOST_QUEUES: u16 = 256;
+pub(super) const MOST_QUEUES: u16 = 256;
 
 /// The most threads that serve queues: more than there are processors help nobody.
 const MOST_WORKERS: usize = 256;

@@ -19,10 +19,10 @@ mod command;
 mod config;
 pub mod disks;
 pub mod events;
-pub mod model;
 mod export;
 mod inherit;
 mod limit;
+pub mod model;
 mod run;
 mod socket;
 mod state;
@@ -30,6 +30,7 @@ mod state;
 pub use config::{Endpoint, RunConfig, RunOptions, Sharing};
 pub use export::Export;
 pub use run::{Ending, run};
+pub use socket::SocketAccess;
 
 use std::path::PathBuf;
 

@@ -127,4 +127,10 @@ impl Problem {
             lost_bytes: None,
         }
     }
+
+    /// The same problem in other words.
+    #[must_use]
+    pub fn with_detail(self, detail: String) -> Self {
+        Self { detail, ..self }
+    }
 }
