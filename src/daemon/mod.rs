@@ -15,6 +15,7 @@
 //! | `limit` | how much memory disks may take if nobody says |
 //! | `command` | the command that ramblk runs beside the disk |
 
+pub mod api;
 mod command;
 mod config;
 pub mod disks;
@@ -23,13 +24,16 @@ mod export;
 mod inherit;
 mod limit;
 pub mod model;
+pub mod paths;
 mod run;
+mod serve;
 mod socket;
 mod state;
 
 pub use config::{Endpoint, RunConfig, RunOptions, Sharing};
 pub use export::Export;
 pub use run::{Ending, run};
+pub use serve::{ServeConfig, ServeOptions, serve};
 pub use socket::SocketAccess;
 
 use std::path::PathBuf;
@@ -87,6 +91,25 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// A directory can't be made.
+    #[error("can't make directory {path:?}: {source}; make it yourself or choose another")]
+    Directory {
+        /// The path at fault.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// Another daemon has the API's socket.
+    #[error(
+        "a daemon is serving at {path:?}; stop it, or choose another --run-dir and --api-socket"
+    )]
+    AlreadyServing {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// The configuration can't be applied.
+    #[error("configuration: {0}")]
+    Config(Box<model::Problem>),
     /// The command can't be run.
     #[error("can't run {program:?}: {source}")]
     Command {
@@ -125,6 +148,7 @@ impl Error {
             Self::Usage(_)
                 | Self::PathTooLong { .. }
                 | Self::Serial(_)
+                | Self::Config(_)
                 | Self::Store(
                     store::Error::InvalidSize { .. }
                         | store::Error::InvalidKey { .. }
