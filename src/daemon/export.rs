@@ -108,9 +108,9 @@ impl Export {
         self.socket.as_ref().map(|socket| socket.path().to_owned())
     }
 
-    /// How many front ends are connected.
-    pub fn front_ends(&self) -> usize {
-        self.server.sessions()
+    /// What serves it: who is connected, what is to be heard of them, what the device says.
+    pub fn server(&self) -> &Server {
+        &self.server
     }
 
     /// What the disk is now.
