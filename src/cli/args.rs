@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::bench::Bench;
-use super::serve::Serve;
 use super::cpus::{Cpus, parse_cpus};
+use super::serve::Serve;
 use super::size::parse_size;
 use crate::daemon::{RunOptions, Sharing};
 

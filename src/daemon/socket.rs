@@ -6,15 +6,10 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
-<<<<<<< HEAD
-=======
-use rustix::fs::Mode;
->>>>>>> b6dd4cd1ea2a69432acd6bc6c9ab2791a60b465e
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use super::Error;
 
-<<<<<<< HEAD
 /// Connections that may wait to be taken.
 const BACKLOG: i32 = 128;
 
@@ -37,13 +32,6 @@ impl Default for SocketAccess {
     }
 }
 
-=======
-/// Who may connect: the owner and the group.
-const MODE: u32 = 0o660;
-/// Connections that wait to be accepted, as `std` has it.
-const BACKLOG: i32 = 128;
-
->>>>>>> b6dd4cd1ea2a69432acd6bc6c9ab2791a60b465e
 /// The path of a socket that we made. Dropping it removes the path, if it is still ours: another
 /// process may have put its own socket there.
 #[derive(Debug)]
@@ -70,16 +58,12 @@ impl SocketPath {
                 hint,
             }
         };
-<<<<<<< HEAD
         let refused = |errno: rustix::io::Errno| failed(errno.into());
         let address = SocketAddrUnix::new(path).map_err(refused)?;
         let flags = SocketFlags::CLOEXEC;
         let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
             .map_err(refused)?;
         rustix::net::bind(&socket, &address).map_err(refused)?;
-=======
-        let listener = bind(path).map_err(failed)?;
->>>>>>> b6dd4cd1ea2a69432acd6bc6c9ab2791a60b465e
         let made = fs::symlink_metadata(path).map_err(failed)?;
         let socket_path = Self {
             path: path.to_owned(),
@@ -108,19 +92,6 @@ impl Drop for SocketPath {
             let _ = fs::remove_file(&self.path);
         }
     }
-}
-
-/// A listening socket at `path` that was at no time open to more than it should be. The process's
-/// mask, which other threads have in common with us, is left alone.
-fn bind(path: &Path) -> std::io::Result<UnixListener> {
-    let (family, flags) = (AddressFamily::UNIX, SocketFlags::CLOEXEC);
-    let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
-    // The file gets what the socket has, less the mask; the rest of it is added then.
-    rustix::fs::fchmod(&socket, Mode::from_raw_mode(MODE))?;
-    rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(MODE))?;
-    rustix::net::listen(&socket, BACKLOG)?;
-    Ok(UnixListener::from(socket))
 }
 
 /// Remove what is at `path` if it is a socket that nobody listens at.

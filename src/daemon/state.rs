@@ -28,11 +28,7 @@ pub(super) struct StateKeeper {
     store: Arc<Store>,
     key: String,
     id: u64,
-<<<<<<< HEAD
     /// Made when it is needed first: most disks are never saved.
-=======
-    /// `None` before anybody asked: to find what there is takes a look at all disks.
->>>>>>> b6dd4cd1ea2a69432acd6bc6c9ab2791a60b465e
     saved: Mutex<Option<Saved>>,
 }
 
@@ -58,27 +54,18 @@ impl StateKeeper {
         })
     }
 
-<<<<<<< HEAD
     /// The states that the store has of this disk.
-=======
-    /// What is saved already, perhaps by a keeper before this one.
->>>>>>> b6dd4cd1ea2a69432acd6bc6c9ab2791a60b465e
     fn find_saved(&self) -> Saved {
         let prefix = prefix(self.id);
         let number = |key: &String| key.strip_prefix(&prefix)?.parse().ok();
         let mut numbers: Vec<u64> = self.store.keys().iter().filter_map(number).collect();
         numbers.sort_unstable();
         Saved {
-<<<<<<< HEAD
             next: numbers.last().map_or(0, |last| last + 1),
-=======
-            next: numbers.last().map_or(1, |last| last + 1),
->>>>>>> b6dd4cd1ea2a69432acd6bc6c9ab2791a60b465e
             keys: numbers.iter().map(|n| format!("{prefix}{n}")).collect(),
         }
     }
 
-<<<<<<< HEAD
     /// For a disk that was just made, and can't have been saved.
     pub(super) fn of_new(store: &Arc<Store>, key: &str) -> Result<Self, store::Error> {
         let keeper = Self::new(store, key)?;
@@ -96,8 +83,6 @@ impl StateKeeper {
         }
     }
 
-=======
->>>>>>> b6dd4cd1ea2a69432acd6bc6c9ab2791a60b465e
     /// The state with the snapshot `snapshot` of `size_bytes`: words, so that who finds one in a
     /// VM's snapshot can tell what it is.
     fn words(&self, snapshot: &str, size_bytes: u64) -> String {
