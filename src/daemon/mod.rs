@@ -6,6 +6,7 @@
 //!
 //! | file | what it holds |
 //! |---|---|
+//! | `api` | the REST API of `ramblk serve` |
 //! | `config` | what the user asked for, checked as a whole before anything is touched |
 //! | `run` | one disk's life: make, serve, wait for signal or command, end |
 //! | `export` | a disk on a socket |
@@ -15,14 +16,16 @@
 //! | `limit` | how much memory disks may take if nobody says |
 //! | `command` | the command that ramblk runs beside the disk |
 
+pub mod api;
 mod command;
 mod config;
 pub mod disks;
 pub mod events;
-pub mod model;
 mod export;
 mod inherit;
 mod limit;
+mod metrics;
+pub mod model;
 mod run;
 mod socket;
 mod state;
