@@ -14,6 +14,7 @@
 //! | `socket` | a listening socket that removes its own path, and nobody else's |
 //! | `inherit` | a socket that was passed by number |
 //! | `limit` | how much memory disks may take if nobody says |
+//! | `metrics` | figures of all disks, for Prometheus |
 //! | `command` | the command that ramblk runs beside the disk |
 
 pub mod api;
@@ -26,13 +27,17 @@ mod inherit;
 mod limit;
 mod metrics;
 pub mod model;
+pub mod paths;
 mod run;
+mod serve;
 mod socket;
 mod state;
 
 pub use config::{Endpoint, RunConfig, RunOptions, Sharing};
 pub use export::Export;
 pub use run::{Ending, run};
+pub use serve::{ServeConfig, ServeOptions, serve};
+pub use socket::SocketAccess;
 
 use std::path::PathBuf;
 
@@ -89,6 +94,25 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// A directory can't be made.
+    #[error("can't make directory {path:?}: {source}; make it yourself or choose another")]
+    Directory {
+        /// The path at fault.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// Another daemon has the API's socket.
+    #[error(
+        "a daemon is serving at {path:?}; stop it, or choose another --run-dir and --api-socket"
+    )]
+    AlreadyServing {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// The configuration can't be applied.
+    #[error("configuration: {0}")]
+    Config(Box<model::Problem>),
     /// The command can't be run.
     #[error("can't run {program:?}: {source}")]
     Command {
@@ -127,6 +151,7 @@ impl Error {
             Self::Usage(_)
                 | Self::PathTooLong { .. }
                 | Self::Serial(_)
+                | Self::Config(_)
                 | Self::Store(
                     store::Error::InvalidSize { .. }
                         | store::Error::InvalidKey { .. }

@@ -4,8 +4,8 @@
 //! taken, and given back to both when it is freed. An account can outlive its disk, while others
 //! share what the disk once took: then it counts for nobody's quota.
 
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 

@@ -1,7 +1,8 @@
 //! The wire: vhost-user sessions, guest memory, rings, and the threads that serve them.
 //!
 //! [`Server`] offers one [`crate::device::BlockDevice`] to front ends that come, go, crash and come
-//! again; any number of servers share the threads of one [`Hub`]. The names of the vhost, vm-memory and epoll crates stay in this room.
+//! again; any number of servers share the threads of one [`Hub`]. The names of the vhost, vm-memory
+//! and epoll crates stay in this room.
 //!
 //! | file | what it holds |
 //! |---|---|
