@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::Error;
 use super::config::{RunConfig, Sharing};
-use super::socket::SocketPath;
+use super::socket::{SocketAccess, SocketPath};
 use super::state::StateKeeper;
 use crate::device::BlockDevice;
 use crate::store::{Disk, DiskInfo, Shrink, Store};
@@ -52,8 +52,9 @@ impl Export {
         } else {
             guests
         };
-        let device = BlockDevice::new(guests, config.serial.clone(), config.queues)
-            .with_state(Box::new(StateKeeper::new(store, &config.name)?));
+        let device = BlockDevice::new(guests, config.serial.clone(), config.queues).with_state(
+            Box::new(Arc::new(StateKeeper::of_new(store, &config.name)?)),
+        );
         let share = match config.sharing {
             Sharing::None => Share::None,
             Sharing::ReadOnly | Sharing::ReadWrite => Share::Any,
@@ -75,7 +76,7 @@ impl Export {
     /// # Errors
     /// [`Error::PathInUse`], [`Error::PathTaken`], [`Error::Socket`], [`Error::Server`].
     pub fn listen_at(&mut self, path: &Path) -> Result<(), Error> {
-        let (socket, listener) = SocketPath::listen(path)?;
+        let (socket, listener) = SocketPath::listen(path, SocketAccess::default())?;
         self.server.listen(listener)?;
         self.socket = Some(socket);
         Ok(())

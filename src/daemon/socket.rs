@@ -6,15 +6,31 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::Mode;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use super::Error;
 
-/// Who may connect: the owner and the group.
-const MODE: u32 = 0o660;
-/// Connections that wait to be accepted, as `std` has it.
+/// Connections that may wait to be taken.
 const BACKLOG: i32 = 128;
+
+/// Who may connect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketAccess {
+    /// Permission bits of the path.
+    pub mode: u32,
+    /// The group that owns it, by number; by default the process's.
+    pub group: Option<u32>,
+}
+
+impl Default for SocketAccess {
+    /// The owner and the group, as VMMs run under another user of the same group.
+    fn default() -> Self {
+        Self {
+            mode: 0o660,
+            group: None,
+        }
+    }
+}
 
 /// The path of a socket that we made. Dropping it removes the path, if it is still ours: another
 /// process may have put its own socket there.
@@ -26,9 +42,9 @@ pub(super) struct SocketPath {
 }
 
 impl SocketPath {
-    /// Listen at `path`: for the owner and the group, as VMMs run under another user of the same
-    /// group. A socket that nobody listens at any more, left by a killed process, is replaced.
-    pub(super) fn listen(path: &Path) -> Result<(Self, UnixListener), Error> {
+    /// Listen at `path`, for those whom `access` names. A socket that nobody listens at any more,
+    /// left by a killed process, is replaced.
+    pub(super) fn listen(path: &Path, access: SocketAccess) -> Result<(Self, UnixListener), Error> {
         make_room(path)?;
         let failed = |source: std::io::Error| {
             let hint = match source.kind() {
@@ -42,16 +58,25 @@ impl SocketPath {
                 hint,
             }
         };
-        let listener = bind(path).map_err(failed)?;
+        let refused = |errno: rustix::io::Errno| failed(errno.into());
+        let address = SocketAddrUnix::new(path).map_err(refused)?;
+        let flags = SocketFlags::CLOEXEC;
+        let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
+            .map_err(refused)?;
+        rustix::net::bind(&socket, &address).map_err(refused)?;
         let made = fs::symlink_metadata(path).map_err(failed)?;
-        Ok((
-            Self {
-                path: path.to_owned(),
-                device: made.dev(),
-                inode: made.ino(),
-            },
-            listener,
-        ))
+        let socket_path = Self {
+            path: path.to_owned(),
+            device: made.dev(),
+            inode: made.ino(),
+        };
+        // Nobody can connect before we listen, so nobody does whom the mode will keep out.
+        fs::set_permissions(path, fs::Permissions::from_mode(access.mode)).map_err(failed)?;
+        if access.group.is_some() {
+            std::os::unix::fs::chown(path, None, access.group).map_err(failed)?;
+        }
+        rustix::net::listen(&socket, BACKLOG).map_err(refused)?;
+        Ok((socket_path, UnixListener::from(socket)))
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -67,19 +92,6 @@ impl Drop for SocketPath {
             let _ = fs::remove_file(&self.path);
         }
     }
-}
-
-/// A listening socket at `path` that was at no time open to more than it should be. The process's
-/// mask, which other threads have in common with us, is left alone.
-fn bind(path: &Path) -> std::io::Result<UnixListener> {
-    let (family, flags) = (AddressFamily::UNIX, SocketFlags::CLOEXEC);
-    let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
-    // The file gets what the socket has, less the mask; the rest of it is added then.
-    rustix::fs::fchmod(&socket, Mode::from_raw_mode(MODE))?;
-    rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(MODE))?;
-    rustix::net::listen(&socket, BACKLOG)?;
-    Ok(UnixListener::from(socket))
 }
 
 /// Remove what is at `path` if it is a socket that nobody listens at.

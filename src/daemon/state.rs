@@ -28,11 +28,11 @@ pub(super) struct StateKeeper {
     store: Arc<Store>,
     key: String,
     id: u64,
-    /// `None` before anybody asked: to find what there is takes a look at all disks.
+    /// Made when it is needed first: most disks are never saved.
     saved: Mutex<Option<Saved>>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Saved {
     /// Keys of the snapshots, the oldest first.
     keys: VecDeque<String>,
@@ -54,15 +54,32 @@ impl StateKeeper {
         })
     }
 
-    /// What is saved already, perhaps by a keeper before this one.
+    /// The states that the store has of this disk.
     fn find_saved(&self) -> Saved {
         let prefix = prefix(self.id);
         let number = |key: &String| key.strip_prefix(&prefix)?.parse().ok();
         let mut numbers: Vec<u64> = self.store.keys().iter().filter_map(number).collect();
         numbers.sort_unstable();
         Saved {
-            next: numbers.last().map_or(1, |last| last + 1),
+            next: numbers.last().map_or(0, |last| last + 1),
             keys: numbers.iter().map(|n| format!("{prefix}{n}")).collect(),
+        }
+    }
+
+    /// For a disk that was just made, and can't have been saved.
+    pub(super) fn of_new(store: &Arc<Store>, key: &str) -> Result<Self, store::Error> {
+        let keeper = Self::new(store, key)?;
+        *keeper.saved.lock() = Some(Saved::default());
+        Ok(keeper)
+    }
+
+    /// Let go of all saved states: the disk is gone.
+    pub(super) fn forget(&self) {
+        let mut saved = self.saved.lock();
+        let saved = saved.get_or_insert_with(|| self.find_saved());
+        for key in saved.keys.drain(..) {
+            // Whoever else ended it wanted the same.
+            let _ = self.store.destroy(&key);
         }
     }
 
@@ -77,12 +94,14 @@ impl StateKeeper {
     }
 }
 
-/// Names of a user's have no `@`.
+/// What keys of saved states begin with. Names of disks have no `@`.
+pub(super) const STATE_PREFIX: &str = "@state.";
+
 fn prefix(id: u64) -> String {
-    format!("@state.{id}.")
+    format!("{STATE_PREFIX}{id}.")
 }
 
-impl SavedState for StateKeeper {
+impl SavedState for Arc<StateKeeper> {
     fn save(&self) -> Result<Vec<u8>, StateError> {
         let mut saved = self.saved.lock();
         let saved = saved.get_or_insert_with(|| self.find_saved());
@@ -148,11 +167,11 @@ mod tests {
     use super::*;
     use crate::store::{DiskSpec, SectorSize};
 
-    fn keeper() -> StateKeeper {
+    fn keeper() -> Arc<StateKeeper> {
         let store = Arc::new(Store::new(64 << 20).unwrap());
         let spec = DiskSpec::new(SectorSize::S512, 1 << 20);
         store.create("disk", &spec).unwrap();
-        StateKeeper::new(&store, "disk").unwrap()
+        Arc::new(StateKeeper::of_new(&store, "disk").unwrap())
     }
 
     fn first_byte(keeper: &StateKeeper) -> u8 {
@@ -217,6 +236,7 @@ mod tests {
         assert_eq!(keeper.store.keys().len(), MOST_SAVED + 1);
         // A keeper that comes later goes on with what is there.
         let again = StateKeeper::new(&keeper.store, "disk").unwrap();
+        let again = Arc::new(again);
         again.load(&states[1]).unwrap();
         again.save().unwrap();
         assert!(again.load(&states[1]).is_err());

@@ -215,6 +215,13 @@ impl Server {
         self.shared.connect(stream)
     }
 
+    /// Accept nobody any more. Whoever is connected stays.
+    pub fn stop_listening(&self) {
+        let listening = std::mem::take(&mut self.shared.state.lock().listening);
+        // As in `listen`.
+        drop(listening);
+    }
+
     /// Serve nobody any more: sockets are closed, connections are ended and their rings stopped,
     /// with what was begun done and what was not left in them. When this returns, none is accepted
     /// and, unless it took half a second, no ring is served; whoever took longer ends by itself.
