@@ -48,6 +48,8 @@ pub struct OperationStats {
     pub bytes: u64,
     /// The sum of their latencies.
     pub time_ns: u64,
+    /// How many took how long.
+    pub latency: LatencyHistogram,
 }
 
 /// How many requests took how long, from when they were taken to when the driver was shown that
@@ -77,12 +79,6 @@ pub struct QueueStats {
     pub others: OperationStats,
     /// Requests that are taken and not shown to be done, now.
     pub in_flight: u64,
-    /// Latencies of reads.
-    pub read_latency: LatencyHistogram,
-    /// Latencies of writes.
-    pub write_latency: LatencyHistogram,
-    /// Latencies of all others.
-    pub other_latency: LatencyHistogram,
 }
 
 /// What a device has done. While requests are served, what is counted of one may be seen in part.
@@ -109,17 +105,8 @@ impl OperationStats {
         self.errors += more.errors;
         self.bytes += more.bytes;
         self.time_ns += more.time_ns;
-    }
-}
-
-impl LatencyHistogram {
-    /// How many requests there are in all classes.
-    pub fn count(&self) -> u64 {
-        self.requests.iter().sum()
-    }
-
-    fn add(&mut self, more: &Self) {
-        for (sum, more) in self.requests.iter_mut().zip(more.requests) {
+        let more = more.latency.requests;
+        for (sum, more) in self.latency.requests.iter_mut().zip(more) {
             *sum += more;
         }
     }
@@ -135,9 +122,6 @@ impl QueueStats {
         self.write_zeroes.add(&more.write_zeroes);
         self.others.add(&more.others);
         self.in_flight += more.in_flight;
-        self.read_latency.add(&more.read_latency);
-        self.write_latency.add(&more.write_latency);
-        self.other_latency.add(&more.other_latency);
     }
 }
 
@@ -148,19 +132,16 @@ impl QueueStats {
 pub(super) struct Block {
     in_flight: AtomicU64,
     operations: [Operation; OPERATIONS],
-    latencies: [Latency; 3],
 }
 
+/// How many were completed is the sum of all classes.
 #[derive(Debug, Default)]
 struct Operation {
-    completed: AtomicU64,
     errors: AtomicU64,
     bytes: AtomicU64,
     time_ns: AtomicU64,
+    latency: [AtomicU64; LATENCY_CLASSES],
 }
-
-#[derive(Debug, Default)]
-struct Latency([AtomicU64; LATENCY_CLASSES]);
 
 /// Only one thread writes, so there is nothing to lose between the two.
 fn add(to: &AtomicU64, more: u64) {
@@ -176,7 +157,7 @@ fn class_of(latency_ns: u64) -> usize {
     // Bits of the bound, beyond those of the first.
     let bits = (u64::BITS - latency_ns.saturating_sub(1).leading_zeros()) as usize;
     let fine = bits.saturating_sub(FIRST_BITS);
-    let coarse = (fine + FINE + 1) / 2;
+    let coarse = (fine + FINE).div_ceil(2);
     fine.min(coarse).min(LATENCY_CLASSES - 1)
 }
 
@@ -187,32 +168,28 @@ impl Block {
 
     /// Count requests of the kind with this number that took equally long, each.
     pub(super) fn count(&self, kind: usize, count: Count, latency_ns: u64) {
-        let operation = &self.operations[kind % OPERATIONS];
+        let operation = &self.operations[kind.min(OPERATIONS - 1)];
         let completed = count.completed.into();
-        add(&operation.completed, completed);
         if count.errors > 0 {
             add(&operation.errors, count.errors.into());
         }
         add(&operation.bytes, count.bytes);
         add(&operation.time_ns, latency_ns * completed);
-        let latency = &self.latencies[kind.min(2)];
-        add(&latency.0[class_of(latency_ns)], completed);
+        add(&operation.latency[class_of(latency_ns)], completed);
     }
 
     fn read(&self) -> QueueStats {
         let operation = |kind: OperationKind| {
             let from = &self.operations[kind as usize];
+            let requests = from.latency.each_ref().map(get);
             OperationStats {
-                completed: get(&from.completed),
+                completed: requests.iter().sum(),
                 errors: get(&from.errors),
                 bytes: get(&from.bytes),
                 time_ns: get(&from.time_ns),
+                latency: LatencyHistogram { requests },
             }
         };
-        let [read_latency, write_latency, other_latency] =
-            self.latencies.each_ref().map(|from| LatencyHistogram {
-                requests: from.0.each_ref().map(get),
-            });
         QueueStats {
             reads: operation(OperationKind::Read),
             writes: operation(OperationKind::Write),
@@ -221,22 +198,16 @@ impl Block {
             write_zeroes: operation(OperationKind::WriteZeroes),
             others: operation(OperationKind::Other),
             in_flight: get(&self.in_flight),
-            read_latency,
-            write_latency,
-            other_latency,
         }
     }
 
     /// Add what another block has, which nobody writes any more, as nobody writes this one.
     fn take_over(&self, from: &Self) {
         for (to, from) in self.operations.iter().zip(&from.operations) {
-            add(&to.completed, get(&from.completed));
             add(&to.errors, get(&from.errors));
             add(&to.bytes, get(&from.bytes));
             add(&to.time_ns, get(&from.time_ns));
-        }
-        for (to, from) in self.latencies.iter().zip(&from.latencies) {
-            for (to, from) in to.0.iter().zip(&from.0) {
+            for (to, from) in to.latency.iter().zip(&from.latency) {
                 add(to, get(from));
             }
         }
@@ -345,7 +316,7 @@ mod tests {
         assert_eq!(found.queues[2].reads.completed, 4);
         assert_eq!(found.queues[2].reads.bytes, 2048);
         assert_eq!(found.queues[2].reads.time_ns, 12_000);
-        assert_eq!(found.queues[2].read_latency.requests[2], 4, "3000 ns");
+        assert_eq!(found.queues[2].reads.latency.requests[2], 4, "3000 ns");
         assert_eq!(found.total(), found.queues[2]);
     }
 }

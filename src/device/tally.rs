@@ -11,11 +11,10 @@ use rustix::time::{ClockId, clock_gettime};
 use super::stats::Block;
 use super::steps::Unfinished;
 
-/// Room for all [`OperationKind`]s by their numbers: a power of two, so that no number of fewer
-/// bits is out of bounds.
-pub(super) const OPERATIONS: usize = 8;
+/// How many [`OperationKind`]s there are.
+pub(super) const OPERATIONS: usize = 6;
 
-/// What a request asks for. The first two have histograms of their own.
+/// What a request asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum OperationKind {
     Read = 0,
@@ -175,7 +174,7 @@ impl Tally {
         };
         let latency_ns = now_ns() - since_ns;
         while self.some != 0 {
-            let kind = self.some.trailing_zeros() as usize % OPERATIONS;
+            let kind = (self.some.trailing_zeros() as usize).min(OPERATIONS - 1);
             self.some &= self.some - 1;
             let count = std::mem::take(&mut self.counts[kind]);
             self.block.count(kind, count, latency_ns);

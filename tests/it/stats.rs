@@ -84,18 +84,10 @@ fn operations(queue: &QueueStats) -> [OperationStats; 6] {
 
 /// Each histogram has as many requests as were completed, and as much time as their classes say.
 fn consistent(queue: &QueueStats) {
-    let [reads, writes, others @ ..] = operations(queue);
-    let mut other = (0, 0);
-    others
-        .iter()
-        .for_each(|o| other = (other.0 + o.completed, other.1 + o.time_ns));
-    for (histogram, (completed, time_ns)) in [
-        (queue.read_latency, (reads.completed, reads.time_ns)),
-        (queue.write_latency, (writes.completed, writes.time_ns)),
-        (queue.other_latency, other),
-    ] {
-        assert_eq!(histogram.count(), completed);
-        within(&histogram, time_ns);
+    for operation in operations(queue) {
+        let latency = &operation.latency;
+        assert_eq!(latency.requests.iter().sum::<u64>(), operation.completed);
+        within(latency, operation.time_ns);
     }
     assert_eq!(queue.in_flight, 0);
 }
