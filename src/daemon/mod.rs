@@ -12,6 +12,7 @@
 //! | `state` | what a VM's snapshot holds of its disk |
 //! | `socket` | a listening socket that removes its own path, and nobody else's |
 //! | `inherit` | a socket that was passed by number |
+//! | `paths` | where things are if nobody says |
 //! | `limit` | how much memory disks may take if nobody says |
 //! | `command` | the command that ramblk runs beside the disk |
 
@@ -23,12 +24,14 @@ pub mod model;
 mod export;
 mod inherit;
 mod limit;
+mod paths;
 mod run;
 mod socket;
 mod state;
 
 pub use config::{Endpoint, RunConfig, RunOptions, Sharing};
 pub use export::Export;
+pub use paths::{default_api_socket, default_run_dir};
 pub use run::{Ending, run};
 
 use std::path::PathBuf;
@@ -37,6 +40,12 @@ use crate::{device, image, store, vhost_user};
 
 /// Longest path of a Unix socket, in bytes (`sun_path` less its NUL).
 pub const MAX_SOCKET_PATH_BYTES: usize = 107;
+
+/// The format that a file which begins with `start` seems to have, if it isn't a raw image. Eight
+/// bytes are enough.
+pub fn image_format(start: &[u8]) -> Option<&'static str> {
+    image::format_of(start)
+}
 
 /// Why ramblk can't do what it was asked for.
 #[derive(Debug, thiserror::Error)]
