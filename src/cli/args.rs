@@ -15,7 +15,13 @@ use crate::daemon::{RunOptions, Sharing};
 #[command(name = "ramblk", version)]
 pub(super) struct Ramblk {
     /// Socket of the daemon's API; without it, api.sock in $XDG_RUNTIME_DIR/ramblk or /run/ramblk.
-    #[arg(long, global = true, value_name = "PATH", env = "RAMBLK_API", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "PATH",
+        env = "RAMBLK_API",
+        hide_env_values = true
+    )]
     pub(super) api_socket: Option<PathBuf>,
 
     #[command(subcommand)]

@@ -176,7 +176,9 @@ impl<'de> Deserialize<'de> for Size {
             }
             fn visit_i64<E: de::Error>(self, bytes: i64) -> Result<Size, E> {
                 let bytes = u64::try_from(bytes);
-                bytes.map(Size).map_err(|_| E::custom("a size can't be negative"))
+                bytes
+                    .map(Size)
+                    .map_err(|_| E::custom("a size can't be negative"))
             }
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Size, E> {
                 parse_size(text).map(Size).map_err(E::custom)
@@ -266,7 +268,9 @@ impl From<FileDisk> for ConfigDisk {
         Self {
             name: disk.name,
             settings: DiskSettings {
-                block_size: disk.block_size.map_or(usual.block_size, |Size(bytes)| bytes),
+                block_size: disk
+                    .block_size
+                    .map_or(usual.block_size, |Size(bytes)| bytes),
                 queues: disk.queues.unwrap_or(usual.queues),
                 read_only: disk.read_only,
                 serial: disk.serial,
@@ -345,7 +349,10 @@ mod tests {
         let File { daemon, config } = parse(EXAMPLE).unwrap();
         assert_eq!(daemon.memory_limit, Some(Size(8 << 30)));
         assert_eq!((daemon.poll_us, daemon.workers), (Some(0), None));
-        assert_eq!(config.groups[0].limits.total.bytes_per_second, Some(1 << 30));
+        assert_eq!(
+            config.groups[0].limits.total.bytes_per_second,
+            Some(1 << 30)
+        );
         let scratch = &config.disks[0];
         assert_eq!(scratch.name, "scratch");
         assert_eq!(scratch.settings.size_bytes, 10 << 30);
@@ -353,7 +360,10 @@ mod tests {
         assert_eq!(scratch.settings.on_full, OnFull::Stall);
         assert_eq!(scratch.settings.labels["vm"], "web-1");
         assert_eq!(scratch.settings.limits.read.iops_burst, Some(50));
-        assert_eq!(scratch.settings.limits.write.bytes_per_second, Some(100 << 20));
+        assert_eq!(
+            scratch.settings.limits.write.bytes_per_second,
+            Some(100 << 20)
+        );
         assert_eq!(config.disks[1].settings, DiskSettings::new(1 << 20));
     }
 
@@ -363,20 +373,32 @@ mod tests {
         let text = write_config(&config).unwrap();
         assert_eq!(parse(&text).unwrap().config, config, "{text}");
         assert!(text.contains("size = \"10G\""), "{text}");
-        assert!(!text.contains("block_size"), "defaults are left out: {text}");
+        assert!(
+            !text.contains("block_size"),
+            "defaults are left out: {text}"
+        );
         assert_eq!(write_config(&Config::default()).unwrap(), "");
     }
 
     #[test]
     fn mistakes_are_shown_with_their_line_and_what_would_be_right() {
         for (text, hints) in [
-            ("[[disk]]\nname = \"a\"\nsiez = \"1G\"", ["line 3", "`size`"]),
-            ("[[disk]]\nname = \"a\"\nsize = \"1GB\"", ["line 3", "write 1G"]),
+            (
+                "[[disk]]\nname = \"a\"\nsiez = \"1G\"",
+                ["line 3", "`size`"],
+            ),
+            (
+                "[[disk]]\nname = \"a\"\nsize = \"1GB\"",
+                ["line 3", "write 1G"],
+            ),
             ("[[disk]]\nname = \"a\"\nsize = -1", ["line 3", "negative"]),
             ("[[disk]]\nname = \"a\"", ["line 1", "missing field `size`"]),
             ("[daemon]\ncolour = 1", ["line 2", "`poll_us`"]),
             ("[disks]\n", ["line 1", "`disk`"]),
-            ("[[disk]]\nname = \"a\"\nsize = 1\nsize_bytes = 2", ["line 1", "duplicate"]),
+            (
+                "[[disk]]\nname = \"a\"\nsize = 1\nsize_bytes = 2",
+                ["line 1", "duplicate"],
+            ),
         ] {
             let error = parse(text).unwrap_err();
             assert!(error.starts_with("disks.toml: "), "{error}");

@@ -14,6 +14,7 @@
 //! | `recipes` | what to type into a VMM |
 //! | `file` | the configuration file |
 //! | `words`, `size`, `cpus` | labels, targets, bounds, sizes, processors |
+//! | `samples` | answers for tests |
 //! | `error` | why not, and the exit code |
 
 mod args;
@@ -25,6 +26,8 @@ mod file;
 mod output;
 mod rates;
 mod recipes;
+#[cfg(test)]
+mod samples;
 mod size;
 mod sse;
 mod tables;

@@ -50,9 +50,7 @@ pub(super) fn json<T: Serialize>(value: &T) -> Result<String, Error> {
 pub(super) fn out(text: &str) -> Result<(), Error> {
     let mut stdout = std::io::stdout().lock();
     let written = stdout.write_all(text.as_bytes());
-    written
-        .and_then(|()| stdout.flush())
-        .map_err(Error::Output)
+    written.and_then(|()| stdout.flush()).map_err(Error::Output)
 }
 
 /// One line on stdout.

@@ -162,7 +162,11 @@ mod tests {
 
     #[test]
     fn a_new_disk_of_the_same_name_counts_from_nothing() {
-        let rates = between(&stats(1000, [1000, 0, 0, 0]), &stats(10, [10, 0, 0, 0]), 1.0);
+        let rates = between(
+            &stats(1000, [1000, 0, 0, 0]),
+            &stats(10, [10, 0, 0, 0]),
+            1.0,
+        );
         assert!(near(rates.read_iops, 10.0), "{rates:?}");
     }
 }

@@ -49,10 +49,13 @@ fn quoted(text: &str) -> String {
 fn notes(disk: &Disk) -> Vec<String> {
     let mut notes = Vec::new();
     if disk.read_only || disk.share == Share::Ro {
-        notes.push("The guest finds this disk read-only: ramblk says so, no option is needed.".into());
+        notes.push(
+            "The guest finds this disk read-only: ramblk says so, no option is needed.".into(),
+        );
     }
     if disk.share == Share::None && disk.attached {
-        notes.push("A front end is connected now; this one is served when that one is gone.".into());
+        notes
+            .push("A front end is connected now; this one is served when that one is gone.".into());
     }
     notes.push(format!(
         "In the guest: /dev/disk/by-id/virtio-{}",
@@ -68,9 +71,7 @@ fn comments(notes: &[String]) -> String {
 fn qemu(disk: &Disk) -> String {
     // A comma ends a value in QEMU's options; two are one.
     let socket = disk.socket.replace(',', ",,");
-    let chardev = |reconnect: &str| {
-        quoted(&format!("socket,id=ramblk0,path={socket},{reconnect}"))
-    };
+    let chardev = |reconnect: &str| quoted(&format!("socket,id=ramblk0,path={socket},{reconnect}"));
     let mut notes = notes(disk);
     notes.push("-m and size= must be the same; the guest's memory must be shared.".into());
     notes.push("Before QEMU 9.2, reconnecting is spelled differently:".into());

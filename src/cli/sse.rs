@@ -56,7 +56,8 @@ mod tests {
 
     #[test]
     fn events_come_out_wherever_they_are_cut() {
-        let text = b": alive\n\nid: 1\nevent: created\ndata: {\"a\":1}\n\ndata:b\r\ndata: c\r\n\r\n";
+        let text =
+            b": alive\n\nid: 1\nevent: created\ndata: {\"a\":1}\n\ndata:b\r\ndata: c\r\n\r\n";
         for cut in 0..text.len() {
             let (mut lines, mut found) = (Lines::default(), Vec::new());
             for part in [&text[..cut], &text[cut..]] {

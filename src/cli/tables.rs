@@ -54,7 +54,10 @@ fn or_dash(text: String) -> String {
 }
 
 fn labels(disk: &Disk) -> String {
-    let labels = disk.labels.iter().map(|(key, value)| format!("{key}={value}"));
+    let labels = disk
+        .labels
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"));
     or_dash(labels.collect::<Vec<_>>().join(","))
 }
 
@@ -124,11 +127,13 @@ pub(super) fn disk(disk: &Disk) -> String {
         ("memory", human_and_exact(disk.charged_bytes)),
         (
             "unique",
-            disk.unique_bytes.map_or_else(|| "-".into(), human_and_exact),
+            disk.unique_bytes
+                .map_or_else(|| "-".into(), human_and_exact),
         ),
         (
             "quota",
-            disk.quota_bytes.map_or_else(|| "none".into(), human_and_exact),
+            disk.quota_bytes
+                .map_or_else(|| "none".into(), human_and_exact),
         ),
         ("when full", on_full.into()),
         ("limits", limits(&disk.limits)),
@@ -194,7 +199,11 @@ pub(super) fn snapshots(snapshots: &[Snapshot]) -> String {
             human(snapshot.charged_bytes),
         ]
     });
-    table(&["SNAPSHOT", "SIZE", "MAPPED", "MEMORY"], &[1, 2, 3], rows.collect())
+    table(
+        &["SNAPSHOT", "SIZE", "MAPPED", "MEMORY"],
+        &[1, 2, 3],
+        rows.collect(),
+    )
 }
 
 /// `ramblk group list`.

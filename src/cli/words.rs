@@ -105,9 +105,15 @@ mod tests {
         assert_eq!(parse_label("a=b=c"), Ok(("a".into(), "b=c".into())));
         assert_eq!(parse_label_change("a=").unwrap().value, Some(String::new()));
         assert_eq!(parse_label_change("a-").unwrap().value, None);
-        assert_eq!(parse_label_change("a-=x-").unwrap().value, Some("x-".into()));
+        assert_eq!(
+            parse_label_change("a-=x-").unwrap().value,
+            Some("x-".into())
+        );
         for text in ["a", "=b", "", "-"] {
-            assert!(parse_label(text).is_err() && parse_label_change(text).is_err(), "{text}");
+            assert!(
+                parse_label(text).is_err() && parse_label_change(text).is_err(),
+                "{text}"
+            );
         }
     }
 

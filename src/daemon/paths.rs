@@ -67,7 +67,10 @@ mod tests {
         let path = |text: &str| Some(PathBuf::from(text));
         assert_eq!(with(&user, false), path("/run/user/7/ramblk"));
         assert_eq!(with(&user, true), path("/run/ramblk"));
-        assert_eq!(with(&[("RUNTIME_DIRECTORY", "/run/a:/run/b")], false), path("/run/a"));
+        assert_eq!(
+            with(&[("RUNTIME_DIRECTORY", "/run/a:/run/b")], false),
+            path("/run/a")
+        );
         assert_eq!(with(&[], false), None);
     }
 }

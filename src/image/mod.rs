@@ -65,7 +65,9 @@ pub fn format_of(start: &[u8]) -> Option<&'static str> {
         (b"conectix", "VHD"),
         (b"\x28\xb5\x2f\xfd", "zstd"),
     ];
-    let found = formats.into_iter().find(|(magic, _)| start.starts_with(magic));
+    let found = formats
+        .into_iter()
+        .find(|(magic, _)| start.starts_with(magic));
     found.map(|(_, format)| format)
 }
 

@@ -136,7 +136,12 @@ mod tests {
 
     #[test]
     fn frames_come_out_as_they_went_in_wherever_they_are_cut() {
-        let whole = [frame(512, b"first"), frame(4096, b"second"), frame(8192, b"")].concat();
+        let whole = [
+            frame(512, b"first"),
+            frame(4096, b"second"),
+            frame(8192, b""),
+        ]
+        .concat();
         let wanted = vec![(512, b"first".to_vec()), (4096, b"second".to_vec())];
         for cut in 0..=whole.len() {
             let (left, right) = whole.split_at(cut);

@@ -61,7 +61,9 @@ impl Sink {
             )));
         }
         match there.map(|there| there.file_type()) {
-            Some(kind) if kind.is_block_device() => device(path, size).map(Destination::Device).map(sink),
+            Some(kind) if kind.is_block_device() => {
+                device(path, size).map(Destination::Device).map(sink)
+            }
             Some(kind) if !kind.is_file() => Err(Error::Other(format!(
                 "{path:?} is neither a file nor a block device; use - for a pipe"
             ))),
@@ -84,7 +86,10 @@ impl Sink {
     pub(in crate::cli) fn write(&mut self, start_bytes: u64, bytes: &[u8]) -> Result<(), Error> {
         self.zero_to(start_bytes)?;
         match &mut self.into {
-            Destination::Stdout => io::stdout().lock().write_all(bytes).map_err(Error::Output)?,
+            Destination::Stdout => io::stdout()
+                .lock()
+                .write_all(bytes)
+                .map_err(Error::Output)?,
             Destination::Device(file) => {
                 let written = file.write_all_at(bytes, start_bytes);
                 written.map_err(|source| failed(&self.path, source))?;

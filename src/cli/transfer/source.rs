@@ -27,7 +27,6 @@ pub(in crate::cli) struct Source {
     size_bytes: Option<u64>,
 }
 
-#[derive(Debug)]
 enum Origin {
     /// Something with holes, perhaps, that can be read at any place.
     File(File),
@@ -35,9 +34,12 @@ enum Origin {
     Pipe(Box<dyn Read + Send>),
 }
 
-impl std::fmt::Debug for Box<dyn Read + Send> {
+impl std::fmt::Debug for Origin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Pipe")
+        match self {
+            Self::File(file) => file.fmt(f),
+            Self::Pipe(_) => f.write_str("Pipe"),
+        }
     }
 }
 

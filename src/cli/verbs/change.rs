@@ -4,8 +4,8 @@ use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 use hyper::Method;
 
-use super::disks::{OnFull, lost};
 use super::disk_path;
+use super::disks::{OnFull, lost};
 use super::limits::LimitArgs;
 use crate::cli::client::Client;
 use crate::cli::error::Error;
@@ -46,9 +46,9 @@ impl Resize {
             }
             NewSize::Minus(less) => {
                 let now = client.get::<Disk>(&path)?.size_bytes;
-                now.checked_sub(less).filter(|&left| left > 0).ok_or_else(|| {
-                    Error::Usage(format!("{} has only {now} bytes", self.name))
-                })?
+                now.checked_sub(less)
+                    .filter(|&left| left > 0)
+                    .ok_or_else(|| Error::Usage(format!("{} has only {now} bytes", self.name)))?
             }
         };
         let patch = DiskPatch {
@@ -63,10 +63,11 @@ impl Resize {
                 format!("{lost}; say 'ramblk resize {name} {size} --shrink' to do it anyway")
             })
         })?;
-        self.output.print(&patched, |patched| match &patched.resized {
-            Some(resized) => tables::resized(&patched.disk.name, resized),
-            None => format!("{} has this size already\n", patched.disk.name),
-        })
+        self.output
+            .print(&patched, |patched| match &patched.resized {
+                Some(resized) => tables::resized(&patched.disk.name, resized),
+                None => format!("{} has this size already\n", patched.disk.name),
+            })
     }
 }
 
@@ -138,7 +139,8 @@ impl Limit {
             let wanted = self.limits.change(limits);
             (_, limits) = client.send(Method::PUT, &path, &wanted)?;
         }
-        self.output
-            .print(&limits, |limits| format!("{}: {}\n", self.name, tables::limits(limits)))
+        self.output.print(&limits, |limits| {
+            format!("{}: {}\n", self.name, tables::limits(limits))
+        })
     }
 }

@@ -42,7 +42,9 @@ impl MapVerb {
                 snapshot_query(&self.target)
             );
             let map: Map = client.get(&path)?;
-            map.extents.into_iter().for_each(|it| join(&mut extents, it));
+            map.extents
+                .into_iter()
+                .for_each(|it| join(&mut extents, it));
             // A part that leads nowhere would be asked for without end.
             next = map.next_bytes.filter(|&next| next > start);
         }

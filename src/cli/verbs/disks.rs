@@ -144,9 +144,12 @@ impl Create {
         let image_bytes = image.and_then(Source::size_bytes);
         // A block size that can't be is for the daemon to refuse.
         let whole = |bytes: u64| bytes.next_multiple_of(self.block_size.max(1));
-        let size_bytes = self.size.or_else(|| image_bytes.map(whole)).ok_or_else(|| {
-            Error::Usage("the size of an image from a pipe is not known: give --size".into())
-        })?;
+        let size_bytes = self
+            .size
+            .or_else(|| image_bytes.map(whole))
+            .ok_or_else(|| {
+                Error::Usage("the size of an image from a pipe is not known: give --size".into())
+            })?;
         if let Some(image_bytes) = image_bytes.filter(|&bytes| bytes > size_bytes) {
             return Err(Error::Usage(format!(
                 "the image has {image_bytes} bytes and does not fit into {size_bytes}: say \

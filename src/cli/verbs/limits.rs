@@ -122,7 +122,10 @@ mod tests {
         let after = said.change(before);
         assert_eq!(after.read, Rate::default(), "the burst goes with its rate");
         assert_eq!(after.total.bytes_per_second, Some(1 << 20));
-        assert_eq!((after.write.iops, after.write.iops_burst), (Some(7), Some(9)));
+        assert_eq!(
+            (after.write.iops, after.write.iops_burst),
+            (Some(7), Some(9))
+        );
         assert!(LimitArgs::default().is_empty() && !said.is_empty());
     }
 }

@@ -53,9 +53,9 @@ impl StatsVerb {
                 let stats = disks.iter().map(|disk| client.get(&stats_path(&disk.name)));
                 let stats: Vec<Stats> = stats.collect::<Result<_, _>>()?;
                 self.output.print(&stats, |all| {
-                    let each = all.iter().map(|one| {
-                        format!("{}\n{}", one.disk, tables::stats(one))
-                    });
+                    let each = all
+                        .iter()
+                        .map(|one| format!("{}\n{}", one.disk, tables::stats(one)));
                     each.collect::<Vec<_>>().join("\n")
                 })
             }
@@ -124,6 +124,8 @@ impl Events {
                 }
             })
         })?;
-        Err(Error::Other("the daemon ended, and with it the events".into()))
+        Err(Error::Other(
+            "the daemon ended, and with it the events".into(),
+        ))
     }
 }
