@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `args` | the words of both programs |
 //! | `bench` | `ramblk bench` |
+//! | `serve` | `ramblk serve` |
 //! | `verbs` | the verbs that speak to a daemon |
 //! | `client` | the API from the other side |
 //! | `sse` | events out of a stream |
@@ -28,6 +29,7 @@ mod rates;
 mod recipes;
 #[cfg(test)]
 mod samples;
+mod serve;
 mod size;
 mod sse;
 mod tables;
@@ -58,6 +60,7 @@ pub fn ramblk() -> ExitCode {
     match words.verb {
         args::Verb::Run(run) => serve("ramblk", run.into()),
         args::Verb::Bench(bench) => bench.run(),
+        args::Verb::Serve(serve) => serve.run(),
         args::Verb::Api(verb) => end(verb.run(words.api_socket)),
     }
 }

@@ -16,6 +16,7 @@
 //! | `limit` | how much memory disks may take if nobody says |
 //! | `command` | the command that ramblk runs beside the disk |
 
+pub mod api;
 mod command;
 mod config;
 pub mod disks;
@@ -24,8 +25,9 @@ mod export;
 mod inherit;
 mod limit;
 pub mod model;
-mod paths;
+pub mod paths;
 mod run;
+mod serve;
 mod socket;
 mod state;
 
@@ -33,6 +35,8 @@ pub use config::{Endpoint, RunConfig, RunOptions, Sharing};
 pub use export::Export;
 pub use paths::{default_api_socket, default_run_dir};
 pub use run::{Ending, run};
+pub use serve::{ServeConfig, ServeOptions, serve};
+pub use socket::SocketAccess;
 
 use std::path::PathBuf;
 
@@ -95,6 +99,25 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// A directory can't be made.
+    #[error("can't make directory {path:?}: {source}; make it yourself or choose another")]
+    Directory {
+        /// The path at fault.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// Another daemon has the API's socket.
+    #[error(
+        "a daemon is serving at {path:?}; stop it, or choose another --run-dir and --api-socket"
+    )]
+    AlreadyServing {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// The configuration can't be applied.
+    #[error("configuration: {0}")]
+    Config(Box<model::Problem>),
     /// The command can't be run.
     #[error("can't run {program:?}: {source}")]
     Command {
@@ -133,6 +156,7 @@ impl Error {
             Self::Usage(_)
                 | Self::PathTooLong { .. }
                 | Self::Serial(_)
+                | Self::Config(_)
                 | Self::Store(
                     store::Error::InvalidSize { .. }
                         | store::Error::InvalidKey { .. }

@@ -8,7 +8,7 @@ use super::Error;
 /// What root's daemon uses.
 const SYSTEM_RUN_DIR: &str = "/run/ramblk";
 /// The name of the API's socket in the run directory.
-const API_SOCKET: &str = "api.sock";
+pub(super) const API_SOCKET: &str = "api.sock";
 
 /// The directory of sockets: the first of `$RUNTIME_DIRECTORY`, which systemd sets; `/run/ramblk`
 /// for root; `$XDG_RUNTIME_DIR/ramblk` for other users.

@@ -7,6 +7,7 @@
     reason = "a test fails by panicking, and its numbers are small"
 )]
 
+mod attached;
 mod bench;
 mod channel;
 mod cli;
@@ -24,6 +25,7 @@ mod image;
 mod in_order;
 mod inflight;
 mod lifecycle;
+mod many;
 mod negotiation;
 mod plain;
 mod recovery;

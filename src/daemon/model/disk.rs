@@ -130,7 +130,7 @@ pub struct FrontEnd {
     pub session: u64,
     /// The process that connected, where the system tells.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub pid: Option<i32>,
+    pub pid: Option<u32>,
     /// Whether a driver uses its queues.
     pub live: bool,
     /// Whether it can be told that the size changed.
