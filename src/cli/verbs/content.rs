@@ -39,7 +39,7 @@ impl MapVerb {
             let path = format!(
                 "{}/map?start_bytes={start}&limit={STRETCHES}{}",
                 disk_path(&self.target.disk),
-                snapshot_query(&self.target)
+                snapshot_query(&self.target, '&')
             );
             let map: Map = client.get(&path)?;
             map.extents
@@ -129,11 +129,8 @@ impl Export {
         let size_bytes = self.size_bytes(client)?;
         let mut sink = Some(Sink::open(&self.file, size_bytes, self.overwrite)?);
         let progress = Progress::new("export", Some(size_bytes));
-        let path = format!(
-            "{}/data?format=extents{}",
-            disk_path(&self.target.disk),
-            snapshot_query(&self.target)
-        );
+        let (disk, query) = (&self.target.disk, snapshot_query(&self.target, '?'));
+        let path = format!("{}/data{query}", disk_path(disk));
         let mut decoder = Decoder::default();
         let mut written = 0;
         let got = client.stream(&path, EXTENTS, Some(IDLE), &mut |bytes| {

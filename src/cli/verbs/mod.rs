@@ -142,8 +142,8 @@ fn snapshot_path(disk: &str, snapshot: &str) -> String {
     format!("{}/snapshots/{}", disk_path(disk), encode(snapshot))
 }
 
-/// `&snapshot=` and the snapshot, if one is meant; for the end of a query.
-fn snapshot_query(target: &Target) -> String {
+/// The snapshot for a query, if one is meant, after `mark`: `?` or `&`.
+fn snapshot_query(target: &Target, mark: char) -> String {
     let snapshot = target.snapshot.as_deref().map(encode);
-    snapshot.map_or_else(String::new, |name| format!("&snapshot={name}"))
+    snapshot.map_or_else(String::new, |name| format!("{mark}snapshot={name}"))
 }
