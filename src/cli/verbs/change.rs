@@ -5,7 +5,7 @@ use clap::builder::NonEmptyStringValueParser;
 use hyper::Method;
 
 use super::disk_path;
-use super::disks::{OnFull, lost};
+use super::disks::OnFull;
 use super::limits::LimitArgs;
 use crate::cli::client::Client;
 use crate::cli::error::Error;
@@ -58,9 +58,9 @@ impl Resize {
         };
         let answer = client.send(Method::PATCH, &path, &patch);
         let (_, patched): (_, Patched) = answer.map_err(|error| {
-            error.advise(ProblemKind::WouldLoseData, |problem| {
-                let (lost, name, size) = (lost(problem), &self.name, exact(size_bytes));
-                format!("{lost}; say 'ramblk resize {name} {size} --shrink' to do it anyway")
+            error.advise(ProblemKind::WouldLoseData, |_| {
+                let (name, size) = (&self.name, exact(size_bytes));
+                format!("say 'ramblk resize {name} {size} --shrink' to do it")
             })
         })?;
         self.output

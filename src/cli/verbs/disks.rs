@@ -12,7 +12,7 @@ use super::{disk_path, snapshot_path};
 use crate::cli::client::{Client, encode};
 use crate::cli::error::Error;
 use crate::cli::output::{OutputArgs, line};
-use crate::cli::size::{human, parse_size};
+use crate::cli::size::parse_size;
 use crate::cli::transfer::Source;
 use crate::cli::words::{OrNone, parse_label, parse_size_or_none, parse_target};
 use crate::cli::{say, tables};
@@ -229,18 +229,18 @@ pub(in crate::cli) struct Destroy {
 }
 
 impl Destroy {
-    /// All that can be ended are; the first failure is the exit code, and each is said.
+    /// All that can be ended are; each failure is said, and the last one is the exit code.
     pub(super) fn run(self, client: &Client) -> Result<(), Error> {
-        let mut first = None;
+        let mut failed = Ok(());
         for target in &self.targets {
             if let Err(error) = self.one(client, target) {
-                match first {
-                    None => first = Some(error),
-                    Some(_) => say(&format!("error: {error}")),
+                if let Err(before) = failed {
+                    say(&format!("error: {before}"));
                 }
+                failed = Err(error);
             }
         }
-        first.map_or(Ok(()), Err)
+        failed
     }
 
     fn one(&self, client: &Client, target: &Target) -> Result<(), Error> {
@@ -255,21 +255,9 @@ impl Destroy {
         };
         let name = &target.disk;
         client.delete(&path).map_err(|error| {
-            error
-                .advise(ProblemKind::Attached, |_| {
-                    format!("stop its guest, or say 'ramblk destroy --force {name}'")
-                })
-                .advise(ProblemKind::WouldLoseData, |_| {
-                    format!("say 'ramblk destroy --snapshots {name}' to lose them too")
-                })
+            error.advise(ProblemKind::Attached, |_| {
+                format!("stop its guest, or say 'ramblk destroy --force {name}'")
+            })
         })
-    }
-}
-
-/// What to say of bytes that would be lost.
-pub(super) fn lost(problem: &model::Problem) -> String {
-    match problem.lost_bytes {
-        Some(bytes) => format!("{} of data would go", human(bytes)),
-        None => "data would go".into(),
     }
 }

@@ -5,7 +5,7 @@ use clap::Args;
 use crate::cli::words::{OrNone, parse_count_or_none, parse_size_or_none};
 use crate::daemon::model::{Limits, Rate};
 
-type Bound = Option<OrNone<u64>>;
+type Bound = OrNone<u64>;
 
 /// What is given is set, `none` takes it away, and the rest stays.
 #[derive(Clone, Debug, Default, Args)]
@@ -13,40 +13,40 @@ type Bound = Option<OrNone<u64>>;
 pub(in crate::cli) struct LimitArgs {
     /// Requests per second, of all kinds.
     #[arg(long, value_name = "N", value_parser = parse_count_or_none)]
-    iops: Bound,
+    iops: Option<Bound>,
     /// Requests at once after a pause.
     #[arg(long, value_name = "N", value_parser = parse_count_or_none)]
-    iops_burst: Bound,
+    iops_burst: Option<Bound>,
     /// Bytes per second, in both directions.
     #[arg(long, value_name = "SIZE", value_parser = parse_size_or_none)]
-    bps: Bound,
+    bps: Option<Bound>,
     /// Bytes at once after a pause.
     #[arg(long, value_name = "SIZE", value_parser = parse_size_or_none)]
-    bps_burst: Bound,
+    bps_burst: Option<Bound>,
     /// Reads per second.
     #[arg(long, value_name = "N", value_parser = parse_count_or_none)]
-    read_iops: Bound,
+    read_iops: Option<Bound>,
     /// Reads at once after a pause.
     #[arg(long, value_name = "N", value_parser = parse_count_or_none)]
-    read_iops_burst: Bound,
+    read_iops_burst: Option<Bound>,
     /// Bytes read per second.
     #[arg(long, value_name = "SIZE", value_parser = parse_size_or_none)]
-    read_bps: Bound,
+    read_bps: Option<Bound>,
     /// Bytes read at once after a pause.
     #[arg(long, value_name = "SIZE", value_parser = parse_size_or_none)]
-    read_bps_burst: Bound,
+    read_bps_burst: Option<Bound>,
     /// Writes, discards and write-zeroes per second.
     #[arg(long, value_name = "N", value_parser = parse_count_or_none)]
-    write_iops: Bound,
+    write_iops: Option<Bound>,
     /// Writes at once after a pause.
     #[arg(long, value_name = "N", value_parser = parse_count_or_none)]
-    write_iops_burst: Bound,
+    write_iops_burst: Option<Bound>,
     /// Bytes written per second.
     #[arg(long, value_name = "SIZE", value_parser = parse_size_or_none)]
-    write_bps: Bound,
+    write_bps: Option<Bound>,
     /// Bytes written at once after a pause.
     #[arg(long, value_name = "SIZE", value_parser = parse_size_or_none)]
-    write_bps_burst: Bound,
+    write_bps_burst: Option<Bound>,
 }
 
 impl LimitArgs {
@@ -58,7 +58,7 @@ impl LimitArgs {
     /// These limits with what was said changed.
     pub(in crate::cli) fn change(&self, mut limits: Limits) -> Limits {
         let [total, read, write] = [&mut limits.total, &mut limits.read, &mut limits.write];
-        let set = |rate: &mut Rate, bounds: &[&Bound]| {
+        let set = |rate: &mut Rate, bounds: &[&Option<Bound>]| {
             let fields = [
                 &mut rate.iops,
                 &mut rate.iops_burst,
@@ -85,7 +85,7 @@ impl LimitArgs {
         limits
     }
 
-    fn all(&self) -> [&Bound; 12] {
+    fn all(&self) -> [&Option<Bound>; 12] {
         [
             &self.iops,
             &self.iops_burst,
