@@ -178,3 +178,53 @@ fn firecracker(disk: &Disk) -> String {
         quoted(&after.to_string()),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::samples::{self, compare};
+
+    #[test]
+    fn each_vmm_has_its_recipe() {
+        for vmm in Vmm::value_variants() {
+            let name = format!("attach-{vmm:?}").to_lowercase();
+            compare(&name, &recipe(*vmm, &samples::disk("scratch")));
+        }
+    }
+
+    #[test]
+    fn a_recipe_fits_its_disk() {
+        let mut disk = samples::disk("golden.v1");
+        disk.attached = false;
+        for vmm in Vmm::value_variants() {
+            assert!(!recipe(*vmm, &disk).contains("read-only"), "{vmm:?}");
+        }
+        (disk.read_only, disk.queues) = (true, 1);
+        for vmm in Vmm::value_variants() {
+            let text = recipe(*vmm, &disk);
+            assert!(text.contains("read-only"), "{text}");
+            assert!(text.contains("/run/ramblk/golden.v1/vhost.sock"), "{text}");
+        }
+        assert!(recipe(Vmm::Qemu, &disk).contains("num-queues=1,"));
+        assert!(recipe(Vmm::CloudHypervisor, &disk).contains("num_queues=1,"));
+        assert!(recipe(Vmm::Libvirt, &disk).contains("queues='1'"));
+        assert!(recipe(Vmm::Firecracker, &disk).contains("/drives/golden_v1 "));
+    }
+
+    #[test]
+    fn odd_paths_survive_shell_qemu_and_xml() {
+        let mut disk = samples::disk("a");
+        disk.socket = "/tmp/it's, <here>/s".into();
+        let qemu = recipe(Vmm::Qemu, &disk);
+        assert!(
+            qemu.contains(r"'socket,id=ramblk0,path=/tmp/it'\''s,, <here>/s,reconnect-ms=1000'"),
+            "{qemu}"
+        );
+        let libvirt = recipe(Vmm::Libvirt, &disk);
+        assert!(
+            libvirt.contains("path='/tmp/it&apos;s, &lt;here>/s'"),
+            "{libvirt}"
+        );
+        assert_eq!(quoted("plain/word-1"), "plain/word-1");
+    }
+}

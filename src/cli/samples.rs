@@ -76,3 +76,12 @@ pub(super) fn pool() -> Pool {
         workers: 4,
     }
 }
+
+/// Compare with what is kept in `tests/snapshots`.
+pub(super) fn compare(name: &str, text: &str) {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/snapshots"));
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| insta::assert_snapshot!(name, text));
+}

@@ -389,3 +389,108 @@ pub(super) fn event(event: &Event) -> String {
     text.push('\n');
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::rates::between;
+    use crate::cli::samples::{self, compare};
+    use crate::daemon::model::EventKind;
+
+    #[test]
+    fn lists_are_tables() {
+        let mut full = samples::disk("full-of-data");
+        (full.state, full.attached) = (DiskState::Full, false);
+        full.quota_bytes = None;
+        full.labels.clear();
+        compare("list", &disks(&[samples::disk("scratch"), full]));
+        let snapshot = Snapshot {
+            disk: "scratch".into(),
+            name: "clean".into(),
+            size_bytes: 1 << 30,
+            mapped_bytes: 1536,
+            charged_bytes: 0,
+        };
+        compare("snapshots", &snapshots(&[snapshot]));
+        let extent = |start_bytes, mapped| MapExtent {
+            start_bytes,
+            length_bytes: 4096,
+            mapped,
+        };
+        compare("map", &map(&[extent(0, true), extent(4096, false)]));
+        assert_eq!(map(&[]), "START  LENGTH  IS\n");
+    }
+
+    #[test]
+    fn one_thing_is_shown_as_pairs() {
+        let mut disk_now = samples::disk("scratch");
+        disk_now.limits.total.iops = Some(1000);
+        disk_now.limits.read.bytes_per_second = Some(100 << 20);
+        disk_now.limits.read.bytes_burst = Some(1 << 20);
+        compare("show", &disk(&disk_now));
+        compare("pool", &pool(&samples::pool()));
+        let limits = disk_now.limits;
+        let group = Group {
+            name: "tenants".into(),
+            limits,
+            disks: vec!["a".into(), "b".into()],
+        };
+        compare("groups", &groups(&[group]));
+    }
+
+    #[test]
+    fn what_guests_did_is_counted_and_timed() {
+        let now = samples::stats("scratch", 1000);
+        compare("stats", &stats(&now));
+        let line = rates(&between(&samples::stats("scratch", 500), &now, 0.5), &now);
+        compare("watch", &(RATES_HEAD.to_owned() + &line));
+    }
+
+    #[test]
+    fn a_change_says_what_to_do_next() {
+        let told = Resized {
+            from_bytes: 1 << 30,
+            to_bytes: 2 << 30,
+            lost_bytes: 0,
+            notified: 1,
+            not_notified: 0,
+            hint: None,
+        };
+        assert_eq!(resized("a", &told), "a: 1G -> 2G; front ends told: 1\n");
+        let untold = Resized {
+            lost_bytes: 4096,
+            not_notified: 1,
+            hint: Some("do this".into()),
+            ..told
+        };
+        assert_eq!(
+            resized("a", &untold),
+            "a: 1G -> 2G, 4K of data gone; front ends told: 1, that can't be told: 1\ndo this\n"
+        );
+        let done = Applied {
+            created: vec!["a".into()],
+            groups: vec!["g".into()],
+            ..Applied::default()
+        };
+        assert_eq!(
+            applied(&done, true),
+            "group g: would be changed\ndisk a: would be created\n"
+        );
+        assert_eq!(applied(&Applied::default(), false), "nothing to do\n");
+    }
+
+    #[test]
+    fn an_event_is_a_line() {
+        let happened = Event {
+            id: 7,
+            time_ns: 1_764_000_000_123_456_789,
+            kind: EventKind::SnapshotDestroyed,
+            disk: Some("a".into()),
+            details: [("snapshot".to_owned(), "s".to_owned())].into(),
+        };
+        assert_eq!(
+            event(&happened),
+            "2025-11-24T16:00:00.123Z  snapshot-destroyed  a  snapshot=s\n"
+        );
+    }
+}

@@ -37,6 +37,7 @@ mod sharing;
 mod store;
 mod third_party;
 mod tidy;
+mod verbs;
 mod workers;
 mod writeback;
 mod zeroes;

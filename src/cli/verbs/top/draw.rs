@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn a_screen_shows_what_each_disk_does() {
-        insta::assert_snapshot!(screen(106, 7));
+        crate::cli::samples::compare("top", &screen(106, 7));
     }
 
     #[test]
