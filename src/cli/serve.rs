@@ -8,7 +8,7 @@ use clap::Args;
 use super::cpus::{Cpus, parse_cpus};
 use super::size::parse_size;
 use super::{EXIT_ERROR, EXIT_USAGE, log_to_stderr, say};
-use crate::daemon::{self, ServeConfig, ServeOptions};
+use crate::daemon::{self, ServeConfig, ServeOptions, StateOption};
 
 /// What `ramblk serve` understands.
 #[derive(Debug, Args)]
@@ -21,6 +21,15 @@ pub(super) struct Serve {
     /// Path of the socket of the API; without it, api.sock in the directory for sockets.
     #[arg(long, value_name = "PATH")]
     api_socket: Option<PathBuf>,
+
+    /// Directory on a tmpfs in which disks lie, so that a restart finds them; or none; or systemd,
+    /// whose file descriptor store keeps them. Without it, the best of these that is there.
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<String>,
+
+    /// Keep what disks take from being swapped out.
+    #[arg(long)]
+    lock_memory: bool,
 
     /// Memory that all disks together may take, at most. Without it: half of the host's memory, or
     /// three quarters of the cgroup's limit, whichever is less.
@@ -63,6 +72,10 @@ impl From<Serve> for ServeOptions {
         Self {
             run_dir: serve.run_dir,
             api_socket: serve.api_socket,
+            state: serve
+                .state_dir
+                .map_or(StateOption::Default, |text| StateOption::parse(&text)),
+            lock_memory: serve.lock_memory,
             memory_limit_bytes: serve.memory_limit,
             huge_pages: !serve.no_huge_pages,
             workers: serve.workers,

@@ -10,6 +10,7 @@
 //! | `config` | what the user asked for, checked as a whole before anything is touched |
 //! | `run` | one disk's life: make, serve, wait for signal or command, end |
 //! | `export` | a disk on a socket |
+//! | `state_dir` | where disks lie, so that they outlive the process |
 //! | `state` | what a VM's snapshot holds of its disk |
 //! | `socket` | a listening socket that removes its own path, and nobody else's |
 //! | `inherit` | a socket that was passed by number |
@@ -33,6 +34,7 @@ mod run;
 mod serve;
 mod socket;
 mod state;
+mod state_dir;
 
 pub use config::{Endpoint, RunConfig, RunOptions, Sharing};
 pub use export::Export;
@@ -40,6 +42,7 @@ pub use paths::{default_api_socket, default_run_dir};
 pub use run::{Ending, run};
 pub use serve::{ServeConfig, ServeOptions, serve};
 pub use socket::SocketAccess;
+pub use state_dir::StateOption;
 
 use std::path::PathBuf;
 
@@ -110,6 +113,22 @@ pub enum Error {
         /// The system's reason.
         source: std::io::Error,
     },
+    /// Disks can't lie there.
+    #[error("state directory {path:?} {reason}")]
+    StateDirectory {
+        /// The directory.
+        path: PathBuf,
+        /// What is wrong with it, and what to do.
+        reason: String,
+    },
+    /// What lies there can't be used.
+    #[error("{path:?}: {source}")]
+    State {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: store::Error,
+    },
     /// Another daemon has the API's socket.
     #[error(
         "a daemon is serving at {path:?}; stop it, or choose another --run-dir and --api-socket"
@@ -118,6 +137,9 @@ pub enum Error {
         /// The socket.
         path: PathBuf,
     },
+    /// Disks that are there can't be taken up.
+    #[error("can't take up the disks that are there: {0}")]
+    Disks(Box<model::Problem>),
     /// The configuration can't be applied.
     #[error("configuration: {0}")]
     Config(Box<model::Problem>),
@@ -152,6 +174,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// What was tried when the system refused.
+    fn system(what: &'static str) -> impl Fn(std::io::Error) -> Self {
+        move |source| Self::System { what, source }
+    }
+
     /// Whether the request itself is wrong, so that trying again can't help (exit code 2).
     pub fn is_usage(&self) -> bool {
         matches!(

@@ -14,6 +14,7 @@ mod cli;
 mod conformance;
 mod device;
 mod device_state;
+mod disks;
 #[allow(dead_code, reason = "shared with tests/hostile and its benchmark")]
 mod driver;
 mod framing;
