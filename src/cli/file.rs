@@ -4,15 +4,23 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::cpus::{Cpus, parse_cpus};
+use super::error::Error;
+use super::serve::parse_mode;
 use super::size::{exact, parse_size};
 use crate::daemon::model::{
     Config, ConfigDisk, ConfigGroup, DiskSettings, Limits, OnFull, Rate, Share,
 };
+
+/// No configuration is longer.
+const MOST_BYTES: u64 = 64 << 20;
 
 /// What a file says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,8 +39,10 @@ pub(super) struct DaemonTable {
     pub(super) api_socket: Option<PathBuf>,
     /// Directory of the disks' sockets.
     pub(super) run_dir: Option<PathBuf>,
-    /// Directory of what survives a restart.
-    pub(super) state_dir: Option<PathBuf>,
+    /// Directory of what survives a restart, or `none`, or `systemd`.
+    pub(super) state_dir: Option<String>,
+    /// Whether what disks take is kept from being swapped out.
+    pub(super) lock_memory: Option<bool>,
     /// Most bytes of memory that all disks may take.
     pub(super) memory_limit: Option<Size>,
     /// Threads that serve queues.
@@ -42,11 +52,11 @@ pub(super) struct DaemonTable {
     /// Whether huge pages are made.
     pub(super) huge_pages: Option<bool>,
     /// Mode of the sockets, as in `"0660"`.
-    pub(super) socket_mode: Option<String>,
+    pub(super) socket_mode: Option<Mode>,
     /// Group of the sockets.
     pub(super) socket_group: Option<String>,
     /// Processors of the workers, as in `"2,4-7"`.
-    pub(super) pin: Option<String>,
+    pub(super) pin: Option<Pin>,
 }
 
 /// Understand a file. `path` is for messages.
@@ -64,6 +74,27 @@ pub(super) fn parse_file(text: &str, path: &Path) -> Result<File, String> {
         daemon: whole.daemon,
         config,
     })
+}
+
+/// Read and understand a file, or stdin if it is `-`.
+///
+/// # Errors
+/// What can't be read, and what makes no sense.
+pub(super) fn read_file(path: &Path) -> Result<File, Error> {
+    let failed = |source| Error::File {
+        what: "read",
+        path: path.to_owned(),
+        source,
+    };
+    let mut from: Box<dyn Read> = if path == Path::new("-") {
+        Box::new(std::io::stdin())
+    } else {
+        Box::new(fs::File::open(path).map_err(failed)?)
+    };
+    let mut text = String::new();
+    let read = from.by_ref().take(MOST_BYTES).read_to_string(&mut text);
+    read.map_err(failed)?;
+    parse_file(&text, path).map_err(Error::Usage)
 }
 
 /// Groups and disks as a file that [`parse_file`] understands as the same ones.
@@ -185,6 +216,28 @@ impl<'de> Deserialize<'de> for Size {
             }
         }
         from.deserialize_any(Words)
+    }
+}
+
+/// Permission bits, in octal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Mode(pub(super) u32);
+
+/// Processors, as in `"2,4-7"`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Pin(pub(super) Cpus);
+
+impl<'de> Deserialize<'de> for Mode {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        parse_mode(&text).map(Mode).map_err(de::Error::custom)
+    }
+}
+
+impl<'de> Deserialize<'de> for Pin {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        parse_cpus(&text).map(Pin).map_err(de::Error::custom)
     }
 }
 
@@ -321,6 +374,8 @@ mod tests {
         [daemon]
         memory_limit = "8G"
         poll_us = 0
+        socket_mode = "0600"
+        pin = "1,3-4"
 
         [[group]]
         name = "tenants"
@@ -349,6 +404,8 @@ mod tests {
         let File { daemon, config } = parse(EXAMPLE).unwrap();
         assert_eq!(daemon.memory_limit, Some(Size(8 << 30)));
         assert_eq!((daemon.poll_us, daemon.workers), (Some(0), None));
+        assert_eq!(daemon.socket_mode, Some(Mode(0o600)));
+        assert_eq!(daemon.pin, Some(Pin(Cpus(vec![1, 3, 4]))));
         assert_eq!(
             config.groups[0].limits.total.bytes_per_second,
             Some(1 << 30)
@@ -393,6 +450,7 @@ mod tests {
             ),
             ("[[disk]]\nname = \"a\"\nsize = -1", ["line 3", "negative"]),
             ("[[disk]]\nname = \"a\"", ["line 1", "missing field `size`"]),
+            ("[daemon]\nsocket_mode = \"rw\"", ["line 2", "0660"]),
             ("[daemon]\ncolour = 1", ["line 2", "`poll_us`"]),
             ("[disks]\n", ["line 1", "`disk`"]),
             (

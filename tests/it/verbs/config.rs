@@ -3,6 +3,7 @@
 use std::fs;
 
 use serde_json::json;
+use tempfile::TempDir;
 
 use super::{Daemon, text};
 
@@ -68,6 +69,19 @@ fn what_is_exported_makes_the_same_disks_elsewhere() {
     );
     assert_eq!(there.ok("export-config"), exported);
     assert_eq!(there.json("export-config"), here.json("export-config"));
+}
+
+#[test]
+fn the_daemon_starts_with_what_a_file_says() {
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let file = FILE.replace("workers = 2", "workers = 1\nmemory_limit = \"300M\"");
+    fs::write(path("disks.toml"), file).unwrap();
+    let daemon = Daemon::start_with(&["--config", path("disks.toml").to_str().unwrap()]);
+    let pool = daemon.json("pool");
+    assert_eq!((&pool["workers"], &pool["disks"]), (&json!(1), &json!(2)));
+    // What is said on the command line goes first.
+    assert_eq!(pool["limit_bytes"], 1 << 30);
 }
 
 #[test]

@@ -29,6 +29,10 @@ pub(crate) struct Daemon {
 
 impl Daemon {
     pub(crate) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    pub(crate) fn start_with(more: &[&str]) -> Self {
         let folder = TempDir::new().unwrap();
         let run_dir = folder.path().join("run");
         let child = Command::new(RAMBLK)
@@ -36,6 +40,7 @@ impl Daemon {
             .arg(&run_dir)
             .arg("--api-socket")
             .arg(folder.path().join("api.sock"))
+            .args(more)
             .env_remove("RAMBLK_API")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
