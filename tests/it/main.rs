@@ -39,6 +39,7 @@ mod stats;
 mod store;
 mod third_party;
 mod tidy;
+mod verbs;
 mod workers;
 mod writeback;
 mod zeroes;
