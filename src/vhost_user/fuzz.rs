@@ -19,6 +19,7 @@ use super::inflight::{self, Inflight};
 use super::job::Job;
 use super::memory::{MemoryMap, RegionSpec};
 use super::notifier::Notifier;
+use super::parking::Parking;
 use super::peek;
 use super::ring::{self, Ring, RingAddress, RingOptions, Served};
 use super::server::{Conversation, Server, Shared};
@@ -99,6 +100,7 @@ impl SplitRing {
         let options = RingOptions {
             event_idx: setup.event_idx,
             indirect: setup.indirect,
+            in_order: false,
         };
         let ring = Ring::new(Arc::clone(&memory.0), setup.size, address, options);
         ring.map(Self).map_err(|error| short(&error))
@@ -114,6 +116,7 @@ impl SplitRing {
         });
         match step {
             Ok(ring::Step::Dry) => Ok(Step::Dry),
+            Ok(ring::Step::Held { .. }) => Err("held".into()),
             Ok(ring::Step::Completed) => Ok(Step::Completed),
             Ok(ring::Step::Continued) => Ok(Step::Continued),
             Err(error) => Err(short(&error)),
@@ -128,7 +131,9 @@ impl SplitRing {
         most_bytes: u64,
         serve: impl for<'m> FnOnce(&[Transfer<'m>], &mut dyn FnMut(u32)),
     ) -> Result<(u32, u64), String> {
-        let gathered = self.0.serve_plain(most_requests, most_bytes, serve);
+        let gathered = self
+            .0
+            .serve_plain(most_requests, most_bytes, <[_]>::len, serve);
         gathered
             .map(|gathered| (gathered.requests, gathered.bytes))
             .map_err(|error| short(&error))
@@ -182,6 +187,7 @@ impl Turns {
             err: None,
             hangup: Arc::new(hangup),
             unfinished: Unfinished::default(),
+            parking: Parking::new(&device),
             calls: true,
             losses: guard::losses(),
         };

@@ -34,13 +34,15 @@ pub(super) struct Gathered {
 
 impl Ring {
     /// Serve the requests that come next as far as they are plain: at most `most_requests`, from 1
-    /// on, and about `most_bytes` of data. `serve` gets them, and hands the length for the driver
-    /// of each, in order, to the function that it gets too. Nothing is done where the next request
-    /// isn't plain, or there is none: ask [`Ring::serve_one`].
+    /// on, and about `most_bytes` of data. `admit` says how many of the first ones may go on.
+    /// `serve` gets those, and hands the length for the driver of each, in order, to the function
+    /// that it gets too; one from which on it doesn't stays where it is. Nothing is done where the
+    /// next request isn't plain, or there is none: ask [`Ring::serve_one`].
     pub(super) fn serve_plain(
         &mut self,
         most_requests: u32,
         most_bytes: u64,
+        admit: impl FnOnce(&[Transfer<'_>]) -> usize,
         serve: impl for<'m> FnOnce(&[Transfer<'m>], &mut dyn FnMut(u32)),
     ) -> Result<Gathered, RingError> {
         let mut gathered = Gathered::default();
@@ -64,6 +66,8 @@ impl Ring {
                 break;
             }
         }
+        transfers.truncate(admit(&transfers));
+        gathered = Gathered::default();
         let heads = &heads[..transfers.len()];
         if !heads.is_empty() {
             if let [transfer] = &transfers[..] {
@@ -72,16 +76,42 @@ impl Ring {
                 self.expect_used();
             }
             self.have_taken(heads);
-            let mut left = heads.iter();
+            let mut left = heads.iter().zip(&transfers);
             serve(&transfers, &mut |len| {
-                if let Some(&head) = left.next() {
+                if let Some((&head, transfer)) = left.next() {
+                    gathered.requests += 1;
+                    gathered.bytes += transfer.data_bytes();
                     self.have_served(head, len);
                 }
             });
+            let left = left.len();
+            if left > 0 {
+                self.have_left(&heads[heads.len() - left..]);
+            }
         }
         transfers.clear();
         self.plain = transfers;
         Ok(gathered)
+    }
+
+    /// The next requests were taken from the avail ring.
+    fn have_taken(&mut self, heads: &[u16]) {
+        if let Some(tracker) = &mut self.tracker {
+            heads.iter().for_each(|&head| tracker.taken(head));
+        }
+    }
+
+    /// Those of them that were not served are still there.
+    fn have_left(&mut self, heads: &[u16]) {
+        if let Some(tracker) = &self.tracker {
+            heads.iter().for_each(|&head| tracker.not_taken(head));
+        }
+    }
+
+    /// The next one of those that were taken was served; `len` goes to the driver.
+    fn have_served(&mut self, head: u16, len: u32) {
+        self.next_avail = self.next_avail.wrapping_add(1);
+        self.return_used(head, len);
     }
 
     /// The request at `head`, if it is plain.

@@ -176,6 +176,11 @@ impl Server {
         })
     }
 
+    /// The device that is served.
+    pub fn device(&self) -> &BlockDevice {
+        &self.shared.device
+    }
+
     /// Serve everybody who connects to `listener`.
     ///
     /// # Errors

@@ -25,6 +25,7 @@ mod in_order;
 mod inflight;
 mod lifecycle;
 mod negotiation;
+mod parking;
 mod plain;
 mod recovery;
 mod regions;
