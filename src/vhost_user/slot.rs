@@ -38,6 +38,8 @@ pub(super) struct Slot {
     pub(super) served: bool,
     /// When it is to be looked at again while it is cold, for requests that wait.
     pub(super) look_at: Option<Instant>,
+    /// Whether its worker has a note of that.
+    pub(super) is_parked: bool,
     /// Who wants its place, once it has returned what it set aside.
     pub(super) leaving: Option<SyncSender<Option<u16>>>,
 }

@@ -180,14 +180,14 @@ impl Worker {
     /// `worked` says whether there was something to serve since the last time.
     fn tick(&mut self, worked: bool) -> io::Result<()> {
         let now = Instant::now();
-        self.wake_parked(now);
         let is_busy = worked && self.hot.len() > 1;
         let mut cooled = false;
         for &at in &self.hot {
             if let Some(slot) = self.slots.get_mut(at).and_then(Option::as_mut) {
                 slot.cool(now, is_busy, &self.tools);
                 cooled |= slot.state != State::Hot;
-                if slot.state == State::Cold && slot.look_at.is_some() {
+                if slot.state == State::Cold && slot.look_at.is_some() && !slot.is_parked {
+                    slot.is_parked = true;
                     self.parked.push(at);
                 }
             }
@@ -195,6 +195,8 @@ impl Worker {
         if cooled {
             self.keep_hot();
         }
+        // After that: they have a turn before they are found to be dry again.
+        self.wake_parked(now);
         if self.hot.len() > 1 {
             self.had_company = now;
         }
@@ -222,16 +224,16 @@ impl Worker {
     fn wake_parked(&mut self, now: Instant) {
         let (slots, hot) = (&mut self.slots, &mut self.hot);
         self.parked.retain(|&at| {
-            let slot = slots.get_mut(at).and_then(Option::as_mut);
-            let Some(slot) = slot.filter(|slot| slot.state == State::Cold) else {
+            let Some(slot) = slots.get_mut(at).and_then(Option::as_mut) else {
                 return false;
             };
-            let waits = slot.look_at.is_some_and(|at| at > now);
-            if !waits {
+            let is_cold = slot.state == State::Cold;
+            slot.is_parked = is_cold && slot.look_at.is_some_and(|at| at > now);
+            if is_cold && !slot.is_parked {
                 slot.state = State::Hot;
                 hot.push(at);
             }
-            waits
+            slot.is_parked
         });
     }
 
@@ -395,6 +397,7 @@ impl Worker {
             dry_since: None,
             served: false,
             look_at: None,
+            is_parked: false,
             leaving: None,
         });
         if at == self.slots.len() {
