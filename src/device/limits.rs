@@ -289,3 +289,7 @@ impl Limiter {
             .unwrap_or(now + Duration::from_secs(1 << 30))
     }
 }
+
+#[cfg(test)]
+#[path = "limits_model.rs"]
+mod model;
