@@ -153,7 +153,8 @@ proptest! {
         // Each wakes late, and by the end nothing is lost of that.
         for _ in 0..1000 {
             now = now.max(limiter.reserve(Class::Read, 0, now));
-            now += Duration::from_micros(fastrand::u64(0..=late_micros)).min(Duration::from_nanos(1_000_000_000 / rate));
+            let late = Duration::from_micros(fastrand::u64(0..=late_micros));
+            now += late.min(Duration::from_nanos(1_000_000_000 / rate));
         }
         let took = (now - began).as_secs_f64();
         let expected = 1000.0 / rate as f64;

@@ -133,7 +133,7 @@ impl SplitRing {
     ) -> Result<(u32, u64), String> {
         let gathered = self
             .0
-            .serve_plain(most_requests, most_bytes, <[_]>::len, serve);
+            .serve_plain(most_requests, most_bytes, |all| all.len(), serve);
         gathered
             .map(|gathered| (gathered.requests, gathered.bytes))
             .map_err(|error| short(&error))
@@ -179,6 +179,7 @@ impl Turns {
         let job = Job {
             ring: ring.0,
             index: 0,
+            parking: Parking::new(&device),
             device,
             acked,
             // Only the worker itself looks at it.
@@ -187,7 +188,6 @@ impl Turns {
             err: None,
             hangup: Arc::new(hangup),
             unfinished: Unfinished::default(),
-            parking: Parking::new(&device),
             calls: true,
             losses: guard::losses(),
         };
