@@ -7,7 +7,7 @@ use super::ring::{Ring, Step};
 use crate::device::{Admission, BlockDevice, Hold, Lane, Waiting};
 
 /// How long a ring that stops may take for what it set aside.
-const DRAIN_WITHIN: Duration = Duration::from_millis(50);
+const DRAIN_WITHIN: Duration = Duration::from_millis(30);
 
 /// How a ring stops. What is still in its avail ring is served from there by whoever has it next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

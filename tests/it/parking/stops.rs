@@ -156,12 +156,8 @@ fn many_long_requests_that_wait_hold_nobody_up() {
         q.submit(head);
     }
     eventually("they wait", || place.device().throttled() >= 20);
-    place.limit(&writes(bandwidth(1)));
-    place.limit(&total(bandwidth(1)));
-    let began = Instant::now();
-    let base = disk.client.stop(1);
-    // As long as it takes to drain, and a step; not the quarter of a second that all would take.
-    assert!(began.elapsed() < 2 * SOON, "{:?}", began.elapsed());
+    // All of them would take more than that; what is left when the time is over fails.
+    let base = soon("stopping", || disk.client.stop(1));
     assert_eq!(u32::from(disk.queues[1].used_idx()), base);
 }
 
