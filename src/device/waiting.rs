@@ -17,6 +17,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// How often a write without memory is tried again though nothing was freed here: the host itself
 /// may have some by now.
 const TRY_EVERY: Duration = Duration::from_millis(100);
+/// How soon it is tried again where something is freed all the time, if not for it.
+const TRY_AFTER: Duration = Duration::from_millis(1);
 
 /// What became of a request, or of a step of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +43,7 @@ enum Reason {
     /// The moment at which its limits allow it.
     Limit(Class, Instant, Epoch),
     /// Memory; of the store, it last saw the changes up to this number.
-    Room { seen: u64, again_at: Instant },
+    Room { seen: u64, tried_at: Instant },
 }
 
 /// Requests that wait for the same thing, and so go in the order in which they came.
@@ -89,7 +91,7 @@ impl Hold {
         match self.0 {
             Reason::Others(_) => now,
             Reason::Limit(_, due, _) => due.min(look_at),
-            Reason::Room { again_at, .. } => again_at.min(look_at),
+            Reason::Room { tried_at, .. } => look_at.min(tried_at + TRY_EVERY),
         }
     }
 }
@@ -291,11 +293,12 @@ impl BlockDevice {
             Reason::Limit(.., epoch) => {
                 (epoch != self.gate.limiter.epoch()).then_some(Admission::Next)
             }
-            Reason::Room { seen, again_at } => {
+            Reason::Room { seen, tried_at } => {
+                let ago = now.saturating_duration_since(tried_at);
                 let may_go = is_gone
                     || !self.gate.stalls()
-                    || again_at <= now
-                    || seen != self.disk.room_changes();
+                    || ago >= TRY_EVERY
+                    || ago >= TRY_AFTER && seen != self.disk.room_changes();
                 may_go.then_some(Admission::Retry)
             }
         }
@@ -358,7 +361,7 @@ impl BlockDevice {
         if !self.gate.stalls() || admission == Admission::Last {
             return None;
         }
-        let again_at = Instant::now() + TRY_EVERY;
-        Some(Hold(Reason::Room { seen, again_at }))
+        let tried_at = Instant::now();
+        Some(Hold(Reason::Room { seen, tried_at }))
     }
 }
