@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::bench::Bench;
 use super::cpus::{Cpus, parse_cpus};
+use super::serve::Serve;
 use super::size::parse_size;
 use crate::daemon::{RunOptions, Sharing};
 
@@ -21,6 +22,8 @@ pub(super) struct Ramblk {
 pub(super) enum Verb {
     /// Serve one new disk until SIGTERM, or until the command after -- ends.
     Run(Run),
+    /// Serve any number of disks, made and destroyed over an API, until SIGTERM.
+    Serve(Serve),
     /// Make load for a vhost-user-blk back end, as a driver in a guest would, and measure it.
     Bench(Bench),
 }

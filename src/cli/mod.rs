@@ -4,6 +4,7 @@
 mod args;
 mod bench;
 mod cpus;
+mod serve;
 mod size;
 
 use std::ffi::OsString;
@@ -32,6 +33,9 @@ pub fn ramblk() -> ExitCode {
         Ok(args::Ramblk {
             verb: args::Verb::Bench(bench),
         }) => bench.run(),
+        Ok(args::Ramblk {
+            verb: args::Verb::Serve(serve),
+        }) => serve.run(),
         Err(error) => refuse(&error),
     }
 }

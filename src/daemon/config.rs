@@ -11,7 +11,7 @@ use crate::store::{Capacity, DiskSpec, SectorSize};
 use crate::vhost_user::WorkerOptions;
 
 /// The most queues a disk can have: what guests and front ends are known to handle.
-const MOST_QUEUES: u16 = 256;
+pub(super) const MOST_QUEUES: u16 = 256;
 
 /// The most threads that serve queues: more than there are processors help nobody.
 const MOST_WORKERS: usize = 256;
@@ -132,6 +132,11 @@ pub struct RunConfig {
 }
 
 impl RunConfig {
+    /// The threads that are to serve the disk.
+    pub fn workers(&self) -> &WorkerOptions {
+        &self.workers
+    }
+
     /// Check `options` for a disk called `name`. Touches nothing; the image is only opened.
     ///
     /// # Errors
@@ -164,14 +169,8 @@ impl RunConfig {
             Some(serial) => Serial::new(serial)?,
             None => Serial::for_name(name)?,
         };
-        let limit_bytes = options
-            .memory_limit_bytes
-            .unwrap_or_else(limit::default_bytes);
-        if limit_bytes < LEAST_LIMIT_BYTES {
-            return Err(Error::Usage(format!(
-                "--memory-limit of {limit_bytes} bytes holds no disk: give at least 64K"
-            )));
-        }
+        let limit_bytes = options.memory_limit_bytes;
+        let limit_bytes = check_limit(limit_bytes.unwrap_or_else(limit::default_bytes))?;
         let endpoint = endpoint(options.socket_path, options.fd, &options.command)?;
         Ok(Self {
             name: name.to_owned(),
@@ -197,6 +196,18 @@ fn workers(
     poll_us: u32,
     cpus: Vec<usize>,
 ) -> Result<WorkerOptions, Error> {
+    let mut options = worker_options(count, poll_us, cpus)?;
+    // More would never have anything to do.
+    options.count = options.count.min(usize::from(queues.get()));
+    Ok(options)
+}
+
+/// Workers as they were asked for, or as many as there are processors for.
+pub(super) fn worker_options(
+    count: Option<u16>,
+    poll_us: u32,
+    cpus: Vec<usize>,
+) -> Result<WorkerOptions, Error> {
     if poll_us > MOST_POLL_US {
         return Err(Error::Usage(format!(
             "--poll-us {poll_us} is too long: give at most {MOST_POLL_US}, or 0 to never poll"
@@ -211,10 +222,20 @@ fn workers(
         )));
     }
     Ok(WorkerOptions {
-        count: count.min(usize::from(queues.get())),
+        count,
         poll: Duration::from_micros(poll_us.into()),
         cpus,
     })
+}
+
+/// A memory limit in which something fits.
+pub(super) fn check_limit(limit_bytes: u64) -> Result<u64, Error> {
+    if limit_bytes < LEAST_LIMIT_BYTES {
+        return Err(Error::Usage(format!(
+            "--memory-limit of {limit_bytes} bytes holds no disk: give at least 64K"
+        )));
+    }
+    Ok(limit_bytes)
 }
 
 fn endpoint(path: Option<PathBuf>, fd: Option<i32>, command: &[String]) -> Result<Endpoint, Error> {

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use super::Error;
 use super::config::{RunConfig, Sharing};
-use super::socket::SocketPath;
+use super::socket::{SocketAccess, SocketPath};
 use super::state::StateKeeper;
 use crate::device::BlockDevice;
 use crate::store::{Disk, DiskInfo, Shrink, Store};
-use crate::vhost_user::{Server, ServerOptions, Share};
+use crate::vhost_user::{Hub, Server, ServerOptions, Share};
 
 /// One disk being served. Dropping it ends its sessions and removes its socket; the disk stays in
 /// the store.
@@ -23,13 +23,13 @@ pub struct Export {
 
 impl Export {
     /// Make the disk that `config` describes in `store`, with its image loaded, and be ready to
-    /// serve it. Nobody can connect yet.
+    /// serve it with the threads of `hub`. Nobody can connect yet.
     ///
     /// # Errors
     /// [`Error::Store`], [`Error::Image`], [`Error::Server`]. Nothing is left behind then.
-    pub fn create(store: &Arc<Store>, config: &RunConfig) -> Result<Self, Error> {
+    pub fn create(store: &Arc<Store>, config: &RunConfig, hub: &Arc<Hub>) -> Result<Self, Error> {
         let disk = store.create(&config.name, &config.spec)?;
-        let made = Self::serve_disk(store, config, disk);
+        let made = Self::serve_disk(store, config, hub, disk);
         if made.is_err() {
             // The error is the one to tell; the disk was made a moment ago, by us.
             let _ = store.destroy(&config.name);
@@ -37,7 +37,12 @@ impl Export {
         made
     }
 
-    fn serve_disk(store: &Arc<Store>, config: &RunConfig, disk: Disk) -> Result<Self, Error> {
+    fn serve_disk(
+        store: &Arc<Store>,
+        config: &RunConfig,
+        hub: &Arc<Hub>,
+        disk: Disk,
+    ) -> Result<Self, Error> {
         if let Some(image) = &config.image {
             image.load(&disk)?;
         }
@@ -47,18 +52,18 @@ impl Export {
         } else {
             guests
         };
-        let device = BlockDevice::new(guests, config.serial.clone(), config.queues)
-            .with_state(Box::new(StateKeeper::new(store, &config.name)?));
+        let device = BlockDevice::new(guests, config.serial.clone(), config.queues).with_state(
+            Box::new(Arc::new(StateKeeper::of_new(store, &config.name)?)),
+        );
         let share = match config.sharing {
             Sharing::None => Share::None,
             Sharing::ReadOnly | Sharing::ReadWrite => Share::Any,
         };
         let options = ServerOptions {
             share,
-            workers: config.workers.clone(),
             in_order: config.in_order,
         };
-        let server = Server::new(device, &options)?;
+        let server = Server::new(device, &options, hub);
         Ok(Self {
             server,
             disk,
@@ -71,7 +76,7 @@ impl Export {
     /// # Errors
     /// [`Error::PathInUse`], [`Error::PathTaken`], [`Error::Socket`], [`Error::Server`].
     pub fn listen_at(&mut self, path: &Path) -> Result<(), Error> {
-        let (socket, listener) = SocketPath::listen(path)?;
+        let (socket, listener) = SocketPath::listen(path, SocketAccess::default())?;
         self.server.listen(listener)?;
         self.socket = Some(socket);
         Ok(())
@@ -103,9 +108,9 @@ impl Export {
         self.socket.as_ref().map(|socket| socket.path().to_owned())
     }
 
-    /// How many front ends are connected.
-    pub fn front_ends(&self) -> usize {
-        self.server.sessions()
+    /// What serves it: who is connected, what is to be heard of them, what the device says.
+    pub fn server(&self) -> &Server {
+        &self.server
     }
 
     /// What the disk is now.

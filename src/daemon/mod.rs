@@ -9,24 +9,35 @@
 //! | `config` | what the user asked for, checked as a whole before anything is touched |
 //! | `run` | one disk's life: make, serve, wait for signal or command, end |
 //! | `export` | a disk on a socket |
+//! | `state_dir` | where disks lie, so that they outlive the process |
 //! | `state` | what a VM's snapshot holds of its disk |
 //! | `socket` | a listening socket that removes its own path, and nobody else's |
 //! | `inherit` | a socket that was passed by number |
 //! | `limit` | how much memory disks may take if nobody says |
 //! | `command` | the command that ramblk runs beside the disk |
 
+pub mod api;
 mod command;
 mod config;
+pub mod disks;
+pub mod events;
 mod export;
 mod inherit;
 mod limit;
+pub mod model;
+pub mod paths;
 mod run;
+mod serve;
 mod socket;
 mod state;
+mod state_dir;
 
 pub use config::{Endpoint, RunConfig, RunOptions, Sharing};
 pub use export::Export;
 pub use run::{Ending, run};
+pub use serve::{ServeConfig, ServeOptions, serve};
+pub use socket::SocketAccess;
+pub use state_dir::StateOption;
 
 use std::path::PathBuf;
 
@@ -83,6 +94,44 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// A directory can't be made.
+    #[error("can't make directory {path:?}: {source}; make it yourself or choose another")]
+    Directory {
+        /// The path at fault.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// Disks can't lie there.
+    #[error("state directory {path:?} {reason}")]
+    StateDirectory {
+        /// The directory.
+        path: PathBuf,
+        /// What is wrong with it, and what to do.
+        reason: String,
+    },
+    /// What lies there can't be used.
+    #[error("{path:?}: {source}")]
+    State {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: store::Error,
+    },
+    /// Another daemon has the API's socket.
+    #[error(
+        "a daemon is serving at {path:?}; stop it, or choose another --run-dir and --api-socket"
+    )]
+    AlreadyServing {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// Disks that are there can't be taken up.
+    #[error("can't take up the disks that are there: {0}")]
+    Disks(Box<model::Problem>),
+    /// The configuration can't be applied.
+    #[error("configuration: {0}")]
+    Config(Box<model::Problem>),
     /// The command can't be run.
     #[error("can't run {program:?}: {source}")]
     Command {
@@ -114,6 +163,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// What was tried when the system refused.
+    fn system(what: &'static str) -> impl Fn(std::io::Error) -> Self {
+        move |source| Self::System { what, source }
+    }
+
     /// Whether the request itself is wrong, so that trying again can't help (exit code 2).
     pub fn is_usage(&self) -> bool {
         matches!(
@@ -121,6 +175,7 @@ impl Error {
             Self::Usage(_)
                 | Self::PathTooLong { .. }
                 | Self::Serial(_)
+                | Self::Config(_)
                 | Self::Store(
                     store::Error::InvalidSize { .. }
                         | store::Error::InvalidKey { .. }

@@ -6,15 +6,16 @@ use std::process::ExitStatus;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use rustix::process::Resource;
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::command::Command;
 use super::config::{Endpoint, RunConfig};
 use super::inherit::{self, Inherited};
+use super::serve::raise_descriptor_limit;
 use super::{Error, Export};
 use crate::store::{Store, StoreOptions};
+use crate::vhost_user::Hub;
 
 /// Why a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,11 +44,12 @@ pub fn run(config: &RunConfig) -> Result<Ending, Error> {
         Endpoint::Path(_) | Endpoint::Private => None,
     };
     let (events, incoming) = channel();
+    // Each queue of each front end brings three, and the usual soft limit is 1024.
     raise_descriptor_limit();
     let mut options = StoreOptions::new(config.limit_bytes);
     options.huge_pages = config.huge_pages;
     let store = Arc::new(Store::with_options(&options)?);
-    let mut export = Export::create(&store, config)?;
+    let mut export = Export::create(&store, config, &Hub::new(&config.workers)?)?;
     // Only now: while an image loads there is nothing to clean up, and a signal ends us at once.
     let mut signals =
         Signals::new([SIGTERM, SIGINT, SIGHUP, SIGCHLD]).map_err(system("watch for signals"))?;
@@ -150,11 +152,4 @@ fn exit_code(status: ExitStatus) -> u8 {
         .code()
         .or_else(|| status.signal().map(|signal| 128 + signal));
     code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
-}
-
-/// Each queue of each front end brings three descriptors, and the usual soft limit is 1024.
-fn raise_descriptor_limit() {
-    let mut limit = rustix::process::getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    let _ = rustix::process::setrlimit(Resource::Nofile, limit);
 }

@@ -2,13 +2,35 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::Mode;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use super::Error;
+
+/// Connections that may wait to be taken.
+const BACKLOG: i32 = 128;
+
+/// Who may connect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketAccess {
+    /// Permission bits of the path.
+    pub mode: u32,
+    /// The group that owns it, by number; by default the process's.
+    pub group: Option<u32>,
+}
+
+impl Default for SocketAccess {
+    /// The owner and the group, as VMMs run under another user of the same group.
+    fn default() -> Self {
+        Self {
+            mode: 0o660,
+            group: None,
+        }
+    }
+}
 
 /// The path of a socket that we made. Dropping it removes the path, if it is still ours: another
 /// process may have put its own socket there.
@@ -20,9 +42,9 @@ pub(super) struct SocketPath {
 }
 
 impl SocketPath {
-    /// Listen at `path`: for the owner and the group, as VMMs run under another user of the same
-    /// group. A socket that nobody listens at any more, left by a killed process, is replaced.
-    pub(super) fn listen(path: &Path) -> Result<(Self, UnixListener), Error> {
+    /// Listen at `path`, for those whom `access` names. A socket that nobody listens at any more,
+    /// left by a killed process, is replaced.
+    pub(super) fn listen(path: &Path, access: SocketAccess) -> Result<(Self, UnixListener), Error> {
         make_room(path)?;
         let failed = |source: std::io::Error| {
             let hint = match source.kind() {
@@ -36,20 +58,25 @@ impl SocketPath {
                 hint,
             }
         };
-        // Nothing else runs yet: the mask is the process's.
-        let mask = rustix::process::umask(Mode::from_raw_mode(0o117));
-        let listener = UnixListener::bind(path);
-        rustix::process::umask(mask);
-        let listener = listener.map_err(failed)?;
+        let refused = |errno: rustix::io::Errno| failed(errno.into());
+        let address = SocketAddrUnix::new(path).map_err(refused)?;
+        let flags = SocketFlags::CLOEXEC;
+        let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
+            .map_err(refused)?;
+        rustix::net::bind(&socket, &address).map_err(refused)?;
         let made = fs::symlink_metadata(path).map_err(failed)?;
-        Ok((
-            Self {
-                path: path.to_owned(),
-                device: made.dev(),
-                inode: made.ino(),
-            },
-            listener,
-        ))
+        let socket_path = Self {
+            path: path.to_owned(),
+            device: made.dev(),
+            inode: made.ino(),
+        };
+        // Nobody can connect before we listen, so nobody does whom the mode will keep out.
+        fs::set_permissions(path, fs::Permissions::from_mode(access.mode)).map_err(failed)?;
+        if access.group.is_some() {
+            std::os::unix::fs::chown(path, None, access.group).map_err(failed)?;
+        }
+        rustix::net::listen(&socket, BACKLOG).map_err(refused)?;
+        Ok((socket_path, UnixListener::from(socket)))
     }
 
     pub(super) fn path(&self) -> &Path {

@@ -28,10 +28,11 @@ pub(super) struct StateKeeper {
     store: Arc<Store>,
     key: String,
     id: u64,
-    saved: Mutex<Saved>,
+    /// Made when it is needed first: most disks are never saved.
+    saved: Mutex<Option<Saved>>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Saved {
     /// Keys of the snapshots, the oldest first.
     keys: VecDeque<String>,
@@ -45,20 +46,41 @@ fn refused(error: impl std::fmt::Display) -> StateError {
 impl StateKeeper {
     /// For the disk `key` of `store`.
     pub(super) fn new(store: &Arc<Store>, key: &str) -> Result<Self, store::Error> {
-        let id = store.open(key)?.get_info()?.id;
-        let prefix = prefix(id);
-        let number = |key: &String| key.strip_prefix(&prefix)?.parse().ok();
-        let mut numbers: Vec<u64> = store.keys().iter().filter_map(number).collect();
-        numbers.sort_unstable();
         Ok(Self {
             store: Arc::clone(store),
             key: key.to_owned(),
-            id,
-            saved: Mutex::new(Saved {
-                next: numbers.last().map_or(1, |last| last + 1),
-                keys: numbers.iter().map(|n| format!("{prefix}{n}")).collect(),
-            }),
+            id: store.open(key)?.get_info()?.id,
+            saved: Mutex::new(None),
         })
+    }
+
+    /// The states that the store has of this disk.
+    fn find_saved(&self) -> Saved {
+        let prefix = prefix(self.id);
+        let number = |key: &String| key.strip_prefix(&prefix)?.parse().ok();
+        let mut numbers: Vec<u64> = self.store.keys().iter().filter_map(number).collect();
+        numbers.sort_unstable();
+        Saved {
+            next: numbers.last().map_or(0, |last| last + 1),
+            keys: numbers.iter().map(|n| format!("{prefix}{n}")).collect(),
+        }
+    }
+
+    /// For a disk that was just made, and can't have been saved.
+    pub(super) fn of_new(store: &Arc<Store>, key: &str) -> Result<Self, store::Error> {
+        let keeper = Self::new(store, key)?;
+        *keeper.saved.lock() = Some(Saved::default());
+        Ok(keeper)
+    }
+
+    /// Let go of all saved states: the disk is gone.
+    pub(super) fn forget(&self) {
+        let mut saved = self.saved.lock();
+        let saved = saved.get_or_insert_with(|| self.find_saved());
+        for key in saved.keys.drain(..) {
+            // Whoever else ended it wanted the same.
+            let _ = self.store.destroy(&key);
+        }
     }
 
     /// The state with the snapshot `snapshot` of `size_bytes`: words, so that who finds one in a
@@ -72,14 +94,17 @@ impl StateKeeper {
     }
 }
 
-/// Names of a user's have no `@`.
+/// What keys of saved states begin with. Names of disks have no `@`.
+pub(super) const STATE_PREFIX: &str = "@state.";
+
 fn prefix(id: u64) -> String {
-    format!("@state.{id}.")
+    format!("{STATE_PREFIX}{id}.")
 }
 
-impl SavedState for StateKeeper {
+impl SavedState for Arc<StateKeeper> {
     fn save(&self) -> Result<Vec<u8>, StateError> {
         let mut saved = self.saved.lock();
+        let saved = saved.get_or_insert_with(|| self.find_saved());
         let key = format!("{}{}", prefix(self.id), saved.next);
         let snapshot = self.store.snapshot(&self.key, &key).map_err(refused)?;
         saved.next += 1;
@@ -120,7 +145,8 @@ impl SavedState for StateKeeper {
             return Err(refused("the state was saved of another disk"));
         }
         // Held while it is loaded, so that nobody's save makes it go.
-        let saved = self.saved.lock();
+        let mut saved = self.saved.lock();
+        let saved = saved.get_or_insert_with(|| self.find_saved());
         if !saved.keys.iter().any(|key| key == snapshot) {
             return Err(refused(format_args!(
                 "snapshot {snapshot} is gone: the last {MOST_SAVED} states are kept"
@@ -141,11 +167,11 @@ mod tests {
     use super::*;
     use crate::store::{DiskSpec, SectorSize};
 
-    fn keeper() -> StateKeeper {
+    fn keeper() -> Arc<StateKeeper> {
         let store = Arc::new(Store::new(64 << 20).unwrap());
         let spec = DiskSpec::new(SectorSize::S512, 1 << 20);
         store.create("disk", &spec).unwrap();
-        StateKeeper::new(&store, "disk").unwrap()
+        Arc::new(StateKeeper::of_new(&store, "disk").unwrap())
     }
 
     fn first_byte(keeper: &StateKeeper) -> u8 {
@@ -210,6 +236,7 @@ mod tests {
         assert_eq!(keeper.store.keys().len(), MOST_SAVED + 1);
         // A keeper that comes later goes on with what is there.
         let again = StateKeeper::new(&keeper.store, "disk").unwrap();
+        let again = Arc::new(again);
         again.load(&states[1]).unwrap();
         again.save().unwrap();
         assert!(again.load(&states[1]).is_err());

@@ -4,12 +4,13 @@
 //! taken, and given back to both when it is freed. An account can outlive its disk, while others
 //! share what the disk once took: then it counts for nobody's quota.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
 use super::Error;
+use super::alarm::{Alarm, Marks};
 use super::arena::BLOCK_BYTES;
 
 /// Account of what belongs to no disk.
@@ -24,6 +25,7 @@ pub(super) struct Account {
     charged_bytes: AtomicU64,
     /// 0: no quota.
     quota_bytes: AtomicU64,
+    marks: Marks,
 }
 
 impl Account {
@@ -36,6 +38,10 @@ impl Account {
         self.quota_bytes
             .store(bytes.unwrap_or(0), Ordering::Relaxed);
     }
+
+    pub(super) fn marks(&self) -> &Marks {
+        &self.marks
+    }
 }
 
 type Chunk = Box<[Account; CHUNK]>;
@@ -45,6 +51,8 @@ type Chunk = Box<[Account; CHUNK]>;
 pub(super) struct Budget {
     limit_bytes: u64,
     charged_bytes: AtomicU64,
+    marks: Marks,
+    alarm: Arc<Alarm>,
     chunks: Box<[OnceLock<Chunk>]>,
     numbers: Mutex<Numbers>,
 }
@@ -61,6 +69,8 @@ impl Budget {
         Self {
             limit_bytes,
             charged_bytes: AtomicU64::new(0),
+            marks: Marks::default(),
+            alarm: Arc::default(),
             chunks: (0..=usize::from(u16::MAX) / CHUNK)
                 .map(|_| OnceLock::new())
                 .collect(),
@@ -77,6 +87,15 @@ impl Budget {
 
     pub(super) fn charged_bytes(&self) -> u64 {
         self.charged_bytes.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn marks(&self) -> &Marks {
+        &self.marks
+    }
+
+    /// Rung when a charge passes a mark, or a bound refuses one.
+    pub(super) fn alarm(&self) -> &Arc<Alarm> {
+        &self.alarm
     }
 
     pub(super) fn account(&self, number: u16) -> &Account {
@@ -115,7 +134,9 @@ impl Budget {
 
     /// The disk of an account is gone; what is still charged to it counts for the pool alone.
     pub(super) fn close(&self, number: u16) {
-        self.account(number).set_quota(None);
+        let account = self.account(number);
+        account.set_quota(None);
+        account.marks.set(u64::MAX, 0);
         self.numbers.lock().closed.push(number);
     }
 
@@ -151,13 +172,20 @@ impl Budget {
         } else {
             quota_bytes
         };
-        add(&account.charged_bytes, bound).map_err(|()| Error::OverQuota { quota_bytes })?;
-        add(&self.charged_bytes, self.limit_bytes).map_err(|()| {
+        let charged_bytes = add(&account.charged_bytes, bound).map_err(|()| {
+            self.alarm.ring();
+            Error::OverQuota { quota_bytes }
+        })?;
+        let all_bytes = add(&self.charged_bytes, self.limit_bytes).map_err(|()| {
             sub(&account.charged_bytes, 1);
+            self.alarm.ring();
             Error::Full {
                 limit_bytes: self.limit_bytes,
             }
-        })
+        })?;
+        account.marks.rose(charged_bytes, &self.alarm);
+        self.marks.rose(all_bytes, &self.alarm);
+        Ok(())
     }
 
     /// Count a block whatever the bounds: one that is there already, or replaces another one.
@@ -168,19 +196,23 @@ impl Budget {
 
     /// Give blocks back.
     pub(super) fn uncharge(&self, number: u16, blocks: u64) {
-        sub(&self.account(number).charged_bytes, blocks);
-        sub(&self.charged_bytes, blocks);
+        let account = self.account(number);
+        let charged_bytes = sub(&account.charged_bytes, blocks);
+        account.marks.fell(charged_bytes, &self.alarm);
+        let all_bytes = sub(&self.charged_bytes, blocks);
+        self.marks.fell(all_bytes, &self.alarm);
     }
 }
 
-fn add(to: &AtomicU64, bound: u64) -> Result<(), ()> {
+/// Add a block unless that is beyond `bound`; gives the sum.
+fn add(to: &AtomicU64, bound: u64) -> Result<u64, ()> {
     let more = |charged: u64| {
         charged
             .checked_add(BLOCK_BYTES as u64)
             .filter(|&sum| sum <= bound)
     };
     to.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
-        .map(|_| ())
+        .map(|had| had + BLOCK_BYTES as u64)
         .map_err(|_| ())
 }
 
@@ -188,6 +220,8 @@ fn add_beyond(to: &AtomicU64) {
     to.fetch_add(BLOCK_BYTES as u64, Ordering::Relaxed);
 }
 
-fn sub(from: &AtomicU64, blocks: u64) {
-    from.fetch_sub(blocks * BLOCK_BYTES as u64, Ordering::Relaxed);
+/// Take blocks off; gives the rest.
+fn sub(from: &AtomicU64, blocks: u64) -> u64 {
+    let bytes = blocks * BLOCK_BYTES as u64;
+    from.fetch_sub(bytes, Ordering::Relaxed).wrapping_sub(bytes)
 }

@@ -15,7 +15,9 @@ use super::ledger::{Ledger, Placed};
 use super::pool::{Pool, Reclaimer};
 use super::record::{self, FIRST_GROUP, Record};
 use super::sync::RwLock;
-use super::{Capacity, Error, Extent, MAX_KEY_BYTES, diff, entry::Entry, recover};
+use super::{
+    Alarm, Capacity, Error, Extent, MAX_KEY_BYTES, MAX_SETTINGS_BYTES, diff, entry::Entry, recover,
+};
 
 /// How a store is to keep its memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +28,9 @@ pub struct StoreOptions {
     /// the system gives none of itself to shared memory. Random access is up to a third faster
     /// then; it takes up to three seconds of processor time for a GiB, once.
     pub huge_pages: bool,
+    /// Keep memory that is in use from being swapped out (mlock). It counts against the limit on
+    /// locked memory of this process.
+    pub lock_memory: bool,
 }
 
 impl StoreOptions {
@@ -34,6 +39,7 @@ impl StoreOptions {
         Self {
             limit_bytes,
             huge_pages: false,
+            lock_memory: false,
         }
     }
 }
@@ -48,6 +54,15 @@ pub struct Store {
 
 fn refused(doing: &'static str) -> impl Fn(std::io::Error) -> Error {
     move |source| Error::Arena { doing, source }
+}
+
+pub(super) fn check_settings(settings: &[u8]) -> Result<(), Error> {
+    if settings.len() > MAX_SETTINGS_BYTES {
+        return Err(Error::SettingsTooLong {
+            len_bytes: settings.len(),
+        });
+    }
+    Ok(())
 }
 
 fn lock(file: &File) -> Result<(), Error> {
@@ -65,6 +80,9 @@ fn pool(file: File, blocks: u32, options: &StoreOptions) -> Result<Pool, Error> 
         bytes: u64::from(blocks) * BLOCK_BYTES as u64,
         source,
     })?;
+    if options.lock_memory {
+        arena.lock().map_err(refused("lock the memory of"))?;
+    }
     let (limit_bytes, huge) = (options.limit_bytes, options.huge_pages);
     Ok(Pool::new(arena, limit_bytes, FIRST_GROUP, huge))
 }
@@ -194,8 +212,16 @@ impl Store {
     /// [`Error::Exists`] if the key is taken, live or not connected to; [`Error::InvalidKey`],
     /// [`Error::InvalidSize`]; [`Error::TooManyDisks`]; [`Error::is_want_of_memory`].
     pub fn create(&self, key: &str, spec: &DiskSpec) -> Result<Disk, Error> {
+        self.create_with(key, spec, &[])
+    }
+
+    /// As [`Store::create`], with settings that the disk carries from its first instant on.
+    ///
+    /// # Errors
+    /// As there; [`Error::SettingsTooLong`].
+    pub fn create_with(&self, key: &str, spec: &DiskSpec, settings: &[u8]) -> Result<Disk, Error> {
         let mut slots = self.ledger.lock();
-        self.create_locked(&mut slots, key, spec)
+        self.create_locked(&mut slots, key, spec, settings)
     }
 
     fn create_locked(
@@ -203,8 +229,10 @@ impl Store {
         slots: &mut super::ledger::Slots,
         key: &str,
         spec: &DiskSpec,
+        settings: &[u8],
     ) -> Result<Disk, Error> {
         self.check_new_key(key)?;
+        check_settings(settings)?;
         Capacity::new(spec.size_bytes, spec.sector_size)?;
         let record = Record {
             id: slots.next_id(),
@@ -212,7 +240,7 @@ impl Store {
             spec: *spec,
             snapshot: false,
             parent: 0,
-            settings: Vec::new(),
+            settings: settings.to_owned(),
         };
         self.add(slots, record, Entry::NONE, 0).map(Disk::open)
     }
@@ -275,7 +303,7 @@ impl Store {
         let mut slots = self.ledger.lock();
         match self.core(key) {
             Ok(core) => Ok(Disk::open(core)),
-            Err(_) => self.create_locked(&mut slots, key, spec),
+            Err(_) => self.create_locked(&mut slots, key, spec, &[]),
         }
     }
 
@@ -286,7 +314,15 @@ impl Store {
     /// [`Error::Unknown`], [`Error::Exists`], [`Error::InvalidKey`], [`Error::TooManyDisks`],
     /// [`Error::is_want_of_memory`].
     pub fn fork(&self, source: &str, key: &str) -> Result<Disk, Error> {
-        self.branch(source, key, false)
+        self.branch(source, key, false, None)
+    }
+
+    /// As [`Store::fork`], with settings of its own.
+    ///
+    /// # Errors
+    /// As there; [`Error::SettingsTooLong`].
+    pub fn fork_with(&self, source: &str, key: &str, settings: &[u8]) -> Result<Disk, Error> {
+        self.branch(source, key, false, Some(settings))
     }
 
     /// As [`Store::fork`], but nobody can ever change the new one.
@@ -294,10 +330,17 @@ impl Store {
     /// # Errors
     /// As there.
     pub fn snapshot(&self, source: &str, key: &str) -> Result<Disk, Error> {
-        self.branch(source, key, true)
+        self.branch(source, key, true, None)
     }
 
-    fn branch(&self, source: &str, key: &str, snapshot: bool) -> Result<Disk, Error> {
+    fn branch(
+        &self,
+        source: &str,
+        key: &str,
+        snapshot: bool,
+        settings: Option<&[u8]>,
+    ) -> Result<Disk, Error> {
+        check_settings(settings.unwrap_or_default())?;
         let mut slots = self.ledger.lock();
         let source = self.core(source)?;
         self.check_new_key(key)?;
@@ -309,6 +352,9 @@ impl Store {
         record.spec.size_bytes = moment.capacity.bytes();
         record.spec.read_only = snapshot;
         record.snapshot = snapshot;
+        if let Some(settings) = settings {
+            settings.clone_into(&mut record.settings);
+        }
         let added = self.add(&mut slots, record, moment.root, moment.mapped_sectors);
         added
             .map(Disk::open)
@@ -399,6 +445,19 @@ impl Store {
     /// Bytes of memory that all disks take now: pages, nodes and records.
     pub fn charged_bytes(&self) -> u64 {
         self.ledger.pool.budget().charged_bytes()
+    }
+
+    /// The bell that is rung when memory gets short or is there again: when a charge passes a mark,
+    /// and when a write was refused for want of memory.
+    pub fn alarm(&self) -> &Arc<Alarm> {
+        self.ledger.pool.budget().alarm()
+    }
+
+    /// Ring it when the charge of all disks comes to `above_bytes` or more, or to less than
+    /// `below_bytes`.
+    pub fn set_marks(&self, above_bytes: u64, below_bytes: u64) {
+        let budget = self.ledger.pool.budget();
+        budget.marks().set(above_bytes, below_bytes);
     }
 
     /// The arena's own id: another arena has another one.

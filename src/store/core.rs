@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::catalog::check_settings;
 use super::entry::Entry;
 use super::ledger::{Ledger, Placed};
 use super::map::PageMap;
@@ -10,7 +11,7 @@ use super::range::SectorSize;
 use super::record::Record;
 use super::sync::Mutex;
 use super::tree::{TOP, Tree};
-use super::{Capacity, Error, MAX_SETTINGS_BYTES, OnFull, Shrink, points};
+use super::{Capacity, Error, OnFull, Shrink, points};
 
 /// A disk. Its record is only changed by who holds the ledger's lock.
 #[derive(Debug)]
@@ -103,6 +104,12 @@ impl DiskCore {
         budget.account(self.account).charged_bytes()
     }
 
+    pub(super) fn set_marks(&self, above_bytes: u64, below_bytes: u64) {
+        let budget = self.ledger.pool.budget();
+        let account = budget.account(self.account);
+        account.marks().set(above_bytes, below_bytes);
+    }
+
     /// The disk as it is now, with a reference to its tree for who asks.
     pub(super) fn share(&self) -> Moment {
         let _whole = self.map.gate().whole();
@@ -150,11 +157,7 @@ impl DiskCore {
     }
 
     pub(super) fn set_settings(&self, settings: &[u8]) -> Result<(), Error> {
-        if settings.len() > MAX_SETTINGS_BYTES {
-            return Err(Error::SettingsTooLong {
-                len_bytes: settings.len(),
-            });
-        }
+        check_settings(settings)?;
         let _slots = self.ledger.lock();
         self.alive()?;
         self.change_record(|record| settings.clone_into(&mut record.settings))

@@ -245,6 +245,14 @@ impl Disk {
         self.alive()?.set_quota(quota_bytes)
     }
 
+    /// Ring the store's [`super::Alarm`] when the disk's charge comes to `above_bytes` or more, or
+    /// to less than `below_bytes`.
+    pub fn set_marks(&self, above_bytes: u64, below_bytes: u64) {
+        if !self.core.is_destroyed() {
+            self.core.set_marks(above_bytes, below_bytes);
+        }
+    }
+
     /// The size now: what makes [`ByteRange`]s. Nothing, once the disk is destroyed.
     pub fn capacity(&self) -> Capacity {
         self.core.map().capacity()

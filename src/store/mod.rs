@@ -29,6 +29,7 @@
 //! | `arena` | the memory file: blocks as words or as payload, backing, punching |
 //! | `entry` | the 8 bytes of which trees are made |
 //! | `account` | the budget: pool limit, quotas, who is charged |
+//! | `alarm` | a bell for whoever wants to know that memory gets short |
 //! | `free` | which blocks are free, and which have memory behind them |
 //! | `pool` | blocks in use, their counts, and the thread that gives memory back or makes it huge |
 //! | `tree` | the tree of one disk, copied along the path that changes |
@@ -50,6 +51,7 @@
 //! `docs/store.md` tells why it is built so.
 
 mod account;
+mod alarm;
 mod arena;
 mod batch;
 mod buf;
@@ -72,6 +74,8 @@ mod shared;
 mod sync;
 mod tree;
 
+pub use alarm::Alarm;
+pub use arena::memory_file;
 pub use batch::{Batch, MOST_BATCHED};
 pub use buf::{Data, Piece, Sink, Source, expect, expect_write, total_bytes};
 pub use catalog::{Store, StoreOptions};

@@ -156,7 +156,10 @@ impl Pool {
                     // A shorter stretch may still be had where a long one is not.
                     let backed = self.arena.back(first, count).map(|()| count);
                     let backed = backed.or_else(|_| self.arena.back(first, 1).map(|()| 1));
-                    let count = backed.map_err(|source| Error::HostFull { source })?;
+                    let count = backed.map_err(|source| {
+                        self.budget.alarm().ring();
+                        Error::HostFull { source }
+                    })?;
                     free.backed(first, count);
                 }
                 Candidate::None => {

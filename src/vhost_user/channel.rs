@@ -36,6 +36,16 @@ impl Channel {
         state.tell();
     }
 
+    /// Whether a ring is served.
+    pub(super) fn is_live(&self) -> bool {
+        self.0.lock().live
+    }
+
+    /// Whether the front end can be told anything.
+    pub(super) fn is_there(&self) -> bool {
+        self.0.lock().socket.is_some()
+    }
+
     /// Tell the front end that the configuration space changed: now, which gives `true`, or as soon
     /// as it can be told.
     pub(super) fn config_changed(&self) -> bool {

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use vhost::vhost_user::message::{VhostUserInflight, VhostUserMemoryRegion};
 
 use super::channel::Channel;
+use super::conversation::Conversation;
 use super::guard;
 use super::inflight::{self, Inflight};
 use super::job::Job;
@@ -22,7 +23,7 @@ use super::notifier::Notifier;
 use super::parking::Parking;
 use super::peek;
 use super::ring::{self, Ring, RingAddress, RingOptions, Served};
-use super::server::{Conversation, Server, Shared};
+use super::server::{Server, Shared};
 use super::session::Session;
 use super::watchdog::{Watchdog, Watched};
 use crate::device::{BlockDevice, Pace, Transfer, Unfinished};

@@ -1,16 +1,20 @@
 //! The wire: vhost-user sessions, guest memory, rings, and the threads that serve them.
 //!
 //! [`Server`] offers one [`crate::device::BlockDevice`] to front ends that come, go, crash and come
-//! again. The names of the vhost, vm-memory and epoll crates stay in this room.
+//! again; any number of servers share the threads of one [`Hub`]. The names of the vhost, vm-memory
+//! and epoll crates stay in this room.
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `server` | the listening socket, the sessions it has, who may use the disk |
+//! | `hub` | what all disks share: workers, and the thread that takes connections |
+//! | `server` | one disk: the sessions it has, who may use it |
+//! | `events` | front ends that come and go, told to whoever wants to know |
+//! | `conversation` | a connection, message by message |
 //! | `session` | one front end: what it negotiated, and its rings |
 //! | `handler` | what each of its messages does |
 //! | `transfer` | the device's state, saved to and loaded from a pipe |
 //! | `vring` | one ring as a front end sets it up; when it starts and stops |
-//! | `peek` | a look at the next message before the `vhost` crate reads it |
+//! | `peek` | a look at the next message before the `vhost` crate reads it, and at who sent it |
 //! | `channel` | the back-end request channel: telling a front end that the configuration changed |
 //! | `hush` | a bound on lines in the log |
 //! | `memory` | regions of guest memory |
@@ -39,12 +43,15 @@ mod alarm;
 mod aside;
 mod chain;
 mod channel;
+mod conversation;
+mod events;
 mod fault;
 #[cfg(feature = "test-fuzz")]
 pub mod fuzz;
 mod gather;
 mod guard;
 mod handler;
+mod hub;
 mod hush;
 mod inflight;
 mod job;
@@ -65,7 +72,10 @@ mod watchdog;
 mod worker;
 mod workers;
 
-pub use server::{Server, ServerOptions, Share};
+pub use events::{Departure, ServerEvent};
+pub use hub::Hub;
+pub use peek::Peer;
+pub use server::{FrontEnd, Server, ServerOptions, Share};
 pub use workers::WorkerOptions;
 
 /// How long a front end may keep us waiting, wherever we wait for one that has begun something. A
@@ -86,6 +96,12 @@ pub enum Error {
     /// No thread or descriptor was to be had.
     #[error("can't start a thread for the disk: {0}")]
     Thread(std::io::Error),
+    /// A connection could not be taken; it waits.
+    #[error("can't accept a connection, trying again: {0}")]
+    Accept(std::io::Error),
+    /// The server was closed.
+    #[error("the disk is served no more")]
+    Closed,
     /// No more front ends are taken.
     #[error("{limit} front ends are connected, which is the most; close one of them first")]
     TooManySessions {

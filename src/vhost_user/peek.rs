@@ -58,6 +58,40 @@ pub(super) fn prepare(stream: &UnixStream) -> std::io::Result<()> {
     }
 }
 
+/// The process at the other end of a connection, when it connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Its number; `None` if it has none in our namespace.
+    pub pid: Option<u32>,
+    /// Its user.
+    pub uid: u32,
+}
+
+/// Who is at the other end, if the system tells.
+pub(super) fn peer(stream: &UnixStream) -> Option<Peer> {
+    let mut found = libc::ucred {
+        pid: 0,
+        uid: 0,
+        gid: 0,
+    };
+    let mut len = libc::socklen_t::try_from(size_of_val(&found)).ok()?;
+    // SAFETY: the option's value is one `ucred`, which `found` is, and `len` is its size; the
+    // descriptor is the stream's own.
+    let result = unsafe {
+        libc::getsockopt(
+            stream.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut found).cast(),
+            &raw mut len,
+        )
+    };
+    (result == 0).then_some(Peer {
+        pid: u32::try_from(found.pid).ok().filter(|&pid| pid > 0),
+        uid: found.uid,
+    })
+}
+
 /// Wait, for however long, for the next message, and then for all of it. `None`: the other side has
 /// closed the connection, between two messages.
 pub(super) fn next(stream: &UnixStream) -> Result<Option<Peeked>, Error> {

@@ -2,34 +2,32 @@
 
 use std::collections::HashMap;
 use std::net::Shutdown;
-use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
-use rustix::event::{PollFd, PollFlags};
-use vhost::vhost_user::message::FrontendReq;
-use vhost::vhost_user::{BackendReqHandler, Error as WireError};
 
 use super::channel::Channel;
+use super::conversation::converse;
+use super::events::{Departure, Hook, ServerEvent};
+use super::hub::{Hub, Listening};
 use super::hush::Hush;
+use super::peek::{self, Peer};
 use super::session::Session;
-use super::transfer::wait;
-use super::workers::{WorkerOptions, Workers};
-use super::{Error, PATIENCE, peek};
+use super::workers::Workers;
+use super::{Error, PATIENCE};
 use crate::device::BlockDevice;
 
 /// How long a front end waits for another one to let go of the disk.
 const HAND_OVER_WITHIN: Duration = PATIENCE;
-/// How long a front end may take to make room for a reply.
-const REPLY_WITHIN: Duration = PATIENCE;
 /// Connections at a time; more are closed as they come.
 const MOST_SESSIONS: usize = 1024;
 /// How long a server that ends waits for its sessions.
 const END_WITHIN: Duration = Duration::from_millis(500);
+/// Stack of a session's thread. What a message needs has a bound, far below this.
+const STACK_BYTES: usize = 256 << 10;
 
 /// How many front ends may use a disk at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,8 +43,6 @@ pub enum Share {
 pub struct ServerOptions {
     /// How many front ends may use the disk at the same time.
     pub share: Share,
-    /// The threads that serve queues.
-    pub workers: WorkerOptions,
     /// Whether IN_ORDER is offered (virtio 1.3 §2.7.9).
     pub in_order: bool,
 }
@@ -55,16 +51,18 @@ pub struct ServerOptions {
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) device: Arc<BlockDevice>,
-    pub(super) workers: Workers,
+    hub: Arc<Hub>,
     options: ServerOptions,
     hush: Hush,
+    hook: Hook,
     state: Mutex<State>,
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    sessions: HashMap<u64, Peer>,
+    sessions: HashMap<u64, Connection>,
+    listening: Vec<Listening>,
     /// Started so far: the number of the next one.
     started: u64,
     /// Claims on the disk that sessions hold.
@@ -74,9 +72,23 @@ struct State {
 
 /// Another end of a session's strings.
 #[derive(Debug)]
-struct Peer {
+struct Connection {
     stream: Arc<UnixStream>,
     channel: Arc<Channel>,
+    peer: Option<Peer>,
+}
+
+/// A front end that is connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrontEnd {
+    /// The number of its session, which no other one of the same server has.
+    pub session: u64,
+    /// Whether a ring of it is served.
+    pub live: bool,
+    /// Whether it gave us a channel to tell it on that the configuration changed.
+    pub notifiable: bool,
+    /// The process that connected, if the system tells.
+    pub peer: Option<Peer>,
 }
 
 /// The right to use the disk; dropped to give it back.
@@ -95,6 +107,11 @@ pub(super) enum ClaimError {
 }
 
 impl Shared {
+    /// The threads that serve rings.
+    pub(super) fn workers(&self) -> &Workers {
+        self.hub.workers()
+    }
+
     /// Whether IN_ORDER is offered.
     pub(super) fn in_order(&self) -> bool {
         self.options.in_order
@@ -143,67 +160,93 @@ impl Drop for Claim {
     }
 }
 
-/// A device that is being served. Dropping it ends all sessions.
+/// A device that is being served. Dropping it is [closing](Server::close) it. It has no thread of
+/// its own, but one for each front end that is connected.
 #[derive(Debug)]
 pub struct Server {
     shared: Arc<Shared>,
-    /// Closing this end tells the acceptors to stop.
-    stop: UnixStream,
-    stopped: UnixStream,
-    acceptors: Vec<JoinHandle<()>>,
 }
 
 impl Server {
-    /// Get ready to serve `device`.
-    ///
-    /// # Errors
-    /// [`Error::Thread`].
-    pub fn new(device: BlockDevice, options: &ServerOptions) -> Result<Self, Error> {
-        let shared = Shared {
-            device: Arc::new(device),
-            workers: Workers::start(&options.workers).map_err(Error::Thread)?,
-            options: options.clone(),
-            hush: Hush::default(),
-            state: Mutex::default(),
-            changed: Condvar::new(),
-        };
-        let (stop, stopped) = UnixStream::pair().map_err(Error::Thread)?;
-        Ok(Self {
-            shared: Arc::new(shared),
-            stop,
-            stopped,
-            acceptors: Vec::new(),
-        })
+    /// Get ready to serve `device` with the threads of `hub`.
+    pub fn new(device: BlockDevice, options: &ServerOptions, hub: &Arc<Hub>) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                device: Arc::new(device),
+                hub: Arc::clone(hub),
+                options: options.clone(),
+                hush: Hush::default(),
+                hook: Hook::default(),
+                state: Mutex::default(),
+                changed: Condvar::new(),
+            }),
+        }
     }
 
-    /// The device that is served.
-    pub fn device(&self) -> &BlockDevice {
-        &self.shared.device
+    /// Have `tell` hear of every front end that comes and goes. It is called by threads that serve
+    /// no requests, one event of a session after the other, and must not wait for this server to
+    /// do something. Only the first one that is given is used; `false` for any other.
+    pub fn on_event(&self, tell: Box<dyn Fn(ServerEvent) + Send + Sync>) -> bool {
+        self.shared.hook.set(tell)
     }
 
     /// Serve everybody who connects to `listener`.
     ///
     /// # Errors
-    /// [`Error::Thread`], [`Error::Socket`].
-    pub fn listen(&mut self, listener: UnixListener) -> Result<(), Error> {
-        listener.set_nonblocking(true).map_err(Error::Socket)?;
-        let shared = Arc::clone(&self.shared);
-        let stopped = self.stopped.try_clone().map_err(Error::Thread)?;
-        let acceptor = std::thread::Builder::new()
-            .name("ramblk-accept".into())
-            .spawn(move || accept_all(&shared, &listener, &stopped))
-            .map_err(Error::Thread)?;
-        self.acceptors.push(acceptor);
+    /// [`Error::Socket`]; [`Error::Closed`].
+    pub fn listen(&self, listener: UnixListener) -> Result<(), Error> {
+        let listening = self.shared.hub.listen(listener, &self.shared);
+        let listening = listening.map_err(Error::Socket)?;
+        let mut state = self.shared.state.lock();
+        if state.ending {
+            // The acceptor asks for the state while it has the listeners, so never the reverse.
+            drop(state);
+            return Err(Error::Closed);
+        }
+        state.listening.push(listening);
         Ok(())
     }
 
     /// Serve one connection that exists already.
     ///
     /// # Errors
-    /// [`Error::Thread`], [`Error::Socket`].
+    /// [`Error::Thread`], [`Error::Socket`], [`Error::TooManySessions`], [`Error::Closed`].
     pub fn connect(&self, stream: UnixStream) -> Result<(), Error> {
-        stream.set_nonblocking(false).map_err(Error::Socket)?;
-        start_session(&self.shared, stream)
+        self.shared.connect(stream)
+    }
+
+    /// Accept nobody any more. Whoever is connected stays.
+    pub fn stop_listening(&self) {
+        let listening = std::mem::take(&mut self.shared.state.lock().listening);
+        // As in `listen`.
+        drop(listening);
+    }
+
+    /// Serve nobody any more: sockets are closed, connections are ended and their rings stopped,
+    /// with what was begun done and what was not left in them. When this returns, none is accepted
+    /// and, unless it took half a second, no ring is served; whoever took longer ends by itself.
+    pub fn close(&self) {
+        let deadline = Instant::now() + END_WITHIN;
+        let mut state = self.shared.state.lock();
+        state.ending = true;
+        let listening = std::mem::take(&mut state.listening);
+        // As in `listen`.
+        drop(state);
+        drop(listening);
+        let mut state = self.shared.state.lock();
+        for connection in state.sessions.values() {
+            let _ = connection.stream.shutdown(Shutdown::Both);
+        }
+        self.shared.changed.notify_all();
+        while !state.sessions.is_empty() {
+            let waited = self.shared.changed.wait_until(&mut state, deadline);
+            if waited.timed_out() {
+                let sessions = state.sessions.len();
+                drop(state);
+                tracing::warn!(sessions, "sessions did not end in time");
+                break;
+            }
+        }
     }
 
     /// Wait until no session is left.
@@ -214,9 +257,34 @@ impl Server {
         }
     }
 
+    /// The device that is served.
+    pub fn device(&self) -> &BlockDevice {
+        &self.shared.device
+    }
+
     /// How many front ends are connected.
     pub fn sessions(&self) -> usize {
         self.shared.state.lock().sessions.len()
+    }
+
+    /// The front ends that are connected, by session number.
+    pub fn front_ends(&self) -> Vec<FrontEnd> {
+        let connections: Vec<_> = {
+            let state = self.shared.state.lock();
+            let sessions = state.sessions.iter();
+            sessions
+                .map(|(&session, it)| (session, Arc::clone(&it.channel), it.peer))
+                .collect()
+        };
+        let look = |(session, channel, peer): (u64, Arc<Channel>, Option<Peer>)| FrontEnd {
+            session,
+            live: channel.is_live(),
+            notifiable: channel.is_there(),
+            peer,
+        };
+        let mut found: Vec<_> = connections.into_iter().map(look).collect();
+        found.sort_unstable_by_key(|front_end| front_end.session);
+        found
     }
 
     /// Tell every front end that has a channel for it that the configuration space changed. Gives
@@ -226,7 +294,7 @@ impl Server {
         let channels: Vec<_> = state
             .sessions
             .values()
-            .map(|peer| Arc::clone(&peer.channel))
+            .map(|connection| Arc::clone(&connection.channel))
             .collect();
         drop(state);
         channels
@@ -238,200 +306,98 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = self.stop.shutdown(Shutdown::Both);
-        let deadline = Instant::now() + END_WITHIN;
-        let mut state = self.shared.state.lock();
-        state.ending = true;
-        for peer in state.sessions.values() {
-            let _ = peer.stream.shutdown(Shutdown::Both);
-        }
-        self.shared.changed.notify_all();
-        while !state.sessions.is_empty() {
-            if self
-                .shared
-                .changed
-                .wait_until(&mut state, deadline)
-                .timed_out()
-            {
-                tracing::warn!(
-                    sessions = state.sessions.len(),
-                    "sessions did not end in time"
-                );
-                break;
-            }
-        }
-        drop(state);
-        for acceptor in self.acceptors.drain(..) {
-            let _ = acceptor.join();
-        }
+        self.close();
     }
 }
 
-fn accept_all(shared: &Arc<Shared>, listener: &UnixListener, stopped: &UnixStream) {
-    loop {
-        let mut poll = [
-            PollFd::new(listener, PollFlags::IN),
-            PollFd::new(stopped, PollFlags::IN),
-        ];
-        let _ = rustix::event::poll(&mut poll, None);
-        if !poll[1].revents().is_empty() {
-            return;
-        }
-        match listener.accept() {
-            Ok((stream, _)) => {
-                if let Err(error) = stream
-                    .set_nonblocking(false)
-                    .map_err(Error::Socket)
-                    .and_then(|()| start_session(shared, stream))
-                    && let Some(withheld) = shared.hush.may_say()
-                {
-                    tracing::warn!(%error, withheld, "connection refused");
-                }
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-            Err(error) => {
-                // Most likely no descriptor is left; the connection stays in the queue meanwhile.
-                if let Some(withheld) = shared.hush.may_say() {
-                    tracing::warn!(%error, withheld, "can't accept a connection; trying again");
-                }
-                std::thread::sleep(Duration::from_millis(100));
-            }
-        }
+impl Shared {
+    /// Begin a session.
+    pub(super) fn connect(self: &Arc<Self>, stream: UnixStream) -> Result<(), Error> {
+        stream.set_nonblocking(false).map_err(Error::Socket)?;
+        peek::prepare(&stream).map_err(Error::Socket)?;
+        let channel = Arc::new(Channel::default());
+        let hangup = Arc::new(stream.try_clone().map_err(Error::Socket)?);
+        let connection = Connection {
+            stream: Arc::clone(&hangup),
+            channel: Arc::clone(&channel),
+            peer: peek::peer(&stream),
+        };
+        let number = self.enrol(connection)?;
+        let server = Arc::clone(self);
+        let thread = std::thread::Builder::new()
+            .name(format!("ramblk-sess-{number}"))
+            .stack_size(STACK_BYTES)
+            .spawn(move || {
+                server.serve(number, stream, channel, hangup);
+                server.forget(number);
+            });
+        thread.map(|_| ()).map_err(|error| {
+            self.forget(number);
+            Error::Thread(error)
+        })
     }
-}
 
-fn start_session(shared: &Arc<Shared>, stream: UnixStream) -> Result<(), Error> {
-    peek::prepare(&stream).map_err(Error::Socket)?;
-    let channel = Arc::new(Channel::default());
-    let hangup = Arc::new(stream.try_clone().map_err(Error::Socket)?);
-    let peer = Peer {
-        stream: Arc::clone(&hangup),
-        channel: Arc::clone(&channel),
-    };
-    let number = {
-        let mut state = shared.state.lock();
-        if state.ending || state.sessions.len() >= MOST_SESSIONS {
+    fn enrol(&self, connection: Connection) -> Result<u64, Error> {
+        let mut state = self.state.lock();
+        if state.ending {
+            return Err(Error::Closed);
+        }
+        if state.sessions.len() >= MOST_SESSIONS {
             return Err(Error::TooManySessions {
                 limit: MOST_SESSIONS,
             });
         }
         let number = state.started;
         state.started += 1;
-        state.sessions.insert(number, peer);
-        number
-    };
-    let server = Arc::clone(shared);
-    let thread = std::thread::Builder::new()
-        .name(format!("ramblk-sess-{number}"))
-        .spawn(move || {
-            if let Some(withheld) = server.hush.may_say() {
-                tracing::info!(session = number, withheld, "front end connected");
+        state.sessions.insert(number, connection);
+        Ok(number)
+    }
+
+    /// Handle a front end's messages until it is gone.
+    fn serve(
+        self: &Arc<Self>,
+        number: u64,
+        stream: UnixStream,
+        channel: Arc<Channel>,
+        hangup: Arc<UnixStream>,
+    ) {
+        let serial = self.device.serial().text();
+        if let Some(withheld) = self.may_say() {
+            tracing::info!(serial, session = number, withheld, "front end connected");
+        }
+        self.hook.tell(ServerEvent::Attached { session: number });
+        let session = Session::new(Arc::clone(self), channel, hangup);
+        // A panic is a bug of ours; it must cost this front end its connection and no other.
+        let ended = catch_unwind(AssertUnwindSafe(|| converse(stream, session)));
+        let reason = match ended {
+            Ok(Ok(())) if self.state.lock().ending => Departure::Closed,
+            Ok(Ok(())) => Departure::Left,
+            Ok(Err(error)) => Departure::Failed(error.to_string()),
+            Err(_) => {
+                tracing::error!(serial, session = number, "bug: handling a message panicked");
+                Departure::Failed("a bug in handling a message".into())
             }
-            let session = Session::new(Arc::clone(&server), channel, hangup);
-            // A panic is a bug of ours; it must cost this front end its connection and no other.
-            match catch_unwind(AssertUnwindSafe(|| run_session(stream, session))) {
-                Ok(result) => log_end(&server.hush, number, result),
-                Err(_) => tracing::error!(session = number, "bug: handling a message panicked"),
-            }
-            forget_session(&server, number);
-        });
-    if let Err(error) = thread {
-        forget_session(shared, number);
-        return Err(Error::Thread(error));
-    }
-    Ok(())
-}
-
-fn log_end(hush: &Hush, number: u64, result: Result<(), Error>) {
-    let Some(withheld) = hush.may_say() else {
-        return;
-    };
-    match result {
-        Ok(()) => tracing::info!(session = number, withheld, "front end disconnected"),
-        Err(error) => tracing::warn!(session = number, withheld, %error, "session ended"),
-    }
-}
-
-fn forget_session(shared: &Shared, number: u64) {
-    let peer = shared.state.lock().sessions.remove(&number);
-    drop(peer);
-    shared.changed.notify_all();
-}
-
-/// Handle messages until the connection ends. When this returns, no ring of the session is served.
-fn run_session(stream: UnixStream, session: Session) -> Result<(), Error> {
-    let mut conversation = Conversation::new(stream, session)?;
-    while conversation.step()? {}
-    Ok(())
-}
-
-/// A connection, message by message. When it is dropped, no ring of its session is served.
-pub(super) struct Conversation {
-    peeker: UnixStream,
-    /// The crate wants its handler behind a lock; nobody else ever takes it.
-    session: Arc<std::sync::Mutex<Session>>,
-    handler: BackendReqHandler<std::sync::Mutex<Session>>,
-}
-
-impl Conversation {
-    pub(super) fn new(stream: UnixStream, session: Session) -> Result<Self, Error> {
-        let peeker = stream.try_clone().map_err(Error::Socket)?;
-        let session = Arc::new(std::sync::Mutex::new(session));
-        let handler = BackendReqHandler::from_stream(stream, Arc::clone(&session));
-        Ok(Self {
-            peeker,
-            session,
-            handler,
-        })
-    }
-
-    /// Wait for the next message and handle it. `false`: the other side has closed the connection.
-    pub(super) fn step(&mut self) -> Result<bool, Error> {
-        let Some(message) = peek::next(&self.peeker)? else {
-            self.look_for_losses()?;
-            return Ok(false);
         };
-        self.await_room()?;
-        let request = message.request;
-        if request == FrontendReq::SET_BACKEND_REQ_FD as u32
-            && let Ok([socket]) = <[OwnedFd; 1]>::try_from(message.fds)
-            && let Ok(mut session) = self.session.lock()
-        {
-            session.channel_arrives(socket);
-        }
-        let handled = self.handler.handle_request();
-        self.look_for_losses()?;
-        match handled {
-            Ok(()) => Ok(true),
-            Err(WireError::Disconnected) => Ok(false),
-            Err(WireError::ReqHandlerError(error))
-                if error.kind() == std::io::ErrorKind::PermissionDenied =>
-            {
-                tracing::debug!(request, %error, "message refused");
-                Ok(true)
+        if let Some(withheld) = self.may_say() {
+            match &reason {
+                Departure::Failed(error) => {
+                    tracing::warn!(serial, session = number, withheld, %error, "session ended");
+                }
+                Departure::Left | Departure::Closed => {
+                    tracing::info!(serial, session = number, withheld, "front end disconnected");
+                }
             }
-            Err(error) => Err(Error::Protocol {
-                request,
-                reason: error.to_string(),
-            }),
         }
+        self.hook.tell(ServerEvent::Detached {
+            session: number,
+            reason,
+        });
     }
 
-    /// Wait until a reply can be sent: the crate would try for ever. A socket that can be written
-    /// to has room for more than the longest one.
-    fn await_room(&self) -> Result<(), Error> {
-        let deadline = Instant::now() + REPLY_WITHIN;
-        wait(&self.peeker, PollFlags::OUT, deadline).map_err(|error| match error.kind() {
-            std::io::ErrorKind::TimedOut => Error::Deaf,
-            _ => Error::Socket(error),
-        })
-    }
-
-    fn look_for_losses(&self) -> Result<(), Error> {
-        if self.session.lock().is_ok_and(|session| session.is_lost()) {
-            return Err(Error::MemoryLost);
-        }
-        Ok(())
+    fn forget(&self, number: u64) {
+        let connection = self.state.lock().sessions.remove(&number);
+        drop(connection);
+        self.changed.notify_all();
     }
 }
 
@@ -447,13 +413,5 @@ impl Shared {
     /// How many sessions use the disk.
     pub(super) fn claims(&self) -> usize {
         self.state.lock().claims
-    }
-}
-
-#[cfg(feature = "test-fuzz")]
-impl Conversation {
-    /// Look at the session between two messages.
-    pub(super) fn with<T>(&self, look: impl FnOnce(&Session) -> T) -> Option<T> {
-        self.session.lock().ok().map(|session| look(&session))
     }
 }

@@ -158,7 +158,7 @@ impl Session {
         }
         let acked = |bit: u32| self.acked & 1 << bit != 0;
         let around = Surroundings {
-            workers: &self.server.workers,
+            workers: self.server.workers(),
             device: &self.server.device,
             memory: &self.memory,
             acked: self.acked,

@@ -1,4 +1,4 @@
-//! The workers of a server, and the ways to them: where a ring is served, and how it is had back.
+//! The workers of a hub, and the ways to them: where a ring is served, and how it is had back.
 //!
 //! A new ring goes to the worker that has the fewest. A worker that is busy with several while
 //! another has nothing to do hands one over; whoever asks it for that ring later is sent on.
@@ -20,7 +20,7 @@ use super::polling::PollTime;
 use super::watchdog::Watchdog;
 use super::worker::Worker;
 
-/// How a server's workers are to be.
+/// How a hub's workers are to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkerOptions {
     /// Threads; at least one is started.
@@ -174,7 +174,7 @@ impl Running {
     }
 }
 
-/// The workers of a server.
+/// The workers of a hub.
 #[derive(Debug)]
 pub(super) struct Workers {
     mailboxes: Arc<[Arc<Mailbox>]>,

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use ramblk::daemon::{Export, RunConfig, RunOptions, Sharing};
 use ramblk::store::{Shrink, Store};
+use ramblk::vhost_user::Hub;
 use tempfile::TempDir;
 
 use crate::driver::client::{Client, code};
@@ -39,7 +40,8 @@ impl Growing {
             ..RunOptions::default()
         };
         let config = RunConfig::new("growing", options).unwrap();
-        let mut export = Export::create(&store, &config).unwrap();
+        let hub = Hub::new(config.workers()).unwrap();
+        let mut export = Export::create(&store, &config, &hub).unwrap();
         export.listen_at(&socket).unwrap();
         Self {
             export,

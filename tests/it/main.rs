@@ -7,12 +7,14 @@
     reason = "a test fails by panicking, and its numbers are small"
 )]
 
+mod attached;
 mod bench;
 mod channel;
 mod cli;
 mod conformance;
 mod device;
 mod device_state;
+mod disks;
 #[allow(dead_code, reason = "shared with tests/hostile and its benchmark")]
 mod driver;
 mod framing;
@@ -24,6 +26,7 @@ mod image;
 mod in_order;
 mod inflight;
 mod lifecycle;
+mod many;
 mod negotiation;
 mod parking;
 mod plain;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use ramblk::daemon::{Export, RunConfig, RunOptions, Sharing};
 use ramblk::store::{Shrink, Store};
+use ramblk::vhost_user::Hub;
 
 use crate::harness::{Guest, MIB, Machine};
 
@@ -22,7 +23,8 @@ fn a_running_guest_sees_its_disk_grow_and_shrink_at_once() {
         ..RunOptions::default()
     };
     let config = RunConfig::new("growing", options).unwrap();
-    let mut export = Export::create(&Arc::new(store), &config).unwrap();
+    let hub = Hub::new(config.workers()).unwrap();
+    let mut export = Export::create(&Arc::new(store), &config, &hub).unwrap();
     export.listen_at(&socket).unwrap();
 
     let job = "

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use ramblk::device::{BlockDevice, Limit, Limits, Serial};
 use ramblk::store::{DiskSpec, OnFull, SectorSize, Store};
-use ramblk::vhost_user::{Server, ServerOptions, Share, WorkerOptions};
+use ramblk::vhost_user::{Hub, Server, ServerOptions, Share, WorkerOptions};
 use tempfile::TempDir;
 
 use crate::driver::disk::{ALL, Disk, Segment, encode, request_header};
@@ -33,19 +33,6 @@ const PAGE: u32 = 4096;
 const SOON: Duration = Duration::from_millis(100);
 /// Long enough to see that something does not happen.
 const A_WHILE: Duration = Duration::from_millis(60);
-
-/// One worker, so that whoever waits could be in somebody's way.
-fn options() -> ServerOptions {
-    ServerOptions {
-        share: Share::None,
-        workers: WorkerOptions {
-            count: 1,
-            poll: Duration::from_micros(32),
-            cpus: Vec::new(),
-        },
-        in_order: false,
-    }
-}
 
 /// A disk of 64 MiB that is served.
 struct Place {
@@ -65,29 +52,31 @@ impl Place {
         Self::with(|spec| (spec.quota_bytes, spec.on_full) = (Some(quota_bytes), on_full))
     }
 
+    /// A disk that promises to keep the order of requests.
     fn in_order() -> Self {
-        let in_order = true;
-        Self::made(
-            &ServerOptions {
-                in_order,
-                ..options()
-            },
-            |_| {},
-        )
+        Self::made(true, |_| {})
     }
 
     fn with(change: impl FnOnce(&mut DiskSpec)) -> Self {
-        Self::made(&options(), change)
+        Self::made(false, change)
     }
 
-    fn made(options: &ServerOptions, change: impl FnOnce(&mut DiskSpec)) -> Self {
+    fn made(in_order: bool, change: impl FnOnce(&mut DiskSpec)) -> Self {
         let store = Store::new(256 << 20).unwrap();
         let mut spec = DiskSpec::new(SectorSize::S512, 64 << 20);
         change(&mut spec);
         let disk = store.create("disk", &spec).unwrap();
         let queues = NonZeroU16::new(4).unwrap();
         let device = BlockDevice::new(disk, Serial::new("parking").unwrap(), queues);
-        let mut server = Server::new(device, options).unwrap();
+        // One worker, so that whoever waits could be in somebody's way.
+        let hub = Hub::new(&WorkerOptions {
+            count: 1,
+            poll: Duration::from_micros(32),
+            cpus: Vec::new(),
+        });
+        let share = Share::None;
+        let options = ServerOptions { share, in_order };
+        let server = Server::new(device, &options, &hub.unwrap());
         let folder = TempDir::new().unwrap();
         let socket = folder.path().join("vhost.sock");
         server.listen(UnixListener::bind(&socket).unwrap()).unwrap();

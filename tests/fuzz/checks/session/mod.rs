@@ -23,7 +23,7 @@ use std::time::Duration;
 use ramblk::device::{BlockDevice, SavedState, Serial, StateError};
 use ramblk::store::{DiskSpec, SectorSize, Store};
 use ramblk::vhost_user::fuzz::Front;
-use ramblk::vhost_user::{Server, ServerOptions, Share, WorkerOptions};
+use ramblk::vhost_user::{Hub, Server, ServerOptions, Share, WorkerOptions};
 
 use super::bytes::Bytes;
 use super::reached::Reached;
@@ -79,15 +79,15 @@ impl World {
         let device = BlockDevice::new(disk, serial, queues).with_state(Box::new(Keeper));
         let options = ServerOptions {
             share: Share::None,
-            workers: WorkerOptions {
-                count: 1,
-                poll: Duration::ZERO,
-                cpus: Vec::new(),
-            },
             in_order: true,
         };
+        let hub = Hub::new(&WorkerOptions {
+            count: 1,
+            poll: Duration::ZERO,
+            cpus: Vec::new(),
+        });
         Self {
-            server: Server::new(device, &options).unwrap(),
+            server: Server::new(device, &options, &hub.unwrap()),
             pool: Pool::new(),
             room: vec![0; 64 << 10],
             runs: 0,

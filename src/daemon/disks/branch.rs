@@ -1,0 +1,195 @@
+//! Snapshots, forks, and the way back.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::super::model::{Disk, EventKind, ForkRequest, Problem, ResetRequest, Snapshot};
+use super::check::{Checked, check_name};
+use super::entry::Entry;
+use super::problems::{attached, conflict, not_found};
+use super::{Disks, snapshot_key};
+
+impl Disks {
+    /// Its snapshots, sorted.
+    ///
+    /// # Errors
+    /// `not-found`.
+    pub fn snapshots(&self, name: &str) -> Result<Vec<Snapshot>, Problem> {
+        let entry = self.entry(name)?;
+        let names: Vec<String> = entry.snapshots.lock().iter().cloned().collect();
+        Ok(names
+            .iter()
+            // One that is destroyed meanwhile is no longer in the list.
+            .filter_map(|snapshot| self.describe_snapshot(name, snapshot).ok())
+            .collect())
+    }
+
+    /// One of them.
+    ///
+    /// # Errors
+    /// `not-found`.
+    pub fn snapshot(&self, name: &str, snapshot: &str) -> Result<Snapshot, Problem> {
+        let entry = self.entry(name)?;
+        self.has_snapshot(&entry, snapshot)?;
+        self.describe_snapshot(name, snapshot)
+    }
+
+    fn has_snapshot(&self, entry: &Entry, snapshot: &str) -> Result<(), Problem> {
+        if entry.snapshots.lock().contains(snapshot) {
+            return Ok(());
+        }
+        let name = format!("{}@{snapshot}", entry.name);
+        Err(not_found("snapshot", &name))
+    }
+
+    fn describe_snapshot(&self, disk: &str, snapshot: &str) -> Result<Snapshot, Problem> {
+        let key = snapshot_key(disk, snapshot)?;
+        let info = self.workshop.store.open(&key)?.get_info()?;
+        Ok(Snapshot {
+            disk: disk.to_owned(),
+            name: snapshot.to_owned(),
+            size_bytes: info.size_bytes,
+            mapped_bytes: info.mapped_bytes,
+            charged_bytes: info.charged_bytes,
+        })
+    }
+
+    /// Take a snapshot: at one moment, whatever guests do, and without a copy.
+    ///
+    /// # Errors
+    /// `not-found`; `invalid`; `conflict` if the name is taken; `over-budget`.
+    pub fn take_snapshot(&self, name: &str, snapshot: &str) -> Result<Snapshot, Problem> {
+        let _control = self.control.lock();
+        let entry = self.entry(name)?;
+        let key = snapshot_key(name, snapshot)?;
+        if entry.snapshots.lock().contains(snapshot) {
+            return Err(conflict(format!(
+                "snapshot {key:?} exists already; choose another name or destroy it first"
+            )));
+        }
+        let taken = self.workshop.store.snapshot(name, &key)?;
+        let id = taken.get_info()?.id;
+        let mut table = self.table.write();
+        table.names.insert(id, key);
+        table.snapshots += 1;
+        drop(table);
+        entry.snapshots.lock().insert(snapshot.to_owned());
+        self.tell_of(EventKind::Snapshot, name, "snapshot", snapshot);
+        self.describe_snapshot(name, snapshot)
+    }
+
+    /// End a snapshot. What was forked from it stays.
+    ///
+    /// # Errors
+    /// `not-found`.
+    pub fn destroy_snapshot(&self, name: &str, snapshot: &str) -> Result<(), Problem> {
+        let _control = self.control.lock();
+        let entry = self.entry(name)?;
+        self.has_snapshot(&entry, snapshot)?;
+        self.end_snapshot(&entry, snapshot)
+    }
+
+    /// The control is held.
+    pub(super) fn end_snapshot(&self, entry: &Entry, snapshot: &str) -> Result<(), Problem> {
+        let key = snapshot_key(&entry.name, snapshot)?;
+        let id = self.workshop.store.open(&key)?.get_info()?.id;
+        self.workshop.store.destroy(&key)?;
+        entry.snapshots.lock().remove(snapshot);
+        let mut table = self.table.write();
+        table.names.remove(&id);
+        table.snapshots -= 1;
+        drop(table);
+        self.tell_of(
+            EventKind::SnapshotDestroyed,
+            &entry.name,
+            "snapshot",
+            snapshot,
+        );
+        Ok(())
+    }
+
+    /// A new disk with the content of `name`, or of a snapshot of it, at one moment and without a
+    /// copy.
+    ///
+    /// # Errors
+    /// `not-found`; `invalid`; `conflict` if the new name is taken; `over-budget`.
+    pub fn fork(&self, name: &str, request: ForkRequest) -> Result<Disk, Problem> {
+        check_name(&request.name)?;
+        let _control = self.control.lock();
+        let source = self.entry(name)?;
+        let new = request.name;
+        if self.entry(&new).is_ok() {
+            return Err(conflict(format!(
+                "disk {new:?} exists already; choose another name or destroy it first"
+            )));
+        }
+        let key = match &request.snapshot {
+            Some(snapshot) => {
+                self.has_snapshot(&source, snapshot)?;
+                snapshot_key(name, snapshot)?
+            }
+            None => name.to_owned(),
+        };
+        let mut settings = source.settings.lock().clone();
+        settings.size_bytes = self.workshop.store.open(&key)?.capacity().bytes();
+        settings.serial = request.serial;
+        settings.labels = request.labels;
+        settings.queues = request.queues.unwrap_or(settings.queues);
+        settings.read_only = request.read_only.unwrap_or(settings.read_only);
+        let mut checked = Checked::new(&new, settings, self.workshop.store.limit_bytes())?;
+        let limiter = self.group_limiter(checked.settings.group.as_deref())?;
+        self.check_room()?;
+        self.workshop.check(&new)?;
+        let store = &self.workshop.store;
+        let disk = store.fork_with(&key, &new, &checked.blob()?)?;
+        // A guest's monitor may have loaded a state of another size since we looked.
+        checked.settings.size_bytes = disk.capacity().bytes();
+        let entry = self.serve_new(disk, &checked, limiter)?;
+        self.tell_of(EventKind::Forked, &new, "from", &key);
+        self.describe(&entry, false)
+    }
+
+    /// Give it the content and size of one of its snapshots, or of what it was forked from.
+    ///
+    /// # Errors
+    /// `not-found` if there is no such thing to go back to; `attached` without `force`;
+    /// `over-budget`.
+    pub fn reset(&self, name: &str, request: ResetRequest) -> Result<Disk, Problem> {
+        let _control = self.control.lock();
+        let entry = self.entry(name)?;
+        if !request.force && entry.is_attached() {
+            return Err(attached(name, "reset it"));
+        }
+        let key = match &request.to {
+            Some(snapshot) => {
+                self.has_snapshot(&entry, snapshot)?;
+                snapshot_key(name, snapshot)?
+            }
+            None => self.parent(&entry)?,
+        };
+        self.workshop.store.reset(name, &key)?;
+        self.keep_settings(&entry, |settings, disk| {
+            settings.size_bytes = disk.capacity().bytes();
+        })?;
+        entry.server.config_changed();
+        self.tell_of(EventKind::Reset, name, "to", &key);
+        self.describe(&entry, false)
+    }
+
+    fn parent(&self, entry: &Arc<Entry>) -> Result<String, Problem> {
+        let parent = entry.disk.get_info()?.parent_id;
+        let parent = parent.and_then(|id| self.table.read().names.get(&id).cloned());
+        parent.ok_or_else(|| {
+            not_found("parent of disk", &entry.name).with_detail(format!(
+                "disk {:?} was not forked, or what it was forked from is gone: name one of its \
+                 snapshots to go back to",
+                entry.name
+            ))
+        })
+    }
+
+    fn tell_of(&self, kind: EventKind, disk: &str, key: &str, value: &str) {
+        let details = BTreeMap::from([(key.to_owned(), value.to_owned())]);
+        self.workshop.events.tell(kind, Some(disk), details);
+    }
+}

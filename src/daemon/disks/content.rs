@@ -1,0 +1,252 @@
+//! A disk's content, to be read and written from outside.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::super::model::{Map, MapExtent, Problem, ProblemKind};
+use super::check::invalid;
+use super::entry::Entry;
+use super::problems::{attached, not_found};
+use super::{Disks, Target};
+use crate::store::{Disk, PAGE_BYTES, Store};
+
+/// The content of a disk at one moment, to be read from any thread, in any order.
+#[derive(Debug)]
+pub struct Reader {
+    disk: Disk,
+    /// The snapshot that was taken for this, to be ended with it.
+    own: Option<(Arc<Store>, String)>,
+}
+
+/// The way to write a disk's content from outside.
+#[derive(Debug)]
+pub struct Writer {
+    entry: Arc<Entry>,
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        if let Some((store, key)) = self.own.take() {
+            let _ = store.destroy(&key);
+        }
+    }
+}
+
+/// The mapped stretch that contains or follows a byte: its start and length in bytes.
+fn next_mapped(disk: &Disk, from_bytes: u64) -> Result<Option<(u64, u64)>, Problem> {
+    let capacity = disk.capacity();
+    let sector_bytes = capacity.sector_size().bytes();
+    if from_bytes >= capacity.bytes() {
+        return Ok(None);
+    }
+    let start = disk.seek_mapped(from_bytes / sector_bytes)?;
+    if start >= capacity.sectors() {
+        return Ok(None);
+    }
+    let end = disk.seek_unmapped(start)?;
+    let start_bytes = (start * sector_bytes).max(from_bytes);
+    Ok(Some((start_bytes, end * sector_bytes - start_bytes)))
+}
+
+impl Reader {
+    /// Size in bytes.
+    pub fn size_bytes(&self) -> u64 {
+        self.disk.capacity().bytes()
+    }
+
+    /// The mapped stretch that contains or follows `from_bytes`: its start and length in bytes.
+    ///
+    /// # Errors
+    /// If the disk is gone.
+    pub fn next_mapped(&self, from_bytes: u64) -> Result<Option<(u64, u64)>, Problem> {
+        next_mapped(&self.disk, from_bytes)
+    }
+
+    /// Fill `into` from `start_bytes` on; unaligned is allowed. What isn't mapped reads zero.
+    ///
+    /// # Errors
+    /// If that is not inside the disk, or the disk is gone.
+    pub fn read(&self, start_bytes: u64, into: &mut [u8]) -> Result<(), Problem> {
+        let sector_bytes = self.disk.sector_size().bytes();
+        let first = start_bytes / sector_bytes;
+        let skipped = usize::try_from(start_bytes % sector_bytes).unwrap_or(0);
+        let aligned = usize::try_from(sector_bytes).is_ok_and(|n| into.len().is_multiple_of(n));
+        if skipped == 0 && aligned {
+            return Ok(self.disk.read(first, &mut [into])?);
+        }
+        // Whole sectors that cover it, of which only the middle is wanted.
+        let sector = usize::try_from(sector_bytes).unwrap_or(usize::MAX);
+        let mut whole = vec![0; (skipped + into.len()).next_multiple_of(sector)];
+        self.disk.read(first, &mut [&mut whole])?;
+        into.copy_from_slice(&whole[skipped..skipped + into.len()]);
+        Ok(())
+    }
+}
+
+impl Writer {
+    /// Size in bytes.
+    pub fn size_bytes(&self) -> u64 {
+        self.entry.disk.capacity().bytes()
+    }
+
+    /// Write `bytes` at `start_bytes`. Pages of zeros are unmapped instead. The end may lie within
+    /// a block only where that is the disk's last one; the rest of it becomes zero then.
+    ///
+    /// # Errors
+    /// If that is not inside the disk, or not aligned, or there is no memory for it.
+    pub fn write(&self, start_bytes: u64, bytes: &[u8]) -> Result<(), Problem> {
+        let disk = &self.entry.disk;
+        let sector_bytes = disk.sector_size().bytes();
+        self.aligned(start_bytes)?;
+        let mut at = start_bytes;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let to_page = PAGE_BYTES - at % PAGE_BYTES;
+            let len = usize::try_from(to_page).unwrap_or(usize::MAX);
+            let (now, later) = rest.split_at(len.min(rest.len()));
+            let sectors = (now.len() as u64).div_ceil(sector_bytes);
+            if now.iter().all(|&byte| byte == 0) {
+                disk.discard(at / sector_bytes, sectors)?;
+            } else if (now.len() as u64).is_multiple_of(sector_bytes) {
+                disk.write(at / sector_bytes, &[now])?;
+            } else {
+                let mut whole = now.to_vec();
+                whole.resize(usize::try_from(sectors * sector_bytes).unwrap_or(0), 0);
+                disk.write(at / sector_bytes, &[&whole])?;
+            }
+            at += now.len() as u64;
+            rest = later;
+        }
+        Ok(())
+    }
+
+    /// Unmap a range: it reads zero.
+    ///
+    /// # Errors
+    /// If that is not inside the disk, or not aligned.
+    pub fn discard(&self, start_bytes: u64, length_bytes: u64) -> Result<(), Problem> {
+        let sector_bytes = self.entry.disk.sector_size().bytes();
+        self.aligned(start_bytes)?;
+        self.aligned(length_bytes)?;
+        let (start, sectors) = (start_bytes / sector_bytes, length_bytes / sector_bytes);
+        Ok(self.entry.disk.discard(start, sectors)?)
+    }
+
+    fn aligned(&self, bytes: u64) -> Result<(), Problem> {
+        let sector_bytes = self.entry.disk.sector_size().bytes();
+        if bytes.is_multiple_of(sector_bytes) {
+            return Ok(());
+        }
+        Err(Problem::new(
+            ProblemKind::Invalid,
+            format!("{bytes} is no multiple of the block size, {sector_bytes}"),
+        ))
+    }
+}
+
+/// What keys of a reader's snapshots begin with. Names of disks have no `@`.
+pub(super) const READER_PREFIX: &str = "@read.";
+
+fn reader_key() -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    format!("{READER_PREFIX}{}", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+impl Disks {
+    /// A connection to what `target` names.
+    fn open(&self, target: &Target) -> Result<Disk, Problem> {
+        let entry = self.entry(&target.disk)?;
+        let Some(snapshot) = &target.snapshot else {
+            return Ok(self.workshop.store.open(&entry.name)?);
+        };
+        if !entry.snapshots.lock().contains(snapshot) {
+            return Err(not_found(
+                "snapshot",
+                &format!("{}@{snapshot}", target.disk),
+            ));
+        }
+        Ok(self.workshop.store.open(&target.key()?)?)
+    }
+
+    /// Its stretches from `start_bytes` on, at most `most` of them.
+    ///
+    /// # Errors
+    /// `not-found`; `invalid` if `start_bytes` is no multiple of the block size, or beyond the
+    /// disk.
+    pub fn map(&self, target: &Target, start_bytes: u64, most: usize) -> Result<Map, Problem> {
+        let disk = self.open(target)?;
+        let size_bytes = disk.capacity().bytes();
+        let sector_bytes = disk.sector_size().bytes();
+        if !start_bytes.is_multiple_of(sector_bytes) || start_bytes > size_bytes {
+            return Err(invalid(
+                "start_bytes",
+                format!(
+                    "{start_bytes} is no place in a disk of {size_bytes} bytes: give a multiple of \
+                     {sector_bytes} below that"
+                ),
+            ));
+        }
+        let mut extents = Vec::new();
+        let mut at = start_bytes;
+        let mut add = |from: u64, to: u64, mapped: bool| {
+            if from < to {
+                extents.push(MapExtent {
+                    start_bytes: from,
+                    length_bytes: to - from,
+                    mapped,
+                });
+            }
+            extents.len()
+        };
+        let mut next_bytes = None;
+        while at < size_bytes {
+            let (start, length) = next_mapped(&disk, at)?.unwrap_or((size_bytes, 0));
+            let count = add(at, start, false);
+            at = start;
+            if count < most.max(1) {
+                let count = add(start, start + length, true);
+                at = start + length;
+                if count < most.max(1) {
+                    continue;
+                }
+            }
+            next_bytes = Some(at).filter(|&at| at < size_bytes);
+            break;
+        }
+        Ok(Map {
+            extents,
+            next_bytes,
+        })
+    }
+
+    /// Its content at this moment.
+    ///
+    /// # Errors
+    /// `not-found`; `over-budget`.
+    pub fn reader(&self, target: &Target) -> Result<Reader, Problem> {
+        if target.snapshot.is_some() {
+            let disk = self.open(target)?;
+            return Ok(Reader { disk, own: None });
+        }
+        let entry = self.entry(&target.disk)?;
+        let store = Arc::clone(&self.workshop.store);
+        let key = reader_key();
+        let disk = store.snapshot(&entry.name, &key)?;
+        Ok(Reader {
+            disk,
+            own: Some((store, key)),
+        })
+    }
+
+    /// A way to write it; refused while a front end is connected, unless `force`.
+    ///
+    /// # Errors
+    /// `not-found`; `attached`.
+    pub fn writer(&self, name: &str, force: bool) -> Result<Writer, Problem> {
+        let entry = self.entry(name)?;
+        if !force && entry.is_attached() {
+            return Err(attached(name, "write to it"));
+        }
+        Ok(Writer { entry })
+    }
+}

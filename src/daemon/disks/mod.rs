@@ -1,0 +1,362 @@
+//! The disks of a daemon, by name: made, changed, copied and destroyed while others run.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `check` | what was asked for, made into what can't be wrong |
+//! | `entry` | one disk: its bytes, its device, its socket |
+//! | `change` | a disk's size, quota, limits and labels, changed while it runs |
+//! | `branch` | snapshots, forks, and the way back |
+//! | `content` | a disk's bytes and map, for whoever is no guest |
+//! | `groups` | limits that several disks share |
+//! | `guest` | what a disk's device is told, and asked |
+//! | `adopt` | what a process before this one left in the store |
+//! | `apply` | many disks at once, as a configuration has them |
+//! | `monitor` | who notices that memory gets short, and sees off destroyed disks |
+//! | `problems` | what the rooms below say, as the API's problems |
+//! | `mod` | the table of them |
+
+mod adopt;
+mod apply;
+mod branch;
+mod change;
+mod check;
+mod content;
+mod entry;
+mod groups;
+mod guest;
+mod monitor;
+mod problems;
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use parking_lot::{Mutex, RwLock};
+
+pub use check::{MAX_NAME_BYTES, MOST_LABELS, check_name};
+pub use content::{Reader, Writer};
+
+use super::events::Events;
+use super::model::{Disk, DiskSettings, EventKind, Pool, Problem, ProblemKind, Stats};
+use super::socket::SocketAccess;
+use crate::store::{self, Store};
+use crate::vhost_user::Hub;
+use check::{Checked, snapshot_key};
+use entry::{Entry, Workshop};
+use groups::GroupEntry;
+use guest::Limiter;
+use monitor::Monitor;
+use problems::{attached, conflict, not_found};
+
+/// A disk, or a snapshot of it: `NAME` or `NAME@SNAPSHOT`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The disk.
+    pub disk: String,
+    /// The snapshot, if one is meant.
+    pub snapshot: Option<String>,
+}
+
+/// Whether something was made, or was there as it should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Made {
+    /// It was made now.
+    New,
+    /// It was there, just so.
+    Existing,
+}
+
+/// What else may go with a disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DestroyOptions {
+    /// Do it though a front end is connected: its guest gets errors from then on.
+    pub force: bool,
+    /// Destroy its snapshots too.
+    pub snapshots: bool,
+}
+
+/// How a daemon keeps its disks.
+#[derive(Clone, Debug)]
+pub struct DisksOptions {
+    /// The directory in which each disk has one of its own, with its socket.
+    pub run_dir: PathBuf,
+    /// Who may connect to them.
+    pub access: SocketAccess,
+    /// Disks that there can be.
+    pub most_disks: usize,
+    /// Threads that serve queues, for whoever asks.
+    pub workers: usize,
+}
+
+/// All disks of a daemon. Any thread may ask anything at any time.
+#[derive(Debug)]
+pub struct Disks {
+    workshop: Workshop,
+    most_disks: usize,
+    workers: usize,
+    /// Held by whoever changes which disks there are or what they are, so that each change is whole
+    /// before the next one begins. Who only asks doesn't need it.
+    control: Mutex<()>,
+    table: RwLock<Table>,
+    monitor: Monitor,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    disks: BTreeMap<String, Arc<Entry>>,
+    groups: BTreeMap<String, Arc<GroupEntry>>,
+    /// Names of disks and snapshots, by the store's number.
+    names: HashMap<u64, String>,
+    snapshots: usize,
+    /// Destroyed while a front end was connected, which gets errors until it goes.
+    ghosts: Vec<Arc<Entry>>,
+}
+
+impl Disks {
+    /// The disks that `store` has, each at its socket again; none, if it is new.
+    ///
+    /// # Errors
+    /// If the system gives no thread, or what the store has is not a daemon's.
+    pub fn new(
+        store: Arc<Store>,
+        hub: Arc<Hub>,
+        options: DisksOptions,
+    ) -> Result<Arc<Self>, super::Error> {
+        let disks = Arc::new(Self {
+            workshop: Workshop {
+                store,
+                hub,
+                events: Arc::default(),
+                run_dir: options.run_dir,
+                access: options.access,
+            },
+            most_disks: options.most_disks,
+            workers: options.workers,
+            control: Mutex::new(()),
+            table: RwLock::default(),
+            monitor: Monitor::default(),
+        });
+        monitor::start(&disks)?;
+        disks
+            .adopt()
+            .map_err(|problem| super::Error::Disks(Box::new(problem)))?;
+        Ok(disks)
+    }
+
+    /// What happens to them.
+    pub fn events(&self) -> &Arc<Events> {
+        &self.workshop.events
+    }
+
+    fn entry(&self, name: &str) -> Result<Arc<Entry>, Problem> {
+        let found = self.table.read().disks.get(name).cloned();
+        found.ok_or_else(|| not_found("disk", name))
+    }
+
+    /// All of them, sorted by name.
+    fn entries(&self) -> Vec<Arc<Entry>> {
+        self.table.read().disks.values().cloned().collect()
+    }
+
+    fn describe(&self, entry: &Entry, walk: bool) -> Result<Disk, Problem> {
+        let info = entry.disk.get_info()?;
+        let parent = info.parent_id;
+        let parent = parent.and_then(|id| self.table.read().names.get(&id).cloned());
+        entry.describe(walk, parent)
+    }
+
+    /// All disks that have every one of `labels`, sorted by name. Takes time with their number.
+    pub fn list(&self, labels: &[(String, String)]) -> Vec<Disk> {
+        let wanted = |entry: &Arc<Entry>| {
+            let settings = entry.settings.lock();
+            labels
+                .iter()
+                .all(|(key, value)| settings.labels.get(key) == Some(value))
+        };
+        self.entries()
+            .iter()
+            .filter(|entry| wanted(entry))
+            // One that is destroyed meanwhile is no longer in the list.
+            .filter_map(|entry| self.describe(entry, false).ok())
+            .collect()
+    }
+
+    /// A disk, with what only it holds, which takes time with what is mapped.
+    ///
+    /// # Errors
+    /// `not-found`.
+    pub fn get(&self, name: &str) -> Result<Disk, Problem> {
+        self.describe(&*self.entry(name)?, true)
+    }
+
+    /// Make a disk, or find it made just so.
+    ///
+    /// # Errors
+    /// `invalid`; `conflict` if there is one with other settings; `over-budget`.
+    pub fn put(&self, name: &str, settings: DiskSettings) -> Result<(Disk, Made), Problem> {
+        let pool_bytes = self.workshop.store.limit_bytes();
+        let checked = Checked::new(name, settings, pool_bytes)?;
+        let _control = self.control.lock();
+        if let Ok(entry) = self.entry(name) {
+            let differing = change::differences(&entry.settings.lock(), &checked.settings);
+            if differing.is_empty() {
+                return Ok((self.describe(&entry, false)?, Made::Existing));
+            }
+            return Err(conflict(format!(
+                "disk {name:?} exists with other settings ({}); change it with ramblk set, limit or \
+                 resize, or destroy it first",
+                differing.join(", ")
+            )));
+        }
+        let entry = self.create(name, &checked)?;
+        self.workshop
+            .events
+            .tell(EventKind::Created, Some(name), size_details(&entry));
+        Ok((self.describe(&entry, false)?, Made::New))
+    }
+
+    /// Make a disk that isn't there. The control is held.
+    fn create(&self, name: &str, checked: &Checked) -> Result<Arc<Entry>, Problem> {
+        self.check_room()?;
+        self.workshop.check(name)?;
+        let limiter = self.group_limiter(checked.settings.group.as_deref())?;
+        let blob = checked.blob()?;
+        let disk = self
+            .workshop
+            .store
+            .create_with(name, &checked.spec, &blob)?;
+        self.serve_new(disk, checked, limiter)
+    }
+
+    /// Serve a disk that the store has just got; where that fails, it is gone again.
+    fn serve_new(
+        &self,
+        disk: store::Disk,
+        checked: &Checked,
+        limiter: Option<Arc<Limiter>>,
+    ) -> Result<Arc<Entry>, Problem> {
+        let name = disk.get_info()?.key;
+        let prepared = self.workshop.prepare(disk, checked, true);
+        let served = prepared.and_then(|entry| {
+            entry.limit(&checked.settings.limits, limiter);
+            self.workshop.listen(&entry).map(|()| entry)
+        });
+        let entry = served.inspect_err(|_| {
+            // The problem is the one to tell; the disk was made a moment ago.
+            let _ = self.workshop.store.destroy(&name);
+        })?;
+        Ok(self.add(entry))
+    }
+
+    /// Add a disk that is being served to the table.
+    fn add(&self, entry: Entry) -> Arc<Entry> {
+        let entry = Arc::new(entry);
+        self.mark(&entry);
+        let mut table = self.table.write();
+        table.names.insert(entry.id, entry.name.clone());
+        table.disks.insert(entry.name.clone(), Arc::clone(&entry));
+        entry
+    }
+
+    /// Whether there can be one more disk.
+    fn check_room(&self) -> Result<(), Problem> {
+        let most = self.most_disks;
+        if self.table.read().disks.len() < most {
+            return Ok(());
+        }
+        Err(Problem::new(
+            ProblemKind::OverBudget,
+            format!(
+                "there are {most} disks, as many as the limit on open files allows: destroy some, \
+                 or start the daemon with a higher one (ulimit -n, LimitNOFILE=)"
+            ),
+        ))
+    }
+
+    /// End a disk. Takes time with what it holds. A guest that still uses it gets errors from then
+    /// on, until its front end goes.
+    ///
+    /// # Errors
+    /// `not-found`; `attached` without `force`; `conflict` if it has snapshots that are not to go.
+    pub fn destroy(&self, name: &str, options: DestroyOptions) -> Result<(), Problem> {
+        let _control = self.control.lock();
+        let entry = self.entry(name)?;
+        if !options.force && entry.is_attached() {
+            return Err(attached(name, "destroy it"));
+        }
+        let snapshots: Vec<String> = entry.snapshots.lock().iter().cloned().collect();
+        if !snapshots.is_empty() && !options.snapshots {
+            return Err(conflict(format!(
+                "disk {name:?} has snapshots ({}); destroy these first, or all with --snapshots",
+                snapshots.join(", ")
+            )));
+        }
+        entry.stop_listening();
+        for snapshot in &snapshots {
+            self.end_snapshot(&entry, snapshot)?;
+        }
+        entry.forget_states();
+        self.workshop.store.destroy(name)?;
+        let mut table = self.table.write();
+        table.disks.remove(name);
+        table.names.remove(&entry.id);
+        if entry.is_attached() {
+            table.ghosts.push(entry);
+        }
+        drop(table);
+        self.workshop
+            .events
+            .tell(EventKind::Destroyed, Some(name), BTreeMap::new());
+        Ok(())
+    }
+
+    /// What guests did to it.
+    ///
+    /// # Errors
+    /// `not-found`.
+    pub fn stats(&self, name: &str) -> Result<Stats, Problem> {
+        Ok(self.entry(name)?.stats())
+    }
+
+    /// The memory of all.
+    pub fn pool(&self) -> Pool {
+        let entries = self.entries();
+        let mapped = entries.iter().map(|entry| entry.mapped_bytes());
+        let mapped_bytes = mapped.sum();
+        let (disks, snapshots) = {
+            let table = self.table.read();
+            (table.disks.len(), table.snapshots)
+        };
+        Pool {
+            limit_bytes: self.workshop.store.limit_bytes(),
+            charged_bytes: self.workshop.store.charged_bytes(),
+            mapped_bytes,
+            disks,
+            snapshots,
+            most_disks: self.most_disks,
+            workers: self.workers,
+        }
+    }
+
+    /// End every session and remove every socket; the disks stay in the store.
+    pub fn close(&self) {
+        let _control = self.control.lock();
+        let table = std::mem::take(&mut *self.table.write());
+        // All sockets first, so that no front end finds one and then another end of file.
+        for entry in table.disks.values() {
+            entry.stop_listening();
+        }
+        drop(table);
+    }
+}
+
+impl Drop for Disks {
+    fn drop(&mut self) {
+        self.monitor.stop(self.workshop.store.alarm());
+    }
+}
+
+fn size_details(entry: &Entry) -> BTreeMap<String, String> {
+    let size_bytes = entry.disk.capacity().bytes();
+    BTreeMap::from([("size_bytes".to_owned(), size_bytes.to_string())])
+}

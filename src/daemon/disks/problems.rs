@@ -1,0 +1,83 @@
+//! What the rooms below say, as the API's problems.
+
+use super::super::Error;
+use super::super::model::{Problem, ProblemKind};
+use crate::{image, store, vhost_user};
+
+/// There is no disk, or snapshot, of this name.
+pub(super) fn not_found(what: &str, name: &str) -> Problem {
+    Problem::new(
+        ProblemKind::NotFound,
+        format!("there is no {what} named {name:?}; ramblk list shows which there are"),
+    )
+}
+
+pub(super) fn conflict(detail: String) -> Problem {
+    Problem::new(ProblemKind::Conflict, detail)
+}
+
+pub(super) fn attached(name: &str, what: &str) -> Problem {
+    Problem::new(
+        ProblemKind::Attached,
+        format!("a front end is connected to disk {name:?}; detach it first, or {what} with force"),
+    )
+}
+
+impl From<store::Error> for Problem {
+    fn from(error: store::Error) -> Self {
+        let kind = match &error {
+            store::Error::Unknown { .. } | store::Error::Disconnected { .. } => {
+                ProblemKind::NotFound
+            }
+            store::Error::Exists { .. } | store::Error::IsReadOnly { .. } => ProblemKind::Conflict,
+            store::Error::WouldShrink { .. } => ProblemKind::WouldLoseData,
+            store::Error::Full { .. }
+            | store::Error::OverQuota { .. }
+            | store::Error::HostFull { .. }
+            | store::Error::TooManyDisks => ProblemKind::OverBudget,
+            store::Error::Arena { .. }
+            | store::Error::Reserve { .. }
+            | store::Error::Damaged { .. }
+            | store::Error::Busy
+            | store::Error::Foreign
+            | store::Error::OtherLayout { .. } => ProblemKind::Internal,
+            store::Error::Unimplemented { .. }
+            | store::Error::InvalidKey { .. }
+            | store::Error::InvalidSize { .. }
+            | store::Error::OutOfRange { .. }
+            | store::Error::Misaligned { .. }
+            | store::Error::SettingsTooLong { .. }
+            | store::Error::LimitTooLarge { .. } => ProblemKind::Invalid,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Store(error) => error.into(),
+            Error::Image(image::Error::Store(error)) => error.into(),
+            Error::Serial(_) | Error::Usage(_) | Error::PathTooLong { .. } => {
+                Self::new(ProblemKind::Invalid, error.to_string())
+            }
+            Error::PathInUse { .. } | Error::PathTaken { .. } => {
+                Self::new(ProblemKind::Conflict, error.to_string())
+            }
+            Error::Socket { ref source, .. } if is_want_of_descriptors(source) => {
+                Self::new(ProblemKind::OverBudget, error.to_string())
+            }
+            _ => Self::new(ProblemKind::Internal, error.to_string()),
+        }
+    }
+}
+
+impl From<vhost_user::Error> for Problem {
+    fn from(error: vhost_user::Error) -> Self {
+        Error::from(error).into()
+    }
+}
+
+fn is_want_of_descriptors(error: &std::io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+}

@@ -1,0 +1,50 @@
+//! What happens to disks, told to whoever listens.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tokio::sync::broadcast;
+
+use super::model::{Event, EventKind};
+
+/// Events that a listener may be late by. One that is later has missed some, and is told so.
+const KEPT: usize = 1024;
+
+/// Where events come from and go to. Nobody waits here, on either side.
+#[derive(Debug)]
+pub struct Events {
+    next: AtomicU64,
+    sender: broadcast::Sender<Event>,
+}
+
+impl Default for Events {
+    fn default() -> Self {
+        Self {
+            next: AtomicU64::new(1),
+            sender: broadcast::channel(KEPT).0,
+        }
+    }
+}
+
+impl Events {
+    /// Tell that something happened: to `disk`, or to the pool.
+    pub fn tell(&self, kind: EventKind, disk: Option<&str>, details: BTreeMap<String, String>) {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        let time_ns = since.map_or(0, |since| since.as_nanos());
+        let event = Event {
+            id: self.next.fetch_add(1, Ordering::Relaxed),
+            time_ns: u64::try_from(time_ns).unwrap_or(u64::MAX),
+            kind,
+            disk: disk.map(str::to_owned),
+            details,
+        };
+        // Nobody may be listening.
+        let _ = self.sender.send(event);
+    }
+
+    /// Listen to what happens from now on.
+    pub fn listen(&self) -> broadcast::Receiver<Event> {
+        self.sender.subscribe()
+    }
+}

@@ -1,0 +1,52 @@
+//! All disks and groups at once, as the configuration file has them.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{DiskSettings, Limits};
+
+/// A disk with its name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ConfigDisk {
+    /// Its name.
+    pub name: String,
+    /// What it is to be.
+    #[serde(flatten)]
+    pub settings: DiskSettings,
+}
+
+/// A group with its name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ConfigGroup {
+    /// Its name.
+    pub name: String,
+    /// What its disks together may do.
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+/// Disks and groups that are to be there. Those that are there and not named stay.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Groups.
+    #[serde(rename = "group", skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<ConfigGroup>,
+    /// Disks.
+    #[serde(rename = "disk", skip_serializing_if = "Vec::is_empty")]
+    pub disks: Vec<ConfigDisk>,
+}
+
+/// What a configuration changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Applied {
+    /// Disks that were made.
+    pub created: Vec<String>,
+    /// Disks that were changed.
+    pub changed: Vec<String>,
+    /// Disks that were as they should be.
+    pub unchanged: Vec<String>,
+    /// Groups that were made or changed.
+    pub groups: Vec<String>,
+}

@@ -1,0 +1,28 @@
+//! What the API says and hears, as plain data: the one vocabulary of server, command line and
+//! configuration file. Sizes are in bytes and times in seconds or nanoseconds, with the unit in the
+//! name; unknown fields are refused.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `disk` | a disk as it is to be, as it is, and as it is to change |
+//! | `limits` | rates and bursts |
+//! | `reply` | everything else that is answered: maps, statistics, the pool, events |
+//! | `config` | all disks and groups at once, as the configuration file has them |
+//! | `problem` | what is answered when something can't be done (RFC 9457) |
+
+mod config;
+mod disk;
+mod limits;
+mod problem;
+mod reply;
+
+pub use config::{Applied, Config, ConfigDisk, ConfigGroup};
+pub use disk::{
+    Disk, DiskPatch, DiskSettings, DiskState, ForkRequest, FrontEnd, OnFull, Patched, ResetRequest,
+    Resized, Share, Snapshot,
+};
+pub use limits::{Group, Limits, Rate};
+pub use problem::{Problem, ProblemKind};
+pub use reply::{
+    Event, EventKind, HistogramBucket, Map, MapExtent, OperationStats, Pool, Stats, Version,
+};

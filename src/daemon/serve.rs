@@ -1,0 +1,323 @@
+//! The life of a daemon: many disks, made and destroyed over its API, until a signal ends it.
+
+use std::fs;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::process::Resource;
+use sd_notify::NotifyState;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use super::config::{check_limit, worker_options};
+use super::disks::{Disks, DisksOptions};
+use super::model::Config;
+use super::socket::{SocketAccess, SocketPath};
+use super::state_dir::{self, Place, StateOption};
+use super::{Error, api, inherit, limit, paths};
+use crate::store::StoreOptions;
+use crate::vhost_user::{Hub, WorkerOptions};
+
+/// Options of `ramblk serve`, as they were given.
+#[derive(Clone, Debug)]
+pub struct ServeOptions {
+    /// The directory of sockets; by default [`paths::default_run_dir`].
+    pub run_dir: Option<PathBuf>,
+    /// The path of the API's socket; by default `api.sock` in the directory of sockets.
+    pub api_socket: Option<PathBuf>,
+    /// Where disks lie.
+    pub state: StateOption,
+    /// Whether what disks take is kept from being swapped out.
+    pub lock_memory: bool,
+    /// Memory that all disks together may take; without it, what is safe for the host.
+    pub memory_limit_bytes: Option<u64>,
+    /// Whether huge pages are made of memory in full use.
+    pub huge_pages: bool,
+    /// Threads that serve queues; without it, as many as there are processors.
+    pub workers: Option<u16>,
+    /// How long a queue that has run dry is looked at before its worker sleeps, at most, in
+    /// microseconds.
+    pub poll_us: u32,
+    /// Processors that workers are to run on, each on one, by number.
+    pub cpus: Vec<usize>,
+    /// Permission bits of all sockets.
+    pub socket_mode: u32,
+    /// The group that owns all sockets, by name or number; without it, the process's.
+    pub socket_group: Option<String>,
+    /// Disks that are to be there from the start.
+    pub config: Config,
+}
+
+impl Default for ServeOptions {
+    /// What `ramblk serve` does where nothing is said.
+    fn default() -> Self {
+        Self {
+            run_dir: None,
+            api_socket: None,
+            state: StateOption::Default,
+            lock_memory: false,
+            memory_limit_bytes: None,
+            huge_pages: true,
+            workers: None,
+            poll_us: 32,
+            cpus: Vec::new(),
+            socket_mode: 0o660,
+            socket_group: None,
+            config: Config::default(),
+        }
+    }
+}
+
+/// Options that fit the machine.
+#[derive(Debug)]
+pub struct ServeConfig {
+    run_dir: PathBuf,
+    api_socket: PathBuf,
+    place: Place,
+    lock_memory: bool,
+    limit_bytes: u64,
+    huge_pages: bool,
+    workers: WorkerOptions,
+    access: SocketAccess,
+    config: Config,
+}
+
+impl ServeConfig {
+    /// Check `options`. Makes the state directory, and touches nothing else.
+    ///
+    /// # Errors
+    /// Whatever is wrong with them.
+    pub fn new(options: ServeOptions) -> Result<Self, Error> {
+        let workers = worker_options(options.workers, options.poll_us, options.cpus)?;
+        let place = state_dir::choose(&options.state, options.run_dir.as_deref())?;
+        let limit_bytes = limit_bytes(options.memory_limit_bytes, &place)?;
+        let run_dir = match options.run_dir {
+            Some(run_dir) => run_dir,
+            None => paths::default_run_dir()?,
+        };
+        let api_socket = options.api_socket;
+        Ok(Self {
+            api_socket: api_socket.unwrap_or_else(|| run_dir.join(paths::API_SOCKET)),
+            run_dir,
+            place,
+            lock_memory: options.lock_memory,
+            limit_bytes,
+            huge_pages: options.huge_pages,
+            workers,
+            access: access(options.socket_mode, options.socket_group.as_deref())?,
+            config: options.config,
+        })
+    }
+}
+
+/// What disks may take: what was asked for, if there is room for it, or what is safe.
+fn limit_bytes(asked_bytes: Option<u64>, place: &Place) -> Result<u64, Error> {
+    let room_bytes = place.room_bytes()?;
+    match (asked_bytes, place) {
+        (Some(asked_bytes), Place::Directory(path)) if asked_bytes > room_bytes => {
+            Err(Error::StateDirectory {
+                path: path.clone(),
+                reason: format!(
+                    "has room for {room_bytes} bytes, and disks are to have {asked_bytes}: enlarge \
+                     it (mount -o remount,size=...), or give a smaller --memory-limit or another \
+                     --state-dir"
+                ),
+            })
+        }
+        (Some(asked_bytes), _) => check_limit(asked_bytes),
+        (None, _) => check_limit(limit::default_bytes().min(room_bytes)),
+    }
+}
+
+/// Who may connect to sockets.
+pub(super) fn access(mode: u32, group: Option<&str>) -> Result<SocketAccess, Error> {
+    if mode & !0o777 != 0 || mode & 0o600 != 0o600 {
+        return Err(Error::Usage(format!(
+            "--socket-mode {mode:o} keeps ramblk itself out: give three octal digits from 600 to \
+             777, as in 0660"
+        )));
+    }
+    Ok(SocketAccess {
+        mode,
+        group: group.map(group_number).transpose()?,
+    })
+}
+
+fn group_number(group: &str) -> Result<u32, Error> {
+    if let Ok(number) = group.parse() {
+        return Ok(number);
+    }
+    match nix::unistd::Group::from_name(group) {
+        Ok(Some(found)) => Ok(found.gid.as_raw()),
+        Ok(None) => Err(Error::Usage(format!(
+            "there is no group {group:?}: give --socket-group one that getent group shows"
+        ))),
+        Err(errno) => Err(Error::System {
+            what: "look up the group of sockets",
+            source: errno.into(),
+        }),
+    }
+}
+
+/// Serve until a signal says that it is enough.
+///
+/// # Errors
+/// What stands in the way; nothing is left behind.
+pub fn serve(config: ServeConfig) -> Result<(), Error> {
+    // First of all, before a descriptor of our own can have a number that was meant.
+    let listed: Vec<_> =
+        sd_notify::listen_fds_with_names().map_or_else(|_| Vec::new(), Iterator::collect);
+    let inherited = inherited_listener(&listed)?;
+    let stored = state_dir::stored(&listed)?;
+    let signals = Signals::new([SIGTERM, SIGINT, SIGHUP]);
+    let mut signals = signals.map_err(Error::system("watch for signals"))?;
+    let descriptors = raise_descriptor_limit();
+    make_directory(&config.run_dir)?;
+    let mut options = StoreOptions::new(config.limit_bytes);
+    options.huge_pages = config.huge_pages;
+    options.lock_memory = config.lock_memory;
+    let (store, found) = config.place.open(&options, stored)?;
+    let store = Arc::new(store);
+    let hub = Hub::new(&config.workers)?;
+    let options = DisksOptions {
+        run_dir: config.run_dir.clone(),
+        access: config.access,
+        most_disks: most_disks(descriptors),
+        workers: config.workers.count,
+    };
+    let most_disks = options.most_disks;
+    // The API first: it keeps a second daemon out before that touches any other socket. Nobody is
+    // answered there yet.
+    let (_api_path, listener) = match inherited {
+        Some(listener) => (None, listener),
+        None => {
+            let (path, listener) = listen(&config.api_socket, config.access)?;
+            (Some(path), listener)
+        }
+    };
+    let disks = Disks::new(store, hub, options)?;
+    let applied = disks.apply(config.config.clone(), false);
+    applied.map_err(|problem| Error::Config(Box::new(problem)))?;
+    let api = api::Server::start(listener, Arc::clone(&disks), api::Options::default())?;
+    say_what(&config, most_disks, found, disks.pool().disks);
+    let signal = signals.forever().next();
+    tracing::info!(?signal, "ending");
+    tell_manager(&[NotifyState::Stopping]);
+    api.stop();
+    disks.close();
+    Ok(())
+}
+
+/// Listen for the API, where another daemon may be already.
+fn listen(path: &Path, access: SocketAccess) -> Result<(SocketPath, UnixListener), Error> {
+    SocketPath::listen(path, access).map_err(|error| match error {
+        Error::PathInUse { path } => Error::AlreadyServing { path },
+        other => other,
+    })
+}
+
+/// The API's socket, if whoever started us made it (systemd's socket activation).
+fn inherited_listener(listed: &[(i32, String)]) -> Result<Option<UnixListener>, Error> {
+    let named = listed.iter().find(|(_, name)| name == "api");
+    // Whoever gives one descriptor without a name means this one.
+    let alone = listed
+        .first()
+        .filter(|(_, name)| listed.len() == 1 && name == "unknown");
+    let Some((fd, _)) = named.or(alone) else {
+        return Ok(None);
+    };
+    match inherit::take(*fd)? {
+        inherit::Inherited::Listening(listener) => Ok(Some(listener)),
+        inherit::Inherited::Connected(_) => Err(Error::Descriptor {
+            fd: *fd,
+            reason: "pass a listening socket for the API".into(),
+        }),
+    }
+}
+
+/// Say that we are there, and whatever somebody should know of it.
+fn say_what(config: &ServeConfig, most_disks: usize, found: bool, disks: usize) {
+    tracing::info!(
+        api_socket = ?config.api_socket,
+        run_dir = ?config.run_dir,
+        memory_limit_bytes = config.limit_bytes,
+        workers = config.workers.count,
+        most_disks,
+        disks,
+        "serving"
+    );
+    match &config.place {
+        Place::Directory(path) => {
+            tracing::info!(state_dir = ?path, found, "disks outlive this process")
+        }
+        Place::Manager => tracing::info!(found, "the service manager keeps disks over a restart"),
+        Place::Process(reason) => {
+            tracing::warn!(
+                reason,
+                "a restart loses all disks; give --state-dir to keep them"
+            );
+        }
+    }
+    let status = format!("serving {disks} disks");
+    tell_manager(&[NotifyState::Ready, NotifyState::Status(&status)]);
+}
+
+pub(super) fn make_directory(path: &Path) -> Result<(), Error> {
+    fs::create_dir_all(path).map_err(|source| Error::Directory {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Nobody may be listening, and that is well.
+fn tell_manager(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::warn!(%error, "can't tell the service manager");
+    }
+}
+
+/// Descriptors that are kept for everything but disks.
+const OWN_DESCRIPTORS: u64 = 512;
+/// The store has no room for more.
+const MOST_DISKS: u64 = 60_000;
+
+/// Each disk has a listening socket, and each queue of each front end brings three descriptors: of
+/// four descriptors, one is kept for these.
+fn most_disks(descriptors: u64) -> usize {
+    let disks = descriptors.saturating_sub(OWN_DESCRIPTORS) / 4 * 3;
+    usize::try_from(disks.min(MOST_DISKS)).unwrap_or(usize::MAX)
+}
+
+/// Have as many descriptors as we may; gives how many that are.
+pub(super) fn raise_descriptor_limit() -> u64 {
+    let mut limit = rustix::process::getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    let _ = rustix::process::setrlimit(Resource::Nofile, limit);
+    let now = rustix::process::getrlimit(Resource::Nofile);
+    now.current.unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ceiling_leaves_descriptors_for_front_ends() {
+        assert_eq!(most_disks(20_000), 14_616);
+        assert_eq!(most_disks(1024), 384);
+        assert_eq!(most_disks(100), 0);
+        assert_eq!(most_disks(u64::MAX), 60_000);
+    }
+
+    #[test]
+    fn modes_that_keep_the_owner_out_are_refused() {
+        assert_eq!(access(0o660, None).unwrap(), SocketAccess::default());
+        assert_eq!(access(0o666, Some("0")).unwrap().group, Some(0));
+        for mode in [0o60, 0o1660, 0] {
+            assert!(access(mode, None).is_err(), "{mode:o}");
+        }
+        assert!(access(0o660, Some("no-such-group-here")).is_err());
+    }
+}

@@ -1,0 +1,64 @@
+//! What a server tells whoever wants to know: front ends that come and go.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::OnceLock;
+
+/// Something happened to a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ServerEvent {
+    /// A front end has connected.
+    Attached {
+        /// The number of its session.
+        session: u64,
+    },
+    /// A front end is gone and its rings are stopped. It is still counted as connected, until
+    /// whoever is told has returned.
+    Detached {
+        /// The number that its session had.
+        session: u64,
+        /// Why.
+        reason: Departure,
+    },
+}
+
+/// Why a front end is gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Departure {
+    /// It closed the connection.
+    Left,
+    /// The server was closed.
+    Closed,
+    /// Something went wrong, as this text says: a message that is no good, memory that is gone.
+    Failed(String),
+}
+
+type Tell = Box<dyn Fn(ServerEvent) + Send + Sync>;
+
+/// Whom to tell.
+#[derive(Default)]
+pub(super) struct Hook(OnceLock<Tell>);
+
+impl Hook {
+    /// `false`: there is one already.
+    pub(super) fn set(&self, tell: Tell) -> bool {
+        self.0.set(tell).is_ok()
+    }
+
+    /// A panic there must not leave a session behind that never ends.
+    pub(super) fn tell(&self, event: ServerEvent) {
+        if let Some(tell) = self.0.get()
+            && catch_unwind(AssertUnwindSafe(|| tell(event))).is_err()
+        {
+            tracing::error!("bug: telling of an event panicked");
+        }
+    }
+}
+
+impl fmt::Debug for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Hook")
+            .field(&self.0.get().is_some())
+            .finish()
+    }
+}
