@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use super::request;
-use super::waiting::Refusal;
 use super::{BlockDevice, Class, HEADER_BYTES, Status, kind};
 use crate::store::{Data, MOST_BATCHED, Piece, Sink};
 
@@ -78,11 +77,12 @@ impl BlockDevice {
         let transfers = &transfers[..transfers.len().min(MOST_BATCHED)];
         let mut statuses = [Status::Ok; MOST_BATCHED];
         let mut served = transfers.len();
+        let mut must_wait = false;
         for (at, transfer) in transfers.iter().enumerate() {
             let capacity = self.disk.capacity();
             let sector = u64::from_le_bytes(request::field(&transfer.header, 8));
             let range = capacity.range_512(sector, transfer.data_bytes());
-            let result = range.map_err(Refusal::from).and_then(|range| {
+            let result = range.map_err(Status::from).and_then(|range| {
                 if let Some(batch) = &mut batch {
                     if batch.add(range, transfer.data) {
                         return Ok(());
@@ -94,20 +94,20 @@ impl BlockDevice {
                     Data::In(to) => self.disk.read_into(range, &[to]),
                     Data::Out(from) => self.disk.write_from(range, &[from]),
                 };
-                result.map_err(Refusal::from)
+                result.map_err(|error| {
+                    let is_full = error.is_want_of_memory();
+                    must_wait = is_full && self.gate.stalls();
+                    if is_full && !must_wait {
+                        self.gate.count_full();
+                    }
+                    Status::from(error)
+                })
             });
-            statuses[at] = match result {
-                Ok(()) => Status::Ok,
-                Err(Refusal::Status(status)) => status,
-                Err(_) if self.gate.stalls() => {
-                    served = at;
-                    break;
-                }
-                Err(_) => {
-                    self.gate.count_full();
-                    Status::IoErr
-                }
-            };
+            if must_wait {
+                served = at;
+                break;
+            }
+            statuses[at] = result.err().unwrap_or(Status::Ok);
         }
         if let Some(batch) = &mut batch {
             batch.run();

@@ -240,6 +240,7 @@ impl Limiter {
     }
 
     /// Whether there may be a limit.
+    #[inline]
     pub(super) fn is_active(&self) -> bool {
         self.is_active.load(Ordering::Relaxed)
     }

@@ -182,12 +182,14 @@ impl BlockDevice {
         } else if let Some(rest) = unfinished.rest.take() {
             self.go_on(rest, readable, data_in, unfinished.pace)
         } else {
-            request::parse(self.disk.capacity(), acked, readable, data_in)
-                .map_err(Refusal::from)
-                .and_then(|operation| {
-                    self.admit(&operation, admission)?;
-                    self.execute(operation, unfinished.pace)
-                })
+            // An operation is long: it is not to be moved about.
+            match request::parse(self.disk.capacity(), acked, readable, data_in) {
+                Err(status) => Err(status.into()),
+                Ok(operation) => match self.admit(&operation, admission) {
+                    Err(refusal) => Err(refusal),
+                    Ok(()) => self.execute(operation, unfinished.pace),
+                },
+            }
         };
         let (status, data_bytes) = match outcome {
             Ok(Progress::Done(data_bytes)) => (Status::Ok, data_bytes),

@@ -175,6 +175,7 @@ impl Gate {
         }
     }
 
+    #[inline]
     pub(super) fn stalls(&self) -> bool {
         self.stalls.load(Ordering::Relaxed)
     }
@@ -305,15 +306,25 @@ impl BlockDevice {
     }
 
     /// Let an operation that is about to begin pass its limits, or say what it waits for.
+    #[inline]
     pub(super) fn admit(
         &self,
         operation: &Operation<'_, '_>,
         admission: Admission,
     ) -> Result<(), Refusal> {
-        let limiter = &self.gate.limiter;
-        if !limiter.is_active() {
-            return Ok(());
+        if self.gate.limiter.is_active() {
+            self.admit_limited(operation, admission)
+        } else {
+            Ok(())
         }
+    }
+
+    fn admit_limited(
+        &self,
+        operation: &Operation<'_, '_>,
+        admission: Admission,
+    ) -> Result<(), Refusal> {
+        let limiter = &self.gate.limiter;
         let (class, bytes) = match operation {
             Operation::Read { range, .. } => (Class::Read, range.len_bytes()),
             Operation::Write { range, .. } => (Class::Write, range.len_bytes()),

@@ -33,6 +33,7 @@ pub(super) enum Origin {
 pub(super) struct Aside {
     lanes: [VecDeque<u16>; Lane::ALL.len()],
     most: usize,
+    count: usize,
 }
 
 impl Aside {
@@ -43,16 +44,19 @@ impl Aside {
         Self {
             lanes: std::array::from_fn(|_| VecDeque::with_capacity(most)),
             most,
+            count: 0,
         }
     }
 
     /// How many wait in a lane.
+    #[inline]
     pub(super) fn len(&self, lane: Lane) -> usize {
         self.lanes[lane.index()].len()
     }
 
+    #[inline]
     pub(super) fn is_empty(&self) -> bool {
-        self.lanes.iter().all(VecDeque::is_empty)
+        self.count == 0
     }
 
     /// The one that goes first.
@@ -61,17 +65,19 @@ impl Aside {
     }
 
     pub(super) fn remove_first(&mut self, lane: Lane) {
-        self.lanes[lane.index()].pop_front();
+        let removed = self.lanes[lane.index()].pop_front();
+        self.count -= usize::from(removed.is_some());
     }
 
     /// Whether one more may wait. Only a driver that breaks the rules has more out than its ring
     /// has room for.
     pub(super) fn has_room(&self) -> bool {
-        self.lanes.iter().map(VecDeque::len).sum::<usize>() < self.most
+        self.count < self.most
     }
 
     pub(super) fn add(&mut self, lane: Lane, head: u16) {
         self.lanes[lane.index()].push_back(head);
+        self.count += 1;
     }
 }
 
@@ -122,21 +128,25 @@ impl Ring {
     }
 
     /// Whether a request waits for this.
+    #[inline]
     pub(super) fn waits(&self, lane: Lane) -> bool {
         self.at_front == Some(lane) || self.aside.len(lane) > 0
     }
 
     /// How many requests are known to wait for this.
+    #[inline]
     pub(super) fn waiting(&self, lane: Lane) -> usize {
         self.aside.len(lane) + usize::from(self.at_front == Some(lane))
     }
 
     /// Whether nothing goes on before the next request in order does.
+    #[inline]
     pub(super) fn is_held(&self) -> bool {
         self.at_front.is_some()
     }
 
     /// Whether any request is known to wait.
+    #[inline]
     pub(super) fn has_waiting(&self) -> bool {
         self.at_front.is_some() || !self.aside.is_empty()
     }
@@ -147,16 +157,19 @@ impl Ring {
     }
 
     /// Whether requests of any lane were.
+    #[inline]
     pub(super) fn has_any_aside(&self) -> bool {
         !self.aside.is_empty()
     }
 
     /// Whether a request is half done.
+    #[inline]
     pub(super) fn is_half_done(&self) -> bool {
         self.current.is_some()
     }
 
     /// Whether a request is half done, or one of a process before us is still to be served.
+    #[inline]
     pub(super) fn is_amid(&self) -> bool {
         self.current.is_some() || !self.unreturned.is_empty() && self.at_front.is_none()
     }

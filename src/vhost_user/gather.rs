@@ -32,6 +32,14 @@ pub(super) struct Gathered {
     pub(super) bytes: u64,
 }
 
+impl Gathered {
+    /// One of them stays in the ring.
+    fn leave(&mut self, transfer: &Transfer<'_>) {
+        self.requests -= 1;
+        self.bytes -= transfer.data_bytes();
+    }
+}
+
 impl Ring {
     /// Serve the requests that come next as far as they are plain: at most `most_requests`, from 1
     /// on, and about `most_bytes` of data. `admit` says how many of the first ones may go on.
@@ -66,8 +74,11 @@ impl Ring {
                 break;
             }
         }
-        transfers.truncate(admit(&transfers));
-        gathered = Gathered::default();
+        let admitted = admit(&transfers);
+        if admitted < transfers.len() {
+            let left = transfers.drain(admitted..);
+            left.for_each(|transfer| gathered.leave(&transfer));
+        }
         let heads = &heads[..transfers.len()];
         if !heads.is_empty() {
             if let [transfer] = &transfers[..] {
@@ -76,17 +87,19 @@ impl Ring {
                 self.expect_used();
             }
             self.have_taken(heads);
-            let mut left = heads.iter().zip(&transfers);
+            let mut left = heads.iter();
             serve(&transfers, &mut |len| {
-                if let Some((&head, transfer)) = left.next() {
-                    gathered.requests += 1;
-                    gathered.bytes += transfer.data_bytes();
+                if let Some(&head) = left.next() {
                     self.have_served(head, len);
                 }
             });
-            let left = left.len();
-            if left > 0 {
-                self.have_left(&heads[heads.len() - left..]);
+            let left = left.as_slice();
+            if !left.is_empty() {
+                self.have_left(left);
+                let first = heads.len() - left.len();
+                transfers[first..]
+                    .iter()
+                    .for_each(|transfer| gathered.leave(transfer));
             }
         }
         transfers.clear();

@@ -48,6 +48,8 @@ pub(super) struct Parking {
     /// The lane whose first one is being tried.
     trying: Option<Lane>,
     waiting: Waiting,
+    /// Whether the device was told of any.
+    has_counted: bool,
     /// The ring stops, and this is when it must have.
     drain_by: Option<Instant>,
 }
@@ -58,6 +60,7 @@ impl Parking {
             holds: Default::default(),
             trying: None,
             waiting: Waiting::new(Arc::clone(device)),
+            has_counted: false,
             drain_by: None,
         }
     }
@@ -73,20 +76,26 @@ impl Parking {
     }
 
     /// Whether there is no time left for what is still set aside: it fails.
+    #[inline]
     pub(super) fn is_late(&self) -> bool {
         self.drain_by.is_some_and(|by| by <= Instant::now())
     }
 
+    #[inline]
     pub(super) fn next(&self, ring: &Ring, device: &BlockDevice) -> Next {
         if ring.is_half_done() {
-            return Next::GoOn;
+            Next::GoOn
+        } else if self.drain_by.is_none() && !ring.has_waiting() {
+            Next::Any
+        } else {
+            self.next_waiting(ring, device)
         }
+    }
+
+    fn next_waiting(&self, ring: &Ring, device: &BlockDevice) -> Next {
         if self.drain_by.is_some() {
             let lane = Lane::ALL.into_iter().find(|&lane| ring.has_aside(lane));
             return lane.map_or(Next::Nothing, |lane| Next::Again(lane, Admission::Last));
-        }
-        if !ring.has_waiting() {
-            return Next::Any;
         }
         let now = Instant::now();
         let may_go = |&lane: &Lane| self.admits(lane, device, now).map(|may| (lane, may));
@@ -131,7 +140,15 @@ impl Parking {
     }
 
     /// Have the device know how many wait.
+    #[inline]
     pub(super) fn count(&mut self, ring: &Ring) {
+        if ring.has_waiting() || self.has_counted {
+            self.has_counted = ring.has_waiting();
+            self.count_waiting(ring);
+        }
+    }
+
+    fn count_waiting(&mut self, ring: &Ring) {
         let waiting = |lane| ring.waiting(lane) as u64;
         let throttled = waiting(Lane::Reads) + waiting(Lane::Writes);
         self.waiting.set(throttled, waiting(Lane::Room));
