@@ -6,6 +6,7 @@
 //!
 //! | file | what it holds |
 //! |---|---|
+//! | `api` | the REST API of `ramblk serve` |
 //! | `config` | what the user asked for, checked as a whole before anything is touched |
 //! | `run` | one disk's life: make, serve, wait for signal or command, end |
 //! | `export` | a disk on a socket |
@@ -14,6 +15,7 @@
 //! | `socket` | a listening socket that removes its own path, and nobody else's |
 //! | `inherit` | a socket that was passed by number |
 //! | `limit` | how much memory disks may take if nobody says |
+//! | `metrics` | figures of all disks, for Prometheus |
 //! | `command` | the command that ramblk runs beside the disk |
 
 pub mod api;
@@ -24,6 +26,7 @@ pub mod events;
 mod export;
 mod inherit;
 mod limit;
+mod metrics;
 pub mod model;
 pub mod paths;
 mod run;

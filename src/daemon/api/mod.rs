@@ -1,22 +1,83 @@
-//! Stub of this branch.
-use super::Error;
-use super::disks::Disks;
-use std::os::unix::net::UnixListener;
-use std::sync::Arc;
-/// Stub.
-#[derive(Debug, Default)]
-pub struct Options;
-/// Stub.
-#[derive(Debug)]
-pub struct Server;
-impl Server {
-    /// Stub.
-    ///
-    /// # Errors
-    /// None.
-    pub fn start(_: UnixListener, _: Arc<Disks>, _: Options) -> Result<Self, Error> {
-        Ok(Self)
-    }
-    /// Stub.
-    pub fn stop(self) {}
+//! The REST API: HTTP/1.1 and JSON over a Unix socket.
+//!
+//! It runs on one thread of its own, with a lower priority than those that serve queues, and asks
+//! [`Disks`] on two more such threads. What can be asked is bounded: connections, requests at the
+//! same time, bodies, times. `docs/api.md` says how to use it, `/openapi.json` all that can be said.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `server` | the thread: connections, and how they end |
+//! | `peer` | who is at the other end |
+//! | `routes` | all paths in one table, and what is checked before any of them |
+//! | `state` | what requests share, and how they get work done elsewhere |
+//! | `input` | names, queries and bodies, checked |
+//! | `failure` | problem documents as answers |
+//! | `document` | the OpenAPI document |
+//! | `disks`, `snapshots`, `groups` | what can be done with disks, their snapshots, and all of them |
+//! | `download`, `upload` | content of disks, as streams |
+//! | `frames` | content without what isn't mapped, as a row of frames |
+//! | `events` | what happens, as it happens |
+//! | `observe` | metrics and health |
+
+mod disks;
+mod document;
+mod download;
+mod events;
+mod failure;
+mod frames;
+mod groups;
+mod input;
+mod observe;
+mod peer;
+mod routes;
+mod server;
+mod snapshots;
+mod state;
+mod upload;
+
+pub use document::document;
+pub use server::Server;
+
+use std::time::Duration;
+
+/// Bounds of an API server. The defaults are meant for use; tests take smaller ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Connections at the same time; one more is answered 503 and closed.
+    pub most_connections: usize,
+    /// Requests at the same time, streams not counted; one more is answered 503.
+    pub most_requests: usize,
+    /// Uploads and downloads at the same time.
+    pub most_transfers: usize,
+    /// Listeners to events at the same time.
+    pub most_listeners: usize,
+    /// Longest body in bytes, but for contents of disks.
+    pub most_body_bytes: usize,
+    /// How long a request may take, streams not counted.
+    pub request_time: Duration,
+    /// How long a connection may take to send a request's head, or be idle before it.
+    pub header_time: Duration,
+    /// How long a transfer may move nothing.
+    pub idle_time: Duration,
+    /// How often somebody who listens to events hears that the connection lives.
+    pub keep_alive_time: Duration,
 }
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            most_connections: 256,
+            most_requests: 128,
+            most_transfers: 8,
+            most_listeners: 64,
+            most_body_bytes: 1 << 20,
+            request_time: Duration::from_secs(10),
+            header_time: Duration::from_secs(30),
+            idle_time: Duration::from_secs(30),
+            keep_alive_time: Duration::from_secs(15),
+        }
+    }
+}
+
+#[cfg(doc)]
+use super::disks::Disks;

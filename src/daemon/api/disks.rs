@@ -1,0 +1,282 @@
+//! What can be done with disks.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::super::disks::{DestroyOptions, Made, Target};
+use super::super::model::{Disk, DiskPatch, DiskSettings, Limits, Map, Patched, Stats};
+use super::failure::Failure;
+use super::input::{Asked, At, Json, MergePatch, Name, Named};
+use super::state::Api;
+
+/// Most stretches of a map that are answered at once.
+const MOST_EXTENTS: usize = 65536;
+
+/// What a list is to hold.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(
+    dead_code,
+    reason = "read by hand, since it may be there several times"
+)]
+pub(super) struct ListQuery {
+    /// `KEY=VALUE`: only disks with this label. May be given several times: all must match.
+    #[param(pattern = "^[A-Za-z0-9._/-]{1,63}=[^=]*$", max_length = 255)]
+    label: Option<Vec<String>>,
+}
+
+/// List disks
+///
+/// All disks, sorted by name, or those that have all the given labels. `unique_bytes` is left out.
+#[utoipa::path(
+    get,
+    path = "/v1/disks",
+    tag = "disks",
+    operation_id = "list_disks",
+    params(ListQuery),
+    responses((status = 200, description = "the disks", body = [Disk])),
+)]
+pub(super) async fn list(
+    State(api): State<Api>,
+    Asked(query): Asked<Vec<(String, String)>>,
+) -> Result<Response, Failure> {
+    let mut labels = Vec::new();
+    for (key, value) in query {
+        if key != "label" {
+            let detail = format!("unknown parameter {key:?}: a list knows `label` only");
+            return Err(Failure::invalid(detail).at(key));
+        }
+        let Some((key, value)) = value.split_once('=') else {
+            let detail = format!("{value:?} is no label: write label=KEY=VALUE");
+            return Err(Failure::invalid(detail).at("label"));
+        };
+        labels.push((key.to_owned(), value.to_owned()));
+    }
+    api.ok(move |disks| Ok(disks.list(&labels))).await
+}
+
+/// Make a disk
+///
+/// Makes a disk, or finds it made just so: asking again changes nothing. The body may leave out
+/// everything but the size.
+#[utoipa::path(
+    put,
+    path = "/v1/disks/{name}",
+    tag = "disks",
+    operation_id = "put_disk",
+    params(Named),
+    request_body = DiskSettings,
+    responses(
+        (status = 201, description = "it was made", body = Disk),
+        (status = 200, description = "it was there, just so", body = Disk),
+        (status = 409, description = "it is there with other settings"),
+        (status = 507, description = "memory or descriptors don't allow it"),
+    ),
+)]
+pub(super) async fn put(
+    State(api): State<Api>,
+    At(at): At<Named>,
+    Json(settings): Json<DiskSettings>,
+) -> Result<Response, Failure> {
+    api.answer(move |disks| {
+        let (disk, made) = disks.put(&at.name.into_string(), settings)?;
+        let status = match made {
+            Made::New => StatusCode::CREATED,
+            Made::Existing => StatusCode::OK,
+        };
+        Ok((status, disk))
+    })
+    .await
+}
+
+/// Show a disk
+#[utoipa::path(
+    get,
+    path = "/v1/disks/{name}",
+    tag = "disks",
+    operation_id = "get_disk",
+    params(Named),
+    responses(
+        (status = 200, description = "the disk", body = Disk),
+        (status = 404, description = "no such disk"),
+    ),
+)]
+pub(super) async fn get(State(api): State<Api>, At(at): At<Named>) -> Result<Response, Failure> {
+    api.ok(move |disks| disks.get(&at.name.into_string())).await
+}
+
+/// Change a disk
+///
+/// A merge patch (RFC 7396): what isn't named stays, `null` takes away. All of it is done, or
+/// nothing.
+#[utoipa::path(
+    patch,
+    path = "/v1/disks/{name}",
+    tag = "disks",
+    operation_id = "patch_disk",
+    params(Named),
+    request_body(
+        content((DiskPatch = "application/merge-patch+json"), (DiskPatch = "application/json")),
+    ),
+    responses(
+        (status = 200, description = "the disk as it is now", body = Patched),
+        (status = 404, description = "no such disk"),
+        (status = 409, description = "a shrink would lose data, or it can't be done now"),
+        (status = 507, description = "memory or a quota doesn't allow it"),
+    ),
+)]
+pub(super) async fn patch(
+    State(api): State<Api>,
+    At(at): At<Named>,
+    MergePatch(patch): MergePatch<DiskPatch>,
+) -> Result<Response, Failure> {
+    api.ok(move |disks| disks.patch(&at.name.into_string(), patch))
+        .await
+}
+
+/// What else may go with a disk.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(default, deny_unknown_fields)]
+#[derive(Default)]
+pub(super) struct DestroyQuery {
+    /// Do it though a front end is connected: its guest gets errors from then on.
+    force: bool,
+    /// Destroy its snapshots too.
+    snapshots: bool,
+}
+
+/// Destroy a disk
+#[utoipa::path(
+    delete,
+    path = "/v1/disks/{name}",
+    tag = "disks",
+    operation_id = "delete_disk",
+    params(Named, DestroyQuery),
+    responses(
+        (status = 204, description = "it is gone"),
+        (status = 404, description = "no such disk"),
+        (status = 409, description = "a front end uses it, or it has snapshots"),
+    ),
+)]
+pub(super) async fn destroy(
+    State(api): State<Api>,
+    At(at): At<Named>,
+    Asked(query): Asked<DestroyQuery>,
+) -> Result<Response, Failure> {
+    let options = DestroyOptions {
+        force: query.force,
+        snapshots: query.snapshots,
+    };
+    api.done(move |disks| disks.destroy(&at.name.into_string(), options))
+        .await
+}
+
+/// Which part of a map is wanted.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct MapQuery {
+    /// Where to begin, in bytes: `next_bytes` of the part before. Beyond the end nothing is mapped.
+    #[param(value_type = Option<u64>, maximum = 9223372036854775807_u64)]
+    start_bytes: u64,
+    /// Most stretches to answer.
+    #[param(minimum = 1, maximum = 65536)]
+    limit: Option<usize>,
+    /// A snapshot of the disk, instead of the disk.
+    #[param(value_type = Option<String>, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    snapshot: Option<Name>,
+}
+
+/// Show what is mapped
+///
+/// Stretches that are mapped, and those that are not, in order. A long map comes in parts.
+#[utoipa::path(
+    get,
+    path = "/v1/disks/{name}/map",
+    tag = "disks",
+    operation_id = "get_map",
+    params(Named, MapQuery),
+    responses(
+        (status = 200, description = "a part of the map", body = Map),
+        (status = 404, description = "no such disk or snapshot"),
+    ),
+)]
+pub(super) async fn map(
+    State(api): State<Api>,
+    At(at): At<Named>,
+    Asked(query): Asked<MapQuery>,
+) -> Result<Response, Failure> {
+    let most = query.limit.unwrap_or(MOST_EXTENTS);
+    if !(1..=MOST_EXTENTS).contains(&most) {
+        let detail = format!("limit {most} is not between 1 and {MOST_EXTENTS}");
+        return Err(Failure::invalid(detail).at("limit"));
+    }
+    let target = Target {
+        disk: at.name.into_string(),
+        snapshot: query.snapshot.map(Name::into_string),
+    };
+    api.ok(move |disks| disks.map(&target, query.start_bytes, most))
+        .await
+}
+
+/// Show what guests did
+#[utoipa::path(
+    get,
+    path = "/v1/disks/{name}/stats",
+    tag = "disks",
+    operation_id = "get_stats",
+    params(Named),
+    responses(
+        (status = 200, description = "counters since the disk was made", body = Stats),
+        (status = 404, description = "no such disk"),
+    ),
+)]
+pub(super) async fn stats(State(api): State<Api>, At(at): At<Named>) -> Result<Response, Failure> {
+    api.ok(move |disks| disks.stats(&at.name.into_string()))
+        .await
+}
+
+/// Show a disk's limits
+#[utoipa::path(
+    get,
+    path = "/v1/disks/{name}/limits",
+    tag = "disks",
+    operation_id = "get_limits",
+    params(Named),
+    responses(
+        (status = 200, description = "its own limits", body = Limits),
+        (status = 404, description = "no such disk"),
+    ),
+)]
+pub(super) async fn limits(State(api): State<Api>, At(at): At<Named>) -> Result<Response, Failure> {
+    api.ok(move |disks| disks.limits(&at.name.into_string()))
+        .await
+}
+
+/// Limit a disk
+///
+/// All limits anew: what isn't named is not bounded. They hold at once.
+#[utoipa::path(
+    put,
+    path = "/v1/disks/{name}/limits",
+    tag = "disks",
+    operation_id = "put_limits",
+    params(Named),
+    request_body = Limits,
+    responses(
+        (status = 200, description = "the limits that hold now", body = Limits),
+        (status = 404, description = "no such disk"),
+    ),
+)]
+pub(super) async fn set_limits(
+    State(api): State<Api>,
+    At(at): At<Named>,
+    Json(limits): Json<Limits>,
+) -> Result<Response, Failure> {
+    api.ok(move |disks| disks.set_limits(&at.name.into_string(), limits))
+        .await
+}

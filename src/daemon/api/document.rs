@@ -1,0 +1,125 @@
+//! The OpenAPI document, made of the routes themselves.
+
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use utoipa::OpenApi;
+use utoipa::openapi::path::{Operation, ParameterIn};
+use utoipa::openapi::response::Response as Answer;
+use utoipa::openapi::{Content, PathItem, Ref, RefOr, ResponseBuilder};
+use utoipa_axum::router::OpenApiRouter;
+
+use super::super::model::Problem;
+use super::failure::{Failure, PROBLEM_TYPE};
+use super::routes;
+use super::state::Api;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "ramblk",
+        description = "RAM disks for virtual machines: make, change, watch and destroy them.\n\n\
+            Errors are problem documents (RFC 9457) whose `type` is `urn:ramblk:problem:KIND`.",
+    ),
+    components(schemas(Problem)),
+    tags(
+        (name = "disks", description = "Disks, by name"),
+        (name = "snapshots", description = "What a disk was at some moment, and forks of it"),
+        (name = "content", description = "What is on a disk"),
+        (name = "groups", description = "Limits that several disks share"),
+        (name = "daemon", description = "The daemon itself"),
+    ),
+)]
+struct Base;
+
+/// The OpenAPI 3.1 document of everything that can be asked.
+pub fn document() -> utoipa::openapi::OpenApi {
+    let router = OpenApiRouter::<Api>::with_openapi(Base::openapi());
+    let router = router.merge(routes::ordinary()).merge(routes::streams());
+    let mut document = router.into_openapi();
+    let streams = routes::streams().into_openapi().paths;
+    for (path, item) in &mut document.paths.paths {
+        let stream = streams.paths.contains_key(path);
+        operations(item).for_each(|operation| complete(operation, stream));
+    }
+    document
+}
+
+fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    let PathItem {
+        get,
+        put,
+        post,
+        delete,
+        patch,
+        ..
+    } = item;
+    [get, put, post, delete, patch].into_iter().flatten()
+}
+
+/// What can go wrong with every operation of a kind need not be said with each.
+fn complete(operation: &mut Operation, stream: bool) {
+    let parameters = operation.parameters.as_ref();
+    let checked = parameters.is_some_and(|all| all.iter().any(is_checked));
+    let body = operation.request_body.is_some();
+    let common = [
+        (checked || body, "400", "the request is not valid"),
+        (true, "403", "who asks may not"),
+        (body, "413", "the body is too long"),
+        (body, "415", "the body is of another type"),
+        (true, "500", "the daemon failed"),
+        (
+            true,
+            "503",
+            "too much is asked at the same time; `Retry-After` says when to try again",
+        ),
+        (!stream || body, "504", "it took too long"),
+    ];
+    let responses = &mut operation.responses.responses;
+    for (_, status, description) in common.into_iter().filter(|(can, ..)| *can) {
+        let answer = ResponseBuilder::new().description(description).build();
+        responses
+            .entry(status.to_owned())
+            .or_insert(RefOr::T(answer));
+    }
+    for (status, answer) in responses {
+        if let RefOr::T(answer) = answer
+            && status.as_str() >= "400"
+        {
+            problem(answer);
+        }
+    }
+}
+
+fn is_checked(parameter: &RefOr<utoipa::openapi::path::Parameter>) -> bool {
+    match parameter {
+        RefOr::T(parameter) => {
+            matches!(
+                parameter.parameter_in,
+                ParameterIn::Path | ParameterIn::Query
+            )
+        }
+        RefOr::Ref(_) => true,
+    }
+}
+
+fn problem(answer: &mut Answer) {
+    let content = Content::new(Some(Ref::from_schema_name("Problem")));
+    answer
+        .content
+        .insert(PROBLEM_TYPE.to_owned(), RefOr::T(content));
+}
+
+/// The OpenAPI document
+#[utoipa::path(
+    get,
+    path = "/openapi.json",
+    tag = "daemon",
+    operation_id = "get_openapi",
+    responses((status = 200, description = "this document", body = Object)),
+)]
+pub(super) async fn openapi(State(api): State<Api>) -> Result<Response, Failure> {
+    let json = api.work(|_| document().to_json()).await?;
+    let json = json.map_err(|error| Failure::internal(&error))?;
+    Ok(([(CONTENT_TYPE, "application/json")], json).into_response())
+}

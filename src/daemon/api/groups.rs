@@ -1,0 +1,170 @@
+//! What can be done with groups, and with all disks at once.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::super::disks::Made;
+use super::super::model::{Applied, Config, Group, Limits, Pool, Version};
+use super::failure::Failure;
+use super::input::{Asked, At, Json, Named};
+use super::state::Api;
+
+/// List groups
+#[utoipa::path(
+    get,
+    path = "/v1/groups",
+    tag = "groups",
+    operation_id = "list_groups",
+    responses((status = 200, description = "all groups, sorted", body = [Group])),
+)]
+pub(super) async fn list(State(api): State<Api>) -> Result<Response, Failure> {
+    api.ok(|disks| Ok(disks.groups())).await
+}
+
+/// Make or limit a group
+///
+/// Disks that name the group share its limits.
+#[utoipa::path(
+    put,
+    path = "/v1/groups/{name}",
+    tag = "groups",
+    operation_id = "put_group",
+    params(Named),
+    request_body = Limits,
+    responses(
+        (status = 201, description = "it was made", body = Group),
+        (status = 200, description = "it was there, and has these limits now", body = Group),
+        (status = 507, description = "there are too many"),
+    ),
+)]
+pub(super) async fn put(
+    State(api): State<Api>,
+    At(at): At<Named>,
+    Json(limits): Json<Limits>,
+) -> Result<Response, Failure> {
+    api.answer(move |disks| {
+        let (group, made) = disks.put_group(&at.name.into_string(), limits)?;
+        let status = match made {
+            Made::New => StatusCode::CREATED,
+            Made::Existing => StatusCode::OK,
+        };
+        Ok((status, group))
+    })
+    .await
+}
+
+/// Show a group
+#[utoipa::path(
+    get,
+    path = "/v1/groups/{name}",
+    tag = "groups",
+    operation_id = "get_group",
+    params(Named),
+    responses(
+        (status = 200, description = "the group", body = Group),
+        (status = 404, description = "no such group"),
+    ),
+)]
+pub(super) async fn get(State(api): State<Api>, At(at): At<Named>) -> Result<Response, Failure> {
+    api.ok(move |disks| disks.group(&at.name.into_string()))
+        .await
+}
+
+/// Destroy a group
+#[utoipa::path(
+    delete,
+    path = "/v1/groups/{name}",
+    tag = "groups",
+    operation_id = "delete_group",
+    params(Named),
+    responses(
+        (status = 204, description = "it is gone"),
+        (status = 404, description = "no such group"),
+        (status = 409, description = "disks are in it"),
+    ),
+)]
+pub(super) async fn destroy(
+    State(api): State<Api>,
+    At(at): At<Named>,
+) -> Result<Response, Failure> {
+    api.done(move |disks| disks.destroy_group(&at.name.into_string()))
+        .await
+}
+
+/// Show the memory of all disks
+#[utoipa::path(
+    get,
+    path = "/v1/pool",
+    tag = "daemon",
+    operation_id = "get_pool",
+    responses((status = 200, description = "the pool", body = Pool)),
+)]
+pub(super) async fn pool(State(api): State<Api>) -> Result<Response, Failure> {
+    api.ok(|disks| Ok(disks.pool())).await
+}
+
+/// Show what answers
+#[utoipa::path(
+    get,
+    path = "/v1/version",
+    tag = "daemon",
+    operation_id = "get_version",
+    responses((status = 200, description = "versions", body = Version)),
+)]
+pub(super) async fn version(State(api): State<Api>) -> Result<Response, Failure> {
+    let version = Version {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        api: "v1".to_owned(),
+    };
+    api.ok(|_| Ok(version)).await
+}
+
+/// Show all disks and groups as a configuration
+#[utoipa::path(
+    get,
+    path = "/v1/config",
+    tag = "daemon",
+    operation_id = "get_config",
+    responses((status = 200, description = "what would make them", body = Config)),
+)]
+pub(super) async fn config(State(api): State<Api>) -> Result<Response, Failure> {
+    api.ok(|disks| Ok(disks.config())).await
+}
+
+/// Whether it is meant.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct ApplyQuery {
+    /// Say what would be done, and do nothing.
+    dry_run: bool,
+}
+
+/// Apply a configuration
+///
+/// Makes what it names and isn't there, and changes what may be changed. What it doesn't name
+/// stays. All of it is checked before anything is done.
+#[utoipa::path(
+    put,
+    path = "/v1/config",
+    tag = "daemon",
+    operation_id = "put_config",
+    params(ApplyQuery),
+    request_body = Config,
+    responses(
+        (status = 200, description = "what was done", body = Applied),
+        (status = 409, description = "a disk is there with settings that can't be changed"),
+        (status = 507, description = "memory or descriptors don't allow it"),
+    ),
+)]
+pub(super) async fn apply(
+    State(api): State<Api>,
+    Asked(query): Asked<ApplyQuery>,
+    Json(config): Json<Config>,
+) -> Result<Response, Failure> {
+    api.ok(move |disks| disks.apply(config, query.dry_run))
+        .await
+}

@@ -1,0 +1,188 @@
+//! Names, queries and bodies, checked.
+
+use axum::body::{Body, Bytes};
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::http::HeaderMap;
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::request::Parts;
+use http_body_util::LengthLimitError;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use utoipa::IntoParams;
+
+use super::super::model::ProblemKind;
+use super::failure::Failure;
+use super::state::Api;
+
+/// Longest name of a disk, snapshot or group, in bytes.
+const MAX_NAME_BYTES: usize = 64;
+
+/// A name that can be one.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct Name(String);
+
+impl Name {
+    pub(super) fn into_string(self) -> String {
+        self.0
+    }
+}
+
+impl TryFrom<String> for Name {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        let first = name
+            .bytes()
+            .next()
+            .is_some_and(|b| b.is_ascii_alphanumeric());
+        let known = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+        if first && name.len() <= MAX_NAME_BYTES && name.bytes().all(known) {
+            Ok(Self(name))
+        } else {
+            Err(format!(
+                "{name:?} is no name: use 1 to {MAX_NAME_BYTES} of A-Z a-z 0-9 . _ - and begin \
+                 with a letter or digit"
+            ))
+        }
+    }
+}
+
+/// A disk or group in a path.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(super) struct Named {
+    /// Its name.
+    #[param(value_type = String, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    pub(super) name: Name,
+}
+
+/// A snapshot in a path.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(super) struct NamedSnapshot {
+    /// The disk's name.
+    #[param(value_type = String, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    pub(super) name: Name,
+    /// The snapshot's name.
+    #[param(value_type = String, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    pub(super) snapshot: Name,
+}
+
+/// What a path names.
+pub(super) struct At<T>(pub(super) T);
+
+impl<T: DeserializeOwned + Send> FromRequestParts<Api> for At<T> {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Failure> {
+        match Path::<T>::from_request_parts(parts, api).await {
+            Ok(Path(named)) => Ok(Self(named)),
+            Err(rejection) => Err(Failure::invalid(rejection.body_text())),
+        }
+    }
+}
+
+/// What a query asks for. Unknown and repeated keys are refused, if `T` does so.
+pub(super) struct Asked<T>(pub(super) T);
+
+impl<T: DeserializeOwned> FromRequestParts<Api> for Asked<T> {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Failure> {
+        match Query::<T>::from_request_parts(parts, api).await {
+            Ok(Query(asked)) => Ok(Self(asked)),
+            Err(rejection) => Err(Failure::invalid(rejection.body_text())),
+        }
+    }
+}
+
+/// The media type of a body, without parameters, in small letters.
+pub(super) fn media_type(headers: &HeaderMap) -> String {
+    let value = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let value = value.and_then(|value| value.split(';').next());
+    value.unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+/// That a body is of one of these types.
+pub(super) fn expect_type(headers: &HeaderMap, types: &[&str]) -> Result<(), Failure> {
+    let given = media_type(headers);
+    if types.contains(&given.as_str()) {
+        return Ok(());
+    }
+    let detail = format!("the body is {given:?}: send it as {}", types.join(" or "));
+    Err(Failure::new(ProblemKind::UnsupportedMediaType, detail))
+}
+
+/// What a body says, as JSON.
+pub(super) struct Json<T>(pub(super) T);
+
+impl<T: DeserializeOwned> FromRequest<Api> for Json<T> {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, api: &Api) -> Result<Self, Failure> {
+        expect_type(request.headers(), &["application/json"])?;
+        let body = read(request, api.options().most_body_bytes).await?;
+        parse(&body).map(Self)
+    }
+}
+
+/// What a body says is to change (RFC 7396).
+pub(super) struct MergePatch<T>(pub(super) T);
+
+impl<T: DeserializeOwned> FromRequest<Api> for MergePatch<T> {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, api: &Api) -> Result<Self, Failure> {
+        let types = ["application/merge-patch+json", "application/json"];
+        expect_type(request.headers(), &types)?;
+        let body = read(request, api.options().most_body_bytes).await?;
+        parse(&body).map(Self)
+    }
+}
+
+/// How long a body is said to be.
+pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+async fn read(request: Request, most_bytes: usize) -> Result<Bytes, Failure> {
+    let too_large = || {
+        let detail = format!("the body has more than {most_bytes} bytes: send less at a time");
+        Failure::new(ProblemKind::TooLarge, detail)
+    };
+    let said = content_length(request.headers());
+    if said.is_some_and(|bytes| usize::try_from(bytes).is_ok_and(|bytes| bytes > most_bytes)) {
+        return Err(too_large());
+    }
+    let body: Body = request.into_body();
+    axum::body::to_bytes(body, most_bytes)
+        .await
+        .map_err(|error| {
+            let source = std::error::Error::source(&error);
+            if source.is_some_and(|source| source.is::<LengthLimitError>()) {
+                too_large()
+            } else {
+                Failure::invalid(format!("the body can't be read: {error}"))
+            }
+        })
+}
+
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let parsed = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let field = error.path().to_string();
+        let reason = error.into_inner();
+        if field == "." {
+            Failure::invalid(reason.to_string())
+        } else {
+            Failure::invalid(format!("{field}: {reason}")).at(field)
+        }
+    })?;
+    match json.end() {
+        Ok(()) => Ok(parsed),
+        Err(error) => Err(Failure::invalid(error.to_string())),
+    }
+}

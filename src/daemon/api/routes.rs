@@ -1,0 +1,129 @@
+//! All paths in one table, and what is checked before any of them.
+
+use std::any::Any;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::header::ALLOW;
+use axum::http::{Method, StatusCode};
+use axum::middleware::{Next, from_fn, from_fn_with_state, map_response};
+use axum::response::{IntoResponse, Response};
+use tower_http::catch_panic::CatchPanicLayer;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::super::model::ProblemKind;
+use super::failure::Failure;
+use super::peer::Peer;
+use super::state::{Api, Place};
+use super::{disks, document, download, events, groups, observe, snapshots, upload};
+
+/// Paths whose requests are short, have a time limit, and count as requests.
+pub(super) fn ordinary() -> OpenApiRouter<Api> {
+    OpenApiRouter::default()
+        .routes(routes!(disks::list))
+        .routes(routes!(
+            disks::get,
+            disks::put,
+            disks::patch,
+            disks::destroy
+        ))
+        .routes(routes!(disks::map))
+        .routes(routes!(disks::stats))
+        .routes(routes!(disks::limits, disks::set_limits))
+        .routes(routes!(snapshots::list))
+        .routes(routes!(snapshots::get, snapshots::take, snapshots::destroy))
+        .routes(routes!(snapshots::fork))
+        .routes(routes!(snapshots::reset))
+        .routes(routes!(groups::list))
+        .routes(routes!(groups::get, groups::put, groups::destroy))
+        .routes(routes!(groups::pool))
+        .routes(routes!(groups::version))
+        .routes(routes!(groups::config, groups::apply))
+        .routes(routes!(observe::metrics))
+        .routes(routes!(observe::healthz))
+        .routes(routes!(document::openapi))
+}
+
+/// Paths whose requests last as long as somebody reads or writes; each has a bound of its own.
+pub(super) fn streams() -> OpenApiRouter<Api> {
+    OpenApiRouter::default()
+        .routes(routes!(download::content, upload::set_content))
+        .routes(routes!(events::listen))
+}
+
+/// Everything that can be asked.
+pub(super) fn router(api: Api) -> Router {
+    let bounded = from_fn_with_state(api.clone(), bound);
+    let router = Router::from(ordinary())
+        .layer(bounded)
+        .merge(Router::from(streams()));
+    guard(router).with_state(api)
+}
+
+/// What holds for all paths, and for those that don't exist.
+fn guard(router: Router<Api>) -> Router<Api> {
+    router
+        .fallback(unknown)
+        .layer(map_response(wrong_method))
+        .layer(from_fn(admit))
+        .layer(CatchPanicLayer::custom(panicked))
+}
+
+/// Who may not ask gets no further; what others change is logged.
+async fn admit(request: Request, next: Next) -> Response {
+    let peer = request.extensions().get::<Peer>().copied();
+    let Some(peer) = peer.filter(|peer| peer.allowed) else {
+        let uid = peer.and_then(|peer| peer.uid);
+        tracing::info!(uid, "an API request was refused");
+        let detail = "only root, the daemon's user and members of the socket's group may ask";
+        return Failure::new(ProblemKind::Forbidden, detail).into_response();
+    };
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let response = next.run(request).await;
+    if !matches!(method, Method::GET | Method::HEAD) {
+        let (uid, pid, status) = (peer.uid, peer.pid, response.status().as_u16());
+        tracing::info!(%method, path, uid, pid, status, "API request");
+    }
+    response
+}
+
+/// Bounds how many short requests there are, and how long each takes.
+async fn bound(State(api): State<Api>, request: Request, next: Next) -> Result<Response, Failure> {
+    let _place = api.place(Place::Request)?;
+    let limit = api.options().request_time;
+    let answered = tokio::time::timeout(limit, next.run(request)).await;
+    answered.map_err(|_| {
+        let detail = format!(
+            "no answer within {} s; what was begun goes on, so look whether it is done",
+            limit.as_secs_f64()
+        );
+        Failure::new(ProblemKind::Timeout, detail)
+    })
+}
+
+async fn unknown(request: Request) -> Failure {
+    let path = request.uri().path();
+    let detail = format!("there is nothing at {path:?}; /openapi.json lists what there is");
+    Failure::new(ProblemKind::NotFound, detail)
+}
+
+/// The router answers a wrong method with nothing but the right ones.
+async fn wrong_method(response: Response) -> Response {
+    if response.status() != StatusCode::METHOD_NOT_ALLOWED {
+        return response;
+    }
+    let allowed = response.headers().get(ALLOW).cloned();
+    let said = allowed.as_ref().and_then(|allowed| allowed.to_str().ok());
+    let detail = format!("this path knows {} only", said.unwrap_or("other methods"));
+    let mut problem = Failure::new(ProblemKind::MethodNotAllowed, detail).into_response();
+    if let Some(allowed) = allowed {
+        problem.headers_mut().insert(ALLOW, allowed);
+    }
+    problem
+}
+
+/// The hook that prints panics has told where; who asked gets an answer, and all others too.
+fn panicked(_what: Box<dyn Any + Send + 'static>) -> Response {
+    Failure::internal(&"a handler panicked").into_response()
+}
