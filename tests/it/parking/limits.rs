@@ -88,7 +88,7 @@ fn a_request_longer_than_the_burst_leaves_the_disk_in_debt() {
     disk.q().all(2, Duration::from_secs(2));
     let took = began.elapsed();
     assert!(took > Duration::from_millis(110), "{took:?}");
-    assert!(took < Duration::from_millis(400), "{took:?}");
+    assert!(took < Duration::from_millis(900), "{took:?}");
 }
 
 #[test]

@@ -257,8 +257,9 @@ fn count_for(rings: &mut [&mut Ring], depth: u16, kind: u32, bytes: u32, time: D
 /// As many as a rate allows, within some percent for a machine that is busy with other tests.
 fn is_about(count: u64, expected: u64) {
     let least = expected * 85 / 100;
-    // A hundredth of a second's worth may come at once, and one more.
-    let most = expected * 103 / 100 + 2;
+    // A hundredth of a second's worth may come at once; and the last look may come late, and find
+    // all that were out.
+    let most = expected * 102 / 100 + 8;
     assert!(
         (least..=most).contains(&count),
         "{count} requests where {expected} were expected"
