@@ -14,6 +14,7 @@
 //! | `state` | what a VM's snapshot holds of its disk |
 //! | `socket` | a listening socket that removes its own path, and nobody else's |
 //! | `inherit` | a socket that was passed by number |
+//! | `paths` | where things are if nobody says |
 //! | `limit` | how much memory disks may take if nobody says |
 //! | `metrics` | figures of all disks, for Prometheus |
 //! | `command` | the command that ramblk runs beside the disk |
@@ -37,6 +38,7 @@ mod state_dir;
 
 pub use config::{Endpoint, RunConfig, RunOptions, Sharing};
 pub use export::Export;
+pub use paths::{default_api_socket, default_run_dir};
 pub use run::{Ending, run};
 pub use serve::{ServeConfig, ServeOptions, serve};
 pub use socket::SocketAccess;
@@ -48,6 +50,12 @@ use crate::{device, image, store, vhost_user};
 
 /// Longest path of a Unix socket, in bytes (`sun_path` less its NUL).
 pub const MAX_SOCKET_PATH_BYTES: usize = 107;
+
+/// The format that a file which begins with `start` seems to have, if it isn't a raw image. Eight
+/// bytes are enough.
+pub fn image_format(start: &[u8]) -> Option<&'static str> {
+    image::format_of(start)
+}
 
 /// Why ramblk can't do what it was asked for.
 #[derive(Debug, thiserror::Error)]

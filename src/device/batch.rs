@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::request;
+use super::tally::Batched;
 use super::{BlockDevice, Class, HEADER_BYTES, Status, kind};
 use crate::store::{Data, MOST_BATCHED, Piece, Sink};
 
@@ -71,8 +72,13 @@ impl BlockDevice {
     /// Serve some requests, as [`BlockDevice::serve`] would one after the other, but whatever their
     /// limits. `done` gets the number of bytes written for each, in their order, once all are done.
     /// [`MOST_BATCHED`] at most are served, and none from the first one on that has to wait for
-    /// memory.
-    pub fn serve_batch<'m>(&self, transfers: &[Transfer<'m>], mut done: impl FnMut(u32)) {
+    /// memory. The answer is for the [`Tally`](super::Tally) of the ring.
+    pub fn serve_batch<'m>(
+        &self,
+        transfers: &[Transfer<'m>],
+        mut done: impl FnMut(u32),
+    ) -> Batched {
+        let mut batched = Batched::default();
         let mut batch = self.disk.batch();
         let transfers = &transfers[..transfers.len().min(MOST_BATCHED)];
         let mut statuses = [Status::Ok; MOST_BATCHED];
@@ -114,15 +120,17 @@ impl BlockDevice {
         }
         for (transfer, status) in transfers[..served].iter().zip(statuses) {
             transfer.status.copy_from(&[status.byte()]);
-            let data_in_bytes = match transfer.data {
-                Data::In(to) => to.len() as u64,
-                Data::Out(_) => 0,
-            };
             let ok = status == Status::Ok;
+            let (count, data_in_bytes) = match transfer.data {
+                Data::In(to) => (&mut batched.reads, to.len() as u64),
+                Data::Out(_) => (&mut batched.writes, 0),
+            };
+            count.add(ok, transfer.data_bytes());
             done(super::written_bytes(
                 if ok { data_in_bytes } else { 0 },
                 data_in_bytes,
             ));
         }
+        batched
     }
 }

@@ -12,7 +12,9 @@
 //! | `limits` | how many requests and bytes a second there may be |
 //! | `waiting` | requests that must wait, for their limits or for memory |
 //! | `state` | what a VM's snapshot holds of the disk |
+//! | `stats` | what was done, queue by queue, for who wants to know |
 //! | `steps` | an operation carried out, a long one in steps |
+//! | `tally` | counting what one ring does |
 //! | `mod` | the device: one request from its buffers to its status, of any shape |
 
 mod batch;
@@ -20,7 +22,9 @@ mod config;
 mod limits;
 mod request;
 mod state;
+mod stats;
 mod steps;
+mod tally;
 mod waiting;
 
 pub use batch::Transfer;
@@ -37,11 +41,17 @@ use virtio_bindings::virtio_blk;
 pub use limits::{Class, Limit, Limiter, Limits};
 pub use request::HEADER_BYTES;
 pub use state::{MOST_STATE_BYTES, SavedState, StateError};
+pub use stats::{
+    LATENCY_BOUNDS_NS, LATENCY_CLASSES, LatencyHistogram, OperationStats, QueueStats, Stats,
+};
 pub use steps::{Pace, Unfinished};
+pub use tally::{Batched, Tally};
 pub use waiting::{Admission, Hold, Lane, Served, Waiting};
 
 use crate::store::{self, Disk, Sink, Source};
+use stats::Blocks;
 use steps::Progress;
+use tally::{Answered, Asked};
 use waiting::{Gate, Refusal};
 
 /// The status byte of a request (virtio 1.3 §5.2.6).
@@ -85,6 +95,8 @@ pub struct BlockDevice {
     /// `writeback` of the configuration space: what the driver chose. A write to memory is as
     /// stable when it completes as after a flush, so both modes are kept alike.
     writeback: AtomicBool,
+    /// What its queues count in.
+    blocks: Blocks,
 }
 
 impl BlockDevice {
@@ -98,6 +110,7 @@ impl BlockDevice {
             queues,
             state: None,
             writeback: AtomicBool::new(true),
+            blocks: Blocks::default(),
         }
     }
 
@@ -165,6 +178,7 @@ impl BlockDevice {
         unfinished: &mut Unfinished,
     ) -> Served {
         let Some((status_at, data_in)) = request::split_status(writable) else {
+            unfinished.answered = Some(Answered::unknown());
             return Served::Done(0);
         };
         let admission = unfinished.admission;
@@ -176,19 +190,19 @@ impl BlockDevice {
         };
         let last = data_in.len() - 1;
         let data_in_bytes = store::total_bytes(data_in);
+        if unfinished.rest.is_none() {
+            unfinished.asked = Asked::default();
+        }
         let outcome = if damaged {
             unfinished.rest = None;
             Err(Status::IoErr.into())
         } else if let Some(rest) = unfinished.rest.take() {
             self.go_on(rest, readable, data_in, unfinished.pace)
         } else {
-            // An operation is long: it is not to be moved about.
-            match request::parse(self.disk.capacity(), acked, readable, data_in) {
+            let asked = &mut unfinished.asked;
+            match request::parse(self.disk.capacity(), acked, readable, data_in, asked) {
                 Err(status) => Err(status.into()),
-                Ok(operation) => match self.admit(&operation, admission) {
-                    Err(refusal) => Err(refusal),
-                    Ok(()) => self.execute(operation, unfinished.pace),
-                },
+                Ok(operation) => self.execute(operation, unfinished.pace, admission),
             }
         };
         let (status, data_bytes) = match outcome {
@@ -207,6 +221,10 @@ impl BlockDevice {
             Err(Refusal::Status(status)) => (status, 0),
         };
         status_at.copy_from(&[status.byte()]);
+        unfinished.answered = Some(Answered {
+            asked: unfinished.asked,
+            ok: status == Status::Ok,
+        });
         Served::Done(written_bytes(data_bytes, data_in_bytes))
     }
 }

@@ -6,6 +6,7 @@
 //! the disk into steps of about a millisecond at most, and what is left of it is kept in between.
 
 use super::request::{Operation, Segment, Segments};
+use super::tally::{Answered, Asked};
 use super::waiting::Refusal;
 use super::{Admission, BlockDevice, Status};
 use crate::store::{ByteRange, Piece, Sink, Source};
@@ -45,6 +46,11 @@ pub struct Unfinished {
     pub(super) rest: Option<Rest>,
     pub(super) pace: Pace,
     pub(super) admission: Admission,
+    pub(super) asked: Asked,
+    /// What became of the request, for the tally.
+    pub(super) answered: Option<Answered>,
+    /// When it was taken, if it goes on after others were shown to the driver.
+    pub(super) since_ns: Option<u64>,
 }
 
 impl Unfinished {
@@ -56,6 +62,16 @@ impl Unfinished {
     /// With what right the next request comes; a request that has begun has it already.
     pub fn set_admission(&mut self, admission: Admission) {
         self.admission = admission;
+    }
+
+    /// The next request was taken at this moment, as [`Tally::held`](super::Tally::held) gave it.
+    pub fn set_since(&mut self, since_ns: Option<u64>) {
+        self.since_ns = since_ns;
+    }
+
+    /// How many requests have begun and are not answered.
+    pub fn requests(&self) -> usize {
+        self.since_ns.is_some().into()
     }
 }
 
@@ -118,12 +134,15 @@ fn with_front<P: Piece, T>(pieces: &mut [P], bytes: u64, act: impl FnOnce(&[P]) 
 }
 
 impl BlockDevice {
-    /// Begin a request, and end it unless it takes long.
+    /// Begin a request, if it may go now, and end it unless it takes long.
     pub(super) fn execute(
         &self,
         operation: Operation<'_, '_>,
         pace: Pace,
+        admission: Admission,
     ) -> Result<Progress, Refusal> {
+        // Here and not before: an operation is 4 KiB, which would be moved once more.
+        self.admit(&operation, admission)?;
         match operation {
             Operation::Read { range, to } => self.read(range, 0, to, pace),
             Operation::Write { range, from } => self.write(range, from, pace),

@@ -181,6 +181,7 @@ impl Turns {
             ring: ring.0,
             index: 0,
             parking: Parking::new(&device),
+            tally: device.tally(0),
             device,
             acked,
             // Only the worker itself looks at it.

@@ -12,7 +12,7 @@ use super::notifier::Notifier;
 use super::parking::{Next, Parking};
 use super::ring::{Ring, RingError, Served, Step};
 use super::watchdog::Watched;
-use crate::device::{self, Admission, BlockDevice, Hold, Lane, Pace, Unfinished};
+use crate::device::{self, Admission, BlockDevice, Hold, Lane, Pace, Tally, Unfinished};
 use crate::store;
 
 /// Requests between two updates of the used index, at most.
@@ -68,6 +68,8 @@ pub(super) struct Job {
     pub(super) unfinished: Unfinished,
     /// Requests that wait for their limits or for memory.
     pub(super) parking: Parking,
+    /// Counts what is served.
+    pub(super) tally: Tally,
     /// Whether the driver wanted to be called when it was shown something last.
     pub(super) calls: bool,
     /// [`guard::losses`] when we looked last, first before the ring was made.
@@ -110,7 +112,10 @@ impl Job {
             let more = self.batch(share, &mut turn, &mut since);
             self.look_for_losses()?;
             // What was done before a ring broke is the driver's to know.
-            if let Some(calls) = self.ring.publish() {
+            let shown = self.ring.publish();
+            let waiting = self.parking.waiting();
+            self.tally.shown(self.unfinished.requests() + waiting);
+            if let Some(calls) = shown {
                 self.calls = calls;
                 if calls {
                     self.call(watched)?;
@@ -150,6 +155,9 @@ impl Job {
                     if plain.requests > 0 {
                         continue;
                     }
+                    if !self.ring.has_next() {
+                        return Ok(false);
+                    }
                     self.unfinished.set_admission(Admission::default());
                     None
                 }
@@ -183,12 +191,15 @@ impl Job {
 
     /// Serve what comes next as far as it is plain.
     fn plain(&mut self, most_requests: u32, most_bytes: u64) -> Result<Gathered, RingError> {
-        let device = &self.device;
+        let (device, tally) = (&self.device, &mut self.tally);
         self.ring.serve_plain(
             most_requests,
             most_bytes,
             |transfers| device.admit_batch(transfers),
-            |transfers, done| device.serve_batch(transfers, done),
+            |transfers, done| {
+                tally.take(transfers.len());
+                tally.batch(device.serve_batch(transfers, done));
+            },
         )
     }
 
@@ -200,19 +211,26 @@ impl Job {
             acked,
             unfinished,
             parking,
+            tally,
             ..
         } = self;
         let fails = parking.is_late();
-        let mut hold: Option<Hold> = None;
+        let mut hold: Option<(Hold, u64)> = None;
+        if let Some(lane) = lane {
+            unfinished.set_since(parking.since_ns(lane));
+        }
         let step = ring.serve_from(lane, |damaged, readable, writable| {
             turn.bytes += store::total_bytes(readable) + store::total_bytes(writable);
-            match device.serve(*acked, damaged || fails, readable, writable, unfinished) {
+            tally.take_one(unfinished);
+            let served = device.serve(*acked, damaged || fails, readable, writable, unfinished);
+            if let device::Served::Held(for_what) = served {
+                hold = Some((for_what, tally.held(unfinished)));
+                return Served::Held(for_what.lane());
+            }
+            tally.one(unfinished);
+            match served {
                 device::Served::Done(len) => Served::Done(len),
-                device::Served::Unfinished => Served::Unfinished,
-                device::Served::Held(for_what) => {
-                    hold = Some(for_what);
-                    Served::Held(for_what.lane())
-                }
+                _ => Served::Unfinished,
             }
         })?;
         parking.became(step, hold);

@@ -1,5 +1,6 @@
 //! What a ring does next when some of its requests must wait, and when it is to be looked at again.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -45,6 +46,9 @@ pub(super) enum Next {
 pub(super) struct Parking {
     /// What the first one of each lane waits for, once it was asked.
     holds: [Option<Hold>; Lane::ALL.len()],
+    /// When those of each lane were taken, for the statistics, in their order. They grow as
+    /// requests wait, up to what the ring has room for.
+    since_ns: [VecDeque<u64>; Lane::ALL.len()],
     /// The lane whose first one is being tried.
     trying: Option<Lane>,
     waiting: Waiting,
@@ -58,6 +62,7 @@ impl Parking {
     pub(super) fn new(device: &Arc<BlockDevice>) -> Self {
         Self {
             holds: Default::default(),
+            since_ns: Default::default(),
             trying: None,
             waiting: Waiting::new(Arc::clone(device)),
             has_counted: false,
@@ -126,16 +131,37 @@ impl Parking {
         self.trying = Some(lane);
     }
 
-    /// What became of a request; `hold` if it must wait.
-    pub(super) fn became(&mut self, step: Step, hold: Option<Hold>) {
+    /// When the first one of a lane was taken.
+    pub(super) fn since_ns(&self, lane: Lane) -> Option<u64> {
+        self.since_ns[lane.index()].front().copied()
+    }
+
+    /// How many requests are known to wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.since_ns.iter().map(VecDeque::len).sum()
+    }
+
+    /// What became of a request; `hold` if it must wait, and when it was taken.
+    pub(super) fn became(&mut self, step: Step, hold: Option<(Hold, u64)>) {
         if step == Step::Continued {
             return;
         }
-        if let Some(lane) = self.trying.take() {
+        let before = self.trying.take();
+        let after = hold.map(|(hold, _)| hold.lane());
+        if let Some(lane) = before {
             self.holds[lane.index()] = None;
+            if after != before {
+                self.since_ns[lane.index()].pop_front();
+            }
         }
-        if let (Step::Held { is_first: true }, Some(hold)) = (step, hold) {
-            self.holds[hold.lane().index()] = Some(hold);
+        if let Some((hold, since_ns)) = hold {
+            let lane = hold.lane().index();
+            if after != before {
+                self.since_ns[lane].push_back(since_ns);
+            }
+            if step == (Step::Held { is_first: true }) {
+                self.holds[lane] = Some(hold);
+            }
         }
     }
 

@@ -298,6 +298,11 @@ impl Ring {
         Ok(is_there.then_some(self.next_avail))
     }
 
+    /// Whether there was a request when the avail ring was looked at last, or is one before it.
+    pub(super) fn has_next(&self) -> bool {
+        self.is_amid() || self.next_avail != self.seen_avail
+    }
+
     /// Its position and those of the requests behind it that are known.
     pub(super) fn positions_from(&self, first: u16) -> impl Iterator<Item = u16> + use<> {
         let waiting = self.seen_avail.wrapping_sub(first);

@@ -44,7 +44,7 @@ impl Disks {
         let found = self.table.read().groups.get(name).cloned();
         found.ok_or_else(|| {
             not_found("group", name).with_detail(format!(
-                "there is no group named {name:?}; ramblk group {name} makes one"
+                "there is no group named {name:?}; ramblk group create {name} makes one"
             ))
         })
     }
