@@ -198,3 +198,33 @@ fn discards_count_as_writes_of_no_bytes() {
     let (least, most) = (Duration::from_millis(190), SECOND);
     assert!((least..most).contains(&took), "{took:?}");
 }
+
+#[test]
+fn what_waits_is_in_flight_and_its_wait_is_part_of_its_latency() {
+    for tracked in [false, true] {
+        let place = Place::new();
+        place.limit(&writes(iops(10)));
+        let (mut disk, _region) = match tracked {
+            true => {
+                let (disk, region) = place.attach_tracked(1);
+                (disk, Some(region))
+            }
+            false => (place.attach(1), None),
+        };
+        (0..4).for_each(|number| disk.q().page(number, OUT, 0));
+        disk.q().all(1, SOON);
+        let waiting = if tracked { 3 } else { 1 };
+        place.waits(waiting, 0);
+        assert_eq!(place.device().stats().total().in_flight, waiting);
+        disk.q().all(3, Duration::from_secs(2));
+        place.waits(0, 0);
+        let total = place.device().stats().total();
+        assert_eq!((total.writes.completed, total.in_flight), (4, 0));
+        // A tenth of a second, two and three; in order each is looked at when it is the first.
+        let least = Duration::from_millis(if tracked { 590 } else { 280 });
+        assert!(
+            u128::from(total.writes.time_ns) > least.as_nanos(),
+            "{total:?}"
+        );
+    }
+}
