@@ -67,6 +67,7 @@ pub(super) fn state(disk: &Disk) -> &'static str {
         DiskState::Ok => "ok",
         DiskState::Full => "full",
         DiskState::Stalled => "stalled",
+        DiskState::Failed => "failed",
     }
 }
 
@@ -113,7 +114,12 @@ pub(super) fn disk(disk: &Disk) -> String {
     pairs(&[
         ("name", disk.name.clone()),
         ("size", human_and_exact(disk.size_bytes)),
-        ("state", state(disk).into()),
+        (
+            "state",
+            disk.failure
+                .clone()
+                .map_or_else(|| state(disk).into(), |why| format!("failed: {why}")),
+        ),
         ("socket", disk.socket.clone()),
         ("attached", or_dash(ends.join("; "))),
         ("block size", human_and_exact(disk.block_size)),

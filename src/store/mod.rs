@@ -44,6 +44,7 @@
 //! | `disk` | a connection to one disk |
 //! | `ledger` | how a disk's record is replaced |
 //! | `catalog` | the disks by key: create, fork, reset, rename, destroy |
+//! | `notes` | words that lie beside the disks for their owner |
 //! | `sync` | the locks |
 //! | `points` | named places at which tests kill the process |
 //! | `mod` | what can go wrong |
@@ -64,7 +65,8 @@ mod free;
 mod leaf;
 mod ledger;
 mod map;
-mod points;
+mod notes;
+pub(crate) mod points;
 mod pool;
 mod range;
 mod record;
@@ -80,6 +82,7 @@ pub use batch::{Batch, MOST_BATCHED};
 pub use buf::{Data, Piece, Sink, Source, expect, expect_write, total_bytes};
 pub use catalog::{Store, StoreOptions};
 pub use disk::{Disk, DiskInfo, DiskSpec, OnFull, Shrink};
+pub use notes::{NOTES, Notes};
 pub use range::{ByteRange, Capacity, MAX_CAPACITY_BYTES, PAGE_BYTES, SECTOR_BYTES, SectorSize};
 pub use seek::{Extent, Extents};
 pub use shared::map_shared;

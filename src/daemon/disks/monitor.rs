@@ -172,15 +172,18 @@ impl Disks {
             && info
                 .quota_bytes
                 .is_none_or(|quota| room(info.charged_bytes, quota));
-        now.state = if entry.stalled() > 0 {
+        let was_full = matches!(had.state, DiskState::Full | DiskState::Stalled);
+        now.state = if entry.failure().is_some() {
+            DiskState::Failed
+        } else if entry.stalled() > 0 {
             DiskState::Stalled
-        } else if now.full_events > had.full_events || had.state != DiskState::Ok && !has_room {
+        } else if now.full_events > had.full_events || was_full && !has_room {
             DiskState::Full
         } else {
             DiskState::Ok
         };
         self.settle(entry, had, now);
-        now.state != DiskState::Ok
+        matches!(now.state, DiskState::Full | DiskState::Stalled)
     }
 
     fn settle(&self, entry: &Entry, had: Health, now: Health) {

@@ -1,0 +1,148 @@
+//! SIGKILL at random instants, and at named points of the ring, the in-flight region and the store.
+
+use std::time::Duration;
+
+use crate::daemon::Daemon;
+use crate::driver::data::{Random, seed};
+use crate::front::{Base, Front};
+
+const KILLS: u64 = 60;
+
+/// A daemon with a disk that is under load.
+struct Test {
+    daemon: Daemon,
+    front: Front,
+    random: Random,
+    seed: u64,
+}
+
+impl Test {
+    fn new(tracked: bool) -> Self {
+        let seed = seed();
+        let daemon = Daemon::start();
+        daemon.say(&["create", "disk", "--size", "16M"]);
+        eprintln!("RAMBLK_SEED={seed}");
+        Self {
+            front: Front::new(&daemon, "disk", tracked, seed),
+            daemon,
+            random: Random::new(seed),
+            seed,
+        }
+    }
+
+    /// The daemon is gone: start another one.
+    fn again(&mut self, what: &str) {
+        self.daemon.is_killed();
+        let _ = (what, self.seed);
+        self.daemon.start_again();
+    }
+
+    /// Whatever is out comes back, and the disk is as it must be.
+    fn finish(mut self) {
+        let base = Base::any(&mut self.random);
+        let done = self.front.done();
+        self.front.work(&mut self.daemon, base, |_, front| {
+            front.done() > done + 5000
+        });
+        self.front.finish();
+        let log = self.daemon.log();
+        for word in ["can't go on", "damaged", "bug:", "session ended"] {
+            assert!(!log.contains(word), "{word}");
+        }
+        eprintln!(
+            "{} requests, {} reads saw later writes",
+            self.front.done(),
+            self.front.late_reads()
+        );
+    }
+}
+
+fn survives_random_kills(tracked: bool) {
+    let mut test = Test::new(tracked);
+    let asked = std::env::var("RAMBLK_KILLS").ok();
+    let kills = asked.map_or(KILLS, |kills| kills.parse().unwrap());
+    let mut worked = 0;
+    for _ in 0..kills {
+        // One in eight dies early: most likely while it starts, or while the front end comes.
+        let most = if test.random.below(8) == 0 { 60 } else { 250 };
+        let after = Duration::from_micros(test.random.below(most * 1000));
+        let killer = test.daemon.kill_after(after);
+        let (base, done) = (Base::any(&mut test.random), test.front.done());
+        test.front
+            .work(&mut test.daemon, base, |_, _| killer.is_finished());
+        killer.join().unwrap();
+        worked += u64::from(test.front.done() > done);
+        test.again("a random instant");
+    }
+    eprintln!("{worked} of {kills} had returned something");
+    assert!(worked > kills / 4, "the kills come too early");
+    test.finish();
+}
+
+#[test]
+fn all_comes_back_once_whenever_the_daemon_is_killed_with_an_in_flight_region() {
+    survives_random_kills(true);
+}
+
+#[test]
+fn all_comes_back_once_whenever_the_daemon_is_killed_without_one() {
+    survives_random_kills(false);
+}
+
+/// Points that every request passes, or every batch, and whether only with an in-flight region.
+#[cfg(feature = "test-points")]
+const POINTS: [(&str, u64, bool); 14] = [
+    ("request-counted", 3000, true),
+    ("request-marked", 3000, true),
+    ("batch-served", 300, false),
+    ("request-served", 500, false),
+    ("status-written", 3000, false),
+    ("used-head-put", 3000, false),
+    ("used-entry-put", 3000, false),
+    ("head-linked", 3000, true),
+    ("head-last", 3000, true),
+    ("used-index-shown", 300, false),
+    ("mark-taken-off", 3000, true),
+    ("used-index-noted", 300, true),
+    ("page-copied", 30, false),
+    ("page-freed", 30, false),
+];
+
+#[cfg(feature = "test-points")]
+fn survives_each_point(tracked: bool) {
+    let mut test = Test::new(tracked);
+    let mut random = Random::new(test.seed);
+    let points = POINTS.iter().filter(|(_, _, only)| tracked || !only);
+    for _ in 0..2 {
+        for (point, most, _) in points.clone() {
+            // The first times are those while what a predecessor left is done again.
+            let count = match random.below(3) {
+                0 => 1 + random.below(8),
+                _ => 1 + random.below(*most),
+            };
+            test.daemon.kill();
+            let at = ("RAMBLK_KILL_AT", format!("{point}:{count}"));
+            test.daemon.set_environment(&[at]);
+            test.daemon.start_again();
+            let base = Base::any(&mut random);
+            eprintln!("{point}:{count}");
+            test.front
+                .work(&mut test.daemon, base, |daemon, _| daemon.ended().is_some());
+            test.daemon.set_environment(&[]);
+            test.again(point);
+        }
+    }
+    test.finish();
+}
+
+#[cfg(feature = "test-points")]
+#[test]
+fn all_comes_back_once_wherever_the_daemon_dies_with_an_in_flight_region() {
+    survives_each_point(true);
+}
+
+#[cfg(feature = "test-points")]
+#[test]
+fn all_comes_back_once_wherever_the_daemon_dies_without_one() {
+    survives_each_point(false);
+}

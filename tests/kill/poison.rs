@@ -1,0 +1,1 @@
+//! A request that the daemon dies of.
