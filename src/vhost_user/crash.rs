@@ -5,9 +5,9 @@
 //! keeps at hand which one that is. If that thread dies again, the handler of the signal notes it in
 //! the store, and the next process knows whose disk to leave alone.
 //!
-//! Only a thread that dies by itself is noted (a fault, an abort), never a process that is killed
-//! from outside: so no request is blamed for having been in flight when that happened, however
-//! often.
+//! Only a request whose own thread dies by itself (a fault, an abort) is noted, never one of a
+//! process that is killed from outside: so none is blamed for having been in flight when that
+//! happened, however often.
 #![allow(unsafe_code)]
 
 use std::sync::OnceLock;
@@ -139,8 +139,13 @@ extern "C" fn on_crash(
     info: *mut libc::siginfo_t,
     _context: *mut libc::c_void,
 ) {
+    // SAFETY: the kernel passes a valid `siginfo_t` to a handler with SA_SIGINFO.
+    let info = unsafe { &*info };
     if let Some(notes) = NOTES.get() {
-        take_down(notes);
+        notes.set(at::CRASHED, 1);
+        if is_own(info) {
+            take_down(notes);
+        }
     }
     // SAFETY: all zeros is a valid `sigaction`, and means the default.
     let default: libc::sigaction = unsafe { std::mem::zeroed() };
@@ -148,18 +153,24 @@ extern "C" fn on_crash(
     let previous = at.and_then(|at| PREVIOUS[at].get()).unwrap_or(&default);
     // SAFETY: a valid action, no old one asked for.
     unsafe { libc::sigaction(signal, previous, std::ptr::null_mut()) };
-    // SAFETY: the kernel passes a valid `siginfo_t` to a handler with SA_SIGINFO.
-    let code = unsafe { (*info).si_code };
     // Whoever returns to a fault has it again. What was sent must be sent again.
-    if code <= 0 {
+    if info.si_code <= 0 {
         // SAFETY: no memory is involved. It comes when this handler has returned.
         unsafe { libc::raise(signal) };
     }
 }
 
+/// Whether this thread is at fault: the kernel says so, or the thread itself (`abort`).
+fn is_own(info: &libc::siginfo_t) -> bool {
+    // SAFETY: a signal that was sent by a thread names its process.
+    let sender = || unsafe { info.si_pid() };
+    // SAFETY: no memory is involved.
+    let own = || unsafe { libc::getpid() };
+    info.si_code > 0 || info.si_code == libc::SI_TKILL && sender() == own()
+}
+
 /// The first one that dies counts.
 fn take_down(notes: &Notes) {
-    notes.set(at::CRASHED, 1);
     if notes.get(at::PLACE) != 0 {
         return;
     }

@@ -4,7 +4,9 @@ use std::fs::{File, OpenOptions, read_to_string};
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+#[cfg(feature = "test-points")]
+use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -89,6 +91,25 @@ impl Daemon {
         disk[field].clone()
     }
 
+    /// Has events told, from now on, into a file of this name.
+    #[cfg(feature = "test-points")]
+    pub(crate) fn events(&self, name: &str) -> Child {
+        let file = File::create(self.folder.path().join(name)).unwrap();
+        Command::new(env!("CARGO_BIN_EXE_ramblk"))
+            .args(["events", "-o", "json"])
+            .env("RAMBLK_API", self.folder.path().join("api.sock"))
+            .stdout(file)
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap()
+    }
+
+    /// What is in such a file.
+    #[cfg(feature = "test-points")]
+    pub(crate) fn told(&self, name: &str) -> String {
+        read_to_string(self.folder.path().join(name)).unwrap()
+    }
+
     /// Where the front ends of a disk connect.
     pub(crate) fn socket(&self, disk: &str) -> PathBuf {
         self.folder.path().join(disk).join("vhost.sock")
@@ -125,7 +146,29 @@ impl Daemon {
         self.is_killed();
     }
 
+    /// Has it crash, by a signal from outside.
+    pub(crate) fn abort(&mut self) {
+        kill_process(Pid::from_child(&self.child), Signal::ABORT).unwrap();
+        let status = self.child.wait().unwrap();
+        assert_eq!(status.signal(), Some(6), "{status}\n{}", self.log());
+    }
+
+    /// Waits for its end, which must be by its own fault.
+    #[cfg(feature = "test-points")]
+    pub(crate) fn crashes(&mut self) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let status = loop {
+            if let Some(status) = self.ended() {
+                break status;
+            }
+            assert!(Instant::now() < deadline, "it lives on\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(1));
+        };
+        assert_eq!(status.signal(), Some(6), "{status}\n{}", self.log());
+    }
+
     /// Ends it as a service manager does.
+    #[cfg(feature = "test-points")]
     pub(crate) fn stop(&mut self) {
         kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
         let status = self.child.wait().unwrap();
@@ -136,18 +179,6 @@ impl Daemon {
     pub(crate) fn is_killed(&mut self) {
         let status = self.child.wait().unwrap();
         assert_eq!(status.signal(), Some(9), "{status}\n{}", self.log());
-    }
-
-    /// Waits until it has ended by itself.
-    pub(crate) fn ends_within(&mut self, limit: Duration) -> ExitStatus {
-        let deadline = Instant::now() + limit;
-        loop {
-            if let Some(status) = self.ended() {
-                return status;
-            }
-            assert!(Instant::now() < deadline, "it lives on\n{}", self.log());
-            std::thread::sleep(Duration::from_millis(1));
-        }
     }
 }
 

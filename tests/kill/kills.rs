@@ -13,7 +13,6 @@ struct Test {
     daemon: Daemon,
     front: Front,
     random: Random,
-    seed: u64,
 }
 
 impl Test {
@@ -26,14 +25,12 @@ impl Test {
             front: Front::new(&daemon, "disk", tracked, seed),
             daemon,
             random: Random::new(seed),
-            seed,
         }
     }
 
     /// The daemon is gone: start another one.
-    fn again(&mut self, what: &str) {
+    fn again(&mut self) {
         self.daemon.is_killed();
-        let _ = (what, self.seed);
         self.daemon.start_again();
     }
 
@@ -45,6 +42,8 @@ impl Test {
             front.done() > done + 5000
         });
         self.front.finish();
+        // Whoever was in flight is not to blame.
+        assert_eq!(self.daemon.field("disk", "state"), "ok");
         let log = self.daemon.log();
         for word in ["can't go on", "damaged", "bug:", "session ended"] {
             assert!(!log.contains(word), "{word}");
@@ -57,8 +56,7 @@ impl Test {
     }
 }
 
-fn survives_random_kills(tracked: bool) {
-    let mut test = Test::new(tracked);
+fn survives_random_kills(mut test: Test) {
     let asked = std::env::var("RAMBLK_KILLS").ok();
     let kills = asked.map_or(KILLS, |kills| kills.parse().unwrap());
     let mut worked = 0;
@@ -72,7 +70,7 @@ fn survives_random_kills(tracked: bool) {
             .work(&mut test.daemon, base, |_, _| killer.is_finished());
         killer.join().unwrap();
         worked += u64::from(test.front.done() > done);
-        test.again("a random instant");
+        test.again();
     }
     eprintln!("{worked} of {kills} had returned something");
     assert!(worked > kills / 4, "the kills come too early");
@@ -81,12 +79,30 @@ fn survives_random_kills(tracked: bool) {
 
 #[test]
 fn all_comes_back_once_whenever_the_daemon_is_killed_with_an_in_flight_region() {
-    survives_random_kills(true);
+    survives_random_kills(Test::new(true));
 }
 
 #[test]
 fn all_comes_back_once_whenever_the_daemon_is_killed_without_one() {
-    survives_random_kills(false);
+    survives_random_kills(Test::new(false));
+}
+
+/// As above, but with requests served one by one at each start, since there was a crash.
+fn survives_random_kills_after_a_crash(tracked: bool) {
+    let mut test = Test::new(tracked);
+    test.daemon.abort();
+    test.daemon.start_again();
+    survives_random_kills(test);
+}
+
+#[test]
+fn all_comes_back_once_and_none_is_blamed_after_a_crash_with_an_in_flight_region() {
+    survives_random_kills_after_a_crash(true);
+}
+
+#[test]
+fn all_comes_back_once_and_none_is_blamed_after_a_crash_without_one() {
+    survives_random_kills_after_a_crash(false);
 }
 
 /// Points that every request passes, or every batch, and whether only with an in-flight region.
@@ -109,27 +125,34 @@ const POINTS: [(&str, u64, bool); 14] = [
 ];
 
 #[cfg(feature = "test-points")]
+impl Test {
+    /// Has a daemon die where it comes to that point for that time.
+    fn dies_at(&mut self, point: &str, count: u64) {
+        self.daemon.kill();
+        let at = ("RAMBLK_KILL_AT", format!("{point}:{count}"));
+        self.daemon.set_environment(&[at]);
+        self.daemon.start_again();
+        eprintln!("{point}:{count}");
+        let base = Base::any(&mut self.random);
+        let ended = |daemon: &mut Daemon, _: &Front| daemon.ended().is_some();
+        self.front.work(&mut self.daemon, base, ended);
+        self.daemon.set_environment(&[]);
+        self.again();
+    }
+}
+
+#[cfg(feature = "test-points")]
 fn survives_each_point(tracked: bool) {
     let mut test = Test::new(tracked);
-    let mut random = Random::new(test.seed);
     let points = POINTS.iter().filter(|(_, _, only)| tracked || !only);
     for _ in 0..2 {
         for (point, most, _) in points.clone() {
             // The first times are those while what a predecessor left is done again.
-            let count = match random.below(3) {
-                0 => 1 + random.below(8),
-                _ => 1 + random.below(*most),
+            let count = match test.random.below(3) {
+                0 => 1 + test.random.below(8),
+                _ => 1 + test.random.below(*most),
             };
-            test.daemon.kill();
-            let at = ("RAMBLK_KILL_AT", format!("{point}:{count}"));
-            test.daemon.set_environment(&[at]);
-            test.daemon.start_again();
-            let base = Base::any(&mut random);
-            eprintln!("{point}:{count}");
-            test.front
-                .work(&mut test.daemon, base, |daemon, _| daemon.ended().is_some());
-            test.daemon.set_environment(&[]);
-            test.again(point);
+            test.dies_at(point, count);
         }
     }
     test.finish();
@@ -145,4 +168,18 @@ fn all_comes_back_once_wherever_the_daemon_dies_with_an_in_flight_region() {
 #[test]
 fn all_comes_back_once_wherever_the_daemon_dies_without_one() {
     survives_each_point(false);
+}
+
+#[cfg(feature = "test-points")]
+#[test]
+fn a_batch_that_was_shown_is_forgotten_in_any_number_of_lives() {
+    let mut test = Test::new(true);
+    for count in 1..6 {
+        test.dies_at("used-index-shown", 20 * count);
+        // The next one dies while it takes the marks off, and so does that after it.
+        for _ in 0..2 {
+            test.dies_at("batch-mark-taken-off", 1);
+        }
+    }
+    test.finish();
 }

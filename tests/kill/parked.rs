@@ -16,7 +16,7 @@ use crate::front::{Base, come_at_last, new_region};
 const PAGE: usize = 4096;
 const RING: u16 = 64;
 /// Pages that are written before memory gets short, so that writing them needs none.
-const WRITTEN: u64 = 8;
+const WRITTEN: u64 = 16;
 /// A page that nobody has written.
 const FRESH: u64 = 100;
 /// What the five requests of these tests write. The one in the middle finds no memory.
