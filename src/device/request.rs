@@ -42,10 +42,8 @@ impl Operation<'_, '_> {
     /// For tests of what becomes of a request that the process dies of.
     #[inline]
     pub(super) fn may_be_poison(&self) {
-        if let Self::Write { from, .. } = self
-            && let Some(&first) = from.first()
-        {
-            points::may_be_poison(first);
+        if let Self::Write { from, .. } = self {
+            from.iter().for_each(|&from| points::may_be_poison(from));
         }
     }
 }
