@@ -127,18 +127,18 @@ fn a_download_is_of_one_moment() {
     kit.put("/v1/disks/a", &json!({"size_bytes": 32 * MIB}))
         .json(201);
     let mut guest = Disk::attach(&kit.front_end_socket("a"));
-    guest.write(0, &[1; 512]).unwrap();
+    guest.q().write(0, &[1; 512]).unwrap();
     let last = (32 * MIB - 512) / 512;
-    guest.write(last, &[1; 512]).unwrap();
+    guest.q().write(last, &[1; 512]).unwrap();
     let mut client = kit.connect();
     client.send(b"GET /v1/disks/a/data HTTP/1.1\r\nhost: x\r\n\r\n");
     // It has begun, and most of it can't have been read yet.
     assert_eq!(client.head().status, 200);
-    guest.write(last, &[2; 512]).unwrap();
+    guest.q().write(last, &[2; 512]).unwrap();
     let mut whole = vec![0; 32 * MIB as usize];
     client.read_exact(&mut whole);
     assert_eq!(whole[whole.len() - 512..], [1; 512]);
-    assert_eq!(guest.read(last, 512).unwrap(), [2; 512]);
+    assert_eq!(guest.q().read(last, 512).unwrap(), [2; 512]);
 }
 
 #[test]

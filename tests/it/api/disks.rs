@@ -82,14 +82,14 @@ fn a_disk_in_use_is_destroyed_by_force_only() {
     let kit = Kit::new();
     kit.disk("a");
     let mut front_end = Disk::attach(&kit.front_end_socket("a"));
-    front_end.write(0, &[1; 512]).unwrap();
+    front_end.q().write(0, &[1; 512]).unwrap();
     assert_eq!(kit.get("/v1/disks/a").json(200)["attached"], true);
     kit.delete("/v1/disks/a").problem(409, "attached");
     kit.delete("/v1/disks/a?force=yes").problem(400, "invalid");
     kit.delete("/v1/disks/a?force=true").done();
     kit.get("/v1/disks/a").problem(404, "not-found");
     kit.delete("/v1/disks/a").problem(404, "not-found");
-    assert!(front_end.write(0, &[1; 512]).is_err());
+    assert!(front_end.q().write(0, &[1; 512]).is_err());
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn maps_come_in_parts() {
     kit.disk("a");
     let mut front_end = Disk::attach(&kit.front_end_socket("a"));
     for sector in [0, 8, 16] {
-        front_end.write(sector, &[1; 512]).unwrap();
+        front_end.q().write(sector, &[1; 512]).unwrap();
     }
     let mut extents = Vec::new();
     let mut next = Some(0);
@@ -122,7 +122,7 @@ fn maps_come_in_parts() {
         .sum();
     assert_eq!(total, MIB);
     kit.put("/v1/disks/a/snapshots/s", &json!({}));
-    front_end.write(24, &[1; 512]).unwrap();
+    front_end.q().write(24, &[1; 512]).unwrap();
     let count = |path: &str| kit.get(path).json(200)["extents"].as_array().unwrap().len();
     assert_eq!(count("/v1/disks/a/map"), 8);
     assert_eq!(count("/v1/disks/a/map?snapshot=s"), 6);
@@ -137,9 +137,9 @@ fn statistics_count_what_a_guest_did() {
     let kit = Kit::new();
     kit.disk("a");
     let mut front_end = Disk::attach(&kit.front_end_socket("a"));
-    front_end.write(0, &[1; 4096]).unwrap();
-    front_end.read(0, 512).unwrap();
-    front_end.flush().unwrap();
+    front_end.q().write(0, &[1; 4096]).unwrap();
+    front_end.q().read(0, 512).unwrap();
+    front_end.q().flush().unwrap();
     let stats = kit.get("/v1/disks/a/stats").json(200);
     let operations = &stats["operations"];
     assert_eq!(operations["write"]["completed"], 1);

@@ -16,9 +16,9 @@ fn metrics() -> String {
     kit.disk("busy");
     kit.disk("idle");
     let mut guest = Disk::attach(&kit.front_end_socket("busy"));
-    guest.write(0, &[1; 4096]).unwrap();
-    guest.read(0, 4096).unwrap();
-    guest.flush().unwrap();
+    guest.q().write(0, &[1; 4096]).unwrap();
+    guest.q().read(0, 4096).unwrap();
+    guest.q().flush().unwrap();
     let answer = kit.get("/metrics");
     let media = answer.header("content-type").unwrap();
     assert!(media.starts_with("text/plain; version=0.0.4"), "{media}");

@@ -36,9 +36,9 @@ fn a_fork_begins_with_the_content_and_a_reset_brings_it_back() {
     let kit = Kit::new();
     kit.disk("a");
     let mut guest = Disk::attach(&kit.front_end_socket("a"));
-    guest.write(0, &[1; 512]).unwrap();
+    guest.q().write(0, &[1; 512]).unwrap();
     kit.put("/v1/disks/a/snapshots/s", &json!({})).json(201);
-    guest.write(0, &[2; 512]).unwrap();
+    guest.q().write(0, &[2; 512]).unwrap();
     let fork = |body| kit.post("/v1/disks/a/forks", &body);
     let forked = fork(json!({"name": "f", "snapshot": "s", "queues": 1})).json(201);
     assert_eq!(
@@ -48,10 +48,10 @@ fn a_fork_begins_with_the_content_and_a_reset_brings_it_back() {
     fork(json!({"name": "f"})).problem(409, "conflict");
     fork(json!({"name": "g", "snapshot": "t"})).problem(404, "not-found");
     let mut fork = Disk::attach(&kit.front_end_socket("f"));
-    assert_eq!(fork.read(0, 512).unwrap(), [1; 512]);
+    assert_eq!(fork.q().read(0, 512).unwrap(), [1; 512]);
     let reset = |body| kit.post("/v1/disks/a/reset", &body);
     reset(json!({"to": "s"})).problem(409, "attached");
     reset(json!({"to": "s", "force": true})).json(200);
-    assert_eq!(guest.read(0, 512).unwrap(), [1; 512]);
+    assert_eq!(guest.q().read(0, 512).unwrap(), [1; 512]);
     reset(json!({"to": "t", "force": true})).problem(404, "not-found");
 }
