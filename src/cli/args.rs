@@ -8,12 +8,23 @@ use super::bench::Bench;
 use super::cpus::{Cpus, parse_cpus};
 use super::serve::Serve;
 use super::size::parse_size;
+use super::verbs::ApiVerb;
 use crate::daemon::{RunOptions, Sharing};
 
 /// RAM disks for virtual machines, over vhost-user-blk.
 #[derive(Debug, Parser)]
 #[command(name = "ramblk", version)]
 pub(super) struct Ramblk {
+    /// Socket of the daemon's API; without it, api.sock in $XDG_RUNTIME_DIR/ramblk or /run/ramblk.
+    #[arg(
+        long,
+        global = true,
+        value_name = "PATH",
+        env = "RAMBLK_API",
+        hide_env_values = true
+    )]
+    pub(super) api_socket: Option<PathBuf>,
+
     #[command(subcommand)]
     pub(super) verb: Verb,
 }
@@ -26,6 +37,8 @@ pub(super) enum Verb {
     Serve(Serve),
     /// Make load for a vhost-user-blk back end, as a driver in a guest would, and measure it.
     Bench(Bench),
+    #[command(flatten)]
+    Api(ApiVerb),
 }
 
 #[derive(Debug, Args)]

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use super::output::Output;
 use super::size::parse_size;
 use super::{EXIT_ERROR, EXIT_USAGE, say};
 use crate::load::{self, Report};
@@ -123,12 +124,6 @@ enum Pattern {
 enum Driver {
     Poll,
     Sleep,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Output {
-    Human,
-    Json,
 }
 
 /// A time, as people write it.

@@ -1,11 +1,41 @@
 //! Words and exit codes: the two programs' command lines. Knows the daemon's types and the
-//! load generator's, and nothing below.
+//! load generator's, and nothing below. What is asked of a daemon goes over its API.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `args` | the words of both programs |
+//! | `bench` | `ramblk bench` |
+//! | `serve` | `ramblk serve` |
+//! | `verbs` | the verbs that speak to a daemon |
+//! | `client` | the API from the other side |
+//! | `sse` | events out of a stream |
+//! | `transfer` | a disk's content from and to files, sparse |
+//! | `tables`, `rates` | answers for people |
+//! | `output` | for people or for programs |
+//! | `recipes` | what to type into a VMM |
+//! | `file` | the configuration file |
+//! | `words`, `size`, `cpus` | labels, targets, bounds, sizes, processors |
+//! | `samples` | answers for tests |
+//! | `error` | why not, and the exit code |
 
 mod args;
 mod bench;
+mod client;
 mod cpus;
+mod error;
+mod file;
+mod output;
+mod rates;
+mod recipes;
+#[cfg(test)]
+mod samples;
 mod serve;
 mod size;
+mod sse;
+mod tables;
+mod transfer;
+mod verbs;
+mod words;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -15,28 +45,36 @@ use clap::Parser;
 use clap::error::ErrorKind;
 use tracing_subscriber::EnvFilter;
 
+use self::error::{EXIT_ERROR, EXIT_USAGE};
 use crate::daemon::{self, Ending, RunConfig, RunOptions};
-
-/// Bad words: an unknown option, a value that can't be.
-const EXIT_USAGE: u8 = 2;
-const EXIT_ERROR: u8 = 1;
 
 /// What QEMU's back-end conventions want to hear of a block back end.
 const CAPABILITIES: &str = r#"{ "type": "block", "features": [ "read-only", "blk-file" ] }"#;
 
 /// The program `ramblk`.
 pub fn ramblk() -> ExitCode {
-    match args::Ramblk::try_parse() {
-        Ok(args::Ramblk {
-            verb: args::Verb::Run(run),
-        }) => serve("ramblk", run.into()),
-        Ok(args::Ramblk {
-            verb: args::Verb::Bench(bench),
-        }) => bench.run(),
-        Ok(args::Ramblk {
-            verb: args::Verb::Serve(serve),
-        }) => serve.run(),
-        Err(error) => refuse(&error),
+    let words = match args::Ramblk::try_parse() {
+        Ok(words) => words,
+        Err(error) => return refuse(&error),
+    };
+    match words.verb {
+        args::Verb::Run(run) => serve("ramblk", run.into()),
+        args::Verb::Bench(bench) => bench.run(),
+        args::Verb::Serve(serve) => serve.run(),
+        args::Verb::Api(verb) => end(verb.run(words.api_socket)),
+    }
+}
+
+/// What became of a verb, as an exit code and at most one line on stderr.
+fn end(result: Result<(), error::Error>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            if !error.is_silent() {
+                say(&format!("error: {error}"));
+            }
+            ExitCode::from(error.exit_code())
+        }
     }
 }
 

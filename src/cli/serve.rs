@@ -6,13 +6,20 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::cpus::{Cpus, parse_cpus};
+use super::error::Error;
+use super::file::{File, Mode, Pin, Size, read_file};
 use super::size::parse_size;
-use super::{EXIT_ERROR, EXIT_USAGE, log_to_stderr, say};
-use crate::daemon::{self, ServeConfig, ServeOptions};
+use super::{end, log_to_stderr};
+use crate::daemon::{self, ServeConfig, ServeOptions, StateOption};
 
 /// What `ramblk serve` understands.
 #[derive(Debug, Args)]
 pub(super) struct Serve {
+    /// Configuration file (TOML) with a table of these options, and disks and groups that are to be
+    /// there from the start. What is said here goes before what it says.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
     /// Directory for sockets: each disk's is DIR/NAME/vhost.sock. Without it, what
     /// $RUNTIME_DIRECTORY says, /run/ramblk for root, $XDG_RUNTIME_DIR/ramblk for others.
     #[arg(long, value_name = "DIR")]
@@ -21,6 +28,15 @@ pub(super) struct Serve {
     /// Path of the socket of the API; without it, api.sock in the directory for sockets.
     #[arg(long, value_name = "PATH")]
     api_socket: Option<PathBuf>,
+
+    /// Directory on a tmpfs in which disks lie, so that a restart finds them; or none; or systemd,
+    /// whose file descriptor store keeps them. Without it, the best of these that is there.
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<String>,
+
+    /// Keep what disks take from being swapped out.
+    #[arg(long)]
+    lock_memory: bool,
 
     /// Memory that all disks together may take, at most. Without it: half of the host's memory, or
     /// three quarters of the cgroup's limit, whichever is less.
@@ -41,13 +57,14 @@ pub(super) struct Serve {
     #[arg(long, value_name = "CPUS", value_parser = parse_cpus)]
     pin: Option<Cpus>,
 
-    /// How long a queue that has run dry is looked at before its thread sleeps, in microseconds.
-    #[arg(long, value_name = "N", default_value_t = 32)]
-    poll_us: u32,
+    /// How long a queue that has run dry is looked at before its thread sleeps, in microseconds; 32
+    /// if not given.
+    #[arg(long, value_name = "N")]
+    poll_us: Option<u32>,
 
-    /// Permissions of all sockets, in octal.
-    #[arg(long, value_name = "MODE", default_value = "0660", value_parser = parse_mode)]
-    socket_mode: u32,
+    /// Permissions of all sockets, in octal; 0660 if not given.
+    #[arg(long, value_name = "MODE", value_parser = parse_mode)]
+    socket_mode: Option<u32>,
 
     /// Group that owns all sockets, so that its members may connect: a name or a number.
     #[arg(long, value_name = "GROUP")]
@@ -58,36 +75,41 @@ pub(super) fn parse_mode(text: &str) -> Result<u32, String> {
     u32::from_str_radix(text, 8).map_err(|_| "give octal digits, as in 0660".into())
 }
 
-impl From<Serve> for ServeOptions {
-    fn from(serve: Serve) -> Self {
-        Self {
-            run_dir: serve.run_dir,
-            api_socket: serve.api_socket,
-            memory_limit_bytes: serve.memory_limit,
-            huge_pages: !serve.no_huge_pages,
-            workers: serve.workers,
-            poll_us: serve.poll_us,
-            cpus: serve.pin.map(|Cpus(cpus)| cpus).unwrap_or_default(),
-            socket_mode: serve.socket_mode,
-            socket_group: serve.socket_group,
-            ..Self::default()
-        }
+impl Serve {
+    /// What is said here, else what the file says, else what is usual.
+    fn options(self) -> Result<ServeOptions, Error> {
+        let file = self.config.as_deref().map(read_file).transpose()?;
+        let File { daemon, config } = file.unwrap_or_default();
+        let usual = ServeOptions::default();
+        let state_dir = self.state_dir.or(daemon.state_dir);
+        let memory_limit = daemon.memory_limit.map(|Size(bytes)| bytes);
+        let pin = self.pin.or(daemon.pin.map(|Pin(cpus)| cpus));
+        let mode = self
+            .socket_mode
+            .or(daemon.socket_mode.map(|Mode(bits)| bits));
+        let huge_pages = daemon.huge_pages.unwrap_or(usual.huge_pages);
+        Ok(ServeOptions {
+            run_dir: self.run_dir.or(daemon.run_dir),
+            api_socket: self.api_socket.or(daemon.api_socket),
+            state: state_dir.map_or(StateOption::Default, |text| StateOption::parse(&text)),
+            lock_memory: self.lock_memory || daemon.lock_memory.unwrap_or(usual.lock_memory),
+            memory_limit_bytes: self.memory_limit.or(memory_limit),
+            huge_pages: huge_pages && !self.no_huge_pages,
+            workers: self.workers.or(daemon.workers),
+            poll_us: self.poll_us.or(daemon.poll_us).unwrap_or(usual.poll_us),
+            cpus: pin.map_or(usual.cpus, |Cpus(cpus)| cpus),
+            socket_mode: mode.unwrap_or(usual.socket_mode),
+            socket_group: self.socket_group.or(daemon.socket_group),
+            config,
+        })
     }
 }
 
 impl Serve {
     pub(super) fn run(self) -> ExitCode {
         log_to_stderr("info");
-        match ServeConfig::new(self.into()).and_then(daemon::serve) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                say(&format!("error: {error}"));
-                ExitCode::from(if error.is_usage() {
-                    EXIT_USAGE
-                } else {
-                    EXIT_ERROR
-                })
-            }
-        }
+        let options = self.options();
+        let served = options.and_then(|options| Ok(daemon::serve(ServeConfig::new(options)?)?));
+        end(served)
     }
 }

@@ -29,6 +29,60 @@ pub(super) fn parse_size(text: &str) -> Result<u64, String> {
         .map_err(|error| format!("not a size: {error}; use a number as in 512M or 1.5G"))
 }
 
+/// A new size, given as such or as what changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NewSize {
+    /// This many bytes.
+    To(u64),
+    /// So many bytes more.
+    Plus(u64),
+    /// So many bytes less.
+    Minus(u64),
+}
+
+/// `20G`, `+5G`, `-5G`.
+pub(super) fn parse_new_size(text: &str) -> Result<NewSize, String> {
+    let more = text.strip_prefix('+').map(parse_size);
+    let less = text.strip_prefix('-').map(parse_size);
+    match (more, less) {
+        (Some(more), _) => more.map(NewSize::Plus),
+        (_, Some(less)) => less.map(NewSize::Minus),
+        _ => parse_size(text).map(NewSize::To),
+    }
+}
+
+/// Letters of the units, from the largest, and their powers of two.
+const UNITS: [(char, u32); 5] = [('P', 50), ('T', 40), ('G', 30), ('M', 20), ('K', 10)];
+
+/// A size for people: three digits or so, in powers of 1024.
+pub(super) fn human(bytes: u64) -> String {
+    let Some((letter, shift)) = UNITS.into_iter().find(|(_, shift)| bytes >> shift > 0) else {
+        return bytes.to_string();
+    };
+    let tenths = u128::from(bytes) * 10 >> shift;
+    match (tenths / 10, tenths % 10) {
+        (whole, tenth) if whole < 10 && tenth > 0 => format!("{whole}.{tenth}{letter}"),
+        (whole, _) => format!("{whole}{letter}"),
+    }
+}
+
+/// A size for people, and for those who count.
+pub(super) fn human_and_exact(bytes: u64) -> String {
+    match human(bytes) {
+        short if short == bytes.to_string() => format!("{short} bytes"),
+        short => format!("{short} ({bytes} bytes)"),
+    }
+}
+
+/// A size that [`parse_size`] takes for exactly the same number: `10G`, `513K`, `513`.
+pub(super) fn exact(bytes: u64) -> String {
+    let fits = |(_, shift): &(char, u32)| bytes > 0 && bytes.trailing_zeros() >= *shift;
+    match UNITS.into_iter().find(fits) {
+        Some((letter, shift)) => format!("{}{letter}", bytes >> shift),
+        None => bytes.to_string(),
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
@@ -59,5 +113,32 @@ mod tests {
         }
         assert!(parse_size("10GB").unwrap_err().contains("write 10G"));
         assert!(parse_size("99999999999G").is_err(), "must not saturate");
+    }
+
+    #[test]
+    fn changes_have_a_sign() {
+        assert_eq!(parse_new_size("20G"), Ok(NewSize::To(20 << 30)));
+        assert_eq!(parse_new_size("+5G"), Ok(NewSize::Plus(5 << 30)));
+        assert_eq!(parse_new_size("-512"), Ok(NewSize::Minus(512)));
+        assert!(parse_new_size("+-5G").is_err() && parse_new_size("+").is_err());
+    }
+
+    #[test]
+    fn sizes_for_people_are_short_and_those_for_files_exact() {
+        for (bytes, short, whole) in [
+            (0, "0", "0"),
+            (1023, "1023", "1023"),
+            (1024, "1K", "1K"),
+            (1536, "1.5K", "1536"),
+            (10 << 30, "10G", "10G"),
+            ((10 << 30) + 512, "10G", "10737418752"),
+            (513 << 10, "513K", "513K"),
+            (u64::MAX, "16383P", "18446744073709551615"),
+        ] {
+            assert_eq!((human(bytes), exact(bytes)), (short.into(), whole.into()));
+            assert_eq!(parse_size(&exact(bytes)), Ok(bytes));
+        }
+        assert_eq!(human_and_exact(512), "512 bytes");
+        assert_eq!(human_and_exact(1 << 20), "1M (1048576 bytes)");
     }
 }

@@ -19,20 +19,8 @@ pub(super) enum Inherited {
 
 /// Take the socket with number `fd`. A duplicate is taken; children inherit neither.
 pub(super) fn take(fd: RawFd) -> Result<Inherited, Error> {
-    let refused = |reason: &str| Error::Descriptor {
-        fd,
-        reason: reason.to_owned(),
-    };
-    if fd < 0 {
-        return Err(refused("a descriptor is not negative"));
-    }
-    // SAFETY: the number is only handed to the kernel, in two calls that check it; whatever
-    // it is stays open meanwhile, since no other thread of ours exists yet.
-    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
-    let owned: OwnedFd = rustix::io::fcntl_dupfd_cloexec(borrowed, 3)
-        .map_err(|errno| refused(&std::io::Error::from(errno).to_string()))?;
-    // The one we were given must not live on in the command: nobody would serve it there.
-    let _ = rustix::io::fcntl_setfd(borrowed, rustix::io::FdFlags::CLOEXEC);
+    let refused = |reason: &str| refused(fd, reason);
+    let owned = take_any(fd)?;
     let unix = sockopt::socket_domain(&owned).is_ok_and(|domain| domain == AddressFamily::UNIX);
     let stream = sockopt::socket_type(&owned).is_ok_and(|kind| kind == SocketType::STREAM);
     if !unix || !stream {
@@ -45,4 +33,27 @@ pub(super) fn take(fd: RawFd) -> Result<Inherited, Error> {
         Ok(false) => Ok(Inherited::Connected(UnixStream::from(owned))),
         Err(errno) => Err(refused(&std::io::Error::from(errno).to_string())),
     }
+}
+
+fn refused(fd: RawFd, reason: &str) -> Error {
+    Error::Descriptor {
+        fd,
+        reason: reason.to_owned(),
+    }
+}
+
+/// Take whatever has number `fd`, as [`take`] does.
+pub(super) fn take_any(fd: RawFd) -> Result<OwnedFd, Error> {
+    let refused = |reason: &str| refused(fd, reason);
+    if fd < 0 {
+        return Err(refused("a descriptor is not negative"));
+    }
+    // SAFETY: the number is only handed to the kernel, in two calls that check it; whatever
+    // it is stays open meanwhile, since no other thread of ours exists yet.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+    let owned: OwnedFd = rustix::io::fcntl_dupfd_cloexec(borrowed, 3)
+        .map_err(|errno| refused(&std::io::Error::from(errno).to_string()))?;
+    // The one we were given must not live on in the command: nobody would serve it there.
+    let _ = rustix::io::fcntl_setfd(borrowed, rustix::io::FdFlags::CLOEXEC);
+    Ok(owned)
 }

@@ -10,9 +10,11 @@
 //! | `config` | what the user asked for, checked as a whole before anything is touched |
 //! | `run` | one disk's life: make, serve, wait for signal or command, end |
 //! | `export` | a disk on a socket |
+//! | `state_dir` | where disks lie, so that they outlive the process |
 //! | `state` | what a VM's snapshot holds of its disk |
 //! | `socket` | a listening socket that removes its own path, and nobody else's |
 //! | `inherit` | a socket that was passed by number |
+//! | `paths` | where things are if nobody says |
 //! | `limit` | how much memory disks may take if nobody says |
 //! | `metrics` | figures of all disks, for Prometheus |
 //! | `command` | the command that ramblk runs beside the disk |
@@ -32,12 +34,15 @@ mod run;
 mod serve;
 mod socket;
 mod state;
+mod state_dir;
 
 pub use config::{Endpoint, RunConfig, RunOptions, Sharing};
 pub use export::Export;
+pub use paths::{default_api_socket, default_run_dir};
 pub use run::{Ending, run};
 pub use serve::{ServeConfig, ServeOptions, serve};
 pub use socket::SocketAccess;
+pub use state_dir::StateOption;
 
 use std::path::PathBuf;
 
@@ -45,6 +50,12 @@ use crate::{device, image, store, vhost_user};
 
 /// Longest path of a Unix socket, in bytes (`sun_path` less its NUL).
 pub const MAX_SOCKET_PATH_BYTES: usize = 107;
+
+/// The format that a file which begins with `start` seems to have, if it isn't a raw image. Eight
+/// bytes are enough.
+pub fn image_format(start: &[u8]) -> Option<&'static str> {
+    image::format_of(start)
+}
 
 /// Why ramblk can't do what it was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -102,6 +113,22 @@ pub enum Error {
         /// The system's reason.
         source: std::io::Error,
     },
+    /// Disks can't lie there.
+    #[error("state directory {path:?} {reason}")]
+    StateDirectory {
+        /// The directory.
+        path: PathBuf,
+        /// What is wrong with it, and what to do.
+        reason: String,
+    },
+    /// What lies there can't be used.
+    #[error("{path:?}: {source}")]
+    State {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: store::Error,
+    },
     /// Another daemon has the API's socket.
     #[error(
         "a daemon is serving at {path:?}; stop it, or choose another --run-dir and --api-socket"
@@ -110,6 +137,9 @@ pub enum Error {
         /// The socket.
         path: PathBuf,
     },
+    /// Disks that are there can't be taken up.
+    #[error("can't take up the disks that are there: {0}")]
+    Disks(Box<model::Problem>),
     /// The configuration can't be applied.
     #[error("configuration: {0}")]
     Config(Box<model::Problem>),
@@ -144,6 +174,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// What was tried when the system refused.
+    fn system(what: &'static str) -> impl Fn(std::io::Error) -> Self {
+        move |source| Self::System { what, source }
+    }
+
     /// Whether the request itself is wrong, so that trying again can't help (exit code 2).
     pub fn is_usage(&self) -> bool {
         matches!(

@@ -14,8 +14,9 @@ use super::config::{check_limit, worker_options};
 use super::disks::{Disks, DisksOptions};
 use super::model::Config;
 use super::socket::{SocketAccess, SocketPath};
+use super::state_dir::{self, Place, StateOption};
 use super::{Error, api, inherit, limit, paths};
-use crate::store::{Store, StoreOptions};
+use crate::store::StoreOptions;
 use crate::vhost_user::{Hub, WorkerOptions};
 
 /// Options of `ramblk serve`, as they were given.
@@ -25,6 +26,10 @@ pub struct ServeOptions {
     pub run_dir: Option<PathBuf>,
     /// The path of the API's socket; by default `api.sock` in the directory of sockets.
     pub api_socket: Option<PathBuf>,
+    /// Where disks lie.
+    pub state: StateOption,
+    /// Whether what disks take is kept from being swapped out.
+    pub lock_memory: bool,
     /// Memory that all disks together may take; without it, what is safe for the host.
     pub memory_limit_bytes: Option<u64>,
     /// Whether huge pages are made of memory in full use.
@@ -50,6 +55,8 @@ impl Default for ServeOptions {
         Self {
             run_dir: None,
             api_socket: None,
+            state: StateOption::Default,
+            lock_memory: false,
             memory_limit_bytes: None,
             huge_pages: true,
             workers: None,
@@ -67,6 +74,8 @@ impl Default for ServeOptions {
 pub struct ServeConfig {
     run_dir: PathBuf,
     api_socket: PathBuf,
+    place: Place,
+    lock_memory: bool,
     limit_bytes: u64,
     huge_pages: bool,
     workers: WorkerOptions,
@@ -75,14 +84,14 @@ pub struct ServeConfig {
 }
 
 impl ServeConfig {
-    /// Check `options`. Touches nothing.
+    /// Check `options`. Makes the state directory, and touches nothing else.
     ///
     /// # Errors
     /// Whatever is wrong with them.
     pub fn new(options: ServeOptions) -> Result<Self, Error> {
         let workers = worker_options(options.workers, options.poll_us, options.cpus)?;
-        let limit_bytes = options.memory_limit_bytes;
-        let limit_bytes = check_limit(limit_bytes.unwrap_or_else(limit::default_bytes))?;
+        let place = state_dir::choose(&options.state, options.run_dir.as_deref())?;
+        let limit_bytes = limit_bytes(options.memory_limit_bytes, &place)?;
         let run_dir = match options.run_dir {
             Some(run_dir) => run_dir,
             None => paths::default_run_dir()?,
@@ -91,12 +100,33 @@ impl ServeConfig {
         Ok(Self {
             api_socket: api_socket.unwrap_or_else(|| run_dir.join(paths::API_SOCKET)),
             run_dir,
+            place,
+            lock_memory: options.lock_memory,
             limit_bytes,
             huge_pages: options.huge_pages,
             workers,
             access: access(options.socket_mode, options.socket_group.as_deref())?,
             config: options.config,
         })
+    }
+}
+
+/// What disks may take: what was asked for, if there is room for it, or what is safe.
+fn limit_bytes(asked_bytes: Option<u64>, place: &Place) -> Result<u64, Error> {
+    let room_bytes = place.room_bytes()?;
+    match (asked_bytes, place) {
+        (Some(asked_bytes), Place::Directory(path)) if asked_bytes > room_bytes => {
+            Err(Error::StateDirectory {
+                path: path.clone(),
+                reason: format!(
+                    "has room for {room_bytes} bytes, and disks are to have {asked_bytes}: enlarge \
+                     it (mount -o remount,size=...), or give a smaller --memory-limit or another \
+                     --state-dir"
+                ),
+            })
+        }
+        (Some(asked_bytes), _) => check_limit(asked_bytes),
+        (None, _) => check_limit(limit::default_bytes().min(room_bytes)),
     }
 }
 
@@ -135,19 +165,20 @@ fn group_number(group: &str) -> Result<u32, Error> {
 /// # Errors
 /// What stands in the way; nothing is left behind.
 pub fn serve(config: ServeConfig) -> Result<(), Error> {
-    let system = |what| move |source| Error::System { what, source };
     // First of all, before a descriptor of our own can have a number that was meant.
-    let inherited = inherited_listener()?;
+    let listed: Vec<_> =
+        sd_notify::listen_fds_with_names().map_or_else(|_| Vec::new(), Iterator::collect);
+    let inherited = inherited_listener(&listed)?;
+    let stored = state_dir::stored(&listed)?;
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP]);
-    let mut signals = signals.map_err(system("watch for signals"))?;
+    let mut signals = signals.map_err(Error::system("watch for signals"))?;
     let descriptors = raise_descriptor_limit();
-    fs::create_dir_all(&config.run_dir).map_err(|source| Error::Directory {
-        path: config.run_dir.clone(),
-        source,
-    })?;
+    make_directory(&config.run_dir)?;
     let mut options = StoreOptions::new(config.limit_bytes);
     options.huge_pages = config.huge_pages;
-    let store = Arc::new(Store::with_options(&options)?);
+    options.lock_memory = config.lock_memory;
+    let (store, found) = config.place.open(&options, stored)?;
+    let store = Arc::new(store);
     let hub = Hub::new(&config.workers)?;
     let options = DisksOptions {
         run_dir: config.run_dir.clone(),
@@ -156,7 +187,8 @@ pub fn serve(config: ServeConfig) -> Result<(), Error> {
         workers: config.workers.count,
     };
     let most_disks = options.most_disks;
-    // The API first: it keeps a second daemon out before that touches any other socket.
+    // The API first: it keeps a second daemon out before that touches any other socket. Nobody is
+    // answered there yet.
     let (_api_path, listener) = match inherited {
         Some(listener) => (None, listener),
         None => {
@@ -165,22 +197,10 @@ pub fn serve(config: ServeConfig) -> Result<(), Error> {
         }
     };
     let disks = Disks::new(store, hub, options)?;
-    let applied = disks.apply(config.config, false);
-    let applied = applied.map_err(|problem| Error::Config(Box::new(problem)))?;
+    let applied = disks.apply(config.config.clone(), false);
+    applied.map_err(|problem| Error::Config(Box::new(problem)))?;
     let api = api::Server::start(listener, Arc::clone(&disks), api::Options::default())?;
-    tracing::info!(
-        api_socket = ?config.api_socket,
-        run_dir = ?config.run_dir,
-        memory_limit_bytes = config.limit_bytes,
-        workers = config.workers.count,
-        most_disks,
-        disks = applied.created.len(),
-        "serving"
-    );
-    tell_manager(&[
-        NotifyState::Ready,
-        NotifyState::Status(&format!("serving {} disks", applied.created.len())),
-    ]);
+    say_what(&config, most_disks, found, disks.pool().disks);
     let signal = signals.forever().next();
     tracing::info!(?signal, "ending");
     tell_manager(&[NotifyState::Stopping]);
@@ -198,25 +218,56 @@ fn listen(path: &Path, access: SocketAccess) -> Result<(SocketPath, UnixListener
 }
 
 /// The API's socket, if whoever started us made it (systemd's socket activation).
-fn inherited_listener() -> Result<Option<UnixListener>, Error> {
-    let listed = sd_notify::listen_fds_with_names();
-    let Ok(listed) = listed else {
+fn inherited_listener(listed: &[(i32, String)]) -> Result<Option<UnixListener>, Error> {
+    let named = listed.iter().find(|(_, name)| name == "api");
+    // Whoever gives one descriptor without a name means this one.
+    let alone = listed
+        .first()
+        .filter(|(_, name)| listed.len() == 1 && name == "unknown");
+    let Some((fd, _)) = named.or(alone) else {
         return Ok(None);
     };
-    let mut listed: Vec<_> = listed.collect();
-    let at = match listed.iter().position(|(_, name)| name == "api") {
-        Some(at) => at,
-        None if listed.len() == 1 => 0,
-        None => return Ok(None),
-    };
-    let (fd, _) = listed.swap_remove(at);
-    match inherit::take(fd)? {
+    match inherit::take(*fd)? {
         inherit::Inherited::Listening(listener) => Ok(Some(listener)),
         inherit::Inherited::Connected(_) => Err(Error::Descriptor {
-            fd,
+            fd: *fd,
             reason: "pass a listening socket for the API".into(),
         }),
     }
+}
+
+/// Say that we are there, and whatever somebody should know of it.
+fn say_what(config: &ServeConfig, most_disks: usize, found: bool, disks: usize) {
+    tracing::info!(
+        api_socket = ?config.api_socket,
+        run_dir = ?config.run_dir,
+        memory_limit_bytes = config.limit_bytes,
+        workers = config.workers.count,
+        most_disks,
+        disks,
+        "serving"
+    );
+    match &config.place {
+        Place::Directory(path) => {
+            tracing::info!(state_dir = ?path, found, "disks outlive this process")
+        }
+        Place::Manager => tracing::info!(found, "the service manager keeps disks over a restart"),
+        Place::Process(reason) => {
+            tracing::warn!(
+                reason,
+                "a restart loses all disks; give --state-dir to keep them"
+            );
+        }
+    }
+    let status = format!("serving {disks} disks");
+    tell_manager(&[NotifyState::Ready, NotifyState::Status(&status)]);
+}
+
+pub(super) fn make_directory(path: &Path) -> Result<(), Error> {
+    fs::create_dir_all(path).map_err(|source| Error::Directory {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// Nobody may be listening, and that is well.

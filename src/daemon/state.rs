@@ -94,9 +94,11 @@ impl StateKeeper {
     }
 }
 
-/// Names of a user's have no `@`.
+/// What keys of saved states begin with. Names of disks have no `@`.
+pub(super) const STATE_PREFIX: &str = "@state.";
+
 fn prefix(id: u64) -> String {
-    format!("@state.{id}.")
+    format!("{STATE_PREFIX}{id}.")
 }
 
 impl SavedState for Arc<StateKeeper> {

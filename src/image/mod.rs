@@ -56,6 +56,21 @@ pub enum Error {
     Store(#[from] store::Error),
 }
 
+/// The format that a file which begins with `start` seems to have, if it isn't a raw image.
+pub fn format_of(start: &[u8]) -> Option<&'static str> {
+    let formats: [(&[u8], &str); 5] = [
+        (b"QFI\xfb", "qcow2"),
+        (b"KDMV", "VMDK"),
+        (b"vhdxfile", "VHDX"),
+        (b"conectix", "VHD"),
+        (b"\x28\xb5\x2f\xfd", "zstd"),
+    ];
+    let found = formats
+        .into_iter()
+        .find(|(magic, _)| start.starts_with(magic));
+    found.map(|(_, format)| format)
+}
+
 /// A raw image that can be read.
 #[derive(Debug)]
 pub struct RawImage {
@@ -85,20 +100,11 @@ impl RawImage {
                 count => read += count,
             }
         }
-        let formats: [(&[u8], &str); 5] = [
-            (b"QFI\xfb", "qcow2"),
-            (b"KDMV", "VMDK"),
-            (b"vhdxfile", "VHDX"),
-            (b"conectix", "VHD"),
-            (b"\x28\xb5\x2f\xfd", "zstd"),
-        ];
-        for (start, format) in formats {
-            if magic.starts_with(start) {
-                return Err(Error::Format {
-                    path: path.to_owned(),
-                    format,
-                });
-            }
+        if let Some(format) = format_of(&magic) {
+            return Err(Error::Format {
+                path: path.to_owned(),
+                format,
+            });
         }
         Ok(Self {
             path: path.to_owned(),

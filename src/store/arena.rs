@@ -49,8 +49,11 @@ unsafe impl Send for Arena {}
 // SAFETY: as above.
 unsafe impl Sync for Arena {}
 
-/// A memory file that goes with its last descriptor.
-pub(super) fn memory_file() -> io::Result<File> {
+/// A memory file that goes with its last descriptor, for [`super::Store::create_in`].
+///
+/// # Errors
+/// What the system says.
+pub fn memory_file() -> io::Result<File> {
     let fd: OwnedFd = rustix::fs::memfd_create("ramblk", MemfdFlags::CLOEXEC)?;
     Ok(fd.into())
 }
@@ -61,6 +64,15 @@ impl Arena {
         let bytes = blocks as usize * BLOCK_BYTES;
         let base = map_shared(&file, 0, bytes)?;
         Ok(Self { base, blocks, file })
+    }
+
+    /// Keep what has memory, now or later, from being swapped out.
+    pub(super) fn lock(&self) -> io::Result<()> {
+        let bytes = self.blocks as usize * BLOCK_BYTES;
+        let flags = rustix::mm::MlockFlags::ONFAULT;
+        // SAFETY: the range is our mapping, as a whole; locking changes no byte of it.
+        unsafe { rustix::mm::mlock_with(self.base.as_ptr().cast(), bytes, flags) }?;
+        Ok(())
     }
 
     /// How many blocks there are.

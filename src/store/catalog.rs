@@ -28,6 +28,9 @@ pub struct StoreOptions {
     /// the system gives none of itself to shared memory. Random access is up to a third faster
     /// then; it takes up to three seconds of processor time for a GiB, once.
     pub huge_pages: bool,
+    /// Keep memory that is in use from being swapped out (mlock). It counts against the limit on
+    /// locked memory of this process.
+    pub lock_memory: bool,
 }
 
 impl StoreOptions {
@@ -36,6 +39,7 @@ impl StoreOptions {
         Self {
             limit_bytes,
             huge_pages: false,
+            lock_memory: false,
         }
     }
 }
@@ -76,6 +80,9 @@ fn pool(file: File, blocks: u32, options: &StoreOptions) -> Result<Pool, Error> 
         bytes: u64::from(blocks) * BLOCK_BYTES as u64,
         source,
     })?;
+    if options.lock_memory {
+        arena.lock().map_err(refused("lock the memory of"))?;
+    }
     let (limit_bytes, huge) = (options.limit_bytes, options.huge_pages);
     Ok(Pool::new(arena, limit_bytes, FIRST_GROUP, huge))
 }

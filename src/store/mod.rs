@@ -75,6 +75,7 @@ mod sync;
 mod tree;
 
 pub use alarm::Alarm;
+pub use arena::memory_file;
 pub use batch::{Batch, MOST_BATCHED};
 pub use buf::{Data, Piece, Sink, Source, expect, expect_write, total_bytes};
 pub use catalog::{Store, StoreOptions};

@@ -21,13 +21,21 @@ const ROOMS: [(&str, &[&str]); 7] = [
 ];
 
 /// Crates that only some rooms may name.
-const CRATES: [(&str, &[&str]); 7] = [
+const CRATES: [(&str, &[&str]); 15] = [
     ("vhost", &["vhost_user", "load"]),
     ("virtio_queue", &["vhost_user"]),
     ("vm_memory", &["vhost_user"]),
     ("vmm_sys_util", &["vhost_user", "load"]),
     ("hdrhistogram", &["load"]),
     ("clap", &["cli"]),
+    ("clap_complete", &["cli"]),
+    ("clap_mangen", &["cli"]),
+    ("comfy_table", &["cli"]),
+    ("humantime", &["cli"]),
+    ("indicatif", &["cli"]),
+    ("percent_encoding", &["cli"]),
+    ("ratatui", &["cli"]),
+    ("toml", &["cli"]),
     ("signal_hook", &["daemon", "load"]),
 ];
 

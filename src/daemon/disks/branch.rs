@@ -144,13 +144,7 @@ impl Disks {
         let disk = store.fork_with(&key, &new, &checked.blob()?)?;
         // A guest's monitor may have loaded a state of another size since we looked.
         checked.settings.size_bytes = disk.capacity().bytes();
-        let entry = self.workshop.serve(disk, &checked);
-        let entry = entry.inspect_err(|_| {
-            // The problem is the one to tell; the disk was made a moment ago.
-            let _ = store.destroy(&new);
-        })?;
-        entry.limit(&checked.settings.limits, limiter);
-        let entry = self.add(entry);
+        let entry = self.serve_new(disk, &checked, limiter)?;
         self.tell_of(EventKind::Forked, &new, "from", &key);
         self.describe(&entry, false)
     }

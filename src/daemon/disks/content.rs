@@ -144,10 +144,12 @@ impl Writer {
     }
 }
 
-/// Names of a user's begin with no `@`.
+/// What keys of a reader's snapshots begin with. Names of disks have no `@`.
+pub(super) const READER_PREFIX: &str = "@read.";
+
 fn reader_key() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(1);
-    format!("@read.{}", NEXT.fetch_add(1, Ordering::Relaxed))
+    format!("{READER_PREFIX}{}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 impl Disks {

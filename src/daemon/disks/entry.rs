@@ -13,7 +13,8 @@ use super::super::model::{
 };
 use super::super::socket::{SocketAccess, SocketPath};
 use super::super::state::StateKeeper;
-use super::check::{Checked, check_socket_path};
+use super::super::{paths, state_dir};
+use super::check::{Checked, check_socket_path, invalid};
 use crate::device::BlockDevice;
 use crate::store::{self, Disk, Shrink, Store};
 use crate::vhost_user::{self, Departure, Hub, Server, ServerEvent, ServerOptions};
@@ -27,6 +28,9 @@ pub(super) struct Workshop {
     pub(super) run_dir: PathBuf,
     pub(super) access: SocketAccess,
 }
+
+/// What else may lie where the directories of disks are.
+const OWN_FILES: [&str; 2] = [paths::API_SOCKET, state_dir::ARENA];
 
 /// A disk that is served. Dropping it ends its sessions; its bytes stay in the store.
 #[derive(Debug)]
@@ -80,11 +84,23 @@ impl Workshop {
 
     /// Whether a disk can have a socket.
     pub(super) fn check(&self, name: &str) -> Result<(), Problem> {
+        if OWN_FILES.contains(&name) {
+            return Err(invalid(
+                "name",
+                format!("{name:?} is the name of a file of ramblk's own: choose another"),
+            ));
+        }
         check_socket_path(&self.socket_path(name))
     }
 
-    /// Serve a disk that the store has just got. Nothing is left behind where that fails.
-    pub(super) fn serve(&self, disk: Disk, checked: &Checked) -> Result<Entry, Problem> {
+    /// Get ready to serve a disk of the store, which is `new` or was there before us. Nobody can
+    /// connect yet.
+    pub(super) fn prepare(
+        &self,
+        disk: Disk,
+        checked: &Checked,
+        new: bool,
+    ) -> Result<Entry, Problem> {
         let info = disk.get_info()?;
         let name = info.key;
         let guests = self.store.open(&name)?;
@@ -93,7 +109,11 @@ impl Workshop {
         } else {
             guests
         };
-        let keeper = Arc::new(StateKeeper::of_new(&self.store, &name)?);
+        let keeper = Arc::new(if new {
+            StateKeeper::of_new(&self.store, &name)?
+        } else {
+            StateKeeper::new(&self.store, &name)?
+        });
         let device = BlockDevice::new(guests, checked.serial.clone(), checked.queues)
             .with_state(Box::new(Arc::clone(&keeper)));
         let options = ServerOptions {
@@ -105,16 +125,6 @@ impl Workshop {
         };
         let server = Server::new(device, &options, &self.hub);
         self.tell_of_front_ends(&name, &server);
-        let path = self.socket_path(&name);
-        let directory = self.run_dir.join(&name);
-        make_directory(&directory)?;
-        let mut socket = Socket {
-            path: None,
-            directory,
-        };
-        let (made, listener) = SocketPath::listen(&path, self.access)?;
-        socket.path = Some(made);
-        server.listen(listener)?;
         Ok(Entry {
             id: info.id,
             disk,
@@ -123,10 +133,26 @@ impl Workshop {
             settings: Mutex::new(checked.settings.clone()),
             snapshots: Mutex::default(),
             health: Mutex::default(),
-            socket: Mutex::new(Some(socket)),
-            socket_path: path.display().to_string(),
+            socket: Mutex::new(None),
+            socket_path: self.socket_path(&name).display().to_string(),
             name,
         })
+    }
+
+    /// Let front ends come.
+    pub(super) fn listen(&self, entry: &Entry) -> Result<(), Problem> {
+        let directory = self.run_dir.join(&entry.name);
+        make_directory(&directory)?;
+        let mut socket = Socket {
+            path: None,
+            directory,
+        };
+        let path = self.socket_path(&entry.name);
+        let (made, listener) = SocketPath::listen(&path, self.access)?;
+        socket.path = Some(made);
+        entry.server.listen(listener)?;
+        *entry.socket.lock() = Some(socket);
+        Ok(())
     }
 
     fn tell_of_front_ends(&self, name: &str, server: &Server) {

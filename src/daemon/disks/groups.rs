@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::super::model::{Group, Limits, Problem};
-use super::check::{check_limits, check_name};
+use super::super::model::{Group, Limits, Problem, ProblemKind};
+use super::check::{check_limits, check_name, invalid};
 use super::guest::Limiter;
 use super::problems::{conflict, not_found};
 use super::{Disks, Made};
+use crate::store::{DiskSpec, MAX_KEY_BYTES, SectorSize};
 
 /// A group of disks.
 #[derive(Debug)]
@@ -18,12 +19,32 @@ pub(super) struct GroupEntry {
     limiter: Arc<Limiter>,
 }
 
+/// What keys of groups begin with. Names of disks have no `@`.
+pub(super) const GROUP_PREFIX: &str = "@group.";
+
+/// The store's key of a group: it is kept as a disk that nobody sees, in its settings.
+fn group_key(name: &str) -> Result<String, Problem> {
+    check_name(name)?;
+    let key = format!("{GROUP_PREFIX}{name}");
+    if key.len() <= MAX_KEY_BYTES {
+        return Ok(key);
+    }
+    Err(invalid(
+        "name",
+        format!(
+            "{name:?} has {} bytes, and a group's name can have {}: use a shorter one",
+            name.len(),
+            MAX_KEY_BYTES - GROUP_PREFIX.len()
+        ),
+    ))
+}
+
 impl Disks {
     fn group_entry(&self, name: &str) -> Result<Arc<GroupEntry>, Problem> {
         let found = self.table.read().groups.get(name).cloned();
         found.ok_or_else(|| {
             not_found("group", name).with_detail(format!(
-                "there is no group named {name:?}; ramblk group {name} makes one"
+                "there is no group named {name:?}; ramblk group create {name} makes one"
             ))
         })
     }
@@ -73,27 +94,35 @@ impl Disks {
     /// # Errors
     /// `invalid`.
     pub fn put_group(&self, name: &str, limits: Limits) -> Result<(Group, Made), Problem> {
-        check_name(name)?;
+        let key = group_key(name)?;
         check_limits(&limits)?;
+        let kept = serde_json::to_vec(&limits)
+            .map_err(|error| Problem::new(ProblemKind::Internal, error.to_string()))?;
         let _control = self.control.lock();
+        let store = &self.workshop.store;
         if let Ok(entry) = self.group_entry(name) {
+            store.open(&key)?.set_settings(&kept)?;
             *entry.limits.lock() = limits;
             entry.limiter.set(&limits);
             return Ok((self.describe_group(&entry), Made::Existing));
         }
-        let entry = Arc::new(GroupEntry {
-            name: name.to_owned(),
-            limits: Mutex::new(limits),
-            limiter: Limiter::new(&limits),
-        });
-        let groups = &mut self.table.write().groups;
-        groups.insert(name.to_owned(), Arc::clone(&entry));
+        store.create_with(&key, &DiskSpec::new(SectorSize::S512, 512), &kept)?;
+        self.add_group(name, limits);
         let group = Group {
             name: name.to_owned(),
             limits,
             disks: Vec::new(),
         };
         Ok((group, Made::New))
+    }
+
+    pub(super) fn add_group(&self, name: &str, limits: Limits) {
+        let entry = Arc::new(GroupEntry {
+            name: name.to_owned(),
+            limits: Mutex::new(limits),
+            limiter: Limiter::new(&limits),
+        });
+        self.table.write().groups.insert(name.to_owned(), entry);
     }
 
     /// End a group that no disk is in.
@@ -110,6 +139,7 @@ impl Disks {
                 group.disks.join(", ")
             )));
         }
+        self.workshop.store.destroy(&group_key(name)?)?;
         self.table.write().groups.remove(name);
         Ok(())
     }

@@ -9,11 +9,13 @@
 //! | `content` | a disk's bytes and map, for whoever is no guest |
 //! | `groups` | limits that several disks share |
 //! | `guest` | what a disk's device is told, and asked |
+//! | `adopt` | what a process before this one left in the store |
 //! | `apply` | many disks at once, as a configuration has them |
 //! | `monitor` | who notices that memory gets short, and sees off destroyed disks |
 //! | `problems` | what the rooms below say, as the API's problems |
 //! | `mod` | the table of them |
 
+mod adopt;
 mod apply;
 mod branch;
 mod change;
@@ -37,11 +39,12 @@ pub use content::{Reader, Writer};
 use super::events::Events;
 use super::model::{Disk, DiskSettings, EventKind, Pool, Problem, ProblemKind, Stats};
 use super::socket::SocketAccess;
-use crate::store::Store;
+use crate::store::{self, Store};
 use crate::vhost_user::Hub;
 use check::{Checked, snapshot_key};
 use entry::{Entry, Workshop};
 use groups::GroupEntry;
+use guest::Limiter;
 use monitor::Monitor;
 use problems::{attached, conflict, not_found};
 
@@ -110,10 +113,10 @@ struct Table {
 }
 
 impl Disks {
-    /// No disks yet, in an empty store.
+    /// The disks that `store` has, each at its socket again; none, if it is new.
     ///
     /// # Errors
-    /// If the system gives no thread.
+    /// If the system gives no thread, or what the store has is not a daemon's.
     pub fn new(
         store: Arc<Store>,
         hub: Arc<Hub>,
@@ -134,6 +137,9 @@ impl Disks {
             monitor: Monitor::default(),
         });
         monitor::start(&disks)?;
+        disks
+            .adopt()
+            .map_err(|problem| super::Error::Disks(Box::new(problem)))?;
         Ok(disks)
     }
 
@@ -219,12 +225,26 @@ impl Disks {
             .workshop
             .store
             .create_with(name, &checked.spec, &blob)?;
-        let entry = self.workshop.serve(disk, checked);
-        let entry = entry.inspect_err(|_| {
+        self.serve_new(disk, checked, limiter)
+    }
+
+    /// Serve a disk that the store has just got; where that fails, it is gone again.
+    fn serve_new(
+        &self,
+        disk: store::Disk,
+        checked: &Checked,
+        limiter: Option<Arc<Limiter>>,
+    ) -> Result<Arc<Entry>, Problem> {
+        let name = disk.get_info()?.key;
+        let prepared = self.workshop.prepare(disk, checked, true);
+        let served = prepared.and_then(|entry| {
+            entry.limit(&checked.settings.limits, limiter);
+            self.workshop.listen(&entry).map(|()| entry)
+        });
+        let entry = served.inspect_err(|_| {
             // The problem is the one to tell; the disk was made a moment ago.
-            let _ = self.workshop.store.destroy(name);
+            let _ = self.workshop.store.destroy(&name);
         })?;
-        entry.limit(&checked.settings.limits, limiter);
         Ok(self.add(entry))
     }
 

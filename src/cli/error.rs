@@ -1,0 +1,171 @@
+//! Why a verb failed, in words and as an exit code.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::daemon;
+use crate::daemon::model::{Problem, ProblemKind};
+
+/// Whatever else is wrong.
+pub(super) const EXIT_ERROR: u8 = 1;
+/// Bad words: an unknown option, a value that can't be.
+pub(super) const EXIT_USAGE: u8 = 2;
+/// There is no such disk, snapshot or group.
+const EXIT_NOT_FOUND: u8 = 3;
+/// It is there with other settings, in use, or holds data.
+const EXIT_CONFLICT: u8 = 4;
+/// No memory, descriptors or quota for it.
+const EXIT_OVER_BUDGET: u8 = 5;
+/// Nobody answers at the API's socket.
+const EXIT_NO_DAEMON: u8 = 6;
+
+/// Why a verb could not be done.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    /// The words can't mean anything.
+    #[error("{0}")]
+    Usage(String),
+    /// Nobody listens.
+    #[error(
+        "no daemon answers at {socket:?} ({source}); start one with 'ramblk serve', or name its \
+         socket with --api-socket or RAMBLK_API"
+    )]
+    NoDaemon {
+        /// What was tried.
+        socket: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The socket is not for this user.
+    #[error(
+        "may not use the daemon's socket {socket:?} ({source}); become a member of its group, or \
+         name another one with --api-socket or RAMBLK_API"
+    )]
+    NotAllowed {
+        /// What was tried.
+        socket: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The daemon says no.
+    #[error("{}", .0.detail)]
+    Problem(Box<Problem>),
+    /// The daemon broke off, or said something that is no answer.
+    #[error("the daemon at {socket:?} {what}; see what its log says")]
+    Broken {
+        /// Its socket.
+        socket: PathBuf,
+        /// What it did.
+        what: String,
+    },
+    /// The daemon takes too long.
+    #[error(
+        "the daemon at {socket:?} did not answer within {} s; see what its log says",
+        .within.as_secs()
+    )]
+    Late {
+        /// Its socket.
+        socket: PathBuf,
+        /// How long it had.
+        within: Duration,
+    },
+    /// A file can't be used.
+    #[error("can't {what} {path:?}: {source}")]
+    File {
+        /// What was tried.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// Stdout is gone.
+    #[error("can't write to stdout: {0}")]
+    Output(io::Error),
+    /// Something else, said as a whole.
+    #[error("{0}")]
+    Other(String),
+    /// From the daemon's part of the library.
+    #[error(transparent)]
+    Daemon(#[from] daemon::Error),
+}
+
+impl Error {
+    /// What the program ends with.
+    pub(super) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage(_) => EXIT_USAGE,
+            Self::NoDaemon { .. } => EXIT_NO_DAEMON,
+            Self::Problem(problem) => problem_code(problem),
+            Self::Daemon(error) if error.is_usage() => EXIT_USAGE,
+            _ => EXIT_ERROR,
+        }
+    }
+
+    /// Whether there is nobody left to tell: who read stdout has had enough.
+    pub(super) fn is_silent(&self) -> bool {
+        matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+
+    /// The same with what to do about it, if it is a problem of this kind: the daemon speaks of
+    /// parameters, and here they are options.
+    pub(super) fn advise(self, kind: ProblemKind, advice: impl FnOnce(&Problem) -> String) -> Self {
+        match self {
+            Self::Problem(mut problem) if kind_name(&problem) == kind.name() => {
+                problem.detail = format!("{}; {}", problem.detail, advice(&problem));
+                Self::Problem(problem)
+            }
+            error => error,
+        }
+    }
+}
+
+/// What a daemon did wrong in the middle of a disk's content.
+impl From<&'static str> for Error {
+    fn from(what: &'static str) -> Self {
+        Self::Other(format!("the daemon {what}"))
+    }
+}
+
+fn kind_name(problem: &Problem) -> &str {
+    let name = problem.type_uri.strip_prefix(Problem::PREFIX);
+    name.unwrap_or_default()
+}
+
+fn problem_code(problem: &Problem) -> u8 {
+    let kinds = [
+        (ProblemKind::Invalid, EXIT_USAGE),
+        (ProblemKind::NotFound, EXIT_NOT_FOUND),
+        (ProblemKind::Conflict, EXIT_CONFLICT),
+        (ProblemKind::Attached, EXIT_CONFLICT),
+        (ProblemKind::WouldLoseData, EXIT_CONFLICT),
+        (ProblemKind::OverBudget, EXIT_OVER_BUDGET),
+    ];
+    let name = kind_name(problem);
+    let found = kinds.iter().find(|(kind, _)| kind.name() == name);
+    found.map_or(EXIT_ERROR, |(_, code)| *code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_of_problem_has_its_exit_code() {
+        for (kind, code) in [
+            (ProblemKind::Invalid, 2),
+            (ProblemKind::NotFound, 3),
+            (ProblemKind::Conflict, 4),
+            (ProblemKind::Attached, 4),
+            (ProblemKind::WouldLoseData, 4),
+            (ProblemKind::OverBudget, 5),
+            (ProblemKind::Internal, 1),
+            (ProblemKind::Busy, 1),
+        ] {
+            let error = Error::Problem(Box::new(Problem::new(kind, "so it is")));
+            assert_eq!(error.exit_code(), code, "{kind:?}");
+            assert_eq!(error.to_string(), "so it is");
+        }
+    }
+}

@@ -1,0 +1,468 @@
+//! The configuration file (TOML): `[daemon]`, `[[group]]` and `[[disk]]`. Sizes are numbers of
+//! bytes or strings as on the command line. A key that isn't known is an error, which names its
+//! line and the keys that are.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::cpus::{Cpus, parse_cpus};
+use super::error::Error;
+use super::serve::parse_mode;
+use super::size::{exact, parse_size};
+use crate::daemon::model::{
+    Config, ConfigDisk, ConfigGroup, DiskSettings, Limits, OnFull, Rate, Share,
+};
+
+/// No configuration is longer.
+const MOST_BYTES: u64 = 64 << 20;
+
+/// What a file says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct File {
+    /// How the daemon is to run; only `serve` looks at it.
+    pub(super) daemon: DaemonTable,
+    /// Disks and groups that are to be there.
+    pub(super) config: Config,
+}
+
+/// How the daemon is to run: what `ramblk serve` takes as options, which go first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct DaemonTable {
+    /// Path of the API's socket.
+    pub(super) api_socket: Option<PathBuf>,
+    /// Directory of the disks' sockets.
+    pub(super) run_dir: Option<PathBuf>,
+    /// Directory of what survives a restart, or `none`, or `systemd`.
+    pub(super) state_dir: Option<String>,
+    /// Whether what disks take is kept from being swapped out.
+    pub(super) lock_memory: Option<bool>,
+    /// Most bytes of memory that all disks may take.
+    pub(super) memory_limit: Option<Size>,
+    /// Threads that serve queues.
+    pub(super) workers: Option<u16>,
+    /// Longest look at a dry queue, in microseconds.
+    pub(super) poll_us: Option<u32>,
+    /// Whether huge pages are made.
+    pub(super) huge_pages: Option<bool>,
+    /// Mode of the sockets, as in `"0660"`.
+    pub(super) socket_mode: Option<Mode>,
+    /// Group of the sockets.
+    pub(super) socket_group: Option<String>,
+    /// Processors of the workers, as in `"2,4-7"`.
+    pub(super) pin: Option<Pin>,
+}
+
+/// Understand a file. `path` is for messages.
+///
+/// # Errors
+/// One line, or several that point at the place.
+pub(super) fn parse_file(text: &str, path: &Path) -> Result<File, String> {
+    let whole: WholeFile = toml::from_str(text)
+        .map_err(|error| format!("{}: {}", path.display(), error.to_string().trim_end()))?;
+    let config = Config {
+        groups: whole.group.into_iter().map(Into::into).collect(),
+        disks: whole.disk.into_iter().map(Into::into).collect(),
+    };
+    Ok(File {
+        daemon: whole.daemon,
+        config,
+    })
+}
+
+/// Read and understand a file, or stdin if it is `-`.
+///
+/// # Errors
+/// What can't be read, and what makes no sense.
+pub(super) fn read_file(path: &Path) -> Result<File, Error> {
+    let failed = |source| Error::File {
+        what: "read",
+        path: path.to_owned(),
+        source,
+    };
+    let mut from: Box<dyn Read> = if path == Path::new("-") {
+        Box::new(std::io::stdin())
+    } else {
+        Box::new(fs::File::open(path).map_err(failed)?)
+    };
+    let mut text = String::new();
+    let read = from.by_ref().take(MOST_BYTES).read_to_string(&mut text);
+    read.map_err(failed)?;
+    parse_file(&text, path).map_err(Error::Usage)
+}
+
+/// Groups and disks as a file that [`parse_file`] understands as the same ones.
+///
+/// # Errors
+/// What can't be written as TOML, which a valid configuration has not.
+pub(super) fn write_config(config: &Config) -> Result<String, String> {
+    let whole = Exported {
+        group: config.groups.iter().cloned().map(Into::into).collect(),
+        disk: config.disks.iter().cloned().map(Into::into).collect(),
+    };
+    toml::to_string(&whole).map_err(|error| format!("can't write this as TOML: {error}"))
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct WholeFile {
+    daemon: DaemonTable,
+    group: Vec<FileGroup>,
+    disk: Vec<FileDisk>,
+}
+
+#[derive(Debug, Serialize)]
+struct Exported {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    group: Vec<FileGroup>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    disk: Vec<FileDisk>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileGroup {
+    name: String,
+    #[serde(default, skip_serializing_if = "FileLimits::is_empty")]
+    limits: FileLimits,
+}
+
+/// As [`DiskSettings`], with sizes as people write them.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileDisk {
+    name: String,
+    #[serde(alias = "size_bytes")]
+    size: Size,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    block_size: Option<Size>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    queues: Option<u16>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    read_only: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    serial: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    share: Option<Share>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    in_order: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    detect_zeroes: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    on_full: Option<OnFull>,
+    #[serde(alias = "quota_bytes", skip_serializing_if = "Option::is_none")]
+    quota: Option<Size>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group: Option<String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    labels: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "FileLimits::is_empty")]
+    limits: FileLimits,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct FileLimits {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    total: Option<FileRate>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    read: Option<FileRate>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    write: Option<FileRate>,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct FileRate {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    iops: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    iops_burst: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes_per_second: Option<Size>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes_burst: Option<Size>,
+}
+
+/// A number of bytes, or a string such as `"10G"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Size(pub(super) u64);
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Words;
+        impl Visitor<'_> for Words {
+            type Value = Size;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number of bytes, or a size as in \"10G\"")
+            }
+            fn visit_u64<E: de::Error>(self, bytes: u64) -> Result<Size, E> {
+                Ok(Size(bytes))
+            }
+            fn visit_i64<E: de::Error>(self, bytes: i64) -> Result<Size, E> {
+                let bytes = u64::try_from(bytes);
+                bytes
+                    .map(Size)
+                    .map_err(|_| E::custom("a size can't be negative"))
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Size, E> {
+                parse_size(text).map(Size).map_err(E::custom)
+            }
+        }
+        from.deserialize_any(Words)
+    }
+}
+
+/// Permission bits, in octal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Mode(pub(super) u32);
+
+/// Processors, as in `"2,4-7"`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Pin(pub(super) Cpus);
+
+impl<'de> Deserialize<'de> for Mode {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        parse_mode(&text).map(Mode).map_err(de::Error::custom)
+    }
+}
+
+impl<'de> Deserialize<'de> for Pin {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        parse_cpus(&text).map(Pin).map_err(de::Error::custom)
+    }
+}
+
+impl Serialize for Size {
+    fn serialize<S: Serializer>(&self, into: S) -> Result<S::Ok, S::Error> {
+        into.serialize_str(&exact(self.0))
+    }
+}
+
+impl FileLimits {
+    fn is_empty(&self) -> bool {
+        self.total.is_none() && self.read.is_none() && self.write.is_none()
+    }
+}
+
+impl From<FileRate> for Rate {
+    fn from(rate: FileRate) -> Self {
+        Self {
+            iops: rate.iops,
+            iops_burst: rate.iops_burst,
+            bytes_per_second: rate.bytes_per_second.map(|Size(bytes)| bytes),
+            bytes_burst: rate.bytes_burst.map(|Size(bytes)| bytes),
+        }
+    }
+}
+
+impl From<Rate> for FileRate {
+    fn from(rate: Rate) -> Self {
+        Self {
+            iops: rate.iops,
+            iops_burst: rate.iops_burst,
+            bytes_per_second: rate.bytes_per_second.map(Size),
+            bytes_burst: rate.bytes_burst.map(Size),
+        }
+    }
+}
+
+impl From<FileLimits> for Limits {
+    fn from(limits: FileLimits) -> Self {
+        let rate = |rate: Option<FileRate>| rate.map(Rate::from).unwrap_or_default();
+        Self {
+            total: rate(limits.total),
+            read: rate(limits.read),
+            write: rate(limits.write),
+        }
+    }
+}
+
+impl From<Limits> for FileLimits {
+    fn from(limits: Limits) -> Self {
+        let rate = |rate: Rate| (rate != Rate::default()).then(|| rate.into());
+        Self {
+            total: rate(limits.total),
+            read: rate(limits.read),
+            write: rate(limits.write),
+        }
+    }
+}
+
+impl From<FileGroup> for ConfigGroup {
+    fn from(group: FileGroup) -> Self {
+        Self {
+            name: group.name,
+            limits: group.limits.into(),
+        }
+    }
+}
+
+impl From<ConfigGroup> for FileGroup {
+    fn from(group: ConfigGroup) -> Self {
+        Self {
+            name: group.name,
+            limits: group.limits.into(),
+        }
+    }
+}
+
+impl From<FileDisk> for ConfigDisk {
+    fn from(disk: FileDisk) -> Self {
+        let usual = DiskSettings::new(disk.size.0);
+        Self {
+            name: disk.name,
+            settings: DiskSettings {
+                block_size: disk
+                    .block_size
+                    .map_or(usual.block_size, |Size(bytes)| bytes),
+                queues: disk.queues.unwrap_or(usual.queues),
+                read_only: disk.read_only,
+                serial: disk.serial,
+                share: disk.share.unwrap_or_default(),
+                in_order: disk.in_order,
+                detect_zeroes: disk.detect_zeroes,
+                on_full: disk.on_full.unwrap_or_default(),
+                quota_bytes: disk.quota.map(|Size(bytes)| bytes),
+                limits: disk.limits.into(),
+                group: disk.group,
+                labels: disk.labels,
+                ..usual
+            },
+        }
+    }
+}
+
+impl From<ConfigDisk> for FileDisk {
+    fn from(ConfigDisk { name, settings }: ConfigDisk) -> Self {
+        let usual = DiskSettings::new(settings.size_bytes);
+        let block_size = settings.block_size;
+        let (queues, share, on_full) = (settings.queues, settings.share, settings.on_full);
+        Self {
+            name,
+            size: Size(settings.size_bytes),
+            block_size: (block_size != usual.block_size).then_some(Size(block_size)),
+            queues: (queues != usual.queues).then_some(queues),
+            read_only: settings.read_only,
+            serial: settings.serial,
+            share: (share != usual.share).then_some(share),
+            in_order: settings.in_order,
+            detect_zeroes: settings.detect_zeroes,
+            on_full: (on_full != usual.on_full).then_some(on_full),
+            quota: settings.quota_bytes.map(Size),
+            group: settings.group,
+            labels: settings.labels,
+            limits: settings.limits.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    const EXAMPLE: &str = r#"
+        [daemon]
+        memory_limit = "8G"
+        poll_us = 0
+        socket_mode = "0600"
+        pin = "1,3-4"
+
+        [[group]]
+        name = "tenants"
+        limits = { total = { bytes_per_second = "1G" } }
+
+        [[disk]]
+        name = "scratch"
+        size = "10G"
+        quota = "1.5G"
+        on_full = "stall"
+        group = "tenants"
+        labels = { vm = "web-1" }
+        limits = { read = { iops = 1000, iops_burst = 50 }, write = { bytes_per_second = "100M" } }
+
+        [[disk]]
+        name = "plain"
+        size_bytes = 1048576
+    "#;
+
+    fn parse(text: &str) -> Result<File, String> {
+        parse_file(text, Path::new("disks.toml"))
+    }
+
+    #[test]
+    fn a_file_says_what_the_command_line_says() {
+        let File { daemon, config } = parse(EXAMPLE).unwrap();
+        assert_eq!(daemon.memory_limit, Some(Size(8 << 30)));
+        assert_eq!((daemon.poll_us, daemon.workers), (Some(0), None));
+        assert_eq!(daemon.socket_mode, Some(Mode(0o600)));
+        assert_eq!(daemon.pin, Some(Pin(Cpus(vec![1, 3, 4]))));
+        assert_eq!(
+            config.groups[0].limits.total.bytes_per_second,
+            Some(1 << 30)
+        );
+        let scratch = &config.disks[0];
+        assert_eq!(scratch.name, "scratch");
+        assert_eq!(scratch.settings.size_bytes, 10 << 30);
+        assert_eq!(scratch.settings.quota_bytes, Some(3 << 29));
+        assert_eq!(scratch.settings.on_full, OnFull::Stall);
+        assert_eq!(scratch.settings.labels["vm"], "web-1");
+        assert_eq!(scratch.settings.limits.read.iops_burst, Some(50));
+        assert_eq!(
+            scratch.settings.limits.write.bytes_per_second,
+            Some(100 << 20)
+        );
+        assert_eq!(config.disks[1].settings, DiskSettings::new(1 << 20));
+    }
+
+    #[test]
+    fn what_is_exported_reads_back_as_the_same() {
+        let config = parse(EXAMPLE).unwrap().config;
+        let text = write_config(&config).unwrap();
+        assert_eq!(parse(&text).unwrap().config, config, "{text}");
+        assert!(text.contains("size = \"10G\""), "{text}");
+        assert!(
+            !text.contains("block_size"),
+            "defaults are left out: {text}"
+        );
+        assert_eq!(write_config(&Config::default()).unwrap(), "");
+    }
+
+    #[test]
+    fn mistakes_are_shown_with_their_line_and_what_would_be_right() {
+        for (text, hints) in [
+            (
+                "[[disk]]\nname = \"a\"\nsiez = \"1G\"",
+                ["line 3", "`size`"],
+            ),
+            (
+                "[[disk]]\nname = \"a\"\nsize = \"1GB\"",
+                ["line 3", "write 1G"],
+            ),
+            ("[[disk]]\nname = \"a\"\nsize = -1", ["line 3", "negative"]),
+            ("[[disk]]\nname = \"a\"", ["line 1", "missing field `size`"]),
+            ("[daemon]\nsocket_mode = \"rw\"", ["line 2", "0660"]),
+            ("[daemon]\ncolour = 1", ["line 2", "`poll_us`"]),
+            ("[disks]\n", ["line 1", "`disk`"]),
+            (
+                "[[disk]]\nname = \"a\"\nsize = 1\nsize_bytes = 2",
+                ["line 1", "duplicate"],
+            ),
+        ] {
+            let error = parse(text).unwrap_err();
+            assert!(error.starts_with("disks.toml: "), "{error}");
+            for hint in hints {
+                assert!(error.contains(hint), "{text}: {error}");
+            }
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! Frames as a raw image: in a file with holes, on a block device, or on stdout.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, IsTerminal, Write};
+use std::os::unix::fs::{FileExt, FileTypeExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FallocateFlags, SeekFrom};
+use tempfile::NamedTempFile;
+
+use crate::cli::error::Error;
+
+/// The grain of holes.
+const PAGE_BYTES: usize = 4096;
+/// Zeros to write where there can be no holes.
+const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+
+/// Where an image goes. It has its name only when it is whole.
+#[derive(Debug)]
+pub(in crate::cli) struct Sink {
+    path: PathBuf,
+    into: Destination,
+    /// All before this is written.
+    at: u64,
+}
+
+#[derive(Debug)]
+enum Destination {
+    /// A new file under another name.
+    File(NamedTempFile),
+    /// A device, with what it held before.
+    Device(File),
+    Stdout,
+}
+
+impl Sink {
+    /// Open a file for an image of `size_bytes`, or stdout if it is `-`.
+    ///
+    /// # Errors
+    /// What can't be written, a file that is there and not to be overwritten, a device that is too
+    /// small.
+    pub(in crate::cli) fn open(path: &Path, size: u64, overwrite: bool) -> Result<Self, Error> {
+        let sink = |into| Self {
+            path: path.to_owned(),
+            into,
+            at: 0,
+        };
+        if path == Path::new("-") {
+            if io::stdout().is_terminal() {
+                return Err(Error::Usage(
+                    "stdout is a terminal: send it to a file or a pipe".into(),
+                ));
+            }
+            return Ok(sink(Destination::Stdout));
+        }
+        let failed = |source| failed(path, source);
+        let there = std::fs::metadata(path).ok();
+        if there.is_some() && !overwrite {
+            return Err(Error::Other(format!(
+                "{path:?} is there already; say --overwrite to replace it"
+            )));
+        }
+        match there.map(|there| there.file_type()) {
+            Some(kind) if kind.is_block_device() => {
+                device(path, size).map(Destination::Device).map(sink)
+            }
+            Some(kind) if !kind.is_file() => Err(Error::Other(format!(
+                "{path:?} is neither a file nor a block device; use - for a pipe"
+            ))),
+            _ => {
+                let folder = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+                let folder = folder.unwrap_or(Path::new("."));
+                let mode = std::os::unix::fs::PermissionsExt::from_mode(0o666);
+                let file = tempfile::Builder::new()
+                    .prefix(".ramblk-export-")
+                    .permissions(mode)
+                    .tempfile_in(folder)
+                    .map_err(failed)?;
+                file.as_file().set_len(size).map_err(failed)?;
+                Ok(sink(Destination::File(file)))
+            }
+        }
+    }
+
+    /// Write bytes; what lies before them and has not been written is zeros.
+    pub(in crate::cli) fn write(&mut self, start_bytes: u64, bytes: &[u8]) -> Result<(), Error> {
+        self.zero_to(start_bytes)?;
+        match &mut self.into {
+            Destination::Stdout => io::stdout()
+                .lock()
+                .write_all(bytes)
+                .map_err(Error::Output)?,
+            Destination::Device(file) => {
+                let written = file.write_all_at(bytes, start_bytes);
+                written.map_err(|source| failed(&self.path, source))?;
+            }
+            Destination::File(file) => {
+                let written = write_pages(file.as_file(), start_bytes, bytes);
+                written.map_err(|source| failed(&self.path, source))?;
+            }
+        }
+        self.at = start_bytes + bytes.len() as u64;
+        Ok(())
+    }
+
+    /// The disk ends here: give the image its name.
+    pub(in crate::cli) fn finish(mut self, end_bytes: u64) -> Result<(), Error> {
+        self.zero_to(end_bytes)?;
+        let failed = |source| failed(&self.path, source);
+        match self.into {
+            Destination::Stdout => io::stdout().lock().flush().map_err(Error::Output),
+            Destination::Device(file) => file.sync_all().map_err(failed),
+            Destination::File(file) => {
+                // A name that outlives a crash of the host must not stand for half an image.
+                file.as_file().sync_all().map_err(failed)?;
+                let named = file.persist(&self.path);
+                named.map(|_| ()).map_err(|error| failed(error.error))
+            }
+        }
+    }
+
+    /// Zeros from what was written last up to here.
+    fn zero_to(&mut self, end: u64) -> Result<(), Error> {
+        let failed = |source| failed(&self.path, source);
+        let length = end.saturating_sub(self.at);
+        match &mut self.into {
+            // It began as one hole.
+            Destination::File(_) => {}
+            _ if length == 0 => {}
+            Destination::Stdout => zeros(length, |_, part| io::stdout().lock().write_all(part))
+                .map_err(Error::Output)?,
+            Destination::Device(file) => {
+                let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+                if rustix::fs::fallocate(&*file, punch, self.at, length).is_err() {
+                    let at = self.at;
+                    zeros(length, |done, part| file.write_all_at(part, at + done))
+                        .map_err(failed)?;
+                }
+            }
+        }
+        self.at = self.at.max(end);
+        Ok(())
+    }
+}
+
+fn zeros(length: u64, mut write: impl FnMut(u64, &[u8]) -> io::Result<()>) -> io::Result<()> {
+    let mut done = 0;
+    while done < length {
+        let part = usize::try_from(length - done).unwrap_or(usize::MAX);
+        let part = &ZEROS[..part.min(ZEROS.len())];
+        write(done, part)?;
+        done += part.len() as u64;
+    }
+    Ok(())
+}
+
+/// Pages of zeros stay holes, though the disk had memory for them.
+fn write_pages(file: &File, start_bytes: u64, bytes: &[u8]) -> io::Result<()> {
+    let mut at = start_bytes;
+    for page in bytes.chunks(PAGE_BYTES) {
+        if page.iter().any(|&byte| byte != 0) {
+            file.write_all_at(page, at)?;
+        }
+        at += page.len() as u64;
+    }
+    Ok(())
+}
+
+fn device(path: &Path, size_bytes: u64) -> Result<File, Error> {
+    let failed = |source| failed(path, source);
+    let file = OpenOptions::new().write(true).open(path).map_err(failed)?;
+    let room = rustix::fs::seek(&file, SeekFrom::End(0)).map_err(|e| failed(e.into()))?;
+    if room < size_bytes {
+        return Err(Error::Other(format!(
+            "{path:?} has {room} bytes, and the disk {size_bytes}: use a larger device"
+        )));
+    }
+    Ok(file)
+}
+
+fn failed(path: &Path, source: io::Error) -> Error {
+    Error::File {
+        what: "write",
+        path: path.to_owned(),
+        source,
+    }
+}

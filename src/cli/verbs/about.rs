@@ -1,0 +1,37 @@
+//! `ping`, `openapi`.
+
+use clap::Args;
+
+use crate::cli::client::Client;
+use crate::cli::error::Error;
+use crate::cli::output::{OutputArgs, line};
+use crate::daemon::model::Version;
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Ping {
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+impl Ping {
+    pub(super) fn run(self, client: &Client) -> Result<(), Error> {
+        let version: Version = client.get("/v1/version")?;
+        self.output.print(&version, |version| {
+            format!(
+                "ramblk {} answers at {} (API {})\n",
+                version.version,
+                client.socket().display(),
+                version.api
+            )
+        })
+    }
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Openapi {}
+
+impl Openapi {
+    pub(super) fn run(self, client: &Client) -> Result<(), Error> {
+        line(client.text("/openapi.json")?.trim_end())
+    }
+}

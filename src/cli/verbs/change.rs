@@ -1,0 +1,146 @@
+//! `resize`, `set`, `limit`.
+
+use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
+use hyper::Method;
+
+use super::disk_path;
+use super::disks::OnFull;
+use super::limits::LimitArgs;
+use crate::cli::client::Client;
+use crate::cli::error::Error;
+use crate::cli::output::{OutputArgs, line};
+use crate::cli::size::{NewSize, exact, parse_new_size};
+use crate::cli::tables;
+use crate::cli::words::{
+    Label, OrNone, parse_label_change, parse_name_or_none, parse_size_or_none,
+};
+use crate::daemon::model::{Disk, DiskPatch, Limits, Patched, ProblemKind};
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Resize {
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    name: String,
+
+    /// The new size, as in 20G, or how much it changes, as in +5G or -5G.
+    #[arg(value_parser = parse_new_size, allow_hyphen_values = true)]
+    size: NewSize,
+
+    /// Lose what lies beyond a smaller size.
+    #[arg(long)]
+    shrink: bool,
+
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+impl Resize {
+    pub(super) fn run(self, client: &Client) -> Result<(), Error> {
+        let path = disk_path(&self.name);
+        let size_bytes = match self.size {
+            NewSize::To(bytes) => bytes,
+            NewSize::Plus(more) => {
+                let now = client.get::<Disk>(&path)?.size_bytes;
+                now.checked_add(more)
+                    .ok_or_else(|| Error::Usage("no disk can be that large".into()))?
+            }
+            NewSize::Minus(less) => {
+                let now = client.get::<Disk>(&path)?.size_bytes;
+                now.checked_sub(less)
+                    .filter(|&left| left > 0)
+                    .ok_or_else(|| Error::Usage(format!("{} has only {now} bytes", self.name)))?
+            }
+        };
+        let patch = DiskPatch {
+            size_bytes: Some(size_bytes),
+            shrink: self.shrink,
+            ..DiskPatch::default()
+        };
+        let answer = client.send(Method::PATCH, &path, &patch);
+        let (_, patched): (_, Patched) = answer.map_err(|error| {
+            error.advise(ProblemKind::WouldLoseData, |_| {
+                let (name, size) = (&self.name, exact(size_bytes));
+                format!("say 'ramblk resize {name} {size} --shrink' to do it")
+            })
+        })?;
+        self.output
+            .print(&patched, |patched| match &patched.resized {
+                Some(resized) => tables::resized(&patched.disk.name, resized),
+                None => format!("{} has this size already\n", patched.disk.name),
+            })
+    }
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Set {
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    name: String,
+
+    /// Memory that the disk may take, at most, or none.
+    #[arg(long, value_name = "SIZE", value_parser = parse_size_or_none)]
+    quota: Option<OrNone<u64>>,
+
+    /// What a write does when there is no memory for it.
+    #[arg(long, value_enum)]
+    on_full: Option<OnFull>,
+
+    /// Set a label, or take one away with KEY- ; may be given more than once.
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse_label_change)]
+    labels: Vec<Label>,
+
+    /// Group whose limits hold for its disks together, or none.
+    #[arg(long, value_name = "GROUP", value_parser = parse_name_or_none)]
+    group: Option<OrNone<String>>,
+}
+
+impl Set {
+    pub(super) fn run(self, client: &Client) -> Result<(), Error> {
+        let patch = DiskPatch {
+            quota_bytes: self.quota.map(OrNone::option),
+            on_full: self.on_full.map(Into::into),
+            group: self.group.map(OrNone::option),
+            labels: self
+                .labels
+                .into_iter()
+                .map(|label| (label.key, label.value))
+                .collect(),
+            ..DiskPatch::default()
+        };
+        if patch == DiskPatch::default() {
+            return Err(Error::Usage(
+                "say what to set: --quota, --on-full, --label or --group; 'ramblk limit' sets \
+                 limits and 'ramblk resize' the size"
+                    .into(),
+            ));
+        }
+        let path = disk_path(&self.name);
+        let (_, patched): (_, Patched) = client.send(Method::PATCH, &path, &patch)?;
+        line(&format!("{} is changed", patched.disk.name))
+    }
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Limit {
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    name: String,
+
+    #[command(flatten)]
+    limits: LimitArgs,
+
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+impl Limit {
+    pub(super) fn run(self, client: &Client) -> Result<(), Error> {
+        let path = format!("{}/limits", disk_path(&self.name));
+        let mut limits: Limits = client.get(&path)?;
+        if !self.limits.is_empty() {
+            let wanted = self.limits.change(limits);
+            (_, limits) = client.send(Method::PUT, &path, &wanted)?;
+        }
+        self.output.print(&limits, |limits| {
+            format!("{}: {}\n", self.name, tables::limits(limits))
+        })
+    }
+}

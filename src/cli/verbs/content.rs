@@ -1,0 +1,170 @@
+//! `map`, `import`, `export`.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
+
+use super::{disk_path, snapshot_query};
+use crate::cli::client::{Client, EXTENTS};
+use crate::cli::error::Error;
+use crate::cli::output::OutputArgs;
+use crate::cli::size::human;
+use crate::cli::transfer::{Decoder, Piece, Progress, Sink, Source};
+use crate::cli::words::parse_target;
+use crate::cli::{say, tables};
+use crate::daemon::disks::Target;
+use crate::daemon::model::{Disk, Map, MapExtent, ProblemKind, Snapshot};
+
+/// How long the daemon may take between two parts of a disk's content.
+const IDLE: Duration = Duration::from_secs(60);
+/// Stretches to ask for at once.
+const STRETCHES: usize = 10_000;
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct MapVerb {
+    #[arg(value_name = "NAME[@SNAPSHOT]", value_parser = parse_target)]
+    target: Target,
+
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+impl MapVerb {
+    pub(super) fn run(self, client: &Client) -> Result<(), Error> {
+        let mut extents: Vec<MapExtent> = Vec::new();
+        let mut next = Some(0);
+        while let Some(start) = next {
+            let path = format!(
+                "{}/map?start_bytes={start}&limit={STRETCHES}{}",
+                disk_path(&self.target.disk),
+                snapshot_query(&self.target, '&')
+            );
+            let map: Map = client.get(&path)?;
+            map.extents
+                .into_iter()
+                .for_each(|it| join(&mut extents, it));
+            // A part that leads nowhere would be asked for without end.
+            next = map.next_bytes.filter(|&next| next > start);
+        }
+        self.output.print(&extents, |extents| tables::map(extents))
+    }
+}
+
+/// Parts are cut where the daemon likes; the disk is not.
+fn join(extents: &mut Vec<MapExtent>, next: MapExtent) {
+    match extents.last_mut() {
+        Some(last)
+            if last.mapped == next.mapped
+                && last.start_bytes + last.length_bytes == next.start_bytes =>
+        {
+            last.length_bytes += next.length_bytes;
+        }
+        _ => extents.push(next),
+    }
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Import {
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    name: String,
+
+    /// A raw image: a file, a block device, or - for stdin.
+    file: PathBuf,
+
+    /// Also while a front end uses the disk: its guest sees other bytes all at once.
+    #[arg(long)]
+    force: bool,
+}
+
+impl Import {
+    pub(super) fn run(self, client: &Client) -> Result<(), Error> {
+        let disk: Disk = client.get(&disk_path(&self.name))?;
+        let image = Source::open(&self.file)?;
+        load(client, &disk, image, self.force)
+    }
+}
+
+/// Replace what a disk holds by an image; zeros follow it up to the end of the disk.
+pub(super) fn load(client: &Client, disk: &Disk, image: Source, force: bool) -> Result<(), Error> {
+    let image_bytes = image.size_bytes();
+    if let Some(image_bytes) = image_bytes.filter(|&bytes| bytes > disk.size_bytes) {
+        return Err(Error::Other(format!(
+            "the image has {image_bytes} bytes and does not fit into {}, which has {}; first say \
+             'ramblk resize {} {}'",
+            disk.name,
+            disk.size_bytes,
+            disk.name,
+            image_bytes.next_multiple_of(disk.block_size.max(1))
+        )));
+    }
+    let progress = Progress::new("import", image_bytes);
+    let path = format!("{}/data?force={force}", disk_path(&disk.name));
+    let frames = image.frames(disk.size_bytes, progress.clone());
+    let sent = client.upload(&path, frames);
+    progress.end();
+    sent.map_err(|error| {
+        error.advise(ProblemKind::Attached, |_| {
+            "stop its guest, or say --force: it would see other bytes all at once".into()
+        })
+    })
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Export {
+    #[arg(value_name = "NAME[@SNAPSHOT]", value_parser = parse_target)]
+    target: Target,
+
+    /// Where the raw image goes: a file, a block device, or - for stdout.
+    file: PathBuf,
+
+    /// Replace a file that is there. It is what it was until the new one is whole.
+    #[arg(long)]
+    overwrite: bool,
+}
+
+impl Export {
+    pub(super) fn run(self, client: &Client) -> Result<(), Error> {
+        let size_bytes = self.size_bytes(client)?;
+        let mut sink = Some(Sink::open(&self.file, size_bytes, self.overwrite)?);
+        let progress = Progress::new("export", Some(size_bytes));
+        let (disk, query) = (&self.target.disk, snapshot_query(&self.target, '?'));
+        let path = format!("{}/data{query}", disk_path(disk));
+        let mut decoder = Decoder::default();
+        let mut written = 0;
+        let got = client.stream(&path, EXTENTS, Some(IDLE), &mut |bytes| {
+            decoder.feed(bytes, |piece| match (piece, sink.take()) {
+                (Piece::Data(at, data), Some(mut open)) if at + data.len() as u64 <= size_bytes => {
+                    open.write(at, data)?;
+                    sink = Some(open);
+                    written += data.len() as u64;
+                    progress.at(at);
+                    Ok(())
+                }
+                (Piece::End(end), Some(open)) if end == size_bytes => open.finish(end),
+                _ => Err("has a disk of another size now; export a snapshot of it".into()),
+            })
+        });
+        progress.end();
+        got?;
+        if !decoder.is_whole() {
+            return Err("broke off before the end of the disk".into());
+        }
+        if self.file != Path::new("-") {
+            say(&format!("{} of data in {:?}", human(written), self.file));
+        }
+        Ok(())
+    }
+
+    fn size_bytes(&self, client: &Client) -> Result<u64, Error> {
+        match &self.target.snapshot {
+            None => client
+                .get(&disk_path(&self.target.disk))
+                .map(|disk: Disk| disk.size_bytes),
+            Some(snapshot) => client
+                .get(&super::snapshot_path(&self.target.disk, snapshot))
+                .map(|snapshot: Snapshot| snapshot.size_bytes),
+        }
+    }
+}

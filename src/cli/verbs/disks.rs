@@ -1,0 +1,263 @@
+//! `create`, `list`, `show`, `destroy`.
+
+use std::path::PathBuf;
+
+use clap::builder::NonEmptyStringValueParser;
+use clap::{Args, ValueEnum};
+use hyper::{Method, StatusCode};
+
+use super::content::load;
+use super::limits::LimitArgs;
+use super::{disk_path, snapshot_path};
+use crate::cli::client::{Client, encode};
+use crate::cli::error::Error;
+use crate::cli::output::{OutputArgs, line};
+use crate::cli::size::parse_size;
+use crate::cli::transfer::Source;
+use crate::cli::words::{OrNone, parse_label, parse_size_or_none, parse_target};
+use crate::cli::{say, tables};
+use crate::daemon::disks::Target;
+use crate::daemon::model::{self, Disk, DiskSettings, ProblemKind};
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Create {
+    /// Letters, digits and . _ - , at most 64, the first one a letter or digit.
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    name: String,
+
+    /// Size: bytes, or with K, M, G, T (powers of 1024). Without it, as large as --image.
+    #[arg(long, value_parser = parse_size, required_unless_present = "image")]
+    size: Option<u64>,
+
+    /// Raw image that the disk begins with; - is stdin, and needs --size.
+    #[arg(long, value_name = "FILE")]
+    image: Option<PathBuf>,
+
+    /// Memory that the disk may take, at most.
+    #[arg(long, value_name = "SIZE", value_parser = parse_size_or_none)]
+    quota: Option<OrNone<u64>>,
+
+    /// What a write does when there is no memory for it.
+    #[arg(long, value_enum, default_value_t = OnFull::Error)]
+    on_full: OnFull,
+
+    /// Logical block size in bytes: 512 or 4096.
+    #[arg(long, value_name = "BYTES", default_value_t = 512)]
+    block_size: u64,
+
+    /// Request queues that a front end may use, at most.
+    #[arg(long, default_value_t = 16)]
+    queues: u16,
+
+    /// Refuse writes.
+    #[arg(long)]
+    read_only: bool,
+
+    /// Serial that guests see, at most 20 bytes; the name if not given.
+    #[arg(long)]
+    serial: Option<String>,
+
+    /// Front ends at the same time: one; any number that read; any number that write, at their
+    /// own risk.
+    #[arg(long, value_enum, default_value_t = Share::None)]
+    share: Share,
+
+    /// Promise guests that requests complete in the order in which they were made.
+    #[arg(long)]
+    in_order: bool,
+
+    /// Take no memory for zeros that a guest writes.
+    #[arg(long)]
+    detect_zeroes: bool,
+
+    /// A word of your own about the disk, to find it by; may be given more than once.
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse_label)]
+    labels: Vec<(String, String)>,
+
+    /// Group whose limits hold for its disks together.
+    #[arg(long)]
+    group: Option<String>,
+
+    #[command(flatten)]
+    limits: LimitArgs,
+}
+
+/// What a write does when there is no memory for it.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(in crate::cli) enum OnFull {
+    /// It fails in the guest
+    Error,
+    /// It waits until there is room
+    Stall,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Share {
+    None,
+    Ro,
+    Rw,
+}
+
+impl From<OnFull> for model::OnFull {
+    fn from(on_full: OnFull) -> Self {
+        match on_full {
+            OnFull::Error => Self::Error,
+            OnFull::Stall => Self::Stall,
+        }
+    }
+}
+
+impl From<Share> for model::Share {
+    fn from(share: Share) -> Self {
+        match share {
+            Share::None => Self::None,
+            Share::Ro => Self::Ro,
+            Share::Rw => Self::Rw,
+        }
+    }
+}
+
+impl Create {
+    pub(super) fn run(self, client: &Client) -> Result<(), Error> {
+        let image = self.image.as_deref().map(Source::open).transpose()?;
+        let settings = self.settings(image.as_ref())?;
+        let path = disk_path(&self.name);
+        let (status, disk): (_, Disk) = client.send(Method::PUT, &path, &settings)?;
+        if status != StatusCode::CREATED {
+            let left = match image {
+                Some(_) => "; its content stays: 'ramblk import' replaces it",
+                None => "",
+            };
+            return line(&format!("{} exists already, as asked{left}", disk.name));
+        }
+        if let Some(image) = image
+            && let Err(error) = load(client, &disk, image, false)
+        {
+            // Half a disk is no disk: who tries again begins anew.
+            let _ = client.delete(&path);
+            return Err(error);
+        }
+        line(&format!("{} is at {}", disk.name, disk.socket))
+    }
+
+    fn settings(&self, image: Option<&Source>) -> Result<DiskSettings, Error> {
+        let image_bytes = image.and_then(Source::size_bytes);
+        // A block size that can't be is for the daemon to refuse.
+        let whole = |bytes: u64| bytes.next_multiple_of(self.block_size.max(1));
+        let size_bytes = self
+            .size
+            .or_else(|| image_bytes.map(whole))
+            .ok_or_else(|| {
+                Error::Usage("the size of an image from a pipe is not known: give --size".into())
+            })?;
+        if let Some(image_bytes) = image_bytes.filter(|&bytes| bytes > size_bytes) {
+            return Err(Error::Usage(format!(
+                "the image has {image_bytes} bytes and does not fit into {size_bytes}: say \
+                 --size {image_bytes} or more, or leave it out"
+            )));
+        }
+        Ok(DiskSettings {
+            block_size: self.block_size,
+            queues: self.queues,
+            read_only: self.read_only,
+            serial: self.serial.clone(),
+            share: self.share.into(),
+            in_order: self.in_order,
+            detect_zeroes: self.detect_zeroes,
+            on_full: self.on_full.into(),
+            quota_bytes: self.quota.clone().and_then(OrNone::option),
+            limits: self.limits.change(model::Limits::default()),
+            group: self.group.clone(),
+            labels: self.labels.iter().cloned().collect(),
+            ..DiskSettings::new(size_bytes)
+        })
+    }
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct List {
+    /// Only disks with this label; may be given more than once.
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse_label)]
+    labels: Vec<(String, String)>,
+
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+impl List {
+    pub(super) fn run(self, client: &Client) -> Result<(), Error> {
+        let mut path = "/v1/disks".to_owned();
+        for (at, (key, value)) in self.labels.iter().enumerate() {
+            path.push(if at == 0 { '?' } else { '&' });
+            path.push_str("label=");
+            path.push_str(&encode(&format!("{key}={value}")));
+        }
+        let disks: Vec<Disk> = client.get(&path)?;
+        self.output.print(&disks, |disks| tables::disks(disks))
+    }
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Show {
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    name: String,
+
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+impl Show {
+    pub(super) fn run(self, client: &Client) -> Result<(), Error> {
+        let disk: Disk = client.get(&disk_path(&self.name))?;
+        self.output.print(&disk, tables::disk)
+    }
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Destroy {
+    /// Disks, or snapshots as NAME@SNAPSHOT.
+    #[arg(required = true, value_name = "NAME[@SNAPSHOT]", value_parser = parse_target)]
+    targets: Vec<Target>,
+
+    /// Also disks that a front end uses: its guest gets errors from then on.
+    #[arg(long)]
+    force: bool,
+
+    /// Snapshots of the disks too.
+    #[arg(long)]
+    snapshots: bool,
+}
+
+impl Destroy {
+    /// All that can be ended are; each failure is said, and the last one is the exit code.
+    pub(super) fn run(self, client: &Client) -> Result<(), Error> {
+        let mut failed = Ok(());
+        for target in &self.targets {
+            if let Err(error) = self.one(client, target) {
+                if let Err(before) = failed {
+                    say(&format!("error: {before}"));
+                }
+                failed = Err(error);
+            }
+        }
+        failed
+    }
+
+    fn one(&self, client: &Client, target: &Target) -> Result<(), Error> {
+        let path = match &target.snapshot {
+            Some(snapshot) => snapshot_path(&target.disk, snapshot),
+            None => format!(
+                "{}?force={}&snapshots={}",
+                disk_path(&target.disk),
+                self.force,
+                self.snapshots
+            ),
+        };
+        let name = &target.disk;
+        client.delete(&path).map_err(|error| {
+            error.advise(ProblemKind::Attached, |_| {
+                format!("stop its guest, or say 'ramblk destroy --force {name}'")
+            })
+        })
+    }
+}

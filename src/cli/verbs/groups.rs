@@ -1,0 +1,109 @@
+//! `group`.
+
+use clap::builder::NonEmptyStringValueParser;
+use clap::{Args, Subcommand};
+use hyper::{Method, StatusCode};
+
+use super::limits::LimitArgs;
+use crate::cli::client::{Client, encode};
+use crate::cli::error::Error;
+use crate::cli::output::{OutputArgs, line};
+use crate::cli::tables;
+use crate::daemon::model::{Group, Limits};
+
+#[derive(Debug, Subcommand)]
+pub(in crate::cli) enum GroupVerb {
+    /// Make a group with these limits; one that is there just so is fine.
+    Create(Create),
+    /// Change some limits of a group; they hold at once.
+    Set(Set),
+    /// List groups.
+    List(List),
+    /// Show a group.
+    Show(Show),
+    /// End groups that no disk is in.
+    Destroy(Destroy),
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Create {
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    name: String,
+    #[command(flatten)]
+    limits: LimitArgs,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Set {
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    name: String,
+    #[command(flatten)]
+    limits: LimitArgs,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct List {
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Show {
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    name: String,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Destroy {
+    #[arg(required = true, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    names: Vec<String>,
+}
+
+fn group_path(name: &str) -> String {
+    format!("/v1/groups/{}", encode(name))
+}
+
+impl GroupVerb {
+    pub(super) fn run(self, client: &Client) -> Result<(), Error> {
+        match self {
+            Self::Create(verb) => {
+                let limits = verb.limits.change(Limits::default());
+                let path = group_path(&verb.name);
+                let (status, group): (_, Group) = client.send(Method::PUT, &path, &limits)?;
+                let what = match status {
+                    StatusCode::CREATED => "is made",
+                    _ => "was there; its limits are as asked",
+                };
+                let limits = tables::limits(&group.limits);
+                line(&format!("group {} {what}: {limits}", group.name))
+            }
+            Self::Set(verb) => {
+                if verb.limits.is_empty() {
+                    let text = "say which limits to change, as in --iops 1000 or --bps none";
+                    return Err(Error::Usage(text.into()));
+                }
+                let path = group_path(&verb.name);
+                let group: Group = client.get(&path)?;
+                let limits = verb.limits.change(group.limits);
+                let (_, group): (_, Group) = client.send(Method::PUT, &path, &limits)?;
+                let limits = tables::limits(&group.limits);
+                line(&format!("group {}: {limits}", group.name))
+            }
+            Self::List(verb) => {
+                let groups: Vec<Group> = client.get("/v1/groups")?;
+                verb.output.print(&groups, |groups| tables::groups(groups))
+            }
+            Self::Show(verb) => {
+                let group: Group = client.get(&group_path(&verb.name))?;
+                verb.output
+                    .print(&group, |group| tables::groups(std::slice::from_ref(group)))
+            }
+            Self::Destroy(verb) => verb
+                .names
+                .iter()
+                .try_for_each(|name| client.delete(&group_path(name))),
+        }
+    }
+}

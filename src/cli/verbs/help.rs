@@ -1,0 +1,55 @@
+//! `completions`, `man`.
+
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory};
+use clap_complete::Shell;
+
+use crate::cli::args::Ramblk;
+use crate::cli::error::Error;
+use crate::cli::output::out;
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Completions {
+    /// The shell: where its completions belong is in its manual.
+    #[arg(value_enum)]
+    shell: Shell,
+}
+
+impl Completions {
+    pub(super) fn run(self) -> Result<(), Error> {
+        let mut text = Vec::new();
+        clap_complete::generate(self.shell, &mut Ramblk::command(), "ramblk", &mut text);
+        out(&String::from_utf8_lossy(&text))
+    }
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Man {
+    /// Where to write the pages of all verbs; without it, the first page goes to stdout.
+    #[arg(value_name = "DIR")]
+    folder: Option<PathBuf>,
+}
+
+impl Man {
+    pub(super) fn run(self) -> Result<(), Error> {
+        match self.folder {
+            Some(folder) => {
+                let failed = |source| Error::File {
+                    what: "write manual pages to",
+                    path: folder.clone(),
+                    source,
+                };
+                std::fs::create_dir_all(&folder).map_err(failed)?;
+                clap_mangen::generate_to(Ramblk::command(), &folder).map_err(failed)
+            }
+            None => {
+                let mut text = Vec::new();
+                clap_mangen::Man::new(Ramblk::command())
+                    .render(&mut text)
+                    .map_err(Error::Output)?;
+                out(&String::from_utf8_lossy(&text))
+            }
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! `snapshot`, `snapshots`, `fork`, `reset`.
+
+use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
+use hyper::{Method, StatusCode};
+
+use super::{disk_path, snapshot_path};
+use crate::cli::client::Client;
+use crate::cli::error::Error;
+use crate::cli::output::{OutputArgs, line};
+use crate::cli::tables;
+use crate::cli::words::{parse_label, parse_target};
+use crate::daemon::disks::Target;
+use crate::daemon::model::{Disk, ForkRequest, ProblemKind, ResetRequest, Snapshot};
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Take {
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    name: String,
+
+    /// The snapshot's name.
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    snapshot: String,
+}
+
+impl Take {
+    pub(super) fn run(self, client: &Client) -> Result<(), Error> {
+        let path = snapshot_path(&self.name, &self.snapshot);
+        let (status, made): (_, Snapshot) = client.put(&path)?;
+        let what = match status {
+            StatusCode::CREATED => "is taken",
+            _ => "exists already",
+        };
+        line(&format!("{}@{} {what}", made.disk, made.name))
+    }
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct List {
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    name: String,
+
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+impl List {
+    pub(super) fn run(self, client: &Client) -> Result<(), Error> {
+        let path = format!("{}/snapshots", disk_path(&self.name));
+        let snapshots: Vec<Snapshot> = client.get(&path)?;
+        self.output
+            .print(&snapshots, |snapshots| tables::snapshots(snapshots))
+    }
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Fork {
+    /// The disk to begin with, as it is now, or a snapshot of it.
+    #[arg(value_name = "NAME[@SNAPSHOT]", value_parser = parse_target)]
+    from: Target,
+
+    /// The new disk's name.
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    new: String,
+
+    /// A label of the new disk; may be given more than once.
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse_label)]
+    labels: Vec<(String, String)>,
+
+    /// Serial that guests see; the name if not given.
+    #[arg(long)]
+    serial: Option<String>,
+
+    /// Whether the new disk refuses writes; as with the old one if not given.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    read_only: Option<bool>,
+
+    /// Request queues; as many as with the old one if not given.
+    #[arg(long)]
+    queues: Option<u16>,
+}
+
+impl Fork {
+    pub(super) fn run(self, client: &Client) -> Result<(), Error> {
+        let path = format!("{}/forks", disk_path(&self.from.disk));
+        let request = ForkRequest {
+            snapshot: self.from.snapshot,
+            serial: self.serial,
+            read_only: self.read_only,
+            queues: self.queues,
+            labels: self.labels.into_iter().collect(),
+            ..ForkRequest::new(&self.new)
+        };
+        let (_, disk): (_, Disk) = client.send(Method::POST, &path, &request)?;
+        line(&format!("{} is at {}", disk.name, disk.socket))
+    }
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Reset {
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    name: String,
+
+    /// One of its snapshots; if not given, what it was forked from.
+    #[arg(long, value_name = "SNAPSHOT")]
+    to: Option<String>,
+
+    /// Also while a front end uses it: its guest sees other bytes from then on.
+    #[arg(long)]
+    force: bool,
+}
+
+impl Reset {
+    pub(super) fn run(self, client: &Client) -> Result<(), Error> {
+        let path = format!("{}/reset", disk_path(&self.name));
+        let request = ResetRequest {
+            to: self.to,
+            force: self.force,
+        };
+        let answer = client.send(Method::POST, &path, &request);
+        let (_, disk): (_, Disk) = answer.map_err(|error| {
+            error.advise(ProblemKind::Attached, |_| {
+                "stop its guest, or say --force: it would see other bytes all at once".into()
+            })
+        })?;
+        line(&format!("{} is reset", disk.name))
+    }
+}

@@ -1,0 +1,131 @@
+//! `stats`, `pool`, `events`.
+
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
+
+use super::disk_path;
+use crate::cli::client::{Client, encode};
+use crate::cli::error::Error;
+use crate::cli::output::{OutputArgs, json, out};
+use crate::cli::rates::between;
+use crate::cli::sse::Lines;
+use crate::cli::tables;
+use crate::daemon::model::{Disk, Event, Pool, Stats};
+
+/// Lines of rates between two headings.
+const LINES: usize = 20;
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct StatsVerb {
+    /// The disk; all of them if not given.
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    name: Option<String>,
+
+    /// Print what happened in each interval, until interrupted.
+    #[arg(long, requires = "name")]
+    watch: bool,
+
+    /// Seconds between two looks, with --watch.
+    #[arg(long, value_name = "SECONDS", default_value_t = 1)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    interval: u64,
+
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+fn stats_path(name: &str) -> String {
+    format!("{}/stats", disk_path(name))
+}
+
+impl StatsVerb {
+    pub(super) fn run(self, client: &Client) -> Result<(), Error> {
+        match &self.name {
+            Some(name) if self.watch => self.watch(client, name),
+            Some(name) => {
+                let stats: Stats = client.get(&stats_path(name))?;
+                self.output.print(&stats, tables::stats)
+            }
+            None => {
+                let disks: Vec<Disk> = client.get("/v1/disks")?;
+                let stats = disks.iter().map(|disk| client.get(&stats_path(&disk.name)));
+                let stats: Vec<Stats> = stats.collect::<Result<_, _>>()?;
+                self.output.print(&stats, |all| {
+                    let each = all
+                        .iter()
+                        .map(|one| format!("{}\n{}", one.disk, tables::stats(one)));
+                    each.collect::<Vec<_>>().join("\n")
+                })
+            }
+        }
+    }
+
+    fn watch(&self, client: &Client, name: &str) -> Result<(), Error> {
+        let path = stats_path(name);
+        let mut before: Stats = client.get(&path)?;
+        let mut then = Instant::now();
+        let mut lines = 0;
+        loop {
+            std::thread::sleep(Duration::from_secs(self.interval));
+            let after: Stats = client.get(&path)?;
+            let now = Instant::now();
+            if self.output.is_json() {
+                out(&(json(&after)? + "\n"))?;
+            } else {
+                if lines % LINES == 0 {
+                    out(tables::RATES_HEAD)?;
+                }
+                let rates = between(&before, &after, (now - then).as_secs_f64());
+                out(&tables::rates(&rates, &after))?;
+            }
+            lines += 1;
+            (before, then) = (after, now);
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct PoolVerb {
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+impl PoolVerb {
+    pub(super) fn run(self, client: &Client) -> Result<(), Error> {
+        let pool: Pool = client.get("/v1/pool")?;
+        self.output.print(&pool, tables::pool)
+    }
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Events {
+    /// Only what happens to this disk.
+    #[arg(long, value_name = "NAME")]
+    disk: Option<String>,
+
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+impl Events {
+    pub(super) fn run(self, client: &Client) -> Result<(), Error> {
+        let disk = self.disk.as_deref().map(encode);
+        let query = disk.map_or_else(String::new, |name| format!("?disk={name}"));
+        let mut lines = Lines::default();
+        let path = format!("/v1/events{query}");
+        client.stream(&path, "text/event-stream", None, &mut |bytes| {
+            lines.feed(bytes, |data| {
+                // A newer daemon may tell of things that this version has no word for.
+                match serde_json::from_str::<Event>(data) {
+                    Ok(event) => self.output.print(&event, tables::event),
+                    Err(_) => Ok(()),
+                }
+            })
+        })?;
+        Err(Error::Other(
+            "the daemon ended, and with it the events".into(),
+        ))
+    }
+}

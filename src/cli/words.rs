@@ -1,0 +1,136 @@
+//! Small words of the command line: labels, targets, bounds.
+
+use super::size::parse_size;
+use crate::daemon::disks::Target;
+
+/// A label as `key=value`, or `key-` to take it away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Label {
+    pub(super) key: String,
+    /// None takes it away.
+    pub(super) value: Option<String>,
+}
+
+/// `key=value`.
+pub(super) fn parse_label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("give a key and a value, as in vm=web-1".into()),
+    }
+}
+
+/// `key=value`, or `key-`.
+pub(super) fn parse_label_change(text: &str) -> Result<Label, String> {
+    if let Ok((key, value)) = parse_label(text) {
+        let value = Some(value);
+        return Ok(Label { key, value });
+    }
+    match text.strip_suffix('-') {
+        Some(key) if !key.is_empty() && !key.contains('=') => Ok(Label {
+            key: key.to_owned(),
+            value: None,
+        }),
+        _ => Err("give a key and a value, as in vm=web-1, or vm- to take it away".into()),
+    }
+}
+
+/// `NAME` or `NAME@SNAPSHOT`.
+pub(super) fn parse_target(text: &str) -> Result<Target, String> {
+    let (disk, snapshot) = match text.split_once('@') {
+        Some((disk, snapshot)) => (disk, Some(snapshot)),
+        None => (text, None),
+    };
+    if disk.is_empty() || snapshot.is_some_and(|name| name.is_empty() || name.contains('@')) {
+        return Err("give the name of a disk, or NAME@SNAPSHOT".into());
+    }
+    Ok(Target {
+        disk: disk.to_owned(),
+        snapshot: snapshot.map(str::to_owned),
+    })
+}
+
+/// Something that can be taken away with the word `none`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum OrNone<T> {
+    /// None from now on.
+    None,
+    /// This.
+    Some(T),
+}
+
+impl<T> OrNone<T> {
+    pub(super) fn option(self) -> Option<T> {
+        match self {
+            Self::None => None,
+            Self::Some(value) => Some(value),
+        }
+    }
+}
+
+/// A size, or `none`.
+pub(super) fn parse_size_or_none(text: &str) -> Result<OrNone<u64>, String> {
+    match text {
+        "none" => Ok(OrNone::None),
+        _ => parse_size(text)
+            .map(OrNone::Some)
+            .map_err(|error| format!("{error}, or none")),
+    }
+}
+
+/// A whole number from 1 on, or `none`.
+pub(super) fn parse_count_or_none(text: &str) -> Result<OrNone<u64>, String> {
+    match (text, text.parse()) {
+        ("none", _) => Ok(OrNone::None),
+        (_, Ok(count)) if count > 0 => Ok(OrNone::Some(count)),
+        _ => Err("give a whole number from 1 on, or none".into()),
+    }
+}
+
+/// A name, or `none`.
+pub(super) fn parse_name_or_none(text: &str) -> Result<OrNone<String>, String> {
+    match text {
+        "none" => Ok(OrNone::None),
+        "" => Err("give a name, or none".into()),
+        name => Ok(OrNone::Some(name.to_owned())),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_set_and_taken_away() {
+        assert_eq!(parse_label("a=b=c"), Ok(("a".into(), "b=c".into())));
+        assert_eq!(parse_label_change("a=").unwrap().value, Some(String::new()));
+        assert_eq!(parse_label_change("a-").unwrap().value, None);
+        assert_eq!(
+            parse_label_change("a-=x-").unwrap().value,
+            Some("x-".into())
+        );
+        for text in ["a", "=b", "", "-"] {
+            assert!(
+                parse_label(text).is_err() && parse_label_change(text).is_err(),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_target_is_a_disk_or_its_snapshot() {
+        assert_eq!(parse_target("a").unwrap().snapshot, None);
+        assert_eq!(parse_target("a@b").unwrap().snapshot, Some("b".into()));
+        for text in ["", "@b", "a@", "a@b@c"] {
+            assert!(parse_target(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn none_takes_away() {
+        assert_eq!(parse_size_or_none("none"), Ok(OrNone::None));
+        assert_eq!(parse_size_or_none("1K"), Ok(OrNone::Some(1024)));
+        assert_eq!(parse_count_or_none("7"), Ok(OrNone::Some(7)));
+        assert!(parse_count_or_none("0").is_err() && parse_count_or_none("1K").is_err());
+    }
+}

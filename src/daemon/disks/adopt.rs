@@ -1,0 +1,120 @@
+//! What a process before this one left in the store: disks with all that belongs to them.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::super::model::{DiskSettings, Limits, Problem, ProblemKind};
+use super::super::state::STATE_PREFIX;
+use super::check::Checked;
+use super::content::READER_PREFIX;
+use super::groups::GROUP_PREFIX;
+use super::{Disks, Entry, Target};
+use crate::store::SectorSize;
+
+impl Disks {
+    /// Have every disk of the store in the table and at its socket. No socket listens before all
+    /// of them are there.
+    pub(super) fn adopt(&self) -> Result<(), Problem> {
+        let _control = self.control.lock();
+        let keys = self.workshop.store.keys();
+        for key in &keys {
+            if let Some(name) = key.strip_prefix(GROUP_PREFIX) {
+                self.adopt_group(key, name)?;
+            } else if key.starts_with(READER_PREFIX) {
+                // Whoever read it is gone.
+                self.workshop.store.destroy(key)?;
+            }
+        }
+        let named: Vec<_> = keys
+            .iter()
+            .filter_map(|key| Target::parse(key).ok())
+            .collect();
+        let mut adopted = Vec::new();
+        for target in named.iter().filter(|target| target.snapshot.is_none()) {
+            adopted.push(self.adopt_disk(&target.disk)?);
+        }
+        for target in &named {
+            if let Some(snapshot) = &target.snapshot {
+                self.adopt_snapshot(target, snapshot)?;
+            }
+        }
+        self.drop_stray_states(&keys, &adopted)?;
+        for entry in &adopted {
+            self.workshop.listen(entry)?;
+        }
+        Ok(())
+    }
+
+    fn adopt_group(&self, key: &str, name: &str) -> Result<(), Problem> {
+        let settings = self.workshop.store.open(key)?.settings()?;
+        let limits: Limits = serde_json::from_slice(&settings)
+            .map_err(|error| damaged("group", name, &error.to_string()))?;
+        self.add_group(name, limits);
+        Ok(())
+    }
+
+    fn adopt_disk(&self, name: &str) -> Result<Arc<Entry>, Problem> {
+        let disk = self.workshop.store.open(name)?;
+        let info = disk.get_info()?;
+        let settings = disk.settings()?;
+        let mut settings: DiskSettings = if settings.is_empty() {
+            DiskSettings {
+                block_size: info.sector_bytes,
+                ..DiskSettings::new(info.size_bytes)
+            }
+        } else {
+            serde_json::from_slice(&settings)
+                .map_err(|error| damaged("disk", name, &error.to_string()))?
+        };
+        // These the store knows better: each of them changes at an instant of its own.
+        settings.size_bytes = info.size_bytes;
+        settings.quota_bytes = info.quota_bytes;
+        let size = SectorSize::from_bytes(settings.block_size)?;
+        if size != disk.sector_size() {
+            return Err(damaged("disk", name, "its block size is another one"));
+        }
+        let limiter = self.group_limiter(settings.group.as_deref())?;
+        // A limit that is lower than it was is no reason to lose a disk.
+        let checked = Checked::new(name, settings, u64::MAX)?;
+        let entry = self.workshop.prepare(disk, &checked, false)?;
+        entry.limit(&checked.settings.limits, limiter);
+        Ok(self.add(entry))
+    }
+
+    fn adopt_snapshot(&self, target: &Target, snapshot: &str) -> Result<(), Problem> {
+        let key = target.key()?;
+        let id = self.workshop.store.open(&key)?.get_info()?.id;
+        let Ok(entry) = self.entry(&target.disk) else {
+            // Disks go after their snapshots, so this can't be; and data is not ours to throw away.
+            tracing::warn!(key, "a snapshot without its disk; it is left as it is");
+            return Ok(());
+        };
+        entry.snapshots.lock().insert(snapshot.to_owned());
+        let mut table = self.table.write();
+        table.names.insert(id, key);
+        table.snapshots += 1;
+        Ok(())
+    }
+
+    /// A state that was saved of a disk that is gone is nobody's.
+    fn drop_stray_states(&self, keys: &[String], adopted: &[Arc<Entry>]) -> Result<(), Problem> {
+        let ids: HashSet<u64> = adopted.iter().map(|entry| entry.id).collect();
+        for key in keys {
+            let Some(rest) = key.strip_prefix(STATE_PREFIX) else {
+                continue;
+            };
+            let id = rest.split('.').next().and_then(|id| id.parse().ok());
+            if !id.is_some_and(|id: u64| ids.contains(&id)) {
+                self.workshop.store.destroy(key)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn damaged(what: &str, name: &str, why: &str) -> Problem {
+    Problem::new(
+        ProblemKind::Internal,
+        format!("the settings of {what} {name:?} can't be read: {why}; it is left as it is"),
+    )
+}

@@ -1,0 +1,238 @@
+//! Disks are made, used, changed and destroyed.
+
+use ramblk::daemon::disks::{DestroyOptions, Made};
+use ramblk::daemon::model::{DiskPatch, DiskSettings, EventKind, OnFull, ProblemKind, Share};
+
+use super::{World, eventually, is, says, until};
+use crate::driver::disk::Disk as Guest;
+
+const FORCE: DestroyOptions = DestroyOptions {
+    force: true,
+    snapshots: false,
+};
+
+#[test]
+fn a_disk_is_made_once_and_found_as_often_as_asked_for() {
+    let world = World::new(64 << 20);
+    let mut settings = DiskSettings::new(1 << 20);
+    settings.labels.insert("owner".into(), "me".into());
+    let (disk, made) = world.disks.put("one", settings.clone()).unwrap();
+    assert_eq!(
+        (made, disk.size_bytes, disk.serial.as_str()),
+        (Made::New, 1 << 20, "one")
+    );
+    assert_eq!(disk.labels["owner"], "me");
+    assert!(!disk.attached);
+    assert_eq!(
+        world.disks.put("one", settings.clone()).unwrap().1,
+        Made::Existing
+    );
+    // The serial that it would have anyway may be named.
+    settings.serial = Some("one".into());
+    assert_eq!(
+        world.disks.put("one", settings.clone()).unwrap().1,
+        Made::Existing
+    );
+    settings.queues = 2;
+    settings.quota_bytes = Some(1 << 20);
+    says(
+        world.disks.put("one", settings),
+        ProblemKind::Conflict,
+        &["queues", "quota_bytes", "destroy it first"],
+    );
+    assert_eq!(world.disks.list(&[]).len(), 1);
+}
+
+#[test]
+fn labels_find_disks() {
+    let world = World::new(64 << 20);
+    for (name, owner) in [("a", "x"), ("b", "y"), ("c", "x")] {
+        let mut settings = DiskSettings::new(1 << 20);
+        settings.labels.insert("owner".into(), owner.into());
+        settings.labels.insert("name".into(), name.into());
+        world.disks.put(name, settings).unwrap();
+    }
+    let label = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+    let names = |labels: &[(String, String)]| -> Vec<String> {
+        let found = world.disks.list(labels);
+        found.into_iter().map(|disk| disk.name).collect()
+    };
+    assert_eq!(names(&[]), ["a", "b", "c"]);
+    assert_eq!(names(&[label("owner", "x")]), ["a", "c"]);
+    assert_eq!(names(&[label("owner", "x"), label("name", "c")]), ["c"]);
+    assert!(names(&[label("owner", "")]).is_empty());
+}
+
+#[test]
+fn a_disk_that_is_destroyed_leaves_nothing_and_its_name_is_free() {
+    let world = World::new(64 << 20);
+    let before = world.disks.pool();
+    let socket = world.create("one");
+    let mut guest = Guest::attach(&socket);
+    guest.q().write(0, &[7; 4096]).unwrap();
+    drop(guest);
+    eventually("detached", || !world.disks.get("one").unwrap().attached);
+    world
+        .disks
+        .destroy("one", DestroyOptions::default())
+        .unwrap();
+    assert!(!socket.exists() && !socket.parent().unwrap().exists());
+    let after = world.disks.pool();
+    assert_eq!(
+        (after.charged_bytes, after.disks),
+        (before.charged_bytes, 0)
+    );
+    says(
+        world.disks.get("one"),
+        ProblemKind::NotFound,
+        &["one", "ramblk list"],
+    );
+    let mut guest = Guest::attach(&world.create("one"));
+    assert_eq!(guest.q().read(0, 4096).unwrap(), [0; 4096]);
+}
+
+#[test]
+fn a_disk_in_use_is_destroyed_by_force_only_and_its_guest_gets_errors() {
+    let world = World::new(64 << 20);
+    let mut events = world.disks.events().listen();
+    let mut guest = Guest::attach(&world.create("one"));
+    guest.q().write(0, &[7; 512]).unwrap();
+    let refused = world.disks.destroy("one", DestroyOptions::default());
+    says(refused, ProblemKind::Attached, &["one", "force"]);
+    assert_eq!(guest.q().read(0, 512).unwrap(), [7; 512]);
+    world.disks.destroy("one", FORCE).unwrap();
+    // An error for each request, and no end of file: a front end would come again and hang.
+    assert_eq!(guest.q().read(0, 512), Err(1));
+    assert_eq!(guest.q().write(0, &[7; 512]), Err(1));
+    // The name is free, and the one who is still there does not get at the new disk.
+    let mut other = Guest::attach(&world.create("one"));
+    assert_eq!(other.q().read(0, 512).unwrap(), [0; 512]);
+    assert_eq!(guest.q().read(0, 512), Err(1));
+    drop(guest);
+    until(&mut events, EventKind::Detached);
+    assert_eq!(other.q().read(0, 512).unwrap(), [0; 512]);
+}
+
+#[test]
+fn events_tell_what_happens_in_its_order() {
+    let world = World::new(64 << 20);
+    let mut events = world.disks.events().listen();
+    let guest = Guest::attach(&world.create("one"));
+    drop(guest);
+    let detached = until(&mut events, EventKind::Detached);
+    assert_eq!(detached.disk.as_deref(), Some("one"));
+    assert_eq!(detached.details["session"], "0");
+    let mut events = world.disks.events().listen();
+    eventually("detached", || !world.disks.get("one").unwrap().attached);
+    world
+        .disks
+        .destroy("one", DestroyOptions::default())
+        .unwrap();
+    let destroyed = until(&mut events, EventKind::Destroyed);
+    assert!(destroyed.id > detached.id && destroyed.time_ns > detached.time_ns);
+}
+
+#[test]
+fn a_disk_in_use_grows_and_shrinks_and_its_guest_is_told() {
+    let world = World::new(64 << 20);
+    let mut guest = Guest::attach(&world.create("one"));
+    guest.q().write(16_000, &[9; 512]).unwrap();
+    let patch = |size_bytes, shrink| DiskPatch {
+        size_bytes: Some(size_bytes),
+        shrink,
+        ..DiskPatch::default()
+    };
+    let grown = world.disks.patch("one", patch(32 << 20, false)).unwrap();
+    let resized = grown.resized.unwrap();
+    assert_eq!(
+        (resized.from_bytes, resized.to_bytes, resized.lost_bytes),
+        (16 << 20, 32 << 20, 0)
+    );
+    // This driver has no channel for it.
+    assert_eq!((resized.notified, resized.not_notified), (0, 1));
+    assert!(resized.hint.unwrap().contains("PATCH /drives"));
+    assert_eq!(guest.capacity(), 65536);
+    let refused = world.disks.patch("one", patch(4 << 20, false)).unwrap_err();
+    assert!(is(&refused, ProblemKind::WouldLoseData));
+    assert_eq!(refused.lost_bytes, Some(512));
+    assert!(
+        refused.detail.contains("512 mapped bytes"),
+        "{}",
+        refused.detail
+    );
+    assert_eq!(guest.q().read(16_000, 512).unwrap(), [9; 512]);
+    let shrunk = world.disks.patch("one", patch(4 << 20, true)).unwrap();
+    assert_eq!(shrunk.resized.unwrap().lost_bytes, 512);
+    assert_eq!(guest.q().read(16_000, 512), Err(1));
+    assert_eq!(guest.q().read(8191, 512).unwrap(), [0; 512]);
+    let odd = world.disks.patch("one", patch((4 << 20) + 1, false));
+    says(odd, ProblemKind::Invalid, &["4194305"]);
+}
+
+#[test]
+fn settings_are_changed_all_or_none() {
+    let world = World::new(64 << 20);
+    world.create("one");
+    let before = world.disks.get("one").unwrap();
+    let patch: DiskPatch = serde_json::from_str(
+        r#"{"quota_bytes": 1048576, "on_full": "stall", "labels": {"a": "1", "b": "2"}}"#,
+    )
+    .unwrap();
+    let disk = world.disks.patch("one", patch).unwrap().disk;
+    assert_eq!(
+        (disk.quota_bytes, disk.on_full),
+        (Some(1 << 20), OnFull::Stall)
+    );
+    let patch: DiskPatch =
+        serde_json::from_str(r#"{"quota_bytes": null, "labels": {"a": null}}"#).unwrap();
+    let disk = world.disks.patch("one", patch).unwrap().disk;
+    assert_eq!((disk.quota_bytes, disk.labels.len()), (None, 1));
+    for bad in [
+        r#"{"labels": {"c": "3"}, "quota_bytes": 1}"#,
+        r#"{"labels": {"c": "3"}, "group": "none-such"}"#,
+        r#"{"labels": {"c": "3"}, "size_bytes": 1}"#,
+        r#"{"labels": {"c": "3"}, "limits": {"read": {"iops": 0}}}"#,
+        r#"{"labels": {"c": "3"}, "shrink": true}"#,
+        r#"{"labels": {"ö": "3"}, "on_full": "error"}"#,
+    ] {
+        let patch: DiskPatch = serde_json::from_str(bad).unwrap();
+        assert!(world.disks.patch("one", patch).is_err(), "{bad}");
+        assert_eq!(world.disks.list(&[]), [disk.clone()], "{bad}");
+    }
+    assert_eq!(before.size_bytes, disk.size_bytes);
+    assert!(serde_json::from_str::<DiskPatch>(r#"{"queues": 2}"#).is_err());
+}
+
+#[test]
+fn a_disk_shared_read_only_is_read_only_and_takes_many() {
+    let world = World::new(64 << 20);
+    let settings = DiskSettings {
+        share: Share::Ro,
+        ..DiskSettings::new(1 << 20)
+    };
+    let (disk, _) = world.disks.put("one", settings).unwrap();
+    assert!(disk.read_only);
+    let socket = std::path::PathBuf::from(disk.socket);
+    let mut guests = [Guest::attach(&socket), Guest::attach(&socket)];
+    for guest in &mut guests {
+        assert_eq!(guest.q().read(0, 512).unwrap(), [0; 512]);
+        assert_eq!(guest.q().write(0, &[1; 512]), Err(1));
+    }
+    assert_eq!(world.disks.get("one").unwrap().front_ends.len(), 2);
+}
+
+#[test]
+fn there_are_no_more_disks_than_descriptors_allow() {
+    let world = World::with(64 << 20, 2);
+    world.create("a");
+    world.create("b");
+    let refused = world.disks.put("c", DiskSettings::new(1 << 20));
+    says(
+        refused,
+        ProblemKind::OverBudget,
+        &["2 disks", "LimitNOFILE"],
+    );
+    world.disks.destroy("a", DestroyOptions::default()).unwrap();
+    world.create("c");
+    assert_eq!(world.disks.pool().most_disks, 2);
+}

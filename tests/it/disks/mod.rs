@@ -1,0 +1,97 @@
+//! The disks of a daemon, asked as the API asks, with drivers attached to some of them.
+
+mod apply;
+mod branch;
+mod lifecycle;
+mod names;
+mod pressure;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ramblk::daemon::SocketAccess;
+use ramblk::daemon::disks::{Disks, DisksOptions};
+use ramblk::daemon::model::{DiskSettings, Event, EventKind, Problem, ProblemKind};
+use ramblk::store::Store;
+use ramblk::vhost_user::{Hub, WorkerOptions};
+
+/// Disks in a directory of their own.
+pub(crate) struct World {
+    pub(crate) disks: Arc<Disks>,
+    pub(crate) dir: tempfile::TempDir,
+}
+
+impl World {
+    pub(crate) fn new(limit_bytes: u64) -> Self {
+        Self::with(limit_bytes, 100)
+    }
+
+    pub(crate) fn with(limit_bytes: u64, most_disks: usize) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let workers = WorkerOptions {
+            count: 1,
+            poll: Duration::ZERO,
+            cpus: Vec::new(),
+        };
+        let options = DisksOptions {
+            run_dir: dir.path().to_owned(),
+            access: SocketAccess::default(),
+            most_disks,
+            workers: 1,
+        };
+        let store = Arc::new(Store::new(limit_bytes).unwrap());
+        let disks = Disks::new(store, Hub::new(&workers).unwrap(), options).unwrap();
+        Self { disks, dir }
+    }
+
+    pub(crate) fn create(&self, name: &str) -> PathBuf {
+        self.create_with(name, DiskSettings::new(16 << 20))
+    }
+
+    pub(crate) fn create_with(&self, name: &str, settings: DiskSettings) -> PathBuf {
+        PathBuf::from(self.disks.put(name, settings).unwrap().0.socket)
+    }
+}
+
+pub(crate) fn is(problem: &Problem, kind: ProblemKind) -> bool {
+    problem.type_uri == format!("{}{}", Problem::PREFIX, kind.name())
+}
+
+/// The problem is of this kind, and says this.
+pub(crate) fn says<T: std::fmt::Debug>(
+    result: Result<T, Problem>,
+    kind: ProblemKind,
+    words: &[&str],
+) {
+    let problem = result.unwrap_err();
+    assert!(is(&problem, kind), "{problem:?}");
+    for word in words {
+        assert!(problem.detail.contains(word), "{word}: {}", problem.detail);
+    }
+}
+
+/// Events as they come, until one is of this kind.
+pub(crate) fn until(
+    events: &mut tokio::sync::broadcast::Receiver<Event>,
+    kind: EventKind,
+) -> Event {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        match events.try_recv() {
+            Ok(event) if event.kind == kind => return event,
+            Ok(_) => {}
+            Err(_) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(1)),
+            Err(error) => panic!("no event {kind:?}: {error}"),
+        }
+    }
+}
+
+/// Wait for something to become true.
+pub(crate) fn eventually(what: &str, mut is: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !is() {
+        assert!(Instant::now() < deadline, "not in ten seconds: {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}

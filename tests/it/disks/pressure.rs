@@ -1,0 +1,72 @@
+//! Memory gets short, and is there again.
+
+use ramblk::daemon::model::{DiskSettings, DiskState, EventKind};
+
+use super::{World, until};
+use crate::driver::disk::{Disk as Guest, segment};
+
+#[test]
+fn marks_of_a_quota_are_told_upwards_and_downwards() {
+    let world = World::new(64 << 20);
+    let settings = DiskSettings {
+        quota_bytes: Some(1 << 20),
+        ..DiskSettings::new(16 << 20)
+    };
+    let mut events = world.disks.events().listen();
+    let mut guest = Guest::attach(&world.create_with("one", settings));
+    for page in 0..208 {
+        guest.q().write(page * 8, &[1; 4096]).unwrap();
+    }
+    let event = until(&mut events, EventKind::Watermark);
+    assert_eq!(
+        (event.disk.as_deref(), event.details["percent"].as_str()),
+        (Some("one"), "80")
+    );
+    assert_eq!(event.details["rising"], "true");
+    guest.q().discard(&[segment(0, 208 * 8, 0)]).unwrap();
+    let event = until(&mut events, EventKind::Watermark);
+    assert_eq!(
+        (
+            event.details["rising"].as_str(),
+            event.details["percent"].as_str()
+        ),
+        ("false", "0")
+    );
+}
+
+#[test]
+fn a_write_that_finds_no_memory_is_told_and_so_is_room() {
+    let world = World::new(64 << 20);
+    let settings = DiskSettings {
+        quota_bytes: Some(1 << 20),
+        ..DiskSettings::new(16 << 20)
+    };
+    let mut events = world.disks.events().listen();
+    let mut guest = Guest::attach(&world.create_with("one", settings));
+    let refused = (0..300).find(|page| guest.q().write(page * 8, &[1; 4096]).is_err());
+    assert!(refused.is_some_and(|page| page > 240), "{refused:?}");
+    assert_eq!(
+        until(&mut events, EventKind::Full).disk.as_deref(),
+        Some("one")
+    );
+    assert_eq!(world.disks.get("one").unwrap().state, DiskState::Full);
+    guest.q().discard(&[segment(0, 128 * 8, 0)]).unwrap();
+    until(&mut events, EventKind::Room);
+    assert_eq!(world.disks.get("one").unwrap().state, DiskState::Ok);
+}
+
+#[test]
+fn the_pool_tells_its_marks_too() {
+    let world = World::new(2 << 20);
+    let mut events = world.disks.events().listen();
+    let mut guest = Guest::attach(&world.create("one"));
+    while world.disks.pool().charged_bytes * 10 < (2 << 20) * 9 {
+        let page = world.disks.get("one").unwrap().mapped_bytes / 4096;
+        guest.q().write(page * 8, &[1; 4096]).unwrap();
+    }
+    let event = until(&mut events, EventKind::Watermark);
+    assert_eq!(
+        (event.disk, event.details["percent"].as_str()),
+        (None, "80")
+    );
+}

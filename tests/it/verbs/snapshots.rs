@@ -1,0 +1,73 @@
+//! `snapshot`, `snapshots`, `fork`, `reset`.
+
+use serde_json::json;
+
+use super::Daemon;
+use crate::driver::disk::{ALL, Disk};
+
+#[test]
+fn a_disk_goes_back_to_a_snapshot_and_has_forks() {
+    let daemon = Daemon::start();
+    daemon.ok("create a --size 1M --label vm=x");
+    let write = |disk: &str, byte: u8| {
+        let mut disk = Disk::attach_with(&daemon.socket(disk), ALL, 1, 64);
+        disk.q().write(0, &[byte; 512]).unwrap();
+    };
+    let first = |disk: &str| daemon.run(&format!("export {disk} -")).stdout[0];
+    write("a", 1);
+    daemon.ok("snapshot a clean");
+    daemon.refused("snapshot a clean", 4);
+    write("a", 2);
+    daemon.ok("fork a now --label vm=y --serial N --queues 3 --read-only");
+    daemon.ok("fork a@clean then");
+    assert_eq!([first("a"), first("now"), first("then")], [2, 2, 1]);
+    assert_eq!(first("a@clean"), 1);
+    let now = daemon.json("show now");
+    assert_eq!(now["labels"], json!({"vm": "y"}));
+    assert_eq!(
+        (&now["serial"], &now["queues"], &now["read_only"]),
+        (&json!("N"), &json!(3), &json!(true))
+    );
+    let snapshots = daemon.json("snapshots a");
+    assert_eq!(snapshots[0]["name"], "clean");
+    assert!(daemon.ok("snapshots a").contains("a@clean"));
+
+    daemon.eventually_detached("a");
+    daemon.ok("reset a --to clean");
+    assert_eq!(first("a"), 1);
+    write("then", 3);
+    daemon.eventually_detached("then");
+    daemon.ok("reset then");
+    assert_eq!(first("then"), 1, "back to what it was forked from");
+    daemon.refused("reset a --to dirty", 3);
+    daemon.refused("fork a@dirty x", 3);
+    daemon.refused("fork a now", 4);
+    let refused = daemon.refused("destroy a", 4);
+    assert!(refused.contains("--snapshots"), "{refused}");
+    daemon.ok("destroy a@clean");
+    daemon.refused("destroy a@clean", 3);
+    daemon.ok("snapshot a again");
+    daemon.ok("destroy --snapshots a");
+}
+
+#[test]
+fn a_disk_in_use_is_reset_by_force_only() {
+    let daemon = Daemon::start();
+    daemon.ok("create a --size 1M");
+    daemon.ok("snapshot a empty");
+    let mut disk = Disk::attach_with(&daemon.socket("a"), ALL, 1, 64);
+    disk.q().write(0, &[1; 512]).unwrap();
+    let said = daemon.refused("reset a --to empty", 4);
+    assert!(said.contains("--force"), "{said}");
+    daemon.ok("reset a --to empty --force");
+    assert_eq!(disk.q().read(0, 512), Ok(vec![0; 512]));
+}
+
+impl Daemon {
+    /// A front end that is gone is noticed soon, not at once.
+    pub(super) fn eventually_detached(&self, disk: &str) {
+        crate::harness::eventually("the front end is gone", || {
+            self.json(&format!("show {disk}"))["attached"] == false
+        });
+    }
+}
