@@ -175,7 +175,7 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
     let parsed = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let field = error.path().to_string();
         let reason = error.into_inner();
-        if field == "." {
+        if matches!(&*field, "." | "?") {
             Failure::invalid(reason.to_string())
         } else {
             Failure::invalid(format!("{field}: {reason}")).at(field)

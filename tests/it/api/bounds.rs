@@ -117,7 +117,7 @@ fn requests_transfers_and_listeners_have_bounds_of_their_own() {
     });
     let head = "PUT /v1/disks/b HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n";
     let mut waiting = kit.connect();
-    waiting.send(format!("{head}content-length: 23\r\n\r\n").as_bytes());
+    waiting.send(format!("{head}content-length: 24\r\n\r\n").as_bytes());
     let mut listener = kit.connect();
     listener.send(b"GET /v1/events HTTP/1.1\r\nhost: x\r\n\r\n");
     assert_eq!(listener.head().status, 200);

@@ -53,11 +53,13 @@ fn plain_content_goes_in_and_comes_out() {
     assert_eq!(back.header("content-length"), Some(&*size.to_string()));
     assert!(back.body.starts_with(&content));
     assert!(back.body[content.len()..].iter().all(|byte| *byte == 0));
-    upload(&kit, "/v1/disks/a/data", PLAIN, &[9; 512]).done();
+    // The rest of a last sector becomes zeros.
+    upload(&kit, "/v1/disks/a/data", PLAIN, &[9; 100]).done();
+    let first = [[9; 100].as_slice(), &[0; 412]].concat();
     let back = download(&kit, "/v1/disks/a/data", &[]).body;
     assert_eq!(
         (&back[..512], &back[512..1024]),
-        (&[9; 512][..], &content[512..1024])
+        (&first[..], &content[512..1024])
     );
 }
 
@@ -162,7 +164,6 @@ fn an_upload_that_makes_no_sense_is_refused() {
     let path = "/v1/disks/a/data";
     let long = vec![1; MIB as usize + 512];
     upload(&kit, path, PLAIN, &long).problem(413, "too-large");
-    upload(&kit, path, PLAIN, &[1; 100]).problem(400, "invalid");
     upload(&kit, path, FRAMES, &frame(0, &[1; 512])).problem(400, "invalid");
     upload(&kit, path, FRAMES, &frame(MIB, &[1; 512])).problem(400, "invalid");
     upload(&kit, path, "content-type: text/plain", b"x").problem(415, "unsupported-media-type");

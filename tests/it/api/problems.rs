@@ -54,10 +54,7 @@ fn bodies_that_are_wrong_are_refused_with_the_field_at_fault() {
     let nested = detail("{\"size_bytes\": 1048576, \"limits\": {\"read\": {\"iops\": -1}}}");
     assert!(nested.starts_with("limits.read.iops: "), "{nested}");
     let deep = "[".repeat(100_000);
-    assert!(
-        detail(&deep).contains("recursion"),
-        "a stack that overflows would be worse"
-    );
+    assert!(detail(&deep).contains("sequence"));
     let mut client = kit.connect();
     let untyped = client.raw("PUT /v1/disks/a", &[], b"{}");
     untyped.problem(415, "unsupported-media-type");
@@ -141,14 +138,14 @@ fn others_may_not_ask_even_if_the_file_lets_them_in() {
     open(kit.socket(), 0o666);
     open(kit.socket().parent().unwrap(), 0o755);
     let ask = |user: &[&str]| {
-        let code = "import socket,sys; s=socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); \
-                    s.sendall(b'GET /v1/version HTTP/1.1\\r\\nhost: x\\r\\n\\r\\n'); \
-                    print(s.recv(4096).decode())";
         let mut command = Command::new("setpriv");
-        command
-            .args(user)
-            .args(["python3", "-c", code])
-            .arg(kit.socket());
+        command.args(user).args([
+            "curl",
+            "-is",
+            "http://localhost/v1/version",
+            "--unix-socket",
+        ]);
+        command.arg(kit.socket());
         String::from_utf8(command.output().unwrap().stdout).unwrap()
     };
     let stranger = ask(&["--reuid=12345", "--regid=12345", "--clear-groups"]);
