@@ -54,7 +54,7 @@ fn bodies_that_are_wrong_are_refused_with_the_field_at_fault() {
     let nested = detail("{\"size_bytes\": 1048576, \"limits\": {\"read\": {\"iops\": -1}}}");
     assert!(nested.starts_with("limits.read.iops: "), "{nested}");
     let deep = "[".repeat(100_000);
-    assert!(detail(&deep).contains("sequence"));
+    assert!(detail(&deep).contains("recursion"));
     let mut client = kit.connect();
     let untyped = client.raw("PUT /v1/disks/a", &[], b"{}");
     untyped.problem(415, "unsupported-media-type");
