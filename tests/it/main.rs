@@ -29,6 +29,7 @@ mod inflight;
 mod lifecycle;
 mod many;
 mod negotiation;
+mod parking;
 mod plain;
 mod recovery;
 mod regions;
