@@ -2,8 +2,8 @@
 //! scrape, create, fork and destroy without a pause, over its p99 without them.
 //!
 //! The built program serves; `ramblk bench` makes the load. Quiet and loud rounds take turns, and
-//! medians are compared. Who hammers has the lowest priority: what they take of the processors is
-//! not the daemon's doing. It prints a Markdown table and exits with 0: a report, no test.
+//! medians are compared. Who hammers is a process that yields to every other (SCHED_IDLE): what they
+//! take of the processors is not the daemon's doing. It prints a Markdown table and exits with 0: a report, no test.
 //! `scripts/bench control` builds and runs it; `--quick` takes fewer and shorter rounds.
 #![allow(
     clippy::unwrap_used,
@@ -37,7 +37,16 @@ const LOADS: [(&str, &[&str]); 3] = [
     ("QD1, unpaced", &["--depth", "1"]),
 ];
 
+/// The word that makes this program the crowd.
+const HAMMER: &str = "--hammer";
+
 fn main() {
+    let words: Vec<String> = std::env::args().collect();
+    if let [_, first, api] = &words[..]
+        && first == HAMMER
+    {
+        return crowd(Path::new(api));
+    }
     let quick = std::env::args().any(|word| word == "--quick");
     let (rounds, seconds) = if quick { (3, "1") } else { (7, "4") };
     let daemon = Daemon::start();
@@ -126,20 +135,40 @@ impl Daemon {
 
     /// What `measure` gives while the API is hammered, and how many requests a second that was.
     fn hammered(&self, measure: impl FnOnce() -> f64) -> (f64, f64) {
-        let (stop, asked) = (AtomicBool::new(false), AtomicU64::new(0));
-        thread::scope(|scope| {
-            for number in 0..CONNECTIONS {
-                let (stop, asked, api) = (&stop, &asked, self.api());
-                scope.spawn(move || hammer(&api, number, stop, asked));
-            }
-            let (began, before) = (Instant::now(), asked.load(Ordering::Relaxed));
-            let measured = measure();
-            let count = asked.load(Ordering::Relaxed) - before;
-            let rate = count as f64 / began.elapsed().as_secs_f64();
-            stop.store(true, Ordering::Relaxed);
-            (measured, rate)
-        })
+        // Who hammers yields to everybody: what is measured is what the daemon does about it.
+        let mut crowd = Command::new("chrt")
+            .args(["--idle", "0"])
+            .arg(std::env::current_exe().unwrap())
+            .arg(HAMMER)
+            .arg(self.api())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let began = Instant::now();
+        let measured = measure();
+        drop(crowd.stdin.take());
+        let took = began.elapsed().as_secs_f64();
+        let mut said = String::new();
+        let mut stdout = crowd.stdout.take().unwrap();
+        stdout.read_to_string(&mut said).unwrap();
+        crowd.wait().unwrap();
+        (measured, said.trim().parse::<f64>().unwrap() / took)
     }
+}
+
+/// The crowd: hammers until its input ends, and says how often it asked.
+fn crowd(api: &Path) {
+    let (stop, asked) = (AtomicBool::new(false), AtomicU64::new(0));
+    thread::scope(|scope| {
+        for number in 0..CONNECTIONS {
+            let (stop, asked) = (&stop, &asked);
+            scope.spawn(move || hammer(api, number, stop, asked));
+        }
+        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        println!("{}", asked.load(Ordering::Relaxed));
+        stop.store(true, Ordering::Relaxed);
+    });
 }
 
 impl Drop for Daemon {
@@ -151,8 +180,6 @@ impl Drop for Daemon {
 
 /// Everything that changes something, and the reads that take longest.
 fn hammer(api: &Path, number: usize, stop: &AtomicBool, asked: &AtomicU64) {
-    // Of this thread only.
-    rustix::process::nice(19).unwrap();
     let mut client = Client::connect(api);
     let disk = format!("/v1/disks/hammer-{number}");
     let fork = format!("/v1/disks/fork-{number}");
