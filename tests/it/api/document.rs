@@ -28,9 +28,10 @@ fn operations(document: &Value) -> Vec<(&str, &str, &Value)> {
 fn the_document_is_as_it_was() {
     let kit = Kit::new();
     let text = serde_json::to_string_pretty(&document(&kit)).unwrap();
-    insta::with_settings!({ snapshot_path => root().join("tests/it/snapshots"), prepend_module_to_snapshot => false }, {
-        insta::assert_snapshot!("openapi", text);
-    });
+    let mut settings = insta::Settings::new();
+    settings.set_snapshot_path(root().join("tests/it/snapshots"));
+    settings.set_prepend_module_to_snapshot(false);
+    settings.bind(|| insta::assert_snapshot!("openapi", text));
 }
 
 #[test]
