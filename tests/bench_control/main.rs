@@ -2,9 +2,10 @@
 //! scrape, create, fork and destroy without a pause, over its p99 without them.
 //!
 //! The built program serves; `ramblk bench` makes the load. Quiet and loud rounds take turns, and
-//! medians are compared. Who hammers is a process that yields to every other (SCHED_IDLE): what it
-//! takes of the processors is not the daemon's doing. It prints a Markdown table and exits with 0: a
-//! report, no test. `scripts/bench control` builds and runs it; `--quick` takes fewer and shorter rounds.
+//! medians are compared. Who hammers is a process that yields to every other (SCHED_IDLE): what
+//! it takes of the processors is not the daemon's doing. It prints a Markdown table and exits with
+//! 0: a report, no test. `scripts/bench control` builds and runs it; `--quick` takes fewer and
+//! shorter rounds.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
