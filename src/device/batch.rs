@@ -1,6 +1,7 @@
 //! Reads and writes of the plainest shape, several at a time.
 
 use super::request;
+use super::tally::Batched;
 use super::{BlockDevice, HEADER_BYTES, Status, kind};
 use crate::store::{Data, MOST_BATCHED, Piece, Sink};
 
@@ -48,8 +49,13 @@ impl<'m> Transfer<'m> {
 impl BlockDevice {
     /// Serve some requests, as [`BlockDevice::handle`] would one after the other. `done` gets the
     /// number of bytes written for each, in their order, once all are done. [`MOST_BATCHED`] at
-    /// most are served.
-    pub fn serve_batch<'m>(&self, transfers: &[Transfer<'m>], mut done: impl FnMut(u32)) {
+    /// most are served. The answer is for the [`Tally`](super::Tally) of the ring.
+    pub fn serve_batch<'m>(
+        &self,
+        transfers: &[Transfer<'m>],
+        mut done: impl FnMut(u32),
+    ) -> Batched {
+        let mut batched = Batched::default();
         let mut batch = self.disk.batch();
         let transfers = &transfers[..transfers.len().min(MOST_BATCHED)];
         let mut statuses = [Status::Ok; MOST_BATCHED];
@@ -78,15 +84,17 @@ impl BlockDevice {
         }
         for (transfer, status) in transfers.iter().zip(statuses) {
             transfer.status.copy_from(&[status.byte()]);
-            let data_in_bytes = match transfer.data {
-                Data::In(to) => to.len() as u64,
-                Data::Out(_) => 0,
-            };
             let ok = status == Status::Ok;
+            let (count, data_in_bytes) = match transfer.data {
+                Data::In(to) => (&mut batched.reads, to.len() as u64),
+                Data::Out(_) => (&mut batched.writes, 0),
+            };
+            count.add(ok, transfer.data_bytes());
             done(super::written_bytes(
                 if ok { data_in_bytes } else { 0 },
                 data_in_bytes,
             ));
         }
+        batched
     }
 }

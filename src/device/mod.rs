@@ -10,14 +10,18 @@
 //! | `request` | guest bytes to an `Operation`: every mistake of a guest is caught there |
 //! | `batch` | plain reads and writes, several at a time, each with its status |
 //! | `state` | what a VM's snapshot holds of the disk |
+//! | `stats` | what was done, queue by queue, for who wants to know |
 //! | `steps` | an operation carried out, a long one in steps |
+//! | `tally` | counting what one ring does |
 //! | `mod` | the device: one request from its buffers to its status, of any shape |
 
 mod batch;
 mod config;
 mod request;
 mod state;
+mod stats;
 mod steps;
+mod tally;
 
 pub use batch::Transfer;
 pub use config::{
@@ -32,10 +36,16 @@ use virtio_bindings::virtio_blk;
 
 pub use request::HEADER_BYTES;
 pub use state::{MOST_STATE_BYTES, SavedState, StateError};
+pub use stats::{
+    LATENCY_BOUNDS_NS, LATENCY_CLASSES, LatencyHistogram, OperationStats, QueueStats, Stats,
+};
 pub use steps::{Pace, Unfinished};
+pub use tally::{Batched, Tally};
 
 use crate::store::{self, Disk, Sink, Source};
+use stats::Blocks;
 use steps::Progress;
+use tally::{Answered, Asked};
 
 /// The status byte of a request (virtio 1.3 §5.2.6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +86,8 @@ pub struct BlockDevice {
     /// `writeback` of the configuration space: what the driver chose. A write to memory is as
     /// stable when it completes as after a flush, so both modes are kept alike.
     writeback: AtomicBool,
+    /// What its queues count in.
+    blocks: Blocks,
 }
 
 impl BlockDevice {
@@ -87,6 +99,7 @@ impl BlockDevice {
             queues,
             state: None,
             writeback: AtomicBool::new(true),
+            blocks: Blocks::default(),
         }
     }
 
@@ -149,16 +162,21 @@ impl BlockDevice {
         unfinished: &mut Unfinished,
     ) -> Option<u32> {
         let Some((status_at, data_in)) = request::split_status(writable) else {
+            unfinished.answered = Some(Answered::unknown());
             return Some(0);
         };
         let last = data_in.len() - 1;
         let data_in_bytes = store::total_bytes(data_in);
+        if unfinished.rest.is_none() {
+            unfinished.asked = Asked::default();
+        }
         let outcome = if damaged {
             Err(Status::IoErr)
         } else if let Some(rest) = unfinished.rest.take() {
             self.go_on(rest, readable, data_in, unfinished.pace)
         } else {
-            request::parse(self.disk.capacity(), acked, readable, data_in)
+            let asked = &mut unfinished.asked;
+            request::parse(self.disk.capacity(), acked, readable, data_in, asked)
                 .and_then(|operation| self.execute(operation, unfinished.pace))
         };
         let (status, data_bytes) = match outcome {
@@ -172,6 +190,10 @@ impl BlockDevice {
             Err(status) => (status, 0),
         };
         status_at.copy_from(&[status.byte()]);
+        unfinished.answered = Some(Answered {
+            asked: unfinished.asked,
+            ok: status == Status::Ok,
+        });
         Some(written_bytes(data_bytes, data_in_bytes))
     }
 }

@@ -6,6 +6,7 @@
 use virtio_bindings::virtio_blk;
 
 use super::config::{MAX_DISCARD_SECTORS, MAX_SEGMENTS};
+use super::tally::{Asked, OperationKind};
 use super::{Status, kind};
 use crate::store::{self, ByteRange, Capacity, Piece, SECTOR_BYTES, Sink, Source};
 
@@ -57,6 +58,12 @@ impl Segments {
         self.list.iter().copied().take(self.count)
     }
 
+    /// Bytes that they name together.
+    fn total_bytes(&self) -> u64 {
+        let bytes = |segment: Segment| u64::from(segment.sectors) * SECTOR_BYTES;
+        self.iter().map(bytes).sum()
+    }
+
     pub(super) fn get(&self, index: usize) -> Option<Segment> {
         self.list[..self.count].get(index).copied()
     }
@@ -88,7 +95,7 @@ pub(super) fn split_status<'s, 'a>(
     Some((status, &mut writable[..=last]))
 }
 
-/// Understand a request.
+/// Understand a request. What is asked for is said in `asked`, too, as far as it can be told.
 ///
 /// # Errors
 /// The status to answer with.
@@ -97,18 +104,22 @@ pub(super) fn parse<'a, 'm>(
     acked: u64,
     readable: &'a mut [Source<'m>],
     data_in: &'a mut [Sink<'m>],
+    asked: &mut Asked,
 ) -> Result<Operation<'a, 'm>, Status> {
     let mut header = [0; HEADER_BYTES];
     let data_out = take(readable, &mut header).ok_or(Status::IoErr)?;
     let kind = u32::from_le_bytes(field(&header, 0));
     let sector = u64::from_le_bytes(field(&header, 8));
+    asked.kind = kind_of(kind);
     match kind {
         kind::IN => {
-            let range = capacity.range_512(sector, store::total_bytes(data_in))?;
+            asked.bytes = store::total_bytes(data_in);
+            let range = capacity.range_512(sector, asked.bytes)?;
             Ok(Operation::Read { range, to: data_in })
         }
         kind::OUT => {
-            let range = capacity.range_512(sector, store::total_bytes(data_out))?;
+            asked.bytes = store::total_bytes(data_out);
+            let range = capacity.range_512(sector, asked.bytes)?;
             Ok(Operation::Write {
                 range,
                 from: data_out,
@@ -118,12 +129,27 @@ pub(super) fn parse<'a, 'm>(
         kind::GET_ID if store::total_bytes(data_in) == 0 => Err(Status::IoErr),
         kind::GET_ID => Ok(Operation::GetId { to: data_in }),
         kind::DISCARD if acked & 1 << virtio_blk::VIRTIO_BLK_F_DISCARD != 0 => {
-            Ok(Operation::Discard(segments(data_out, 0)?))
+            let segments = segments(data_out, 0)?;
+            asked.bytes = segments.total_bytes();
+            Ok(Operation::Discard(segments))
         }
         kind::WRITE_ZEROES if acked & 1 << virtio_blk::VIRTIO_BLK_F_WRITE_ZEROES != 0 => {
-            Ok(Operation::WriteZeroes(segments(data_out, UNMAP)?))
+            let segments = segments(data_out, UNMAP)?;
+            asked.bytes = segments.total_bytes();
+            Ok(Operation::WriteZeroes(segments))
         }
         _ => Err(Status::Unsupported),
+    }
+}
+
+fn kind_of(kind: u32) -> OperationKind {
+    match kind {
+        kind::IN => OperationKind::Read,
+        kind::OUT => OperationKind::Write,
+        kind::FLUSH => OperationKind::Flush,
+        kind::DISCARD => OperationKind::Discard,
+        kind::WRITE_ZEROES => OperationKind::WriteZeroes,
+        _ => OperationKind::Other,
     }
 }
 

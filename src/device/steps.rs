@@ -6,6 +6,7 @@
 //! the disk into steps of about a millisecond at most, and what is left of it is kept in between.
 
 use super::request::{Operation, Segment, Segments};
+use super::tally::{Answered, Asked};
 use super::{BlockDevice, Status};
 use crate::store::{self, ByteRange, Piece, Sink, Source};
 
@@ -43,12 +44,22 @@ impl Pace {
 pub struct Unfinished {
     pub(super) rest: Option<Rest>,
     pub(super) pace: Pace,
+    pub(super) asked: Asked,
+    /// What became of the request, for the tally.
+    pub(super) answered: Option<Answered>,
+    /// When it was taken, if it goes on after others were shown to the driver.
+    pub(super) since_ns: Option<u64>,
 }
 
 impl Unfinished {
     /// How much to do in one go from now on.
     pub fn set_pace(&mut self, pace: Pace) {
         self.pace = pace;
+    }
+
+    /// How many requests have begun and are not answered.
+    pub fn requests(&self) -> usize {
+        self.since_ns.is_some().into()
     }
 }
 

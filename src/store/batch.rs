@@ -8,6 +8,8 @@
 //! at once, or is more than an overwrite, is refused, and its caller asks for it by itself when the
 //! batch has run.
 
+use arrayvec::ArrayVec;
+
 use super::arena::NEAR_BYTES;
 use super::buf::{Data, Piece};
 use super::leaf::Stretch;
@@ -36,8 +38,8 @@ struct Item<'d> {
 pub struct Batch<'d> {
     map: &'d PageMap,
     writable: bool,
-    items: [Option<Item<'d>>; MOST_BATCHED],
-    count: usize,
+    /// Not an array of options: to make and move one costs more than a look-up.
+    items: ArrayVec<Item<'d>, MOST_BATCHED>,
 }
 
 impl<'d> Batch<'d> {
@@ -45,8 +47,7 @@ impl<'d> Batch<'d> {
         Self {
             map,
             writable,
-            items: [const { None }; MOST_BATCHED],
-            count: 0,
+            items: ArrayVec::new(),
         }
     }
 
@@ -54,29 +55,27 @@ impl<'d> Batch<'d> {
     /// this one by itself.
     pub fn add(&mut self, range: ByteRange, data: Data<'d>) -> bool {
         let write = matches!(data, Data::Out(_));
-        if self.count == MOST_BATCHED
-            || write && !self.writable
-            || data.len() as u64 != range.len_bytes()
+        if self.items.is_full() || write && !self.writable || data.len() as u64 != range.len_bytes()
         {
             return false;
         }
-        // Made where it is to be: to move it would cost more than to look it up.
-        let item = &mut self.items[self.count];
-        *item = self.map.locate(range, write).map(|(lock, stretch)| Item {
+        let Some((lock, stretch)) = self.map.locate(range, write) else {
+            return false;
+        };
+        self.items.push(Item {
             stretch,
             data,
             _lock: lock,
         });
-        self.count += usize::from(item.is_some());
-        item.is_some()
+        true
     }
 
     /// Carry out what was added, and be empty again.
     pub fn run(&mut self) {
         let arena = self.map.tree.pool.arena();
-        let items = &self.items[..self.count];
-        let expect = |item: Option<&Option<Item<'d>>>| {
-            if let Some(Some(item)) = item
+        let items = &self.items[..];
+        let expect = |item: Option<&Item<'d>>| {
+            if let Some(item) = item
                 && let Stretch::At(block, offset) = item.stretch
             {
                 match item.data {
@@ -92,7 +91,6 @@ impl<'d> Batch<'d> {
         }
         for (at, item) in items.iter().enumerate() {
             expect(items.get(at + AHEAD));
-            let Some(item) = item else { continue };
             match (item.stretch, item.data) {
                 (Stretch::At(block, offset), Data::In(to)) => arena.copy_out(block, offset, to),
                 (Stretch::At(block, offset), Data::Out(from)) if items.len() == 1 => {
@@ -105,9 +103,6 @@ impl<'d> Batch<'d> {
                 (Stretch::Zeros, Data::Out(_)) => {}
             }
         }
-        for item in &mut self.items[..self.count] {
-            *item = None;
-        }
-        self.count = 0;
+        self.items.clear();
     }
 }

@@ -175,6 +175,7 @@ impl Turns {
         let job = Job {
             ring: ring.0,
             index: 0,
+            tally: device.tally(0),
             device,
             acked,
             // Only the worker itself looks at it.

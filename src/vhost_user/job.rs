@@ -10,7 +10,7 @@ use super::guard;
 use super::notifier::Notifier;
 use super::ring::{Ring, RingError, Served, Step};
 use super::watchdog::Watched;
-use crate::device::{BlockDevice, Pace, Unfinished};
+use crate::device::{BlockDevice, Pace, Tally, Unfinished};
 use crate::store;
 
 /// Requests between two updates of the used index, at most.
@@ -64,6 +64,8 @@ pub(super) struct Job {
     pub(super) hangup: Arc<UnixStream>,
     /// A long request that is half done.
     pub(super) unfinished: Unfinished,
+    /// Counts what is served.
+    pub(super) tally: Tally,
     /// Whether the driver wanted to be called when it was shown something last.
     pub(super) calls: bool,
     /// [`guard::losses`] when we looked last, first before the ring was made.
@@ -106,7 +108,9 @@ impl Job {
             let more = self.batch(share, &mut turn, &mut since);
             self.look_for_losses()?;
             // What was done before a ring broke is the driver's to know.
-            if let Some(calls) = self.ring.publish() {
+            let shown = self.ring.publish();
+            self.tally.shown(self.unfinished.requests());
+            if let Some(calls) = shown {
                 self.calls = calls;
                 if calls {
                     self.call(watched)?;
@@ -132,6 +136,7 @@ impl Job {
             device,
             acked,
             unfinished,
+            tally,
             calls,
             ..
         } = self;
@@ -149,7 +154,8 @@ impl Job {
                 end_steps - turn.steps,
                 end_bytes - turn.bytes,
                 |transfers, done| {
-                    device.serve_batch(transfers, done);
+                    tally.take(transfers.len());
+                    tally.batch(device.serve_batch(transfers, done));
                 },
             )?;
             turn.steps += plain.requests;
@@ -159,10 +165,10 @@ impl Job {
             }
             let step = ring.serve_one(|damaged, readable, writable| {
                 turn.bytes += store::total_bytes(readable) + store::total_bytes(writable);
-                match device.serve(*acked, damaged, readable, writable, unfinished) {
-                    Some(len) => Served::Done(len),
-                    None => Served::Unfinished,
-                }
+                tally.take_one(unfinished);
+                let served = device.serve(*acked, damaged, readable, writable, unfinished);
+                tally.one(unfinished);
+                served.map_or(Served::Unfinished, Served::Done)
             })?;
             if step == Step::Dry {
                 return Ok(false);

@@ -109,6 +109,7 @@ impl Vring {
         let job = Job {
             ring,
             index,
+            tally: around.device.tally(index),
             device: Arc::clone(around.device),
             acked: around.acked,
             kick: Arc::clone(kick),

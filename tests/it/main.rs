@@ -35,6 +35,7 @@ mod requests;
 mod rings;
 mod session;
 mod sharing;
+mod stats;
 mod store;
 mod third_party;
 mod tidy;

@@ -20,6 +20,7 @@ use super::random::{Random, from_env, mix};
 pub(crate) const OPTIONS: StoreOptions = StoreOptions {
     limit_bytes: 1 << 30,
     huge_pages: false,
+    lock_memory: false,
 };
 pub(crate) const WRITERS: u64 = 4;
 /// Disks that are written, and snapshots beside them.

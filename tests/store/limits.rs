@@ -14,6 +14,7 @@ use super::{kill, noise};
 const OPTIONS: StoreOptions = StoreOptions {
     limit_bytes: 3 << 20,
     huge_pages: false,
+    lock_memory: false,
 };
 const OPS: u64 = 30_000;
 const SIZE_BYTES: u64 = 5 << 20;

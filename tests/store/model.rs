@@ -11,6 +11,7 @@ use super::{kill, noise, verify};
 const OPTIONS: StoreOptions = StoreOptions {
     limit_bytes: 2 << 30,
     huge_pages: false,
+    lock_memory: false,
 };
 const MOST_DISKS: usize = 12;
 const OPS: u64 = 200_000;

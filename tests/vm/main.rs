@@ -14,10 +14,14 @@
 mod boot;
 mod cache;
 mod command;
+mod daemon;
 mod discard;
 mod filesystems;
+mod full;
 mod geometry;
 mod harness;
+mod kills;
+mod limits;
 mod resize;
 mod restarts;
 mod rings;

@@ -59,7 +59,7 @@ fn together(rig: &Rig, asks: &[Ask]) -> Vec<Answer> {
             Transfer::new(ask.header(), data, Sink::from(status)).unwrap()
         })
         .collect();
-    rig.device.serve_batch(&transfers, |len| lens.push(len));
+    let _ = rig.device.serve_batch(&transfers, |len| lens.push(len));
     drop(transfers);
     lens.into_iter()
         .zip(writable)

@@ -12,6 +12,7 @@ use super::kit::*;
 const OPTIONS: StoreOptions = StoreOptions {
     limit_bytes: 64 << 20,
     huge_pages: false,
+    lock_memory: false,
 };
 
 /// A place for an arena, which goes with the test.
@@ -234,6 +235,7 @@ fn huge_pages_are_really_got() {
     let options = StoreOptions {
         limit_bytes: 64 << 20,
         huge_pages: true,
+        lock_memory: false,
     };
     let place = place();
     let tmpfs = PathBuf::from("/dev/shm").join(format!("ramblk-test-{}", std::process::id()));

@@ -2,6 +2,7 @@
 //! virtual machine on whatever vhost-user socket it is given. Neither knows the other.
 
 mod console;
+mod daemon;
 mod guest;
 mod machine;
 mod process;
@@ -9,6 +10,7 @@ mod ramblk;
 
 use std::time::{Duration, Instant};
 
+pub(crate) use daemon::Daemon;
 pub(crate) use guest::Guest;
 pub(crate) use machine::Machine;
 pub(crate) use ramblk::Ramblk;

@@ -1,0 +1,130 @@
+//! `ramblk serve` as a process, and the verbs that speak to it.
+
+use std::fs::{self, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use super::process::{Process, command};
+use super::{PATIENCE, poll};
+
+/// A running daemon; killed when dropped.
+pub(crate) struct Daemon {
+    process: Process,
+    /// On a tmpfs: sockets, state, the log.
+    scratch: TempDir,
+    options: Vec<String>,
+}
+
+impl Daemon {
+    /// Starts `ramblk serve` and waits until its API answers.
+    pub(crate) fn serve(options: &[&str]) -> Self {
+        // State lies on a tmpfs, and this is one on every system.
+        let scratch = tempfile::tempdir_in("/dev/shm").unwrap();
+        let options: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
+        let process = start(scratch.path(), &options);
+        let daemon = Self {
+            process,
+            scratch,
+            options,
+        };
+        daemon.await_api();
+        daemon
+    }
+
+    fn await_api(&self) {
+        let answers = || self.verb(&["ping"]).status.success().then_some(());
+        assert!(poll(PATIENCE, answers).is_some(), "no API\n{}", self.log());
+    }
+
+    /// Runs a verb.
+    pub(crate) fn verb(&self, words: &[&str]) -> Output {
+        verb(self.scratch.path(), words)
+    }
+
+    /// Runs a verb that must succeed; gives what it prints.
+    pub(crate) fn say(&self, words: &[&str]) -> String {
+        let output = self.verb(words);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{words:?}: {text}{errors}");
+        text
+    }
+
+    /// Makes a disk; gives its socket.
+    pub(crate) fn create(&self, name: &str, size: &str, options: &[&str]) -> PathBuf {
+        self.say(&[&["create", name, "--size", size], options].concat());
+        self.scratch.path().join(name).join("vhost.sock")
+    }
+
+    /// A field of what `show` says of a disk, as JSON.
+    pub(crate) fn field(&self, name: &str, field: &str) -> serde_json::Value {
+        let text = self.say(&["show", name, "-o", "json"]);
+        let disk: serde_json::Value = serde_json::from_str(&text).unwrap();
+        disk[field].clone()
+    }
+
+    /// Waits until a field of a disk has a value.
+    pub(crate) fn await_field(&self, name: &str, field: &str, wanted: &str) {
+        let is = || (self.field(name, field).to_string().trim_matches('"') == wanted).then_some(());
+        let found = poll(PATIENCE, is).is_some();
+        assert!(found, "{field} is {} and not {wanted}", self.field(name, field));
+    }
+
+    /// Kills the daemon where it stands, and starts it anew on what is left of it. Gives the time
+    /// from the kill to the first answer.
+    pub(crate) fn kill_and_restart(&mut self) -> Duration {
+        let started = Instant::now();
+        self.process.signal(Signal::KILL);
+        assert!(self.process.wait(PATIENCE).is_some(), "it survives SIGKILL");
+        self.process = start(self.scratch.path(), &self.options);
+        self.await_api();
+        started.elapsed()
+    }
+
+    /// Ends the daemon as a service manager does, and starts it anew.
+    pub(crate) fn restart(&mut self) -> Duration {
+        let started = Instant::now();
+        self.process.signal(Signal::TERM);
+        let status = self.process.wait(PATIENCE).expect("it outlives SIGTERM");
+        assert!(status.success(), "{status}\n{}", self.log());
+        self.process = start(self.scratch.path(), &self.options);
+        self.await_api();
+        started.elapsed()
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.scratch.path().join("log")).unwrap_or_default()
+    }
+}
+
+fn start(dir: &Path, options: &[String]) -> Process {
+    let mut command = command(env!("CARGO_BIN_EXE_ramblk"));
+    command.arg("serve").arg("--run-dir").arg(dir);
+    command.args(["--memory-limit", "512M"]).args(options);
+    let log = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(dir.join("log"));
+    command.stderr(log.unwrap());
+    Process::spawn(&mut command)
+}
+
+fn verb(dir: &Path, words: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_ramblk"))
+        .args(words)
+        .env("RAMBLK_API", dir.join("api.sock"))
+        .output()
+        .unwrap()
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- the daemon's log ---\n{}--- end ---", self.log());
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! The daemon is killed and restarted under guests, which notice a pause and nothing else.
+
+use std::time::Duration;
+
+use crate::harness::{Daemon, Guest, Machine};
+
+/// Kills of each guest's daemon. `scripts/soak` asks for more.
+fn kills() -> usize {
+    let asked = std::env::var("RAMBLK_TEST_KILLS").ok();
+    asked.map_or(5, |kills| kills.parse().expect("a number"))
+}
+
+/// A file system under verified load until the host says that it is enough.
+fn job(make: &str, kind: &str, check: &str) -> String {
+    format!(
+        "
+        {make} /dev/vda
+        mount -t {kind} /dev/vda /mnt
+        host ready
+        fio --name=load --directory=/mnt --size=16M --rw=randrw --bs=4k --direct=1 \
+            --ioengine=libaio --iodepth=16 --verify=crc32c --verify_backlog=256 \
+            --time_based --runtime=1000 --minimal >/tmp/out 2>&1 &
+        load=$!
+        host loaded
+        kill -INT $load
+        wait $load || true
+        ! grep -E 'verify:|error' /tmp/out || fail \"fio: $(cat /tmp/out)\"
+        umount /mnt
+        {check} /dev/vda
+        ! dmesg | grep -iE 'i/o error|ext4-fs error|xfs.*(corrupt|shutdown)' || fail 'errors'
+        "
+    )
+}
+
+fn survives(make: &str, kind: &str, check: &str) {
+    let mut daemon = Daemon::serve(&[]);
+    let socket = daemon.create("disk", "384M", &["--label", "of=test", "--quota", "256M"]);
+    daemon.say(&["snapshot", "disk", "empty"]);
+    let machine = Machine::new().cpus(2);
+    let mut guest = Guest::start(&machine, &socket, &job(make, kind, check));
+    guest.wait_for_request("ready");
+    guest.answer("ok");
+    guest.wait_for_request("loaded");
+    let before = daemon.say(&["list", "-o", "json", "--label", "of=test"]);
+    let mut random = 0x2545_f491_4f6c_dd1d_u64;
+    for kill in 0..kills() {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        // The front end comes again after a second.
+        std::thread::sleep(Duration::from_millis(1500 + random % 1500));
+        let stall = daemon.kill_and_restart();
+        eprintln!("kill {kill}: answers again after {stall:?}");
+    }
+    std::thread::sleep(Duration::from_secs(2));
+    guest.answer("enough");
+    guest.finish();
+    let after = daemon.say(&["list", "-o", "json", "--label", "of=test"]);
+    let stays = ["name", "size_bytes", "quota_bytes", "labels", "snapshots", "socket", "serial"];
+    let (before, after): (serde_json::Value, serde_json::Value) = (
+        serde_json::from_str(&before).unwrap(),
+        serde_json::from_str(&after).unwrap(),
+    );
+    for field in stays {
+        assert_eq!(before[0][field], after[0][field], "{field}");
+    }
+}
+
+#[test]
+fn ext4_survives_kills_of_the_daemon() {
+    survives("mkfs.ext4 -q", "ext4", "e2fsck -fn");
+}
+
+#[test]
+fn xfs_survives_kills_of_the_daemon() {
+    survives("mkfs.xfs -q", "xfs", "xfs_repair -n");
+}
