@@ -56,7 +56,15 @@ fn survives(make: &str, kind: &str, check: &str) {
     guest.answer("enough");
     guest.finish();
     let after = daemon.say(&["list", "-o", "json", "--label", "of=test"]);
-    let stays = ["name", "size_bytes", "quota_bytes", "labels", "snapshots", "socket", "serial"];
+    let stays = [
+        "name",
+        "size_bytes",
+        "quota_bytes",
+        "labels",
+        "snapshots",
+        "socket",
+        "serial",
+    ];
     let (before, after): (serde_json::Value, serde_json::Value) = (
         serde_json::from_str(&before).unwrap(),
         serde_json::from_str(&after).unwrap(),

@@ -244,7 +244,7 @@ fn qemu_starts_with_what_is_printed_for_it() {
     let line = for_this_qemu(&printed, &text(&version.stdout));
     let line = format!(
         "exec {} -S -display none -monitor none",
-        line[line.find("\nqemu-").unwrap()..].trim_end()
+        line[line.find("\nqemu-").unwrap() + 1..].trim_end()
     );
     let mut qemu = Command::new("sh").args(["-c", &line]).spawn().unwrap();
     eventually("QEMU is connected", || {

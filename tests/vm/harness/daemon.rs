@@ -71,7 +71,11 @@ impl Daemon {
     pub(crate) fn await_field(&self, name: &str, field: &str, wanted: &str) {
         let is = || (self.field(name, field).to_string().trim_matches('"') == wanted).then_some(());
         let found = poll(PATIENCE, is).is_some();
-        assert!(found, "{field} is {} and not {wanted}", self.field(name, field));
+        assert!(
+            found,
+            "{field} is {} and not {wanted}",
+            self.field(name, field)
+        );
     }
 
     /// Kills the daemon where it stands, and starts it anew on what is left of it. Gives the time
