@@ -1,8 +1,10 @@
 //! Reads and writes of the plainest shape, several at a time.
 
+use std::time::Instant;
+
 use super::request;
 use super::tally::Batched;
-use super::{BlockDevice, HEADER_BYTES, Status, kind};
+use super::{BlockDevice, Class, HEADER_BYTES, Status, kind};
 use crate::store::{Data, MOST_BATCHED, Piece, Sink};
 
 /// A request whose buffers are a header, one piece of data and a status byte, as most are.
@@ -39,6 +41,13 @@ impl<'m> Transfer<'m> {
         self.data.len() as u64
     }
 
+    fn class(&self) -> Class {
+        match self.data {
+            Data::In(_) => Class::Read,
+            Data::Out(_) => Class::Write,
+        }
+    }
+
     /// Header, data and the place of the status.
     #[cfg(feature = "test-fuzz")]
     pub fn parts(&self) -> ([u8; HEADER_BYTES], Data<'m>, Sink<'m>) {
@@ -47,9 +56,23 @@ impl<'m> Transfer<'m> {
 }
 
 impl BlockDevice {
-    /// Serve some requests, as [`BlockDevice::handle`] would one after the other. `done` gets the
-    /// number of bytes written for each, in their order, once all are done. [`MOST_BATCHED`] at
-    /// most are served. The answer is for the [`Tally`](super::Tally) of the ring.
+    /// How many of the first ones their limits let go now; those are counted against the limits.
+    pub fn admit_batch(&self, transfers: &[Transfer<'_>]) -> usize {
+        let limiter = self.limiter();
+        if !limiter.is_active() {
+            return transfers.len();
+        }
+        let now = Instant::now();
+        let may_go = |transfer: &&Transfer<'_>| {
+            limiter.take_now(transfer.class(), transfer.data_bytes(), now)
+        };
+        transfers.iter().take_while(may_go).count()
+    }
+
+    /// Serve some requests, as [`BlockDevice::serve`] would one after the other, but whatever their
+    /// limits. `done` gets the number of bytes written for each, in their order, once all are done.
+    /// [`MOST_BATCHED`] at most are served, and none from the first one on that has to wait for
+    /// memory. The answer is for the [`Tally`](super::Tally) of the ring.
     pub fn serve_batch<'m>(
         &self,
         transfers: &[Transfer<'m>],
@@ -59,6 +82,8 @@ impl BlockDevice {
         let mut batch = self.disk.batch();
         let transfers = &transfers[..transfers.len().min(MOST_BATCHED)];
         let mut statuses = [Status::Ok; MOST_BATCHED];
+        let mut served = transfers.len();
+        let mut must_wait = false;
         for (at, transfer) in transfers.iter().enumerate() {
             let capacity = self.disk.capacity();
             let sector = u64::from_le_bytes(request::field(&transfer.header, 8));
@@ -71,18 +96,29 @@ impl BlockDevice {
                     // It may have to wait, which nobody may do who holds parts of the disk.
                     batch.run();
                 }
-                match transfer.data {
+                let result = match transfer.data {
                     Data::In(to) => self.disk.read_into(range, &[to]),
                     Data::Out(from) => self.disk.write_from(range, &[from]),
-                }
-                .map_err(Status::from)
+                };
+                result.map_err(|error| {
+                    let is_full = error.is_want_of_memory();
+                    must_wait = is_full && self.gate.stalls();
+                    if is_full && !must_wait {
+                        self.gate.count_full();
+                    }
+                    Status::from(error)
+                })
             });
+            if must_wait {
+                served = at;
+                break;
+            }
             statuses[at] = result.err().unwrap_or(Status::Ok);
         }
         if let Some(batch) = &mut batch {
             batch.run();
         }
-        for (transfer, status) in transfers.iter().zip(statuses) {
+        for (transfer, status) in transfers[..served].iter().zip(statuses) {
             transfer.status.copy_from(&[status.byte()]);
             let ok = status == Status::Ok;
             let (count, data_in_bytes) = match transfer.data {

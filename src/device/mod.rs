@@ -9,6 +9,8 @@
 //! | `config` | feature bits, limits, the configuration space, the serial |
 //! | `request` | guest bytes to an `Operation`: every mistake of a guest is caught there |
 //! | `batch` | plain reads and writes, several at a time, each with its status |
+//! | `limits` | how many requests and bytes a second there may be |
+//! | `waiting` | requests that must wait, for their limits or for memory |
 //! | `state` | what a VM's snapshot holds of the disk |
 //! | `stats` | what was done, queue by queue, for who wants to know |
 //! | `steps` | an operation carried out, a long one in steps |
@@ -17,11 +19,13 @@
 
 mod batch;
 mod config;
+mod limits;
 mod request;
 mod state;
 mod stats;
 mod steps;
 mod tally;
+mod waiting;
 
 pub use batch::Transfer;
 pub use config::{
@@ -34,6 +38,7 @@ use std::sync::atomic::AtomicBool;
 
 use virtio_bindings::virtio_blk;
 
+pub use limits::{Class, Limit, Limiter, Limits};
 pub use request::HEADER_BYTES;
 pub use state::{MOST_STATE_BYTES, SavedState, StateError};
 pub use stats::{
@@ -41,11 +46,13 @@ pub use stats::{
 };
 pub use steps::{Pace, Unfinished};
 pub use tally::{Batched, Tally};
+pub use waiting::{Admission, Hold, Lane, Served, Waiting};
 
 use crate::store::{self, Disk, Sink, Source};
 use stats::Blocks;
 use steps::Progress;
 use tally::{Answered, Asked};
+use waiting::{Gate, Refusal};
 
 /// The status byte of a request (virtio 1.3 §5.2.6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +89,8 @@ pub struct BlockDevice {
     disk: Disk,
     serial: Serial,
     queues: NonZeroU16,
+    /// Limits, what to do without memory, and who waits for either.
+    gate: Gate,
     state: Option<Box<dyn SavedState>>,
     /// `writeback` of the configuration space: what the driver chose. A write to memory is as
     /// stable when it completes as after a flush, so both modes are kept alike.
@@ -94,7 +103,9 @@ impl BlockDevice {
     /// A device with `queues` request queues. It is read-only if the connection to the disk is.
     pub fn new(disk: Disk, serial: Serial, queues: NonZeroU16) -> Self {
         Self {
-            disk,
+            gate: Gate::new(&disk),
+            // A queue has other things to do than to wait for memory.
+            disk: disk.into_never_waiting(),
             serial,
             queues,
             state: None,
@@ -128,7 +139,8 @@ impl BlockDevice {
     }
 
     /// Serve one request (virtio 1.3 §5.2.6) and give the number of bytes written, for the used
-    /// ring: [`BlockDevice::serve`] until it is done, however long that takes.
+    /// ring: [`BlockDevice::serve`] until it is done, however long that takes. It waits for
+    /// nothing: no limit holds it, and without memory it fails.
     pub fn handle<'m>(
         &self,
         acked: u64,
@@ -137,16 +149,20 @@ impl BlockDevice {
         writable: &mut [Sink<'m>],
     ) -> u32 {
         let mut unfinished = Unfinished::default();
+        unfinished.set_admission(Admission::Last);
         loop {
-            if let Some(len) = self.serve(acked, damaged, readable, writable, &mut unfinished) {
+            if let Served::Done(len) =
+                self.serve(acked, damaged, readable, writable, &mut unfinished)
+            {
                 return len;
             }
         }
     }
 
-    /// Serve a request, or a [`Pace`]'s worth of one that takes longer: `None` means that
-    /// it goes on with the next call, which must get what this one left of the buffers and
-    /// `unfinished`. Given up in between, part of it is done.
+    /// Serve a request, or a [`Pace`]'s worth of one that takes longer: [`Served::Unfinished`] means
+    /// that it goes on with the next call, which must get what this one left of the buffers and
+    /// `unfinished`. Given up in between, part of it is done. One that must wait is
+    /// [`Served::Held`].
     ///
     /// `acked` are the feature bits that the driver accepted. `readable` and `writable` are the
     /// request's buffers in order, cut into descriptors in any way (§2.6.4.1: no layout may be
@@ -160,10 +176,17 @@ impl BlockDevice {
         readable: &mut [Source<'m>],
         writable: &mut [Sink<'m>],
         unfinished: &mut Unfinished,
-    ) -> Option<u32> {
+    ) -> Served {
         let Some((status_at, data_in)) = request::split_status(writable) else {
             unfinished.answered = Some(Answered::unknown());
-            return Some(0);
+            return Served::Done(0);
+        };
+        let admission = unfinished.admission;
+        // Before the disk is asked for memory: what is freed after that is worth another try.
+        let seen = if self.gate.stalls() {
+            self.disk.room_changes()
+        } else {
+            0
         };
         let last = data_in.len() - 1;
         let data_in_bytes = store::total_bytes(data_in);
@@ -171,13 +194,16 @@ impl BlockDevice {
             unfinished.asked = Asked::default();
         }
         let outcome = if damaged {
-            Err(Status::IoErr)
+            unfinished.rest = None;
+            Err(Status::IoErr.into())
         } else if let Some(rest) = unfinished.rest.take() {
             self.go_on(rest, readable, data_in, unfinished.pace)
         } else {
             let asked = &mut unfinished.asked;
-            request::parse(self.disk.capacity(), acked, readable, data_in, asked)
-                .and_then(|operation| self.execute(operation, unfinished.pace))
+            match request::parse(self.disk.capacity(), acked, readable, data_in, asked) {
+                Err(status) => Err(status.into()),
+                Ok(operation) => self.execute(operation, unfinished.pace, admission),
+            }
         };
         let (status, data_bytes) = match outcome {
             Ok(Progress::Done(data_bytes)) => (Status::Ok, data_bytes),
@@ -185,16 +211,21 @@ impl BlockDevice {
                 // The status byte is found again behind what is left of the data.
                 writable[last] = writable[last].join(status_at);
                 unfinished.rest = Some(rest);
-                return None;
+                return Served::Unfinished;
             }
-            Err(status) => (status, 0),
+            Err(Refusal::Held(hold)) => return Served::Held(hold),
+            Err(Refusal::Full) => match self.wait_for_room(seen, admission) {
+                Some(hold) => return Served::Held(hold),
+                None => (Status::IoErr, 0),
+            },
+            Err(Refusal::Status(status)) => (status, 0),
         };
         status_at.copy_from(&[status.byte()]);
         unfinished.answered = Some(Answered {
             asked: unfinished.asked,
             ok: status == Status::Ok,
         });
-        Some(written_bytes(data_bytes, data_in_bytes))
+        Served::Done(written_bytes(data_bytes, data_in_bytes))
     }
 }
 

@@ -7,8 +7,9 @@
 
 use super::request::{Operation, Segment, Segments};
 use super::tally::{Answered, Asked};
-use super::{BlockDevice, Status};
-use crate::store::{self, ByteRange, Piece, Sink, Source};
+use super::waiting::Refusal;
+use super::{Admission, BlockDevice, Status};
+use crate::store::{ByteRange, Piece, Sink, Source};
 
 /// How much of a long request is done in one go.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,6 +45,7 @@ impl Pace {
 pub struct Unfinished {
     pub(super) rest: Option<Rest>,
     pub(super) pace: Pace,
+    pub(super) admission: Admission,
     pub(super) asked: Asked,
     /// What became of the request, for the tally.
     pub(super) answered: Option<Answered>,
@@ -55,6 +57,16 @@ impl Unfinished {
     /// How much to do in one go from now on.
     pub fn set_pace(&mut self, pace: Pace) {
         self.pace = pace;
+    }
+
+    /// With what right the next request comes; a request that has begun has it already.
+    pub fn set_admission(&mut self, admission: Admission) {
+        self.admission = admission;
+    }
+
+    /// The next request was taken at this moment, as [`Tally::held`](super::Tally::held) gave it.
+    pub fn set_since(&mut self, since_ns: Option<u64>) {
+        self.since_ns = since_ns;
     }
 
     /// How many requests have begun and are not answered.
@@ -122,12 +134,15 @@ fn with_front<P: Piece, T>(pieces: &mut [P], bytes: u64, act: impl FnOnce(&[P]) 
 }
 
 impl BlockDevice {
-    /// Begin a request, and end it unless it takes long.
+    /// Begin a request, if it may go now, and end it unless it takes long.
     pub(super) fn execute(
         &self,
         operation: Operation<'_, '_>,
         pace: Pace,
-    ) -> Result<Progress, Status> {
+        admission: Admission,
+    ) -> Result<Progress, Refusal> {
+        // Here and not before: an operation is 4 KiB, which would be moved once more.
+        self.admit(&operation, admission)?;
         match operation {
             Operation::Read { range, to } => self.read(range, 0, to, pace),
             Operation::Write { range, from } => self.write(range, from, pace),
@@ -148,7 +163,7 @@ impl BlockDevice {
         readable: &mut [Source<'_>],
         data_in: &mut [Sink<'_>],
         pace: Pace,
-    ) -> Result<Progress, Status> {
+    ) -> Result<Progress, Refusal> {
         match rest {
             Rest::Read { range, done_bytes } => self.read(range, done_bytes, data_in, pace),
             Rest::Write { range } => self.write(range, readable, pace),
@@ -167,7 +182,7 @@ impl BlockDevice {
         done_bytes: u64,
         to: &mut [Sink<'_>],
         pace: Pace,
-    ) -> Result<Progress, Status> {
+    ) -> Result<Progress, Refusal> {
         if range.len_bytes() <= pace.step_bytes() {
             self.disk.read_into(range, to)?;
             return Ok(Progress::Done(done_bytes + range.len_bytes()));
@@ -185,7 +200,7 @@ impl BlockDevice {
         range: ByteRange,
         from: &mut [Source<'_>],
         pace: Pace,
-    ) -> Result<Progress, Status> {
+    ) -> Result<Progress, Refusal> {
         if range.len_bytes() <= pace.step_bytes() {
             self.disk.write_from(range, from)?;
             return Ok(Progress::Done(0));
@@ -203,9 +218,9 @@ impl BlockDevice {
         zero: bool,
         segments: &Segments,
         pace: Pace,
-    ) -> Result<Progress, Status> {
+    ) -> Result<Progress, Refusal> {
         if self.disk.is_read_only() {
-            return Err(Status::IoErr);
+            return Err(Status::IoErr.into());
         }
         let capacity = self.disk.capacity();
         let mut total_bytes = 0;
@@ -229,7 +244,7 @@ impl BlockDevice {
         mut index: usize,
         mut range: Option<ByteRange>,
         pace: Pace,
-    ) -> Result<Progress, Status> {
+    ) -> Result<Progress, Refusal> {
         let capacity = self.disk.capacity();
         let mut budget_bytes = pace.step_range_bytes();
         while let Some(segment) = segments.get(index) {
@@ -254,11 +269,13 @@ impl BlockDevice {
         Ok(Progress::Done(0))
     }
 
-    fn apply(&self, zero: bool, segment: Segment, range: ByteRange) -> Result<(), store::Error> {
+    /// A discard never waits for memory: what there is none to cut out of stays.
+    fn apply(&self, zero: bool, segment: Segment, range: ByteRange) -> Result<(), Refusal> {
         if zero {
-            self.disk.write_zeroes_range(range, segment.unmap())
+            self.disk.write_zeroes_range(range, segment.unmap())?;
         } else {
-            self.disk.discard_range(range)
+            self.disk.discard_range(range).map_err(Status::from)?;
         }
+        Ok(())
     }
 }

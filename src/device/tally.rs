@@ -150,6 +150,13 @@ impl Tally {
         }
     }
 
+    /// One of them must wait, and is taken again later. Gives the moment at which it was taken, to
+    /// be kept for then ([`Unfinished::set_since`]).
+    pub fn held(&mut self, unfinished: &mut Unfinished) -> u64 {
+        let since_ns = unfinished.since_ns.take().or(self.since_ns);
+        since_ns.unwrap_or_else(now_ns)
+    }
+
     /// A request that is not answered at once.
     #[cold]
     fn long(&mut self, answered: Option<Answered>, unfinished: &mut Unfinished) {

@@ -95,6 +95,10 @@ impl DiskCore {
         self.ledger.pool.wait_for_room();
     }
 
+    pub(super) fn room_changes(&self) -> u64 {
+        self.ledger.pool.room_changes()
+    }
+
     pub(super) fn charged_bytes(&self) -> u64 {
         let budget = self.ledger.pool.budget();
         budget.account(self.account).charged_bytes()
@@ -165,6 +169,7 @@ impl DiskCore {
         self.change_record(|record| record.spec.quota_bytes = quota_bytes)?;
         let budget = self.ledger.pool.budget();
         budget.account(self.account).set_quota(quota_bytes);
+        self.ledger.pool.make_room();
         Ok(())
     }
 

@@ -100,6 +100,8 @@ pub enum Shrink {
 pub struct Disk {
     core: Arc<DiskCore>,
     read_only: bool,
+    /// Whether it fails for want of memory even on a disk that is to stall.
+    never_waits: bool,
     disconnected: AtomicBool,
 }
 
@@ -109,6 +111,7 @@ impl Disk {
         Self {
             core,
             read_only,
+            never_waits: false,
             disconnected: AtomicBool::new(false),
         }
     }
@@ -121,6 +124,35 @@ impl Disk {
         }
     }
 
+    /// The same connection, but one that never waits for memory: for who has other things to do
+    /// meanwhile. What the disk is to do then ([`Disk::on_full`]) is the caller's business.
+    pub fn into_never_waiting(self) -> Self {
+        Self {
+            never_waits: true,
+            ..self
+        }
+    }
+
+    /// What a write is to do when there is no memory left for it, as the disk was made.
+    pub fn on_full(&self) -> OnFull {
+        if self.core.stalls() {
+            OnFull::Stall
+        } else {
+            OnFull::Error
+        }
+    }
+
+    /// A number that grows whenever a write that found no memory may find some: something was freed
+    /// in the store, or a quota changed. Memory of the host's that comes back does not show in it.
+    pub fn room_changes(&self) -> u64 {
+        self.core.room_changes()
+    }
+
+    /// Whether this connection was closed or its disk destroyed: everything fails then.
+    pub fn is_disconnected(&self) -> bool {
+        self.disconnected.load(Ordering::Acquire) || self.core.is_destroyed()
+    }
+
     /// Close this connection: everything asked of it later is [`Error::Disconnected`]. The disk
     /// stays.
     pub fn disconnect(&self) {
@@ -128,7 +160,7 @@ impl Disk {
     }
 
     fn alive(&self) -> Result<&DiskCore, Error> {
-        if self.disconnected.load(Ordering::Acquire) || self.core.is_destroyed() {
+        if self.is_disconnected() {
             Err(Error::Disconnected {
                 key: self.core.record().key,
             })
@@ -345,7 +377,9 @@ impl Disk {
     fn stalling(&self, act: impl Fn() -> Result<(), Error>) -> Result<(), Error> {
         loop {
             match act() {
-                Err(error) if error.is_want_of_memory() && self.core.stalls() => {
+                Err(error)
+                    if error.is_want_of_memory() && self.core.stalls() && !self.never_waits =>
+                {
                     self.alive()?;
                     self.core.wait_for_room();
                 }

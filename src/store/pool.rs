@@ -9,7 +9,7 @@
 //! a thread of its own, so that a discard costs its caller no system call.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -51,6 +51,8 @@ pub(super) struct Pool {
     wake: parking_lot::Mutex<Wake>,
     reclaimer: Condvar,
     room: Condvar,
+    /// How often there was room where there may have been none before.
+    room_changes: AtomicU64,
     /// Whether huge pages are made of groups that are used up.
     huge: AtomicBool,
 }
@@ -84,6 +86,7 @@ impl Pool {
             wake: parking_lot::Mutex::default(),
             reclaimer: Condvar::new(),
             room: Condvar::new(),
+            room_changes: AtomicU64::new(0),
             arena,
             huge: AtomicBool::new(huge),
         }
@@ -279,7 +282,17 @@ impl Pool {
 
     fn freed(&self) {
         self.stir();
+        self.make_room();
+    }
+
+    /// Something was freed, or a bound raised: who found no memory may try again.
+    pub(super) fn make_room(&self) {
+        self.room_changes.fetch_add(1, Ordering::Release);
         self.room.notify_all();
+    }
+
+    pub(super) fn room_changes(&self) -> u64 {
+        self.room_changes.load(Ordering::Acquire)
     }
 
     /// There is something to do for the thread of the pool.

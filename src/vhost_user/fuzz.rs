@@ -20,6 +20,7 @@ use super::inflight::{self, Inflight};
 use super::job::Job;
 use super::memory::{MemoryMap, RegionSpec};
 use super::notifier::Notifier;
+use super::parking::Parking;
 use super::peek;
 use super::ring::{self, Ring, RingAddress, RingOptions, Served};
 use super::server::{Server, Shared};
@@ -100,6 +101,7 @@ impl SplitRing {
         let options = RingOptions {
             event_idx: setup.event_idx,
             indirect: setup.indirect,
+            in_order: false,
         };
         let ring = Ring::new(Arc::clone(&memory.0), setup.size, address, options);
         ring.map(Self).map_err(|error| short(&error))
@@ -115,6 +117,7 @@ impl SplitRing {
         });
         match step {
             Ok(ring::Step::Dry) => Ok(Step::Dry),
+            Ok(ring::Step::Held { .. }) => Err("held".into()),
             Ok(ring::Step::Completed) => Ok(Step::Completed),
             Ok(ring::Step::Continued) => Ok(Step::Continued),
             Err(error) => Err(short(&error)),
@@ -129,7 +132,9 @@ impl SplitRing {
         most_bytes: u64,
         serve: impl for<'m> FnOnce(&[Transfer<'m>], &mut dyn FnMut(u32)),
     ) -> Result<(u32, u64), String> {
-        let gathered = self.0.serve_plain(most_requests, most_bytes, serve);
+        let gathered = self
+            .0
+            .serve_plain(most_requests, most_bytes, |all| all.len(), serve);
         gathered
             .map(|gathered| (gathered.requests, gathered.bytes))
             .map_err(|error| short(&error))
@@ -175,6 +180,7 @@ impl Turns {
         let job = Job {
             ring: ring.0,
             index: 0,
+            parking: Parking::new(&device),
             tally: device.tally(0),
             device,
             acked,

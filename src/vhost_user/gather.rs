@@ -32,15 +32,25 @@ pub(super) struct Gathered {
     pub(super) bytes: u64,
 }
 
+impl Gathered {
+    /// One of them stays in the ring.
+    fn leave(&mut self, transfer: &Transfer<'_>) {
+        self.requests -= 1;
+        self.bytes -= transfer.data_bytes();
+    }
+}
+
 impl Ring {
     /// Serve the requests that come next as far as they are plain: at most `most_requests`, from 1
-    /// on, and about `most_bytes` of data. `serve` gets them, and hands the length for the driver
-    /// of each, in order, to the function that it gets too. Nothing is done where the next request
-    /// isn't plain, or there is none: ask [`Ring::serve_one`].
+    /// on, and about `most_bytes` of data. `admit` says how many of the first ones may go on.
+    /// `serve` gets those, and hands the length for the driver of each, in order, to the function
+    /// that it gets too; one from which on it doesn't stays where it is. Nothing is done where the
+    /// next request isn't plain, or there is none: ask [`Ring::serve_one`].
     pub(super) fn serve_plain(
         &mut self,
         most_requests: u32,
         most_bytes: u64,
+        admit: impl FnOnce(&[Transfer<'_>]) -> usize,
         serve: impl for<'m> FnOnce(&[Transfer<'m>], &mut dyn FnMut(u32)),
     ) -> Result<Gathered, RingError> {
         let mut gathered = Gathered::default();
@@ -64,6 +74,11 @@ impl Ring {
                 break;
             }
         }
+        let admitted = admit(&transfers);
+        if admitted < transfers.len() {
+            let left = transfers.drain(admitted..);
+            left.for_each(|transfer| gathered.leave(&transfer));
+        }
         let heads = &heads[..transfers.len()];
         if !heads.is_empty() {
             if let [transfer] = &transfers[..] {
@@ -78,10 +93,38 @@ impl Ring {
                     self.have_served(head, len);
                 }
             });
+            let left = left.as_slice();
+            if !left.is_empty() {
+                self.have_left(left);
+                let first = heads.len() - left.len();
+                transfers[first..]
+                    .iter()
+                    .for_each(|transfer| gathered.leave(transfer));
+            }
         }
         transfers.clear();
         self.plain = transfers;
         Ok(gathered)
+    }
+
+    /// The next requests were taken from the avail ring.
+    fn have_taken(&mut self, heads: &[u16]) {
+        if let Some(tracker) = &mut self.tracker {
+            heads.iter().for_each(|&head| tracker.taken(head));
+        }
+    }
+
+    /// Those of them that were not served are still there.
+    fn have_left(&mut self, heads: &[u16]) {
+        if let Some(tracker) = &self.tracker {
+            heads.iter().for_each(|&head| tracker.not_taken(head));
+        }
+    }
+
+    /// The next one of those that were taken was served; `len` goes to the driver.
+    fn have_served(&mut self, head: u16, len: u32) {
+        self.next_avail = self.next_avail.wrapping_add(1);
+        self.return_used(head, len);
     }
 
     /// The request at `head`, if it is plain.

@@ -20,6 +20,7 @@ use vhost::vhost_user::{
 
 use super::inflight::{self, Inflight, LARGEST_RING};
 use super::memory::{MAX_SLOTS, MemoryMap, RegionSpec};
+use super::parking::Stop;
 use super::ring::RingAddress;
 use super::session::{Session, WhenNot, refuse};
 use super::transfer::Transfer;
@@ -43,7 +44,7 @@ impl VhostUserBackendReqHandlerMut for Session {
 
     fn reset_owner(&mut self) -> WireResult<()> {
         // Deprecated: should be ignored, or disable all rings and nothing more.
-        self.change_all(|session| {
+        self.change_all(Stop::Leave, |session| {
             session
                 .vrings
                 .iter_mut()
@@ -55,7 +56,7 @@ impl VhostUserBackendReqHandlerMut for Session {
         if !self.server.is_shared() && !self.is_anothers() {
             self.server.device.reset();
         }
-        self.change_all(|session| {
+        self.change_all(Stop::drain(), |session| {
             session.acked = 0;
             // What was in flight is the business of a driver that is gone.
             session.inflight = None;
@@ -84,7 +85,7 @@ impl VhostUserBackendReqHandlerMut for Session {
         if !self.is_anothers() {
             self.server.device.accept(features);
         }
-        self.change_all(|session| {
+        self.change_all(Stop::drain(), |session| {
             session.acked = features;
             // "Ring states": without protocol features a ring is enabled from the start.
             if features & VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits() == 0 {
@@ -141,7 +142,8 @@ impl VhostUserBackendReqHandlerMut for Session {
         if self.vring(index)?.address == address {
             return Ok(());
         }
-        self.change(index, |vring| vring.address = address)
+        // Another ring, as far as is known: what was taken from this one is returned to it.
+        self.change(index, Stop::drain(), |vring| vring.address = address)
     }
 
     fn set_vring_base(&mut self, index: u32, base: u32) -> WireResult<()> {
@@ -169,7 +171,9 @@ impl VhostUserBackendReqHandlerMut for Session {
                 "queue {index}: polling for kicks is not offered"
             )));
         }
-        self.change(u32::from(index), |vring| vring.set_kick(fd.map(kept)))
+        self.change(u32::from(index), Stop::Leave, |vring| {
+            vring.set_kick(fd.map(kept));
+        })
     }
 
     fn set_vring_call(&mut self, index: u8, fd: Option<File>) -> WireResult<()> {
@@ -178,7 +182,9 @@ impl VhostUserBackendReqHandlerMut for Session {
     }
 
     fn set_vring_err(&mut self, index: u8, fd: Option<File>) -> WireResult<()> {
-        self.change(u32::from(index), |vring| vring.set_err(fd.map(kept)))
+        self.change(u32::from(index), Stop::Leave, |vring| {
+            vring.set_err(fd.map(kept));
+        })
     }
 
     fn get_protocol_features(&mut self) -> WireResult<VhostUserProtocolFeatures> {
@@ -204,7 +210,7 @@ impl VhostUserBackendReqHandlerMut for Session {
         if self.vring(index)?.enabled == enable {
             return Ok(());
         }
-        self.change(index, |vring| vring.enabled = enable)
+        self.change(index, Stop::Leave, |vring| vring.enabled = enable)
     }
 
     fn get_config(
@@ -286,7 +292,10 @@ impl VhostUserBackendReqHandlerMut for Session {
     fn set_inflight_fd(&mut self, spec: &VhostUserInflight, file: File) -> WireResult<()> {
         let queues = self.server.device.queues().get();
         let region = Inflight::open(spec, &file, queues).map_err(refuse)?;
-        self.change_all(|session| session.inflight = Some(Arc::new(region)))
+        // What the old region says is not in the new one.
+        self.change_all(Stop::drain(), |session| {
+            session.inflight = Some(Arc::new(region));
+        })
     }
 
     fn set_device_state_fd(

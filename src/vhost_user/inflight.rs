@@ -309,6 +309,11 @@ impl Tracker {
         self.counter = self.counter.wrapping_add(1);
     }
 
+    /// Request `head` stays in the avail ring after all, and will be taken again.
+    pub(super) fn not_taken(&self, head: u16) {
+        self.mark(head).store(0, Ordering::Release);
+    }
+
     /// Requests `heads` are about to be returned by one store to the used index.
     pub(super) fn returning(&self, heads: &[u16]) {
         let last = self.header(at::LAST_BATCH_HEAD);

@@ -6,11 +6,13 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::gather::Gathered;
 use super::guard;
 use super::notifier::Notifier;
+use super::parking::{Next, Parking};
 use super::ring::{Ring, RingError, Served, Step};
 use super::watchdog::Watched;
-use crate::device::{BlockDevice, Pace, Tally, Unfinished};
+use crate::device::{self, Admission, BlockDevice, Hold, Lane, Pace, Tally, Unfinished};
 use crate::store;
 
 /// Requests between two updates of the used index, at most.
@@ -64,6 +66,8 @@ pub(super) struct Job {
     pub(super) hangup: Arc<UnixStream>,
     /// A long request that is half done.
     pub(super) unfinished: Unfinished,
+    /// Requests that wait for their limits or for memory.
+    pub(super) parking: Parking,
     /// Counts what is served.
     pub(super) tally: Tally,
     /// Whether the driver wanted to be called when it was shown something last.
@@ -109,7 +113,8 @@ impl Job {
             self.look_for_losses()?;
             // What was done before a ring broke is the driver's to know.
             let shown = self.ring.publish();
-            self.tally.shown(self.unfinished.requests());
+            let waiting = self.parking.waiting();
+            self.tally.shown(self.unfinished.requests() + waiting);
             if let Some(calls) = shown {
                 self.calls = calls;
                 if calls {
@@ -120,56 +125,55 @@ impl Job {
                 break;
             }
         }
+        self.parking.count(&self.ring);
         Ok(turn)
     }
 
-    /// Serve until the ring is dry or the time is over, which is then `false`, or the batch is
-    /// full.
+    /// Serve until the ring is dry, or all that there is must wait, or the time is over, which is
+    /// then `false`, or the batch is full.
     fn batch(
         &mut self,
         share: Share,
         turn: &mut Turn,
         since: &mut Since,
     ) -> Result<bool, RingError> {
-        let Self {
-            ring,
-            device,
-            acked,
-            unfinished,
-            tally,
-            calls,
-            ..
-        } = self;
         let end_bytes = turn.bytes + share.batch_bytes;
         let mut untimed = 0;
         // To call a driver that sleeps is dear, so it is called for as many as there are.
-        let most_steps = if *calls {
+        let most_steps = if self.calls {
             BATCH_REQUESTS
         } else {
             SOON_REQUESTS
         };
         let end_steps = turn.steps + most_steps;
         while turn.steps < end_steps && turn.bytes < end_bytes {
-            let plain = ring.serve_plain(
-                end_steps - turn.steps,
-                end_bytes - turn.bytes,
-                |transfers, done| {
-                    tally.take(transfers.len());
-                    tally.batch(device.serve_batch(transfers, done));
-                },
-            )?;
-            turn.steps += plain.requests;
-            turn.bytes += plain.bytes;
-            if plain.requests > 0 {
-                continue;
-            }
-            let step = ring.serve_one(|damaged, readable, writable| {
-                turn.bytes += store::total_bytes(readable) + store::total_bytes(writable);
-                tally.take_one(unfinished);
-                let served = device.serve(*acked, damaged, readable, writable, unfinished);
-                tally.one(unfinished);
-                served.map_or(Served::Unfinished, Served::Done)
-            })?;
+            let lane = match self.parking.next(&self.ring, &self.device) {
+                Next::Any => {
+                    let plain = self.plain(end_steps - turn.steps, end_bytes - turn.bytes)?;
+                    turn.steps += plain.requests;
+                    turn.bytes += plain.bytes;
+                    if plain.requests > 0 {
+                        continue;
+                    }
+                    if !self.ring.has_next() {
+                        return Ok(false);
+                    }
+                    self.unfinished.set_admission(Admission::default());
+                    None
+                }
+                Next::GoOn => None,
+                Next::One(admission) => {
+                    self.unfinished.set_admission(admission);
+                    None
+                }
+                Next::Again(lane, admission) => {
+                    self.unfinished.set_admission(admission);
+                    self.parking.tries(lane);
+                    Some(lane)
+                }
+                Next::Nothing => return Ok(false),
+            };
+            let step = self.one(lane, turn)?;
             if step == Step::Dry {
                 return Ok(false);
             }
@@ -183,6 +187,83 @@ impl Job {
             }
         }
         Ok(true)
+    }
+
+    /// Serve what comes next as far as it is plain.
+    fn plain(&mut self, most_requests: u32, most_bytes: u64) -> Result<Gathered, RingError> {
+        let (device, tally) = (&self.device, &mut self.tally);
+        self.ring.serve_plain(
+            most_requests,
+            most_bytes,
+            |transfers| device.admit_batch(transfers),
+            |transfers, done| {
+                tally.take(transfers.len());
+                tally.batch(device.serve_batch(transfers, done));
+            },
+        )
+    }
+
+    /// Serve one request, or a step of it: the next one, or the first one that waits in a lane.
+    fn one(&mut self, lane: Option<Lane>, turn: &mut Turn) -> Result<Step, RingError> {
+        let Self {
+            ring,
+            device,
+            acked,
+            unfinished,
+            parking,
+            tally,
+            ..
+        } = self;
+        let fails = parking.is_late();
+        let mut hold: Option<(Hold, u64)> = None;
+        if let Some(lane) = lane {
+            unfinished.set_since(parking.since_ns(lane));
+        }
+        let step = ring.serve_from(lane, |damaged, readable, writable| {
+            turn.bytes += store::total_bytes(readable) + store::total_bytes(writable);
+            tally.take_one(unfinished);
+            let served = device.serve(*acked, damaged || fails, readable, writable, unfinished);
+            if let device::Served::Held(for_what) = served {
+                hold = Some((for_what, tally.held(unfinished)));
+                return Served::Held(for_what.lane());
+            }
+            tally.one(unfinished);
+            match served {
+                device::Served::Done(len) => Served::Done(len),
+                _ => Served::Unfinished,
+            }
+        })?;
+        parking.became(step, hold);
+        Ok(step)
+    }
+
+    /// Whether stopping takes a while: requests were set aside that must be returned first.
+    pub(super) fn begins_to_drain(&mut self, by: Instant) -> bool {
+        if !self.ring.has_any_aside() {
+            return false;
+        }
+        self.ring.give_up();
+        self.unfinished = Unfinished::default();
+        self.parking.drain(by);
+        true
+    }
+
+    /// Whether all of those were returned.
+    pub(super) fn is_drained(&self) -> bool {
+        self.parking.is_draining() && !self.ring.has_any_aside()
+    }
+
+    /// Whether nothing goes on before a request that waits does.
+    pub(super) fn is_held(&self) -> bool {
+        self.ring.is_held()
+    }
+
+    /// When there is something to do for requests that wait, or that the last turn had no time for.
+    pub(super) fn look_at(&self, now: Instant) -> Option<Instant> {
+        if self.ring.is_amid() {
+            return Some(now);
+        }
+        self.parking.look_at(&self.ring, now)
     }
 
     /// Ask the driver to kick when it has something; whether it has already.

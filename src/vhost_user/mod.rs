@@ -22,12 +22,15 @@
 //! | `guard` | what happens when such a file is truncated under us (SIGBUS) |
 //! | `notifier` | a front end's eventfd that we signal |
 //! | `ring` | a split virtqueue in that memory |
+//! | `alarm` | wakes a worker at a moment |
+//! | `aside` | requests of a ring that wait, while those behind them go on |
 //! | `chain` | a walk along the descriptors of one request |
 //! | `gather` | requests of the plainest shape, taken several at a time |
 //! | `fault` | what makes a ring stop for good |
 //! | `pieces` | the buffers of one request |
 //! | `inflight` | requests that were taken and not returned, written down for after a crash |
 //! | `job` | one ring's turn: batches of requests, and the call that follows |
+//! | `parking` | what a ring does next when some of its requests must wait |
 //! | `polling` | how long a ring that has run dry is looked at |
 //! | `slot` | one ring of a worker, hot or cold |
 //! | `worker` | a thread that serves rings: which are hot, and when it sleeps |
@@ -36,6 +39,8 @@
 //! | `fuzz` | rings and sessions for the fuzz targets, with feature `test-fuzz` only |
 //! | `mod` | what ends a session |
 
+mod alarm;
+mod aside;
 mod chain;
 mod channel;
 mod conversation;
@@ -53,6 +58,7 @@ mod job;
 mod mapping;
 mod memory;
 mod notifier;
+mod parking;
 mod peek;
 mod pieces;
 mod polling;

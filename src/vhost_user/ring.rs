@@ -17,11 +17,12 @@ use virtio_bindings::virtio_ring as vring;
 use virtio_queue::desc::split::Descriptor;
 use vm_memory::ByteValued;
 
+use super::aside::{Aside, Origin, Taken};
 pub(super) use super::fault::RingError;
 use super::inflight::{Inflight, Tracker};
 use super::memory::{MAX_SLOTS, MemoryMap};
 use super::pieces::Pieces;
-use crate::device::{SEG_MAX, Transfer};
+use crate::device::{Lane, SEG_MAX, Transfer};
 use crate::store::{self, MOST_BATCHED, Sink, Source};
 
 pub(super) const DESC_BYTES: u64 = 16;
@@ -44,6 +45,8 @@ pub(super) enum Served {
     Done(u32),
     /// It takes long: some of it is done, and the pieces hold the rest.
     Unfinished,
+    /// It must wait.
+    Held(Lane),
 }
 
 /// What [`Ring::serve_one`] did.
@@ -55,6 +58,8 @@ pub(super) enum Step {
     Completed,
     /// Some of a request was done.
     Continued,
+    /// A request must wait. Whether it is the first of those that wait for the same.
+    Held { is_first: bool },
 }
 
 /// Where a front end says that a ring is, in its own addresses.
@@ -70,6 +75,8 @@ pub(super) struct RingAddress {
 pub(super) struct RingOptions {
     pub(super) event_idx: bool,
     pub(super) indirect: bool,
+    /// Whether requests are to come back in the order in which they were made available.
+    pub(super) in_order: bool,
 }
 
 /// A ring that is being served.
@@ -82,7 +89,7 @@ pub(super) struct Ring {
     size: u16,
     options: RingOptions,
     /// The next entry of the avail ring to take.
-    next_avail: u16,
+    pub(super) next_avail: u16,
     /// The avail index when last read.
     seen_avail: u16,
     /// The next entry of the used ring to fill.
@@ -90,10 +97,14 @@ pub(super) struct Ring {
     /// The used index that the driver has been shown.
     shown_used: u16,
     /// The request that is being served, whose buffers `pieces` holds: between two steps of it.
-    current: Option<Taken>,
+    pub(super) current: Option<Taken>,
     /// Requests that a process before us had taken and not returned; the last one comes first.
-    unreturned: Vec<u16>,
-    tracker: Option<Tracker>,
+    pub(super) unreturned: Vec<u16>,
+    /// Requests that wait, while those behind them go on.
+    pub(super) aside: Aside,
+    /// What the next request in order waits for, which could not be set aside: so do all others.
+    pub(super) at_front: Option<Lane>,
+    pub(super) tracker: Option<Tracker>,
     /// Heads completed since the used index was shown, for the tracker.
     batch: Vec<u16>,
     /// Whether the driver has been asked not to kick.
@@ -107,14 +118,6 @@ pub(super) struct Ring {
 
 // SAFETY: the pointers point into mappings that `memory` keeps alive, whichever thread uses them.
 unsafe impl Send for Ring {}
-
-/// A request that was taken out of the ring.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Taken {
-    head: u16,
-    /// From the avail ring, not left over from a process before us.
-    from_avail: bool,
-}
 
 /// A descriptor as it lies in memory, little-endian.
 pub(super) fn decode(bytes: [u8; 16]) -> Descriptor {
@@ -161,6 +164,8 @@ impl Ring {
             shown_used: 0,
             current: None,
             unreturned: Vec::new(),
+            aside: Aside::default(),
+            at_front: None,
             tracker: None,
             batch: Vec::new(),
             quiet: false,
@@ -215,6 +220,9 @@ impl Ring {
         unreturned.reverse();
         self.unreturned = unreturned;
         self.tracker = Some(tracker);
+        if !self.options.in_order {
+            self.aside = Aside::new(self.size);
+        }
         self.batch.reserve_exact(usize::from(self.size));
         Ok(())
     }
@@ -237,23 +245,40 @@ impl Ring {
                 None => return Ok(Step::Dry),
             },
         };
+        Ok(self.serve_taken(taken, serve))
+    }
+
+    pub(super) fn serve_taken(
+        &mut self,
+        taken: Taken,
+        serve: impl for<'m> FnOnce(bool, &mut [Source<'m>], &mut [Sink<'m>]) -> Served,
+    ) -> Step {
         let pieces = &mut self.pieces;
-        match serve(pieces.damaged, &mut pieces.readable, &mut pieces.writable) {
+        let served = serve(pieces.damaged, &mut pieces.readable, &mut pieces.writable);
+        self.current = None;
+        match served {
             Served::Unfinished => {
                 self.current = Some(taken);
-                Ok(Step::Continued)
+                Step::Continued
             }
             Served::Done(len) => {
-                self.current = None;
                 let len = if self.pieces.gap { 0 } else { len };
-                if taken.from_avail {
-                    self.next_avail = self.next_avail.wrapping_add(1);
-                } else {
-                    self.unreturned.pop();
-                }
+                self.leave(taken.from);
                 self.return_used(taken.head, len);
-                Ok(Step::Completed)
+                Step::Completed
             }
+            Served::Held(lane) => self.hold(taken, lane),
+        }
+    }
+
+    /// A request is not to be found any more where it was.
+    pub(super) fn leave(&mut self, from: Origin) {
+        match from {
+            Origin::Avail => self.next_avail = self.next_avail.wrapping_add(1),
+            Origin::Unreturned => {
+                self.unreturned.pop();
+            }
+            Origin::Aside(lane) => self.aside.remove_first(lane),
         }
     }
 
@@ -268,9 +293,14 @@ impl Ring {
 
     /// Where the next request is in the avail ring, if there is one and nothing comes before it.
     pub(super) fn next_position(&mut self) -> Result<Option<u16>, RingError> {
-        let first = self.current.is_none() && self.unreturned.is_empty();
+        let first = !self.is_amid() && self.at_front.is_none();
         let is_there = first && (self.next_avail != self.seen_avail || self.look()?);
         Ok(is_there.then_some(self.next_avail))
+    }
+
+    /// Whether there was a request when the avail ring was looked at last, or is one before it.
+    pub(super) fn has_next(&self) -> bool {
+        self.is_amid() || self.next_avail != self.seen_avail
     }
 
     /// Its position and those of the requests behind it that are known.
@@ -279,26 +309,13 @@ impl Ring {
         (0..waiting).map(move |offset| first.wrapping_add(offset))
     }
 
-    /// The next requests were taken from the avail ring.
-    pub(super) fn have_taken(&mut self, heads: &[u16]) {
-        if let Some(tracker) = &mut self.tracker {
-            heads.iter().for_each(|&head| tracker.taken(head));
-        }
-    }
-
-    /// The next one of those that were taken was served; `len` goes to the driver.
-    pub(super) fn have_served(&mut self, head: u16, len: u32) {
-        self.next_avail = self.next_avail.wrapping_add(1);
-        self.return_used(head, len);
-    }
-
     /// Have the next entry of the used ring at hand.
     pub(super) fn expect_used(&self) {
         let slot = usize::from(self.next_used & (self.size - 1));
         store::expect_write(self.used.wrapping_add(4 + slot * 8));
     }
 
-    fn return_used(&mut self, head: u16, len: u32) {
+    pub(super) fn return_used(&mut self, head: u16, len: u32) {
         if self.tracker.is_some() {
             self.batch.push(head);
         }
@@ -313,6 +330,9 @@ impl Ring {
     /// Take the next request out of the ring, with its pieces collected.
     fn take(&mut self) -> Result<Option<Taken>, RingError> {
         let left = self.unreturned.last().copied();
+        if self.at_front.is_some() {
+            return Ok(None);
+        }
         if left.is_none() && self.next_avail == self.seen_avail && !self.look()? {
             return Ok(None);
         }
@@ -323,15 +343,26 @@ impl Ring {
                 size: self.size,
             });
         }
+        self.collect(head)?;
+        let from = match left {
+            Some(_) => Origin::Unreturned,
+            None => Origin::Avail,
+        };
+        if from == Origin::Avail
+            && let Some(tracker) = &mut self.tracker
+        {
+            tracker.taken(head);
+        }
+        Ok(Some(Taken { head, from }))
+    }
+
+    /// Collect the pieces of the request at `head`, which is below the ring's size.
+    pub(super) fn collect(&mut self, head: u16) -> Result<(), RingError> {
         self.walk(head)?;
         if self.pieces.no_status {
             self.pieces.writable.clear();
         }
-        let from_avail = left.is_none();
-        if from_avail && let Some(tracker) = &mut self.tracker {
-            tracker.taken(head);
-        }
-        Ok(Some(Taken { head, from_avail }))
+        Ok(())
     }
 
     /// What the avail ring has at `position`: any number.

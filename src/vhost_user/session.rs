@@ -14,6 +14,7 @@ use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRE
 use super::channel::Channel;
 use super::inflight::Inflight;
 use super::memory::MemoryMap;
+use super::parking::Stop;
 use super::ring::RingOptions;
 use super::server::{Claim, Shared};
 use super::transfer::Transfer;
@@ -120,16 +121,25 @@ impl Session {
     }
 
     /// Change a ring with nobody serving it, and serve it again if it is ready.
-    pub(super) fn change(&mut self, index: u32, change: impl FnOnce(&mut Vring)) -> WireResult<()> {
+    pub(super) fn change(
+        &mut self,
+        index: u32,
+        how: Stop,
+        change: impl FnOnce(&mut Vring),
+    ) -> WireResult<()> {
         let vring = self.vring(index)?;
-        vring.pause();
+        vring.pause(how);
         change(vring);
         self.start_ready(WhenNot::Refuse)
     }
 
     /// Change what all rings depend on, with none of them served.
-    pub(super) fn change_all(&mut self, change: impl FnOnce(&mut Self)) -> WireResult<()> {
-        self.vrings.iter_mut().for_each(Vring::pause);
+    pub(super) fn change_all(
+        &mut self,
+        how: Stop,
+        change: impl FnOnce(&mut Self),
+    ) -> WireResult<()> {
+        self.vrings.iter_mut().for_each(|vring| vring.pause(how));
         change(self);
         self.start_ready(WhenNot::Strand)
     }
@@ -155,6 +165,7 @@ impl Session {
             options: RingOptions {
                 event_idx: acked(VIRTIO_RING_F_EVENT_IDX),
                 indirect: acked(VIRTIO_RING_F_INDIRECT_DESC),
+                in_order: acked(VIRTIO_F_IN_ORDER),
             },
             inflight: self.inflight.as_ref(),
             hangup: &self.hangup,
@@ -197,6 +208,6 @@ impl Session {
     }
 
     pub(super) fn set_memory(&mut self, memory: MemoryMap) -> WireResult<()> {
-        self.change_all(|session| session.memory = Arc::new(memory))
+        self.change_all(Stop::Leave, |session| session.memory = Arc::new(memory))
     }
 }

@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
 use super::hush::Hush;
@@ -35,6 +36,12 @@ pub(super) struct Slot {
     pub(super) dry_since: Option<Instant>,
     /// Whether it had requests since busy rings were counted.
     pub(super) served: bool,
+    /// When it is to be looked at again while it is cold, for requests that wait.
+    pub(super) look_at: Option<Instant>,
+    /// Whether its worker has a note of that.
+    pub(super) is_parked: bool,
+    /// Who wants its place, once it has returned what it set aside.
+    pub(super) leaving: Option<SyncSender<Option<u16>>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +81,16 @@ impl Slot {
     /// If it has been dry for long enough, have its driver kick. `is_busy`: the worker doesn't
     /// sleep anyway, and to look at one more ring costs less than a kick.
     pub(super) fn cool(&mut self, now: Instant, is_busy: bool, tools: &Tools) {
-        if self.state != State::Hot {
+        if self.state != State::Hot || self.leaving.is_some() {
+            return;
+        }
+        self.look_at = self.job.look_at(now);
+        if self.look_at.is_some_and(|at| at <= now) {
+            return;
+        }
+        if self.job.is_held() {
+            // Nothing that a kick could announce can be served.
+            self.state = State::Cold;
             return;
         }
         let dry_since = *self.dry_since.get_or_insert(now);
@@ -87,6 +103,11 @@ impl Slot {
             Ok(false) => self.state = State::Cold,
             Err(error) => self.breaks(error, tools),
         }
+    }
+
+    /// Whether it has returned all that it had set aside, or never will.
+    pub(super) fn may_leave(&self) -> bool {
+        self.leaving.is_some() && (self.job.is_drained() || self.state == State::Broken)
     }
 
     pub(super) fn kicked(&mut self, now: Instant) {

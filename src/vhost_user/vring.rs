@@ -14,6 +14,7 @@ use super::inflight::Inflight;
 use super::job::Job;
 use super::memory::MemoryMap;
 use super::notifier::Notifier;
+use super::parking::{Parking, Stop};
 use super::ring::{Ring, RingAddress, RingError, RingOptions};
 use super::workers::{Running, Workers};
 use crate::device::{BlockDevice, Unfinished};
@@ -117,6 +118,7 @@ impl Vring {
             err: self.err.clone(),
             hangup: Arc::clone(around.hangup),
             unfinished: Unfinished::default(),
+            parking: Parking::new(around.device),
             calls: true,
             losses,
         };
@@ -134,16 +136,17 @@ impl Vring {
     }
 
     /// Have nobody serve it, since something changes; it keeps its place.
-    pub(super) fn pause(&mut self) {
+    pub(super) fn pause(&mut self, how: Stop) {
         self.stranded = false;
-        if let Some(base) = self.running.take().and_then(Running::stop) {
+        let running = self.running.take();
+        if let Some(base) = running.and_then(|running| running.stop(how)) {
             self.base = base;
         }
     }
 
     /// Stop it ("GET_VRING_BASE"): afterwards it needs a new kick descriptor. Gives its place.
     pub(super) fn stop(&mut self) -> u16 {
-        self.pause();
+        self.pause(Stop::drain());
         self.kick = None;
         self.call = None;
         self.base
@@ -176,6 +179,6 @@ impl Vring {
 
 impl Drop for Vring {
     fn drop(&mut self) {
-        self.pause();
+        self.pause(Stop::Leave);
     }
 }

@@ -6,19 +6,22 @@
 //! is asked not to kick, and the worker looks at its avail index. Then it is *cold*: its driver is
 //! asked to kick, and the worker is told by epoll. A worker without a hot ring sleeps. Kicks are
 //! watched edge-triggered and never read: each write to an eventfd is an edge, so no read can block
-//! on what a front end passed, and a wake-up costs one system call less.
+//! on what a front end passed, and a wake-up costs one system call less. A cold ring with requests
+//! that wait (see [`parking`](super::parking)) is hot again when the first of them may go on.
 
 use std::io;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::{Duration, Instant};
 
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 
+use super::alarm::Alarm;
 use super::hush::Hush;
 use super::job::{Job, Turn};
+use super::parking::Stop;
 use super::polling::PollTime;
 use super::slot::{Slot, State, Tools};
 use super::watchdog::Watched;
@@ -26,6 +29,7 @@ use super::workers::{Mailbox, Message, NOWHERE, Place};
 use crate::device::Pace;
 
 const MAILBOX: u64 = u64::MAX;
+const ALARM: u64 = u64::MAX - 1;
 /// Rounds that found nothing between two looks at the clock.
 const DRY_ROUNDS: u32 = 16;
 /// What is done between two looks at the clock, in bytes, and what a request counts for beside its
@@ -54,6 +58,9 @@ pub(super) struct Worker {
     slots: Vec<Option<Slot>>,
     /// Slots whose ring is hot.
     hot: Vec<usize>,
+    /// Slots whose ring is cold, but has requests that wait for a moment.
+    parked: Vec<usize>,
+    alarm: Alarm,
     poll: Duration,
     looked_for_kicks: Instant,
     /// When two rings were hot last, and whether that is not long ago.
@@ -79,6 +86,9 @@ impl Worker {
         let bell = bell.ok_or(io::ErrorKind::NotFound)?.as_raw_fd();
         let event = EpollEvent::new(EventSet::IN, MAILBOX);
         epoll.ctl(ControlOperation::Add, bell, event)?;
+        let alarm = Alarm::new()?;
+        let event = EpollEvent::new(EventSet::IN | EventSet::EDGE_TRIGGERED, ALARM);
+        epoll.ctl(ControlOperation::Add, alarm.as_raw_fd(), event)?;
         let now = Instant::now();
         Ok(Self {
             number,
@@ -88,6 +98,8 @@ impl Worker {
             events: vec![EpollEvent::default(); 64],
             slots: Vec::new(),
             hot: Vec::new(),
+            parked: Vec::new(),
+            alarm,
             poll,
             looked_for_kicks: now,
             had_company: now,
@@ -145,17 +157,21 @@ impl Worker {
             Pace::Alone
         };
         let mut total = Turn::default();
-        let mut broken = false;
+        let (mut broken, mut left) = (false, false);
         for &at in &self.hot {
             if let Some(slot) = self.slots.get_mut(at).and_then(Option::as_mut) {
                 let turn = slot.turn(pace, &self.tools);
                 total.steps += turn.steps;
                 total.bytes += turn.bytes;
                 broken |= slot.state == State::Broken;
+                left |= slot.may_leave();
             }
         }
         if broken {
             self.keep_hot();
+        }
+        if left {
+            self.let_go();
         }
         total
     }
@@ -170,11 +186,17 @@ impl Worker {
             if let Some(slot) = self.slots.get_mut(at).and_then(Option::as_mut) {
                 slot.cool(now, is_busy, &self.tools);
                 cooled |= slot.state != State::Hot;
+                if slot.state == State::Cold && slot.look_at.is_some() && !slot.is_parked {
+                    slot.is_parked = true;
+                    self.parked.push(at);
+                }
             }
         }
         if cooled {
             self.keep_hot();
         }
+        // After that: they have a turn before they are found to be dry again.
+        self.wake_parked(now);
         if self.hot.len() > 1 {
             self.had_company = now;
         }
@@ -185,6 +207,7 @@ impl Worker {
         }
         if self.hot.is_empty() {
             self.mailbox().set_busy(0);
+            self.set_alarm()?;
             return self.wait(-1);
         }
         // Slots that are free or broken count as cold, at the price of a few looks.
@@ -195,6 +218,32 @@ impl Worker {
             return self.wait(0);
         }
         Ok(())
+    }
+
+    /// Rings whose requests have waited long enough are hot again.
+    fn wake_parked(&mut self, now: Instant) {
+        let (slots, hot) = (&mut self.slots, &mut self.hot);
+        self.parked.retain(|&at| {
+            let Some(slot) = slots.get_mut(at).and_then(Option::as_mut) else {
+                return false;
+            };
+            let is_cold = slot.state == State::Cold;
+            slot.is_parked = is_cold && slot.look_at.is_some_and(|at| at > now);
+            if is_cold && !slot.is_parked {
+                slot.state = State::Hot;
+                hot.push(at);
+            }
+            slot.is_parked
+        });
+    }
+
+    /// Have epoll return when the first of them has waited long enough.
+    fn set_alarm(&mut self) -> io::Result<()> {
+        let slots = self.parked.iter().filter_map(|&at| self.slots[at].as_ref());
+        match slots.filter_map(|slot| slot.look_at).min() {
+            Some(at) => self.alarm.set(at),
+            None => Ok(()),
+        }
     }
 
     fn keep_hot(&mut self) {
@@ -220,6 +269,7 @@ impl Worker {
                 let _ = self.mailboxes[self.number].bell().read();
                 continue;
             }
+            // The alarm's number is no slot's: who has waited long enough is found by the clock.
             let at = usize::try_from(event.data()).unwrap_or(usize::MAX);
             if let Some(slot) = self.slots.get_mut(at).and_then(Option::as_mut)
                 && slot.state == State::Cold
@@ -240,7 +290,7 @@ impl Worker {
                 && std::mem::take(&mut slot.served)
             {
                 busy += 1;
-                last = Some(at);
+                last = Some(at).filter(|_| slot.leaving.is_none()).or(last);
             }
         }
         self.mailbox().set_busy(busy);
@@ -307,9 +357,7 @@ impl Worker {
                         return true;
                     }
                 }
-                Message::Stop { id, reply, .. } => {
-                    let _ = reply.send(self.remove(id));
-                }
+                Message::Stop { id, how, reply, .. } => self.stop(id, how, reply),
                 Message::SetCall {
                     id, call, reply, ..
                 } => {
@@ -348,6 +396,9 @@ impl Worker {
             poll,
             dry_since: None,
             served: false,
+            look_at: None,
+            is_parked: false,
+            leaving: None,
         });
         if at == self.slots.len() {
             self.slots.push(slot);
@@ -375,9 +426,35 @@ impl Worker {
         }
     }
 
-    fn remove(&mut self, id: u64) -> Option<u16> {
-        let slot = self.take_out(self.position(id)?)?;
-        Some(slot.job.ring.position())
+    /// Give up a ring: now, or when it has returned what it set aside, beside all others.
+    fn stop(&mut self, id: u64, how: Stop, reply: SyncSender<Option<u16>>) {
+        let found = self.position(id);
+        if let (Stop::Drain(by), Some(at)) = (how, found)
+            && let Some(slot) = self.slots[at].as_mut()
+            && slot.state != State::Broken
+            && slot.job.begins_to_drain(by)
+        {
+            slot.leaving = Some(reply);
+            if slot.state == State::Cold {
+                slot.state = State::Hot;
+                self.hot.push(at);
+            }
+            return;
+        }
+        let slot = found.and_then(|at| self.take_out(at));
+        let _ = reply.send(slot.map(|slot| slot.job.ring.position()));
+    }
+
+    /// Give up the rings that have returned what they had set aside.
+    fn let_go(&mut self) {
+        for at in 0..self.slots.len() {
+            if self.slots[at].as_ref().is_some_and(Slot::may_leave)
+                && let Some(mut slot) = self.take_out(at)
+                && let Some(reply) = slot.leaving.take()
+            {
+                let _ = reply.send(Some(slot.job.ring.position()));
+            }
+        }
     }
 
     fn take_out(&mut self, at: usize) -> Option<Slot> {

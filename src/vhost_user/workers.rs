@@ -15,6 +15,7 @@ use vmm_sys_util::eventfd::EventFd;
 
 use super::job::Job;
 use super::notifier::Notifier;
+use super::parking::Stop;
 use super::polling::PollTime;
 use super::watchdog::Watchdog;
 use super::worker::Worker;
@@ -65,6 +66,7 @@ pub(super) enum Message {
     },
     Stop {
         id: u64,
+        how: Stop,
         place: Place,
         reply: SyncSender<Option<u16>>,
     },
@@ -136,10 +138,16 @@ impl Mailbox {
 impl Running {
     /// Stop serving. When this returns, no worker touches the ring or guest memory for it. Gives
     /// the avail index where the ring was left, unless the worker is gone.
-    pub(super) fn stop(self) -> Option<u16> {
+    pub(super) fn stop(self, how: Stop) -> Option<u16> {
         let (reply, answer) = sync_channel(1);
         let (id, place) = (self.id, Arc::clone(&self.place));
-        if !self.post(Message::Stop { id, place, reply }) {
+        let message = Message::Stop {
+            id,
+            how,
+            place,
+            reply,
+        };
+        if !self.post(message) {
             return None;
         }
         answer.recv().ok().flatten()

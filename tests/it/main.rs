@@ -28,6 +28,7 @@ mod inflight;
 mod lifecycle;
 mod many;
 mod negotiation;
+mod parking;
 mod plain;
 mod recovery;
 mod regions;

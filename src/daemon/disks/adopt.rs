@@ -78,6 +78,7 @@ impl Disks {
         let checked = Checked::new(name, settings, u64::MAX)?;
         let entry = self.workshop.prepare(disk, &checked, false)?;
         entry.limit(&checked.settings.limits, limiter);
+        entry.set_on_full(checked.settings.on_full);
         Ok(self.add(entry))
     }
 

@@ -272,7 +272,7 @@ impl Entry {
                     field: Some("size_bytes".into()),
                     ..Problem::new(
                         ProblemKind::WouldLoseData,
-                        format!("{error} (shrink); {lost_bytes} mapped bytes would go"),
+                        format!("{error}; {lost_bytes} mapped bytes would go"),
                     )
                 });
             }

@@ -6,9 +6,9 @@ use parking_lot::Mutex;
 
 use super::super::model::{Group, Limits, Problem, ProblemKind};
 use super::check::{check_limits, check_name, invalid};
-use super::guest::Limiter;
 use super::problems::{conflict, not_found};
 use super::{Disks, Made};
+use crate::device::Limiter;
 use crate::store::{DiskSpec, MAX_KEY_BYTES, SectorSize};
 
 /// A group of disks.
@@ -103,7 +103,7 @@ impl Disks {
         if let Ok(entry) = self.group_entry(name) {
             store.open(&key)?.set_settings(&kept)?;
             *entry.limits.lock() = limits;
-            entry.limiter.set(&limits);
+            entry.limiter.set(&(&limits).into());
             return Ok((self.describe_group(&entry), Made::Existing));
         }
         store.create_with(&key, &DiskSpec::new(SectorSize::S512, 512), &kept)?;
@@ -120,7 +120,7 @@ impl Disks {
         let entry = Arc::new(GroupEntry {
             name: name.to_owned(),
             limits: Mutex::new(limits),
-            limiter: Limiter::new(&limits),
+            limiter: Limiter::new(&(&limits).into()),
         });
         self.table.write().groups.insert(name.to_owned(), entry);
     }

@@ -1,37 +1,69 @@
 //! What a disk's device is told, and asked.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
-use super::super::model::{HistogramBucket, Limits, OnFull, OperationStats, Stats};
+use super::super::model::{HistogramBucket, Limits, OnFull, OperationStats, Rate, Stats};
 use super::entry::Entry;
-use crate::device::{self, LATENCY_BOUNDS_NS};
+use crate::device::{self, LATENCY_BOUNDS_NS, Limit, Limiter};
+use crate::store;
 
-/// TODO of this branch: the device's.
-#[derive(Debug)]
-pub(super) struct Limiter;
-impl Limiter {
-    pub(super) fn new(_: &Limits) -> Arc<Self> {
-        Arc::new(Self)
+/// What the device is told of a rate.
+fn limit(rate: &Rate) -> Limit {
+    let number = |rate: Option<u64>| rate.and_then(NonZeroU64::new);
+    Limit {
+        iops: number(rate.iops),
+        iops_burst: rate.iops_burst.unwrap_or(0),
+        bytes_per_second: number(rate.bytes_per_second),
+        burst_bytes: rate.bytes_burst.unwrap_or(0),
     }
-    pub(super) fn set(&self, _: &Limits) {}
+}
+
+impl From<&Limits> for device::Limits {
+    fn from(limits: &Limits) -> Self {
+        Self {
+            total: limit(&limits.total),
+            read: limit(&limits.read),
+            write: limit(&limits.write),
+        }
+    }
 }
 
 impl Entry {
-    pub(super) fn limit(&self, _limits: &Limits, _group: Option<Arc<Limiter>>) {}
-    pub(super) fn set_on_full(&self, _on_full: OnFull) {}
+    /// Have these limits from now on, and those of a group.
+    pub(super) fn limit(&self, limits: &Limits, group: Option<Arc<Limiter>>) {
+        let device = self.server.device();
+        device.limiter().set(&limits.into());
+        device.set_group(group);
+    }
+
+    /// What to do when there is no memory for a write, from now on.
+    pub(super) fn set_on_full(&self, on_full: OnFull) {
+        self.server.device().set_on_full(match on_full {
+            OnFull::Error => store::OnFull::Error,
+            OnFull::Stall => store::OnFull::Stall,
+        });
+    }
+
+    /// Requests that have found no memory.
     pub(super) fn full_events(&self) -> u64 {
-        0
+        self.server.device().full_events()
     }
+
+    /// Requests that wait for memory now.
     pub(super) fn stalled(&self) -> u64 {
-        0
+        self.server.device().stalled()
     }
+
+    /// Bytes of all mapped sectors; none, once the disk is gone.
     pub(super) fn mapped_bytes(&self) -> u64 {
         self.disk.get_info().map_or(0, |info| info.mapped_bytes)
     }
 
     /// What guests did to it.
     pub(super) fn stats(&self) -> Stats {
-        let total = self.server.device().stats().total();
+        let device = self.server.device();
+        let total = device.stats().total();
         let named = [
             ("read", &total.reads),
             ("write", &total.writes),
@@ -44,7 +76,10 @@ impl Entry {
             disk: self.name.clone(),
             operations: operations.into(),
             in_flight: total.in_flight,
-            ..Stats::default()
+            throttled: device.throttled(),
+            throttled_total: device.throttled_total(),
+            stalled: device.stalled(),
+            full_total: device.full_events(),
         }
     }
 }

@@ -39,12 +39,12 @@ pub use content::{Reader, Writer};
 use super::events::Events;
 use super::model::{Disk, DiskSettings, EventKind, Pool, Problem, ProblemKind, Stats};
 use super::socket::SocketAccess;
+use crate::device::Limiter;
 use crate::store::{self, Store};
 use crate::vhost_user::Hub;
 use check::{Checked, snapshot_key};
 use entry::{Entry, Workshop};
 use groups::GroupEntry;
-use guest::Limiter;
 use monitor::Monitor;
 use problems::{attached, conflict, not_found};
 

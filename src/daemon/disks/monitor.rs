@@ -65,9 +65,11 @@ pub(super) fn start(disks: &Arc<Disks>) -> Result<(), Error> {
 }
 
 fn watch(disks: &Weak<Disks>, alarm: &Alarm, ends: &AtomicBool) {
-    let mut is_full = false;
+    let (mut is_full, mut was_rung) = (false, false);
     loop {
-        alarm.wait(is_full.then_some(LOOK_EVERY));
+        // The bell rings where memory is refused, and whoever wanted it counts that a moment
+        // later: so there is a second look.
+        was_rung = alarm.wait((is_full || was_rung).then_some(LOOK_EVERY));
         if ends.load(Ordering::Acquire) {
             return;
         }

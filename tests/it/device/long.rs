@@ -1,6 +1,6 @@
 //! Requests that take long come in steps, and what comes out is the same.
 
-use ramblk::device::Unfinished;
+use ramblk::device::{Served, Unfinished};
 use ramblk::store::{SectorSize, Shrink, Sink, Source};
 
 use super::rig::*;
@@ -23,7 +23,7 @@ fn step_by_step(
     for steps in 1.. {
         let device = &rig.device;
         let served = device.serve(ACKED, false, &mut sources, &mut sinks, &mut unfinished);
-        if let Some(used) = served {
+        if let Served::Done(used) = served {
             let status = writable.pop().unwrap();
             return (used, status, writable, steps);
         }
@@ -146,14 +146,14 @@ fn two_long_requests_may_take_turns() {
     let mut sources = [Source::from(second.as_slice())];
     let mut sinks = [Sink::from(&mut sinks_byte[..])];
     let mut unfinished = Unfinished::default();
-    let mut done = None;
+    let mut done = Served::Unfinished;
     step_by_step(&rig, &write(7, &one), 0, &[16], |_| {
-        if done.is_none() {
+        if done == Served::Unfinished {
             let device = &rig.device;
             done = device.serve(ACKED, false, &mut sources, &mut sinks, &mut unfinished);
         }
     });
-    while done.is_none() {
+    while done == Served::Unfinished {
         let device = &rig.device;
         done = device.serve(ACKED, false, &mut sources, &mut sinks, &mut unfinished);
     }
