@@ -181,7 +181,7 @@ pub(super) async fn destroy(
 #[into_params(parameter_in = Query)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct MapQuery {
-    /// Where to begin, in bytes: `next_bytes` of the part before. A multiple of 512, inside the disk.
+    /// Where to begin, in bytes: `next_bytes` of the part before. A multiple of 512.
     #[param(value_type = Option<u64>, maximum = 9223372036854775807_u64)]
     start_bytes: u64,
     /// Most stretches to answer.

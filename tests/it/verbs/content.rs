@@ -106,6 +106,16 @@ fn what_does_not_fit_is_refused_before_anything_is_written() {
 }
 
 #[test]
+fn an_import_that_finds_no_room_says_so() {
+    let daemon = Daemon::start();
+    daemon.ok("create a --size 64M --quota 1M");
+    fs::write(daemon.path("in"), pattern(32 << 20, 1)).unwrap();
+    daemon.refused("import a in", 5);
+    daemon.refused("create b --image in --quota 1M", 5);
+    daemon.refused("show b", 3);
+}
+
+#[test]
 fn a_file_that_is_there_stays_unless_it_is_to_be_overwritten() {
     let daemon = Daemon::start();
     daemon.ok("create a --size 1M");
