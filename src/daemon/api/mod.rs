@@ -11,6 +11,7 @@
 //! | `routes` | all paths in one table, and what is checked before any of them |
 //! | `state` | what requests share, and how they get work done elsewhere |
 //! | `input` | names, queries and bodies, checked |
+//! | `strict` | JSON as its schemas mean it |
 //! | `failure` | problem documents as answers |
 //! | `document` | the OpenAPI document |
 //! | `disks`, `snapshots`, `groups` | what can be done with disks, their snapshots, and all of them |
@@ -33,6 +34,7 @@ mod routes;
 mod server;
 mod snapshots;
 mod state;
+mod strict;
 mod upload;
 
 pub use document::document;
