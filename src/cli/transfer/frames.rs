@@ -112,8 +112,11 @@ mod tests {
         }
     }
 
+    /// Pieces of data by their places, and where the end is.
+    type Decoded = (Vec<(u64, Vec<u8>)>, Option<u64>);
+
     /// Everything that comes out, data joined.
-    fn decode(parts: &[&[u8]]) -> Result<(Vec<(u64, Vec<u8>)>, Option<u64>), Words> {
+    fn decode(parts: &[&[u8]]) -> Result<Decoded, Words> {
         let (mut data, mut end) = (Vec::<(u64, Vec<u8>)>::new(), None);
         let mut decoder = Decoder::default();
         for part in parts {
