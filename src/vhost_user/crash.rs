@@ -37,7 +37,8 @@ const SIGNALS: [libc::c_int; 5] = [
 static NOTES: OnceLock<Notes> = OnceLock::new();
 static IS_CAREFUL: AtomicBool = AtomicBool::new(false);
 /// What the signals did before.
-static PREVIOUS: [OnceLock<libc::sigaction>; SIGNALS.len()] = [const { OnceLock::new() }; 5];
+static PREVIOUS: [OnceLock<libc::sigaction>; SIGNALS.len()] =
+    [const { OnceLock::new() }; SIGNALS.len()];
 
 thread_local! {
     /// Disk and place of the request that this thread serves alone. Without a destructor and made

@@ -63,6 +63,7 @@ impl Daemon {
     }
 
     /// Those that are started from now on have these variables, and no others that were set so.
+    #[cfg(feature = "test-points")]
     pub(crate) fn set_environment(&mut self, environment: &[(&'static str, String)]) {
         self.environment = environment.to_vec();
     }
