@@ -177,9 +177,9 @@ impl BlockDevice {
         }
     }
 
-    /// Serve a request, or a [`Pace`]'s worth of one that takes longer: [`Served::Unfinished`] means
-    /// that it goes on with the next call, which must get what this one left of the buffers and
-    /// `unfinished`. Given up in between, part of it is done. One that must wait is
+    /// Serve a request, or a [`Pace`]'s worth of one that takes longer: [`Served::Unfinished`]
+    /// means that it goes on with the next call, which must get what this one left of the buffers
+    /// and `unfinished`. Given up in between, part of it is done. One that must wait is
     /// [`Served::Held`].
     ///
     /// `acked` are the feature bits that the driver accepted. `readable` and `writable` are the
