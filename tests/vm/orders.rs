@@ -26,7 +26,11 @@ const JOB: &str = "
             --direct=1 --ioengine=libaio --iodepth=32 --time_based --runtime=1000 --minimal \
             >/tmp/out 2>&1 &
         busy=$!
-        sleep 0.5
+        # The seventh figure counts the sectors written: by then fio can be told to end.
+        start=$(awk '{ print $7 }' /sys/block/vda/stat)
+        until [ $(($(awk '{ print $7 }' /sys/block/vda/stat) - start)) -gt 4000 ]; do
+            sleep 0.1
+        done
         host busy
         [ \"$answer\" != reboot ] || reboot -f
         kill -INT $busy
