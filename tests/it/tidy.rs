@@ -68,6 +68,7 @@ const UNSAFE_FILES: [&str; 21] = [
     "src/vhost_user/peek.rs",
     "src/vhost_user/pieces.rs",
     "src/vhost_user/ring.rs",
+    "src/vhost_user/slice.rs",
     "src/vhost_user/watchdog.rs",
     "tests/bench/yardstick.rs",
     "tests/bench_peers/stock.rs",
