@@ -28,8 +28,8 @@ const RAMFS: i64 = 0x8584_58f6;
 /// A state directory that nobody chose must have room for so many bytes, or it is passed over.
 const LEAST_ROOM_BYTES: u64 = 64 << 20;
 
-/// A process that was killed has its file until its memory is unmapped, a tenth of a second for each
-/// few GiB. Whoever starts the next one at once has it wait for that.
+/// A process that was killed has its file until its memory is unmapped, which takes a tenth of a
+/// second for a few GiB. Whoever starts the next one at once has it wait for that.
 const PREDECESSOR_ENDS_WITHIN: Duration = Duration::from_secs(3);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
