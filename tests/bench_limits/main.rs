@@ -9,6 +9,7 @@
     reason = "a benchmark that can't be run ends, and its figures go to the terminal"
 )]
 
+#[allow(dead_code, reason = "shared with another benchmark")]
 mod daemon;
 
 use std::path::Path;
