@@ -77,7 +77,19 @@ fn is_test(attributes: &[syn::Attribute]) -> bool {
 
 fn type_name(of: &syn::Type) -> Option<String> {
     match of {
-        syn::Type::Path(path) => Some(path.path.segments.last()?.ident.to_string()),
+        syn::Type::Path(path) => {
+            let last = path.path.segments.last()?;
+            match &last.arguments {
+                // What a trait is implemented for behind a pointer is meant by its own name.
+                syn::PathArguments::AngleBracketed(inner) if last.ident == "Arc" => {
+                    match inner.args.first()? {
+                        syn::GenericArgument::Type(of) => type_name(of),
+                        _ => None,
+                    }
+                }
+                _ => Some(last.ident.to_string()),
+            }
+        }
         _ => None,
     }
 }
