@@ -169,7 +169,7 @@ impl Place {
         stored: Option<OwnedFd>,
     ) -> Result<(Store, bool), Error> {
         match self {
-            Self::Directory(path) => open_at(&path.join(ARENA), options),
+            Self::Directory(path) => open_at(path, options),
             Self::Manager => {
                 if let Some(stored) = stored {
                     return Ok((Store::open_in(File::from(stored), options)?, true));
@@ -190,15 +190,23 @@ impl Place {
     }
 }
 
-fn open_at(path: &Path, options: &StoreOptions) -> Result<(Store, bool), Error> {
-    let named = |source: store::Error| Error::State {
-        path: path.to_owned(),
-        source,
+fn open_at(directory: &Path, options: &StoreOptions) -> Result<(Store, bool), Error> {
+    let path = directory.join(ARENA);
+    let named = |source: store::Error| match source {
+        store::Error::Damaged { .. } => Error::StateDamaged {
+            path: path.clone(),
+            directory: directory.to_owned(),
+            source,
+        },
+        source => Error::State {
+            path: path.clone(),
+            source,
+        },
     };
     if path.exists() {
-        return Ok((Store::open_at(path, options).map_err(named)?, true));
+        return Ok((Store::open_at(&path, options).map_err(named)?, true));
     }
-    Ok((Store::create_at(path, options).map_err(named)?, false))
+    Ok((Store::create_at(&path, options).map_err(named)?, false))
 }
 
 /// What the service manager kept for us.
