@@ -39,7 +39,7 @@ fn images(home: &Home) {
 fn furnish(home: &Home) {
     images(home);
     for line in [
-        "group set fast --iops 1000 --write-bps 10M",
+        "group create fast --iops 1000 --write-bps 10M",
         "create golden --size 8M --label vm=web-1 --label os=debian --quota 16M --group fast",
         "import golden old",
         "snapshot golden monday",
@@ -59,7 +59,7 @@ fn furnish(home: &Home) {
 #[ignore = "scripts/make-fixture: once for each new layout"]
 fn make() {
     let home = Home::new();
-    let daemon = home.start(home.serve(&["--no-huge-pages", "--memory-limit", "8M"]));
+    let daemon = home.start(home.serve(&["--no-huge-pages"]));
     furnish(&home);
     daemon.kill();
     fs::write(fixture(LAYOUT), Arena::load(&home.arena()).to_text()).unwrap();

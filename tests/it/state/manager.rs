@@ -148,7 +148,7 @@ fn the_managers_socket_is_the_apis() {
         // Whoever asks before the daemon is there waits for it.
         let mut early = UnixStream::connect(home.path("given.sock")).unwrap();
         early
-            .write_all(b"GET /v1/ping HTTP/1.0\r\nhost: it\r\n\r\n")
+            .write_all(b"GET /v1/version HTTP/1.0\r\nhost: it\r\n\r\n")
             .unwrap();
         let mut command = serve(&home, Some((&listener, "api")));
         command.arg("--state-dir").arg(&state);

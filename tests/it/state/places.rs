@@ -47,7 +47,7 @@ fn a_second_daemon_on_the_same_state_is_refused_and_touches_nothing() {
     let output = home.run("export --state-dir state a out");
     assert_eq!(output.status.code(), Some(4), "{output:?}");
     first.stop();
-    home.start(home.serve(&[]));
+    let _third = home.start(home.serve(&[]));
     assert_eq!(&home.ok("export a -")[8192..8200], 7u64.to_le_bytes());
 }
 
