@@ -115,7 +115,7 @@ impl Client {
         })
     }
 
-    /// Read a long answer part by part, as they come. Without `idle` the next one may take for ever.
+    /// Read a long answer part by part, as they come. Without `idle` each may take any time.
     pub(super) fn stream(
         &self,
         path: &str,

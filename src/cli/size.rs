@@ -59,7 +59,7 @@ pub(super) fn human(bytes: u64) -> String {
     let Some((letter, shift)) = UNITS.into_iter().find(|(_, shift)| bytes >> shift > 0) else {
         return bytes.to_string();
     };
-    let tenths = u128::from(bytes) * 10 >> shift;
+    let tenths = (u128::from(bytes) * 10) >> shift;
     match (tenths / 10, tenths % 10) {
         (whole, tenth) if whole < 10 && tenth > 0 => format!("{whole}.{tenth}{letter}"),
         (whole, _) => format!("{whole}{letter}"),

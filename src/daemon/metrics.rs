@@ -259,7 +259,7 @@ impl Collector for Scrape {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let build = [("version", env!("CARGO_PKG_VERSION"))];
         let name = "ramblk_build_info";
-        let mut info = encoder.encode_descriptor(name, "1", None, MetricType::Gauge)?;
+        let mut info = encoder.encode_descriptor(name, "What runs", None, MetricType::Gauge)?;
         info.encode_family(&build)?.encode_gauge(&1_u64)?;
         for (name, help, value) in self.pool() {
             let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;

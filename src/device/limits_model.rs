@@ -61,12 +61,13 @@ fn holds(went: &[(Duration, u64)], rate: NonZeroU64, burst: u64, slack: u64) {
 }
 
 fn all_hold(went: &[Went], limits: &Limits) {
-    let kinds: [(&Limit, fn(Class) -> bool); 3] = [
-        (&limits.total, |_| true),
-        (&limits.read, |class| class == Class::Read),
-        (&limits.write, |class| class == Class::Write),
+    let kinds = [
+        (&limits.total, None),
+        (&limits.read, Some(Class::Read)),
+        (&limits.write, Some(Class::Write)),
     ];
-    for (limit, is_of) in kinds {
+    for (limit, only) in kinds {
+        let is_of = |class: Class| only.is_none_or(|only| only == class);
         let of = || went.iter().filter(|(_, class, _)| is_of(*class));
         let longest = went.iter().map(|(.., bytes)| *bytes).max().unwrap_or(0);
         if let Some(rate) = limit.iops {

@@ -7,6 +7,7 @@
     reason = "a test fails by panicking, and its numbers are small"
 )]
 
+mod api;
 mod attached;
 mod bench;
 mod channel;

@@ -21,7 +21,7 @@ const ROOMS: [(&str, &[&str]); 7] = [
 ];
 
 /// Crates that only some rooms may name.
-const CRATES: [(&str, &[&str]); 15] = [
+const CRATES: [(&str, &[&str]); 26] = [
     ("vhost", &["vhost_user", "load"]),
     ("virtio_queue", &["vhost_user"]),
     ("vm_memory", &["vhost_user"]),
@@ -36,11 +36,23 @@ const CRATES: [(&str, &[&str]); 15] = [
     ("percent_encoding", &["cli"]),
     ("ratatui", &["cli"]),
     ("toml", &["cli"]),
+    ("axum", &["daemon"]),
+    ("tower", &["daemon"]),
+    ("tower_http", &["daemon"]),
+    ("utoipa", &["daemon"]),
+    ("utoipa_axum", &["daemon"]),
+    ("prometheus_client", &["daemon"]),
+    ("serde_path_to_error", &["daemon"]),
+    ("tokio_stream", &["daemon"]),
+    ("tokio", &["daemon", "cli"]),
+    ("hyper", &["daemon", "cli"]),
+    ("hyper_util", &["daemon", "cli"]),
     ("signal_hook", &["daemon", "load"]),
 ];
 
 /// The only files that may say `unsafe`.
-const UNSAFE_FILES: [&str; 19] = [
+const UNSAFE_FILES: [&str; 20] = [
+    "src/daemon/api/peer.rs",
     "src/daemon/inherit.rs",
     "src/load/bell.rs",
     "src/load/memory.rs",

@@ -8,7 +8,9 @@ fn a_running_guest_sees_a_resize_by_the_command_line() {
     let socket = daemon.create("disk", "64M", &[]);
     let job = "
         becomes() { # SECTORS, within ten seconds
-            for _ in $(seq 100); do [ \"$(cat /sys/block/vda/size)\" = $1 ] && return; sleep 0.1; done
+            for _ in $(seq 100); do
+                [ \"$(cat /sys/block/vda/size)\" = $1 ] && return; sleep 0.1
+            done
             fail \"the size is $(cat /sys/block/vda/size), not $1\"
         }
         mkfs.ext4 -q /dev/vda

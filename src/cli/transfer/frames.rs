@@ -112,8 +112,11 @@ mod tests {
         }
     }
 
+    /// Pieces of data by their places, and where the end is.
+    type Decoded = (Vec<(u64, Vec<u8>)>, Option<u64>);
+
     /// Everything that comes out, data joined.
-    fn decode(parts: &[&[u8]]) -> Result<(Vec<(u64, Vec<u8>)>, Option<u64>), Words> {
+    fn decode(parts: &[&[u8]]) -> Result<Decoded, Words> {
         let (mut data, mut end) = (Vec::<(u64, Vec<u8>)>::new(), None);
         let mut decoder = Decoder::default();
         for part in parts {
@@ -160,7 +163,8 @@ mod tests {
         let mut long = frame(0, b"").to_vec();
         long[8..].copy_from_slice(&(1u64 << 40).to_le_bytes());
         for bytes in [back, over, more, long] {
-            assert!(decode(&[&bytes]).is_err(), "{bytes:?}");
+            let Words(why) = decode(&[&bytes]).unwrap_err();
+            assert!(why.starts_with("sent "), "{why}");
         }
         let (_, end) = decode(&[&frame(512, b"a")]).unwrap();
         assert_eq!(end, None, "a stream that breaks off is seen");

@@ -12,7 +12,7 @@ impl Progress {
         let (bar, form) = match total_bytes {
             Some(total) => (
                 ProgressBar::new(total),
-                "{msg} [{wide_bar}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta}",
+                "{msg} [{wide_bar}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec}",
             ),
             None => (
                 ProgressBar::no_length(),

@@ -13,7 +13,7 @@ use crate::cli::error::Error;
 /// The grain of holes.
 const PAGE_BYTES: usize = 4096;
 /// Zeros to write where there can be no holes.
-const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// Where an image goes. It has its name only when it is whole.
 #[derive(Debug)]

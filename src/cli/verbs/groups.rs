@@ -1,4 +1,4 @@
-//! `group`.
+//! `group`: limits that several disks share.
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};

@@ -72,6 +72,7 @@ pub(super) async fn list(
     responses(
         (status = 201, description = "it was made", body = Disk),
         (status = 200, description = "it was there, just so", body = Disk),
+        (status = 404, description = "no such group"),
         (status = 409, description = "it is there with other settings"),
         (status = 507, description = "memory or descriptors don't allow it"),
     ),
@@ -123,7 +124,7 @@ pub(super) async fn get(State(api): State<Api>, At(at): At<Named>) -> Result<Res
     ),
     responses(
         (status = 200, description = "the disk as it is now", body = Patched),
-        (status = 404, description = "no such disk"),
+        (status = 404, description = "no such disk, or no such group"),
         (status = 409, description = "a shrink would lose data, or it can't be done now"),
         (status = 507, description = "memory or a quota doesn't allow it"),
     ),
@@ -180,7 +181,7 @@ pub(super) async fn destroy(
 #[into_params(parameter_in = Query)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct MapQuery {
-    /// Where to begin, in bytes: `next_bytes` of the part before. Beyond the end nothing is mapped.
+    /// Where to begin, in bytes: `next_bytes` of the part before. A multiple of 512.
     #[param(value_type = Option<u64>, maximum = 9223372036854775807_u64)]
     start_bytes: u64,
     /// Most stretches to answer.

@@ -156,6 +156,7 @@ pub(super) struct ApplyQuery {
     request_body = Config,
     responses(
         (status = 200, description = "what was done", body = Applied),
+        (status = 404, description = "a disk names a group that isn't there"),
         (status = 409, description = "a disk is there with settings that can't be changed"),
         (status = 507, description = "memory or descriptors don't allow it"),
     ),

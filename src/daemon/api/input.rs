@@ -8,11 +8,13 @@ use axum::http::request::Parts;
 use http_body_util::LengthLimitError;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use utoipa::IntoParams;
 
 use super::super::model::ProblemKind;
 use super::failure::Failure;
 use super::state::Api;
+use super::strict::Strict;
 
 /// Longest name of a disk, snapshot or group, in bytes.
 const MAX_NAME_BYTES: usize = 64;
@@ -171,18 +173,15 @@ async fn read(request: Request, most_bytes: usize) -> Result<Bytes, Failure> {
 }
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
-    let mut json = serde_json::Deserializer::from_slice(body);
-    let parsed = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+    let json: Value = serde_json::from_slice(body)
+        .map_err(|error| Failure::invalid(format!("the body is no JSON: {error}")))?;
+    serde_path_to_error::deserialize(Strict(json)).map_err(|error| {
         let field = error.path().to_string();
         let reason = error.into_inner();
-        if field == "." {
+        if matches!(&*field, "." | "?") {
             Failure::invalid(reason.to_string())
         } else {
             Failure::invalid(format!("{field}: {reason}")).at(field)
         }
-    })?;
-    match json.end() {
-        Ok(()) => Ok(parsed),
-        Err(error) => Err(Failure::invalid(error.to_string())),
-    }
+    })
 }

@@ -2,7 +2,7 @@
 //!
 //! It runs on one thread of its own, with a lower priority than those that serve queues, and asks
 //! [`Disks`] on two more such threads. What can be asked is bounded: connections, requests at the
-//! same time, bodies, times. `docs/api.md` says how to use it, `/openapi.json` all that can be said.
+//! same time, bodies, times. `docs/api.md` says how to use it, `/openapi.json` what can be said.
 //!
 //! | file | what it holds |
 //! |---|---|
@@ -11,9 +11,10 @@
 //! | `routes` | all paths in one table, and what is checked before any of them |
 //! | `state` | what requests share, and how they get work done elsewhere |
 //! | `input` | names, queries and bodies, checked |
+//! | `strict` | JSON as its schemas mean it |
 //! | `failure` | problem documents as answers |
 //! | `document` | the OpenAPI document |
-//! | `disks`, `snapshots`, `groups` | what can be done with disks, their snapshots, and all of them |
+//! | `disks`, `snapshots`, `groups` | what can be done with disks, snapshots, and all at once |
 //! | `download`, `upload` | content of disks, as streams |
 //! | `frames` | content without what isn't mapped, as a row of frames |
 //! | `events` | what happens, as it happens |
@@ -33,6 +34,7 @@ mod routes;
 mod server;
 mod snapshots;
 mod state;
+mod strict;
 mod upload;
 
 pub use document::document;

@@ -114,8 +114,7 @@ async fn wrong_method(response: Response) -> Response {
         return response;
     }
     let allowed = response.headers().get(ALLOW).cloned();
-    let said = allowed.as_ref().and_then(|allowed| allowed.to_str().ok());
-    let detail = format!("this path knows {} only", said.unwrap_or("other methods"));
+    let detail = "this path knows other methods: see the header `Allow`";
     let mut problem = Failure::new(ProblemKind::MethodNotAllowed, detail).into_response();
     if let Some(allowed) = allowed {
         problem.headers_mut().insert(ALLOW, allowed);

@@ -205,8 +205,8 @@ impl Disks {
                 return Ok((self.describe(&entry, false)?, Made::Existing));
             }
             return Err(conflict(format!(
-                "disk {name:?} exists with other settings ({}); change it with ramblk set, limit or \
-                 resize, or destroy it first",
+                "disk {name:?} exists with other settings ({}); change it with ramblk set, limit \
+                 or resize, or destroy it first",
                 differing.join(", ")
             )));
         }

@@ -7,8 +7,10 @@ use super::{DiskSettings, Limits};
 
 /// A disk with its name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct ConfigDisk {
     /// Its name.
+    #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     pub name: String,
     /// What it is to be.
     #[serde(flatten)]
@@ -20,6 +22,7 @@ pub struct ConfigDisk {
 #[serde(deny_unknown_fields)]
 pub struct ConfigGroup {
     /// Its name.
+    #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     pub name: String,
     /// What its disks together may do.
     #[serde(default)]

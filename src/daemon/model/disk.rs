@@ -37,7 +37,12 @@ pub enum Share {
 #[serde(deny_unknown_fields)]
 pub struct DiskSettings {
     /// Size in bytes: a multiple of the block size.
-    #[schema(minimum = 512, example = 1073741824)]
+    #[schema(
+        minimum = 512,
+        maximum = 70368744177664_u64,
+        multiple_of = 512,
+        example = 1073741824
+    )]
     pub size_bytes: u64,
     /// Logical block size in bytes: 512 or 4096.
     #[serde(default = "default_block_size")]
@@ -53,6 +58,7 @@ pub struct DiskSettings {
     /// What guests see as the serial, 1 to 20 printable ASCII characters. By default the name, or
     /// what is made of a longer one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(pattern = "^[ -~]{1,20}$")]
     pub serial: Option<String>,
     /// How many front ends may use it at the same time.
     #[serde(default)]
@@ -74,6 +80,7 @@ pub struct DiskSettings {
     pub limits: Limits,
     /// A group whose limits hold for its disks together. It must exist.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     pub group: Option<String>,
     /// The owner's own words about it: at most 32, keys of 1 to 63 of `A-Za-z0-9._/-`, values of at
     /// most 255 bytes.
@@ -272,18 +279,22 @@ pub struct Snapshot {
 #[serde(deny_unknown_fields)]
 pub struct ForkRequest {
     /// The new disk's name.
+    #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     pub name: String,
     /// The snapshot to begin with; by default the disk as it is at this moment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     pub snapshot: Option<String>,
     /// What guests see as the serial.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(pattern = "^[ -~]{1,20}$")]
     pub serial: Option<String>,
     /// Whether guests may not write.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub read_only: Option<bool>,
     /// Request queues that a front end may use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 256)]
     pub queues: Option<u16>,
     /// Labels.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -310,6 +321,7 @@ impl ForkRequest {
 pub struct ResetRequest {
     /// One of its own snapshots; by default what it was forked from.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     pub to: Option<String>,
     /// Do it though a front end is connected, whose guest sees other bytes from then on.
     #[serde(skip_serializing_if = "std::ops::Not::not")]

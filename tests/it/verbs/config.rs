@@ -36,10 +36,10 @@ fn a_file_is_applied_once_and_then_there_is_nothing_to_do() {
     assert_eq!(daemon.json("list"), json!([]));
     let applied = daemon.json("apply -f disks.toml");
     assert_eq!(applied["groups"], json!(["tenants"]));
-    assert_eq!(applied["created"], json!(["scratch", "plain"]));
+    assert_eq!(applied["created"], json!(["plain", "scratch"]));
     assert_eq!(daemon.json("show scratch")["quota_bytes"], 100 << 20);
     let again = daemon.json("apply -f disks.toml");
-    assert_eq!(again["unchanged"], json!(["scratch", "plain"]));
+    assert_eq!(again["unchanged"], json!(["plain", "scratch"]));
     assert_eq!(
         (&again["created"], &again["changed"]),
         (&json!([]), &json!([]))

@@ -26,7 +26,11 @@ fn holes_stay_holes_in_both_directions() {
     daemon.ok("create a --size 100M");
     let bytes = sparse(&daemon, "in");
     daemon.ok("import a in");
-    let stretch = |start: u64, length: u64, mapped: bool| json!({"start_bytes": start, "length_bytes": length, "mapped": mapped});
+    let stretch = |start: u64, length: u64, mapped: bool| {
+        let mut stretch = json!({ "mapped": mapped });
+        (stretch["start_bytes"], stretch["length_bytes"]) = (start.into(), length.into());
+        stretch
+    };
     let end = (40 << 20) + 4096;
     assert_eq!(
         daemon.json("map a"),
@@ -103,6 +107,16 @@ fn what_does_not_fit_is_refused_before_anything_is_written() {
         "{}",
         text(&long.stderr)
     );
+}
+
+#[test]
+fn an_import_that_finds_no_room_says_so() {
+    let daemon = Daemon::start();
+    daemon.ok("create a --size 64M --quota 1M");
+    fs::write(daemon.path("in"), pattern(32 << 20, 1)).unwrap();
+    daemon.refused("import a in", 5);
+    daemon.refused("create b --image in --quota 1M", 5);
+    daemon.refused("show b", 3);
 }
 
 #[test]

@@ -1,10 +1,13 @@
 //! `create`, `list`, `show`, `destroy`, `resize`, `set`, `attach`, and every exit code.
 
+use std::process::Command;
+
 use serde_json::json;
 
 use super::{Daemon, RAMBLK, text};
 use crate::driver::disk::{ALL, Disk};
 use crate::driver::status::IOERR;
+use crate::harness::eventually;
 
 #[test]
 fn a_disk_is_made_found_changed_and_destroyed() {
@@ -179,7 +182,7 @@ fn without_a_daemon_it_is_said_where_one_was_looked_for() {
     }
     // The option goes before or after the verb, and before the variable.
     daemon.refused("list --api-socket nowhere.sock", 6);
-    let mut command = std::process::Command::new(RAMBLK);
+    let mut command = Command::new(RAMBLK);
     let output = command
         .args(["ping", "--api-socket"])
         .arg(daemon.path("api.sock"))
@@ -213,4 +216,41 @@ fn attach_prints_the_disk_s_own_socket() {
         let text = daemon.ok(&format!("attach a --print {vmm}"));
         assert!(text.contains(&socket), "{text}");
     }
+}
+
+/// The command that is printed, as a shell runs it, with what this QEMU calls reconnecting.
+fn for_this_qemu(printed: &str, version: &str) -> String {
+    let number = version.split_whitespace().nth(3).unwrap_or_default();
+    let mut parts = number.split('.').map(|part| part.parse().unwrap_or(0));
+    let release: (u32, u32) = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
+    match release < (9, 2) {
+        true => {
+            assert!(printed.contains("reconnect=1"), "{printed}");
+            printed.replace("reconnect-ms=1000", "reconnect=1")
+        }
+        false => printed.to_owned(),
+    }
+}
+
+#[test]
+fn qemu_starts_with_what_is_printed_for_it() {
+    // Without it there is nobody to ask; scripts/setup installs it.
+    let Ok(version) = Command::new("qemu-system-x86_64").arg("--version").output() else {
+        return;
+    };
+    let daemon = Daemon::start();
+    daemon.ok("create a --size 1M");
+    let printed = daemon.ok("attach a --print qemu");
+    let line = for_this_qemu(&printed, &text(&version.stdout));
+    let line = format!(
+        "exec {} -S -display none -monitor none",
+        line[line.find("\nqemu-").unwrap() + 1..].trim_end()
+    );
+    let mut qemu = Command::new("sh").args(["-c", &line]).spawn().unwrap();
+    eventually("QEMU is connected", || {
+        assert!(qemu.try_wait().unwrap().is_none(), "{line}");
+        daemon.json("show a")["attached"] == true
+    });
+    qemu.kill().unwrap();
+    qemu.wait().unwrap();
 }

@@ -116,12 +116,12 @@ fn top_needs_a_terminal() {
 /// Runs a command on a terminal of its own, types `q` or what it is told once it has drawn, and
 /// prints all that came out.
 const TERMINAL: &str = r#"
-import os, pty, select, sys, termios
+import fcntl, os, pty, select, signal, struct, sys, termios
 typed = sys.argv[1].encode().decode("unicode_escape").encode()
 pid, fd = pty.fork()
 if pid == 0:
+    fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 20, 120, 0, 0))
     os.execvp(sys.argv[2], sys.argv[2:])
-before = termios.tcgetattr(fd)
 out = b""
 sent = False
 while True:
@@ -134,9 +134,10 @@ while True:
         break
     out += part
     if not sent and b"STATE" in out:
-        # What it has set of the terminal is put back before it ends, so look at once.
         sent = True
         os.write(fd, typed)
+if not sent:
+    os.kill(pid, signal.SIGKILL)
 _, status = os.waitpid(pid, 0)
 sys.stdout.buffer.write(out)
 sys.exit(os.waitstatus_to_exitcode(status))
@@ -147,8 +148,6 @@ fn on_a_terminal(daemon: &Daemon, typed: &str) -> (Option<i32>, String) {
         .args(["-", typed, RAMBLK, "top"])
         .env("RAMBLK_API", daemon.path("api.sock"))
         .env("TERM", "xterm")
-        .env("COLUMNS", "120")
-        .env("LINES", "20")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()

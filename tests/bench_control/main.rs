@@ -1,0 +1,236 @@
+//! What a disk under load notices of the API being hammered: its p99 with 64 connections that list,
+//! scrape, create, fork and destroy without a pause, over its p99 without them.
+//!
+//! The built program serves; `ramblk bench` makes the load. Quiet and loud rounds take turns, and
+//! medians are compared. Who hammers is a process that yields to every other (SCHED_IDLE): what
+//! it takes of the processors is not the daemon's doing. It prints a Markdown table and exits with
+//! 0: a report, no test. `scripts/bench control` builds and runs it; `--quick` takes fewer and
+//! shorter rounds.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::cast_precision_loss,
+    clippy::print_stdout,
+    reason = "a report is printed, what goes wrong ends it, and its numbers are small"
+)]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Connections that hammer.
+const CONNECTIONS: usize = 64;
+/// A loud p99 is to be at most so many quiet ones.
+const BAR: f64 = 1.25;
+
+/// How a disk is loaded: a name, and words for `ramblk bench`.
+const LOADS: [(&str, &[&str]); 3] = [
+    ("QD1, 5000/s", &["--depth", "1", "--rate", "5000"]),
+    ("QD4, 20000/s", &["--depth", "4", "--rate", "20000"]),
+    ("QD1, unpaced", &["--depth", "1"]),
+];
+
+/// The word that makes this program the crowd.
+const HAMMER: &str = "--hammer";
+
+fn main() {
+    let words: Vec<String> = std::env::args().collect();
+    if let [_, first, api] = &words[..]
+        && first == HAMMER
+    {
+        return crowd(Path::new(api));
+    }
+    let quick = std::env::args().any(|word| word == "--quick");
+    let (rounds, seconds) = if quick { (3, "1") } else { (7, "4") };
+    let daemon = Daemon::start();
+    daemon.make("loaded", 256 << 20);
+    println!(
+        "{} processors; {rounds} rounds of {seconds} s each way, {CONNECTIONS} connections\n",
+        thread::available_parallelism().map_or(1, usize::from)
+    );
+    println!(
+        "| load | p99 quiet, µs | p99 hammered, µs | ratio | API requests/s | bar | met |\n\
+         |---|---|---|---|---|---|---|"
+    );
+    for (name, words) in LOADS {
+        let (mut quiet, mut loud, mut rates) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..rounds {
+            quiet.push(daemon.p99(words, seconds));
+            let (p99, rate) = daemon.hammered(|| daemon.p99(words, seconds));
+            loud.push(p99);
+            rates.push(rate);
+        }
+        let (quiet, loud, rate) = (median(quiet), median(loud), median(rates));
+        let ratio = loud / quiet;
+        let met = if ratio <= BAR { "yes" } else { "no" };
+        println!(
+            "| {name} | {:.1} | {:.1} | {ratio:.2} | {rate:.0} | <= {BAR} | {met} |",
+            quiet / 1e3,
+            loud / 1e3
+        );
+    }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// A running `ramblk serve`, killed when dropped.
+struct Daemon {
+    child: Child,
+    folder: TempDir,
+}
+
+impl Daemon {
+    fn start() -> Self {
+        let folder = TempDir::new().unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_ramblk"))
+            .args(["serve", "--memory-limit", "1G", "--run-dir"])
+            .arg(folder.path())
+            .env("RAMBLK_LOG", "warn")
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let daemon = Self { child, folder };
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while UnixStream::connect(daemon.api()).is_err() {
+            assert!(Instant::now() < deadline, "the daemon does not listen");
+            thread::sleep(Duration::from_millis(10));
+        }
+        daemon
+    }
+
+    fn api(&self) -> PathBuf {
+        self.folder.path().join("api.sock")
+    }
+
+    fn make(&self, name: &str, size_bytes: u64) {
+        let mut client = Client::connect(&self.api());
+        let body = format!("{{\"size_bytes\": {size_bytes}}}");
+        assert_eq!(client.ask("PUT", &format!("/v1/disks/{name}"), &body), 201);
+    }
+
+    /// In nanoseconds.
+    fn p99(&self, words: &[&str], seconds: &str) -> f64 {
+        let output = Command::new(env!("CARGO_BIN_EXE_ramblk"))
+            .arg("bench")
+            .arg(self.folder.path().join("loaded/vhost.sock"))
+            .args(["--op", "mixed", "--seconds", seconds, "-o", "json"])
+            .args(words)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}");
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        report["latency_ns"]["p99"].as_f64().unwrap()
+    }
+
+    /// What `measure` gives while the API is hammered, and how many requests a second that was.
+    fn hammered(&self, measure: impl FnOnce() -> f64) -> (f64, f64) {
+        // Who hammers yields to everybody: what is measured is what the daemon does about it.
+        let mut crowd = Command::new("chrt")
+            .args(["--idle", "0"])
+            .arg(std::env::current_exe().unwrap())
+            .arg(HAMMER)
+            .arg(self.api())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let began = Instant::now();
+        let measured = measure();
+        drop(crowd.stdin.take());
+        let took = began.elapsed().as_secs_f64();
+        let mut said = String::new();
+        let mut stdout = crowd.stdout.take().unwrap();
+        stdout.read_to_string(&mut said).unwrap();
+        crowd.wait().unwrap();
+        (measured, said.trim().parse::<f64>().unwrap() / took)
+    }
+}
+
+/// The crowd: hammers until its input ends, and says how often it asked.
+fn crowd(api: &Path) {
+    let (stop, asked) = (AtomicBool::new(false), AtomicU64::new(0));
+    thread::scope(|scope| {
+        for number in 0..CONNECTIONS {
+            let (stop, asked) = (&stop, &asked);
+            scope.spawn(move || hammer(api, number, stop, asked));
+        }
+        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        println!("{}", asked.load(Ordering::Relaxed));
+        stop.store(true, Ordering::Relaxed);
+    });
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// Everything that changes something, and the reads that take longest.
+fn hammer(api: &Path, number: usize, stop: &AtomicBool, asked: &AtomicU64) {
+    let mut client = Client::connect(api);
+    let disk = format!("/v1/disks/hammer-{number}");
+    let fork = format!("/v1/disks/fork-{number}");
+    let forking = format!("{{\"name\": \"fork-{number}\"}}");
+    while !stop.load(Ordering::Relaxed) {
+        let answers = [
+            client.ask("PUT", &disk, "{\"size_bytes\": 1073741824}"),
+            client.ask("GET", "/v1/disks", ""),
+            client.ask("POST", "/v1/disks/loaded/forks", &forking),
+            client.ask("GET", "/metrics", ""),
+            client.ask("DELETE", &fork, ""),
+            client.ask("DELETE", &disk, ""),
+        ];
+        assert_eq!(answers, [201, 200, 201, 200, 204, 204]);
+        asked.fetch_add(answers.len() as u64, Ordering::Relaxed);
+    }
+}
+
+/// A connection to the API.
+struct Client(BufReader<UnixStream>);
+
+impl Client {
+    fn connect(api: &Path) -> Self {
+        Self(BufReader::new(UnixStream::connect(api).unwrap()))
+    }
+
+    /// The status of the answer, whose body is read and forgotten.
+    fn ask(&mut self, method: &str, path: &str, body: &str) -> u16 {
+        let length = body.len();
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+             content-length: {length}\r\n\r\n{body}"
+        );
+        self.0.get_mut().write_all(request.as_bytes()).unwrap();
+        let (mut status, mut length) = (0, 0);
+        loop {
+            let mut line = String::new();
+            self.0.read_line(&mut line).unwrap();
+            let line = line.trim_end();
+            if line.is_empty() {
+                break;
+            }
+            if let Some(value) = line.strip_prefix("content-length: ") {
+                length = value.parse().unwrap();
+            } else if line.starts_with("HTTP/") {
+                status = line.split(' ').nth(1).unwrap().parse().unwrap();
+            }
+        }
+        let mut answer = (&mut self.0).take(length);
+        std::io::copy(&mut answer, &mut std::io::sink()).unwrap();
+        status
+    }
+}

@@ -1,0 +1,112 @@
+//! The OpenAPI document.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::kit::Kit;
+use crate::tidy::root;
+
+const METHODS: [&str; 5] = ["get", "put", "post", "patch", "delete"];
+
+fn document(kit: &Kit) -> Value {
+    kit.get("/openapi.json").json(200)
+}
+
+/// Each path, method and operation.
+fn operations(document: &Value) -> Vec<(&str, &str, &Value)> {
+    let paths = document["paths"].as_object().unwrap();
+    let each = paths.iter().flat_map(|(path, item)| {
+        let item = item.as_object().unwrap();
+        item.iter()
+            .map(move |(method, operation)| (&**path, &**method, operation))
+    });
+    each.collect()
+}
+
+#[test]
+fn the_document_is_as_it_was() {
+    let kit = Kit::new();
+    let text = serde_json::to_string_pretty(&document(&kit)).unwrap();
+    let mut settings = insta::Settings::new();
+    settings.set_snapshot_path(root().join("tests/it/snapshots"));
+    settings.set_prepend_module_to_snapshot(false);
+    settings.bind(|| insta::assert_snapshot!("openapi", text));
+}
+
+#[test]
+fn every_route_is_in_the_document() {
+    let kit = Kit::new();
+    let document = document(&kit);
+    let known: BTreeSet<(String, String)> = operations(&document)
+        .into_iter()
+        .map(|(path, method, _)| (path.to_owned(), method.to_uppercase()))
+        .collect();
+    assert_eq!(document["openapi"], "3.1.0");
+    // A path that the router has answers a method that it hasn't with those that it has.
+    for path in document["paths"].as_object().unwrap().keys() {
+        let filled = path.replace("{name}", "a").replace("{snapshot}", "s");
+        let answer = kit.connect().raw(&format!("TRACE {filled}"), &[], b"");
+        answer.problem(405, "method-not-allowed");
+        for method in answer.header("allow").unwrap().split(',') {
+            let said = known.contains(&(path.clone(), method.to_owned()));
+            assert!(
+                said || method == "HEAD",
+                "{method} {path} is not in the document"
+            );
+        }
+    }
+    // Nor is there a route beside those: all are made by one macro, which writes both.
+    let routes = std::fs::read_to_string(root().join("src/daemon/api/routes.rs")).unwrap();
+    assert!(
+        !routes.contains(".route("),
+        "a route that the document doesn't know"
+    );
+}
+
+#[test]
+fn every_operation_says_what_can_go_wrong() {
+    let kit = Kit::new();
+    let document = document(&kit);
+    let mut ids = BTreeSet::new();
+    for (path, method, operation) in operations(&document) {
+        assert!(METHODS.contains(&method), "{method} {path}");
+        assert!(ids.insert(operation["operationId"].as_str().unwrap()));
+        for field in ["summary", "tags"] {
+            assert!(
+                !operation[field].is_null(),
+                "{method} {path} has no {field}"
+            );
+        }
+        let responses = operation["responses"].as_object().unwrap();
+        for status in ["403", "500", "503"] {
+            assert!(responses.contains_key(status), "{method} {path} {status}");
+        }
+        let errors = responses
+            .iter()
+            .filter(|(status, _)| status.as_str() >= "400");
+        for (status, response) in errors {
+            let content = &response["content"]["application/problem+json"];
+            let problem = &content["schema"]["$ref"];
+            assert_eq!(
+                problem, "#/components/schemas/Problem",
+                "{method} {path} {status}"
+            );
+        }
+        if !operation["requestBody"].is_null() {
+            for status in ["400", "413", "415"] {
+                assert!(responses.contains_key(status), "{method} {path} {status}");
+            }
+        }
+        for parameter in operation["parameters"].as_array().unwrap_or(&Vec::new()) {
+            assert!(
+                !parameter["description"].is_null(),
+                "{method} {path}: {parameter}"
+            );
+            if parameter["in"] == "path" {
+                let pattern = &parameter["schema"]["pattern"];
+                assert_eq!(pattern, "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$");
+            }
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! The REST API, over a real socket and with real disks.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `kit` | a server in this process, and a client that speaks HTTP by hand |
+//! | `disks`, `snapshots`, `groups` | every route, and what it answers |
+//! | `content` | uploads and downloads |
+//! | `problems` | everything that can be wrong with a request |
+//! | `bounds` | too many, too long, too slow |
+//! | `events` | server-sent events |
+//! | `metrics` | Prometheus' checker, and the dashboard |
+//! | `document` | the OpenAPI document |
+
+mod bounds;
+mod content;
+mod disks;
+mod document;
+mod events;
+mod groups;
+mod kit;
+mod metrics;
+mod problems;
+mod snapshots;
