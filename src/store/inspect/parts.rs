@@ -5,12 +5,15 @@ use std::collections::HashSet;
 use super::super::arena::{BLOCK_BYTES, Block};
 use super::super::entry::{Entry, FULL};
 use super::super::record::Words;
-use super::super::tree::{PAGE, PAGE_SECTORS, TOP, sectors_below};
+use super::super::tree::{PAGE, TOP, sectors_below};
 use super::super::{Error, SECTOR_BYTES};
 use super::{FoundDisk, Inspection, refused};
 
 /// Most pages that are one part.
 const MOST_PAGES: u32 = 64;
+
+/// What a bit of a mask stands for.
+const PAGE_PART_BYTES: usize = BLOCK_BYTES / 8;
 
 /// A stretch of a disk that holds data, or whose data are lost. Whatever lies between is zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,9 +125,9 @@ impl Inspection {
         bytes.resize(place.pages as usize * BLOCK_BYTES, 0);
         let read = self.blocks.read(place.first, bytes);
         read.map_err(refused("read"))?;
-        let sectors = bytes.chunks_exact_mut(BLOCK_BYTES / PAGE_SECTORS as usize);
-        for (at, sector) in sectors.enumerate() {
-            if place.mask >> (at % PAGE_SECTORS as usize) & 1 == 0 {
+        // Only a part of one page has a mask that is not full.
+        for (at, sector) in bytes.chunks_exact_mut(PAGE_PART_BYTES).enumerate() {
+            if place.mask != FULL && place.mask >> at & 1 == 0 {
                 sector.fill(0);
             }
         }

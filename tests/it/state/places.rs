@@ -1,6 +1,7 @@
 //! Where state may lie: what is refused, and what a restart keeps.
 
 use std::fs;
+use std::io::{Write, stderr};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::process::Command;
 
@@ -77,7 +78,7 @@ fn an_arena_without_permission_is_named() {
         command.args(["--bounding-set=-dac_override,-dac_read_search", RAMBLK]);
         command
     } else {
-        fs::set_permissions(home.arena(), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(home.arena(), fs::Permissions::from_mode(0o0)).unwrap();
         Command::new(RAMBLK)
     };
     command.args(words).arg(home.path("run"));
@@ -118,7 +119,11 @@ fn too_small_a_tmpfs_is_explained_and_a_small_one_bounds_what_disks_take() {
         .output()
         .unwrap();
     if !mount.status.success() {
-        eprintln!("SKIPPED: only who may mount can run this: {mount:?}");
+        writeln!(
+            stderr(),
+            "SKIPPED: only who may mount can run this: {mount:?}"
+        )
+        .unwrap();
         return;
     }
     let (code, line) = home.refused(home.serve(&[]));

@@ -1,6 +1,7 @@
 //! The units that are shipped: without these lines a restart would lose disks.
 
 use std::fs;
+use std::io::{Write, stderr};
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -14,10 +15,10 @@ fn folder() -> PathBuf {
 /// The last value of a key, as systemd takes it.
 fn value<'a>(unit: &'a str, key: &str) -> &'a str {
     let lines = unit.lines().filter_map(|line| line.split_once('='));
-    let of_key = lines
+    let mut of_key = lines
         .filter(|(name, _)| *name == key)
         .map(|(_, value)| value);
-    of_key.last().unwrap_or_else(|| panic!("no {key}="))
+    of_key.next_back().unwrap_or_else(|| panic!("no {key}="))
 }
 
 #[test]
@@ -50,7 +51,7 @@ fn the_socket_has_the_name_and_place_that_the_daemon_looks_for() {
 #[test]
 fn systemd_understands_every_line() {
     let Ok(version) = Command::new("systemd-analyze").arg("--version").output() else {
-        eprintln!("SKIPPED: there is no systemd-analyze");
+        writeln!(stderr(), "SKIPPED: there is no systemd-analyze").unwrap();
         return;
     };
     let scratch = scratch();
