@@ -102,3 +102,10 @@ impl Blocks {
         self.file.read_exact_at(bytes, at)
     }
 }
+
+impl Drop for Blocks {
+    fn drop(&mut self) {
+        // As an arena does.
+        let _ = rustix::fs::flock(&self.file, rustix::fs::FlockOperation::Unlock);
+    }
+}
