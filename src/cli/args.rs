@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::bench::Bench;
 use super::cpus::{Cpus, parse_cpus};
-use super::serve::Serve;
+use super::serve::{Serve, parse_mode};
 use super::size::parse_size;
 use super::verbs::ApiVerb;
 use crate::daemon::{RunOptions, Sharing};
@@ -88,6 +88,14 @@ struct DiskArgs {
     #[arg(long, value_name = "PATH")]
     socket_path: Option<PathBuf>,
 
+    /// Permissions of that path, in octal.
+    #[arg(long, value_name = "MODE", default_value = "0660", value_parser = parse_mode)]
+    socket_mode: u32,
+
+    /// Group that owns it, so that its members may connect: a name or a number.
+    #[arg(long, value_name = "GROUP")]
+    socket_group: Option<String>,
+
     /// Number of an inherited Unix socket, listening or connected, to use instead of a path.
     #[arg(long, value_name = "FDNUM")]
     fd: Option<i32>,
@@ -166,6 +174,8 @@ impl From<DiskArgs> for RunOptions {
             size_bytes: disk.size,
             socket_path: disk.socket_path,
             fd: disk.fd,
+            socket_mode: disk.socket_mode,
+            socket_group: disk.socket_group,
             block_bytes: disk.block_size,
             queues: disk.queues,
             read_only: disk.read_only,

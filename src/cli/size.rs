@@ -74,7 +74,7 @@ pub(super) fn human_and_exact(bytes: u64) -> String {
     }
 }
 
-/// A size that [`parse_size`] takes for exactly the same number: `10G`, `513K`, `513`.
+/// A size that [`parse_size()`] takes for exactly the same number: `10G`, `513K`, `513`.
 pub(super) fn exact(bytes: u64) -> String {
     let fits = |(_, shift): &(char, u32)| bytes > 0 && bytes.trailing_zeros() >= *shift;
     match UNITS.into_iter().find(fits) {

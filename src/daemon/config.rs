@@ -4,6 +4,8 @@ use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::serve::access;
+use super::socket::SocketAccess;
 use super::{Error, MAX_SOCKET_PATH_BYTES, limit};
 use crate::device::Serial;
 use crate::image::RawImage;
@@ -31,6 +33,10 @@ pub struct RunOptions {
     pub socket_path: Option<PathBuf>,
     /// Number of a socket that was inherited, listening or connected.
     pub fd: Option<i32>,
+    /// Permission bits of that path.
+    pub socket_mode: u32,
+    /// The group that owns it, by name or number; without it, the process's.
+    pub socket_group: Option<String>,
     /// Logical block size in bytes.
     pub block_bytes: u64,
     /// Request queues.
@@ -71,6 +77,8 @@ impl Default for RunOptions {
             size_bytes: None,
             socket_path: None,
             fd: None,
+            socket_mode: 0o660,
+            socket_group: None,
             block_bytes: 512,
             queues: 16,
             read_only: false,
@@ -119,6 +127,7 @@ pub struct RunConfig {
     pub(super) name: String,
     pub(super) spec: DiskSpec,
     pub(super) endpoint: Endpoint,
+    pub(super) access: SocketAccess,
     pub(super) queues: NonZeroU16,
     pub(super) read_only: bool,
     pub(super) serial: Serial,
@@ -176,6 +185,7 @@ impl RunConfig {
             name: name.to_owned(),
             spec,
             endpoint,
+            access: access(options.socket_mode, options.socket_group.as_deref())?,
             queues,
             read_only: options.read_only || options.sharing == Sharing::ReadOnly,
             serial,

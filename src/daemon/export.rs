@@ -19,6 +19,7 @@ pub struct Export {
     server: Server,
     disk: Disk,
     socket: Option<SocketPath>,
+    access: SocketAccess,
 }
 
 impl Export {
@@ -68,6 +69,7 @@ impl Export {
             server,
             disk,
             socket: None,
+            access: config.access,
         })
     }
 
@@ -76,7 +78,7 @@ impl Export {
     /// # Errors
     /// [`Error::PathInUse`], [`Error::PathTaken`], [`Error::Socket`], [`Error::Server`].
     pub fn listen_at(&mut self, path: &Path) -> Result<(), Error> {
-        let (socket, listener) = SocketPath::listen(path, SocketAccess::default())?;
+        let (socket, listener) = SocketPath::listen(path, self.access)?;
         self.server.listen(listener)?;
         self.socket = Some(socket);
         Ok(())

@@ -1,7 +1,7 @@
 //! The life of a daemon: many disks, made and destroyed over its API, until a signal ends it.
 
 use std::fs;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -174,6 +174,10 @@ pub fn serve(config: ServeConfig) -> Result<(), Error> {
     let mut signals = signals.map_err(Error::system("watch for signals"))?;
     let descriptors = raise_descriptor_limit();
     make_directory(&config.run_dir)?;
+    if inherited.is_none() && UnixStream::connect(&config.api_socket).is_ok() {
+        let path = config.api_socket;
+        return Err(Error::AlreadyServing { path });
+    }
     let mut options = StoreOptions::new(config.limit_bytes);
     options.huge_pages = config.huge_pages;
     options.lock_memory = config.lock_memory;

@@ -8,6 +8,8 @@
 use std::fs::{self, File};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::fs::StatVfs;
 use sd_notify::NotifyState;
@@ -25,6 +27,11 @@ const TMPFS: i64 = 0x0102_1994;
 const RAMFS: i64 = 0x8584_58f6;
 /// A state directory that nobody chose must have room for so many bytes, or it is passed over.
 const LEAST_ROOM_BYTES: u64 = 64 << 20;
+
+/// A process that was killed has its file until its memory is unmapped, which takes a tenth of a
+/// second for a few GiB. Whoever starts the next one at once has it wait for that.
+const PREDECESSOR_ENDS_WITHIN: Duration = Duration::from_secs(3);
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// Where disks are to lie.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -204,7 +211,13 @@ fn open_at(directory: &Path, options: &StoreOptions) -> Result<(Store, bool), Er
         },
     };
     if path.exists() {
-        return Ok((Store::open_at(&path, options).map_err(named)?, true));
+        let deadline = Instant::now() + PREDECESSOR_ENDS_WITHIN;
+        loop {
+            match Store::open_at(&path, options) {
+                Err(store::Error::Busy) if Instant::now() < deadline => thread::sleep(LOOK_EVERY),
+                opened => return Ok((opened.map_err(named)?, true)),
+            }
+        }
     }
     Ok((Store::create_at(&path, options).map_err(named)?, false))
 }

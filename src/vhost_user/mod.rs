@@ -32,6 +32,7 @@
 //! | `job` | one ring's turn: batches of requests, and the call that follows |
 //! | `parking` | what a ring does next when some of its requests must wait |
 //! | `polling` | how long a ring that has run dry is looked at |
+//! | `slice` | how long the scheduler lets a worker run |
 //! | `slot` | one ring of a worker, hot or cold |
 //! | `worker` | a thread that serves rings: which are hot, and when it sleeps |
 //! | `workers` | all of them, where a new ring goes, and the way to one that has moved |
@@ -65,6 +66,7 @@ mod polling;
 mod ring;
 mod server;
 mod session;
+mod slice;
 mod slot;
 mod transfer;
 mod vring;

@@ -134,8 +134,8 @@ impl Slot {
             error
         };
         if let Some(withheld) = tools.hush.may_say() {
-            let queue = self.job.index;
-            tracing::warn!(queue, withheld, %error, "ring is broken and stops");
+            let (queue, serial) = (self.job.index, self.job.device.serial().text());
+            tracing::warn!(serial, queue, withheld, %error, "ring is broken and stops");
         }
         if matches!(error, RingError::MemoryLost | RingError::Hung) {
             // No ring of this front end can go on; its session ends at the end of file.

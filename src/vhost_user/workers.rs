@@ -17,6 +17,7 @@ use super::job::Job;
 use super::notifier::Notifier;
 use super::parking::Stop;
 use super::polling::PollTime;
+use super::slice;
 use super::watchdog::Watchdog;
 use super::worker::Worker;
 
@@ -212,6 +213,7 @@ impl Workers {
             let thread = std::thread::Builder::new()
                 .name(format!("ramblk-work-{number}"))
                 .spawn(move || {
+                    slice::shorten();
                     let pin = cpu.map_or(Ok(()), pin);
                     let is_pinned = pin.is_ok();
                     let _ = pinned.send(pin);

@@ -9,11 +9,14 @@
     reason = "a benchmark that can't be run ends, and its figures go to the terminal"
 )]
 
+#[allow(dead_code, reason = "shared with another benchmark")]
+mod daemon;
+
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
-const RAMBLK: &str = env!("CARGO_BIN_EXE_ramblk");
+use daemon::{Daemon, RAMBLK};
+
 /// How far from its limit a disk may be, in percent.
 const BAR_PERCENT: f64 = 5.0;
 
@@ -90,63 +93,6 @@ const fn row(
         of_bytes: false,
         grouped: false,
         load,
-    }
-}
-
-/// A daemon, ended when dropped.
-struct Daemon {
-    process: Child,
-    dir: tempfile::TempDir,
-}
-
-impl Daemon {
-    fn start() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let process = Command::new(RAMBLK)
-            .args([
-                "serve",
-                "--state-dir",
-                "none",
-                "--memory-limit",
-                "1G",
-                "--run-dir",
-            ])
-            .arg(dir.path())
-            .env("RAMBLK_LOG", "error")
-            .spawn()
-            .unwrap();
-        let daemon = Self { process, dir };
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while !daemon.verb(&["ping"]).status.success() {
-            assert!(Instant::now() < deadline, "the daemon does not answer");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        daemon
-    }
-
-    fn verb(&self, words: &[&str]) -> std::process::Output {
-        Command::new(RAMBLK)
-            .args(words)
-            .env("RAMBLK_API", self.dir.path().join("api.sock"))
-            .output()
-            .unwrap()
-    }
-
-    fn say(&self, words: &[&str]) {
-        let output = self.verb(words);
-        assert!(output.status.success(), "{words:?}: {output:?}");
-    }
-
-    fn create(&self, name: &str, options: &[&str]) -> std::path::PathBuf {
-        self.say(&[&["create", name, "--size", "64M"], options].concat());
-        self.dir.path().join(name).join("vhost.sock")
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
 

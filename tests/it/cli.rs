@@ -221,13 +221,21 @@ fn the_socket_is_for_owner_and_group() {
     use std::os::unix::fs::PermissionsExt;
     let dir = TempDir::new().unwrap();
     let socket = dir.path().join("s");
-    let child = start(&["--size", "1M", "--socket-path", path(&socket)]);
-    wait_until("the socket is there", || socket.exists());
-    assert_eq!(
-        fs::metadata(&socket).unwrap().permissions().mode() & 0o777,
-        0o660
+    let words = ["--size", "1M", "--socket-path", path(&socket)];
+    for (more, mode) in [(&[][..], 0o660), (&["--socket-mode", "0600"][..], 0o600)] {
+        let child = start(&[&words[..], more].concat());
+        wait_until("the socket listens", || {
+            UnixStream::connect(&socket).is_ok()
+        });
+        let about = fs::metadata(&socket).unwrap();
+        assert_eq!(about.permissions().mode() & 0o777, mode);
+        end(child, Signal::TERM);
+    }
+    let refused = run(
+        RAMBLK,
+        &[&["run"], &words[..], &["--socket-mode", "0066"]].concat(),
     );
-    end(child, Signal::TERM);
+    assert_eq!(refused.status.code(), Some(2));
 }
 
 #[test]
