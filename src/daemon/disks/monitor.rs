@@ -167,7 +167,9 @@ impl Disks {
         }
         now.full_events = entry.full_events();
         let store = &self.workshop.store;
-        let room = |charged: u64, bound: u64| bound.saturating_sub(charged) >= ROOM_BYTES;
+        let room = |charged: u64, bound: u64| {
+            bound.saturating_sub(charged) >= ROOM_BYTES.max(bound / ROOM_PART)
+        };
         let has_room = room(store.charged_bytes(), store.limit_bytes())
             && info
                 .quota_bytes
@@ -229,8 +231,10 @@ impl Disks {
     }
 }
 
-/// A page and the nodes that may lead to it.
+/// What must be free so that something is no longer full: a page and the nodes that may lead to it,
+/// and a part of its bound, or the next write would find it full again.
 const ROOM_BYTES: u64 = 32 << 10;
+const ROOM_PART: u64 = 64;
 
 #[cfg(test)]
 mod tests {
