@@ -99,6 +99,7 @@ impl Error {
             Self::NoDaemon { .. } => EXIT_NO_DAEMON,
             Self::Problem(problem) => problem_code(problem),
             Self::Daemon(error) if error.is_usage() => EXIT_USAGE,
+            Self::Daemon(error) if error.is_busy() => EXIT_CONFLICT,
             _ => EXIT_ERROR,
         }
     }

@@ -13,7 +13,7 @@ use crate::daemon::model::{
 };
 
 /// Rows under headings, with columns of numbers to the right.
-fn table(head: &[&str], numbers: &[usize], rows: Vec<Vec<String>>) -> String {
+pub(super) fn table(head: &[&str], numbers: &[usize], rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_style(comfy_table::presets::NOTHING);
     let cell = |(at, text): (usize, String)| {
@@ -40,7 +40,7 @@ fn table(head: &[&str], numbers: &[usize], rows: Vec<Vec<String>>) -> String {
 }
 
 /// Keys and values, one pair a line.
-fn pairs(rows: &[(&str, String)]) -> String {
+pub(super) fn pairs(rows: &[(&str, String)]) -> String {
     let wide = rows.iter().map(|(key, _)| key.len()).max().unwrap_or(0);
     let mut text = String::new();
     for (key, value) in rows {

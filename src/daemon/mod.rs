@@ -11,6 +11,7 @@
 //! | `run` | one disk's life: make, serve, wait for signal or command, end |
 //! | `export` | a disk on a socket |
 //! | `state_dir` | where disks lie, so that they outlive the process |
+//! | `salvage` | what no daemon uses, damaged or not: what is there, and what can be saved |
 //! | `state` | what a VM's snapshot holds of its disk |
 //! | `socket` | a listening socket that removes its own path, and nobody else's |
 //! | `inherit` | a socket that was passed by number |
@@ -31,6 +32,7 @@ mod metrics;
 pub mod model;
 pub mod paths;
 mod run;
+mod salvage;
 mod serve;
 mod socket;
 mod state;
@@ -40,6 +42,7 @@ pub use config::{Endpoint, RunConfig, RunOptions, Sharing};
 pub use export::Export;
 pub use paths::{default_api_socket, default_run_dir};
 pub use run::{Ending, run};
+pub use salvage::{Damage, Report, Salvage, SavedDisk};
 pub use serve::{ServeConfig, ServeOptions, serve};
 pub use socket::SocketAccess;
 pub use state_dir::StateOption;
@@ -129,6 +132,16 @@ pub enum Error {
         /// What is wrong with it.
         source: store::Error,
     },
+    /// What lies there is damaged.
+    #[error("{path:?}: {source}; 'ramblk fsck {}' says what can be saved", directory.display())]
+    StateDamaged {
+        /// The file.
+        path: PathBuf,
+        /// The directory that it lies in.
+        directory: PathBuf,
+        /// What is wrong with it.
+        source: store::Error,
+    },
     /// Another daemon has the API's socket.
     #[error(
         "a daemon is serving at {path:?}; stop it, or choose another --run-dir and --api-socket"
@@ -177,6 +190,17 @@ impl Error {
     /// What was tried when the system refused.
     fn system(what: &'static str) -> impl Fn(std::io::Error) -> Self {
         move |source| Self::System { what, source }
+    }
+
+    /// Whether another process uses what was asked for (exit code 4).
+    pub fn is_busy(&self) -> bool {
+        matches!(
+            self,
+            Self::State {
+                source: store::Error::Busy,
+                ..
+            }
+        )
     }
 
     /// Whether the request itself is wrong, so that trying again can't help (exit code 2).

@@ -176,7 +176,7 @@ impl Place {
         stored: Option<OwnedFd>,
     ) -> Result<(Store, bool), Error> {
         match self {
-            Self::Directory(path) => open_at(&path.join(ARENA), options),
+            Self::Directory(path) => open_at(path, options),
             Self::Manager => {
                 if let Some(stored) = stored {
                     return Ok((Store::open_in(File::from(stored), options)?, true));
@@ -197,21 +197,29 @@ impl Place {
     }
 }
 
-fn open_at(path: &Path, options: &StoreOptions) -> Result<(Store, bool), Error> {
-    let named = |source: store::Error| Error::State {
-        path: path.to_owned(),
-        source,
+fn open_at(directory: &Path, options: &StoreOptions) -> Result<(Store, bool), Error> {
+    let path = directory.join(ARENA);
+    let named = |source: store::Error| match source {
+        store::Error::Damaged { .. } => Error::StateDamaged {
+            path: path.clone(),
+            directory: directory.to_owned(),
+            source,
+        },
+        source => Error::State {
+            path: path.clone(),
+            source,
+        },
     };
     if path.exists() {
         let deadline = Instant::now() + PREDECESSOR_ENDS_WITHIN;
         loop {
-            match Store::open_at(path, options) {
+            match Store::open_at(&path, options) {
                 Err(store::Error::Busy) if Instant::now() < deadline => thread::sleep(LOOK_EVERY),
                 opened => return Ok((opened.map_err(named)?, true)),
             }
         }
     }
-    Ok((Store::create_at(path, options).map_err(named)?, false))
+    Ok((Store::create_at(&path, options).map_err(named)?, false))
 }
 
 /// What the service manager kept for us.

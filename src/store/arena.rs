@@ -223,5 +223,8 @@ impl Drop for Arena {
         let bytes = self.blocks as usize * BLOCK_BYTES;
         // SAFETY: the mapping is ours, and nobody can hold a word of it beyond `self`.
         let _ = unsafe { rustix::mm::munmap(self.base.as_ptr().cast(), bytes) };
+        // The lock goes with the last descriptor, and a child that was forked a moment ago, and has
+        // not begun its program yet, has one too.
+        let _ = rustix::fs::flock(&self.file, rustix::fs::FlockOperation::Unlock);
     }
 }

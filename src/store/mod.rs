@@ -38,6 +38,7 @@
 //! | `batch` | several small reads and overwrites at once, whose waits for memory overlap |
 //! | `record` | superblock, disk table, disk records |
 //! | `recover` | an arena that was left by another process: mark and sweep |
+//! | `inspect` | an arena that nobody uses, damaged or not: what is there, and what can be read |
 //! | `diff` | what differs between two snapshots |
 //! | `seek` | a disk as a row of mapped and unmapped stretches |
 //! | `core` | a disk itself, shared by its connections |
@@ -62,6 +63,7 @@ mod diff;
 mod disk;
 mod entry;
 mod free;
+mod inspect;
 mod leaf;
 mod ledger;
 mod map;
@@ -82,6 +84,7 @@ pub use batch::{Batch, MOST_BATCHED};
 pub use buf::{Data, Piece, Sink, Source, expect, expect_write, total_bytes};
 pub use catalog::{Store, StoreOptions};
 pub use disk::{Disk, DiskInfo, DiskSpec, OnFull, Shrink};
+pub use inspect::{Finding, FoundDisk, Inspection, Part, Parts};
 pub use notes::{NOTES, Notes};
 pub use range::{ByteRange, Capacity, MAX_CAPACITY_BYTES, PAGE_BYTES, SECTOR_BYTES, SectorSize};
 pub use seek::{Extent, Extents};

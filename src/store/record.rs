@@ -61,6 +61,9 @@ mod of {
     pub(super) const KEY_WORDS: usize = 8;
 }
 
+/// All words of a block, as values.
+pub(super) type Words = [u64; BLOCK_WORDS];
+
 const READ_ONLY: u64 = 1;
 const SNAPSHOT: u64 = 2;
 const STALL: u64 = 4;
@@ -107,13 +110,16 @@ fn to_words(bytes: &[u8]) -> impl Iterator<Item = u64> {
     })
 }
 
-fn bytes_at(arena: &Arena, block: Block, first: usize, len: usize) -> Vec<u8> {
-    let words = (first..BLOCK_WORDS).take(len.div_ceil(8));
-    let mut bytes: Vec<u8> = words
-        .flat_map(|at| get(arena, block, at).to_le_bytes())
-        .collect();
+fn to_bytes(words: &[u64], len: usize) -> Vec<u8> {
+    let words = words.iter().take(len.div_ceil(8));
+    let mut bytes: Vec<u8> = words.flat_map(|word| word.to_le_bytes()).collect();
     bytes.truncate(len);
     bytes
+}
+
+/// The words of a block, as they are now.
+fn words(arena: &Arena, block: Block) -> Words {
+    std::array::from_fn(|at| get(arena, block, at))
 }
 
 /// How many blocks an arena has for a limit.
@@ -160,12 +166,74 @@ pub(super) fn read_superblock(words: &[u64; 6]) -> Result<u32, Error> {
     if sum(words[..at::SUM].iter().copied()) != words[at::SUM] {
         return Err(Error::damaged("its superblock's sum is wrong"));
     }
-    u32::try_from(words[at::BLOCKS])
-        .ok()
-        .filter(|blocks| {
-            *blocks > FIRST_GROUP * GROUP_BLOCKS && blocks.is_multiple_of(GROUP_BLOCKS)
-        })
+    possible_blocks(words[at::BLOCKS])
         .ok_or_else(|| Error::damaged("its superblock names an impossible size"))
+}
+
+/// What is left of a superblock, for who looks at a damaged arena.
+pub(super) struct Remains {
+    pub(super) id: [u64; 2],
+    /// How many blocks the arena has, if it says something possible.
+    pub(super) blocks: Option<u32>,
+    /// How many blocks of the disk table are in use, or all of them if it doesn't say.
+    pub(super) table_blocks: u32,
+    /// What is wrong with it.
+    pub(super) faults: Vec<String>,
+}
+
+/// Read a superblock that may be damaged. One that belongs to something else is refused.
+pub(super) fn examine_superblock(words: &Words) -> Result<Remains, Error> {
+    let mut faults = Vec::new();
+    let mut ours = [MAGIC, LAYOUT, words[at::ID], words[at::ID + 1]];
+    if sum(ours.iter().copied()) == words[at::SUM] {
+        for (index, name) in [(at::MAGIC, "first word"), (at::LAYOUT, "layout")] {
+            if words[index] != ours[index] {
+                faults.push(format!("the superblock's {name} is {:#x}", words[index]));
+            }
+        }
+    } else {
+        ours.copy_from_slice(&words[..at::SUM]);
+        if words[at::MAGIC] != MAGIC {
+            return Err(Error::Foreign);
+        }
+        if words[at::LAYOUT] != LAYOUT {
+            return Err(Error::OtherLayout {
+                found: words[at::LAYOUT],
+            });
+        }
+        faults.push("the superblock's sum is wrong: the arena's id may be another one".into());
+    }
+    let blocks = possible_blocks(words[at::BLOCKS]);
+    if blocks.is_none() {
+        faults.push(format!(
+            "the superblock says that the arena has {} blocks",
+            words[at::BLOCKS]
+        ));
+    }
+    let table_blocks = possible_table_blocks(words[at::TABLE_BLOCKS]);
+    if table_blocks.is_none() {
+        faults.push(format!(
+            "the superblock says that the disk table has {} blocks",
+            words[at::TABLE_BLOCKS]
+        ));
+    }
+    Ok(Remains {
+        id: [ours[at::ID], ours[at::ID + 1]],
+        blocks,
+        table_blocks: table_blocks.unwrap_or(TABLE_BLOCKS),
+        faults,
+    })
+}
+
+fn possible_blocks(word: u64) -> Option<u32> {
+    u32::try_from(word).ok().filter(|blocks| {
+        *blocks > FIRST_GROUP * GROUP_BLOCKS && blocks.is_multiple_of(GROUP_BLOCKS)
+    })
+}
+
+fn possible_table_blocks(word: u64) -> Option<u32> {
+    let blocks = u32::try_from(word).ok();
+    blocks.filter(|blocks| (1..=TABLE_BLOCKS).contains(blocks))
 }
 
 /// The arena grew.
@@ -189,9 +257,7 @@ pub(super) fn arena_id(arena: &Arena) -> [u64; 2] {
 /// How many slots of the table can be read.
 pub(super) fn table_slots(arena: &Arena) -> Result<u32, Error> {
     let blocks = get(arena, SUPERBLOCK, at::TABLE_BLOCKS);
-    u32::try_from(blocks)
-        .ok()
-        .filter(|blocks| (1..=TABLE_BLOCKS).contains(blocks))
+    possible_table_blocks(blocks)
         .map(|blocks| blocks * GROUP_BLOCKS)
         .ok_or_else(|| Error::damaged("its superblock names an impossible disk table"))
 }
@@ -233,11 +299,9 @@ pub(super) fn set_slot(arena: &Arena, slot: u32, record: Option<Block>) {
     );
 }
 
-fn record_sum(arena: &Arena, block: Block, settings: &[u8]) -> u64 {
-    let words = (0..of::KEY + of::KEY_WORDS).filter(|&at| at != ROOT_WORD && at != of::SUM);
-    sum(words
-        .map(|at| get(arena, block, at))
-        .chain(to_words(settings)))
+fn record_sum(words: &Words, settings: &[u8]) -> u64 {
+    let summed = (0..of::KEY + of::KEY_WORDS).filter(|&at| at != ROOT_WORD && at != of::SUM);
+    sum(summed.map(|at| words[at]).chain(to_words(settings)))
 }
 
 impl Record {
@@ -280,69 +344,93 @@ impl Record {
                 put(arena, settings, at, word);
             }
         }
-        let sum = record_sum(arena, block, &self.settings);
+        let sum = record_sum(&words(arena, block), &self.settings);
         put(arena, block, of::SUM, sum);
     }
 
-    /// Read a record, whose block lies in the arena; gives its settings' block too.
-    pub(super) fn read(arena: &Arena, block: Block) -> Result<(Self, Option<Block>), Error> {
+    /// Read a record, whose block lies in the arena and has memory; gives its settings' block too,
+    /// which `has_memory` vouches for before it is touched.
+    pub(super) fn read(
+        arena: &Arena,
+        block: Block,
+        has_memory: impl FnOnce(Block) -> Result<(), Error>,
+    ) -> Result<(Self, Option<Block>), Error> {
+        Self::parse(block, &words(arena, block), arena.blocks(), |settings| {
+            has_memory(settings)?;
+            Ok(words(arena, settings))
+        })
+    }
+
+    /// What the words of a record say; `load` gives those of its settings' block, which is below
+    /// `blocks`.
+    pub(super) fn parse(
+        block: Block,
+        words: &Words,
+        blocks: u32,
+        load: impl FnOnce(Block) -> Result<Words, Error>,
+    ) -> Result<(Self, Option<Block>), Error> {
         let damaged = |what: &str| Error::damaged(&format!("disk record {}: {what}", block.0));
-        if get(arena, block, of::MAGIC) != RECORD_MAGIC {
+        if words[of::MAGIC] != RECORD_MAGIC {
             return Err(damaged("no record is there"));
         }
-        let lengths = get(arena, block, of::LENGTHS);
+        let lengths = words[of::LENGTHS];
         let fits = |len: u64, most: usize| usize::try_from(len).ok().filter(|&len| len <= most);
         let key_len = fits(lengths & 0xffff_ffff, MAX_KEY_BYTES).filter(|&len| len > 0);
         let key_len = key_len.ok_or_else(|| damaged("a key of impossible length"))?;
         let settings_len = fits(lengths >> 32, MAX_SETTINGS_BYTES)
             .ok_or_else(|| damaged("settings of impossible length"))?;
-        let settings_block = match get(arena, block, of::SETTINGS) {
+        let settings_block = match words[of::SETTINGS] {
             0 => None,
             number => Some(
                 u32::try_from(number)
                     .ok()
-                    .filter(|&number| number < arena.blocks())
+                    .filter(|&number| number < blocks)
                     .map(Block)
                     .ok_or_else(|| damaged("settings outside of the arena"))?,
             ),
         };
         let settings = match settings_block {
-            Some(block) => bytes_at(arena, block, 0, settings_len),
+            Some(block) => to_bytes(&load(block)?, settings_len),
             None if settings_len == 0 => Vec::new(),
             None => return Err(damaged("settings are missing")),
         };
-        if record_sum(arena, block, &settings) != get(arena, block, of::SUM) {
+        if record_sum(words, &settings) != words[of::SUM] {
             return Err(damaged("its sum is wrong"));
         }
-        let flags = get(arena, block, of::FLAGS);
-        if flags & ((1 << SECTOR_SHIFT) - 1) & !FLAGS != 0 {
-            return Err(damaged("unknown flags"));
-        }
-        let sector_size = SectorSize::from_bytes(flags >> SECTOR_SHIFT)
-            .map_err(|_| damaged("an impossible sector size"))?;
-        let size_bytes = get(arena, block, of::SIZE_BYTES);
-        Capacity::new(size_bytes, sector_size).map_err(|_| damaged("an impossible size"))?;
-        let key = String::from_utf8(bytes_at(arena, block, of::KEY, key_len))
+        let key = String::from_utf8(to_bytes(&words[of::KEY..], key_len))
             .map_err(|_| damaged("a key that is no text"))?;
         let record = Self {
-            id: get(arena, block, of::ID),
+            id: words[of::ID],
             key,
-            spec: DiskSpec {
-                sector_size,
-                size_bytes,
-                read_only: flags & READ_ONLY != 0,
-                quota_bytes: Some(get(arena, block, of::QUOTA_BYTES)).filter(|&quota| quota > 0),
-                on_full: if flags & STALL != 0 {
-                    OnFull::Stall
-                } else {
-                    OnFull::Error
-                },
-                detect_zeroes: flags & DETECT_ZEROES != 0,
-            },
-            snapshot: flags & SNAPSHOT != 0,
-            parent: get(arena, block, of::PARENT),
+            spec: spec(words).map_err(damaged)?,
+            snapshot: words[of::FLAGS] & SNAPSHOT != 0,
+            parent: words[of::PARENT],
             settings,
         };
         Ok((record, settings_block))
     }
+}
+
+/// The part of a record that its disk was made with, or what is wrong with it.
+fn spec(words: &Words) -> Result<DiskSpec, &'static str> {
+    let flags = words[of::FLAGS];
+    if flags & ((1 << SECTOR_SHIFT) - 1) & !FLAGS != 0 {
+        return Err("unknown flags");
+    }
+    let sector_size = SectorSize::from_bytes(flags >> SECTOR_SHIFT);
+    let sector_size = sector_size.map_err(|_| "an impossible sector size")?;
+    let size_bytes = words[of::SIZE_BYTES];
+    Capacity::new(size_bytes, sector_size).map_err(|_| "an impossible size")?;
+    Ok(DiskSpec {
+        sector_size,
+        size_bytes,
+        read_only: flags & READ_ONLY != 0,
+        quota_bytes: Some(words[of::QUOTA_BYTES]).filter(|&quota| quota > 0),
+        on_full: if flags & STALL != 0 {
+            OnFull::Stall
+        } else {
+            OnFull::Error
+        },
+        detect_zeroes: flags & DETECT_ZEROES != 0,
+    })
 }

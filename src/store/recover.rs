@@ -93,7 +93,7 @@ pub(super) fn recover(pool: &Pool) -> Result<Vec<Found>, Error> {
             .map(Block)
             .ok_or_else(|| Error::damaged(&format!("slot {slot} names block {number}")))?;
         mark.has_data(block)?;
-        let (record, settings) = Record::read(arena, block)?;
+        let (record, settings) = Record::read(arena, block, |block| mark.has_data(block))?;
         if !ids.insert(record.id) || !keys.insert(record.key.clone()) || found.len() >= MOST_DISKS {
             return Err(Error::damaged(&format!("slot {slot} names a disk twice")));
         }
@@ -112,7 +112,6 @@ pub(super) fn recover(pool: &Pool) -> Result<Vec<Found>, Error> {
     for disk in &mut found {
         mark.once(disk.block, AS_RECORD, disk.account)?;
         if let Some(settings) = disk.settings {
-            mark.has_data(settings)?;
             mark.once(settings, AS_SETTINGS, disk.account)?;
         }
         let root = load(arena.word(disk.block, ROOT_WORD));

@@ -37,6 +37,7 @@ mod requests;
 mod rings;
 mod session;
 mod sharing;
+mod state;
 mod stats;
 mod store;
 mod third_party;

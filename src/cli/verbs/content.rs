@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 
-use super::{disk_path, snapshot_query};
+use super::{disk_path, salvage, snapshot_query};
 use crate::cli::client::{Client, EXTENTS};
 use crate::cli::error::Error;
 use crate::cli::output::OutputArgs;
@@ -122,10 +122,28 @@ pub(in crate::cli) struct Export {
     /// Replace a file that is there. It is what it was until the new one is whole.
     #[arg(long)]
     overwrite: bool,
+
+    /// Take the disk out of the state directory of a daemon that does not run, damaged or not.
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+
+    /// Export also what is damaged: zeros stand for what can't be read, and stderr lists where.
+    #[arg(long, requires = "state_dir")]
+    partial: bool,
 }
 
 impl Export {
-    pub(super) fn run(self, client: &Client) -> Result<(), Error> {
+    pub(super) fn run_with(self, ask: impl FnOnce() -> Result<Client, Error>) -> Result<(), Error> {
+        match &self.state_dir {
+            Some(state_dir) => {
+                let how = (self.overwrite, self.partial);
+                salvage::export(state_dir, &self.target, &self.file, how)
+            }
+            None => self.run(&ask()?),
+        }
+    }
+
+    fn run(self, client: &Client) -> Result<(), Error> {
         let size_bytes = self.size_bytes(client)?;
         let mut sink = Some(Sink::open(&self.file, size_bytes, self.overwrite)?);
         let progress = Progress::new("export", Some(size_bytes));

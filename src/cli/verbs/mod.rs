@@ -7,6 +7,7 @@
 //! | `limits` | the options for limits that `create`, `limit` and `group set` share |
 //! | `snapshots` | `snapshot`, `snapshots`, `fork`, `reset` |
 //! | `content` | `map`, `import`, `export` |
+//! | `salvage` | `fsck`, and `export` without a daemon |
 //! | `groups` | `group` |
 //! | `watch` | `stats`, `pool`, `events` |
 //! | `top` | `top` |
@@ -24,6 +25,7 @@ mod disks;
 mod groups;
 mod help;
 mod limits;
+mod salvage;
 mod snapshots;
 #[cfg(feature = "top")]
 mod top;
@@ -74,6 +76,8 @@ pub(super) enum ApiVerb {
     Import(content::Import),
     /// Write a disk's content, or a snapshot's, to a raw image.
     Export(content::Export),
+    /// Check what a daemon that does not run left in its state directory; changes nothing.
+    Fsck(salvage::Fsck),
     /// Disks that share limits.
     #[command(subcommand)]
     Group(groups::GroupVerb),
@@ -120,7 +124,8 @@ impl ApiVerb {
             Self::Fork(verb) => verb.run(&ask()?),
             Self::Reset(verb) => verb.run(&ask()?),
             Self::Import(verb) => verb.run(&ask()?),
-            Self::Export(verb) => verb.run(&ask()?),
+            Self::Export(verb) => verb.run_with(ask),
+            Self::Fsck(verb) => verb.run(),
             Self::Group(verb) => verb.run(&ask()?),
             Self::Pool(verb) => verb.run(&ask()?),
             Self::Events(verb) => verb.run(&ask()?),

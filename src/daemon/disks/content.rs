@@ -145,7 +145,7 @@ impl Writer {
 }
 
 /// What keys of a reader's snapshots begin with. Names of disks have no `@`.
-pub(super) const READER_PREFIX: &str = "@read.";
+pub(in crate::daemon) const READER_PREFIX: &str = "@read.";
 
 fn reader_key() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(1);

@@ -20,7 +20,7 @@ pub(super) struct GroupEntry {
 }
 
 /// What keys of groups begin with. Names of disks have no `@`.
-pub(super) const GROUP_PREFIX: &str = "@group.";
+pub(in crate::daemon) const GROUP_PREFIX: &str = "@group.";
 
 /// The store's key of a group: it is kept as a disk that nobody sees, in its settings.
 fn group_key(name: &str) -> Result<String, Problem> {

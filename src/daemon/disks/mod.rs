@@ -36,7 +36,9 @@ use std::sync::Arc;
 use parking_lot::{Mutex, RwLock};
 
 pub use check::{MAX_NAME_BYTES, MOST_LABELS, check_name};
+pub(super) use content::READER_PREFIX;
 pub use content::{Reader, Writer};
+pub(super) use groups::GROUP_PREFIX;
 
 use super::events::Events;
 use super::model::{Disk, DiskSettings, EventKind, Pool, Problem, ProblemKind, Stats};

@@ -121,6 +121,19 @@ fn one_process_has_an_arena_and_a_store_has_one_id() {
 }
 
 #[test]
+fn a_copy_of_the_descriptor_does_not_keep_the_lock() {
+    let place = place();
+    furnished(&place);
+    let open = || File::options().read(true).write(true).open(&place.path);
+    let file = open().unwrap();
+    // As a child has one between fork and exec.
+    let copy = file.try_clone().unwrap();
+    drop(Store::open_in(file, &OPTIONS).unwrap());
+    check(&Store::open_at(&place.path, &OPTIONS).unwrap());
+    drop(copy);
+}
+
+#[test]
 fn a_larger_limit_makes_the_arena_grow() {
     let place = place();
     furnished(&place);

@@ -6,6 +6,7 @@ mod batch_waits;
 mod budget;
 mod contract;
 mod forks;
+mod inspect;
 mod kit;
 mod map;
 mod model;

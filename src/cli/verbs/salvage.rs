@@ -1,0 +1,168 @@
+//! `fsck`, and `export` of a daemon that does not run.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use crate::cli::error::Error;
+use crate::cli::output::OutputArgs;
+use crate::cli::say;
+use crate::cli::size::{human, human_and_exact};
+use crate::cli::tables::{pairs, table};
+use crate::cli::transfer::{Progress, Sink};
+use crate::daemon::disks::Target;
+use crate::daemon::model::{Problem, ProblemKind};
+use crate::daemon::{Report, Salvage};
+
+/// Most stretches that are listed one by one.
+const MOST_LISTED: usize = 1000;
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Fsck {
+    /// The directory that a daemon keeps disks in, or a copy of the file there.
+    state_dir: PathBuf,
+
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+impl Fsck {
+    pub(super) fn run(self) -> Result<(), Error> {
+        let report = Salvage::open(&self.state_dir)?.report();
+        self.output.print(&report, human_report)?;
+        if report.clean {
+            return Ok(());
+        }
+        Err(Error::Other(format!(
+            "{:?} is damaged ({} findings); take out what is whole with 'ramblk export \
+             --state-dir', and the rest with --partial",
+            report.path,
+            report.findings.len() as u64 + report.more_findings
+        )))
+    }
+}
+
+fn human_report(report: &Report) -> String {
+    let mut text = pairs(&[
+        ("file", report.path.display().to_string()),
+        ("layout", report.layout.to_string()),
+        ("id", report.id.clone()),
+        ("length", human_and_exact(report.file_bytes)),
+        ("memory", human_and_exact(report.memory_bytes)),
+        ("unused of it", human(report.unused_bytes)),
+        ("groups", report.groups.len().to_string()),
+    ]);
+    let rows = report.disks.iter().map(|disk| {
+        vec![
+            disk.name.clone(),
+            human(disk.size_bytes),
+            human(disk.mapped_bytes),
+            human(disk.lost_bytes),
+            if disk.whole { "whole" } else { "in part" }.into(),
+        ]
+    });
+    text.push('\n');
+    let head = ["NAME", "SIZE", "MAPPED", "LOST", "CAN BE SAVED"];
+    text.push_str(&table(&head, &[1, 2, 3], rows.collect()));
+    text.push('\n');
+    for damage in &report.findings {
+        text.push_str(&damage.what);
+        if !damage.disks.is_empty() {
+            let _ = write!(text, " (hurts {})", damage.disks.join(", "));
+        }
+        text.push('\n');
+    }
+    match report.more_findings {
+        0 if report.clean => text.push_str("nothing is wrong\n"),
+        0 => {}
+        more => drop(writeln!(text, "{more} more findings")),
+    }
+    text
+}
+
+/// Stretches that can't be read.
+#[derive(Debug, Default)]
+struct Lost {
+    listed: Vec<(u64, u64)>,
+    count: usize,
+    bytes: u64,
+}
+
+impl Lost {
+    fn of(salvage: &Salvage, target: &Target) -> Result<Self, Error> {
+        let mut lost = Self::default();
+        for part in salvage.parts(target)? {
+            let part = part?;
+            if part.is_lost() {
+                lost.count += 1;
+                lost.bytes += part.length_bytes;
+                if lost.listed.len() < MOST_LISTED {
+                    lost.listed.push((part.start_bytes, part.length_bytes));
+                }
+            }
+        }
+        Ok(lost)
+    }
+
+    fn list(&self) {
+        for (start_bytes, length_bytes) in &self.listed {
+            say(&format!(
+                "lost: {length_bytes} bytes at byte {start_bytes}, zeros in the image"
+            ));
+        }
+        match self.count - self.listed.len() {
+            0 => {}
+            more => say(&format!("lost: {more} more stretches")),
+        }
+    }
+}
+
+/// Write a disk of a daemon that does not run to a raw image; `how` is whether to replace a file
+/// that is there, and whether to have zeros for what can't be read.
+pub(super) fn export(
+    state_dir: &Path,
+    target: &Target,
+    file: &Path,
+    (overwrite, partial): (bool, bool),
+) -> Result<(), Error> {
+    let salvage = Salvage::open(state_dir)?;
+    let name = match &target.snapshot {
+        Some(snapshot) => format!("{}@{snapshot}", target.disk),
+        None => target.disk.clone(),
+    };
+    let Some(disk) = salvage.disk(target) else {
+        let what = format!("no {name:?} in {state_dir:?}; 'ramblk fsck' lists what is there");
+        return Err(Error::Problem(Box::new(Problem::new(
+            ProblemKind::NotFound,
+            what,
+        ))));
+    };
+    let lost = Lost::of(&salvage, target)?;
+    if lost.count > 0 && !partial {
+        return Err(Error::Other(format!(
+            "{} bytes of {name:?} can't be read, in {} stretches, the first at byte {}; say \
+             --partial to have zeros there",
+            lost.bytes,
+            lost.count,
+            lost.listed.first().map_or(0, |(start, _)| *start)
+        )));
+    }
+    let mut sink = Sink::open(file, disk.size_bytes, overwrite)?;
+    let progress = Progress::new("export", Some(disk.size_bytes));
+    let (mut bytes, mut written) = (Vec::new(), 0);
+    for part in salvage.parts(target)? {
+        let part = part?;
+        salvage.read(&part, &mut bytes)?;
+        sink.write(part.start_bytes, &bytes)?;
+        written += bytes.len() as u64;
+        progress.at(part.start_bytes);
+    }
+    sink.finish(disk.size_bytes)?;
+    progress.end();
+    lost.list();
+    if file != Path::new("-") {
+        say(&format!("{} of data in {file:?}", human(written)));
+    }
+    Ok(())
+}

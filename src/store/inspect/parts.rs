@@ -1,0 +1,226 @@
+//! A disk's content, as far as it can be read.
+
+use std::collections::HashSet;
+
+use super::super::arena::{BLOCK_BYTES, Block};
+use super::super::entry::{Entry, FULL};
+use super::super::record::Words;
+use super::super::tree::{PAGE, TOP, sectors_below};
+use super::super::{Error, SECTOR_BYTES};
+use super::{FoundDisk, Inspection, refused};
+
+/// Most pages that are one part.
+const MOST_PAGES: u32 = 64;
+
+/// What a bit of a mask stands for.
+const PAGE_PART_BYTES: usize = BLOCK_BYTES / 8;
+
+/// A stretch of a disk that holds data, or whose data are lost. Whatever lies between is zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Its first byte.
+    pub start_bytes: u64,
+    /// Its length in bytes; at least 1.
+    pub length_bytes: u64,
+    place: Option<Place>,
+}
+
+/// Where the bytes are: pages one behind the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place {
+    first: Block,
+    pages: u32,
+    /// Mapped sectors of each page.
+    mask: u8,
+}
+
+impl Part {
+    /// Whether its bytes can't be read.
+    pub fn is_lost(&self) -> bool {
+        self.place.is_none()
+    }
+
+    /// One part with what follows, if they can be read as one.
+    fn join(&mut self, next: &Self) -> bool {
+        let joined = match (&mut self.place, &next.place) {
+            _ if self.start_bytes + self.length_bytes != next.start_bytes => false,
+            (None, None) => true,
+            (Some(had), Some(next)) => {
+                let behind = had.first.0.checked_add(had.pages);
+                let fits = behind == Some(next.first.0) && had.pages < MOST_PAGES;
+                let full = had.mask == FULL && next.mask == FULL;
+                had.pages += u32::from(fits && full);
+                fits && full
+            }
+            _ => false,
+        };
+        if joined {
+            self.length_bytes += next.length_bytes;
+        }
+        joined
+    }
+}
+
+/// The parts of a disk in order.
+#[derive(Debug)]
+pub struct Parts<'a> {
+    inspection: &'a Inspection,
+    size_bytes: u64,
+    /// Nodes on the way to what comes next.
+    path: Vec<Step>,
+    root: Option<Entry>,
+    /// A node is in a disk's tree once; who finds it again would walk for ever.
+    seen: HashSet<Block>,
+    held: Option<Part>,
+}
+
+#[derive(Debug)]
+struct Step {
+    words: Box<Words>,
+    /// The entry that is next.
+    at: usize,
+    start_sector: u64,
+    /// Of what the entries name.
+    level: u32,
+}
+
+impl Inspection {
+    /// What a disk holds.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`] if there is no such disk, or nothing is left that names it.
+    pub fn parts(&self, key: &str) -> Result<Parts<'_>, Error> {
+        let disk = self.disk(key)?;
+        Ok(Parts {
+            inspection: self,
+            size_bytes: disk.size_bytes,
+            path: Vec::new(),
+            root: Some(disk.root),
+            seen: HashSet::new(),
+            held: None,
+        })
+    }
+
+    /// A disk by its key.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`].
+    pub fn disk(&self, key: &str) -> Result<&FoundDisk, Error> {
+        let disks = self.disks();
+        let found = disks.binary_search_by(|disk| disk.key.as_str().cmp(key));
+        found.map(|at| &disks[at]).map_err(|_| Error::Unknown {
+            key: key.to_owned(),
+        })
+    }
+
+    /// The bytes of a part: as many as it is long. None for a part that is lost.
+    ///
+    /// # Errors
+    /// [`Error::Arena`] if the file can't be read.
+    pub fn read(&self, part: &Part, bytes: &mut Vec<u8>) -> Result<(), Error> {
+        bytes.clear();
+        let Some(place) = &part.place else {
+            return Ok(());
+        };
+        bytes.resize(place.pages as usize * BLOCK_BYTES, 0);
+        let read = self.blocks.read(place.first, bytes);
+        read.map_err(refused("read"))?;
+        // Only a part of one page has a mask that is not full.
+        for (at, sector) in bytes.chunks_exact_mut(PAGE_PART_BYTES).enumerate() {
+            if place.mask != FULL && place.mask >> at & 1 == 0 {
+                sector.fill(0);
+            }
+        }
+        bytes.truncate(usize::try_from(part.length_bytes).unwrap_or(usize::MAX));
+        Ok(())
+    }
+}
+
+impl Parts<'_> {
+    /// What an entry is, or the way to what is below it.
+    fn visit(
+        &mut self,
+        entry: Entry,
+        level: u32,
+        start_sector: u64,
+    ) -> Result<Option<Part>, Error> {
+        let start_bytes = start_sector * SECTOR_BYTES;
+        let part = |place| {
+            let length_bytes = sectors_below(level) * SECTOR_BYTES;
+            Part {
+                start_bytes,
+                length_bytes: length_bytes.min(self.size_bytes - start_bytes),
+                place,
+            }
+        };
+        match self.inspection.follow(entry, level) {
+            Ok(None) => Ok(None),
+            Ok(Some(first)) if level == PAGE => Ok(Some(part(Some(Place {
+                first,
+                pages: 1,
+                mask: entry.mask(),
+            })))),
+            Ok(Some(node)) if self.seen.insert(node) => {
+                let words = self.inspection.blocks.words(node);
+                self.path.push(Step {
+                    words: Box::new(words.map_err(refused("read"))?),
+                    at: 0,
+                    start_sector,
+                    level: level - 1,
+                });
+                Ok(None)
+            }
+            Ok(Some(_)) | Err(_) => Ok(Some(part(None))),
+        }
+    }
+
+    fn next_part(&mut self) -> Result<Option<Part>, Error> {
+        if let Some(root) = self.root.take()
+            && let Some(part) = self.visit(root, TOP, 0)?
+        {
+            return Ok(Some(part));
+        }
+        while let Some(step) = self.path.last_mut() {
+            let start_sector = step.start_sector + step.at as u64 * sectors_below(step.level);
+            let entry = step.words.get(step.at).map(|&word| Entry(word));
+            let (Some(entry), true) = (entry, start_sector * SECTOR_BYTES < self.size_bytes) else {
+                self.path.pop();
+                continue;
+            };
+            step.at += 1;
+            let level = step.level;
+            if let Some(part) = self.visit(entry, level, start_sector)? {
+                return Ok(Some(part));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Iterator for Parts<'_> {
+    type Item = Result<Part, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut whole = match self.held.take() {
+            Some(part) => part,
+            None => match self.next_part() {
+                Ok(part) => part?,
+                Err(error) => return Some(Err(error)),
+            },
+        };
+        loop {
+            match self.next_part() {
+                Ok(Some(next)) if whole.join(&next) => {}
+                Ok(next) => {
+                    self.held = next;
+                    return Some(Ok(whole));
+                }
+                Err(error) => {
+                    // It would be as wrong the next time.
+                    self.path.clear();
+                    return Some(Err(error));
+                }
+            }
+        }
+    }
+}

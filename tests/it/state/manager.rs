@@ -1,0 +1,201 @@
+//! What a service manager does for a daemon, done by the tests: it keeps descriptors, makes the
+//! socket of the API, and is told when all is ready.
+
+use std::io::{IoSliceMut, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
+
+use super::home::{Home, RAMBLK, Running, listens};
+
+/// Where the daemon sends what it has to say.
+struct Manager(UnixDatagram);
+
+impl Manager {
+    fn new(home: &Home) -> Self {
+        let socket = UnixDatagram::bind(home.path("notify")).unwrap();
+        let patience = Some(Duration::from_secs(20));
+        socket.set_read_timeout(patience).unwrap();
+        Self(socket)
+    }
+
+    /// The next message, and the descriptors that came with it.
+    fn hear(&self) -> (String, Vec<OwnedFd>) {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let mut bytes = [0; 4096];
+        let got = rustix::net::recvmsg(
+            &self.0,
+            &mut [IoSliceMut::new(&mut bytes)],
+            &mut control,
+            RecvFlags::CMSG_CLOEXEC,
+        );
+        let length = got.expect("the daemon says something").bytes;
+        let mut descriptors = Vec::new();
+        for message in control.drain() {
+            if let RecvAncillaryMessage::ScmRights(fds) = message {
+                descriptors.extend(fds);
+            }
+        }
+        let text = String::from_utf8(bytes[..length].to_vec()).unwrap();
+        (text, descriptors)
+    }
+
+    /// All messages up to the one that has this line.
+    fn hear_until(&self, line: &str) -> Vec<(String, Vec<OwnedFd>)> {
+        let mut heard = Vec::new();
+        while !heard
+            .last()
+            .is_some_and(|(text, _): &(String, _)| text.lines().any(|it| it == line))
+        {
+            heard.push(self.hear());
+        }
+        heard
+    }
+}
+
+/// A daemon as a manager starts it, with a descriptor under number 3.
+fn serve(home: &Home, passed: Option<(&OwnedFd, &str)>) -> Command {
+    // Who execs keeps its process number, which the daemon wants to hear.
+    let script = "exec 3<&0 </dev/null; LISTEN_PID=$$ exec \"$@\"";
+    let mut command = Command::new("sh");
+    let script = if passed.is_some() {
+        script
+    } else {
+        "exec \"$@\""
+    };
+    command.args(["-c", script, "sh", RAMBLK]);
+    command.args(["serve", "--memory-limit", "64M", "--run-dir"]);
+    command.arg(home.path("run"));
+    home.surround(&mut command);
+    if let Some((fd, name)) = passed {
+        command.stdin(Stdio::from(fd.try_clone().unwrap()));
+        command.env("LISTEN_FDS", "1").env("LISTEN_FDNAMES", name);
+    }
+    command.env("NOTIFY_SOCKET", home.path("notify"));
+    command
+}
+
+fn start<'a>(home: &'a Home, manager: &Manager, command: Command) -> Running<'a> {
+    let running = home.start(command);
+    manager.hear_until("READY=1");
+    running
+}
+
+#[test]
+fn disks_that_the_manager_keeps_outlive_the_daemon() {
+    let home = Home::new();
+    let manager = Manager::new(&home);
+    let mut command = serve(&home, None);
+    command.env("FDSTORE", "16");
+    let daemon = home.start(command);
+    let heard = manager.hear_until("READY=1");
+    let mut stored = heard.into_iter().filter(|(_, fds)| !fds.is_empty());
+    let (text, mut fds) = stored.next().expect("a descriptor is handed over");
+    assert!(text.lines().any(|line| line == "FDSTORE=1"), "{text}");
+    assert!(
+        text.lines().any(|line| line == "FDNAME=ramblk-arena"),
+        "{text}"
+    );
+    assert!(fds.len() == 1 && stored.next().is_none());
+    let kept = fds.remove(0);
+    assert!(!home.path("run/arena").exists(), "it is kept in one place");
+    home.image("in", 1 << 20, &[(8192, 7)]);
+    home.ok("create a --size 1M --label vm=one");
+    home.ok("import a in");
+    home.ok("snapshot a one");
+    daemon.kill();
+    for _ in 0..2 {
+        let mut command = serve(&home, Some((&kept, "ramblk-arena")));
+        command.env("FDSTORE", "16");
+        let daemon = home.start(command);
+        for (text, fds) in manager.hear_until("READY=1") {
+            assert!(fds.is_empty(), "it is there already: {text}");
+        }
+        assert_eq!(home.json("show a")["labels"]["vm"], "one");
+        for name in ["a", "a@one"] {
+            assert_eq!(
+                &home.ok(&format!("export {name} -"))[8192..8200],
+                7u64.to_le_bytes()
+            );
+        }
+        daemon.kill();
+    }
+    // One that is told to keep them elsewhere leaves the manager's alone.
+    let mut command = serve(&home, Some((&kept, "ramblk-arena")));
+    command.args(["--state-dir", "none"]);
+    let daemon = start(&home, &manager, command);
+    assert_eq!(home.json("list").as_array().unwrap().len(), 0);
+    drop(daemon);
+    let mut command = serve(&home, Some((&kept, "ramblk-arena")));
+    command.args(["--state-dir", "systemd"]);
+    let _daemon = start(&home, &manager, command);
+    assert_eq!(home.json("show a")["snapshots"][0], "one");
+}
+
+#[test]
+fn the_managers_socket_is_the_apis() {
+    let home = Home::new();
+    let manager = Manager::new(&home);
+    let listener = UnixListener::bind(home.path("given.sock")).unwrap();
+    let listener = OwnedFd::from(listener);
+    let state = home.path("state");
+    for _ in 0..2 {
+        // Whoever asks before the daemon is there waits for it.
+        let mut early = UnixStream::connect(home.path("given.sock")).unwrap();
+        early
+            .write_all(b"GET /v1/version HTTP/1.0\r\nhost: it\r\n\r\n")
+            .unwrap();
+        let mut command = serve(&home, Some((&listener, "api")));
+        command.arg("--state-dir").arg(&state);
+        let mut child = command.spawn().unwrap();
+        manager.hear_until("READY=1");
+        let mut answer = String::new();
+        early
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
+        early.read_to_string(&mut answer).ok();
+        assert!(
+            answer.starts_with("HTTP/1.") && answer.contains(" 200 "),
+            "{answer}"
+        );
+        assert!(!home.path("run/api.sock").exists());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(home.path("given.sock").exists(), "it is the manager's");
+    }
+}
+
+#[test]
+fn ready_is_said_when_all_sockets_listen() {
+    let home = Home::new();
+    let manager = Manager::new(&home);
+    let state = home.path("state");
+    let serve = || {
+        let mut command = serve(&home, None);
+        command.arg("--state-dir").arg(&state);
+        command
+    };
+    let daemon = start(&home, &manager, serve());
+    let names: Vec<String> = (0..50).map(|at| format!("disk-{at}")).collect();
+    for name in &names {
+        home.ok(&format!("create {name} --size 1M"));
+    }
+    daemon.kill();
+    let mut child = serve().spawn().unwrap();
+    let heard = manager.hear_until("READY=1");
+    let sockets = names
+        .iter()
+        .map(|name| home.path("run").join(name).join("vhost.sock"));
+    let deaf: Vec<_> = sockets.filter(|socket| !listens(socket)).collect();
+    let api = listens(&home.path("run/api.sock"));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(api && deaf.is_empty(), "{deaf:?} do not listen");
+    assert_eq!(heard.len(), 1, "nothing is said before: {heard:?}");
+    assert!(heard[0].0.contains("STATUS=serving 50 disks"), "{heard:?}");
+}

@@ -1,0 +1,10 @@
+//! Where a daemon's disks lie, and what becomes of them: restarts, second daemons, wrong places,
+//! damage, layouts, and what a service manager keeps.
+
+pub(crate) mod arena;
+mod damage;
+mod home;
+mod layouts;
+mod manager;
+mod places;
+mod unit;
