@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::disks::{GROUP_PREFIX, READER_PREFIX, Target};
-use super::model::{DiskSettings, Limits};
+use super::disks::{GROUP_PREFIX, READER_PREFIX, Target, read_blob};
+use super::model::Limits;
 use super::state::STATE_PREFIX;
 use super::{Error, state_dir};
 use crate::store::{self, Finding, FoundDisk, Inspection, Part};
@@ -146,9 +146,9 @@ impl Salvage {
             if disk.settings.is_empty() {
                 return None;
             }
-            match serde_json::from_slice::<DiskSettings>(&disk.settings) {
+            match read_blob(&disk.settings) {
                 Err(error) => Some(error.to_string()),
-                Ok(settings) => {
+                Ok((settings, _)) => {
                     let group = settings.group?;
                     let there = has(&format!("{GROUP_PREFIX}{group}"));
                     (!there).then(|| format!("its group {group:?} is not there"))

@@ -111,6 +111,12 @@ impl Daemon {
         read_to_string(self.folder.path().join(name)).unwrap()
     }
 
+    /// Where its disks lie.
+    #[cfg(feature = "test-points")]
+    pub(crate) fn state(&self) -> PathBuf {
+        self.folder.path().join("state")
+    }
+
     /// Where the front ends of a disk connect.
     pub(crate) fn socket(&self, disk: &str) -> PathBuf {
         self.folder.path().join(disk).join("vhost.sock")

@@ -43,7 +43,9 @@ pub(super) fn blob(settings: &DiskSettings, failure: Option<&str>) -> Result<Vec
 }
 
 /// The settings of a disk, and why it has failed, if it has.
-pub(super) fn read_blob(blob: &[u8]) -> serde_json::Result<(DiskSettings, Option<String>)> {
+pub(in crate::daemon) fn read_blob(
+    blob: &[u8],
+) -> serde_json::Result<(DiskSettings, Option<String>)> {
     let mut fields: Map<String, Value> = serde_json::from_slice(blob)?;
     let failure = match fields.remove(FAILURE) {
         Some(Value::String(failure)) => Some(failure),

@@ -38,6 +38,7 @@ use parking_lot::{Mutex, RwLock};
 pub use check::{MAX_NAME_BYTES, MOST_LABELS, check_name};
 pub(super) use content::READER_PREFIX;
 pub use content::{Reader, Writer};
+pub(super) use failed::read_blob;
 pub(super) use groups::GROUP_PREFIX;
 
 use super::events::Events;
