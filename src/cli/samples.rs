@@ -37,6 +37,7 @@ pub(super) fn disk(name: &str) -> Disk {
         parent: Some("golden@v1".to_owned()),
         snapshots: vec!["before".to_owned(), "clean".to_owned()],
         state: DiskState::Ok,
+        failure: None,
     }
 }
 

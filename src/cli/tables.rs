@@ -67,6 +67,7 @@ pub(super) fn state(disk: &Disk) -> &'static str {
         DiskState::Ok => "ok",
         DiskState::Full => "full",
         DiskState::Stalled => "stalled",
+        DiskState::Failed => "failed",
     }
 }
 
@@ -110,10 +111,11 @@ pub(super) fn disk(disk: &Disk) -> String {
         OnFull::Error => "writes fail",
         OnFull::Stall => "writes wait",
     };
+    let why = disk.failure.as_ref().map(|why| format!("failed: {why}"));
     pairs(&[
         ("name", disk.name.clone()),
         ("size", human_and_exact(disk.size_bytes)),
-        ("state", state(disk).into()),
+        ("state", why.unwrap_or_else(|| state(disk).into())),
         ("socket", disk.socket.clone()),
         ("attached", or_dash(ends.join("; "))),
         ("block size", human_and_exact(disk.block_size)),

@@ -116,7 +116,7 @@ const TIMES: [(&str, &str, &str); 5] = [
 ];
 
 /// What goes up and down.
-const GAUGES: [Whole; 11] = [
+const GAUGES: [Whole; 12] = [
     ("io_now", "Requests being served", |row| {
         Some(row.stats.in_flight)
     }),
@@ -156,7 +156,15 @@ const GAUGES: [Whole; 11] = [
     (
         "short_of_memory",
         "1 if a write found no memory since there was room last",
-        |row| Some((row.disk.state != DiskState::Ok).into()),
+        |row| {
+            let short = matches!(row.disk.state, DiskState::Full | DiskState::Stalled);
+            Some(short.into())
+        },
+    ),
+    (
+        "failed",
+        "1 if every request fails, since ramblk died of one twice",
+        |row| Some(row.disk.failure.is_some().into()),
     ),
 ];
 

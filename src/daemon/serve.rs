@@ -16,8 +16,8 @@ use super::model::Config;
 use super::socket::{SocketAccess, SocketPath};
 use super::state_dir::{self, Place, StateOption};
 use super::{Error, api, inherit, limit, paths};
-use crate::store::StoreOptions;
-use crate::vhost_user::{Hub, WorkerOptions};
+use crate::store::{Notes, StoreOptions};
+use crate::vhost_user::{Hub, WorkerOptions, crash};
 
 /// Options of `ramblk serve`, as they were given.
 #[derive(Clone, Debug)]
@@ -183,6 +183,7 @@ pub fn serve(config: ServeConfig) -> Result<(), Error> {
     options.lock_memory = config.lock_memory;
     let (store, found) = config.place.open(&options, stored)?;
     let store = Arc::new(store);
+    crash::watch(Notes::new(&store));
     let hub = Hub::new(&config.workers)?;
     let options = DisksOptions {
         run_dir: config.run_dir.clone(),
@@ -210,6 +211,7 @@ pub fn serve(config: ServeConfig) -> Result<(), Error> {
     tell_manager(&[NotifyState::Stopping]);
     api.stop();
     disks.close();
+    crash::ends_well();
     Ok(())
 }
 

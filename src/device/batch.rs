@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::request;
 use super::tally::Batched;
 use super::{BlockDevice, Class, HEADER_BYTES, Status, kind};
-use crate::store::{Data, MOST_BATCHED, Piece, Sink};
+use crate::store::{Data, MOST_BATCHED, Piece, Sink, points};
 
 /// A request whose buffers are a header, one piece of data and a status byte, as most are.
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +58,10 @@ impl<'m> Transfer<'m> {
 impl BlockDevice {
     /// How many of the first ones their limits let go now; those are counted against the limits.
     pub fn admit_batch(&self, transfers: &[Transfer<'_>]) -> usize {
+        if self.has_failed() {
+            // One by one they fail.
+            return 0;
+        }
         let limiter = self.limiter();
         if !limiter.is_active() {
             return transfers.len();
@@ -85,6 +89,9 @@ impl BlockDevice {
         let mut served = transfers.len();
         let mut must_wait = false;
         for (at, transfer) in transfers.iter().enumerate() {
+            if let Data::Out(from) = transfer.data {
+                points::may_be_poison(from);
+            }
             let capacity = self.disk.capacity();
             let sector = u64::from_le_bytes(request::field(&transfer.header, 8));
             let range = capacity.range_512(sector, transfer.data_bytes());
@@ -118,8 +125,10 @@ impl BlockDevice {
         if let Some(batch) = &mut batch {
             batch.run();
         }
+        points::reach("batch-served");
         for (transfer, status) in transfers[..served].iter().zip(statuses) {
             transfer.status.copy_from(&[status.byte()]);
+            points::reach("status-written");
             let ok = status == Status::Ok;
             let (count, data_in_bytes) = match transfer.data {
                 Data::In(to) => (&mut batched.reads, to.len() as u64),

@@ -34,7 +34,7 @@ pub use config::{
 };
 
 use std::num::NonZeroU16;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use virtio_bindings::virtio_blk;
 
@@ -48,7 +48,7 @@ pub use steps::{Pace, Unfinished};
 pub use tally::{Batched, Tally};
 pub use waiting::{Admission, Hold, Lane, Served, Waiting};
 
-use crate::store::{self, Disk, Sink, Source};
+use crate::store::{self, Disk, Sink, Source, points};
 use stats::Blocks;
 use steps::Progress;
 use tally::{Answered, Asked};
@@ -92,6 +92,8 @@ pub struct BlockDevice {
     /// Limits, what to do without memory, and who waits for either.
     gate: Gate,
     state: Option<Box<dyn SavedState>>,
+    /// Whether every request fails.
+    failed: AtomicBool,
     /// `writeback` of the configuration space: what the driver chose. A write to memory is as
     /// stable when it completes as after a flush, so both modes are kept alike.
     writeback: AtomicBool,
@@ -109,6 +111,7 @@ impl BlockDevice {
             serial,
             queues,
             state: None,
+            failed: AtomicBool::new(false),
             writeback: AtomicBool::new(true),
             blocks: Blocks::default(),
         }
@@ -131,6 +134,21 @@ impl BlockDevice {
     /// How many request queues it has.
     pub fn queues(&self) -> NonZeroU16 {
         self.queues
+    }
+
+    /// The store's number of the disk; 0 once that is gone.
+    pub fn disk_id(&self) -> u64 {
+        self.disk.get_info().map_or(0, |info| info.id)
+    }
+
+    /// Have every request fail from now on, or be served again. For a disk that must not be touched
+    /// before somebody has looked at it.
+    pub fn set_failed(&self, failed: bool) {
+        self.failed.store(failed, Ordering::Release);
+    }
+
+    fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Relaxed)
     }
 
     /// Its serial.
@@ -159,9 +177,9 @@ impl BlockDevice {
         }
     }
 
-    /// Serve a request, or a [`Pace`]'s worth of one that takes longer: [`Served::Unfinished`] means
-    /// that it goes on with the next call, which must get what this one left of the buffers and
-    /// `unfinished`. Given up in between, part of it is done. One that must wait is
+    /// Serve a request, or a [`Pace`]'s worth of one that takes longer: [`Served::Unfinished`]
+    /// means that it goes on with the next call, which must get what this one left of the buffers
+    /// and `unfinished`. Given up in between, part of it is done. One that must wait is
     /// [`Served::Held`].
     ///
     /// `acked` are the feature bits that the driver accepted. `readable` and `writable` are the
@@ -193,7 +211,7 @@ impl BlockDevice {
         if unfinished.rest.is_none() {
             unfinished.asked = Asked::default();
         }
-        let outcome = if damaged {
+        let outcome = if damaged || self.has_failed() {
             unfinished.rest = None;
             Err(Status::IoErr.into())
         } else if let Some(rest) = unfinished.rest.take() {
@@ -202,7 +220,10 @@ impl BlockDevice {
             let asked = &mut unfinished.asked;
             match request::parse(self.disk.capacity(), acked, readable, data_in, asked) {
                 Err(status) => Err(status.into()),
-                Ok(operation) => self.execute(operation, unfinished.pace, admission),
+                Ok(operation) => {
+                    operation.may_be_poison();
+                    self.execute(operation, unfinished.pace, admission)
+                }
             }
         };
         let (status, data_bytes) = match outcome {
@@ -220,7 +241,9 @@ impl BlockDevice {
             },
             Err(Refusal::Status(status)) => (status, 0),
         };
+        points::reach("request-served");
         status_at.copy_from(&[status.byte()]);
+        points::reach("status-written");
         unfinished.answered = Some(Answered {
             asked: unfinished.asked,
             ok: status == Status::Ok,

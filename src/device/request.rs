@@ -8,7 +8,7 @@ use virtio_bindings::virtio_blk;
 use super::config::{MAX_DISCARD_SECTORS, MAX_SEGMENTS};
 use super::tally::{Asked, OperationKind};
 use super::{Status, kind};
-use crate::store::{self, ByteRange, Capacity, Piece, SECTOR_BYTES, Sink, Source};
+use crate::store::{self, ByteRange, Capacity, Piece, SECTOR_BYTES, Sink, Source, points};
 
 /// Bytes of a request's header (virtio 1.3 §5.2.6).
 pub const HEADER_BYTES: usize = 16;
@@ -36,6 +36,16 @@ pub(super) enum Operation<'a, 'm> {
     Discard(Segments),
     /// WRITE_ZEROES: the ranges read zero afterwards.
     WriteZeroes(Segments),
+}
+
+impl Operation<'_, '_> {
+    /// For tests of what becomes of a request that the process dies of.
+    #[inline]
+    pub(super) fn may_be_poison(&self) {
+        if let Self::Write { from, .. } = self {
+            from.iter().for_each(|&from| points::may_be_poison(from));
+        }
+    }
 }
 
 /// The ranges of one DISCARD or WRITE_ZEROES.

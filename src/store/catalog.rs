@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use rustix::fs::FlockOperation;
@@ -435,6 +436,11 @@ impl Store {
         let mut keys: Vec<String> = self.disks.read().keys().cloned().collect();
         keys.sort_unstable();
         keys
+    }
+
+    /// A word of its owner's.
+    pub(super) fn note(&self, index: usize) -> &AtomicU64 {
+        record::note(self.ledger.pool.arena(), index)
     }
 
     /// The memory limit, in bytes.

@@ -45,6 +45,7 @@
 //! | `disk` | a connection to one disk |
 //! | `ledger` | how a disk's record is replaced |
 //! | `catalog` | the disks by key: create, fork, reset, rename, destroy |
+//! | `notes` | words that lie beside the disks for their owner |
 //! | `sync` | the locks |
 //! | `points` | named places at which tests kill the process |
 //! | `mod` | what can go wrong |
@@ -66,7 +67,8 @@ mod inspect;
 mod leaf;
 mod ledger;
 mod map;
-mod points;
+mod notes;
+pub(crate) mod points;
 mod pool;
 mod range;
 mod record;
@@ -83,6 +85,7 @@ pub use buf::{Data, Piece, Sink, Source, expect, expect_write, total_bytes};
 pub use catalog::{Store, StoreOptions};
 pub use disk::{Disk, DiskInfo, DiskSpec, OnFull, Shrink};
 pub use inspect::{Finding, FoundDisk, Inspection, Part, Parts};
+pub use notes::{NOTES, Notes};
 pub use range::{ByteRange, Capacity, MAX_CAPACITY_BYTES, PAGE_BYTES, SECTOR_BYTES, SectorSize};
 pub use seek::{Extent, Extents};
 pub use shared::map_shared;

@@ -1,17 +1,17 @@
-//! Named places at which a test can have the process killed, to prove that what the arena holds
-//! just then is a whole store, or another thread run. Without the features `test-points` and
-//! `test-schedules` there is nothing here.
+//! Named places at which a test can have the process killed, to prove that what the arena (and, in
+//! the rooms above, a ring) holds just then is whole, or another thread run. Without the features
+//! `test-points` and `test-schedules` there is nothing here.
 
 /// Let the scheduler of a test take another thread.
 #[cfg(all(feature = "test-schedules", not(feature = "test-points")))]
-pub(super) fn reach(_point: &str) {
+pub(crate) fn reach(_point: &str) {
     // A yield would also put this thread behind all others, and hide what they could do in between.
     shuttle::sync::atomic::AtomicBool::new(false).load(std::sync::atomic::Ordering::SeqCst);
 }
 
 /// `RAMBLK_KILL_AT=<point>:<count>` kills the process when it comes to that point for that time.
 #[cfg(feature = "test-points")]
-pub(super) fn reach(point: &str) {
+pub(crate) fn reach(point: &str) {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -33,4 +33,24 @@ pub(super) fn reach(point: &str) {
 /// Nothing.
 #[cfg(not(any(feature = "test-points", feature = "test-schedules")))]
 #[inline(always)]
-pub(super) fn reach(_point: &str) {}
+pub(crate) fn reach(_point: &str) {}
+
+/// `RAMBLK_TEST_POISON` has the process die of data that begins with these words.
+#[cfg(feature = "test-points")]
+pub(crate) fn may_be_poison(from: super::Source<'_>) {
+    use std::sync::OnceLock;
+
+    static WANTED: OnceLock<bool> = OnceLock::new();
+    let mut start = [0; 16];
+    if *WANTED.get_or_init(|| std::env::var_os("RAMBLK_TEST_POISON").is_some())
+        && from.copy_to(&mut start) == start.len()
+        && start == *b"poison for tests"
+    {
+        std::process::abort();
+    }
+}
+
+/// Nothing.
+#[cfg(not(feature = "test-points"))]
+#[inline(always)]
+pub(crate) fn may_be_poison(_from: super::Source<'_>) {}

@@ -2,7 +2,7 @@
 //!
 //! | blocks | hold |
 //! |---|---|
-//! | 0 | superblock: magic, layout version, id of the arena, size, length of the table in use |
+//! | 0 | superblock: magic, layout version, id of the arena, size, length of the table, notes |
 //! | 1 to 128 | disk table: 65536 words, each the number of a record's block, or 0 |
 //! | 512 and up | records, settings, nodes, pages |
 //!
@@ -10,7 +10,7 @@
 //! whatever becomes of a disk (created, forked, reset, resized, renamed, destroyed) happens at one
 //! instant: the store of its word in the table.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::arena::{Arena, BLOCK_BYTES, BLOCK_WORDS, Block, GROUP_BLOCKS};
 use super::disk::{DiskSpec, OnFull};
@@ -42,6 +42,8 @@ mod at {
     /// Changes when the arena grows, so by itself.
     pub(super) const BLOCKS: usize = 5;
     pub(super) const TABLE_BLOCKS: usize = 8;
+    /// The owner's. Zeros in arenas that were made before there were any.
+    pub(super) const NOTES: usize = 16;
 }
 
 /// Words of a record.
@@ -237,6 +239,11 @@ fn possible_table_blocks(word: u64) -> Option<u32> {
 /// The arena grew.
 pub(super) fn set_blocks(arena: &Arena) {
     put(arena, SUPERBLOCK, at::BLOCKS, u64::from(arena.blocks()));
+}
+
+/// One of the words in which the owner of the store keeps what it likes.
+pub(super) fn note(arena: &Arena, index: usize) -> &AtomicU64 {
+    arena.word(SUPERBLOCK, at::NOTES + index % super::notes::NOTES)
 }
 
 /// The arena's id.

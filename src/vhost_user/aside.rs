@@ -118,6 +118,18 @@ impl Ring {
         Step::Held { is_first: true }
     }
 
+    /// A request is not to be found any more where it was.
+    pub(super) fn leave(&mut self, from: Origin) {
+        match from {
+            Origin::Avail => self.next_avail = self.next_avail.wrapping_add(1),
+            Origin::Unreturned => {
+                self.unreturned.pop();
+            }
+            Origin::Aside(lane) => return self.aside.remove_first(lane),
+        }
+        self.alone = self.alone.saturating_sub(1);
+    }
+
     /// A request stays in the avail ring after all.
     fn have_not_taken(&self, taken: Taken) {
         if taken.from == Origin::Avail
@@ -125,6 +137,29 @@ impl Ring {
         {
             tracker.not_taken(taken.head);
         }
+    }
+
+    /// Serve what there is now one by one: the process before this one may have died of it.
+    pub(super) fn be_careful(&mut self) {
+        let waiting = self.avail_index().wrapping_sub(self.next_avail);
+        // Whether a driver that says nonsense has more out is seen later.
+        let unreturned = u16::try_from(self.unreturned.len()).unwrap_or(u16::MAX);
+        self.alone = waiting.min(self.size()).saturating_add(unreturned);
+    }
+
+    /// Whether the next request is served alone.
+    #[inline]
+    pub(super) fn goes_alone(&self) -> bool {
+        self.alone > 0
+    }
+
+    /// The head of the request that is served next, or whatever stands there.
+    pub(super) fn next_head(&self, lane: Option<Lane>) -> u16 {
+        let begun = self.current.map(|taken| taken.head);
+        let aside = || lane.and_then(|lane| self.aside.first(lane));
+        let left = || self.unreturned.last().copied();
+        let known = begun.or_else(aside).or_else(left);
+        known.unwrap_or_else(|| self.head(self.next_avail))
     }
 
     /// Whether a request waits for this.

@@ -180,6 +180,7 @@ impl Turns {
         let job = Job {
             ring: ring.0,
             index: 0,
+            disk_id: 0,
             parking: Parking::new(&device),
             tally: device.tally(0),
             device,

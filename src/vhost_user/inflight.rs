@@ -30,6 +30,7 @@ use vhost::vhost_user::message::VhostUserInflight;
 
 use super::mapping::Mapping;
 use super::memory::page_bytes;
+use crate::store::points;
 
 /// Longest split ring (virtio 1.3 §2.7).
 pub(super) const LARGEST_RING: u16 = 1 << 15;
@@ -284,6 +285,7 @@ impl Tracker {
                 });
             }
             self.mark(head).store(0, Ordering::Relaxed);
+            points::reach("batch-mark-taken-off");
             head = self.next(head).load(Ordering::Relaxed);
         }
         self.header(at::USED_IDX).store(used_idx, Ordering::Release);
@@ -299,13 +301,16 @@ impl Tracker {
     fn unmark(&self, heads: &[u16]) {
         for &head in heads {
             self.mark(head).store(0, Ordering::Release);
+            points::reach("mark-taken-off");
         }
     }
 
     /// Request `head` was taken: written down before anything is done for it.
     pub(super) fn taken(&mut self, head: u16) {
         self.order(head).store(self.counter, Ordering::Relaxed);
+        points::reach("request-counted");
         self.mark(head).store(1, Ordering::Release);
+        points::reach("request-marked");
         self.counter = self.counter.wrapping_add(1);
     }
 
@@ -320,7 +325,9 @@ impl Tracker {
         let mut before = last.load(Ordering::Relaxed);
         for &head in heads {
             self.next(head).store(before, Ordering::Relaxed);
+            points::reach("head-linked");
             last.store(head, Ordering::Release);
+            points::reach("head-last");
             before = head;
         }
     }
@@ -329,6 +336,7 @@ impl Tracker {
     pub(super) fn returned(&self, heads: &[u16], used_idx: u16) {
         self.unmark(heads);
         self.header(at::USED_IDX).store(used_idx, Ordering::Release);
+        points::reach("used-index-noted");
     }
 
     fn header(&self, field: usize) -> &AtomicU16 {

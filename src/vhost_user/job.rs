@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::crash;
 use super::gather::Gathered;
 use super::guard;
 use super::notifier::Notifier;
@@ -56,6 +57,8 @@ const BESIDE_OTHERS: Share = Share {
 pub(super) struct Job {
     pub(super) ring: Ring,
     pub(super) index: u16,
+    /// The store's number of the disk.
+    pub(super) disk_id: u64,
     pub(super) device: Arc<BlockDevice>,
     /// Feature bits the driver accepted.
     pub(super) acked: u64,
@@ -140,7 +143,9 @@ impl Job {
         let end_bytes = turn.bytes + share.batch_bytes;
         let mut untimed = 0;
         // To call a driver that sleeps is dear, so it is called for as many as there are.
-        let most_steps = if self.calls {
+        let most_steps = if self.ring.goes_alone() {
+            1
+        } else if self.calls {
             BATCH_REQUESTS
         } else {
             SOON_REQUESTS
@@ -149,11 +154,13 @@ impl Job {
         while turn.steps < end_steps && turn.bytes < end_bytes {
             let lane = match self.parking.next(&self.ring, &self.device) {
                 Next::Any => {
-                    let plain = self.plain(end_steps - turn.steps, end_bytes - turn.bytes)?;
-                    turn.steps += plain.requests;
-                    turn.bytes += plain.bytes;
-                    if plain.requests > 0 {
-                        continue;
+                    if !self.ring.goes_alone() {
+                        let plain = self.plain(end_steps - turn.steps, end_bytes - turn.bytes)?;
+                        turn.steps += plain.requests;
+                        turn.bytes += plain.bytes;
+                        if plain.requests > 0 {
+                            continue;
+                        }
                     }
                     if !self.ring.has_next() {
                         return Ok(false);
@@ -205,6 +212,7 @@ impl Job {
 
     /// Serve one request, or a step of it: the next one, or the first one that waits in a lane.
     fn one(&mut self, lane: Option<Lane>, turn: &mut Turn) -> Result<Step, RingError> {
+        let _alone = self.names(lane);
         let Self {
             ring,
             device,
@@ -235,6 +243,14 @@ impl Job {
         })?;
         parking.became(step, hold);
         Ok(step)
+    }
+
+    /// After a crash, have it known which request is being served.
+    #[inline]
+    fn names(&self, lane: Option<Lane>) -> Option<crash::Alone> {
+        let names = self.ring.goes_alone() || lane.is_some() && crash::is_careful();
+        let head = || self.ring.next_head(lane);
+        names.then(|| crash::alone(self.disk_id, self.index, head()))
     }
 
     /// Whether stopping takes a while: requests were set aside that must be returned first.

@@ -36,6 +36,7 @@
 //! | `slot` | one ring of a worker, hot or cold |
 //! | `worker` | a thread that serves rings: which are hot, and when it sleeps |
 //! | `workers` | all of them, where a new ring goes, and the way to one that has moved |
+//! | `crash` | which request the process died of, for the one that comes after it |
 //! | `watchdog` | frees a worker that hangs in a front end's descriptor |
 //! | `fuzz` | rings and sessions for the fuzz targets, with feature `test-fuzz` only |
 //! | `mod` | what ends a session |
@@ -45,6 +46,7 @@ mod aside;
 mod chain;
 mod channel;
 mod conversation;
+pub mod crash;
 mod events;
 mod fault;
 #[cfg(feature = "test-fuzz")]

@@ -23,7 +23,7 @@ use super::inflight::{Inflight, Tracker};
 use super::memory::{MAX_SLOTS, MemoryMap};
 use super::pieces::Pieces;
 use crate::device::{Lane, SEG_MAX, Transfer};
-use crate::store::{self, MOST_BATCHED, Sink, Source};
+use crate::store::{self, MOST_BATCHED, Sink, Source, points};
 
 pub(super) const DESC_BYTES: u64 = 16;
 /// Header and status come on top of the data segments.
@@ -104,6 +104,8 @@ pub(super) struct Ring {
     pub(super) aside: Aside,
     /// What the next request in order waits for, which could not be set aside: so do all others.
     pub(super) at_front: Option<Lane>,
+    /// So many requests are to be served one by one, since the process may have died of one.
+    pub(super) alone: u16,
     pub(super) tracker: Option<Tracker>,
     /// Heads completed since the used index was shown, for the tracker.
     batch: Vec<u16>,
@@ -166,6 +168,7 @@ impl Ring {
             unreturned: Vec::new(),
             aside: Aside::default(),
             at_front: None,
+            alone: 0,
             tracker: None,
             batch: Vec::new(),
             quiet: false,
@@ -268,17 +271,6 @@ impl Ring {
                 Step::Completed
             }
             Served::Held(lane) => self.hold(taken, lane),
-        }
-    }
-
-    /// A request is not to be found any more where it was.
-    pub(super) fn leave(&mut self, from: Origin) {
-        match from {
-            Origin::Avail => self.next_avail = self.next_avail.wrapping_add(1),
-            Origin::Unreturned => {
-                self.unreturned.pop();
-            }
-            Origin::Aside(lane) => self.aside.remove_first(lane),
         }
     }
 
@@ -416,8 +408,10 @@ impl Ring {
         // SAFETY: the used ring was checked to be mapped for `size` entries and aligned to 4, and
         // `slot` is below `size`.
         unsafe { at.write_volatile(u32::from(head).to_le()) };
+        points::reach("used-head-put");
         // SAFETY: as above; the second field of the same entry.
         unsafe { at.wrapping_add(1).write_volatile(len.to_le()) };
+        points::reach("used-entry-put");
         self.next_used = self.next_used.wrapping_add(1);
     }
 
@@ -432,6 +426,7 @@ impl Ring {
             tracker.returning(&self.batch);
         }
         self.used_u16(2).store(new.to_le(), Ordering::Release);
+        points::reach("used-index-shown");
         if let Some(tracker) = &self.tracker {
             tracker.returned(&self.batch, new);
         }
@@ -475,7 +470,7 @@ impl Ring {
     }
 
     /// Where the driver says that the next request will be put.
-    fn avail_index(&self) -> u16 {
+    pub(super) fn avail_index(&self) -> u16 {
         u16::from_le(self.avail_u16(2).load(Ordering::Acquire))
     }
 

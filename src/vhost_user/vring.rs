@@ -9,6 +9,7 @@ use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
+use super::crash;
 use super::guard;
 use super::inflight::Inflight;
 use super::job::Job;
@@ -97,6 +98,9 @@ impl Vring {
         if let Some(region) = around.inflight {
             ring.track(region, index)?;
         }
+        if crash::is_careful() {
+            ring.be_careful();
+        }
         if ring.position() != self.base {
             // Everything completes in order here, so the ring itself knows best: a front end that
             // reconnects may name the avail index instead, and what is in between would be lost.
@@ -110,6 +114,7 @@ impl Vring {
         let job = Job {
             ring,
             index,
+            disk_id: around.device.disk_id(),
             tally: around.device.tally(index),
             device: Arc::clone(around.device),
             acked: around.acked,

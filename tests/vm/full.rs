@@ -16,7 +16,7 @@ fn a_full_disk_fails_writes_until_the_guest_gives_memory_back() {
     ";
     let mut guest = Guest::start(&Machine::new(), &socket, job);
     guest.wait_for_request("full");
-    assert_eq!(daemon.field("disk", "state"), "full");
+    daemon.await_field("disk", "state", "full");
     assert!(daemon.field("disk", "charged_bytes").as_u64().unwrap() <= 8 << 20);
     guest.answer("ok");
     guest.finish();
@@ -49,7 +49,7 @@ fn a_stalled_guest_goes_on_when_there_is_memory_again() {
     std::thread::sleep(std::time::Duration::from_secs(1));
     daemon.say(&["set", "disk", "--quota", "64M"]);
     guest.finish();
-    assert_eq!(daemon.field("disk", "state"), "ok");
+    daemon.await_field("disk", "state", "ok");
 }
 
 #[test]

@@ -87,3 +87,29 @@ fn ext4_survives_kills_of_the_daemon() {
 fn xfs_survives_kills_of_the_daemon() {
     survives("mkfs.xfs -q", "xfs", "xfs_repair -n");
 }
+
+/// Of another build, if `scripts/upgrade` says which; else the same build takes over.
+#[test]
+fn a_guest_notices_no_upgrade_under_load() {
+    let old = std::env::var_os("RAMBLK_TEST_OLD").map(std::path::PathBuf::from);
+    let mut daemon = match &old {
+        Some(old) => Daemon::serve_by(old, &[]),
+        None => Daemon::serve(&[]),
+    };
+    let socket = daemon.create("disk", "64M", &["--quota", "48M"]);
+    daemon.say(&["snapshot", "disk", "before"]);
+    let job = job("mkfs.ext4 -q", "ext4", "e2fsck -fn");
+    let mut guest = Guest::start(&Machine::new().cpus(2), &socket, &job);
+    guest.wait_for_request("ready");
+    guest.answer("ok");
+    guest.wait_for_request("loaded");
+    for upgrade in 0..3 {
+        std::thread::sleep(Duration::from_secs(2));
+        let stall = daemon.upgrade();
+        eprintln!("upgrade {upgrade} from {old:?}: answers again after {stall:?}");
+    }
+    std::thread::sleep(Duration::from_secs(2));
+    guest.answer("enough");
+    guest.finish();
+    assert_eq!(daemon.field("disk", "snapshots")[0], "before");
+}

@@ -22,6 +22,7 @@ mod geometry;
 mod harness;
 mod kills;
 mod limits;
+mod orders;
 mod resize;
 mod restarts;
 mod rings;

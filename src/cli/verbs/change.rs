@@ -1,4 +1,4 @@
-//! `resize`, `set`, `limit`.
+//! `resize`, `set`, `limit`, `repair`.
 
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
@@ -142,5 +142,23 @@ impl Limit {
         self.output.print(&limits, |limits| {
             format!("{}: {}\n", self.name, tables::limits(limits))
         })
+    }
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Repair {
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    name: String,
+}
+
+impl Repair {
+    pub(super) fn run(self, client: &Client) -> Result<(), Error> {
+        let path = disk_path(&self.name);
+        let patch = DiskPatch {
+            failed: Some(false),
+            ..DiskPatch::default()
+        };
+        let (_, patched): (_, Patched) = client.send(Method::PATCH, &path, &patch)?;
+        line(&format!("{} is served", patched.disk.name))
     }
 }

@@ -3,7 +3,7 @@
 //! | file | verbs |
 //! |---|---|
 //! | `disks` | `create`, `list`, `show`, `destroy` |
-//! | `change` | `resize`, `set`, `limit` |
+//! | `change` | `resize`, `set`, `limit`, `repair` |
 //! | `limits` | the options for limits that `create`, `limit` and `group set` share |
 //! | `snapshots` | `snapshot`, `snapshots`, `fork`, `reset` |
 //! | `content` | `map`, `import`, `export` |
@@ -55,6 +55,8 @@ pub(super) enum ApiVerb {
     Set(change::Set),
     /// Show limits of a disk, or change some of them; they hold at once.
     Limit(change::Limit),
+    /// Serve a disk again that has failed, since ramblk died of a request of it.
+    Repair(change::Repair),
     /// List stretches of a disk that are mapped, and holes.
     Map(content::MapVerb),
     /// Show what guests did to a disk.
@@ -112,6 +114,7 @@ impl ApiVerb {
             Self::Resize(verb) => verb.run(&ask()?),
             Self::Set(verb) => verb.run(&ask()?),
             Self::Limit(verb) => verb.run(&ask()?),
+            Self::Repair(verb) => verb.run(&ask()?),
             Self::Map(verb) => verb.run(&ask()?),
             Self::Stats(verb) => verb.run(&ask()?),
             #[cfg(feature = "top")]

@@ -1,15 +1,17 @@
 //! What a process before this one left in the store: disks with all that belongs to them.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use super::super::model::{DiskSettings, Limits, Problem, ProblemKind};
+use super::super::model::{DiskSettings, EventKind, Limits, Problem, ProblemKind};
 use super::super::state::STATE_PREFIX;
 use super::check::Checked;
 use super::content::READER_PREFIX;
+use super::failed::{read_blob, reason};
 use super::groups::GROUP_PREFIX;
 use super::{Disks, Entry, Target};
-use crate::store::SectorSize;
+use crate::store::{Notes, SectorSize};
+use crate::vhost_user::crash::{self, Culprit};
 
 impl Disks {
     /// Have every disk of the store in the table and at its socket. No socket listens before all
@@ -29,9 +31,11 @@ impl Disks {
             .iter()
             .filter_map(|key| Target::parse(key).ok())
             .collect();
+        let notes = Notes::new(&self.workshop.store);
+        let culprit = crash::culprit(&notes);
         let mut adopted = Vec::new();
         for target in named.iter().filter(|target| target.snapshot.is_none()) {
-            adopted.push(self.adopt_disk(&target.disk)?);
+            adopted.push(self.adopt_disk(&target.disk, culprit)?);
         }
         for target in &named {
             if let Some(snapshot) = &target.snapshot {
@@ -39,6 +43,7 @@ impl Disks {
             }
         }
         self.drop_stray_states(&keys, &adopted)?;
+        crash::forget_culprit(&notes);
         for entry in &adopted {
             self.workshop.listen(entry)?;
         }
@@ -53,18 +58,18 @@ impl Disks {
         Ok(())
     }
 
-    fn adopt_disk(&self, name: &str) -> Result<Arc<Entry>, Problem> {
+    fn adopt_disk(&self, name: &str, culprit: Option<Culprit>) -> Result<Arc<Entry>, Problem> {
         let disk = self.workshop.store.open(name)?;
         let info = disk.get_info()?;
         let settings = disk.settings()?;
-        let mut settings: DiskSettings = if settings.is_empty() {
-            DiskSettings {
+        let (mut settings, failure) = if settings.is_empty() {
+            let settings = DiskSettings {
                 block_size: info.sector_bytes,
                 ..DiskSettings::new(info.size_bytes)
-            }
+            };
+            (settings, None)
         } else {
-            serde_json::from_slice(&settings)
-                .map_err(|error| damaged("disk", name, &error.to_string()))?
+            read_blob(&settings).map_err(|error| damaged("disk", name, &error.to_string()))?
         };
         // These the store knows better: each of them changes at an instant of its own.
         settings.size_bytes = info.size_bytes;
@@ -79,7 +84,26 @@ impl Disks {
         let entry = self.workshop.prepare(disk, &checked, false)?;
         entry.limit(&checked.settings.limits, limiter);
         entry.set_on_full(checked.settings.on_full);
+        entry.set_failure(failure);
+        if let Some(culprit) = culprit.filter(|culprit| culprit.disk_id == info.id) {
+            self.blame(&entry, &culprit);
+        }
         Ok(self.add(entry))
+    }
+
+    /// The process before this one died of a request of this disk.
+    fn blame(&self, entry: &Entry, culprit: &Culprit) {
+        let reason = reason(culprit);
+        tracing::error!(disk = entry.name, "{reason}: ramblk repair {}", entry.name);
+        entry.set_failure(Some(reason.clone()));
+        let settings = entry.settings.lock().clone();
+        if let Err(problem) = entry.keep(&settings) {
+            // It stays so for as long as this process lives, at least.
+            tracing::error!(disk = entry.name, %problem, "can't keep that it has failed");
+        }
+        let details = BTreeMap::from([("reason".to_owned(), reason)]);
+        let events = &self.workshop.events;
+        events.tell(EventKind::Fault, Some(&entry.name), details);
     }
 
     fn adopt_snapshot(&self, target: &Target, snapshot: &str) -> Result<(), Problem> {

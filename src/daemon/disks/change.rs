@@ -6,8 +6,9 @@ use super::super::model::{
     DiskPatch, DiskSettings, EventKind, Limits, Patched, Problem, ProblemKind,
 };
 use super::Disks;
-use super::check::{Checked, blob, check_labels, check_limits, check_quota, invalid};
+use super::check::{Checked, check_labels, check_limits, check_quota, invalid};
 use super::entry::Entry;
+use super::failed::blob;
 use crate::store::{Capacity, Disk};
 
 /// Names of what differs between two settings.
@@ -75,7 +76,7 @@ fn patched(
         }
     }
     check_labels(&settings.labels)?;
-    blob(&settings)?;
+    blob(&settings, None)?;
     Ok(settings)
 }
 
@@ -103,6 +104,7 @@ impl Disks {
                 "shrink needs a size_bytes with it".into(),
             ));
         }
+        self.check_repair(patch)?;
         let resized = match patch.size_bytes {
             Some(to_bytes) => {
                 Capacity::new(to_bytes, entry.disk.sector_size())
@@ -119,6 +121,9 @@ impl Disks {
         entry.set_on_full(settings.on_full);
         entry.limit(&settings.limits, limiter);
         self.mark(entry);
+        if patch.failed == Some(false) {
+            self.repair(entry)?;
+        }
         if let Some(resized) = &resized
             && resized.to_bytes != now_bytes
         {
@@ -154,7 +159,7 @@ impl Disks {
         let mut settings = entry.settings.lock().clone();
         change(&mut settings, &entry.disk);
         if *entry.settings.lock() != settings {
-            entry.disk.set_settings(&blob(&settings)?)?;
+            entry.keep(&settings)?;
             *entry.settings.lock() = settings;
         }
         Ok(())
@@ -220,5 +225,6 @@ pub(super) fn patch_to(
         limits: Some(wanted.limits),
         group: Some(wanted.group.clone()),
         labels,
+        failed: None,
     })
 }

@@ -8,6 +8,7 @@ use super::super::MAX_SOCKET_PATH_BYTES;
 use super::super::config::MOST_QUEUES;
 use super::super::model::{DiskSettings, Limits, OnFull, Problem, ProblemKind, Rate, Share};
 use super::Target;
+use super::failed::blob;
 use crate::device::Serial;
 use crate::store::{self, Capacity, DiskSpec, MAX_KEY_BYTES, SectorSize};
 
@@ -251,24 +252,8 @@ impl Checked {
 
     /// What the store keeps of the settings.
     pub(super) fn blob(&self) -> Result<Vec<u8>, Problem> {
-        blob(&self.settings)
+        blob(&self.settings, None)
     }
-}
-
-pub(super) fn blob(settings: &DiskSettings) -> Result<Vec<u8>, Problem> {
-    let blob = serde_json::to_vec(settings)
-        .map_err(|error| Problem::new(ProblemKind::Internal, error.to_string()))?;
-    if blob.len() > store::MAX_SETTINGS_BYTES {
-        return Err(invalid(
-            "labels",
-            format!(
-                "the settings take {} bytes and may take {}: give shorter labels",
-                blob.len(),
-                store::MAX_SETTINGS_BYTES
-            ),
-        ));
-    }
-    Ok(blob)
 }
 
 /// A size that isn't a multiple of the block size is most often a typing error: the nearest ones

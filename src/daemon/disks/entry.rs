@@ -47,6 +47,8 @@ pub(super) struct Entry {
     pub(super) snapshots: Mutex<BTreeSet<String>>,
     /// How it was doing when we looked last, by the number of requests that found no memory.
     pub(super) health: Mutex<Health>,
+    /// Why it has failed, if it has.
+    pub(super) failure: Arc<Mutex<Option<String>>>,
     socket: Mutex<Option<Socket>>,
     socket_path: String,
 }
@@ -124,7 +126,8 @@ impl Workshop {
             in_order: checked.settings.in_order,
         };
         let server = Server::new(device, &options, &self.hub);
-        self.tell_of_front_ends(&name, &server);
+        let failure = Arc::default();
+        self.tell_of_front_ends(&name, &server, &failure);
         Ok(Entry {
             id: info.id,
             disk,
@@ -133,6 +136,7 @@ impl Workshop {
             settings: Mutex::new(checked.settings.clone()),
             snapshots: Mutex::default(),
             health: Mutex::default(),
+            failure,
             socket: Mutex::new(None),
             socket_path: self.socket_path(&name).display().to_string(),
             name,
@@ -155,12 +159,27 @@ impl Workshop {
         Ok(())
     }
 
-    fn tell_of_front_ends(&self, name: &str, server: &Server) {
+    fn tell_of_front_ends(
+        &self,
+        name: &str,
+        server: &Server,
+        failure: &Arc<Mutex<Option<String>>>,
+    ) {
         let (events, name) = (Arc::clone(&self.events), name.to_owned());
+        let failure = Arc::clone(failure);
         let store = Arc::clone(&self.store);
         server.on_event(Box::new(move |event| {
             let (kind, session, reason) = match event {
-                ServerEvent::Attached { session } => (EventKind::Attached, session, None),
+                ServerEvent::Attached { session } => {
+                    // Nobody could listen yet when that was told first.
+                    let failure = failure.lock().clone();
+                    if let Some(reason) = &failure {
+                        let mut details = session_details(session);
+                        details.insert("reason".into(), reason.clone());
+                        events.tell(EventKind::Fault, Some(&name), details);
+                    }
+                    (EventKind::Attached, session, failure)
+                }
                 ServerEvent::Detached { session, reason } => {
                     // Who waits for the last front end of a disk that is gone looks then.
                     store.alarm().ring();
@@ -252,6 +271,7 @@ impl Entry {
             parent,
             snapshots: self.snapshots.lock().iter().cloned().collect(),
             state: self.health.lock().state,
+            failure: self.failure(),
         })
     }
 

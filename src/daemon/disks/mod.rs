@@ -8,6 +8,7 @@
 //! | `branch` | snapshots, forks, and the way back |
 //! | `content` | a disk's bytes and map, for whoever is no guest |
 //! | `groups` | limits that several disks share |
+//! | `failed` | a disk of which ramblk died, until somebody says that it may be served again |
 //! | `guest` | what a disk's device is told, and asked |
 //! | `adopt` | what a process before this one left in the store |
 //! | `apply` | many disks at once, as a configuration has them |
@@ -22,6 +23,7 @@ mod change;
 mod check;
 mod content;
 mod entry;
+mod failed;
 mod groups;
 mod guest;
 mod monitor;

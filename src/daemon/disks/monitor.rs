@@ -167,20 +167,25 @@ impl Disks {
         }
         now.full_events = entry.full_events();
         let store = &self.workshop.store;
-        let room = |charged: u64, bound: u64| bound.saturating_sub(charged) >= ROOM_BYTES;
+        let room = |charged: u64, bound: u64| {
+            bound.saturating_sub(charged) >= ROOM_BYTES.max(bound / ROOM_PART)
+        };
         let has_room = room(store.charged_bytes(), store.limit_bytes())
             && info
                 .quota_bytes
                 .is_none_or(|quota| room(info.charged_bytes, quota));
-        now.state = if entry.stalled() > 0 {
+        let was_full = matches!(had.state, DiskState::Full | DiskState::Stalled);
+        now.state = if entry.failure().is_some() {
+            DiskState::Failed
+        } else if entry.stalled() > 0 {
             DiskState::Stalled
-        } else if now.full_events > had.full_events || had.state != DiskState::Ok && !has_room {
+        } else if now.full_events > had.full_events || was_full && !has_room {
             DiskState::Full
         } else {
             DiskState::Ok
         };
         self.settle(entry, had, now);
-        now.state != DiskState::Ok
+        matches!(now.state, DiskState::Full | DiskState::Stalled)
     }
 
     fn settle(&self, entry: &Entry, had: Health, now: Health) {
@@ -226,8 +231,10 @@ impl Disks {
     }
 }
 
-/// A page and the nodes that may lead to it.
+/// What must be free so that something is no longer full: a page and the nodes that may lead to it,
+/// and a part of its bound, or the next write would find it full again.
 const ROOM_BYTES: u64 = 32 << 10;
+const ROOM_PART: u64 = 64;
 
 #[cfg(test)]
 mod tests {

@@ -128,6 +128,8 @@ pub enum DiskState {
     Full,
     /// Writes wait for memory.
     Stalled,
+    /// Every request fails: ramblk died of one of them, twice.
+    Failed,
 }
 
 /// A front end that is connected.
@@ -194,6 +196,9 @@ pub struct Disk {
     pub snapshots: Vec<String>,
     /// How it is doing.
     pub state: DiskState,
+    /// Why it has failed; empty if it hasn't.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
 }
 
 /// What is to change of a disk (RFC 7396: what isn't named stays, `null` takes away).
@@ -223,6 +228,9 @@ pub struct DiskPatch {
     /// Labels to set, or to take away.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, Option<String>>,
+    /// `false` has a disk that has failed served again; nothing else can be said here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed: Option<bool>,
 }
 
 /// A field that is there, be it `null`.

@@ -82,10 +82,18 @@ pub(crate) struct Wire {
 
 impl Wire {
     pub(crate) fn connect(path: &Path) -> Self {
+        Self::try_connect(path).unwrap_or_else(|| panic!("nobody listens at {path:?}"))
+    }
+
+    /// `None`: nobody listens there.
+    pub(crate) fn try_connect(path: &Path) -> Option<Self> {
         let flags = SocketFlags::CLOEXEC;
         let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).unwrap();
-        connect(&socket, &SocketAddrUnix::new(path).unwrap()).unwrap();
-        Self { socket }
+        match connect(&socket, &SocketAddrUnix::new(path).unwrap()) {
+            Ok(()) => Some(Self { socket }),
+            Err(Errno::NOENT | Errno::CONNREFUSED) => None,
+            Err(e) => panic!("connect: {e}"),
+        }
     }
 
     /// Sends all of `bytes`; the descriptors ride on the first one. False when the peer has closed.

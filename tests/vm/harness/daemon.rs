@@ -11,25 +11,34 @@ use tempfile::TempDir;
 use super::process::{Process, command};
 use super::{PATIENCE, poll};
 
+const RAMBLK: &str = env!("CARGO_BIN_EXE_ramblk");
+
 /// A running daemon; killed when dropped.
 pub(crate) struct Daemon {
     process: Process,
     /// On a tmpfs: sockets, state, the log.
     scratch: TempDir,
     options: Vec<String>,
+    program: PathBuf,
 }
 
 impl Daemon {
     /// Starts `ramblk serve` and waits until its API answers.
     pub(crate) fn serve(options: &[&str]) -> Self {
+        Self::serve_by(Path::new(RAMBLK), options)
+    }
+
+    /// The same with another build of ramblk.
+    pub(crate) fn serve_by(program: &Path, options: &[&str]) -> Self {
         // State lies on a tmpfs, and this is one on every system.
         let scratch = tempfile::tempdir_in("/dev/shm").unwrap();
         let options: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
-        let process = start(scratch.path(), &options);
+        let process = start(program, scratch.path(), &options);
         let daemon = Self {
             process,
             scratch,
             options,
+            program: program.to_owned(),
         };
         daemon.await_api();
         daemon
@@ -84,7 +93,7 @@ impl Daemon {
         let started = Instant::now();
         self.process.signal(Signal::KILL);
         assert!(self.process.wait(PATIENCE).is_some(), "it survives SIGKILL");
-        self.process = start(self.scratch.path(), &self.options);
+        self.process = start(&self.program, self.scratch.path(), &self.options);
         self.await_api();
         started.elapsed()
     }
@@ -95,9 +104,15 @@ impl Daemon {
         self.process.signal(Signal::TERM);
         let status = self.process.wait(PATIENCE).expect("it outlives SIGTERM");
         assert!(status.success(), "{status}\n{}", self.log());
-        self.process = start(self.scratch.path(), &self.options);
+        self.process = start(&self.program, self.scratch.path(), &self.options);
         self.await_api();
         started.elapsed()
+    }
+
+    /// Ends it, and starts the program under test on what it left.
+    pub(crate) fn upgrade(&mut self) -> Duration {
+        self.program = RAMBLK.into();
+        self.restart()
     }
 
     fn log(&self) -> String {
@@ -105,8 +120,8 @@ impl Daemon {
     }
 }
 
-fn start(dir: &Path, options: &[String]) -> Process {
-    let mut command = command(env!("CARGO_BIN_EXE_ramblk"));
+fn start(program: &Path, dir: &Path, options: &[String]) -> Process {
+    let mut command = command(program);
     command.arg("serve").arg("--run-dir").arg(dir);
     command.args(["--memory-limit", "512M"]).args(options);
     let log = OpenOptions::new()
@@ -118,7 +133,7 @@ fn start(dir: &Path, options: &[String]) -> Process {
 }
 
 fn verb(dir: &Path, words: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_ramblk"))
+    Command::new(RAMBLK)
         .args(words)
         .env("RAMBLK_API", dir.join("api.sock"))
         .output()

@@ -1,0 +1,199 @@
+//! `ramblk serve` with disks on a tmpfs, which is killed and started again.
+
+use std::fs::{File, OpenOptions, read_to_string};
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+#[cfg(feature = "test-points")]
+use std::time::Instant;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::harness::eventually;
+
+/// A daemon that runs, or did.
+pub(crate) struct Daemon {
+    folder: TempDir,
+    child: Child,
+    environment: Vec<(&'static str, String)>,
+}
+
+fn spawn(folder: &TempDir, environment: &[(&'static str, String)]) -> Child {
+    let path = folder.path();
+    let mut log = OpenOptions::new();
+    let log: File = log
+        .create(true)
+        .append(true)
+        .open(path.join("log"))
+        .unwrap();
+    Command::new(env!("CARGO_BIN_EXE_ramblk"))
+        .args(["serve", "--memory-limit", "96M", "--workers", "2"])
+        .arg("--run-dir")
+        .arg(path)
+        .arg("--state-dir")
+        .arg(path.join("state"))
+        .envs(environment.iter().map(|(key, value)| (key, value)))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .unwrap()
+}
+
+impl Daemon {
+    /// One without disks, whose API answers.
+    pub(crate) fn start() -> Self {
+        // State lies on a tmpfs, and this is one on every system.
+        let folder = tempfile::tempdir_in("/dev/shm").unwrap();
+        let child = spawn(&folder, &[]);
+        let daemon = Self {
+            folder,
+            child,
+            environment: Vec::new(),
+        };
+        daemon.answers();
+        daemon
+    }
+
+    /// Waits until the API answers.
+    pub(crate) fn answers(&self) {
+        eventually("the API answers", || self.verb(&["ping"]).is_some());
+    }
+
+    /// Those that are started from now on have these variables, and no others that were set so.
+    #[cfg(feature = "test-points")]
+    pub(crate) fn set_environment(&mut self, environment: &[(&'static str, String)]) {
+        self.environment = environment.to_vec();
+    }
+
+    /// Runs a verb; gives what it prints, if it succeeds.
+    pub(crate) fn verb(&self, words: &[&str]) -> Option<String> {
+        let output = Command::new(env!("CARGO_BIN_EXE_ramblk"))
+            .args(words)
+            .env("RAMBLK_API", self.folder.path().join("api.sock"))
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        output.status.success().then_some(text)
+    }
+
+    /// Runs a verb that must succeed.
+    pub(crate) fn say(&self, words: &[&str]) -> String {
+        let said = self.verb(words);
+        said.unwrap_or_else(|| panic!("{words:?} failed\n{}", self.log()))
+    }
+
+    /// A field of a disk as JSON.
+    pub(crate) fn field(&self, disk: &str, field: &str) -> serde_json::Value {
+        let text = self.say(&["show", disk, "-o", "json"]);
+        let disk: serde_json::Value = serde_json::from_str(&text).unwrap();
+        disk[field].clone()
+    }
+
+    /// Has events told, from now on, into a file of this name.
+    #[cfg(feature = "test-points")]
+    pub(crate) fn events(&self, name: &str) -> Child {
+        let file = File::create(self.folder.path().join(name)).unwrap();
+        Command::new(env!("CARGO_BIN_EXE_ramblk"))
+            .args(["events", "-o", "json"])
+            .env("RAMBLK_API", self.folder.path().join("api.sock"))
+            .stdout(file)
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap()
+    }
+
+    /// What is in such a file.
+    #[cfg(feature = "test-points")]
+    pub(crate) fn told(&self, name: &str) -> String {
+        read_to_string(self.folder.path().join(name)).unwrap()
+    }
+
+    /// Where the front ends of a disk connect.
+    pub(crate) fn socket(&self, disk: &str) -> PathBuf {
+        self.folder.path().join(disk).join("vhost.sock")
+    }
+
+    pub(crate) fn log(&self) -> String {
+        read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    /// Whether it has ended by now, and how.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
+    /// Another one, in the place of one that ended. It may not listen yet.
+    pub(crate) fn start_again(&mut self) {
+        assert!(self.ended().is_some());
+        self.child = spawn(&self.folder, &self.environment);
+    }
+
+    /// Has somebody kill it after a while.
+    pub(crate) fn kill_after(&self, time: Duration) -> std::thread::JoinHandle<()> {
+        let pid = Pid::from_child(&self.child);
+        std::thread::spawn(move || {
+            std::thread::sleep(time);
+            // Whoever waits for its end does so after us, so the number is still its own.
+            kill_process(pid, Signal::KILL).unwrap();
+        })
+    }
+
+    /// Kills it where it stands.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.is_killed();
+    }
+
+    /// Has it crash, by a signal from outside.
+    pub(crate) fn abort(&mut self) {
+        kill_process(Pid::from_child(&self.child), Signal::ABORT).unwrap();
+        let status = self.child.wait().unwrap();
+        assert_eq!(status.signal(), Some(6), "{status}\n{}", self.log());
+    }
+
+    /// Waits for its end, which must be by its own fault.
+    #[cfg(feature = "test-points")]
+    pub(crate) fn crashes(&mut self) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let status = loop {
+            if let Some(status) = self.ended() {
+                break status;
+            }
+            assert!(Instant::now() < deadline, "it lives on\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(1));
+        };
+        assert_eq!(status.signal(), Some(6), "{status}\n{}", self.log());
+    }
+
+    /// Ends it as a service manager does.
+    #[cfg(feature = "test-points")]
+    pub(crate) fn stop(&mut self) {
+        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
+        let status = self.child.wait().unwrap();
+        assert!(status.success(), "{status}\n{}", self.log());
+    }
+
+    /// Waits for its end, which must be a kill.
+    pub(crate) fn is_killed(&mut self) {
+        let status = self.child.wait().unwrap();
+        assert_eq!(status.signal(), Some(9), "{status}\n{}", self.log());
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+        let log = self.log();
+        if std::thread::panicking() {
+            let from = log.len().saturating_sub(6000);
+            let end = log.get(from..).unwrap_or(&log);
+            eprintln!("--- the daemon's log ends so ---\n{end}--- end ---");
+        } else {
+            assert!(!log.contains("panicked at"), "it panicked: {log}");
+        }
+    }
+}
