@@ -2,7 +2,8 @@
 //!
 //! Recovery refuses an arena at the first thing that does not add up. This goes on, and tells what
 //! each one costs which disk. It changes nothing, takes no memory of the file's holes, and ends
-//! with any file: each node is walked once, and no list is longer than the file has blocks of memory.
+//! with any file: each node is walked once, and no list is longer than the file has blocks with
+//! memory.
 //!
 //! | file | what it holds |
 //! |---|---|
