@@ -89,7 +89,7 @@ impl Inspection {
                     finding.keys.push(key.clone());
                 }
             }
-            // A disk that is cut short may have something mapped behind its end, until it is opened.
+            // A disk that was made smaller may have something behind its end until it is opened.
             let disk = &mut self.disks[at];
             let bytes = |sectors: u64| sectors.saturating_mul(SECTOR_BYTES).min(disk.size_bytes);
             (disk.mapped_bytes, disk.lost_bytes) =

@@ -1,8 +1,9 @@
 //! An arena that nobody uses, looked at: what is there, what is wrong, what can still be read.
 //!
 //! Recovery refuses an arena at the first thing that does not add up. This goes on, and tells what
-//! each one costs which disk. It changes nothing, takes no memory of the file's holes, and ends with
-//! any file: each node is walked once, and no list is longer than the file has blocks of memory.
+//! each one costs which disk. It changes nothing, takes no memory of the file's holes, and ends
+//! with any file: each node is walked once, and no list is longer than the file has blocks with
+//! memory.
 //!
 //! | file | what it holds |
 //! |---|---|
