@@ -28,6 +28,8 @@ fn a_second_daemon_on_the_same_state_is_refused_and_touches_nothing() {
     second.arg(home.path("elsewhere")).arg("--state-dir");
     second.arg(home.path("state"));
     home.surround(&mut second);
+    // The first one gives memory back that the killed one left free.
+    std::thread::sleep(std::time::Duration::from_secs(2));
     let before = Arena::load(&home.arena());
     let (code, line) = home.refused(second);
     assert_eq!(code, Some(4), "{line}");
@@ -35,7 +37,7 @@ fn a_second_daemon_on_the_same_state_is_refused_and_touches_nothing() {
         line.contains("in use by another process; stop that"),
         "{line}"
     );
-    assert_eq!(Arena::load(&home.arena()), before);
+    assert!(Arena::load(&home.arena()) == before, "the file has changed");
     assert!(!home.path("elsewhere/api.sock").exists());
     // Nor does one that has even the sockets in common.
     let (code, line) = home.refused(home.serve(&[]));
