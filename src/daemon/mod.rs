@@ -196,10 +196,11 @@ impl Error {
     pub fn is_busy(&self) -> bool {
         matches!(
             self,
-            Self::State {
-                source: store::Error::Busy,
-                ..
-            }
+            Self::AlreadyServing { .. }
+                | Self::State {
+                    source: store::Error::Busy,
+                    ..
+                }
         )
     }
 
