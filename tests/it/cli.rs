@@ -190,7 +190,9 @@ fn only_our_own_socket_is_removed() {
     let dir = TempDir::new().unwrap();
     let socket = dir.path().join("s");
     let child = start(&["--size", "1M", "--socket-path", path(&socket)]);
-    wait_until("the socket is there", || socket.exists());
+    wait_until("the socket listens", || {
+        UnixStream::connect(&socket).is_ok()
+    });
     // Somebody else takes the path over.
     fs::remove_file(&socket).unwrap();
     let _other = UnixListener::bind(&socket).unwrap();
