@@ -62,6 +62,7 @@ fn boots(guest: &mut Guest, round: usize) {
 }
 
 #[test]
+#[ignore = "takes two minutes; scripts/soak runs it, and tests/kill has all orders without a guest"]
 fn reboots_killed_machines_and_killed_daemons_are_survived_in_every_order() {
     let mut daemon = Daemon::serve(&[]);
     let socket = daemon.create("disk", "64M", &[]);
