@@ -16,7 +16,7 @@ use super::model::Config;
 use super::socket::{SocketAccess, SocketPath};
 use super::state_dir::{self, Place, StateOption};
 use super::{Error, api, inherit, limit, paths};
-use crate::store::{Notes, StoreOptions};
+use crate::store::{MOST_DISKS, Notes, StoreOptions};
 use crate::vhost_user::{Hub, WorkerOptions, crash};
 
 /// Options of `ramblk serve`, as they were given.
@@ -285,14 +285,12 @@ fn tell_manager(states: &[NotifyState<'_>]) {
 
 /// Descriptors that are kept for everything but disks.
 const OWN_DESCRIPTORS: u64 = 512;
-/// The store has no room for more.
-const MOST_DISKS: u64 = 60_000;
 
 /// Each disk has a listening socket, and each queue of each front end brings three descriptors: of
 /// four descriptors, one is kept for these.
 fn most_disks(descriptors: u64) -> usize {
     let disks = descriptors.saturating_sub(OWN_DESCRIPTORS) / 4 * 3;
-    usize::try_from(disks.min(MOST_DISKS)).unwrap_or(usize::MAX)
+    usize::try_from(disks).map_or(MOST_DISKS, |disks| disks.min(MOST_DISKS))
 }
 
 /// Have as many descriptors as we may; gives how many that are.

@@ -87,6 +87,7 @@ pub use disk::{Disk, DiskInfo, DiskSpec, OnFull, Shrink};
 pub use inspect::{Finding, FoundDisk, Inspection, Part, Parts};
 pub use notes::{NOTES, Notes};
 pub use range::{ByteRange, Capacity, MAX_CAPACITY_BYTES, PAGE_BYTES, SECTOR_BYTES, SectorSize};
+pub use record::MOST_DISKS;
 pub use seek::{Extent, Extents};
 pub use shared::map_shared;
 

@@ -24,7 +24,7 @@ pub(super) const FIRST_GROUP: u32 = 1;
 /// Blocks of the disk table.
 pub(super) const TABLE_BLOCKS: u32 = 128;
 /// Most disks and snapshots. Less than the table has room for, so that counts can't overflow.
-pub(super) const MOST_DISKS: usize = 60_000;
+pub const MOST_DISKS: usize = 60_000;
 
 const SUPERBLOCK: Block = Block(0);
 const MAGIC: u64 = u64::from_le_bytes(*b"ramblk\x00A");

@@ -177,8 +177,7 @@ impl Disks {
     }
 
     fn parent(&self, entry: &Arc<Entry>) -> Result<String, Problem> {
-        let parent = entry.disk.get_info()?.parent_id;
-        let parent = parent.and_then(|id| self.table.read().names.get(&id).cloned());
+        let parent = self.name_of(entry.disk.get_info()?.parent_id);
         parent.ok_or_else(|| {
             not_found("parent of disk", &entry.name).with_detail(format!(
                 "disk {:?} was not forked, or what it was forked from is gone: name one of its \

@@ -16,7 +16,7 @@ use super::super::state::StateKeeper;
 use super::super::{paths, state_dir};
 use super::check::{Checked, check_socket_path, invalid};
 use crate::device::BlockDevice;
-use crate::store::{self, Disk, Shrink, Store};
+use crate::store::{self, Disk, DiskInfo, Shrink, Store};
 use crate::vhost_user::{self, Departure, Hub, Server, ServerEvent, ServerOptions};
 
 /// What entries are made with.
@@ -228,13 +228,13 @@ impl Entry {
         self.server.sessions() > 0
     }
 
-    /// The disk as it is, with what only it holds if `walk` says so.
+    /// The disk as it is, as the store has it in `info`, with what only it holds if `walk` says so.
     pub(super) fn describe(
         &self,
+        info: DiskInfo,
         walk: bool,
         parent: Option<String>,
     ) -> Result<model::Disk, Problem> {
-        let info = self.disk.get_info()?;
         let settings = self.settings.lock().clone();
         let front_ends: Vec<_> = self
             .server

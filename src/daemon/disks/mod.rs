@@ -165,9 +165,13 @@ impl Disks {
 
     fn describe(&self, entry: &Entry, walk: bool) -> Result<Disk, Problem> {
         let info = entry.disk.get_info()?;
-        let parent = info.parent_id;
-        let parent = parent.and_then(|id| self.table.read().names.get(&id).cloned());
-        entry.describe(walk, parent)
+        let parent = self.name_of(info.parent_id);
+        entry.describe(info, walk, parent)
+    }
+
+    /// The disk or snapshot with the store's number `id`, while there is one.
+    fn name_of(&self, id: Option<u64>) -> Option<String> {
+        id.and_then(|id| self.table.read().names.get(&id).cloned())
     }
 
     /// All disks that have every one of `labels`, sorted by name. Takes time with their number.

@@ -5,15 +5,20 @@ use ramblk::daemon::model::{DiskSettings, DiskState, EventKind};
 use super::{World, until};
 use crate::driver::disk::{Disk as Guest, segment};
 
-#[test]
-fn marks_of_a_quota_are_told_upwards_and_downwards() {
-    let world = World::new(64 << 20);
+/// A guest whose disk may take a mebibyte.
+fn attach_with_quota(world: &World) -> Guest {
     let settings = DiskSettings {
         quota_bytes: Some(1 << 20),
         ..DiskSettings::new(16 << 20)
     };
+    Guest::attach(&world.create_with("one", settings))
+}
+
+#[test]
+fn marks_of_a_quota_are_told_upwards_and_downwards() {
+    let world = World::new(64 << 20);
     let mut events = world.disks.events().listen();
-    let mut guest = Guest::attach(&world.create_with("one", settings));
+    let mut guest = attach_with_quota(&world);
     for page in 0..208 {
         guest.q().write(page * 8, &[1; 4096]).unwrap();
     }
@@ -37,12 +42,8 @@ fn marks_of_a_quota_are_told_upwards_and_downwards() {
 #[test]
 fn a_write_that_finds_no_memory_is_told_and_so_is_room() {
     let world = World::new(64 << 20);
-    let settings = DiskSettings {
-        quota_bytes: Some(1 << 20),
-        ..DiskSettings::new(16 << 20)
-    };
     let mut events = world.disks.events().listen();
-    let mut guest = Guest::attach(&world.create_with("one", settings));
+    let mut guest = attach_with_quota(&world);
     let refused = (0..300).find(|page| guest.q().write(page * 8, &[1; 4096]).is_err());
     assert!(refused.is_some_and(|page| page > 240), "{refused:?}");
     assert_eq!(
