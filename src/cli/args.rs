@@ -214,3 +214,51 @@ impl From<VhostUserRamblk> for RunOptions {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::{Command, CommandFactory};
+
+    use super::*;
+
+    /// Verbs without `-o json`, and why.
+    const TEXT_ONLY: [(&str, &str); 5] = [
+        ("run", "it prints nothing: what it has to say is its log"),
+        ("serve", "it prints nothing: what it has to say is its log"),
+        ("top", "a view for people; `stats` is the same for programs"),
+        ("completions", "a script for a shell"),
+        ("man", "a page for man"),
+    ];
+
+    fn without_json(command: &Command, path: &str, found: &mut Vec<String>) {
+        for verb in command.get_subcommands() {
+            let path = format!("{path} {}", verb.get_name());
+            if verb.has_subcommands() {
+                without_json(verb, &path, found);
+                continue;
+            }
+            let json = verb.get_arguments().any(|arg| {
+                let values = arg.get_possible_values();
+                arg.get_long() == Some("output")
+                    && arg.get_short() == Some('o')
+                    && values.iter().any(|value| value.get_name() == "json")
+            });
+            if !json {
+                found.push(path.trim_start().to_owned());
+            }
+        }
+    }
+
+    #[test]
+    fn every_verb_prints_json_or_is_listed_with_a_reason() {
+        let mut found = Vec::new();
+        without_json(&Ramblk::command(), "", &mut found);
+        let mut listed = TEXT_ONLY.map(|(verb, _)| verb).to_vec();
+        if !cfg!(feature = "top") {
+            listed.retain(|verb| *verb != "top");
+        }
+        found.sort();
+        listed.sort_unstable();
+        assert_eq!(found, listed);
+    }
+}

@@ -1,15 +1,13 @@
 //! `ramblk bench`: its flags, and how its results are printed.
 
-use std::io::Write;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::output::Output;
+use super::error::Error;
+use super::output::OutputArgs;
 use super::size::parse_size;
-use super::{EXIT_ERROR, EXIT_USAGE, say};
 use crate::load::{self, Report};
 
 #[derive(Debug, Args)]
@@ -99,9 +97,8 @@ pub(super) struct Bench {
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     cpu: Vec<usize>,
 
-    /// How to print the result.
-    #[arg(long, short, value_enum, default_value_t = Output::Human)]
-    output: Output,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -136,46 +133,20 @@ fn parse_seconds(text: &str) -> Result<Duration, String> {
 
 impl Bench {
     /// Do it, and print what came of it.
-    pub(super) fn run(self) -> ExitCode {
+    pub(super) fn run(self) -> Result<(), Error> {
         let output = self.output;
-        match load::run(&self.into()) {
-            Ok(report) => print(&report, output),
-            Err(error) => {
-                say(&format!("error: {error}"));
-                ExitCode::from(if error.is_usage() {
-                    EXIT_USAGE
-                } else {
-                    EXIT_ERROR
-                })
-            }
+        let report = load::run(&self.into())?;
+        output.print(&report, Report::to_string)?;
+        if report.errors == 0 {
+            return Ok(());
         }
+        let kinds = &report.errors_by_kind;
+        Err(Error::Other(format!(
+            "{} requests failed ({} I/O errors, {} unsupported, {} without a status, {} others); \
+             see what the back end says about them",
+            report.errors, kinds.io, kinds.unsupported, kinds.no_status, kinds.other
+        )))
     }
-}
-
-fn print(report: &Report, output: Output) -> ExitCode {
-    let text = match output {
-        Output::Human => report.to_string(),
-        Output::Json => match serde_json::to_string(report) {
-            Ok(json) => json + "\n",
-            Err(error) => {
-                say(&format!("error: can't write the result as JSON: {error}"));
-                return ExitCode::from(EXIT_ERROR);
-            }
-        },
-    };
-    if write!(std::io::stdout(), "{text}").is_err() {
-        return ExitCode::from(EXIT_ERROR);
-    }
-    if report.errors == 0 {
-        return ExitCode::SUCCESS;
-    }
-    let kinds = &report.errors_by_kind;
-    say(&format!(
-        "error: {} requests failed ({} I/O errors, {} unsupported, {} without a status, {} \
-         others); see what the back end says about them",
-        report.errors, kinds.io, kinds.unsupported, kinds.no_status, kinds.other
-    ));
-    ExitCode::from(EXIT_ERROR)
 }
 
 impl From<Bench> for load::Options {

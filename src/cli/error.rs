@@ -4,9 +4,11 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::daemon;
 use crate::daemon::model::{Problem, ProblemKind};
+use crate::{daemon, load};
 
+/// Who read what was printed has had enough: what a shell shows for a filter that SIGPIPE ended.
+const EXIT_PIPE: u8 = 128 + 13;
 /// Whatever else is wrong.
 pub(super) const EXIT_ERROR: u8 = 1;
 /// Bad words: an unknown option, a value that can't be.
@@ -83,12 +85,21 @@ pub(super) enum Error {
     /// Stdout is gone.
     #[error("can't write to stdout: {0}")]
     Output(io::Error),
+    /// What went wrong was said already, name by name.
+    #[error("not all was done")]
+    Told {
+        /// The first failure's.
+        exit_code: u8,
+    },
     /// Something else, said as a whole.
     #[error("{0}")]
     Other(String),
     /// From the daemon's part of the library.
     #[error(transparent)]
     Daemon(#[from] daemon::Error),
+    /// From the load generator.
+    #[error(transparent)]
+    Load(#[from] load::Error),
 }
 
 impl Error {
@@ -100,12 +111,20 @@ impl Error {
             Self::Problem(problem) => problem_code(problem),
             Self::Daemon(error) if error.is_usage() => EXIT_USAGE,
             Self::Daemon(error) if error.is_busy() => EXIT_CONFLICT,
+            Self::Load(error) if error.is_usage() => EXIT_USAGE,
+            Self::Told { exit_code } => *exit_code,
+            Self::Output(_) if self.is_closed_pipe() => EXIT_PIPE,
             _ => EXIT_ERROR,
         }
     }
 
-    /// Whether there is nobody left to tell: who read stdout has had enough.
+    /// Whether there is nothing left to say, or nobody to hear it.
     pub(super) fn is_silent(&self) -> bool {
+        matches!(self, Self::Told { .. }) || self.is_closed_pipe()
+    }
+
+    /// Whether a reader of stdout is gone, as `head` is after its lines.
+    pub(super) fn is_closed_pipe(&self) -> bool {
         matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
     }
 

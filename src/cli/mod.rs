@@ -41,11 +41,12 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::Parser;
 use clap::error::ErrorKind;
+use clap::{CommandFactory, FromArgMatches, Parser};
 use tracing_subscriber::EnvFilter;
 
-use self::error::{EXIT_ERROR, EXIT_USAGE};
+use self::error::{EXIT_ERROR, EXIT_USAGE, Error};
+use self::output::Output;
 use crate::daemon::{self, Ending, RunConfig, RunOptions};
 
 /// What QEMU's back-end conventions want to hear of a block back end.
@@ -53,26 +54,29 @@ const CAPABILITIES: &str = r#"{ "type": "block", "features": [ "read-only", "blk
 
 /// The program `ramblk`.
 pub fn ramblk() -> ExitCode {
-    let words = match args::Ramblk::try_parse() {
-        Ok(words) => words,
+    let mut found = match args::Ramblk::command().try_get_matches() {
+        Ok(found) => found,
         Err(error) => return refuse(&error),
+    };
+    let output = Output::of(&found);
+    let words = match args::Ramblk::from_arg_matches_mut(&mut found) {
+        Ok(words) => words,
+        Err(error) => return refuse(&error.format(&mut args::Ramblk::command())),
     };
     match words.verb {
         args::Verb::Run(run) => serve("ramblk", run.into()),
-        args::Verb::Bench(bench) => bench.run(),
+        args::Verb::Bench(bench) => end(bench.run(), output),
         args::Verb::Serve(serve) => serve.run(),
-        args::Verb::Api(verb) => end(verb.run(words.api_socket)),
+        args::Verb::Api(verb) => end(verb.run(words.api_socket), output),
     }
 }
 
-/// What became of a verb, as an exit code and at most one line on stderr.
-fn end(result: Result<(), error::Error>) -> ExitCode {
+/// What became of a verb, as an exit code and at most one more line on stderr.
+fn end(result: Result<(), Error>, output: Output) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            if !error.is_silent() {
-                say(&format!("error: {error}"));
-            }
+            output.tell(&error, None);
             ExitCode::from(error.exit_code())
         }
     }
@@ -88,10 +92,7 @@ pub fn vhost_user_ramblk() -> ExitCode {
         .skip(1)
         .any(|word| word == "--print-capabilities")
     {
-        return match writeln!(std::io::stdout(), "{CAPABILITIES}") {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(_) => ExitCode::from(EXIT_ERROR),
-        };
+        return end(output::line(CAPABILITIES), Output::Human);
     }
     match args::VhostUserRamblk::try_parse_from(words) {
         Ok(args) => serve("ramblk", args.into()),
@@ -126,10 +127,7 @@ fn refuse(error: &clap::Error) -> ExitCode {
         error.kind(),
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
     ) {
-        return match write!(std::io::stdout(), "{error}") {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(_) => ExitCode::from(EXIT_ERROR),
-        };
+        return end(output::out(&error.to_string()), Output::Human);
     }
     let text = error.to_string();
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {

@@ -1,11 +1,13 @@
-//! What is printed: for people or for programs.
+//! What is printed: for people or for programs. What was done goes to stdout, what was not to stderr.
 
 use std::io::Write;
 
-use clap::{Args, ValueEnum};
+use clap::{ArgMatches, Args, ValueEnum};
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use super::error::Error;
+use super::say;
 
 /// Whom to print for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -14,15 +16,60 @@ pub(super) enum Output {
     Json,
 }
 
-/// The option that every reading verb has.
+impl Output {
+    /// What the words of a verb ask for; a verb without the option prints for people.
+    pub(super) fn of(words: &ArgMatches) -> Self {
+        match words.subcommand() {
+            Some((_, words)) => Self::of(words),
+            None => {
+                let asked = words.try_get_one::<Self>("output").ok().flatten();
+                asked.copied().unwrap_or(Self::Human)
+            }
+        }
+    }
+
+    /// Say on stderr why something was not done, to `name` if there are several.
+    pub(super) fn tell(self, error: &Error, name: Option<&str>) {
+        match (self, name) {
+            _ if error.is_silent() => {}
+            (Self::Json, _) => say(&Value::from(failure(error, name)).to_string()),
+            (Self::Human, Some(name)) => say(&format!("error: {name}: {error}")),
+            (Self::Human, None) => say(&format!("error: {error}")),
+        }
+    }
+}
+
+/// A failure for programs: the daemon's problem document if there is one, else a `detail`, and in
+/// both cases the exit code.
+fn failure(error: &Error, name: Option<&str>) -> Map<String, Value> {
+    let problem = match error {
+        Error::Problem(problem) => serde_json::to_value(problem).ok(),
+        _ => None,
+    };
+    let mut failure = match problem {
+        Some(Value::Object(members)) => members,
+        _ => Map::from_iter([("detail".to_owned(), error.to_string().into())]),
+    };
+    failure.insert("exit_code".into(), error.exit_code().into());
+    if let Some(name) = name {
+        failure.insert("name".into(), name.into());
+    }
+    failure
+}
+
+/// The option of each verb that prints something.
 #[derive(Clone, Copy, Debug, Args)]
 pub(super) struct OutputArgs {
-    /// How to print: tables, or the API's own JSON with whole numbers.
+    /// How to print: for people, or the API's own JSON with whole numbers.
     #[arg(long, short, value_enum, default_value_t = Output::Human)]
     output: Output,
 }
 
 impl OutputArgs {
+    pub(super) fn kind(self) -> Output {
+        self.output
+    }
+
     pub(super) fn is_json(self) -> bool {
         self.output == Output::Json
     }

@@ -8,6 +8,7 @@ use clap::Args;
 use super::cpus::{Cpus, parse_cpus};
 use super::error::Error;
 use super::file::{File, Mode, Pin, Size, read_file};
+use super::output::Output;
 use super::size::parse_size;
 use super::{end, log_to_stderr};
 use crate::daemon::{self, ServeConfig, ServeOptions, StateOption};
@@ -110,6 +111,6 @@ impl Serve {
         log_to_stderr("info");
         let options = self.options();
         let served = options.and_then(|options| Ok(daemon::serve(ServeConfig::new(options)?)?));
-        end(served)
+        end(served, Output::Human)
     }
 }

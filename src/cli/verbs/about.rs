@@ -28,7 +28,11 @@ impl Ping {
 }
 
 #[derive(Debug, Args)]
-pub(in crate::cli) struct Openapi {}
+pub(in crate::cli) struct Openapi {
+    // It is JSON in any case.
+    #[command(flatten)]
+    _output: OutputArgs,
+}
 
 impl Openapi {
     pub(super) fn run(self, client: &Client) -> Result<(), Error> {

@@ -9,7 +9,7 @@ use super::disks::OnFull;
 use super::limits::LimitArgs;
 use crate::cli::client::Client;
 use crate::cli::error::Error;
-use crate::cli::output::{OutputArgs, line};
+use crate::cli::output::OutputArgs;
 use crate::cli::size::{NewSize, exact, parse_new_size};
 use crate::cli::tables;
 use crate::cli::words::{
@@ -91,6 +91,9 @@ pub(in crate::cli) struct Set {
     /// Group whose limits hold for its disks together, or none.
     #[arg(long, value_name = "GROUP", value_parser = parse_name_or_none)]
     group: Option<OrNone<String>>,
+
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 impl Set {
@@ -115,7 +118,8 @@ impl Set {
         }
         let path = disk_path(&self.name);
         let (_, patched): (_, Patched) = client.send(Method::PATCH, &path, &patch)?;
-        line(&format!("{} is changed", patched.disk.name))
+        self.output
+            .print(&patched.disk, |disk| format!("{} is changed\n", disk.name))
     }
 }
 
@@ -149,6 +153,9 @@ impl Limit {
 pub(in crate::cli) struct Repair {
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     name: String,
+
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 impl Repair {
@@ -159,6 +166,7 @@ impl Repair {
             ..DiskPatch::default()
         };
         let (_, patched): (_, Patched) = client.send(Method::PATCH, &path, &patch)?;
-        line(&format!("{} is served", patched.disk.name))
+        self.output
+            .print(&patched.disk, |disk| format!("{} is served\n", disk.name))
     }
 }

@@ -5,15 +5,16 @@ use std::time::Duration;
 
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
+use serde::Serialize;
 
 use super::{disk_path, salvage, snapshot_query};
 use crate::cli::client::{Client, EXTENTS};
 use crate::cli::error::Error;
 use crate::cli::output::OutputArgs;
 use crate::cli::size::human;
+use crate::cli::tables;
 use crate::cli::transfer::{Decoder, Piece, Progress, Sink, Source};
 use crate::cli::words::parse_target;
-use crate::cli::{say, tables};
 use crate::daemon::disks::Target;
 use crate::daemon::model::{Disk, Map, MapExtent, ProblemKind, Snapshot};
 
@@ -76,13 +77,22 @@ pub(in crate::cli) struct Import {
     /// Also while a front end uses the disk: its guest sees other bytes all at once.
     #[arg(long)]
     force: bool,
+
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 impl Import {
     pub(super) fn run(self, client: &Client) -> Result<(), Error> {
-        let disk: Disk = client.get(&disk_path(&self.name))?;
+        let path = disk_path(&self.name);
+        let disk: Disk = client.get(&path)?;
         let image = Source::open(&self.file)?;
-        load(client, &disk, image, self.force)
+        load(client, &disk, image, self.force)?;
+        let disk: Disk = client.get(&path)?;
+        self.output.print(&disk, |disk| {
+            let (mapped, from) = (human(disk.mapped_bytes), self.file.display());
+            format!("{} has the content of {from}: {mapped} mapped\n", disk.name)
+        })
     }
 }
 
@@ -130,20 +140,55 @@ pub(in crate::cli) struct Export {
     /// Export also what is damaged: zeros stand for what can't be read, and stderr lists where.
     #[arg(long, requires = "state_dir")]
     partial: bool,
+
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+/// What an export has written.
+#[derive(Debug, Serialize)]
+struct Exported {
+    /// The disk or snapshot.
+    name: String,
+    /// The image.
+    file: PathBuf,
+    /// How long it is.
+    size_bytes: u64,
+    /// Bytes in it that aren't a hole.
+    data_bytes: u64,
 }
 
 impl Export {
     pub(super) fn run_with(self, ask: impl FnOnce() -> Result<Client, Error>) -> Result<(), Error> {
-        match &self.state_dir {
+        let to_stdout = self.file == Path::new("-");
+        if to_stdout && self.output.is_json() {
+            let text = "stdout is the image here: leave out '-o json', or name a file";
+            return Err(Error::Usage(text.into()));
+        }
+        let (size_bytes, data_bytes) = match &self.state_dir {
             Some(state_dir) => {
                 let how = (self.overwrite, self.partial);
-                salvage::export(state_dir, &self.target, &self.file, how)
+                salvage::export(state_dir, &self.target, &self.file, how)?
             }
-            None => self.run(&ask()?),
+            None => self.run(&ask()?)?,
+        };
+        if to_stdout {
+            return Ok(());
         }
+        let exported = Exported {
+            name: self.target.to_string(),
+            file: self.file,
+            size_bytes,
+            data_bytes,
+        };
+        self.output.print(&exported, |exported| {
+            let (data, file) = (human(exported.data_bytes), exported.file.display());
+            format!("{} is in {file}: {data} of data\n", exported.name)
+        })
     }
 
-    fn run(self, client: &Client) -> Result<(), Error> {
+    /// Write it; how long the image is, and how much of it is data.
+    fn run(&self, client: &Client) -> Result<(u64, u64), Error> {
         let size_bytes = self.size_bytes(client)?;
         let mut sink = Some(Sink::open(&self.file, size_bytes, self.overwrite)?);
         let progress = Progress::new("export", Some(size_bytes));
@@ -169,10 +214,7 @@ impl Export {
         if !decoder.is_whole() {
             return Err("broke off before the end of the disk".into());
         }
-        if self.file != Path::new("-") {
-            say(&format!("{} of data in {:?}", human(written), self.file));
-        }
-        Ok(())
+        Ok((size_bytes, written))
     }
 
     fn size_bytes(&self, client: &Client) -> Result<u64, Error> {

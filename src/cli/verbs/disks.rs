@@ -7,15 +7,16 @@ use clap::{Args, ValueEnum};
 use hyper::{Method, StatusCode};
 
 use super::content::load;
+use super::each::{destroyed, each};
 use super::limits::LimitArgs;
 use super::{disk_path, snapshot_path};
 use crate::cli::client::{Client, encode};
 use crate::cli::error::Error;
-use crate::cli::output::{OutputArgs, line};
+use crate::cli::output::OutputArgs;
 use crate::cli::size::parse_size;
+use crate::cli::tables;
 use crate::cli::transfer::Source;
 use crate::cli::words::{OrNone, parse_label, parse_size_or_none, parse_target};
-use crate::cli::{say, tables};
 use crate::daemon::disks::Target;
 use crate::daemon::model::{self, Disk, DiskSettings, ProblemKind};
 
@@ -79,6 +80,9 @@ pub(in crate::cli) struct Create {
     group: Option<String>,
 
     #[command(flatten)]
+    output: OutputArgs,
+
+    #[command(flatten)]
     limits: LimitArgs,
 }
 
@@ -128,16 +132,20 @@ impl Create {
                 Some(_) => "; its content stays: 'ramblk import' replaces it",
                 None => "",
             };
-            return line(&format!("{} exists already, as asked{left}", disk.name));
+            return self.output.print(&disk, |disk| {
+                format!("{} exists already, as asked{left}\n", disk.name)
+            });
         }
-        if let Some(image) = image
-            && let Err(error) = load(client, &disk, image, false)
-        {
+        let Some(image) = image else {
+            return self.output.print(&disk, made);
+        };
+        if let Err(error) = load(client, &disk, image, false) {
             // Half a disk is no disk: who tries again begins anew.
             let _ = client.delete(&path);
             return Err(error);
         }
-        line(&format!("{} is at {}", disk.name, disk.socket))
+        let disk: Disk = client.get(&path)?;
+        self.output.print(&disk, made)
     }
 
     fn settings(&self, image: Option<&Source>) -> Result<DiskSettings, Error> {
@@ -172,6 +180,10 @@ impl Create {
             ..DiskSettings::new(size_bytes)
         })
     }
+}
+
+fn made(disk: &Disk) -> String {
+    format!("{} is at {}\n", disk.name, disk.socket)
 }
 
 #[derive(Debug, Args)]
@@ -226,21 +238,17 @@ pub(in crate::cli) struct Destroy {
     /// Snapshots of the disks too.
     #[arg(long)]
     snapshots: bool,
+
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 impl Destroy {
-    /// All that can be ended are; each failure is said, and the last one is the exit code.
     pub(super) fn run(self, client: &Client) -> Result<(), Error> {
-        let mut failed = Ok(());
-        for target in &self.targets {
-            if let Err(error) = self.one(client, target) {
-                if let Err(before) = failed {
-                    say(&format!("error: {before}"));
-                }
-                failed = Err(error);
-            }
-        }
-        failed
+        each(&self.targets, self.output, |target| {
+            self.one(client, target)?;
+            destroyed(self.output, target)
+        })
     }
 
     fn one(&self, client: &Client, target: &Target) -> Result<(), Error> {

@@ -4,10 +4,11 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 use hyper::{Method, StatusCode};
 
+use super::each::{destroyed, each};
 use super::limits::LimitArgs;
 use crate::cli::client::{Client, encode};
 use crate::cli::error::Error;
-use crate::cli::output::{OutputArgs, line};
+use crate::cli::output::OutputArgs;
 use crate::cli::tables;
 use crate::daemon::model::{Group, Limits};
 
@@ -30,6 +31,8 @@ pub(in crate::cli) struct Create {
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     name: String,
     #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
     limits: LimitArgs,
 }
 
@@ -37,6 +40,8 @@ pub(in crate::cli) struct Create {
 pub(in crate::cli) struct Set {
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     name: String,
+    #[command(flatten)]
+    output: OutputArgs,
     #[command(flatten)]
     limits: LimitArgs,
 }
@@ -59,6 +64,9 @@ pub(in crate::cli) struct Show {
 pub(in crate::cli) struct Destroy {
     #[arg(required = true, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     names: Vec<String>,
+
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 fn group_path(name: &str) -> String {
@@ -76,8 +84,10 @@ impl GroupVerb {
                     StatusCode::CREATED => "is made",
                     _ => "was there; its limits are as asked",
                 };
-                let limits = tables::limits(&group.limits);
-                line(&format!("group {} {what}: {limits}", group.name))
+                verb.output.print(&group, |group| {
+                    let limits = tables::limits(&group.limits);
+                    format!("group {} {what}: {limits}\n", group.name)
+                })
             }
             Self::Set(verb) => {
                 if verb.limits.is_empty() {
@@ -88,8 +98,9 @@ impl GroupVerb {
                 let group: Group = client.get(&path)?;
                 let limits = verb.limits.change(group.limits);
                 let (_, group): (_, Group) = client.send(Method::PUT, &path, &limits)?;
-                let limits = tables::limits(&group.limits);
-                line(&format!("group {}: {limits}", group.name))
+                verb.output.print(&group, |group| {
+                    format!("group {}: {}\n", group.name, tables::limits(&group.limits))
+                })
             }
             Self::List(verb) => {
                 let groups: Vec<Group> = client.get("/v1/groups")?;
@@ -100,10 +111,10 @@ impl GroupVerb {
                 verb.output
                     .print(&group, |group| tables::groups(std::slice::from_ref(group)))
             }
-            Self::Destroy(verb) => verb
-                .names
-                .iter()
-                .try_for_each(|name| client.delete(&group_path(name))),
+            Self::Destroy(verb) => each(&verb.names, verb.output, |name| {
+                client.delete(&group_path(name))?;
+                destroyed(verb.output, name)
+            }),
         }
     }
 }

@@ -3,6 +3,7 @@
 //! | file | verbs |
 //! |---|---|
 //! | `disks` | `create`, `list`, `show`, `destroy` |
+//! | `each` | what a verb over several names does |
 //! | `change` | `resize`, `set`, `limit`, `repair` |
 //! | `limits` | the options for limits that `create`, `limit` and `group set` share |
 //! | `snapshots` | `snapshot`, `snapshots`, `fork`, `reset` |
@@ -22,6 +23,7 @@ mod change;
 mod config;
 mod content;
 mod disks;
+mod each;
 mod groups;
 mod help;
 mod limits;

@@ -119,18 +119,16 @@ impl Lost {
 }
 
 /// Write a disk of a daemon that does not run to a raw image; `how` is whether to replace a file
-/// that is there, and whether to have zeros for what can't be read.
+/// that is there, and whether to have zeros for what can't be read. Returns how long the image is,
+/// and how much of it is data.
 pub(super) fn export(
     state_dir: &Path,
     target: &Target,
     file: &Path,
     (overwrite, partial): (bool, bool),
-) -> Result<(), Error> {
+) -> Result<(u64, u64), Error> {
     let salvage = Salvage::open(state_dir)?;
-    let name = match &target.snapshot {
-        Some(snapshot) => format!("{}@{snapshot}", target.disk),
-        None => target.disk.clone(),
-    };
+    let name = target.to_string();
     let Some(disk) = salvage.disk(target) else {
         let what = format!("no {name:?} in {state_dir:?}; 'ramblk fsck' lists what is there");
         return Err(Error::Problem(Box::new(Problem::new(
@@ -161,8 +159,5 @@ pub(super) fn export(
     sink.finish(disk.size_bytes)?;
     progress.end();
     lost.list();
-    if file != Path::new("-") {
-        say(&format!("{} of data in {file:?}", human(written)));
-    }
-    Ok(())
+    Ok((disk.size_bytes, written))
 }

@@ -7,7 +7,7 @@ use hyper::{Method, StatusCode};
 use super::{disk_path, snapshot_path};
 use crate::cli::client::Client;
 use crate::cli::error::Error;
-use crate::cli::output::{OutputArgs, line};
+use crate::cli::output::OutputArgs;
 use crate::cli::tables;
 use crate::cli::words::{parse_label, parse_target};
 use crate::daemon::disks::Target;
@@ -21,6 +21,9 @@ pub(in crate::cli) struct Take {
     /// The snapshot's name.
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     snapshot: String,
+
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 impl Take {
@@ -31,7 +34,9 @@ impl Take {
             StatusCode::CREATED => "is taken",
             _ => "exists already",
         };
-        line(&format!("{}@{} {what}", made.disk, made.name))
+        self.output.print(&made, |made| {
+            format!("{}@{} {what}\n", made.disk, made.name)
+        })
     }
 }
 
@@ -78,6 +83,9 @@ pub(in crate::cli) struct Fork {
     /// Request queues; as many as with the old one if not given.
     #[arg(long)]
     queues: Option<u16>,
+
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 impl Fork {
@@ -92,7 +100,9 @@ impl Fork {
             ..ForkRequest::new(&self.new)
         };
         let (_, disk): (_, Disk) = client.send(Method::POST, &path, &request)?;
-        line(&format!("{} is at {}", disk.name, disk.socket))
+        self.output.print(&disk, |disk| {
+            format!("{} is at {}\n", disk.name, disk.socket)
+        })
     }
 }
 
@@ -108,6 +118,9 @@ pub(in crate::cli) struct Reset {
     /// Also while a front end uses it: its guest sees other bytes from then on.
     #[arg(long)]
     force: bool,
+
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 impl Reset {
@@ -123,6 +136,7 @@ impl Reset {
                 "stop its guest, or say --force: it would see other bytes all at once".into()
             })
         })?;
-        line(&format!("{} is reset", disk.name))
+        self.output
+            .print(&disk, |disk| format!("{} is reset\n", disk.name))
     }
 }

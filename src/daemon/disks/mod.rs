@@ -62,6 +62,15 @@ pub struct Target {
     pub snapshot: Option<String>,
 }
 
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.snapshot {
+            Some(snapshot) => write!(f, "{}@{snapshot}", self.disk),
+            None => f.write_str(&self.disk),
+        }
+    }
+}
+
 /// Whether something was made, or was there as it should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Made {

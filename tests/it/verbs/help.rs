@@ -31,7 +31,7 @@ fn run(words: &[&str]) -> String {
 }
 
 /// Names of verbs, as help lists them.
-fn verbs(words: &[&str]) -> Vec<String> {
+pub(super) fn verbs(words: &[&str]) -> Vec<String> {
     let help = run(&[words, &["--help"]].concat());
     let lines = help
         .lines()

@@ -4,6 +4,7 @@ mod config;
 mod content;
 mod disks;
 mod help;
+mod json;
 mod limits;
 mod snapshots;
 mod watch;
