@@ -92,7 +92,7 @@ impl Ring {
         if let Some(lane) = lane {
             if let Some(head) = self.aside.first(lane) {
                 let from = Origin::Aside(lane);
-                self.collect(head)?;
+                self.collect(head);
                 return Ok(self.serve_taken(Taken { head, from }, serve));
             }
             self.at_front = None;

@@ -1,13 +1,38 @@
 //! A walk along the descriptors of one request (virtio 1.3 §2.7.5), whatever its shape.
 //!
-//! Every descriptor is read once, into memory of our own, and a chain has an end: more descriptors
-//! than a request may have are an error, as are indexes out of range and tables within tables.
+//! Every descriptor is read once, into memory of our own, and a walk has an end. A chain that can't
+//! be followed, or is longer than any request, is the fault of that request: it fails, and its
+//! head goes back to the driver, who has the queue as before. Indirect tables are served whether
+//! their feature was negotiated or not, and whatever the size of the ring, since drivers are about
+//! that have either wrong.
 #![allow(unsafe_code)]
 
 use virtio_queue::desc::split::Descriptor;
 
-use super::ring::{DESC_BYTES, F_INDIRECT, F_NEXT, Ring, RingError, decode};
+use super::pieces::F_WRITE;
+use super::ring::{DESC_BYTES, F_INDIRECT, F_NEXT, Ring, decode};
 use crate::store::Source;
+
+/// Descriptors that a request may have on any ring, however small: what QEMU serves
+/// (`VIRTQUEUE_MAX_SIZE`). On a longer ring it may have as many as the ring.
+pub(super) const LONGEST_CHAIN: u16 = 1024;
+/// So many descriptors of a chain that is too long are looked at to find where its status is.
+const MOST_FOLLOWED: u16 = 4096;
+
+/// Why a request fails before anybody looks at what it asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum ChainFault {
+    #[error("descriptor {next} named in a table of {entries}")]
+    Next { next: u16, entries: u32 },
+    #[error("a chain of more than {limit} descriptors: a loop, or longer than any request")]
+    TooLong { limit: u16 },
+    #[error("an indirect table inside an indirect table")]
+    Nested,
+    #[error("a descriptor with both INDIRECT and NEXT")]
+    IndirectNext,
+    #[error("an indirect table of {len} bytes at {address:#x}")]
+    IndirectTable { address: u64, len: u32 },
+}
 
 /// Where a chain's descriptors are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,75 +40,131 @@ enum Table {
     /// In the ring's own table.
     Ring,
     /// In a table of the guest's, for this request.
-    Indirect { address: u64, entries: u16 },
+    Indirect { address: u64, len: u32 },
 }
 
+/// The place of a descriptor.
+#[derive(Clone, Copy, Debug)]
+struct At {
+    table: Table,
+    /// Below the number of entries of the table.
+    index: u16,
+}
+
+/// What follows a descriptor, if anything does.
+type Following = Result<Option<At>, ChainFault>;
+
 impl Ring {
-    /// Collect the pieces of the chain that starts at `head`.
-    pub(super) fn walk(&mut self, head: u16) -> Result<(), RingError> {
+    /// Collect the pieces of the chain that starts at `head`, which is below the ring's size. Of
+    /// one that can't be followed only its status byte is left, if one was found.
+    pub(super) fn walk(&mut self, head: u16) {
         self.pieces.clear();
+        self.walked = 0;
+        let index = head;
+        let table = Table::Ring;
+        if let Err(fault) = self.gather_pieces(At { table, index }) {
+            self.pieces.refuse();
+            self.refused = Some((head, fault));
+        }
+    }
+
+    fn gather_pieces(&mut self, head: At) -> Result<(), ChainFault> {
         let limit = self.longest_chain();
-        let mut table = Table::Ring;
-        let mut index = head;
-        let mut steps = 0;
-        loop {
-            let descriptor = self.fetch(table, index)?;
-            if descriptor.flags() & F_INDIRECT != 0 {
-                table = self.enter(table, descriptor)?;
-                index = 0;
-                continue;
+        let mut next = Some(head);
+        while let Some(at) = next {
+            let (descriptor, following) = self.follow(at)?;
+            if self.walked == u32::from(limit) {
+                return self.find_status(descriptor, following);
             }
-            steps += 1;
-            if steps > limit {
-                return Err(RingError::Loop { limit });
-            }
+            self.walked += 1;
             self.pieces.add(&self.memory, descriptor);
-            if descriptor.flags() & F_NEXT == 0 {
-                return Ok(());
+            next = following?;
+        }
+        Ok(())
+    }
+
+    /// The chain is too long, from `descriptor` on: look for its last writable byte all the same.
+    #[cold]
+    fn find_status(
+        &mut self,
+        mut descriptor: Descriptor,
+        mut next: Following,
+    ) -> Result<(), ChainFault> {
+        let limit = self.longest_chain();
+        let mut last = None;
+        for _ in limit..limit.max(MOST_FOLLOWED) {
+            self.walked += 1;
+            if descriptor.flags() & F_WRITE != 0 && descriptor.len() > 0 {
+                last = Some(descriptor);
             }
-            index = descriptor.next();
-            let size = match table {
-                Table::Ring => self.size(),
-                Table::Indirect { entries, .. } => entries,
+            let Ok(Some(at)) = next else {
+                break;
             };
-            if index >= size {
-                return Err(RingError::Next { next: index, size });
+            let Ok(following) = self.follow(at) else {
+                break;
+            };
+            (descriptor, next) = following;
+        }
+        if let Some(last) = last {
+            self.pieces.clear();
+            self.pieces.add(&self.memory, last);
+        }
+        Err(ChainFault::TooLong { limit })
+    }
+
+    /// The descriptor at a place, and the place of the one that follows it. One that refers to a
+    /// table is as good as the first one of that.
+    fn follow(&self, at: At) -> Result<(Descriptor, Following), ChainFault> {
+        let mut table = at.table;
+        let mut descriptor = self.fetch(at)?;
+        if descriptor.flags() & F_INDIRECT != 0 {
+            table = Self::enter(table, descriptor)?;
+            descriptor = self.fetch(At { table, index: 0 })?;
+            if descriptor.flags() & F_INDIRECT != 0 {
+                return Err(ChainFault::Nested);
             }
         }
+        if descriptor.flags() & F_NEXT == 0 {
+            return Ok((descriptor, Ok(None)));
+        }
+        let index = descriptor.next();
+        let entries = match table {
+            Table::Ring => u32::from(self.size()),
+            Table::Indirect { len, .. } => len / 16,
+        };
+        let following = if u32::from(index) < entries {
+            Ok(Some(At { table, index }))
+        } else {
+            let next = index;
+            Err(ChainFault::Next { next, entries })
+        };
+        Ok((descriptor, following))
     }
 
     /// The indirect table that a descriptor refers to, whose WRITE flag means nothing (§2.7.5.3).
-    fn enter(&self, from: Table, referring: Descriptor) -> Result<Table, RingError> {
+    fn enter(from: Table, referring: Descriptor) -> Result<Table, ChainFault> {
         let (address, len) = (referring.addr().0, referring.len());
         if from != Table::Ring {
-            return Err(RingError::Nested);
-        }
-        if !self.may_be_indirect() {
-            return Err(RingError::IndirectUnasked);
+            return Err(ChainFault::Nested);
         }
         if referring.flags() & F_NEXT != 0 {
-            return Err(RingError::IndirectNext);
+            return Err(ChainFault::IndirectNext);
         }
-        let entries = u16::try_from(len / 16).unwrap_or(u16::MAX);
-        if !len.is_multiple_of(16) || entries == 0 || entries > self.longest_chain() {
-            return Err(RingError::IndirectTable { address, len });
+        if len == 0 || !len.is_multiple_of(16) {
+            return Err(ChainFault::IndirectTable { address, len });
         }
-        Ok(Table::Indirect { address, entries })
+        Ok(Table::Indirect { address, len })
     }
 
-    /// Descriptor `index`, which is below the size of `table`.
-    fn fetch(&self, table: Table, index: u16) -> Result<Descriptor, RingError> {
-        let Table::Indirect { address, entries } = table else {
-            return Ok(self.descriptor(index));
+    fn fetch(&self, at: At) -> Result<Descriptor, ChainFault> {
+        let Table::Indirect { address, len } = at.table else {
+            return Ok(self.descriptor(at.index));
         };
         address
-            .checked_add(u64::from(index) * DESC_BYTES)
+            .checked_add(u64::from(at.index) * DESC_BYTES)
             .and_then(|at| self.read_16(at))
             .map(decode)
-            .ok_or(RingError::IndirectTable {
-                address,
-                len: u32::from(entries) * 16,
-            })
+            .ok_or(ChainFault::IndirectTable { address, len })
     }
 
     /// 16 bytes at a guest address, which may lie across two regions.

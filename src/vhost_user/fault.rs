@@ -1,4 +1,5 @@
-//! Why a ring can't be followed any further.
+//! Why a ring can't be followed any further: its indexes or its parts make no sense. What is wrong
+//! with a single request is [`ChainFault`](super::chain::ChainFault), and no reason for this.
 
 use super::inflight::InflightError;
 
@@ -13,18 +14,6 @@ pub(super) enum RingError {
     AvailJump { from: u16, to: u16, size: u16 },
     #[error("head {head} on a ring of {size}")]
     Head { head: u16, size: u16 },
-    #[error("descriptor {next} named in a table of {size}")]
-    Next { next: u16, size: u16 },
-    #[error("a chain of more than {limit} descriptors: a loop, or longer than any request")]
-    Loop { limit: u16 },
-    #[error("an indirect table inside an indirect table")]
-    Nested,
-    #[error("a descriptor with both INDIRECT and NEXT")]
-    IndirectNext,
-    #[error("an indirect descriptor, which was not negotiated")]
-    IndirectUnasked,
-    #[error("an indirect table of {len} bytes at {address:#x}")]
-    IndirectTable { address: u64, len: u32 },
     #[error("the front end took memory away that it had shared")]
     MemoryLost,
     #[error("a descriptor of the front end's hung when it was signalled")]

@@ -68,7 +68,6 @@ pub struct Setup {
     pub avail: u64,
     pub used: u64,
     pub event_idx: bool,
-    pub indirect: bool,
 }
 
 /// What a ring did.
@@ -100,7 +99,6 @@ impl SplitRing {
         };
         let options = RingOptions {
             event_idx: setup.event_idx,
-            indirect: setup.indirect,
             in_order: false,
         };
         let ring = Ring::new(Arc::clone(&memory.0), setup.size, address, options);

@@ -6,16 +6,14 @@
 //! mistake) ends the gathering, and [`Ring::serve_one`] reads that request anew and judges it.
 #![allow(unsafe_code)]
 
-use virtio_bindings::virtio_ring::VRING_DESC_F_WRITE;
 use virtio_queue::desc::split::Descriptor;
 
 use super::memory::HostRange;
+use super::pieces::F_WRITE;
 use super::ring::{F_INDIRECT, F_NEXT, Ring, RingError, decode};
 use crate::device::{HEADER_BYTES, Transfer};
 use crate::store::{Data, MOST_BATCHED, Sink, Source};
 
-const F_WRITE: u16 = 2;
-const _: () = assert!(F_WRITE as u32 == VRING_DESC_F_WRITE);
 const FLAGS: u16 = F_NEXT | F_WRITE | F_INDIRECT;
 
 /// A request with more data than this takes a while, and is served by itself.
@@ -177,9 +175,7 @@ impl Ring {
 
     /// The descriptors of an indirect table that has as many as a plain request, in order.
     fn plain_table(&self, referring: Descriptor) -> Option<[Descriptor; PLAIN]> {
-        let is_plain = self.may_be_indirect()
-            && referring.flags() & F_NEXT == 0
-            && referring.len() as usize == TABLE_BYTES;
+        let is_plain = referring.flags() & F_NEXT == 0 && referring.len() as usize == TABLE_BYTES;
         let table = self.whole(referring).filter(|_| is_plain)?;
         let mut bytes = [[0; 16]; PLAIN];
         // SAFETY: as in `plain`.

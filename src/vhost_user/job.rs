@@ -20,6 +20,8 @@ use crate::store;
 const BATCH_REQUESTS: u32 = 32;
 /// The same where the driver looks by itself: it can go on with the first while we do the others.
 const SOON_REQUESTS: u32 = 16;
+/// What a descriptor counts for, beside the bytes of its buffer, where a chain is walked.
+const DESCRIPTOR_BYTES: u64 = 64;
 /// Requests whose cost does not show in their bytes (ranges to discard or to zero) may each take
 /// long, so a turn is not only counted but timed, every so many requests.
 const TIMED_REQUESTS: u32 = 8;
@@ -241,6 +243,7 @@ impl Job {
                 _ => Served::Unfinished,
             }
         })?;
+        turn.bytes += u64::from(std::mem::take(&mut ring.walked)) * DESCRIPTOR_BYTES;
         parking.became(step, hold);
         Ok(step)
     }

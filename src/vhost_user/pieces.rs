@@ -1,11 +1,14 @@
 //! The buffers of one request, as stretches of host memory.
 #![allow(unsafe_code)]
 
-use virtio_bindings::virtio_ring::VRING_DESC_F_WRITE as F_WRITE;
+use virtio_bindings::virtio_ring::VRING_DESC_F_WRITE;
 use virtio_queue::desc::split::Descriptor;
 
 use super::memory::MemoryMap;
-use crate::store::{Sink, Source};
+use crate::store::{Piece, Sink, Source};
+
+pub(super) const F_WRITE: u16 = 2;
+const _: () = assert!(F_WRITE as u32 == VRING_DESC_F_WRITE);
 
 /// The buffers of the request being served. Emptied before the ring is used again; the lifetimes
 /// are those of the ring's memory, and only ever shown to a closure that must work for any
@@ -39,7 +42,7 @@ impl Pieces {
         if len == 0 {
             return;
         }
-        let writable = u32::from(descriptor.flags()) & F_WRITE != 0;
+        let writable = descriptor.flags() & F_WRITE != 0;
         // §2.7.4.2: writable buffers come after readable ones.
         self.damaged |= !writable && !self.writable.is_empty();
         let mut at = address;
@@ -66,6 +69,19 @@ impl Pieces {
             at = at.saturating_add(range.len as u64);
         }
         self.no_status &= !writable;
+    }
+
+    /// The request fails, since its chain can't be followed to its end. The last writable byte that
+    /// was found is the best guess at its status, and at worst a byte of the failed request's own
+    /// data.
+    pub(super) fn refuse(&mut self) {
+        self.damaged = true;
+        self.gap = true;
+        self.readable.clear();
+        if let Some(last) = self.writable.pop() {
+            self.writable.clear();
+            self.writable.push(last.split_at(last.len() - 1).1);
+        }
     }
 
     /// Whether one more piece fits into what was reserved when the ring started.

@@ -2,9 +2,9 @@
 //!
 //! The pointers are resolved when the ring starts and stay good for as long as the ring holds its
 //! [`MemoryMap`]. Every field that the guest can write is read once, into memory of our own. A
-//! request that is wrong in itself (a buffer outside memory, buffers in the wrong order) fails
-//! alone; a ring whose structure is wrong is a [`RingError`], after which nothing it says can be
-//! believed.
+//! request that is wrong in itself (a chain that can't be followed, a buffer outside memory) fails
+//! alone; a ring whose indexes or heads make no sense is a [`RingError`], after which nothing it
+//! says can be believed.
 //!
 //! This file does not know what a request means: it hands its bytes to a closure, and returns the
 //! length that the closure gives to the driver.
@@ -18,6 +18,7 @@ use virtio_queue::desc::split::Descriptor;
 use vm_memory::ByteValued;
 
 use super::aside::{Aside, Origin, Taken};
+use super::chain::{ChainFault, LONGEST_CHAIN};
 pub(super) use super::fault::RingError;
 use super::inflight::{Inflight, Tracker};
 use super::memory::{MAX_SLOTS, MemoryMap};
@@ -27,8 +28,7 @@ use crate::store::{self, MOST_BATCHED, Sink, Source, points};
 
 pub(super) const DESC_BYTES: u64 = 16;
 /// Header and status come on top of the data segments.
-const LONGEST_REQUEST: u16 = 128;
-const _: () = assert!(SEG_MAX + 2 == LONGEST_REQUEST as u32);
+const _: () = assert!(SEG_MAX + 2 <= LONGEST_CHAIN as u32);
 
 pub(super) const F_NEXT: u16 = 1;
 pub(super) const F_INDIRECT: u16 = 4;
@@ -74,7 +74,6 @@ pub(super) struct RingAddress {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct RingOptions {
     pub(super) event_idx: bool,
-    pub(super) indirect: bool,
     /// Whether requests are to come back in the order in which they were made available.
     pub(super) in_order: bool,
 }
@@ -112,6 +111,10 @@ pub(super) struct Ring {
     /// Whether the driver has been asked not to kick.
     quiet: bool,
     pub(super) pieces: Pieces,
+    /// Descriptors of the request whose pieces those are that were looked at.
+    pub(super) walked: u32,
+    /// The last request that was refused for its chain, by its head, until somebody was told.
+    pub(super) refused: Option<(u16, ChainFault)>,
     /// Room for requests that are taken together; empty in between.
     pub(super) plain: Vec<Transfer<'static>>,
     /// Where the last plain request had its header. Never read.
@@ -173,6 +176,8 @@ impl Ring {
             batch: Vec::new(),
             quiet: false,
             pieces: Pieces::default(),
+            walked: 0,
+            refused: None,
             plain: Vec::with_capacity(MOST_BATCHED),
             last_header: std::ptr::null(),
         };
@@ -196,10 +201,10 @@ impl Ring {
         self.next_used
     }
 
-    /// Drivers keep a chain within the ring (§2.7.5), but Linux fills an indirect table up to
-    /// `seg_max` whatever the size of the ring.
+    /// Drivers should keep a chain within the ring (§2.7.5), but Linux fills an indirect table up
+    /// to `seg_max` and Windows beyond that, whatever the size of the ring.
     pub(super) fn longest_chain(&self) -> u16 {
-        self.size.max(LONGEST_REQUEST)
+        self.size.max(LONGEST_CHAIN)
     }
 
     /// Write down what is taken and returned in the part of `region` for queue `index`, if it has
@@ -314,11 +319,6 @@ impl Ring {
         self.put_used(head, len);
     }
 
-    /// Whether the driver may use indirect tables.
-    pub(super) fn may_be_indirect(&self) -> bool {
-        self.options.indirect
-    }
-
     /// Take the next request out of the ring, with its pieces collected.
     fn take(&mut self) -> Result<Option<Taken>, RingError> {
         let left = self.unreturned.last().copied();
@@ -335,7 +335,7 @@ impl Ring {
                 size: self.size,
             });
         }
-        self.collect(head)?;
+        self.collect(head);
         let from = match left {
             Some(_) => Origin::Unreturned,
             None => Origin::Avail,
@@ -349,12 +349,11 @@ impl Ring {
     }
 
     /// Collect the pieces of the request at `head`, which is below the ring's size.
-    pub(super) fn collect(&mut self, head: u16) -> Result<(), RingError> {
-        self.walk(head)?;
+    pub(super) fn collect(&mut self, head: u16) {
+        self.walk(head);
         if self.pieces.no_status {
             self.pieces.writable.clear();
         }
-        Ok(())
     }
 
     /// What the avail ring has at `position`: any number.

@@ -164,7 +164,6 @@ impl Session {
             acked: self.acked,
             options: RingOptions {
                 event_idx: acked(VIRTIO_RING_F_EVENT_IDX),
-                indirect: acked(VIRTIO_RING_F_INDIRECT_DESC),
                 in_order: acked(VIRTIO_F_IN_ORDER),
             },
             inflight: self.inflight.as_ref(),

@@ -98,10 +98,21 @@ impl Slot {
         if !self.poll.is_over(dry) || is_busy && dry < KEEP_BESIDE_OTHERS {
             return;
         }
+        self.say_refused(tools);
         match self.job.listen() {
             Ok(true) => self.dry_since = None,
             Ok(false) => self.state = State::Cold,
             Err(error) => self.breaks(error, tools),
+        }
+    }
+
+    /// Say what the driver was refused while the ring was hot, if it was.
+    fn say_refused(&mut self, tools: &Tools) {
+        if let Some((head, fault)) = self.job.ring.refused.take()
+            && let Some(withheld) = tools.hush.may_say()
+        {
+            let (queue, serial) = (self.job.index, self.job.device.serial().text());
+            tracing::warn!(serial, queue, head, withheld, %fault, "request fails for its chain");
         }
     }
 

@@ -139,7 +139,6 @@ impl Rig {
             avail: AVAIL,
             used: USED,
             event_idx: true,
-            indirect: true,
         };
         let store = Store::new(4 * DISK_BYTES)?;
         let disk = store.create("disk", &DiskSpec::new(SectorSize::S512, DISK_BYTES))?;

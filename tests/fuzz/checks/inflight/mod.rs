@@ -249,7 +249,6 @@ impl Rig<'_> {
             avail: USER + AVAIL as u64,
             used: USER + USED as u64,
             event_idx: false,
-            indirect: true,
         };
         let mut ring = SplitRing::new(&self.world.memory, setup).unwrap();
         let tracked = ring.track(&self.world.region, self.queue);

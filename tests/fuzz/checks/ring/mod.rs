@@ -67,7 +67,6 @@ fn place(guest: &mut Guest, bytes: &mut Bytes<'_>, size: u32, flags: u8) -> Setu
         avail: USER + n * 16,
         used: USER + (n * 18 + 6).next_multiple_of(4),
         event_idx: flags & 1 != 0,
-        indirect: flags & 2 != 0,
     };
     if flags & 8 != 0 {
         let index = bytes.u16();
@@ -161,7 +160,6 @@ impl<'g> Rig<'g> {
             9 => {
                 let flags = bytes.u8();
                 self.setup.event_idx = flags & 1 != 0;
-                self.setup.indirect = flags & 2 != 0;
                 self.restart();
             }
             _ => {
@@ -353,8 +351,11 @@ impl<'g> Rig<'g> {
                     assert_eq!(found, Ok(Step::Completed), "{chain:?}");
                     let len = if chain.gap { 0 } else { len };
                     model.complete(self.guest, chain.head, len);
-                    self.reached
-                        .add(if chain.damaged { "damaged" } else { "served" });
+                    self.reached.add(match chain.fault {
+                        Some(fault) => fault,
+                        None if chain.damaged => "damaged",
+                        None => "served",
+                    });
                 }
             }
         }

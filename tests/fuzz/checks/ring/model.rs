@@ -24,6 +24,8 @@ pub(crate) struct Chain {
     pub(crate) damaged: bool,
     pub(crate) gap: bool,
     no_status: bool,
+    /// What is wrong with its descriptors.
+    pub(crate) fault: Option<&'static str>,
 }
 
 /// A request of a header, one buffer and a status byte, each in one region.
@@ -111,7 +113,7 @@ impl Model {
     }
 
     fn longest(&self) -> u16 {
-        self.size.max(128)
+        self.size.max(1024)
     }
 
     /// Whether there is something new.
@@ -140,10 +142,7 @@ impl Model {
         if head >= self.size {
             return Next::Broken("Head");
         }
-        match self.walk(guest, head) {
-            Ok(chain) => Next::Serve(chain),
-            Err(error) => Next::Broken(error),
-        }
+        Next::Serve(self.walk(guest, head))
     }
 
     fn head(&self, guest: &Guest, position: u16) -> u16 {
@@ -197,9 +196,7 @@ impl Model {
             return None;
         }
         // Whatever is plain must be what a walk makes of it.
-        let chain = self
-            .walk(guest, head)
-            .expect("a plain request is a good one");
+        let chain = self.walk(guest, head);
         assert!(!chain.damaged && !chain.gap, "{chain:?}");
         let all = chain.readable.iter().chain(&chain.writable);
         let found: Vec<(u64, usize)> = all.map(|piece| (piece.at, piece.len)).collect();
@@ -235,7 +232,7 @@ impl Model {
             let third = next(&second)?;
             return Some(([first, second, third], false));
         }
-        let good = self.setup.indirect && first.flags & NEXT == 0 && first.len == 48;
+        let good = first.flags & NEXT == 0 && first.len == 48;
         if !good || !is_whole(guest, first.addr, 48) {
             return None;
         }
@@ -244,52 +241,82 @@ impl Model {
         (list[0].next == 1 && list[1].next == 2).then_some((list, true))
     }
 
-    fn walk(&self, guest: &Guest, head: u16) -> Result<Chain, &'static str> {
+    /// The request at `head`. Of one whose chain can't be followed to its end, or is too long, its
+    /// status is left: the last writable byte that is found among so many descriptors.
+    fn walk(&self, guest: &Guest, head: u16) -> Chain {
+        let (list, fault) = self.descriptors(guest, head);
         let mut chain = Chain {
             head,
+            fault,
             ..Chain::default()
         };
-        let (mut table, mut entries) = (self.desc, self.size);
-        let mut inside = false;
-        let mut index = head;
-        let mut count = 0;
-        loop {
-            let descriptor = read(guest, table, index).ok_or("IndirectTable")?;
-            if descriptor.flags & INDIRECT != 0 {
-                if inside {
-                    return Err("Nested");
-                }
-                if !self.setup.indirect {
-                    return Err("IndirectUnasked");
-                }
-                if descriptor.flags & NEXT != 0 {
-                    return Err("IndirectNext");
-                }
-                let bytes = descriptor.len;
-                if bytes % 16 != 0 || bytes == 0 || bytes / 16 > u32::from(self.longest()) {
-                    return Err("IndirectTable");
-                }
-                (table, entries) = (descriptor.addr, (bytes / 16) as u16);
-                (inside, index) = (true, 0);
-                continue;
+        let longest = usize::from(self.longest());
+        for descriptor in list.iter().take(longest) {
+            chain.add(guest, descriptor);
+        }
+        if fault.is_some() {
+            let rest = list.iter().skip(longest);
+            if let Some(last) = rest.rfind(|it| it.flags & WRITE != 0 && it.len > 0) {
+                chain.writable.clear();
+                chain.no_status = false;
+                chain.add(guest, last);
             }
-            count += 1;
-            if count > self.longest() {
-                return Err("Loop");
+            (chain.damaged, chain.gap) = (true, true);
+            chain.readable.clear();
+            if let Some(last) = chain.writable.pop() {
+                let skip = last.len - 1;
+                chain.writable = vec![Stretch {
+                    at: last.at + skip as u64,
+                    len: 1,
+                }];
             }
-            chain.add(guest, &descriptor);
-            if descriptor.flags & NEXT == 0 {
-                break;
-            }
-            if descriptor.next >= entries {
-                return Err("Next");
-            }
-            index = descriptor.next;
         }
         if chain.no_status {
             chain.writable.clear();
         }
-        Ok(chain)
+        chain
+    }
+
+    /// The descriptors of a chain as far as they can be found and are looked at, and what is wrong.
+    fn descriptors(&self, guest: &Guest, head: u16) -> (Vec<Descriptor>, Option<&'static str>) {
+        let mut list = Vec::new();
+        let (mut table, mut entries) = (self.desc, u32::from(self.size));
+        let mut inside = false;
+        let mut index = head;
+        let fault = loop {
+            let Some(descriptor) = read(guest, table, index) else {
+                break "IndirectTable";
+            };
+            if descriptor.flags & INDIRECT != 0 {
+                if inside {
+                    break "Nested";
+                }
+                if descriptor.flags & NEXT != 0 {
+                    break "IndirectNext";
+                }
+                if descriptor.len == 0 || descriptor.len % 16 != 0 {
+                    break "IndirectTable";
+                }
+                (table, entries) = (descriptor.addr, descriptor.len / 16);
+                (inside, index) = (true, 0);
+                continue;
+            }
+            let next = (descriptor.flags & NEXT != 0).then_some(descriptor.next);
+            list.push(descriptor);
+            if next.is_some_and(|next| u32::from(next) >= entries) {
+                break "Next";
+            }
+            let Some(next) = next else {
+                let is_long = list.len() > usize::from(self.longest());
+                return (list, is_long.then_some("TooLong"));
+            };
+            if list.len() >= usize::from(self.longest().max(4096)) {
+                break "TooLong";
+            }
+            index = next;
+        };
+        let is_long = list.len() > usize::from(self.longest());
+        (list, Some(if is_long { "TooLong" } else { fault }))
     }
 
     /// The request of `head` is done, and `len` is what the device said.
