@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::disks::{GROUP_PREFIX, READER_PREFIX, Target, read_blob};
+use super::disks::{GROUP_PREFIX, READER_PREFIX, ReadBlob, Target};
 use super::model::Limits;
 use super::state::STATE_PREFIX;
 use super::{Error, state_dir};
@@ -146,10 +146,10 @@ impl Salvage {
             if disk.settings.is_empty() {
                 return None;
             }
-            match read_blob(&disk.settings) {
+            match ReadBlob::new(&disk.settings) {
                 Err(error) => Some(error.to_string()),
-                Ok((settings, _)) => {
-                    let group = settings.group?;
+                Ok(read) => {
+                    let group = read.kept.group?;
                     let there = has(&format!("{GROUP_PREFIX}{group}"));
                     (!there).then(|| format!("its group {group:?} is not there"))
                 }

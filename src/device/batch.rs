@@ -109,7 +109,7 @@ impl BlockDevice {
                 };
                 result.map_err(|error| {
                     let is_full = error.is_want_of_memory();
-                    must_wait = is_full && self.gate.stalls();
+                    must_wait = is_full && self.stalls();
                     if is_full && !must_wait {
                         self.gate.count_full();
                     }

@@ -105,7 +105,7 @@ impl BlockDevice {
     /// A device with `queues` request queues. It is read-only if the connection to the disk is.
     pub fn new(disk: Disk, serial: Serial, queues: NonZeroU16) -> Self {
         Self {
-            gate: Gate::new(&disk),
+            gate: Gate::new(),
             // A queue has other things to do than to wait for memory.
             disk: disk.into_never_waiting(),
             serial,
@@ -201,7 +201,7 @@ impl BlockDevice {
         };
         let admission = unfinished.admission;
         // Before the disk is asked for memory: what is freed after that is worth another try.
-        let seen = if self.gate.stalls() {
+        let seen = if self.stalls() {
             self.disk.room_changes()
         } else {
             0

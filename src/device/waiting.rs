@@ -4,13 +4,13 @@
 //! none: who has the queue sets the request aside, or the queue, and gives it again later.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::limits::Epoch;
 use super::request::Operation;
 use super::{BlockDevice, Class, Limiter, Status};
-use crate::store::{self, Disk, OnFull};
+use crate::store::{self, OnFull};
 
 /// How often who waits looks whether something has changed: limits, memory, the disk itself.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -156,7 +156,6 @@ impl From<store::Error> for Refusal {
 #[derive(Debug)]
 pub(super) struct Gate {
     pub(super) limiter: Arc<Limiter>,
-    stalls: AtomicBool,
     full_events: AtomicU64,
     throttled_total: AtomicU64,
     throttled: AtomicU64,
@@ -164,20 +163,14 @@ pub(super) struct Gate {
 }
 
 impl Gate {
-    pub(super) fn new(disk: &Disk) -> Self {
+    pub(super) fn new() -> Self {
         Self {
             limiter: Limiter::new(&super::Limits::default()),
-            stalls: AtomicBool::new(disk.on_full() == OnFull::Stall),
             full_events: AtomicU64::new(0),
             throttled_total: AtomicU64::new(0),
             throttled: AtomicU64::new(0),
             stalled: AtomicU64::new(0),
         }
-    }
-
-    #[inline]
-    pub(super) fn stalls(&self) -> bool {
-        self.stalls.load(Ordering::Relaxed)
     }
 
     /// A write found no memory.
@@ -242,19 +235,11 @@ impl BlockDevice {
         self.gate.limiter.set_group(group);
     }
 
-    /// What a write does when there is no memory for it; at first what the disk was made with.
-    pub fn on_full(&self) -> OnFull {
-        match self.gate.stalls() {
-            true => OnFull::Stall,
-            false => OnFull::Error,
-        }
-    }
-
-    /// Have it do something else, at any time: writes that wait for memory fail with
-    /// [`OnFull::Error`], within some 10 ms.
-    pub fn set_on_full(&self, on_full: OnFull) {
-        let stalls = on_full == OnFull::Stall;
-        self.gate.stalls.store(stalls, Ordering::Relaxed);
+    /// Whether writes wait when there is no memory for them, which the disk may change at any
+    /// time: once it doesn't, those that wait fail within some 10 ms.
+    #[inline]
+    pub(super) fn stalls(&self) -> bool {
+        self.disk.on_full() == OnFull::Stall
     }
 
     /// How many writes found no memory so far: they failed, or began to wait for it.
@@ -297,7 +282,7 @@ impl BlockDevice {
             Reason::Room { seen, tried_at } => {
                 let ago = now.saturating_duration_since(tried_at);
                 let may_go = is_gone
-                    || !self.gate.stalls()
+                    || !self.stalls()
                     || ago >= TRY_EVERY
                     || ago >= TRY_AFTER && seen != self.disk.room_changes();
                 may_go.then_some(Admission::Retry)
@@ -369,7 +354,7 @@ impl BlockDevice {
         if admission != Admission::Retry {
             self.gate.count_full();
         }
-        if !self.gate.stalls() || admission == Admission::Last {
+        if !self.stalls() || admission == Admission::Last {
             return None;
         }
         let tried_at = Instant::now();

@@ -10,14 +10,15 @@ use std::time::Duration;
 use rustix::fs::FlockOperation;
 
 use super::arena::{self, Arena, BLOCK_BYTES};
+use super::change::check_settings;
 use super::core::DiskCore;
-use super::disk::{Disk, DiskSpec};
+use super::disk::Disk;
 use super::ledger::{Ledger, Placed};
 use super::pool::{Pool, Reclaimer};
 use super::record::{self, FIRST_GROUP, Record};
 use super::sync::RwLock;
 use super::{
-    Alarm, Capacity, Error, Extent, MAX_KEY_BYTES, MAX_SETTINGS_BYTES, diff, entry::Entry, recover,
+    Alarm, Capacity, Change, DiskSpec, Error, Extent, MAX_KEY_BYTES, diff, entry::Entry, recover,
 };
 
 /// How a store is to keep its memory.
@@ -55,15 +56,6 @@ pub struct Store {
 
 fn refused(doing: &'static str) -> impl Fn(std::io::Error) -> Error {
     move |source| Error::Arena { doing, source }
-}
-
-pub(super) fn check_settings(settings: &[u8]) -> Result<(), Error> {
-    if settings.len() > MAX_SETTINGS_BYTES {
-        return Err(Error::SettingsTooLong {
-            len_bytes: settings.len(),
-        });
-    }
-    Ok(())
 }
 
 fn lock(file: &File) -> Result<(), Error> {
@@ -315,15 +307,16 @@ impl Store {
     /// [`Error::Unknown`], [`Error::Exists`], [`Error::InvalidKey`], [`Error::TooManyDisks`],
     /// [`Error::is_want_of_memory`].
     pub fn fork(&self, source: &str, key: &str) -> Result<Disk, Error> {
-        self.branch(source, key, false, None)
+        self.branch(source, key, false, &Change::default())
     }
 
-    /// As [`Store::fork`], with settings of its own.
+    /// As [`Store::fork`], with a record that differs from the source's by `change` from its first
+    /// instant on.
     ///
     /// # Errors
     /// As there; [`Error::SettingsTooLong`].
-    pub fn fork_with(&self, source: &str, key: &str, settings: &[u8]) -> Result<Disk, Error> {
-        self.branch(source, key, false, Some(settings))
+    pub fn fork_with(&self, source: &str, key: &str, change: &Change<'_>) -> Result<Disk, Error> {
+        self.branch(source, key, false, change)
     }
 
     /// As [`Store::fork`], but nobody can ever change the new one.
@@ -331,7 +324,7 @@ impl Store {
     /// # Errors
     /// As there.
     pub fn snapshot(&self, source: &str, key: &str) -> Result<Disk, Error> {
-        self.branch(source, key, true, None)
+        self.branch(source, key, true, &Change::default())
     }
 
     fn branch(
@@ -339,9 +332,9 @@ impl Store {
         source: &str,
         key: &str,
         snapshot: bool,
-        settings: Option<&[u8]>,
+        change: &Change<'_>,
     ) -> Result<Disk, Error> {
-        check_settings(settings.unwrap_or_default())?;
+        change.check()?;
         let mut slots = self.ledger.lock();
         let source = self.core(source)?;
         self.check_new_key(key)?;
@@ -353,9 +346,7 @@ impl Store {
         record.spec.size_bytes = moment.capacity.bytes();
         record.spec.read_only = snapshot;
         record.snapshot = snapshot;
-        if let Some(settings) = settings {
-            settings.clone_into(&mut record.settings);
-        }
+        change.apply(&mut record);
         let added = self.add(&mut slots, record, moment.root, moment.mapped_sectors);
         added
             .map(Disk::open)

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::catalog::check_settings;
 use super::entry::Entry;
 use super::ledger::{Ledger, Placed};
 use super::map::PageMap;
@@ -11,7 +10,7 @@ use super::range::SectorSize;
 use super::record::Record;
 use super::sync::Mutex;
 use super::tree::{TOP, Tree};
-use super::{Capacity, Error, OnFull, Shrink, points};
+use super::{Capacity, Change, Error, OnFull, Shrink, points};
 
 /// A disk. Its record is only changed by who holds the ledger's lock.
 #[derive(Debug)]
@@ -21,8 +20,11 @@ pub(super) struct DiskCore {
     account: u16,
     about: Mutex<(Record, Placed)>,
     map: PageMap,
-    read_only: bool,
-    stalls: bool,
+    /// As the record says, to be asked at any time.
+    read_only: AtomicBool,
+    stalls: AtomicBool,
+    /// Whether nobody may ever change it.
+    snapshot: bool,
     destroyed: AtomicBool,
 }
 
@@ -43,7 +45,7 @@ impl DiskCore {
         placed: Placed,
         mapped_sectors: u64,
     ) -> Self {
-        let spec = record.spec;
+        let (spec, snapshot) = (record.spec, record.snapshot);
         let pool = Arc::clone(&ledger.pool);
         let tree = Tree::new(pool, account, placed.block, mapped_sectors);
         let capacity = Capacity::known(spec.size_bytes, spec.sector_size);
@@ -53,8 +55,9 @@ impl DiskCore {
             slot,
             account,
             about: Mutex::new((record, placed)),
-            read_only: spec.read_only,
-            stalls: spec.on_full == OnFull::Stall,
+            read_only: AtomicBool::new(spec.read_only),
+            stalls: AtomicBool::new(spec.on_full == OnFull::Stall),
+            snapshot,
             destroyed: AtomicBool::new(false),
         }
     }
@@ -80,7 +83,11 @@ impl DiskCore {
     }
 
     pub(super) fn is_read_only(&self) -> bool {
-        self.read_only
+        self.read_only.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_snapshot(&self) -> bool {
+        self.snapshot
     }
 
     pub(super) fn is_destroyed(&self) -> bool {
@@ -88,7 +95,7 @@ impl DiskCore {
     }
 
     pub(super) fn stalls(&self) -> bool {
-        self.stalls
+        self.stalls.load(Ordering::Relaxed)
     }
 
     pub(super) fn wait_for_room(&self) {
@@ -156,23 +163,6 @@ impl DiskCore {
         self.replace(change, None, || Ok(()), || ())
     }
 
-    pub(super) fn set_settings(&self, settings: &[u8]) -> Result<(), Error> {
-        check_settings(settings)?;
-        let _slots = self.ledger.lock();
-        self.alive()?;
-        self.change_record(|record| settings.clone_into(&mut record.settings))
-    }
-
-    pub(super) fn set_quota(&self, quota_bytes: Option<u64>) -> Result<(), Error> {
-        let _slots = self.ledger.lock();
-        self.alive()?;
-        self.change_record(|record| record.spec.quota_bytes = quota_bytes)?;
-        let budget = self.ledger.pool.budget();
-        budget.account(self.account).set_quota(quota_bytes);
-        self.ledger.pool.make_room();
-        Ok(())
-    }
-
     /// To be asked under the ledger's lock.
     fn alive(&self) -> Result<(), Error> {
         if !self.is_destroyed() {
@@ -183,39 +173,86 @@ impl DiskCore {
         })
     }
 
-    pub(super) fn resize(&self, size_bytes: u64, shrink: Shrink) -> Result<(), Error> {
-        let capacity = Capacity::new(size_bytes, self.sector_size())?;
+    /// Change the record, and the size with it: all of it at one instant, or nothing.
+    pub(super) fn change(
+        &self,
+        change: &Change<'_>,
+        size: Option<(u64, Shrink)>,
+    ) -> Result<(), Error> {
+        change.check()?;
+        let sector_size = self.sector_size();
+        let capacity = size.map(|(size_bytes, _)| Capacity::new(size_bytes, sector_size));
+        let capacity = capacity.transpose()?;
         let _slots = self.ledger.lock();
         self.alive()?;
         let from_bytes = self.map.capacity().bytes();
-        if size_bytes < from_bytes && shrink == Shrink::Refuse {
+        let to_bytes = capacity.map_or(from_bytes, Capacity::bytes);
+        let shrinks = to_bytes < from_bytes;
+        if shrinks && size.is_some_and(|(_, shrink)| shrink == Shrink::Refuse) {
             return Err(Error::WouldShrink {
                 from_bytes,
-                to_bytes: size_bytes,
+                to_bytes,
             });
         }
-        let shrinks = size_bytes < from_bytes;
+        if let Some(Some(quota_bytes)) = change.quota_bytes {
+            self.check_quota(quota_bytes, change.even_below_charge)?;
+        }
         let cut = self.replace(
-            |record| record.spec.size_bytes = size_bytes,
+            |record| {
+                change.apply(record);
+                record.spec.size_bytes = to_bytes;
+            },
             None,
             || {
                 if shrinks {
-                    self.map.prepare_cut(size_bytes)?;
+                    self.map.prepare_cut(to_bytes)?;
                 }
                 Ok(())
             },
             || {
-                self.map.set_capacity(capacity);
-                points::reach("shrink-committed");
+                if let Some(capacity) = capacity {
+                    self.map.set_capacity(capacity);
+                }
                 if shrinks {
-                    self.map.cut(size_bytes)
+                    points::reach("shrink-committed");
+                    self.map.cut(to_bytes)
                 } else {
                     Ok(Vec::new())
                 }
             },
         )?;
+        self.follow_record(change);
         self.map.tree.drop_entries(cut?);
         Ok(())
+    }
+
+    /// Whether a quota is not below what the disk is charged for; raising one always is well.
+    fn check_quota(&self, quota_bytes: u64, even_below_charge: bool) -> Result<(), Error> {
+        let had = self.record().spec.quota_bytes;
+        let charged_bytes = self.charged_bytes();
+        let rises = had.is_some_and(|had| quota_bytes >= had);
+        if quota_bytes >= charged_bytes || rises || even_below_charge {
+            return Ok(());
+        }
+        Err(Error::QuotaBelowCharge {
+            quota_bytes,
+            charged_bytes,
+        })
+    }
+
+    /// Have what is asked at any time be as the record says.
+    fn follow_record(&self, change: &Change<'_>) {
+        let spec = self.about.lock().0.spec;
+        self.read_only.store(spec.read_only, Ordering::Relaxed);
+        let stalls = spec.on_full == OnFull::Stall;
+        self.stalls.store(stalls, Ordering::Relaxed);
+        let pool = &self.ledger.pool;
+        pool.budget()
+            .account(self.account)
+            .set_quota(spec.quota_bytes);
+        if change.quota_bytes.is_some() {
+            pool.make_room();
+        }
     }
 
     /// After recovery: a shrink that was committed, but not carried out.
@@ -235,7 +272,7 @@ impl DiskCore {
 
     /// Take over the content and size of another disk. The ledger is locked.
     pub(super) fn reset(&self, to: &Self) -> Result<(), Error> {
-        if self.read_only {
+        if self.snapshot {
             return Err(Error::IsReadOnly {
                 key: self.record().key,
             });

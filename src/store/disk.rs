@@ -6,91 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::batch::Batch;
 use super::core::DiskCore;
 use super::range::SectorSize;
-use super::{ByteRange, Capacity, Error, Extents, Sink, Source, total_bytes};
-
-/// What a write does when there is no memory left for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnFull {
-    /// It fails.
-    Error,
-    /// Its caller waits until memory is freed, the disk is destroyed, or the connection closed.
-    Stall,
-}
-
-/// What a new disk is to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DiskSpec {
-    /// Its own sector size.
-    pub sector_size: SectorSize,
-    /// Its size in bytes, a multiple of the sector size.
-    pub size_bytes: u64,
-    /// Whether nobody may ever change it.
-    pub read_only: bool,
-    /// Most bytes of memory that may be charged to it; `None` for no bound but the store's.
-    pub quota_bytes: Option<u64>,
-    /// What a write does when there is no memory left for it.
-    pub on_full: OnFull,
-    /// Whether a write of zeros maps them without taking memory, where whole pages or sectors
-    /// without a page are written.
-    pub detect_zeroes: bool,
-}
-
-impl DiskSpec {
-    /// A writable disk, without a quota.
-    pub fn new(sector_size: SectorSize, size_bytes: u64) -> Self {
-        Self {
-            sector_size,
-            size_bytes,
-            read_only: false,
-            quota_bytes: None,
-            on_full: OnFull::Error,
-            detect_zeroes: false,
-        }
-    }
-}
-
-impl Default for DiskSpec {
-    /// 32768 sectors of 512 bytes: what the ancestor of this store gave to whoever did not say.
-    fn default() -> Self {
-        Self::new(SectorSize::S512, 32768 * 512)
-    }
-}
-
-/// What [`Disk::get_info`] tells.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DiskInfo {
-    /// The disk's key.
-    pub key: String,
-    /// Its own sector size, in bytes.
-    pub sector_bytes: u64,
-    /// Its size in its own sectors.
-    pub size_sectors: u64,
-    /// Its size in bytes.
-    pub size_bytes: u64,
-    /// Whether this connection may not write.
-    pub read_only: bool,
-    /// Whether nobody may ever write: it is a snapshot.
-    pub snapshot: bool,
-    /// Bytes of all mapped sectors.
-    pub mapped_bytes: u64,
-    /// Bytes of memory that it was charged for: what it took itself, also where others share it.
-    pub charged_bytes: u64,
-    /// The bound of the charge.
-    pub quota_bytes: Option<u64>,
-    /// A number that no other disk of the store ever has.
-    pub id: u64,
-    /// The `id` of the disk that it was forked from.
-    pub parent_id: Option<u64>,
-}
-
-/// Whether a resize may lose what lies beyond the new size.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shrink {
-    /// A smaller size is an error.
-    Refuse,
-    /// A smaller size is what is wanted; the data beyond it is freed.
-    Allow,
-}
+use super::spec::{DiskInfo, DiskSpec, OnFull, Shrink};
+use super::{ByteRange, Capacity, Change, Error, Extents, Sink, Source, total_bytes};
 
 /// A connection to a disk. Connections to the same disk see each other's writes at once.
 ///
@@ -124,6 +41,15 @@ impl Disk {
         }
     }
 
+    /// The same connection, but its owner's: it may write also where the disk is read-only, unless
+    /// that is a snapshot.
+    pub fn into_owner(self) -> Self {
+        Self {
+            read_only: self.core.is_snapshot(),
+            ..self
+        }
+    }
+
     /// The same connection, but one that never waits for memory: for who has other things to do
     /// meanwhile. What the disk is to do then ([`Disk::on_full`]) is the caller's business.
     pub fn into_never_waiting(self) -> Self {
@@ -133,7 +59,7 @@ impl Disk {
         }
     }
 
-    /// What a write is to do when there is no memory left for it, as the disk was made.
+    /// What a write is to do now when there is no memory left for it.
     pub fn on_full(&self) -> OnFull {
         if self.core.stalls() {
             OnFull::Stall
@@ -205,7 +131,10 @@ impl Disk {
             snapshot: record.snapshot,
             mapped_bytes: core.map().mapped_bytes(),
             charged_bytes: core.charged_bytes(),
-            quota_bytes: record.spec.quota_bytes,
+            spec: DiskSpec {
+                size_bytes: capacity.bytes(),
+                ..record.spec
+            },
             id: record.id,
             parent_id: Some(record.parent).filter(|&id| id != 0),
             key: record.key,
@@ -233,7 +162,27 @@ impl Disk {
     /// # Errors
     /// [`Error::SettingsTooLong`], [`Error::is_want_of_memory`], [`Error::Disconnected`].
     pub fn set_settings(&self, settings: &[u8]) -> Result<(), Error> {
-        self.alive()?.set_settings(settings)
+        let settings = Some(settings);
+        self.change(
+            &Change {
+                settings,
+                ..Change::default()
+            },
+            None,
+        )
+    }
+
+    /// Change what the disk's record says, and its size with it: all of it at one instant, or
+    /// nothing.
+    ///
+    /// # Errors
+    /// As [`Disk::set_settings`] and [`Disk::resize`]; [`Error::QuotaBelowCharge`].
+    pub fn change(&self, change: &Change<'_>, size: Option<(u64, Shrink)>) -> Result<(), Error> {
+        let core = match size {
+            Some(_) => self.writable()?,
+            None => self.alive()?,
+        };
+        self.settle(core.change(change, size))
     }
 
     /// Bound what may be charged to the disk from now on; `None` for no bound but the store's. What
@@ -242,7 +191,12 @@ impl Disk {
     /// # Errors
     /// [`Error::is_want_of_memory`], [`Error::Disconnected`].
     pub fn set_quota(&self, quota_bytes: Option<u64>) -> Result<(), Error> {
-        self.alive()?.set_quota(quota_bytes)
+        let change = Change {
+            quota_bytes: Some(quota_bytes),
+            even_below_charge: true,
+            ..Change::default()
+        };
+        self.change(&change, None)
     }
 
     /// Ring the store's [`super::Alarm`] when the disk's charge comes to `above_bytes` or more, or
@@ -476,7 +430,6 @@ impl Disk {
     /// # Errors
     /// As there.
     pub fn resize_bytes(&self, size_bytes: u64, shrink: Shrink) -> Result<(), Error> {
-        let core = self.writable()?;
-        self.settle(core.resize(size_bytes, shrink))
+        self.change(&Change::default(), Some((size_bytes, shrink)))
     }
 }

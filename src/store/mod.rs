@@ -42,8 +42,10 @@
 //! | `diff` | what differs between two snapshots |
 //! | `seek` | a disk as a row of mapped and unmapped stretches |
 //! | `core` | a disk itself, shared by its connections |
+//! | `spec` | what a disk is to be, and what it is |
 //! | `disk` | a connection to one disk |
 //! | `ledger` | how a disk's record is replaced |
+//! | `change` | what of a record its owner may change |
 //! | `catalog` | the disks by key: create, fork, reset, rename, destroy |
 //! | `notes` | words that lie beside the disks for their owner |
 //! | `sync` | the locks |
@@ -58,6 +60,7 @@ mod arena;
 mod batch;
 mod buf;
 mod catalog;
+mod change;
 mod core;
 mod diff;
 mod disk;
@@ -75,6 +78,7 @@ mod record;
 mod recover;
 mod seek;
 mod shared;
+mod spec;
 mod sync;
 mod tree;
 
@@ -83,13 +87,15 @@ pub use arena::memory_file;
 pub use batch::{Batch, MOST_BATCHED};
 pub use buf::{Data, Piece, Sink, Source, expect, expect_write, total_bytes};
 pub use catalog::{Store, StoreOptions};
-pub use disk::{Disk, DiskInfo, DiskSpec, OnFull, Shrink};
+pub use change::Change;
+pub use disk::Disk;
 pub use inspect::{Finding, FoundDisk, Inspection, Part, Parts};
 pub use notes::{NOTES, Notes};
 pub use range::{ByteRange, Capacity, MAX_CAPACITY_BYTES, PAGE_BYTES, SECTOR_BYTES, SectorSize};
 pub use record::MOST_DISKS;
 pub use seek::{Extent, Extents};
 pub use shared::map_shared;
+pub use spec::{DiskInfo, DiskSpec, OnFull, Shrink};
 
 /// Longest key of a disk, in bytes.
 pub const MAX_KEY_BYTES: usize = 64;
@@ -187,6 +193,17 @@ pub enum Error {
     OverQuota {
         /// The quota of the disk.
         quota_bytes: u64,
+    },
+    /// A quota that the disk exceeds already.
+    #[error(
+        "a quota of {quota_bytes} bytes is less than the {charged_bytes} bytes that the disk takes \
+         already: its guest could write nothing new"
+    )]
+    QuotaBelowCharge {
+        /// The quota that was asked for.
+        quota_bytes: u64,
+        /// What the disk takes.
+        charged_bytes: u64,
     },
     /// The host has no memory left for the store, though its limit isn't reached.
     #[error("the host gave no memory ({source}); free some, or lower the memory limit")]

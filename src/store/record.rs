@@ -13,9 +13,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::arena::{Arena, BLOCK_BYTES, BLOCK_WORDS, Block, GROUP_BLOCKS};
-use super::disk::{DiskSpec, OnFull};
 use super::entry::Entry;
 use super::range::{Capacity, SectorSize};
+use super::spec::{DiskSpec, OnFull};
 use super::tree::ROOT_WORD;
 use super::{Error, MAX_KEY_BYTES, MAX_SETTINGS_BYTES};
 

@@ -3,14 +3,15 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use super::super::model::{DiskSettings, EventKind, Limits, Problem, ProblemKind};
+use super::super::model::{EventKind, Limits, Problem, ProblemKind};
 use super::super::state::STATE_PREFIX;
+use super::blob::{Kept, Read};
 use super::check::Checked;
 use super::content::READER_PREFIX;
-use super::failed::{read_blob, reason};
+use super::failed::reason;
 use super::groups::GROUP_PREFIX;
 use super::{Disks, Entry, Target};
-use crate::store::{Notes, SectorSize};
+use crate::store::{Change, Notes};
 use crate::vhost_user::crash::{self, Culprit};
 
 impl Disks {
@@ -61,30 +62,20 @@ impl Disks {
     fn adopt_disk(&self, name: &str, culprit: Option<Culprit>) -> Result<Arc<Entry>, Problem> {
         let disk = self.workshop.store.open(name)?;
         let info = disk.get_info()?;
-        let settings = disk.settings()?;
-        let (mut settings, failure) = if settings.is_empty() {
-            let settings = DiskSettings {
-                block_size: info.sector_bytes,
-                ..DiskSettings::new(info.size_bytes)
-            };
-            (settings, None)
-        } else {
-            read_blob(&settings).map_err(|error| damaged("disk", name, &error.to_string()))?
-        };
-        // These the store knows better: each of them changes at an instant of its own.
-        settings.size_bytes = info.size_bytes;
-        settings.quota_bytes = info.quota_bytes;
-        let size = SectorSize::from_bytes(settings.block_size)?;
-        if size != disk.sector_size() {
-            return Err(damaged("disk", name, "its block size is another one"));
-        }
+        let Read { kept, moved } = Read::new(&disk.settings()?)
+            .map_err(|error| damaged("disk", name, &error.to_string()))?;
+        let spec = moved.map_or(info.spec, |moved| moved.spec(info.spec));
+        let settings = kept.settings(&spec);
         let limiter = self.group_limiter(settings.group.as_deref())?;
         // A limit that is lower than it was is no reason to lose a disk.
         let checked = Checked::new(name, settings, u64::MAX)?;
-        let entry = self.workshop.prepare(disk, &checked, false)?;
+        if let Some(moved) = moved {
+            disk.change(&moved.change(&kept.to_blob()?), None)?;
+        }
+        let kept = kept.with(&checked.settings);
+        let entry = self.workshop.prepare(disk, &checked, kept, false)?;
         entry.limit(&checked.settings.limits, limiter);
-        entry.set_on_full(checked.settings.on_full);
-        entry.set_failure(failure);
+        entry.follow_failure();
         if let Some(culprit) = culprit.filter(|culprit| culprit.disk_id == info.id) {
             self.blame(&entry, &culprit);
         }
@@ -95,12 +86,13 @@ impl Disks {
     fn blame(&self, entry: &Entry, culprit: &Culprit) {
         let reason = reason(culprit);
         tracing::error!(disk = entry.name, "{reason}: ramblk repair {}", entry.name);
-        entry.set_failure(Some(reason.clone()));
-        let settings = entry.settings.lock().clone();
-        if let Err(problem) = entry.keep(&settings) {
+        let fail = |kept: &mut Kept| kept.failure = Some(reason.clone());
+        if let Err(problem) = entry.change(fail, &Change::default(), None) {
             // It stays so for as long as this process lives, at least.
             tracing::error!(disk = entry.name, %problem, "can't keep that it has failed");
+            fail(&mut entry.kept.lock());
         }
+        entry.follow_failure();
         let details = BTreeMap::from([("reason".to_owned(), reason)]);
         let events = &self.workshop.events;
         events.tell(EventKind::Fault, Some(&entry.name), details);

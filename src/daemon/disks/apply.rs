@@ -20,9 +20,12 @@ impl Disks {
             limits: group.limits,
         });
         let entries = self.entries();
-        let disks = entries.iter().map(|entry| ConfigDisk {
-            name: entry.name.clone(),
-            settings: entry.settings.lock().clone(),
+        // One that is destroyed meanwhile is no longer in the list.
+        let disks = entries.iter().filter_map(|entry| {
+            Some(ConfigDisk {
+                name: entry.name.clone(),
+                settings: entry.settings().ok()?,
+            })
         });
         Config {
             groups: groups.collect(),
@@ -43,7 +46,7 @@ impl Disks {
             match self.entry(name) {
                 Err(_) => applied.created.push(name.clone()),
                 Ok(entry) => {
-                    let had = entry.settings.lock().clone();
+                    let had = entry.settings()?;
                     patch_to(name, &had, checked)?;
                     if differences(&had, &checked.settings).is_empty() {
                         applied.unchanged.push(name.clone());
@@ -79,7 +82,7 @@ impl Disks {
             events.tell(EventKind::Created, Some(name), size_details(&entry));
             return Ok(());
         };
-        let had = entry.settings.lock().clone();
+        let had = entry.settings()?;
         if !differences(&had, &checked.settings).is_empty() {
             let patch = patch_to(name, &had, checked)?;
             self.patch_entry(&entry, &patch)?;

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::super::model::{Disk, EventKind, ForkRequest, Problem, ResetRequest, Snapshot};
+use super::blob::Kept;
 use super::check::{Checked, check_name};
 use super::entry::Entry;
 use super::problems::{attached, conflict, not_found};
 use super::{Disks, snapshot_key};
+use crate::store::Change;
 
 impl Disks {
     /// Its snapshots, sorted.
@@ -130,20 +132,27 @@ impl Disks {
             }
             None => name.to_owned(),
         };
-        let mut settings = source.settings.lock().clone();
+        // Of the disk as it is now, also where a snapshot is older than that.
+        let mut settings = source.settings()?;
         settings.size_bytes = self.workshop.store.open(&key)?.capacity().bytes();
         settings.serial = request.serial;
         settings.labels = request.labels;
         settings.queues = request.queues.unwrap_or(settings.queues);
         settings.read_only = request.read_only.unwrap_or(settings.read_only);
-        let mut checked = Checked::new(&new, settings, self.workshop.store.limit_bytes())?;
+        let checked = Checked::new(&new, settings, self.workshop.store.limit_bytes())?;
         let limiter = self.group_limiter(checked.settings.group.as_deref())?;
         self.check_room()?;
         self.workshop.check(&new)?;
         let store = &self.workshop.store;
-        let disk = store.fork_with(&key, &new, &checked.blob()?)?;
-        // A guest's monitor may have loaded a state of another size since we looked.
-        checked.settings.size_bytes = disk.capacity().bytes();
+        let blob = Kept::of(&checked.settings).to_blob()?;
+        let change = Change {
+            settings: Some(&blob),
+            quota_bytes: Some(checked.spec.quota_bytes),
+            on_full: Some(checked.spec.on_full),
+            read_only: Some(checked.spec.read_only),
+            ..Change::default()
+        };
+        let disk = store.fork_with(&key, &new, &change)?;
         let entry = self.serve_new(disk, &checked, limiter)?;
         self.tell_of(EventKind::Forked, &new, "from", &key);
         self.describe(&entry, false)
@@ -168,16 +177,14 @@ impl Disks {
             None => self.parent(&entry)?,
         };
         self.workshop.store.reset(name, &key)?;
-        self.keep_settings(&entry, |settings, disk| {
-            settings.size_bytes = disk.capacity().bytes();
-        })?;
         entry.server.config_changed();
         self.tell_of(EventKind::Reset, name, "to", &key);
         self.describe(&entry, false)
     }
 
     fn parent(&self, entry: &Arc<Entry>) -> Result<String, Problem> {
-        let parent = self.name_of(entry.disk.get_info()?.parent_id);
+        let parent_id = entry.disk.get_info()?.parent_id;
+        let parent = parent_id.and_then(|id| self.name_of(id));
         parent.ok_or_else(|| {
             not_found("parent of disk", &entry.name).with_detail(format!(
                 "disk {:?} was not forked, or what it was forked from is gone: name one of its \

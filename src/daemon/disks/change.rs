@@ -6,10 +6,11 @@ use super::super::model::{
     DiskPatch, DiskSettings, EventKind, Limits, Patched, Problem, ProblemKind,
 };
 use super::Disks;
-use super::check::{Checked, check_labels, check_limits, check_quota, invalid};
+use super::blob::Kept;
+use super::check::{Checked, check_labels, check_limits, check_quota};
 use super::entry::Entry;
-use super::failed::blob;
-use crate::store::{Capacity, Disk};
+use super::resize::Resize;
+use crate::store::Change;
 
 /// Names of what differs between two settings.
 pub(super) fn differences(one: &DiskSettings, two: &DiskSettings) -> Vec<&'static str> {
@@ -76,8 +77,28 @@ fn patched(
         }
     }
     check_labels(&settings.labels)?;
-    blob(&settings, None)?;
     Ok(settings)
+}
+
+/// A refusal of the store's, with the field at fault and what to do.
+fn explained(problem: Problem, resize: Option<&Resize>, change: &Change<'_>) -> Problem {
+    if problem.is(ProblemKind::WouldLoseData) {
+        return match resize {
+            Some(resize) => resize.explain(problem),
+            None => problem,
+        };
+    }
+    if problem.is(ProblemKind::Conflict) && change.quota_bytes.is_some() {
+        let detail = format!(
+            "{}; discard data, give a larger one, or say force",
+            problem.detail
+        );
+        return Problem {
+            field: Some("quota_bytes".into()),
+            ..problem.with_detail(detail)
+        };
+    }
+    problem
 }
 
 impl Disks {
@@ -94,51 +115,38 @@ impl Disks {
 
     /// The control is held.
     pub(super) fn patch_entry(&self, entry: &Entry, patch: &DiskPatch) -> Result<Patched, Problem> {
-        let had = entry.settings.lock().clone();
+        let had = entry.settings()?;
         let settings = patched(&had, patch, self.workshop.store.limit_bytes())?;
         let limiter = self.group_limiter(settings.group.as_deref())?;
-        let now_bytes = entry.disk.capacity().bytes();
-        if patch.shrink && patch.size_bytes.is_none() {
-            return Err(invalid(
-                "shrink",
-                "shrink needs a size_bytes with it".into(),
-            ));
-        }
         self.check_repair(patch)?;
-        let resized = match patch.size_bytes {
-            Some(to_bytes) => {
-                Capacity::new(to_bytes, entry.disk.sector_size())
-                    .map_err(|error| invalid("size_bytes", error.to_string()))?;
-                Some(entry.resize(to_bytes, patch.shrink)?)
-            }
-            None => None,
-        };
-        // From here on only the host's memory could refuse something, and then the rest with it.
-        if settings.quota_bytes != had.quota_bytes {
-            entry.disk.set_quota(settings.quota_bytes)?;
+        let resize = Resize::of(entry, patch)?;
+        let repairs = patch.failed == Some(false) && entry.failure().is_some();
+        if had != settings || repairs {
+            let quota_bytes = settings.quota_bytes;
+            let change = Change {
+                quota_bytes: (quota_bytes != had.quota_bytes).then_some(quota_bytes),
+                even_below_charge: patch.force,
+                on_full: Some(settings.on_full.into()),
+                ..Change::default()
+            };
+            let keep = |kept: &mut Kept| {
+                *kept = kept.with(&settings);
+                kept.failure.take_if(|_| repairs);
+            };
+            let size = resize.as_ref().and_then(Resize::wanted);
+            let changed = entry.change(keep, &change, size);
+            changed.map_err(|problem| explained(problem, resize.as_ref(), &change))?;
         }
-        self.keep_settings(entry, |kept, _| kept.clone_from(&settings))?;
-        entry.set_on_full(settings.on_full);
+        // Nothing from here on can be refused.
         entry.limit(&settings.limits, limiter);
         self.mark(entry);
-        if patch.failed == Some(false) {
-            self.repair(entry)?;
+        if repairs {
+            entry.follow_failure();
         }
-        if let Some(resized) = &resized
-            && resized.to_bytes != now_bytes
-        {
-            let details = BTreeMap::from([
-                ("from_bytes".to_owned(), resized.from_bytes.to_string()),
-                ("to_bytes".to_owned(), resized.to_bytes.to_string()),
-                ("notified".to_owned(), resized.notified.to_string()),
-            ]);
-            let events = &self.workshop.events;
-            events.tell(EventKind::Resized, Some(&entry.name), details);
-        }
-        let changed: Vec<_> = differences(&had, &settings)
-            .into_iter()
-            .filter(|&field| field != "size_bytes")
-            .collect();
+        let resized = resize.map(|resize| self.announce(entry, &resize));
+        let mut changed = differences(&had, &settings);
+        changed.retain(|&field| field != "size_bytes");
+        changed.extend(repairs.then_some("failed"));
         if !changed.is_empty() {
             let details = BTreeMap::from([("settings".to_owned(), changed.join(","))]);
             let events = &self.workshop.events;
@@ -150,27 +158,12 @@ impl Disks {
         })
     }
 
-    /// Change what a disk is said to be, here and in the store.
-    pub(super) fn keep_settings(
-        &self,
-        entry: &Entry,
-        change: impl FnOnce(&mut DiskSettings, &Disk),
-    ) -> Result<(), Problem> {
-        let mut settings = entry.settings.lock().clone();
-        change(&mut settings, &entry.disk);
-        if *entry.settings.lock() != settings {
-            entry.keep(&settings)?;
-            *entry.settings.lock() = settings;
-        }
-        Ok(())
-    }
-
     /// Its limits.
     ///
     /// # Errors
     /// `not-found`.
     pub fn limits(&self, name: &str) -> Result<Limits, Problem> {
-        Ok(self.entry(name)?.settings.lock().limits)
+        Ok(self.entry(name)?.kept.lock().limits)
     }
 
     /// Other limits from now on; requests that wait notice.
@@ -220,6 +213,7 @@ pub(super) fn patch_to(
     Ok(DiskPatch {
         size_bytes: Some(wanted.size_bytes).filter(|&size| size != had.size_bytes),
         shrink: false,
+        force: false,
         quota_bytes: Some(wanted.quota_bytes),
         on_full: Some(wanted.on_full),
         limits: Some(wanted.limits),

@@ -6,9 +6,9 @@ use std::path::Path;
 
 use super::super::MAX_SOCKET_PATH_BYTES;
 use super::super::config::MOST_QUEUES;
-use super::super::model::{DiskSettings, Limits, OnFull, Problem, ProblemKind, Rate, Share};
+use super::super::model::{DiskSettings, Limits, Problem, ProblemKind, Rate, Share};
 use super::Target;
-use super::failed::blob;
+use super::blob::Kept;
 use crate::device::Serial;
 use crate::store::{self, Capacity, DiskSpec, MAX_KEY_BYTES, SectorSize};
 
@@ -196,7 +196,6 @@ pub(super) struct Checked {
     pub(super) spec: DiskSpec,
     pub(super) serial: Serial,
     pub(super) queues: NonZeroU16,
-    pub(super) read_only: bool,
 }
 
 impl Checked {
@@ -235,24 +234,15 @@ impl Checked {
         let mut spec = DiskSpec::new(sector_size, settings.size_bytes);
         spec.detect_zeroes = settings.detect_zeroes;
         spec.quota_bytes = settings.quota_bytes;
-        spec.on_full = match settings.on_full {
-            OnFull::Error => store::OnFull::Error,
-            OnFull::Stall => store::OnFull::Stall,
-        };
-        let checked = Self {
+        spec.on_full = settings.on_full.into();
+        spec.read_only = settings.read_only;
+        Kept::of(&settings).to_blob()?;
+        Ok(Self {
             spec,
             serial,
             queues,
-            read_only: settings.read_only,
             settings,
-        };
-        checked.blob()?;
-        Ok(checked)
-    }
-
-    /// What the store keeps of the settings.
-    pub(super) fn blob(&self) -> Result<Vec<u8>, Problem> {
-        blob(&self.settings, None)
+        })
     }
 }
 

@@ -8,15 +8,14 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::super::events::Events;
-use super::super::model::{
-    self, DiskSettings, DiskState, EventKind, Problem, ProblemKind, Resized, Share,
-};
+use super::super::model::{self, DiskSettings, DiskState, EventKind, Problem, ProblemKind, Share};
 use super::super::socket::{SocketAccess, SocketPath};
 use super::super::state::StateKeeper;
 use super::super::{paths, state_dir};
+use super::blob::Kept;
 use super::check::{Checked, check_socket_path, invalid};
 use crate::device::BlockDevice;
-use crate::store::{self, Disk, DiskInfo, Shrink, Store};
+use crate::store::{Change, Disk, DiskInfo, Shrink, Store};
 use crate::vhost_user::{self, Departure, Hub, Server, ServerEvent, ServerOptions};
 
 /// What entries are made with.
@@ -42,13 +41,11 @@ pub(super) struct Entry {
     pub(super) disk: Disk,
     pub(super) server: Server,
     keeper: Arc<StateKeeper>,
-    /// What it is to be, as of now.
-    pub(super) settings: Mutex<DiskSettings>,
+    /// What the store keeps beside its record, as of now.
+    pub(super) kept: Arc<Mutex<Kept>>,
     pub(super) snapshots: Mutex<BTreeSet<String>>,
     /// How it was doing when we looked last, by the number of requests that found no memory.
     pub(super) health: Mutex<Health>,
-    /// Why it has failed, if it has.
-    pub(super) failure: Arc<Mutex<Option<String>>>,
     socket: Mutex<Option<Socket>>,
     socket_path: String,
 }
@@ -101,16 +98,13 @@ impl Workshop {
         &self,
         disk: Disk,
         checked: &Checked,
+        kept: Kept,
         new: bool,
     ) -> Result<Entry, Problem> {
+        let disk = disk.into_owner();
         let info = disk.get_info()?;
         let name = info.key;
         let guests = self.store.open(&name)?;
-        let guests = if checked.read_only {
-            guests.into_read_only()
-        } else {
-            guests
-        };
         let keeper = Arc::new(if new {
             StateKeeper::of_new(&self.store, &name)?
         } else {
@@ -126,17 +120,16 @@ impl Workshop {
             in_order: checked.settings.in_order,
         };
         let server = Server::new(device, &options, &self.hub);
-        let failure = Arc::default();
-        self.tell_of_front_ends(&name, &server, &failure);
+        let kept = Arc::new(Mutex::new(kept));
+        self.tell_of_front_ends(&name, &server, &kept);
         Ok(Entry {
             id: info.id,
             disk,
             server,
             keeper,
-            settings: Mutex::new(checked.settings.clone()),
+            kept,
             snapshots: Mutex::default(),
             health: Mutex::default(),
-            failure,
             socket: Mutex::new(None),
             socket_path: self.socket_path(&name).display().to_string(),
             name,
@@ -159,20 +152,15 @@ impl Workshop {
         Ok(())
     }
 
-    fn tell_of_front_ends(
-        &self,
-        name: &str,
-        server: &Server,
-        failure: &Arc<Mutex<Option<String>>>,
-    ) {
+    fn tell_of_front_ends(&self, name: &str, server: &Server, kept: &Arc<Mutex<Kept>>) {
         let (events, name) = (Arc::clone(&self.events), name.to_owned());
-        let failure = Arc::clone(failure);
+        let kept = Arc::clone(kept);
         let store = Arc::clone(&self.store);
         server.on_event(Box::new(move |event| {
             let (kind, session, reason) = match event {
                 ServerEvent::Attached { session } => {
                     // Nobody could listen yet when that was told first.
-                    let failure = failure.lock().clone();
+                    let failure = kept.lock().failure.clone();
                     if let Some(reason) = &failure {
                         let mut details = session_details(session);
                         details.insert("reason".into(), reason.clone());
@@ -228,14 +216,48 @@ impl Entry {
         self.server.sessions() > 0
     }
 
-    /// The disk as it is, as the store has it in `info`, with what only it holds if `walk` says so.
+    /// What the store says of it, and what is kept beside that, of the same moment.
+    pub(super) fn look(&self) -> Result<(DiskInfo, Kept), Problem> {
+        let kept = self.kept.lock();
+        Ok((self.disk.get_info()?, kept.clone()))
+    }
+
+    /// What it is to be, as of now.
+    pub(super) fn settings(&self) -> Result<DiskSettings, Problem> {
+        let (info, kept) = self.look()?;
+        Ok(kept.settings(&info.spec))
+    }
+
+    /// Change what is kept beside its record, and of the record what `change` says, and the size:
+    /// all of it at one instant, or nothing. Guests are not told.
+    pub(super) fn change(
+        &self,
+        keep: impl FnOnce(&mut Kept),
+        change: &Change<'_>,
+        size: Option<(u64, Shrink)>,
+    ) -> Result<(), Problem> {
+        let mut kept = self.kept.lock();
+        let mut new = kept.clone();
+        keep(&mut new);
+        let blob = new.to_blob()?;
+        let change = Change {
+            settings: Some(&blob),
+            ..*change
+        };
+        self.disk.change(&change, size)?;
+        *kept = new;
+        Ok(())
+    }
+
+    /// The disk as it is, with what only it holds if `walk` says so. `name_of` knows names of disks
+    /// and snapshots by the store's number.
     pub(super) fn describe(
         &self,
-        info: DiskInfo,
         walk: bool,
-        parent: Option<String>,
+        name_of: impl FnOnce(u64) -> Option<String>,
     ) -> Result<model::Disk, Problem> {
-        let settings = self.settings.lock().clone();
+        let (info, kept) = self.look()?;
+        let settings = kept.settings(&info.spec);
         let front_ends: Vec<_> = self
             .server
             .front_ends()
@@ -249,8 +271,8 @@ impl Entry {
             .collect();
         Ok(model::Disk {
             name: self.name.clone(),
-            size_bytes: info.size_bytes,
-            block_size: info.sector_bytes,
+            size_bytes: settings.size_bytes,
+            block_size: settings.block_size,
             socket: self.socket_path.clone(),
             attached: !front_ends.is_empty(),
             front_ends,
@@ -264,51 +286,14 @@ impl Entry {
             mapped_bytes: info.mapped_bytes,
             charged_bytes: info.charged_bytes,
             unique_bytes: walk.then(|| self.disk.unique_bytes()).transpose()?,
-            quota_bytes: info.quota_bytes,
+            quota_bytes: settings.quota_bytes,
             limits: settings.limits,
             group: settings.group,
             labels: settings.labels,
-            parent,
+            parent: info.parent_id.and_then(name_of),
             snapshots: self.snapshots.lock().iter().cloned().collect(),
             state: self.health.lock().state,
-            failure: self.failure(),
-        })
-    }
-
-    /// Change the size, and tell guests.
-    pub(super) fn resize(&self, to_bytes: u64, shrink: bool) -> Result<Resized, Problem> {
-        let from_bytes = self.disk.capacity().bytes();
-        let lost_bytes = mapped_from(&self.disk, to_bytes)?;
-        let shrink = if shrink {
-            Shrink::Allow
-        } else {
-            Shrink::Refuse
-        };
-        match self.disk.resize_bytes(to_bytes, shrink) {
-            Ok(()) => {}
-            Err(error @ store::Error::WouldShrink { .. }) => {
-                return Err(Problem {
-                    lost_bytes: Some(lost_bytes),
-                    field: Some("size_bytes".into()),
-                    ..Problem::new(
-                        ProblemKind::WouldLoseData,
-                        format!("{error}; {lost_bytes} mapped bytes would go"),
-                    )
-                });
-            }
-            Err(error) => return Err(error.into()),
-        }
-        let notified = self.server.config_changed();
-        let live = self.server.front_ends();
-        let live = live.iter().filter(|front_end| front_end.live).count();
-        let not_notified = live.saturating_sub(notified);
-        Ok(Resized {
-            from_bytes,
-            to_bytes,
-            lost_bytes: if to_bytes < from_bytes { lost_bytes } else { 0 },
-            notified,
-            not_notified,
-            hint: (not_notified > 0).then(|| RESIZE_HINT.to_owned()),
+            failure: kept.failure,
         })
     }
 
@@ -322,27 +307,4 @@ impl Entry {
     pub(super) fn forget_states(&self) {
         self.keeper.forget();
     }
-}
-
-/// Firecracker has no channel for this message.
-const RESIZE_HINT: &str = "the guest's monitor can't be told: have it read the configuration again \
-    (Firecracker: PATCH /drives/ID with the same drive_id), or restart the guest";
-
-/// Mapped bytes from `from_bytes` to the end.
-fn mapped_from(disk: &Disk, from_bytes: u64) -> Result<u64, Problem> {
-    let capacity = disk.capacity();
-    let sector_bytes = capacity.sector_size().bytes();
-    let end = capacity.sectors();
-    let mut at = from_bytes / sector_bytes;
-    let mut mapped_sectors = 0;
-    while at < end {
-        let start = disk.seek_mapped(at)?;
-        if start >= end {
-            break;
-        }
-        let stop = disk.seek_unmapped(start)?.min(end);
-        mapped_sectors += stop - start;
-        at = stop;
-    }
-    Ok(mapped_sectors * sector_bytes)
 }

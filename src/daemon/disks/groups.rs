@@ -62,7 +62,7 @@ impl Disks {
         let disks = self.entries();
         let disks = disks
             .iter()
-            .filter(|disk| disk.settings.lock().group.as_ref() == Some(&entry.name))
+            .filter(|disk| disk.kept.lock().group.as_ref() == Some(&entry.name))
             .map(|disk| disk.name.clone())
             .collect();
         Group {

@@ -3,10 +3,9 @@
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
-use super::super::model::{HistogramBucket, Limits, OnFull, OperationStats, Rate, Stats};
+use super::super::model::{HistogramBucket, Limits, OperationStats, Rate, Stats};
 use super::entry::Entry;
 use crate::device::{self, LATENCY_BOUNDS_NS, Limit, Limiter};
-use crate::store;
 
 /// What the device is told of a rate.
 fn limit(rate: &Rate) -> Limit {
@@ -35,14 +34,6 @@ impl Entry {
         let device = self.server.device();
         device.limiter().set(&limits.into());
         device.set_group(group);
-    }
-
-    /// What to do when there is no memory for a write, from now on.
-    pub(super) fn set_on_full(&self, on_full: OnFull) {
-        self.server.device().set_on_full(match on_full {
-            OnFull::Error => store::OnFull::Error,
-            OnFull::Stall => store::OnFull::Stall,
-        });
     }
 
     /// Requests that have found no memory.

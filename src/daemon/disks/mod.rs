@@ -2,9 +2,11 @@
 //!
 //! | file | what it holds |
 //! |---|---|
+//! | `blob` | what is kept of a disk beside the store's own record of it |
 //! | `check` | what was asked for, made into what can't be wrong |
 //! | `entry` | one disk: its bytes, its device, its socket |
-//! | `change` | a disk's size, quota, limits and labels, changed while it runs |
+//! | `change` | a disk's quota, limits and labels, changed while it runs |
+//! | `resize` | its size, changed while it runs |
 //! | `branch` | snapshots, forks, and the way back |
 //! | `content` | a disk's bytes and map, for whoever is no guest |
 //! | `groups` | limits that several disks share |
@@ -18,6 +20,7 @@
 
 mod adopt;
 mod apply;
+mod blob;
 mod branch;
 mod change;
 mod check;
@@ -28,6 +31,7 @@ mod groups;
 mod guest;
 mod monitor;
 mod problems;
+mod resize;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -35,10 +39,10 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
 
+pub(super) use blob::Read as ReadBlob;
 pub use check::{MAX_NAME_BYTES, MOST_LABELS, check_name};
 pub(super) use content::READER_PREFIX;
 pub use content::{Reader, Writer};
-pub(super) use failed::read_blob;
 pub(super) use groups::GROUP_PREFIX;
 
 use super::events::Events;
@@ -47,6 +51,7 @@ use super::socket::SocketAccess;
 use crate::device::Limiter;
 use crate::store::{self, Store};
 use crate::vhost_user::Hub;
+use blob::Kept;
 use check::{Checked, snapshot_key};
 use entry::{Entry, Workshop};
 use groups::GroupEntry;
@@ -173,23 +178,21 @@ impl Disks {
     }
 
     fn describe(&self, entry: &Entry, walk: bool) -> Result<Disk, Problem> {
-        let info = entry.disk.get_info()?;
-        let parent = self.name_of(info.parent_id);
-        entry.describe(info, walk, parent)
+        entry.describe(walk, |parent_id| self.name_of(parent_id))
     }
 
     /// The disk or snapshot with the store's number `id`, while there is one.
-    fn name_of(&self, id: Option<u64>) -> Option<String> {
-        id.and_then(|id| self.table.read().names.get(&id).cloned())
+    fn name_of(&self, id: u64) -> Option<String> {
+        self.table.read().names.get(&id).cloned()
     }
 
     /// All disks that have every one of `labels`, sorted by name. Takes time with their number.
     pub fn list(&self, labels: &[(String, String)]) -> Vec<Disk> {
         let wanted = |entry: &Arc<Entry>| {
-            let settings = entry.settings.lock();
+            let kept = entry.kept.lock();
             labels
                 .iter()
-                .all(|(key, value)| settings.labels.get(key) == Some(value))
+                .all(|(key, value)| kept.labels.get(key) == Some(value))
         };
         self.entries()
             .iter()
@@ -216,7 +219,7 @@ impl Disks {
         let checked = Checked::new(name, settings, pool_bytes)?;
         let _control = self.control.lock();
         if let Ok(entry) = self.entry(name) {
-            let differing = change::differences(&entry.settings.lock(), &checked.settings);
+            let differing = change::differences(&entry.settings()?, &checked.settings);
             if differing.is_empty() {
                 return Ok((self.describe(&entry, false)?, Made::Existing));
             }
@@ -238,7 +241,7 @@ impl Disks {
         self.check_room()?;
         self.workshop.check(name)?;
         let limiter = self.group_limiter(checked.settings.group.as_deref())?;
-        let blob = checked.blob()?;
+        let blob = Kept::of(&checked.settings).to_blob()?;
         let disk = self
             .workshop
             .store
@@ -254,7 +257,8 @@ impl Disks {
         limiter: Option<Arc<Limiter>>,
     ) -> Result<Arc<Entry>, Problem> {
         let name = disk.get_info()?.key;
-        let prepared = self.workshop.prepare(disk, checked, true);
+        let kept = Kept::of(&checked.settings);
+        let prepared = self.workshop.prepare(disk, checked, kept, true);
         let served = prepared.and_then(|entry| {
             entry.limit(&checked.settings.limits, limiter);
             self.workshop.listen(&entry).map(|()| entry)

@@ -109,8 +109,10 @@ impl Disks {
 
     /// Have the bell rung when the charge of a disk comes near its quota.
     pub(super) fn mark(&self, entry: &Entry) {
-        let quota_bytes = entry.settings.lock().quota_bytes;
-        let (above, below) = match quota_bytes {
+        let Ok(info) = entry.disk.get_info() else {
+            return;
+        };
+        let (above, below) = match info.spec.quota_bytes {
             Some(quota_bytes) => marks(quota_bytes, entry.health.lock().level),
             None => (u64::MAX, 0),
         };
@@ -158,7 +160,7 @@ impl Disks {
         };
         let had = *entry.health.lock();
         let mut now = had;
-        if let Some(quota_bytes) = info.quota_bytes {
+        if let Some(quota_bytes) = info.spec.quota_bytes {
             now.level = level(info.charged_bytes, quota_bytes, had.level);
             if now.level != had.level {
                 let (name, charged) = (Some(entry.name.as_str()), info.charged_bytes);
@@ -172,6 +174,7 @@ impl Disks {
         };
         let has_room = room(store.charged_bytes(), store.limit_bytes())
             && info
+                .spec
                 .quota_bytes
                 .is_none_or(|quota| room(info.charged_bytes, quota));
         let was_full = matches!(had.state, DiskState::Full | DiskState::Stalled);

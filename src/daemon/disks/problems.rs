@@ -4,6 +4,11 @@ use super::super::Error;
 use super::super::model::{Problem, ProblemKind};
 use crate::{image, store, vhost_user};
 
+/// Something that can't be.
+pub(super) fn internal(error: impl std::fmt::Display) -> Problem {
+    Problem::new(ProblemKind::Internal, error.to_string())
+}
+
 /// There is no disk, or snapshot, of this name.
 pub(super) fn not_found(what: &str, name: &str) -> Problem {
     Problem::new(
@@ -29,7 +34,9 @@ impl From<store::Error> for Problem {
             store::Error::Unknown { .. } | store::Error::Disconnected { .. } => {
                 ProblemKind::NotFound
             }
-            store::Error::Exists { .. } | store::Error::IsReadOnly { .. } => ProblemKind::Conflict,
+            store::Error::Exists { .. }
+            | store::Error::IsReadOnly { .. }
+            | store::Error::QuotaBelowCharge { .. } => ProblemKind::Conflict,
             store::Error::WouldShrink { .. } => ProblemKind::WouldLoseData,
             store::Error::Full { .. }
             | store::Error::OverQuota { .. }

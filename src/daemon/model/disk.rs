@@ -211,6 +211,10 @@ pub struct DiskPatch {
     /// Whether a smaller size is meant, which loses what lies beyond it.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub shrink: bool,
+    /// Whether a quota that is less than what the disk takes already is meant: its guest can write
+    /// nothing new then.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub force: bool,
     /// A new quota in bytes, or none.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "named")]
     #[schema(value_type = Option<u64>)]

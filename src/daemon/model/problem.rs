@@ -128,6 +128,11 @@ impl Problem {
         }
     }
 
+    /// Whether it is of this kind.
+    pub fn is(&self, kind: ProblemKind) -> bool {
+        self.type_uri.strip_prefix(Self::PREFIX) == Some(kind.name())
+    }
+
     /// The same problem in other words.
     #[must_use]
     pub fn with_detail(self, detail: String) -> Self {

@@ -5,6 +5,7 @@ mod branch;
 mod lifecycle;
 mod names;
 mod pressure;
+mod settings;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -28,6 +29,12 @@ impl World {
     }
 
     pub(crate) fn with(limit_bytes: u64, most_disks: usize) -> Self {
+        let store = Arc::new(Store::new(limit_bytes).unwrap());
+        Self::of(store, most_disks)
+    }
+
+    /// What is in this store already.
+    pub(crate) fn of(store: Arc<Store>, most_disks: usize) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let workers = WorkerOptions {
             count: 1,
@@ -40,7 +47,6 @@ impl World {
             most_disks,
             workers: 1,
         };
-        let store = Arc::new(Store::new(limit_bytes).unwrap());
         let disks = Disks::new(store, Hub::new(&workers).unwrap(), options).unwrap();
         Self { disks, dir }
     }

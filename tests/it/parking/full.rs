@@ -6,6 +6,7 @@ use super::*;
 use crate::driver::disk::segment;
 use crate::driver::memory::MIB;
 use crate::driver::status::{IOERR, OK};
+use ramblk::store::Change;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -134,14 +135,21 @@ fn whether_writes_wait_or_fail_can_be_changed_while_they_do() {
             }
             false => (place.attach(1), None),
         };
-        assert_eq!(place.device().on_full(), OnFull::Stall);
+        let handle = place.store.open("disk").unwrap();
+        let set = |on_full| {
+            let change = Change {
+                on_full: Some(on_full),
+                ..Change::default()
+            };
+            handle.change(&change, None).unwrap();
+        };
         fill_up(&place, disk.q());
         (1..10).for_each(|number| disk.q().page(number, OUT, FRESH + u64::from(number)));
-        place.device().set_on_full(OnFull::Error);
+        set(OnFull::Error);
         let q = disk.q();
         q.all(10, SECOND);
         assert!((0..10).all(|number| q.status_of(number) == IOERR));
-        place.device().set_on_full(OnFull::Stall);
+        set(OnFull::Stall);
         q.page(0, OUT, FRESH);
         assert_eq!(q.next(A_WHILE), None);
     }

@@ -43,7 +43,7 @@ fn furnished(place: &Place) -> u64 {
     }
     store.snapshot("one", "one@1").unwrap();
     let mut other = spec(1 << 40);
-    (other.quota_bytes, other.on_full) = (Some(1 << 20), OnFull::Stall);
+    (other.spec.quota_bytes, other.on_full) = (Some(1 << 20), OnFull::Stall);
     let other = store.create("other", &other).unwrap();
     other.write_zeroes(0, (1 << 40) / 512, false).unwrap();
     other.write((1 << 39) / 512, &[&[3; SECTOR]]).unwrap();
