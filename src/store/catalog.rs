@@ -160,6 +160,18 @@ impl Store {
         Self::start(pool, found)
     }
 
+    /// The layout of the arena: the current one, or an older one that was opened and is still what
+    /// the version that wrote it reads.
+    pub fn layout(&self) -> u64 {
+        record::layout(self.ledger.pool.arena())
+    }
+
+    /// Have the arena be of the current layout, at one instant. What the owner has disks carry
+    /// must be as that wants it, or be understood as it is.
+    pub fn carry_over(&self) {
+        record::carry_over(self.ledger.pool.arena());
+    }
+
     /// [`Store::open_in`] on the file at `path`.
     ///
     /// # Errors

@@ -250,8 +250,9 @@ pub enum Error {
     Foreign,
     /// The arena was written by another version.
     #[error(
-        "the arena has layout {found}, this version reads layout {}; it is left as it is: use the \
-         version that wrote it",
+        "the arena has layout {found}, this version reads layouts {} to {}; it is left as it is: \
+         use the version that wrote it, or a newer one",
+        record::OLDEST_LAYOUT,
         record::LAYOUT
     )]
     OtherLayout {

@@ -17,7 +17,7 @@ use super::entry::Entry;
 use super::range::{Capacity, SectorSize};
 use super::spec::{DiskSpec, OnFull};
 use super::tree::ROOT_WORD;
-use super::{Error, MAX_KEY_BYTES, MAX_SETTINGS_BYTES};
+use super::{Error, MAX_KEY_BYTES, MAX_SETTINGS_BYTES, points};
 
 /// First group that blocks are handed out from.
 pub(super) const FIRST_GROUP: u32 = 1;
@@ -29,18 +29,28 @@ pub const MOST_DISKS: usize = 60_000;
 const SUPERBLOCK: Block = Block(0);
 const MAGIC: u64 = u64::from_le_bytes(*b"ramblk\x00A");
 const RECORD_MAGIC: u64 = u64::from_le_bytes(*b"ramblk\x00D");
-/// The layout that this code reads and writes.
-pub(super) const LAYOUT: u64 = 1;
+/// The layout that this code writes.
+///
+/// 2: what a disk's owner has it carry no longer repeats what the record says, and `READ_ONLY`
+/// means that only the owner may write. The words of the store itself are as in layout 1, so that a
+/// record which was written under either is read alike.
+pub(super) const LAYOUT: u64 = 2;
+/// The oldest one that it reads. [`Store::carry_over`](super::Store::carry_over) makes it
+/// [`LAYOUT`].
+pub(super) const OLDEST_LAYOUT: u64 = 1;
 
 /// Words of the superblock.
 mod at {
     pub(super) const MAGIC: usize = 0;
     pub(super) const LAYOUT: usize = 1;
     pub(super) const ID: usize = 2;
-    /// Of the words before it.
-    pub(super) const SUM: usize = 4;
+    /// Of the words before it, with this very layout, in layouts of odd numbers. Layouts of even
+    /// numbers have theirs elsewhere: so the sum of the next one can be there already when the
+    /// layout changes, which is the one word that tells.
+    pub(super) const ODD_SUM: usize = 4;
     /// Changes when the arena grows, so by itself.
     pub(super) const BLOCKS: usize = 5;
+    pub(super) const EVEN_SUM: usize = 6;
     pub(super) const TABLE_BLOCKS: usize = 8;
     /// The owner's. Zeros in arenas that were made before there were any.
     pub(super) const NOTES: usize = 16;
@@ -133,8 +143,17 @@ pub(super) fn blocks_for(limit_bytes: u64) -> Result<u32, Error> {
         .ok_or(Error::LimitTooLarge { limit_bytes })
 }
 
-fn superblock_sum(arena: &Arena) -> u64 {
-    sum((at::MAGIC..at::SUM).map(|index| get(arena, SUPERBLOCK, index)))
+/// Where the sum of a layout is.
+fn sum_at(layout: u64) -> usize {
+    match layout % 2 {
+        0 => at::EVEN_SUM,
+        _ => at::ODD_SUM,
+    }
+}
+
+/// The sum that a superblock has in a layout.
+fn superblock_sum(layout: u64, id: [u64; 2]) -> u64 {
+    sum([MAGIC, layout, id[0], id[1]].into_iter())
 }
 
 /// Make a new arena of a mapped file of zeros.
@@ -148,31 +167,65 @@ pub(super) fn format(arena: &Arena, id: [u64; 2]) -> Result<(), Error> {
     put(arena, SUPERBLOCK, at::BLOCKS, u64::from(arena.blocks()));
     put(arena, SUPERBLOCK, at::TABLE_BLOCKS, 1);
     put(arena, SUPERBLOCK, at::MAGIC, MAGIC);
-    let sum = superblock_sum(arena);
-    put(arena, SUPERBLOCK, at::SUM, sum);
+    put(
+        arena,
+        SUPERBLOCK,
+        sum_at(LAYOUT),
+        superblock_sum(LAYOUT, id),
+    );
     Ok(())
 }
 
+/// Make an arena of an older layout one of this layout, at the instant at which the layout's word
+/// changes. What was an arena of that layout until then is one of this layout as it is.
+pub(super) fn carry_over(arena: &Arena) {
+    let had = layout(arena);
+    if had != LAYOUT {
+        let sum = superblock_sum(LAYOUT, arena_id(arena));
+        put(arena, SUPERBLOCK, sum_at(LAYOUT), sum);
+        points::reach("layout-summed");
+        put(arena, SUPERBLOCK, at::LAYOUT, LAYOUT);
+        points::reach("layout-changed");
+    }
+    // For an older version, that it finds no damaged layout but another one.
+    put(arena, SUPERBLOCK, sum_at(LAYOUT + 1), 0);
+}
+
+/// The arena's layout.
+pub(super) fn layout(arena: &Arena) -> u64 {
+    get(arena, SUPERBLOCK, at::LAYOUT)
+}
+
+/// How many words of a superblock [`read_superblock`] looks at.
+pub(super) const SUPERBLOCK_WORDS: usize = 8;
+
 /// What the first bytes of a file say: how many blocks the arena has.
-pub(super) fn read_superblock(words: &[u64; 6]) -> Result<u32, Error> {
+pub(super) fn read_superblock(words: &[u64; SUPERBLOCK_WORDS]) -> Result<u32, Error> {
     if words[at::MAGIC] != MAGIC {
         return Err(Error::Foreign);
     }
-    if words[at::LAYOUT] != LAYOUT {
-        return Err(Error::OtherLayout {
-            found: words[at::LAYOUT],
-        });
-    }
-    if sum(words[..at::SUM].iter().copied()) != words[at::SUM] {
+    let layout = known_layout(words[at::LAYOUT])?;
+    let id = [words[at::ID], words[at::ID + 1]];
+    if superblock_sum(layout, id) != words[sum_at(layout)] {
         return Err(Error::damaged("its superblock's sum is wrong"));
     }
     possible_blocks(words[at::BLOCKS])
         .ok_or_else(|| Error::damaged("its superblock names an impossible size"))
 }
 
+/// A layout that this code reads.
+fn known_layout(found: u64) -> Result<u64, Error> {
+    if (OLDEST_LAYOUT..=LAYOUT).contains(&found) {
+        return Ok(found);
+    }
+    Err(Error::OtherLayout { found })
+}
+
 /// What is left of a superblock, for who looks at a damaged arena.
 pub(super) struct Remains {
     pub(super) id: [u64; 2],
+    /// Its layout.
+    pub(super) layout: u64,
     /// How many blocks the arena has, if it says something possible.
     pub(super) blocks: Option<u32>,
     /// How many blocks of the disk table are in use, or all of them if it doesn't say.
@@ -184,25 +237,30 @@ pub(super) struct Remains {
 /// Read a superblock that may be damaged. One that belongs to something else is refused.
 pub(super) fn examine_superblock(words: &Words) -> Result<Remains, Error> {
     let mut faults = Vec::new();
-    let mut ours = [MAGIC, LAYOUT, words[at::ID], words[at::ID + 1]];
-    if sum(ours.iter().copied()) == words[at::SUM] {
-        for (index, name) in [(at::MAGIC, "first word"), (at::LAYOUT, "layout")] {
-            if words[index] != ours[index] {
+    let id = [words[at::ID], words[at::ID + 1]];
+    let says = words[at::LAYOUT];
+    // What it says, if that may be; else the newest one whose sum is right.
+    let layouts = (OLDEST_LAYOUT..=LAYOUT).rev();
+    let mut layouts = known_layout(says).into_iter().chain(layouts);
+    let summed = layouts.find(|&layout| superblock_sum(layout, id) == words[sum_at(layout)]);
+    let layout = if let Some(layout) = summed {
+        let ours = [
+            (at::MAGIC, MAGIC, "first word"),
+            (at::LAYOUT, layout, "layout"),
+        ];
+        for (index, is, name) in ours {
+            if words[index] != is {
                 faults.push(format!("the superblock's {name} is {:#x}", words[index]));
             }
         }
+        layout
     } else {
-        ours.copy_from_slice(&words[..at::SUM]);
         if words[at::MAGIC] != MAGIC {
             return Err(Error::Foreign);
         }
-        if words[at::LAYOUT] != LAYOUT {
-            return Err(Error::OtherLayout {
-                found: words[at::LAYOUT],
-            });
-        }
         faults.push("the superblock's sum is wrong: the arena's id may be another one".into());
-    }
+        known_layout(says)?
+    };
     let blocks = possible_blocks(words[at::BLOCKS]);
     if blocks.is_none() {
         faults.push(format!(
@@ -218,7 +276,8 @@ pub(super) fn examine_superblock(words: &Words) -> Result<Remains, Error> {
         ));
     }
     Ok(Remains {
-        id: [ours[at::ID], ours[at::ID + 1]],
+        id,
+        layout,
         blocks,
         table_blocks: table_blocks.unwrap_or(TABLE_BLOCKS),
         faults,

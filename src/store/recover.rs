@@ -50,9 +50,9 @@ pub(super) fn blocks(file: &File) -> Result<u32, Error> {
     if len_bytes < BLOCK_BYTES as u64 {
         return Err(Error::Foreign);
     }
-    let mut bytes = [0; 48];
+    let mut bytes = [0; record::SUPERBLOCK_WORDS * 8];
     file.read_exact_at(&mut bytes, 0).map_err(refused)?;
-    let mut words = [0; 6];
+    let mut words = [0; record::SUPERBLOCK_WORDS];
     for (word, bytes) in words.iter_mut().zip(bytes.chunks_exact(8)) {
         *word = u64::from_le_bytes(bytes.try_into().unwrap_or_default());
     }

@@ -57,6 +57,22 @@ impl Daemon {
         daemon
     }
 
+    /// One that is to carry over what an older version left in this file, and is killed meanwhile.
+    #[cfg(feature = "test-points")]
+    pub(crate) fn killed_while_it_carries_over(arena: &crate::arena::Arena, at: String) -> Self {
+        let folder = tempfile::tempdir_in("/dev/shm").unwrap();
+        std::fs::create_dir(folder.path().join("state")).unwrap();
+        arena.store_at(&folder.path().join("state/arena"));
+        let child = spawn(&folder, &[("RAMBLK_KILL_AT", at)]);
+        let mut daemon = Self {
+            folder,
+            child,
+            environment: Vec::new(),
+        };
+        daemon.is_killed();
+        daemon
+    }
+
     /// Waits until the API answers.
     pub(crate) fn answers(&self) {
         eventually("the API answers", || self.verb(&["ping"]).is_some());

@@ -8,7 +8,8 @@
 //!
 //! What is here: `daemon` is the process, `content` what a sector holds, `load` one ring's requests
 //! and what must come of them, `front` the front end that comes again, `kills` random instants and
-//! named points, `parked` requests that wait just then, `poison` one that the daemon dies of,
+//! named points, `layouts` what an older version
+//! left and is being carried over, `parked` requests that wait just then, `poison` one that the daemon dies of,
 //! `orders` all who may end, in every order.
 #![allow(
     clippy::unwrap_used,
@@ -29,10 +30,16 @@ mod driver;
 #[allow(dead_code, reason = "as above")]
 mod harness;
 
+#[cfg(feature = "test-points")]
+#[path = "../it/state/arena.rs"]
+#[allow(dead_code, reason = "as above")]
+mod arena;
 mod content;
 mod daemon;
 mod front;
 mod kills;
+#[cfg(feature = "test-points")]
+mod layouts;
 mod load;
 mod orders;
 mod parked;

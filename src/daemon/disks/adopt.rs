@@ -5,14 +5,26 @@ use std::sync::Arc;
 
 use super::super::model::{EventKind, Limits, Problem, ProblemKind};
 use super::super::state::STATE_PREFIX;
-use super::blob::{Kept, Read};
+use super::blob::{Kept, Moved, Read};
 use super::check::Checked;
 use super::content::READER_PREFIX;
 use super::failed::reason;
 use super::groups::GROUP_PREFIX;
 use super::{Disks, Entry, Target};
-use crate::store::{Change, Notes};
+use crate::device::Limiter;
+use crate::store::{Change, Disk, Notes};
 use crate::vhost_user::crash::{self, Culprit};
+
+/// A disk that the store has.
+struct Found {
+    id: u64,
+    disk: Disk,
+    kept: Kept,
+    /// What an older version kept elsewhere.
+    moved: Option<Moved>,
+    checked: Checked,
+    limiter: Option<Arc<Limiter>>,
+}
 
 impl Disks {
     /// Have every disk of the store in the table and at its socket. No socket listens before all
@@ -32,11 +44,18 @@ impl Disks {
             .iter()
             .filter_map(|key| Target::parse(key).ok())
             .collect();
+        let disks = named.iter().filter(|target| target.snapshot.is_none());
+        let found: Vec<Found> = disks
+            .map(|target| self.find(&target.disk))
+            .collect::<Result<_, _>>()?;
+        // All of it can be understood. What an older version left is what that one can serve until
+        // this instant, and ours from here on.
+        self.workshop.store.carry_over();
         let notes = Notes::new(&self.workshop.store);
         let culprit = crash::culprit(&notes);
         let mut adopted = Vec::new();
-        for target in named.iter().filter(|target| target.snapshot.is_none()) {
-            adopted.push(self.adopt_disk(&target.disk, culprit)?);
+        for disk in found {
+            adopted.push(self.adopt_disk(disk, culprit)?);
         }
         for target in &named {
             if let Some(snapshot) = &target.snapshot {
@@ -59,8 +78,9 @@ impl Disks {
         Ok(())
     }
 
-    fn adopt_disk(&self, name: &str, culprit: Option<Culprit>) -> Result<Arc<Entry>, Problem> {
-        let disk = self.workshop.store.open(name)?;
+    /// Understand a disk that the store has, and change nothing.
+    fn find(&self, name: &str) -> Result<Found, Problem> {
+        let disk = self.workshop.store.open(name)?.into_owner();
         let info = disk.get_info()?;
         let Read { kept, moved } = Read::new(&disk.settings()?)
             .map_err(|error| damaged("disk", name, &error.to_string()))?;
@@ -69,14 +89,27 @@ impl Disks {
         let limiter = self.group_limiter(settings.group.as_deref())?;
         // A limit that is lower than it was is no reason to lose a disk.
         let checked = Checked::new(name, settings, u64::MAX)?;
-        if let Some(moved) = moved {
-            disk.change(&moved.change(&kept.to_blob()?), None)?;
+        Ok(Found {
+            id: info.id,
+            disk,
+            kept: kept.with(&checked.settings),
+            moved,
+            checked,
+            limiter,
+        })
+    }
+
+    fn adopt_disk(&self, found: Found, culprit: Option<Culprit>) -> Result<Arc<Entry>, Problem> {
+        let (id, checked) = (found.id, found.checked);
+        if let Some(moved) = found.moved {
+            let blob = found.kept.to_blob()?;
+            found.disk.change(&moved.change(&blob), None)?;
         }
-        let kept = kept.with(&checked.settings);
-        let entry = self.workshop.prepare(disk, &checked, kept, false)?;
-        entry.limit(&checked.settings.limits, limiter);
+        let workshop = &self.workshop;
+        let entry = workshop.prepare(found.disk, &checked, found.kept, false)?;
+        entry.limit(&checked.settings.limits, found.limiter);
         entry.follow_failure();
-        if let Some(culprit) = culprit.filter(|culprit| culprit.disk_id == info.id) {
+        if let Some(culprit) = culprit.filter(|culprit| culprit.disk_id == id) {
             self.blame(&entry, &culprit);
         }
         Ok(self.add(entry))

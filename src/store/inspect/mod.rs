@@ -30,7 +30,7 @@ use rustix::fs::FlockOperation;
 use super::Error;
 use super::arena::{BLOCK_BYTES, Block, GROUP_BLOCKS};
 use super::entry::Entry;
-use super::record::{self, FIRST_GROUP, LAYOUT, MOST_DISKS, Record, Words};
+use super::record::{self, FIRST_GROUP, MOST_DISKS, Record, Words};
 use super::tree::ROOT_WORD;
 use blocks::Blocks;
 use claims::{Claims, Use};
@@ -93,6 +93,7 @@ pub struct Inspection {
     /// How many blocks the arena has, by what it says of itself or by the file's length.
     arena_blocks: u32,
     id: [u64; 2],
+    layout: u64,
     file_bytes: u64,
     disks: Vec<FoundDisk>,
     findings: Vec<Finding>,
@@ -132,6 +133,7 @@ impl Inspection {
             blocks,
             arena_blocks: remains.blocks.unwrap_or(by_length),
             id: remains.id,
+            layout: remains.layout,
             file_bytes,
             disks: Vec::new(),
             findings: Vec::new(),
@@ -152,9 +154,9 @@ impl Inspection {
         Ok(inspection)
     }
 
-    /// The layout of the arena, which is the one that this version reads.
+    /// The layout of the arena, one of those that this version reads.
     pub fn layout(&self) -> u64 {
-        LAYOUT
+        self.layout
     }
 
     /// The arena's id.

@@ -53,7 +53,7 @@ fn what_is_sound_is_called_clean_and_can_be_taken_out() {
     let before = Arena::load(&home.arena());
     let report = home.json("fsck state");
     assert_eq!(report["clean"], true, "{report}");
-    assert_eq!(report["layout"], 1);
+    assert_eq!(report["layout"], 2);
     let disks = report["disks"].as_array().unwrap();
     let names: Vec<_> = disks
         .iter()

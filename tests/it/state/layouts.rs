@@ -4,6 +4,8 @@
 //! `tests/fixtures/arena-layout-N.txt` was made by a daemon of that layout:
 //! `scripts/make-fixture` makes the one of the current layout, which is to be done once, when a
 //! layout is new, and never again: what a released version wrote does not change.
+//! `arena-layout-1-changed.txt` was left by 0.1.0 with disks whose records say something else than
+//! the settings beside them, which that version kept twice and changed in one place only.
 
 use std::fs;
 use std::path::PathBuf;
@@ -16,11 +18,19 @@ use super::home::Home;
 const MIB: u64 = 1 << 20;
 const TIB: u64 = 1 << 40;
 /// The layout that this version writes.
-const LAYOUT: u64 = 1;
+const LAYOUT: u64 = 2;
 
-fn fixture(layout: u64) -> PathBuf {
+fn fixture(layout: impl std::fmt::Display) -> PathBuf {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
     folder.join(format!("arena-layout-{layout}.txt"))
+}
+
+/// Put a fixture where a daemon looks for its state.
+fn lay_down(home: &Home, layout: impl std::fmt::Display) -> Arena {
+    fs::create_dir(home.path("state")).unwrap();
+    let arena = Arena::from_text(&fs::read_to_string(fixture(layout)).unwrap());
+    arena.store_at(&home.arena());
+    arena
 }
 
 /// Images that disks of the fixture were filled with.
@@ -84,10 +94,13 @@ fn shows(home: &Home, name: &str, wanted: &serde_json::Value) {
 fn disks_of_every_layout_are_there_with_all_that_they_held() {
     for layout in 1..=LAYOUT {
         let home = Home::new();
-        fs::create_dir(home.path("state")).unwrap();
-        let arena = Arena::from_text(&fs::read_to_string(fixture(layout)).unwrap());
-        arena.store_at(&home.arena());
-        assert_eq!(home.json("fsck state")["clean"], true);
+        lay_down(&home, layout);
+        let report = home.json("fsck state");
+        assert_eq!(
+            (&report["clean"], &report["layout"]),
+            (&json!(true), &json!(layout))
+        );
+        home.ok("export --state-dir state big out");
         let daemon = home.start(home.serve(&[]));
         images(&home);
         shows(
@@ -137,8 +150,49 @@ fn disks_of_every_layout_are_there_with_all_that_they_held() {
         holds(&home, "copy", "new");
         holds(&home, "golden@monday", "old");
         daemon.stop();
-        assert_eq!(home.json("fsck state")["clean"], true);
+        let report = home.json("fsck state");
+        assert_eq!(
+            (&report["clean"], &report["layout"]),
+            (&json!(true), &json!(LAYOUT))
+        );
     }
+}
+
+#[test]
+fn disks_that_0_1_0_changed_in_one_of_two_places_are_as_it_served_them() {
+    let home = Home::new();
+    lay_down(&home, "1-changed");
+    assert_eq!(home.json("fsck state")["clean"], true);
+    // Once what it carried over, and once what it kept itself.
+    for _ in 0..2 {
+        let daemon = home.start(home.serve(&[]));
+        for (name, on_full, read_only) in [
+            ("a", "stall", false),
+            ("b", "stall", false),
+            ("c", "error", false),
+            ("r", "error", true),
+            ("w", "error", false),
+        ] {
+            let wanted = json!({"on_full": on_full, "read_only": read_only});
+            shows(&home, name, &wanted);
+        }
+        shows(
+            &home,
+            "a",
+            &json!({"quota_bytes": 16 * MIB, "labels": {"vm": "1"}}),
+        );
+        images(&home);
+        for name in ["a", "a@before", "b", "r", "w"] {
+            holds(&home, name, "old");
+        }
+        daemon.kill();
+    }
+    // A read-only disk is so for guests, and can be filled by its owner.
+    let daemon = home.start(home.serve(&[]));
+    home.ok("import r new");
+    holds(&home, "r", "new");
+    daemon.stop();
+    assert_eq!(home.json("fsck state")["clean"], true);
 }
 
 #[test]
@@ -149,12 +203,13 @@ fn a_layout_that_is_not_known_is_refused_with_what_to_do() {
         fs::create_dir(home.path("state")).unwrap();
         let mut arena = current.clone();
         arena.set_word(0, 1, layout);
-        // The sum of a whole arena of that layout is another one, too.
+        // The sums of a whole arena of that layout are others, too.
         arena.set_word(0, 4, 12345);
+        arena.set_word(0, 6, 12345);
         arena.store_at(&home.arena());
         let (code, line) = home.refused(home.serve(&[]));
         assert_eq!(code, Some(1), "{line}");
-        let words = format!("layout {layout}, this version reads layout {LAYOUT}");
+        let words = format!("layout {layout}, this version reads layouts 1 to {LAYOUT}");
         assert!(
             line.contains(&words) && line.contains("use the version"),
             "{line}"

@@ -43,7 +43,7 @@ fn furnished(place: &Place) -> u64 {
     }
     store.snapshot("one", "one@1").unwrap();
     let mut other = spec(1 << 40);
-    (other.spec.quota_bytes, other.on_full) = (Some(1 << 20), OnFull::Stall);
+    (other.quota_bytes, other.on_full) = (Some(1 << 20), OnFull::Stall);
     let other = store.create("other", &other).unwrap();
     other.write_zeroes(0, (1 << 40) / 512, false).unwrap();
     other.write((1 << 39) / 512, &[&[3; SECTOR]]).unwrap();
@@ -69,7 +69,7 @@ fn check(store: &Store) {
     assert!(open("one@1").is_read_only() && equal(&open("one"), &open("one@1")));
     let other = open("other").get_info().unwrap();
     assert_eq!(
-        (other.mapped_bytes, other.quota_bytes),
+        (other.mapped_bytes, other.spec.quota_bytes),
         (1 << 40, Some(1 << 20))
     );
     assert_eq!(read(&open("other"), (1 << 39) / 512, 1), [3; SECTOR]);
