@@ -15,14 +15,10 @@ use crate::daemon::{RunOptions, Sharing};
 #[derive(Debug, Parser)]
 #[command(name = "ramblk", version)]
 pub(super) struct Ramblk {
-    /// Socket of the daemon's API; without it, api.sock in $XDG_RUNTIME_DIR/ramblk or /run/ramblk.
-    #[arg(
-        long,
-        global = true,
-        value_name = "PATH",
-        env = "RAMBLK_API",
-        hide_env_values = true
-    )]
+    /// Socket of the daemon's API; without it $RAMBLK_API, or else api.sock in
+    /// $XDG_RUNTIME_DIR/ramblk or /run/ramblk.
+    // Not clap's `env`: that would say where `serve` makes its own socket, too.
+    #[arg(long, global = true, value_name = "PATH")]
     pub(super) api_socket: Option<PathBuf>,
 
     #[command(subcommand)]

@@ -59,7 +59,7 @@ pub(super) struct Bench {
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds, default_value = "0.5")]
     warm_up: Duration,
 
-    /// Stop after so many requests, over all queues.
+    /// Stop after this many requests, over all queues.
     #[arg(long, value_name = "N")]
     requests: Option<u64>,
 

@@ -118,6 +118,11 @@ impl Error {
         }
     }
 
+    /// Whether it is a problem of this kind.
+    pub(super) fn is(&self, kind: ProblemKind) -> bool {
+        matches!(self, Self::Problem(problem) if kind_name(problem) == kind.name())
+    }
+
     /// Whether there is nothing left to say, or nobody to hear it.
     pub(super) fn is_silent(&self) -> bool {
         matches!(self, Self::Told { .. }) || self.is_closed_pipe()

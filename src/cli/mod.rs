@@ -12,6 +12,7 @@
 //! | `transfer` | a disk's content from and to files, sparse |
 //! | `tables`, `rates` | answers for people |
 //! | `output` | for people or for programs |
+//! | `usage` | what is wrong with the words |
 //! | `recipes` | what to type into a VMM |
 //! | `file` | the configuration file |
 //! | `words`, `size`, `cpus` | labels, targets, bounds, sizes, processors |
@@ -34,6 +35,7 @@ mod size;
 mod sse;
 mod tables;
 mod transfer;
+mod usage;
 mod verbs;
 mod words;
 
@@ -42,13 +44,16 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
-use clap::{CommandFactory, FromArgMatches, Parser};
+use clap::{Command, CommandFactory, FromArgMatches, Parser};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 use self::error::{EXIT_ERROR, EXIT_USAGE, Error};
 use self::output::Output;
 use crate::daemon::{self, Ending, RunConfig, RunOptions};
 
+/// The variable that says what is logged.
+const LOG: &str = "RAMBLK_LOG";
 /// What QEMU's back-end conventions want to hear of a block back end.
 const CAPABILITIES: &str = r#"{ "type": "block", "features": [ "read-only", "blk-file" ] }"#;
 
@@ -56,12 +61,15 @@ const CAPABILITIES: &str = r#"{ "type": "block", "features": [ "read-only", "blk
 pub fn ramblk() -> ExitCode {
     let mut found = match args::Ramblk::command().try_get_matches() {
         Ok(found) => found,
-        Err(error) => return refuse(&error),
+        Err(error) => return refuse(&error, &args::Ramblk::command()),
     };
     let output = Output::of(&found);
     let words = match args::Ramblk::from_arg_matches_mut(&mut found) {
         Ok(words) => words,
-        Err(error) => return refuse(&error.format(&mut args::Ramblk::command())),
+        Err(error) => {
+            let mut program = args::Ramblk::command();
+            return refuse(&error.format(&mut program), &program);
+        }
     };
     match words.verb {
         args::Verb::Run(run) => serve("ramblk", run.into()),
@@ -96,17 +104,19 @@ pub fn vhost_user_ramblk() -> ExitCode {
     }
     match args::VhostUserRamblk::try_parse_from(words) {
         Ok(args) => serve("ramblk", args.into()),
-        Err(error) => refuse(&error),
+        Err(error) => refuse(&error, &args::VhostUserRamblk::command()),
     }
 }
 
 fn serve(name: &str, options: RunOptions) -> ExitCode {
     // A command owns the terminal; only what is wrong is said beside it.
-    log_to_stderr(if options.command.is_empty() {
-        "info"
-    } else {
-        "warn"
-    });
+    let level = match options.command.is_empty() {
+        true => "info",
+        false => "warn",
+    };
+    if let Err(error) = log_to_stderr(level) {
+        return end(Err(error), Output::Human);
+    }
     match RunConfig::new(name, options).and_then(|config| daemon::run(&config)) {
         Ok(Ending::Asked) => ExitCode::SUCCESS,
         Ok(Ending::Command(code)) => ExitCode::from(code),
@@ -122,36 +132,61 @@ fn serve(name: &str, options: RunOptions) -> ExitCode {
 }
 
 /// Help and version go to stdout; a mistake is one line on stderr.
-fn refuse(error: &clap::Error) -> ExitCode {
+fn refuse(error: &clap::Error, program: &Command) -> ExitCode {
     if matches!(
         error.kind(),
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
     ) {
         return end(output::out(&error.to_string()), Output::Human);
     }
-    let text = error.to_string();
-    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        say(&text);
-        return ExitCode::from(EXIT_USAGE);
+    match error.kind() {
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => say(&error.to_string()),
+        _ => {
+            let words: Vec<OsString> = std::env::args_os().collect();
+            say(&format!(
+                "error: {}",
+                usage::sentence(error, program, &words)
+            ));
+        }
     }
-    let reason: Vec<&str> = text
-        .lines()
-        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-        .collect();
-    say(&format!("{}; try --help", reason.join(" ")));
     ExitCode::from(EXIT_USAGE)
 }
 
-fn log_to_stderr(default: &str) {
-    let filter = EnvFilter::try_from_env("RAMBLK_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+/// Log what `RAMBLK_LOG` asks for, or from this level on.
+///
+/// # Errors
+/// [`Error::Usage`] if the variable has anything else than levels, or targets with levels.
+fn log_to_stderr(default: &str) -> Result<(), Error> {
+    let filter = match std::env::var_os(LOG) {
+        Some(wanted) if !wanted.is_empty() => log_filter(&wanted.to_string_lossy())?,
+        _ => EnvFilter::new(default),
+    };
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_target(false)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .try_init();
+    Ok(())
+}
+
+/// A word that is no level would be taken for the name of something that never logs.
+fn log_filter(wanted: &str) -> Result<EnvFilter, Error> {
+    let is_level = |word: &str| word.parse::<LevelFilter>().is_ok();
+    let stray = wanted
+        .split(',')
+        .map(str::trim)
+        .find(|word| !word.contains(['=', '[']) && !is_level(word));
+    let refused = |word: &str| {
+        Error::Usage(format!(
+            "{LOG} has {word:?}: use error, warn, info, debug, trace or off, or TARGET=LEVEL as in \
+             ramblk::store=debug, with commas between"
+        ))
+    };
+    match stray {
+        Some(word) => Err(refused(word)),
+        None => EnvFilter::try_new(wanted).map_err(|_| refused(wanted)),
+    }
 }
 
 /// A closed stderr is nobody's problem.

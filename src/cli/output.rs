@@ -1,4 +1,4 @@
-//! What is printed: for people or for programs. What was done goes to stdout, what was not to stderr.
+//! What is printed, for people or for programs: what was done on stdout, what was not on stderr.
 
 use std::io::Write;
 

@@ -108,8 +108,7 @@ impl Serve {
 
 impl Serve {
     pub(super) fn run(self) -> ExitCode {
-        log_to_stderr("info");
-        let options = self.options();
+        let options = log_to_stderr("info").and_then(|()| self.options());
         let served = options.and_then(|options| Ok(daemon::serve(ServeConfig::new(options)?)?));
         end(served, Output::Human)
     }

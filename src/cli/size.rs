@@ -2,6 +2,8 @@
 
 use parse_size::Config;
 
+use crate::daemon::Bytes;
+
 /// A number of bytes: bare, or with `K`, `M`, `G`, `T`, `P` or `KiB`…, powers of 1024.
 pub(super) fn parse_size(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
@@ -51,19 +53,9 @@ pub(super) fn parse_new_size(text: &str) -> Result<NewSize, String> {
     }
 }
 
-/// Letters of the units, from the largest, and their powers of two.
-const UNITS: [(char, u32); 5] = [('P', 50), ('T', 40), ('G', 30), ('M', 20), ('K', 10)];
-
 /// A size for people: three digits or so, in powers of 1024.
 pub(super) fn human(bytes: u64) -> String {
-    let Some((letter, shift)) = UNITS.into_iter().find(|(_, shift)| bytes >> shift > 0) else {
-        return bytes.to_string();
-    };
-    let tenths = (u128::from(bytes) * 10) >> shift;
-    match (tenths / 10, tenths % 10) {
-        (whole, tenth) if whole < 10 && tenth > 0 => format!("{whole}.{tenth}{letter}"),
-        (whole, _) => format!("{whole}{letter}"),
-    }
+    Bytes(bytes).short()
 }
 
 /// A size for people, and for those who count.
@@ -76,11 +68,7 @@ pub(super) fn human_and_exact(bytes: u64) -> String {
 
 /// A size that [`parse_size()`] takes for exactly the same number: `10G`, `513K`, `513`.
 pub(super) fn exact(bytes: u64) -> String {
-    let fits = |(_, shift): &(char, u32)| bytes > 0 && bytes.trailing_zeros() >= *shift;
-    match UNITS.into_iter().find(fits) {
-        Some((letter, shift)) => format!("{}{letter}", bytes >> shift),
-        None => bytes.to_string(),
-    }
+    Bytes(bytes).exact()
 }
 
 #[cfg(test)]

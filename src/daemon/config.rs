@@ -9,7 +9,7 @@ use super::socket::SocketAccess;
 use super::{Error, MAX_SOCKET_PATH_BYTES, limit};
 use crate::device::Serial;
 use crate::image::RawImage;
-use crate::store::{Capacity, DiskSpec, SectorSize};
+use crate::store::{Bytes, Capacity, DiskSpec, SectorSize};
 use crate::vhost_user::WorkerOptions;
 
 /// The most queues a disk can have: what guests and front ends are known to handle.
@@ -242,7 +242,8 @@ pub(super) fn worker_options(
 pub(super) fn check_limit(limit_bytes: u64) -> Result<u64, Error> {
     if limit_bytes < LEAST_LIMIT_BYTES {
         return Err(Error::Usage(format!(
-            "--memory-limit of {limit_bytes} bytes holds no disk: give at least 64K"
+            "--memory-limit of {} holds no disk: give at least 64K",
+            Bytes(limit_bytes)
         )));
     }
     Ok(limit_bytes)

@@ -38,6 +38,7 @@ mod socket;
 mod state;
 mod state_dir;
 
+pub use crate::store::Bytes;
 pub use config::{Endpoint, RunConfig, RunOptions, Sharing};
 pub use export::Export;
 pub use paths::{default_api_socket, default_run_dir};

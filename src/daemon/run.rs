@@ -2,6 +2,7 @@
 //! end says so.
 
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -83,7 +84,7 @@ pub fn run(config: &RunConfig) -> Result<Ending, Error> {
         queues = config.queues.get(),
         read_only = config.read_only,
         serial = config.serial.text(),
-        socket = ?export.socket_path(),
+        socket = %place(export.socket_path().as_deref()),
         memory_limit_bytes = config.limit_bytes,
         "serving"
     );
@@ -92,6 +93,11 @@ pub fn run(config: &RunConfig) -> Result<Ending, Error> {
     drop(export);
     drop(private);
     Ok(ending)
+}
+
+/// Where front ends connect, in a word.
+fn place(socket: Option<&Path>) -> String {
+    socket.map_or_else(|| "inherited".into(), |path| path.display().to_string())
 }
 
 /// Make the socket, if there is to be one. Gives the directory that was made for it, if one was.

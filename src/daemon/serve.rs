@@ -16,7 +16,7 @@ use super::model::Config;
 use super::socket::{SocketAccess, SocketPath};
 use super::state_dir::{self, Place, StateOption};
 use super::{Error, api, inherit, limit, paths};
-use crate::store::{MOST_DISKS, Notes, StoreOptions};
+use crate::store::{Bytes, MOST_DISKS, Notes, StoreOptions};
 use crate::vhost_user::{Hub, WorkerOptions, crash};
 
 /// Options of `ramblk serve`, as they were given.
@@ -119,9 +119,10 @@ fn limit_bytes(asked_bytes: Option<u64>, place: &Place) -> Result<u64, Error> {
             Err(Error::StateDirectory {
                 path: path.clone(),
                 reason: format!(
-                    "has room for {room_bytes} bytes, and disks are to have {asked_bytes}: enlarge \
-                     it (mount -o remount,size=...), or give a smaller --memory-limit or another \
-                     --state-dir"
+                    "has room for {}, and disks are to have {}: enlarge it (mount -o \
+                     remount,size=...), or give a smaller --memory-limit or another --state-dir",
+                    Bytes(room_bytes),
+                    Bytes(asked_bytes)
                 ),
             })
         }
@@ -207,7 +208,8 @@ pub fn serve(config: ServeConfig) -> Result<(), Error> {
     let api = api::Server::start(listener, Arc::clone(&disks), api::Options::default())?;
     say_what(&config, most_disks, found, disks.pool().disks);
     let signal = signals.forever().next();
-    tracing::info!(?signal, "ending");
+    let signal = signal.and_then(signal_hook::low_level::signal_name);
+    tracing::info!(signal = signal.unwrap_or("none"), "ending");
     tell_manager(&[NotifyState::Stopping]);
     api.stop();
     disks.close();
@@ -245,8 +247,8 @@ fn inherited_listener(listed: &[(i32, String)]) -> Result<Option<UnixListener>, 
 /// Say that we are there, and whatever somebody should know of it.
 fn say_what(config: &ServeConfig, most_disks: usize, found: bool, disks: usize) {
     tracing::info!(
-        api_socket = ?config.api_socket,
-        run_dir = ?config.run_dir,
+        api_socket = %config.api_socket.display(),
+        run_dir = %config.run_dir.display(),
         memory_limit_bytes = config.limit_bytes,
         workers = config.workers.count,
         most_disks,
@@ -255,7 +257,7 @@ fn say_what(config: &ServeConfig, most_disks: usize, found: bool, disks: usize) 
     );
     match &config.place {
         Place::Directory(path) => {
-            tracing::info!(state_dir = ?path, found, "disks outlive this process")
+            tracing::info!(state_dir = %path.display(), found, "disks outlive this process")
         }
         Place::Manager => tracing::info!(found, "the service manager keeps disks over a restart"),
         Place::Process(reason) => {

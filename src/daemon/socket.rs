@@ -106,7 +106,7 @@ fn make_room(path: &Path) -> Result<(), Error> {
     }
     match UnixStream::connect(path) {
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
-            tracing::info!(?path, "replacing a socket that nobody listens at");
+            tracing::info!(path = %path.display(), "replacing a socket that nobody listens at");
             fs::remove_file(path).map_err(|source| Error::Socket {
                 path: path.to_owned(),
                 source,

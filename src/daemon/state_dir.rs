@@ -16,7 +16,7 @@ use sd_notify::NotifyState;
 
 use super::serve::make_directory;
 use super::{Error, inherit, paths};
-use crate::store::{self, Store, StoreOptions};
+use crate::store::{self, Bytes, Store, StoreOptions};
 
 /// The file in the directory.
 pub(super) const ARENA: &str = "arena";
@@ -116,7 +116,7 @@ fn choose_in(option: &StateOption, around: &Surroundings) -> Result<Place, Error
                     Ok(room) if room >= LEAST_ROOM_BYTES || path.join(ARENA).exists() => {
                         return Ok(Place::Directory(path.clone()));
                     }
-                    Ok(room) => reason = format!("{path:?} has room for {room} bytes only"),
+                    Ok(room) => reason = format!("{path:?} has room for {} only", Bytes(room)),
                     Err(error) => reason = error.to_string(),
                 }
             }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 
-use crate::store::{self, Disk};
+use crate::store::{self, Bytes, Disk};
 
 /// How much is read at once.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -42,7 +42,10 @@ pub enum Error {
         format: &'static str,
     },
     /// It does not fit.
-    #[error("image {path:?} has {image_bytes} bytes and does not fit into a disk of {disk_bytes}")]
+    #[error(
+        "image {path:?} has {} and does not fit into a disk of {}",
+        Bytes(*image_bytes), Bytes(*disk_bytes)
+    )]
     TooLarge {
         /// The file.
         path: PathBuf,

@@ -59,6 +59,7 @@ mod alarm;
 mod arena;
 mod batch;
 mod buf;
+mod bytes;
 mod catalog;
 mod change;
 mod core;
@@ -86,6 +87,7 @@ pub use alarm::Alarm;
 pub use arena::memory_file;
 pub use batch::{Batch, MOST_BATCHED};
 pub use buf::{Data, Piece, Sink, Source, expect, expect_write, total_bytes};
+pub use bytes::Bytes;
 pub use catalog::{Store, StoreOptions};
 pub use change::Change;
 pub use disk::Disk;
@@ -144,8 +146,9 @@ pub enum Error {
     },
     /// A size that no disk can have.
     #[error(
-        "{size_bytes} bytes is no size for a disk with sectors of {sector_bytes} bytes: \
-         give a multiple of {sector_bytes} between {sector_bytes} and {MAX_CAPACITY_BYTES}"
+        "{} is no size for a disk with sectors of {sector_bytes} bytes: give a multiple of \
+         {sector_bytes} between {sector_bytes} and {}",
+        Bytes(*size_bytes), Bytes(MAX_CAPACITY_BYTES)
     )]
     InvalidSize {
         /// The size that was asked for.
@@ -173,8 +176,9 @@ pub enum Error {
     },
     /// A smaller size would lose data and was not asked for by [`Shrink::Allow`].
     #[error(
-        "{to_bytes} bytes is less than the disk's {from_bytes}: what lies beyond would be lost; \
-         ask for the shrink explicitly"
+        "{} is less than the disk's {}: what lies beyond would be lost; ask for the shrink \
+         explicitly",
+        Bytes(*to_bytes), Bytes(*from_bytes)
     )]
     WouldShrink {
         /// The size now.
@@ -183,13 +187,17 @@ pub enum Error {
         to_bytes: u64,
     },
     /// The memory limit is reached.
-    #[error("the memory limit of {limit_bytes} bytes is reached; discard data or raise the limit")]
+    #[error(
+        "the memory limit of {} is reached; discard data or raise the limit", Bytes(*limit_bytes)
+    )]
     Full {
         /// The limit of the store.
         limit_bytes: u64,
     },
     /// The disk's own quota is reached.
-    #[error("the disk's quota of {quota_bytes} bytes is reached; discard data or raise the quota")]
+    #[error(
+        "the disk's quota of {} is reached; discard data or raise the quota", Bytes(*quota_bytes)
+    )]
     OverQuota {
         /// The quota of the disk.
         quota_bytes: u64,
@@ -221,13 +229,15 @@ pub enum Error {
         len_bytes: usize,
     },
     /// A memory limit that no arena can have.
-    #[error("a memory limit of {limit_bytes} bytes is more than an arena can have; lower it")]
+    #[error("a memory limit of {} is more than an arena can have; lower it", Bytes(*limit_bytes))]
     LimitTooLarge {
         /// The limit that was asked for.
         limit_bytes: u64,
     },
     /// The system gave no address space for the store.
-    #[error("can't reserve {bytes} bytes of address space: {source}; lower the memory limit")]
+    #[error(
+        "can't reserve {} of address space: {source}; lower the memory limit", Bytes(*bytes)
+    )]
     Reserve {
         /// How much was to be reserved.
         bytes: u64,

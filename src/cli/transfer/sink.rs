@@ -9,6 +9,7 @@ use rustix::fs::{FallocateFlags, SeekFrom};
 use tempfile::NamedTempFile;
 
 use crate::cli::error::Error;
+use crate::daemon::Bytes;
 
 /// The grain of holes.
 const PAGE_BYTES: usize = 4096;
@@ -172,7 +173,9 @@ fn device(path: &Path, size_bytes: u64) -> Result<File, Error> {
     let room = rustix::fs::seek(&file, SeekFrom::End(0)).map_err(|e| failed(e.into()))?;
     if room < size_bytes {
         return Err(Error::Other(format!(
-            "{path:?} has {room} bytes, and the disk {size_bytes}: use a larger device"
+            "{path:?} has {}, and the disk {}: use a larger device",
+            Bytes(room),
+            Bytes(size_bytes)
         )));
     }
     Ok(file)

@@ -209,7 +209,7 @@ impl Frames {
             return Err(io::Error::other(format!(
                 "{} has more bytes than the disk, which has {}",
                 self.source.path.display(),
-                self.disk_bytes
+                daemon::Bytes(self.disk_bytes)
             )));
         }
         // What is left of a last page is zeros, up to the end of the disk.

@@ -2,13 +2,12 @@
 
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
-use serde::Serialize;
 
 use super::disk_path;
 use crate::cli::client::Client;
 use crate::cli::error::Error;
 use crate::cli::output::OutputArgs;
-use crate::cli::recipes::{Vmm, recipe};
+use crate::cli::recipes::{Version, Vmm, Wanted, recipe};
 use crate::daemon::model::Disk;
 
 #[derive(Debug, Args)]
@@ -16,30 +15,41 @@ pub(in crate::cli) struct Attach {
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     name: String,
 
-    /// For whom to print what to type.
+    /// The VMM to print for.
     #[arg(long, value_enum, value_name = "VMM")]
     print: Vmm,
+
+    /// The QEMU that reads it, as in 7.2 or 9.2; without it, the one that is installed here.
+    #[arg(long, value_name = "VERSION", value_parser = Version::parse)]
+    qemu_version: Option<Version>,
+
+    /// With qmp: the bus to plug the disk into, such as a pcie-root-port that is free.
+    #[arg(long, value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
+    bus: Option<String>,
+
+    /// With qmp: how to take the disk away again.
+    #[arg(long)]
+    remove: bool,
 
     #[command(flatten)]
     output: OutputArgs,
 }
 
-/// What to type, for programs.
-#[derive(Debug, Serialize)]
-struct Attaching {
-    disk: String,
-    socket: String,
-    text: String,
-}
-
 impl Attach {
     pub(super) fn run(self, client: &Client) -> Result<(), Error> {
+        if self.print != Vmm::Qmp && (self.remove || self.bus.is_some()) {
+            return Err(Error::Usage(
+                "--bus and --remove go with --print qmp".into(),
+            ));
+        }
         let disk: Disk = client.get(&disk_path(&self.name))?;
-        let attaching = Attaching {
-            text: recipe(self.print, &disk),
-            disk: disk.name,
-            socket: disk.socket,
+        let wanted = Wanted {
+            vmm: self.print,
+            qemu_version: self.qemu_version.unwrap_or_else(Version::here),
+            bus: self.bus,
+            remove: self.remove,
         };
-        self.output.print(&attaching, |it| it.text.clone())
+        let recipe = recipe(&wanted, &disk);
+        self.output.print(&recipe, |recipe| recipe.text.clone())
     }
 }

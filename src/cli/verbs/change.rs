@@ -10,7 +10,7 @@ use super::limits::LimitArgs;
 use crate::cli::client::Client;
 use crate::cli::error::Error;
 use crate::cli::output::OutputArgs;
-use crate::cli::size::{NewSize, exact, parse_new_size};
+use crate::cli::size::{NewSize, exact, human_and_exact, parse_new_size};
 use crate::cli::tables;
 use crate::cli::words::{
     Label, OrNone, parse_label_change, parse_name_or_none, parse_size_or_none,
@@ -48,7 +48,12 @@ impl Resize {
                 let now = client.get::<Disk>(&path)?.size_bytes;
                 now.checked_sub(less)
                     .filter(|&left| left > 0)
-                    .ok_or_else(|| Error::Usage(format!("{} has only {now} bytes", self.name)))?
+                    .ok_or_else(|| {
+                        Error::Usage({
+                            let now = human_and_exact(now);
+                            format!("{} has only {now}: give less", self.name)
+                        })
+                    })?
             }
         };
         let patch = DiskPatch {

@@ -15,6 +15,7 @@ use crate::cli::size::human;
 use crate::cli::tables;
 use crate::cli::transfer::{Decoder, Piece, Progress, Sink, Source};
 use crate::cli::words::parse_target;
+use crate::daemon::Bytes;
 use crate::daemon::disks::Target;
 use crate::daemon::model::{Disk, Map, MapExtent, ProblemKind, Snapshot};
 
@@ -101,10 +102,11 @@ pub(super) fn load(client: &Client, disk: &Disk, image: Source, force: bool) -> 
     let image_bytes = image.size_bytes();
     if let Some(image_bytes) = image_bytes.filter(|&bytes| bytes > disk.size_bytes) {
         return Err(Error::Other(format!(
-            "the image has {image_bytes} bytes and does not fit into {}, which has {}; first say \
-             'ramblk resize {} {}'",
+            "the image has {} and does not fit into {}, which has {}; first say 'ramblk resize {} \
+             {}'",
+            Bytes(image_bytes),
             disk.name,
-            disk.size_bytes,
+            Bytes(disk.size_bytes),
             disk.name,
             image_bytes.next_multiple_of(disk.block_size.max(1))
         )));

@@ -9,7 +9,7 @@ use hyper::{Method, StatusCode};
 use super::content::load;
 use super::each::{destroyed, each};
 use super::limits::LimitArgs;
-use super::{disk_path, snapshot_path};
+use super::{disk_path, snapshot_path, snapshots};
 use crate::cli::client::{Client, encode};
 use crate::cli::error::Error;
 use crate::cli::output::OutputArgs;
@@ -17,8 +17,9 @@ use crate::cli::size::parse_size;
 use crate::cli::tables;
 use crate::cli::transfer::Source;
 use crate::cli::words::{OrNone, parse_label, parse_size_or_none, parse_target};
+use crate::daemon::Bytes;
 use crate::daemon::disks::Target;
-use crate::daemon::model::{self, Disk, DiskSettings, ProblemKind};
+use crate::daemon::model::{self, Disk, DiskSettings, ProblemKind, Snapshot};
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Create {
@@ -160,8 +161,10 @@ impl Create {
             })?;
         if let Some(image_bytes) = image_bytes.filter(|&bytes| bytes > size_bytes) {
             return Err(Error::Usage(format!(
-                "the image has {image_bytes} bytes and does not fit into {size_bytes}: say \
-                 --size {image_bytes} or more, or leave it out"
+                "the image has {} and does not fit into {}: say --size {image_bytes} or more, or \
+                 leave it out",
+                Bytes(image_bytes),
+                Bytes(size_bytes)
             )));
         }
         Ok(DiskSettings {
@@ -211,8 +214,9 @@ impl List {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Show {
-    #[arg(value_parser = NonEmptyStringValueParser::new())]
-    name: String,
+    /// Disks, or snapshots as NAME@SNAPSHOT.
+    #[arg(required = true, value_name = "NAME[@SNAPSHOT]", value_parser = parse_target)]
+    targets: Vec<Target>,
 
     #[command(flatten)]
     output: OutputArgs,
@@ -220,8 +224,25 @@ pub(in crate::cli) struct Show {
 
 impl Show {
     pub(super) fn run(self, client: &Client) -> Result<(), Error> {
-        let disk: Disk = client.get(&disk_path(&self.name))?;
-        self.output.print(&disk, tables::disk)
+        let mut between = "";
+        each(&self.targets, self.output, |target| {
+            let before = between;
+            match &target.snapshot {
+                Some(snapshot) => {
+                    let path = snapshot_path(&target.disk, snapshot);
+                    let snapshot: Snapshot = client.get(&path)?;
+                    let text = |it: &_| before.to_owned() + &snapshots::shown(it);
+                    self.output.print(&snapshot, text)?;
+                }
+                None => {
+                    let disk: Disk = client.get(&disk_path(&target.disk))?;
+                    let text = |it: &_| before.to_owned() + &tables::disk(it);
+                    self.output.print(&disk, text)?;
+                }
+            }
+            between = "\n";
+            Ok(())
+        })
     }
 }
 

@@ -47,7 +47,7 @@ pub(super) enum ApiVerb {
     Create(disks::Create),
     /// List disks.
     List(disks::List),
-    /// Show all about a disk.
+    /// Show all about disks or snapshots.
     Show(disks::Show),
     /// End disks or snapshots, with all that they hold.
     Destroy(disks::Destroy),
@@ -107,7 +107,8 @@ pub(super) enum ApiVerb {
 impl ApiVerb {
     /// Do it, at this socket or at the usual one.
     pub(super) fn run(self, api_socket: Option<PathBuf>) -> Result<(), Error> {
-        let ask = || Client::new(api_socket.unwrap_or_else(default_api_socket));
+        let socket = || api_socket.or_else(named).unwrap_or_else(default_api_socket);
+        let ask = || Client::new(socket());
         match self {
             Self::Create(verb) => verb.run(&ask()?),
             Self::List(verb) => verb.run(&ask()?),
@@ -140,6 +141,12 @@ impl ApiVerb {
             Self::Man(verb) => verb.run(),
         }
     }
+}
+
+/// The socket that the environment names.
+fn named() -> Option<PathBuf> {
+    let path = std::env::var_os("RAMBLK_API").map(PathBuf::from);
+    path.filter(|path| !path.as_os_str().is_empty())
 }
 
 /// The path of a disk in the API.

@@ -13,7 +13,7 @@ use crate::cli::tables::{pairs, table};
 use crate::cli::transfer::{Progress, Sink};
 use crate::daemon::disks::Target;
 use crate::daemon::model::{Problem, ProblemKind};
-use crate::daemon::{Report, Salvage};
+use crate::daemon::{Bytes, Report, Salvage};
 
 /// Most stretches that are listed one by one.
 const MOST_LISTED: usize = 1000;
@@ -108,7 +108,8 @@ impl Lost {
     fn list(&self) {
         for (start_bytes, length_bytes) in &self.listed {
             say(&format!(
-                "lost: {length_bytes} bytes at byte {start_bytes}, zeros in the image"
+                "lost: {} at byte {start_bytes}, zeros in the image",
+                Bytes(*length_bytes)
             ));
         }
         match self.count - self.listed.len() {
@@ -139,9 +140,9 @@ pub(super) fn export(
     let lost = Lost::of(&salvage, target)?;
     if lost.count > 0 && !partial {
         return Err(Error::Other(format!(
-            "{} bytes of {name:?} can't be read, in {} stretches, the first at byte {}; say \
-             --partial to have zeros there",
-            lost.bytes,
+            "{} of {name:?} can't be read, in {} stretches, the first at byte {}; say --partial to \
+             have zeros there",
+            Bytes(lost.bytes),
             lost.count,
             lost.listed.first().map_or(0, |(start, _)| *start)
         )));

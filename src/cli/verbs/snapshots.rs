@@ -8,7 +8,8 @@ use super::{disk_path, snapshot_path};
 use crate::cli::client::Client;
 use crate::cli::error::Error;
 use crate::cli::output::OutputArgs;
-use crate::cli::tables;
+use crate::cli::size::human_and_exact;
+use crate::cli::tables::{self, pairs};
 use crate::cli::words::{parse_label, parse_target};
 use crate::daemon::disks::Target;
 use crate::daemon::model::{Disk, ForkRequest, ProblemKind, ResetRequest, Snapshot};
@@ -139,4 +140,15 @@ impl Reset {
         self.output
             .print(&disk, |disk| format!("{} is reset\n", disk.name))
     }
+}
+
+/// `ramblk show` of a snapshot.
+pub(super) fn shown(snapshot: &Snapshot) -> String {
+    pairs(&[
+        ("snapshot", snapshot.name.clone()),
+        ("of", snapshot.disk.clone()),
+        ("size", human_and_exact(snapshot.size_bytes)),
+        ("mapped", human_and_exact(snapshot.mapped_bytes)),
+        ("memory", human_and_exact(snapshot.charged_bytes)),
+    ])
 }

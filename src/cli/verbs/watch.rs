@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
+use serde::{Deserialize, Serialize};
 
 use super::disk_path;
 use crate::cli::client::{Client, encode};
@@ -12,7 +13,7 @@ use crate::cli::output::{OutputArgs, json, out};
 use crate::cli::rates::between;
 use crate::cli::sse::Lines;
 use crate::cli::tables;
-use crate::daemon::model::{Disk, Event, Pool, Stats};
+use crate::daemon::model::{Disk, Event, EventKind, Pool, ProblemKind, Stats};
 
 /// Lines of rates between two headings.
 const LINES: usize = 20;
@@ -50,8 +51,15 @@ impl StatsVerb {
             }
             None => {
                 let disks: Vec<Disk> = client.get("/v1/disks")?;
-                let stats = disks.iter().map(|disk| client.get(&stats_path(&disk.name)));
-                let stats: Vec<Stats> = stats.collect::<Result<_, _>>()?;
+                let mut stats: Vec<Stats> = Vec::with_capacity(disks.len());
+                for disk in &disks {
+                    match client.get(&stats_path(&disk.name)) {
+                        Ok(one) => stats.push(one),
+                        // It was destroyed since the list was made.
+                        Err(error) if error.is(ProblemKind::NotFound) => {}
+                        Err(error) => return Err(error),
+                    }
+                }
                 self.output.print(&stats, |all| {
                     let each = all
                         .iter()
@@ -101,7 +109,7 @@ impl PoolVerb {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Events {
-    /// Only what happens to this disk.
+    /// Only what happens to this disk, until it is destroyed.
     #[arg(long, value_name = "NAME")]
     disk: Option<String>,
 
@@ -109,21 +117,44 @@ pub(in crate::cli) struct Events {
     output: OutputArgs,
 }
 
+/// How many events came too fast for us.
+#[derive(Debug, Serialize, Deserialize)]
+struct Missed {
+    missed: u64,
+}
+
 impl Events {
+    /// A newer daemon may tell of things that this version has no word for.
+    fn other(&self, data: &str) -> Result<(), Error> {
+        match serde_json::from_str::<Missed>(data) {
+            Ok(missed) => self.output.print(&missed, |it| {
+                format!(
+                    "{} events are missing here: they came too fast\n",
+                    it.missed
+                )
+            }),
+            Err(_) => Ok(()),
+        }
+    }
+
     pub(super) fn run(self, client: &Client) -> Result<(), Error> {
         let disk = self.disk.as_deref().map(encode);
         let query = disk.map_or_else(String::new, |name| format!("?disk={name}"));
         let mut lines = Lines::default();
+        let mut gone = false;
         let path = format!("/v1/events{query}");
         client.stream(&path, "text/event-stream", None, &mut |bytes| {
-            lines.feed(bytes, |data| {
-                // A newer daemon may tell of things that this version has no word for.
-                match serde_json::from_str::<Event>(data) {
-                    Ok(event) => self.output.print(&event, tables::event),
-                    Err(_) => Ok(()),
+            lines.feed(bytes, |data| match serde_json::from_str::<Event>(data) {
+                Ok(event) => {
+                    gone = event.kind == EventKind::Destroyed && event.disk == self.disk;
+                    self.output.print(&event, tables::event)
                 }
+                Err(_) => self.other(data),
             })
         })?;
+        if gone {
+            return Ok(());
+        }
         Err(Error::Other(
             "the daemon ended, and with it the events".into(),
         ))

@@ -1,6 +1,9 @@
 //! What happens, as it happens: server-sent events.
 
 use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use axum::extract::State;
 use axum::response::sse::{Event as Message, KeepAlive, Sse};
@@ -13,7 +16,8 @@ use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 use tokio_stream::wrappers::{BroadcastStream, WatchStream};
 use utoipa::IntoParams;
 
-use super::super::model::Event;
+use super::super::disks::Disks;
+use super::super::model::{Event, EventKind};
 use super::failure::Failure;
 use super::input::{Asked, Name};
 use super::state::{Api, Place};
@@ -23,7 +27,7 @@ use super::state::{Api, Place};
 #[into_params(parameter_in = Query)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct EventsQuery {
-    /// Only what happens to this disk.
+    /// Only what happens to this disk, which must be there.
     #[param(value_type = Option<String>, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     disk: Option<Name>,
 }
@@ -33,7 +37,8 @@ pub(super) struct EventsQuery {
 /// A stream of server-sent events, from now on. Each has the number of the event as `id`, its type
 /// as `event`, and the event itself as `data`. Who reads too slowly gets an event `missed`, whose
 /// data says how many were left out (`{"missed":12}`). Past events are not kept: `Last-Event-ID` is
-/// not looked at. A comment comes every 15 seconds if nothing else does.
+/// not looked at. A comment comes every 15 seconds if nothing else does. Events of one disk end with
+/// it.
 #[utoipa::path(
     get,
     path = "/v1/events",
@@ -42,6 +47,7 @@ pub(super) struct EventsQuery {
     params(EventsQuery),
     responses(
         (status = 200, description = "events", body = Event, content_type = "text/event-stream"),
+        (status = 404, description = "no such disk"),
     ),
 )]
 pub(super) async fn listen(
@@ -50,7 +56,17 @@ pub(super) async fn listen(
 ) -> Result<Response, Failure> {
     let place = api.place(Place::Listener)?;
     let only = query.disk.map(Name::into_string);
+    // First this, so that nothing that happens to the disk after the look is missed.
     let events = BroadcastStream::new(api.disks().events().listen());
+    if let Some(name) = &only {
+        api.disks().expect(name)?;
+    }
+    let events = Events {
+        events,
+        disks: Arc::clone(api.disks()),
+        only: only.clone(),
+        over: false,
+    };
     let messages = events.filter_map(move |event| {
         let _held = &place;
         message(event, only.as_deref())
@@ -60,7 +76,37 @@ pub(super) async fn listen(
     Ok(Sse::new(stream).keep_alive(keep_alive).into_response())
 }
 
-fn message(event: Result<Event, BroadcastStreamRecvError>, only: Option<&str>) -> Option<Message> {
+type Heard = Result<Event, BroadcastStreamRecvError>;
+
+/// All events, or those up to the end of one disk.
+struct Events {
+    events: BroadcastStream<Event>,
+    disks: Arc<Disks>,
+    only: Option<String>,
+    over: bool,
+}
+
+impl Stream for Events {
+    type Item = Heard;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Heard>> {
+        if self.over {
+            return Poll::Ready(None);
+        }
+        let event = ready!(Pin::new(&mut self.events).poll_next(cx));
+        self.over = match (&event, &self.only) {
+            (Some(Ok(event)), Some(only)) => {
+                event.kind == EventKind::Destroyed && event.disk.as_ref() == Some(only)
+            }
+            // Its end may be among what was missed.
+            (Some(Err(_)), Some(only)) => self.disks.expect(only).is_err(),
+            (_, _) => false,
+        };
+        Poll::Ready(event)
+    }
+}
+
+fn message(event: Heard, only: Option<&str>) -> Option<Message> {
     let event = match event {
         Ok(event) => event,
         Err(BroadcastStreamRecvError::Lagged(missed)) => {
@@ -77,7 +123,7 @@ fn message(event: Result<Event, BroadcastStreamRecvError>, only: Option<&str>) -
     Some(message.event(kind.as_str()?).data(data))
 }
 
-/// The messages, as long as the server runs.
+/// The messages, to their end or the server's.
 fn until_stopped(
     messages: impl Stream<Item = Message>,
     stopped: watch::Receiver<bool>,
@@ -85,6 +131,7 @@ fn until_stopped(
     let end = WatchStream::new(stopped).filter(|stopped| *stopped);
     messages
         .map(Some)
+        .chain(tokio_stream::once(None))
         .merge(end.map(|_| None))
         .map_while(|message| message.map(Ok))
 }

@@ -10,7 +10,7 @@ use super::blob::Kept;
 use super::check::{Checked, check_labels, check_limits, check_quota};
 use super::entry::Entry;
 use super::resize::Resize;
-use crate::store::Change;
+use crate::store::{Bytes, Change};
 
 /// Names of what differs between two settings.
 pub(super) fn differences(one: &DiskSettings, two: &DiskSettings) -> Vec<&'static str> {
@@ -200,9 +200,10 @@ pub(super) fn patch_to(
         return Err(Problem::new(
             ProblemKind::WouldLoseData,
             format!(
-                "disk {name:?} has {} bytes and is to have {}: shrink it yourself, with ramblk \
-                 resize --shrink",
-                had.size_bytes, wanted.size_bytes
+                "disk {name:?} has {} and is to have {}: shrink it yourself, with ramblk resize \
+                 --shrink",
+                Bytes(had.size_bytes),
+                Bytes(wanted.size_bytes)
             ),
         ));
     }

@@ -10,7 +10,7 @@ use super::super::model::{DiskSettings, Limits, Problem, ProblemKind, Rate, Shar
 use super::Target;
 use super::blob::Kept;
 use crate::device::Serial;
-use crate::store::{self, Capacity, DiskSpec, MAX_KEY_BYTES, SectorSize};
+use crate::store::{self, Bytes, Capacity, DiskSpec, MAX_KEY_BYTES, SectorSize};
 
 /// Longest name of a disk, a snapshot or a group, in bytes.
 pub const MAX_NAME_BYTES: usize = 64;
@@ -57,9 +57,10 @@ pub(super) fn snapshot_key(disk: &str, snapshot: &str) -> Result<String, Problem
     Err(invalid(
         "snapshot",
         format!(
-            "{key:?} has {} bytes, and disk and snapshot together can have {MAX_KEY_BYTES}: use a \
-             shorter name",
-            key.len()
+            "{key:?} has {} characters, and a disk's name and a snapshot's together, without the @, \
+             can have {}: use a shorter name",
+            key.len() - 1,
+            MAX_KEY_BYTES - 1
         ),
     ))
 }
@@ -169,7 +170,9 @@ pub(super) fn check_quota(quota_bytes: Option<u64>, pool_bytes: u64) -> Result<(
         return Err(invalid(
             "quota_bytes",
             format!(
-                "a quota of {quota_bytes} bytes holds no data: give at least {LEAST_QUOTA_BYTES}"
+                "a quota of {} holds no data: give at least {}",
+                Bytes(quota_bytes),
+                Bytes(LEAST_QUOTA_BYTES)
             ),
         ));
     }
@@ -179,8 +182,10 @@ pub(super) fn check_quota(quota_bytes: Option<u64>, pool_bytes: u64) -> Result<(
             ..Problem::new(
                 ProblemKind::OverBudget,
                 format!(
-                    "a quota of {quota_bytes} bytes is more than all disks together may take, \
-                     {pool_bytes}: give less, or start the daemon with a larger --memory-limit"
+                    "a quota of {} is more than all disks together may take, {}: give less, or \
+                     start the daemon with a larger --memory-limit",
+                    Bytes(quota_bytes),
+                    Bytes(pool_bytes)
                 ),
             )
         });

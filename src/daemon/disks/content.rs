@@ -8,7 +8,7 @@ use super::check::invalid;
 use super::entry::Entry;
 use super::problems::{attached, not_found};
 use super::{Disks, Target};
-use crate::store::{Disk, PAGE_BYTES, Store};
+use crate::store::{Bytes, Disk, PAGE_BYTES, Store};
 
 /// The content of a disk at one moment, to be read from any thread, in any order.
 #[derive(Debug)]
@@ -181,8 +181,9 @@ impl Disks {
             return Err(invalid(
                 "start_bytes",
                 format!(
-                    "{start_bytes} is no place in a disk of {size_bytes} bytes: give a multiple of \
-                     {sector_bytes} below that"
+                    "{start_bytes} is no place in a disk of {}: give a multiple of {sector_bytes} \
+                     below that",
+                    Bytes(size_bytes)
                 ),
             ));
         }

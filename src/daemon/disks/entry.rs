@@ -131,7 +131,7 @@ impl Workshop {
             snapshots: Mutex::default(),
             health: Mutex::default(),
             socket: Mutex::new(None),
-            socket_path: self.socket_path(&name).display().to_string(),
+            socket_path: whole(self.socket_path(&name)),
             name,
         })
     }
@@ -196,6 +196,12 @@ impl Workshop {
 
 fn session_details(session: u64) -> BTreeMap<String, String> {
     BTreeMap::from([("session".to_owned(), session.to_string())])
+}
+
+/// A path for others, who may be in another directory.
+fn whole(path: PathBuf) -> String {
+    let whole = std::path::absolute(&path).unwrap_or(path);
+    whole.display().to_string()
 }
 
 /// A directory for one socket: others may look into it, and only we put something there.

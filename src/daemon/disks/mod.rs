@@ -210,6 +210,14 @@ impl Disks {
         self.describe(&*self.entry(name)?, true)
     }
 
+    /// That there is such a disk. Takes no time.
+    ///
+    /// # Errors
+    /// `not-found`.
+    pub fn expect(&self, name: &str) -> Result<(), Problem> {
+        self.entry(name).map(|_| ())
+    }
+
     /// Make a disk, or find it made just so.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use super::super::model::{DiskPatch, EventKind, Problem, Resized};
 use super::Disks;
 use super::check::invalid;
 use super::entry::Entry;
-use crate::store::{Capacity, Disk, Shrink};
+use crate::store::{Bytes, Capacity, Disk, Shrink};
 
 /// A size that is to become the disk's.
 #[derive(Debug)]
@@ -52,7 +52,7 @@ impl Resize {
     /// The store refused it, since data would be lost: say how much.
     pub(super) fn explain(&self, problem: Problem) -> Problem {
         let lost_bytes = self.lost_bytes;
-        let detail = format!("{}; {lost_bytes} mapped bytes would go", problem.detail);
+        let detail = format!("{}; {} of data would go", problem.detail, Bytes(lost_bytes));
         Problem {
             lost_bytes: Some(lost_bytes),
             field: Some("size_bytes".into()),

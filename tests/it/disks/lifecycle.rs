@@ -156,7 +156,7 @@ fn a_disk_in_use_grows_and_shrinks_and_its_guest_is_told() {
     assert!(is(&refused, ProblemKind::WouldLoseData));
     assert_eq!(refused.lost_bytes, Some(512));
     assert!(
-        refused.detail.contains("512 mapped bytes"),
+        refused.detail.contains("512 bytes of data"),
         "{}",
         refused.detail
     );

@@ -140,7 +140,7 @@ fn a_damaged_disk_is_told_from_whole_ones_and_saved_in_part() {
     assert!(output.status.success(), "{output:?}");
     let told = text(&output.stderr);
     assert!(
-        told.contains(&format!("lost: 4096 bytes at byte {}", 40 * MIB)),
+        told.contains(&format!("lost: 4K at byte {}", 40 * MIB)),
         "{told}"
     );
     home.image("wanted", 64 * MIB, &[(4096, 0xb0)]);

@@ -139,7 +139,7 @@ fn too_small_a_tmpfs_is_explained_and_a_small_one_bounds_what_disks_take() {
     let unmounted = Command::new("umount").arg(home.path("state")).status();
     assert!(unmounted.unwrap().success());
     assert_eq!(code, Some(1), "{line}");
-    for words in ["room for 8388608 bytes", "67108864", "remount,size="] {
+    for words in ["room for 8M", "to have 64M", "remount,size="] {
         assert!(line.contains(words), "{line}");
     }
     assert!(

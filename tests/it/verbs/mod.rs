@@ -1,5 +1,6 @@
 //! The verbs of the command line, against a daemon that runs.
 
+mod attach;
 mod config;
 mod content;
 mod disks;
@@ -8,6 +9,7 @@ mod json;
 mod limits;
 mod snapshots;
 mod watch;
+mod words;
 
 use std::fs::File;
 use std::io::Write;

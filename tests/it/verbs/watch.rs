@@ -62,6 +62,7 @@ fn rates_are_printed_until_nobody_reads() {
 #[test]
 fn events_come_as_they_happen() {
     let daemon = Daemon::start();
+    daemon.ok("create b --size 1M");
     let mut children: Vec<_> = [&["events", "-o", "json"][..], &["events", "--disk", "b"]]
         .into_iter()
         .map(|words| {
@@ -79,12 +80,12 @@ fn events_come_as_they_happen() {
     // Who listens is not told what was before.
     std::thread::sleep(Duration::from_millis(300));
     daemon.ok("create a --size 1M");
-    daemon.ok("create b --size 1M");
+    daemon.ok("resize b 2M");
     daemon.ok("destroy a b");
     let mut lines = BufReader::new(all).lines();
     for (kind, disk) in [
         ("created", "a"),
-        ("created", "b"),
+        ("resized", "b"),
         ("destroyed", "a"),
         ("destroyed", "b"),
     ] {
@@ -97,7 +98,7 @@ fn events_come_as_they_happen() {
     let mut lines = BufReader::new(one).lines();
     let first = lines.next().unwrap().unwrap();
     assert!(
-        first.contains("Z  created  ") && first.contains("  b"),
+        first.contains("Z  resized  ") && first.contains("  b"),
         "{first}"
     );
     for child in &mut children {

@@ -1,19 +1,67 @@
 //! What to type to give a disk to a virtual machine: `ramblk attach --print`.
 //!
 //! Each text can be piped to where it belongs: what is not a command is a comment there.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `qemu` | QEMU's command line, and QMP |
+//! | `ids` | names of disks as identifiers of others |
+
+mod ids;
+mod qemu;
 
 use clap::ValueEnum;
+use serde::Serialize;
+use serde_json::Value;
 
+use self::qemu::{Qemu, lines};
 use crate::daemon::model::{Disk, Share};
 
+pub(super) use self::qemu::Version;
+
 /// Who runs the guest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub(super) enum Vmm {
+    /// A command line
     Qemu,
+    /// What a QEMU that runs is told over QMP
+    Qmp,
+    /// XML of the device, as virsh attach-device takes it
     Libvirt,
     CloudHypervisor,
     Crosvm,
     Firecracker,
+}
+
+/// What is to be printed, and how.
+#[derive(Clone, Debug)]
+pub(super) struct Wanted {
+    pub(super) vmm: Vmm,
+    /// The QEMU that reads it.
+    pub(super) qemu_version: Version,
+    /// Where a QEMU that runs plugs it in.
+    pub(super) bus: Option<String>,
+    /// With QMP: how to take it away, not how to add it.
+    pub(super) remove: bool,
+}
+
+/// What to type, for people as a text and for programs in parts.
+#[derive(Debug, Serialize)]
+pub(super) struct Recipe {
+    disk: String,
+    vmm: Vmm,
+    socket: String,
+    pub(super) text: String,
+    /// Words for QEMU's command line.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    arguments: Vec<String>,
+    /// Commands of QMP that add it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    add: Vec<Value>,
+    /// Commands of QMP that take it away.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    remove: Vec<Value>,
 }
 
 /// The most queues that a recipe asks for: what is of use to a guest with as many processors.
@@ -21,15 +69,33 @@ const MOST_QUEUES: u16 = 4;
 /// Entries of a queue.
 const QUEUE_SIZE: u16 = 256;
 
-/// The text for a disk.
-pub(super) fn recipe(vmm: Vmm, disk: &Disk) -> String {
-    match vmm {
-        Vmm::Qemu => qemu(disk),
+/// What to type for a disk.
+pub(super) fn recipe(wanted: &Wanted, disk: &Disk) -> Recipe {
+    let qemu = Qemu::new(disk, wanted.qemu_version, wanted.bus.as_deref());
+    let text = match wanted.vmm {
+        Vmm::Qemu => qemu.text(),
+        Vmm::Qmp if wanted.remove => lines(&qemu.remove()),
+        Vmm::Qmp => lines(&qemu.add()),
         Vmm::Libvirt => libvirt(disk),
         Vmm::CloudHypervisor => cloud_hypervisor(disk),
         Vmm::Crosvm => crosvm(disk),
         Vmm::Firecracker => firecracker(disk),
+    };
+    let mut recipe = Recipe {
+        disk: disk.name.clone(),
+        vmm: wanted.vmm,
+        socket: disk.socket.clone(),
+        text,
+        arguments: Vec::new(),
+        add: Vec::new(),
+        remove: Vec::new(),
+    };
+    if matches!(wanted.vmm, Vmm::Qemu | Vmm::Qmp) {
+        recipe.arguments = qemu.arguments().into();
+        recipe.add = qemu.add().into();
+        recipe.remove = qemu.remove().into();
     }
+    recipe
 }
 
 fn queues(disk: &Disk) -> u16 {
@@ -68,25 +134,6 @@ fn comments(notes: &[String]) -> String {
     notes.iter().map(|note| format!("# {note}\n")).collect()
 }
 
-fn qemu(disk: &Disk) -> String {
-    // A comma ends a value in QEMU's options; two are one.
-    let socket = disk.socket.replace(',', ",,");
-    let chardev = |reconnect: &str| quoted(&format!("socket,id=ramblk0,path={socket},{reconnect}"));
-    let mut notes = notes(disk);
-    notes.push("-m and size= must be the same; the guest's memory must be shared.".into());
-    notes.push("Before QEMU 9.2, reconnecting is spelled differently:".into());
-    notes.push(format!("  -chardev {}", chardev("reconnect=1")));
-    let queues = queues(disk);
-    format!(
-        "{}qemu-system-x86_64 -m 2G -machine q35,accel=kvm:tcg,memory-backend=mem \\\n  \
-         -object memory-backend-memfd,id=mem,size=2G,share=on \\\n  \
-         -chardev {} \\\n  \
-         -device vhost-user-blk-pci,chardev=ramblk0,num-queues={queues},queue-size={QUEUE_SIZE}\n",
-        comments(&notes),
-        chardev("reconnect-ms=1000"),
-    )
-}
-
 fn xml(text: &str) -> String {
     let text = text.replace('&', "&amp;").replace('<', "&lt;");
     text.replace('\'', "&apos;")
@@ -95,27 +142,29 @@ fn xml(text: &str) -> String {
 fn libvirt(disk: &Disk) -> String {
     let mut notes = notes(disk);
     notes.push("libvirt refuses serial, readonly, iotune and more here: ramblk has them.".into());
+    notes.push("vdb stands for a target that the domain does not have yet.".into());
+    notes.push("The domain's memory must be shared:".into());
+    notes.push(
+        "  <memoryBacking><source type='memfd'/><access mode='shared'/></memoryBacking>".into(),
+    );
+    notes.push("To a domain, and out of it again, with this text in FILE:".into());
+    notes.push("  virsh attach-device DOMAIN FILE".into());
+    notes.push("  virsh detach-device DOMAIN FILE".into());
     // Two dashes end a comment.
     let notes = notes.join("\n     ").replace("--", "- -");
     format!(
         "<!-- {notes} -->\n\
-         <!-- in the domain: -->\n\
-         <memoryBacking>\n  \
-           <source type='memfd'/>\n  \
-           <access mode='shared'/>\n\
-         </memoryBacking>\n\
-         <!-- in its devices: -->\n\
          <disk type='vhostuser' device='disk'>\n  \
            <driver name='qemu' type='raw' queues='{}'/>\n  \
            <source type='unix' path='{}'>\n    \
              <reconnect enabled='yes' timeout='1'/>\n  \
            </source>\n  \
            <target dev='vdb' bus='virtio'/>\n  \
-           <alias name='ua-ramblk-{}'/>\n\
+           <alias name='{}'/>\n\
          </disk>\n",
         queues(disk),
         xml(&disk.socket),
-        disk.name.replace('.', "-"),
+        ids::libvirt(&disk.name),
     )
 }
 
@@ -132,8 +181,11 @@ fn cloud_hypervisor(disk: &Disk) -> String {
     format!(
         "{}cloud-hypervisor --api-socket /tmp/ch.sock --memory size=2G,shared=on --disk {options}\n\
          # To a machine that runs, if it was started with shared=on:\n\
-         # ch-remote --api-socket /tmp/ch.sock add-disk {options}\n",
+         # ch-remote --api-socket /tmp/ch.sock add-disk {options}\n\
+         # Out of it again:\n\
+         # ch-remote --api-socket /tmp/ch.sock remove-device {}\n",
         comments(&notes),
+        quoted(&disk.name),
     )
 }
 
@@ -152,12 +204,7 @@ fn crosvm(disk: &Disk) -> String {
 }
 
 fn firecracker(disk: &Disk) -> String {
-    // Firecracker's identifiers have letters, digits and underscores.
-    let id: String = disk
-        .name
-        .chars()
-        .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
-        .collect();
+    let id = ids::firecracker(&disk.name);
     let drive = serde_json::json!({
         "drive_id": id,
         "socket": disk.socket,
@@ -180,16 +227,36 @@ fn firecracker(disk: &Disk) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
     use crate::cli::samples::{self, compare};
+
+    fn text(vmm: Vmm, disk: &Disk) -> String {
+        recipe(&wanted(vmm), disk).text
+    }
+
+    fn wanted(vmm: Vmm) -> Wanted {
+        Wanted {
+            vmm,
+            qemu_version: Version::parse("9.2").unwrap(),
+            bus: Some("port1".into()),
+            remove: false,
+        }
+    }
 
     #[test]
     fn each_vmm_has_its_recipe() {
         for vmm in Vmm::value_variants() {
             let name = format!("attach-{vmm:?}").to_lowercase();
-            compare(&name, &recipe(*vmm, &samples::disk("scratch")));
+            compare(&name, &text(*vmm, &samples::disk("scratch")));
         }
+        let mut remove = wanted(Vmm::Qmp);
+        remove.remove = true;
+        compare(
+            "attach-qmp-remove",
+            &recipe(&remove, &samples::disk("scratch")).text,
+        );
     }
 
     #[test]
@@ -197,30 +264,31 @@ mod tests {
         let mut disk = samples::disk("golden.v1");
         disk.attached = false;
         for vmm in Vmm::value_variants() {
-            assert!(!recipe(*vmm, &disk).contains("read-only"), "{vmm:?}");
+            assert!(!text(*vmm, &disk).contains("read-only"), "{vmm:?}");
         }
         (disk.read_only, disk.queues) = (true, 1);
         for vmm in Vmm::value_variants() {
-            let text = recipe(*vmm, &disk);
-            assert!(text.contains("read-only"), "{text}");
+            let text = text(*vmm, &disk);
+            // QMP has no comments.
+            assert!(*vmm == Vmm::Qmp || text.contains("read-only"), "{text}");
             assert!(text.contains("/run/ramblk/golden.v1/vhost.sock"), "{text}");
         }
-        assert!(recipe(Vmm::Qemu, &disk).contains("num-queues=1,"));
-        assert!(recipe(Vmm::CloudHypervisor, &disk).contains("num_queues=1,"));
-        assert!(recipe(Vmm::Libvirt, &disk).contains("queues='1'"));
-        assert!(recipe(Vmm::Firecracker, &disk).contains("/drives/golden_v1 "));
+        assert!(text(Vmm::Qemu, &disk).contains("num-queues=1,"));
+        assert!(text(Vmm::CloudHypervisor, &disk).contains("num_queues=1,"));
+        assert!(text(Vmm::Libvirt, &disk).contains("queues='1'"));
+        assert!(text(Vmm::Firecracker, &disk).contains("/drives/golden_dv1 "));
     }
 
     #[test]
     fn odd_paths_survive_shell_qemu_and_xml() {
         let mut disk = samples::disk("a");
         disk.socket = "/tmp/it's, <here>/s".into();
-        let qemu = recipe(Vmm::Qemu, &disk);
+        let qemu = text(Vmm::Qemu, &disk);
         assert!(
-            qemu.contains(r"'socket,id=ramblk0,path=/tmp/it'\''s,, <here>/s,reconnect-ms=1000'"),
+            qemu.contains(r"'socket,id=ramblk-a,path=/tmp/it'\''s,, <here>/s,reconnect-ms=1000'"),
             "{qemu}"
         );
-        let libvirt = recipe(Vmm::Libvirt, &disk);
+        let libvirt = text(Vmm::Libvirt, &disk);
         assert!(
             libvirt.contains("path='/tmp/it&apos;s, &lt;here>/s'"),
             "{libvirt}"
