@@ -12,7 +12,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::device::{SavedState, StateError};
-use crate::store::{self, Store};
+use crate::store::{self, Leftover, Store};
 
 /// States of one disk that are kept. A front end can save as often as it likes, and snapshots hold
 /// on to memory: the oldest goes.
@@ -28,8 +28,18 @@ pub(super) struct StateKeeper {
     store: Arc<Store>,
     key: String,
     id: u64,
-    /// Made when it is needed first: most disks are never saved.
-    saved: Mutex<Option<Saved>>,
+    kept: Mutex<Kept>,
+}
+
+/// What a keeper knows of the states of its disk.
+#[derive(Debug)]
+enum Kept {
+    /// Nothing yet: most disks are never saved.
+    Unknown,
+    /// Which there are.
+    Known(Saved),
+    /// The disk was destroyed. Another one may have its name by now.
+    Gone,
 }
 
 #[derive(Debug, Default)]
@@ -50,8 +60,19 @@ impl StateKeeper {
             store: Arc::clone(store),
             key: key.to_owned(),
             id: store.open(key)?.get_info()?.id,
-            saved: Mutex::new(None),
+            kept: Mutex::new(Kept::Unknown),
         })
+    }
+
+    /// The states that there are.
+    fn saved<'a>(&self, kept: &'a mut Kept) -> Result<&'a mut Saved, StateError> {
+        if matches!(kept, Kept::Unknown) {
+            *kept = Kept::Known(self.find_saved());
+        }
+        match kept {
+            Kept::Known(saved) => Ok(saved),
+            Kept::Unknown | Kept::Gone => Err(refused("the disk was destroyed")),
+        }
     }
 
     /// The states that the store has of this disk.
@@ -69,18 +90,22 @@ impl StateKeeper {
     /// For a disk that was just made, and can't have been saved.
     pub(super) fn of_new(store: &Arc<Store>, key: &str) -> Result<Self, store::Error> {
         let keeper = Self::new(store, key)?;
-        *keeper.saved.lock() = Some(Saved::default());
+        *keeper.kept.lock() = Kept::Known(Saved::default());
         Ok(keeper)
     }
 
-    /// Let go of all saved states: the disk is gone.
-    pub(super) fn forget(&self) {
-        let mut saved = self.saved.lock();
-        let saved = saved.get_or_insert_with(|| self.find_saved());
-        for key in saved.keys.drain(..) {
-            // Whoever else ended it wanted the same.
-            let _ = self.store.destroy(&key);
-        }
+    /// Let go of all saved states, once the store has the disk no more; none is saved or loaded
+    /// from then on.
+    pub(super) fn forget(&self) -> Vec<Leftover> {
+        let kept = std::mem::replace(&mut *self.kept.lock(), Kept::Gone);
+        let saved = match kept {
+            Kept::Known(saved) => saved,
+            Kept::Unknown => self.find_saved(),
+            Kept::Gone => Saved::default(),
+        };
+        // Whoever else ended one wanted the same.
+        let destroy = |key: &String| self.store.destroy(key).ok();
+        saved.keys.iter().filter_map(destroy).collect()
     }
 
     /// The state with the snapshot `snapshot` of `size_bytes`: words, so that who finds one in a
@@ -103,18 +128,23 @@ fn prefix(id: u64) -> String {
 
 impl SavedState for Arc<StateKeeper> {
     fn save(&self) -> Result<Vec<u8>, StateError> {
-        let mut saved = self.saved.lock();
-        let saved = saved.get_or_insert_with(|| self.find_saved());
+        let mut kept = self.kept.lock();
+        let saved = self.saved(&mut kept)?;
         let key = format!("{}{}", prefix(self.id), saved.next);
         let snapshot = self.store.snapshot(&self.key, &key).map_err(refused)?;
         saved.next += 1;
         saved.keys.push_back(key.clone());
-        if saved.keys.len() > MOST_SAVED
-            && let Some(oldest) = saved.keys.pop_front()
-        {
-            self.store.destroy(&oldest).map_err(refused)?;
-            tracing::info!(snapshot = oldest, "oldest saved state of the disk is gone");
-        }
+        let oldest = (saved.keys.len() > MOST_SAVED).then(|| saved.keys.pop_front());
+        let left = match oldest.flatten() {
+            Some(oldest) => {
+                tracing::info!(snapshot = oldest, "oldest saved state of the disk goes");
+                Some(self.store.destroy(&oldest).map_err(refused)?)
+            }
+            None => None,
+        };
+        // What it held is freed when nobody waits for the lock.
+        drop(kept);
+        drop(left);
         let size_bytes = snapshot.get_info().map_err(refused)?.size_bytes;
         Ok(self.words(&key, size_bytes).into_bytes())
     }
@@ -145,8 +175,8 @@ impl SavedState for Arc<StateKeeper> {
             return Err(refused("the state was saved of another disk"));
         }
         // Held while it is loaded, so that nobody's save makes it go.
-        let mut saved = self.saved.lock();
-        let saved = saved.get_or_insert_with(|| self.find_saved());
+        let mut kept = self.kept.lock();
+        let saved = self.saved(&mut kept)?;
         if !saved.keys.iter().any(|key| key == snapshot) {
             return Err(refused(format_args!(
                 "snapshot {snapshot} is gone: the last {MOST_SAVED} states are kept"
@@ -157,7 +187,10 @@ impl SavedState for Arc<StateKeeper> {
         if self.words(snapshot, size_bytes) != text {
             return Err(refused("the saved state is damaged"));
         }
-        self.store.reset(&self.key, snapshot).map_err(refused)
+        let left = self.store.reset(&self.key, snapshot).map_err(refused)?;
+        drop(kept);
+        left.free();
+        Ok(())
     }
 }
 
@@ -225,6 +258,25 @@ mod tests {
         assert!(keeper.load(&[0xff; 100]).is_err());
         assert_eq!(first_byte(&keeper), 7);
         keeper.load(&own).unwrap();
+    }
+
+    /// A front end of a disk that was destroyed goes on asking.
+    #[test]
+    fn a_state_saved_beside_a_destroy_leaves_nothing_and_touches_no_other_disk_of_that_name() {
+        let keeper = keeper();
+        write(&keeper, 1);
+        let state = keeper.save().unwrap();
+        keeper.store.destroy("disk").unwrap();
+        // Between the end of the disk and of its states.
+        assert!(keeper.save().is_err());
+        keeper.forget();
+        let spec = DiskSpec::new(SectorSize::S512, 1 << 20);
+        keeper.store.create("disk", &spec).unwrap();
+        write(&keeper, 9);
+        assert!(keeper.save().unwrap_err().0.contains("destroyed"));
+        assert!(keeper.load(&state).unwrap_err().0.contains("destroyed"));
+        assert_eq!(first_byte(&keeper), 9);
+        assert_eq!(keeper.store.keys(), ["disk"]);
     }
 
     #[test]

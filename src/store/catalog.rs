@@ -14,6 +14,8 @@ use super::change::check_settings;
 use super::core::DiskCore;
 use super::disk::Disk;
 use super::ledger::{Ledger, Placed};
+use super::leftover::Leftover;
+use super::mapped::Mapped;
 use super::pool::{Pool, Reclaimer};
 use super::record::{self, FIRST_GROUP, Record};
 use super::sync::RwLock;
@@ -199,7 +201,7 @@ impl Store {
                 disk.account,
                 disk.record,
                 placed,
-                disk.mapped_sectors,
+                Mapped::new(disk.mapped_sectors),
             );
             core.cut_to_size()?;
             disks.insert(key, Arc::new(core));
@@ -247,7 +249,8 @@ impl Store {
             parent: 0,
             settings: settings.to_owned(),
         };
-        self.add(slots, record, Entry::NONE, 0).map(Disk::open)
+        self.add(slots, record, Entry::NONE, Mapped::default())
+            .map(Disk::open)
     }
 
     /// Publish a new disk whose tree hangs at `root`, a reference of its own.
@@ -256,7 +259,7 @@ impl Store {
         slots: &mut super::ledger::Slots,
         record: Record,
         root: Entry,
-        mapped_sectors: u64,
+        mapped: Mapped,
     ) -> Result<Arc<DiskCore>, Error> {
         let pool = &self.ledger.pool;
         let slot = slots.take(pool)?;
@@ -270,7 +273,7 @@ impl Store {
         self.ledger.publish(slot, Some(placed));
         let key = record.key.clone();
         let ledger = Arc::clone(&self.ledger);
-        let core = DiskCore::new(ledger, slot, account, record, placed, mapped_sectors);
+        let core = DiskCore::new(ledger, slot, account, record, placed, mapped);
         let core = Arc::new(core);
         self.disks.write().insert(key, Arc::clone(&core));
         Ok(core)
@@ -359,23 +362,24 @@ impl Store {
         record.spec.read_only = snapshot;
         record.snapshot = snapshot;
         change.apply(&mut record);
-        let added = self.add(&mut slots, record, moment.root, moment.mapped_sectors);
+        let added = self.add(&mut slots, record, moment.root, moment.mapped);
         added
             .map(Disk::open)
-            .inspect_err(|_| source.unshare(moment.root))
+            .inspect_err(|_| drop(source.unshare(moment.root)))
     }
 
     /// Give a disk the content and size of another one, by default a snapshot of it. Whoever is
-    /// connected sees the change at one moment. Costs what differs.
+    /// connected sees the change at one moment; what only the old content held is freed when the
+    /// answer is dropped.
     ///
     /// # Errors
     /// [`Error::Unknown`], [`Error::IsReadOnly`], [`Error::Unimplemented`] between disks of
     /// different sector sizes, [`Error::is_want_of_memory`].
-    pub fn reset(&self, key: &str, to: &str) -> Result<(), Error> {
+    pub fn reset(&self, key: &str, to: &str) -> Result<Leftover, Error> {
         let _slots = self.ledger.lock();
         let (core, to) = (self.core(key)?, self.core(to)?);
         if Arc::ptr_eq(&core, &to) {
-            return Ok(());
+            return Ok(Leftover::new(&self.ledger));
         }
         core.reset(&to)
     }
@@ -395,18 +399,16 @@ impl Store {
         Ok(())
     }
 
-    /// End a disk: what only it held is freed now, and whoever is connected gets
-    /// [`Error::Disconnected`].
+    /// End a disk, at one instant: whoever is connected gets [`Error::Disconnected`], and its key
+    /// is free. What only it held is freed when the answer is dropped.
     ///
     /// # Errors
     /// [`Error::Unknown`].
-    pub fn destroy(&self, key: &str) -> Result<(), Error> {
-        let mut slots = self.ledger.lock();
+    pub fn destroy(&self, key: &str) -> Result<Leftover, Error> {
+        let _slots = self.ledger.lock();
         let core = self.core(key)?;
         self.disks.write().remove(key);
-        core.destroy();
-        slots.give_back(core.slot());
-        Ok(())
+        Ok(core.end())
     }
 
     /// What differs between two snapshots of related disks, in order, in sectors of 512 bytes at
@@ -415,7 +417,7 @@ impl Store {
     /// # Errors
     /// [`Error::Unknown`], [`Error::Unimplemented`] for disks that are no snapshots.
     pub fn changed(&self, from: &str, to: &str) -> Result<Vec<Extent>, Error> {
-        let _slots = self.ledger.lock();
+        let slots = self.ledger.lock();
         let (one, two) = (self.core(from)?, self.core(to)?);
         for (core, key) in [(&one, from), (&two, to)] {
             if !core.record().snapshot {
@@ -424,7 +426,12 @@ impl Store {
                 });
             }
         }
-        Ok(diff::changed(one.tree(), two.tree()))
+        // References of our own, so that both stay as they are without the lock.
+        let (from, to) = (one.share().root, two.share().root);
+        drop(slots);
+        let changed = diff::changed(self.ledger.pool.arena(), from, to);
+        drop((one.unshare(from), two.unshare(to)));
+        Ok(changed)
     }
 
     /// Give the memory of all free blocks back to the host now, rather than within a second.

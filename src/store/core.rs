@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::entry::Entry;
 use super::ledger::{Ledger, Placed};
+use super::leftover::Leftover;
 use super::map::PageMap;
+use super::mapped::Mapped;
 use super::range::SectorSize;
 use super::record::Record;
 use super::sync::Mutex;
@@ -29,11 +31,11 @@ pub(super) struct DiskCore {
 }
 
 /// A disk at one moment, with a reference to its tree.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Moment {
     pub(super) root: Entry,
     pub(super) capacity: Capacity,
-    pub(super) mapped_sectors: u64,
+    pub(super) mapped: Mapped,
 }
 
 impl DiskCore {
@@ -43,11 +45,11 @@ impl DiskCore {
         account: u16,
         record: Record,
         placed: Placed,
-        mapped_sectors: u64,
+        mapped: Mapped,
     ) -> Self {
         let (spec, snapshot) = (record.spec, record.snapshot);
         let pool = Arc::clone(&ledger.pool);
-        let tree = Tree::new(pool, account, placed.block, mapped_sectors);
+        let tree = Tree::new(pool, account, placed.block, mapped);
         let capacity = Capacity::known(spec.size_bytes, spec.sector_size);
         Self {
             map: PageMap::new(tree, capacity, spec.detect_zeroes),
@@ -66,16 +68,8 @@ impl DiskCore {
         &self.map
     }
 
-    pub(super) fn tree(&self) -> &Tree {
-        &self.map.tree
-    }
-
     pub(super) fn record(&self) -> Record {
         self.about.lock().0.clone()
-    }
-
-    pub(super) fn slot(&self) -> u32 {
-        self.slot
     }
 
     pub(super) fn sector_size(&self) -> SectorSize {
@@ -123,13 +117,19 @@ impl DiskCore {
         Moment {
             root: self.map.tree.share_root(),
             capacity: self.map.capacity(),
-            mapped_sectors: self.map.tree.mapped_sectors(),
+            mapped: self.map.tree.mapped.share(),
         }
     }
 
-    /// The reference isn't wanted after all.
-    pub(super) fn unshare(&self, root: Entry) {
-        self.map.tree.drop_entry(root, TOP);
+    /// The reference isn't wanted any more.
+    pub(super) fn unshare(&self, root: Entry) -> Leftover {
+        self.leftover([(root, TOP)])
+    }
+
+    fn leftover(&self, entries: impl Into<Vec<(Entry, u32)>>) -> Leftover {
+        let mut leftover = Leftover::new(&self.ledger);
+        leftover.entries = entries.into();
+        leftover
     }
 
     /// Replace the record by a changed one, whose tree is `root` or the same as before. All of it
@@ -178,7 +178,7 @@ impl DiskCore {
         &self,
         change: &Change<'_>,
         size: Option<(u64, Shrink)>,
-    ) -> Result<(), Error> {
+    ) -> Result<Leftover, Error> {
         change.check()?;
         let sector_size = self.sector_size();
         let capacity = size.map(|(size_bytes, _)| Capacity::new(size_bytes, sector_size));
@@ -197,6 +197,7 @@ impl DiskCore {
         if let Some(Some(quota_bytes)) = change.quota_bytes {
             self.check_quota(quota_bytes, change.even_below_charge)?;
         }
+        let mut left = self.leftover([]);
         let cut = self.replace(
             |record| {
                 change.apply(record);
@@ -215,15 +216,14 @@ impl DiskCore {
                 }
                 if shrinks {
                     points::reach("shrink-committed");
-                    self.map.cut(to_bytes)
+                    self.map.cut(to_bytes, &mut left)
                 } else {
-                    Ok(Vec::new())
+                    Ok(())
                 }
             },
         )?;
         self.follow_record(change);
-        self.map.tree.drop_entries(cut?);
-        Ok(())
+        cut.map(|()| left)
     }
 
     /// Whether a quota is not below what the disk is charged for; raising one always is well.
@@ -261,17 +261,14 @@ impl DiskCore {
             return Ok(());
         }
         let size_bytes = self.map.capacity().bytes();
-        let cut = {
-            let _whole = self.map.gate().whole();
-            self.map.prepare_cut(size_bytes)?;
-            self.map.cut(size_bytes)?
-        };
-        self.map.tree.drop_entries(cut);
-        Ok(())
+        let mut left = self.leftover([]);
+        let _whole = self.map.gate().whole();
+        self.map.prepare_cut(size_bytes)?;
+        self.map.cut(size_bytes, &mut left)
     }
 
     /// Take over the content and size of another disk. The ledger is locked.
-    pub(super) fn reset(&self, to: &Self) -> Result<(), Error> {
+    pub(super) fn reset(&self, to: &Self) -> Result<Leftover, Error> {
         if self.snapshot {
             return Err(Error::IsReadOnly {
                 key: self.record().key,
@@ -293,26 +290,27 @@ impl DiskCore {
             },
             || {
                 self.map.set_capacity(moment.capacity);
-                self.map.tree.set_mapped(moment.mapped_sectors);
+                self.map.tree.mapped.take_over(&moment.mapped);
             },
         )
-        .inspect_err(|_| to.unshare(moment.root))?;
-        self.map.tree.drop_entry(before, TOP);
-        Ok(())
+        .inspect_err(|_| drop(to.unshare(moment.root)))?;
+        Ok(self.leftover([(before, TOP)]))
     }
 
-    /// End the disk for every connection and free its memory now. The ledger is locked.
-    pub(super) fn destroy(&self) {
+    /// End the disk for every connection, at one instant. The ledger is locked.
+    pub(super) fn end(&self) -> Leftover {
         let about = self.about.lock();
-        let (root, level) = {
+        let root = {
             let _whole = self.map.gate().whole();
             self.destroyed.store(true, Ordering::Release);
             self.ledger.publish(self.slot, None);
+            self.map.tree.mapped.take_over(&Mapped::default());
             self.map.detach()
         };
-        self.map.tree.set_mapped(0);
-        self.map.tree.drop_entry(root, level);
-        self.ledger.free(about.1);
         self.ledger.pool.budget().close(self.account);
+        let mut left = self.leftover([root]);
+        left.record = Some(about.1);
+        left.slot = Some(self.slot);
+        left
     }
 }

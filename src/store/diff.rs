@@ -1,9 +1,9 @@
 //! What differs between two snapshots: shared parts of their trees are passed over unread.
 
-use super::arena::BLOCK_WORDS;
+use super::arena::{Arena, BLOCK_WORDS};
 use super::entry::{Entry, FULL};
 use super::seek::Extent;
-use super::tree::{LEAF, PAGE, PAGE_SECTORS, TOP, Tree, load, sectors_below};
+use super::tree::{LEAF, PAGE, PAGE_SECTORS, TOP, load, sectors_below};
 
 /// Whether two entries name the same.
 fn same(one: Entry, two: Entry) -> bool {
@@ -11,14 +11,14 @@ fn same(one: Entry, two: Entry) -> bool {
 }
 
 struct Walk<'a> {
-    tree: &'a Tree,
+    arena: &'a Arena,
     extents: Vec<Extent>,
 }
 
 impl Walk<'_> {
     fn child(&self, entry: Entry, level: u32, at: usize) -> Entry {
         match entry.block() {
-            Some(node) => load(self.tree.word(node, at)),
+            Some(node) => load(self.arena.word(node, at)),
             None if entry.is_none() => Entry::NONE,
             None if level == LEAF => Entry::zeros(FULL),
             None => Entry::ALL_ZERO,
@@ -63,12 +63,12 @@ impl Walk<'_> {
     }
 }
 
-/// What is not the same in two trees of one arena, neither of which changes meanwhile.
-pub(super) fn changed(from: &Tree, to: &Tree) -> Vec<Extent> {
+/// What is not the same below two roots of one arena that nobody changes.
+pub(super) fn changed(arena: &Arena, from: Entry, to: Entry) -> Vec<Extent> {
     let mut walk = Walk {
-        tree: from,
+        arena,
         extents: Vec::new(),
     };
-    walk.compare(from.root_entry(), to.root_entry(), TOP, 0);
+    walk.compare(from, to, TOP, 0);
     walk.extents
 }

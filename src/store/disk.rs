@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::batch::Batch;
 use super::core::DiskCore;
+use super::leftover::Leftover;
 use super::range::SectorSize;
 use super::spec::{DiskInfo, DiskSpec, OnFull, Shrink};
 use super::{ByteRange, Capacity, Change, Error, Extents, Sink, Source, total_bytes};
@@ -107,9 +108,9 @@ impl Disk {
     }
 
     /// A disk that is destroyed while it is used has size 0; say what really happened.
-    fn settle(&self, result: Result<(), Error>) -> Result<(), Error> {
+    fn settle<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
         if result.is_err() {
-            self.alive().map(|_| ()).and(result)
+            self.alive().and(result)
         } else {
             result
         }
@@ -170,14 +171,19 @@ impl Disk {
             },
             None,
         )
+        .map(drop)
     }
 
     /// Change what the disk's record says, and its size with it: all of it at one instant, or
-    /// nothing.
+    /// nothing. What lay beyond a smaller size is freed when the answer is dropped.
     ///
     /// # Errors
     /// As [`Disk::set_settings`] and [`Disk::resize`]; [`Error::QuotaBelowCharge`].
-    pub fn change(&self, change: &Change<'_>, size: Option<(u64, Shrink)>) -> Result<(), Error> {
+    pub fn change(
+        &self,
+        change: &Change<'_>,
+        size: Option<(u64, Shrink)>,
+    ) -> Result<Leftover, Error> {
         let core = match size {
             Some(_) => self.writable()?,
             None => self.alive()?,
@@ -196,7 +202,7 @@ impl Disk {
             even_below_charge: true,
             ..Change::default()
         };
-        self.change(&change, None)
+        self.change(&change, None).map(drop)
     }
 
     /// Ring the store's [`super::Alarm`] when the disk's charge comes to `above_bytes` or more, or
@@ -415,12 +421,13 @@ impl Disk {
         Ok(Extents::new(self, whole, self.sector_size().bytes()))
     }
 
-    /// Change the size to `sectors` of the disk's own. New sectors are unmapped.
+    /// Change the size to `sectors` of the disk's own, at one instant. New sectors are unmapped;
+    /// what lay beyond a smaller size is freed when the answer is dropped.
     ///
     /// # Errors
     /// [`Error::InvalidSize`], [`Error::WouldShrink`] unless `shrink` allows it,
     /// [`Error::IsReadOnly`], [`Error::Disconnected`]. Nothing changes then.
-    pub fn resize(&self, sectors: u64, shrink: Shrink) -> Result<(), Error> {
+    pub fn resize(&self, sectors: u64, shrink: Shrink) -> Result<Leftover, Error> {
         let size_bytes = sectors.saturating_mul(self.sector_size().bytes());
         self.resize_bytes(size_bytes, shrink)
     }
@@ -429,7 +436,7 @@ impl Disk {
     ///
     /// # Errors
     /// As there.
-    pub fn resize_bytes(&self, size_bytes: u64, shrink: Shrink) -> Result<(), Error> {
+    pub fn resize_bytes(&self, size_bytes: u64, shrink: Shrink) -> Result<Leftover, Error> {
         self.change(&Change::default(), Some((size_bytes, shrink)))
     }
 }

@@ -215,7 +215,8 @@ impl Tree {
             if entry.mask() & bits != bits {
                 self.copy_run_in(run.take(), from);
                 let old = Entry(word.fetch_or(Entry::mask_bits(bits), Ordering::Release));
-                self.add_mapped(u64::from((bits & !old.mask()).count_ones()));
+                self.mapped
+                    .add(u64::from((bits & !old.mask()).count_ones()));
             }
         }
         self.copy_run_in(run, from);
@@ -250,7 +251,8 @@ impl Tree {
             points::reach("entry-published");
             self.drop_entry(entry, PAGE);
         }
-        self.add_mapped(u64::from((mask & !entry.mask()).count_ones()));
+        self.mapped
+            .add(u64::from((mask & !entry.mask()).count_ones()));
         Ok(())
     }
 
@@ -291,7 +293,8 @@ impl Tree {
         let covered = if whole { FULL } else { span.mask() };
         let mask = entry.mask() | covered;
         word.store(Entry::zeros(mask).0, Ordering::Release);
-        self.add_mapped(u64::from((mask & !entry.mask()).count_ones()));
+        self.mapped
+            .add(u64::from((mask & !entry.mask()).count_ones()));
         self.drop_entry(entry, PAGE);
         Ok(())
     }
@@ -325,7 +328,8 @@ impl Tree {
             entry.with_mask(after)
         };
         word.store(left.0, Ordering::Release);
-        self.sub_mapped(u64::from((entry.mask() & !after).count_ones()));
+        self.mapped
+            .sub(u64::from((entry.mask() & !after).count_ones()));
         if after == 0
             && let Some(block) = entry.block()
             && self.pool.release(block)

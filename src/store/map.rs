@@ -21,9 +21,10 @@ use super::arena::BLOCK_BYTES;
 use super::buf::{Cursor, Sink, Source};
 use super::entry::Entry;
 use super::leaf::{LEAF_BYTES, Span, Stretch};
+use super::leftover::Leftover;
 use super::range::{ByteRange, Capacity, SECTOR_BYTES, SectorSize};
 use super::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
-use super::tree::{Slot, TOP, Tree, load};
+use super::tree::{self, LEAF, Slot, TOP, Tree, Unique, load};
 
 const SHARDS: usize = 64;
 
@@ -48,11 +49,6 @@ impl Gate {
     /// Wait until no request is amid a leaf, and keep all out.
     pub(super) fn whole(&self) -> [RwLockWriteGuard<'_, ()>; SHARDS] {
         self.0.each_ref().map(|shard| shard.0.write())
-    }
-
-    /// Keep the structure as it is.
-    fn whole_shared(&self) -> [RwLockReadGuard<'_, ()>; SHARDS] {
-        self.0.each_ref().map(|shard| shard.0.read())
     }
 }
 
@@ -142,18 +138,20 @@ impl PageMap {
 
     /// Mapped bytes: exact while nothing changes.
     pub(super) fn mapped_bytes(&self) -> u64 {
-        self.tree.mapped_sectors() * SECTOR_BYTES
+        self.tree.mapped.sectors() * SECTOR_BYTES
     }
 
-    /// Bytes that would be free if this disk were gone.
+    /// Bytes that would be free if this disk were gone: exact while nothing changes. Leaf by leaf,
+    /// so that nobody who writes waits for all of it.
     pub(super) fn unique_bytes(&self) -> u64 {
-        let _still = self.gate().whole_shared();
-        let record = if self.tree.record().is_some() {
-            super::PAGE_BYTES
-        } else {
-            0
-        };
-        record + self.tree.unique_bytes(self.tree.root_entry(), TOP)
+        let mut unique = Unique::default();
+        let mut next = Some(0);
+        while let Some(leaf) = next {
+            let _lock = self.gate().shard(leaf).read();
+            next = self.tree.unique_at(leaf, &mut unique);
+        }
+        let record = self.tree.record().map_or(0, |_| super::PAGE_BYTES);
+        record + unique.bytes()
     }
 
     /// Whether a page is one sector.
@@ -335,15 +333,18 @@ impl PageMap {
             )?;
         }
         let mut out = Vec::new();
-        let result = {
+        let (result, cut_off) = {
             let _whole = self.gate().whole();
             let result = self
                 .check_end(range, end * LEAF_BYTES)
                 .and_then(|()| self.tree.set(first, end, fill, &mut out));
-            self.tree.uncount(&out);
-            result
+            let cut_off = (!out.is_empty()).then(|| self.tree.mapped.cut_off());
+            (result, cut_off)
         };
-        self.tree.drop_entries(out);
+        if let Some(cut_off) = cut_off {
+            cut_off.counted(tree::all_sectors(&self.tree.pool, &out));
+            tree::drop_entries(&self.tree.pool, out);
+        }
         result?;
         let tail = (range.end_bytes() % LEAF_BYTES) as usize;
         if tail > 0 {
@@ -394,12 +395,12 @@ impl PageMap {
     }
 
     /// Unmap all beyond `size_bytes`, after [`PageMap::prepare_cut`], under the same whole gate;
-    /// gives what is to be freed.
-    pub(super) fn cut(&self, size_bytes: u64) -> Result<Vec<(Entry, u32)>, Error> {
-        let mut out = Vec::new();
+    /// adds what is to be freed to `out`.
+    pub(super) fn cut(&self, size_bytes: u64, out: &mut Leftover) -> Result<(), Error> {
         let first = size_bytes.div_ceil(LEAF_BYTES);
-        self.tree.set(first, u64::MAX, Entry::NONE, &mut out)?;
-        self.tree.uncount(&out);
+        out.part = Some(self.tree.mapped.cut_off());
+        self.tree
+            .set(first, u64::MAX, Entry::NONE, &mut out.entries)?;
         let within = (size_bytes % LEAF_BYTES) as usize;
         let number = size_bytes / LEAF_BYTES;
         if within > 0
@@ -411,14 +412,17 @@ impl PageMap {
                 len: LEAF_BYTES as usize - within,
             };
             let mut freed = Vec::new();
+            let mapped = || tree::sectors(self.tree.pool.arena(), Entry::node(leaf), LEAF);
+            let before = mapped();
             for span in rest.spans() {
                 self.tree.unmap_span(leaf, span, false, false, &mut freed)?;
             }
+            out.lost_sectors += before - mapped();
             self.tree.pool.give_back(&mut freed);
             self.drop_if_empty(number, leaf);
         }
         self.tree.prune(number);
-        Ok(out)
+        Ok(())
     }
 
     /// The first byte at or after `at` (a multiple of 512) that is mapped (or isn't).

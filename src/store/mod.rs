@@ -35,6 +35,7 @@
 //! | `tree` | the tree of one disk, copied along the path that changes |
 //! | `leaf` | what happens to the pages of one leaf |
 //! | `map` | the tree under its locks: read, write, zero, unmap, find |
+//! | `mapped` | how many sectors of a tree are mapped |
 //! | `batch` | several small reads and overwrites at once, whose waits for memory overlap |
 //! | `record` | superblock, disk table, disk records |
 //! | `recover` | an arena that was left by another process: mark and sweep |
@@ -46,6 +47,7 @@
 //! | `disk` | a connection to one disk |
 //! | `ledger` | how a disk's record is replaced |
 //! | `change` | what of a record its owner may change |
+//! | `leftover` | what a change took from a disk and is to be freed, without a lock |
 //! | `catalog` | the disks by key: create, fork, reset, rename, destroy |
 //! | `notes` | words that lie beside the disks for their owner |
 //! | `sync` | the locks |
@@ -70,7 +72,9 @@ mod free;
 mod inspect;
 mod leaf;
 mod ledger;
+mod leftover;
 mod map;
+mod mapped;
 mod notes;
 pub(crate) mod points;
 mod pool;
@@ -92,6 +96,7 @@ pub use catalog::{Store, StoreOptions};
 pub use change::Change;
 pub use disk::Disk;
 pub use inspect::{Finding, FoundDisk, Inspection, Part, Parts};
+pub use leftover::Leftover;
 pub use notes::{NOTES, Notes};
 pub use range::{ByteRange, Capacity, MAX_CAPACITY_BYTES, PAGE_BYTES, SECTOR_BYTES, SectorSize};
 pub use record::MOST_DISKS;

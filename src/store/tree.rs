@@ -17,8 +17,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use super::arena::{BLOCK_WORDS, Block};
+use super::arena::{Arena, BLOCK_WORDS, Block};
 use super::entry::Entry;
+use super::mapped::Mapped;
 use super::pool::Pool;
 use super::sync::Mutex;
 use super::{Error, points};
@@ -65,6 +66,26 @@ pub(super) enum Slot<'a> {
     At(&'a AtomicU64, bool),
 }
 
+/// Blocks that nothing else names, as a walk from leaf to leaf counts them.
+#[derive(Debug, Default)]
+pub(super) struct Unique {
+    blocks: u64,
+    /// The nodes above the last leaf, so that each counts once.
+    path: [Option<Block>; TOP as usize + 1],
+}
+
+impl Unique {
+    fn node(&mut self, node: Block, level: u32) {
+        let last = &mut self.path[level as usize];
+        self.blocks += u64::from(*last != Some(node));
+        *last = Some(node);
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.blocks * super::PAGE_BYTES
+    }
+}
+
 /// The tree of one disk.
 #[derive(Debug)]
 pub(super) struct Tree {
@@ -74,40 +95,18 @@ pub(super) struct Tree {
     record: AtomicU32,
     /// Serialises the making of inner nodes.
     growing: Mutex<()>,
-    /// Mapped sectors of 512 bytes.
-    mapped: AtomicU64,
+    pub(super) mapped: Mapped,
 }
 
 impl Tree {
-    pub(super) fn new(pool: Arc<Pool>, account: u16, record: Block, mapped_sectors: u64) -> Self {
+    pub(super) fn new(pool: Arc<Pool>, account: u16, record: Block, mapped: Mapped) -> Self {
         Self {
             pool,
             account,
             record: AtomicU32::new(record.0),
             growing: Mutex::new(()),
-            mapped: AtomicU64::new(mapped_sectors),
+            mapped,
         }
-    }
-
-    pub(super) fn mapped_sectors(&self) -> u64 {
-        self.mapped.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn add_mapped(&self, sectors: u64) {
-        if sectors > 0 {
-            self.mapped.fetch_add(sectors, Ordering::Relaxed);
-        }
-    }
-
-    pub(super) fn sub_mapped(&self, sectors: u64) {
-        if sectors > 0 {
-            self.mapped.fetch_sub(sectors, Ordering::Relaxed);
-        }
-    }
-
-    /// After a reset, under the whole gate.
-    pub(super) fn set_mapped(&self, sectors: u64) {
-        self.mapped.store(sectors, Ordering::Relaxed);
     }
 
     /// The record, while the disk lives.
@@ -292,7 +291,7 @@ impl Tree {
             return false;
         };
         let entry = Entry(word.swap(0, Ordering::AcqRel));
-        self.sub_mapped(self.sectors(entry, LEAF));
+        self.mapped.sub(sectors(self.pool.arena(), entry, LEAF));
         self.drop_entry(entry, LEAF);
         let first = leaf & !(BLOCK_WORDS as u64 - 1);
         let next = self.next_leaf(first, Entry::NONE);
@@ -358,7 +357,7 @@ impl Tree {
             word.store(fill.0, Ordering::Release);
             out.push((entry, level));
             if !fill.is_none() {
-                self.add_mapped(sectors_below(level));
+                self.mapped.add(sectors_below(level));
             }
             return Ok(());
         }
@@ -378,74 +377,39 @@ impl Tree {
         result
     }
 
-    /// What [`Tree::set`] collected isn't mapped any more. Under the same whole gate, so that a
-    /// fork never copies a count that still has it.
-    pub(super) fn uncount(&self, entries: &[(Entry, u32)]) {
-        let sectors = |&(entry, level): &(Entry, u32)| self.sectors(entry, level);
-        self.sub_mapped(entries.iter().map(sectors).sum());
-    }
-
-    /// Free what [`Tree::set`] collected. Needs no lock: nobody else can come by these entries any
-    /// more.
-    pub(super) fn drop_entries(&self, entries: impl IntoIterator<Item = (Entry, u32)>) {
-        let mut blocks = Vec::new();
-        for (entry, level) in entries {
-            self.drop_into(entry, level, &mut blocks);
-        }
-        self.pool.give_back(&mut blocks);
-    }
-
-    /// Mapped sectors below an entry.
-    pub(super) fn sectors(&self, entry: Entry, level: u32) -> u64 {
-        if level == PAGE {
-            return u64::from(entry.mask().count_ones());
-        }
-        match entry.block() {
-            None if entry.is_none() => 0,
-            None => sectors_below(level),
-            Some(node) => {
-                let below = self.words(node).iter().map(load);
-                below.map(|entry| self.sectors(entry, level - 1)).sum()
-            }
-        }
-    }
-
     /// An entry is gone: free what only it named.
     pub(super) fn drop_entry(&self, entry: Entry, level: u32) {
-        self.drop_entries([(entry, level)]);
+        drop_entries(&self.pool, [(entry, level)]);
     }
 
-    fn drop_into(&self, entry: Entry, level: u32, blocks: &mut Vec<Block>) {
-        let Some(block) = entry.block() else { return };
-        // Without SHARED it is this entry's alone, and its count needs no look.
-        if entry.is_shared() && !self.pool.release(block) {
-            return;
-        }
-        if level > PAGE {
-            for word in self.words(block) {
-                self.drop_into(load(word), level - 1, blocks);
+    /// Count what nothing else names at the first leaf at or after `leaf`, and above it; returns
+    /// where to go on. Under the shard of `leaf`, and the answer is only as good as that.
+    pub(super) fn unique_at(&self, leaf: u64, unique: &mut Unique) -> Option<u64> {
+        let mut entry = self.root_entry();
+        for level in (LEAF..=TOP).rev() {
+            let below = leaves_below(level);
+            let node = entry.block()?;
+            if entry.is_shared() && !self.pool.is_exclusive(node) {
+                return self.next_leaf((leaf / below + 1) * below, Entry::NONE);
             }
-        }
-        blocks.push(block);
-        if blocks.len() >= BATCH {
-            self.pool.give_back(blocks);
-        }
-    }
-
-    /// Bytes of blocks below an entry that nothing else names.
-    pub(super) fn unique_bytes(&self, entry: Entry, level: u32) -> u64 {
-        let Some(block) = entry.block() else { return 0 };
-        if entry.is_shared() && !self.pool.is_exclusive(block) {
-            return 0;
-        }
-        let below: u64 = match level {
-            PAGE => 0,
-            _ => {
-                let below = self.words(block).iter().map(load);
-                below.map(|entry| self.unique_bytes(entry, level - 1)).sum()
+            unique.node(node, level);
+            if level > LEAF {
+                entry = load(self.word(node, index(leaf, level)));
+                if entry.block().is_none() {
+                    return self.next_leaf(
+                        (leaf / leaves_below(level - 1) + 1) * leaves_below(level - 1),
+                        Entry::NONE,
+                    );
+                }
+                continue;
             }
-        };
-        below + super::PAGE_BYTES
+            let alone = |entry: &Entry| {
+                let page = entry.block();
+                page.is_some_and(|page| !entry.is_shared() || self.pool.is_exclusive(page))
+            };
+            unique.blocks += self.words(node).iter().map(load).filter(alone).count() as u64;
+        }
+        self.next_leaf(leaf + 1, Entry::NONE)
     }
 
     /// The first leaf at or after `from` whose entry (or that of a missing node above it) isn't
@@ -490,6 +454,54 @@ impl Tree {
         self.pool.share(node);
         root.fetch_or(Entry::SHARED_BIT, Ordering::Release);
         entry.shared()
+    }
+}
+
+/// Mapped sectors below an entry that nobody changes.
+pub(super) fn sectors(arena: &Arena, entry: Entry, level: u32) -> u64 {
+    if level == PAGE {
+        return u64::from(entry.mask().count_ones());
+    }
+    match entry.block() {
+        None if entry.is_none() => 0,
+        None => sectors_below(level),
+        Some(node) => {
+            let below = arena.words(node).iter().map(load);
+            below.map(|entry| sectors(arena, entry, level - 1)).sum()
+        }
+    }
+}
+
+/// Mapped sectors below what [`Tree::set`] collected. Needs no lock, as for [`drop_entries`].
+pub(super) fn all_sectors(pool: &Pool, entries: &[(Entry, u32)]) -> u64 {
+    let sectors = |&(entry, level): &(Entry, u32)| sectors(pool.arena(), entry, level);
+    entries.iter().map(sectors).sum()
+}
+
+/// Free what [`Tree::set`] collected, or a whole tree. Needs no lock: nobody else can come by these
+/// entries any more.
+pub(super) fn drop_entries(pool: &Pool, entries: impl IntoIterator<Item = (Entry, u32)>) {
+    let mut blocks = Vec::new();
+    for (entry, level) in entries {
+        drop_into(pool, entry, level, &mut blocks);
+    }
+    pool.give_back(&mut blocks);
+}
+
+fn drop_into(pool: &Pool, entry: Entry, level: u32, blocks: &mut Vec<Block>) {
+    let Some(block) = entry.block() else { return };
+    // Without SHARED it is this entry's alone, and its count needs no look.
+    if entry.is_shared() && !pool.release(block) {
+        return;
+    }
+    if level > PAGE {
+        for word in pool.arena().words(block) {
+            drop_into(pool, load(word), level - 1, blocks);
+        }
+    }
+    blocks.push(block);
+    if blocks.len() >= BATCH {
+        pool.give_back(blocks);
     }
 }
 

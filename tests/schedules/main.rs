@@ -153,7 +153,7 @@ fn forks_that_copy_and_drop_one_tree_at_the_same_time_share_nothing_else() {
             .into();
         let dropper = {
             let store = Arc::clone(&store);
-            thread::spawn(move || store.destroy("golden").unwrap())
+            thread::spawn(move || drop(store.destroy("golden").unwrap()))
         };
         for thread in forks.into_iter().chain([dropper]) {
             thread.join().unwrap();
@@ -221,6 +221,79 @@ fn nothing_is_mapped_beyond_a_shrink_and_no_write_is_lost_before_it() {
         disk.resize(SECTORS, Shrink::Refuse).unwrap();
         only(&read(&disk, SECTORS - 8), &[0]);
         assert!(disk.seek_mapped(8).unwrap() == SECTORS);
+        nothing_is_lost(&store);
+    });
+}
+
+#[test]
+fn a_fork_beside_the_removal_of_a_leaf_counts_what_it_maps() {
+    explore(|| {
+        let store = store();
+        let disk = Arc::new(create(&store, "one"));
+        write(&disk, 0, 1);
+        write(&disk, 4096, 2);
+        let discarder = {
+            let disk = Arc::clone(&disk);
+            thread::spawn(move || {
+                let result = disk.discard(4096, 4096);
+                assert!(matches!(result, Ok(()) | Err(Error::OutOfRange { .. })));
+            })
+        };
+        let shrinker = {
+            let disk = Arc::clone(&disk);
+            thread::spawn(move || drop(disk.resize(4096, Shrink::Allow).unwrap()))
+        };
+        let resetter = {
+            let store = Arc::clone(&store);
+            thread::spawn(move || {
+                create(&store, "two");
+                drop(store.reset("two", "one").unwrap());
+            })
+        };
+        store.fork("one", "fork").unwrap();
+        store.snapshot("fork", "moment").unwrap();
+        for thread in [discarder, shrinker, resetter] {
+            thread.join().unwrap();
+        }
+        for key in store.keys() {
+            let disk = store.open(&key).unwrap();
+            let pages = [0, 4096].into_iter().filter(|&sector| {
+                let size = disk.get_info().unwrap().size_sectors;
+                sector < size && read(&disk, sector)[0] != 0
+            });
+            let mapped = disk.get_info().unwrap().mapped_bytes;
+            assert_eq!(mapped, pages.count() as u64 * PAGE as u64, "{key}");
+        }
+        nothing_is_lost(&store);
+    });
+}
+
+#[test]
+fn snapshots_that_end_while_they_are_compared_are_compared_whole() {
+    explore(|| {
+        let store = store();
+        let disk = create(&store, "one");
+        write(&disk, 0, 1);
+        store.snapshot("one", "before").unwrap();
+        write(&disk, 4096, 2);
+        store.snapshot("one", "after").unwrap();
+        let destroyer = {
+            let store = Arc::clone(&store);
+            thread::spawn(move || {
+                drop(store.destroy("one").unwrap());
+                drop(store.destroy("after").unwrap());
+                let two = create(&store, "two");
+                write(&two, 0, 3);
+            })
+        };
+        if let Ok(changed) = store.changed("before", "after") {
+            let changed: Vec<_> = changed
+                .iter()
+                .map(|it| (it.start_sector, it.sectors))
+                .collect();
+            assert_eq!(changed, [(4096, 8)]);
+        }
+        destroyer.join().unwrap();
         nothing_is_lost(&store);
     });
 }

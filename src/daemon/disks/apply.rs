@@ -85,7 +85,7 @@ impl Disks {
         let had = entry.settings()?;
         if !differences(&had, &checked.settings).is_empty() {
             let patch = patch_to(name, &had, checked)?;
-            self.patch_entry(&entry, &patch)?;
+            self.patch_entry(&entry, &patch, 0)?;
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use super::check::{Checked, check_name};
 use super::entry::Entry;
 use super::problems::{attached, conflict, not_found};
 use super::{Disks, snapshot_key};
-use crate::store::Change;
+use crate::store::{Change, Leftover};
 
 impl Disks {
     /// Its snapshots, sorted.
@@ -85,17 +85,20 @@ impl Disks {
     /// # Errors
     /// `not-found`.
     pub fn destroy_snapshot(&self, name: &str, snapshot: &str) -> Result<(), Problem> {
-        let _control = self.control.lock();
+        let control = self.control.lock();
         let entry = self.entry(name)?;
         self.has_snapshot(&entry, snapshot)?;
-        self.end_snapshot(&entry, snapshot)
+        let left = self.end_snapshot(&entry, snapshot)?;
+        drop(control);
+        drop(left);
+        Ok(())
     }
 
-    /// The control is held.
-    pub(super) fn end_snapshot(&self, entry: &Entry, snapshot: &str) -> Result<(), Problem> {
+    /// The control is held, and what is left is to be freed without it.
+    pub(super) fn end_snapshot(&self, entry: &Entry, snapshot: &str) -> Result<Leftover, Problem> {
         let key = snapshot_key(&entry.name, snapshot)?;
         let id = self.workshop.store.open(&key)?.get_info()?.id;
-        self.workshop.store.destroy(&key)?;
+        let left = self.workshop.store.destroy(&key)?;
         entry.snapshots.lock().remove(snapshot);
         let mut table = self.table.write();
         table.names.remove(&id);
@@ -107,7 +110,7 @@ impl Disks {
             "snapshot",
             snapshot,
         );
-        Ok(())
+        Ok(left)
     }
 
     /// A new disk with the content of `name`, or of a snapshot of it, at one moment and without a
@@ -164,7 +167,7 @@ impl Disks {
     /// `not-found` if there is no such thing to go back to; `attached` without `force`;
     /// `over-budget`.
     pub fn reset(&self, name: &str, request: ResetRequest) -> Result<Disk, Problem> {
-        let _control = self.control.lock();
+        let control = self.control.lock();
         let entry = self.entry(name)?;
         if !request.force && entry.is_attached() {
             return Err(attached(name, "reset it"));
@@ -176,9 +179,11 @@ impl Disks {
             }
             None => self.parent(&entry)?,
         };
-        self.workshop.store.reset(name, &key)?;
+        let left = self.workshop.store.reset(name, &key)?;
         entry.server.config_changed();
         self.tell_of(EventKind::Reset, name, "to", &key);
+        drop(control);
+        drop(left);
         self.describe(&entry, false)
     }
 

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use super::super::model::{
-    DiskPatch, DiskSettings, EventKind, Limits, Patched, Problem, ProblemKind,
+    DiskPatch, DiskSettings, EventKind, Limits, Patched, Problem, ProblemKind, Resized,
 };
 use super::Disks;
 use super::blob::Kept;
 use super::check::{Checked, check_labels, check_limits, check_quota};
 use super::entry::Entry;
 use super::resize::Resize;
-use crate::store::{Bytes, Change};
+use crate::store::{Bytes, Change, Leftover};
 
 /// Names of what differs between two settings.
 pub(super) fn differences(one: &DiskSettings, two: &DiskSettings) -> Vec<&'static str> {
@@ -108,19 +108,36 @@ impl Disks {
     /// `not-found`; `invalid`; `would-lose-data` for a smaller size without `shrink`;
     /// `over-budget`.
     pub fn patch(&self, name: &str, patch: DiskPatch) -> Result<Patched, Problem> {
-        let _control = self.control.lock();
+        let lost_bytes = Resize::would_lose(&*self.entry(name)?, &patch)?;
+        let control = self.control.lock();
         let entry = self.entry(name)?;
-        self.patch_entry(&entry, &patch)
+        let (resized, left) = self.patch_entry(&entry, &patch, lost_bytes)?;
+        drop(control);
+        let lost_bytes = left.map_or(0, Leftover::free);
+        Ok(Patched {
+            disk: self.describe(&entry, false)?,
+            resized: resized.map(|resized| Resized {
+                lost_bytes,
+                ..resized
+            }),
+        })
     }
 
-    /// The control is held.
-    pub(super) fn patch_entry(&self, entry: &Entry, patch: &DiskPatch) -> Result<Patched, Problem> {
+    /// The control is held, and what is left is to be freed without it. `lost_bytes` is what a
+    /// smaller size that is refused would lose.
+    pub(super) fn patch_entry(
+        &self,
+        entry: &Entry,
+        patch: &DiskPatch,
+        lost_bytes: u64,
+    ) -> Result<(Option<Resized>, Option<Leftover>), Problem> {
         let had = entry.settings()?;
         let settings = patched(&had, patch, self.workshop.store.limit_bytes())?;
         let limiter = self.group_limiter(settings.group.as_deref())?;
         self.check_repair(patch)?;
-        let resize = Resize::of(entry, patch)?;
+        let resize = Resize::of(entry, patch, lost_bytes)?;
         let repairs = patch.failed == Some(false) && entry.failure().is_some();
+        let mut left = None;
         if had != settings || repairs {
             let quota_bytes = settings.quota_bytes;
             let change = Change {
@@ -135,7 +152,8 @@ impl Disks {
             };
             let size = resize.as_ref().and_then(Resize::wanted);
             let changed = entry.change(keep, &change, size);
-            changed.map_err(|problem| explained(problem, resize.as_ref(), &change))?;
+            let changed = changed.map_err(|problem| explained(problem, resize.as_ref(), &change));
+            left = Some(changed?);
         }
         // Nothing from here on can be refused.
         entry.limit(&settings.limits, limiter);
@@ -152,10 +170,7 @@ impl Disks {
             let events = &self.workshop.events;
             events.tell(EventKind::Changed, Some(&entry.name), details);
         }
-        Ok(Patched {
-            disk: self.describe(entry, false)?,
-            resized,
-        })
+        Ok((resized, left))
     }
 
     /// Its limits.

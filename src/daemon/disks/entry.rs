@@ -15,7 +15,7 @@ use super::super::{paths, state_dir};
 use super::blob::Kept;
 use super::check::{Checked, check_socket_path, invalid};
 use crate::device::BlockDevice;
-use crate::store::{Change, Disk, DiskInfo, Shrink, Store};
+use crate::store::{Change, Disk, DiskInfo, Leftover, Shrink, Store};
 use crate::vhost_user::{self, Departure, Hub, Server, ServerEvent, ServerOptions};
 
 /// What entries are made with.
@@ -241,7 +241,7 @@ impl Entry {
         keep: impl FnOnce(&mut Kept),
         change: &Change<'_>,
         size: Option<(u64, Shrink)>,
-    ) -> Result<(), Problem> {
+    ) -> Result<Leftover, Problem> {
         let mut kept = self.kept.lock();
         let mut new = kept.clone();
         keep(&mut new);
@@ -250,9 +250,9 @@ impl Entry {
             settings: Some(&blob),
             ..*change
         };
-        self.disk.change(&change, size)?;
+        let left = self.disk.change(&change, size)?;
         *kept = new;
-        Ok(())
+        Ok(left)
     }
 
     /// The disk as it is, with what only it holds if `walk` says so. `name_of` knows names of disks
@@ -310,7 +310,7 @@ impl Entry {
     }
 
     /// The disk is gone from the store, and what was saved of it goes too.
-    pub(super) fn forget_states(&self) {
-        self.keeper.forget();
+    pub(super) fn forget_states(&self) -> Vec<Leftover> {
+        self.keeper.forget()
     }
 }

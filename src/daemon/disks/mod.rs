@@ -49,7 +49,7 @@ use super::events::Events;
 use super::model::{Disk, DiskSettings, EventKind, Pool, Problem, ProblemKind, Stats};
 use super::socket::SocketAccess;
 use crate::device::Limiter;
-use crate::store::{self, Store};
+use crate::store::{self, Leftover, Store};
 use crate::vhost_user::Hub;
 use blob::Kept;
 use check::{Checked, snapshot_key};
@@ -309,6 +309,14 @@ impl Disks {
     /// # Errors
     /// `not-found`; `attached` without `force`; `conflict` if it has snapshots that are not to go.
     pub fn destroy(&self, name: &str, options: DestroyOptions) -> Result<(), Problem> {
+        let left = self.end(name, options)?;
+        // What it held is freed here, when others have their turn.
+        drop(left);
+        Ok(())
+    }
+
+    /// As [`Disks::destroy`], but for the memory: what is to be freed.
+    fn end(&self, name: &str, options: DestroyOptions) -> Result<Vec<Leftover>, Problem> {
         let _control = self.control.lock();
         let entry = self.entry(name)?;
         if !options.force && entry.is_attached() {
@@ -322,11 +330,13 @@ impl Disks {
             )));
         }
         entry.stop_listening();
+        let mut left = Vec::new();
         for snapshot in &snapshots {
-            self.end_snapshot(&entry, snapshot)?;
+            left.push(self.end_snapshot(&entry, snapshot)?);
         }
-        entry.forget_states();
-        self.workshop.store.destroy(name)?;
+        left.push(self.workshop.store.destroy(name)?);
+        // Only now: a front end may save another one as long as there is a disk.
+        left.extend(entry.forget_states());
         let mut table = self.table.write();
         table.disks.remove(name);
         table.names.remove(&entry.id);
@@ -337,7 +347,7 @@ impl Disks {
         self.workshop
             .events
             .tell(EventKind::Destroyed, Some(name), BTreeMap::new());
-        Ok(())
+        Ok(left)
     }
 
     /// What guests did to it.

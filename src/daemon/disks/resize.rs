@@ -20,7 +20,12 @@ pub(super) struct Resize {
 
 impl Resize {
     /// What a patch wants, if it names a size that the disk can have.
-    pub(super) fn of(entry: &Entry, patch: &DiskPatch) -> Result<Option<Self>, Problem> {
+    /// `lost_bytes` lie beyond it, as far as that is to be told if it is refused.
+    pub(super) fn of(
+        entry: &Entry,
+        patch: &DiskPatch,
+        lost_bytes: u64,
+    ) -> Result<Option<Self>, Problem> {
         let Some(to_bytes) = patch.size_bytes else {
             return match patch.shrink {
                 true => Err(invalid(
@@ -36,12 +41,20 @@ impl Resize {
         Ok(Some(Self {
             from_bytes: capacity.bytes(),
             to_bytes,
-            lost_bytes: mapped_from(&entry.disk, to_bytes)?,
+            lost_bytes,
             shrink: match patch.shrink {
                 true => Shrink::Allow,
                 false => Shrink::Refuse,
             },
         }))
+    }
+
+    /// Mapped bytes that a patch would lose and doesn't say that it may. Takes time with them.
+    pub(super) fn would_lose(entry: &Entry, patch: &DiskPatch) -> Result<u64, Problem> {
+        match patch.size_bytes {
+            Some(to_bytes) if !patch.shrink => mapped_from(&entry.disk, to_bytes),
+            _ => Ok(0),
+        }
     }
 
     /// What the store is asked for.
@@ -62,7 +75,8 @@ impl Resize {
 }
 
 impl Disks {
-    /// The disk has another size: tell its guests, and who listens to events.
+    /// The disk has another size: tell its guests, and who listens to events. How much was lost is
+    /// known when it is freed.
     pub(super) fn announce(&self, entry: &Entry, resize: &Resize) -> Resized {
         let (from_bytes, to_bytes) = (resize.from_bytes, resize.to_bytes);
         let notified = entry.server.config_changed();
@@ -78,11 +92,10 @@ impl Disks {
             let events = &self.workshop.events;
             events.tell(EventKind::Resized, Some(&entry.name), details);
         }
-        let shrinks = to_bytes < from_bytes;
         Resized {
             from_bytes,
             to_bytes,
-            lost_bytes: if shrinks { resize.lost_bytes } else { 0 },
+            lost_bytes: 0,
             notified,
             not_notified,
             hint: (not_notified > 0).then(|| RESIZE_HINT.to_owned()),

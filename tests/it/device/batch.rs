@@ -180,7 +180,7 @@ fn a_batch_answers_and_writes_what_its_requests_alone_do() {
         let charged = [0, 1].map(|at| rigs[at].store.charged_bytes());
         assert_eq!(charged[0], charged[1], "{what}");
         rigs.iter()
-            .for_each(|rig| rig.store.destroy("disk").unwrap());
+            .for_each(|rig| drop(rig.store.destroy("disk").unwrap()));
         let asks: Vec<Ask> = (0..8).map(|_| random_ask(&mut dice, 1024)).collect();
         for answer in serve(&rigs, &asks, &what) {
             assert_eq!(answer.status, IOERR, "a disk that is gone: {what}");

@@ -81,8 +81,10 @@ const CHANGES: [Change; 7] = [
     }),
     ("leaves", |_, disk| disk.discard(0, LEAF_SECTORS).unwrap()),
     ("fork", |store, _| drop(store.fork("disk", "fork").unwrap())),
-    ("shrink", |_, disk| disk.resize(8, Shrink::Allow).unwrap()),
-    ("destroy", |store, _| store.destroy("disk").unwrap()),
+    ("shrink", |_, disk| {
+        drop(disk.resize(8, Shrink::Allow).unwrap())
+    }),
+    ("destroy", |store, _| drop(store.destroy("disk").unwrap())),
 ];
 
 #[test]

@@ -275,7 +275,7 @@ fn a_read_only_connection_refuses_every_change() {
         reader.discard(0, 1),
         reader.write_zeroes(0, 1, false),
         reader.write_zeroes(0, 1, true),
-        reader.resize(1, Shrink::Allow),
+        reader.resize(1, Shrink::Allow).map(drop),
     ] {
         assert!(matches!(result, Err(Error::IsReadOnly { .. })));
     }

@@ -8,5 +8,6 @@ mod contract;
 mod forks;
 mod inspect;
 mod kit;
+mod leftover;
 mod map;
 mod model;

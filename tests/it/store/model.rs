@@ -87,7 +87,7 @@ fn check(sector_size: SectorSize, steps: &[Step]) -> Result<(), TestCaseError> {
             }
             Step::Discard { at, count } => disk.discard(at, count),
             Step::Zero { at, count, unmap } => disk.write_zeroes(at, count, unmap),
-            Step::Resize { sectors } => disk.resize(sectors, Shrink::Allow),
+            Step::Resize { sectors } => disk.resize(sectors, Shrink::Allow).map(drop),
         };
         prop_assert_eq!(result.is_ok(), fits(step, model.len() as u64), "{:?}", step);
         if result.is_ok() {
