@@ -50,7 +50,7 @@
 //! | `leftover` | what a change took from a disk and is to be freed, without a lock |
 //! | `catalog` | the disks by key: create, fork, reset, rename, destroy |
 //! | `notes` | words that lie beside the disks for their owner |
-//! | `sync` | the locks |
+//! | `sync` | the locks, here and in the workers' mail |
 //! | `points` | named places at which tests kill the process |
 //! | `mod` | what can go wrong |
 //!
@@ -84,7 +84,7 @@ mod recover;
 mod seek;
 mod shared;
 mod spec;
-mod sync;
+pub(crate) mod sync;
 mod tree;
 
 pub use alarm::Alarm;

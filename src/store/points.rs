@@ -35,6 +35,46 @@ pub(crate) fn reach(point: &str) {
 #[inline(always)]
 pub(crate) fn reach(_point: &str) {}
 
+/// `RAMBLK_FAIL_AT=<point>:error` or `<point>:panic` has what happens at that point go wrong, from
+/// half a second after it was reached first.
+///
+/// # Errors
+/// What was asked for.
+#[cfg(feature = "test-points")]
+#[allow(clippy::panic, reason = "a test asks for it")]
+pub(crate) fn may_fail(point: &str) -> std::io::Result<()> {
+    use std::sync::OnceLock;
+    use std::time::{Duration, Instant};
+
+    static WANTED: OnceLock<Option<(String, String)>> = OnceLock::new();
+    static SINCE: OnceLock<Instant> = OnceLock::new();
+    let wanted = WANTED.get_or_init(|| {
+        let value = std::env::var("RAMBLK_FAIL_AT").ok()?;
+        let (name, how) = value.split_once(':')?;
+        Some((name.to_owned(), how.to_owned()))
+    });
+    match wanted {
+        Some((name, how))
+            if name == point
+                && SINCE.get_or_init(Instant::now).elapsed() > Duration::from_millis(500) =>
+        {
+            assert_ne!(how, "panic", "a test asked for it");
+            Err(std::io::Error::other("a test asked for it"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Nothing.
+///
+/// # Errors
+/// None.
+#[cfg(not(feature = "test-points"))]
+#[inline(always)]
+pub(crate) fn may_fail(_point: &str) -> std::io::Result<()> {
+    Ok(())
+}
+
 /// `RAMBLK_TEST_POISON` has the process die of data that begins with these words.
 #[cfg(feature = "test-points")]
 pub(crate) fn may_be_poison(from: super::Source<'_>) {

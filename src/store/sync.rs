@@ -1,9 +1,20 @@
-//! The locks of the store. A test of interleavings has them belong to its scheduler.
+//! The locks of the store and of the workers' mail, and the atomics of the latter. A test of
+//! interleavings has them belong to its scheduler.
 
 #[cfg(not(feature = "test-schedules"))]
-pub(super) use parking_lot::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
+pub(super) use parking_lot::{MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 #[cfg(feature = "test-schedules")]
-pub(super) use scheduled::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
+pub(super) use scheduled::{MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+#[cfg(not(feature = "test-schedules"))]
+pub(crate) use parking_lot::Mutex;
+#[cfg(feature = "test-schedules")]
+pub(crate) use scheduled::Mutex;
+#[cfg(feature = "test-schedules")]
+pub(crate) use shuttle::sync::atomic::{AtomicBool, AtomicUsize};
+pub(crate) use std::sync::atomic::Ordering;
+#[cfg(not(feature = "test-schedules"))]
+pub(crate) use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 #[cfg(feature = "test-schedules")]
 mod scheduled {
@@ -12,14 +23,14 @@ mod scheduled {
     pub(in super::super) use shuttle::sync::{MutexGuard, RwLockReadGuard, RwLockWriteGuard};
 
     #[derive(Debug, Default)]
-    pub(in super::super) struct Mutex<T>(shuttle::sync::Mutex<T>);
+    pub(crate) struct Mutex<T>(shuttle::sync::Mutex<T>);
 
     impl<T> Mutex<T> {
-        pub(in super::super) fn new(value: T) -> Self {
+        pub(crate) fn new(value: T) -> Self {
             Self(shuttle::sync::Mutex::new(value))
         }
 
-        pub(in super::super) fn lock(&self) -> MutexGuard<'_, T> {
+        pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
             self.0.lock().unwrap_or_else(PoisonError::into_inner)
         }
     }

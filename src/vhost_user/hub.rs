@@ -18,7 +18,9 @@ use vmm_sys_util::eventfd::EventFd;
 
 use super::Error;
 use super::server::Shared;
+use super::vital;
 use super::workers::{WorkerOptions, Workers};
+use crate::store::points;
 
 /// The key of the descriptor that ends the acceptor; those of listeners count from 0.
 const BELL: u64 = u64::MAX;
@@ -135,13 +137,7 @@ impl Acceptor {
         let bell = common.bell.as_raw_fd();
         common.epoll.ctl(ControlOperation::Add, bell, event)?;
         let own = Arc::clone(&common);
-        let thread = std::thread::Builder::new()
-            .name("ramblk-accept".into())
-            .spawn(move || {
-                if let Err(error) = own.run() {
-                    tracing::error!(%error, "can't wait for connections any more");
-                }
-            })?;
+        let thread = vital::spawn("ramblk-accept".into(), move || own.run())?;
         Ok(Self {
             common,
             thread: Some(thread),
@@ -184,6 +180,7 @@ impl Common {
                 let left = until.saturating_duration_since(Instant::now());
                 i32::try_from(left.as_millis() + 1).unwrap_or(i32::MAX)
             });
+            points::may_fail("acceptor-waits")?;
             let count = match self.epoll.wait(timeout_ms, &mut events) {
                 Ok(count) => count,
                 Err(error) if error.kind() == ErrorKind::Interrupted => 0,

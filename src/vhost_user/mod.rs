@@ -34,8 +34,10 @@
 //! | `polling` | how long a ring that has run dry is looked at |
 //! | `slice` | how long the scheduler lets a worker run |
 //! | `slot` | one ring of a worker, hot or cold |
+//! | `mail` | what workers are told, and how it finds a ring that moves |
 //! | `worker` | a thread that serves rings: which are hot, and when it sleeps |
-//! | `workers` | all of them, where a new ring goes, and the way to one that has moved |
+//! | `workers` | all of them, and where a new ring goes |
+//! | `vital` | threads without which nothing goes on |
 //! | `crash` | which request the process died of, for the one that comes after it |
 //! | `watchdog` | frees a worker that hangs in a front end's descriptor |
 //! | `fuzz` | rings and sessions for the fuzz targets, with feature `test-fuzz` only |
@@ -58,6 +60,10 @@ mod hub;
 mod hush;
 mod inflight;
 mod job;
+#[cfg(not(feature = "test-schedules"))]
+mod mail;
+#[cfg(feature = "test-schedules")]
+pub mod mail;
 mod mapping;
 mod memory;
 mod notifier;
@@ -71,6 +77,7 @@ mod session;
 mod slice;
 mod slot;
 mod transfer;
+mod vital;
 mod vring;
 mod watchdog;
 mod worker;

@@ -67,7 +67,8 @@ struct State {
     started: u64,
     /// Claims on the disk that sessions hold.
     claims: usize,
-    ending: bool,
+    /// By when its sessions are to have ended, once they are to.
+    ends_by: Option<Instant>,
 }
 
 /// Another end of a session's strings.
@@ -139,7 +140,7 @@ impl Shared {
         let deadline = Instant::now() + HAND_OVER_WITHIN;
         let mut state = self.state.lock();
         while self.options.share == Share::None && state.claims > 0 {
-            if state.ending {
+            if state.ends_by.is_some() {
                 return Err(ClaimError::Ending);
             }
             if self.changed.wait_until(&mut state, deadline).timed_out() {
@@ -198,7 +199,7 @@ impl Server {
         let listening = self.shared.hub.listen(listener, &self.shared);
         let listening = listening.map_err(Error::Socket)?;
         let mut state = self.shared.state.lock();
-        if state.ending {
+        if state.ends_by.is_some() {
             // The acceptor asks for the state while it has the listeners, so never the reverse.
             drop(state);
             return Err(Error::Closed);
@@ -226,18 +227,8 @@ impl Server {
     /// with what was begun done and what was not left in them. When this returns, none is accepted
     /// and, unless it took half a second, no ring is served; whoever took longer ends by itself.
     pub fn close(&self) {
-        let deadline = Instant::now() + END_WITHIN;
+        let deadline = self.hang_up();
         let mut state = self.shared.state.lock();
-        state.ending = true;
-        let listening = std::mem::take(&mut state.listening);
-        // As in `listen`.
-        drop(state);
-        drop(listening);
-        let mut state = self.shared.state.lock();
-        for connection in state.sessions.values() {
-            let _ = connection.stream.shutdown(Shutdown::Both);
-        }
-        self.shared.changed.notify_all();
         while !state.sessions.is_empty() {
             let waited = self.shared.changed.wait_until(&mut state, deadline);
             if waited.timed_out() {
@@ -247,6 +238,29 @@ impl Server {
                 break;
             }
         }
+    }
+
+    /// Begin to [close](Self::close) without waiting: who closes several begins with all of them,
+    /// and waits for the slowest instead of one after the other. Returns when waiting is over.
+    pub fn hang_up(&self) -> Instant {
+        let mut state = self.shared.state.lock();
+        let first = state.ends_by.is_none();
+        let ends_by = *state
+            .ends_by
+            .get_or_insert_with(|| Instant::now() + END_WITHIN);
+        if !first {
+            return ends_by;
+        }
+        let listening = std::mem::take(&mut state.listening);
+        // As in `listen`.
+        drop(state);
+        drop(listening);
+        let state = self.shared.state.lock();
+        for connection in state.sessions.values() {
+            let _ = connection.stream.shutdown(Shutdown::Both);
+        }
+        self.shared.changed.notify_all();
+        ends_by
     }
 
     /// Wait until no session is left.
@@ -339,7 +353,7 @@ impl Shared {
 
     fn enrol(&self, connection: Connection) -> Result<u64, Error> {
         let mut state = self.state.lock();
-        if state.ending {
+        if state.ends_by.is_some() {
             return Err(Error::Closed);
         }
         if state.sessions.len() >= MOST_SESSIONS {
@@ -370,7 +384,7 @@ impl Shared {
         // A panic is a bug of ours; it must cost this front end its connection and no other.
         let ended = catch_unwind(AssertUnwindSafe(|| converse(stream, session)));
         let reason = match ended {
-            Ok(Ok(())) if self.state.lock().ending => Departure::Closed,
+            Ok(Ok(())) if self.state.lock().ends_by.is_some() => Departure::Closed,
             Ok(Ok(())) => Departure::Left,
             Ok(Err(error)) => Departure::Failed(error.to_string()),
             Err(_) => {

@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 
 use super::hush::Hush;
 use super::job::{Job, Turn};
+use super::mail::Tenancy;
 use super::notifier::Notifier;
 use super::polling::PollTime;
 use super::ring::RingError;
 use super::watchdog::Watched;
-use super::workers::Place;
+use super::workers::Served;
 use crate::device::Pace;
 
 /// How long a ring that ran dry stays hot while others have requests.
@@ -29,7 +30,8 @@ pub(super) struct Tools {
 pub(super) struct Slot {
     pub(super) id: u64,
     pub(super) job: Box<Job>,
-    pub(super) place: Place,
+    /// The way of orders to it.
+    pub(super) tenancy: Tenancy<Served>,
     pub(super) state: State,
     pub(super) poll: PollTime,
     /// When it was first found to have run dry.

@@ -16,6 +16,8 @@ use std::sync::{Arc, Once};
 use std::thread::{JoinHandle, Thread};
 use std::time::Duration;
 
+use super::vital;
+
 /// A call that lasts longer than one to two of these is interrupted.
 const PERIOD: Duration = Duration::from_millis(10);
 /// Periods without a call after which the thread goes to sleep.
@@ -80,9 +82,10 @@ impl Watchdog {
         let asleep = Arc::new(AtomicBool::new(false));
         let stop = Arc::new(AtomicBool::new(false));
         let (watch, sleeps, ends) = (pulses.clone(), Arc::clone(&asleep), Arc::clone(&stop));
-        let thread = std::thread::Builder::new()
-            .name("ramblk-watch".into())
-            .spawn(move || run(&watch, &sleeps, &ends))?;
+        let thread = vital::spawn("ramblk-watch".into(), move || {
+            run(&watch, &sleeps, &ends);
+            io::Result::Ok(())
+        })?;
         Ok(Self {
             pulses,
             asleep,

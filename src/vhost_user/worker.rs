@@ -9,24 +9,25 @@
 //! on what a front end passed, and a wake-up costs one system call less. A cold ring with requests
 //! that wait (see [`parking`](super::parking)) is hot again when the first of them may go on.
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, SyncSender};
+use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 
 use super::alarm::Alarm;
 use super::hush::Hush;
-use super::job::{Job, Turn};
+use super::job::Turn;
+use super::mail::{self, Desk, Mailbox, Mailboxes, Parcel, Tenancy};
 use super::parking::Stop;
-use super::polling::PollTime;
 use super::slot::{Slot, State, Tools};
 use super::watchdog::Watched;
-use super::workers::{Mailbox, Message, NOWHERE, Place};
+use super::workers::{Carried, Order, Served};
 use crate::device::Pace;
+use crate::store::points;
 
 const MAILBOX: u64 = u64::MAX;
 const ALARM: u64 = u64::MAX - 1;
@@ -50,9 +51,9 @@ const OVERLOADED_COUNTS: u32 = 20;
 #[derive(Debug)]
 pub(super) struct Worker {
     number: usize,
+    mailbox: Arc<Mailbox<Served>>,
     /// Those of all workers.
-    mailboxes: Arc<[Arc<Mailbox>]>,
-    receiver: Receiver<Message>,
+    mailboxes: Mailboxes<Served>,
     epoll: Epoll,
     events: Vec<EpollEvent>,
     slots: Vec<Option<Slot>>,
@@ -60,8 +61,9 @@ pub(super) struct Worker {
     hot: Vec<usize>,
     /// Slots whose ring is cold, but has requests that wait for a moment.
     parked: Vec<usize>,
+    /// Slots whose ring is hot and to leave, once it has returned what it set aside.
+    leaving: VecDeque<usize>,
     alarm: Alarm,
-    poll: Duration,
     looked_for_kicks: Instant,
     /// When two rings were hot last, and whether that is not long ago.
     had_company: Instant,
@@ -72,19 +74,16 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    /// Worker `number` of those with `mailboxes`. It looks at rings that ran dry for `poll` at
-    /// most.
+    /// Worker `number` of those with `mailboxes`.
     pub(super) fn new(
         number: usize,
-        mailboxes: Arc<[Arc<Mailbox>]>,
-        receiver: Receiver<Message>,
+        mailboxes: &Mailboxes<Served>,
         watched: Watched,
-        poll: Duration,
     ) -> io::Result<Self> {
         let epoll = Epoll::new()?;
-        let bell = mailboxes.get(number).map(|mailbox| mailbox.bell());
-        let bell = bell.ok_or(io::ErrorKind::NotFound)?.as_raw_fd();
+        let mailbox = mailboxes.get(number).ok_or(io::ErrorKind::NotFound)?;
         let event = EpollEvent::new(EventSet::IN, MAILBOX);
+        let bell = mailbox.bell().as_raw_fd();
         epoll.ctl(ControlOperation::Add, bell, event)?;
         let alarm = Alarm::new()?;
         let event = EpollEvent::new(EventSet::IN | EventSet::EDGE_TRIGGERED, ALARM);
@@ -92,15 +91,15 @@ impl Worker {
         let now = Instant::now();
         Ok(Self {
             number,
-            mailboxes,
-            receiver,
+            mailbox: Arc::clone(mailbox),
+            mailboxes: Arc::clone(mailboxes),
             epoll,
             events: vec![EpollEvent::default(); 64],
             slots: Vec::new(),
             hot: Vec::new(),
             parked: Vec::new(),
+            leaving: VecDeque::new(),
             alarm,
-            poll,
             looked_for_kicks: now,
             had_company: now,
             has_company: false,
@@ -113,18 +112,17 @@ impl Worker {
         })
     }
 
-    fn mailbox(&self) -> &Mailbox {
-        &self.mailboxes[self.number]
-    }
-
     /// Serve until told to quit.
-    pub(super) fn run(mut self) {
+    ///
+    /// # Errors
+    /// If the system doesn't let it wait for kicks and mail: it can't go on.
+    pub(super) fn run(mut self) -> io::Result<()> {
         self.tools.watched.begin();
         let mut dry_rounds = 0;
         let mut done_bytes = 0;
         loop {
-            if self.mailbox().take_waiting() && !self.read_mail() {
-                return;
+            if self.mailbox.take_waiting() && !self.read_mail() {
+                return Ok(());
             }
             let turn = self.round();
             if turn.steps > 0 {
@@ -142,14 +140,18 @@ impl Worker {
             }
             dry_rounds = 0;
             done_bytes = 0;
-            if let Err(error) = self.tick(turn.steps > 0) {
-                tracing::error!(%error, "worker can't wait for kicks and ends");
-                return;
-            }
+            self.tick(turn.steps > 0)?;
         }
     }
 
-    /// One turn of each hot ring.
+    /// `false`: the end.
+    fn read_mail(&mut self) -> bool {
+        let mailbox = Arc::clone(&self.mailbox);
+        mail::read(self.number, &mailbox, self)
+    }
+
+    /// One turn of each hot ring, in their order. Where there is mail, or a ring may leave, the rest
+    /// of them comes after that: who waits for either doesn't wait for thousands of rings.
     fn round(&mut self) -> Turn {
         let pace = if self.hot.len() > 1 || self.has_company {
             Pace::BesideOthers
@@ -158,13 +160,24 @@ impl Worker {
         };
         let mut total = Turn::default();
         let (mut broken, mut left) = (false, false);
-        for &at in &self.hot {
-            if let Some(slot) = self.slots.get_mut(at).and_then(Option::as_mut) {
-                let turn = slot.turn(pace, &self.tools);
-                total.steps += turn.steps;
-                total.bytes += turn.bytes;
-                broken |= slot.state == State::Broken;
-                left |= slot.may_leave();
+        let mut served = 0;
+        while let Some(&at) = self.hot.get(served) {
+            served += 1;
+            // Rings that are to leave soon come in between, in turn.
+            let leaving = self.leaving.pop_front();
+            self.leaving.extend(leaving);
+            for at in [Some(at), leaving].into_iter().flatten() {
+                if let Some(slot) = self.slots.get_mut(at).and_then(Option::as_mut) {
+                    let turn = slot.turn(pace, &self.tools);
+                    total.steps += turn.steps;
+                    total.bytes += turn.bytes;
+                    broken |= slot.state == State::Broken;
+                    left |= slot.may_leave();
+                }
+            }
+            if served < self.hot.len() && (left || self.mailbox.is_waiting()) {
+                self.hot.rotate_left(served);
+                break;
             }
         }
         if broken {
@@ -206,7 +219,7 @@ impl Worker {
             self.count_busy();
         }
         if self.hot.is_empty() {
-            self.mailbox().set_busy(0);
+            self.mailbox.set_busy(0);
             self.set_alarm()?;
             return self.wait(-1);
         }
@@ -257,6 +270,7 @@ impl Worker {
 
     /// Wait for kicks or mail, or look whether there are any.
     fn wait(&mut self, timeout_ms: i32) -> io::Result<()> {
+        points::may_fail("worker-waits")?;
         let count = match self.epoll.wait(timeout_ms, &mut self.events) {
             Ok(0) => return Ok(()),
             Ok(count) => count,
@@ -266,7 +280,7 @@ impl Worker {
         let now = Instant::now();
         for event in &self.events[..count] {
             if event.data() == MAILBOX {
-                let _ = self.mailboxes[self.number].bell().read();
+                let _ = self.mailbox.bell().read();
                 continue;
             }
             // The alarm's number is no slot's: who has waited long enough is found by the clock.
@@ -293,7 +307,7 @@ impl Worker {
                 last = Some(at).filter(|_| slot.leaving.is_none()).or(last);
             }
         }
-        self.mailbox().set_busy(busy);
+        self.mailbox.set_busy(busy);
         let others = self.mailboxes.iter().enumerate();
         let others = others.filter(|(number, _)| *number != self.number);
         let calmest = others
@@ -310,11 +324,15 @@ impl Worker {
         self.overloaded = 0;
         let mailbox = Arc::clone(mailbox);
         if let Some(slot) = last.and_then(|at| self.take_out(at)) {
-            mailbox.post(Message::Adopt {
+            // No worker is gone before all were told to quit.
+            mailbox.hand_in(Parcel {
                 id: slot.id,
-                job: slot.job,
-                place: slot.place,
-                poll: slot.poll,
+                tenancy: slot.tenancy,
+                ring: Carried {
+                    job: slot.job,
+                    poll: slot.poll,
+                    reply: None,
+                },
             });
         }
     }
@@ -325,75 +343,22 @@ impl Worker {
             .position(|slot| slot.as_ref().is_some_and(|slot| slot.id == id))
     }
 
-    /// `false`: the end.
-    fn read_mail(&mut self) -> bool {
-        while let Ok(message) = self.receiver.try_recv() {
-            // A receiver that has gone away no longer wants the answer.
-            match message {
-                Message::Start {
-                    id,
-                    job,
-                    place,
-                    reply,
-                } => {
-                    let poll = PollTime::new(self.poll);
-                    let added = self.add(id, job, place, poll);
-                    let _ = reply.send(added.map_err(|(error, _)| error));
-                }
-                Message::Adopt {
-                    id,
-                    job,
-                    place,
-                    poll,
-                } => self.adopt(id, job, place, poll),
-                Message::Stop { id, ref place, .. } | Message::SetCall { id, ref place, .. }
-                    if self.position(id).is_none() =>
-                {
-                    // Where it is now; or here again, until who was given it says that it is there.
-                    // Nobody, if it is nowhere: who asked learns that from the answer that is lost.
-                    let place = place.load(Ordering::Acquire);
-                    if let Some(mailbox) = self.mailboxes.get(place) {
-                        mailbox.post(message);
-                        return true;
-                    }
-                }
-                Message::Stop { id, how, reply, .. } => self.stop(id, how, reply),
-                Message::SetCall {
-                    id, call, reply, ..
-                } => {
-                    if let Some(slot) = self.position(id).and_then(|at| self.slots[at].as_mut()) {
-                        slot.set_call(call, &self.tools);
-                    }
-                    let _ = reply.send(());
-                }
-                Message::Quit => return false,
-            }
-        }
-        true
-    }
-
     /// Serve a ring from now on; it is given back if its kicks can't be watched.
-    fn add(
-        &mut self,
-        id: u64,
-        job: Box<Job>,
-        place: Place,
-        poll: PollTime,
-    ) -> Result<(), (io::Error, Box<Job>)> {
+    fn add(&mut self, parcel: Parcel<Served>) -> Result<(), (io::Error, Parcel<Served>)> {
         let free = self.slots.iter().position(Option::is_none);
         let at = free.unwrap_or(self.slots.len());
         let event = EpollEvent::new(EventSet::IN | EventSet::EDGE_TRIGGERED, at as u64);
-        let kick = job.kick.as_raw_fd();
+        let kick = parcel.ring.job.kick.as_raw_fd();
         if let Err(error) = self.epoll.ctl(ControlOperation::Add, kick, event) {
-            return Err((error, job));
+            return Err((error, parcel));
         }
         // Hot: kicks sent before we listened are not seen, so the ring is looked at once.
         let slot = Some(Slot {
-            id,
-            job,
-            place,
+            id: parcel.id,
+            job: parcel.ring.job,
+            tenancy: parcel.tenancy,
             state: State::Hot,
-            poll,
+            poll: parcel.ring.poll,
             dry_since: None,
             served: false,
             look_at: None,
@@ -406,24 +371,7 @@ impl Worker {
             self.slots[at] = slot;
         }
         self.hot.push(at);
-        self.mailbox()
-            .set_rings(self.slots.iter().flatten().count());
         Ok(())
-    }
-
-    /// Go on with a ring that another worker had.
-    fn adopt(&mut self, id: u64, job: Box<Job>, place: Place, poll: PollTime) {
-        let there = Arc::clone(&place);
-        let added = self.add(id, job, place, poll);
-        there.store(
-            added.as_ref().map_or(NOWHERE, |()| self.number),
-            Ordering::Release,
-        );
-        if let Err((error, job)) = added {
-            // No worse than a connection that is lost, and the front end can have it again.
-            tracing::warn!(queue = job.index, %error, "ring can't go on and its connection ends");
-            job.hang_up();
-        }
     }
 
     /// Give up a ring: now, or when it has returned what it set aside, beside all others.
@@ -435,6 +383,7 @@ impl Worker {
             && slot.job.begins_to_drain(by)
         {
             slot.leaving = Some(reply);
+            self.leaving.push_back(at);
             if slot.state == State::Cold {
                 slot.state = State::Hot;
                 self.hot.push(at);
@@ -465,8 +414,45 @@ impl Worker {
             .epoll
             .ctl(ControlOperation::Delete, kick, EpollEvent::default());
         self.keep_hot();
-        self.mailbox()
-            .set_rings(self.slots.iter().flatten().count());
+        self.leaving.retain(|&other| other != at);
+        self.mailbox.lost_ring();
         Some(slot)
+    }
+}
+
+impl Desk<Served> for Worker {
+    fn take(&mut self, mut parcel: Parcel<Served>) {
+        let reply = parcel.ring.reply.take();
+        let added = self.add(parcel).map_err(|(error, parcel)| {
+            self.mailbox.lost_ring();
+            if reply.is_none() {
+                // No worse than a connection that is lost, and the front end can have it again.
+                let job = &parcel.ring.job;
+                tracing::warn!(queue = job.index, %error, "ring can't go on; its connection ends");
+                job.hang_up();
+            }
+            error
+        });
+        if let Some(reply) = reply {
+            // A receiver that has gone away no longer wants the answer.
+            let _ = reply.send(added);
+        }
+    }
+
+    fn tenancy(&self, id: u64) -> Option<&Tenancy<Served>> {
+        let slot = self.slots.get(self.position(id)?)?.as_ref()?;
+        Some(&slot.tenancy)
+    }
+
+    fn carry_out(&mut self, id: u64, order: Order) {
+        match order {
+            Order::Stop { how, reply } => self.stop(id, how, reply),
+            Order::SetCall { call, reply } => {
+                if let Some(slot) = self.position(id).and_then(|at| self.slots[at].as_mut()) {
+                    slot.set_call(call, &self.tools);
+                }
+                let _ = reply.send(());
+            }
+        }
     }
 }

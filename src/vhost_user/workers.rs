@@ -1,12 +1,11 @@
 //! The workers of a hub, and the ways to them: where a ring is served, and how it is had back.
 //!
 //! A new ring goes to the worker that has the fewest. A worker that is busy with several while
-//! another has nothing to do hands one over; whoever asks it for that ring later is sent on.
+//! another has nothing to do hands one over; orders find it there (see [`mail`](super::mail)).
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -14,10 +13,12 @@ use parking_lot::Mutex;
 use vmm_sys_util::eventfd::EventFd;
 
 use super::job::Job;
+use super::mail::{Address, Bell, Kind, Mailbox, Mailboxes, Message, Parcel, Tenancy};
 use super::notifier::Notifier;
 use super::parking::Stop;
 use super::polling::PollTime;
 use super::slice;
+use super::vital;
 use super::watchdog::Watchdog;
 use super::worker::Worker;
 
@@ -36,153 +37,74 @@ pub struct WorkerOptions {
 
 /// A ring that a worker has; [`Running::stop`] gets it back.
 #[derive(Debug)]
-pub(super) struct Running {
-    id: u64,
-    place: Place,
-    mailboxes: Arc<[Arc<Mailbox>]>,
+pub(super) struct Running(Address<Served>);
+
+/// Rings that are served, in the workers' mail.
+#[derive(Debug)]
+pub(super) struct Served;
+
+impl Kind for Served {
+    type Ring = Carried;
+    type Order = Order;
+    type Bell = EventFd;
 }
 
-/// Which worker has a ring, by number. A worker that is given one says so here; a message that
-/// comes too late for the one before is sent on.
-pub(super) type Place = Arc<AtomicUsize>;
+impl Bell for EventFd {
+    fn ring(&self) {
+        // It is full, which wakes its worker as well, or there is no way to wake it.
+        let _ = self.write(1);
+    }
+}
 
-/// No worker has it.
-pub(super) const NOWHERE: usize = usize::MAX;
-
-/// What a worker is told.
+/// A ring, and what a worker knows of it.
 #[derive(Debug)]
-pub(super) enum Message {
-    Start {
-        id: u64,
-        job: Box<Job>,
-        place: Place,
-        reply: SyncSender<io::Result<()>>,
-    },
-    /// A ring that another worker had.
-    Adopt {
-        id: u64,
-        job: Box<Job>,
-        place: Place,
-        poll: PollTime,
-    },
+pub(super) struct Carried {
+    pub(super) job: Box<Job>,
+    pub(super) poll: PollTime,
+    /// Who wants to know whether it is served; nobody, if another worker had it.
+    pub(super) reply: Option<SyncSender<io::Result<()>>>,
+}
+
+/// What is to be done with a ring.
+#[derive(Debug)]
+pub(super) enum Order {
     Stop {
-        id: u64,
         how: Stop,
-        place: Place,
         reply: SyncSender<Option<u16>>,
     },
     SetCall {
-        id: u64,
         call: Option<Arc<Notifier>>,
-        place: Place,
         reply: SyncSender<()>,
     },
-    Quit,
-}
-
-/// The way to a worker, and what others may know of it.
-#[derive(Debug)]
-pub(super) struct Mailbox {
-    sender: Sender<Message>,
-    bell: EventFd,
-    /// Whether there may be a message: a worker that is busy looks here, and one that sleeps is
-    /// woken by the bell.
-    waiting: AtomicBool,
-    /// Rings that it has.
-    rings: AtomicUsize,
-    /// Rings that it had work for lately.
-    busy: AtomicUsize,
-}
-
-impl Mailbox {
-    fn new() -> io::Result<(Arc<Self>, Receiver<Message>)> {
-        let (sender, receiver) = channel();
-        let mailbox = Self {
-            sender,
-            bell: EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC)?,
-            waiting: AtomicBool::new(false),
-            rings: AtomicUsize::new(0),
-            busy: AtomicUsize::new(0),
-        };
-        Ok((Arc::new(mailbox), receiver))
-    }
-
-    /// Hand in a message; `false`: the worker is gone.
-    pub(super) fn post(&self, message: Message) -> bool {
-        let sent = self.sender.send(message).is_ok();
-        self.waiting.store(true, Ordering::Release);
-        sent && self.bell.write(1).is_ok()
-    }
-
-    /// Whether there may be a message, for the worker, who then takes all.
-    pub(super) fn take_waiting(&self) -> bool {
-        self.waiting.load(Ordering::Relaxed) && self.waiting.swap(false, Ordering::Acquire)
-    }
-
-    pub(super) fn bell(&self) -> &EventFd {
-        &self.bell
-    }
-
-    pub(super) fn set_rings(&self, rings: usize) {
-        self.rings.store(rings, Ordering::Relaxed);
-    }
-
-    pub(super) fn set_busy(&self, busy: usize) {
-        self.busy.store(busy, Ordering::Relaxed);
-    }
-
-    pub(super) fn busy(&self) -> usize {
-        self.busy.load(Ordering::Relaxed)
-    }
 }
 
 impl Running {
-    /// Stop serving. When this returns, no worker touches the ring or guest memory for it. Gives
+    /// Stop serving. When this returns, no worker touches the ring or guest memory for it. Returns
     /// the avail index where the ring was left, unless the worker is gone.
     pub(super) fn stop(self, how: Stop) -> Option<u16> {
         let (reply, answer) = sync_channel(1);
-        let (id, place) = (self.id, Arc::clone(&self.place));
-        let message = Message::Stop {
-            id,
-            how,
-            place,
-            reply,
-        };
-        if !self.post(message) {
-            return None;
-        }
+        self.0.post(Order::Stop { how, reply });
+        // What nobody carries out is dropped, and no answer comes.
         answer.recv().ok().flatten()
     }
 
     /// Use another call descriptor from now on.
     pub(super) fn set_call(&self, call: Option<Arc<Notifier>>) {
         let (reply, answer) = sync_channel(1);
-        let (id, place) = (self.id, Arc::clone(&self.place));
-        let message = Message::SetCall {
-            id,
-            call,
-            place,
-            reply,
-        };
-        if self.post(message) {
-            let _ = answer.recv();
-        }
-    }
-
-    fn post(&self, message: Message) -> bool {
-        let mailbox = self.mailboxes.get(self.place.load(Ordering::Acquire));
-        mailbox.is_some_and(|mailbox| mailbox.post(message))
+        self.0.post(Order::SetCall { call, reply });
+        let _ = answer.recv();
     }
 }
 
 /// The workers of a hub.
 #[derive(Debug)]
 pub(super) struct Workers {
-    mailboxes: Arc<[Arc<Mailbox>]>,
+    mailboxes: Mailboxes<Served>,
     threads: Vec<JoinHandle<()>>,
+    poll: Duration,
     /// Frees workers that hang, until all have ended.
     watchdog: Watchdog,
-    /// The number of the next job. Held while one is placed, since sessions share the workers.
+    /// The number of the next ring. Held while a worker is chosen for one.
     next: Mutex<u64>,
 }
 
@@ -190,37 +112,29 @@ impl Workers {
     /// Start them.
     pub(super) fn start(options: &WorkerOptions) -> io::Result<Self> {
         let count = options.count.max(1);
-        let mut mailboxes = Vec::new();
-        let mut receivers = Vec::new();
-        for _ in 0..count {
-            let (mailbox, receiver) = Mailbox::new()?;
-            mailboxes.push(mailbox);
-            receivers.push(receiver);
-        }
+        let bell = || EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC);
+        let mailbox = || bell().map(|bell| Arc::new(Mailbox::new(bell)));
         let mut workers = Self {
-            mailboxes: mailboxes.into(),
+            mailboxes: (0..count).map(|_| mailbox()).collect::<io::Result<_>>()?,
             threads: Vec::new(),
+            poll: options.poll,
             watchdog: Watchdog::start(count)?,
             next: Mutex::new(0),
         };
-        for (number, receiver) in receivers.into_iter().enumerate() {
+        for number in 0..count {
             let watched = workers.watchdog.watched(number);
             let watched = watched.ok_or_else(|| io::Error::other("no watchdog"))?;
-            let mailboxes = Arc::clone(&workers.mailboxes);
-            let worker = Worker::new(number, mailboxes, receiver, watched, options.poll)?;
+            let worker = Worker::new(number, &workers.mailboxes, watched)?;
             let cpu = options.cpus.iter().cycle().nth(number).copied();
             let (pinned, answer) = sync_channel(1);
-            let thread = std::thread::Builder::new()
-                .name(format!("ramblk-work-{number}"))
-                .spawn(move || {
-                    slice::shorten();
-                    let pin = cpu.map_or(Ok(()), pin);
-                    let is_pinned = pin.is_ok();
-                    let _ = pinned.send(pin);
-                    if is_pinned {
-                        worker.run();
-                    }
-                })?;
+            let what = format!("ramblk-work-{number}");
+            let thread = vital::spawn(what, move || {
+                slice::shorten();
+                let pin = cpu.map_or(Ok(()), pin);
+                let is_pinned = pin.is_ok();
+                let _ = pinned.send(pin);
+                if is_pinned { worker.run() } else { Ok(()) }
+            })?;
             workers.threads.push(thread);
             answer
                 .recv()
@@ -231,33 +145,31 @@ impl Workers {
 
     /// Serve a ring, on the worker that has the fewest.
     pub(super) fn serve(&self, job: Job) -> io::Result<Running> {
-        // Held until the worker has counted the ring.
+        let (reply, answer) = sync_channel(1);
+        let ring = Carried {
+            job: Box::new(job),
+            poll: PollTime::new(self.poll),
+            reply: Some(reply),
+        };
+        let running = self.hand_in(ring);
+        // By then others may be placed: whatever this worker is amid, they needn't wait for it.
+        let gone = || io::Error::other("the worker thread is gone");
+        answer.recv().map_err(|_| gone())??;
+        Ok(running)
+    }
+
+    fn hand_in(&self, ring: Carried) -> Running {
         let mut next = self.next.lock();
         let id = *next;
         *next += 1;
-        let gone = || io::Error::other("the worker thread is gone");
-        let least = self
-            .mailboxes
-            .iter()
-            .enumerate()
-            .min_by_key(|(_, mailbox)| mailbox.rings.load(Ordering::Relaxed));
-        let (number, mailbox) = least.ok_or_else(gone)?;
-        let place = Arc::new(AtomicUsize::new(number));
-        let (reply, answer) = sync_channel(1);
-        if !mailbox.post(Message::Start {
-            id,
-            job: Box::new(job),
-            place: Arc::clone(&place),
-            reply,
-        }) {
-            return Err(gone());
-        }
-        answer.recv().map_err(|_| gone())??;
-        Ok(Running {
-            id,
-            place,
-            mailboxes: Arc::clone(&self.mailboxes),
-        })
+        let rings = self.mailboxes.iter().map(|mailbox| mailbox.rings());
+        let least = rings.enumerate().min_by_key(|(_, rings)| *rings);
+        let number = least.map_or(0, |(number, _)| number);
+        let (tenancy, address) = Tenancy::new(id, number, &self.mailboxes);
+        let parcel = Parcel { id, tenancy, ring };
+        // It counts at once, so that the next one finds it counted.
+        self.mailboxes[number].hand_in(parcel);
+        Running(address)
     }
 }
 

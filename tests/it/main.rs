@@ -13,6 +13,7 @@ mod bench;
 mod channel;
 mod cli;
 mod conformance;
+mod crowded;
 mod device;
 mod device_state;
 mod disks;

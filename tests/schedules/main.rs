@@ -9,6 +9,8 @@
     reason = "tests fail by panicking"
 )]
 
+mod mail;
+
 use std::sync::Arc;
 
 use ramblk::store::{Data, Disk, DiskSpec, Error, SectorSize, Shrink, Sink, Source, Store};
@@ -21,7 +23,7 @@ const SIZE_BYTES: u64 = 6 << 20;
 const SECTORS: u64 = SIZE_BYTES / 512;
 
 /// Try a scenario in random order, and with few, well placed changes of thread.
-fn explore(scenario: impl Fn() + Send + Sync + Clone + 'static) {
+pub(crate) fn explore(scenario: impl Fn() + Send + Sync + Clone + 'static) {
     let wanted = std::env::var("RAMBLK_SCHEDULES").ok();
     let count = wanted.and_then(|count| count.parse().ok()).unwrap_or(1500);
     shuttle::check_random(scenario.clone(), count);

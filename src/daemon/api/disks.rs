@@ -2,11 +2,11 @@
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::super::disks::{DestroyOptions, Made, Target};
+use super::super::disks::{DestroyOptions, Disks, Made, Target};
 use super::super::model::{Disk, DiskPatch, DiskSettings, Limits, Map, Patched, Stats};
 use super::failure::Failure;
 use super::input::{Asked, At, Json, MergePatch, Name, Named};
@@ -172,8 +172,9 @@ pub(super) async fn destroy(
         force: query.force,
         snapshots: query.snapshots,
     };
-    api.done(move |disks| disks.destroy(&at.name.into_string(), options))
-        .await
+    let end = move |disks: &Disks| Ok(((), disks.end(&at.name.into_string(), options)?));
+    api.freeing(end).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 /// Which part of a map is wanted.

@@ -1,6 +1,7 @@
 //! Content of a disk, as a stream.
 
 use std::io;
+use std::ops::Deref;
 
 use axum::body::{Body, Bytes};
 use axum::extract::State;
@@ -10,6 +11,7 @@ use axum::http::header::{
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use utoipa::IntoParams;
@@ -75,7 +77,8 @@ pub(super) async fn content(
         disk: at.name.into_string(),
         snapshot: query.snapshot.map(Name::into_string),
     };
-    let reader = api.work(move |disks| disks.reader(&target)).await??;
+    let reader = api.work(move |disks| disks.reader(&target).map(Apart::new));
+    let reader = reader.await??;
     let size = reader.size_bytes();
     let (source, response) = if wants_frames(&headers) {
         let source = Source::frames(reader);
@@ -180,9 +183,36 @@ fn range(headers: &HeaderMap, size: u64) -> Asking {
     }
 }
 
+/// A reader that is dropped on a thread for work, wherever its owner is dropped: the end of the
+/// moment that it holds takes time with what guests wrote since.
+struct Apart(Option<Reader>);
+
+impl Apart {
+    fn new(reader: Reader) -> Self {
+        Self(Some(reader))
+    }
+}
+
+impl Deref for Apart {
+    type Target = Reader;
+
+    #[allow(clippy::expect_used, reason = "it is there until it is dropped")]
+    fn deref(&self) -> &Reader {
+        self.0.as_ref().expect("a reader that wasn't dropped")
+    }
+}
+
+impl Drop for Apart {
+    fn drop(&mut self) {
+        if let (Some(reader), Ok(runtime)) = (self.0.take(), Handle::try_current()) {
+            runtime.spawn_blocking(move || drop(reader));
+        }
+    }
+}
+
 /// What is still to be sent.
 struct Source {
-    reader: Reader,
+    reader: Apart,
     at_bytes: u64,
     end_bytes: u64,
     frames: bool,
@@ -190,7 +220,7 @@ struct Source {
 }
 
 impl Source {
-    fn plain(reader: Reader, at_bytes: u64, end_bytes: u64) -> Self {
+    fn plain(reader: Apart, at_bytes: u64, end_bytes: u64) -> Self {
         Self {
             reader,
             at_bytes,
@@ -200,7 +230,7 @@ impl Source {
         }
     }
 
-    fn frames(reader: Reader) -> Self {
+    fn frames(reader: Apart) -> Self {
         let end_bytes = reader.size_bytes();
         Self {
             frames: true,

@@ -28,7 +28,7 @@ use super::{Options, routes};
 
 /// Threads that ask the registry. Two, so that one long request doesn't hold up all others, and
 /// many don't take every processor from those that serve queues.
-const WORK_THREADS: usize = 2;
+const WORK_THREADS: usize = 3;
 /// How much lower the priority of all these threads is.
 const NICE: i32 = 10;
 /// Bytes that a connection may buffer in each direction; a request's head must fit.

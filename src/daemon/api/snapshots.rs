@@ -2,8 +2,10 @@
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::response::Response;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
 
+use super::super::disks::Disks;
 use super::super::model::{Disk, ForkRequest, ResetRequest, Snapshot};
 use super::failure::Failure;
 use super::input::{At, Json, Named, NamedSnapshot};
@@ -89,8 +91,9 @@ pub(super) async fn destroy(
     At(at): At<NamedSnapshot>,
 ) -> Result<Response, Failure> {
     let (name, snapshot) = (at.name.into_string(), at.snapshot.into_string());
-    api.done(move |disks| disks.destroy_snapshot(&name, &snapshot))
-        .await
+    let end = move |disks: &Disks| Ok(((), vec![disks.end_snapshot(&name, &snapshot)?]));
+    api.freeing(end).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 /// Fork a disk
@@ -143,6 +146,12 @@ pub(super) async fn reset(
     At(at): At<Named>,
     Json(request): Json<ResetRequest>,
 ) -> Result<Response, Failure> {
-    api.ok(move |disks| disks.reset(&at.name.into_string(), request))
-        .await
+    let name = at.name.into_string();
+    let reset = move |disks: &Disks| {
+        let (disk, left) = disks.reset(&name, request)?;
+        Ok((serde_json::to_vec(&disk), vec![left]))
+    };
+    let body = api.freeing(reset).await?;
+    let body = body.map_err(|error| Failure::internal(&error))?;
+    Ok(([(CONTENT_TYPE, "application/json")], body).into_response())
 }

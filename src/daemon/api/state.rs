@@ -14,6 +14,7 @@ use super::super::disks::Disks;
 use super::super::model::{Problem, ProblemKind};
 use super::Options;
 use super::failure::Failure;
+use crate::store::Leftover;
 
 /// What all requests share.
 #[derive(Clone, Debug)]
@@ -28,6 +29,8 @@ struct Shared {
     transfers: Arc<Semaphore>,
     listeners: Arc<Semaphore>,
     stopped: watch::Receiver<bool>,
+    /// Held while memory is freed.
+    freeing: Arc<Mutex<()>>,
     scraped: Mutex<Option<(Instant, Bytes)>>,
 }
 
@@ -56,6 +59,7 @@ impl Api {
             transfers: places(options.most_transfers),
             listeners: places(options.most_listeners),
             stopped,
+            freeing: Arc::default(),
             scraped: Mutex::new(None),
         }))
     }
@@ -135,6 +139,24 @@ impl Api {
     ) -> Result<Response, Failure> {
         self.work(job).await??;
         Ok(StatusCode::NO_CONTENT.into_response())
+    }
+
+    /// Do something that leaves memory to be freed, and free it before it is answered. One frees
+    /// at a time, so that all others find a thread for work, however large what is freed is.
+    pub(super) async fn freeing<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&Disks) -> Result<(T, Vec<Leftover>), Problem> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let (value, left) = self.work(job).await??;
+        let turn = Arc::clone(&self.0.freeing);
+        // It is freed also if the request's time is over before.
+        let freed = tokio::spawn(async move {
+            let _turn = turn.lock().await;
+            tokio::task::spawn_blocking(move || drop(left)).await
+        });
+        let freed = freed.await.map_err(|error| Failure::internal(&error))?;
+        freed.map_err(|error| Failure::internal(&error))?;
+        Ok(value)
     }
 }
 

@@ -85,17 +85,26 @@ impl Disks {
     /// # Errors
     /// `not-found`.
     pub fn destroy_snapshot(&self, name: &str, snapshot: &str) -> Result<(), Problem> {
-        let control = self.control.lock();
+        self.end_snapshot(name, snapshot).map(drop)
+    }
+
+    /// As [`Disks::destroy_snapshot`], but at once: the memory is freed when the answer is dropped.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn end_snapshot(&self, name: &str, snapshot: &str) -> Result<Leftover, Problem> {
+        let _control = self.control.lock();
         let entry = self.entry(name)?;
         self.has_snapshot(&entry, snapshot)?;
-        let left = self.end_snapshot(&entry, snapshot)?;
-        drop(control);
-        drop(left);
-        Ok(())
+        self.end_snapshot_of(&entry, snapshot)
     }
 
     /// The control is held, and what is left is to be freed without it.
-    pub(super) fn end_snapshot(&self, entry: &Entry, snapshot: &str) -> Result<Leftover, Problem> {
+    pub(super) fn end_snapshot_of(
+        &self,
+        entry: &Entry,
+        snapshot: &str,
+    ) -> Result<Leftover, Problem> {
         let key = snapshot_key(&entry.name, snapshot)?;
         let id = self.workshop.store.open(&key)?.get_info()?.id;
         let left = self.workshop.store.destroy(&key)?;
@@ -161,13 +170,14 @@ impl Disks {
         self.describe(&entry, false)
     }
 
-    /// Give it the content and size of one of its snapshots, or of what it was forked from.
+    /// Give it the content and size of one of its snapshots, or of what it was forked from. What
+    /// only the old content held is freed when the answer is dropped.
     ///
     /// # Errors
     /// `not-found` if there is no such thing to go back to; `attached` without `force`;
     /// `over-budget`.
-    pub fn reset(&self, name: &str, request: ResetRequest) -> Result<Disk, Problem> {
-        let control = self.control.lock();
+    pub fn reset(&self, name: &str, request: ResetRequest) -> Result<(Disk, Leftover), Problem> {
+        let _control = self.control.lock();
         let entry = self.entry(name)?;
         if !request.force && entry.is_attached() {
             return Err(attached(name, "reset it"));
@@ -182,9 +192,7 @@ impl Disks {
         let left = self.workshop.store.reset(name, &key)?;
         entry.server.config_changed();
         self.tell_of(EventKind::Reset, name, "to", &key);
-        drop(control);
-        drop(left);
-        self.describe(&entry, false)
+        Ok((self.describe(&entry, false)?, left))
     }
 
     fn parent(&self, entry: &Arc<Entry>) -> Result<String, Problem> {

@@ -309,14 +309,14 @@ impl Disks {
     /// # Errors
     /// `not-found`; `attached` without `force`; `conflict` if it has snapshots that are not to go.
     pub fn destroy(&self, name: &str, options: DestroyOptions) -> Result<(), Problem> {
-        let left = self.end(name, options)?;
-        // What it held is freed here, when others have their turn.
-        drop(left);
-        Ok(())
+        self.end(name, options).map(drop)
     }
 
-    /// As [`Disks::destroy`], but for the memory: what is to be freed.
-    fn end(&self, name: &str, options: DestroyOptions) -> Result<Vec<Leftover>, Problem> {
+    /// As [`Disks::destroy`], but at once: the memory is freed when the answer is dropped.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn end(&self, name: &str, options: DestroyOptions) -> Result<Vec<Leftover>, Problem> {
         let _control = self.control.lock();
         let entry = self.entry(name)?;
         if !options.force && entry.is_attached() {
@@ -332,7 +332,7 @@ impl Disks {
         entry.stop_listening();
         let mut left = Vec::new();
         for snapshot in &snapshots {
-            left.push(self.end_snapshot(&entry, snapshot)?);
+            left.push(self.end_snapshot_of(&entry, snapshot)?);
         }
         left.push(self.workshop.store.destroy(name)?);
         // Only now: a front end may save another one as long as there is a disk.
@@ -385,6 +385,10 @@ impl Disks {
         // All sockets first, so that no front end finds one and then another end of file.
         for entry in table.disks.values() {
             entry.stop_listening();
+        }
+        // Then all connections, so that those that hang are waited for at the same time.
+        for entry in table.disks.values().chain(&table.ghosts) {
+            entry.server.hang_up();
         }
         drop(table);
     }
