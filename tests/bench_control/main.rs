@@ -3,7 +3,10 @@
 //!
 //! The built program serves; `ramblk bench` makes the load. Quiet and loud rounds take turns, and
 //! medians are compared. Who hammers is a process that yields to every other (SCHED_IDLE): what
-//! it takes of the processors is not the daemon's doing. It prints a Markdown table and exits with
+//! it takes of the processors is not the daemon's doing.
+//!
+//! And what one who makes small disks notices of the end of a large one: the longest create while a
+//! disk whose pages are spread over 64 GiB is destroyed (`--destroy` measures only that). It prints a Markdown table and exits with
 //! 0: a report, no test. `scripts/bench control` builds and runs it; `--quick` takes fewer and
 //! shorter rounds.
 #![allow(
@@ -50,7 +53,15 @@ fn main() {
     }
     let quick = std::env::args().any(|word| word == "--quick");
     let (rounds, seconds) = if quick { (3, "1") } else { (7, "4") };
-    let daemon = Daemon::start();
+    if !std::env::args().any(|word| word == "--destroy") {
+        hammer_all(rounds, seconds);
+    }
+    destroy_large(rounds);
+}
+
+/// The load of one disk while others are made and destroyed.
+fn hammer_all(rounds: usize, seconds: &str) {
+    let daemon = Daemon::start("1G");
     daemon.make("loaded", 256 << 20);
     println!(
         "{} processors; {rounds} rounds of {seconds} s each way, {CONNECTIONS} connections\n",
@@ -79,6 +90,56 @@ fn main() {
     }
 }
 
+/// Leaves of the large disk, of 2 MiB each: 64 GiB.
+const LEAVES: u64 = 32 << 10;
+/// Pages in each of them: 2 GiB in all, and 128 MiB of nodes.
+const PAGES: u64 = 16;
+/// No create may take longer while it is destroyed.
+const LONGEST: Duration = Duration::from_millis(10);
+
+/// Creates beside the end of a large disk.
+fn destroy_large(rounds: usize) {
+    let daemon = Daemon::start("4G");
+    let mut client = Client::connect(&daemon.api());
+    let (mut quiet, mut beside, mut ends) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        daemon.make("large", LEAVES << 21);
+        client.spread("/v1/disks/large/data");
+        for _ in 0..200 {
+            quiet.push(client.create());
+        }
+        let over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let ending = scope.spawn(|| {
+                let began = Instant::now();
+                let mut client = Client::connect(&daemon.api());
+                assert_eq!(client.ask("DELETE", "/v1/disks/large", ""), 204);
+                over.store(true, Ordering::Release);
+                began.elapsed()
+            });
+            while !over.load(Ordering::Acquire) {
+                beside.push(client.create());
+            }
+            ends.push(ending.join().unwrap().as_secs_f64());
+        });
+    }
+    let longest = |of: &[Duration]| of.iter().max().unwrap().as_secs_f64() * 1e3;
+    let met = beside.iter().all(|&took| took < LONGEST);
+    println!(
+        "\n| what | creates | longest create quiet, ms | longest create beside it, ms | bar | met |\n\
+         |---|---|---|---|---|---|\n\
+         | the end of a disk over 64 GiB, {} pages in each 2 MiB, {:.0} ms | {} | {:.2} | {:.2} | \
+         < {} | {} |",
+        PAGES,
+        median(ends) * 1e3,
+        beside.len(),
+        longest(&quiet),
+        longest(&beside),
+        LONGEST.as_millis(),
+        if met { "yes" } else { "no" }
+    );
+}
+
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
@@ -91,10 +152,10 @@ struct Daemon {
 }
 
 impl Daemon {
-    fn start() -> Self {
+    fn start(limit: &str) -> Self {
         let folder = TempDir::new().unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_ramblk"))
-            .args(["serve", "--memory-limit", "1G", "--run-dir"])
+            .args(["serve", "--memory-limit", limit, "--run-dir"])
             .arg(folder.path())
             .env("RAMBLK_LOG", "warn")
             .stdout(Stdio::null())
@@ -207,6 +268,41 @@ impl Client {
         Self(BufReader::new(UnixStream::connect(api).unwrap()))
     }
 
+    /// How long it takes to make a disk, which is gone again then.
+    fn create(&mut self) -> Duration {
+        let began = Instant::now();
+        let made = self.ask("PUT", "/v1/disks/small", "{\"size_bytes\": 1048576}");
+        let took = began.elapsed();
+        assert_eq!(
+            (made, self.ask("DELETE", "/v1/disks/small", "")),
+            (201, 204)
+        );
+        took
+    }
+
+    /// Fills a disk with a sector in each of so many pages of each leaf.
+    fn spread(&mut self, path: &str) {
+        let frames = LEAVES * PAGES;
+        let length = frames * (16 + 512) + 16;
+        let head = format!(
+            "PUT {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: \
+             application/vnd.ramblk.extents\r\ncontent-length: {length}\r\n\r\n"
+        );
+        let mut to = std::io::BufWriter::with_capacity(1 << 20, self.0.get_mut());
+        to.write_all(head.as_bytes()).unwrap();
+        for frame in 0..frames {
+            let start = ((frame / PAGES) << 21) + ((frame % PAGES) << 12);
+            to.write_all(&start.to_le_bytes()).unwrap();
+            to.write_all(&512_u64.to_le_bytes()).unwrap();
+            to.write_all(&[7; 512]).unwrap();
+        }
+        to.write_all(&(LEAVES << 21).to_le_bytes()).unwrap();
+        to.write_all(&0_u64.to_le_bytes()).unwrap();
+        to.flush().unwrap();
+        drop(to);
+        assert_eq!(self.answer(), 204);
+    }
+
     /// The status of the answer, whose body is read and forgotten.
     fn ask(&mut self, method: &str, path: &str, body: &str) -> u16 {
         let length = body.len();
@@ -215,6 +311,10 @@ impl Client {
              content-length: {length}\r\n\r\n{body}"
         );
         self.0.get_mut().write_all(request.as_bytes()).unwrap();
+        self.answer()
+    }
+
+    fn answer(&mut self) -> u16 {
         let (mut status, mut length) = (0, 0);
         loop {
             let mut line = String::new();

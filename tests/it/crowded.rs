@@ -59,6 +59,7 @@ impl Busy {
 }
 
 #[test]
+#[allow(clippy::print_stderr, reason = "a figure is wanted")]
 #[ignore = "two thousand queues, and a figure: scripts/soak"]
 fn a_queue_starts_and_stops_within_a_tenth_of_a_second_beside_two_thousand_busy_ones() {
     let more = ["--workers", "1", "--queues", "100", "--share", "rw"];

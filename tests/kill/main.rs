@@ -10,7 +10,7 @@
 //! and what must come of them, `front` the front end that comes again, `kills` random instants and
 //! named points, `layouts` what an older version
 //! left and is being carried over, `parked` requests that wait just then, `poison` one that the daemon dies of,
-//! `orders` all who may end, in every order.
+//! `orders` all who may end, in every order, `vital` threads that end.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -45,3 +45,5 @@ mod orders;
 mod parked;
 #[cfg(feature = "test-points")]
 mod poison;
+#[cfg(feature = "test-points")]
+mod vital;

@@ -323,7 +323,7 @@ impl Control<'_> {
         let size = self.a_size(live.sector_bytes);
         self.log
             .around(Entry::new(Act::Resize, live.number, 0, size), |_| {
-                live.disk.resize(size, Shrink::Allow).unwrap()
+                live.disk.resize(size, Shrink::Allow).unwrap();
             });
     }
 

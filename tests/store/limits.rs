@@ -78,7 +78,7 @@ fn touch(twin: &mut Twin, random: &mut Random, tag: u64) -> bool {
 
 fn resize(twin: &mut Twin, random: &mut Random) -> bool {
     let size = 1 + random.below(SIZE_BYTES / twin.sector_bytes);
-    let found = found_memory(twin.disk.resize(size, Shrink::Allow));
+    let found = found_memory(twin.disk.resize(size, Shrink::Allow).map(drop));
     if found {
         twin.size = size;
         twin.content.truncate(size);

@@ -258,7 +258,7 @@ impl Driver {
             let refused = twin.disk.resize(size, Shrink::Refuse);
             assert!(refused.is_err(), "{key} shrank");
         }
-        let result = twin.disk.resize(size, Shrink::Allow);
+        let result = twin.disk.resize(size, Shrink::Allow).map(drop);
         if twin.refuses(&result) {
             return;
         }
@@ -296,7 +296,7 @@ impl Driver {
         let (Some(key), Some(to)) = (self.a_key(), self.a_key()) else {
             return;
         };
-        let result = self.store().reset(&key, &to);
+        let result = self.store().reset(&key, &to).map(drop);
         if key == to {
             return;
         }

@@ -33,6 +33,15 @@ impl Kit {
     }
 
     pub(super) fn with(options: Options) -> Self {
+        Self::of(Arc::new(Store::new(POOL_BYTES).unwrap()), options)
+    }
+
+    /// With the disks that a store has.
+    pub(super) fn over(store: Arc<Store>) -> Self {
+        Self::of(store, Options::default())
+    }
+
+    fn of(store: Arc<Store>, options: Options) -> Self {
         let folder = TempDir::new().unwrap();
         let hub = Hub::new(&WorkerOptions {
             count: 1,
@@ -45,7 +54,6 @@ impl Kit {
             most_disks: 10_000,
             workers: 1,
         };
-        let store = Arc::new(Store::new(POOL_BYTES).unwrap());
         let disks = Disks::new(store, hub.unwrap(), keeping).unwrap();
         let socket = folder.path().join("api.sock");
         let listener = UnixListener::bind(&socket).unwrap();

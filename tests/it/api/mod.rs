@@ -8,6 +8,7 @@
 //! | `problems` | everything that can be wrong with a request |
 //! | `bounds` | too many, too long, too slow |
 //! | `events` | server-sent events |
+//! | `stalls` | every verb beside disks that make somebody wait |
 //! | `metrics` | Prometheus' checker, and the dashboard |
 //! | `document` | the OpenAPI document |
 
@@ -21,3 +22,4 @@ mod kit;
 mod metrics;
 mod problems;
 mod snapshots;
+mod stalls;

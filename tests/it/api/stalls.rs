@@ -1,0 +1,246 @@
+//! Disks in every state that makes somebody wait, and every verb on another disk beside them.
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ramblk::store::Store;
+use serde_json::{Value, json};
+
+use super::kit::{Client, Kit, POOL_BYTES};
+use crate::driver::disk::Disk;
+use crate::driver::kind::OUT;
+use crate::driver::memory::MIB;
+use crate::harness::eventually;
+
+/// No verb may take longer.
+const LIMIT: Duration = Duration::from_secs(1);
+const PLAIN: &str = "content-type: application/octet-stream";
+
+/// What has to stay so that the states do.
+#[derive(Default)]
+struct Held {
+    guests: Vec<Disk>,
+    deaf: Vec<UnixStream>,
+    uploads: Vec<Client>,
+}
+
+/// A guest's write of all of a disk, which nobody waits for.
+fn begin_write(guest: &mut Disk, bytes: usize) {
+    let pieces = guest.q().lay_out(OUT, 0, &vec![7; bytes], 0);
+    let head = guest.q().direct(0, &pieces);
+    guest.q().submit(head);
+}
+
+impl Held {
+    /// Full, with a guest's write that waits for memory.
+    fn stalled(&mut self, kit: &Kit, name: &str) {
+        let body = json!({"size_bytes": MIB, "quota_bytes": 65536, "on_full": "stall"});
+        kit.put(&format!("/v1/disks/{name}"), &body).json(201);
+        let mut guest = Disk::attach(&kit.front_end_socket(name));
+        begin_write(&mut guest, 256 << 10);
+        self.guests.push(guest);
+    }
+
+    /// Destroyed under its guest.
+    fn ghost(&mut self, kit: &Kit, name: &str) {
+        kit.disk(name);
+        let mut guest = Disk::attach(&kit.front_end_socket(name));
+        guest.q().write(0, &[1; 4096]).unwrap();
+        kit.delete(&format!("/v1/disks/{name}?force=true")).done();
+        self.guests.push(guest);
+    }
+
+    /// With a front end that asks all the time and reads no answer.
+    fn deaf(&mut self, kit: &Kit, name: &str) {
+        kit.disk(name);
+        let mut front_end = UnixStream::connect(kit.front_end_socket(name)).unwrap();
+        front_end.set_nonblocking(true).unwrap();
+        let get_features: Vec<u8> = [1_u32, 1, 0]
+            .iter()
+            .flat_map(|it| it.to_le_bytes())
+            .collect();
+        while front_end.write_all(&get_features).is_ok() {}
+        self.deaf.push(front_end);
+    }
+
+    /// With an upload that stands still in the middle.
+    fn importing(&mut self, kit: &Kit, name: &str) {
+        kit.disk(name);
+        let mut client = kit.connect();
+        let head = format!(
+            "PUT /v1/disks/{name}/data HTTP/1.1\r\nhost: localhost\r\n{PLAIN}\r\n\
+             content-length: {MIB}\r\n\r\n"
+        );
+        client.send(head.as_bytes());
+        client.send(&vec![5; 300_000]);
+        self.uploads.push(client);
+    }
+}
+
+/// Disks of which a process before this one died.
+fn failed(store: &Arc<Store>, names: &[String]) {
+    let kit = Kit::over(Arc::clone(store));
+    names.iter().for_each(|name| kit.disk(name));
+    drop(kit);
+    for name in names {
+        let disk = store.open(name).unwrap();
+        let mut kept: Value = serde_json::from_slice(&disk.settings().unwrap()).unwrap();
+        kept["failure"] = "a test says so".into();
+        disk.set_settings(kept.to_string().as_bytes()).unwrap();
+    }
+}
+
+fn state(kit: &Kit, name: &str) -> String {
+    let disk = kit.get(&format!("/v1/disks/{name}")).json(200);
+    disk["state"].as_str().unwrap().to_owned()
+}
+
+/// What each operation is asked of a disk in none of these states, in an order that works, and the
+/// status of the answer.
+fn verbs(at: &str) -> Vec<(&'static str, &'static str, String, Option<Value>, u16)> {
+    let disk = format!("/v1/disks/{at}");
+    let of = |rest: &str| format!("{disk}{rest}");
+    let group = format!("/v1/groups/{at}");
+    let limits = json!({"total": {"iops": 1000}});
+    vec![
+        (
+            "put_disk",
+            "PUT",
+            of(""),
+            Some(json!({"size_bytes": MIB})),
+            201,
+        ),
+        ("get_disk", "GET", of(""), None, 200),
+        ("list_disks", "GET", "/v1/disks".into(), None, 200),
+        ("put_group", "PUT", group.clone(), Some(limits.clone()), 201),
+        ("get_group", "GET", group.clone(), None, 200),
+        ("list_groups", "GET", "/v1/groups".into(), None, 200),
+        (
+            "patch_disk",
+            "PATCH",
+            of(""),
+            Some(json!({"size_bytes": 2 * MIB})),
+            200,
+        ),
+        ("put_data", "PUT", of("/data"), None, 204),
+        ("get_data", "GET", of("/data"), None, 200),
+        ("get_map", "GET", of("/map"), None, 200),
+        ("get_stats", "GET", of("/stats"), None, 200),
+        ("put_limits", "PUT", of("/limits"), Some(limits), 200),
+        ("get_limits", "GET", of("/limits"), None, 200),
+        (
+            "put_snapshot",
+            "PUT",
+            of("/snapshots/s"),
+            Some(json!({})),
+            201,
+        ),
+        ("get_snapshot", "GET", of("/snapshots/s"), None, 200),
+        ("list_snapshots", "GET", of("/snapshots"), None, 200),
+        (
+            "fork_disk",
+            "POST",
+            of("/forks"),
+            Some(json!({"name": format!("{at}-fork")})),
+            201,
+        ),
+        (
+            "reset_disk",
+            "POST",
+            of("/reset"),
+            Some(json!({"to": "s"})),
+            200,
+        ),
+        ("delete_snapshot", "DELETE", of("/snapshots/s"), None, 204),
+        ("get_config", "GET", "/v1/config".into(), None, 200),
+        (
+            "put_config",
+            "PUT",
+            "/v1/config".into(),
+            Some(json!({"disk": []})),
+            200,
+        ),
+        ("get_pool", "GET", "/v1/pool".into(), None, 200),
+        ("get_version", "GET", "/v1/version".into(), None, 200),
+        ("get_metrics", "GET", "/metrics".into(), None, 200),
+        ("get_health", "GET", "/healthz".into(), None, 200),
+        ("get_openapi", "GET", "/openapi.json".into(), None, 200),
+        ("get_events", "GET", "/v1/events".into(), None, 200),
+        ("delete_disk", "DELETE", of(""), None, 204),
+        ("delete_group", "DELETE", group, None, 204),
+    ]
+}
+
+/// Does them all; names those that took too long.
+fn ask_all(kit: &Kit, at: &str) -> Vec<(&'static str, Duration)> {
+    let mut slow = Vec::new();
+    for (operation, method, path, body, status) in verbs(at) {
+        let mut client = kit.connect();
+        let began = Instant::now();
+        let answer = match operation {
+            "put_data" => client.raw(&format!("{method} {path}"), &[PLAIN], &vec![3; 2 << 20]),
+            "get_events" => {
+                client.send(format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").as_bytes());
+                client.head()
+            }
+            _ => client.ask(method, &path, body.as_ref()),
+        };
+        let took = began.elapsed();
+        assert_eq!(answer.status, status, "{operation}: {answer:?}");
+        if took > LIMIT {
+            slow.push((operation, took));
+        }
+    }
+    kit.delete(&format!("/v1/disks/{at}-fork")).done();
+    slow
+}
+
+#[test]
+fn no_state_of_any_disk_holds_up_a_verb_on_another() {
+    let names = |what: &str, count: usize| -> Vec<String> {
+        (0..count)
+            .map(|number| format!("{what}-{number}"))
+            .collect()
+    };
+    let store = Arc::new(Store::new(POOL_BYTES).unwrap());
+    let failed_ones = names("failed", 6);
+    failed(&store, &failed_ones);
+    let kit = Kit::over(store);
+    let stalled = names("stalled", 8);
+    let mut held = Held::default();
+    stalled.iter().for_each(|name| held.stalled(&kit, name));
+    names("ghost", 6)
+        .iter()
+        .for_each(|name| held.ghost(&kit, name));
+    names("deaf", 6)
+        .iter()
+        .for_each(|name| held.deaf(&kit, name));
+    names("importing", 6)
+        .iter()
+        .for_each(|name| held.importing(&kit, name));
+    assert_eq!(stalled.len() + failed_ones.len() + 6 + 6 + 6, 32);
+    let are_as_they_should = || {
+        stalled.iter().all(|name| state(&kit, name) == "stalled")
+            && failed_ones.iter().all(|name| state(&kit, name) == "failed")
+    };
+    eventually("all disks are in their states", are_as_they_should);
+
+    let document = kit.get("/openapi.json").json(200);
+    let paths = document["paths"].as_object().unwrap().values();
+    let operations = paths.flat_map(|methods| methods.as_object().unwrap().values());
+    let there: BTreeSet<_> = operations
+        .filter_map(|it| it["operationId"].as_str())
+        .collect();
+    let asked: BTreeSet<_> = verbs("x").iter().map(|verb| verb.0).collect();
+    assert_eq!(asked, there, "each operation of the API has its line here");
+
+    // A machine that is busy with something else may be slow once.
+    let slow: Vec<_> = (0..3)
+        .map(|round| ask_all(&kit, &format!("other-{round}")))
+        .collect();
+    assert!(slow.iter().any(Vec::is_empty), "{slow:?}");
+    assert!(are_as_they_should());
+}
