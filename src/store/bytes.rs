@@ -39,6 +39,7 @@ impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (short, bytes) = (self.short(), self.0);
         match bytes {
+            1 => f.write_str("1 byte"),
             ..1024 => write!(f, "{bytes} bytes"),
             _ if short == self.exact() => f.write_str(&short),
             _ => write!(f, "{short} ({bytes} bytes)"),
@@ -54,6 +55,7 @@ mod tests {
     fn a_number_in_a_sentence_is_short_and_leaves_nothing_out() {
         for (bytes, text) in [
             (0, "0 bytes"),
+            (1, "1 byte"),
             (1023, "1023 bytes"),
             (1024, "1K"),
             (1536, "1.5K (1536 bytes)"),

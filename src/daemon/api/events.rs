@@ -37,8 +37,8 @@ pub(super) struct EventsQuery {
 /// A stream of server-sent events, from now on. Each has the number of the event as `id`, its type
 /// as `event`, and the event itself as `data`. Who reads too slowly gets an event `missed`, whose
 /// data says how many were left out (`{"missed":12}`). Past events are not kept: `Last-Event-ID` is
-/// not looked at. A comment comes every 15 seconds if nothing else does. Events of one disk end with
-/// it.
+/// not looked at. A comment comes every 15 seconds if nothing else does. Events of one disk end
+/// with it.
 #[utoipa::path(
     get,
     path = "/v1/events",

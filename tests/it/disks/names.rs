@@ -61,7 +61,7 @@ fn settings_that_no_disk_can_have_are_refused_by_their_field() {
     refused("queues", "1 to 256", &|s| s.queues = 0);
     refused("queues", "1 to 256", &|s| s.queues = 257);
     refused("serial", "20", &|s| s.serial = Some("x".repeat(21)));
-    refused("quota_bytes", "65536", &|s| s.quota_bytes = Some(1));
+    refused("quota_bytes", "at least 64K", &|s| s.quota_bytes = Some(1));
     refused("quota_bytes", "--memory-limit", &|s| {
         s.quota_bytes = Some(1 << 40)
     });

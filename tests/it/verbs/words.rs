@@ -1,7 +1,7 @@
 //! What is said: of mistakes, of what was done, to a reader that is gone; and the environment.
 
 use std::io::Read;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
@@ -264,14 +264,22 @@ fn served_with(variables: &[(&str, &str)], look: impl FnOnce(&std::path::Path)) 
         .current_dir(folder.path())
         .stderr(Stdio::null());
     command.envs(variables.iter().copied());
-    let mut child = command.spawn().unwrap();
+    let mut serving = Serving(command.spawn().unwrap());
     eventually("the API is where the directory is", || {
-        assert!(child.try_wait().unwrap().is_none());
+        assert!(serving.0.try_wait().unwrap().is_none());
         run_dir.join("api.sock").exists()
     });
     look(folder.path());
-    child.kill().unwrap();
-    child.wait().unwrap();
+}
+
+/// A daemon that ends with the test, however that ends.
+struct Serving(Child);
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
 }
 
 #[test]
