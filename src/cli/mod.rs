@@ -59,6 +59,7 @@ const CAPABILITIES: &str = r#"{ "type": "block", "features": [ "read-only", "blk
 
 /// The program `ramblk`.
 pub fn ramblk() -> ExitCode {
+    prepare();
     let mut found = match args::Ramblk::command().try_get_matches() {
         Ok(found) => found,
         Err(error) => return refuse(&error, &args::Ramblk::command()),
@@ -79,6 +80,12 @@ pub fn ramblk() -> ExitCode {
     }
 }
 
+/// What every program does before anything else.
+fn prepare() {
+    // Where that is refused, the limit ends the process as it ends others.
+    let _ = daemon::survive_file_size_limits();
+}
+
 /// What became of a verb, as an exit code and at most one more line on stderr.
 fn end(result: Result<(), Error>, output: Output) -> ExitCode {
     match result {
@@ -93,6 +100,7 @@ fn end(result: Result<(), Error>, output: Output) -> ExitCode {
 /// The program `vhost-user-ramblk`: one disk, started by a management layer that knows nothing of
 /// ramblk but QEMU's conventions for vhost-user back-end programs.
 pub fn vhost_user_ramblk() -> ExitCode {
+    prepare();
     let words: Vec<OsString> = std::env::args_os().collect();
     // The convention: it prints, and everything else on the line is ignored.
     if words
@@ -165,6 +173,8 @@ fn log_to_stderr(default: &str) -> Result<(), Error> {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_target(false)
+        // It would be said on stderr, which is just what can't be written: that is a panic.
+        .log_internal_errors(false)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .try_init();
     Ok(())

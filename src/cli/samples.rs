@@ -69,6 +69,7 @@ pub(super) fn stats(disk: &str, reads: u64) -> Stats {
 pub(super) fn pool() -> Pool {
     Pool {
         limit_bytes: 8 << 30,
+        limit_from: "half of the host's memory".to_owned(),
         charged_bytes: 2 << 30,
         mapped_bytes: 3 << 30,
         disks: 2,

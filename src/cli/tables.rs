@@ -225,6 +225,7 @@ pub(super) fn pool(pool: &Pool) -> String {
     let percent = 100.0 * real(pool.charged_bytes) / real(pool.limit_bytes.max(1));
     pairs(&[
         ("memory limit", human_and_exact(pool.limit_bytes)),
+        ("limit from", pool.limit_from.clone()),
         (
             "memory taken",
             format!("{}, {percent:.1} %", human_and_exact(pool.charged_bytes)),

@@ -4,9 +4,9 @@ use std::path::Path;
 use std::process::{Child, Command as Program, ExitStatus};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal};
+use rustix::process::{Pid, Rlimit, Signal};
 
-use super::Error;
+use super::{Error, inherit};
 
 /// How long the command may take to end before it is killed: ramblk itself has promised to end
 /// within a second.
@@ -18,7 +18,13 @@ pub(super) struct Command(Child);
 
 impl Command {
     /// Start it, with `{socket}` replaced by the socket's path in every word.
-    pub(super) fn start(words: &[String], socket: Option<&Path>) -> Result<Option<Self>, Error> {
+    /// It has the limit on descriptors that ramblk itself was started with: a program that puts
+    /// them into a fixed set (`select`) must not meet a number that it did not ask for.
+    pub(super) fn start(
+        words: &[String],
+        socket: Option<&Path>,
+        descriptors: Rlimit,
+    ) -> Result<Option<Self>, Error> {
         let socket = socket
             .map(|path| path.display().to_string())
             .unwrap_or_default();
@@ -29,13 +35,13 @@ impl Command {
         let Some((program, arguments)) = words.split_first() else {
             return Ok(None);
         };
-        let child = Program::new(program)
-            .args(arguments)
-            .spawn()
-            .map_err(|source| Error::Command {
-                program: program.clone(),
-                source,
-            })?;
+        let mut program_line = Program::new(program);
+        program_line.args(arguments);
+        inherit::pass_on(&mut program_line, descriptors);
+        let child = program_line.spawn().map_err(|source| Error::Command {
+            program: program.clone(),
+            source,
+        })?;
         Ok(Some(Self(child)))
     }
 

@@ -4,9 +4,10 @@ use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::limit::MemoryLimit;
 use super::serve::access;
 use super::socket::SocketAccess;
-use super::{Error, MAX_SOCKET_PATH_BYTES, limit};
+use super::{Error, MAX_SOCKET_PATH_BYTES};
 use crate::device::Serial;
 use crate::image::RawImage;
 use crate::store::{Bytes, Capacity, DiskSpec, SectorSize};
@@ -134,7 +135,7 @@ pub struct RunConfig {
     pub(super) image: Option<RawImage>,
     pub(super) sharing: Sharing,
     pub(super) command: Vec<String>,
-    pub(super) limit_bytes: u64,
+    pub(super) limit: MemoryLimit,
     pub(super) huge_pages: bool,
     pub(super) in_order: bool,
     pub(super) workers: WorkerOptions,
@@ -178,8 +179,8 @@ impl RunConfig {
             Some(serial) => Serial::new(serial)?,
             None => Serial::for_name(name)?,
         };
-        let limit_bytes = options.memory_limit_bytes;
-        let limit_bytes = check_limit(limit_bytes.unwrap_or_else(limit::default_bytes))?;
+        let asked = options.memory_limit_bytes.map(MemoryLimit::asked);
+        let limit = check_limit(asked.unwrap_or_else(MemoryLimit::usual))?;
         let endpoint = endpoint(options.socket_path, options.fd, &options.command)?;
         Ok(Self {
             name: name.to_owned(),
@@ -192,7 +193,7 @@ impl RunConfig {
             image,
             sharing: options.sharing,
             command: options.command,
-            limit_bytes,
+            limit,
             huge_pages: options.huge_pages,
             in_order: options.in_order,
             workers,
@@ -239,14 +240,15 @@ pub(super) fn worker_options(
 }
 
 /// A memory limit in which something fits.
-pub(super) fn check_limit(limit_bytes: u64) -> Result<u64, Error> {
-    if limit_bytes < LEAST_LIMIT_BYTES {
+pub(super) fn check_limit(limit: MemoryLimit) -> Result<MemoryLimit, Error> {
+    if limit.bytes < LEAST_LIMIT_BYTES {
         return Err(Error::Usage(format!(
-            "--memory-limit of {} holds no disk: give at least 64K",
-            Bytes(limit_bytes)
+            "a memory limit of {} ({}) holds no disk: give at least 64K with --memory-limit",
+            Bytes(limit.bytes),
+            limit.from
         )));
     }
-    Ok(limit_bytes)
+    Ok(limit)
 }
 
 fn endpoint(path: Option<PathBuf>, fd: Option<i32>, command: &[String]) -> Result<Endpoint, Error> {

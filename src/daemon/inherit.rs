@@ -1,10 +1,14 @@
-//! A socket that whoever started us passed by its number (QEMU's back-end conventions, `--fd`).
+//! What whoever started us passed: a socket by its number (QEMU's back-end conventions, `--fd`),
+//! and the limit on descriptors, for the command.
 #![allow(unsafe_code)]
 
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
 use rustix::net::{AddressFamily, SocketType, sockopt};
+use rustix::process::{Resource, Rlimit};
 
 use super::Error;
 
@@ -56,4 +60,14 @@ pub(super) fn take_any(fd: RawFd) -> Result<OwnedFd, Error> {
     // The one we were given must not live on in the command: nobody would serve it there.
     let _ = rustix::io::fcntl_setfd(borrowed, rustix::io::FdFlags::CLOEXEC);
     Ok(owned)
+}
+
+/// Have `program` begin with this limit on descriptors, whatever ours is by then.
+pub(super) fn pass_on(program: &mut Command, descriptors: Rlimit) {
+    let set = move || {
+        rustix::process::setrlimit(Resource::Nofile, descriptors.clone()).map_err(Into::into)
+    };
+    // SAFETY: between fork and exec the closure makes one system call: it neither allocates nor
+    // takes a lock, which another thread might have held.
+    unsafe { program.pre_exec(set) };
 }

@@ -3,16 +3,42 @@
 use std::fs;
 use std::path::Path;
 
-/// What is assumed where the system does not tell.
-const UNKNOWN_MEMORY_BYTES: u64 = 1 << 30;
+use super::cgroup::{self, Bound};
 
-/// The least of half of the host's memory and three quarters of the smallest cgroup limit above us.
-pub(super) fn default_bytes() -> u64 {
-    let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let half = total_bytes(&meminfo).unwrap_or(UNKNOWN_MEMORY_BYTES) / 2;
-    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let limit = cgroup_path(&own).and_then(|path| cgroup_bytes(Path::new("/sys/fs/cgroup"), path));
-    limit.map_or(half, |limit| half.min(limit / 4 * 3))
+/// A memory limit, and where it comes from, in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct MemoryLimit {
+    pub(super) bytes: u64,
+    pub(super) from: String,
+}
+
+impl MemoryLimit {
+    /// What somebody asked for.
+    pub(super) fn asked(bytes: u64) -> Self {
+        let from = "--memory-limit".to_owned();
+        Self { bytes, from }
+    }
+
+    /// The least of half of the host's memory and three quarters of the smallest limit of a control
+    /// group that we are in.
+    pub(super) fn usual() -> Self {
+        let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        // Without `/proc` the kernel tells it too, but not what a container's own `/proc` would say.
+        let host_bytes = total_bytes(&meminfo).unwrap_or_else(system_bytes);
+        Self::least(host_bytes, cgroup::smallest(Path::new("/")))
+    }
+
+    fn least(host_bytes: u64, bound: Option<Bound>) -> Self {
+        let half = Self {
+            bytes: host_bytes / 2,
+            from: "half of the host's memory".to_owned(),
+        };
+        let part = bound.map(|bound| Self {
+            bytes: bound.bytes / 4 * 3,
+            from: format!("three quarters of {}", bound.file.display()),
+        });
+        part.filter(|part| part.bytes < half.bytes).unwrap_or(half)
+    }
 }
 
 /// `MemTotal` of `/proc/meminfo`.
@@ -24,22 +50,10 @@ fn total_bytes(meminfo: &str) -> Option<u64> {
     kib.checked_mul(1024)
 }
 
-/// Our path in the one hierarchy of cgroup v2.
-fn cgroup_path(own: &str) -> Option<&str> {
-    own.lines().find_map(|line| line.strip_prefix("0::/"))
-}
-
-/// The smallest `memory.max` on the way from the root to `path`.
-fn cgroup_bytes(root: &Path, path: &str) -> Option<u64> {
-    let leaf = root.join(path);
-    let limits = leaf
-        .ancestors()
-        .take_while(|dir| dir.starts_with(root))
-        .filter_map(|dir| {
-            let text = fs::read_to_string(dir.join("memory.max")).ok()?;
-            text.trim().parse::<u64>().ok()
-        });
-    limits.min()
+/// The memory that `sysinfo(2)` tells of.
+fn system_bytes() -> u64 {
+    let about = rustix::system::sysinfo();
+    u64::from(about.totalram).saturating_mul(about.mem_unit.into())
 }
 
 #[cfg(test)]
@@ -52,17 +66,25 @@ mod tests {
         let meminfo = "MemTotal:       24654432 kB\nMemFree:        23000000 kB\n";
         assert_eq!(total_bytes(meminfo), Some(24_654_432 * 1024));
         assert_eq!(total_bytes("nonsense"), None);
+        let meminfo = fs::read_to_string("/proc/meminfo").unwrap();
+        assert!(system_bytes() >= total_bytes(&meminfo).unwrap());
     }
 
     #[test]
-    fn the_smallest_cgroup_limit_above_counts() {
-        let root = tempfile::tempdir().unwrap();
-        let leaf = root.path().join("a/b");
-        fs::create_dir_all(&leaf).unwrap();
-        fs::write(root.path().join("a/memory.max"), "1000000\n").unwrap();
-        fs::write(leaf.join("memory.max"), "max\n").unwrap();
-        let path = cgroup_path("1:name=old:/x\n0::/a/b\n").unwrap();
-        assert_eq!(cgroup_bytes(root.path(), path), Some(1_000_000));
-        assert_eq!(cgroup_bytes(root.path(), "c"), None);
+    fn the_smaller_of_host_and_group_counts_and_is_named() {
+        let bound = |bytes| {
+            let file = "/sys/fs/cgroup/memory.high".into();
+            Some(Bound { bytes, file })
+        };
+        let limit = MemoryLimit::least(1000, bound(400));
+        assert_eq!(limit.bytes, 300);
+        assert_eq!(limit.from, "three quarters of /sys/fs/cgroup/memory.high");
+        for none in [None, bound(100_000)] {
+            let limit = MemoryLimit::least(1000, none);
+            assert_eq!(
+                (limit.bytes, limit.from.as_str()),
+                (500, "half of the host's memory")
+            );
+        }
     }
 }

@@ -17,10 +17,13 @@
 //! | `inherit` | a socket that was passed by number |
 //! | `paths` | where things are if nobody says |
 //! | `limit` | how much memory disks may take if nobody says |
+//! | `cgroup` | limits on memory that control groups set |
 //! | `metrics` | figures of all disks, for Prometheus |
 //! | `command` | the command that ramblk runs beside the disk |
+//! | `signals` | what the process makes of signals that end others |
 
 pub mod api;
+mod cgroup;
 mod command;
 mod config;
 pub mod disks;
@@ -34,6 +37,7 @@ pub mod paths;
 mod run;
 mod salvage;
 mod serve;
+mod signals;
 mod socket;
 mod state;
 mod state_dir;
@@ -45,6 +49,7 @@ pub use paths::{default_api_socket, default_run_dir};
 pub use run::{Ending, run};
 pub use salvage::{Damage, Report, Salvage, SavedDisk};
 pub use serve::{ServeConfig, ServeOptions, serve};
+pub use signals::survive_file_size_limits;
 pub use socket::SocketAccess;
 pub use state_dir::StateOption;
 

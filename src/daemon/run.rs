@@ -7,6 +7,7 @@ use std::process::ExitStatus;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
+use rustix::process::Resource;
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -46,8 +47,9 @@ pub fn run(config: &RunConfig) -> Result<Ending, Error> {
     };
     let (events, incoming) = channel();
     // Each queue of each front end brings three, and the usual soft limit is 1024.
+    let descriptors = rustix::process::getrlimit(Resource::Nofile);
     raise_descriptor_limit();
-    let mut options = StoreOptions::new(config.limit_bytes);
+    let mut options = StoreOptions::new(config.limit.bytes);
     options.huge_pages = config.huge_pages;
     let store = Arc::new(Store::with_options(&options)?);
     let mut export = Export::create(&store, config, &Hub::new(&config.workers)?)?;
@@ -85,10 +87,12 @@ pub fn run(config: &RunConfig) -> Result<Ending, Error> {
         read_only = config.read_only,
         serial = config.serial.text(),
         socket = %place(export.socket_path().as_deref()),
-        memory_limit_bytes = config.limit_bytes,
+        memory_limit_bytes = config.limit.bytes,
+        memory_limit_from = config.limit.from,
         "serving"
     );
-    let command = Command::start(&config.command, export.socket_path().as_deref())?;
+    let socket = export.socket_path();
+    let command = Command::start(&config.command, socket.as_deref(), descriptors)?;
     let ending = wait(&incoming, command);
     drop(export);
     drop(private);

@@ -12,10 +12,11 @@ use signal_hook::iterator::Signals;
 
 use super::config::{check_limit, worker_options};
 use super::disks::{Disks, DisksOptions};
+use super::limit::MemoryLimit;
 use super::model::Config;
 use super::socket::{SocketAccess, SocketPath};
 use super::state_dir::{self, Place, StateOption};
-use super::{Error, api, inherit, limit, paths};
+use super::{Error, api, inherit, paths};
 use crate::store::{Bytes, MOST_DISKS, Notes, StoreOptions};
 use crate::vhost_user::{Hub, WorkerOptions, crash};
 
@@ -76,7 +77,7 @@ pub struct ServeConfig {
     api_socket: PathBuf,
     place: Place,
     lock_memory: bool,
-    limit_bytes: u64,
+    limit: MemoryLimit,
     huge_pages: bool,
     workers: WorkerOptions,
     access: SocketAccess,
@@ -91,7 +92,7 @@ impl ServeConfig {
     pub fn new(options: ServeOptions) -> Result<Self, Error> {
         let workers = worker_options(options.workers, options.poll_us, options.cpus)?;
         let place = state_dir::choose(&options.state, options.run_dir.as_deref())?;
-        let limit_bytes = limit_bytes(options.memory_limit_bytes, &place)?;
+        let limit = memory_limit(options.memory_limit_bytes, &place)?;
         let run_dir = match options.run_dir {
             Some(run_dir) => run_dir,
             None => paths::default_run_dir()?,
@@ -102,7 +103,7 @@ impl ServeConfig {
             run_dir,
             place,
             lock_memory: options.lock_memory,
-            limit_bytes,
+            limit,
             huge_pages: options.huge_pages,
             workers,
             access: access(options.socket_mode, options.socket_group.as_deref())?,
@@ -112,7 +113,7 @@ impl ServeConfig {
 }
 
 /// What disks may take: what was asked for, if there is room for it, or what is safe.
-fn limit_bytes(asked_bytes: Option<u64>, place: &Place) -> Result<u64, Error> {
+fn memory_limit(asked_bytes: Option<u64>, place: &Place) -> Result<MemoryLimit, Error> {
     let room_bytes = place.room_bytes()?;
     match (asked_bytes, place) {
         (Some(asked_bytes), Place::Directory(path)) if asked_bytes > room_bytes => {
@@ -126,8 +127,19 @@ fn limit_bytes(asked_bytes: Option<u64>, place: &Place) -> Result<u64, Error> {
                 ),
             })
         }
-        (Some(asked_bytes), _) => check_limit(asked_bytes),
-        (None, _) => check_limit(limit::default_bytes().min(room_bytes)),
+        (Some(asked_bytes), _) => check_limit(MemoryLimit::asked(asked_bytes)),
+        (None, _) => {
+            let usual = MemoryLimit::usual();
+            let room = MemoryLimit {
+                bytes: room_bytes,
+                from: "the room in the state directory".into(),
+            };
+            check_limit(if room.bytes < usual.bytes {
+                room
+            } else {
+                usual
+            })
+        }
     }
 }
 
@@ -179,7 +191,7 @@ pub fn serve(config: ServeConfig) -> Result<(), Error> {
         let path = config.api_socket;
         return Err(Error::AlreadyServing { path });
     }
-    let mut options = StoreOptions::new(config.limit_bytes);
+    let mut options = StoreOptions::new(config.limit.bytes);
     options.huge_pages = config.huge_pages;
     options.lock_memory = config.lock_memory;
     let (store, found) = config.place.open(&options, stored)?;
@@ -191,6 +203,7 @@ pub fn serve(config: ServeConfig) -> Result<(), Error> {
         access: config.access,
         most_disks: most_disks(descriptors),
         workers: config.workers.count,
+        limit_from: config.limit.from.clone(),
     };
     let most_disks = options.most_disks;
     // The API first: it keeps a second daemon out before that touches any other socket. Nobody is
@@ -249,7 +262,8 @@ fn say_what(config: &ServeConfig, most_disks: usize, found: bool, disks: usize) 
     tracing::info!(
         api_socket = %config.api_socket.display(),
         run_dir = %config.run_dir.display(),
-        memory_limit_bytes = config.limit_bytes,
+        memory_limit_bytes = config.limit.bytes,
+        memory_limit_from = config.limit.from,
         workers = config.workers.count,
         most_disks,
         disks,

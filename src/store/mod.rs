@@ -250,7 +250,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// The system refused something about the arena.
-    #[error("can't {doing} the arena: {source}")]
+    #[error("can't {doing} the arena: {source}{}", advice(source))]
     Arena {
         /// What was to be done.
         doing: &'static str,
@@ -280,6 +280,16 @@ pub enum Error {
         /// What was found.
         what: String,
     },
+}
+
+/// What to do about it, where that isn't plain.
+fn advice(source: &std::io::Error) -> &'static str {
+    match source.kind() {
+        std::io::ErrorKind::FileTooLarge => {
+            "; raise the limit on the size of files (ulimit -f), or lower the memory limit"
+        }
+        _ => "",
+    }
 }
 
 impl Error {

@@ -23,6 +23,7 @@ mod framing;
 mod frontends;
 #[allow(dead_code, reason = "as above")]
 mod harness;
+mod hosts;
 mod hotplug;
 mod image;
 mod in_order;

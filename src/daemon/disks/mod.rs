@@ -105,6 +105,8 @@ pub struct DisksOptions {
     pub most_disks: usize,
     /// Threads that serve queues, for whoever asks.
     pub workers: usize,
+    /// Where the memory limit comes from, for whoever asks.
+    pub limit_from: String,
 }
 
 /// All disks of a daemon. Any thread may ask anything at any time.
@@ -113,6 +115,7 @@ pub struct Disks {
     workshop: Workshop,
     most_disks: usize,
     workers: usize,
+    limit_from: String,
     /// Held by whoever changes which disks there are or what they are, so that each change is whole
     /// before the next one begins. Who only asks doesn't need it.
     control: Mutex<()>,
@@ -151,6 +154,7 @@ impl Disks {
             },
             most_disks: options.most_disks,
             workers: options.workers,
+            limit_from: options.limit_from,
             control: Mutex::new(()),
             table: RwLock::default(),
             monitor: Monitor::default(),
@@ -369,6 +373,7 @@ impl Disks {
         };
         Pool {
             limit_bytes: self.workshop.store.limit_bytes(),
+            limit_from: self.limit_from.clone(),
             charged_bytes: self.workshop.store.charged_bytes(),
             mapped_bytes,
             disks,

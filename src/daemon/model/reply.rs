@@ -76,6 +76,9 @@ pub struct Stats {
 pub struct Pool {
     /// Most bytes that they may take.
     pub limit_bytes: u64,
+    /// Where that limit comes from: an option, the host's memory, a file of a control group.
+    #[serde(default)]
+    pub limit_from: String,
     /// Bytes that they take.
     pub charged_bytes: u64,
     /// Bytes of all mapped sectors, each disk's and snapshot's counted.

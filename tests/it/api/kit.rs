@@ -53,6 +53,7 @@ impl Kit {
             access: SocketAccess::default(),
             most_disks: 10_000,
             workers: 1,
+            limit_from: "a test".to_owned(),
         };
         let disks = Disks::new(store, hub.unwrap(), keeping).unwrap();
         let socket = folder.path().join("api.sock");

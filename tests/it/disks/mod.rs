@@ -46,6 +46,7 @@ impl World {
             access: SocketAccess::default(),
             most_disks,
             workers: 1,
+            limit_from: "a test".to_owned(),
         };
         let disks = Disks::new(store, Hub::new(&workers).unwrap(), options).unwrap();
         Self { disks, dir }
