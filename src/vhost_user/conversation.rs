@@ -9,6 +9,7 @@ use rustix::event::PollFlags;
 use vhost::vhost_user::message::FrontendReq;
 use vhost::vhost_user::{BackendReqHandler, Error as WireError};
 
+use super::descriptor::check_channel;
 use super::session::Session;
 use super::transfer::wait;
 use super::{Error, PATIENCE, peek};
@@ -53,9 +54,14 @@ impl Conversation {
         let request = message.request;
         if request == FrontendReq::SET_BACKEND_REQ_FD as u32
             && let Ok([socket]) = <[OwnedFd; 1]>::try_from(message.fds)
-            && let Ok(mut session) = self.session.lock()
         {
-            session.channel_arrives(socket);
+            check_channel(&socket).map_err(|error| Error::Protocol {
+                request,
+                reason: error.to_string(),
+            })?;
+            if let Ok(mut session) = self.session.lock() {
+                session.channel_arrives(socket);
+            }
         }
         let handled = self.handler.handle_request();
         self.look_for_losses()?;

@@ -18,6 +18,7 @@ use vhost::vhost_user::{
     Backend, Error as WireError, GpuBackend, Result as WireResult, VhostUserBackendReqHandlerMut,
 };
 
+use super::descriptor::{check_mapping, check_signal};
 use super::inflight::{self, Inflight, LARGEST_RING};
 use super::memory::{MAX_SLOTS, MemoryMap, RegionSpec};
 use super::parking::Stop;
@@ -31,6 +32,17 @@ use super::vring::Vring;
 fn kept(file: File) -> File {
     let _ = rustix::io::fcntl_setfd(&file, FdFlags::CLOEXEC);
     file
+}
+
+/// A descriptor that signals for queue `index`, if one came and it is of a kind that nobody can be
+/// made to hang in.
+fn signal(index: u8, purpose: &'static str, fd: Option<File>) -> WireResult<Option<File>> {
+    let Some(file) = fd else {
+        return Ok(None);
+    };
+    let checked = check_signal(&file, purpose);
+    checked.map_err(|error| refuse(format_args!("queue {index}: {error}")))?;
+    Ok(Some(kept(file)))
 }
 
 fn unsupported<T>() -> WireResult<T> {
@@ -171,20 +183,19 @@ impl VhostUserBackendReqHandlerMut for Session {
                 "queue {index}: polling for kicks is not offered"
             )));
         }
-        self.change(u32::from(index), Stop::Leave, |vring| {
-            vring.set_kick(fd.map(kept));
-        })
+        let kick = signal(index, "kick", fd)?;
+        self.change(u32::from(index), Stop::Leave, |vring| vring.set_kick(kick))
     }
 
     fn set_vring_call(&mut self, index: u8, fd: Option<File>) -> WireResult<()> {
-        self.vring(u32::from(index))?.set_call(fd.map(kept));
+        let call = signal(index, "call", fd)?;
+        self.vring(u32::from(index))?.set_call(call);
         Ok(())
     }
 
     fn set_vring_err(&mut self, index: u8, fd: Option<File>) -> WireResult<()> {
-        self.change(u32::from(index), Stop::Leave, |vring| {
-            vring.set_err(fd.map(kept));
-        })
+        let err = signal(index, "error", fd)?;
+        self.change(u32::from(index), Stop::Leave, |vring| vring.set_err(err))
     }
 
     fn get_protocol_features(&mut self) -> WireResult<VhostUserProtocolFeatures> {
@@ -305,6 +316,7 @@ impl VhostUserBackendReqHandlerMut for Session {
         fd: File,
     ) -> WireResult<Option<File>> {
         self.has_device_state()?;
+        check_mapping(&fd).map_err(refuse)?;
         if self.vrings.iter().any(Vring::is_running) {
             return Err(refuse("the state of a device is moved while its rings run"));
         }

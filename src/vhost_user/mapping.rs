@@ -8,6 +8,7 @@ use std::io;
 use rustix::mm::Advice;
 use vm_memory::MmapRegion;
 
+use super::descriptor::check_mapping;
 use super::guard::Guard;
 use crate::store::map_shared;
 
@@ -26,13 +27,15 @@ impl Mapping {
     /// replaced by zeros. `many` says whether the front end has many mappings already.
     ///
     /// # Errors
-    /// What the system says, or that there are too many mappings.
+    /// What the system says, that the file is on a file system that may hang, or that there are too
+    /// many mappings.
     pub(super) fn new(
         file: &File,
         offset_bytes: u64,
         len_bytes: usize,
         many: bool,
     ) -> io::Result<Self> {
+        check_mapping(file).map_err(io::Error::other)?;
         let start = map_shared(file, offset_bytes, len_bytes)?.as_ptr();
         let unmap = || {
             // SAFETY: the range is exactly the mapping made above, which nobody uses.

@@ -20,6 +20,7 @@
 //! | `memory` | regions of guest memory |
 //! | `mapping` | a front end's file, mapped |
 //! | `guard` | what happens when such a file is truncated under us (SIGBUS) |
+//! | `descriptor` | which kinds of descriptors are taken for what |
 //! | `notifier` | a front end's eventfd that we signal |
 //! | `ring` | a split virtqueue in that memory |
 //! | `alarm` | wakes a worker at a moment |
@@ -49,6 +50,7 @@ mod chain;
 mod channel;
 mod conversation;
 pub mod crash;
+mod descriptor;
 mod events;
 mod fault;
 #[cfg(feature = "test-fuzz")]

@@ -25,6 +25,8 @@ mod harness;
 
 mod attacks;
 mod crowds;
+mod descriptors;
+mod fuse;
 mod giants;
 mod honest;
 mod inflight;
