@@ -10,7 +10,7 @@
 //! | `client` | the API from the other side |
 //! | `sse` | events out of a stream |
 //! | `transfer` | a disk's content from and to files, sparse |
-//! | `tables`, `rates` | answers for people |
+//! | `tables`, `rates`, `pool` | answers for people |
 //! | `output` | for people or for programs |
 //! | `usage` | what is wrong with the words |
 //! | `recipes` | what to type into a VMM |
@@ -26,6 +26,7 @@ mod cpus;
 mod error;
 mod file;
 mod output;
+mod pool;
 mod rates;
 mod recipes;
 #[cfg(test)]

@@ -38,6 +38,7 @@ pub(super) fn disk(name: &str) -> Disk {
         snapshots: vec!["before".to_owned(), "clean".to_owned()],
         state: DiskState::Ok,
         failure: None,
+        unreachable: None,
     }
 }
 
@@ -76,6 +77,7 @@ pub(super) fn pool() -> Pool {
         snapshots: 1,
         most_disks: 1000,
         workers: 4,
+        warnings: Vec::new(),
     }
 }
 

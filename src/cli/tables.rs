@@ -9,7 +9,7 @@ use super::rates::{Rates, quantile, real};
 use super::size::{human, human_and_exact};
 use crate::daemon::model::{
     Applied, Disk, DiskState, Event, FrontEnd, Group, Limits, MapExtent, OnFull, OperationStats,
-    Pool, Rate, Resized, Share, Snapshot, Stats,
+    Rate, Resized, Share, Snapshot, Stats,
 };
 
 /// Rows under headings, with columns of numbers to the right.
@@ -68,6 +68,7 @@ pub(super) fn state(disk: &Disk) -> &'static str {
         DiskState::Full => "full",
         DiskState::Stalled => "stalled",
         DiskState::Failed => "failed",
+        DiskState::Unreachable => "unreachable",
     }
 }
 
@@ -111,7 +112,8 @@ pub(super) fn disk(disk: &Disk) -> String {
         OnFull::Error => "writes fail",
         OnFull::Stall => "writes wait",
     };
-    let why = disk.failure.as_ref().map(|why| format!("failed: {why}"));
+    let why = disk.failure.as_ref().or(disk.unreachable.as_ref());
+    let why = why.map(|why| format!("{}: {why}", state(disk)));
     pairs(&[
         ("name", disk.name.clone()),
         ("size", human_and_exact(disk.size_bytes)),
@@ -218,26 +220,6 @@ pub(super) fn groups(groups: &[Group]) -> String {
         ]
     });
     table(&["GROUP", "LIMITS", "DISKS"], &[], rows.collect())
-}
-
-/// `ramblk pool`.
-pub(super) fn pool(pool: &Pool) -> String {
-    let percent = 100.0 * real(pool.charged_bytes) / real(pool.limit_bytes.max(1));
-    pairs(&[
-        ("memory limit", human_and_exact(pool.limit_bytes)),
-        ("limit from", pool.limit_from.clone()),
-        (
-            "memory taken",
-            format!("{}, {percent:.1} %", human_and_exact(pool.charged_bytes)),
-        ),
-        ("mapped", human_and_exact(pool.mapped_bytes)),
-        (
-            "disks",
-            format!("{} of {} that there can be", pool.disks, pool.most_disks),
-        ),
-        ("snapshots", pool.snapshots.to_string()),
-        ("workers", pool.workers.to_string()),
-    ])
 }
 
 /// `ramblk map`.
@@ -431,7 +413,6 @@ mod tests {
         disk_now.limits.read.bytes_per_second = Some(100 << 20);
         disk_now.limits.read.bytes_burst = Some(1 << 20);
         compare("show", &disk(&disk_now));
-        compare("pool", &pool(&samples::pool()));
         let limits = disk_now.limits;
         let group = Group {
             name: "tenants".into(),

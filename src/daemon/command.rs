@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Child, Command as Program, ExitStatus};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Rlimit, Signal};
+use rustix::process::{Pid, Signal};
 
 use super::{Error, inherit};
 
@@ -23,7 +23,7 @@ impl Command {
     pub(super) fn start(
         words: &[String],
         socket: Option<&Path>,
-        descriptors: Rlimit,
+        descriptors: Option<(u64, u64)>,
     ) -> Result<Option<Self>, Error> {
         let socket = socket
             .map(|path| path.display().to_string())
@@ -37,7 +37,9 @@ impl Command {
         };
         let mut program_line = Program::new(program);
         program_line.args(arguments);
-        inherit::pass_on(&mut program_line, descriptors);
+        if let Some((soft, hard)) = descriptors {
+            inherit::pass_on(&mut program_line, soft, hard);
+        }
         let child = program_line.spawn().map_err(|source| Error::Command {
             program: program.clone(),
             source,

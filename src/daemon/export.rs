@@ -4,6 +4,8 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use parking_lot::Mutex;
+
 use super::Error;
 use super::config::{RunConfig, Sharing};
 use super::socket::{SocketAccess, SocketPath};
@@ -18,7 +20,7 @@ use crate::vhost_user::{Hub, Server, ServerOptions, Share};
 pub struct Export {
     server: Server,
     disk: Disk,
-    socket: Option<SocketPath>,
+    socket: Mutex<Option<SocketPath>>,
     access: SocketAccess,
 }
 
@@ -68,7 +70,7 @@ impl Export {
         Ok(Self {
             server,
             disk,
-            socket: None,
+            socket: Mutex::new(None),
             access: config.access,
         })
     }
@@ -80,8 +82,25 @@ impl Export {
     pub fn listen_at(&mut self, path: &Path) -> Result<(), Error> {
         let (socket, listener) = SocketPath::listen(path, self.access)?;
         self.server.listen(listener)?;
-        self.socket = Some(socket);
+        *self.socket.lock() = Some(socket);
         Ok(())
+    }
+
+    /// Make the socket again if somebody removed it; whether it was made. Front ends that are
+    /// connected notice nothing.
+    ///
+    /// # Errors
+    /// [`Error::Replaced`], [`Error::Directory`], [`Error::Socket`], [`Error::Server`].
+    pub fn mend_socket(&self) -> Result<bool, Error> {
+        let mut socket = self.socket.lock();
+        let Some(socket) = socket.as_mut().filter(|socket| !socket.is_there()) else {
+            return Ok(false);
+        };
+        let listener = socket.make_again()?;
+        let listening = self.server.listen_instead(listener);
+        // One that can't be listened at must not look as if it could.
+        listening.inspect_err(|_| socket.remove())?;
+        Ok(true)
     }
 
     /// Serve whoever connects to `listener`.
@@ -107,7 +126,8 @@ impl Export {
 
     /// The socket's path, if it has one of its own.
     pub fn socket_path(&self) -> Option<PathBuf> {
-        self.socket.as_ref().map(|socket| socket.path().to_owned())
+        let socket = self.socket.lock();
+        socket.as_ref().map(|socket| socket.path().to_owned())
     }
 
     /// What serves it: who is connected, what is to be heard of them, what the device says.

@@ -7,8 +7,8 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+use nix::sys::resource::{Resource, setrlimit};
 use rustix::net::{AddressFamily, SocketType, sockopt};
-use rustix::process::{Resource, Rlimit};
 
 use super::Error;
 
@@ -62,11 +62,9 @@ pub(super) fn take_any(fd: RawFd) -> Result<OwnedFd, Error> {
     Ok(owned)
 }
 
-/// Have `program` begin with this limit on descriptors, whatever ours is by then.
-pub(super) fn pass_on(program: &mut Command, descriptors: Rlimit) {
-    let set = move || {
-        rustix::process::setrlimit(Resource::Nofile, descriptors.clone()).map_err(Into::into)
-    };
+/// Have `program` begin with these limits on descriptors, whatever ours are by then.
+pub(super) fn pass_on(program: &mut Command, soft: u64, hard: u64) {
+    let set = move || setrlimit(Resource::RLIMIT_NOFILE, soft, hard).map_err(Into::into);
     // SAFETY: between fork and exec the closure makes one system call: it neither allocates nor
     // takes a lock, which another thread might have held.
     unsafe { program.pre_exec(set) };

@@ -23,7 +23,7 @@ impl MemoryLimit {
     /// group that we are in.
     pub(super) fn usual() -> Self {
         let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-        // Without `/proc` the kernel tells it too, but not what a container's own `/proc` would say.
+        // Without `/proc` the kernel tells it too, but not what a container's own would say.
         let host_bytes = total_bytes(&meminfo).unwrap_or_else(system_bytes);
         Self::least(host_bytes, cgroup::smallest(Path::new("/")))
     }

@@ -14,6 +14,7 @@
 //! | `salvage` | what no daemon uses, damaged or not: what is there, and what can be saved |
 //! | `state` | what a VM's snapshot holds of its disk |
 //! | `socket` | a listening socket that removes its own path, and nobody else's |
+//! | `removal` | who notices that a socket of ours was removed |
 //! | `inherit` | a socket that was passed by number |
 //! | `paths` | where things are if nobody says |
 //! | `limit` | how much memory disks may take if nobody says |
@@ -34,6 +35,7 @@ mod limit;
 mod metrics;
 pub mod model;
 pub mod paths;
+mod removal;
 mod run;
 mod salvage;
 mod serve;
@@ -93,6 +95,15 @@ pub enum Error {
     /// Something that is no socket is there.
     #[error("{path:?} exists and is no socket; remove it yourself or choose another --socket-path")]
     PathTaken {
+        /// The path at fault.
+        path: PathBuf,
+    },
+    /// What was ours is gone, and something else is there.
+    #[error(
+        "{path:?} is somebody else's now and is left as it is; remove it, and the socket is made \
+         again"
+    )]
+    Replaced {
         /// The path at fault.
         path: PathBuf,
     },

@@ -7,13 +7,15 @@ use std::process::ExitStatus;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use rustix::process::Resource;
+use nix::sys::resource::{Resource, getrlimit};
+use parking_lot::Mutex;
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::command::Command;
 use super::config::{Endpoint, RunConfig};
 use super::inherit::{self, Inherited};
+use super::removal::Removals;
 use super::serve::raise_descriptor_limit;
 use super::{Error, Export};
 use crate::store::{Store, StoreOptions};
@@ -47,7 +49,7 @@ pub fn run(config: &RunConfig) -> Result<Ending, Error> {
     };
     let (events, incoming) = channel();
     // Each queue of each front end brings three, and the usual soft limit is 1024.
-    let descriptors = rustix::process::getrlimit(Resource::Nofile);
+    let descriptors = getrlimit(Resource::RLIMIT_NOFILE).ok();
     raise_descriptor_limit();
     let mut options = StoreOptions::new(config.limit.bytes);
     options.huge_pages = config.huge_pages;
@@ -93,7 +95,9 @@ pub fn run(config: &RunConfig) -> Result<Ending, Error> {
     );
     let socket = export.socket_path();
     let command = Command::start(&config.command, socket.as_deref(), descriptors)?;
+    let removals = watch_socket(&export)?;
     let ending = wait(&incoming, command);
+    removals.stop();
     drop(export);
     drop(private);
     Ok(ending)
@@ -121,6 +125,42 @@ fn listen(export: &mut Export, endpoint: &Endpoint) -> Result<Option<tempfile::T
         }
         Endpoint::Fd(_) => Ok(None),
     }
+}
+
+/// Make the socket again whenever somebody removes it.
+fn watch_socket(export: &Arc<Export>) -> Result<Arc<Removals>, Error> {
+    let removals = Removals::new()?;
+    let Some(path) = export.socket_path() else {
+        return Ok(removals);
+    };
+    removals.watch(&path);
+    let (watched, watcher) = (Arc::downgrade(export), Arc::downgrade(&removals));
+    let said = Mutex::new(None);
+    removals.start(Box::new(move || {
+        let Some(export) = watched.upgrade() else {
+            return false;
+        };
+        match export.mend_socket() {
+            Ok(made) => {
+                if let Some(watcher) = watcher.upgrade().filter(|_| made) {
+                    tracing::warn!(socket = ?path, "the socket was removed, and is there again");
+                    watcher.watch(&path);
+                }
+                *said.lock() = None;
+                false
+            }
+            Err(error) => {
+                let reason = Some(error.to_string());
+                let mut said = said.lock();
+                if *said != reason {
+                    tracing::warn!(%error, "the socket was removed, and nobody can connect");
+                    *said = reason;
+                }
+                true
+            }
+        }
+    }))?;
+    Ok(removals)
 }
 
 /// A connection that was inherited can't be made again: its end is ours.

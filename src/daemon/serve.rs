@@ -4,8 +4,10 @@ use std::fs;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::process::Resource;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use parking_lot::Mutex;
 use sd_notify::NotifyState;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -14,7 +16,7 @@ use super::config::{check_limit, worker_options};
 use super::disks::{Disks, DisksOptions};
 use super::limit::MemoryLimit;
 use super::model::Config;
-use super::socket::{SocketAccess, SocketPath};
+use super::socket::{Identity, SocketAccess, SocketPath};
 use super::state_dir::{self, Place, StateOption};
 use super::{Error, api, inherit, paths};
 use crate::store::{Bytes, MOST_DISKS, Notes, StoreOptions};
@@ -208,7 +210,7 @@ pub fn serve(config: ServeConfig) -> Result<(), Error> {
     let most_disks = options.most_disks;
     // The API first: it keeps a second daemon out before that touches any other socket. Nobody is
     // answered there yet.
-    let (_api_path, listener) = match inherited {
+    let (api_path, listener) = match inherited {
         Some(listener) => (None, listener),
         None => {
             let (path, listener) = listen(&config.api_socket, config.access)?;
@@ -219,6 +221,9 @@ pub fn serve(config: ServeConfig) -> Result<(), Error> {
     let applied = disks.apply(config.config.clone(), false);
     applied.map_err(|problem| Error::Config(Box::new(problem)))?;
     let api = api::Server::start(listener, Arc::clone(&disks), api::Options::default())?;
+    let api_path = Arc::new(Mutex::new(api_path));
+    look_after_api(&disks, &api_path, api.fresh_listeners());
+    look_after_state(&disks, &config.place);
     say_what(&config, most_disks, found, disks.pool().disks);
     let signal = signals.forever().next();
     let signal = signal.and_then(signal_hook::low_level::signal_name);
@@ -226,8 +231,71 @@ pub fn serve(config: ServeConfig) -> Result<(), Error> {
     tell_manager(&[NotifyState::Stopping]);
     api.stop();
     disks.close();
+    // By itself, as others may hold on to the disks for a while.
+    drop(api_path.lock().take());
     crash::ends_well();
     Ok(())
+}
+
+/// Make the API's socket again whenever somebody removes it. One that was inherited is the
+/// business of whoever made it.
+fn look_after_api(
+    disks: &Arc<Disks>,
+    api_path: &Arc<Mutex<Option<SocketPath>>>,
+    listeners: api::FreshListeners,
+) {
+    if let Some(path) = api_path.lock().as_ref() {
+        disks.watch(path.path());
+    }
+    let (api_path, told) = (Arc::clone(api_path), AtomicBool::new(false));
+    let disks_again = Arc::downgrade(disks);
+    disks.look_also(Box::new(move || {
+        let mut path = api_path.lock();
+        let Some(path) = path.as_mut().filter(|path| !path.is_there()) else {
+            return false;
+        };
+        let Some(disks) = disks_again.upgrade() else {
+            return false;
+        };
+        if !told.swap(true, Ordering::Relaxed) {
+            disks.tell_of_api(path.path(), false);
+        }
+        let made = path.make_again().and_then(|listener| {
+            // One that can't be listened at must not look as if it could.
+            listeners.replace(listener).inspect_err(|_| path.remove())
+        });
+        if let Err(error) = made {
+            tracing::debug!(%error, "the API's socket is still missing");
+            return true;
+        }
+        told.store(false, Ordering::Relaxed);
+        disks.watch(path.path());
+        disks.tell_of_api(path.path(), true);
+        false
+    }));
+}
+
+/// Say so when the file that disks lie in is removed: it can't be made again.
+fn look_after_state(disks: &Arc<Disks>, place: &Place) {
+    let Place::Directory(directory) = place else {
+        return;
+    };
+    let arena = directory.join(state_dir::ARENA);
+    let Ok(identity) = Identity::at(&arena) else {
+        return;
+    };
+    disks.watch(&arena);
+    let (told, disks_again) = (AtomicBool::new(false), Arc::downgrade(disks));
+    disks.look_also(Box::new(move || {
+        let is_there = Identity::at(&arena).is_ok_and(|found| found == identity);
+        if !is_there
+            && let Some(disks) = disks_again.upgrade()
+            && !told.swap(true, Ordering::Relaxed)
+        {
+            disks.tell_of_lost_state(&arena);
+        }
+        false
+    }));
 }
 
 /// Listen for the API, where another daemon may be already.
@@ -309,13 +377,18 @@ fn most_disks(descriptors: u64) -> usize {
     usize::try_from(disks).map_or(MOST_DISKS, |disks| disks.min(MOST_DISKS))
 }
 
+/// What there may be where the system doesn't tell, as in some sandboxes.
+const USUAL_DESCRIPTORS: u64 = 1024;
+
 /// Have as many descriptors as we may; gives how many that are.
 pub(super) fn raise_descriptor_limit() -> u64 {
-    let mut limit = rustix::process::getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    let _ = rustix::process::setrlimit(Resource::Nofile, limit);
-    let now = rustix::process::getrlimit(Resource::Nofile);
-    now.current.unwrap_or(u64::MAX)
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
+        return USUAL_DESCRIPTORS;
+    };
+    match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
+        Ok(()) => hard,
+        Err(_) => soft,
+    }
 }
 
 #[cfg(test)]

@@ -1,10 +1,11 @@
-//! A listening socket at a path, which goes when it goes.
+//! A listening socket at a path, which goes when it goes, and comes again when others remove it.
 
-use std::fs;
+use std::fs::{self, Metadata};
 use std::io::ErrorKind;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
@@ -32,13 +33,39 @@ impl Default for SocketAccess {
     }
 }
 
+/// Which of all things that were ever at a path one is. Numbers of inodes are used again, so the
+/// moment of its birth belongs to it, where the file system knows that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Identity {
+    device: u64,
+    inode: u64,
+    born: Option<SystemTime>,
+}
+
+impl Identity {
+    /// Of what is at `path`, if there is anything.
+    pub(super) fn at(path: &Path) -> std::io::Result<Self> {
+        fs::symlink_metadata(path).map(|found| Self::of(&found))
+    }
+
+    fn of(found: &Metadata) -> Self {
+        Self {
+            device: found.dev(),
+            inode: found.ino(),
+            born: found.created().ok(),
+        }
+    }
+}
+
 /// The path of a socket that we made. Dropping it removes the path, if it is still ours: another
 /// process may have put its own socket there.
 #[derive(Debug)]
 pub(super) struct SocketPath {
     path: PathBuf,
-    device: u64,
-    inode: u64,
+    access: SocketAccess,
+    identity: Identity,
+    /// Its directory was removed, and made again by us.
+    made_directory: bool,
 }
 
 impl SocketPath {
@@ -46,50 +73,103 @@ impl SocketPath {
     /// left by a killed process, is replaced.
     pub(super) fn listen(path: &Path, access: SocketAccess) -> Result<(Self, UnixListener), Error> {
         make_room(path)?;
-        let failed = |source: std::io::Error| {
-            let hint = match source.kind() {
-                ErrorKind::NotFound => "; make its directory first",
-                ErrorKind::AddrInUse => "; another process was faster",
-                _ => "",
-            };
-            Error::Socket {
-                path: path.to_owned(),
-                source,
-                hint,
-            }
-        };
-        let refused = |errno: rustix::io::Errno| failed(errno.into());
-        let address = SocketAddrUnix::new(path).map_err(refused)?;
-        let flags = SocketFlags::CLOEXEC;
-        let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
-            .map_err(refused)?;
-        rustix::net::bind(&socket, &address).map_err(refused)?;
-        let made = fs::symlink_metadata(path).map_err(failed)?;
+        let (identity, listener) = bind(path, access)?;
         let socket_path = Self {
             path: path.to_owned(),
-            device: made.dev(),
-            inode: made.ino(),
+            access,
+            identity,
+            made_directory: false,
         };
+        Ok((socket_path, listener))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether what is at the path is what we made.
+    pub(super) fn is_there(&self) -> bool {
+        Identity::at(&self.path).is_ok_and(|found| found == self.identity)
+    }
+
+    /// Listen there again after somebody removed it, and the directory too if that is gone. What
+    /// has taken its place is left as it is.
+    pub(super) fn make_again(&mut self) -> Result<UnixListener, Error> {
+        if Identity::at(&self.path).is_ok() {
+            return Err(Error::Replaced {
+                path: self.path.clone(),
+            });
+        }
+        if let Some(directory) = self.path.parent()
+            && !directory.as_os_str().is_empty()
+            && !directory.exists()
+        {
+            fs::create_dir_all(directory).map_err(|source| Error::Directory {
+                path: directory.to_owned(),
+                source,
+            })?;
+            self.made_directory = true;
+        }
+        let (identity, listener) = bind(&self.path, self.access)?;
+        self.identity = identity;
+        Ok(listener)
+    }
+
+    /// Remove it, if it is still ours.
+    pub(super) fn remove(&self) {
+        if self.is_there() {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+impl Drop for SocketPath {
+    fn drop(&mut self) {
+        self.remove();
+        if let Some(directory) = self.path.parent()
+            && self.made_directory
+        {
+            // Where somebody put something else into it, it stays.
+            let _ = fs::remove_dir(directory);
+        }
+    }
+}
+
+/// Make a socket at a path where there is nothing, and listen.
+fn bind(path: &Path, access: SocketAccess) -> Result<(Identity, UnixListener), Error> {
+    let failed = |source: std::io::Error| {
+        let hint = match source.kind() {
+            ErrorKind::NotFound => "; make its directory first",
+            ErrorKind::AddrInUse => "; another process was faster",
+            _ => "",
+        };
+        Error::Socket {
+            path: path.to_owned(),
+            source,
+            hint,
+        }
+    };
+    let refused = |errno: rustix::io::Errno| failed(errno.into());
+    let address = SocketAddrUnix::new(path).map_err(refused)?;
+    let flags = SocketFlags::CLOEXEC;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
+        .map_err(refused)?;
+    rustix::net::bind(&socket, &address).map_err(refused)?;
+    let listen = || {
         // Nobody can connect before we listen, so nobody does whom the mode will keep out.
         fs::set_permissions(path, fs::Permissions::from_mode(access.mode)).map_err(failed)?;
         if access.group.is_some() {
             std::os::unix::fs::chown(path, None, access.group).map_err(failed)?;
         }
         rustix::net::listen(&socket, BACKLOG).map_err(refused)?;
-        Ok((socket_path, UnixListener::from(socket)))
-    }
-
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-}
-
-impl Drop for SocketPath {
-    fn drop(&mut self) {
-        let ours = fs::symlink_metadata(&self.path)
-            .is_ok_and(|now| now.dev() == self.device && now.ino() == self.inode);
-        if ours {
-            let _ = fs::remove_file(&self.path);
+        Identity::at(path).map_err(failed)
+    };
+    match listen() {
+        Ok(identity) => Ok((identity, UnixListener::from(socket))),
+        Err(error) => {
+            // It was made a moment ago, by us.
+            let _ = fs::remove_file(path);
+            Err(error)
         }
     }
 }

@@ -76,7 +76,7 @@ fn pool(file: File, blocks: u32, options: &StoreOptions) -> Result<Pool, Error> 
         source,
     })?;
     if options.lock_memory {
-        arena.lock().map_err(refused("lock the memory of"))?;
+        arena.lock().map_err(refused(super::LOCKING))?;
     }
     let (limit_bytes, huge) = (options.limit_bytes, options.huge_pages);
     Ok(Pool::new(arena, limit_bytes, FIRST_GROUP, huge))

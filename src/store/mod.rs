@@ -250,7 +250,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// The system refused something about the arena.
-    #[error("can't {doing} the arena: {source}{}", advice(source))]
+    #[error("can't {doing} the arena: {source}{}", advice(doing, source))]
     Arena {
         /// What was to be done.
         doing: &'static str,
@@ -283,14 +283,25 @@ pub enum Error {
 }
 
 /// What to do about it, where that isn't plain.
-fn advice(source: &std::io::Error) -> &'static str {
+fn advice(doing: &str, source: &std::io::Error) -> &'static str {
+    use std::io::ErrorKind::{FileTooLarge, OutOfMemory, PermissionDenied, Unsupported};
     match source.kind() {
-        std::io::ErrorKind::FileTooLarge => {
+        FileTooLarge => {
             "; raise the limit on the size of files (ulimit -f), or lower the memory limit"
+        }
+        OutOfMemory | PermissionDenied if doing == LOCKING => {
+            "; raise the limit on locked memory (ulimit -l, LimitMEMLOCK=), or don't lock it"
+        }
+        Unsupported => {
+            "; the kernel has no such call for this process: see what its sandbox (seccomp) keeps \
+             from it"
         }
         _ => "",
     }
 }
+
+/// What is done to the arena where its memory may not be swapped out.
+const LOCKING: &str = "lock the memory of";
 
 impl Error {
     fn damaged(what: &str) -> Self {

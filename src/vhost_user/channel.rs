@@ -63,8 +63,8 @@ impl State {
         let Some(socket) = self.socket.as_ref().filter(|_| self.live && self.pending) else {
             return false;
         };
-        // Nothing is expected here, and what a front end sends all the same stays unread: it has this
-        // end of the socket too, and who receives from one waits for whoever does so already.
+        // Nothing is expected here, and what a front end sends all the same stays unread: it has
+        // this end of the socket too, and who receives from one waits for whoever does already.
         let words = [BackendReq::CONFIG_CHANGE_MSG as u32, 1, 0];
         let message = words.map(u32::to_ne_bytes).concat();
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;

@@ -4,9 +4,9 @@
 //! | message | what it may be | because |
 //! |---|---|---|
 //! | SET_VRING_KICK, _CALL, _ERR | an eventfd or a pipe | workers wait for it and write to it |
-//! | SET_MEM_TABLE, ADD_MEM_REG, SET_INFLIGHT_FD | a file, not on [`FILE_SYSTEMS`] | workers touch it |
+//! | SET_MEM_TABLE, ADD_MEM_REG, SET_INFLIGHT_FD | no file of [`FILE_SYSTEMS`] | workers touch it |
 //! | SET_BACKEND_REQ_FD | a Unix stream socket | whoever resizes the disk writes to it |
-//! | SET_DEVICE_STATE_FD | anything but such a file | only its session's thread reads and writes it |
+//! | SET_DEVICE_STATE_FD | anything but such a file | only its session's thread has it |
 //! | any other | – | it is closed unseen |
 //!
 //! Even to close a file, or to ask of it, may take as long as whoever serves its file system likes.

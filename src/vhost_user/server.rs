@@ -208,6 +208,19 @@ impl Server {
         Ok(())
     }
 
+    /// Serve everybody who connects to `listener`, and nobody any more at any other one. Whoever is
+    /// connected stays.
+    ///
+    /// # Errors
+    /// [`Error::Socket`]; [`Error::Closed`].
+    pub fn listen_instead(&self, listener: UnixListener) -> Result<(), Error> {
+        let others = std::mem::take(&mut self.shared.state.lock().listening);
+        // As in `listen`.
+        let listened = self.listen(listener);
+        drop(others);
+        listened
+    }
+
     /// Serve one connection that exists already.
     ///
     /// # Errors

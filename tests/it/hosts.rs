@@ -134,6 +134,26 @@ fn too_few_descriptors_are_one_line() {
     drop(Ramblk::run(&[]));
 }
 
+#[test]
+fn a_full_run_directory_is_want_of_room() {
+    let daemon = Daemon::start();
+    let run = daemon.path("run");
+    // Room for the directory itself.
+    let mut mount = Command::new("mount");
+    mount.args(["-t", "tmpfs", "-o", "nr_inodes=1", "none"]);
+    if !mount.arg(&run).status().unwrap().success() {
+        eprintln!("not tried: nothing can be mounted here");
+        return;
+    }
+    let output = daemon.run("create vm1 --size 1M");
+    let umount = Command::new("umount").arg(&run).status().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("No space left"), "{stderr}");
+    assert_eq!(output.status.code(), Some(5), "{stderr}");
+    assert!(umount.success());
+    daemon.ok("create vm1 --size 1M");
+}
+
 /// A control group that limits memory, made for one test.
 struct Group(std::path::PathBuf);
 

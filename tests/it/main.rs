@@ -35,6 +35,7 @@ mod parking;
 mod plain;
 mod recovery;
 mod regions;
+mod removed;
 mod requests;
 mod rings;
 mod session;

@@ -103,7 +103,7 @@ pub(in crate::cli) struct PoolVerb {
 impl PoolVerb {
     pub(super) fn run(self, client: &Client) -> Result<(), Error> {
         let pool: Pool = client.get("/v1/pool")?;
-        self.output.print(&pool, tables::pool)
+        self.output.print(&pool, super::super::pool::pool)
     }
 }
 

@@ -38,7 +38,7 @@ mod strict;
 mod upload;
 
 pub use document::document;
-pub use server::Server;
+pub use server::{FreshListeners, Server};
 
 use std::time::Duration;
 

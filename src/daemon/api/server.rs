@@ -15,7 +15,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::UnixStream;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tower::ServiceExt;
 
@@ -25,6 +25,9 @@ use super::super::model::{Problem, ProblemKind};
 use super::peer::{Access, Peer};
 use super::state::Api;
 use super::{Options, routes};
+
+/// Listeners that replace the first one.
+type Others = mpsc::UnboundedReceiver<UnixListener>;
 
 /// Threads that ask the registry. Two, so that one long request doesn't hold up all others, and
 /// many don't take every processor from those that serve queues.
@@ -40,10 +43,30 @@ const WORK_FAREWELL: Duration = Duration::from_millis(200);
 /// A pause after a connection could not be taken, for want of descriptors most likely.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// Where another listener is handed to a running server.
+#[derive(Clone, Debug)]
+pub struct FreshListeners(mpsc::UnboundedSender<UnixListener>);
+
+impl FreshListeners {
+    /// Serve who connects to `listener` from now on, and nobody any more at the one before.
+    ///
+    /// # Errors
+    ///
+    /// If it can't be made ready.
+    pub fn replace(&self, listener: UnixListener) -> Result<(), Error> {
+        let ready = listener.set_nonblocking(true);
+        ready.map_err(Error::system("make the API socket non-blocking"))?;
+        // A server that has ended needs none.
+        let _ = self.0.send(listener);
+        Ok(())
+    }
+}
+
 /// A running API server. It ends when dropped.
 #[derive(Debug)]
 pub struct Server {
     stop: watch::Sender<bool>,
+    fresh: FreshListeners,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -73,14 +96,24 @@ impl Server {
             tokio::net::UnixListener::from_std(listener).map_err(fail("wait for API clients"))?
         };
         let (stop, stopped) = watch::channel(false);
+        let (fresh, other_listeners) = mpsc::unbounded_channel();
         let thread = std::thread::Builder::new()
             .name("ramblk-api".to_owned())
-            .spawn(move || run(runtime, listener, Api::new(disks, options, stopped)))
+            .spawn(move || {
+                let api = Api::new(disks, options, stopped);
+                run(runtime, listener, other_listeners, api);
+            })
             .map_err(fail("start the API's thread"))?;
         Ok(Self {
             stop,
+            fresh: FreshListeners(fresh),
             thread: Some(thread),
         })
+    }
+
+    /// Where another listener is handed to it.
+    pub fn fresh_listeners(&self) -> FreshListeners {
+        self.fresh.clone()
     }
 
     /// End it: no new connections, answers under way are given, streams end. Takes less than a
@@ -105,12 +138,12 @@ impl Drop for Server {
     }
 }
 
-fn run(runtime: Runtime, listener: tokio::net::UnixListener, api: Api) {
+fn run(runtime: Runtime, listener: tokio::net::UnixListener, others: Others, api: Api) {
     // The kernel takes it for this thread only, and the threads that it starts inherit it.
     if let Err(error) = rustix::process::nice(NICE) {
         tracing::warn!(%error, "the API runs with the priority of the queues");
     }
-    runtime.block_on(accept(listener, api));
+    runtime.block_on(accept(listener, others, api));
     runtime.shutdown_timeout(WORK_FAREWELL);
 }
 
@@ -121,7 +154,7 @@ fn socket_group(listener: &tokio::net::UnixListener) -> Option<u32> {
     Some(metadata.gid())
 }
 
-async fn accept(listener: tokio::net::UnixListener, api: Api) {
+async fn accept(mut listener: tokio::net::UnixListener, mut others: Others, api: Api) {
     let access = Access::new(socket_group(&listener));
     let router = routes::router(api.clone());
     let room = Arc::new(Semaphore::new(api.options().most_connections));
@@ -145,6 +178,10 @@ async fn accept(listener: tokio::net::UnixListener, api: Api) {
                     tracing::warn!(%error, "can't take a connection to the API");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
+            },
+            Some(other) = others.recv() => match tokio::net::UnixListener::from_std(other) {
+                Ok(other) => listener = other,
+                Err(error) => tracing::warn!(%error, "can't wait for API clients"),
             },
             Some(_) = serving.join_next() => {}
             _ = stop.changed() => break,

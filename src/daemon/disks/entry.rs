@@ -1,19 +1,20 @@
 //! One disk of a daemon: its bytes, its device, its socket.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
 use super::super::events::Events;
-use super::super::model::{self, DiskSettings, DiskState, EventKind, Problem, ProblemKind, Share};
-use super::super::socket::{SocketAccess, SocketPath};
+use super::super::model::{self, DiskSettings, DiskState, EventKind, Problem, Share};
+use super::super::removal::Removals;
+use super::super::socket::SocketAccess;
 use super::super::state::StateKeeper;
 use super::super::{paths, state_dir};
 use super::blob::Kept;
 use super::check::{Checked, check_socket_path, invalid};
+use super::sockets::Socket;
 use crate::device::BlockDevice;
 use crate::store::{Change, Disk, DiskInfo, Leftover, Shrink, Store};
 use crate::vhost_user::{self, Departure, Hub, Server, ServerEvent, ServerOptions};
@@ -26,6 +27,7 @@ pub(super) struct Workshop {
     pub(super) events: Arc<Events>,
     pub(super) run_dir: PathBuf,
     pub(super) access: SocketAccess,
+    pub(super) removals: Arc<Removals>,
 }
 
 /// What else may lie where the directories of disks are.
@@ -46,7 +48,7 @@ pub(super) struct Entry {
     pub(super) snapshots: Mutex<BTreeSet<String>>,
     /// How it was doing when we looked last, by the number of requests that found no memory.
     pub(super) health: Mutex<Health>,
-    socket: Mutex<Option<Socket>>,
+    pub(super) socket: Mutex<Option<Socket>>,
     socket_path: String,
 }
 
@@ -60,24 +62,9 @@ pub(super) struct Health {
     pub(super) level: usize,
 }
 
-/// A socket in a directory of its own, which goes with it.
-#[derive(Debug)]
-struct Socket {
-    path: Option<SocketPath>,
-    directory: PathBuf,
-}
-
-impl Drop for Socket {
-    fn drop(&mut self) {
-        drop(self.path.take());
-        // Where somebody put something else into it, it stays.
-        let _ = fs::remove_dir(&self.directory);
-    }
-}
-
 impl Workshop {
     /// The path of the socket of a disk.
-    fn socket_path(&self, name: &str) -> PathBuf {
+    pub(super) fn socket_path(&self, name: &str) -> PathBuf {
         self.run_dir.join(name).join("vhost.sock")
     }
 
@@ -136,22 +123,6 @@ impl Workshop {
         })
     }
 
-    /// Let front ends come.
-    pub(super) fn listen(&self, entry: &Entry) -> Result<(), Problem> {
-        let directory = self.run_dir.join(&entry.name);
-        make_directory(&directory)?;
-        let mut socket = Socket {
-            path: None,
-            directory,
-        };
-        let path = self.socket_path(&entry.name);
-        let (made, listener) = SocketPath::listen(&path, self.access)?;
-        socket.path = Some(made);
-        entry.server.listen(listener)?;
-        *entry.socket.lock() = Some(socket);
-        Ok(())
-    }
-
     fn tell_of_front_ends(&self, name: &str, server: &Server, kept: &Arc<Mutex<Kept>>) {
         let (events, name) = (Arc::clone(&self.events), name.to_owned());
         let kept = Arc::clone(kept);
@@ -204,18 +175,6 @@ fn whole(path: PathBuf) -> String {
     whole.display().to_string()
 }
 
-/// A directory for one socket: others may look into it, and only we put something there.
-fn make_directory(path: &Path) -> Result<(), Problem> {
-    match fs::create_dir(path) {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
-        Err(error) => Err(Problem::new(
-            ProblemKind::Internal,
-            format!("can't make directory {path:?} for the socket: {error}"),
-        )),
-    }
-}
-
 impl Entry {
     /// Whether a front end is connected.
     pub(super) fn is_attached(&self) -> bool {
@@ -264,6 +223,7 @@ impl Entry {
     ) -> Result<model::Disk, Problem> {
         let (info, kept) = self.look()?;
         let settings = kept.settings(&info.spec);
+        let unreachable = self.unreachable();
         let front_ends: Vec<_> = self
             .server
             .front_ends()
@@ -298,15 +258,13 @@ impl Entry {
             labels: settings.labels,
             parent: info.parent_id.and_then(name_of),
             snapshots: self.snapshots.lock().iter().cloned().collect(),
-            state: self.health.lock().state,
+            state: match self.health.lock().state {
+                DiskState::Ok if unreachable.is_some() => DiskState::Unreachable,
+                state => state,
+            },
+            unreachable,
             failure: kept.failure,
         })
-    }
-
-    /// The socket goes: nobody new connects, and those who are there stay.
-    pub(super) fn stop_listening(&self) {
-        self.server.stop_listening();
-        self.socket.lock().take();
     }
 
     /// The disk is gone from the store, and what was saved of it goes too.

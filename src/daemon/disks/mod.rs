@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `blob` | what is kept of a disk beside the store's own record of it |
 //! | `check` | what was asked for, made into what can't be wrong |
-//! | `entry` | one disk: its bytes, its device, its socket |
+//! | `entry` | one disk: its bytes, its device |
+//! | `sockets` | its socket, also when somebody removes it |
 //! | `change` | a disk's quota, limits and labels, changed while it runs |
 //! | `resize` | its size, changed while it runs |
 //! | `branch` | snapshots, forks, and the way back |
@@ -32,6 +33,7 @@ mod guest;
 mod monitor;
 mod problems;
 mod resize;
+mod sockets;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -47,6 +49,7 @@ pub(super) use groups::GROUP_PREFIX;
 
 use super::events::Events;
 use super::model::{Disk, DiskSettings, EventKind, Pool, Problem, ProblemKind, Stats};
+use super::removal::{Look, Removals};
 use super::socket::SocketAccess;
 use crate::device::Limiter;
 use crate::store::{self, Leftover, Store};
@@ -121,6 +124,20 @@ pub struct Disks {
     control: Mutex<()>,
     table: RwLock<Table>,
     monitor: Monitor,
+    /// What else is looked at when something that is watched has changed.
+    looks: Looks,
+    /// What somebody should see to.
+    warnings: Mutex<Vec<String>>,
+}
+
+/// Things to look at.
+#[derive(Default)]
+struct Looks(Mutex<Vec<Look>>);
+
+impl std::fmt::Debug for Looks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Looks({})", self.0.lock().len())
+    }
 }
 
 #[derive(Debug, Default)]
@@ -151,6 +168,7 @@ impl Disks {
                 events: Arc::default(),
                 run_dir: options.run_dir,
                 access: options.access,
+                removals: Removals::new()?,
             },
             most_disks: options.most_disks,
             workers: options.workers,
@@ -158,11 +176,14 @@ impl Disks {
             control: Mutex::new(()),
             table: RwLock::default(),
             monitor: Monitor::default(),
+            looks: Looks::default(),
+            warnings: Mutex::default(),
         });
         monitor::start(&disks)?;
         disks
             .adopt()
             .map_err(|problem| super::Error::Disks(Box::new(problem)))?;
+        disks.watch_sockets()?;
         Ok(disks)
     }
 
@@ -380,6 +401,7 @@ impl Disks {
             snapshots,
             most_disks: self.most_disks,
             workers: self.workers,
+            warnings: self.warnings.lock().clone(),
         }
     }
 
@@ -401,6 +423,7 @@ impl Disks {
 
 impl Drop for Disks {
     fn drop(&mut self) {
+        self.workshop.removals.stop();
         self.monitor.stop(self.workshop.store.alarm());
     }
 }

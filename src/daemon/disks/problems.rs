@@ -71,7 +71,9 @@ impl From<Error> for Problem {
             Error::PathInUse { .. } | Error::PathTaken { .. } => {
                 Self::new(ProblemKind::Conflict, error.to_string())
             }
-            Error::Socket { ref source, .. } if is_want_of_descriptors(source) => {
+            Error::Socket { ref source, .. } | Error::Directory { ref source, .. }
+                if is_want_of_room(source) =>
+            {
                 Self::new(ProblemKind::OverBudget, error.to_string())
             }
             _ => Self::new(ProblemKind::Internal, error.to_string()),
@@ -85,6 +87,10 @@ impl From<vhost_user::Error> for Problem {
     }
 }
 
-fn is_want_of_descriptors(error: &std::io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+/// Whether there would be one if there were more descriptors, or room in the run directory.
+fn is_want_of_room(error: &std::io::Error) -> bool {
+    const WANTS: [i32; 4] = [libc::EMFILE, libc::ENFILE, libc::ENOSPC, libc::EDQUOT];
+    error
+        .raw_os_error()
+        .is_some_and(|code| WANTS.contains(&code))
 }

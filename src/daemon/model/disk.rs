@@ -130,6 +130,8 @@ pub enum DiskState {
     Stalled,
     /// Every request fails: ramblk died of one of them, twice.
     Failed,
+    /// Its socket was removed: nobody can connect, and who is connected goes on.
+    Unreachable,
 }
 
 /// A front end that is connected.
@@ -199,6 +201,9 @@ pub struct Disk {
     /// Why it has failed; empty if it hasn't.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
+    /// Why nobody can connect, if that is so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unreachable: Option<String>,
 }
 
 /// What is to change of a disk (RFC 7396: what isn't named stays, `null` takes away).

@@ -91,6 +91,9 @@ pub struct Pool {
     pub most_disks: usize,
     /// Threads that serve queues.
     pub workers: usize,
+    /// What somebody should see to, in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// What happened.
@@ -123,6 +126,12 @@ pub enum EventKind {
     Full,
     /// There is room again.
     Room,
+    /// A disk's socket, or the API's, was removed: nobody can connect.
+    Unreachable,
+    /// The socket was made again.
+    Reachable,
+    /// The file that disks lie in was removed: they are gone when the daemon ends.
+    StateRemoved,
     /// A front end broke the protocol, or a ring of it was unusable.
     Fault,
 }

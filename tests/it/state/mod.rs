@@ -7,4 +7,5 @@ mod home;
 mod layouts;
 mod manager;
 mod places;
+mod removed;
 mod unit;

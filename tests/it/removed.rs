@@ -1,0 +1,172 @@
+//! Sockets, directories and files that somebody removes from under a program that runs: cleaners of
+//! temporary files, or people.
+
+use std::fs;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::time::Duration;
+
+use ramblk::daemon::model::{DiskState, EventKind};
+
+use crate::disks::{World, until};
+use crate::driver::data::pattern;
+use crate::driver::disk::Disk;
+use crate::harness::{Ramblk, eventually};
+use crate::verbs::Daemon;
+
+fn can_connect(socket: &Path) -> bool {
+    UnixStream::connect(socket).is_ok()
+}
+
+#[test]
+fn a_socket_that_was_removed_is_told_of_and_made_again_and_its_front_end_goes_on() {
+    let world = World::new(64 << 20);
+    let sockets = [world.create("one"), world.create("two")];
+    let mut disk = Disk::attach(&sockets[0]);
+    disk.q().write(7, &pattern(4096, 7)).unwrap();
+    let mut events = world.disks.events().listen();
+    for _ in 0..2 {
+        fs::remove_file(&sockets[0]).unwrap();
+        let gone = until(&mut events, EventKind::Unreachable);
+        assert_eq!(gone.disk.as_deref(), Some("one"));
+        let there = until(&mut events, EventKind::Reachable);
+        assert_eq!(there.disk.as_deref(), Some("one"));
+        assert_eq!(there.details["socket"], sockets[0].display().to_string());
+        assert!(can_connect(&sockets[0]));
+        assert_eq!(disk.q().read(7, 4096), Ok(pattern(4096, 7)));
+        assert_eq!(world.disks.get("one").unwrap().state, DiskState::Ok);
+    }
+    // What goes by itself is nothing to tell of.
+    world.disks.destroy("two", Default::default()).unwrap();
+    std::thread::sleep(Duration::from_millis(400));
+    let kinds = std::iter::from_fn(|| events.try_recv().ok()).map(|event| event.kind);
+    assert!(kinds.into_iter().all(|kind| kind != EventKind::Unreachable));
+    assert!(!sockets[1].parent().unwrap().exists());
+}
+
+#[test]
+fn what_somebody_put_in_the_place_of_a_socket_stays_and_is_said() {
+    let daemon = Daemon::start();
+    daemon.ok("create vm1 --size 8M");
+    let socket = daemon.socket("vm1");
+    fs::remove_file(&socket).unwrap();
+    let other = UnixListener::bind(&socket).unwrap();
+    eventually("it is said", || {
+        let disk = daemon.json("show vm1");
+        disk["state"] == "unreachable"
+            && disk["unreachable"]
+                .as_str()
+                .unwrap()
+                .contains("somebody else's")
+    });
+    assert!(daemon.ok("show vm1").contains("unreachable: "));
+    other.set_nonblocking(true).unwrap();
+    assert!(
+        can_connect(&socket) && other.accept().is_ok(),
+        "it is still the other's"
+    );
+    drop(other);
+    fs::remove_file(&socket).unwrap();
+    eventually("it is ours again", || {
+        daemon.json("show vm1")["state"] == "ok"
+    });
+    let mut disk = Disk::attach(&socket);
+    disk.q().flush().unwrap();
+    drop(disk);
+    daemon.ok("destroy vm1");
+    assert!(!socket.parent().unwrap().exists());
+}
+
+#[test]
+fn a_run_directory_that_was_removed_does_not_keep_disks_from_being_made_and_comes_back() {
+    let daemon = Daemon::start();
+    daemon.ok("create vm1 --size 8M");
+    let socket = daemon.socket("vm1");
+    fs::remove_dir_all(daemon.path("run")).unwrap();
+    daemon.ok("create vm2 --size 8M");
+    eventually("both can be connected to", || {
+        can_connect(&socket) && can_connect(&daemon.socket("vm2"))
+    });
+    // Moved away instead, with all that is in it.
+    fs::rename(daemon.path("run/vm1"), daemon.path("gone")).unwrap();
+    eventually("it says so, or mends it", || {
+        daemon.json("show vm1")["state"] == "unreachable" || can_connect(&socket)
+    });
+    fs::remove_dir_all(daemon.path("run")).unwrap();
+    eventually("it comes back", || can_connect(&socket));
+    fs::remove_file(daemon.path("api.sock")).unwrap();
+    eventually("the API answers again", || {
+        daemon.run("ping").status.success()
+    });
+    assert_eq!(daemon.json("list").as_array().map(Vec::len), Some(2));
+}
+
+/// How often a thread of this name has gone to sleep.
+fn sleeps(ramblk: &Ramblk, name: &str) -> String {
+    let tasks = fs::read_dir(format!("/proc/{}/task", ramblk.pid())).unwrap();
+    let mut tasks = tasks.map(|task| task.unwrap().path());
+    let is_it = |task: &std::path::PathBuf| {
+        fs::read_to_string(task.join("comm")).is_ok_and(|comm| comm.trim() == name)
+    };
+    let status = fs::read_to_string(tasks.find(is_it).unwrap().join("status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("voluntary"));
+    line.unwrap().to_owned()
+}
+
+#[test]
+fn the_socket_of_a_single_disk_comes_back_and_nobody_wakes_for_anything_else() {
+    let ramblk = Ramblk::run(&[]);
+    let socket = ramblk.socket().to_owned();
+    let mut disk = Disk::attach(&socket);
+    disk.q().write(7, &pattern(4096, 7)).unwrap();
+    fs::remove_file(&socket).unwrap();
+    eventually("it can be connected to", || can_connect(&socket));
+    assert_eq!(disk.q().read(7, 4096), Ok(pattern(4096, 7)));
+    drop(disk);
+    // It may have to sleep once more after that.
+    std::thread::sleep(Duration::from_millis(300));
+    let before = sleeps(&ramblk, "ramblk-removal");
+    for number in 0..20 {
+        let other = socket.with_file_name(format!("other-{number}"));
+        fs::write(&other, b"x").unwrap();
+        fs::remove_file(&other).unwrap();
+    }
+    std::thread::sleep(Duration::from_millis(1200));
+    assert_eq!(sleeps(&ramblk, "ramblk-removal"), before);
+}
+
+/// A test that fails must leave nothing that runs.
+struct KilledOnDrop(std::process::Child);
+
+impl Drop for KilledOnDrop {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+#[test]
+fn the_directory_of_a_single_disk_comes_back_and_goes_with_it() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let directory = folder.path().join("vm");
+    fs::create_dir(&directory).unwrap();
+    let socket = directory.join("s");
+    let child = std::process::Command::new(env!("CARGO_BIN_EXE_ramblk"))
+        .args(["run", "--size", "1M", "--socket-path"])
+        .arg(&socket)
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut child = KilledOnDrop(child);
+    eventually("it serves", || can_connect(&socket));
+    fs::remove_dir_all(&directory).unwrap();
+    eventually("it comes back", || can_connect(&socket));
+    let pid = rustix::process::Pid::from_child(&child.0);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    assert_eq!(child.0.wait().unwrap().code(), Some(0));
+    assert!(
+        !directory.exists(),
+        "nothing is left of what was made again"
+    );
+}
