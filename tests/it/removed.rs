@@ -73,7 +73,9 @@ fn what_somebody_put_in_the_place_of_a_socket_stays_and_is_said() {
     let mut disk = Disk::attach(&socket);
     disk.q().flush().unwrap();
     drop(disk);
-    daemon.ok("destroy vm1");
+    eventually("its front end is seen to be gone", || {
+        daemon.run("destroy vm1").status.success()
+    });
     assert!(!socket.parent().unwrap().exists());
 }
 

@@ -1,4 +1,4 @@
-//! One disk of a daemon: its bytes, its device, its socket.
+//! One disk of a daemon: its bytes and its device.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
