@@ -22,6 +22,9 @@ const EXIT_OVER_BUDGET: u8 = 5;
 /// Nobody answers at the API's socket.
 const EXIT_NO_DAEMON: u8 = 6;
 
+/// A dry run says that something would change.
+pub(super) const EXIT_WOULD_CHANGE: u8 = 8;
+
 /// Why a verb could not be done.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
@@ -85,7 +88,7 @@ pub(super) enum Error {
     /// Stdout is gone.
     #[error("can't write to stdout: {0}")]
     Output(io::Error),
-    /// What went wrong was said already, name by name.
+    /// What there is to say was said already: what went wrong, name by name, or what would change.
     #[error("not all was done")]
     Told {
         /// The first failure's.
@@ -111,6 +114,7 @@ impl Error {
             Self::Problem(problem) => problem_code(problem),
             Self::Daemon(error) if error.is_usage() => EXIT_USAGE,
             Self::Daemon(error) if error.is_busy() => EXIT_CONFLICT,
+            Self::Daemon(error) if error.is_over_budget() => EXIT_OVER_BUDGET,
             Self::Load(error) if error.is_usage() => EXIT_USAGE,
             Self::Told { exit_code } => *exit_code,
             Self::Output(_) if self.is_closed_pipe() => EXIT_PIPE,

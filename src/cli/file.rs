@@ -2,7 +2,6 @@
 //! bytes or strings as on the command line. A key that isn't known is an error, which names its
 //! line and the keys that are.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::io::Read;
@@ -12,12 +11,11 @@ use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::cpus::{Cpus, parse_cpus};
+use super::declared::{Exported, FileDisk, FileGroup};
 use super::error::Error;
 use super::serve::parse_mode;
 use super::size::{exact, parse_size};
-use crate::daemon::model::{
-    Config, ConfigDisk, ConfigGroup, DiskSettings, Limits, OnFull, Rate, Share,
-};
+use crate::daemon::model::{Config, Declaration};
 
 /// No configuration is longer.
 const MOST_BYTES: u64 = 64 << 20;
@@ -27,8 +25,8 @@ const MOST_BYTES: u64 = 64 << 20;
 pub(super) struct File {
     /// How the daemon is to run; only `serve` looks at it.
     pub(super) daemon: DaemonTable,
-    /// Disks and groups that are to be there.
-    pub(super) config: Config,
+    /// What is declared of disks and groups.
+    pub(super) declaration: Declaration,
 }
 
 /// How the daemon is to run: what `ramblk serve` takes as options, which go first.
@@ -66,13 +64,13 @@ pub(super) struct DaemonTable {
 pub(super) fn parse_file(text: &str, path: &Path) -> Result<File, String> {
     let whole: WholeFile = toml::from_str(text)
         .map_err(|error| format!("{}: {}", path.display(), error.to_string().trim_end()))?;
-    let config = Config {
+    let declaration = Declaration {
         groups: whole.group.into_iter().map(Into::into).collect(),
         disks: whole.disk.into_iter().map(Into::into).collect(),
     };
     Ok(File {
         daemon: whole.daemon,
-        config,
+        declaration,
     })
 }
 
@@ -102,10 +100,7 @@ pub(super) fn read_file(path: &Path) -> Result<File, Error> {
 /// # Errors
 /// What can't be written as TOML, which a valid configuration has not.
 pub(super) fn write_config(config: &Config) -> Result<String, String> {
-    let whole = Exported {
-        group: config.groups.iter().cloned().map(Into::into).collect(),
-        disk: config.disks.iter().cloned().map(Into::into).collect(),
-    };
+    let whole = Exported::from(config.clone());
     toml::to_string(&whole).map_err(|error| format!("can't write this as TOML: {error}"))
 }
 
@@ -115,79 +110,6 @@ struct WholeFile {
     daemon: DaemonTable,
     group: Vec<FileGroup>,
     disk: Vec<FileDisk>,
-}
-
-#[derive(Debug, Serialize)]
-struct Exported {
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    group: Vec<FileGroup>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    disk: Vec<FileDisk>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FileGroup {
-    name: String,
-    #[serde(default, skip_serializing_if = "FileLimits::is_empty")]
-    limits: FileLimits,
-}
-
-/// As [`DiskSettings`], with sizes as people write them.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FileDisk {
-    name: String,
-    #[serde(alias = "size_bytes")]
-    size: Size,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    block_size: Option<Size>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    queues: Option<u16>,
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    read_only: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    serial: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    share: Option<Share>,
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    in_order: bool,
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    detect_zeroes: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    on_full: Option<OnFull>,
-    #[serde(alias = "quota_bytes", skip_serializing_if = "Option::is_none")]
-    quota: Option<Size>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    group: Option<String>,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    labels: BTreeMap<String, String>,
-    #[serde(default, skip_serializing_if = "FileLimits::is_empty")]
-    limits: FileLimits,
-}
-
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct FileLimits {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    total: Option<FileRate>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    read: Option<FileRate>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    write: Option<FileRate>,
-}
-
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct FileRate {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    iops: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    iops_burst: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    bytes_per_second: Option<Size>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    bytes_burst: Option<Size>,
 }
 
 /// A number of bytes, or a string such as `"10G"`.
@@ -247,128 +169,13 @@ impl Serialize for Size {
     }
 }
 
-impl FileLimits {
-    fn is_empty(&self) -> bool {
-        self.total.is_none() && self.read.is_none() && self.write.is_none()
-    }
-}
-
-impl From<FileRate> for Rate {
-    fn from(rate: FileRate) -> Self {
-        Self {
-            iops: rate.iops,
-            iops_burst: rate.iops_burst,
-            bytes_per_second: rate.bytes_per_second.map(|Size(bytes)| bytes),
-            bytes_burst: rate.bytes_burst.map(|Size(bytes)| bytes),
-        }
-    }
-}
-
-impl From<Rate> for FileRate {
-    fn from(rate: Rate) -> Self {
-        Self {
-            iops: rate.iops,
-            iops_burst: rate.iops_burst,
-            bytes_per_second: rate.bytes_per_second.map(Size),
-            bytes_burst: rate.bytes_burst.map(Size),
-        }
-    }
-}
-
-impl From<FileLimits> for Limits {
-    fn from(limits: FileLimits) -> Self {
-        let rate = |rate: Option<FileRate>| rate.map(Rate::from).unwrap_or_default();
-        Self {
-            total: rate(limits.total),
-            read: rate(limits.read),
-            write: rate(limits.write),
-        }
-    }
-}
-
-impl From<Limits> for FileLimits {
-    fn from(limits: Limits) -> Self {
-        let rate = |rate: Rate| (rate != Rate::default()).then(|| rate.into());
-        Self {
-            total: rate(limits.total),
-            read: rate(limits.read),
-            write: rate(limits.write),
-        }
-    }
-}
-
-impl From<FileGroup> for ConfigGroup {
-    fn from(group: FileGroup) -> Self {
-        Self {
-            name: group.name,
-            limits: group.limits.into(),
-        }
-    }
-}
-
-impl From<ConfigGroup> for FileGroup {
-    fn from(group: ConfigGroup) -> Self {
-        Self {
-            name: group.name,
-            limits: group.limits.into(),
-        }
-    }
-}
-
-impl From<FileDisk> for ConfigDisk {
-    fn from(disk: FileDisk) -> Self {
-        let usual = DiskSettings::new(disk.size.0);
-        Self {
-            name: disk.name,
-            settings: DiskSettings {
-                block_size: disk
-                    .block_size
-                    .map_or(usual.block_size, |Size(bytes)| bytes),
-                queues: disk.queues.unwrap_or(usual.queues),
-                read_only: disk.read_only,
-                serial: disk.serial,
-                share: disk.share.unwrap_or_default(),
-                in_order: disk.in_order,
-                detect_zeroes: disk.detect_zeroes,
-                on_full: disk.on_full.unwrap_or_default(),
-                quota_bytes: disk.quota.map(|Size(bytes)| bytes),
-                limits: disk.limits.into(),
-                group: disk.group,
-                labels: disk.labels,
-                ..usual
-            },
-        }
-    }
-}
-
-impl From<ConfigDisk> for FileDisk {
-    fn from(ConfigDisk { name, settings }: ConfigDisk) -> Self {
-        let usual = DiskSettings::new(settings.size_bytes);
-        let block_size = settings.block_size;
-        let (queues, share, on_full) = (settings.queues, settings.share, settings.on_full);
-        Self {
-            name,
-            size: Size(settings.size_bytes),
-            block_size: (block_size != usual.block_size).then_some(Size(block_size)),
-            queues: (queues != usual.queues).then_some(queues),
-            read_only: settings.read_only,
-            serial: settings.serial,
-            share: (share != usual.share).then_some(share),
-            in_order: settings.in_order,
-            detect_zeroes: settings.detect_zeroes,
-            on_full: (on_full != usual.on_full).then_some(on_full),
-            quota: settings.quota_bytes.map(Size),
-            group: settings.group,
-            labels: settings.labels,
-            limits: settings.limits.into(),
-        }
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
+    use crate::daemon::model::{
+        ConfigDisk, ConfigGroup, DeclaredDisk, DiskSettings, Limits, OnFull,
+    };
 
     const EXAMPLE: &str = r#"
         [daemon]
@@ -401,34 +208,75 @@ mod tests {
 
     #[test]
     fn a_file_says_what_the_command_line_says() {
-        let File { daemon, config } = parse(EXAMPLE).unwrap();
+        let File {
+            daemon,
+            declaration,
+        } = parse(EXAMPLE).unwrap();
         assert_eq!(daemon.memory_limit, Some(Size(8 << 30)));
         assert_eq!((daemon.poll_us, daemon.workers), (Some(0), None));
         assert_eq!(daemon.socket_mode, Some(Mode(0o600)));
         assert_eq!(daemon.pin, Some(Pin(Cpus(vec![1, 3, 4]))));
-        assert_eq!(
-            config.groups[0].limits.total.bytes_per_second,
-            Some(1 << 30)
-        );
-        let scratch = &config.disks[0];
+        let group = declaration.groups[0].limits.over(Limits::default());
+        assert_eq!(group.total.bytes_per_second, Some(1 << 30));
+        let scratch = &declaration.disks[0];
         assert_eq!(scratch.name, "scratch");
-        assert_eq!(scratch.settings.size_bytes, 10 << 30);
-        assert_eq!(scratch.settings.quota_bytes, Some(3 << 29));
-        assert_eq!(scratch.settings.on_full, OnFull::Stall);
-        assert_eq!(scratch.settings.labels["vm"], "web-1");
-        assert_eq!(scratch.settings.limits.read.iops_burst, Some(50));
-        assert_eq!(
-            scratch.settings.limits.write.bytes_per_second,
-            Some(100 << 20)
-        );
-        assert_eq!(config.disks[1].settings, DiskSettings::new(1 << 20));
+        let settings = scratch.over(DiskSettings::new(0));
+        assert_eq!(settings.size_bytes, 10 << 30);
+        assert_eq!(settings.quota_bytes, Some(3 << 29));
+        assert_eq!(settings.on_full, OnFull::Stall);
+        assert_eq!(settings.labels["vm"], "web-1");
+        assert_eq!(settings.limits.read.iops_burst, Some(50));
+        assert_eq!(settings.limits.write.bytes_per_second, Some(100 << 20));
+        let plain = DeclaredDisk {
+            name: "plain".into(),
+            size_bytes: Some(1 << 20),
+            ..DeclaredDisk::default()
+        };
+        assert_eq!(declaration.disks[1], plain);
     }
 
     #[test]
-    fn what_is_exported_reads_back_as_the_same() {
-        let config = parse(EXAMPLE).unwrap().config;
+    fn none_and_false_take_away() {
+        let text = r#"
+            [[disk]]
+            name = "a"
+            quota = "none"
+            group = "none"
+            labels = { vm = false }
+            limits = { read = { iops = "none", bytes_per_second = "none" } }
+        "#;
+        let declared = parse(text).unwrap().declaration;
+        let wanted = r#"{"name": "a", "quota_bytes": null, "group": null, "labels": {"vm": null},
+            "limits": {"read": {"iops": null, "bytes_per_second": null}}}"#;
+        let wanted: DeclaredDisk = serde_json::from_str(wanted).unwrap();
+        assert_eq!(declared.disks, [wanted]);
+        for wrong in [
+            "quota = \"nothing\"",
+            "labels = { vm = true }",
+            "size = \"none\"",
+        ] {
+            let text = format!("[[disk]]\nname = \"a\"\n{wrong}");
+            assert!(parse(&text).unwrap_err().contains("line 3"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_is_exported_declares_the_same() {
+        let declared = parse(EXAMPLE).unwrap().declaration;
+        let disks = declared.disks.iter().map(|disk| ConfigDisk {
+            name: disk.name.clone(),
+            settings: disk.over(DiskSettings::new(0)),
+        });
+        let groups = declared.groups.iter().map(|group| ConfigGroup {
+            name: group.name.clone(),
+            limits: group.limits.over(Limits::default()),
+        });
+        let config = Config {
+            groups: groups.collect(),
+            disks: disks.collect(),
+        };
         let text = write_config(&config).unwrap();
-        assert_eq!(parse(&text).unwrap().config, config, "{text}");
+        assert_eq!(parse(&text).unwrap().declaration, declared, "{text}");
         assert!(text.contains("size = \"10G\""), "{text}");
         assert!(
             !text.contains("block_size"),
@@ -449,7 +297,7 @@ mod tests {
                 ["line 3", "write 1G"],
             ),
             ("[[disk]]\nname = \"a\"\nsize = -1", ["line 3", "negative"]),
-            ("[[disk]]\nname = \"a\"", ["line 1", "missing field `size`"]),
+            ("[[disk]]\nsize = 1", ["line 1", "missing field `name`"]),
             ("[daemon]\nsocket_mode = \"rw\"", ["line 2", "0660"]),
             ("[daemon]\ncolour = 1", ["line 2", "`poll_us`"]),
             ("[disks]\n", ["line 1", "`disk`"]),

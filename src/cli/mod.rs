@@ -14,7 +14,8 @@
 //! | `output` | for people or for programs |
 //! | `usage` | what is wrong with the words |
 //! | `recipes` | what to type into a VMM |
-//! | `file` | the configuration file |
+//! | `file`, `declared` | the configuration file, and disks and groups in it |
+//! | `diff` | what a configuration changes |
 //! | `words`, `size`, `cpus` | labels, targets, bounds, sizes, processors |
 //! | `samples` | answers for tests |
 //! | `error` | why not, and the exit code |
@@ -23,6 +24,8 @@ mod args;
 mod bench;
 mod client;
 mod cpus;
+mod declared;
+mod diff;
 mod error;
 mod file;
 mod output;

@@ -36,6 +36,7 @@ pub(super) fn disk(name: &str) -> Disk {
         labels: [("vm".to_owned(), "web-1".to_owned())].into(),
         parent: Some("golden@v1".to_owned()),
         snapshots: vec!["before".to_owned(), "clean".to_owned()],
+        children: Some(vec!["fork-1".to_owned(), "fork-2".to_owned()]),
         state: DiskState::Ok,
         failure: None,
         unreachable: None,

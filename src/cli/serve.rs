@@ -80,7 +80,10 @@ impl Serve {
     /// What is said here, else what the file says, else what is usual.
     fn options(self) -> Result<ServeOptions, Error> {
         let file = self.config.as_deref().map(read_file).transpose()?;
-        let File { daemon, config } = file.unwrap_or_default();
+        let File {
+            daemon,
+            declaration,
+        } = file.unwrap_or_default();
         let usual = ServeOptions::default();
         let state_dir = self.state_dir.or(daemon.state_dir);
         let memory_limit = daemon.memory_limit.map(|Size(bytes)| bytes);
@@ -101,7 +104,7 @@ impl Serve {
             cpus: pin.map_or(usual.cpus, |Cpus(cpus)| cpus),
             socket_mode: mode.unwrap_or(usual.socket_mode),
             socket_group: self.socket_group.or(daemon.socket_group),
-            config,
+            declaration,
         })
     }
 }

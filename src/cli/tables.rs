@@ -8,8 +8,8 @@ use comfy_table::{Cell, CellAlignment, Table};
 use super::rates::{Rates, quantile, real};
 use super::size::{human, human_and_exact};
 use crate::daemon::model::{
-    Applied, Disk, DiskState, Event, FrontEnd, Group, Limits, MapExtent, OnFull, OperationStats,
-    Rate, Resized, Share, Snapshot, Stats,
+    Disk, DiskState, Event, FrontEnd, Group, Limits, MapExtent, OnFull, OperationStats, Rate,
+    Resized, Share, Snapshot, Stats,
 };
 
 /// Rows under headings, with columns of numbers to the right.
@@ -145,7 +145,18 @@ pub(super) fn disk(disk: &Disk) -> String {
         ("labels", labels(disk)),
         ("parent", disk.parent.clone().unwrap_or_else(|| "-".into())),
         ("snapshots", or_dash(disk.snapshots.join(" "))),
+        ("forks", forks(disk.children.as_deref().unwrap_or_default())),
     ])
+}
+
+/// What was made from a disk: how many, and the first of them.
+fn forks(children: &[String]) -> String {
+    const NAMED: usize = 8;
+    match children.len() {
+        0 => "-".into(),
+        few @ ..=NAMED => format!("{few}: {}", children.join(" ")),
+        many => format!("{many}: {} ...", children[..NAMED].join(" ")),
+    }
 }
 
 fn front_end(end: &FrontEnd) -> String {
@@ -333,29 +344,6 @@ pub(super) fn resized(name: &str, resized: &Resized) -> String {
     text
 }
 
-/// What a configuration changed.
-pub(super) fn applied(applied: &Applied, dry_run: bool) -> String {
-    let mut text = String::new();
-    let (made, changed) = match dry_run {
-        true => ("would be created", "would be changed"),
-        false => ("created", "changed"),
-    };
-    for (kind, what, names) in [
-        ("group", changed, &applied.groups),
-        ("disk", made, &applied.created),
-        ("disk", changed, &applied.changed),
-        ("disk", "as it should be", &applied.unchanged),
-    ] {
-        for name in names {
-            let _ = writeln!(text, "{kind} {name}: {what}");
-        }
-    }
-    if text.is_empty() {
-        text.push_str("nothing to do\n");
-    }
-    text
-}
-
 /// An event in a line.
 pub(super) fn event(event: &Event) -> String {
     let when = UNIX_EPOCH + Duration::from_nanos(event.time_ns);
@@ -451,16 +439,6 @@ mod tests {
             resized("a", &untold),
             "a: 1G -> 2G, 4K of data gone; front ends told: 1, that can't be told: 1\ndo this\n"
         );
-        let done = Applied {
-            created: vec!["a".into()],
-            groups: vec!["g".into()],
-            ..Applied::default()
-        };
-        assert_eq!(
-            applied(&done, true),
-            "group g: would be changed\ndisk a: would be created\n"
-        );
-        assert_eq!(applied(&Applied::default(), false), "nothing to do\n");
     }
 
     #[test]

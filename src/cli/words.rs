@@ -1,5 +1,8 @@
 //! Small words of the command line: labels, targets, bounds.
 
+use std::collections::BTreeMap;
+
+use super::error::Error;
 use super::size::parse_size;
 use crate::daemon::disks::Target;
 
@@ -32,6 +35,29 @@ pub(super) fn parse_label_change(text: &str) -> Result<Label, String> {
         }),
         _ => Err("give a key and a value, as in vm=web-1, or vm- to take it away".into()),
     }
+}
+
+/// Labels by key; one that is said twice is a mistake, of which nobody knows which one is meant.
+pub(super) fn unique(labels: &[(String, String)]) -> Result<BTreeMap<String, String>, Error> {
+    by_key(labels.iter().cloned())
+}
+
+/// The same of labels that are to be set or taken away.
+pub(super) fn changes(labels: &[Label]) -> Result<BTreeMap<String, Option<String>>, Error> {
+    by_key(labels.iter().cloned().map(|it| (it.key, it.value)))
+}
+
+fn by_key<V>(labels: impl Iterator<Item = (String, V)>) -> Result<BTreeMap<String, V>, Error> {
+    let mut by_key = BTreeMap::new();
+    for (key, value) in labels {
+        if by_key.contains_key(&key) {
+            return Err(Error::Usage(format!(
+                "label {key:?} is said twice: say it once"
+            )));
+        }
+        by_key.insert(key, value);
+    }
+    Ok(by_key)
 }
 
 /// `NAME` or `NAME@SNAPSHOT`.

@@ -170,6 +170,18 @@ pub enum Error {
     /// Disks that are there can't be taken up.
     #[error("can't take up the disks that are there: {0}")]
     Disks(Box<model::Problem>),
+    /// The disks that are there take more than they may.
+    #[error(
+        "the memory limit of {limit_bytes} bytes is less than the {charged_bytes} bytes that the \
+         disks take already; start with a larger --memory-limit, and destroy or discard what is \
+         not needed"
+    )]
+    LimitBelowCharge {
+        /// The limit.
+        limit_bytes: u64,
+        /// What they take.
+        charged_bytes: u64,
+    },
     /// The configuration can't be applied.
     #[error("configuration: {0}")]
     Config(Box<model::Problem>),
@@ -219,6 +231,11 @@ impl Error {
                     ..
                 }
         )
+    }
+
+    /// Whether memory doesn't allow it (exit code 5).
+    pub fn is_over_budget(&self) -> bool {
+        matches!(self, Self::LimitBelowCharge { .. })
     }
 
     /// Whether the request itself is wrong, so that trying again can't help (exit code 2).

@@ -13,13 +13,13 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::config::{check_limit, worker_options};
-use super::disks::{Disks, DisksOptions};
+use super::disks::{self, ApplyOptions, Disks, DisksOptions};
 use super::limit::MemoryLimit;
-use super::model::Config;
+use super::model::Declaration;
 use super::socket::{Identity, SocketAccess, SocketPath};
 use super::state_dir::{self, Place, StateOption};
 use super::{Error, api, inherit, paths};
-use crate::store::{Bytes, MOST_DISKS, Notes, StoreOptions};
+use crate::store::{Bytes, MOST_DISKS, Notes, Store, StoreOptions};
 use crate::vhost_user::{Hub, WorkerOptions, crash};
 
 /// Options of `ramblk serve`, as they were given.
@@ -49,7 +49,7 @@ pub struct ServeOptions {
     /// The group that owns all sockets, by name or number; without it, the process's.
     pub socket_group: Option<String>,
     /// Disks that are to be there from the start.
-    pub config: Config,
+    pub declaration: Declaration,
 }
 
 impl Default for ServeOptions {
@@ -67,7 +67,7 @@ impl Default for ServeOptions {
             cpus: Vec::new(),
             socket_mode: 0o660,
             socket_group: None,
-            config: Config::default(),
+            declaration: Declaration::default(),
         }
     }
 }
@@ -83,7 +83,9 @@ pub struct ServeConfig {
     huge_pages: bool,
     workers: WorkerOptions,
     access: SocketAccess,
-    config: Config,
+    declaration: Declaration,
+    /// Whether somebody asked for just this limit.
+    limit_is_asked: bool,
 }
 
 impl ServeConfig {
@@ -109,7 +111,8 @@ impl ServeConfig {
             huge_pages: options.huge_pages,
             workers,
             access: access(options.socket_mode, options.socket_group.as_deref())?,
-            config: options.config,
+            declaration: options.declaration,
+            limit_is_asked: options.memory_limit_bytes.is_some(),
         })
     }
 }
@@ -197,6 +200,7 @@ pub fn serve(config: ServeConfig) -> Result<(), Error> {
     options.huge_pages = config.huge_pages;
     options.lock_memory = config.lock_memory;
     let (store, found) = config.place.open(&options, stored)?;
+    check_charge(&store, &config)?;
     let store = Arc::new(store);
     crash::watch(Notes::new(&store));
     let hub = Hub::new(&config.workers)?;
@@ -218,7 +222,7 @@ pub fn serve(config: ServeConfig) -> Result<(), Error> {
         }
     };
     let disks = Disks::new(store, hub, options)?;
-    let applied = disks.apply(config.config.clone(), false);
+    let applied = disks.apply(&config.declaration, ApplyOptions::default());
     applied.map_err(|problem| Error::Config(Box::new(problem)))?;
     let api = api::Server::start(listener, Arc::clone(&disks), api::Options::default())?;
     let api_path = Arc::new(Mutex::new(api_path));
@@ -296,6 +300,30 @@ fn look_after_state(disks: &Arc<Disks>, place: &Place) {
         }
         false
     }));
+}
+
+/// What a disk's record and settings take.
+const RECORD_BYTES: u64 = 8 << 10;
+
+/// Whether the disks that are there fit into the limit. One that nobody asked for is no reason not
+/// to serve them.
+fn check_charge(store: &Store, config: &ServeConfig) -> Result<(), Error> {
+    disks::forget_readers(store)?;
+    let (limit_bytes, charged_bytes) = (store.limit_bytes(), store.charged_bytes());
+    // A record may be replaced by a larger one also where there is no room.
+    let beyond_bytes = store.keys().len() as u64 * RECORD_BYTES;
+    if charged_bytes <= limit_bytes.saturating_add(beyond_bytes) {
+        return Ok(());
+    }
+    let error = Error::LimitBelowCharge {
+        limit_bytes,
+        charged_bytes,
+    };
+    if config.limit_is_asked {
+        return Err(error);
+    }
+    tracing::warn!("{error}");
+    Ok(())
 }
 
 /// Listen for the API, where another daemon may be already.

@@ -227,7 +227,11 @@ impl DiskCore {
     }
 
     /// Whether a quota is not below what the disk is charged for; raising one always is well.
-    fn check_quota(&self, quota_bytes: u64, even_below_charge: bool) -> Result<(), Error> {
+    pub(super) fn check_quota(
+        &self,
+        quota_bytes: u64,
+        even_below_charge: bool,
+    ) -> Result<(), Error> {
         let had = self.record().spec.quota_bytes;
         let charged_bytes = self.charged_bytes();
         let rises = had.is_some_and(|had| quota_bytes >= had);

@@ -205,6 +205,14 @@ impl Disk {
         self.change(&change, None).map(drop)
     }
 
+    /// Whether a change would accept this quota now.
+    ///
+    /// # Errors
+    /// [`Error::QuotaBelowCharge`], [`Error::Disconnected`].
+    pub fn may_have_quota(&self, quota_bytes: u64) -> Result<(), Error> {
+        self.alive()?.check_quota(quota_bytes, false)
+    }
+
     /// Ring the store's [`super::Alarm`] when the disk's charge comes to `above_bytes` or more, or
     /// to less than `below_bytes`.
     pub fn set_marks(&self, above_bytes: u64, below_bytes: u64) {

@@ -8,9 +8,9 @@
 //!
 //! What is here: `daemon` is the process, `content` what a sector holds, `load` one ring's requests
 //! and what must come of them, `front` the front end that comes again, `kills` random instants and
-//! named points, `layouts` what an older version
-//! left and is being carried over, `parked` requests that wait just then, `poison` one that the daemon dies of,
-//! `orders` all who may end, in every order, `vital` threads that end.
+//! named points, `layouts` what an older version left and is being carried over, `parked` requests
+//! that wait just then, `poison` one that the daemon dies of, `orders` all who may end, in every
+//! order, `vital` threads that end.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -13,7 +13,7 @@ use crate::cli::output::OutputArgs;
 use crate::cli::size::{NewSize, exact, human_and_exact, parse_new_size};
 use crate::cli::tables;
 use crate::cli::words::{
-    Label, OrNone, parse_label_change, parse_name_or_none, parse_size_or_none,
+    Label, OrNone, changes, parse_label_change, parse_name_or_none, parse_size_or_none,
 };
 use crate::daemon::model::{Disk, DiskPatch, Limits, Patched, ProblemKind};
 
@@ -97,21 +97,26 @@ pub(in crate::cli) struct Set {
     #[arg(long, value_name = "GROUP", value_parser = parse_name_or_none)]
     group: Option<OrNone<String>>,
 
+    /// Also a quota that is less than what the disk takes already: its guest can write nothing new.
+    #[arg(long)]
+    force: bool,
+
     #[command(flatten)]
     output: OutputArgs,
 }
 
 impl Set {
     pub(super) fn run(self, client: &Client) -> Result<(), Error> {
+        if self.force && self.quota.is_none() {
+            return Err(Error::Usage("--force needs a --quota with it".into()));
+        }
+        let labels = changes(&self.labels)?;
         let patch = DiskPatch {
+            force: self.force,
             quota_bytes: self.quota.map(OrNone::option),
             on_full: self.on_full.map(Into::into),
             group: self.group.map(OrNone::option),
-            labels: self
-                .labels
-                .into_iter()
-                .map(|label| (label.key, label.value))
-                .collect(),
+            labels,
             ..DiskPatch::default()
         };
         if patch == DiskPatch::default() {
@@ -122,7 +127,15 @@ impl Set {
             ));
         }
         let path = disk_path(&self.name);
-        let (_, patched): (_, Patched) = client.send(Method::PATCH, &path, &patch)?;
+        let answer = client.send(Method::PATCH, &path, &patch);
+        let (_, patched): (_, Patched) = answer.map_err(|error| {
+            error.advise(ProblemKind::Conflict, |_| {
+                format!(
+                    "'ramblk set {} --quota SIZE --force' does it all the same",
+                    self.name
+                )
+            })
+        })?;
         self.output
             .print(&patched.disk, |disk| format!("{} is changed\n", disk.name))
     }

@@ -6,10 +6,10 @@ use clap::Args;
 use hyper::Method;
 
 use crate::cli::client::Client;
-use crate::cli::error::Error;
+use crate::cli::diff;
+use crate::cli::error::{EXIT_WOULD_CHANGE, Error};
 use crate::cli::file::{read_file, write_config};
 use crate::cli::output::{OutputArgs, out};
-use crate::cli::tables;
 use crate::daemon::model::{Applied, Config};
 
 #[derive(Debug, Args)]
@@ -18,9 +18,14 @@ pub(in crate::cli) struct Apply {
     #[arg(long, short, value_name = "FILE")]
     file: PathBuf,
 
-    /// Only say what would be done.
+    /// Only say what would be done, field by field; the exit code is 8 if something would.
     #[arg(long)]
     dry_run: bool,
+
+    /// Take away what the file doesn't name: disks and groups, and labels, limits, quota and group
+    /// of disks. Disks that are in use, or have snapshots, are not destroyed so.
+    #[arg(long)]
+    prune: bool,
 
     #[command(flatten)]
     output: OutputArgs,
@@ -29,10 +34,15 @@ pub(in crate::cli) struct Apply {
 impl Apply {
     pub(super) fn run(self, client: &Client) -> Result<(), Error> {
         let file = read_file(&self.file)?;
-        let path = format!("/v1/config?dry_run={}", self.dry_run);
-        let (_, applied): (_, Applied) = client.send(Method::PUT, &path, &file.config)?;
+        let path = format!("/v1/config?dry_run={}&prune={}", self.dry_run, self.prune);
+        let (_, applied): (_, Applied) = client.send(Method::PUT, &path, &file.declaration)?;
         self.output
-            .print(&applied, |applied| tables::applied(applied, self.dry_run))
+            .print(&applied, |applied| diff::applied(applied, self.dry_run))?;
+        if self.dry_run && !applied.changes.is_empty() {
+            let exit_code = EXIT_WOULD_CHANGE;
+            return Err(Error::Told { exit_code });
+        }
+        Ok(())
     }
 }
 

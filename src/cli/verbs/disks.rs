@@ -16,7 +16,7 @@ use crate::cli::output::OutputArgs;
 use crate::cli::size::parse_size;
 use crate::cli::tables;
 use crate::cli::transfer::Source;
-use crate::cli::words::{OrNone, parse_label, parse_size_or_none, parse_target};
+use crate::cli::words::{OrNone, parse_label, parse_size_or_none, parse_target, unique};
 use crate::daemon::Bytes;
 use crate::daemon::disks::Target;
 use crate::daemon::model::{self, Disk, DiskSettings, ProblemKind, Snapshot};
@@ -179,7 +179,7 @@ impl Create {
             quota_bytes: self.quota.clone().and_then(OrNone::option),
             limits: self.limits.change(model::Limits::default()),
             group: self.group.clone(),
-            labels: self.labels.iter().cloned().collect(),
+            labels: unique(&self.labels)?,
             ..DiskSettings::new(size_bytes)
         })
     }
@@ -252,7 +252,8 @@ pub(in crate::cli) struct Destroy {
     #[arg(required = true, value_name = "NAME[@SNAPSHOT]", value_parser = parse_target)]
     targets: Vec<Target>,
 
-    /// Also disks that a front end uses: its guest gets errors from then on.
+    /// Also disks that a front end uses, whose guest gets errors from then on, and what others were
+    /// forked from, which can't be reset to it any more.
     #[arg(long)]
     force: bool,
 
@@ -274,7 +275,10 @@ impl Destroy {
 
     fn one(&self, client: &Client, target: &Target) -> Result<(), Error> {
         let path = match &target.snapshot {
-            Some(snapshot) => snapshot_path(&target.disk, snapshot),
+            Some(snapshot) => {
+                let path = snapshot_path(&target.disk, snapshot);
+                format!("{path}?force={}", self.force)
+            }
             None => format!(
                 "{}?force={}&snapshots={}",
                 disk_path(&target.disk),

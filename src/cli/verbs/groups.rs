@@ -95,9 +95,8 @@ impl GroupVerb {
                     return Err(Error::Usage(text.into()));
                 }
                 let path = group_path(&verb.name);
-                let group: Group = client.get(&path)?;
-                let limits = verb.limits.change(group.limits);
-                let (_, group): (_, Group) = client.send(Method::PUT, &path, &limits)?;
+                let patch = verb.limits.patch();
+                let (_, group): (_, Group) = client.send(Method::PATCH, &path, &patch)?;
                 verb.output.print(&group, |group| {
                     format!("group {}: {}\n", group.name, tables::limits(&group.limits))
                 })

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use crate::cli::words::{OrNone, parse_count_or_none, parse_size_or_none};
-use crate::daemon::model::{Limits, Rate};
+use crate::daemon::model::{Limits, LimitsPatch, RatePatch};
 
 type Bound = OrNone<u64>;
 
@@ -55,34 +55,31 @@ impl LimitArgs {
         self.all().iter().all(|bound| bound.is_none())
     }
 
-    /// These limits with what was said changed.
-    pub(in crate::cli) fn change(&self, mut limits: Limits) -> Limits {
-        let [total, read, write] = [&mut limits.total, &mut limits.read, &mut limits.write];
-        let set = |rate: &mut Rate, bounds: &[&Option<Bound>]| {
-            let fields = [
-                &mut rate.iops,
-                &mut rate.iops_burst,
-                &mut rate.bytes_per_second,
-                &mut rate.bytes_burst,
-            ];
-            for (field, bound) in fields.into_iter().zip(bounds) {
-                if let Some(bound) = bound {
-                    *field = bound.clone().option();
-                }
-            }
-            // A burst without a rate means nothing, and the API refuses it.
-            if rate.iops.is_none() {
-                rate.iops_burst = None;
-            }
-            if rate.bytes_per_second.is_none() {
-                rate.bytes_burst = None;
+    /// What was said. A burst whose rate is neither said nor there is for the API to refuse.
+    pub(in crate::cli) fn patch(&self) -> LimitsPatch {
+        let rate = |bounds: &[&Option<Bound>]| {
+            let mut bounds = bounds
+                .iter()
+                .map(|bound| (*bound).clone().map(OrNone::option));
+            let mut next = || bounds.next().flatten();
+            RatePatch {
+                iops: next(),
+                iops_burst: next(),
+                bytes_per_second: next(),
+                bytes_burst: next(),
             }
         };
         let all = self.all();
-        set(total, &all[..4]);
-        set(read, &all[4..8]);
-        set(write, &all[8..]);
-        limits
+        LimitsPatch {
+            total: rate(&all[..4]),
+            read: rate(&all[4..8]),
+            write: rate(&all[8..]),
+        }
+    }
+
+    /// These limits with what was said changed.
+    pub(in crate::cli) fn change(&self, limits: Limits) -> Limits {
+        self.patch().over(limits)
     }
 
     fn all(&self) -> [&Option<Bound>; 12] {
@@ -106,6 +103,7 @@ impl LimitArgs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::daemon::model::Rate;
 
     #[test]
     fn what_is_said_changes_and_the_rest_stays() {
@@ -127,5 +125,14 @@ mod tests {
             (Some(7), Some(9))
         );
         assert!(LimitArgs::default().is_empty() && !said.is_empty());
+    }
+
+    #[test]
+    fn a_burst_without_its_rate_is_not_dropped() {
+        let said = LimitArgs {
+            write_iops_burst: Some(OrNone::Some(9)),
+            ..LimitArgs::default()
+        };
+        assert_eq!(said.change(Limits::default()).write.iops_burst, Some(9));
     }
 }

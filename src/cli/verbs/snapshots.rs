@@ -10,7 +10,7 @@ use crate::cli::error::Error;
 use crate::cli::output::OutputArgs;
 use crate::cli::size::human_and_exact;
 use crate::cli::tables::{self, pairs};
-use crate::cli::words::{parse_label, parse_target};
+use crate::cli::words::{parse_label, parse_target, unique};
 use crate::daemon::disks::Target;
 use crate::daemon::model::{Disk, ForkRequest, ProblemKind, ResetRequest, Snapshot};
 
@@ -97,7 +97,7 @@ impl Fork {
             serial: self.serial,
             read_only: self.read_only,
             queues: self.queues,
-            labels: self.labels.into_iter().collect(),
+            labels: unique(&self.labels)?,
             ..ForkRequest::new(&self.new)
         };
         let (_, disk): (_, Disk) = client.send(Method::POST, &path, &request)?;

@@ -125,7 +125,7 @@ pub(super) async fn get(State(api): State<Api>, At(at): At<Named>) -> Result<Res
     responses(
         (status = 200, description = "the disk as it is now", body = Patched),
         (status = 404, description = "no such disk, or no such group"),
-        (status = 409, description = "a shrink would lose data, or it can't be done now"),
+        (status = 409, description = "data would be lost, or the disk takes more than the quota"),
         (status = 507, description = "memory or a quota doesn't allow it"),
     ),
 )]
@@ -144,7 +144,8 @@ pub(super) async fn patch(
 #[serde(default, deny_unknown_fields)]
 #[derive(Default)]
 pub(super) struct DestroyQuery {
-    /// Do it though a front end is connected: its guest gets errors from then on.
+    /// Do it though a front end is connected, whose guest gets errors from then on, or disks were
+    /// forked from it, which can't be reset any more.
     force: bool,
     /// Destroy its snapshots too.
     snapshots: bool,
@@ -160,7 +161,7 @@ pub(super) struct DestroyQuery {
     responses(
         (status = 204, description = "it is gone"),
         (status = 404, description = "no such disk"),
-        (status = 409, description = "a front end uses it, or it has snapshots"),
+        (status = 409, description = "it is in use, or has snapshots or forks"),
     ),
 )]
 pub(super) async fn destroy(

@@ -6,10 +6,12 @@ use axum::response::Response;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::super::disks::Made;
-use super::super::model::{Applied, Config, Group, Limits, Pool, Version};
+use super::super::disks::{ApplyOptions, Made};
+use super::super::model::{
+    Applied, Config, Declaration, Group, Limits, LimitsPatch, Pool, Version,
+};
 use super::failure::Failure;
-use super::input::{Asked, At, Json, Named};
+use super::input::{Asked, At, Json, MergePatch, Named};
 use super::state::Api;
 
 /// List groups
@@ -24,9 +26,10 @@ pub(super) async fn list(State(api): State<Api>) -> Result<Response, Failure> {
     api.ok(|disks| Ok(disks.groups())).await
 }
 
-/// Make or limit a group
+/// Make a group
 ///
-/// Disks that name the group share its limits.
+/// Makes a group, or finds it made just so: asking again changes nothing. Disks that name it share
+/// its limits.
 #[utoipa::path(
     put,
     path = "/v1/groups/{name}",
@@ -36,7 +39,8 @@ pub(super) async fn list(State(api): State<Api>) -> Result<Response, Failure> {
     request_body = Limits,
     responses(
         (status = 201, description = "it was made", body = Group),
-        (status = 200, description = "it was there, and has these limits now", body = Group),
+        (status = 200, description = "it was there, just so", body = Group),
+        (status = 409, description = "it is there with other limits"),
         (status = 507, description = "there are too many"),
     ),
 )]
@@ -54,6 +58,36 @@ pub(super) async fn put(
         Ok((status, group))
     })
     .await
+}
+
+/// Limit a group
+///
+/// A merge patch (RFC 7396) of its limits: each bound that is named becomes so, `null` takes it
+/// away, and the others stay. They hold at once.
+#[utoipa::path(
+    patch,
+    path = "/v1/groups/{name}",
+    tag = "groups",
+    operation_id = "patch_group",
+    params(Named),
+    request_body(
+        content(
+            (LimitsPatch = "application/merge-patch+json"),
+            (LimitsPatch = "application/json"),
+        ),
+    ),
+    responses(
+        (status = 200, description = "the group as it is now", body = Group),
+        (status = 404, description = "no such group"),
+    ),
+)]
+pub(super) async fn patch(
+    State(api): State<Api>,
+    At(at): At<Named>,
+    MergePatch(patch): MergePatch<LimitsPatch>,
+) -> Result<Response, Failure> {
+    api.ok(move |disks| disks.patch_group(&at.name.into_string(), patch))
+        .await
 }
 
 /// Show a group
@@ -141,21 +175,24 @@ pub(super) async fn config(State(api): State<Api>) -> Result<Response, Failure> 
 pub(super) struct ApplyQuery {
     /// Say what would be done, and do nothing.
     dry_run: bool,
+    /// Take away what is not named: disks and groups, and labels, limits, quota and group of disks.
+    prune: bool,
 }
 
 /// Apply a configuration
 ///
 /// Makes what it names and isn't there, and changes what may be changed. What it doesn't name
-/// stays. All of it is checked before anything is done.
+/// stays, of a disk too; `null` takes away, and `prune` all that isn't named. All of it is checked
+/// before anything is done.
 #[utoipa::path(
     put,
     path = "/v1/config",
     tag = "daemon",
     operation_id = "put_config",
     params(ApplyQuery),
-    request_body = Config,
+    request_body = Declaration,
     responses(
-        (status = 200, description = "what was done", body = Applied),
+        (status = 200, description = "what was done, or would be", body = Applied),
         (status = 404, description = "a disk names a group that isn't there"),
         (status = 409, description = "a disk is there with settings that can't be changed"),
         (status = 507, description = "memory or descriptors don't allow it"),
@@ -164,8 +201,12 @@ pub(super) struct ApplyQuery {
 pub(super) async fn apply(
     State(api): State<Api>,
     Asked(query): Asked<ApplyQuery>,
-    Json(config): Json<Config>,
+    Json(declaration): Json<Declaration>,
 ) -> Result<Response, Failure> {
-    api.ok(move |disks| disks.apply(config, query.dry_run))
+    let options = ApplyOptions {
+        dry_run: query.dry_run,
+        prune: query.prune,
+    };
+    api.ok(move |disks| disks.apply(&declaration, options))
         .await
 }

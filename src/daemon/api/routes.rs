@@ -36,7 +36,12 @@ pub(super) fn ordinary() -> OpenApiRouter<Api> {
         .routes(routes!(snapshots::fork))
         .routes(routes!(snapshots::reset))
         .routes(routes!(groups::list))
-        .routes(routes!(groups::get, groups::put, groups::destroy))
+        .routes(routes!(
+            groups::get,
+            groups::put,
+            groups::patch,
+            groups::destroy
+        ))
         .routes(routes!(groups::pool))
         .routes(routes!(groups::version))
         .routes(routes!(groups::config, groups::apply))

@@ -4,11 +4,13 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use utoipa::IntoParams;
 
 use super::super::disks::Disks;
 use super::super::model::{Disk, ForkRequest, ResetRequest, Snapshot};
 use super::failure::Failure;
-use super::input::{At, Json, Named, NamedSnapshot};
+use super::input::{Asked, At, Json, Named, NamedSnapshot};
 use super::state::Api;
 
 /// List a disk's snapshots
@@ -73,25 +75,38 @@ pub(super) async fn get(
     api.ok(move |disks| disks.snapshot(&name, &snapshot)).await
 }
 
+/// Whether it is meant.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct DestroyQuery {
+    /// Do it though disks were forked from it, which can't be reset to it any more.
+    force: bool,
+}
+
 /// Destroy a snapshot
 #[utoipa::path(
     delete,
     path = "/v1/disks/{name}/snapshots/{snapshot}",
     tag = "snapshots",
     operation_id = "delete_snapshot",
-    params(NamedSnapshot),
+    params(NamedSnapshot, DestroyQuery),
     responses(
         (status = 204, description = "it is gone"),
         (status = 404, description = "no such disk or snapshot"),
-        (status = 409, description = "it can't be destroyed now"),
+        (status = 409, description = "disks were forked from it"),
     ),
 )]
 pub(super) async fn destroy(
     State(api): State<Api>,
     At(at): At<NamedSnapshot>,
+    Asked(query): Asked<DestroyQuery>,
 ) -> Result<Response, Failure> {
     let (name, snapshot) = (at.name.into_string(), at.snapshot.into_string());
-    let end = move |disks: &Disks| Ok(((), vec![disks.end_snapshot(&name, &snapshot)?]));
+    let end = move |disks: &Disks| {
+        let left = disks.end_snapshot(&name, &snapshot, query.force)?;
+        Ok(((), vec![left]))
+    };
     api.freeing(end).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

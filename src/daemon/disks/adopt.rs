@@ -12,8 +12,19 @@ use super::failed::reason;
 use super::groups::GROUP_PREFIX;
 use super::{Disks, Entry, Target};
 use crate::device::Limiter;
-use crate::store::{Change, Disk, Notes};
+use crate::store::{self, Change, Disk, Notes, Store};
 use crate::vhost_user::crash::{self, Culprit};
+
+/// End what readers of content held: those who read it are gone with the process before this one.
+///
+/// # Errors
+/// None that can be expected.
+pub(in crate::daemon) fn forget_readers(store: &Store) -> Result<(), store::Error> {
+    let keys = store.keys();
+    let readers = keys.iter().filter(|key| key.starts_with(READER_PREFIX));
+    let mut readers = readers.into_iter();
+    readers.try_for_each(|key| store.destroy(key).map(drop))
+}
 
 /// A disk that the store has.
 struct Found {
@@ -31,13 +42,11 @@ impl Disks {
     /// of them are there.
     pub(super) fn adopt(&self) -> Result<(), Problem> {
         let _control = self.control.lock();
+        forget_readers(&self.workshop.store)?;
         let keys = self.workshop.store.keys();
         for key in &keys {
             if let Some(name) = key.strip_prefix(GROUP_PREFIX) {
                 self.adopt_group(key, name)?;
-            } else if key.starts_with(READER_PREFIX) {
-                // Whoever read it is gone.
-                self.workshop.store.destroy(key)?;
             }
         }
         let named: Vec<_> = keys

@@ -33,7 +33,7 @@ pub(in crate::daemon) struct Kept {
     #[serde(default)]
     pub(super) in_order: bool,
     /// What guests may do per second.
-    #[serde(default, skip_serializing_if = "Limits::is_unlimited")]
+    #[serde(default, skip_serializing_if = "Limits::is_empty")]
     pub(super) limits: Limits,
     /// The group whose limits hold too.
     #[serde(default, skip_serializing_if = "Option::is_none")]

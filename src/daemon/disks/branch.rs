@@ -80,23 +80,63 @@ impl Disks {
         self.describe_snapshot(name, snapshot)
     }
 
-    /// End a snapshot. What was forked from it stays.
+    /// End a snapshot. What was forked from it stays, and can't be reset to it any more.
     ///
     /// # Errors
-    /// `not-found`.
-    pub fn destroy_snapshot(&self, name: &str, snapshot: &str) -> Result<(), Problem> {
-        self.end_snapshot(name, snapshot).map(drop)
+    /// `not-found`; `conflict` if disks were forked from it, without `force`.
+    pub fn destroy_snapshot(&self, name: &str, snapshot: &str, force: bool) -> Result<(), Problem> {
+        self.end_snapshot(name, snapshot, force).map(drop)
     }
 
     /// As [`Disks::destroy_snapshot`], but at once: the memory is freed when the answer is dropped.
     ///
     /// # Errors
     /// As there.
-    pub fn end_snapshot(&self, name: &str, snapshot: &str) -> Result<Leftover, Problem> {
+    pub fn end_snapshot(
+        &self,
+        name: &str,
+        snapshot: &str,
+        force: bool,
+    ) -> Result<Leftover, Problem> {
         let _control = self.control.lock();
         let entry = self.entry(name)?;
         self.has_snapshot(&entry, snapshot)?;
+        if !force {
+            let key = snapshot_key(name, snapshot)?;
+            self.check_children(&key, &self.children(name, Some(snapshot)))?;
+        }
         self.end_snapshot_of(&entry, snapshot)
+    }
+
+    /// Disks that were forked from a disk or any snapshot of it, or from one snapshot; sorted.
+    pub(super) fn children(&self, name: &str, snapshot: Option<&str>) -> Vec<String> {
+        let table = self.table.read();
+        let is_meant = |parent: &String| match (parent.split_once('@'), snapshot) {
+            (Some((disk, of)), Some(snapshot)) => disk == name && of == snapshot,
+            (Some((disk, _)), None) => disk == name,
+            (None, None) => parent == name,
+            (None, Some(_)) => false,
+        };
+        let disks = table.disks.values().filter(|entry| {
+            let parent = entry.parent_id.and_then(|id| table.names.get(&id));
+            parent.is_some_and(is_meant)
+        });
+        disks.map(|entry| entry.name.clone()).collect()
+    }
+
+    /// Whether nothing was forked from what is to end.
+    pub(super) fn check_children(&self, name: &str, children: &[String]) -> Result<(), Problem> {
+        let Some((first, others)) = children.split_first() else {
+            return Ok(());
+        };
+        let which = match others.len() {
+            0 => format!("disk {first:?} was"),
+            more => format!("{} disks ({first:?} and {more} more) were", more + 1),
+        };
+        Err(conflict(format!(
+            "{which} forked from {name:?} and could not be reset to it any more, though each keeps \
+             its content; destroy these first, or say force"
+        )))
     }
 
     /// The control is held, and what is left is to be freed without it.
@@ -196,8 +236,7 @@ impl Disks {
     }
 
     fn parent(&self, entry: &Arc<Entry>) -> Result<String, Problem> {
-        let parent_id = entry.disk.get_info()?.parent_id;
-        let parent = parent_id.and_then(|id| self.name_of(id));
+        let parent = entry.parent_id.and_then(|id| self.name_of(id));
         parent.ok_or_else(|| {
             not_found("parent of disk", &entry.name).with_detail(format!(
                 "disk {:?} was not forked, or what it was forked from is gone: name one of its \

@@ -90,7 +90,7 @@ fn explained(problem: Problem, resize: Option<&Resize>, change: &Change<'_>) -> 
     }
     if problem.is(ProblemKind::Conflict) && change.quota_bytes.is_some() {
         let detail = format!(
-            "{}; discard data, give a larger one, or say force",
+            "{}; discard data, give a larger quota, or say force",
             problem.detail
         );
         return Problem {
@@ -230,7 +230,7 @@ pub(super) fn patch_to(
         size_bytes: Some(wanted.size_bytes).filter(|&size| size != had.size_bytes),
         shrink: false,
         force: false,
-        quota_bytes: Some(wanted.quota_bytes),
+        quota_bytes: Some(wanted.quota_bytes).filter(|&quota| quota != had.quota_bytes),
         on_full: Some(wanted.on_full),
         limits: Some(wanted.limits),
         group: Some(wanted.group.clone()),

@@ -57,8 +57,8 @@ pub(super) fn snapshot_key(disk: &str, snapshot: &str) -> Result<String, Problem
     Err(invalid(
         "snapshot",
         format!(
-            "{key:?} has {} characters, and a disk's name and a snapshot's together, without the @, \
-             can have {}: use a shorter name",
+            "{key:?} has {} characters, and a disk's name and a snapshot's together, without the \
+             @, can have {}: use a shorter name",
             key.len() - 1,
             MAX_KEY_BYTES - 1
         ),

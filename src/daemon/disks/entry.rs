@@ -39,6 +39,8 @@ pub(super) struct Entry {
     pub(super) name: String,
     /// The store's number of it.
     pub(super) id: u64,
+    /// The store's number of what it was forked from.
+    pub(super) parent_id: Option<u64>,
     /// The owner's connection to it: no guest's.
     pub(super) disk: Disk,
     pub(super) server: Server,
@@ -111,6 +113,7 @@ impl Workshop {
         self.tell_of_front_ends(&name, &server, &kept);
         Ok(Entry {
             id: info.id,
+            parent_id: info.parent_id,
             disk,
             server,
             keeper,
@@ -258,6 +261,7 @@ impl Entry {
             labels: settings.labels,
             parent: info.parent_id.and_then(name_of),
             snapshots: self.snapshots.lock().iter().cloned().collect(),
+            children: None,
             state: match self.health.lock().state {
                 DiskState::Ok if unreachable.is_some() => DiskState::Unreachable,
                 state => state,

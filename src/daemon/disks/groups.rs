@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::super::model::{Group, Limits, Problem, ProblemKind};
+use super::super::model::{Group, Limits, LimitsPatch, Problem, ProblemKind, field_changes};
 use super::check::{check_limits, check_name, invalid};
-use super::problems::{conflict, not_found};
+use super::problems::{conflict, figures, not_found};
 use super::{Disks, Made};
 use crate::device::Limiter;
 use crate::store::{DiskSpec, MAX_KEY_BYTES, SectorSize};
@@ -89,16 +89,49 @@ impl Disks {
         Ok(self.describe_group(&*self.group_entry(name)?))
     }
 
-    /// Make a group, or give it other limits, which hold at once.
+    /// Make a group, or find it made just so.
     ///
     /// # Errors
-    /// `invalid`.
+    /// `invalid`; `conflict` if there is one with other limits.
     pub fn put_group(&self, name: &str, limits: Limits) -> Result<(Group, Made), Problem> {
+        let _control = self.control.lock();
+        if let Ok(group) = self.group(name) {
+            check_limits(&limits)?;
+            let changes = field_changes(&group.limits, &limits);
+            if !changes.is_empty() {
+                return Err(conflict(format!(
+                    "group {name:?} exists with other limits ({}); change them with ramblk group \
+                     set",
+                    figures(&changes)
+                )));
+            }
+        }
+        self.put_locked(name, limits)
+    }
+
+    /// Give a group other limits, which hold at once; those that aren't named stay.
+    ///
+    /// # Errors
+    /// `not-found`; `invalid`.
+    pub fn patch_group(&self, name: &str, patch: LimitsPatch) -> Result<Group, Problem> {
+        let _control = self.control.lock();
+        let entry = self.group_entry(name)?;
+        let limits = patch.over(*entry.limits.lock());
+        Ok(self.put_locked(name, limits)?.0)
+    }
+
+    /// Have a group with these limits, whether it is there or not.
+    pub(super) fn have_group(&self, name: &str, limits: Limits) -> Result<(Group, Made), Problem> {
+        let _control = self.control.lock();
+        self.put_locked(name, limits)
+    }
+
+    /// The control is held.
+    fn put_locked(&self, name: &str, limits: Limits) -> Result<(Group, Made), Problem> {
         let key = group_key(name)?;
         check_limits(&limits)?;
         let kept = serde_json::to_vec(&limits)
             .map_err(|error| Problem::new(ProblemKind::Internal, error.to_string()))?;
-        let _control = self.control.lock();
         let store = &self.workshop.store;
         if let Ok(entry) = self.group_entry(name) {
             store.open(&key)?.set_settings(&kept)?;

@@ -41,6 +41,8 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
 
+pub(super) use adopt::forget_readers;
+pub use apply::ApplyOptions;
 pub(super) use blob::Read as ReadBlob;
 pub use check::{MAX_NAME_BYTES, MOST_LABELS, check_name};
 pub(super) use content::READER_PREFIX;
@@ -48,7 +50,9 @@ pub use content::{Reader, Writer};
 pub(super) use groups::GROUP_PREFIX;
 
 use super::events::Events;
-use super::model::{Disk, DiskSettings, EventKind, Pool, Problem, ProblemKind, Stats};
+use super::model::{
+    Disk, DiskSettings, EventKind, Pool, Problem, ProblemKind, Stats, field_changes,
+};
 use super::removal::{Look, Removals};
 use super::socket::SocketAccess;
 use crate::device::Limiter;
@@ -59,7 +63,7 @@ use check::{Checked, snapshot_key};
 use entry::{Entry, Workshop};
 use groups::GroupEntry;
 use monitor::Monitor;
-use problems::{attached, conflict, not_found};
+use problems::{attached, conflict, figures, not_found};
 
 /// A disk, or a snapshot of it: `NAME` or `NAME@SNAPSHOT`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,7 +95,8 @@ pub enum Made {
 /// What else may go with a disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DestroyOptions {
-    /// Do it though a front end is connected: its guest gets errors from then on.
+    /// Do it though a front end is connected, whose guest gets errors from then on, or disks were
+    /// forked from it, which can't be reset any more.
     pub force: bool,
     /// Destroy its snapshots too.
     pub snapshots: bool,
@@ -232,7 +237,9 @@ impl Disks {
     /// # Errors
     /// `not-found`.
     pub fn get(&self, name: &str) -> Result<Disk, Problem> {
-        self.describe(&*self.entry(name)?, true)
+        let mut disk = self.describe(&*self.entry(name)?, true)?;
+        disk.children = Some(self.children(name, None));
+        Ok(disk)
     }
 
     /// That there is such a disk. Takes no time.
@@ -252,14 +259,14 @@ impl Disks {
         let checked = Checked::new(name, settings, pool_bytes)?;
         let _control = self.control.lock();
         if let Ok(entry) = self.entry(name) {
-            let differing = change::differences(&entry.settings()?, &checked.settings);
+            let differing = field_changes(&entry.settings()?, &checked.settings);
             if differing.is_empty() {
                 return Ok((self.describe(&entry, false)?, Made::Existing));
             }
             return Err(conflict(format!(
                 "disk {name:?} exists with other settings ({}); change it with ramblk set, limit \
                  or resize, or destroy it first",
-                differing.join(", ")
+                figures(&differing)
             )));
         }
         let entry = self.create(name, &checked)?;
@@ -332,7 +339,8 @@ impl Disks {
     /// on, until its front end goes.
     ///
     /// # Errors
-    /// `not-found`; `attached` without `force`; `conflict` if it has snapshots that are not to go.
+    /// `not-found`; without `force`, `attached`, and `conflict` if disks were forked from it;
+    /// `conflict` if it has snapshots that are not to go.
     pub fn destroy(&self, name: &str, options: DestroyOptions) -> Result<(), Problem> {
         self.end(name, options).map(drop)
     }
@@ -353,6 +361,9 @@ impl Disks {
                 "disk {name:?} has snapshots ({}); destroy these first, or all with --snapshots",
                 snapshots.join(", ")
             )));
+        }
+        if !options.force {
+            self.check_children(name, &self.children(name, None))?;
         }
         entry.stop_listening();
         let mut left = Vec::new();

@@ -1,7 +1,7 @@
 //! What the rooms below say, as the API's problems.
 
 use super::super::Error;
-use super::super::model::{Problem, ProblemKind};
+use super::super::model::{FieldChange, Problem, ProblemKind};
 use crate::{image, store, vhost_user};
 
 /// Something that can't be.
@@ -15,6 +15,17 @@ pub(super) fn not_found(what: &str, name: &str) -> Problem {
         ProblemKind::NotFound,
         format!("there is no {what} named {name:?}; ramblk list shows which there are"),
     )
+}
+
+/// What something is, and what it was asked to be.
+pub(super) fn figures(changes: &[FieldChange]) -> String {
+    let word = |value: &serde_json::Value| match value.is_null() {
+        true => "none".to_owned(),
+        false => value.to_string(),
+    };
+    let changes = changes.iter();
+    let each = changes.map(|it| format!("{} {}, not {}", it.field, word(&it.old), word(&it.new)));
+    each.collect::<Vec<_>>().join("; ")
 }
 
 pub(super) fn conflict(detail: String) -> Problem {

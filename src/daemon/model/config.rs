@@ -29,7 +29,7 @@ pub struct ConfigGroup {
     pub limits: Limits,
 }
 
-/// Disks and groups that are to be there. Those that are there and not named stay.
+/// All disks and groups: what would make them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
@@ -39,17 +39,4 @@ pub struct Config {
     /// Disks.
     #[serde(rename = "disk", skip_serializing_if = "Vec::is_empty")]
     pub disks: Vec<ConfigDisk>,
-}
-
-/// What a configuration changed.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Applied {
-    /// Disks that were made.
-    pub created: Vec<String>,
-    /// Disks that were changed.
-    pub changed: Vec<String>,
-    /// Disks that were as they should be.
-    pub unchanged: Vec<String>,
-    /// Groups that were made or changed.
-    pub groups: Vec<String>,
 }

@@ -76,7 +76,7 @@ pub struct DiskSettings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quota_bytes: Option<u64>,
     /// What guests may do per second.
-    #[serde(default, skip_serializing_if = "Limits::is_unlimited")]
+    #[serde(default, skip_serializing_if = "Limits::is_empty")]
     pub limits: Limits,
     /// A group whose limits hold for its disks together. It must exist.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -196,6 +196,10 @@ pub struct Disk {
     pub parent: Option<String>,
     /// Names of its snapshots, sorted.
     pub snapshots: Vec<String>,
+    /// Disks that were forked from it or from a snapshot of it, sorted. Costs a look at all disks,
+    /// so lists leave it out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub children: Option<Vec<String>>,
     /// How it is doing.
     pub state: DiskState,
     /// Why it has failed; empty if it hasn't.
@@ -243,7 +247,9 @@ pub struct DiskPatch {
 }
 
 /// A field that is there, be it `null`.
-fn named<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Option<T>, D::Error> {
+pub(super) fn named<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    from: D,
+) -> Result<Option<T>, D::Error> {
     T::deserialize(from).map(Some)
 }
 

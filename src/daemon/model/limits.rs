@@ -28,9 +28,9 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// Whether it bounds nothing.
-    pub fn is_unlimited(&self) -> bool {
-        self.iops.is_none() && self.bytes_per_second.is_none()
+    /// Whether it says nothing, a burst without its rate neither.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
     }
 }
 
@@ -40,20 +40,20 @@ impl Rate {
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// Reads and writes together.
-    #[serde(skip_serializing_if = "Rate::is_unlimited")]
+    #[serde(skip_serializing_if = "Rate::is_empty")]
     pub total: Rate,
     /// Reads.
-    #[serde(skip_serializing_if = "Rate::is_unlimited")]
+    #[serde(skip_serializing_if = "Rate::is_empty")]
     pub read: Rate,
     /// Writes.
-    #[serde(skip_serializing_if = "Rate::is_unlimited")]
+    #[serde(skip_serializing_if = "Rate::is_empty")]
     pub write: Rate,
 }
 
 impl Limits {
-    /// Whether nothing is bounded.
-    pub fn is_unlimited(&self) -> bool {
-        self.total.is_unlimited() && self.read.is_unlimited() && self.write.is_unlimited()
+    /// Whether nothing is said.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
     }
 }
 

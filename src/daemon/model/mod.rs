@@ -8,15 +8,21 @@
 //! | `limits` | rates and bursts |
 //! | `reply` | everything else that is answered: maps, statistics, the pool, events |
 //! | `config` | all disks and groups at once, as the configuration file has them |
+//! | `declared` | disks and groups as they are declared, and what that changes |
 //! | `problem` | what is answered when something can't be done (RFC 9457) |
 
 mod config;
+mod declared;
 mod disk;
 mod limits;
 mod problem;
 mod reply;
 
-pub use config::{Applied, Config, ConfigDisk, ConfigGroup};
+pub use config::{Config, ConfigDisk, ConfigGroup};
+pub use declared::{
+    Action, Applied, Changed, Declaration, DeclaredDisk, DeclaredGroup, FieldChange, LimitsPatch,
+    RatePatch, field_changes,
+};
 pub use disk::{
     Disk, DiskPatch, DiskSettings, DiskState, ForkRequest, FrontEnd, OnFull, Patched, ResetRequest,
     Resized, Share, Snapshot,

@@ -12,8 +12,20 @@ fn groups_are_made_limited_and_destroyed() {
     let limits = json!({"total": {"iops": 10}});
     let made = kit.put("/v1/groups/g", &limits).json(201);
     assert_eq!(made, json!({"name": "g", "limits": limits, "disks": []}));
-    kit.put("/v1/groups/g", &json!({"read": {"iops": 5}}))
+    assert_eq!(kit.put("/v1/groups/g", &limits).json(200), made);
+    let detail = kit
+        .put("/v1/groups/g", &json!({"read": {"iops": 5}}))
+        .problem(409, "conflict");
+    assert!(detail.contains("total.iops 10, not none"), "{detail}");
+    let group = kit
+        .patch("/v1/groups/g", &json!({"read": {"iops": 5}}))
         .json(200);
+    let both = json!({"total": {"iops": 10}, "read": {"iops": 5}});
+    assert_eq!(group["limits"], both);
+    let none = json!({"total": {"iops": null}});
+    let group = kit.patch("/v1/groups/g", &none).json(200);
+    assert_eq!(group["limits"], json!({"read": {"iops": 5}}));
+    kit.patch("/v1/groups/h", &none).problem(404, "not-found");
     let settings = json!({"size_bytes": MIB, "group": "g"});
     kit.put("/v1/disks/a", &settings).json(201);
     let group = kit.get("/v1/groups/g").json(200);
@@ -51,6 +63,25 @@ fn a_configuration_is_applied_as_a_whole_and_once() {
     assert_eq!(kit.put("/v1/config", &config).json(200), dry);
     let again = kit.put("/v1/config", &config).json(200);
     assert_eq!(again["unchanged"], json!(["a", "b"]));
+    assert_eq!(again["changes"], json!([]));
+    // What isn't named stays, null takes away, and only a prune takes away what isn't named.
+    let set = json!({"quota_bytes": 65536, "labels": {"k": "v"}});
+    kit.patch("/v1/disks/b", &set).json(200);
+    let again = kit.put("/v1/config", &config).json(200);
+    assert_eq!(again["unchanged"], json!(["a", "b"]));
+    let less = json!({"disk": [{"name": "b", "quota_bytes": null}]});
+    let dry = kit.put("/v1/config?dry_run=true", &less).json(200);
+    assert_eq!(
+        dry["changes"],
+        json!([{
+            "kind": "disk", "name": "b", "action": "change",
+            "fields": [{"field": "quota_bytes", "old": 65536, "new": null}],
+        }])
+    );
+    let dry = kit.put("/v1/config?dry_run=true&prune=true", &less);
+    let dry = dry.json(200);
+    assert_eq!(dry["destroyed"], json!(["a"]));
+    assert_eq!(dry["changes"][0]["fields"][0]["field"], "labels.k");
     let exported = kit.get("/v1/config").json(200);
     let again = kit.put("/v1/config", &exported).json(200);
     assert_eq!(again["unchanged"], json!(["a", "b"]));

@@ -116,6 +116,13 @@ fn verbs(at: &str) -> Vec<(&'static str, &'static str, String, Option<Value>, u1
         ("get_disk", "GET", of(""), None, 200),
         ("list_disks", "GET", "/v1/disks".into(), None, 200),
         ("put_group", "PUT", group.clone(), Some(limits.clone()), 201),
+        (
+            "patch_group",
+            "PATCH",
+            group.clone(),
+            Some(json!({"read": {"iops": 100_000}})),
+            200,
+        ),
         ("get_group", "GET", group.clone(), None, 200),
         ("list_groups", "GET", "/v1/groups".into(), None, 200),
         (
@@ -154,7 +161,13 @@ fn verbs(at: &str) -> Vec<(&'static str, &'static str, String, Option<Value>, u1
             Some(json!({"to": "s"})),
             200,
         ),
-        ("delete_snapshot", "DELETE", of("/snapshots/s"), None, 204),
+        (
+            "delete_snapshot",
+            "DELETE",
+            of("/snapshots/s?force=true"),
+            None,
+            204,
+        ),
         ("get_config", "GET", "/v1/config".into(), None, 200),
         (
             "put_config",
@@ -169,7 +182,7 @@ fn verbs(at: &str) -> Vec<(&'static str, &'static str, String, Option<Value>, u1
         ("get_health", "GET", "/healthz".into(), None, 200),
         ("get_openapi", "GET", "/openapi.json".into(), None, 200),
         ("get_events", "GET", "/v1/events".into(), None, 200),
-        ("delete_disk", "DELETE", of(""), None, 204),
+        ("delete_disk", "DELETE", of("?force=true"), None, 204),
         ("delete_group", "DELETE", group, None, 204),
     ]
 }

@@ -76,7 +76,7 @@ fn snapshots_are_their_disks_and_forks_are_not() {
     let twice = world.disks.take_snapshot("golden", "a");
     says(twice, ProblemKind::Conflict, &["golden@a"]);
     assert_eq!(world.disks.get("golden").unwrap().snapshots, ["a", "b"]);
-    world.disks.destroy_snapshot("golden", "b").unwrap();
+    world.disks.destroy_snapshot("golden", "b", false).unwrap();
     says(
         world.disks.snapshot("golden", "b"),
         ProblemKind::NotFound,
@@ -86,7 +86,7 @@ fn snapshots_are_their_disks_and_forks_are_not() {
     says(refused, ProblemKind::Conflict, &["(a)", "--snapshots"]);
     let options = DestroyOptions {
         snapshots: true,
-        force: false,
+        force: true,
     };
     world.disks.destroy("golden", options).unwrap();
     assert_eq!(world.disks.get("one").unwrap().parent, None);

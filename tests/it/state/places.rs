@@ -55,6 +55,40 @@ fn a_second_daemon_on_the_same_state_is_refused_and_touches_nothing() {
 }
 
 #[test]
+fn a_memory_limit_below_what_disks_take_is_refused_with_the_figures() {
+    let home = Home::new();
+    let with_limit = |limit: &str| {
+        let mut command = Command::new(RAMBLK);
+        command.args(["serve", "--memory-limit", limit, "--run-dir"]);
+        command.arg(home.path("run")).arg("--state-dir");
+        command.arg(home.path("state"));
+        home.surround(&mut command);
+        command
+    };
+    let daemon = home.start(with_limit("8M"));
+    let pages: Vec<(u64, u64)> = (0..1024).map(|at| (at * 4096, at + 1)).collect();
+    home.image("in", 4 << 20, &pages);
+    home.ok("create a --size 16M");
+    home.ok("import a in");
+    let charged = home.json("pool")["charged_bytes"].to_string();
+    daemon.kill();
+    let before = Arena::load(&home.arena());
+    let (code, line) = home.refused(with_limit("4M"));
+    assert_eq!(code, Some(5), "{line}");
+    let words = ["4194304", charged.as_str(), "larger --memory-limit"];
+    assert!(words.iter().all(|word| line.contains(word)), "{line}");
+    assert!(!listens(&home.path("run/a/vhost.sock")), "it has served");
+    assert!(Arena::load(&home.arena()) == before, "the file has changed");
+    // One that is just enough is enough, also where disks are full to the last block.
+    let daemon = home.start(with_limit(&charged));
+    home.ok("set a --label k=v");
+    daemon.kill();
+    let daemon = home.start(with_limit(&charged));
+    home.ok("set a --on-full stall");
+    daemon.stop();
+}
+
+#[test]
 fn a_file_of_somebody_else_is_refused_and_left_alone() {
     let home = Home::new();
     fs::create_dir(home.path("state")).unwrap();

@@ -31,8 +31,11 @@ size_bytes = 1048576
 fn a_file_is_applied_once_and_then_there_is_nothing_to_do() {
     let daemon = Daemon::start();
     fs::write(daemon.path("disks.toml"), FILE).unwrap();
-    let said = daemon.ok("apply -f disks.toml --dry-run");
+    let output = daemon.run("apply -f disks.toml --dry-run");
+    assert_eq!(output.status.code(), Some(8), "{output:?}");
+    let said = text(&output.stdout);
     assert!(said.contains("disk scratch: would be created"), "{said}");
+    assert!(output.stderr.is_empty(), "{output:?}");
     assert_eq!(daemon.json("list"), json!([]));
     let applied = daemon.json("apply -f disks.toml");
     assert_eq!(applied["groups"], json!(["tenants"]));
@@ -43,6 +46,12 @@ fn a_file_is_applied_once_and_then_there_is_nothing_to_do() {
     assert_eq!(
         (&again["created"], &again["changed"]),
         (&json!([]), &json!([]))
+    );
+
+    assert!(
+        daemon
+            .ok("apply -f disks.toml --dry-run")
+            .contains("as it should be")
     );
 
     let changed = FILE.replace("100M", "200M");
@@ -82,6 +91,92 @@ fn the_daemon_starts_with_what_a_file_says() {
     assert_eq!((&pool["workers"], &pool["disks"]), (&json!(1), &json!(2)));
     // What is said on the command line goes first.
     assert_eq!(pool["limit_bytes"], 1 << 30);
+}
+
+#[test]
+fn a_dry_run_shows_each_field_as_it_was_and_as_it_would_be() {
+    let daemon = Daemon::start();
+    fs::write(daemon.path("disks.toml"), FILE).unwrap();
+    daemon.ok("apply -f disks.toml");
+    daemon.ok("set scratch --on-full stall --label rack=7");
+    daemon.ok("create other --size 1M");
+    assert!(
+        daemon
+            .ok("apply -f disks.toml")
+            .contains("disk scratch: as it should be")
+    );
+    assert_eq!(daemon.json("show scratch")["labels"]["rack"], "7");
+    let before = daemon.json("export-config");
+    let some = r#"
+        [[group]]
+        name = "tenants"
+        limits = { total = { bytes_per_second = "2G" } }
+        [[disk]]
+        name = "scratch"
+        quota = "none"
+        labels = { vm = false, tier = "gold" }
+        limits = { read = { iops = 5 } }
+    "#;
+    let output = daemon.feed("apply -f - --dry-run", some.as_bytes());
+    assert_eq!(output.status.code(), Some(8));
+    assert_eq!(
+        text(&output.stdout),
+        "group tenants: would be changed\n  limits.total.bytes_per_second: 1G → 2G\n\
+         disk scratch: would be changed\n  labels.tier: none → \"gold\"\n  \
+         labels.vm: \"web-1\" → none\n  limits.read.iops: none → 5\n  \
+         quota_bytes: 100M → none\n"
+    );
+    let output = daemon.feed("apply -f - --dry-run --prune -o json", some.as_bytes());
+    assert_eq!(output.status.code(), Some(8));
+    let pruned: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(pruned["destroyed"], json!(["other", "plain"]));
+    assert_eq!(daemon.json("export-config"), before);
+    let output = daemon.feed("apply -f - --prune", some.as_bytes());
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let disks = daemon.json("list");
+    assert_eq!(disks.as_array().unwrap().len(), 1);
+    assert_eq!(disks[0]["labels"], json!({"tier": "gold"}));
+    assert_eq!(disks[0]["on_full"], "error");
+    let output = daemon.feed("apply -f - --prune --dry-run", some.as_bytes());
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+}
+
+#[test]
+fn a_start_with_a_file_does_not_strip_disks_that_are_there() {
+    let folder = TempDir::new_in("/dev/shm").unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    fs::write(path("disks.toml"), FILE.replace("workers = 2", "")).unwrap();
+    let words = [
+        "--config",
+        &path("disks.toml"),
+        "--state-dir",
+        &path("state"),
+    ];
+    let first = Daemon::start_with(&words);
+    first.ok("set scratch --on-full stall --label rack=7 --quota 50M");
+    first.ok("set plain --quota 1M --group tenants");
+    first.ok("create other --size 1M");
+    drop(first);
+    let second = Daemon::start_with(&words);
+    let scratch = second.json("show scratch");
+    assert_eq!(
+        (
+            &scratch["on_full"],
+            &scratch["labels"],
+            &scratch["quota_bytes"]
+        ),
+        (
+            &json!("stall"),
+            &json!({"vm": "web-1", "rack": "7"}),
+            &json!(100 << 20)
+        )
+    );
+    let plain = second.json("show plain");
+    assert_eq!(
+        (&plain["quota_bytes"], &plain["group"]),
+        (&json!(1 << 20), &json!("tenants"))
+    );
+    second.ok("show other");
 }
 
 #[test]

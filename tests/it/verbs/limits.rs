@@ -22,11 +22,52 @@ fn limits_are_shown_set_and_taken_away() {
 }
 
 #[test]
+fn a_burst_without_its_rate_is_not_dropped_in_silence() {
+    let daemon = Daemon::start();
+    daemon.ok("create a --size 1M --write-iops 5 --write-iops-burst 9");
+    for line in [
+        "create b --size 1M --iops-burst 9",
+        "group create g --read-bps-burst 1M",
+        "limit a --iops-burst 9",
+        "limit a --write-iops none --write-iops-burst 9",
+    ] {
+        let refused = daemon.refused(line, 2);
+        assert!(refused.contains("burst"), "{line}: {refused}");
+    }
+    assert_eq!(
+        daemon.json("limit a"),
+        json!({"write": {"iops": 5, "iops_burst": 9}})
+    );
+    // But one that nobody names goes with its rate.
+    daemon.ok("limit a --write-iops none");
+    assert_eq!(daemon.json("limit a"), json!({}));
+}
+
+#[test]
+fn a_label_that_is_said_twice_is_refused() {
+    let daemon = Daemon::start();
+    daemon.ok("create a --size 1M");
+    for line in [
+        "create b --size 1M --label k=v --label k=w",
+        "fork a b --label k=v --label k=v",
+        "set a --label k=v --label k-",
+    ] {
+        let refused = daemon.refused(line, 2);
+        assert!(refused.contains("\"k\" is said twice"), "{refused}");
+    }
+    assert_eq!(daemon.json("list").as_array().unwrap().len(), 1);
+}
+
+#[test]
 fn groups_hold_disks_together() {
     let daemon = Daemon::start();
     let made = daemon.ok("group create g --bps 1G");
     assert_eq!(made, "group g is made: 1G/s\n");
     assert!(daemon.ok("group create g --bps 1G").contains("was there"));
+    for other in ["", " --bps 2G", " --bps 1G --iops 5"] {
+        let refused = daemon.refused(&format!("group create g{other}"), 4);
+        assert!(refused.contains("exists with other limits"), "{refused}");
+    }
     daemon.ok("create a --size 1M --group g");
     assert_eq!(
         daemon.json("group show g"),

@@ -44,10 +44,16 @@ fn a_disk_goes_back_to_a_snapshot_and_has_forks() {
     daemon.refused("fork a now", 4);
     let refused = daemon.refused("destroy a", 4);
     assert!(refused.contains("--snapshots"), "{refused}");
-    daemon.ok("destroy a@clean");
+    let children = daemon.json("show a")["children"].clone();
+    let children = children.as_array().unwrap().len();
+    assert!(children > 0);
+    assert!(daemon.ok("show a").contains("forks"));
+    let refused = daemon.refused("destroy a@clean", 4);
+    assert!(refused.contains("forked from"), "{refused}");
+    daemon.ok("destroy --force a@clean");
     daemon.refused("destroy a@clean", 3);
     daemon.ok("snapshot a again");
-    daemon.ok("destroy --snapshots a");
+    daemon.ok("destroy --snapshots --force a");
 }
 
 #[test]

@@ -1,0 +1,352 @@
+//! Disks and groups as they are declared: what is said of them, and what that changes.
+//!
+//! A declaration is a merge patch (RFC 7396) of what is there: what it names becomes so, `null`
+//! takes away, and what it doesn't name stays.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::disk::named;
+use super::{DiskSettings, Limits, OnFull, Rate, Share};
+
+/// What is said of a rate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RatePatch {
+    /// Requests per second, or no bound.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "named")]
+    #[schema(value_type = Option<u64>, minimum = 1)]
+    pub iops: Option<Option<u64>>,
+    /// Requests that may be made at once after a time without any.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "named")]
+    #[schema(value_type = Option<u64>, minimum = 1)]
+    pub iops_burst: Option<Option<u64>>,
+    /// Bytes per second, or no bound.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "named")]
+    #[schema(value_type = Option<u64>, minimum = 1)]
+    pub bytes_per_second: Option<Option<u64>>,
+    /// Bytes that may be moved at once after a time without any.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "named")]
+    #[schema(value_type = Option<u64>, minimum = 1)]
+    pub bytes_burst: Option<Option<u64>>,
+}
+
+/// What is said of limits: each bound that is named becomes so, and the others stay. A burst goes
+/// with its rate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsPatch {
+    /// Reads and writes together.
+    #[serde(skip_serializing_if = "RatePatch::is_empty")]
+    pub total: RatePatch,
+    /// Reads.
+    #[serde(skip_serializing_if = "RatePatch::is_empty")]
+    pub read: RatePatch,
+    /// Writes.
+    #[serde(skip_serializing_if = "RatePatch::is_empty")]
+    pub write: RatePatch,
+}
+
+/// What is said of a disk. A new one needs a size, and has what is usual where nothing is said.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DeclaredDisk {
+    /// Its name.
+    #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    pub name: String,
+    /// Size in bytes: a multiple of the block size. Never less than the disk has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 512, maximum = 70368744177664_u64, multiple_of = 512)]
+    pub size_bytes: Option<u64>,
+    /// Logical block size in bytes: 512 or 4096.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub block_size: Option<u64>,
+    /// Request queues that a front end may use, 1 to 256.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 256)]
+    pub queues: Option<u16>,
+    /// Whether guests may not write.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_only: Option<bool>,
+    /// What guests see as the serial, 1 to 20 printable ASCII characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(pattern = "^[ -~]{1,20}$")]
+    pub serial: Option<String>,
+    /// How many front ends may use it at the same time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<Share>,
+    /// Whether guests may rely on requests being completed in order (VIRTIO_F_IN_ORDER).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_order: Option<bool>,
+    /// Whether zeros that are written take no memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detect_zeroes: Option<bool>,
+    /// What a write does when no memory is left for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_full: Option<OnFull>,
+    /// Most bytes of memory that the disk may take, or no bound.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "named"
+    )]
+    #[schema(value_type = Option<u64>)]
+    pub quota_bytes: Option<Option<u64>>,
+    /// What guests may do per second.
+    #[serde(default, skip_serializing_if = "LimitsPatch::is_empty")]
+    pub limits: LimitsPatch,
+    /// A group whose limits hold for its disks together, or none.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "named"
+    )]
+    #[schema(value_type = Option<String>)]
+    pub group: Option<Option<String>>,
+    /// Labels to set, or to take away.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, Option<String>>,
+}
+
+/// What is said of a group.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DeclaredGroup {
+    /// Its name.
+    #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    pub name: String,
+    /// What its disks together may do.
+    #[serde(default, skip_serializing_if = "LimitsPatch::is_empty")]
+    pub limits: LimitsPatch,
+}
+
+/// Disks and groups that are to be there. Those that are there and not named stay.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Declaration {
+    /// Groups.
+    #[serde(rename = "group", skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<DeclaredGroup>,
+    /// Disks.
+    #[serde(rename = "disk", skip_serializing_if = "Vec::is_empty")]
+    pub disks: Vec<DeclaredDisk>,
+}
+
+/// What becomes of something that a declaration is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// It is made.
+    Create,
+    /// It is changed.
+    Change,
+    /// It is destroyed, with all that it holds.
+    Destroy,
+}
+
+/// A field that changes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FieldChange {
+    /// Its name; `.` goes deeper, as in `limits.read.iops`.
+    pub field: String,
+    /// What it was; nothing, if there was none.
+    pub old: Value,
+    /// What it is then; nothing, if it is taken away.
+    pub new: Value,
+}
+
+/// A disk or a group that changes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Changed {
+    /// `disk` or `group`.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// What becomes of it.
+    pub action: Action,
+    /// What of it changes, by field.
+    pub fields: Vec<FieldChange>,
+}
+
+/// What a declaration changes, or changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Applied {
+    /// Disks that were made.
+    pub created: Vec<String>,
+    /// Disks that were changed.
+    pub changed: Vec<String>,
+    /// Disks that were as they should be.
+    pub unchanged: Vec<String>,
+    /// Disks that were destroyed, since nobody named them (`prune`).
+    pub destroyed: Vec<String>,
+    /// Groups that were made, changed or destroyed.
+    pub groups: Vec<String>,
+    /// All of that, field by field, in the order in which it is done.
+    pub changes: Vec<Changed>,
+}
+
+impl RatePatch {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    fn over(&self, had: Rate) -> Rate {
+        let with = |rate: Option<Option<u64>>,
+                    burst: Option<Option<u64>>,
+                    had_rate: Option<u64>,
+                    had_burst: Option<u64>| {
+            let rate = rate.unwrap_or(had_rate);
+            // A burst that nobody names goes with its rate.
+            let burst = burst.unwrap_or(had_burst.filter(|_| rate.is_some()));
+            (rate, burst)
+        };
+        let (iops, iops_burst) = with(self.iops, self.iops_burst, had.iops, had.iops_burst);
+        let (bytes_per_second, bytes_burst) = with(
+            self.bytes_per_second,
+            self.bytes_burst,
+            had.bytes_per_second,
+            had.bytes_burst,
+        );
+        Rate {
+            iops,
+            iops_burst,
+            bytes_per_second,
+            bytes_burst,
+        }
+    }
+}
+
+impl LimitsPatch {
+    /// Whether nothing is said.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// What it makes of these limits.
+    pub fn over(&self, had: Limits) -> Limits {
+        Limits {
+            total: self.total.over(had.total),
+            read: self.read.over(had.read),
+            write: self.write.over(had.write),
+        }
+    }
+}
+
+impl DeclaredDisk {
+    /// What it makes of these settings.
+    pub fn over(&self, mut settings: DiskSettings) -> DiskSettings {
+        fn set<T: Clone>(field: &mut T, said: &Option<T>) {
+            if let Some(said) = said {
+                field.clone_from(said);
+            }
+        }
+        set(&mut settings.size_bytes, &self.size_bytes);
+        set(&mut settings.block_size, &self.block_size);
+        set(&mut settings.queues, &self.queues);
+        set(&mut settings.read_only, &self.read_only);
+        set(&mut settings.share, &self.share);
+        set(&mut settings.in_order, &self.in_order);
+        set(&mut settings.detect_zeroes, &self.detect_zeroes);
+        set(&mut settings.on_full, &self.on_full);
+        set(&mut settings.quota_bytes, &self.quota_bytes);
+        set(&mut settings.group, &self.group);
+        if self.serial.is_some() {
+            settings.serial.clone_from(&self.serial);
+        }
+        settings.limits = self.limits.over(settings.limits);
+        for (key, value) in &self.labels {
+            match value {
+                Some(value) => settings.labels.insert(key.clone(), value.clone()),
+                None => settings.labels.remove(key),
+            };
+        }
+        settings
+    }
+}
+
+/// Fields that differ between what something was and what it is, each as JSON says it.
+pub fn field_changes(old: &impl Serialize, new: &impl Serialize) -> Vec<FieldChange> {
+    let flat = |it: Result<Value, serde_json::Error>| {
+        let mut fields = BTreeMap::new();
+        flatten(String::new(), it.unwrap_or_default(), &mut fields);
+        fields
+    };
+    let (mut old, mut new) = (
+        flat(serde_json::to_value(old)),
+        flat(serde_json::to_value(new)),
+    );
+    let fields: std::collections::BTreeSet<_> = old.keys().chain(new.keys()).cloned().collect();
+    let changes = fields.into_iter().map(|field| FieldChange {
+        old: old.remove(&field).unwrap_or_default(),
+        new: new.remove(&field).unwrap_or_default(),
+        field,
+    });
+    changes.filter(|change| change.old != change.new).collect()
+}
+
+fn flatten(at: String, value: Value, into: &mut BTreeMap<String, Value>) {
+    match value {
+        Value::Object(fields) => {
+            for (key, value) in fields {
+                let at = match at.is_empty() {
+                    true => key,
+                    false => format!("{at}.{key}"),
+                };
+                flatten(at, value, into);
+            }
+        }
+        plain => {
+            into.insert(at, plain);
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn disk(text: &str) -> DeclaredDisk {
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn what_is_not_named_stays_and_null_takes_away() {
+        let mut had = DiskSettings::new(1 << 20);
+        had.quota_bytes = Some(7);
+        had.on_full = OnFull::Stall;
+        had.group = Some("g".into());
+        had.labels.insert("a".into(), "1".into());
+        had.limits.read.iops = Some(5);
+        had.limits.read.iops_burst = Some(6);
+        had.limits.write.bytes_per_second = Some(9);
+        assert_eq!(disk(r#"{"name": "x"}"#).over(had.clone()), had);
+        let said = disk(
+            r#"{"name": "x", "quota_bytes": null, "labels": {"a": null, "b": "2"},
+                "limits": {"read": {"iops": null}}}"#,
+        );
+        let now = said.over(had.clone());
+        assert_eq!((now.quota_bytes, now.on_full), (None, OnFull::Stall));
+        assert_eq!(now.labels, BTreeMap::from([("b".into(), "2".into())]));
+        assert_eq!(now.limits.read, Rate::default(), "the burst goes with it");
+        assert_eq!(now.limits.write.bytes_per_second, Some(9));
+        let fields: Vec<_> = field_changes(&had, &now)
+            .into_iter()
+            .map(|change| (change.field, change.old, change.new))
+            .collect();
+        let wanted = [
+            ("labels.a", json!("1"), Value::Null),
+            ("labels.b", Value::Null, json!("2")),
+            ("limits.read.iops", json!(5), Value::Null),
+            ("limits.read.iops_burst", json!(6), Value::Null),
+            ("quota_bytes", json!(7), Value::Null),
+        ];
+        let wanted = wanted.map(|(field, old, new)| (field.to_owned(), old, new));
+        assert_eq!(fields, wanted);
+    }
+}
