@@ -46,6 +46,9 @@ pub(super) struct Run {
     #[arg(long, value_name = "FILE")]
     image: Option<PathBuf>,
 
+    #[command(flatten)]
+    format: FormatArg,
+
     /// How many front ends may use the disk at the same time: one, or any number that only read
     /// (which makes the disk read-only), or any number that write, at their own risk.
     #[arg(long, value_enum, default_value_t = Share::None)]
@@ -70,6 +73,29 @@ pub(super) struct Run {
     /// ends with it and with its exit code.
     #[arg(last = true, value_name = "CMD")]
     command: Vec<String>,
+}
+
+/// What an image is, for those who know.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub(super) struct FormatArg {
+    /// What the image is; without it, one that begins or ends like a compressed file, an archive or
+    /// an image of another format is refused. A guest may have written such bytes: say raw.
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    format: Option<ImageFormat>,
+}
+
+/// Formats of images that are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum ImageFormat {
+    // Help is short as long as no value has a line of its own.
+    Raw,
+}
+
+impl FormatArg {
+    /// Whether bytes are to be taken as they are.
+    pub(super) fn is_raw(self) -> bool {
+        self.format == Some(ImageFormat::Raw)
+    }
 }
 
 /// What both programs understand.
@@ -154,6 +180,7 @@ impl From<Run> for RunOptions {
     fn from(run: Run) -> Self {
         Self {
             image: run.image,
+            image_as_it_is: run.format.is_raw(),
             sharing: run.share.into(),
             memory_limit_bytes: run.memory_limit,
             huge_pages: !run.no_huge_pages,
@@ -197,6 +224,9 @@ pub(super) struct VhostUserRamblk {
     #[arg(long, value_name = "PATH")]
     blk_file: Option<PathBuf>,
 
+    #[command(flatten)]
+    format: FormatArg,
+
     /// Print what this back end can do, as JSON, and exit; all other options are ignored.
     #[arg(long)]
     print_capabilities: bool,
@@ -206,6 +236,7 @@ impl From<VhostUserRamblk> for RunOptions {
     fn from(args: VhostUserRamblk) -> Self {
         Self {
             image: args.blk_file,
+            image_as_it_is: args.format.is_raw(),
             ..Self::from(args.disk)
         }
     }

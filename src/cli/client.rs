@@ -20,7 +20,7 @@ use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
 
 use super::error::Error;
-use crate::daemon::model::Problem;
+use crate::daemon::model::{Problem, ProblemKind};
 
 /// How long an answer may take. Who ends a disk waits while its memory goes back to the host.
 const ANSWER_WITHIN: Duration = Duration::from_secs(120);
@@ -213,7 +213,10 @@ impl Client {
         }
         let (_, body) = self.collect(response).await?;
         match serde_json::from_slice::<Problem>(&body) {
-            Ok(problem) => Err(Error::Problem(Box::new(problem))),
+            Ok(problem) => Err(Error::Problem(Box::new(problem))
+                .advise(ProblemKind::NotFound, |_| {
+                    "'ramblk list' and 'ramblk group list' show what there is".into()
+                })),
             Err(_) => Err(self.odd(&format!("answered {status} without a reason"))),
         }
     }

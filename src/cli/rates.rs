@@ -83,15 +83,15 @@ fn add(sum: &mut Vec<HistogramBucket>, more: &[HistogramBucket]) {
 /// The latency below which a part of the requests stayed: somewhere in a bucket, as if its requests
 /// were spread evenly. Beyond the last bound it is that bound: more isn't known.
 pub(super) fn quantile(buckets: &[HistogramBucket], part: f64) -> Option<f64> {
-    let total: u64 = buckets.iter().map(|bucket| bucket.count).sum();
+    let total = buckets.last().map_or(0, |bucket| bucket.count);
     if total == 0 {
         return None;
     }
     let wanted = real(total) * part;
     let (mut below, mut from) = (0.0, 0.0);
-    for bucket in buckets {
-        let count = real(bucket.count);
-        let Some(to) = bucket.le_seconds else {
+    for (le_seconds, count) in HistogramBucket::parts(buckets) {
+        let count = real(count);
+        let Some(to) = le_seconds else {
             return Some(from);
         };
         if count > 0.0 && below + count >= wanted {
@@ -118,10 +118,7 @@ mod tests {
 
     fn buckets(counts: [u64; 4]) -> Vec<HistogramBucket> {
         let bounds = [Some(1e-6), Some(1e-5), Some(1e-4), None];
-        let pairs = bounds.into_iter().zip(counts);
-        pairs
-            .map(|(le_seconds, count)| HistogramBucket { le_seconds, count })
-            .collect()
+        HistogramBucket::row(bounds.into_iter(), &counts)
     }
 
     fn stats(reads: u64, latency: [u64; 4]) -> Stats {

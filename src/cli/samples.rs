@@ -47,15 +47,12 @@ pub(super) fn disk(name: &str) -> Disk {
 pub(super) fn stats(disk: &str, reads: u64) -> Stats {
     let bounds = [Some(1e-6), Some(1e-5), Some(1e-4), None];
     let counts = [0, reads - reads / 50, reads / 50, 0];
-    let latency = bounds.into_iter().zip(counts);
     let read = OperationStats {
         completed: reads,
         errors: 0,
         bytes: reads * 4096,
         time_ns: reads * 6000,
-        latency: latency
-            .map(|(le_seconds, count)| HistogramBucket { le_seconds, count })
-            .collect(),
+        latency: HistogramBucket::row(bounds.into_iter(), &counts),
     };
     Stats {
         disk: disk.to_owned(),

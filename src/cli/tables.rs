@@ -448,7 +448,7 @@ mod tests {
             time_ns: 1_764_000_000_123_456_789,
             kind: EventKind::SnapshotDestroyed,
             disk: Some("a".into()),
-            details: [("snapshot".to_owned(), "s".to_owned())].into(),
+            details: [("snapshot".to_owned(), "s".into())].into(),
         };
         assert_eq!(
             event(&happened),

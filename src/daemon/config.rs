@@ -48,6 +48,8 @@ pub struct RunOptions {
     pub serial: Option<String>,
     /// A raw image that the disk begins with.
     pub image: Option<PathBuf>,
+    /// Whether its bytes are the disk's even if they look like another format's.
+    pub image_as_it_is: bool,
     /// How many front ends may use the disk at the same time.
     pub sharing: Sharing,
     /// Memory that the disk may take; without it, what is safe for the host.
@@ -85,6 +87,7 @@ impl Default for RunOptions {
             read_only: false,
             serial: None,
             image: None,
+            image_as_it_is: false,
             sharing: Sharing::None,
             memory_limit_bytes: None,
             huge_pages: true,
@@ -153,7 +156,15 @@ impl RunConfig {
     /// Whatever is wrong with them, in the order in which they would be needed.
     pub fn new(name: &str, options: RunOptions) -> Result<Self, Error> {
         let sector_size = SectorSize::from_bytes(options.block_bytes)?;
-        let image = options.image.as_deref().map(RawImage::open).transpose()?;
+        if options.image_as_it_is && options.image.is_none() {
+            let text = "--format says what an image is, and none is given: leave it out";
+            return Err(Error::Usage(text.into()));
+        }
+        let open = match options.image_as_it_is {
+            false => RawImage::open,
+            true => RawImage::open_as_it_is,
+        };
+        let image = options.image.as_deref().map(open).transpose()?;
         let size_bytes = match (options.size_bytes, &image) {
             (Some(size_bytes), _) => size_bytes,
             (None, Some(image)) => image.size_bytes().next_multiple_of(sector_size.bytes()),

@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::broadcast;
 
-use super::model::{Event, EventKind};
+use super::model::{Detail, Event, EventKind};
 
 /// Events that a listener may be late by. One that is later has missed some, and is told so.
 const KEPT: usize = 1024;
@@ -29,7 +29,7 @@ impl Default for Events {
 
 impl Events {
     /// Tell that something happened: to `disk`, or to the pool.
-    pub fn tell(&self, kind: EventKind, disk: Option<&str>, details: BTreeMap<String, String>) {
+    pub fn tell(&self, kind: EventKind, disk: Option<&str>, details: BTreeMap<String, Detail>) {
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
         let time_ns = since.map_or(0, |since| since.as_nanos());
         let event = Event {

@@ -14,7 +14,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use super::disks::Disks;
-use super::model::{Disk, DiskState, OperationStats, Pool, Stats};
+use super::model::{Disk, DiskState, HistogramBucket, OperationStats, Pool, Stats};
 
 /// All metrics as text. Takes time with the number of disks.
 pub(super) fn text(disks: &Disks) -> Result<String, fmt::Error> {
@@ -251,8 +251,8 @@ impl Scrape {
                 let [disk] = &row.label;
                 let labels = [disk.clone(), ("operation", operation.clone())];
                 let bound = |bound: Option<f64>| bound.unwrap_or(f64::INFINITY);
-                let buckets = one.latency.iter();
-                let buckets: Vec<_> = buckets.map(|b| (bound(b.le_seconds), b.count)).collect();
+                let buckets = HistogramBucket::parts(&one.latency);
+                let buckets: Vec<_> = buckets.map(|(le, count)| (bound(le), count)).collect();
                 let count = buckets.iter().map(|(_, count)| count).sum();
                 family
                     .encode_family(&labels)?

@@ -55,18 +55,16 @@ pub use signals::survive_file_size_limits;
 pub use socket::SocketAccess;
 pub use state_dir::StateOption;
 
+pub use crate::image::{
+    HEAD_BYTES, Known as KnownFormat, Origin as ContentOrigin, Probe, TAIL_BYTES, probe, probe_file,
+};
+
 use std::path::PathBuf;
 
 use crate::{device, image, store, vhost_user};
 
 /// Longest path of a Unix socket, in bytes (`sun_path` less its NUL).
 pub const MAX_SOCKET_PATH_BYTES: usize = 107;
-
-/// The format that a file which begins with `start` seems to have, if it isn't a raw image. Eight
-/// bytes are enough.
-pub fn image_format(start: &[u8]) -> Option<&'static str> {
-    image::format_of(start)
-}
 
 /// Why ramblk can't do what it was asked for.
 #[derive(Debug, thiserror::Error)]

@@ -1,10 +1,24 @@
 //! Disks from files. Only raw images are read: the file's bytes are the disk's bytes.
 //!
-//! Nothing here interprets what an image says. A file that begins like another format is refused,
-//! not guessed at: a guest can write such a beginning onto a disk that is raw.
+//! Nothing here interprets what an image says. A file that begins or ends like another format is
+//! refused, not guessed at: a guest can write such bytes onto a disk that is raw, and whoever knows
+//! that they are meant says so.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `format` | formats that are known, and how they are told |
+//! | `marks` | beginnings and ends that a few bytes don't tell |
+//! | `hint` | what to do about a file that is no raw image |
+
+mod format;
+mod hint;
+mod marks;
+
+pub use format::{Format, HEAD_BYTES, KNOWN, Kind, Known, Probe, TAIL_BYTES, Way, probe};
+pub use hint::Origin;
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -32,14 +46,16 @@ pub enum Error {
     },
     /// It is of a format that isn't read here.
     #[error(
-        "image {path:?} looks like {format}; only raw images are read: \
-         qemu-img convert -O raw {path:?} {path:?}.raw"
+        "image {path:?} is {name}, not raw; {hint}, or say --format raw to take its bytes as they \
+         are",
+        name = known.name,
+        hint = known.hint(Origin::File { path, reader: None })
     )]
     Format {
         /// The file.
         path: PathBuf,
-        /// The format it looks like.
-        format: &'static str,
+        /// The format that it has.
+        known: &'static Known,
     },
     /// It does not fit.
     #[error(
@@ -59,21 +75,6 @@ pub enum Error {
     Store(#[from] store::Error),
 }
 
-/// The format that a file which begins with `start` seems to have, if it isn't a raw image.
-pub fn format_of(start: &[u8]) -> Option<&'static str> {
-    let formats: [(&[u8], &str); 5] = [
-        (b"QFI\xfb", "qcow2"),
-        (b"KDMV", "VMDK"),
-        (b"vhdxfile", "VHDX"),
-        (b"conectix", "VHD"),
-        (b"\x28\xb5\x2f\xfd", "zstd"),
-    ];
-    let found = formats
-        .into_iter()
-        .find(|(magic, _)| start.starts_with(magic));
-    found.map(|(_, format)| format)
-}
-
 /// A raw image that can be read.
 #[derive(Debug)]
 pub struct RawImage {
@@ -83,32 +84,33 @@ pub struct RawImage {
 }
 
 impl RawImage {
-    /// Open a file, or block device, as a raw image.
+    /// Open a file, or block device, that is a raw image as far as can be told.
     ///
     /// # Errors
     /// [`Error::Read`], [`Error::Format`].
     pub fn open(path: &Path) -> Result<Self, Error> {
+        let image = Self::open_as_it_is(path)?;
+        match probe_file(&image.file, image.size_bytes).map_err(|e| image.failed(e))? {
+            None => Ok(image),
+            Some(known) => Err(Error::Format {
+                path: image.path,
+                known,
+            }),
+        }
+    }
+
+    /// Open a file, or block device, whose bytes are the disk's whatever they look like.
+    ///
+    /// # Errors
+    /// [`Error::Read`].
+    pub fn open_as_it_is(path: &Path) -> Result<Self, Error> {
         let failed = |source| Error::Read {
             path: path.to_owned(),
             source,
         };
-        let mut file = File::open(path).map_err(failed)?;
+        let file = File::open(path).map_err(failed)?;
         let size_bytes = rustix::fs::seek(&file, SeekFrom::End(0)).map_err(|e| failed(e.into()))?;
         rustix::fs::seek(&file, SeekFrom::Start(0)).map_err(|e| failed(e.into()))?;
-        let mut magic = [0; 8];
-        let mut read = 0;
-        while read < magic.len() {
-            match file.read(&mut magic[read..]).map_err(failed)? {
-                0 => break,
-                count => read += count,
-            }
-        }
-        if let Some(format) = format_of(&magic) {
-            return Err(Error::Format {
-                path: path.to_owned(),
-                format,
-            });
-        }
         Ok(Self {
             path: path.to_owned(),
             file,
@@ -187,4 +189,20 @@ impl RawImage {
             source,
         }
     }
+}
+
+/// The format that a file of this size has, by its beginning and end, if it isn't raw.
+///
+/// # Errors
+/// If it can't be read.
+pub fn probe_file(file: &File, size_bytes: u64) -> io::Result<Option<&'static Known>> {
+    let (mut head, mut tail) = ([0; HEAD_BYTES], [0; TAIL_BYTES]);
+    let short = |most: usize| usize::try_from(size_bytes).map_or(most, |bytes| bytes.min(most));
+    let (head, tail) = (
+        &mut head[..short(HEAD_BYTES)],
+        &mut tail[..short(TAIL_BYTES)],
+    );
+    file.read_exact_at(head, 0)?;
+    file.read_exact_at(tail, size_bytes - tail.len() as u64)?;
+    Ok(probe(head, tail))
 }

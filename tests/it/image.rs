@@ -4,7 +4,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
-use ramblk::image::{Error, RawImage};
+use ramblk::image::{Error, Format, Probe, RawImage};
 use ramblk::store::{Disk, DiskSpec, SectorSize, Store};
 use tempfile::TempDir;
 
@@ -149,4 +149,87 @@ fn an_empty_image_is_an_empty_disk() {
         .load(&disk)
         .unwrap();
     assert!(mapped(&disk).is_empty());
+}
+
+/// A sector of a boot loader that begins like a file of gzip, with a partition.
+fn boot_sector() -> [u8; 512] {
+    let mut sector = [0x90; 512];
+    sector[..10].copy_from_slice(b"\x1f\x8b\x08\0\0\0\0\0\0\x03");
+    sector[446..510].fill(0);
+    sector[446..462].copy_from_slice(b"\x80\x20\x21\0\x83\xfe\xff\xff\0\x08\0\0\0\0\x10\0");
+    sector[510..].copy_from_slice(b"\x55\xaa");
+    sector
+}
+
+#[test]
+fn a_disk_with_partitions_or_a_file_system_is_raw_whatever_its_boot_area_begins_with() {
+    let rig = Rig::new();
+    let gzip = &b"\x1f\x8b\x08\0\0\0\0\0\0\x03"[..];
+    let refused = RawImage::open(&rig.file(MIB, &[(0, gzip)]));
+    assert!(matches!(refused, Err(Error::Format { .. })));
+    let mut ext = vec![0; 1024];
+    ext[..4].copy_from_slice(&1000_u32.to_le_bytes());
+    ext[24..28].copy_from_slice(&2_u32.to_le_bytes());
+    ext[56..58].copy_from_slice(b"\x53\xef");
+    ext[76..80].copy_from_slice(&1_u32.to_le_bytes());
+    for (what, parts) in [
+        ("mbr", vec![(0, &boot_sector()[..])]),
+        ("gpt", vec![(0, gzip), (512, b"EFI PART\0\0\x01\0")]),
+        (
+            "gpt of 4096",
+            vec![(0, gzip), (4096, b"EFI PART\0\0\x01\0")],
+        ),
+        ("ext", vec![(0, gzip), (1024, &ext[..])]),
+        ("lvm", vec![(0, gzip), (512, b"LABELONE")]),
+        ("swap", vec![(0, gzip), (4086, b"SWAPSPACE2")]),
+        ("md", vec![(0, gzip), (4096, b"\xfc\x4e\x2b\xa9\x01\0\0\0")]),
+    ] {
+        let path = rig.file(MIB, &parts);
+        assert!(RawImage::open(&path).is_ok(), "{what}");
+    }
+    // A fixed VHD has its partitions, and its footer.
+    let mut footer = [0; 512];
+    footer[..8].copy_from_slice(b"conectix");
+    footer[12..16].copy_from_slice(&0x1_0000_u32.to_be_bytes());
+    footer[60..64].copy_from_slice(&2_u32.to_be_bytes());
+    let path = rig.file(MIB + 512, &[(0, &boot_sector()), (MIB, &footer)]);
+    assert!(matches!(RawImage::open(&path), Err(Error::Format { .. })));
+    assert!(RawImage::open_as_it_is(&path).is_ok());
+    // Nor is a word at the end a footer.
+    let path = rig.file(MIB, &[(MIB - 512, b"conectix")]);
+    assert!(RawImage::open(&path).is_ok());
+}
+
+#[test]
+fn what_comes_piece_by_piece_is_told_as_a_file_is() {
+    let mut footer = vec![0; 512];
+    footer[..8].copy_from_slice(b"koly\0\0\0\x04");
+    footer[8..12].copy_from_slice(&512_u32.to_be_bytes());
+    let mut dmg = vec![7; 9000];
+    dmg.extend_from_slice(&footer);
+    let mut tar = vec![0; 512];
+    tar[..4].copy_from_slice(b"disk");
+    tar[257..263].copy_from_slice(b"ustar\0");
+    tar[148..156].fill(b' ');
+    let sum: u32 = tar.iter().map(|&byte| u32::from(byte)).sum();
+    tar[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    tar.resize(10240, 0);
+    let short = b"<html>".to_vec();
+    for (content, format) in [
+        (dmg, Some(Format::Dmg)),
+        (tar, Some(Format::Tar)),
+        (short, Some(Format::Html)),
+        (vec![7; 20_000], None),
+        (Vec::new(), None),
+    ] {
+        for piece in [1, 7, 511, 512, 513, 4608, 100_000] {
+            let mut probe = Probe::default();
+            let mut known = None;
+            for bytes in content.chunks(piece) {
+                known = known.or(probe.take(bytes));
+            }
+            let known = known.or(probe.end()).map(|known| known.format);
+            assert_eq!(known, format, "pieces of {piece}");
+        }
+    }
 }

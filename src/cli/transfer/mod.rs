@@ -15,4 +15,4 @@ mod source;
 pub(super) use frames::{Decoder, Piece};
 pub(super) use progress::Progress;
 pub(super) use sink::Sink;
-pub(super) use source::Source;
+pub(super) use source::{Source, Taking};

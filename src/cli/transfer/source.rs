@@ -12,12 +12,44 @@ use rustix::io::Errno;
 use super::frames::{MOST_BYTES, frame};
 use super::progress::Progress;
 use crate::cli::error::Error;
-use crate::daemon;
+use crate::daemon::{
+    self, ContentOrigin, HEAD_BYTES, KnownFormat, Probe, TAIL_BYTES, probe, probe_file,
+};
 
 /// The grain at which zeros are left out: a page of the store.
 const PAGE_BYTES: usize = 4096;
-/// Enough to know a format by.
-const MAGIC_BYTES: usize = 8;
+
+/// How an image is taken.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::cli) struct Taking<'a> {
+    /// Its bytes are the disk's, whatever they look like.
+    pub(in crate::cli) as_it_is: bool,
+    /// What reads the same from a pipe, as in `ramblk import vm1 -`.
+    pub(in crate::cli) reader: &'a str,
+}
+
+impl Taking<'_> {
+    fn refusal(self, path: Option<&Path>, known: &KnownFormat) -> String {
+        let reader = self.reader;
+        let (what, from) = match path {
+            Some(path) => {
+                let reader = Some(reader);
+                (
+                    format!("image {path:?}"),
+                    ContentOrigin::File { path, reader },
+                )
+            }
+            None => (
+                "what comes from the pipe".into(),
+                ContentOrigin::Pipe { reader },
+            ),
+        };
+        let (name, hint) = (known.name, known.hint(from));
+        format!(
+            "{what} is {name}, not raw; {hint}, or say --format raw to take its bytes as they are"
+        )
+    }
+}
 
 /// An image that can be read.
 #[derive(Debug)]
@@ -25,6 +57,14 @@ pub(in crate::cli) struct Source {
     path: PathBuf,
     from: Origin,
     size_bytes: Option<u64>,
+    ending: Option<Ending>,
+}
+
+/// What is seen of the end of a pipe, and what to say if it is of a foreign format.
+#[derive(Debug)]
+struct Ending {
+    probe: Probe,
+    reader: String,
 }
 
 enum Origin {
@@ -47,34 +87,55 @@ impl Source {
     /// Open a file, or stdin if it is `-`.
     ///
     /// # Errors
-    /// What can't be read, and what is no raw image.
-    pub(in crate::cli) fn open(path: &Path) -> Result<Self, Error> {
+    /// What can't be read, and what is no raw image as far as its beginning tells, and the end of a
+    /// file.
+    pub(in crate::cli) fn open(path: &Path, how: Taking) -> Result<Self, Error> {
         if path == Path::new("-") {
-            return Self::pipe(Path::new("stdin"), Box::new(io::stdin()));
+            return Self::pipe(Path::new("stdin"), Box::new(io::stdin()), how);
         }
         let failed = |source| failed(path, source);
         let file = File::open(path).map_err(failed)?;
         let kind = file.metadata().map_err(failed)?.file_type();
         if !kind.is_file() && !kind.is_block_device() {
-            return Self::pipe(path, Box::new(file));
+            return Self::pipe(path, Box::new(file), how);
         }
         let size_bytes = rustix::fs::seek(&file, SeekFrom::End(0)).map_err(|e| failed(e.into()))?;
         rustix::fs::seek(&file, SeekFrom::Start(0)).map_err(|e| failed(e.into()))?;
-        check_format(path, &start(&file).map_err(failed)?)?;
+        if !how.as_it_is
+            && let Some(known) = probe_file(&file, size_bytes).map_err(failed)?
+        {
+            return Err(Error::Other(how.refusal(Some(path), known)));
+        }
         Ok(Self {
             path: path.to_owned(),
             from: Origin::File(file),
             size_bytes: Some(size_bytes),
+            ending: None,
         })
     }
 
-    fn pipe(path: &Path, mut pipe: Box<dyn Read + Send>) -> Result<Self, Error> {
-        let magic = start(&mut pipe).map_err(|source| failed(path, source))?;
-        check_format(path, &magic)?;
+    fn pipe(path: &Path, mut pipe: Box<dyn Read + Send>, how: Taking) -> Result<Self, Error> {
+        let (mut head, mut ending) = (Vec::new(), None);
+        if !how.as_it_is {
+            head = start(&mut pipe).map_err(|source| failed(path, source))?;
+            // A short one is all that there is.
+            let tail = match head.len() < HEAD_BYTES {
+                true => &head[head.len().saturating_sub(TAIL_BYTES)..],
+                false => &[],
+            };
+            if let Some(known) = probe(&head, tail) {
+                return Err(Error::Other(how.refusal(None, known)));
+            }
+            ending = Some(Ending {
+                probe: Probe::default(),
+                reader: how.reader.to_owned(),
+            });
+        }
         Ok(Self {
             path: path.to_owned(),
-            from: Origin::Pipe(Box::new(io::Cursor::new(magic).chain(pipe))),
+            from: Origin::Pipe(Box::new(io::Cursor::new(head).chain(pipe))),
             size_bytes: None,
+            ending,
         })
     }
 
@@ -101,21 +162,11 @@ impl Source {
 
 /// The first bytes, or as many as there are.
 fn start(mut from: impl Read) -> io::Result<Vec<u8>> {
-    let mut magic = Vec::with_capacity(MAGIC_BYTES);
+    let mut head = Vec::with_capacity(HEAD_BYTES);
     from.by_ref()
-        .take(MAGIC_BYTES as u64)
-        .read_to_end(&mut magic)?;
-    Ok(magic)
-}
-
-fn check_format(path: &Path, magic: &[u8]) -> Result<(), Error> {
-    match daemon::image_format(magic) {
-        None => Ok(()),
-        Some(format) => Err(Error::Other(format!(
-            "image {path:?} looks like {format}; only raw images are read: \
-             qemu-img convert -O raw {path:?} {path:?}.raw"
-        ))),
-    }
+        .take(HEAD_BYTES as u64)
+        .read_to_end(&mut head)?;
+    Ok(head)
 }
 
 fn failed(path: &Path, source: io::Error) -> Error {
@@ -123,6 +174,23 @@ fn failed(path: &Path, source: io::Error) -> Error {
         what: "read image",
         path: path.to_owned(),
         source,
+    }
+}
+
+impl Ending {
+    /// Look at the next part of a pipe; an empty one is its end.
+    fn look(&mut self, part: &[u8]) -> io::Result<()> {
+        let known = match part {
+            [] => self.probe.end(),
+            part => self.probe.take(part),
+        };
+        let how = Taking {
+            as_it_is: false,
+            reader: &self.reader,
+        };
+        known.map_or(Ok(()), |known| {
+            Err(io::Error::other(how.refusal(None, known)))
+        })
     }
 }
 
@@ -189,7 +257,11 @@ impl Frames {
         let read = match &mut self.source.from {
             Origin::Pipe(pipe) => {
                 self.chunk_at = self.next;
-                fill_from(pipe, &mut self.chunk)?
+                let read = fill_from(pipe, &mut self.chunk)?;
+                if let Some(ending) = &mut self.source.ending {
+                    ending.look(&self.chunk[..read])?;
+                }
+                read
             }
             Origin::File(file) => {
                 let size = self.source.size_bytes.unwrap_or(0);

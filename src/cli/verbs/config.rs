@@ -10,7 +10,7 @@ use crate::cli::diff;
 use crate::cli::error::{EXIT_WOULD_CHANGE, Error};
 use crate::cli::file::{read_file, write_config};
 use crate::cli::output::{OutputArgs, out};
-use crate::daemon::model::{Applied, Config};
+use crate::daemon::model::{Applied, Config, ProblemKind};
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Apply {
@@ -35,7 +35,12 @@ impl Apply {
     pub(super) fn run(self, client: &Client) -> Result<(), Error> {
         let file = read_file(&self.file)?;
         let path = format!("/v1/config?dry_run={}&prune={}", self.dry_run, self.prune);
-        let (_, applied): (_, Applied) = client.send(Method::PUT, &path, &file.declaration)?;
+        let sent = client.send(Method::PUT, &path, &file.declaration);
+        let (_, applied): (_, Applied) = sent.map_err(|error| {
+            error.advise(ProblemKind::WouldLoseData, |_| {
+                "'ramblk resize NAME SIZE --shrink' does".into()
+            })
+        })?;
         self.output
             .print(&applied, |applied| diff::applied(applied, self.dry_run))?;
         if self.dry_run && !applied.changes.is_empty() {

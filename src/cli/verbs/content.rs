@@ -8,12 +8,13 @@ use clap::builder::NonEmptyStringValueParser;
 use serde::Serialize;
 
 use super::{disk_path, salvage, snapshot_query};
+use crate::cli::args::FormatArg;
 use crate::cli::client::{Client, EXTENTS};
 use crate::cli::error::Error;
 use crate::cli::output::OutputArgs;
 use crate::cli::size::human;
 use crate::cli::tables;
-use crate::cli::transfer::{Decoder, Piece, Progress, Sink, Source};
+use crate::cli::transfer::{Decoder, Piece, Progress, Sink, Source, Taking};
 use crate::cli::words::parse_target;
 use crate::daemon::Bytes;
 use crate::daemon::disks::Target;
@@ -80,6 +81,9 @@ pub(in crate::cli) struct Import {
     force: bool,
 
     #[command(flatten)]
+    format: FormatArg,
+
+    #[command(flatten)]
     output: OutputArgs,
 }
 
@@ -87,7 +91,11 @@ impl Import {
     pub(super) fn run(self, client: &Client) -> Result<(), Error> {
         let path = disk_path(&self.name);
         let disk: Disk = client.get(&path)?;
-        let image = Source::open(&self.file)?;
+        let how = Taking {
+            as_it_is: self.format.is_raw(),
+            reader: &format!("ramblk import {} -", self.name),
+        };
+        let image = Source::open(&self.file, how)?;
         load(client, &disk, image, self.force)?;
         let disk: Disk = client.get(&path)?;
         self.output.print(&disk, |disk| {

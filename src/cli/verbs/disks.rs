@@ -10,12 +10,13 @@ use super::content::load;
 use super::each::{destroyed, each};
 use super::limits::LimitArgs;
 use super::{disk_path, snapshot_path, snapshots};
+use crate::cli::args::FormatArg;
 use crate::cli::client::{Client, encode};
 use crate::cli::error::Error;
 use crate::cli::output::OutputArgs;
 use crate::cli::size::parse_size;
 use crate::cli::tables;
-use crate::cli::transfer::Source;
+use crate::cli::transfer::{Source, Taking};
 use crate::cli::words::{OrNone, parse_label, parse_size_or_none, parse_target, unique};
 use crate::daemon::Bytes;
 use crate::daemon::disks::Target;
@@ -34,6 +35,9 @@ pub(in crate::cli) struct Create {
     /// Raw image that the disk begins with; - is stdin, and needs --size.
     #[arg(long, value_name = "FILE")]
     image: Option<PathBuf>,
+
+    #[command(flatten)]
+    format: FormatArg,
 
     /// Memory that the disk may take, at most.
     #[arg(long, value_name = "SIZE", value_parser = parse_size_or_none)]
@@ -124,10 +128,15 @@ impl From<Share> for model::Share {
 
 impl Create {
     pub(super) fn run(self, client: &Client) -> Result<(), Error> {
-        let image = self.image.as_deref().map(Source::open).transpose()?;
+        let image = self.open_image()?;
         let settings = self.settings(image.as_ref())?;
         let path = disk_path(&self.name);
-        let (status, disk): (_, Disk) = client.send(Method::PUT, &path, &settings)?;
+        let put = client.send(Method::PUT, &path, &settings);
+        let (status, disk): (_, Disk) = put.map_err(|error| {
+            error.advise(ProblemKind::Conflict, |_| {
+                "'ramblk set', 'limit' and 'resize' change it".into()
+            })
+        })?;
         if status != StatusCode::CREATED {
             let left = match image {
                 Some(_) => "; its content stays: 'ramblk import' replaces it",
@@ -147,6 +156,23 @@ impl Create {
         }
         let disk: Disk = client.get(&path)?;
         self.output.print(&disk, made)
+    }
+
+    fn open_image(&self) -> Result<Option<Source>, Error> {
+        let as_it_is = self.format.is_raw();
+        let Some(image) = &self.image else {
+            return match as_it_is {
+                true => Err(Error::Usage(
+                    "--format says what an image is, and there is none: leave it out".into(),
+                )),
+                false => Ok(None),
+            };
+        };
+        let size = self
+            .size
+            .map_or_else(|| "SIZE".to_owned(), |size| size.to_string());
+        let reader = &format!("ramblk create {} --size {size} --image -", self.name);
+        Source::open(image, Taking { as_it_is, reader }).map(Some)
     }
 
     fn settings(&self, image: Option<&Source>) -> Result<DiskSettings, Error> {
@@ -288,9 +314,13 @@ impl Destroy {
         };
         let name = &target.disk;
         client.delete(&path).map_err(|error| {
-            error.advise(ProblemKind::Attached, |_| {
+            let error = error.advise(ProblemKind::Attached, |_| {
                 format!("stop its guest, or say 'ramblk destroy --force {name}'")
-            })
+            });
+            match target.snapshot.is_some() || self.snapshots {
+                true => error,
+                false => error.advise(ProblemKind::Conflict, |_| "say --snapshots for that".into()),
+            }
         })
     }
 }

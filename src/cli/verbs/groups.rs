@@ -10,7 +10,7 @@ use crate::cli::client::{Client, encode};
 use crate::cli::error::Error;
 use crate::cli::output::OutputArgs;
 use crate::cli::tables;
-use crate::daemon::model::{Group, Limits};
+use crate::daemon::model::{Group, Limits, ProblemKind};
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum GroupVerb {
@@ -111,7 +111,11 @@ impl GroupVerb {
                     .print(&group, |group| tables::groups(std::slice::from_ref(group)))
             }
             Self::Destroy(verb) => each(&verb.names, verb.output, |name| {
-                client.delete(&group_path(name))?;
+                client.delete(&group_path(name)).map_err(|error| {
+                    error.advise(ProblemKind::Conflict, |_| {
+                        "'ramblk set NAME --group none' does".into()
+                    })
+                })?;
                 destroyed(verb.output, name)
             }),
         }

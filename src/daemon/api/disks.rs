@@ -44,11 +44,8 @@ pub(super) async fn list(
     Asked(query): Asked<Vec<(String, String)>>,
 ) -> Result<Response, Failure> {
     let mut labels = Vec::new();
-    for (key, value) in query {
-        if key != "label" {
-            let detail = format!("unknown parameter {key:?}: a list knows `label` only");
-            return Err(Failure::invalid(detail).at(key));
-        }
+    // Nothing but labels gets here.
+    for (_, value) in query {
         let Some((key, value)) = value.split_once('=') else {
             let detail = format!("{value:?} is no label: write label=KEY=VALUE");
             return Err(Failure::invalid(detail).at("label"));
@@ -112,16 +109,14 @@ pub(super) async fn get(State(api): State<Api>, At(at): At<Named>) -> Result<Res
 /// Change a disk
 ///
 /// A merge patch (RFC 7396): what isn't named stays, `null` takes away. All of it is done, or
-/// nothing.
+/// nothing. The same as `application/json` is taken too.
 #[utoipa::path(
     patch,
     path = "/v1/disks/{name}",
     tag = "disks",
     operation_id = "patch_disk",
     params(Named),
-    request_body(
-        content((DiskPatch = "application/merge-patch+json"), (DiskPatch = "application/json")),
-    ),
+    request_body(content = DiskPatch, content_type = "application/merge-patch+json"),
     responses(
         (status = 200, description = "the disk as it is now", body = Patched),
         (status = 404, description = "no such disk, or no such group"),

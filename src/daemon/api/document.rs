@@ -5,13 +5,16 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 use utoipa::OpenApi;
-use utoipa::openapi::path::{Operation, ParameterIn};
+use utoipa::openapi::path::Operation;
 use utoipa::openapi::response::Response as Answer;
-use utoipa::openapi::{Content, PathItem, Ref, RefOr, ResponseBuilder};
+use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, Type};
+use utoipa::openapi::{Content, PathItem, Ref, RefOr, Required, ResponseBuilder};
 use utoipa_axum::router::OpenApiRouter;
 
-use super::super::model::Problem;
+use super::super::model::{Event, Problem};
+use super::download::PLAIN_TYPE;
 use super::failure::{Failure, PROBLEM_TYPE};
+use super::frames::FRAMES_TYPE;
 use super::routes;
 use super::state::Api;
 
@@ -22,7 +25,7 @@ use super::state::Api;
         description = "RAM disks for virtual machines: make, change, watch and destroy them.\n\n\
             Errors are problem documents (RFC 9457) whose `type` is `urn:ramblk:problem:KIND`.",
     ),
-    components(schemas(Problem)),
+    components(schemas(Event, Problem)),
     tags(
         (name = "disks", description = "Disks, by name"),
         (name = "snapshots", description = "What a disk was at some moment, and forks of it"),
@@ -89,7 +92,8 @@ fn precise(schema: &mut Value) {
     }
 }
 
-fn routed() -> utoipa::openapi::OpenApi {
+/// The document as it is made of the routes.
+pub(super) fn routed() -> utoipa::openapi::OpenApi {
     let router = OpenApiRouter::<Api>::with_openapi(Base::openapi());
     let router = router.merge(routes::ordinary()).merge(routes::streams());
     let mut document = router.into_openapi();
@@ -115,15 +119,24 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
 
 /// What can go wrong with every operation of a kind need not be said with each.
 fn complete(operation: &mut Operation, stream: bool) {
-    let parameters = operation.parameters.as_ref();
-    let checked = parameters.is_some_and(|all| all.iter().any(is_checked));
     let body = operation.request_body.is_some();
     let common = [
-        (checked || body, "400", "the request is not valid"),
+        (true, "400", "the request is not valid"),
         (true, "403", "who asks may not"),
+        (
+            true,
+            "412",
+            "it has a condition, which can't be held against anything here",
+        ),
         (body, "413", "the body is too long"),
-        (body, "415", "the body is of another type"),
+        (body, "415", "the body is of another type, or encoded"),
+        (true, "417", "it expects something else than `100-continue`"),
         (true, "500", "the daemon failed"),
+        (
+            body,
+            "501",
+            "the body has a transfer coding that is not undone here",
+        ),
         (
             true,
             "503",
@@ -131,6 +144,10 @@ fn complete(operation: &mut Operation, stream: bool) {
         ),
         (!stream || body, "504", "it took too long"),
     ];
+    if let Some(RefOr::T(body)) = &mut operation.request_body {
+        body.required = Some(Required::True);
+        body.content.iter_mut().for_each(binary);
+    }
     let responses = &mut operation.responses.responses;
     for (_, status, description) in common.into_iter().filter(|(can, ..)| *can) {
         let answer = ResponseBuilder::new().description(description).build();
@@ -139,23 +156,23 @@ fn complete(operation: &mut Operation, stream: bool) {
             .or_insert(RefOr::T(answer));
     }
     for (status, answer) in responses {
-        if let RefOr::T(answer) = answer
-            && status.as_str() >= "400"
-        {
-            problem(answer);
+        if let RefOr::T(answer) = answer {
+            answer.content.iter_mut().for_each(binary);
+            if status.as_str() >= "400" {
+                problem(answer);
+            }
         }
     }
 }
 
-fn is_checked(parameter: &RefOr<utoipa::openapi::path::Parameter>) -> bool {
-    match parameter {
-        RefOr::T(parameter) => {
-            matches!(
-                parameter.parameter_in,
-                ParameterIn::Path | ParameterIn::Query
-            )
-        }
-        RefOr::Ref(_) => true,
+/// Bytes are no array of numbers.
+fn binary((media_type, content): (&String, &mut RefOr<Content>)) {
+    if let RefOr::T(content) = content
+        && [PLAIN_TYPE, FRAMES_TYPE].contains(&&**media_type)
+    {
+        let bytes = SchemaFormat::KnownFormat(KnownFormat::Binary);
+        let string = ObjectBuilder::new().schema_type(Type::String);
+        content.schema = Some(string.format(Some(bytes)).into());
     }
 }
 

@@ -6,7 +6,7 @@ use std::ops::Deref;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::header::{
-    ACCEPT, ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, RANGE,
+    ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, IF_RANGE, RANGE,
 };
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -18,6 +18,7 @@ use utoipa::IntoParams;
 
 use super::super::disks::{Reader, Target};
 use super::super::model::{Problem, ProblemKind};
+use super::accept::wanted;
 use super::failure::Failure;
 use super::frames::{self, FRAMES_TYPE, HEADER_BYTES};
 use super::input::{Asked, At, Name, Named};
@@ -63,6 +64,7 @@ pub(super) struct DownloadQuery {
         (status = 206, description = "a range of it", body = Vec<u8>,
             content_type = "application/octet-stream"),
         (status = 404, description = "no such disk or snapshot"),
+        (status = 406, description = "neither form of it is accepted"),
         (status = 416, description = "the range lies beyond the end"),
     ),
 )]
@@ -72,6 +74,7 @@ pub(super) async fn content(
     Asked(query): Asked<DownloadQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
+    let as_frames = wants_frames(&headers)?;
     let place = api.place(Place::Transfer)?;
     let target = Target {
         disk: at.name.into_string(),
@@ -80,7 +83,7 @@ pub(super) async fn content(
     let reader = api.work(move |disks| disks.reader(&target).map(Apart::new));
     let reader = reader.await??;
     let size = reader.size_bytes();
-    let (source, response) = if wants_frames(&headers) {
+    let (source, response) = if as_frames {
         let source = Source::frames(reader);
         (source, [(CONTENT_TYPE, FRAMES_TYPE)].into_response())
     } else {
@@ -145,10 +148,18 @@ fn beyond(size: u64) -> Response {
     ([(CONTENT_RANGE, format!("bytes */{size}"))], failure).into_response()
 }
 
-fn wants_frames(headers: &HeaderMap) -> bool {
-    let accepted = headers.get_all(ACCEPT).iter();
-    let mut accepted = accepted.filter_map(|value| value.to_str().ok());
-    accepted.any(|value| value.to_ascii_lowercase().contains(FRAMES_TYPE))
+/// Whether frames are wanted, rather than plain bytes.
+fn wants_frames(headers: &HeaderMap) -> Result<bool, Failure> {
+    let (frames, plain) = (wanted(headers, FRAMES_TYPE), wanted(headers, PLAIN_TYPE));
+    match (frames.quality, plain.quality) {
+        (0, 0) => {
+            let detail = format!("content comes as {PLAIN_TYPE} or {FRAMES_TYPE}: accept one");
+            let failure = Failure::invalid(detail).with_status(StatusCode::NOT_ACCEPTABLE);
+            Err(failure.at("accept"))
+        }
+        (_, 0) => Ok(true),
+        (frames_weight, weight) => Ok(frames.named && frames_weight >= weight),
+    }
 }
 
 /// What of the content is asked for, in bytes.
@@ -161,8 +172,12 @@ enum Asking {
     Beyond,
 }
 
-/// A range that isn't understood, or several of them, are as good as none (RFC 9110).
+/// A range that isn't understood, or several of them, are as good as none (RFC 9110). So is one of
+/// another version of the content: there is no way to name this one (13.1.5).
 fn range(headers: &HeaderMap, size: u64) -> Asking {
+    if headers.contains_key(IF_RANGE) {
+        return Asking::All;
+    }
     let value = headers.get(RANGE).and_then(|value| value.to_str().ok());
     let Some((first, last)) = value
         .and_then(|value| value.strip_prefix("bytes="))

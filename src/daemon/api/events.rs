@@ -46,7 +46,8 @@ pub(super) struct EventsQuery {
     operation_id = "get_events",
     params(EventsQuery),
     responses(
-        (status = 200, description = "events", body = Event, content_type = "text/event-stream"),
+        (status = 200, description = "events, each an `Event`", body = String,
+            content_type = "text/event-stream"),
         (status = 404, description = "no such disk"),
     ),
 )]

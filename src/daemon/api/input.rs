@@ -1,6 +1,10 @@
 //! Names, queries and bodies, checked.
 
+use std::error::Error as _;
+
 use axum::body::{Body, Bytes};
+use axum::extract::path::ErrorKind;
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
@@ -80,12 +84,34 @@ impl<T: DeserializeOwned + Send> FromRequestParts<Api> for At<T> {
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Failure> {
         match Path::<T>::from_request_parts(parts, api).await {
             Ok(Path(named)) => Ok(Self(named)),
-            Err(rejection) => Err(Failure::invalid(rejection.body_text())),
+            Err(rejection) => {
+                let named = no_name(parts, api).await;
+                Err(named.unwrap_or_else(|| Failure::invalid(rejection.body_text())))
+            }
         }
     }
 }
 
-/// What a query asks for. Unknown and repeated keys are refused, if `T` does so.
+/// Which part of a path is no name, if one isn't.
+async fn no_name(parts: &mut Parts, api: &Api) -> Option<Failure> {
+    let all = Path::<Vec<(String, String)>>::from_request_parts(parts, api).await;
+    let (key, why) = match all {
+        Ok(Path(all)) => all.into_iter().find_map(|(key, value)| {
+            let why = Name::try_from(value).err()?;
+            Some((key, why))
+        })?,
+        Err(PathRejection::FailedToDeserializePathParams(failed)) => match failed.kind() {
+            ErrorKind::InvalidUtf8InPathParam { key } => {
+                (key.clone(), format!("{key} is no UTF-8: encode it as such"))
+            }
+            _ => return None,
+        },
+        Err(_) => return None,
+    };
+    Some(Failure::invalid(why).at(key))
+}
+
+/// What a query asks for. Unknown and repeated keys were refused before.
 pub(super) struct Asked<T>(pub(super) T);
 
 impl<T: DeserializeOwned> FromRequestParts<Api> for Asked<T> {
@@ -94,9 +120,23 @@ impl<T: DeserializeOwned> FromRequestParts<Api> for Asked<T> {
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Failure> {
         match Query::<T>::from_request_parts(parts, api).await {
             Ok(Query(asked)) => Ok(Self(asked)),
-            Err(rejection) => Err(Failure::invalid(rejection.body_text())),
+            Err(rejection) => Err(bad_value(&rejection)),
         }
     }
+}
+
+/// Which parameter is at fault, and why.
+fn bad_value(rejection: &QueryRejection) -> Failure {
+    type Located = serde_path_to_error::Error<serde::de::value::Error>;
+    let mut source = rejection.source();
+    while let Some(error) = source {
+        if let Some(located) = error.downcast_ref::<Located>() {
+            let (field, reason) = (located.path().to_string(), located.inner());
+            return Failure::invalid(format!("{field}: {reason}")).at(field);
+        }
+        source = error.source();
+    }
+    Failure::invalid(rejection.body_text())
 }
 
 /// The media type of a body, without parameters, in small letters.
@@ -112,10 +152,27 @@ pub(super) fn media_type(headers: &HeaderMap) -> String {
 pub(super) fn expect_type(headers: &HeaderMap, types: &[&str]) -> Result<(), Failure> {
     let given = media_type(headers);
     if types.contains(&given.as_str()) {
-        return Ok(());
+        return expect_utf8(headers);
     }
     let detail = format!("the body is {given:?}: send it as {}", types.join(" or "));
-    Err(Failure::new(ProblemKind::UnsupportedMediaType, detail))
+    Err(Failure::new(ProblemKind::UnsupportedMediaType, detail).at("content-type"))
+}
+
+/// That JSON is in the encoding that it has (RFC 8259, 8.1).
+fn expect_utf8(headers: &HeaderMap) -> Result<(), Failure> {
+    let value = headers.get(CONTENT_TYPE);
+    let value = value.and_then(|value| value.to_str().ok()).unwrap_or("");
+    for parameter in value.split(';').skip(1) {
+        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        let charset = value.trim().trim_matches('"').to_ascii_lowercase();
+        let right = matches!(&*charset, "utf-8" | "utf8" | "us-ascii");
+        if name.trim().eq_ignore_ascii_case("charset") && !right {
+            let detail = format!("charset {charset:?} is not decoded here: send UTF-8");
+            let failure = Failure::new(ProblemKind::UnsupportedMediaType, detail);
+            return Err(failure.at("content-type"));
+        }
+    }
+    Ok(())
 }
 
 /// What a body says, as JSON.
@@ -163,7 +220,7 @@ async fn read(request: Request, most_bytes: usize) -> Result<Bytes, Failure> {
     axum::body::to_bytes(body, most_bytes)
         .await
         .map_err(|error| {
-            let source = std::error::Error::source(&error);
+            let source = error.source();
             if source.is_some_and(|source| source.is::<LengthLimitError>()) {
                 too_large()
             } else {

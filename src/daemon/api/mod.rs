@@ -10,6 +10,8 @@
 //! | `peer` | who is at the other end |
 //! | `routes` | all paths in one table, and what is checked before any of them |
 //! | `state` | what requests share, and how they get work done elsewhere |
+//! | `accept` | which form of content is wanted |
+//! | `contract` | parameters and headers, held against the document |
 //! | `input` | names, queries and bodies, checked |
 //! | `strict` | JSON as its schemas mean it |
 //! | `failure` | problem documents as answers |
@@ -20,6 +22,8 @@
 //! | `events` | what happens, as it happens |
 //! | `observe` | metrics and health |
 
+mod accept;
+mod contract;
 mod disks;
 mod document;
 mod download;

@@ -13,6 +13,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::super::model::ProblemKind;
+use super::contract::{self, Contract};
 use super::failure::Failure;
 use super::peer::Peer;
 use super::state::{Api, Place};
@@ -68,9 +69,11 @@ pub(super) fn router(api: Api) -> Router {
 
 /// What holds for all paths, and for those that don't exist.
 fn guard(router: Router<Api>) -> Router<Api> {
+    let contract = Contract::new(&document::routed());
     router
         .fallback(unknown)
         .layer(map_response(wrong_method))
+        .layer(from_fn_with_state(contract, contract::hold))
         .layer(from_fn(admit))
         .layer(CatchPanicLayer::custom(panicked))
 }

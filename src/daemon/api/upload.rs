@@ -8,7 +8,9 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use tokio_stream::StreamExt;
-use utoipa::IntoParams;
+use utoipa::{IntoParams, ToSchema};
+
+use crate::image::{Known, Origin, Probe};
 
 use super::super::disks::Writer;
 use super::super::model::{Problem, ProblemKind};
@@ -25,13 +27,27 @@ use super::state::{Api, Place};
 pub(super) struct UploadQuery {
     /// Do it though a front end is connected, whose guest sees other bytes from then on.
     force: bool,
+    /// What plain bytes are. `raw`: the disk's, whatever they look like. Without it they are
+    /// refused if they begin or end like a compressed file, an archive or an image of another
+    /// format. A guest may have written such bytes: who sends what guests wrote says `raw`.
+    #[param(inline)]
+    format: Option<ContentFormat>,
+}
+
+/// Formats of content that are taken.
+#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum ContentFormat {
+    /// Its bytes are the disk's.
+    Raw,
 }
 
 /// Write content
 ///
 /// As `application/octet-stream` the bytes are written from the beginning of the disk on, and what
 /// lies behind them stays. As `application/vnd.ramblk.extents` (see `get_data`) what lies between
-/// frames is discarded, up to where the last one says. Of an upload that fails, what came before
+/// frames is discarded, up to where the last one says. Plain bytes that are no raw image are
+/// refused (see `format`). Of an upload that fails, what came before
 /// stays written.
 #[utoipa::path(
     put,
@@ -63,7 +79,10 @@ pub(super) async fn set_content(
     let writer = api.work(move |disks| disks.writer(&name, query.force));
     let writer = Arc::new(writer.await??);
     let size = writer.size_bytes();
+    let mut probe = query.format.is_none().then(Probe::default);
     let mut parser = if media_type(&headers) == FRAMES_TYPE {
+        // Whoever makes frames knows where data is: no file has them by mistake.
+        probe = None;
         Parser::frames(size)
     } else {
         if let Some(length) = content_length(&headers).filter(|length| *length > size) {
@@ -83,13 +102,28 @@ pub(super) async fn set_content(
         };
         let piece: Bytes =
             piece.map_err(|error| Failure::invalid(format!("the content was cut off: {error}")))?;
+        if let Some(known) = probe.as_mut().and_then(|probe| probe.take(&piece)) {
+            return Err(foreign(known));
+        }
         let steps = parser.take(piece).map_err(Failure::invalid)?;
         perform(&writer, steps).await?;
+    }
+    if let Some(known) = probe.and_then(|probe| probe.end()) {
+        return Err(foreign(known));
     }
     let last = parser.end().map_err(Failure::invalid)?;
     perform(&writer, last.into_iter().collect()).await?;
     drop(place);
     Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+fn foreign(known: &Known) -> Failure {
+    let (name, hint) = (known.name, known.hint(Origin::Request));
+    let detail = format!(
+        "the content is {name}, not raw; {hint}; send it with format=raw if the disk is to have \
+         these very bytes"
+    );
+    Failure::new(ProblemKind::UnsupportedMediaType, detail).at("format")
 }
 
 fn nothing_came(seconds: u64) -> Failure {

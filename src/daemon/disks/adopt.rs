@@ -135,7 +135,7 @@ impl Disks {
             fail(&mut entry.kept.lock());
         }
         entry.follow_failure();
-        let details = BTreeMap::from([("reason".to_owned(), reason)]);
+        let details = BTreeMap::from([("reason".to_owned(), reason.into())]);
         let events = &self.workshop.events;
         events.tell(EventKind::Fault, Some(&entry.name), details);
     }

@@ -247,7 +247,7 @@ impl Disks {
     }
 
     fn tell_of(&self, kind: EventKind, disk: &str, key: &str, value: &str) {
-        let details = BTreeMap::from([(key.to_owned(), value.to_owned())]);
+        let details = BTreeMap::from([(key.to_owned(), value.into())]);
         self.workshop.events.tell(kind, Some(disk), details);
     }
 }

@@ -166,7 +166,7 @@ impl Disks {
         changed.retain(|&field| field != "size_bytes");
         changed.extend(repairs.then_some("failed"));
         if !changed.is_empty() {
-            let details = BTreeMap::from([("settings".to_owned(), changed.join(","))]);
+            let details = BTreeMap::from([("settings".to_owned(), changed.join(",").into())]);
             let events = &self.workshop.events;
             events.tell(EventKind::Changed, Some(&entry.name), details);
         }
@@ -215,8 +215,8 @@ pub(super) fn patch_to(
         return Err(Problem::new(
             ProblemKind::WouldLoseData,
             format!(
-                "disk {name:?} has {} and is to have {}: shrink it yourself, with ramblk resize \
-                 --shrink",
+                "disk {name:?} has {} and is to have {}, which would lose what lies beyond: \
+                 shrink it by itself first",
                 Bytes(had.size_bytes),
                 Bytes(wanted.size_bytes)
             ),

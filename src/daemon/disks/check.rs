@@ -183,7 +183,7 @@ pub(super) fn check_quota(quota_bytes: Option<u64>, pool_bytes: u64) -> Result<(
                 ProblemKind::OverBudget,
                 format!(
                     "a quota of {} is more than all disks together may take, {}: give less, or \
-                     start the daemon with a larger --memory-limit",
+                     start the daemon with a larger memory limit",
                     Bytes(quota_bytes),
                     Bytes(pool_bytes)
                 ),
@@ -275,7 +275,7 @@ pub(super) fn check_socket_path(path: &Path) -> Result<(), Problem> {
         format!(
             "socket path {path:?} has {len} bytes, and a Unix socket can have \
              {MAX_SOCKET_PATH_BYTES}: use a shorter name, or start the daemon with a shorter \
-             --run-dir"
+             run directory"
         ),
     ))
 }

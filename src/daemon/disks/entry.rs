@@ -7,7 +7,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::super::events::Events;
-use super::super::model::{self, DiskSettings, DiskState, EventKind, Problem, Share};
+use super::super::model::{self, Detail, DiskSettings, DiskState, EventKind, Problem, Share};
 use super::super::removal::Removals;
 use super::super::socket::SocketAccess;
 use super::super::state::StateKeeper;
@@ -137,7 +137,7 @@ impl Workshop {
                     let failure = kept.lock().failure.clone();
                     if let Some(reason) = &failure {
                         let mut details = session_details(session);
-                        details.insert("reason".into(), reason.clone());
+                        details.insert("reason".into(), reason.clone().into());
                         events.tell(EventKind::Fault, Some(&name), details);
                     }
                     (EventKind::Attached, session, failure)
@@ -152,7 +152,7 @@ impl Workshop {
                         }
                         Departure::Failed(text) => {
                             let mut details = session_details(session);
-                            details.insert("reason".into(), text.clone());
+                            details.insert("reason".into(), text.clone().into());
                             events.tell(EventKind::Fault, Some(&name), details);
                             (EventKind::Detached, session, Some(text))
                         }
@@ -161,15 +161,15 @@ impl Workshop {
             };
             let mut details = session_details(session);
             if let Some(reason) = reason {
-                details.insert("reason".into(), reason);
+                details.insert("reason".into(), reason.into());
             }
             events.tell(kind, Some(&name), details);
         }));
     }
 }
 
-fn session_details(session: u64) -> BTreeMap<String, String> {
-    BTreeMap::from([("session".to_owned(), session.to_string())])
+fn session_details(session: u64) -> BTreeMap<String, Detail> {
+    BTreeMap::from([("session".to_owned(), session.into())])
 }
 
 /// A path for others, who may be in another directory.

@@ -43,9 +43,8 @@ impl Disks {
     fn group_entry(&self, name: &str) -> Result<Arc<GroupEntry>, Problem> {
         let found = self.table.read().groups.get(name).cloned();
         found.ok_or_else(|| {
-            not_found("group", name).with_detail(format!(
-                "there is no group named {name:?}; ramblk group create {name} makes one"
-            ))
+            not_found("group", name)
+                .with_detail(format!("there is no group named {name:?}: make it first"))
         })
     }
 
@@ -167,8 +166,7 @@ impl Disks {
         let group = self.group(name)?;
         if !group.disks.is_empty() {
             return Err(conflict(format!(
-                "disks are in group {name:?} ({}); take them out first: ramblk set NAME --group \
-                 none",
+                "disks are in group {name:?} ({}); take them out of it first",
                 group.disks.join(", ")
             )));
         }

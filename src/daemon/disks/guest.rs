@@ -76,21 +76,14 @@ impl Entry {
 }
 
 fn describe(stats: &device::OperationStats) -> OperationStats {
-    let counts = stats.latency.requests.iter();
-    let bounds = LATENCY_BOUNDS_NS.iter().map(|&bound| Some(bound));
+    // Exact: bounds are powers of two below 2 to the power of 53.
+    let bounds = LATENCY_BOUNDS_NS.iter().map(|&ns| Some(ns as f64 / 1e9));
     let bounds = bounds.chain([None]);
-    let latency = bounds
-        .zip(counts)
-        .map(|(bound_ns, &count)| HistogramBucket {
-            // Exact: bounds are powers of two below 2 to the power of 53.
-            le_seconds: bound_ns.map(|ns| ns as f64 / 1e9),
-            count,
-        });
     OperationStats {
         completed: stats.completed,
         errors: stats.errors,
         bytes: stats.bytes,
         time_ns: stats.time_ns,
-        latency: latency.collect(),
+        latency: HistogramBucket::row(bounds, &stats.latency.requests),
     }
 }

@@ -51,7 +51,7 @@ pub(super) use groups::GROUP_PREFIX;
 
 use super::events::Events;
 use super::model::{
-    Disk, DiskSettings, EventKind, Pool, Problem, ProblemKind, Stats, field_changes,
+    Detail, Disk, DiskSettings, EventKind, Pool, Problem, ProblemKind, Stats, field_changes,
 };
 use super::removal::{Look, Removals};
 use super::socket::SocketAccess;
@@ -264,8 +264,8 @@ impl Disks {
                 return Ok((self.describe(&entry, false)?, Made::Existing));
             }
             return Err(conflict(format!(
-                "disk {name:?} exists with other settings ({}); change it with ramblk set, limit \
-                 or resize, or destroy it first",
+                "disk {name:?} exists with other settings ({}); change these, or \
+                 destroy it first",
                 figures(&differing)
             )));
         }
@@ -358,7 +358,7 @@ impl Disks {
         let snapshots: Vec<String> = entry.snapshots.lock().iter().cloned().collect();
         if !snapshots.is_empty() && !options.snapshots {
             return Err(conflict(format!(
-                "disk {name:?} has snapshots ({}); destroy these first, or all with --snapshots",
+                "disk {name:?} has snapshots ({}); destroy these first, or all of them with it",
                 snapshots.join(", ")
             )));
         }
@@ -439,7 +439,7 @@ impl Drop for Disks {
     }
 }
 
-fn size_details(entry: &Entry) -> BTreeMap<String, String> {
+fn size_details(entry: &Entry) -> BTreeMap<String, Detail> {
     let size_bytes = entry.disk.capacity().bytes();
-    BTreeMap::from([("size_bytes".to_owned(), size_bytes.to_string())])
+    BTreeMap::from([("size_bytes".to_owned(), size_bytes.into())])
 }

@@ -198,7 +198,7 @@ impl Disks {
         }
         let details = BTreeMap::from([(
             "requests".to_owned(),
-            (now.full_events - had.full_events).to_string(),
+            (now.full_events - had.full_events).into(),
         )]);
         let events = &self.workshop.events;
         match (had.state, now.state) {
@@ -223,10 +223,13 @@ impl Disks {
     ) {
         let percent = level.checked_sub(1).and_then(|level| LEVELS.get(level));
         let details = BTreeMap::from([
-            ("rising".to_owned(), (level > had).to_string()),
-            ("percent".to_owned(), percent.unwrap_or(&0).to_string()),
-            ("charged_bytes".to_owned(), charged_bytes.to_string()),
-            ("bound_bytes".to_owned(), bound_bytes.to_string()),
+            ("rising".to_owned(), (level > had).into()),
+            (
+                "percent".to_owned(),
+                u64::from(*percent.unwrap_or(&0)).into(),
+            ),
+            ("charged_bytes".to_owned(), charged_bytes.into()),
+            ("bound_bytes".to_owned(), bound_bytes.into()),
         ]);
         self.workshop
             .events

@@ -13,7 +13,7 @@ pub(super) fn internal(error: impl std::fmt::Display) -> Problem {
 pub(super) fn not_found(what: &str, name: &str) -> Problem {
     Problem::new(
         ProblemKind::NotFound,
-        format!("there is no {what} named {name:?}; ramblk list shows which there are"),
+        format!("there is no {what} named {name:?}"),
     )
 }
 

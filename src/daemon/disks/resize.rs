@@ -85,9 +85,9 @@ impl Disks {
         let not_notified = live.saturating_sub(notified);
         if to_bytes != from_bytes {
             let details = BTreeMap::from([
-                ("from_bytes".to_owned(), from_bytes.to_string()),
-                ("to_bytes".to_owned(), to_bytes.to_string()),
-                ("notified".to_owned(), notified.to_string()),
+                ("from_bytes".to_owned(), from_bytes.into()),
+                ("to_bytes".to_owned(), to_bytes.into()),
+                ("notified".to_owned(), notified.into()),
             ]);
             let events = &self.workshop.events;
             events.tell(EventKind::Resized, Some(&entry.name), details);

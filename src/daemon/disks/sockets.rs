@@ -102,8 +102,9 @@ impl Workshop {
             "a socket {}",
             reason.map_or("is there again", |_| "was removed")
         );
-        let mut details = BTreeMap::from([("socket".to_owned(), socket.display().to_string())]);
-        details.extend(reason.map(|reason| ("reason".to_owned(), reason.to_owned())));
+        let mut details =
+            BTreeMap::from([("socket".to_owned(), socket.display().to_string().into())]);
+        details.extend(reason.map(|reason| ("reason".to_owned(), reason.into())));
         self.events.tell(kind, disk, details);
     }
 }
@@ -186,7 +187,7 @@ impl Disks {
              are needed"
         );
         tracing::error!("{warning}");
-        let details = BTreeMap::from([("reason".to_owned(), warning.clone())]);
+        let details = BTreeMap::from([("reason".to_owned(), warning.clone().into())]);
         self.workshop
             .events
             .tell(EventKind::StateRemoved, None, details);

@@ -30,5 +30,5 @@ pub use disk::{
 pub use limits::{Group, Limits, Rate};
 pub use problem::{Problem, ProblemKind};
 pub use reply::{
-    Event, EventKind, HistogramBucket, Map, MapExtent, OperationStats, Pool, Stats, Version,
+    Detail, Event, EventKind, HistogramBucket, Map, MapExtent, OperationStats, Pool, Stats, Version,
 };

@@ -27,14 +27,37 @@ pub struct Map {
     pub next_bytes: Option<u64>,
 }
 
-/// A bucket of a histogram.
+/// A bucket of a histogram, as Prometheus has them: each counts what is in those before it too.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct HistogramBucket {
-    /// Its upper bound in seconds; none for the last one.
+    /// Its upper bound in seconds; none for the last one, which counts all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub le_seconds: Option<f64>,
-    /// Requests in it.
+    /// Requests that took no longer.
     pub count: u64,
+}
+
+impl HistogramBucket {
+    /// Buckets of these upper bounds and of these counts of what lies between them.
+    pub fn row(bounds: impl Iterator<Item = Option<f64>>, counts: &[u64]) -> Vec<Self> {
+        let mut all = 0;
+        let cumulative = counts.iter().map(|count| {
+            all += count;
+            all
+        });
+        let pairs = bounds.zip(cumulative);
+        pairs
+            .map(|(le_seconds, count)| Self { le_seconds, count })
+            .collect()
+    }
+
+    /// Each bucket's upper bound, and what lies between it and the one before.
+    pub fn parts(row: &[Self]) -> impl Iterator<Item = (Option<f64>, u64)> {
+        let before = [0].into_iter().chain(row.iter().map(|bucket| bucket.count));
+        row.iter()
+            .zip(before)
+            .map(|(bucket, before)| (bucket.le_seconds, bucket.count.saturating_sub(before)))
+    }
 }
 
 /// Requests of one kind since the disk was made or the daemon started.
@@ -151,7 +174,59 @@ pub struct Event {
     pub disk: Option<String>,
     /// More about it, by key.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub details: BTreeMap<String, String>,
+    pub details: BTreeMap<String, Detail>,
+}
+
+/// What an event says about something.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(untagged)]
+pub enum Detail {
+    /// Whether it is so.
+    Flag(bool),
+    /// How much or how many it is: the unit is in the key.
+    Count(u64),
+    /// What it is, in words.
+    Text(String),
+}
+
+impl From<bool> for Detail {
+    fn from(flag: bool) -> Self {
+        Self::Flag(flag)
+    }
+}
+
+impl From<u64> for Detail {
+    fn from(count: u64) -> Self {
+        Self::Count(count)
+    }
+}
+
+impl From<usize> for Detail {
+    fn from(count: usize) -> Self {
+        Self::Count(count as u64)
+    }
+}
+
+impl From<String> for Detail {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<&str> for Detail {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl std::fmt::Display for Detail {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Flag(flag) => flag.fmt(f),
+            Self::Count(count) => count.fmt(f),
+            Self::Text(text) => text.fmt(f),
+        }
+    }
 }
 
 /// What answers.

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::kit::Kit;
-use crate::tidy::root;
+use crate::driver::disk::Disk;
+use crate::tidy::{root, sources};
 
 const METHODS: [&str; 5] = ["get", "put", "post", "patch", "delete"];
 
@@ -106,6 +107,80 @@ fn every_operation_says_what_can_go_wrong() {
             if parameter["in"] == "path" {
                 let pattern = &parameter["schema"]["pattern"];
                 assert_eq!(pattern, "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$");
+            }
+        }
+    }
+}
+
+#[test]
+fn no_operation_has_one_schema_for_two_media_types_and_content_is_bytes() {
+    let kit = Kit::new();
+    let document = document(&kit);
+    let binary = serde_json::json!({"type": "string", "format": "binary"});
+    let mut contents = 0;
+    for (path, method, operation) in operations(&document) {
+        let responses = operation["responses"].as_object().unwrap();
+        let bodies = responses.values().chain([&operation["requestBody"]]);
+        for body in bodies.filter_map(|body| body["content"].as_object()) {
+            let schemas: Vec<_> = body.values().map(|content| &content["schema"]).collect();
+            for schema in &schemas {
+                assert_ne!(schema["items"]["format"], "int32", "{method} {path}");
+            }
+            if body.contains_key("application/octet-stream") {
+                assert!(schemas.iter().all(|it| **it == binary), "{method} {path}");
+                contents += 1;
+            } else {
+                assert_eq!(schemas.len(), 1, "{method} {path}");
+            }
+        }
+        let body = &operation["requestBody"];
+        assert!(
+            body.is_null() || body["required"] == true,
+            "{method} {path}"
+        );
+    }
+    assert_eq!(contents, 3, "an upload, a download, and a part of it");
+}
+
+#[test]
+fn latencies_are_counted_as_the_name_of_their_bound_says() {
+    let kit = Kit::new();
+    kit.disk("a");
+    let mut guest = Disk::attach(&kit.front_end_socket("a"));
+    for _ in 0..3 {
+        guest.q().read(0, 512).unwrap();
+    }
+    let stats = kit.get("/v1/disks/a/stats").json(200);
+    let read = &stats["operations"]["read"];
+    let counts: Vec<u64> = read["latency"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|bucket| bucket["count"].as_u64().unwrap())
+        .collect();
+    assert!(counts.is_sorted(), "{counts:?}");
+    assert_eq!(counts.last(), Some(&3), "{read}");
+    assert_eq!(read["completed"], 3);
+}
+
+/// Texts of a program are for whoever asked by HTTP; the command line has its own.
+#[test]
+fn no_answer_of_the_api_speaks_of_the_command_line() {
+    let rooms = ["src/daemon/disks", "src/daemon/api", "src/daemon/model"];
+    for (name, text) in rooms.into_iter().flat_map(sources) {
+        let code = text.split("#[cfg(test)]").next().unwrap();
+        for line in code
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"))
+        {
+            for word in [
+                "ramblk list",
+                "ramblk set",
+                "ramblk group",
+                "ramblk resize",
+                " --",
+            ] {
+                assert!(!line.contains(word), "{name}: {line}");
             }
         }
     }

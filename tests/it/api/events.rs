@@ -91,7 +91,7 @@ fn who_reads_too_slowly_is_told_how_much_was_missed() {
     let mut slow = Listener::new(&kit, "");
     let events = kit.disks.events();
     let long = "x".repeat(4096);
-    let details = BTreeMap::from([("detail".to_owned(), long)]);
+    let details = BTreeMap::from([("detail".to_owned(), long.into())]);
     let told = 5000;
     for _ in 0..told {
         events.tell(EventKind::Changed, None, details.clone());

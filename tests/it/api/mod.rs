@@ -6,6 +6,7 @@
 //! | `disks`, `snapshots`, `groups` | every route, and what it answers |
 //! | `content` | uploads and downloads |
 //! | `problems` | everything that can be wrong with a request |
+//! | `strict` | headers and parameters that aren't honoured, foreign content |
 //! | `bounds` | too many, too long, too slow |
 //! | `events` | server-sent events |
 //! | `stalls` | every verb beside disks that make somebody wait |
@@ -23,3 +24,4 @@ mod metrics;
 mod problems;
 mod snapshots;
 mod stalls;
+mod strict;

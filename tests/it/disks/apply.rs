@@ -178,7 +178,7 @@ fn what_may_change_is_changed_and_the_rest_is_refused_before_anything_is_done() 
     says(
         apply(&world, &smaller),
         ProblemKind::WouldLoseData,
-        &["--shrink"],
+        &["shrink it"],
     );
     let mut guest = Guest::attach(&world.create("c"));
     guest.q().write(0, &vec![1; 2 << 20]).unwrap();
@@ -239,7 +239,7 @@ fn groups_hold_on_to_their_disks() {
     apply(&world, TWO).unwrap();
     assert_eq!(world.disks.group("slow").unwrap().disks, ["a"]);
     let refused = world.disks.destroy_group("slow");
-    says(refused, ProblemKind::Conflict, &["(a)", "--group none"]);
+    says(refused, ProblemKind::Conflict, &["(a)", "out of it"]);
     let patch = serde_json::from_str(r#"{"group": null}"#).unwrap();
     world.disks.patch("a", patch).unwrap();
     world.disks.destroy_group("slow").unwrap();

@@ -83,7 +83,7 @@ fn snapshots_are_their_disks_and_forks_are_not() {
         &["golden@b"],
     );
     let refused = world.disks.destroy("golden", DestroyOptions::default());
-    says(refused, ProblemKind::Conflict, &["(a)", "--snapshots"]);
+    says(refused, ProblemKind::Conflict, &["(a)", "with it"]);
     let options = DestroyOptions {
         snapshots: true,
         force: true,

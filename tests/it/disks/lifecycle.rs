@@ -1,7 +1,9 @@
 //! Disks are made, used, changed and destroyed.
 
 use ramblk::daemon::disks::{DestroyOptions, Made};
-use ramblk::daemon::model::{DiskPatch, DiskSettings, EventKind, OnFull, ProblemKind, Share};
+use ramblk::daemon::model::{
+    Detail, DiskPatch, DiskSettings, EventKind, OnFull, ProblemKind, Share,
+};
 
 use super::{World, eventually, is, says, until};
 use crate::driver::disk::Disk as Guest;
@@ -85,7 +87,7 @@ fn a_disk_that_is_destroyed_leaves_nothing_and_its_name_is_free() {
     says(
         world.disks.get("one"),
         ProblemKind::NotFound,
-        &["one", "ramblk list"],
+        &["no disk named \"one\""],
     );
     let mut guest = Guest::attach(&world.create("one"));
     assert_eq!(guest.q().read(0, 4096).unwrap(), [0; 4096]);
@@ -121,7 +123,7 @@ fn events_tell_what_happens_in_its_order() {
     drop(guest);
     let detached = until(&mut events, EventKind::Detached);
     assert_eq!(detached.disk.as_deref(), Some("one"));
-    assert_eq!(detached.details["session"], "0");
+    assert_eq!(detached.details["session"], Detail::Count(0));
     let mut events = world.disks.events().listen();
     eventually("detached", || !world.disks.get("one").unwrap().attached);
     world

@@ -62,7 +62,7 @@ fn settings_that_no_disk_can_have_are_refused_by_their_field() {
     refused("queues", "1 to 256", &|s| s.queues = 257);
     refused("serial", "20", &|s| s.serial = Some("x".repeat(21)));
     refused("quota_bytes", "at least 64K", &|s| s.quota_bytes = Some(1));
-    refused("quota_bytes", "--memory-limit", &|s| {
+    refused("quota_bytes", "memory limit", &|s| {
         s.quota_bytes = Some(1 << 40)
     });
     refused("limits.read", "0 iops", &|s| s.limits.read.iops = Some(0));
@@ -94,7 +94,7 @@ fn a_group_that_is_not_there_is_refused() {
         ..DiskSettings::new(1 << 20)
     };
     let refused = world.disks.put("one", settings);
-    says(refused, ProblemKind::NotFound, &["fast", "ramblk group"]);
+    says(refused, ProblemKind::NotFound, &["fast", "make it first"]);
 }
 
 #[test]

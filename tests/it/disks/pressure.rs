@@ -1,6 +1,6 @@
 //! Memory gets short, and is there again.
 
-use ramblk::daemon::model::{DiskSettings, DiskState, EventKind};
+use ramblk::daemon::model::{Detail, DiskSettings, DiskState, EventKind};
 
 use super::{World, until};
 use crate::driver::disk::{Disk as Guest, segment};
@@ -24,18 +24,15 @@ fn marks_of_a_quota_are_told_upwards_and_downwards() {
     }
     let event = until(&mut events, EventKind::Watermark);
     assert_eq!(
-        (event.disk.as_deref(), event.details["percent"].as_str()),
-        (Some("one"), "80")
+        (event.disk.as_deref(), &event.details["percent"]),
+        (Some("one"), &Detail::Count(80))
     );
-    assert_eq!(event.details["rising"], "true");
+    assert_eq!(event.details["rising"], Detail::Flag(true));
     guest.q().discard(&[segment(0, 208 * 8, 0)]).unwrap();
     let event = until(&mut events, EventKind::Watermark);
     assert_eq!(
-        (
-            event.details["rising"].as_str(),
-            event.details["percent"].as_str()
-        ),
-        ("false", "0")
+        (&event.details["rising"], &event.details["percent"]),
+        (&Detail::Flag(false), &Detail::Count(0))
     );
 }
 
@@ -67,7 +64,7 @@ fn the_pool_tells_its_marks_too() {
     }
     let event = until(&mut events, EventKind::Watermark);
     assert_eq!(
-        (event.disk, event.details["percent"].as_str()),
-        (None, "80")
+        (event.disk, &event.details["percent"]),
+        (None, &Detail::Count(80))
     );
 }

@@ -152,7 +152,7 @@ fn each_refusal_has_its_exit_code() {
         ("create c", 2, "--size"),
         ("create c --size 1M --iops 0", 2, "from 1 on"),
         ("create c --size 1M --group none-such", 3, "none-such"),
-        ("create c --size 1G --quota 100G", 5, "--memory-limit"),
+        ("create c --size 1G --quota 100G", 5, "memory limit"),
         ("show b", 3, "\"b\""),
         ("show ../../v1/pool", 2, ".."),
         ("destroy b", 3, "\"b\""),

@@ -4,6 +4,7 @@ mod attach;
 mod config;
 mod content;
 mod disks;
+mod foreign;
 mod help;
 mod json;
 mod limits;
