@@ -9,7 +9,7 @@ use super::cpus::{Cpus, parse_cpus};
 use super::serve::{Serve, parse_mode};
 use super::size::parse_size;
 use super::verbs::ApiVerb;
-use crate::daemon::{RunOptions, Sharing};
+use crate::daemon::{RunOptions, Sharing, USUAL_QUEUES};
 
 /// RAM disks for virtual machines, over vhost-user-blk.
 #[derive(Debug, Parser)]
@@ -127,7 +127,7 @@ struct DiskArgs {
     block_size: u64,
 
     /// Request queues that a front end may use, at most.
-    #[arg(long, default_value_t = 16)]
+    #[arg(long, default_value_t = USUAL_QUEUES)]
     queues: u16,
 
     /// Refuse writes.

@@ -19,6 +19,8 @@ pub(super) fn disk(name: &str) -> Disk {
             pid: Some(4242),
             live: true,
             notifiable: true,
+            polled_queues: 0,
+            untracked_queues: 0,
         }],
         read_only: false,
         serial: name.to_owned(),

@@ -169,7 +169,9 @@ fn front_end(end: &FrontEnd) -> String {
         (true, true) => "in use",
         (true, false) => "in use; can't be told of a new size",
     };
-    format!("{who} ({how})")
+    let polled = super::words::queues(end.polled_queues, "polled");
+    let more = polled + &super::words::queues(end.untracked_queues, "untracked");
+    format!("{who} ({how}{more})")
 }
 
 /// Limits in a line.

@@ -121,6 +121,14 @@ pub(super) fn parse_name_or_none(text: &str) -> Result<OrNone<String>, String> {
     }
 }
 
+/// How many queues are served in a way of their own, if any are.
+pub(super) fn queues(count: u16, how: &str) -> String {
+    match count {
+        0 => String::new(),
+        _ => format!("; queues {how}: {count}"),
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {

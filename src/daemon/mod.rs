@@ -45,7 +45,7 @@ mod state;
 mod state_dir;
 
 pub use crate::store::Bytes;
-pub use config::{Endpoint, RunConfig, RunOptions, Sharing};
+pub use config::{Endpoint, RunConfig, RunOptions, Sharing, USUAL_QUEUES};
 pub use export::Export;
 pub use paths::{default_api_socket, default_run_dir};
 pub use run::{Ending, run};

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
-use vhost::vhost_user::message::FrontendReq;
+use vhost::vhost_user::message::{FrontendReq, VhostUserProtocolFeatures as Feature};
 use vhost::vhost_user::{BackendReqHandler, Error as WireError};
 
 use super::descriptor::check_channel;
 use super::session::Session;
 use super::transfer::wait;
+use super::unserved::{self, Verdict};
 use super::{Error, PATIENCE, peek};
 
 /// How long a front end may take to make room for a reply.
@@ -46,12 +47,37 @@ impl Conversation {
 
     /// Wait for the next message and handle it. `false`: the other side has closed the connection.
     pub(super) fn step(&mut self) -> Result<bool, Error> {
+        while let Some(limit) = self.session.lock().ok().and_then(|it| it.look_again_in()) {
+            if peek::comes_within(&self.peeker, limit)? {
+                break;
+            }
+            self.look_for_losses()?;
+            let looked = self.session.lock().map(|mut session| session.look_out());
+            let looked = looked.unwrap_or(Ok(()));
+            looked.map_err(|unshared| Error::Unshared(unshared.to_string()))?;
+        }
         let Some(message) = peek::next(&self.peeker)? else {
             self.look_for_losses()?;
             return Ok(false);
         };
         self.await_room()?;
         let request = message.request;
+        let acked = self.session.lock().map(|session| session.acked_protocol);
+        match unserved::judge(&message, acked.unwrap_or_else(|_| Feature::empty())) {
+            Verdict::Serve => {}
+            Verdict::Refuse => {
+                tracing::debug!(request, "message refused: it is not served");
+                return message.refuse(&self.peeker).map(|()| true);
+            }
+            Verdict::Skip => {
+                self.say_skipped(request);
+                return message.pass_over(&self.peeker).map(|()| true);
+            }
+            Verdict::End(reason) => {
+                let reason = reason.to_owned();
+                return Err(Error::Protocol { request, reason });
+            }
+        }
         if request == FrontendReq::SET_BACKEND_REQ_FD as u32
             && let Ok([socket]) = <[OwnedFd; 1]>::try_from(message.fds)
         {
@@ -78,6 +104,20 @@ impl Conversation {
                 request,
                 reason: error.to_string(),
             }),
+        }
+    }
+
+    fn say_skipped(&self, request: u32) {
+        if let Ok(session) = self.session.lock()
+            && let Some(withheld) = session.server.may_say()
+        {
+            let serial = session.server.device.serial().text();
+            tracing::warn!(
+                serial,
+                request,
+                withheld,
+                "message skipped: it is not served here"
+            );
         }
     }
 

@@ -183,8 +183,7 @@ impl Turns {
             tally: device.tally(0),
             device,
             acked,
-            // Only the worker itself looks at it.
-            kick: Arc::new(call.try_clone().map_err(said)?),
+            kick: None,
             call: Some(Arc::new(Notifier::from(call))),
             err: None,
             hangup: Arc::new(hangup),
@@ -231,7 +230,8 @@ impl Front {
         let hangup = stream.try_clone().map_err(|error| error.to_string())?;
         let server = Arc::clone(server.shared());
         let channel = Arc::new(Channel::default());
-        let session = Session::new(Arc::clone(&server), Arc::clone(&channel), Arc::new(hangup));
+        let (manner, hangup) = (Arc::default(), Arc::new(hangup));
+        let session = Session::new(Arc::clone(&server), Arc::clone(&channel), manner, hangup);
         let conversation = Conversation::new(stream, session).map_err(|error| error.to_string())?;
         Ok(Self {
             conversation,
@@ -321,6 +321,6 @@ impl InflightRegion {
 impl SplitRing {
     pub fn track(&mut self, region: &InflightRegion, queue: u16) -> Result<(), String> {
         let tracked = self.0.track(&region.0, queue);
-        tracked.map_err(|error| short(&error))
+        tracked.map(|_| ()).map_err(|error| short(&error))
     }
 }

@@ -25,7 +25,8 @@ use super::parking::Stop;
 use super::ring::RingAddress;
 use super::session::{Session, WhenNot, refuse};
 use super::transfer::Transfer;
-use super::vring::Vring;
+use super::unshared::Unshared;
+use super::vring::{Kick, Vring};
 
 /// A descriptor as it came, but closed in a program that this process runs: the crate receives it
 /// without `MSG_CMSG_CLOEXEC`. That flag is the descriptor's, not the file's, so it is ours to set.
@@ -56,12 +57,7 @@ impl VhostUserBackendReqHandlerMut for Session {
 
     fn reset_owner(&mut self) -> WireResult<()> {
         // Deprecated: should be ignored, or disable all rings and nothing more.
-        self.change_all(Stop::Leave, |session| {
-            session
-                .vrings
-                .iter_mut()
-                .for_each(|vring| vring.enabled = false);
-        })
+        self.change_all(Stop::Leave, |session| session.enable_all(false))
     }
 
     fn reset_device(&mut self) -> WireResult<()> {
@@ -75,8 +71,8 @@ impl VhostUserBackendReqHandlerMut for Session {
             for vring in &mut session.vrings {
                 vring.stop();
                 vring.set_base(0);
-                vring.enabled = false;
             }
+            session.enable_all(false);
         })
     }
 
@@ -101,10 +97,7 @@ impl VhostUserBackendReqHandlerMut for Session {
             session.acked = features;
             // "Ring states": without protocol features a ring is enabled from the start.
             if features & VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits() == 0 {
-                session
-                    .vrings
-                    .iter_mut()
-                    .for_each(|vring| vring.enabled = true);
+                session.enable_all(true);
             }
         })
     }
@@ -115,8 +108,11 @@ impl VhostUserBackendReqHandlerMut for Session {
         files: Vec<File>,
         _postcopy_listening: Option<bool>,
     ) -> WireResult<Option<Vec<u64>>> {
-        let regions = regions.iter().map(RegionSpec::from).zip(files);
-        let memory = MemoryMap::new(regions).map_err(refuse)?;
+        let regions: Vec<_> = regions.iter().map(RegionSpec::from).zip(files).collect();
+        for (region, file) in &regions {
+            region.is_shared(file, self.peer_pid()).map_err(refuse)?;
+        }
+        let memory = MemoryMap::new(regions.into_iter()).map_err(refuse)?;
         self.set_memory(memory)?;
         Ok(None)
     }
@@ -154,6 +150,9 @@ impl VhostUserBackendReqHandlerMut for Session {
         if self.vring(index)?.address == address {
             return Ok(());
         }
+        if self.memory.is_empty() {
+            return Err(refuse(Unshared::Nothing));
+        }
         // Another ring, as far as is known: what was taken from this one is returned to it.
         self.change(index, Stop::drain(), |vring| vring.address = address)
     }
@@ -178,12 +177,7 @@ impl VhostUserBackendReqHandlerMut for Session {
     }
 
     fn set_vring_kick(&mut self, index: u8, fd: Option<File>) -> WireResult<()> {
-        if fd.is_none() {
-            return Err(refuse(format_args!(
-                "queue {index}: polling for kicks is not offered"
-            )));
-        }
-        let kick = signal(index, "kick", fd)?;
+        let kick = Kick::from(signal(index, "kick", fd)?);
         self.change(u32::from(index), Stop::Leave, |vring| vring.set_kick(kick))
     }
 
@@ -214,7 +208,7 @@ impl VhostUserBackendReqHandlerMut for Session {
     }
 
     fn get_queue_num(&mut self) -> WireResult<u64> {
-        Ok(self.vrings.len() as u64)
+        Ok(self.queues() as u64)
     }
 
     fn set_vring_enable(&mut self, index: u32, enable: bool) -> WireResult<()> {
@@ -277,10 +271,9 @@ impl VhostUserBackendReqHandlerMut for Session {
         fd: File,
         _postcopy_listening: Option<bool>,
     ) -> WireResult<Option<u64>> {
-        let memory = self
-            .memory
-            .with(RegionSpec::from(region), fd)
-            .map_err(refuse)?;
+        let spec = RegionSpec::from(region);
+        spec.is_shared(&fd, self.peer_pid()).map_err(refuse)?;
+        let memory = self.memory.with(spec, fd).map_err(refuse)?;
         self.set_memory(memory)?;
         Ok(None)
     }

@@ -2,14 +2,22 @@
 //! they are known after a crash ("Inflight I/O tracking", split virtqueue).
 //!
 //! The region is a file that the back end makes and the front end keeps: it comes back with
-//! SET_INFLIGHT_FD after every reconnect. Another program or version may have written it, so its
-//! layout is fixed by the specification:
+//! SET_INFLIGHT_FD after every reconnect. Another program or version may have written it, so the
+//! part of a queue is laid out as the specification says:
 //!
 //! ```text
 //! per queue, at a multiple of 64 bytes, in native byte order:
 //!   u64 features   u16 version   u16 desc_num   u16 last_batch_head   u16 used_idx
 //!   desc_num times:  u8 inflight   u8[5] unused   u16 next   u64 counter
 //! ```
+//!
+//! Where the parts are is the back end's own affair. First there is one for each queue of the
+//! length that was asked for, one after the other, as every back end has it. A driver may take
+//! longer rings than its front end asked for (over virtio-mmio, QEMU asks for 128 and its guest
+//! takes 1024), so behind these a region of ours has a part for each queue of [`ROOM`]: of zeros in
+//! a file that has no memory for them before they are used. A ring is written down in the first
+//! part that it fits in. One that fits in none is served all the same, and not written down: after
+//! a crash it goes on from its used index.
 //!
 //! The process may be killed between any two stores, so their order is what recovery relies on.
 //! For a request that is taken: its counter, then its mark. For a batch that is returned: each head
@@ -32,6 +40,9 @@ use super::mapping::Mapping;
 use super::memory::page_bytes;
 use crate::store::points;
 
+/// The longest ring that there is room for whatever was asked for: as long as those of QEMU's
+/// guests can be. More would cost a front end that migrates the region its copy.
+const ROOM: u16 = 1024;
 /// Longest split ring (virtio 1.3 §2.7).
 pub(super) const LARGEST_RING: u16 = 1 << 15;
 const HEADER_BYTES: usize = 16;
@@ -76,8 +87,6 @@ pub(super) enum InflightError {
     System(#[from] std::io::Error),
     #[error("the in-flight region has version {version}; {VERSION} is known")]
     Version { version: u16 },
-    #[error("the in-flight region was made for a ring of {desc_num}, the ring has {size}")]
-    RingSize { desc_num: u16, size: u16 },
     #[error("the in-flight region is damaged: it names head {head} on a ring of {size}")]
     Head { head: u16, size: u16 },
 }
@@ -87,23 +96,79 @@ fn stride(queue_size: u16) -> usize {
     (HEADER_BYTES + ENTRY_BYTES * usize::from(queue_size)).next_multiple_of(QUEUE_ALIGNMENT)
 }
 
+/// Where the parts of a region are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Layout {
+    queues: u16,
+    queue_size: u16,
+    /// Whether there is a second part for each queue, of [`ROOM`].
+    has_room: bool,
+}
+
+/// The place of a part, in bytes from the start of the region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Part {
+    offset: usize,
+    /// Entries that it has.
+    entries: u16,
+}
+
+impl Layout {
+    /// With parts of [`ROOM`] too, where they are longer than those that were asked for.
+    fn with_room(self) -> Self {
+        let has_room = self.queue_size < ROOM;
+        Self { has_room, ..self }
+    }
+
+    /// Bytes of the parts that every back end has.
+    fn asked_bytes(self) -> usize {
+        usize::from(self.queues) * stride(self.queue_size)
+    }
+
+    fn bytes(self) -> usize {
+        let more = if self.has_room { stride(ROOM) } else { 0 };
+        self.asked_bytes() + usize::from(self.queues) * more
+    }
+
+    /// The parts of a queue, the shorter one first.
+    fn parts(self, queue: u16) -> impl Iterator<Item = Part> {
+        let at = usize::from(queue);
+        let asked = Part {
+            offset: at * stride(self.queue_size),
+            entries: self.queue_size,
+        };
+        let room = Part {
+            offset: self.asked_bytes() + at * stride(ROOM),
+            entries: ROOM,
+        };
+        let is_there = queue < self.queues;
+        let asked = is_there.then_some(asked);
+        asked
+            .into_iter()
+            .chain((is_there && self.has_room).then_some(room))
+    }
+}
+
 /// The region of a front end, mapped.
 #[derive(Debug)]
 pub(super) struct Inflight {
     mapping: Mapping,
-    queues: u16,
-    queue_size: u16,
+    layout: Layout,
 }
 
-/// Check what a front end asks for or brings; gives the bytes that it takes.
-fn shape(spec: &VhostUserInflight, most_queues: u16) -> Result<usize, InflightError> {
+/// Check what a front end asks for or brings; gives the layout that it knows of.
+fn shape(spec: &VhostUserInflight, most_queues: u16) -> Result<Layout, InflightError> {
     // Copied out: the message's layout is packed on the wire.
     let (queues, queue_size) = (spec.num_queues, spec.queue_size);
     let fits = (1..=most_queues).contains(&queues)
         && queue_size.is_power_of_two()
         && queue_size <= LARGEST_RING;
     if fits {
-        Ok(usize::from(queues) * stride(queue_size))
+        Ok(Layout {
+            queues,
+            queue_size,
+            has_room: false,
+        })
     } else {
         Err(InflightError::Shape {
             queues,
@@ -119,7 +184,8 @@ pub(super) fn create(
     spec: &VhostUserInflight,
     most_queues: u16,
 ) -> Result<(VhostUserInflight, File), InflightError> {
-    let bytes = shape(spec, most_queues)? as u64;
+    let asked = shape(spec, most_queues)?;
+    let bytes = asked.with_room().bytes() as u64;
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     let made = rustix::fs::memfd_create("ramblk-inflight", flags).and_then(|file| {
         rustix::fs::ftruncate(&file, bytes)?;
@@ -143,7 +209,7 @@ impl Inflight {
         file: &File,
         most_queues: u16,
     ) -> Result<Self, InflightError> {
-        let wanted = shape(spec, most_queues)?;
+        let asked = shape(spec, most_queues)?;
         let stat = rustix::fs::fstat(file).map_err(std::io::Error::from)?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(InflightError::NotAFile);
@@ -153,10 +219,17 @@ impl Inflight {
         if !offset_bytes.is_multiple_of(unit_bytes) {
             return Err(InflightError::NotAFile);
         }
-        let wanted_bytes = wanted as u64;
         let file_bytes = u64::try_from(stat.st_size).unwrap_or(0);
-        let end_bytes = offset_bytes.checked_add(wanted_bytes);
-        if size_bytes < wanted_bytes || end_bytes.is_none_or(|end| end > file_bytes) {
+        let has = |layout: &Layout| {
+            let bytes = layout.bytes() as u64;
+            let end_bytes = offset_bytes.checked_add(bytes);
+            size_bytes >= bytes && end_bytes.is_some_and(|end| end <= file_bytes)
+        };
+        let whole = asked.with_room();
+        let layout = if has(&whole) { whole } else { asked };
+        let wanted = layout.bytes();
+        if !has(&layout) {
+            let wanted_bytes = wanted as u64;
             return Err(InflightError::Size {
                 size_bytes,
                 offset_bytes,
@@ -166,11 +239,7 @@ impl Inflight {
         }
         let unit = usize::try_from(unit_bytes).unwrap_or(usize::MAX);
         let mapping = Mapping::new(file, offset_bytes, wanted.next_multiple_of(unit), false)?;
-        Ok(Self {
-            mapping,
-            queues: spec.num_queues,
-            queue_size: spec.queue_size,
-        })
+        Ok(Self { mapping, layout })
     }
 
     /// Whether the front end took the file away.
@@ -185,7 +254,10 @@ pub(super) struct Tracker {
     /// Keeps `base` mapped.
     region: Arc<Inflight>,
     base: *mut u8,
+    /// The ring's.
     size: u16,
+    /// Those that there is room for, which are no fewer.
+    entries: u16,
     /// The next request's place in the order of requests.
     counter: u64,
 }
@@ -196,7 +268,7 @@ unsafe impl Send for Tracker {}
 impl Tracker {
     /// The tracker of ring `queue`, and the heads that were taken and not returned, in the order in
     /// which they were taken. `used_idx` is the ring's used index. `None`: the region has no part
-    /// for this queue.
+    /// for this queue, or none that is long enough.
     ///
     /// # Errors
     /// A region that was not written for a ring like this, or by somebody who broke it.
@@ -206,23 +278,23 @@ impl Tracker {
         size: u16,
         used_idx: u16,
     ) -> Result<Option<(Self, Vec<u16>)>, InflightError> {
-        if queue >= region.queues {
+        let parts = || region.layout.parts(queue);
+        let Some(part) = parts().find(|part| part.entries >= size) else {
             return Ok(None);
-        }
-        if size > region.queue_size {
-            return Err(InflightError::RingSize {
-                desc_num: region.queue_size,
-                size,
-            });
-        }
-        let offset = usize::from(queue) * stride(region.queue_size);
-        let mut tracker = Self {
-            base: region.mapping.as_ptr().wrapping_add(offset),
+        };
+        let at = |part: Part| Self {
+            base: region.mapping.as_ptr().wrapping_add(part.offset),
             region: Arc::clone(region),
             size,
+            entries: part.entries,
             counter: 0,
         };
+        let mut tracker = at(part);
         let unreturned = tracker.recover(used_idx)?;
+        // Another driver used it, with a ring of another length.
+        parts()
+            .filter(|&other| other != part)
+            .for_each(|other| at(other).void());
         Ok(Some((tracker, unreturned)))
     }
 
@@ -233,22 +305,22 @@ impl Tracker {
 
     fn recover(&mut self, used_idx: u16) -> Result<Vec<u16>, InflightError> {
         match self.header(at::VERSION).load(Ordering::Relaxed) {
-            0 => {
-                self.header(at::DESC_NUM)
-                    .store(self.size, Ordering::Relaxed);
-                self.header(at::LAST_BATCH_HEAD).store(0, Ordering::Relaxed);
-                self.header(at::USED_IDX).store(used_idx, Ordering::Relaxed);
-                self.header(at::VERSION).store(VERSION, Ordering::Release);
-            }
+            0 => self.begin(used_idx),
             VERSION => {
                 let desc_num = self.header(at::DESC_NUM).load(Ordering::Relaxed);
-                if desc_num != self.size {
-                    return Err(InflightError::RingSize {
+                // QEMU's back ends write down the length that was asked for.
+                if desc_num == self.size || desc_num == self.entries {
+                    self.finish_batch(used_idx)?;
+                } else {
+                    let size = self.size;
+                    tracing::info!(
                         desc_num,
-                        size: self.size,
-                    });
+                        size,
+                        "in-flight region of a ring of another length"
+                    );
+                    self.void();
+                    self.begin(used_idx);
                 }
-                self.finish_batch(used_idx)?;
             }
             version => return Err(InflightError::Version { version }),
         }
@@ -261,6 +333,22 @@ impl Tracker {
             .last()
             .map_or(0, |&(counter, _)| counter.wrapping_add(1));
         Ok(unreturned.into_iter().map(|(_, head)| head).collect())
+    }
+
+    fn begin(&self, used_idx: u16) {
+        self.header(at::DESC_NUM)
+            .store(self.size, Ordering::Relaxed);
+        self.header(at::LAST_BATCH_HEAD).store(0, Ordering::Relaxed);
+        self.header(at::USED_IDX).store(used_idx, Ordering::Relaxed);
+        self.header(at::VERSION).store(VERSION, Ordering::Release);
+    }
+
+    /// What it says is about a driver that is gone: as if it had never been used.
+    fn void(&self) {
+        if self.header(at::VERSION).load(Ordering::Relaxed) != 0 {
+            (0..self.entries).for_each(|head| self.mark(head).store(0, Ordering::Relaxed));
+            self.header(at::VERSION).store(0, Ordering::Release);
+        }
     }
 
     /// Take the marks off a batch that was shown to the driver by a process that died before it had
@@ -345,16 +433,16 @@ impl Tracker {
         unsafe { AtomicU16::from_ptr(self.base.wrapping_add(field).cast()) }
     }
 
-    /// Where entry `head`, which every caller has compared with the ring's size, has `field`.
+    /// Where entry `head`, which every caller has compared with a number of entries, has `field`.
     fn entry(&self, head: u16, field: usize) -> *mut u8 {
-        let head = usize::from(head & (self.size - 1));
+        let head = usize::from(head & (self.entries - 1));
         self.base
             .wrapping_add(HEADER_BYTES + head * ENTRY_BYTES + field)
     }
 
     fn mark(&self, head: u16) -> &AtomicU8 {
-        // SAFETY: `entry` stays below the queue size, for which `open` has proved the region to be
-        // mapped. The front end's own accesses are not Rust's.
+        // SAFETY: `entry` stays below the part's entries, for which `open` has proved the region to
+        // be mapped. The front end's own accesses are not Rust's.
         unsafe { AtomicU8::from_ptr(self.entry(head, at::INFLIGHT)) }
     }
 

@@ -64,7 +64,8 @@ pub(super) struct Job {
     pub(super) device: Arc<BlockDevice>,
     /// Feature bits the driver accepted.
     pub(super) acked: u64,
-    pub(super) kick: Arc<File>,
+    /// `None` if the driver has none, so that the ring must be looked at time and again.
+    pub(super) kick: Option<Arc<File>>,
     pub(super) call: Option<Arc<Notifier>>,
     pub(super) err: Option<Arc<Notifier>>,
     /// The connection, to be ended when the front end takes its memory away.

@@ -10,7 +10,7 @@ use vm_memory::MmapRegion;
 
 use super::descriptor::check_mapping;
 use super::guard::Guard;
-use crate::store::map_shared;
+use crate::store::{Source, map_shared};
 
 /// A shared, writable mapping. The file itself isn't kept open: a guest may have hundreds of
 /// regions, and descriptors are few.
@@ -66,6 +66,19 @@ impl Mapping {
     /// Its first byte.
     pub(super) fn as_ptr(&self) -> *mut u8 {
         self.region.as_ptr()
+    }
+
+    /// Copy bytes from `offset` on; whether they are all within.
+    pub(super) fn copy_to(&self, offset: usize, to: &mut [u8]) -> bool {
+        let end = offset.checked_add(to.len());
+        let fits = end.is_some_and(|end| end <= self.region.size());
+        if fits {
+            // SAFETY: mapped memory, as was just checked, for as long as `self` lives, and no Rust
+            // reference points into it.
+            let from = unsafe { Source::new(self.as_ptr().wrapping_add(offset), to.len()) };
+            from.copy_to(to);
+        }
+        fits
     }
 
     /// Whether the front end took the file away, so that zeros lie here now.

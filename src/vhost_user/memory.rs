@@ -11,6 +11,7 @@ use rustix::fs::FileType;
 use vhost::vhost_user::message::{VhostUserMemoryRegion, VhostUserSingleMemoryRegion};
 
 use super::mapping::Mapping;
+use super::unshared::{self, Unshared};
 
 /// Most regions of one map: what CONFIGURE_MEM_SLOTS promises.
 pub(super) const MAX_SLOTS: usize = 509;
@@ -55,6 +56,19 @@ pub(super) struct RegionSpec {
     size_bytes: u64,
     user: u64,
     file_offset: u64,
+}
+
+impl RegionSpec {
+    /// Fail if the process that sent this has `file` mapped there for itself alone.
+    pub(super) fn is_shared(&self, file: &File, pid: Option<u32>) -> Result<(), Unshared> {
+        let guest = self.guest;
+        match pid {
+            Some(pid) if unshared::is_private(pid, self.user, file) => {
+                Err(Unshared::Private { guest })
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 impl From<&VhostUserMemoryRegion> for RegionSpec {
@@ -270,6 +284,17 @@ impl MemoryMap {
         Some(HostRange {
             ptr: region.at(offset),
             len,
+        })
+    }
+
+    /// Copy what is at one of the front end's own addresses; whether that is all in one region.
+    pub(super) fn copy_user(&self, user: u64, to: &mut [u8]) -> bool {
+        self.regions.iter().any(|region| {
+            let offset = user.checked_sub(region.user);
+            let fits = |offset: u64| offset.checked_add(to.len() as u64) <= Some(region.size_bytes);
+            let at = offset.filter(|&offset| fits(offset));
+            let at = at.and_then(|at| usize::try_from(at).ok());
+            at.is_some_and(|at| region.mapping.copy_to(region.skip + at, to))
         })
     }
 

@@ -13,6 +13,9 @@
 //! | `session` | one front end: what it negotiated, and its rings |
 //! | `handler` | what each of its messages does |
 //! | `transfer` | the device's state, saved to and loaded from a pipe |
+//! | `unserved` | messages that are not served, and what becomes of them |
+//! | `unshared` | guest memory that is not shared with us, and how it shows |
+//! | `manner` | how a session's rings are served, for whoever asks |
 //! | `vring` | one ring as a front end sets it up; when it starts and stops |
 //! | `peek` | a look at the next message before the `vhost` crate reads it, and at who sent it |
 //! | `channel` | the back-end request channel: telling a front end that the configuration changed |
@@ -66,6 +69,7 @@ mod job;
 mod mail;
 #[cfg(feature = "test-schedules")]
 pub mod mail;
+mod manner;
 mod mapping;
 mod memory;
 mod notifier;
@@ -79,6 +83,8 @@ mod session;
 mod slice;
 mod slot;
 mod transfer;
+mod unserved;
+mod unshared;
 mod vital;
 mod vring;
 mod watchdog;
@@ -155,6 +161,9 @@ pub enum Error {
     /// Memory that the front end had shared is gone.
     #[error("the front end took memory away that it had shared (truncated its file)")]
     MemoryLost,
+    /// Guest memory is not shared with us. What mends it is said.
+    #[error("{0}")]
+    Unshared(String),
     /// What the protocol layer refuses.
     #[error("message {request}: {reason}")]
     Protocol {

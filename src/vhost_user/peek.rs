@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags};
 use vhost::vhost_user::message::{MAX_ATTACHED_FD_ENTRIES, MAX_MSG_SIZE};
 
 use super::{Error, PATIENCE};
@@ -34,8 +34,53 @@ const MOST_FDS: usize = 253;
 pub(super) struct Peeked {
     /// The request code.
     pub(super) request: u32,
+    flags: u32,
+    /// Bytes of its body.
+    size: usize,
     /// Duplicates of its descriptors.
     pub(super) fds: Vec<OwnedFd>,
+}
+
+/// Version 1 in the two low bits, and whether an answer is asked for.
+const VERSION: u32 = 1;
+const REPLY: u32 = 4;
+const NEED_REPLY: u32 = 8;
+
+impl Peeked {
+    /// Whether its header is one that a front end may send.
+    pub(super) fn is_sound(&self) -> bool {
+        self.flags & !NEED_REPLY == VERSION
+    }
+
+    /// Whether an answer is asked for that the message has not anyway.
+    pub(super) fn needs_reply(&self) -> bool {
+        self.flags & NEED_REPLY != 0
+    }
+
+    /// Take it from the connection unread; its descriptors are closed.
+    pub(super) fn pass_over(self, stream: &UnixStream) -> Result<(), Error> {
+        let mut left = HEADER_BYTES + self.size;
+        let mut unread = [0; HEADER_BYTES + MAX_MSG_SIZE];
+        while left > 0 {
+            match rustix::net::recv(stream, &mut unread[..left], RecvFlags::empty()) {
+                Ok((_, 0)) => return Err(Error::CutOff { seen_bytes: 0 }),
+                Ok((_, count)) => left -= count,
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(Error::Socket(errno.into())),
+            }
+        }
+        Ok(())
+    }
+
+    /// Take it from the connection unread, and answer that it was not done ("REPLY_ACK").
+    pub(super) fn refuse(self, stream: &UnixStream) -> Result<(), Error> {
+        let words = [self.request, VERSION | REPLY, 8, 1, 0];
+        self.pass_over(stream)?;
+        let reply = words.map(u32::to_ne_bytes).concat();
+        let sent = rustix::net::send(stream, &reply, SendFlags::NOSIGNAL);
+        sent.map(|_| ())
+            .map_err(|errno| Error::Socket(errno.into()))
+    }
 }
 
 /// Prepare a connection for [`next`].
@@ -126,8 +171,20 @@ pub(super) fn next(stream: &UnixStream) -> Result<Option<Peeked>, Error> {
     await_bytes(stream, deadline, HEADER_BYTES + size)?;
     Ok(Some(Peeked {
         request: word(0),
+        flags: word(4),
+        size,
         fds,
     }))
+}
+
+/// Whether something comes within `limit`, if only the end.
+pub(super) fn comes_within(stream: &UnixStream, limit: Duration) -> Result<bool, Error> {
+    let limit = rustix::time::Timespec::try_from(limit).unwrap_or_default();
+    match rustix::event::poll(&mut [PollFd::new(stream, PollFlags::IN)], Some(&limit)) {
+        Ok(count) => Ok(count > 0),
+        Err(Errno::INTR) => Ok(false),
+        Err(errno) => Err(Error::Socket(errno.into())),
+    }
 }
 
 fn await_first(stream: &UnixStream) -> Result<(), Error> {

@@ -70,6 +70,13 @@ pub(super) struct RingAddress {
     pub(super) used: u64,
 }
 
+impl RingAddress {
+    /// Where a driver that uses its ring leaves something: address and bytes, which every ring has.
+    pub(super) fn places(self) -> [(u64, usize); 3] {
+        [(self.desc, 16), (self.avail, 6), (self.used, 4)]
+    }
+}
+
 /// What driver and device have agreed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct RingOptions {
@@ -207,13 +214,13 @@ impl Ring {
         self.size.max(LONGEST_CHAIN)
     }
 
-    /// Write down what is taken and returned in the part of `region` for queue `index`, if it has
-    /// one. What was taken and not returned before, as the region says, is served first, and what
-    /// the avail ring has after it next.
-    pub(super) fn track(&mut self, region: &Arc<Inflight>, index: u16) -> Result<(), RingError> {
+    /// Write down what is taken and returned in the part of `region` for queue `index`; whether it
+    /// has one that is long enough. What was taken and not returned before, as the region says, is
+    /// served first, and what the avail ring has after it next.
+    pub(super) fn track(&mut self, region: &Arc<Inflight>, index: u16) -> Result<bool, RingError> {
         let tracked = Tracker::new(region, index, self.size, self.next_used)?;
         let Some((mut tracker, mut unreturned)) = tracked else {
-            return Ok(());
+            return Ok(false);
         };
         let to = self.avail_index();
         if unreturned.len() > usize::from(to.wrapping_sub(self.next_used)) {
@@ -232,7 +239,7 @@ impl Ring {
             self.aside = Aside::new(self.size);
         }
         self.batch.reserve_exact(usize::from(self.size));
-        Ok(())
+        Ok(true)
     }
 
     /// Whether the front end took away memory that this ring uses.

@@ -14,6 +14,7 @@ use super::conversation::converse;
 use super::events::{Departure, Hook, ServerEvent};
 use super::hub::{Hub, Listening};
 use super::hush::Hush;
+use super::manner::Manner;
 use super::peek::{self, Peer};
 use super::session::Session;
 use super::workers::Workers;
@@ -26,6 +27,8 @@ const HAND_OVER_WITHIN: Duration = PATIENCE;
 const MOST_SESSIONS: usize = 1024;
 /// How long a server that ends waits for its sessions.
 const END_WITHIN: Duration = Duration::from_millis(500);
+/// How long the same failure of another session is not said again.
+const SAID_FOR: Duration = Duration::from_secs(60);
 /// Stack of a session's thread. What a message needs has a bound, far below this.
 const STACK_BYTES: usize = 256 << 10;
 
@@ -69,6 +72,8 @@ struct State {
     claims: usize,
     /// By when its sessions are to have ended, once they are to.
     ends_by: Option<Instant>,
+    /// What the last session failed of that was said, and when.
+    said: Option<(String, Instant)>,
 }
 
 /// Another end of a session's strings.
@@ -76,6 +81,7 @@ struct State {
 struct Connection {
     stream: Arc<UnixStream>,
     channel: Arc<Channel>,
+    manner: Arc<Manner>,
     peer: Option<Peer>,
 }
 
@@ -88,9 +94,16 @@ pub struct FrontEnd {
     pub live: bool,
     /// Whether it gave us a channel to tell it on that the configuration changed.
     pub notifiable: bool,
+    /// Rings that are polled, since it gave no descriptor for their kicks.
+    pub polled_queues: u16,
+    /// Rings that its in-flight region has no room for.
+    pub untracked_queues: u16,
     /// The process that connected, if the system tells.
     pub peer: Option<Peer>,
 }
+
+/// What is asked of a session without the lock on all of them.
+type Look = (u64, Arc<Channel>, Arc<Manner>, Option<Peer>);
 
 /// The right to use the disk; dropped to give it back.
 #[derive(Debug)]
@@ -300,13 +313,18 @@ impl Server {
             let state = self.shared.state.lock();
             let sessions = state.sessions.iter();
             sessions
-                .map(|(&session, it)| (session, Arc::clone(&it.channel), it.peer))
+                .map(|(&session, it)| {
+                    let (channel, manner) = (Arc::clone(&it.channel), Arc::clone(&it.manner));
+                    (session, channel, manner, it.peer)
+                })
                 .collect()
         };
-        let look = |(session, channel, peer): (u64, Arc<Channel>, Option<Peer>)| FrontEnd {
+        let look = |(session, channel, manner, peer): Look| FrontEnd {
             session,
             live: channel.is_live(),
             notifiable: channel.is_there(),
+            polled_queues: manner.polled(),
+            untracked_queues: manner.untracked(),
             peer,
         };
         let mut found: Vec<_> = connections.into_iter().map(look).collect();
@@ -344,9 +362,11 @@ impl Shared {
         peek::prepare(&stream).map_err(Error::Socket)?;
         let channel = Arc::new(Channel::default());
         let hangup = Arc::new(stream.try_clone().map_err(Error::Socket)?);
+        let manner = Arc::new(Manner::default());
         let connection = Connection {
             stream: Arc::clone(&hangup),
             channel: Arc::clone(&channel),
+            manner: Arc::clone(&manner),
             peer: peek::peer(&stream),
         };
         let number = self.enrol(connection)?;
@@ -355,7 +375,8 @@ impl Shared {
             .name(format!("ramblk-sess-{number}"))
             .stack_size(STACK_BYTES)
             .spawn(move || {
-                server.serve(number, stream, channel, hangup);
+                let session = Session::new(Arc::clone(&server), channel, manner, hangup);
+                server.serve(number, stream, session);
                 server.forget(number);
             });
         thread.map(|_| ()).map_err(|error| {
@@ -381,19 +402,14 @@ impl Shared {
     }
 
     /// Handle a front end's messages until it is gone.
-    fn serve(
-        self: &Arc<Self>,
-        number: u64,
-        stream: UnixStream,
-        channel: Arc<Channel>,
-        hangup: Arc<UnixStream>,
-    ) {
+    fn serve(&self, number: u64, stream: UnixStream, session: Session) {
         let serial = self.device.serial().text();
-        if let Some(withheld) = self.may_say() {
+        if !self.has_failed_lately()
+            && let Some(withheld) = self.may_say()
+        {
             tracing::info!(serial, session = number, withheld, "front end connected");
         }
         self.hook.tell(ServerEvent::Attached { session: number });
-        let session = Session::new(Arc::clone(self), channel, hangup);
         // A panic is a bug of ours; it must cost this front end its connection and no other.
         let ended = catch_unwind(AssertUnwindSafe(|| converse(stream, session)));
         let reason = match ended {
@@ -405,7 +421,9 @@ impl Shared {
                 Departure::Failed("a bug in handling a message".into())
             }
         };
-        if let Some(withheld) = self.may_say() {
+        if !self.is_said_again(&reason)
+            && let Some(withheld) = self.may_say()
+        {
             match &reason {
                 Departure::Failed(error) => {
                     tracing::warn!(serial, session = number, withheld, %error, "session ended");
@@ -419,6 +437,28 @@ impl Shared {
             session: number,
             reason,
         });
+    }
+
+    /// Whether a front end that comes now may well be one that fails time and again.
+    fn has_failed_lately(&self) -> bool {
+        let state = self.state.lock();
+        let said = state.said.as_ref();
+        said.is_some_and(|(_, at)| at.elapsed() < SAID_FOR)
+    }
+
+    /// Whether the same was said of another session not long ago: a front end that connects again
+    /// every second, and always fails alike, fills no log.
+    fn is_said_again(&self, reason: &Departure) -> bool {
+        let Departure::Failed(error) = reason else {
+            return false;
+        };
+        let mut state = self.state.lock();
+        let said = state.said.as_ref();
+        let again = said.is_some_and(|(text, at)| text == error && at.elapsed() < SAID_FOR);
+        if !again {
+            state.said = Some((error.clone(), Instant::now()));
+        }
+        again
     }
 
     fn forget(&self, number: u64) {

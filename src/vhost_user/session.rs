@@ -5,6 +5,7 @@
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::time::Duration;
 
 use vhost::vhost_user::message::{VhostUserProtocolFeatures, VhostUserVirtioFeatures};
 use vhost::vhost_user::{Error as WireError, Result as WireResult};
@@ -13,11 +14,14 @@ use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRE
 
 use super::channel::Channel;
 use super::inflight::Inflight;
+use super::manner::Manner;
 use super::memory::MemoryMap;
 use super::parking::Stop;
+use super::peek;
 use super::ring::RingOptions;
 use super::server::{Claim, Shared};
 use super::transfer::Transfer;
+use super::unshared::{Lookout, Unshared};
 use super::vring::{Surroundings, Vring};
 
 /// The state of one connection.
@@ -25,6 +29,7 @@ use super::vring::{Surroundings, Vring};
 pub(super) struct Session {
     pub(super) server: Arc<Shared>,
     pub(super) channel: Arc<Channel>,
+    manner: Arc<Manner>,
     /// A back-end request channel that came with the message being handled.
     pub(super) arriving_channel: Option<OwnedFd>,
     pub(super) acked: u64,
@@ -32,9 +37,16 @@ pub(super) struct Session {
     pub(super) memory: Arc<MemoryMap>,
     /// Where requests that are taken are written down, if the front end wants that.
     pub(super) inflight: Option<Arc<Inflight>>,
+    /// By number, as far as the front end has named any: those that it leaves alone cost nothing.
     pub(super) vrings: Vec<Vring>,
+    /// Whether rings are enabled that it has not named yet.
+    are_enabled: bool,
     /// A transfer of the device's state that was begun.
     pub(super) transfer: Transfer,
+    /// Looks at rings in which there was nothing yet.
+    lookout: Option<Lookout>,
+    /// Whether there was something in a ring: guest memory is shared.
+    is_used: bool,
     /// The connection, for whoever has to end it.
     hangup: Arc<UnixStream>,
     /// This session's right to use the disk, while it has one. The last field: fields are dropped
@@ -57,11 +69,18 @@ pub(super) fn refuse(reason: impl std::fmt::Display) -> WireError {
 }
 
 impl Session {
-    pub(super) fn new(server: Arc<Shared>, channel: Arc<Channel>, hangup: Arc<UnixStream>) -> Self {
-        let queues = server.device.queues().get();
+    pub(super) fn new(
+        server: Arc<Shared>,
+        channel: Arc<Channel>,
+        manner: Arc<Manner>,
+        hangup: Arc<UnixStream>,
+    ) -> Self {
         Self {
             server,
             channel,
+            manner,
+            lookout: None,
+            is_used: false,
             arriving_channel: None,
             acked: 0,
             acked_protocol: VhostUserProtocolFeatures::empty(),
@@ -69,7 +88,8 @@ impl Session {
             inflight: None,
             hangup,
             transfer: Transfer::None,
-            vrings: (0..queues).map(|_| Vring::default()).collect(),
+            vrings: Vec::new(),
+            are_enabled: false,
             claim: None,
         }
     }
@@ -107,8 +127,21 @@ impl Session {
         self.arriving_channel = Some(socket);
     }
 
+    /// How many rings there may be.
+    pub(super) fn queues(&self) -> usize {
+        usize::from(self.server.device.queues().get())
+    }
+
+    /// Enable all rings, or disable them.
+    pub(super) fn enable_all(&mut self, enabled: bool) {
+        self.are_enabled = enabled;
+        for vring in &mut self.vrings {
+            vring.enabled = enabled;
+        }
+    }
+
     fn position(&self, index: u32) -> WireResult<usize> {
-        let queues = self.vrings.len();
+        let queues = self.queues();
         usize::try_from(index)
             .ok()
             .filter(|&at| at < queues)
@@ -117,6 +150,9 @@ impl Session {
 
     pub(super) fn vring(&mut self, index: u32) -> WireResult<&mut Vring> {
         let at = self.position(index)?;
+        while self.vrings.len() <= at {
+            self.vrings.push(Vring::new(self.are_enabled));
+        }
         Ok(&mut self.vrings[at])
     }
 
@@ -149,6 +185,7 @@ impl Session {
     pub(super) fn start_ready(&mut self, when_not: WhenNot) -> WireResult<()> {
         if self.memory.is_empty() || !self.vrings.iter().any(Vring::is_ready) {
             self.channel.set_live(false);
+            self.count_rings();
             self.claim = None;
             return Ok(());
         }
@@ -186,10 +223,56 @@ impl Session {
         // Those that were ready may all be stranded now.
         let live = self.vrings.iter().any(Vring::is_running);
         self.channel.set_live(live);
+        self.count_rings();
+        if live && !self.is_used && self.lookout.is_none() {
+            self.lookout = Some(Lookout::default());
+        }
         if !live {
             self.claim = None;
         }
         Ok(())
+    }
+
+    /// Have it known how rings are served.
+    fn count_rings(&self) {
+        let count = |which: fn(&Vring) -> bool| {
+            let count = self.vrings.iter().filter(|vring| which(vring)).count();
+            u16::try_from(count).unwrap_or(u16::MAX)
+        };
+        let untracked = count(Vring::is_untracked);
+        let before = self.manner.set(count(Vring::is_polled), untracked);
+        if untracked > before
+            && let Some(withheld) = self.server.may_say()
+        {
+            let serial = self.server.device.serial().text();
+            tracing::warn!(
+                serial,
+                queues = untracked,
+                withheld,
+                "rings longer than the front end's in-flight region has room for are served"
+            );
+        }
+    }
+
+    /// The front end's process, if the system tells.
+    pub(super) fn peer_pid(&self) -> Option<u32> {
+        peek::peer(&self.hangup).and_then(|peer| peer.pid)
+    }
+
+    /// When rings should be looked at again, if nothing else happens before.
+    pub(super) fn look_again_in(&self) -> Option<Duration> {
+        self.lookout.map(Lookout::wait)
+    }
+
+    /// Whether something was in a ring meanwhile, or should have been.
+    pub(super) fn look_out(&mut self) -> Result<(), Unshared> {
+        self.is_used |= self.vrings.iter().any(|vring| vring.is_used(&self.memory));
+        let is_over = self.is_used || !self.vrings.iter().any(Vring::is_running);
+        let Some(lookout) = self.lookout.as_mut().filter(|_| !is_over) else {
+            self.lookout = None;
+            return Ok(());
+        };
+        lookout.saw_nothing(self.vrings.iter().any(Vring::was_kicked))
     }
 
     /// Whether the device is somebody else's now, who must not notice what this front end says.

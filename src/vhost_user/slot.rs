@@ -9,7 +9,7 @@ use super::hush::Hush;
 use super::job::{Job, Turn};
 use super::mail::Tenancy;
 use super::notifier::Notifier;
-use super::polling::PollTime;
+use super::polling::{Nap, PollTime};
 use super::ring::RingError;
 use super::watchdog::Watched;
 use super::workers::Served;
@@ -34,6 +34,8 @@ pub(super) struct Slot {
     pub(super) tenancy: Tenancy<Served>,
     pub(super) state: State,
     pub(super) poll: PollTime,
+    /// The pause before the next look, where the driver can't kick.
+    pub(super) nap: Option<Nap>,
     /// When it was first found to have run dry.
     pub(super) dry_since: Option<Instant>,
     /// Whether it had requests since busy rings were counted.
@@ -65,6 +67,9 @@ impl Slot {
                 if turn.steps > 0 {
                     self.dry_since = None;
                     self.served = true;
+                    if let Some(nap) = &mut self.nap {
+                        *nap = Nap::default();
+                    }
                 }
                 turn
             }
@@ -97,6 +102,15 @@ impl Slot {
         }
         let dry_since = *self.dry_since.get_or_insert(now);
         let dry = now.duration_since(dry_since);
+        if let Some(nap) = &mut self.nap {
+            if dry >= self.poll.most() {
+                let at = now + nap.next();
+                self.look_at = Some(self.look_at.map_or(at, |other| other.min(at)));
+                self.state = State::Cold;
+                self.say_refused(tools);
+            }
+            return;
+        }
         if !self.poll.is_over(dry) || is_busy && dry < KEEP_BESIDE_OTHERS {
             return;
         }

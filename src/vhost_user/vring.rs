@@ -9,6 +9,8 @@ use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
+use rustix::event::{PollFd, PollFlags};
+
 use super::crash;
 use super::guard;
 use super::inflight::Inflight;
@@ -20,6 +22,30 @@ use super::ring::{Ring, RingAddress, RingError, RingOptions};
 use super::workers::{Running, Workers};
 use crate::device::{BlockDevice, Unfinished};
 
+/// How a driver's kicks arrive.
+#[derive(Clone, Debug)]
+pub(super) enum Kick {
+    /// By this descriptor.
+    Event(Arc<File>),
+    /// Not at all: the ring is to be polled.
+    Polled,
+}
+
+impl From<Option<File>> for Kick {
+    fn from(file: Option<File>) -> Self {
+        file.map_or(Self::Polled, |file| Self::Event(Arc::new(file)))
+    }
+}
+
+impl Kick {
+    fn event(&self) -> Option<&Arc<File>> {
+        match self {
+            Self::Event(file) => Some(file),
+            Self::Polled => None,
+        }
+    }
+}
+
 /// One ring of a session.
 #[derive(Debug, Default)]
 pub(super) struct Vring {
@@ -27,12 +53,14 @@ pub(super) struct Vring {
     pub(super) address: Option<RingAddress>,
     pub(super) enabled: bool,
     base: u16,
-    kick: Option<Arc<File>>,
+    kick: Option<Kick>,
     call: Option<Arc<Notifier>>,
     err: Option<Arc<Notifier>>,
     running: Option<Running>,
     /// It could not be served in the memory that there is now.
     stranded: bool,
+    /// There is a region for requests in flight, but no room in it for this ring.
+    untracked: bool,
 }
 
 /// What all rings of a session share.
@@ -59,6 +87,12 @@ pub(super) enum StartError {
 }
 
 impl Vring {
+    pub(super) fn new(enabled: bool) -> Self {
+        let mut vring = Self::default();
+        vring.enabled = enabled;
+        vring
+    }
+
     /// Whether a worker has it.
     pub(super) fn is_running(&self) -> bool {
         self.running.is_some()
@@ -70,7 +104,7 @@ impl Vring {
     }
 
     /// What a ring needs besides its size, if it has all.
-    fn ready(&self) -> Option<(&Arc<File>, RingAddress)> {
+    fn ready(&self) -> Option<(&Kick, RingAddress)> {
         let kick = self.kick.as_ref()?;
         let address = self.address?;
         (self.enabled && self.size > 0 && !self.stranded).then_some((kick, address))
@@ -85,6 +119,7 @@ impl Vring {
         let Some((kick, address)) = self.ready() else {
             return Ok(());
         };
+        let kick = kick.event().cloned();
         if self.running.is_some() {
             return Ok(());
         }
@@ -95,9 +130,10 @@ impl Vring {
             address,
             around.options,
         )?;
-        if let Some(region) = around.inflight {
-            ring.track(region, index)?;
-        }
+        self.untracked = match around.inflight {
+            Some(region) => !ring.track(region, index)?,
+            None => false,
+        };
         if crash::is_careful() {
             ring.be_careful();
         }
@@ -118,7 +154,7 @@ impl Vring {
             tally: around.device.tally(index),
             device: Arc::clone(around.device),
             acked: around.acked,
-            kick: Arc::clone(kick),
+            kick,
             call: self.call.clone(),
             err: self.err.clone(),
             hangup: Arc::clone(around.hangup),
@@ -162,9 +198,41 @@ impl Vring {
         self.base = base;
     }
 
-    /// A new kick descriptor. The ring must be paused.
-    pub(super) fn set_kick(&mut self, kick: Option<File>) {
-        self.kick = kick.map(Arc::new);
+    /// A new way for kicks to arrive. The ring must be paused.
+    pub(super) fn set_kick(&mut self, kick: Kick) {
+        self.kick = Some(kick);
+    }
+
+    /// Whether it is served, and polled for want of a kick descriptor.
+    pub(super) fn is_polled(&self) -> bool {
+        self.is_running() && matches!(self.kick, Some(Kick::Polled))
+    }
+
+    /// Whether it is served, and nobody writes down what is in flight though somebody should.
+    pub(super) fn is_untracked(&self) -> bool {
+        self.is_running() && self.untracked
+    }
+
+    /// Whether it is served and was kicked: a kick is never read, so it can still be seen.
+    pub(super) fn was_kicked(&self) -> bool {
+        let kick = self.kick.as_ref().and_then(Kick::event);
+        let now = rustix::time::Timespec::default();
+        self.is_running()
+            && kick.is_some_and(|kick| {
+                let mut poll = [PollFd::new(kick, PollFlags::IN)];
+                rustix::event::poll(&mut poll, Some(&now)).is_ok_and(|count| count > 0)
+            })
+    }
+
+    /// Whether it is served, and the driver or a back end has ever left anything in it.
+    pub(super) fn is_used(&self, memory: &MemoryMap) -> bool {
+        let mut found = [0; 64];
+        let places = self.address.map(RingAddress::places).unwrap_or_default();
+        self.is_running()
+            && places.into_iter().any(|(at, bytes)| {
+                let found = &mut found[..bytes];
+                memory.copy_user(at, found) && found.iter().any(|&byte| byte != 0)
+            })
     }
 
     /// A new call descriptor, at any time; it is signalled once, since the driver may have missed

@@ -7,7 +7,8 @@
 //! asked to kick, and the worker is told by epoll. A worker without a hot ring sleeps. Kicks are
 //! watched edge-triggered and never read: each write to an eventfd is an edge, so no read can block
 //! on what a front end passed, and a wake-up costs one system call less. A cold ring with requests
-//! that wait (see [`parking`](super::parking)) is hot again when the first of them may go on.
+//! that wait (see [`parking`](super::parking)) is hot again when the first of them may go on, and
+//! one whose driver can't kick after a nap (see [`polling`](super::polling)).
 
 use std::collections::VecDeque;
 use std::io;
@@ -23,6 +24,7 @@ use super::hush::Hush;
 use super::job::Turn;
 use super::mail::{self, Desk, Mailbox, Mailboxes, Parcel, Tenancy};
 use super::parking::Stop;
+use super::polling::Nap;
 use super::slot::{Slot, State, Tools};
 use super::watchdog::Watched;
 use super::workers::{Carried, Order, Served};
@@ -150,8 +152,8 @@ impl Worker {
         mail::read(self.number, &mailbox, self)
     }
 
-    /// One turn of each hot ring, in their order. Where there is mail, or a ring may leave, the rest
-    /// of them comes after that: who waits for either doesn't wait for thousands of rings.
+    /// One turn of each hot ring, in their order. Where there is mail, or a ring may leave, the
+    /// rest of them comes after that: who waits for either doesn't wait for thousands of rings.
     fn round(&mut self) -> Turn {
         let pace = if self.hot.len() > 1 || self.has_company {
             Pace::BesideOthers
@@ -348,10 +350,14 @@ impl Worker {
         let free = self.slots.iter().position(Option::is_none);
         let at = free.unwrap_or(self.slots.len());
         let event = EpollEvent::new(EventSet::IN | EventSet::EDGE_TRIGGERED, at as u64);
-        let kick = parcel.ring.job.kick.as_raw_fd();
-        if let Err(error) = self.epoll.ctl(ControlOperation::Add, kick, event) {
+        if let Some(kick) = &parcel.ring.job.kick
+            && let Err(error) = self
+                .epoll
+                .ctl(ControlOperation::Add, kick.as_raw_fd(), event)
+        {
             return Err((error, parcel));
         }
+        let nap = parcel.ring.job.kick.is_none().then(Nap::default);
         // Hot: kicks sent before we listened are not seen, so the ring is looked at once.
         let slot = Some(Slot {
             id: parcel.id,
@@ -359,6 +365,7 @@ impl Worker {
             tenancy: parcel.tenancy,
             state: State::Hot,
             poll: parcel.ring.poll,
+            nap,
             dry_since: None,
             served: false,
             look_at: None,
@@ -409,10 +416,10 @@ impl Worker {
     fn take_out(&mut self, at: usize) -> Option<Slot> {
         let slot = self.slots.get_mut(at)?.take()?;
         // The kick is closed by its last owner; epoll must have forgotten it by then.
-        let kick = slot.job.kick.as_raw_fd();
-        let _ = self
-            .epoll
-            .ctl(ControlOperation::Delete, kick, EpollEvent::default());
+        if let Some(kick) = &slot.job.kick {
+            let (kick, event) = (kick.as_raw_fd(), EpollEvent::default());
+            let _ = self.epoll.ctl(ControlOperation::Delete, kick, event);
+        }
         self.keep_hot();
         self.leaving.retain(|&other| other != at);
         self.mailbox.lost_ring();

@@ -167,13 +167,13 @@ fn the_wrong_number_of_descriptors_is_refused() {
 fn queues_that_do_not_exist_are_refused_in_every_message() {
     let victim = Victim::new();
     let fd = new_eventfd();
-    // 16 queues: 16 is the first that isn't there.
+    // 128 queues: 128 is the first that isn't there.
     for index in [
-        16,
-        17,
+        128,
+        129,
         255,
         256,
-        0x100 + 16,
+        0x100 + 128,
         0x1_0000,
         0x8000_0000,
         u32::MAX,
@@ -198,7 +198,7 @@ fn queues_that_do_not_exist_are_refused_in_every_message() {
             "GET_VRING_BASE of queue {index:#x}"
         );
     }
-    for index in [16u64, 17, 255] {
+    for index in [128u64, 129, 255] {
         for code in [
             code::SET_VRING_KICK,
             code::SET_VRING_CALL,

@@ -26,7 +26,9 @@ fn the_region_is_laid_out_as_the_specification_says() {
             // Back ends of all makes count on these strides, and find the queues by them.
             let stride = (HEADER + ENTRY * u64::from(entries)).next_multiple_of(64);
             assert_eq!(region.stride(), stride, "{what}");
-            assert_eq!(region.size, stride * u64::from(queues), "{what}");
+            let room = if entries < 1024 { 16_448 } else { 0 };
+            let size = (stride + room) * u64::from(queues);
+            assert_eq!(region.size, size, "{what}");
             assert_eq!(region.offset % 4096, 0, "{what}");
             let file = region.file.metadata().unwrap().len();
             assert!(file >= region.offset + region.size, "{what} in {file}");
@@ -42,6 +44,91 @@ fn the_region_is_laid_out_as_the_specification_says() {
         }
     }
     assert!(client.answers());
+}
+
+/// QEMU's microvm and arm's virt: virtio-mmio drivers choose the length of their rings, and QEMU
+/// asks for a region of its own `queue-size`.
+#[test]
+fn a_ring_of_1024_where_qemu_asked_for_128_is_served_and_survives_the_back_end() {
+    let (old, new) = (Ramblk::run(&[]), Ramblk::run(&[]));
+    let disk = Disk::prepare(old.socket(), ALL);
+    let region = Inflight::ask(&disk.client, 2, 128);
+    region.give(&disk.client);
+    let mut rings: Vec<_> = (0..2)
+        .map(|i| Ring::new(&disk.mem, i, 1024, true))
+        .collect();
+    for ring in &mut rings {
+        disk.client.start(ring);
+        works(ring, 0);
+        works(ring, 1);
+    }
+    let track = region.long_queue(1);
+    let header = (track.version(), track.desc_num(), track.used_idx());
+    assert_eq!(header, (1, 1024, rings[1].used_idx()));
+    assert!(region.queue(0).version() == 0 && region.queue(1).version() == 0);
+    // As if it had died with two requests, of which it had taken the first.
+    disk.client.stop(1);
+    drop(old);
+    let ring = &mut rings[1];
+    let pieces = ring.lay_out(IN, 0, &[], 512);
+    for head in [500, 900] {
+        ring.direct(head, &pieces);
+        ring.put(head);
+    }
+    ring.publish();
+    track.set_inflight(500, true);
+    track.set_counter(500, 7);
+    let next = Client::negotiated(new.socket(), ALL);
+    next.set_memory(&disk.mem);
+    region.give(&next);
+    next.start(ring);
+    ring.kick();
+    let back = [ring.wait().id, ring.wait().id];
+    assert_eq!(back, [500, 900]);
+    assert!(track.marked().is_empty(), "{:?}", track.marked());
+}
+
+/// A region that ramblk 0.1.0 made, or another back end: as long as was asked for and no longer.
+#[test]
+fn a_ring_that_its_region_has_no_room_for_is_served_without_it() {
+    let ramblk = Ramblk::run(&[]);
+    let mut disk = Disk::prepare(ramblk.socket(), ALL);
+    let region = Inflight::new(1, 128);
+    region.give(&disk.client);
+    for size in [1024, 128, 256] {
+        let mut ring = Ring::new(&disk.mem, 0, size, true);
+        ring.mem.fill(ring.desc, 1 << 20, 0);
+        disk.client.start(&ring);
+        works(&mut ring, 0);
+        assert_eq!(region.queue(0).version(), u16::from(size != 1024), "{size}");
+        disk.client.stop(0);
+    }
+    let longer = "longer than the front end's in-flight region has room for";
+    assert!(ramblk.stderr().contains(longer), "{}", ramblk.stderr());
+    disk.queues.clear();
+}
+
+/// Firmware has a short ring, its operating system a long one, and their VMM one region.
+#[test]
+fn a_ring_that_is_made_again_with_another_length_begins_anew() {
+    let ramblk = Ramblk::run(&[]);
+    let disk = Disk::prepare(ramblk.socket(), ALL);
+    let region = Inflight::ask(&disk.client, 1, 256);
+    region.give(&disk.client);
+    for size in [128, 1024, 64, 256, 1024] {
+        let mut ring = Ring::new(&disk.mem, 0, size, true);
+        ring.mem.fill(ring.desc, 1 << 20, 0);
+        disk.client.start(&ring);
+        works(&mut ring, 0);
+        disk.client.stop(0);
+        // What a driver that is gone had in flight is nobody's business.
+        let (track, other) = match size {
+            1024 => (region.long_queue(0), region.queue(0)),
+            _ => (region.queue(0), region.long_queue(0)),
+        };
+        assert_eq!((track.desc_num(), other.version()), (size, 0), "{size}");
+        track.set_inflight(5, true);
+    }
 }
 
 #[test]

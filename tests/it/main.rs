@@ -45,6 +45,7 @@ mod stats;
 mod store;
 mod third_party;
 mod tidy;
+mod unshared;
 mod verbs;
 mod workers;
 mod writeback;

@@ -1,5 +1,6 @@
 //! What a front end may take of the offer, and what a reset leaves of it.
 
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use crate::driver::feature;
 use crate::driver::kind::IN;
 use crate::driver::memory::Memory;
 use crate::driver::offer::{FEATURES, PROTOCOL, works};
-use crate::driver::ring::Ring;
+use crate::driver::ring::{Ring, new_eventfd};
 use crate::driver::wire::Answer;
 use crate::harness::Ramblk;
 
@@ -121,11 +122,104 @@ fn the_same_features_are_accepted_again_after_a_reset() {
 }
 
 #[test]
-fn a_ring_that_is_to_be_polled_for_kicks_is_refused_and_not_forgotten() {
+fn a_driver_that_can_not_kick_is_served_by_polling_and_costs_little() {
     let ramblk = Ramblk::run(&[]);
-    let client = Client::negotiated(ramblk.socket(), ALL);
-    let polled = 0x100u64.to_le_bytes();
-    assert!(client.refused(code::SET_VRING_KICK, &polled, &[]));
+    for features in [ALL, ALL & !feature::EVENT_IDX] {
+        let mut disk = Disk::prepare(ramblk.socket(), features);
+        for index in 0..2u32 {
+            let event_idx = features & feature::EVENT_IDX != 0;
+            let mut ring = Ring::new(&disk.mem, index, 128, event_idx);
+            // Nobody looks at it.
+            ring.kick = new_eventfd();
+            disk.client.vring(code::SET_VRING_NUM, index, 128);
+            disk.client.vring_addr(&ring);
+            disk.client.vring(code::SET_VRING_BASE, index, 0);
+            disk.client
+                .vring_fd(code::SET_VRING_CALL, index, &ring.call);
+            let polled = (0x100 | u64::from(index)).to_le_bytes();
+            disk.client.tell(code::SET_VRING_KICK, &polled, &[]);
+            disk.client.vring(code::SET_VRING_ENABLE, index, 1);
+            disk.queues.push(ring);
+        }
+        for at in 0..20 {
+            works(&mut disk.queues[0], at);
+            std::thread::sleep(Duration::from_millis(at * at / 8));
+            works(&mut disk.queues[1], at);
+        }
+        let before = ramblk.ticks();
+        std::thread::sleep(Duration::from_secs(1));
+        let ticks = ramblk.ticks() - before;
+        assert!(ticks < 20, "{ticks} hundredths of a processor");
+        // It can be stopped, and have a descriptor the next time.
+        disk.client.stop(0);
+        let ring = &disk.queues[0];
+        disk.client.start(ring);
+        works(&mut disk.queues[0], 0);
+    }
+}
+
+/// A driver that needs no calls says so with the same bit.
+#[test]
+fn a_driver_that_polls_for_completions_is_served() {
+    let ramblk = Ramblk::run(&[]);
+    let disk = Disk::prepare(ramblk.socket(), ALL);
+    let mut ring = Ring::new(&disk.mem, 0, 128, true);
+    disk.client.set_up(&ring, 0);
+    disk.client
+        .tell(code::SET_VRING_CALL, &0x100u64.to_le_bytes(), &[]);
+    disk.client.vring(code::SET_VRING_ENABLE, 0, 1);
+    for at in 0..10 {
+        let pieces = ring.lay_out(IN, at, &[], 512);
+        let head = ring.direct(0, &pieces);
+        ring.submit(head);
+        assert_eq!(ring.spin().id, 0);
+    }
+}
+
+#[test]
+fn a_message_that_is_not_served_is_answered_and_the_connection_goes_on() {
+    let ramblk = Ramblk::run(&[]);
+    let mut disk = Disk::attach(ramblk.socket());
+    let file = new_eventfd();
+    // The last ones nobody knows yet.
+    for unserved in [
+        6,
+        7,
+        19,
+        20,
+        22,
+        23,
+        26,
+        30,
+        33,
+        35,
+        39,
+        40,
+        44,
+        45,
+        99,
+        0x8000_0000,
+    ] {
+        for (size, fds) in [(0, 0), (8, 1), (40, 0), (4096, 2)] {
+            let fds = vec![file.as_fd(); fds];
+            let answer = disk.client.acked(unserved, &vec![0; size], &fds);
+            assert!(answer.is_some_and(|no| no != 0), "{unserved}: {answer:?}");
+        }
+        works(disk.q(), 1);
+    }
+    // Nobody waits for an answer, and they mean nothing to a disk.
+    for unserved in [7, 19, 20, 39, 45, 99] {
+        assert!(disk.client.send(unserved, 0, &[0; 16], &[file.as_fd()]));
+    }
+    assert!(disk.client.answers());
+    works(disk.q(), 2);
+    assert!(ramblk.stderr().contains("message skipped"));
+    // Somebody would wait for ever.
+    for asks in [22, 28, 40, 44] {
+        let client = Client::negotiated(ramblk.socket(), ALL);
+        client.send(asks, 0, &[], &[]);
+        assert!(client.closes_within(PATIENCE), "{asks}");
+    }
 }
 
 #[test]

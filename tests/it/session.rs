@@ -52,7 +52,7 @@ fn the_offered_protocol_features_are_those_of_the_design_and_no_others() {
 #[test]
 fn as_many_queues_are_offered_as_were_asked_for() {
     for (arguments, queues) in [
-        (&[][..], 16),
+        (&[][..], 128),
         (&["--queues", "1"], 1),
         (&["--queues", "64"], 64),
     ] {

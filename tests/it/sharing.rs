@@ -52,7 +52,7 @@ fn a_second_front_end_may_talk_while_the_first_one_works() {
     let mut first = first(&ramblk);
     let client = Client::negotiated(ramblk.socket(), ALL);
     assert_eq!(client.capacity(), 64 * 2048);
-    assert_eq!(client.get(code::GET_QUEUE_NUM).u64(), 16);
+    assert_eq!(client.get(code::GET_QUEUE_NUM).u64(), 128);
     client.set_memory(&first.mem);
     assert_eq!(first.q().read(0, 512), Ok(pattern(512, 9)));
     drop(first);

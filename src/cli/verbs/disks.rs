@@ -18,9 +18,9 @@ use crate::cli::size::parse_size;
 use crate::cli::tables;
 use crate::cli::transfer::{Source, Taking};
 use crate::cli::words::{OrNone, parse_label, parse_size_or_none, parse_target, unique};
-use crate::daemon::Bytes;
 use crate::daemon::disks::Target;
 use crate::daemon::model::{self, Disk, DiskSettings, ProblemKind, Snapshot};
+use crate::daemon::{Bytes, USUAL_QUEUES};
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Create {
@@ -52,7 +52,7 @@ pub(in crate::cli) struct Create {
     block_size: u64,
 
     /// Request queues that a front end may use, at most.
-    #[arg(long, default_value_t = 16)]
+    #[arg(long, default_value_t = USUAL_QUEUES)]
     queues: u16,
 
     /// Refuse writes.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::super::USUAL_QUEUES;
 use super::super::model::{
     DiskPatch, DiskSettings, EventKind, Limits, Patched, Problem, ProblemKind, Resized,
 };
@@ -11,6 +12,9 @@ use super::check::{Checked, check_labels, check_limits, check_quota};
 use super::entry::Entry;
 use super::resize::Resize;
 use crate::store::{Bytes, Change, Leftover};
+
+/// What was usual in 0.1.0.
+const FORMER_QUEUES: u16 = 16;
 
 /// Names of what differs between two settings.
 pub(super) fn differences(one: &DiskSettings, two: &DiskSettings) -> Vec<&'static str> {
@@ -31,7 +35,7 @@ pub(super) fn differences(one: &DiskSettings, two: &DiskSettings) -> Vec<&'stati
 pub(super) fn fixed_differences(one: &DiskSettings, two: &DiskSettings) -> Vec<&'static str> {
     let fields = [
         ("block_size", one.block_size != two.block_size),
-        ("queues", one.queues != two.queues),
+        ("queues", differ_in_queues(one.queues, two.queues)),
         ("read_only", one.read_only != two.read_only),
         ("serial", one.serial != two.serial),
         ("share", one.share != two.share),
@@ -40,6 +44,13 @@ pub(super) fn fixed_differences(one: &DiskSettings, two: &DiskSettings) -> Vec<&
     ];
     let differing = fields.iter().filter(|field| field.1);
     differing.map(|field| field.0).collect()
+}
+
+/// Whether a disk that has so many queues is another one than the one that is wanted. Whoever says
+/// nothing of queues has the usual number; one that was made so when that was 16 keeps it.
+fn differ_in_queues(had: u16, wanted: u16) -> bool {
+    let is_usual = had == FORMER_QUEUES && wanted == USUAL_QUEUES;
+    had != wanted && !is_usual
 }
 
 /// What a patch makes of settings, if that can be.

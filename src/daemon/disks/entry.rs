@@ -236,6 +236,8 @@ impl Entry {
                 pid: front_end.peer.and_then(|peer| peer.pid),
                 live: front_end.live,
                 notifiable: front_end.notifiable,
+                polled_queues: front_end.polled_queues,
+                untracked_queues: front_end.untracked_queues,
             })
             .collect();
         Ok(model::Disk {

@@ -48,7 +48,7 @@ pub struct DiskSettings {
     #[serde(default = "default_block_size")]
     #[schema(example = 512)]
     pub block_size: u64,
-    /// Request queues that a front end may use, 1 to 256.
+    /// Request queues that a front end may use, 1 to 256; 128 if nothing is said.
     #[serde(default = "default_queues")]
     #[schema(minimum = 1, maximum = 256)]
     pub queues: u16,
@@ -93,7 +93,7 @@ fn default_block_size() -> u64 {
 }
 
 fn default_queues() -> u16 {
-    16
+    super::super::USUAL_QUEUES
 }
 
 impl DiskSettings {
@@ -146,6 +146,13 @@ pub struct FrontEnd {
     pub live: bool,
     /// Whether it can be told that the size changed.
     pub notifiable: bool,
+    /// Queues that are looked at time and again, since it gave no descriptor for their kicks.
+    #[serde(default)]
+    pub polled_queues: u16,
+    /// Queues whose requests in flight are not written down, since the region that it brought has
+    /// no room for them.
+    #[serde(default)]
+    pub untracked_queues: u16,
 }
 
 /// A disk as it is.

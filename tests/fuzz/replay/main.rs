@@ -123,7 +123,6 @@ fn kept_regions_are_recovered_and_refused_in_each_way() {
     let wanted = [
         "AvailJump",
         "Head",
-        "RingSize",
         "Shape",
         "Size",
         "Version",

@@ -6,7 +6,11 @@ use ramblk::daemon::model::{
 };
 
 use super::{World, eventually, is, says, until};
-use crate::driver::disk::Disk as Guest;
+use crate::driver::client::code;
+use crate::driver::disk::{ALL, Disk as Guest};
+use crate::driver::inflight::Inflight;
+use crate::driver::offer::works;
+use crate::driver::ring::Ring;
 
 const FORCE: DestroyOptions = DestroyOptions {
     force: true,
@@ -43,6 +47,17 @@ fn a_disk_is_made_once_and_found_as_often_as_asked_for() {
         &["queues", "quota_bytes", "destroy it first"],
     );
     assert_eq!(world.disks.list(&[]).len(), 1);
+}
+
+#[test]
+fn a_disk_of_0_1_0_is_found_as_asked_for_though_it_has_16_queues() {
+    let world = World::new(64 << 20);
+    let mut settings = DiskSettings::new(1 << 20);
+    assert_eq!(settings.queues, 128);
+    settings.queues = 16;
+    world.disks.put("old", settings).unwrap();
+    let (disk, made) = world.disks.put("old", DiskSettings::new(1 << 20)).unwrap();
+    assert_eq!((made, disk.queues), (Made::Existing, 16));
 }
 
 #[test]
@@ -237,4 +252,31 @@ fn there_are_no_more_disks_than_descriptors_allow() {
     world.disks.destroy("a", DestroyOptions::default()).unwrap();
     world.create("c");
     assert_eq!(world.disks.pool().most_disks, 2);
+}
+
+#[test]
+fn show_says_how_a_front_ends_queues_are_served_where_that_is_not_as_usual() {
+    let world = World::new(64 << 20);
+    let socket = world.create("one");
+    let mut guest = Guest::prepare(&socket, ALL);
+    Inflight::new(1, 128).give(&guest.client);
+    for (index, polled) in [(0, true), (1, false), (2, true)] {
+        let mut ring = Ring::new(&guest.mem, index, 256, true);
+        guest.client.set_up(&ring, 0);
+        if polled {
+            let polled = (0x100 | u64::from(index)).to_le_bytes();
+            guest.client.tell(code::SET_VRING_KICK, &polled, &[]);
+        }
+        guest.client.vring(code::SET_VRING_ENABLE, index, 1);
+        works(&mut ring, 0);
+        guest.queues.push(ring);
+    }
+    let counts = || {
+        let disk = &world.disks.list(&[])[0];
+        let end = &disk.front_ends[0];
+        (end.polled_queues, end.untracked_queues)
+    };
+    assert_eq!(counts(), (2, 3));
+    guest.client.stop(2);
+    assert_eq!(counts(), (1, 2));
 }

@@ -37,6 +37,10 @@ pub(crate) fn description(size: u64, offset: u64, queues: u16, entries: u16) -> 
     bytes
 }
 
+fn stride(entries: u16) -> u64 {
+    (HEADER + ENTRY * u64::from(entries)).next_multiple_of(64)
+}
+
 impl Inflight {
     /// What the back end makes for so many rings of so many entries.
     pub(crate) fn ask(client: &Client, queues: u16, entries: u16) -> Self {
@@ -86,13 +90,32 @@ impl Inflight {
         client.tell(code::SET_INFLIGHT_FD, &self.description(), &fds);
     }
 
+    /// Bytes of the part of a queue of as many entries as were asked for.
     pub(crate) fn stride(&self) -> u64 {
-        self.size / u64::from(self.queues)
+        stride(self.entries)
     }
 
     pub(crate) fn queue(&self, index: u16) -> Track<'_> {
         let at = self.offset + self.stride() * u64::from(index);
-        Track { region: self, at }
+        let (region, entries) = (self, self.entries);
+        Track {
+            region,
+            at,
+            entries,
+        }
+    }
+
+    /// The part of a queue that turned out longer than was asked for, which ramblk has behind all
+    /// of those.
+    pub(crate) fn long_queue(&self, index: u16) -> Track<'_> {
+        let first = self.offset + self.stride() * u64::from(self.queues);
+        let at = first + stride(1024) * u64::from(index);
+        let (region, entries) = (self, 1024);
+        Track {
+            region,
+            at,
+            entries,
+        }
     }
 }
 
@@ -101,6 +124,7 @@ impl Inflight {
 pub(crate) struct Track<'a> {
     region: &'a Inflight,
     at: u64,
+    entries: u16,
 }
 
 impl Track<'_> {
@@ -203,7 +227,7 @@ impl Track<'_> {
 
     /// The heads that are marked as taken and not returned.
     pub(crate) fn marked(&self) -> Vec<u16> {
-        let heads = 0..self.region.entries;
+        let heads = 0..self.entries;
         heads.filter(|head| self.inflight(*head)).collect()
     }
 }

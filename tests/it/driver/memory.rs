@@ -34,6 +34,17 @@ pub(crate) struct Region {
 impl Region {
     /// `len` bytes at `gpa`, being the bytes at `offset` of a memfd of its own.
     pub(crate) fn new(gpa: u64, len: u64, offset: u64) -> Self {
+        let mut region = Self::mapped(gpa, len, offset, MapFlags::SHARED);
+        region.user = 0x7100_0000_0000 + (gpa / MIB) * 0x1000_0000;
+        region
+    }
+
+    /// The same of a VMM whose memory is not shared, and which says where it really is.
+    pub(crate) fn private(gpa: u64, len: u64) -> Self {
+        Self::mapped(gpa, len, 0, MapFlags::PRIVATE)
+    }
+
+    fn mapped(gpa: u64, len: u64, offset: u64, sharing: MapFlags) -> Self {
         let file = memfd_create("guest", MemfdFlags::CLOEXEC).unwrap();
         ftruncate(&file, offset + len).unwrap();
         // SAFETY: a fresh mapping at an address of the kernel's choice aliases nothing.
@@ -43,17 +54,16 @@ impl Region {
                 std::ptr::null_mut(),
                 len as usize,
                 flags,
-                MapFlags::SHARED,
+                sharing,
                 &file,
                 offset,
             )
         };
-        let map = NonNull::new(map.unwrap().cast()).unwrap();
-        let user = 0x7100_0000_0000 + (gpa / MIB) * 0x1000_0000;
+        let map: NonNull<u8> = NonNull::new(map.unwrap().cast()).unwrap();
         Self {
             gpa,
             len,
-            user,
+            user: map.as_ptr().expose_provenance() as u64,
             offset,
             file,
             map,

@@ -3,10 +3,34 @@
 use std::sync::Arc;
 
 use crate::driver::client::{Client, code};
+use crate::driver::disk::ALL;
 use crate::driver::memory::{MIB, Memory, Region};
 use crate::driver::offer::works;
 use crate::driver::ring::Ring;
 use crate::harness::Ramblk;
+
+/// It takes as many queues as are offered, though its guest may have two processors.
+#[test]
+fn crosvm_takes_all_queues_that_are_offered() {
+    let ramblk = Ramblk::run(&[]);
+    let client = Client::negotiated(ramblk.socket(), ALL);
+    let queues = client.get(code::GET_QUEUE_NUM).u64() as u32;
+    assert_eq!(queues, 128);
+    assert_eq!(client.config(34, 2, 0), 128u16.to_le_bytes());
+    let mem = Arc::new(Memory::new(vec![Region::new(0, 512 * MIB, 0)]));
+    client.set_memory(&mem);
+    let before = ramblk.rss_kib();
+    let mut rings: Vec<_> = (0..queues).map(|i| Ring::new(&mem, i, 256, true)).collect();
+    rings.iter().for_each(|ring| client.start(ring));
+    let used = ramblk.rss_kib() - before;
+    assert!(
+        used < 16 << 10,
+        "128 rings in which nothing is take {used} KiB"
+    );
+    for index in [0, 1, 63, 127] {
+        works(&mut rings[index], index as u64);
+    }
+}
 
 #[test]
 fn crosvm_reads_fields_and_never_asks_for_an_acknowledgement() {

@@ -4,6 +4,7 @@
 mod cloud_hypervisor;
 mod crosvm;
 mod firecracker;
+mod guests;
 mod initiators;
 mod qemu;
 

@@ -1,7 +1,7 @@
 //! The stores to guest memory and to the region that a device makes, in their order, so that it can
 //! be killed between any two of them.
 
-use super::{AVAIL, BUFFERS, DATA, QUEUE_BYTES, USED};
+use super::{AVAIL, BUFFERS, DATA, LARGEST, QUEUE_BYTES, USED};
 
 /// Bytes before the entries of a queue.
 pub(crate) const HEADER: usize = 16;
@@ -121,13 +121,13 @@ impl State {
     pub(crate) fn recover(&mut self) -> Result<Vec<u16>, &'static str> {
         let used = self.used_index();
         match self.header(VERSION) {
-            0 => {
-                self.set_header(DESC_NUM, self.size);
-                self.set_header(LAST, 0);
-                self.set_header(NOTED, used);
-                self.set_header(VERSION, 1);
+            0 => self.begin_anew(used),
+            // A ring of another length was another driver's.
+            1 if ![self.size, LARGEST].contains(&self.header(DESC_NUM)) => {
+                (0..LARGEST).for_each(|head| self.set_mark(head, 0));
+                self.set_header(VERSION, 0);
+                self.begin_anew(used);
             }
-            1 if self.header(DESC_NUM) != self.size => return Err("RingSize"),
             1 => {
                 let returned = used.wrapping_sub(self.header(NOTED));
                 if returned > self.size {
@@ -154,6 +154,13 @@ impl State {
             heads.drain(..).for_each(|head| self.set_mark(head, 0));
         }
         Ok(heads)
+    }
+
+    fn begin_anew(&mut self, used: u16) {
+        self.set_header(DESC_NUM, self.size);
+        self.set_header(LAST, 0);
+        self.set_header(NOTED, used);
+        self.set_header(VERSION, 1);
     }
 
     pub(crate) fn take(&mut self, head: u16, counter: u64) {

@@ -22,9 +22,12 @@ pub(crate) fn judge(
         code::SET_VRING_ADDR | code::GET_VRING_BASE => !is_queue,
         code::SET_VRING_BASE => !is_queue || second > 0xffff || running,
         code::SET_VRING_ENABLE => !is_queue || second > 1,
-        code::SET_VRING_KICK => message.u64() >= u64::from(QUEUES) || message.fds.len() != 1,
+        code::SET_VRING_KICK => {
+            let polled = message.u64() & 0x100 != 0;
+            message.u64() & 0xff >= QUEUES.into() || message.fds.len() != usize::from(!polled)
+        }
         code::SET_VRING_CALL | code::SET_VRING_ERR => message.u64() & 0xff >= QUEUES.into(),
-        code::GET_SHMEM_CONFIG | code::GPU_SET_SOCKET | code::SET_LOG_BASE => true,
+        code::GET_SHMEM_CONFIG | code::SET_LOG_BASE => !message.need_reply,
         _ => false,
     };
     assert!(!must_fail || *handled != Ok(true), "{message:?} was taken");

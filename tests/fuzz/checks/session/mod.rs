@@ -299,7 +299,7 @@ impl<'w> Talk<'w> {
         };
         let memory = front.has_memory();
         let rings = front.rings();
-        assert_eq!(rings.len(), usize::from(QUEUES));
+        assert!(rings.len() <= usize::from(QUEUES));
         for ring in &rings {
             assert_eq!(ring.running, ring.ready && memory, "{rings:?}");
             assert!(!ring.ready || ring.enabled, "{rings:?}");
