@@ -50,5 +50,5 @@ fn seabios_boots_a_boot_sector_that_lies_on_the_disk() {
     let file = dir.path().join("boot.raw");
     std::fs::write(&file, image).unwrap();
     let ramblk = Ramblk::run("64M", &["--image", file.to_str().unwrap()]);
-    Guest::boot_disk(&Machine::new(), ramblk.socket()).wait_for("booted from ramblk");
+    Guest::boot_disk(&Machine::new(), ramblk.socket(), "").wait_for("booted from ramblk");
 }

@@ -1,4 +1,4 @@
-//! ramblk under real guests: Linux, and once SeaBIOS alone, on QEMU's own vhost-user-blk device.
+//! ramblk under real guests: Linux, firmware and boot loaders, on QEMU's own vhost-user-blk device.
 //!
 //! `scripts/setup` makes the Linux that boots here. Each test hands its guest a shell script, which
 //! runs as root with the disk at `/dev/vda` (see `guest/init` for what it may call), and looks from
@@ -20,11 +20,18 @@ mod filesystems;
 mod full;
 mod geometry;
 mod harness;
+mod hotplug;
+mod kexec;
 mod kills;
 mod limits;
+mod microvm;
 mod orders;
 mod resize;
 mod restarts;
 mod rings;
 mod shutdown;
+mod sleep;
+
+mod uboot;
+mod uefi;
 mod write_protection;

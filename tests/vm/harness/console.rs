@@ -14,6 +14,8 @@ use super::PATIENCE;
 struct Heard {
     lines: Vec<String>,
     closed: bool,
+    /// It is part of a failure's message.
+    told: bool,
 }
 
 /// The reading end of a serial port.
@@ -35,15 +37,24 @@ impl Console {
     /// Waits for exactly the line `wanted`, passing over all before it. Fails the test when the
     /// guest reports a failure, its console closes, or time is up.
     pub(crate) fn wait_for(&mut self, wanted: &str) {
+        self.wait_until(wanted, |line| line == wanted);
+    }
+
+    /// The same for a line that starts with `start`: the line.
+    pub(crate) fn wait_for_start(&mut self, start: &str) -> String {
+        self.wait_until(start, |line| line.starts_with(start))
+    }
+
+    fn wait_until(&mut self, wanted: &str, is: impl Fn(&str) -> bool) -> String {
         let end = Instant::now() + PATIENCE;
         let (lock, changed) = &*self.heard;
         let mut heard = lock.lock();
         loop {
             while self.seen < heard.lines.len() {
-                let line = &heard.lines[self.seen];
+                let line = heard.lines[self.seen].clone();
                 self.seen += 1;
-                if line == wanted {
-                    return;
+                if is(&line) {
+                    return line;
                 }
                 assert!(
                     !line.starts_with("@fail"),
@@ -66,6 +77,11 @@ impl Console {
         }
     }
 
+    /// Whether what was said was shown already, because something failed.
+    pub(crate) fn told(&self) -> bool {
+        self.heard.0.lock().told
+    }
+
     /// All that the guest has said.
     pub(crate) fn transcript(&self) -> String {
         self.heard.0.lock().transcript()
@@ -73,7 +89,8 @@ impl Console {
 }
 
 impl Heard {
-    fn transcript(&self) -> String {
+    fn transcript(&mut self) -> String {
+        self.told = true;
         format!(
             "--- the guest's console ---\n{}\n--- end ---",
             self.lines.join("\n")

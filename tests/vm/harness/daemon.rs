@@ -76,6 +76,35 @@ impl Daemon {
         disk[field].clone()
     }
 
+    /// All bytes of a disk, as `export` writes them.
+    pub(crate) fn content(&self, name: &str) -> Vec<u8> {
+        let output = self.verb(&["export", name, "-"]);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "export {name}: {errors}");
+        output.stdout
+    }
+
+    /// How many bytes of a guest's memory region of this size the daemon has read or written.
+    pub(crate) fn guest_memory_touched(&self, region_bytes: u64) -> u64 {
+        let path = format!("/proc/{}/smaps", self.process.id());
+        let smaps = fs::read_to_string(path).unwrap();
+        let (mut is_region, mut kib) = (false, 0);
+        for line in smaps.lines() {
+            let mut words = line.split_whitespace();
+            match (words.next(), words.next()) {
+                (Some(range), Some(_)) if !range.ends_with(':') => {
+                    is_region = line.contains("/memfd:memory-backend-memfd");
+                }
+                (Some("Size:"), Some(size)) => {
+                    is_region &= size.parse() == Ok(region_bytes / 1024);
+                }
+                (Some("Rss:"), Some(size)) if is_region => kib += size.parse::<u64>().unwrap(),
+                _ => {}
+            }
+        }
+        kib * 1024
+    }
+
     /// Waits until a field of a disk has a value.
     pub(crate) fn await_field(&self, name: &str, field: &str, wanted: &str) {
         let is = || (self.field(name, field).to_string().trim_matches('"') == wanted).then_some(());

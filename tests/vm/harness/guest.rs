@@ -12,13 +12,17 @@ use super::PATIENCE;
 use super::console::Console;
 use super::machine::Machine;
 use super::process::{Process, command};
+use super::qmp::Qmp;
+
+/// The monitor's socket beside the guest's script.
+const MONITOR: &str = "monitor.sock";
 
 /// A virtual machine and its serial port; killed when dropped.
 pub(crate) struct Guest {
     process: Process,
     console: Console,
-    /// Holds the guest's script, which QEMU reads once, when it starts.
-    _scratch: TempDir,
+    /// Holds the guest's script, which QEMU reads once, when it starts, and its monitor's socket.
+    scratch: TempDir,
 }
 
 impl Guest {
@@ -27,9 +31,22 @@ impl Guest {
         Self::within(job, |file| qemu(&machine.linux(socket.as_os_str(), file)))
     }
 
-    /// Starts a machine that boots from the disk at `socket`.
-    pub(crate) fn boot_disk(machine: &Machine, socket: &Path) -> Self {
-        Self::within("", |_| qemu(&machine.bare(socket.as_os_str())))
+    /// The same with a monitor, see [`Self::monitor`].
+    pub(crate) fn start_monitored(machine: &Machine, socket: &Path, job: &str) -> Self {
+        Self::within(job, |file| {
+            let mut command = qemu(&machine.linux(socket.as_os_str(), file));
+            let mut monitor = OsString::from("unix:");
+            monitor.push(file.with_file_name(MONITOR));
+            monitor.push(",server=on,wait=off");
+            command.arg("-qmp").arg(monitor);
+            command
+        })
+    }
+
+    /// Starts a machine that boots from the disk at `socket`: if that leads to a Linux of ours, it
+    /// runs the script `job`.
+    pub(crate) fn boot_disk(machine: &Machine, socket: &Path, job: &str) -> Self {
+        Self::within(job, |file| qemu(&machine.bare(socket.as_os_str(), file)))
     }
 
     /// Starts whatever command `wrap` makes to run QEMU, given the file with the guest's script.
@@ -51,8 +68,13 @@ impl Guest {
         Self {
             process,
             console,
-            _scratch: scratch,
+            scratch,
         }
+    }
+
+    /// The machine's monitor, if it was started with [`Self::start_monitored`].
+    pub(crate) fn monitor(&self) -> Qmp {
+        Qmp::connect(&self.scratch.path().join(MONITOR))
     }
 
     /// Waits until the guest says exactly `line`, whatever it says before.
@@ -63,6 +85,13 @@ impl Guest {
     /// Waits until the guest asks its host for `request`.
     pub(crate) fn wait_for_request(&mut self, request: &str) {
         self.wait_for(&format!("@host: {request}"));
+    }
+
+    /// Waits until the guest asks its host for `request` and a figure, which is returned.
+    pub(crate) fn wait_for_figure(&mut self, request: &str) -> u64 {
+        let line = self.console.wait_for_start(&format!("@host: {request} "));
+        let figure = line.rsplit(' ').next().and_then(|word| word.parse().ok());
+        figure.unwrap_or_else(|| panic!("no figure: {line}"))
     }
 
     /// Answers a request: the guest's script finds `text` in `$answer`.
@@ -89,6 +118,16 @@ impl Guest {
         (status, transcript)
     }
 
+    /// Waits until the machine ends by itself, whatever runs in it.
+    pub(crate) fn end(mut self) {
+        let status = self.process.wait(PATIENCE);
+        let transcript = self.console.transcript();
+        assert!(
+            status.is_some_and(|status| status.success()),
+            "{status:?}\n{transcript}"
+        );
+    }
+
     /// Kills the machine where it stands: the guest gets no chance to finish anything.
     pub(crate) fn kill(mut self) {
         self.process.signal(Signal::KILL);
@@ -96,6 +135,15 @@ impl Guest {
             self.process.wait(PATIENCE).is_some(),
             "QEMU survives SIGKILL"
         );
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        // The console says it itself when it is what fails.
+        if std::thread::panicking() && !self.console.told() {
+            eprintln!("{}", self.console.transcript());
+        }
     }
 }
 

@@ -6,13 +6,14 @@ mod daemon;
 mod guest;
 mod machine;
 mod process;
+mod qmp;
 mod ramblk;
 
 use std::time::{Duration, Instant};
 
 pub(crate) use daemon::Daemon;
 pub(crate) use guest::Guest;
-pub(crate) use machine::Machine;
+pub(crate) use machine::{Bus, Machine, guest_file};
 pub(crate) use ramblk::Ramblk;
 
 /// One mebibyte.
@@ -46,6 +47,20 @@ pub(crate) fn pattern(len: usize) -> Vec<u8> {
         state ^= state >> 7;
         state ^= state << 17;
         bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(len);
+    bytes
+}
+
+/// `len` bytes of what the guest's `seq FIRST 99999999` prints.
+pub(crate) fn numbers(first: usize, len: usize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(len + 9);
+    for number in first.. {
+        if bytes.len() >= len {
+            break;
+        }
+        bytes.extend_from_slice(number.to_string().as_bytes());
+        bytes.push(b'\n');
     }
     bytes.truncate(len);
     bytes
