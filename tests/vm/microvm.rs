@@ -35,13 +35,11 @@ fn serves(bus: Bus) {
 }
 
 #[test]
-#[ignore = "needs an in-flight region with room for rings of 1024; scripts/soak runs it"]
 fn a_microvm_has_its_disk_on_virtio_mmio() {
     serves(Bus::Mmio);
 }
 
 #[test]
-#[ignore = "needs an in-flight region with room for rings of 1024; scripts/soak runs it"]
 fn a_microvm_as_qemu_has_it_by_default_has_its_disk_on_legacy_virtio_mmio() {
     serves(Bus::LegacyMmio);
 }

@@ -75,13 +75,11 @@ fn uboot_reads_and_writes_a_disk_on_pci() {
 }
 
 #[test]
-#[ignore = "needs an in-flight region with room for rings of 1024; scripts/soak runs it"]
 fn uboot_reads_and_writes_a_disk_on_virtio_mmio() {
     reads_and_writes(Bus::Mmio);
 }
 
 #[test]
-#[ignore = "needs an in-flight region with room for rings of 1024; scripts/soak runs it"]
 fn uboot_reads_and_writes_a_disk_on_legacy_virtio_mmio() {
     reads_and_writes(Bus::LegacyMmio);
 }
