@@ -75,6 +75,28 @@ pub(super) struct Worker {
     tools: Tools,
 }
 
+/// What came of a turn of some rings.
+#[derive(Debug, Default)]
+struct Round {
+    turn: Turn,
+    /// Whether one of them broke.
+    broken: bool,
+    /// Whether one of them may leave.
+    left: bool,
+}
+
+impl Round {
+    fn serve(&mut self, slots: &mut [Option<Slot>], at: usize, pace: Pace, tools: &Tools) {
+        if let Some(slot) = slots.get_mut(at).and_then(Option::as_mut) {
+            let turn = slot.turn(pace, tools);
+            self.turn.steps += turn.steps;
+            self.turn.bytes += turn.bytes;
+            self.broken |= slot.state == State::Broken;
+            self.left |= slot.may_leave();
+        }
+    }
+}
+
 impl Worker {
     /// Worker `number` of those with `mailboxes`.
     pub(super) fn new(
@@ -160,35 +182,28 @@ impl Worker {
         } else {
             Pace::Alone
         };
-        let mut total = Turn::default();
-        let (mut broken, mut left) = (false, false);
+        let mut round = Round::default();
         let mut served = 0;
         while let Some(&at) = self.hot.get(served) {
             served += 1;
+            round.serve(&mut self.slots, at, pace, &self.tools);
             // Rings that are to leave soon come in between, in turn.
-            let leaving = self.leaving.pop_front();
-            self.leaving.extend(leaving);
-            for at in [Some(at), leaving].into_iter().flatten() {
-                if let Some(slot) = self.slots.get_mut(at).and_then(Option::as_mut) {
-                    let turn = slot.turn(pace, &self.tools);
-                    total.steps += turn.steps;
-                    total.bytes += turn.bytes;
-                    broken |= slot.state == State::Broken;
-                    left |= slot.may_leave();
-                }
+            if let Some(at) = self.leaving.pop_front() {
+                self.leaving.push_back(at);
+                round.serve(&mut self.slots, at, pace, &self.tools);
             }
-            if served < self.hot.len() && (left || self.mailbox.is_waiting()) {
+            if served < self.hot.len() && (round.left || self.mailbox.is_waiting()) {
                 self.hot.rotate_left(served);
                 break;
             }
         }
-        if broken {
+        if round.broken {
             self.keep_hot();
         }
-        if left {
+        if round.left {
             self.let_go();
         }
-        total
+        round.turn
     }
 
     /// What has to be done now and then: let rings go cold, look for kicks, sleep.

@@ -200,24 +200,24 @@ fn range(headers: &HeaderMap, size: u64) -> Asking {
 
 /// A reader that is dropped on a thread for work, wherever its owner is dropped: the end of the
 /// moment that it holds takes time with what guests wrote since.
-struct Apart(Option<Reader>);
+struct Apart<T: Send + 'static = Reader>(Option<T>);
 
-impl Apart {
-    fn new(reader: Reader) -> Self {
+impl<T: Send + 'static> Apart<T> {
+    fn new(reader: T) -> Self {
         Self(Some(reader))
     }
 }
 
-impl Deref for Apart {
-    type Target = Reader;
+impl<T: Send + 'static> Deref for Apart<T> {
+    type Target = T;
 
     #[allow(clippy::expect_used, reason = "it is there until it is dropped")]
-    fn deref(&self) -> &Reader {
+    fn deref(&self) -> &T {
         self.0.as_ref().expect("a reader that wasn't dropped")
     }
 }
 
-impl Drop for Apart {
+impl<T: Send + 'static> Drop for Apart<T> {
     fn drop(&mut self) {
         if let (Some(reader), Ok(runtime)) = (self.0.take(), Handle::try_current()) {
             runtime.spawn_blocking(move || drop(reader));
@@ -315,6 +315,29 @@ impl Source {
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
+
+    /// Says where it ended.
+    struct Ends(std::sync::mpsc::Sender<std::thread::ThreadId>);
+
+    impl Drop for Ends {
+        fn drop(&mut self) {
+            self.0.send(std::thread::current().id()).unwrap();
+        }
+    }
+
+    #[test]
+    fn the_moment_that_a_download_held_never_ends_on_the_event_loop() {
+        let (send, ended) = std::sync::mpsc::channel();
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        let runtime = builder.build().unwrap();
+        runtime.block_on(async {
+            // Dropped amid everything else, as by a client that goes or asks for too much.
+            drop(Apart::new(Ends(send)));
+        });
+        let here = std::thread::current().id();
+        let patience = std::time::Duration::from_secs(20);
+        assert_ne!(ended.recv_timeout(patience).unwrap(), here);
+    }
 
     #[test]
     fn ranges_are_read_as_the_specification_says() {

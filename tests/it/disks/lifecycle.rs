@@ -1,5 +1,8 @@
 //! Disks are made, used, changed and destroyed.
 
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
 use ramblk::daemon::disks::{DestroyOptions, Made};
 use ramblk::daemon::model::{
     Detail, DiskPatch, DiskSettings, EventKind, OnFull, ProblemKind, Share,
@@ -11,6 +14,7 @@ use crate::driver::disk::{ALL, Disk as Guest};
 use crate::driver::inflight::Inflight;
 use crate::driver::offer::works;
 use crate::driver::ring::Ring;
+use crate::driver::transfer;
 
 const FORCE: DestroyOptions = DestroyOptions {
     force: true,
@@ -279,4 +283,30 @@ fn show_says_how_a_front_ends_queues_are_served_where_that_is_not_as_usual() {
     assert_eq!(counts(), (2, 3));
     guest.client.stop(2);
     assert_eq!(counts(), (1, 2));
+}
+
+/// Each of them waits for the rest of a state, which never comes, and hears nothing meanwhile.
+#[test]
+fn front_ends_that_hang_are_waited_for_at_the_same_time_when_all_disks_close() {
+    let world = World::new(64 << 20);
+    let hung: Vec<_> = (0..8)
+        .map(|number| {
+            let socket = world.create(&format!("disk-{number}"));
+            let guest = Guest::prepare(&socket, u64::MAX);
+            let (reader, writer) = std::io::pipe().unwrap();
+            transfer::transfer(&guest.client, transfer::LOAD, reader.as_fd());
+            guest.client.send(code::CHECK_DEVICE_STATE, 0, &[], &[]);
+            (guest, writer)
+        })
+        .collect();
+    std::thread::sleep(Duration::from_millis(300));
+    let began = Instant::now();
+    world.disks.close();
+    // Half a second each, one after the other, would be four.
+    assert!(
+        began.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        began.elapsed()
+    );
+    drop(hung);
 }
