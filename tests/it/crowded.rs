@@ -1,7 +1,7 @@
 //! One worker with thousands of busy queues: what concerns one of them doesn't wait for all others.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::time::{Duration, Instant};
 
 use crate::driver::client::Client;
@@ -54,6 +54,11 @@ impl Busy {
         for ring in &self.rings {
             let used = ring.used_idx();
             ring.mem.store_u16(ring.avail + 2, used.wrapping_add(READS));
+            // One that ran dry is asleep.
+            fence(Ordering::SeqCst);
+            if ring.kick_wanted(used) {
+                ring.kick();
+            }
         }
     }
 }
