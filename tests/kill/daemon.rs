@@ -142,6 +142,12 @@ impl Daemon {
         read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
+    /// What the log said so far was meant to be there, panics too.
+    #[cfg(feature = "test-points")]
+    pub(crate) fn clear_log(&self) {
+        File::create(self.folder.path().join("log")).unwrap();
+    }
+
     /// Whether it has ended by now, and how.
     pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap()

@@ -35,6 +35,7 @@ fn goes_down(fault: &str, thread: &str, why: &str) {
     for said in [thread, why, "to be started again"] {
         assert!(log.contains(said), "{said}: {log}");
     }
+    daemon.clear_log();
     daemon.set_environment(&[]);
     daemon.start_again();
     daemon.answers();
