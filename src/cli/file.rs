@@ -53,6 +53,8 @@ pub(super) struct DaemonTable {
     pub(super) socket_mode: Option<Mode>,
     /// Group of the sockets.
     pub(super) socket_group: Option<String>,
+    /// How long a disk waits for its first content while nobody sends it, in seconds.
+    pub(super) import_timeout: Option<u64>,
     /// Processors of the workers, as in `"2,4-7"`.
     pub(super) pin: Option<Pin>,
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
 
@@ -67,6 +68,11 @@ pub(super) struct Serve {
     #[arg(long, value_name = "MODE", value_parser = parse_mode)]
     socket_mode: Option<u32>,
 
+    /// How long a disk whose first content is not whole waits while nobody sends it, in seconds;
+    /// then it goes. 60 if not given.
+    #[arg(long, value_name = "SECONDS")]
+    import_timeout: Option<u64>,
+
     /// Group that owns all sockets, so that its members may connect: a name or a number.
     #[arg(long, value_name = "GROUP")]
     socket_group: Option<String>,
@@ -91,6 +97,7 @@ impl Serve {
         let mode = self
             .socket_mode
             .or(daemon.socket_mode.map(|Mode(bits)| bits));
+        let import_timeout = self.import_timeout.or(daemon.import_timeout);
         let huge_pages = daemon.huge_pages.unwrap_or(usual.huge_pages);
         Ok(ServeOptions {
             run_dir: self.run_dir.or(daemon.run_dir),
@@ -104,6 +111,7 @@ impl Serve {
             cpus: pin.map_or(usual.cpus, |Cpus(cpus)| cpus),
             socket_mode: mode.unwrap_or(usual.socket_mode),
             socket_group: self.socket_group.or(daemon.socket_group),
+            import_timeout: import_timeout.map_or(usual.import_timeout, Duration::from_secs),
             declaration,
         })
     }

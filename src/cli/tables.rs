@@ -7,9 +7,10 @@ use comfy_table::{Cell, CellAlignment, Table};
 
 use super::rates::{Rates, quantile, real};
 use super::size::{human, human_and_exact};
+use super::words::{import, share, state};
 use crate::daemon::model::{
-    Disk, DiskState, Event, FrontEnd, Group, Limits, MapExtent, OnFull, OperationStats, Rate,
-    Resized, Share, Snapshot, Stats,
+    Disk, Event, FrontEnd, Group, Limits, MapExtent, OnFull, OperationStats, Rate, Resized,
+    Snapshot, Stats,
 };
 
 /// Rows under headings, with columns of numbers to the right.
@@ -61,25 +62,6 @@ fn labels(disk: &Disk) -> String {
     or_dash(labels.collect::<Vec<_>>().join(","))
 }
 
-/// A state in a word.
-pub(super) fn state(disk: &Disk) -> &'static str {
-    match disk.state {
-        DiskState::Ok => "ok",
-        DiskState::Full => "full",
-        DiskState::Stalled => "stalled",
-        DiskState::Failed => "failed",
-        DiskState::Unreachable => "unreachable",
-    }
-}
-
-fn share(share: Share) -> &'static str {
-    match share {
-        Share::None => "one front end",
-        Share::Ro => "any number of front ends, read-only",
-        Share::Rw => "any number of front ends, all writing",
-    }
-}
-
 fn yes(yes: bool) -> String {
     if yes { "yes" } else { "no" }.into()
 }
@@ -114,10 +96,16 @@ pub(super) fn disk(disk: &Disk) -> String {
     };
     let why = disk.failure.as_ref().or(disk.unreachable.as_ref());
     let why = why.map(|why| format!("{}: {why}", state(disk)));
+    let image = disk.image.as_ref().map(|image| image.name.clone());
     pairs(&[
         ("name", disk.name.clone()),
         ("size", human_and_exact(disk.size_bytes)),
         ("state", why.unwrap_or_else(|| state(disk).into())),
+        (
+            "import",
+            disk.import.as_ref().map_or_else(|| "-".into(), import),
+        ),
+        ("image", or_dash(image.unwrap_or_default())),
         ("socket", disk.socket.clone()),
         ("attached", or_dash(ends.join("; "))),
         ("block size", human_and_exact(disk.block_size)),
@@ -370,7 +358,7 @@ mod tests {
     use super::*;
     use crate::cli::rates::between;
     use crate::cli::samples::{self, compare};
-    use crate::daemon::model::EventKind;
+    use crate::daemon::model::{DiskState, EventKind};
 
     #[test]
     fn lists_are_tables() {

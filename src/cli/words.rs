@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::error::Error;
-use super::size::parse_size;
+use super::size::{human, parse_size};
 use crate::daemon::disks::Target;
+use crate::daemon::model::{Disk, DiskState, Import, Share};
 
 /// A label as `key=value`, or `key-` to take it away.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,6 +128,38 @@ pub(super) fn queues(count: u16, how: &str) -> String {
         0 => String::new(),
         _ => format!("; queues {how}: {count}"),
     }
+}
+
+/// A state in a word.
+pub(super) fn state(disk: &Disk) -> &'static str {
+    match disk.state {
+        DiskState::Ok => "ok",
+        DiskState::Full => "full",
+        DiskState::Stalled => "stalled",
+        DiskState::Failed => "failed",
+        DiskState::Unreachable => "unreachable",
+        DiskState::Importing => "importing",
+    }
+}
+
+/// Who may use a disk at the same time.
+pub(super) fn share(share: Share) -> &'static str {
+    match share {
+        Share::None => "one front end",
+        Share::Ro => "any number of front ends, read-only",
+        Share::Rw => "any number of front ends, all writing",
+    }
+}
+
+/// How far an import is.
+pub(super) fn import(import: &Import) -> String {
+    let total = import.total_bytes;
+    let total = total.map_or_else(|| "an unknown length".into(), human);
+    let who = match import.uploading {
+        true => "",
+        false => ", and nobody sends more",
+    };
+    format!("{} of {total} have come{who}", human(import.done_bytes))
 }
 
 #[cfg(test)]

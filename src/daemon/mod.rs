@@ -11,6 +11,7 @@
 //! | `run` | one disk's life: make, serve, wait for signal or command, end |
 //! | `export` | a disk on a socket |
 //! | `state_dir` | where disks lie, so that they outlive the process |
+//! | `unfinished` | files that are not whole when a signal ends the process |
 //! | `salvage` | what no daemon uses, damaged or not: what is there, and what can be saved |
 //! | `state` | what a VM's snapshot holds of its disk |
 //! | `socket` | a listening socket that removes its own path, and nobody else's |
@@ -43,8 +44,9 @@ mod signals;
 mod socket;
 mod state;
 mod state_dir;
+mod unfinished;
 
-pub use crate::store::Bytes;
+pub use crate::store::{Bytes, NewFile};
 pub use config::{Endpoint, RunConfig, RunOptions, Sharing, USUAL_QUEUES};
 pub use export::Export;
 pub use paths::{default_api_socket, default_run_dir};
@@ -54,6 +56,7 @@ pub use serve::{ServeConfig, ServeOptions, serve};
 pub use signals::survive_file_size_limits;
 pub use socket::SocketAccess;
 pub use state_dir::StateOption;
+pub use unfinished::remove_at_signal;
 
 pub use crate::image::{
     HEAD_BYTES, Known as KnownFormat, Origin as ContentOrigin, Probe, TAIL_BYTES, probe, probe_file,

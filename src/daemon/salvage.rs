@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::disks::{GROUP_PREFIX, READER_PREFIX, ReadBlob, Target};
+use super::disks::{GROUP_PREFIX, IMPORT_PREFIX, READER_PREFIX, ReadBlob, Target};
 use super::model::Limits;
 use super::state::STATE_PREFIX;
 use super::{Error, state_dir};
@@ -56,6 +56,8 @@ pub struct SavedDisk {
     pub lost_bytes: u64,
     /// Whether all of it can be read.
     pub whole: bool,
+    /// Whether its first content had not come yet, so that there is nothing to save.
+    pub importing: bool,
 }
 
 /// Something that is wrong.
@@ -205,7 +207,7 @@ fn key(target: &Target) -> String {
 
 /// Whether it is something that users have a name for.
 fn is_named(disk: &FoundDisk) -> bool {
-    let own = [GROUP_PREFIX, READER_PREFIX, STATE_PREFIX];
+    let own = [GROUP_PREFIX, READER_PREFIX, STATE_PREFIX, IMPORT_PREFIX];
     !own.iter().any(|prefix| disk.key.starts_with(prefix))
 }
 
@@ -217,6 +219,7 @@ fn saved(disk: &FoundDisk) -> SavedDisk {
         mapped_bytes: disk.mapped_bytes,
         lost_bytes: disk.lost_bytes,
         whole: disk.is_whole(),
+        importing: ReadBlob::new(&disk.settings).is_ok_and(|read| read.kept.import.is_importing()),
     }
 }
 

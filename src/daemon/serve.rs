@@ -5,6 +5,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use parking_lot::Mutex;
@@ -48,6 +49,8 @@ pub struct ServeOptions {
     pub socket_mode: u32,
     /// The group that owns all sockets, by name or number; without it, the process's.
     pub socket_group: Option<String>,
+    /// How long a disk waits for its first content while nobody brings it, before it goes.
+    pub import_timeout: Duration,
     /// Disks that are to be there from the start.
     pub declaration: Declaration,
 }
@@ -67,6 +70,7 @@ impl Default for ServeOptions {
             cpus: Vec::new(),
             socket_mode: 0o660,
             socket_group: None,
+            import_timeout: Duration::from_secs(60),
             declaration: Declaration::default(),
         }
     }
@@ -83,6 +87,7 @@ pub struct ServeConfig {
     huge_pages: bool,
     workers: WorkerOptions,
     access: SocketAccess,
+    import_timeout: Duration,
     declaration: Declaration,
     /// Whether somebody asked for just this limit.
     limit_is_asked: bool,
@@ -111,6 +116,7 @@ impl ServeConfig {
             huge_pages: options.huge_pages,
             workers,
             access: access(options.socket_mode, options.socket_group.as_deref())?,
+            import_timeout: import_timeout(options.import_timeout)?,
             declaration: options.declaration,
             limit_is_asked: options.memory_limit_bytes.is_some(),
         })
@@ -146,6 +152,21 @@ fn memory_limit(asked_bytes: Option<u64>, place: &Place) -> Result<MemoryLimit, 
             })
         }
     }
+}
+
+/// Longest time that a disk can wait for its first content.
+const MOST_IMPORT_TIMEOUT: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// A time in which a client can begin to send, and that ends.
+fn import_timeout(asked: Duration) -> Result<Duration, Error> {
+    if asked < Duration::from_secs(1) || asked > MOST_IMPORT_TIMEOUT {
+        return Err(Error::Usage(format!(
+            "--import-timeout of {} s is not possible: give 1 to {} seconds",
+            asked.as_secs(),
+            MOST_IMPORT_TIMEOUT.as_secs()
+        )));
+    }
+    Ok(asked)
 }
 
 /// Who may connect to sockets.
@@ -210,6 +231,7 @@ pub fn serve(config: ServeConfig) -> Result<(), Error> {
         most_disks: most_disks(descriptors),
         workers: config.workers.count,
         limit_from: config.limit.from.clone(),
+        import_timeout: config.import_timeout,
     };
     let most_disks = options.most_disks;
     // The API first: it keeps a second daemon out before that touches any other socket. Nobody is

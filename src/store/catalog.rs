@@ -20,7 +20,8 @@ use super::pool::{Pool, Reclaimer};
 use super::record::{self, FIRST_GROUP, Record};
 use super::sync::RwLock;
 use super::{
-    Alarm, Capacity, Change, DiskSpec, Error, Extent, MAX_KEY_BYTES, diff, entry::Entry, recover,
+    Alarm, Capacity, Change, DiskSpec, Error, Extent, MAX_KEY_BYTES, NewFile, diff, entry::Entry,
+    recover,
 };
 
 /// How a store is to keep its memory.
@@ -51,8 +52,8 @@ impl StoreOptions {
 /// A set of disks that share one memory limit.
 #[derive(Debug)]
 pub struct Store {
-    disks: RwLock<HashMap<String, Arc<DiskCore>>>,
-    ledger: Arc<Ledger>,
+    pub(super) disks: RwLock<HashMap<String, Arc<DiskCore>>>,
+    pub(super) ledger: Arc<Ledger>,
     _reclaimer: Reclaimer,
 }
 
@@ -131,11 +132,10 @@ impl Store {
     /// As [`Store::create_in`]; [`Error::Arena`] if the file exists or can't be made.
     pub fn create_at(path: &Path, options: &StoreOptions) -> Result<Self, Error> {
         let folder = path.parent().unwrap_or(Path::new("."));
-        let new = tempfile::NamedTempFile::new_in(folder).map_err(refused("create"))?;
-        let file = new.as_file().try_clone().map_err(refused("create"))?;
+        let new = NewFile::new_in(folder, 0o600).map_err(refused("create"))?;
+        let file = new.file().try_clone().map_err(refused("create"))?;
         let store = Self::create_in(file, options)?;
-        new.persist_noclobber(path)
-            .map_err(|error| refused("create")(error.error))?;
+        new.persist_new(path).map_err(refused("create"))?;
         Ok(store)
     }
 
@@ -287,7 +287,7 @@ impl Store {
         self.core(key).map(Disk::open)
     }
 
-    fn core(&self, key: &str) -> Result<Arc<DiskCore>, Error> {
+    pub(super) fn core(&self, key: &str) -> Result<Arc<DiskCore>, Error> {
         let core = self.disks.read().get(key).cloned();
         core.ok_or_else(|| Error::Unknown {
             key: key.to_owned(),

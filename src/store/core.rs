@@ -17,9 +17,8 @@ use super::{Capacity, Change, Error, OnFull, Shrink, points};
 /// A disk. Its record is only changed by who holds the ledger's lock.
 #[derive(Debug)]
 pub(super) struct DiskCore {
-    ledger: Arc<Ledger>,
+    pub(super) ledger: Arc<Ledger>,
     slot: u32,
-    account: u16,
     about: Mutex<(Record, Placed)>,
     map: PageMap,
     /// As the record says, to be asked at any time.
@@ -55,7 +54,6 @@ impl DiskCore {
             map: PageMap::new(tree, capacity, spec.detect_zeroes),
             ledger,
             slot,
-            account,
             about: Mutex::new((record, placed)),
             read_only: AtomicBool::new(spec.read_only),
             stalls: AtomicBool::new(spec.on_full == OnFull::Stall),
@@ -66,6 +64,10 @@ impl DiskCore {
 
     pub(super) fn map(&self) -> &PageMap {
         &self.map
+    }
+
+    pub(super) fn tree(&self) -> &Tree {
+        &self.map.tree
     }
 
     pub(super) fn record(&self) -> Record {
@@ -102,12 +104,12 @@ impl DiskCore {
 
     pub(super) fn charged_bytes(&self) -> u64 {
         let budget = self.ledger.pool.budget();
-        budget.account(self.account).charged_bytes()
+        budget.account(self.map.tree.account()).charged_bytes()
     }
 
     pub(super) fn set_marks(&self, above_bytes: u64, below_bytes: u64) {
         let budget = self.ledger.pool.budget();
-        let account = budget.account(self.account);
+        let account = budget.account(self.map.tree.account());
         account.marks().set(above_bytes, below_bytes);
     }
 
@@ -126,7 +128,7 @@ impl DiskCore {
         self.leftover([(root, TOP)])
     }
 
-    fn leftover(&self, entries: impl Into<Vec<(Entry, u32)>>) -> Leftover {
+    pub(super) fn leftover(&self, entries: impl Into<Vec<(Entry, u32)>>) -> Leftover {
         let mut leftover = Leftover::new(&self.ledger);
         leftover.entries = entries.into();
         leftover
@@ -134,7 +136,7 @@ impl DiskCore {
 
     /// Replace the record by a changed one, whose tree is `root` or the same as before. All of it
     /// under the whole gate, since the root must not change meanwhile; `then` runs there too.
-    fn replace<T>(
+    pub(super) fn replace<T>(
         &self,
         change: impl FnOnce(&mut Record),
         root: Option<Entry>,
@@ -148,7 +150,9 @@ impl DiskCore {
             let _whole = self.map.gate().whole();
             before()?;
             let root = root.unwrap_or_else(|| self.map.tree.root_entry());
-            let placed = self.ledger.place(self.account, &record, root, true)?;
+            let placed = self
+                .ledger
+                .place(self.map.tree.account(), &record, root, true)?;
             self.ledger.publish(self.slot, Some(placed));
             self.map.tree.set_record(Some(placed.block));
             let old = std::mem::replace(&mut *about, (record, placed));
@@ -252,7 +256,7 @@ impl DiskCore {
         self.stalls.store(stalls, Ordering::Relaxed);
         let pool = &self.ledger.pool;
         pool.budget()
-            .account(self.account)
+            .account(self.map.tree.account())
             .set_quota(spec.quota_bytes);
         if change.quota_bytes.is_some() {
             pool.make_room();
@@ -311,7 +315,7 @@ impl DiskCore {
             self.map.tree.mapped.take_over(&Mapped::default());
             self.map.detach()
         };
-        self.ledger.pool.budget().close(self.account);
+        self.ledger.pool.budget().close(self.map.tree.account());
         let mut left = self.leftover([root]);
         left.record = Some(about.1);
         left.slot = Some(self.slot);

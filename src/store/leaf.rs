@@ -239,7 +239,7 @@ impl Tree {
             self.put(block, span, from);
             word.store(entry.with_mask(mask).0, Ordering::Release);
         } else {
-            let block = self.pool.take(self.account)?;
+            let block = self.pool.take(self.account())?;
             let published = Entry::page(block, mask).0;
             if cfg!(feature = "test-broken") {
                 word.store(published, Ordering::Release);

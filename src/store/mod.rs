@@ -49,6 +49,8 @@
 //! | `change` | what of a record its owner may change |
 //! | `leftover` | what a change took from a disk and is to be freed, without a lock |
 //! | `catalog` | the disks by key: create, fork, reset, rename, destroy |
+//! | `exchange` | all of a disk's content at one instant |
+//! | `new_file` | a file that gets its name when it is whole |
 //! | `notes` | words that lie beside the disks for their owner |
 //! | `sync` | the locks, here and in the workers' mail |
 //! | `points` | named places at which tests kill the process |
@@ -68,6 +70,7 @@ mod core;
 mod diff;
 mod disk;
 mod entry;
+mod exchange;
 mod free;
 mod inspect;
 mod leaf;
@@ -75,6 +78,7 @@ mod ledger;
 mod leftover;
 mod map;
 mod mapped;
+mod new_file;
 mod notes;
 pub(crate) mod points;
 mod pool;
@@ -97,6 +101,7 @@ pub use change::Change;
 pub use disk::Disk;
 pub use inspect::{Finding, FoundDisk, Inspection, Part, Parts};
 pub use leftover::Leftover;
+pub use new_file::{NewFile, Temporary};
 pub use notes::{NOTES, Notes};
 pub use range::{ByteRange, Capacity, MAX_CAPACITY_BYTES, PAGE_BYTES, SECTOR_BYTES, SectorSize};
 pub use record::MOST_DISKS;

@@ -15,7 +15,7 @@
 //! published by one store of 8 bytes, after all that it names is in place.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 use super::arena::{Arena, BLOCK_WORDS, Block};
 use super::entry::Entry;
@@ -90,7 +90,7 @@ impl Unique {
 #[derive(Debug)]
 pub(super) struct Tree {
     pub(super) pool: Arc<Pool>,
-    pub(super) account: u16,
+    pub(super) account: AtomicU16,
     /// The block of the record; 0 once the disk is gone.
     record: AtomicU32,
     /// Serialises the making of inner nodes.
@@ -102,7 +102,7 @@ impl Tree {
     pub(super) fn new(pool: Arc<Pool>, account: u16, record: Block, mapped: Mapped) -> Self {
         Self {
             pool,
-            account,
+            account: AtomicU16::new(account),
             record: AtomicU32::new(record.0),
             growing: Mutex::new(()),
             mapped,
@@ -229,7 +229,7 @@ impl Tree {
     fn own_node(&self, word: &AtomicU64, level: u32) -> Result<Block, Error> {
         let entry = self.settled(word);
         let Some(old) = entry.block() else {
-            let node = self.pool.take(self.account)?;
+            let node = self.pool.take(self.account())?;
             let fill = match (entry.is_none(), level) {
                 (true, _) => Entry::NONE,
                 (false, LEAF) => Entry::zeros(super::entry::FULL),
@@ -269,7 +269,7 @@ impl Tree {
 
     /// A copy that shares everything below.
     fn copy_node(&self, old: Block) -> Result<Block, Error> {
-        let node = self.pool.take(self.account)?;
+        let node = self.pool.take(self.account())?;
         let (old, new) = (self.words(old), self.words(node));
         for (from, to) in old.iter().zip(new) {
             let mut entry = load(from);

@@ -302,6 +302,13 @@ impl Server {
         &self.shared.device
     }
 
+    /// Do something that must not happen to a front end, unless one is connected, or in any case
+    /// with `force`: no session begins meanwhile, so it must not take long. `None`: not done.
+    pub fn unless_attached<T>(&self, force: bool, act: impl FnOnce() -> T) -> Option<T> {
+        let state = self.shared.state.lock();
+        (force || state.sessions.is_empty()).then(act)
+    }
+
     /// How many front ends are connected.
     pub fn sessions(&self) -> usize {
         self.shared.state.lock().sessions.len()

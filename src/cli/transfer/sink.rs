@@ -6,10 +6,10 @@ use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FallocateFlags, SeekFrom};
-use tempfile::NamedTempFile;
 
 use crate::cli::error::Error;
 use crate::daemon::Bytes;
+use crate::daemon::{NewFile, remove_at_signal};
 
 /// The grain of holes.
 const PAGE_BYTES: usize = 4096;
@@ -27,8 +27,8 @@ pub(in crate::cli) struct Sink {
 
 #[derive(Debug)]
 enum Destination {
-    /// A new file under another name.
-    File(NamedTempFile),
+    /// A new file without a name, and whether it may replace one that is there.
+    File(NewFile, bool),
     /// A device, with what it held before.
     Device(File),
     Stdout,
@@ -57,9 +57,7 @@ impl Sink {
         let failed = |source| failed(path, source);
         let there = std::fs::metadata(path).ok();
         if there.is_some() && !overwrite {
-            return Err(Error::Other(format!(
-                "{path:?} is there already; say --overwrite to replace it"
-            )));
+            return Err(is_there(path));
         }
         match there.map(|there| there.file_type()) {
             Some(kind) if kind.is_block_device() => {
@@ -71,14 +69,10 @@ impl Sink {
             _ => {
                 let folder = path.parent().filter(|dir| !dir.as_os_str().is_empty());
                 let folder = folder.unwrap_or(Path::new("."));
-                let mode = std::os::unix::fs::PermissionsExt::from_mode(0o666);
-                let file = tempfile::Builder::new()
-                    .prefix(".ramblk-export-")
-                    .permissions(mode)
-                    .tempfile_in(folder)
-                    .map_err(failed)?;
-                file.as_file().set_len(size).map_err(failed)?;
-                Ok(sink(Destination::File(file)))
+                let new = NewFile::new_in(folder, 0o666).map_err(failed)?;
+                new.file().set_len(size).map_err(failed)?;
+                remove_at_signal(new.temporary()).map_err(failed)?;
+                Ok(sink(Destination::File(new, overwrite)))
             }
         }
     }
@@ -95,8 +89,8 @@ impl Sink {
                 let written = file.write_all_at(bytes, start_bytes);
                 written.map_err(|source| failed(&self.path, source))?;
             }
-            Destination::File(file) => {
-                let written = write_pages(file.as_file(), start_bytes, bytes);
+            Destination::File(new, _) => {
+                let written = write_pages(new.file(), start_bytes, bytes);
                 written.map_err(|source| failed(&self.path, source))?;
             }
         }
@@ -111,11 +105,17 @@ impl Sink {
         match self.into {
             Destination::Stdout => io::stdout().lock().flush().map_err(Error::Output),
             Destination::Device(file) => file.sync_all().map_err(failed),
-            Destination::File(file) => {
+            Destination::File(new, overwrite) => {
                 // A name that outlives a crash of the host must not stand for half an image.
-                file.as_file().sync_all().map_err(failed)?;
-                let named = file.persist(&self.path);
-                named.map(|_| ()).map_err(|error| failed(error.error))
+                new.file().sync_all().map_err(failed)?;
+                let named = match overwrite {
+                    true => new.persist(&self.path),
+                    false => new.persist_new(&self.path),
+                };
+                named.map_err(|error| match error.kind() {
+                    io::ErrorKind::AlreadyExists => is_there(&self.path),
+                    _ => failed(error),
+                })
             }
         }
     }
@@ -126,7 +126,7 @@ impl Sink {
         let length = end.saturating_sub(self.at);
         match &mut self.into {
             // It began as one hole.
-            Destination::File(_) => {}
+            Destination::File(..) => {}
             _ if length == 0 => {}
             Destination::Stdout => zeros(length, |_, part| io::stdout().lock().write_all(part))
                 .map_err(Error::Output)?,
@@ -142,6 +142,12 @@ impl Sink {
         self.at = self.at.max(end);
         Ok(())
     }
+}
+
+fn is_there(path: &Path) -> Error {
+    Error::Other(format!(
+        "{path:?} is there already; say --overwrite to replace it"
+    ))
 }
 
 fn zeros(length: u64, mut write: impl FnMut(u64, &[u8]) -> io::Result<()>) -> io::Result<()> {

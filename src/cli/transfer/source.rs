@@ -2,10 +2,12 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::{FileExt, FileTypeExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use hyper::body::Bytes;
+use parking_lot::Mutex;
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 
@@ -18,6 +20,8 @@ use crate::daemon::{
 
 /// The grain at which zeros are left out: a page of the store.
 const PAGE_BYTES: usize = 4096;
+/// Longest name of an image that the daemon keeps.
+const MOST_NAME_BYTES: usize = 255;
 
 /// How an image is taken.
 #[derive(Clone, Copy, Debug)]
@@ -57,6 +61,10 @@ pub(in crate::cli) struct Source {
     path: PathBuf,
     from: Origin,
     size_bytes: Option<u64>,
+    /// What tells it from other images.
+    id: Option<String>,
+    /// What told the file from others when it was opened.
+    identity: String,
     ending: Option<Ending>,
 }
 
@@ -106,8 +114,11 @@ impl Source {
         {
             return Err(Error::Other(how.refusal(Some(path), known)));
         }
+        let identity = identity(&file, size_bytes).map_err(failed)?;
         Ok(Self {
             path: path.to_owned(),
+            id: Some(identity.clone()),
+            identity,
             from: Origin::File(file),
             size_bytes: Some(size_bytes),
             ending: None,
@@ -136,6 +147,8 @@ impl Source {
             from: Origin::Pipe(Box::new(io::Cursor::new(head).chain(pipe))),
             size_bytes: None,
             ending,
+            id: None,
+            identity: String::new(),
         })
     }
 
@@ -144,9 +157,60 @@ impl Source {
         self.size_bytes
     }
 
-    /// All frames of a disk of `disk_bytes` that begins with this image.
-    pub(in crate::cli) fn frames(self, disk_bytes: u64, progress: Progress) -> Frames {
-        Frames {
+    /// The same, which must have this length, and which this tells from others.
+    ///
+    /// # Errors
+    /// If it is a file of another length, or has none.
+    pub(in crate::cli) fn expect(
+        self,
+        bytes: Option<u64>,
+        id: Option<&str>,
+    ) -> Result<Self, Error> {
+        if let (Some(had), Some(bytes)) = (self.size_bytes, bytes)
+            && had != bytes
+        {
+            return Err(Error::Usage(format!(
+                "image {:?} has {} and not the {} of --image-size",
+                self.path,
+                daemon::Bytes(had),
+                daemon::Bytes(bytes)
+            )));
+        }
+        let size_bytes = self.size_bytes.or(bytes);
+        if size_bytes == Some(0) {
+            return Err(nothing(&self.path));
+        }
+        let id = id.map(str::to_owned).or(self.id);
+        Ok(Self {
+            size_bytes,
+            id,
+            ..self
+        })
+    }
+
+    /// What it is called: the path from the root, or the end of a long one.
+    pub(in crate::cli) fn name(&self) -> String {
+        let whole = std::fs::canonicalize(&self.path);
+        let name = whole.unwrap_or_else(|_| self.path.clone());
+        let name: String = name.to_string_lossy().replace(char::is_control, "?");
+        let mut from = name.len().saturating_sub(MOST_NAME_BYTES);
+        while !name.is_char_boundary(from) {
+            from += 1;
+        }
+        name[from..].to_owned()
+    }
+
+    /// What tells it from other images.
+    pub(in crate::cli) fn id(&self) -> Option<&str> {
+        self.id.as_deref()
+    }
+
+    /// All frames of a disk of `disk_bytes` that begins with this image, and what is wrong with it
+    /// if they end too early.
+    pub(in crate::cli) fn frames(self, disk_bytes: u64, progress: Progress) -> (Frames, Trouble) {
+        let trouble = Trouble::default();
+        let frames = Frames {
+            trouble: trouble.clone(),
             chunk: vec![0; MOST_BYTES],
             filled: 0,
             looked: 0,
@@ -156,7 +220,49 @@ impl Source {
             disk_bytes,
             progress,
             ended: false,
-        }
+        };
+        (frames, trouble)
+    }
+}
+
+/// What tells a file from others and from what it was before: its number and length, and when its
+/// bytes and anything else about it changed last: a clock alone is too coarse. A device has only a number.
+fn identity(file: &File, size_bytes: u64) -> io::Result<String> {
+    let about = file.metadata()?;
+    if about.file_type().is_block_device() {
+        return Ok(format!("device {:#x} of {size_bytes} bytes", about.rdev()));
+    }
+    Ok(format!(
+        "inode {}, {size_bytes} bytes, written {}.{:09}, changed {}.{:09}",
+        about.ino(),
+        about.mtime(),
+        about.mtime_nsec(),
+        about.ctime(),
+        about.ctime_nsec()
+    ))
+}
+
+/// Nobody means to empty a disk so.
+fn nothing(path: &Path) -> Error {
+    Error::Other(format!(
+        "image {path:?} has no bytes: the disk stays as it is; what was to write it may have failed"
+    ))
+}
+
+/// What is wrong with an image, once that is known.
+#[derive(Clone, Debug, Default)]
+pub(in crate::cli) struct Trouble(Arc<Mutex<Option<Error>>>);
+
+impl Trouble {
+    /// It, if there is any.
+    pub(in crate::cli) fn take(&self) -> Option<Error> {
+        self.0.lock().take()
+    }
+
+    /// Say it; the frames break off then.
+    fn tell(&self, error: Error) -> io::Error {
+        *self.0.lock() = Some(error);
+        io::Error::other("the image can't be sent")
     }
 }
 
@@ -209,6 +315,7 @@ pub(in crate::cli) struct Frames {
     next: u64,
     disk_bytes: u64,
     progress: Progress,
+    trouble: Trouble,
     ended: bool,
 }
 
@@ -224,11 +331,12 @@ impl Iterator for Frames {
                 Ok(true) => {}
                 Ok(false) => {
                     self.ended = true;
-                    return Some(Ok(frame(self.disk_bytes, &[])));
+                    let end = self.end().map_err(|error| self.trouble.tell(error));
+                    return Some(end.map(|end| frame(end, &[])));
                 }
                 Err(error) => {
                     self.ended = true;
-                    return Some(Err(error));
+                    return Some(Err(self.trouble.tell(error)));
                 }
             }
         }
@@ -250,8 +358,56 @@ impl Frames {
         (len > 0).then(|| frame(at, &self.chunk[start..start + len]))
     }
 
+    /// Where the image ends, if all of it was read as it was when that began.
+    fn end(&self) -> Result<u64, Error> {
+        let path = &self.source.path;
+        match &self.source.from {
+            Origin::File(file) => {
+                let size = rustix::fs::seek(file, SeekFrom::End(0));
+                let size = size.map_err(|errno| failed(path, errno.into()))?;
+                let now = identity(file, size).map_err(|source| failed(path, source))?;
+                if now != self.source.identity {
+                    return Err(Error::Other(format!(
+                        "image {path:?} was changed while it was read; the disk stays as it was: \
+                         try again when nobody writes to it"
+                    )));
+                }
+                Ok(size)
+            }
+            Origin::Pipe(_) if self.next == 0 => Err(nothing(path)),
+            Origin::Pipe(_) => match &self.source.size_bytes {
+                Some(size) if *size != self.next => Err(Error::Other(format!(
+                    "{} ended after {} and not after the {} of --image-size; the disk stays as it \
+                     was",
+                    path.display(),
+                    daemon::Bytes(self.next),
+                    daemon::Bytes(*size)
+                ))),
+                _ => Ok(self.next),
+            },
+        }
+    }
+
     /// Read the next part; false when there is none.
-    fn fill(&mut self) -> io::Result<bool> {
+    fn fill(&mut self) -> Result<bool, Error> {
+        let read = self
+            .read()
+            .map_err(|source| failed(&self.source.path, source))?;
+        let Some(read) = read else { return Ok(false) };
+        self.next = self.chunk_at + read as u64;
+        if self.next > self.disk_bytes {
+            return Err(Error::Other(format!(
+                "{} has more bytes than the disk, which has {}; the disk stays as it was",
+                self.source.path.display(),
+                daemon::Bytes(self.disk_bytes)
+            )));
+        }
+        self.filled = read;
+        Ok(read > 0)
+    }
+
+    /// Read the next part that may hold data into the chunk; `None` after the last one.
+    fn read(&mut self) -> io::Result<Option<usize>> {
         self.progress.at(self.next);
         (self.looked, self.filled) = (0, 0);
         let read = match &mut self.source.from {
@@ -266,7 +422,7 @@ impl Frames {
             Origin::File(file) => {
                 let size = self.source.size_bytes.unwrap_or(0);
                 let Some(data) = next_data(file, self.next, size)? else {
-                    return Ok(false);
+                    return Ok(None);
                 };
                 // Pages of the file are pages of the disk, whatever the grain of its holes.
                 self.chunk_at = data / PAGE_BYTES as u64 * PAGE_BYTES as u64;
@@ -276,19 +432,7 @@ impl Frames {
                 read
             }
         };
-        self.next = self.chunk_at + read as u64;
-        if self.next > self.disk_bytes {
-            return Err(io::Error::other(format!(
-                "{} has more bytes than the disk, which has {}",
-                self.source.path.display(),
-                daemon::Bytes(self.disk_bytes)
-            )));
-        }
-        // What is left of a last page is zeros, up to the end of the disk.
-        let room = usize::try_from(self.disk_bytes - self.chunk_at).unwrap_or(usize::MAX);
-        self.filled = read.next_multiple_of(PAGE_BYTES).min(room);
-        self.chunk[read..self.filled].fill(0);
-        Ok(read > 0)
+        Ok(Some(read))
     }
 }
 

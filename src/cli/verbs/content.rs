@@ -7,6 +7,7 @@ use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 use serde::Serialize;
 
+use super::image::{ImageArgs, load};
 use super::{disk_path, salvage, snapshot_query};
 use crate::cli::args::FormatArg;
 use crate::cli::client::{Client, EXTENTS};
@@ -16,9 +17,8 @@ use crate::cli::size::human;
 use crate::cli::tables;
 use crate::cli::transfer::{Decoder, Piece, Progress, Sink, Source, Taking};
 use crate::cli::words::parse_target;
-use crate::daemon::Bytes;
 use crate::daemon::disks::Target;
-use crate::daemon::model::{Disk, Map, MapExtent, ProblemKind, Snapshot};
+use crate::daemon::model::{Disk, Map, MapExtent, Snapshot};
 
 /// How long the daemon may take between two parts of a disk's content.
 const IDLE: Duration = Duration::from_secs(60);
@@ -84,6 +84,9 @@ pub(in crate::cli) struct Import {
     format: FormatArg,
 
     #[command(flatten)]
+    image: ImageArgs,
+
+    #[command(flatten)]
     output: OutputArgs,
 }
 
@@ -95,7 +98,7 @@ impl Import {
             as_it_is: self.format.is_raw(),
             reader: &format!("ramblk import {} -", self.name),
         };
-        let image = Source::open(&self.file, how)?;
+        let image = self.image.describe(Source::open(&self.file, how)?)?;
         load(client, &disk, image, self.force)?;
         let disk: Disk = client.get(&path)?;
         self.output.print(&disk, |disk| {
@@ -103,32 +106,6 @@ impl Import {
             format!("{} has the content of {from}: {mapped} mapped\n", disk.name)
         })
     }
-}
-
-/// Replace what a disk holds by an image; zeros follow it up to the end of the disk.
-pub(super) fn load(client: &Client, disk: &Disk, image: Source, force: bool) -> Result<(), Error> {
-    let image_bytes = image.size_bytes();
-    if let Some(image_bytes) = image_bytes.filter(|&bytes| bytes > disk.size_bytes) {
-        return Err(Error::Other(format!(
-            "the image has {} and does not fit into {}, which has {}; first say 'ramblk resize {} \
-             {}'",
-            Bytes(image_bytes),
-            disk.name,
-            Bytes(disk.size_bytes),
-            disk.name,
-            image_bytes.next_multiple_of(disk.block_size.max(1))
-        )));
-    }
-    let progress = Progress::new("import", image_bytes);
-    let path = format!("{}/data?force={force}", disk_path(&disk.name));
-    let frames = image.frames(disk.size_bytes, progress.clone());
-    let sent = client.upload(&path, frames);
-    progress.end();
-    sent.map_err(|error| {
-        error.advise(ProblemKind::Attached, |_| {
-            "stop its guest, or say --force: it would see other bytes all at once".into()
-        })
-    })
 }
 
 #[derive(Debug, Args)]

@@ -6,8 +6,8 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, ValueEnum};
 use hyper::{Method, StatusCode};
 
-use super::content::load;
 use super::each::{destroyed, each};
+use super::image::{ImageArgs, image_query, load};
 use super::limits::LimitArgs;
 use super::{disk_path, snapshot_path, snapshots};
 use crate::cli::args::FormatArg;
@@ -19,7 +19,7 @@ use crate::cli::tables;
 use crate::cli::transfer::{Source, Taking};
 use crate::cli::words::{OrNone, parse_label, parse_size_or_none, parse_target, unique};
 use crate::daemon::disks::Target;
-use crate::daemon::model::{self, Disk, DiskSettings, ProblemKind, Snapshot};
+use crate::daemon::model::{self, Disk, DiskSettings, DiskState, ProblemKind, Snapshot};
 use crate::daemon::{Bytes, USUAL_QUEUES};
 
 #[derive(Debug, Args)]
@@ -38,6 +38,9 @@ pub(in crate::cli) struct Create {
 
     #[command(flatten)]
     format: FormatArg,
+
+    #[command(flatten)]
+    about_image: ImageArgs,
 
     /// Memory that the disk may take, at most.
     #[arg(long, value_name = "SIZE", value_parser = parse_size_or_none)]
@@ -129,29 +132,25 @@ impl From<Share> for model::Share {
 impl Create {
     pub(super) fn run(self, client: &Client) -> Result<(), Error> {
         let image = self.open_image()?;
+        let image = image.map(|image| self.about_image.describe(image));
+        let image = image.transpose()?;
         let settings = self.settings(image.as_ref())?;
         let path = disk_path(&self.name);
-        let put = client.send(Method::PUT, &path, &settings);
-        let (status, disk): (_, Disk) = put.map_err(|error| {
-            error.advise(ProblemKind::Conflict, |_| {
-                "'ramblk set', 'limit' and 'resize' change it".into()
-            })
-        })?;
-        if status != StatusCode::CREATED {
-            let left = match image {
-                Some(_) => "; its content stays: 'ramblk import' replaces it",
-                None => "",
-            };
-            return self.output.print(&disk, |disk| {
-                format!("{} exists already, as asked{left}\n", disk.name)
+        let query = image.as_ref().map(image_query);
+        let wanted = query.map_or_else(|| path.clone(), |query| format!("{path}?{query}"));
+        let (status, disk): (_, Disk) = client.send(Method::PUT, &wanted, &settings)?;
+        let to_load = image.filter(|_| disk.state == DiskState::Importing);
+        let Some(image) = to_load else {
+            return self.output.print(&disk, |disk| match status {
+                StatusCode::CREATED => made(disk),
+                _ => format!("{} exists already, as asked\n", disk.name),
             });
-        }
-        let Some(image) = image else {
-            return self.output.print(&disk, made);
         };
         if let Err(error) = load(client, &disk, image, false) {
-            // Half a disk is no disk: who tries again begins anew.
-            let _ = client.delete(&path);
+            if !error.is(ProblemKind::Conflict) {
+                // It would go by itself later. Not if another upload took over and made it whole.
+                let _ = client.delete(&format!("{path}?importing=true"));
+            }
             return Err(error);
         }
         let disk: Disk = client.get(&path)?;

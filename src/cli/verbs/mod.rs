@@ -26,6 +26,7 @@ mod disks;
 mod each;
 mod groups;
 mod help;
+mod image;
 mod limits;
 mod salvage;
 mod snapshots;

@@ -13,7 +13,7 @@ use crate::cli::tables::{pairs, table};
 use crate::cli::transfer::{Progress, Sink};
 use crate::daemon::disks::Target;
 use crate::daemon::model::{Problem, ProblemKind};
-use crate::daemon::{Bytes, Report, Salvage};
+use crate::daemon::{Bytes, Report, Salvage, SavedDisk};
 
 /// Most stretches that are listed one by one.
 const MOST_LISTED: usize = 1000;
@@ -59,7 +59,7 @@ fn human_report(report: &Report) -> String {
             human(disk.size_bytes),
             human(disk.mapped_bytes),
             human(disk.lost_bytes),
-            if disk.whole { "whole" } else { "in part" }.into(),
+            can_be_saved(disk).into(),
         ]
     });
     text.push('\n');
@@ -79,6 +79,15 @@ fn human_report(report: &Report) -> String {
         more => drop(writeln!(text, "{more} more findings")),
     }
     text
+}
+
+/// What can be had of a disk.
+fn can_be_saved(disk: &SavedDisk) -> &'static str {
+    match (disk.importing, disk.whole) {
+        (true, _) => "no, was importing",
+        (false, true) => "whole",
+        (false, false) => "in part",
+    }
 }
 
 /// Stretches that can't be read.
@@ -137,6 +146,11 @@ pub(super) fn export(
             what,
         ))));
     };
+    if disk.importing {
+        return Err(Error::Other(format!(
+            "{name:?} was importing: its content never was whole; create it again from its image"
+        )));
+    }
     let lost = Lost::of(&salvage, target)?;
     if lost.count > 0 && !partial {
         return Err(Error::Other(format!(

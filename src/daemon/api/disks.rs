@@ -7,7 +7,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::super::disks::{DestroyOptions, Disks, Made, Target};
-use super::super::model::{Disk, DiskPatch, DiskSettings, Limits, Map, Patched, Stats};
+use super::super::model::{Disk, DiskPatch, DiskSettings, Image, Limits, Map, Patched, Stats};
 use super::failure::Failure;
 use super::input::{Asked, At, Json, MergePatch, Name, Named};
 use super::state::Api;
@@ -55,32 +55,60 @@ pub(super) async fn list(
     api.ok(move |disks| Ok(disks.list(&labels))).await
 }
 
+/// What a new disk begins with.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct PutQuery {
+    /// The name of an image whose content is to come by `put_data`, its path for example. The disk
+    /// is `importing` until that is whole.
+    #[param(min_length = 1, max_length = 255)]
+    image: Option<String>,
+    /// What tells that image from others, its digest for example: the same image must have the same
+    /// one. An image without it is like no other.
+    #[param(min_length = 1, max_length = 255)]
+    image_id: Option<String>,
+    /// The length of that image in bytes, if it is known.
+    #[param(minimum = 1)]
+    image_bytes: Option<u64>,
+}
+
 /// Make a disk
 ///
 /// Makes a disk, or finds it made just so: asking again changes nothing. The body may leave out
 /// everything but the size.
+///
+/// With `image` the disk is `importing` until `put_data` has brought all of the image's content:
+/// nobody can attach to it before. It goes when nobody brings content for as long as the daemon
+/// waits. Asking again finds it importing, or whole and made from the same image.
 #[utoipa::path(
     put,
     path = "/v1/disks/{name}",
     tag = "disks",
     operation_id = "put_disk",
-    params(Named),
+    params(Named, PutQuery),
     request_body = DiskSettings,
     responses(
         (status = 201, description = "it was made", body = Disk),
         (status = 200, description = "it was there, just so", body = Disk),
         (status = 404, description = "no such group"),
-        (status = 409, description = "it is there with other settings"),
+        (status = 409, description = "it is there with other settings, or made from another image"),
         (status = 507, description = "memory or descriptors don't allow it"),
     ),
 )]
 pub(super) async fn put(
     State(api): State<Api>,
     At(at): At<Named>,
+    Asked(query): Asked<PutQuery>,
     Json(settings): Json<DiskSettings>,
 ) -> Result<Response, Failure> {
+    let image = image(query.image, query.image_id, query.image_bytes)?;
     api.answer(move |disks| {
-        let (disk, made) = disks.put(&at.name.into_string(), settings)?;
+        let name = at.name.into_string();
+        let (disk, made) = match image {
+            Some(image) => disks.put_from(&name, settings, image)?,
+            None => disks.put(&name, settings)?,
+        };
         let status = match made {
             Made::New => StatusCode::CREATED,
             Made::Existing => StatusCode::OK,
@@ -88,6 +116,26 @@ pub(super) async fn put(
         Ok((status, disk))
     })
     .await
+}
+
+/// The image that a query names.
+pub(super) fn image(
+    name: Option<String>,
+    id: Option<String>,
+    size_bytes: Option<u64>,
+) -> Result<Option<Image>, Failure> {
+    match name {
+        Some(name) => Ok(Some(Image {
+            name,
+            id,
+            size_bytes,
+        })),
+        None if id.is_none() && size_bytes.is_none() => Ok(None),
+        None => {
+            let detail = "image_id and image_bytes say more about an image: name it with image";
+            Err(Failure::invalid(detail).at("image"))
+        }
+    }
 }
 
 /// Show a disk
@@ -144,6 +192,8 @@ pub(super) struct DestroyQuery {
     force: bool,
     /// Destroy its snapshots too.
     snapshots: bool,
+    /// Only if it is `importing`.
+    importing: bool,
 }
 
 /// Destroy a disk
@@ -156,7 +206,7 @@ pub(super) struct DestroyQuery {
     responses(
         (status = 204, description = "it is gone"),
         (status = 404, description = "no such disk"),
-        (status = 409, description = "it is in use, or has snapshots or forks"),
+        (status = 409, description = "it is in use, has snapshots or forks, or is whole"),
     ),
 )]
 pub(super) async fn destroy(
@@ -167,6 +217,7 @@ pub(super) async fn destroy(
     let options = DestroyOptions {
         force: query.force,
         snapshots: query.snapshots,
+        importing: query.importing,
     };
     let end = move |disks: &Disks| Ok(((), disks.end(&at.name.into_string(), options)?));
     api.freeing(end).await?;

@@ -41,6 +41,11 @@ impl Failure {
         self
     }
 
+    /// What is wrong, in words.
+    pub(super) fn detail(&self) -> &str {
+        &self.0.detail
+    }
+
     /// With the field at fault.
     pub(super) fn at(mut self, field: impl Into<String>) -> Self {
         self.0.field = Some(field.into());

@@ -23,16 +23,16 @@ pub(super) fn header(start_bytes: u64, length_bytes: u64) -> [u8; HEADER_BYTES] 
     header
 }
 
-/// What is to be done with a disk.
+/// Bytes, and where they belong.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Step {
-    /// Write this at that place.
-    Write(u64, Vec<u8>),
-    /// Unmap from here, so many bytes.
-    Discard(u64, u64),
+pub(super) struct Part {
+    /// In bytes from the beginning of the content.
+    pub(super) start_bytes: u64,
+    /// The bytes.
+    pub(super) data: Vec<u8>,
 }
 
-/// Takes content in pieces of any length, and says what is to be done.
+/// Takes content in pieces of any length, and says what of it belongs where.
 #[derive(Debug)]
 pub(super) enum Parser {
     /// A row of frames.
@@ -84,20 +84,28 @@ impl Parser {
         })
     }
 
-    /// Take a piece: what is to be done now, in this order. What is wrong is said in words.
-    pub(super) fn take(&mut self, mut piece: Bytes) -> Result<Vec<Step>, String> {
-        let mut steps = Vec::new();
+    /// Take a piece: what is known of the content now. What is wrong is said in words.
+    pub(super) fn take(&mut self, mut piece: Bytes) -> Result<Vec<Part>, String> {
+        let mut parts = Vec::new();
         while !piece.is_empty() {
             match self {
-                Self::Frames(frames) => frames.take(&mut piece, &mut steps)?,
-                Self::Plain(plain) => plain.take(&mut piece, &mut steps)?,
+                Self::Frames(frames) => frames.take(&mut piece, &mut parts)?,
+                Self::Plain(plain) => plain.take(&mut piece, &mut parts)?,
             }
         }
-        Ok(steps)
+        Ok(parts)
     }
 
-    /// Nothing comes any more: what is to be done at last.
-    pub(super) fn end(&mut self) -> Result<Option<Step>, String> {
+    /// How far the content is known, holes counted; all of it, once it has ended.
+    pub(super) fn at_bytes(&self) -> u64 {
+        match self {
+            Self::Frames(frames) => frames.at_bytes,
+            Self::Plain(plain) => plain.at_bytes,
+        }
+    }
+
+    /// Nothing comes any more: what there is still.
+    pub(super) fn end(&mut self) -> Result<Option<Part>, String> {
         match self {
             Self::Frames(frames) if frames.ended => Ok(None),
             Self::Frames(frames) => Err(format!(
@@ -110,7 +118,7 @@ impl Parser {
 }
 
 impl Frames {
-    fn take(&mut self, piece: &mut Bytes, steps: &mut Vec<Step>) -> Result<(), String> {
+    fn take(&mut self, piece: &mut Bytes, parts: &mut Vec<Part>) -> Result<(), String> {
         if self.ended {
             return Err("something follows the last frame".to_owned());
         }
@@ -124,18 +132,21 @@ impl Frames {
             if self.header.len() < HEADER_BYTES {
                 return Ok(());
             }
-            self.begin(steps)?;
+            self.begin()?;
         }
         if self.missing == 0 && !self.data.is_empty() {
             let data = std::mem::take(&mut self.data);
             let start = self.at_bytes;
             self.at_bytes += data.len() as u64;
-            steps.push(Step::Write(start, data));
+            parts.push(Part {
+                start_bytes: start,
+                data,
+            });
         }
         Ok(())
     }
 
-    fn begin(&mut self, steps: &mut Vec<Step>) -> Result<(), String> {
+    fn begin(&mut self) -> Result<(), String> {
         let number = |bytes: &[u8]| bytes.try_into().map(u64::from_le_bytes).unwrap_or_default();
         let (start, length) = self.header.split_at(8);
         let (start, length) = (number(start), number(length));
@@ -157,10 +168,7 @@ impl Frames {
                 "a frame of {length} bytes at {start} ends beyond the disk's {size} bytes"
             ));
         }
-        if start > self.at_bytes {
-            steps.push(Step::Discard(self.at_bytes, start - self.at_bytes));
-            self.at_bytes = start;
-        }
+        self.at_bytes = start;
         self.ended = length == 0;
         self.missing = usize::try_from(length).unwrap_or_default();
         Ok(())
@@ -168,7 +176,7 @@ impl Frames {
 }
 
 impl Plain {
-    fn take(&mut self, piece: &mut Bytes, steps: &mut Vec<Step>) -> Result<(), String> {
+    fn take(&mut self, piece: &mut Bytes, parts: &mut Vec<Part>) -> Result<(), String> {
         // MOST_BYTES is small.
         let room = usize::try_from(MOST_BYTES).unwrap_or_default() - self.data.len();
         let some = piece.split_to(room.min(piece.len()));
@@ -179,19 +187,22 @@ impl Plain {
         }
         self.data.extend_from_slice(&some);
         if self.data.len() as u64 == MOST_BYTES {
-            steps.extend(self.write());
+            parts.extend(self.write());
         }
         Ok(())
     }
 
-    fn write(&mut self) -> Option<Step> {
+    fn write(&mut self) -> Option<Part> {
         let data = std::mem::take(&mut self.data);
         if data.is_empty() {
             return None;
         }
         let start = self.at_bytes;
         self.at_bytes += data.len() as u64;
-        Some(Step::Write(start, data))
+        Some(Part {
+            start_bytes: start,
+            data,
+        })
     }
 }
 
@@ -204,14 +215,14 @@ mod tests {
         [&header(start, data.len() as u64), data].concat()
     }
 
-    /// All steps, when the content comes in pieces of this length.
-    fn steps(mut parser: Parser, content: &[u8], piece: usize) -> Result<Vec<Step>, String> {
-        let mut steps = Vec::new();
+    /// All parts, when the content comes in pieces of this length.
+    fn parts(mut parser: Parser, content: &[u8], piece: usize) -> Result<Vec<Part>, String> {
+        let mut parts = Vec::new();
         for piece in content.chunks(piece) {
-            steps.extend(parser.take(Bytes::copy_from_slice(piece))?);
+            parts.extend(parser.take(Bytes::copy_from_slice(piece))?);
         }
-        steps.extend(parser.end()?);
-        Ok(steps)
+        parts.extend(parser.end()?);
+        Ok(parts)
     }
 
     #[test]
@@ -222,21 +233,17 @@ mod tests {
             frame(8192, &[]),
         ]
         .concat();
-        let expected = [
-            Step::Discard(0, 512),
-            Step::Write(512, vec![1; 1024]),
-            Step::Write(1536, vec![2; 512]),
-            Step::Discard(2048, 6144),
-        ];
+        let part = |start_bytes, data| Part { start_bytes, data };
+        let expected = [part(512, vec![1; 1024]), part(1536, vec![2; 512])];
         for piece in 1..=content.len() {
-            let parsed = steps(Parser::frames(8192), &content, piece).unwrap();
+            let parsed = parts(Parser::frames(8192), &content, piece).unwrap();
             assert_eq!(parsed, expected, "in pieces of {piece}");
         }
     }
 
     #[test]
     fn frames_that_make_no_sense_are_refused() {
-        let wrong = |content: &[u8]| steps(Parser::frames(4096), content, 7).unwrap_err();
+        let wrong = |content: &[u8]| parts(Parser::frames(4096), content, 7).unwrap_err();
         assert!(wrong(&frame(0, &[1; 512])).contains("cut off"));
         assert!(wrong(&frame(0, &[1; 512])[..100]).contains("cut off"));
         assert!(wrong(&frame(4096, &[1; 512])).contains("beyond"));
@@ -252,16 +259,13 @@ mod tests {
     fn bytes_are_written_from_the_beginning_and_not_beyond_the_end() {
         let size = 3 * MOST_BYTES;
         let content = vec![7; usize::try_from(MOST_BYTES).unwrap() + 512];
-        let parsed = steps(Parser::plain(size), &content, 1000).unwrap();
+        let parsed = parts(Parser::plain(size), &content, 1000).unwrap();
         let lengths: Vec<_> = parsed
             .iter()
-            .map(|step| match step {
-                Step::Write(start, data) => (*start, data.len() as u64),
-                Step::Discard(..) => (0, 0),
-            })
+            .map(|part| (part.start_bytes, part.data.len() as u64))
             .collect();
         assert_eq!(lengths, [(0, MOST_BYTES), (MOST_BYTES, 512)]);
-        let beyond = steps(Parser::plain(MOST_BYTES), &content, 4096).unwrap_err();
+        let beyond = parts(Parser::plain(MOST_BYTES), &content, 4096).unwrap_err();
         assert!(beyond.contains("more than"));
     }
 }

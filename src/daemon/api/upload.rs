@@ -1,4 +1,4 @@
-//! Other content for a disk, as a stream of any length.
+//! New content for a disk, as a stream of any length.
 
 use std::sync::Arc;
 
@@ -12,26 +12,36 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::image::{Known, Origin, Probe};
 
-use super::super::disks::Writer;
-use super::super::model::{Problem, ProblemKind};
+use super::super::disks::Upload;
+use super::super::model::ProblemKind;
+use super::disks::image;
 use super::download::PLAIN_TYPE;
 use super::failure::Failure;
-use super::frames::{FRAMES_TYPE, Parser, Step};
+use super::frames::{FRAMES_TYPE, Parser, Part};
 use super::input::{Asked, At, Named, content_length, expect_type, media_type};
 use super::state::{Api, Place};
 
-/// Whether it is meant.
+/// What comes, and whether it is meant.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct UploadQuery {
-    /// Do it though a front end is connected, whose guest sees other bytes from then on.
+    /// Do it though a front end is connected, whose guest sees other bytes all at once.
     force: bool,
     /// What plain bytes are. `raw`: the disk's, whatever they look like. Without it they are
     /// refused if they begin or end like a compressed file, an archive or an image of another
     /// format. A guest may have written such bytes: who sends what guests wrote says `raw`.
     #[param(inline)]
     format: Option<ContentFormat>,
+    /// The name of the image that the content is of, its path for example.
+    #[param(min_length = 1, max_length = 255)]
+    image: Option<String>,
+    /// What tells that image from others, its digest for example.
+    #[param(min_length = 1, max_length = 255)]
+    image_id: Option<String>,
+    /// The length of that image in bytes, if it is known: content of another length is refused.
+    #[param(minimum = 1)]
+    image_bytes: Option<u64>,
 }
 
 /// Formats of content that are taken.
@@ -42,13 +52,17 @@ enum ContentFormat {
     Raw,
 }
 
-/// Write content
+/// Replace content
 ///
-/// As `application/octet-stream` the bytes are written from the beginning of the disk on, and what
-/// lies behind them stays. As `application/vnd.ramblk.extents` (see `get_data`) what lies between
-/// frames is discarded, up to where the last one says. Plain bytes that are no raw image are
-/// refused (see `format`). Of an upload that fails, what came before
-/// stays written.
+/// Nothing of the disk changes until all of the content has come; then all of it does, at one
+/// instant, also for a guest that is connected (with `force`). Zeros follow content that is shorter
+/// than the disk. Content that is empty, too long, cut off or not as long as it was said to be is
+/// refused, and leaves the disk as it was, as does an upload that breaks off. A disk has one upload
+/// at a time: a later one takes over. It needs room for both contents until it is done.
+///
+/// As `application/octet-stream` the body is the content. As `application/vnd.ramblk.extents` (see
+/// `get_data`) it is what is not zero; its last frame, of length 0, begins where the content ends.
+/// Plain bytes that are no raw image are refused (see `format`).
 #[utoipa::path(
     put,
     path = "/v1/disks/{name}/data",
@@ -60,9 +74,9 @@ enum ContentFormat {
         (Vec<u8> = "application/vnd.ramblk.extents"),
     )),
     responses(
-        (status = 204, description = "it is written"),
+        (status = 204, description = "it is the disk's content now"),
         (status = 404, description = "no such disk"),
-        (status = 409, description = "a front end uses it, or it is read-only"),
+        (status = 409, description = "a front end uses it, or another upload took over"),
         (status = 507, description = "there is no room for it"),
     ),
 )]
@@ -74,24 +88,39 @@ pub(super) async fn set_content(
     body: Body,
 ) -> Result<Response, Failure> {
     expect_type(&headers, &[PLAIN_TYPE, FRAMES_TYPE])?;
+    let is_plain = media_type(&headers) == PLAIN_TYPE;
+    let length = content_length(&headers).filter(|_| is_plain);
+    let image = image(query.image, query.image_id, query.image_bytes)?;
     let place = api.place(Place::Transfer)?;
     let name = at.name.into_string();
-    let writer = api.work(move |disks| disks.writer(&name, query.force));
-    let writer = Arc::new(writer.await??);
-    let size = writer.size_bytes();
-    let mut probe = query.format.is_none().then(Probe::default);
-    let mut parser = if media_type(&headers) == FRAMES_TYPE {
-        // Whoever makes frames knows where data is: no file has them by mistake.
-        probe = None;
-        Parser::frames(size)
-    } else {
-        if let Some(length) = content_length(&headers).filter(|length| *length > size) {
-            let detail = format!(
-                "the content has {length} bytes and the disk {size}: resize the disk first"
-            );
-            return Err(Failure::new(ProblemKind::TooLarge, detail));
-        }
-        Parser::plain(size)
+    let begun = api.work(move |disks| disks.upload(&name, image, length, query.force));
+    let upload = Held(Some(Arc::new(begun.await??)));
+    // Whoever makes frames knows where data is: no file has them by mistake.
+    let probe = (is_plain && query.format.is_none()).then(Probe::default);
+    let done = receive(&api, &upload, is_plain, probe, body).await;
+    if let (Err(failure), Some(upload)) = (&done, upload.get()) {
+        upload.fail(failure.detail());
+    }
+    drop(place);
+    done?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// Take all of it, and make it the disk's.
+async fn receive(
+    api: &Api,
+    held: &Held,
+    is_plain: bool,
+    mut probe: Option<Probe>,
+    body: Body,
+) -> Result<(), Failure> {
+    let Some(upload) = held.get() else {
+        return Ok(());
+    };
+    let size = upload.size_bytes();
+    let mut parser = match is_plain {
+        true => Parser::plain(size),
+        false => Parser::frames(size),
     };
     let mut pieces = body.into_data_stream();
     let idle = api.options().idle_time;
@@ -105,16 +134,18 @@ pub(super) async fn set_content(
         if let Some(known) = probe.as_mut().and_then(|probe| probe.take(&piece)) {
             return Err(foreign(known));
         }
-        let steps = parser.take(piece).map_err(Failure::invalid)?;
-        perform(&writer, steps).await?;
+        let parts = parser.take(piece).map_err(Failure::invalid)?;
+        write(upload, parts).await?;
+        upload.reached(parser.at_bytes());
     }
     if let Some(known) = probe.and_then(|probe| probe.end()) {
         return Err(foreign(known));
     }
     let last = parser.end().map_err(Failure::invalid)?;
-    perform(&writer, last.into_iter().collect()).await?;
-    drop(place);
-    Ok(StatusCode::NO_CONTENT.into_response())
+    write(upload, last.into_iter().collect()).await?;
+    let (upload, content_bytes) = (Arc::clone(upload), parser.at_bytes());
+    let committed = api.work(move |disks| disks.commit(&upload, content_bytes));
+    Ok(committed.await??)
 }
 
 fn foreign(known: &Known) -> Failure {
@@ -127,24 +158,39 @@ fn foreign(known: &Known) -> Failure {
 }
 
 fn nothing_came(seconds: u64) -> Failure {
-    let detail = format!("nothing came for {seconds} s; what came before is written");
+    let detail = format!("nothing came for {seconds} s; the disk is as it was");
     Failure::new(ProblemKind::Timeout, detail)
 }
 
-async fn perform(writer: &Arc<Writer>, steps: Vec<Step>) -> Result<(), Failure> {
-    if steps.is_empty() {
+async fn write(upload: &Arc<Upload>, parts: Vec<Part>) -> Result<(), Failure> {
+    if parts.is_empty() {
         return Ok(());
     }
-    let writer = Arc::clone(writer);
-    let all = move || steps.iter().try_for_each(|step| write(&writer, step));
+    let upload = Arc::clone(upload);
+    let all = move || {
+        let mut parts = parts.iter();
+        parts.try_for_each(|part| upload.write(part.start_bytes, &part.data))
+    };
     let done = tokio::task::spawn_blocking(all).await;
     done.map_err(|error| Failure::internal(&error))??;
     Ok(())
 }
 
-fn write(writer: &Writer, step: &Step) -> Result<(), Problem> {
-    match step {
-        Step::Write(start, data) => writer.write(*start, data),
-        Step::Discard(start, length) => writer.discard(*start, *length),
+/// An upload that is let go of on a thread for work, since that takes time with what has come:
+/// also if the client is gone, and with it whoever waits for the answer.
+struct Held(Option<Arc<Upload>>);
+
+impl Held {
+    fn get(&self) -> Option<&Arc<Upload>> {
+        self.0.as_ref()
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let upload = self.0.take();
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn_blocking(move || drop(upload));
+        }
     }
 }

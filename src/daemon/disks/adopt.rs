@@ -10,6 +10,7 @@ use super::check::Checked;
 use super::content::READER_PREFIX;
 use super::failed::reason;
 use super::groups::GROUP_PREFIX;
+use super::upload::IMPORT_PREFIX;
 use super::{Disks, Entry, Target};
 use crate::device::Limiter;
 use crate::store::{self, Change, Disk, Notes, Store};
@@ -47,6 +48,9 @@ impl Disks {
         for key in &keys {
             if let Some(name) = key.strip_prefix(GROUP_PREFIX) {
                 self.adopt_group(key, name)?;
+            } else if key.starts_with(IMPORT_PREFIX) {
+                // Whoever brought it is gone.
+                self.workshop.store.destroy(key)?;
             }
         }
         let named: Vec<_> = keys
@@ -73,7 +77,7 @@ impl Disks {
         }
         self.drop_stray_states(&keys, &adopted)?;
         crash::forget_culprit(&notes);
-        for entry in &adopted {
+        for entry in adopted.iter().filter(|entry| !entry.is_importing()) {
             self.workshop.listen(entry)?;
         }
         Ok(())

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::blob::Kept;
 use serde_json::{Value, json};
 
 use super::super::model::{
@@ -328,7 +329,7 @@ impl Disks {
         let Ok(entry) = self.entry(name) else {
             let pool_bytes = self.workshop.store.limit_bytes();
             let checked = Checked::new(name, new_settings(disk)?, pool_bytes)?;
-            let entry = self.create(name, &checked)?;
+            let entry = self.create(name, &checked, Kept::of(&checked.settings))?;
             let events = &self.workshop.events;
             events.tell(EventKind::Created, Some(name), size_details(&entry));
             return Ok(());

@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 
 use super::super::model::{DiskSettings, Limits, OnFull, Problem, Share};
 use super::check::invalid;
+use super::origin::Origin;
 use super::problems::internal;
 use crate::store::{self, Change, DiskSpec};
 
@@ -44,9 +45,9 @@ pub(in crate::daemon) struct Kept {
     /// Why it has failed, if it has: no setting, and no configuration can name it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) failure: Option<String>,
-    /// What is known of content that is on its way into the disk, while it is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) import: Option<Map<String, Value>>,
+    /// Where its content comes from, and whether that is whole.
+    #[serde(default, skip_serializing_if = "Origin::is_nothing")]
+    pub(in crate::daemon) import: Origin,
 }
 
 /// What layout 1 said here and later ones say in the record.
@@ -77,7 +78,7 @@ impl Kept {
             group: settings.group.clone(),
             labels: settings.labels.clone(),
             failure: None,
-            import: None,
+            import: Origin::default(),
         }
     }
 
@@ -210,6 +211,7 @@ impl From<store::OnFull> for OnFull {
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
+    use crate::daemon::model::Image;
     use crate::store::SectorSize;
 
     #[test]
@@ -232,7 +234,11 @@ mod tests {
     fn what_is_the_matter_is_kept_beside_the_settings_and_is_none_of_them() {
         let mut kept = Kept::of(&DiskSettings::new(1 << 20));
         kept.failure = Some("twice".into());
-        kept.import = Some(Map::from_iter([("done".to_owned(), 7.into())]));
+        kept.import = Origin::to_come(Image {
+            name: "a".into(),
+            id: None,
+            size_bytes: Some(7),
+        });
         let read = Read::new(&kept.to_blob().unwrap()).unwrap();
         assert_eq!((&read.kept, read.moved), (&kept, None));
         let spec = DiskSpec::new(SectorSize::S512, 1 << 20);

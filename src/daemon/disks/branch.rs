@@ -64,6 +64,7 @@ impl Disks {
         let _control = self.control.lock();
         let entry = self.entry(name)?;
         let key = snapshot_key(name, snapshot)?;
+        entry.check_whole("take a snapshot of it")?;
         if entry.snapshots.lock().contains(snapshot) {
             return Err(conflict(format!(
                 "snapshot {key:?} exists already; choose another name or destroy it first"
@@ -171,6 +172,7 @@ impl Disks {
         check_name(&request.name)?;
         let _control = self.control.lock();
         let source = self.entry(name)?;
+        source.check_whole("fork it")?;
         let new = request.name;
         if self.entry(&new).is_ok() {
             return Err(conflict(format!(
@@ -196,7 +198,8 @@ impl Disks {
         self.check_room()?;
         self.workshop.check(&new)?;
         let store = &self.workshop.store;
-        let blob = Kept::of(&checked.settings).to_blob()?;
+        let kept = Kept::of(&checked.settings);
+        let blob = kept.to_blob()?;
         let change = Change {
             settings: Some(&blob),
             quota_bytes: Some(checked.spec.quota_bytes),
@@ -205,7 +208,7 @@ impl Disks {
             ..Change::default()
         };
         let disk = store.fork_with(&key, &new, &change)?;
-        let entry = self.serve_new(disk, &checked, limiter)?;
+        let entry = self.serve_new(disk, &checked, kept, limiter)?;
         self.tell_of(EventKind::Forked, &new, "from", &key);
         self.describe(&entry, false)
     }
@@ -219,9 +222,7 @@ impl Disks {
     pub fn reset(&self, name: &str, request: ResetRequest) -> Result<(Disk, Leftover), Problem> {
         let _control = self.control.lock();
         let entry = self.entry(name)?;
-        if !request.force && entry.is_attached() {
-            return Err(attached(name, "reset it"));
-        }
+        entry.check_whole("reset it")?;
         let key = match &request.to {
             Some(snapshot) => {
                 self.has_snapshot(&entry, snapshot)?;
@@ -229,7 +230,12 @@ impl Disks {
             }
             None => self.parent(&entry)?,
         };
-        let left = self.workshop.store.reset(name, &key)?;
+        let store = &self.workshop.store;
+        // No front end can come between the look and the instant.
+        let reset = entry
+            .server
+            .unless_attached(request.force, || store.reset(name, &key));
+        let left = reset.ok_or_else(|| attached(name, "reset it"))??;
         entry.server.config_changed();
         self.tell_of(EventKind::Reset, name, "to", &key);
         Ok((self.describe(&entry, false)?, left))

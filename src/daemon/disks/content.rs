@@ -1,14 +1,13 @@
-//! A disk's content, to be read and written from outside.
+//! A disk's content, to be read from outside.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::super::model::{Map, MapExtent, Problem, ProblemKind};
+use super::super::model::{Map, MapExtent, Problem};
 use super::check::invalid;
-use super::entry::Entry;
-use super::problems::{attached, not_found};
+use super::problems::not_found;
 use super::{Disks, Target};
-use crate::store::{Bytes, Disk, PAGE_BYTES, Store};
+use crate::store::{Bytes, Disk, Store};
 
 /// The content of a disk at one moment, to be read from any thread, in any order.
 #[derive(Debug)]
@@ -16,12 +15,6 @@ pub struct Reader {
     disk: Disk,
     /// The snapshot that was taken for this, to be ended with it.
     own: Option<(Arc<Store>, String)>,
-}
-
-/// The way to write a disk's content from outside.
-#[derive(Debug)]
-pub struct Writer {
-    entry: Arc<Entry>,
 }
 
 impl Drop for Reader {
@@ -83,67 +76,6 @@ impl Reader {
     }
 }
 
-impl Writer {
-    /// Size in bytes.
-    pub fn size_bytes(&self) -> u64 {
-        self.entry.disk.capacity().bytes()
-    }
-
-    /// Write `bytes` at `start_bytes`. Pages of zeros are unmapped instead. The end may lie within
-    /// a block only where that is the disk's last one; the rest of it becomes zero then.
-    ///
-    /// # Errors
-    /// If that is not inside the disk, or not aligned, or there is no memory for it.
-    pub fn write(&self, start_bytes: u64, bytes: &[u8]) -> Result<(), Problem> {
-        let disk = &self.entry.disk;
-        let sector_bytes = disk.sector_size().bytes();
-        self.aligned(start_bytes)?;
-        let mut at = start_bytes;
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            let to_page = PAGE_BYTES - at % PAGE_BYTES;
-            let len = usize::try_from(to_page).unwrap_or(usize::MAX);
-            let (now, later) = rest.split_at(len.min(rest.len()));
-            let sectors = (now.len() as u64).div_ceil(sector_bytes);
-            if now.iter().all(|&byte| byte == 0) {
-                disk.discard(at / sector_bytes, sectors)?;
-            } else if (now.len() as u64).is_multiple_of(sector_bytes) {
-                disk.write(at / sector_bytes, &[now])?;
-            } else {
-                let mut whole = now.to_vec();
-                whole.resize(usize::try_from(sectors * sector_bytes).unwrap_or(0), 0);
-                disk.write(at / sector_bytes, &[&whole])?;
-            }
-            at += now.len() as u64;
-            rest = later;
-        }
-        Ok(())
-    }
-
-    /// Unmap a range: it reads zero.
-    ///
-    /// # Errors
-    /// If that is not inside the disk, or not aligned.
-    pub fn discard(&self, start_bytes: u64, length_bytes: u64) -> Result<(), Problem> {
-        let sector_bytes = self.entry.disk.sector_size().bytes();
-        self.aligned(start_bytes)?;
-        self.aligned(length_bytes)?;
-        let (start, sectors) = (start_bytes / sector_bytes, length_bytes / sector_bytes);
-        Ok(self.entry.disk.discard(start, sectors)?)
-    }
-
-    fn aligned(&self, bytes: u64) -> Result<(), Problem> {
-        let sector_bytes = self.entry.disk.sector_size().bytes();
-        if bytes.is_multiple_of(sector_bytes) {
-            return Ok(());
-        }
-        Err(Problem::new(
-            ProblemKind::Invalid,
-            format!("{bytes} is no multiple of the block size, {sector_bytes}"),
-        ))
-    }
-}
-
 /// What keys of a reader's snapshots begin with. Names of disks have no `@`.
 pub(in crate::daemon) const READER_PREFIX: &str = "@read.";
 
@@ -156,6 +88,7 @@ impl Disks {
     /// A connection to what `target` names.
     fn open(&self, target: &Target) -> Result<Disk, Problem> {
         let entry = self.entry(&target.disk)?;
+        entry.check_whole("read it")?;
         let Some(snapshot) = &target.snapshot else {
             return Ok(self.workshop.store.open(&entry.name)?);
         };
@@ -230,6 +163,7 @@ impl Disks {
             return Ok(Reader { disk, own: None });
         }
         let entry = self.entry(&target.disk)?;
+        entry.check_whole("read it")?;
         let store = Arc::clone(&self.workshop.store);
         let key = reader_key();
         let disk = store.snapshot(&entry.name, &key)?;
@@ -237,17 +171,5 @@ impl Disks {
             disk,
             own: Some((store, key)),
         })
-    }
-
-    /// A way to write it; refused while a front end is connected, unless `force`.
-    ///
-    /// # Errors
-    /// `not-found`; `attached`.
-    pub fn writer(&self, name: &str, force: bool) -> Result<Writer, Problem> {
-        let entry = self.entry(name)?;
-        if !force && entry.is_attached() {
-            return Err(attached(name, "write to it"));
-        }
-        Ok(Writer { entry })
     }
 }

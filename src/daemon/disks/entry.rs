@@ -15,6 +15,7 @@ use super::super::{paths, state_dir};
 use super::blob::Kept;
 use super::check::{Checked, check_socket_path, invalid};
 use super::sockets::Socket;
+use super::upload::Uploads;
 use crate::device::BlockDevice;
 use crate::store::{Change, Disk, DiskInfo, Leftover, Shrink, Store};
 use crate::vhost_user::{self, Departure, Hub, Server, ServerEvent, ServerOptions};
@@ -50,6 +51,8 @@ pub(super) struct Entry {
     pub(super) snapshots: Mutex<BTreeSet<String>>,
     /// How it was doing when we looked last, by the number of requests that found no memory.
     pub(super) health: Mutex<Health>,
+    /// New content that is on its way.
+    pub(super) import: Uploads,
     pub(super) socket: Mutex<Option<Socket>>,
     socket_path: String,
 }
@@ -109,6 +112,10 @@ impl Workshop {
             in_order: checked.settings.in_order,
         };
         let server = Server::new(device, &options, &self.hub);
+        let state = match kept.import.is_importing() {
+            true => DiskState::Importing,
+            false => DiskState::Ok,
+        };
         let kept = Arc::new(Mutex::new(kept));
         self.tell_of_front_ends(&name, &server, &kept);
         Ok(Entry {
@@ -119,7 +126,11 @@ impl Workshop {
             keeper,
             kept,
             snapshots: Mutex::default(),
-            health: Mutex::default(),
+            health: Mutex::new(Health {
+                state,
+                ..Health::default()
+            }),
+            import: Uploads::default(),
             socket: Mutex::new(None),
             socket_path: whole(self.socket_path(&name)),
             name,
@@ -270,6 +281,8 @@ impl Entry {
             },
             unreachable,
             failure: kept.failure,
+            import: self.import.progress(kept.import.importing_image()),
+            image: kept.import.image().cloned(),
         })
     }
 

@@ -28,9 +28,12 @@ impl Entry {
     pub(super) fn follow_failure(&self) {
         let has_failed = self.failure().is_some();
         self.server.device().set_failed(has_failed);
-        self.health.lock().state = match has_failed {
-            true => DiskState::Failed,
-            false => DiskState::Ok,
+        self.health.lock().state = if has_failed {
+            DiskState::Failed
+        } else if self.is_importing() {
+            DiskState::Importing
+        } else {
+            DiskState::Ok
         };
     }
 }

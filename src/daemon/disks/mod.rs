@@ -10,6 +10,8 @@
 //! | `resize` | its size, changed while it runs |
 //! | `branch` | snapshots, forks, and the way back |
 //! | `content` | a disk's bytes and map, for whoever is no guest |
+//! | `origin` | which image a disk's content was made from, and whether it is whole |
+//! | `upload` | new content for a disk, which takes its place at one instant |
 //! | `groups` | limits that several disks share |
 //! | `failed` | a disk of which ramblk died, until somebody says that it may be served again |
 //! | `guest` | what a disk's device is told, and asked |
@@ -31,13 +33,16 @@ mod failed;
 mod groups;
 mod guest;
 mod monitor;
+mod origin;
 mod problems;
 mod resize;
 mod sockets;
+mod upload;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 
@@ -46,12 +51,14 @@ pub use apply::ApplyOptions;
 pub(super) use blob::Read as ReadBlob;
 pub use check::{MAX_NAME_BYTES, MOST_LABELS, check_name};
 pub(super) use content::READER_PREFIX;
-pub use content::{Reader, Writer};
+pub use content::Reader;
 pub(super) use groups::GROUP_PREFIX;
+pub(super) use upload::IMPORT_PREFIX;
+pub use upload::Upload;
 
 use super::events::Events;
 use super::model::{
-    Detail, Disk, DiskSettings, EventKind, Pool, Problem, ProblemKind, Stats, field_changes,
+    Detail, Disk, DiskSettings, EventKind, Image, Pool, Problem, ProblemKind, Stats, field_changes,
 };
 use super::removal::{Look, Removals};
 use super::socket::SocketAccess;
@@ -63,6 +70,7 @@ use check::{Checked, snapshot_key};
 use entry::{Entry, Workshop};
 use groups::GroupEntry;
 use monitor::Monitor;
+use origin::Origin;
 use problems::{attached, conflict, figures, not_found};
 
 /// A disk, or a snapshot of it: `NAME` or `NAME@SNAPSHOT`.
@@ -100,6 +108,8 @@ pub struct DestroyOptions {
     pub force: bool,
     /// Destroy its snapshots too.
     pub snapshots: bool,
+    /// Only if its first content is not whole yet.
+    pub importing: bool,
 }
 
 /// How a daemon keeps its disks.
@@ -115,6 +125,8 @@ pub struct DisksOptions {
     pub workers: usize,
     /// Where the memory limit comes from, for whoever asks.
     pub limit_from: String,
+    /// How long a disk waits for somebody to bring its first content, before it goes.
+    pub import_timeout: Duration,
 }
 
 /// All disks of a daemon. Any thread may ask anything at any time.
@@ -124,6 +136,7 @@ pub struct Disks {
     most_disks: usize,
     workers: usize,
     limit_from: String,
+    import_timeout: Duration,
     /// Held by whoever changes which disks there are or what they are, so that each change is whole
     /// before the next one begins. Who only asks doesn't need it.
     control: Mutex<()>,
@@ -178,6 +191,7 @@ impl Disks {
             most_disks: options.most_disks,
             workers: options.workers,
             limit_from: options.limit_from,
+            import_timeout: options.import_timeout,
             control: Mutex::new(()),
             table: RwLock::default(),
             monitor: Monitor::default(),
@@ -189,6 +203,8 @@ impl Disks {
             .adopt()
             .map_err(|problem| super::Error::Disks(Box::new(problem)))?;
         disks.watch_sockets()?;
+        // There may be disks that wait for content.
+        disks.workshop.store.alarm().ring();
         Ok(disks)
     }
 
@@ -255,12 +271,43 @@ impl Disks {
     /// # Errors
     /// `invalid`; `conflict` if there is one with other settings; `over-budget`.
     pub fn put(&self, name: &str, settings: DiskSettings) -> Result<(Disk, Made), Problem> {
+        self.put_as(name, settings, None)
+    }
+
+    /// Make a disk whose first content is that of an image, to be brought by [`Disks::upload`], or
+    /// find it made, or being made, just so. Until its content is whole it is importing, and it
+    /// goes if nobody brings that for too long.
+    ///
+    /// # Errors
+    /// As [`Disks::put`]; `conflict` if there is one that was made from another image, or from one
+    /// that can't be told from others.
+    pub fn put_from(
+        &self,
+        name: &str,
+        settings: DiskSettings,
+        image: Image,
+    ) -> Result<(Disk, Made), Problem> {
+        self.put_as(name, settings, Some(image))
+    }
+
+    fn put_as(
+        &self,
+        name: &str,
+        settings: DiskSettings,
+        image: Option<Image>,
+    ) -> Result<(Disk, Made), Problem> {
+        image.as_ref().map_or(Ok(()), origin::check_image)?;
         let pool_bytes = self.workshop.store.limit_bytes();
         let checked = Checked::new(name, settings, pool_bytes)?;
         let _control = self.control.lock();
         if let Ok(entry) = self.entry(name) {
+            match &image {
+                Some(image) => entry.check_made_from(image)?,
+                None => entry.check_whole("take it as made")?,
+            }
             let differing = field_changes(&entry.settings()?, &checked.settings);
             if differing.is_empty() {
+                entry.import.expect();
                 return Ok((self.describe(&entry, false)?, Made::Existing));
             }
             return Err(conflict(format!(
@@ -269,39 +316,51 @@ impl Disks {
                 figures(&differing)
             )));
         }
-        let entry = self.create(name, &checked)?;
+        let kept = Kept {
+            import: image.map_or_else(Origin::default, Origin::to_come),
+            ..Kept::of(&checked.settings)
+        };
+        let entry = self.create(name, &checked, kept)?;
         self.workshop
             .events
             .tell(EventKind::Created, Some(name), size_details(&entry));
+        if entry.is_importing() {
+            // Whoever ends those that wait too long has one more.
+            self.workshop.store.alarm().ring();
+        }
         Ok((self.describe(&entry, false)?, Made::New))
     }
 
     /// Make a disk that isn't there. The control is held.
-    fn create(&self, name: &str, checked: &Checked) -> Result<Arc<Entry>, Problem> {
+    fn create(&self, name: &str, checked: &Checked, kept: Kept) -> Result<Arc<Entry>, Problem> {
         self.check_room()?;
         self.workshop.check(name)?;
         let limiter = self.group_limiter(checked.settings.group.as_deref())?;
-        let blob = Kept::of(&checked.settings).to_blob()?;
+        let blob = kept.to_blob()?;
         let disk = self
             .workshop
             .store
             .create_with(name, &checked.spec, &blob)?;
-        self.serve_new(disk, checked, limiter)
+        self.serve_new(disk, checked, kept, limiter)
     }
 
-    /// Serve a disk that the store has just got; where that fails, it is gone again.
+    /// Serve a disk that the store has just got, unless its content is still to come; where that
+    /// fails, it is gone again.
     fn serve_new(
         &self,
         disk: store::Disk,
         checked: &Checked,
+        kept: Kept,
         limiter: Option<Arc<Limiter>>,
     ) -> Result<Arc<Entry>, Problem> {
         let name = disk.get_info()?.key;
-        let kept = Kept::of(&checked.settings);
         let prepared = self.workshop.prepare(disk, checked, kept, true);
         let served = prepared.and_then(|entry| {
             entry.limit(&checked.settings.limits, limiter);
-            self.workshop.listen(&entry).map(|()| entry)
+            if !entry.is_importing() {
+                self.workshop.listen(&entry)?;
+            }
+            Ok(entry)
         });
         let entry = served.inspect_err(|_| {
             // The problem is the one to tell; the disk was made a moment ago.
@@ -352,6 +411,19 @@ impl Disks {
     pub fn end(&self, name: &str, options: DestroyOptions) -> Result<Vec<Leftover>, Problem> {
         let _control = self.control.lock();
         let entry = self.entry(name)?;
+        self.destroy_locked(&entry, options)
+    }
+
+    /// The control is held.
+    fn destroy_locked(
+        &self,
+        entry: &Arc<Entry>,
+        options: DestroyOptions,
+    ) -> Result<Vec<Leftover>, Problem> {
+        let name = entry.name.as_str();
+        if options.importing {
+            self.check_importing(entry)?;
+        }
         if !options.force && entry.is_attached() {
             return Err(attached(name, "destroy it"));
         }
@@ -368,8 +440,9 @@ impl Disks {
         entry.stop_listening();
         let mut left = Vec::new();
         for snapshot in &snapshots {
-            left.push(self.end_snapshot_of(&entry, snapshot)?);
+            left.push(self.end_snapshot_of(entry, snapshot)?);
         }
+        left.extend(self.end_upload(entry));
         left.push(self.workshop.store.destroy(name)?);
         // Only now: a front end may save another one as long as there is a disk.
         left.extend(entry.forget_states());
@@ -377,7 +450,7 @@ impl Disks {
         table.disks.remove(name);
         table.names.remove(&entry.id);
         if entry.is_attached() {
-            table.ghosts.push(entry);
+            table.ghosts.push(Arc::clone(entry));
         }
         drop(table);
         self.workshop

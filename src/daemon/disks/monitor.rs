@@ -65,19 +65,25 @@ pub(super) fn start(disks: &Arc<Disks>) -> Result<(), Error> {
 }
 
 fn watch(disks: &Weak<Disks>, alarm: &Alarm, ends: &AtomicBool) {
-    let (mut is_full, mut was_rung) = (false, false);
+    let (mut look_within, mut was_rung) = (None, false);
     loop {
         // The bell rings where memory is refused, and whoever wanted it counts that a moment
         // later: so there is a second look.
-        was_rung = alarm.wait((is_full || was_rung).then_some(LOOK_EVERY));
+        let second = was_rung.then_some(LOOK_EVERY);
+        was_rung = alarm.wait(sooner(look_within, second));
         if ends.load(Ordering::Acquire) {
             return;
         }
         let Some(disks) = disks.upgrade() else {
             return;
         };
-        is_full = disks.look();
+        look_within = disks.look();
     }
+}
+
+/// The shorter time, if there is one.
+fn sooner(one: Option<Duration>, two: Option<Duration>) -> Option<Duration> {
+    one.into_iter().chain(two).min()
 }
 
 /// The level that a charge has reached, given the one that it had.
@@ -119,15 +125,15 @@ impl Disks {
         entry.disk.set_marks(above, below);
     }
 
-    /// Look at everything; whether something is full.
-    fn look(&self) -> bool {
+    /// Look at everything; returns when to look again, if that is not for the bell to say.
+    fn look(&self) -> Option<Duration> {
         self.reap_ghosts();
         self.look_at_pool();
         let mut is_full = false;
         for entry in self.entries() {
             is_full |= self.look_at(&entry);
         }
-        is_full
+        sooner(is_full.then_some(LOOK_EVERY), self.end_lonely_imports())
     }
 
     /// Let go of destroyed disks whose last front end is gone.
@@ -180,6 +186,8 @@ impl Disks {
         let was_full = matches!(had.state, DiskState::Full | DiskState::Stalled);
         now.state = if entry.failure().is_some() {
             DiskState::Failed
+        } else if entry.is_importing() {
+            DiskState::Importing
         } else if entry.stalled() > 0 {
             DiskState::Stalled
         } else if now.full_events > had.full_events || was_full && !has_room {

@@ -35,6 +35,7 @@ impl Resize {
                 false => Ok(None),
             };
         };
+        entry.check_whole("resize it")?;
         let capacity = entry.disk.capacity();
         Capacity::new(to_bytes, capacity.sector_size())
             .map_err(|error| invalid("size_bytes", error.to_string()))?;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -23,6 +24,13 @@ pub(super) struct Socket {
     trouble: Option<String>,
 }
 
+/// A socket that isn't served yet.
+#[derive(Debug)]
+pub(super) struct NewSocket {
+    socket: Socket,
+    listener: UnixListener,
+}
+
 impl Drop for Socket {
     fn drop(&mut self) {
         drop(self.path.take());
@@ -34,6 +42,11 @@ impl Drop for Socket {
 impl Workshop {
     /// Let front ends come.
     pub(super) fn listen(&self, entry: &Entry) -> Result<(), Problem> {
+        self.serve_at(entry, self.make_socket(entry)?)
+    }
+
+    /// Make the socket, at which front ends wait until it is served.
+    pub(super) fn make_socket(&self, entry: &Entry) -> Result<NewSocket, Problem> {
         let directory = self.run_dir.join(&entry.name);
         // Somebody may have removed it since the daemon started.
         make_directory(&self.run_dir)?;
@@ -46,9 +59,14 @@ impl Workshop {
         let path = self.socket_path(&entry.name);
         let (made, listener) = SocketPath::listen(&path, self.access)?;
         socket.path = Some(made);
-        entry.server.listen(listener)?;
-        self.removals.watch(&path);
-        *entry.socket.lock() = Some(socket);
+        Ok(NewSocket { socket, listener })
+    }
+
+    /// Serve front ends that come there.
+    pub(super) fn serve_at(&self, entry: &Entry, new: NewSocket) -> Result<(), Problem> {
+        entry.server.listen(new.listener)?;
+        self.removals.watch(&self.socket_path(&entry.name));
+        *entry.socket.lock() = Some(new.socket);
         Ok(())
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
-use super::Limits;
+use super::{Image, Import, Limits};
 
 /// What a write does when no memory is left for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -132,6 +132,8 @@ pub enum DiskState {
     Failed,
     /// Its socket was removed: nobody can connect, and who is connected goes on.
     Unreachable,
+    /// Its first content is not whole yet: nobody can attach to it, fork it or read it.
+    Importing,
 }
 
 /// A front end that is connected.
@@ -164,7 +166,7 @@ pub struct Disk {
     pub size_bytes: u64,
     /// Logical block size in bytes.
     pub block_size: u64,
-    /// The path that front ends connect to.
+    /// The path that front ends connect to; nobody listens there while the state is `importing`.
     pub socket: String,
     /// Whether a front end is connected.
     pub attached: bool,
@@ -209,6 +211,13 @@ pub struct Disk {
     pub children: Option<Vec<String>>,
     /// How it is doing.
     pub state: DiskState,
+    /// The image that its content was made from, if that was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<Image>,
+    /// How far new content has come: the first one of a disk that is `importing`, or one that is to
+    /// replace what is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub import: Option<Import>,
     /// Why it has failed; empty if it hasn't.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,

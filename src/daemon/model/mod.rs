@@ -5,6 +5,7 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `disk` | a disk as it is to be, as it is, and as it is to change |
+//! | `image` | the image that a disk's content comes from |
 //! | `limits` | rates and bursts |
 //! | `reply` | everything else that is answered: maps, statistics, the pool, events |
 //! | `config` | all disks and groups at once, as the configuration file has them |
@@ -14,6 +15,7 @@
 mod config;
 mod declared;
 mod disk;
+mod image;
 mod limits;
 mod problem;
 mod reply;
@@ -27,6 +29,7 @@ pub use disk::{
     Disk, DiskPatch, DiskSettings, DiskState, ForkRequest, FrontEnd, OnFull, Patched, ResetRequest,
     Resized, Share, Snapshot,
 };
+pub use image::{Image, Import};
 pub use limits::{Group, Limits, Rate};
 pub use problem::{Problem, ProblemKind};
 pub use reply::{

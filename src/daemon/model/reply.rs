@@ -143,6 +143,10 @@ pub enum EventKind {
     Forked,
     /// A disk has the content of another one now.
     Reset,
+    /// A disk has the content of an image now, all at once.
+    Imported,
+    /// Content for a disk broke off, or can't be had; the disk is what it was.
+    ImportFailed,
     /// A disk's charge, or the pool's, came near its bound.
     Watermark,
     /// A write found no memory.

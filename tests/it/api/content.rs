@@ -53,14 +53,11 @@ fn plain_content_goes_in_and_comes_out() {
     assert_eq!(back.header("content-length"), Some(&*size.to_string()));
     assert!(back.body.starts_with(&content));
     assert!(back.body[content.len()..].iter().all(|byte| *byte == 0));
-    // The rest of a last sector becomes zeros.
+    // All that follows becomes zeros.
     upload(&kit, "/v1/disks/a/data", PLAIN, &[9; 100]).done();
-    let first = [[9; 100].as_slice(), &[0; 412]].concat();
     let back = download(&kit, "/v1/disks/a/data", &[]).body;
-    assert_eq!(
-        (&back[..512], &back[512..1024]),
-        (&first[..], &content[512..1024])
-    );
+    assert_eq!(back[..100], [9; 100]);
+    assert!(back[100..].iter().all(|byte| *byte == 0));
 }
 
 #[test]
@@ -101,12 +98,12 @@ fn frames_hold_what_is_mapped_and_nothing_else() {
         Some("application/vnd.ramblk.extents")
     );
     assert_eq!(back.body, content);
-    // What lies between frames goes, and what lies behind the last one stays.
+    // What lies between frames goes, and what lies behind the last one.
     let less = [frame(1024, &[3; 512]), frame(8192, &[])].concat();
     upload(&kit, "/v1/disks/big/data", FRAMES, &less).done();
     let (frames, data) = parse(&download(&kit, "/v1/disks/big/data", &[ACCEPT_FRAMES]).body);
-    assert_eq!(frames, [(1024, 512), (far, 512), (1 << 40, 0)]);
-    assert_eq!(data, [[3; 512], [2; 512]].concat());
+    assert_eq!(frames, [(1024, 512), (1 << 40, 0)]);
+    assert_eq!(data, [3; 512]);
 }
 
 #[test]

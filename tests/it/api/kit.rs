@@ -54,6 +54,7 @@ impl Kit {
             most_disks: 10_000,
             workers: 1,
             limit_from: "a test".to_owned(),
+            import_timeout: Duration::from_secs(60),
         };
         let disks = Disks::new(store, hub.unwrap(), keeping).unwrap();
         let socket = folder.path().join("api.sock");

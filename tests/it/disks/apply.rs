@@ -301,6 +301,7 @@ fn the_base_of_a_fleet_is_not_destroyed_by_the_way() {
     let mut options = DestroyOptions {
         snapshots: true,
         force: false,
+        importing: false,
     };
     let refused = world.disks.destroy("base", options);
     says(refused, ProblemKind::Conflict, &["3 disks", "fork-0"]);

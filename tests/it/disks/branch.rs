@@ -87,6 +87,7 @@ fn snapshots_are_their_disks_and_forks_are_not() {
     let options = DestroyOptions {
         snapshots: true,
         force: true,
+        ..DestroyOptions::default()
     };
     world.disks.destroy("golden", options).unwrap();
     assert_eq!(world.disks.get("one").unwrap().parent, None);
@@ -141,14 +142,20 @@ fn a_map_is_exact_and_comes_in_parts() {
 fn contents_go_in_and_out_and_stay_sparse() {
     let world = World::new(64 << 20);
     world.create("one");
-    let writer = world.disks.writer("one", false).unwrap();
+    let upload = world.disks.upload("one", None, None, false).unwrap();
     let mut bytes = vec![0; 12288];
     bytes[4096..8192].fill(5);
-    writer.write(4096, &bytes).unwrap();
-    writer.write(1 << 20, &[6; 512]).unwrap();
+    upload.write(4096, &bytes).unwrap();
+    upload.write(1 << 20, &[6; 512]).unwrap();
+    assert!(upload.write(1, &[0; 512]).is_err());
+    assert!(upload.write(16 << 20, &[1; 512]).is_err());
+    assert_eq!(world.disks.get("one").unwrap().mapped_bytes, 0);
+    world.disks.commit(&upload, 16 << 20).unwrap();
     assert_eq!(world.disks.get("one").unwrap().mapped_bytes, 4096 + 512);
     let reader = world.disks.reader(&Target::parse("one").unwrap()).unwrap();
-    writer.discard(0, 1 << 20).unwrap();
+    let next = world.disks.upload("one", None, None, false).unwrap();
+    world.disks.commit(&next, 512).unwrap();
+    assert_eq!(world.disks.get("one").unwrap().mapped_bytes, 0);
     assert_eq!(reader.next_mapped(0).unwrap(), Some((8192, 4096)));
     assert_eq!(reader.next_mapped(8193).unwrap(), Some((8193, 4095)));
     let mut odd = [9; 1001];
@@ -157,15 +164,13 @@ fn contents_go_in_and_out_and_stay_sparse() {
     let pool = world.disks.pool();
     drop(reader);
     assert!(world.disks.pool().charged_bytes < pool.charged_bytes);
-    assert!(writer.write(1, &[0; 512]).is_err());
-    assert!(writer.write(16 << 20, &[0; 512]).is_err());
     let guest = Guest::attach(&PathBuf::from(world.disks.get("one").unwrap().socket));
     says(
-        world.disks.writer("one", false),
+        world.disks.upload("one", None, None, false),
         ProblemKind::Attached,
         &["one"],
     );
-    world.disks.writer("one", true).unwrap();
+    world.disks.upload("one", None, None, true).unwrap();
     drop(guest);
 }
 
@@ -179,9 +184,10 @@ fn a_fork_of_a_larger_block_size_keeps_it() {
     world.create_with("one", settings);
     fork(&world, "one", None, "two");
     assert_eq!(world.disks.get("two").unwrap().block_size, 4096);
-    let writer = world.disks.writer("two", false).unwrap();
+    let upload = world.disks.upload("two", None, None, false).unwrap();
     // The last block of an image may be cut short.
-    writer.write(4096, &[7; 100]).unwrap();
+    upload.write(4096, &[7; 100]).unwrap();
+    world.disks.commit(&upload, 4196).unwrap();
     let reader = world.disks.reader(&Target::parse("two").unwrap()).unwrap();
     let mut bytes = [1; 200];
     reader.read(4096, &mut bytes).unwrap();

@@ -19,6 +19,7 @@ use crate::driver::transfer;
 const FORCE: DestroyOptions = DestroyOptions {
     force: true,
     snapshots: false,
+    importing: false,
 };
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod apply;
 mod branch;
+mod imports;
 mod lifecycle;
 mod names;
 mod pressure;
@@ -47,6 +48,7 @@ impl World {
             most_disks,
             workers: 1,
             limit_from: "a test".to_owned(),
+            import_timeout: Duration::from_secs(60),
         };
         let disks = Disks::new(store, Hub::new(&workers).unwrap(), options).unwrap();
         Self { disks, dir }

@@ -21,6 +21,8 @@ fn left() -> Home {
     home.ok("fork a@one c");
     home.ok("create b --size 64M --quota 32M");
     home.ok("import b b.raw");
+    // Its record is a new one, in front of the data.
+    home.ok("set b --label vm=two");
     daemon.kill();
     home
 }

@@ -4,6 +4,7 @@
 pub(crate) mod arena;
 mod damage;
 mod home;
+mod imports;
 mod layouts;
 mod manager;
 mod places;

@@ -5,6 +5,7 @@ mod batch;
 mod batch_waits;
 mod budget;
 mod contract;
+mod exchange;
 mod forks;
 mod inspect;
 mod kit;

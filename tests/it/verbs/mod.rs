@@ -6,6 +6,7 @@ mod content;
 mod disks;
 mod foreign;
 mod help;
+mod imports;
 mod json;
 mod limits;
 mod snapshots;

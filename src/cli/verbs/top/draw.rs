@@ -8,7 +8,8 @@ use ratatui::widgets::{Cell, Row as TableRow, Table};
 
 use super::view::{Row, Sort, View};
 use crate::cli::size::human;
-use crate::cli::tables::{bandwidth, state, time};
+use crate::cli::tables::{bandwidth, time};
+use crate::cli::words::state;
 
 /// Headings, how wide their columns are, and what sorts by them.
 const COLUMNS: [(&str, u16, Option<Sort>); 9] = [

@@ -1,0 +1,164 @@
+//! A file that gets its name when it is whole.
+//!
+//! Where the file system can (`O_TMPFILE`), it has none before: whatever ends the process, nothing
+//! is left behind. Elsewhere it has a temporary one, which a process that ends by a signal can
+//! remove.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use tempfile::{Builder, TempPath};
+
+/// What temporary names begin with.
+const PREFIX: &str = ".ramblk-";
+/// Where an open file can be named.
+const OPEN_FILES: &str = "/proc/self/fd";
+
+/// A file that has no name yet, or a temporary one.
+#[derive(Debug)]
+pub struct NewFile {
+    file: File,
+    folder: PathBuf,
+    temporary: Temporary,
+}
+
+/// The name that a new file has meanwhile, if it has one. Removed with the last owner.
+#[derive(Clone, Debug, Default)]
+pub struct Temporary(Arc<Mutex<Option<TempPath>>>);
+
+impl Temporary {
+    /// Remove it, if it is there. Nothing is to be done with the file afterwards.
+    pub fn remove(&self) {
+        drop(self.0.lock().take());
+    }
+}
+
+impl NewFile {
+    /// An empty file in `folder`, to be read and written, with these permissions but for what the
+    /// process's umask takes away.
+    ///
+    /// # Errors
+    /// The system's, for example if the folder isn't there.
+    pub fn new_in(folder: &Path, mode: u32) -> io::Result<Self> {
+        if Path::new(OPEN_FILES).exists() {
+            let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+            if let Ok(file) = rustix::fs::open(folder, flags, Mode::from_raw_mode(mode)) {
+                return Ok(Self {
+                    file: file.into(),
+                    folder: folder.to_owned(),
+                    temporary: Temporary::default(),
+                });
+            }
+        }
+        let permissions = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        let mut builder = Builder::new();
+        let named = builder.prefix(PREFIX).permissions(permissions);
+        let (file, path) = named.tempfile_in(folder)?.into_parts();
+        Ok(Self {
+            file,
+            folder: folder.to_owned(),
+            temporary: Temporary(Arc::new(Mutex::new(Some(path)))),
+        })
+    }
+
+    /// The file.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// The name that it has or will have for a moment, for whoever ends the process.
+    pub fn temporary(&self) -> Temporary {
+        self.temporary.clone()
+    }
+
+    /// Give it its name. A file that has it already stays.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::AlreadyExists`] then; or the system's.
+    pub fn persist_new(self, path: &Path) -> io::Result<()> {
+        let mut temporary = self.temporary.0.lock();
+        match temporary.take() {
+            Some(named) => Ok(named.persist_noclobber(path)?),
+            None => self.link(path),
+        }
+    }
+
+    /// Give it its name, at one instant also where another file has it.
+    ///
+    /// # Errors
+    /// The system's; a file that has the name stays then.
+    pub fn persist(self, path: &Path) -> io::Result<()> {
+        // Whoever ends the process waits until the temporary name is none any more.
+        let mut temporary = self.temporary.0.lock();
+        if let Some(named) = temporary.take() {
+            return Ok(named.persist(path)?);
+        }
+        let mut builder = Builder::new();
+        let named = builder.prefix(PREFIX);
+        let named = named.make_in(&self.folder, |temporary| self.link(temporary))?;
+        Ok(named.into_temp_path().persist(path)?)
+    }
+
+    fn link(&self, path: &Path) -> io::Result<()> {
+        let open = format!("{OPEN_FILES}/{}", self.file.as_raw_fd());
+        Ok(rustix::fs::linkat(
+            CWD,
+            open,
+            CWD,
+            path,
+            AtFlags::SYMLINK_FOLLOW,
+        )?)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use std::fs;
+    use std::io::Write;
+
+    use super::*;
+
+    /// As on a file system that has no files without a name.
+    fn named(folder: &Path) -> NewFile {
+        let (file, path) = Builder::new().tempfile_in(folder).unwrap().into_parts();
+        NewFile {
+            file,
+            folder: folder.to_owned(),
+            temporary: Temporary(Arc::new(Mutex::new(Some(path)))),
+        }
+    }
+
+    #[test]
+    fn a_new_file_has_its_name_when_it_is_given_and_leaves_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        let names = || fs::read_dir(dir.path()).unwrap().count();
+        for (round, make) in [named, |folder: &Path| {
+            NewFile::new_in(folder, 0o600).unwrap()
+        }]
+        .into_iter()
+        .enumerate()
+        {
+            let _ = fs::remove_file(&path);
+            make(dir.path()).temporary().remove();
+            drop(make(dir.path()));
+            assert_eq!(names(), 0);
+            let text = round.to_string();
+            let new = make(dir.path());
+            new.file().write_all(text.as_bytes()).unwrap();
+            new.persist_new(&path).unwrap();
+            assert_eq!((fs::read_to_string(&path).unwrap(), names()), (text, 1));
+            let refused = make(dir.path()).persist_new(&path).unwrap_err();
+            assert_eq!(refused.kind(), io::ErrorKind::AlreadyExists);
+            assert_eq!(names(), 1);
+            make(dir.path()).persist(&path).unwrap();
+            assert_eq!((fs::read(&path).unwrap(), names()), (Vec::new(), 1));
+        }
+    }
+}
