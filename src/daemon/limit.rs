@@ -53,7 +53,7 @@ fn total_bytes(meminfo: &str) -> Option<u64> {
 /// The memory that `sysinfo(2)` tells of.
 fn system_bytes() -> u64 {
     let about = rustix::system::sysinfo();
-    u64::from(about.totalram).saturating_mul(about.mem_unit.into())
+    about.totalram.saturating_mul(about.mem_unit.into())
 }
 
 #[cfg(test)]

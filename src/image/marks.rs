@@ -47,9 +47,7 @@ fn partitions(head: &[u8]) -> bool {
     let plausible = |entry: &[u8]| matches!(byte(entry, 0), 0 | 0x80);
     let used = |entry: &[u8]| byte(entry, 4) != 0 && le32(entry, 12).is_some_and(|it| it != 0);
     let mut entries = table.chunks(16);
-    at(head, 510, b"\x55\xaa")
-        && entries.clone().all(|entry| plausible(entry))
-        && entries.any(|entry| used(entry))
+    at(head, 510, b"\x55\xaa") && entries.clone().all(plausible) && entries.any(used)
 }
 
 /// The superblock of ext2, ext3 and ext4, which leave the first 1024 bytes alone.

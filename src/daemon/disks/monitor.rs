@@ -232,10 +232,7 @@ impl Disks {
         let percent = level.checked_sub(1).and_then(|level| LEVELS.get(level));
         let details = BTreeMap::from([
             ("rising".to_owned(), (level > had).into()),
-            (
-                "percent".to_owned(),
-                u64::from(*percent.unwrap_or(&0)).into(),
-            ),
+            ("percent".to_owned(), (*percent.unwrap_or(&0)).into()),
             ("charged_bytes".to_owned(), charged_bytes.into()),
             ("bound_bytes".to_owned(), bound_bytes.into()),
         ]);

@@ -255,7 +255,7 @@ impl Model {
             chain.add(guest, descriptor);
         }
         if fault.is_some() {
-            let rest = list.iter().skip(longest);
+            let mut rest = list.iter().skip(longest);
             if let Some(last) = rest.rfind(|it| it.flags & WRITE != 0 && it.len > 0) {
                 chain.writable.clear();
                 chain.no_status = false;
