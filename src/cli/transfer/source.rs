@@ -226,7 +226,8 @@ impl Source {
 }
 
 /// What tells a file from others and from what it was before: its number and length, and when its
-/// bytes and anything else about it changed last: a clock alone is too coarse. A device has only a number.
+/// bytes and anything else about it changed last: a clock alone is too coarse. A device has only a
+/// number.
 fn identity(file: &File, size_bytes: u64) -> io::Result<String> {
     let about = file.metadata()?;
     if about.file_type().is_block_device() {
