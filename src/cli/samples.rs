@@ -42,6 +42,8 @@ pub(super) fn disk(name: &str) -> Disk {
         state: DiskState::Ok,
         failure: None,
         unreachable: None,
+        image: None,
+        import: None,
     }
 }
 

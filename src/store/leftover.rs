@@ -6,12 +6,12 @@ use super::SECTOR_BYTES;
 use super::entry::Entry;
 use super::ledger::{Ledger, Placed};
 use super::mapped::CutOff;
-use super::tree;
+use super::subtree;
 
 /// Memory that a change took away from a disk, and that nobody can come by any more: what lay
-/// beyond a new end, was there before a reset, or belonged to a disk that is gone. The change itself
-/// was one instant. Dropping this frees the memory, which takes time with how much it is and holds
-/// no lock that anybody else needs; until then it is charged.
+/// beyond a new end, was there before a reset, or belonged to a disk that is gone. The change
+/// itself was one instant. Dropping this frees the memory, which takes time with how much it is and
+/// holds no lock that anybody else needs; until then it is charged.
 #[derive(Debug)]
 pub struct Leftover {
     ledger: Arc<Ledger>,
@@ -46,11 +46,11 @@ impl Leftover {
     fn free_all(&mut self) -> u64 {
         let (pool, entries) = (&self.ledger.pool, std::mem::take(&mut self.entries));
         let lost = self.part.take().map_or(0, |part| {
-            let sectors = tree::all_sectors(pool, &entries);
+            let sectors = subtree::all_sectors(pool, &entries);
             part.counted(sectors);
             sectors
         });
-        tree::drop_entries(pool, entries);
+        subtree::drop_entries(pool, entries);
         if let Some(record) = self.record.take() {
             self.ledger.free(record);
         }

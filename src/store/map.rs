@@ -23,8 +23,9 @@ use super::entry::Entry;
 use super::leaf::{LEAF_BYTES, Span, Stretch};
 use super::leftover::Leftover;
 use super::range::{ByteRange, Capacity, SECTOR_BYTES, SectorSize};
+use super::subtree;
 use super::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
-use super::tree::{self, LEAF, Slot, TOP, Tree, Unique, load};
+use super::tree::{LEAF, Slot, TOP, Tree, Unique, load};
 
 const SHARDS: usize = 64;
 
@@ -342,8 +343,8 @@ impl PageMap {
             (result, cut_off)
         };
         if let Some(cut_off) = cut_off {
-            cut_off.counted(tree::all_sectors(&self.tree.pool, &out));
-            tree::drop_entries(&self.tree.pool, out);
+            cut_off.counted(subtree::all_sectors(&self.tree.pool, &out));
+            subtree::drop_entries(&self.tree.pool, out);
         }
         result?;
         let tail = (range.end_bytes() % LEAF_BYTES) as usize;
@@ -412,7 +413,7 @@ impl PageMap {
                 len: LEAF_BYTES as usize - within,
             };
             let mut freed = Vec::new();
-            let mapped = || tree::sectors(self.tree.pool.arena(), Entry::node(leaf), LEAF);
+            let mapped = || subtree::sectors(self.tree.pool.arena(), Entry::node(leaf), LEAF);
             let before = mapped();
             for span in rest.spans() {
                 self.tree.unmap_span(leaf, span, false, false, &mut freed)?;

@@ -1,8 +1,9 @@
-//! How many sectors of a tree are mapped, also while a part that was cut off is still being counted.
+//! How many sectors of a tree are mapped, also while a part that was cut off is still being
+//! counted.
 //!
-//! To count what lies below a node takes time with how much that is, and is done when all locks were
-//! let go. Until then the tree's count has it still, and so has that of a fork made meanwhile. The
-//! part knows all of these counts, and is taken off each of them once it is counted.
+//! To count what lies below a node takes time with how much that is, and is done when all locks
+//! were let go. Until then the tree's count has it still, and so has that of a fork made meanwhile.
+//! The part knows all of these counts, and is taken off each of them once it is counted.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -32,6 +32,7 @@
 //! | `alarm` | a bell for whoever wants to know that memory gets short |
 //! | `free` | which blocks are free, and which have memory behind them |
 //! | `pool` | blocks in use, their counts, and the thread that gives memory back or makes it huge |
+//! | `subtree` | what hangs below an entry: counted, and freed |
 //! | `tree` | the tree of one disk, copied along the path that changes |
 //! | `leaf` | what happens to the pages of one leaf |
 //! | `map` | the tree under its locks: read, write, zero, unmap, find |
@@ -88,6 +89,7 @@ mod recover;
 mod seek;
 mod shared;
 mod spec;
+mod subtree;
 pub(crate) mod sync;
 mod tree;
 

@@ -17,12 +17,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
 
-use super::arena::{Arena, BLOCK_WORDS, Block};
+use super::arena::{BLOCK_WORDS, Block};
 use super::entry::Entry;
 use super::mapped::Mapped;
 use super::pool::Pool;
 use super::sync::Mutex;
-use super::{Error, points};
+use super::{Error, points, subtree};
 
 /// Levels: what an entry names.
 pub(super) const PAGE: u32 = 0;
@@ -36,8 +36,6 @@ pub(super) const ROOT_WORD: usize = 4;
 const FANOUT_BITS: u32 = 9;
 /// Sectors of 512 bytes in a page.
 pub(super) const PAGE_SECTORS: u64 = 8;
-/// How many freed blocks are collected before they are given back.
-const BATCH: usize = 4096;
 
 /// How many leaves lie below an entry of `level`.
 fn leaves_below(level: u32) -> u64 {
@@ -291,7 +289,8 @@ impl Tree {
             return false;
         };
         let entry = Entry(word.swap(0, Ordering::AcqRel));
-        self.mapped.sub(sectors(self.pool.arena(), entry, LEAF));
+        self.mapped
+            .sub(subtree::sectors(self.pool.arena(), entry, LEAF));
         self.drop_entry(entry, LEAF);
         let first = leaf & !(BLOCK_WORDS as u64 - 1);
         let next = self.next_leaf(first, Entry::NONE);
@@ -379,7 +378,7 @@ impl Tree {
 
     /// An entry is gone: free what only it named.
     pub(super) fn drop_entry(&self, entry: Entry, level: u32) {
-        drop_entries(&self.pool, [(entry, level)]);
+        subtree::drop_entries(&self.pool, [(entry, level)]);
     }
 
     /// Count what nothing else names at the first leaf at or after `leaf`, and above it; returns
@@ -454,54 +453,6 @@ impl Tree {
         self.pool.share(node);
         root.fetch_or(Entry::SHARED_BIT, Ordering::Release);
         entry.shared()
-    }
-}
-
-/// Mapped sectors below an entry that nobody changes.
-pub(super) fn sectors(arena: &Arena, entry: Entry, level: u32) -> u64 {
-    if level == PAGE {
-        return u64::from(entry.mask().count_ones());
-    }
-    match entry.block() {
-        None if entry.is_none() => 0,
-        None => sectors_below(level),
-        Some(node) => {
-            let below = arena.words(node).iter().map(load);
-            below.map(|entry| sectors(arena, entry, level - 1)).sum()
-        }
-    }
-}
-
-/// Mapped sectors below what [`Tree::set`] collected. Needs no lock, as for [`drop_entries`].
-pub(super) fn all_sectors(pool: &Pool, entries: &[(Entry, u32)]) -> u64 {
-    let sectors = |&(entry, level): &(Entry, u32)| sectors(pool.arena(), entry, level);
-    entries.iter().map(sectors).sum()
-}
-
-/// Free what [`Tree::set`] collected, or a whole tree. Needs no lock: nobody else can come by these
-/// entries any more.
-pub(super) fn drop_entries(pool: &Pool, entries: impl IntoIterator<Item = (Entry, u32)>) {
-    let mut blocks = Vec::new();
-    for (entry, level) in entries {
-        drop_into(pool, entry, level, &mut blocks);
-    }
-    pool.give_back(&mut blocks);
-}
-
-fn drop_into(pool: &Pool, entry: Entry, level: u32, blocks: &mut Vec<Block>) {
-    let Some(block) = entry.block() else { return };
-    // Without SHARED it is this entry's alone, and its count needs no look.
-    if entry.is_shared() && !pool.release(block) {
-        return;
-    }
-    if level > PAGE {
-        for word in pool.arena().words(block) {
-            drop_into(pool, load(word), level - 1, blocks);
-        }
-    }
-    blocks.push(block);
-    if blocks.len() >= BATCH {
-        pool.give_back(blocks);
     }
 }
 

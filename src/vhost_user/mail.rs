@@ -1,17 +1,17 @@
 //! How workers are told things, and how what concerns a ring finds the worker that has it.
 //!
-//! A worker has a [`Mailbox`]. A ring has a [`Letterbox`], which goes with it from worker to worker.
-//! An order for the ring is put into the letterbox, and the worker that has the ring at that instant
-//! is told to look there; a worker that takes a ring in looks by itself. So an order is found by
-//! whoever has the ring, in its place among the others, however often the ring moves meanwhile; a
-//! worker that is told to look for a ring that it no longer has ignores that. Nothing is sent on, so
-//! nothing is left behind or overtaken on the way.
+//! A worker has a [`Mailbox`]. A ring has a [`Letterbox`], which goes with it from worker to
+//! worker. An order for the ring is put into the letterbox, and the worker that has the ring at
+//! that instant is told to look there; a worker that takes a ring in looks by itself. So an order
+//! is found by whoever has the ring, in its place among the others, however often the ring moves
+//! meanwhile; a worker that is told to look for a ring that it no longer has ignores that. Nothing
+//! is sent on, so nothing is left behind or overtaken on the way.
 //!
 //! Who holds the ring holds the [`Tenancy`] of its letterbox. That is dropped with the ring, and
 //! what is not carried out by then is dropped too: who waits for an answer learns it from that.
 //!
-//! This file knows neither rings nor descriptors: `tests/schedules` drives it with rings, orders and
-//! a bell of its own, under a scheduler that tries out interleavings.
+//! This file knows neither rings nor descriptors: `tests/schedules` drives it with rings, orders
+//! and a bell of its own, under a scheduler that tries out interleavings.
 #![cfg_attr(
     not(feature = "test-schedules"),
     allow(unreachable_pub, reason = "public for a test of interleavings only")

@@ -1,8 +1,8 @@
 //! Threads without which nothing goes on: when one of them ends by itself, the process does.
 //!
-//! A daemon that lives on without a thread that serves rings, or takes connections, answers some and
-//! leaves others waiting for ever. Its end is what everybody is prepared for: whoever watches over it
-//! starts it again, disks are where they were, and front ends connect again and go on.
+//! A daemon that lives on without a thread that serves rings, or takes connections, answers some
+//! and leaves others waiting for ever. Its end is what everybody is prepared for: whoever watches
+//! over it starts it again, disks are where they were, and front ends connect again and go on.
 
 use std::fmt::Display;
 use std::io;

@@ -6,9 +6,9 @@
 //! it takes of the processors is not the daemon's doing.
 //!
 //! And what one who makes small disks notices of the end of a large one: the longest create while a
-//! disk whose pages are spread over 64 GiB is destroyed (`--destroy` measures only that). It prints a Markdown table and exits with
-//! 0: a report, no test. `scripts/bench control` builds and runs it; `--quick` takes fewer and
-//! shorter rounds.
+//! disk whose pages are spread over 64 GiB is destroyed (`--destroy` measures only that). It prints
+//! a Markdown table and exits with 0: a report, no test. `scripts/bench control` builds and runs
+//! it; `--quick` takes fewer and shorter rounds.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -126,7 +126,8 @@ fn destroy_large(rounds: usize) {
     let longest = |of: &[Duration]| of.iter().max().unwrap().as_secs_f64() * 1e3;
     let met = beside.iter().all(|&took| took < LONGEST);
     println!(
-        "\n| what | creates | longest create quiet, ms | longest create beside it, ms | bar | met |\n\
+        "\n| what | creates | longest create quiet, ms | longest create beside it, ms \
+         | bar | met |\n\
          |---|---|---|---|---|---|\n\
          | the end of a disk over 64 GiB, {} pages in each 2 MiB, {:.0} ms | {} | {:.2} | {:.2} | \
          < {} | {} |",

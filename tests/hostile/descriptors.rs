@@ -112,7 +112,10 @@ fn a_back_end_channel_that_is_no_unix_stream_socket_is_refused_by_name() {
 /// A page of such memory never comes, and a worker that touches it waits for ever, beyond the reach
 /// of signals.
 #[test]
-#[allow(clippy::print_stderr, reason = "a host where it can not be tried says so")]
+#[allow(
+    clippy::print_stderr,
+    reason = "a host where it can not be tried says so"
+)]
 fn memory_kicks_and_calls_on_a_file_system_that_hangs_hold_up_nobody() {
     let Some(hanging) = Hanging::mount() else {
         eprintln!("not tried: FUSE can't be mounted here");

@@ -101,8 +101,8 @@ fn front_ends_are_told_apart_and_looked_at() {
         served.server.sessions() == 1
     });
     assert_eq!(look(), [(1, false, false)]);
-    // A message that is no message.
-    idle.send(9999, 0, &[], &[]);
+    // A message that is no message: of no version that there is.
+    idle.send(code::GET_FEATURES, 3, &[], &[]);
     match served.next() {
         ServerEvent::Detached {
             session: 1,

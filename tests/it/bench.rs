@@ -209,11 +209,11 @@ fn words_that_can_not_be_are_refused_with_advice() {
         ("--rate 0", "above 0"),
         ("--rate inf", "above 0"),
         ("--seconds x", "number of seconds"),
-        ("--seconds -1", "try --help"),
+        ("--seconds -1", "bench --help"),
         ("--verify", "add --fill"),
         ("--cpu 0 --queues 2", "one for each queue"),
         ("--cpu 100000", "see nproc"),
-        ("--op erase", "try --help"),
+        ("--op erase", "bench --help"),
     ] {
         let text = failure(socket, words, 2);
         assert!(text.contains(advice), "{words}: {text}");
@@ -222,7 +222,7 @@ fn words_that_can_not_be_are_refused_with_advice() {
         ("--block-size 512", "disk's blocks of 4096"),
         ("--span 65M", "use at most 67108864"),
         ("--span 4096 --queues 2", "larger --span"),
-        ("--queues 17", "use at most 16"),
+        ("--queues 129", "use at most 128"),
         ("--depth 20000", "smaller --depth"),
         ("--block-size 1M --segment-size 4K", "larger --segment-size"),
         ("--op mixed --verify --span 64K", "larger --span"),

@@ -135,7 +135,10 @@ fn too_few_descriptors_are_one_line() {
 }
 
 #[test]
-#[allow(clippy::print_stderr, reason = "a host where it can not be tried says so")]
+#[allow(
+    clippy::print_stderr,
+    reason = "a host where it can not be tried says so"
+)]
 fn a_full_run_directory_is_want_of_room() {
     let daemon = Daemon::start();
     let run = daemon.path("run");
@@ -184,7 +187,10 @@ impl Drop for Group {
 }
 
 #[test]
-#[allow(clippy::print_stderr, reason = "a host where it can not be tried says so")]
+#[allow(
+    clippy::print_stderr,
+    reason = "a host where it can not be tried says so"
+)]
 fn a_limit_of_the_control_group_that_this_host_really_has_is_kept() {
     let Some((group, file)) = Group::new(300 << 20) else {
         eprintln!("not tried: no control group can be made here");

@@ -1,5 +1,5 @@
-//! A thread without which nothing goes on ends by itself: the daemon goes down at once and says why,
-//! rather than to live on with queues that nobody serves, and the one after it goes on.
+//! A thread without which nothing goes on ends by itself: the daemon goes down at once and says
+//! why, rather than to live on with queues that nobody serves, and the one after it goes on.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! The workers' mail: rings that move while they are told something. The mail is the real one; rings,
-//! orders, bells and the workers' loops are these.
+//! The workers' mail: rings that move while they are told something. The mail is the real one;
+//! rings, orders, bells and the workers' loops are these.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -52,7 +52,8 @@ fn reads_and_writes(bus: Bus) {
         crc32(read)
     ));
     guest.wait_for(&format!(
-        "virtio write: device 0 block # {WRITTEN_AT}, count {BLOCKS} ... {BLOCKS} blocks written: OK"
+        "virtio write: device 0 block # {WRITTEN_AT}, count {BLOCKS} ... {BLOCKS} blocks written: \
+         OK"
     ));
     guest.wait_for("poweroff ...");
     guest.end();

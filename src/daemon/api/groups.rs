@@ -70,12 +70,7 @@ pub(super) async fn put(
     tag = "groups",
     operation_id = "patch_group",
     params(Named),
-    request_body(
-        content(
-            (LimitsPatch = "application/merge-patch+json"),
-            (LimitsPatch = "application/json"),
-        ),
-    ),
+    request_body(content = LimitsPatch, content_type = "application/merge-patch+json"),
     responses(
         (status = 200, description = "the group as it is now", body = Group),
         (status = 404, description = "no such group"),

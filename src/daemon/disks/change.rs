@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::super::USUAL_QUEUES;
 use super::super::model::{
-    DiskPatch, DiskSettings, EventKind, Limits, Patched, Problem, ProblemKind, Resized,
+    DiskPatch, DiskSettings, EventKind, FieldChange, Limits, Patched, Problem, ProblemKind,
+    Resized, field_changes,
 };
 use super::Disks;
 use super::blob::Kept;
@@ -51,6 +52,16 @@ pub(super) fn fixed_differences(one: &DiskSettings, two: &DiskSettings) -> Vec<&
 fn differ_in_queues(had: u16, wanted: u16) -> bool {
     let is_usual = had == FORMER_QUEUES && wanted == USUAL_QUEUES;
     had != wanted && !is_usual
+}
+
+/// What would have to change in a disk's settings to make them those that are wanted, field by
+/// field.
+pub(super) fn field_changes_to(had: &DiskSettings, wanted: &DiskSettings) -> Vec<FieldChange> {
+    let mut wanted = wanted.clone();
+    if !differ_in_queues(had.queues, wanted.queues) {
+        wanted.queues = had.queues;
+    }
+    field_changes(had, &wanted)
 }
 
 /// What a patch makes of settings, if that can be.

@@ -99,8 +99,8 @@ impl Disks {
             let changes = field_changes(&group.limits, &limits);
             if !changes.is_empty() {
                 return Err(conflict(format!(
-                    "group {name:?} exists with other limits ({}); change them with ramblk group \
-                     set",
+                    "group {name:?} exists with other limits ({}); change these, or destroy \
+                     it first",
                     figures(&changes)
                 )));
             }
