@@ -105,62 +105,33 @@ fn verbs(at: &str) -> Vec<(&'static str, &'static str, String, Option<Value>, u1
     let of = |rest: &str| format!("{disk}{rest}");
     let group = format!("/v1/groups/{at}");
     let limits = json!({"total": {"iops": 1000}});
+    let small = Some(json!({"size_bytes": MIB}));
+    let bound = Some(json!({"read": {"iops": 100_000}}));
+    let grown = Some(json!({"size_bytes": 2 * MIB}));
+    let nothing = Some(json!({}));
+    let fork = Some(json!({"name": format!("{at}-fork")}));
+    let back = Some(json!({"to": "s"}));
+    let no_disk = Some(json!({"disk": []}));
     vec![
-        (
-            "put_disk",
-            "PUT",
-            of(""),
-            Some(json!({"size_bytes": MIB})),
-            201,
-        ),
+        ("put_disk", "PUT", of(""), small, 201),
         ("get_disk", "GET", of(""), None, 200),
         ("list_disks", "GET", "/v1/disks".into(), None, 200),
         ("put_group", "PUT", group.clone(), Some(limits.clone()), 201),
-        (
-            "patch_group",
-            "PATCH",
-            group.clone(),
-            Some(json!({"read": {"iops": 100_000}})),
-            200,
-        ),
+        ("patch_group", "PATCH", group.clone(), bound, 200),
         ("get_group", "GET", group.clone(), None, 200),
         ("list_groups", "GET", "/v1/groups".into(), None, 200),
-        (
-            "patch_disk",
-            "PATCH",
-            of(""),
-            Some(json!({"size_bytes": 2 * MIB})),
-            200,
-        ),
+        ("patch_disk", "PATCH", of(""), grown, 200),
         ("put_data", "PUT", of("/data"), None, 204),
         ("get_data", "GET", of("/data"), None, 200),
         ("get_map", "GET", of("/map"), None, 200),
         ("get_stats", "GET", of("/stats"), None, 200),
         ("put_limits", "PUT", of("/limits"), Some(limits), 200),
         ("get_limits", "GET", of("/limits"), None, 200),
-        (
-            "put_snapshot",
-            "PUT",
-            of("/snapshots/s"),
-            Some(json!({})),
-            201,
-        ),
+        ("put_snapshot", "PUT", of("/snapshots/s"), nothing, 201),
         ("get_snapshot", "GET", of("/snapshots/s"), None, 200),
         ("list_snapshots", "GET", of("/snapshots"), None, 200),
-        (
-            "fork_disk",
-            "POST",
-            of("/forks"),
-            Some(json!({"name": format!("{at}-fork")})),
-            201,
-        ),
-        (
-            "reset_disk",
-            "POST",
-            of("/reset"),
-            Some(json!({"to": "s"})),
-            200,
-        ),
+        ("fork_disk", "POST", of("/forks"), fork, 201),
+        ("reset_disk", "POST", of("/reset"), back, 200),
         (
             "delete_snapshot",
             "DELETE",
@@ -169,13 +140,7 @@ fn verbs(at: &str) -> Vec<(&'static str, &'static str, String, Option<Value>, u1
             204,
         ),
         ("get_config", "GET", "/v1/config".into(), None, 200),
-        (
-            "put_config",
-            "PUT",
-            "/v1/config".into(),
-            Some(json!({"disk": []})),
-            200,
-        ),
+        ("put_config", "PUT", "/v1/config".into(), no_disk, 200),
         ("get_pool", "GET", "/v1/pool".into(), None, 200),
         ("get_version", "GET", "/v1/version".into(), None, 200),
         ("get_metrics", "GET", "/metrics".into(), None, 200),

@@ -44,6 +44,7 @@ fn content(home: &Home, disk: &str) -> Vec<u8> {
 
 /// `RAMBLK_IMPORT_KILLS` of them; `scripts/soak` has many.
 #[test]
+#[allow(clippy::print_stdout, reason = "the counts are wanted")]
 fn an_image_that_is_killed_on_its_way_never_becomes_a_disk_that_says_ok() {
     let kills = std::env::var("RAMBLK_IMPORT_KILLS");
     let kills: u32 = kills.map_or(6, |kills| kills.parse().unwrap());
