@@ -270,20 +270,22 @@ fn every_file_begins_with_what_it_is() {
 
 #[test]
 fn files_functions_and_lines_have_an_end() {
+    let mut faults = Vec::new();
     for (name, text) in all_sources() {
         let lines = text.lines().count();
-        assert!(lines <= MOST_FILE_LINES, "{name} has {lines} lines");
-        let wide = text
-            .lines()
-            .position(|line| line.chars().count() > MOST_COLUMNS);
-        assert!(
-            wide.is_none(),
-            "{name}:{} is too wide",
-            wide.unwrap_or(0) + 1
-        );
-        let long = long_functions(&text);
-        assert!(long.is_empty(), "{name}: {long:?}");
+        if lines > MOST_FILE_LINES {
+            faults.push(format!("{name} has {lines} lines"));
+        }
+        for (at, line) in text.lines().enumerate() {
+            if line.chars().count() > MOST_COLUMNS {
+                faults.push(format!("{name}:{} is too wide", at + 1));
+            }
+        }
+        for long in long_functions(&text) {
+            faults.push(format!("{name}: {long}"));
+        }
     }
+    assert!(faults.is_empty(), "{faults:#?}");
 }
 
 #[test]

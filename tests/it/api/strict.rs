@@ -117,6 +117,14 @@ fn a_header_that_is_not_honoured_is_not_passed_over() {
             name,
         );
     }
+    assert!(content(&kit).iter().all(|byte| *byte == 0));
+}
+
+#[test]
+fn a_type_that_would_change_what_bytes_mean_is_not_passed_over() {
+    let kit = Kit::new();
+    kit.disk("a");
+    let bytes = pattern(4096, 1);
     let twice = [PLAIN, "content-type: text/plain"];
     let answer = kit.connect().raw("PUT /v1/disks/a/data", &twice, &bytes);
     at(&answer, 400, "content-type");

@@ -42,7 +42,33 @@ fn content(home: &Home, disk: &str) -> Vec<u8> {
     fs::read(home.path("out")).unwrap()
 }
 
-/// `RAMBLK_IMPORT_KILLS` of them; `scripts/soak` has many.
+impl Counts {
+    /// What is there after a kill: never a disk that says `ok` and has other bytes than an image's.
+    fn found(&mut self, home: &Home, replaces: bool, images: &[Vec<u8>; 2], what: &str) {
+        let shown = home.run("show disk -o json");
+        if !shown.status.success() {
+            assert_eq!(shown.status.code(), Some(3), "{}", text(&shown.stderr));
+            assert!(!replaces, "{what}: the disk is gone");
+            self.none += 1;
+            return;
+        }
+        let disk: serde_json::Value = serde_json::from_slice(&shown.stdout).unwrap();
+        match disk["state"].as_str().unwrap() {
+            "importing" => self.importing += 1,
+            "ok" => {
+                let bytes = content(home, "disk");
+                let old = replaces && bytes == images[0];
+                let new = bytes == images[usize::from(replaces)];
+                assert!(old || new, "{what}: {disk}");
+                self.old += u32::from(old);
+                self.whole += u32::from(new);
+            }
+            other => panic!("{what}: {other}"),
+        }
+    }
+}
+
+/// `RAMBLK_IMPORT_KILLS` times; `scripts/soak` has many.
 #[test]
 #[allow(clippy::print_stdout, reason = "the counts are wanted")]
 fn an_image_that_is_killed_on_its_way_never_becomes_a_disk_that_says_ok() {
@@ -88,26 +114,12 @@ fn an_image_that_is_killed_on_its_way_never_becomes_a_disk_that_says_ok() {
             sender.wait().unwrap();
         }
         counts.kills[usize::from(kills_daemon)] += 1;
-        let shown = home.run("show disk -o json");
-        if shown.status.success() {
-            let disk: serde_json::Value = serde_json::from_slice(&shown.stdout).unwrap();
-            match disk["state"].as_str().unwrap() {
-                "importing" => counts.importing += 1,
-                "ok" => {
-                    let bytes = content(&home, "disk");
-                    let old = replaces && bytes == images[0];
-                    let new = bytes == images[usize::from(replaces)];
-                    assert!(old || new, "round {round}, seed {seed}: {line}: {disk}");
-                    counts.old += u32::from(old);
-                    counts.whole += u32::from(new);
-                }
-                other => panic!("round {round}, seed {seed}: {other}"),
-            }
-        } else {
-            assert_eq!(shown.status.code(), Some(3), "{}", text(&shown.stderr));
-            assert!(!replaces, "round {round}, seed {seed}: the disk is gone");
-            counts.none += 1;
-        }
+        counts.found(
+            &home,
+            replaces,
+            &images,
+            &format!("round {round}, seed {seed}: {line}"),
+        );
         // The same again makes it whole, whatever was left.
         home.ok(line);
         let wanted = &images[usize::from(replaces)];

@@ -8,83 +8,86 @@ use tempfile::TempDir;
 use super::{Daemon, RAMBLK, text};
 use crate::harness::eventually;
 
+/// Mistakes, and what is said of each.
+const MISTAKES: [(&str, &str); 16] = [
+    (
+        "frobnicate",
+        "ramblk has no verb 'frobnicate'; see 'ramblk --help'",
+    ),
+    (
+        "snapsho a s",
+        "ramblk has no verb 'snapsho'; did you mean 'snapshots' or 'snapshot'?; see \
+             'ramblk --help'",
+    ),
+    (
+        "create a --sise 1M",
+        "ramblk create has no option '--sise'; did you mean '--size'?; see \
+             'ramblk create --help'",
+    ),
+    (
+        "create a",
+        "ramblk create needs --size SIZE; see 'ramblk create --help'",
+    ),
+    (
+        "create",
+        "ramblk create needs --size SIZE and NAME; see 'ramblk create --help'",
+    ),
+    (
+        "create a --size",
+        "--size SIZE needs a value; see 'ramblk create --help'",
+    ),
+    (
+        "create a --size 10GB",
+        "--size SIZE can't be '10GB': GB could mean powers of 1000 or of 1024; write 10G for \
+             1024; see 'ramblk create --help'",
+    ),
+    (
+        "create a --size 1M --size 2M",
+        "--size SIZE can be said once only; see 'ramblk create --help'",
+    ),
+    (
+        "create a --size 1M --queues x",
+        "--queues QUEUES can't be 'x': write a whole number; see \
+             'ramblk create --help'",
+    ),
+    (
+        "stats a --watch --interval 0",
+        "--interval SECONDS can't be '0': write a whole number from 1 on; see \
+             'ramblk stats --help'",
+    ),
+    (
+        "fork a b --queues 70000",
+        "--queues QUEUES can't be '70000': write a whole number from 0 to 65535; see \
+             'ramblk fork --help'",
+    ),
+    (
+        "attach a --print vmware",
+        "--print VMM can't be 'vmware': it is one of qemu, qmp, libvirt, cloud-hypervisor, \
+             crosvm, firecracker; see 'ramblk attach --help'",
+    ),
+    (
+        "show",
+        "ramblk show needs NAME[@SNAPSHOT]...; see 'ramblk show --help'",
+    ),
+    (
+        "list a",
+        "ramblk list has no use for 'a'; see 'ramblk list --help'",
+    ),
+    (
+        "export a out --partial",
+        "ramblk export needs --state-dir DIR; see 'ramblk export --help'",
+    ),
+    (
+        "group destory g",
+        "ramblk group has no verb 'destory'; did you mean 'destroy'?; see \
+             'ramblk group --help'",
+    ),
+];
+
 #[test]
 fn mistakes_are_one_sentence_with_the_word_at_fault_and_where_to_look() {
     let daemon = Daemon::start();
-    for (line, said) in [
-        (
-            "frobnicate",
-            "ramblk has no verb 'frobnicate'; see 'ramblk --help'",
-        ),
-        (
-            "snapsho a s",
-            "ramblk has no verb 'snapsho'; did you mean 'snapshots' or 'snapshot'?; see \
-             'ramblk --help'",
-        ),
-        (
-            "create a --sise 1M",
-            "ramblk create has no option '--sise'; did you mean '--size'?; see \
-             'ramblk create --help'",
-        ),
-        (
-            "create a",
-            "ramblk create needs --size SIZE; see 'ramblk create --help'",
-        ),
-        (
-            "create",
-            "ramblk create needs --size SIZE and NAME; see 'ramblk create --help'",
-        ),
-        (
-            "create a --size",
-            "--size SIZE needs a value; see 'ramblk create --help'",
-        ),
-        (
-            "create a --size 10GB",
-            "--size SIZE can't be '10GB': GB could mean powers of 1000 or of 1024; write 10G for \
-             1024; see 'ramblk create --help'",
-        ),
-        (
-            "create a --size 1M --size 2M",
-            "--size SIZE can be said once only; see 'ramblk create --help'",
-        ),
-        (
-            "create a --size 1M --queues x",
-            "--queues QUEUES can't be 'x': write a whole number; see \
-             'ramblk create --help'",
-        ),
-        (
-            "stats a --watch --interval 0",
-            "--interval SECONDS can't be '0': write a whole number from 1 on; see \
-             'ramblk stats --help'",
-        ),
-        (
-            "fork a b --queues 70000",
-            "--queues QUEUES can't be '70000': write a whole number from 0 to 65535; see \
-             'ramblk fork --help'",
-        ),
-        (
-            "attach a --print vmware",
-            "--print VMM can't be 'vmware': it is one of qemu, qmp, libvirt, cloud-hypervisor, \
-             crosvm, firecracker; see 'ramblk attach --help'",
-        ),
-        (
-            "show",
-            "ramblk show needs NAME[@SNAPSHOT]...; see 'ramblk show --help'",
-        ),
-        (
-            "list a",
-            "ramblk list has no use for 'a'; see 'ramblk list --help'",
-        ),
-        (
-            "export a out --partial",
-            "ramblk export needs --state-dir DIR; see 'ramblk export --help'",
-        ),
-        (
-            "group destory g",
-            "ramblk group has no verb 'destory'; did you mean 'destroy'?; see \
-             'ramblk group --help'",
-        ),
-    ] {
+    for (line, said) in MISTAKES {
         assert_eq!(
             daemon.refused(line, 2),
             format!("error: {said}\n"),
