@@ -252,6 +252,7 @@ pub(super) struct MapQuery {
     responses(
         (status = 200, description = "a part of the map", body = Map),
         (status = 404, description = "no such disk or snapshot"),
+        (status = 409, description = "its first content is not whole yet"),
     ),
 )]
 pub(super) async fn map(

@@ -64,6 +64,7 @@ pub(super) struct DownloadQuery {
         (status = 206, description = "a range of it", body = Vec<u8>,
             content_type = "application/octet-stream"),
         (status = 404, description = "no such disk or snapshot"),
+        (status = 409, description = "its first content is not whole yet"),
         (status = 406, description = "neither form of it is accepted"),
         (status = 416, description = "the range lies beyond the end"),
     ),

@@ -130,6 +130,9 @@ assert call("put_limits", "a", body=wanted, status=200, kind=models.Limits) == c
 call("put_limits", "a", body=models.Limits(), status=200)
 assert [one.name for one in call("list_groups", status=200)] == ["g"]
 assert call("get_group", "g", status=200, kind=models.Group).disks == []
+bound = models.LimitsPatch(write=models.RatePatch(iops=500))
+group = call("patch_group", "g", body=bound, status=200, kind=models.Group)
+assert (group.limits.read.iops, group.limits.write.iops) == (1000, 500)
 
 # Content goes in and comes out, byte by byte; what is no raw image doesn't.
 content = bytes(range(1, 256)) * 4128
