@@ -52,9 +52,9 @@ impl Conversation {
                 break;
             }
             self.look_for_losses()?;
-            let looked = self.session.lock().map(|mut session| session.look_out());
-            let looked = looked.unwrap_or(Ok(()));
-            looked.map_err(|unshared| Error::Unshared(unshared.to_string()))?;
+            if let Ok(mut session) = self.session.lock() {
+                session.look_out();
+            }
         }
         let Some(message) = peek::next(&self.peeker)? else {
             self.look_for_losses()?;

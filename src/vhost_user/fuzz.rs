@@ -55,7 +55,7 @@ impl Memory {
             let region = VhostUserMemoryRegion::new(guest, size_bytes, user, file_offset);
             (RegionSpec::from(&region), file)
         });
-        let map = MemoryMap::new(regions).map_err(|error| error.to_string())?;
+        let map = MemoryMap::new(regions, None).map_err(|error| error.to_string())?;
         Ok(Self(Arc::new(map)))
     }
 }

@@ -108,11 +108,8 @@ impl VhostUserBackendReqHandlerMut for Session {
         files: Vec<File>,
         _postcopy_listening: Option<bool>,
     ) -> WireResult<Option<Vec<u64>>> {
-        let regions: Vec<_> = regions.iter().map(RegionSpec::from).zip(files).collect();
-        for (region, file) in &regions {
-            region.is_shared(file, self.peer_pid()).map_err(refuse)?;
-        }
-        let memory = MemoryMap::new(regions.into_iter()).map_err(refuse)?;
+        let regions = regions.iter().map(RegionSpec::from).zip(files);
+        let memory = MemoryMap::new(regions, self.peer_pid()).map_err(refuse)?;
         self.set_memory(memory)?;
         Ok(None)
     }
@@ -149,6 +146,9 @@ impl VhostUserBackendReqHandlerMut for Session {
         });
         if self.vring(index)?.address == address {
             return Ok(());
+        }
+        for user in [descriptor, available, used] {
+            self.memory.is_shared_at(user).map_err(refuse)?;
         }
         if self.memory.is_empty() {
             return Err(refuse(Unshared::Nothing));
@@ -272,8 +272,8 @@ impl VhostUserBackendReqHandlerMut for Session {
         _postcopy_listening: Option<bool>,
     ) -> WireResult<Option<u64>> {
         let spec = RegionSpec::from(region);
-        spec.is_shared(&fd, self.peer_pid()).map_err(refuse)?;
-        let memory = self.memory.with(spec, fd).map_err(refuse)?;
+        let memory = self.memory.with(spec, fd, self.peer_pid());
+        let memory = memory.map_err(refuse)?;
         self.set_memory(memory)?;
         Ok(None)
     }

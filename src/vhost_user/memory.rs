@@ -45,6 +45,8 @@ pub(super) enum MemoryError {
     NotAFile { guest: u64 },
     #[error("can't map region at guest address {guest:#x}: {reason}")]
     Map { guest: u64, reason: String },
+    #[error(transparent)]
+    Unshared(#[from] Unshared),
     #[error("no region of {size_bytes} bytes at guest address {guest:#x} to remove")]
     NoSuchRegion { guest: u64, size_bytes: u64 },
 }
@@ -59,15 +61,15 @@ pub(super) struct RegionSpec {
 }
 
 impl RegionSpec {
-    /// Fail if the process that sent this has `file` mapped there for itself alone.
-    pub(super) fn is_shared(&self, file: &File, pid: Option<u32>) -> Result<(), Unshared> {
-        let guest = self.guest;
-        match pid {
-            Some(pid) if unshared::is_private(pid, self.user, file) => {
-                Err(Unshared::Private { guest })
-            }
-            _ => Ok(()),
-        }
+    /// Whether it is that region; the file offset is not compared, as the specification names guest
+    /// address, size and user address as what identifies a region.
+    fn is(&self, guest: u64, size_bytes: u64, user: u64) -> bool {
+        (self.guest, self.size_bytes, self.user) == (guest, size_bytes, user)
+    }
+
+    /// Whether process `pid`, which sent this, has `file` mapped there for itself alone.
+    fn is_private(&self, file: &File, pid: Option<u32>) -> bool {
+        pid.is_some_and(|pid| unshared::is_private(pid, self.user, file))
     }
 }
 
@@ -184,6 +186,10 @@ pub(super) fn page_bytes(file: &File) -> Result<u64, rustix::io::Errno> {
 #[derive(Clone, Debug, Default)]
 pub(super) struct MemoryMap {
     regions: Vec<Arc<Region>>,
+    /// Regions that the front end has mapped for itself alone. What its guest writes there does not
+    /// arrive, so they are left out: a VM may have such memory (QEMU's NVDIMM of `share=off`) beside
+    /// what its disk uses.
+    private: Vec<RegionSpec>,
 }
 
 /// A stretch of guest memory that is contiguous in the host.
@@ -194,34 +200,41 @@ pub(super) struct HostRange {
 }
 
 impl MemoryMap {
-    /// The map of SET_MEM_TABLE. Regions may come in any order.
+    /// The map of SET_MEM_TABLE that process `pid` sent. Regions may come in any order.
     pub(super) fn new(
         regions: impl Iterator<Item = (RegionSpec, File)>,
+        pid: Option<u32>,
     ) -> Result<Self, MemoryError> {
         let mut map = Self::default();
         for (spec, file) in regions {
-            map.insert(spec, file)?;
+            map.insert(spec, file, pid)?;
         }
-        Ok(map)
+        match map.private.first() {
+            Some(spec) if map.is_empty() => Err(Unshared::Private { guest: spec.guest }.into()),
+            _ => Ok(map),
+        }
     }
 
     /// This map with one region more (ADD_MEM_REG).
-    pub(super) fn with(&self, spec: RegionSpec, file: File) -> Result<Self, MemoryError> {
+    pub(super) fn with(
+        &self,
+        spec: RegionSpec,
+        file: File,
+        pid: Option<u32>,
+    ) -> Result<Self, MemoryError> {
         let mut map = self.clone();
-        map.insert(spec, file)?;
+        map.insert(spec, file, pid)?;
         Ok(map)
     }
 
-    /// This map with one region less (REM_MEM_REG); the file offset is not compared, as the
-    /// specification names guest address, size and user address as what identifies a region.
+    /// This map with one region less (REM_MEM_REG).
     pub(super) fn without(&self, spec: RegionSpec) -> Result<Self, MemoryError> {
         let mut map = self.clone();
-        map.regions.retain(|region| {
-            region.guest != spec.guest
-                || region.size_bytes != spec.size_bytes
-                || region.user != spec.user
-        });
-        if map.regions.len() == self.regions.len() {
+        map.regions
+            .retain(|region| !spec.is(region.guest, region.size_bytes, region.user));
+        map.private
+            .retain(|private| !spec.is(private.guest, private.size_bytes, private.user));
+        if map.slots() == self.slots() {
             let RegionSpec {
                 guest, size_bytes, ..
             } = spec;
@@ -230,9 +243,25 @@ impl MemoryMap {
         Ok(map)
     }
 
-    fn insert(&mut self, spec: RegionSpec, file: File) -> Result<(), MemoryError> {
-        if self.regions.len() >= MAX_SLOTS {
+    /// Regions that the front end has told of.
+    fn slots(&self) -> usize {
+        self.regions.len() + self.private.len()
+    }
+
+    fn insert(
+        &mut self,
+        spec: RegionSpec,
+        file: File,
+        pid: Option<u32>,
+    ) -> Result<(), MemoryError> {
+        if self.slots() >= MAX_SLOTS {
             return Err(MemoryError::TooMany);
+        }
+        if spec.is_private(&file, pid) {
+            let guest = spec.guest;
+            tracing::debug!(guest, "memory that is the front end's alone is left out");
+            self.private.push(spec);
+            return Ok(());
         }
         let region = Region::map(spec, file, self.regions.len() >= MANY)?;
         let meets = |a: u64, a_len: u64, b: u64, b_len: u64| a < b + b_len && b < a + a_len;
@@ -265,6 +294,15 @@ impl MemoryMap {
     /// Whether there is no memory at all.
     pub(super) fn is_empty(&self) -> bool {
         self.regions.is_empty()
+    }
+
+    /// Fail if the front end's own address `user` is in memory that it has for itself alone.
+    pub(super) fn is_shared_at(&self, user: u64) -> Result<(), Unshared> {
+        let holds = |spec: &&RegionSpec| user.wrapping_sub(spec.user) < spec.size_bytes;
+        match self.private.iter().find(holds) {
+            Some(spec) => Err(Unshared::Private { guest: spec.guest }),
+            None => Ok(()),
+        }
     }
 
     /// The first stretch of `len` bytes at a guest address, up to where its region ends. Adjacent

@@ -161,9 +161,6 @@ pub enum Error {
     /// Memory that the front end had shared is gone.
     #[error("the front end took memory away that it had shared (truncated its file)")]
     MemoryLost,
-    /// Guest memory is not shared with us. What mends it is said.
-    #[error("{0}")]
-    Unshared(String),
     /// What the protocol layer refuses.
     #[error("message {request}: {reason}")]
     Protocol {

@@ -72,8 +72,10 @@ pub(super) struct RingAddress {
 
 impl RingAddress {
     /// Where a driver that uses its ring leaves something: address and bytes, which every ring has.
+    /// Of the used ring that is the index: the flags before it are ours to write at any time.
     pub(super) fn places(self) -> [(u64, usize); 3] {
-        [(self.desc, 16), (self.avail, 6), (self.used, 4)]
+        let used_idx = self.used.saturating_add(2);
+        [(self.desc, 16), (self.avail, 6), (used_idx, 2)]
     }
 }
 

@@ -21,7 +21,7 @@ use super::peek;
 use super::ring::RingOptions;
 use super::server::{Claim, Shared};
 use super::transfer::Transfer;
-use super::unshared::{Lookout, Unshared};
+use super::unshared::{Lookout, MEND};
 use super::vring::{Surroundings, Vring};
 
 /// The state of one connection.
@@ -264,15 +264,24 @@ impl Session {
         self.lookout.map(Lookout::wait)
     }
 
-    /// Whether something was in a ring meanwhile, or should have been.
-    pub(super) fn look_out(&mut self) -> Result<(), Unshared> {
+    /// Look whether something was in a ring meanwhile; say so if something should have been.
+    pub(super) fn look_out(&mut self) {
         self.is_used |= self.vrings.iter().any(|vring| vring.is_used(&self.memory));
         let is_over = self.is_used || !self.vrings.iter().any(Vring::is_running);
         let Some(lookout) = self.lookout.as_mut().filter(|_| !is_over) else {
             self.lookout = None;
-            return Ok(());
+            return;
         };
-        lookout.saw_nothing(self.vrings.iter().any(Vring::was_kicked))
+        if lookout.saw_nothing(self.vrings.iter().any(Vring::was_kicked))
+            && let Some(withheld) = self.server.may_say()
+        {
+            let serial = self.server.device.serial().text();
+            tracing::warn!(
+                serial,
+                withheld,
+                "the guest kicks, and nothing of what it writes arrives: if it hangs, {MEND}"
+            );
+        }
     }
 
     /// Whether the device is somebody else's now, who must not notice what this front end says.

@@ -9,8 +9,6 @@ use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
-use rustix::event::{PollFd, PollFlags};
-
 use super::crash;
 use super::guard;
 use super::inflight::Inflight;
@@ -19,6 +17,7 @@ use super::memory::MemoryMap;
 use super::notifier::Notifier;
 use super::parking::{Parking, Stop};
 use super::ring::{Ring, RingAddress, RingError, RingOptions};
+use super::unshared::signals;
 use super::workers::{Running, Workers};
 use crate::device::{BlockDevice, Unfinished};
 
@@ -54,6 +53,9 @@ pub(super) struct Vring {
     pub(super) enabled: bool,
     base: u16,
     kick: Option<Kick>,
+    /// What the kick descriptor had counted when it came, if that can be told: QEMU's begin with a
+    /// kick that no driver sent.
+    kicks_before: Option<u64>,
     call: Option<Arc<Notifier>>,
     err: Option<Arc<Notifier>>,
     running: Option<Running>,
@@ -200,6 +202,7 @@ impl Vring {
 
     /// A new way for kicks to arrive. The ring must be paused.
     pub(super) fn set_kick(&mut self, kick: Kick) {
+        self.kicks_before = kick.event().and_then(|kick| signals(kick));
         self.kick = Some(kick);
     }
 
@@ -213,15 +216,15 @@ impl Vring {
         self.is_running() && self.untracked
     }
 
-    /// Whether it is served and was kicked: a kick is never read, so it can still be seen.
+    /// Whether it is served and is known to have been kicked since its descriptor came: a kick is
+    /// never read, so it can still be seen.
     pub(super) fn was_kicked(&self) -> bool {
         let kick = self.kick.as_ref().and_then(Kick::event);
-        let now = rustix::time::Timespec::default();
+        let kicks = || kick.and_then(|kick| signals(kick));
         self.is_running()
-            && kick.is_some_and(|kick| {
-                let mut poll = [PollFd::new(kick, PollFlags::IN)];
-                rustix::event::poll(&mut poll, Some(&now)).is_ok_and(|count| count > 0)
-            })
+            && self
+                .kicks_before
+                .is_some_and(|before| kicks() > Some(before))
     }
 
     /// Whether it is served, and the driver or a back end has ever left anything in it.
