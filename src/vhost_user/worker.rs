@@ -88,9 +88,12 @@ struct Round {
 impl Round {
     fn serve(&mut self, slots: &mut [Option<Slot>], at: usize, pace: Pace, tools: &Tools) {
         if let Some(slot) = slots.get_mut(at).and_then(Option::as_mut) {
-            let turn = slot.turn(pace, tools);
-            self.turn.steps += turn.steps;
-            self.turn.bytes += turn.bytes;
+            // A new call descriptor may have broken it since it was hot.
+            if slot.state != State::Broken {
+                let turn = slot.turn(pace, tools);
+                self.turn.steps += turn.steps;
+                self.turn.bytes += turn.bytes;
+            }
             self.broken |= slot.state == State::Broken;
             self.left |= slot.may_leave();
         }
