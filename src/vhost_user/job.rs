@@ -259,11 +259,12 @@ impl Job {
 
     /// Whether stopping takes a while: requests were set aside that must be returned first.
     pub(super) fn begins_to_drain(&mut self, by: Instant) -> bool {
+        // One that is amid its steps begins anew, also where nothing was set aside.
+        self.ring.give_up();
+        self.unfinished = Unfinished::default();
         if !self.ring.has_any_aside() {
             return false;
         }
-        self.ring.give_up();
-        self.unfinished = Unfinished::default();
         self.parking.drain(by);
         true
     }
