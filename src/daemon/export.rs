@@ -8,6 +8,8 @@ use parking_lot::Mutex;
 
 use super::Error;
 use super::config::{RunConfig, Sharing};
+use super::disks::KeptBlob;
+use super::model::DiskSettings;
 use super::socket::{SocketAccess, SocketPath};
 use super::state::StateKeeper;
 use crate::device::BlockDevice;
@@ -55,9 +57,11 @@ impl Export {
         } else {
             guests
         };
-        let device = BlockDevice::new(guests, config.serial.clone(), config.queues).with_state(
-            Box::new(Arc::new(StateKeeper::of_new(store, &config.name)?)),
-        );
+        // Nothing is kept of it beside its record.
+        let about = Arc::new(Mutex::new(KeptBlob::of(&DiskSettings::new(0))));
+        let keeper = StateKeeper::of_new(store, &config.name, &about)?;
+        let device = BlockDevice::new(guests, config.serial.clone(), config.queues)
+            .with_state(Box::new(Arc::new(keeper)));
         let share = match config.sharing {
             Sharing::None => Share::None,
             Sharing::ReadOnly | Sharing::ReadWrite => Share::Any,

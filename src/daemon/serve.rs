@@ -244,7 +244,11 @@ pub fn serve(config: ServeConfig) -> Result<(), Error> {
         }
     };
     let disks = Disks::new(store, hub, options)?;
-    let applied = disks.apply(&config.declaration, ApplyOptions::default());
+    let starting = ApplyOptions {
+        starting: true,
+        ..ApplyOptions::default()
+    };
+    let applied = disks.apply(&config.declaration, starting);
     applied.map_err(|problem| Error::Config(Box::new(problem)))?;
     let api = api::Server::start(listener, Arc::clone(&disks), api::Options::default())?;
     let api_path = Arc::new(Mutex::new(api_path));

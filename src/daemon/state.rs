@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use super::disks::{KeptBlob, Origin};
 use crate::device::{SavedState, StateError};
 use crate::store::{self, Leftover, Store};
 
@@ -29,6 +30,8 @@ pub(super) struct StateKeeper {
     key: String,
     id: u64,
     kept: Mutex<Kept>,
+    /// What is kept of the disk beside its record. Taken after `kept`.
+    about: Arc<Mutex<KeptBlob>>,
 }
 
 /// What a keeper knows of the states of its disk.
@@ -54,13 +57,18 @@ fn refused(error: impl std::fmt::Display) -> StateError {
 }
 
 impl StateKeeper {
-    /// For the disk `key` of `store`.
-    pub(super) fn new(store: &Arc<Store>, key: &str) -> Result<Self, store::Error> {
+    /// For the disk `key` of `store`, with what is kept beside its record.
+    pub(super) fn new(
+        store: &Arc<Store>,
+        key: &str,
+        about: &Arc<Mutex<KeptBlob>>,
+    ) -> Result<Self, store::Error> {
         Ok(Self {
             store: Arc::clone(store),
             key: key.to_owned(),
             id: store.open(key)?.get_info()?.id,
             kept: Mutex::new(Kept::Unknown),
+            about: Arc::clone(about),
         })
     }
 
@@ -88,8 +96,12 @@ impl StateKeeper {
     }
 
     /// For a disk that was just made, and can't have been saved.
-    pub(super) fn of_new(store: &Arc<Store>, key: &str) -> Result<Self, store::Error> {
-        let keeper = Self::new(store, key)?;
+    pub(super) fn of_new(
+        store: &Arc<Store>,
+        key: &str,
+        about: &Arc<Mutex<KeptBlob>>,
+    ) -> Result<Self, store::Error> {
+        let keeper = Self::new(store, key, about)?;
         *keeper.kept.lock() = Kept::Known(Saved::default());
         Ok(keeper)
     }
@@ -182,13 +194,20 @@ impl SavedState for Arc<StateKeeper> {
                 "snapshot {snapshot} is gone: the last {MOST_SAVED} states are kept"
             )));
         }
-        let size_bytes = self.store.open(snapshot).and_then(|disk| disk.get_info());
-        let size_bytes = size_bytes.map_err(refused)?.size_bytes;
+        let source = self.store.open(snapshot).map_err(refused)?;
+        let size_bytes = source.get_info().map_err(refused)?.size_bytes;
         if self.words(snapshot, size_bytes) != text {
             return Err(refused("the saved state is damaged"));
         }
-        let left = self.store.reset(&self.key, snapshot).map_err(refused)?;
-        drop(kept);
+        let mut about = self.about.lock();
+        let mut new = about.clone();
+        // The image that the content was made from is the one of that moment too.
+        new.import = Origin::of_snapshot(&source.settings().map_err(refused)?);
+        let blob = new.to_blob().map_err(|problem| refused(problem.detail))?;
+        let left = self.store.reset_with(&self.key, snapshot, Some(&blob));
+        let left = left.map_err(refused)?;
+        *about = new;
+        drop((about, kept));
         left.free();
         Ok(())
     }
@@ -200,11 +219,16 @@ mod tests {
     use super::*;
     use crate::store::{DiskSpec, SectorSize};
 
+    fn about() -> Arc<Mutex<KeptBlob>> {
+        let settings = crate::daemon::model::DiskSettings::new(1 << 20);
+        Arc::new(Mutex::new(KeptBlob::of(&settings)))
+    }
+
     fn keeper() -> Arc<StateKeeper> {
         let store = Arc::new(Store::new(64 << 20).unwrap());
         let spec = DiskSpec::new(SectorSize::S512, 1 << 20);
         store.create("disk", &spec).unwrap();
-        Arc::new(StateKeeper::of_new(&store, "disk").unwrap())
+        Arc::new(StateKeeper::of_new(&store, "disk", &about()).unwrap())
     }
 
     fn first_byte(keeper: &StateKeeper) -> u8 {
@@ -287,7 +311,7 @@ mod tests {
         keeper.load(&states[1]).unwrap();
         assert_eq!(keeper.store.keys().len(), MOST_SAVED + 1);
         // A keeper that comes later goes on with what is there.
-        let again = StateKeeper::new(&keeper.store, "disk").unwrap();
+        let again = StateKeeper::new(&keeper.store, "disk", &about()).unwrap();
         let again = Arc::new(again);
         again.load(&states[1]).unwrap();
         again.save().unwrap();

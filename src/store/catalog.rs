@@ -368,22 +368,6 @@ impl Store {
             .inspect_err(|_| drop(source.unshare(moment.root)))
     }
 
-    /// Give a disk the content and size of another one, by default a snapshot of it. Whoever is
-    /// connected sees the change at one moment; what only the old content held is freed when the
-    /// answer is dropped.
-    ///
-    /// # Errors
-    /// [`Error::Unknown`], [`Error::IsReadOnly`], [`Error::Unimplemented`] between disks of
-    /// different sector sizes, [`Error::is_want_of_memory`].
-    pub fn reset(&self, key: &str, to: &str) -> Result<Leftover, Error> {
-        let _slots = self.ledger.lock();
-        let (core, to) = (self.core(key)?, self.core(to)?);
-        if Arc::ptr_eq(&core, &to) {
-            return Ok(Leftover::new(&self.ledger));
-        }
-        core.reset(&to)
-    }
-
     /// Give a disk another key. Connections stay.
     ///
     /// # Errors

@@ -275,8 +275,9 @@ impl DiskCore {
         self.map.cut(size_bytes, &mut left)
     }
 
-    /// Take over the content and size of another disk. The ledger is locked.
-    pub(super) fn reset(&self, to: &Self) -> Result<Leftover, Error> {
+    /// Take over the content and size of another disk, with these settings if there are any. The
+    /// ledger is locked.
+    pub(super) fn reset(&self, to: &Self, settings: Option<&[u8]>) -> Result<Leftover, Error> {
         if self.snapshot {
             return Err(Error::IsReadOnly {
                 key: self.record().key,
@@ -290,7 +291,12 @@ impl DiskCore {
         let moment = to.share();
         let mut before = Entry::NONE;
         self.replace(
-            |record| record.spec.size_bytes = moment.capacity.bytes(),
+            |record| {
+                record.spec.size_bytes = moment.capacity.bytes();
+                if let Some(settings) = settings {
+                    settings.clone_into(&mut record.settings);
+                }
+            },
             Some(moment.root),
             || {
                 before = self.map.tree.root_entry();

@@ -1,4 +1,4 @@
-//! All of a disk's content at one instant: that of a disk which was filled for it.
+//! All of a disk's content at one instant: that of a snapshot, or of a disk which was filled for it.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,6 +11,36 @@ use super::tree::{TOP, Tree};
 use super::{Error, Leftover, points};
 
 impl Store {
+    /// Give a disk the content and size of another one, by default a snapshot of it. Whoever is
+    /// connected sees the change at one moment; what only the old content held is freed when the
+    /// answer is dropped.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`], [`Error::IsReadOnly`], [`Error::Unimplemented`] between disks of
+    /// different sector sizes, [`Error::is_want_of_memory`].
+    pub fn reset(&self, key: &str, to: &str) -> Result<Leftover, Error> {
+        self.reset_with(key, to, None)
+    }
+
+    /// As [`Store::reset`], and with other settings from the same instant on, if there are any.
+    ///
+    /// # Errors
+    /// As there; [`Error::SettingsTooLong`].
+    pub fn reset_with(
+        &self,
+        key: &str,
+        to: &str,
+        settings: Option<&[u8]>,
+    ) -> Result<Leftover, Error> {
+        settings.map_or(Ok(()), check_settings)?;
+        let _slots = self.ledger.lock();
+        let (core, to) = (self.core(key)?, self.core(to)?);
+        if Arc::ptr_eq(&core, &to) {
+            return Ok(Leftover::new(&self.ledger));
+        }
+        core.reset(&to, settings)
+    }
+
     /// Give a disk the content and size of another one, to which nobody writes any more, with what
     /// that was charged for, and these settings; and end that one. Whoever is connected, and
     /// whoever opens the store after a crash, sees all of it or nothing. What the disk had is freed

@@ -22,8 +22,8 @@ pub(in crate::cli) struct Apply {
     #[arg(long)]
     dry_run: bool,
 
-    /// Take away what the file doesn't name: disks and groups, and labels, limits, quota and group
-    /// of disks. Disks that are in use, or have snapshots, are not destroyed so.
+    /// Take away what the file doesn't name: disks and groups, and labels, limits, quota, group
+    /// and on_full of disks. Disks that are in use, or have snapshots, are not destroyed so.
     #[arg(long)]
     prune: bool,
 

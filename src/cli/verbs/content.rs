@@ -7,7 +7,7 @@ use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 use serde::Serialize;
 
-use super::image::{ImageArgs, load};
+use super::image::{ImageArgs, Loading, load};
 use super::{disk_path, salvage, snapshot_query};
 use crate::cli::args::FormatArg;
 use crate::cli::client::{Client, EXTENTS};
@@ -99,7 +99,11 @@ impl Import {
             reader: &format!("ramblk import {} -", self.name),
         };
         let image = self.image.describe(Source::open(&self.file, how)?)?;
-        load(client, &disk, image, self.force)?;
+        let when = Loading {
+            force: self.force,
+            ..Loading::default()
+        };
+        load(client, &disk, image, when)?;
         let disk: Disk = client.get(&path)?;
         self.output.print(&disk, |disk| {
             let (mapped, from) = (human(disk.mapped_bytes), self.file.display());

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use hyper::{Method, StatusCode};
 
 use super::each::{destroyed, each};
-use super::image::{ImageArgs, image_query, load};
+use super::image::{ImageArgs, Loading, image_query, load};
 use super::limits::LimitArgs;
 use super::{disk_path, snapshot_path, snapshots};
 use crate::cli::args::FormatArg;
@@ -146,9 +146,14 @@ impl Create {
                 _ => format!("{} exists already, as asked\n", disk.name),
             });
         };
-        if let Err(error) = load(client, &disk, image, false) {
-            if !error.is(ProblemKind::Conflict) {
-                // It would go by itself later. Not if another upload took over and made it whole.
+        // Whoever else makes it may have been faster, and a guest may have written to it since.
+        let when = Loading {
+            importing: true,
+            ..Loading::default()
+        };
+        if let Err(error) = load(client, &disk, image, when) {
+            if status == StatusCode::CREATED && !error.is(ProblemKind::Conflict) {
+                // It would go by itself later. Not if somebody else brings its content.
                 let _ = client.delete(&format!("{path}?importing=true"));
             }
             return Err(error);

@@ -48,8 +48,22 @@ pub(super) fn image_query(image: &Source) -> String {
     query
 }
 
+/// When a disk's content may be replaced.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Loading {
+    /// Also while a front end is connected.
+    pub(super) force: bool,
+    /// Only as long as the disk's first content is not whole.
+    pub(super) importing: bool,
+}
+
 /// Replace what a disk holds by an image, all at once; zeros follow it up to the end of the disk.
-pub(super) fn load(client: &Client, disk: &Disk, image: Source, force: bool) -> Result<(), Error> {
+pub(super) fn load(
+    client: &Client,
+    disk: &Disk,
+    image: Source,
+    when: Loading,
+) -> Result<(), Error> {
     let image_bytes = image.size_bytes();
     if let Some(image_bytes) = image_bytes.filter(|&bytes| bytes > disk.size_bytes) {
         return Err(Error::Other(format!(
@@ -64,7 +78,8 @@ pub(super) fn load(client: &Client, disk: &Disk, image: Source, force: bool) -> 
     }
     let progress = Progress::new("import", image_bytes);
     let (path, query) = (disk_path(&disk.name), image_query(&image));
-    let path = format!("{path}/data?force={force}&{query}");
+    let Loading { force, importing } = when;
+    let path = format!("{path}/data?force={force}&importing={importing}&{query}");
     let (frames, trouble) = image.frames(disk.size_bytes, progress.clone());
     let sent = client.upload(&path, frames);
     progress.end();

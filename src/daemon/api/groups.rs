@@ -170,7 +170,8 @@ pub(super) async fn config(State(api): State<Api>) -> Result<Response, Failure> 
 pub(super) struct ApplyQuery {
     /// Say what would be done, and do nothing.
     dry_run: bool,
-    /// Take away what is not named: disks and groups, and labels, limits, quota and group of disks.
+    /// Take away what is not named: disks and groups, and labels, limits, quota, group and on_full
+    /// of disks.
     prune: bool,
 }
 
@@ -201,6 +202,7 @@ pub(super) async fn apply(
     let options = ApplyOptions {
         dry_run: query.dry_run,
         prune: query.prune,
+        starting: false,
     };
     api.ok(move |disks| disks.apply(&declaration, options))
         .await

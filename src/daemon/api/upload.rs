@@ -12,7 +12,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::image::{Known, Origin, Probe};
 
-use super::super::disks::Upload;
+use super::super::disks::{Upload, UploadOptions};
 use super::super::model::ProblemKind;
 use super::disks::image;
 use super::download::PLAIN_TYPE;
@@ -28,6 +28,8 @@ use super::state::{Api, Place};
 pub(super) struct UploadQuery {
     /// Do it though a front end is connected, whose guest sees other bytes all at once.
     force: bool,
+    /// Only if it is `importing`.
+    importing: bool,
     /// What plain bytes are. `raw`: the disk's, whatever they look like. Without it they are
     /// refused if they begin or end like a compressed file, an archive or an image of another
     /// format. A guest may have written such bytes: who sends what guests wrote says `raw`.
@@ -76,7 +78,7 @@ enum ContentFormat {
     responses(
         (status = 204, description = "it is the disk's content now"),
         (status = 404, description = "no such disk"),
-        (status = 409, description = "a front end uses it, or another upload took over"),
+        (status = 409, description = "a front end uses it, another upload took over, or it is not importing"),
         (status = 507, description = "there is no room for it"),
     ),
 )]
@@ -93,7 +95,11 @@ pub(super) async fn set_content(
     let image = image(query.image, query.image_id, query.image_bytes)?;
     let place = api.place(Place::Transfer)?;
     let name = at.name.into_string();
-    let begun = api.work(move |disks| disks.upload(&name, image, length, query.force));
+    let options = UploadOptions {
+        force: query.force,
+        importing: query.importing,
+    };
+    let begun = api.work(move |disks| disks.upload(&name, image, length, options));
     let upload = Held(Some(Arc::new(begun.await??)));
     // Whoever makes frames knows where data is: no file has them by mistake.
     let probe = (is_plain && query.format.is_none()).then(Probe::default);
@@ -144,8 +150,11 @@ async fn receive(
     let last = parser.end().map_err(Failure::invalid)?;
     write(upload, last.into_iter().collect()).await?;
     let (upload, content_bytes) = (Arc::clone(upload), parser.at_bytes());
-    let committed = api.work(move |disks| disks.commit(&upload, content_bytes));
-    Ok(committed.await??)
+    let committed = api.freeing(move |disks| {
+        let left = disks.finish(&upload, content_bytes)?;
+        Ok(((), vec![left]))
+    });
+    committed.await
 }
 
 fn foreign(known: &Known) -> Failure {

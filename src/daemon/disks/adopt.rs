@@ -16,15 +16,20 @@ use crate::device::Limiter;
 use crate::store::{self, Change, Disk, Notes, Store};
 use crate::vhost_user::crash::{self, Culprit};
 
-/// End what readers of content held: those who read it are gone with the process before this one.
+/// End what readers of content held, and what new content came to that was not whole: those who
+/// read or brought it are gone with the process before this one.
 ///
 /// # Errors
 /// None that can be expected.
 pub(in crate::daemon) fn forget_readers(store: &Store) -> Result<(), store::Error> {
     let keys = store.keys();
-    let readers = keys.iter().filter(|key| key.starts_with(READER_PREFIX));
-    let mut readers = readers.into_iter();
-    readers.try_for_each(|key| store.destroy(key).map(drop))
+    let is_theirs = |key: &&String| {
+        [READER_PREFIX, IMPORT_PREFIX]
+            .iter()
+            .any(|it| key.starts_with(it))
+    };
+    let mut theirs = keys.iter().filter(is_theirs);
+    theirs.try_for_each(|key| store.destroy(key).map(drop))
 }
 
 /// A disk that the store has.
@@ -48,9 +53,6 @@ impl Disks {
         for key in &keys {
             if let Some(name) = key.strip_prefix(GROUP_PREFIX) {
                 self.adopt_group(key, name)?;
-            } else if key.starts_with(IMPORT_PREFIX) {
-                // Whoever brought it is gone.
-                self.workshop.store.destroy(key)?;
             }
         }
         let named: Vec<_> = keys

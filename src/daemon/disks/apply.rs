@@ -9,9 +9,10 @@ use super::super::model::{
     Action, Applied, Changed, Config, ConfigDisk, ConfigGroup, Declaration, DeclaredDisk,
     DeclaredGroup, DiskSettings, EventKind, FieldChange, Limits, Problem, field_changes,
 };
-use super::change::patch_to;
+use super::change::{field_changes_to, patch_to};
 use super::check::{Checked, check_limits, check_name, invalid};
 use super::entry::Entry;
+use super::groups::group_key;
 use super::problems::{attached, conflict, not_found};
 use super::{DestroyOptions, Disks, size_details};
 
@@ -23,9 +24,12 @@ const MOST_DISKS: usize = 100_000;
 pub struct ApplyOptions {
     /// Say what would be done, and do nothing.
     pub dry_run: bool,
-    /// Take away what isn't declared: disks and groups, and labels, limits, quota and group of
-    /// disks.
+    /// Take away what isn't declared: disks and groups, and labels, limits, quota, group and
+    /// `on_full` of disks.
     pub prune: bool,
+    /// The daemon starts: what can't be now and can be later is passed over, rather than keep it
+    /// from starting. That is the size of a disk that is importing.
+    pub starting: bool,
 }
 
 /// What is to be done, in this order.
@@ -53,20 +57,35 @@ impl Plan<'_> {
 }
 
 /// What a declaration makes of a disk that is there.
-fn wanted(declared: &DeclaredDisk, had: &DiskSettings, prune: bool) -> DiskSettings {
-    let had = had.clone();
-    if !prune {
-        return declared.over(had);
-    }
+fn wanted(
+    declared: &DeclaredDisk,
+    entry: &Entry,
+    had: &DiskSettings,
+    options: ApplyOptions,
+) -> DiskSettings {
     let usual = DiskSettings::new(had.size_bytes);
-    declared.over(DiskSettings {
-        on_full: usual.on_full,
-        quota_bytes: usual.quota_bytes,
-        limits: usual.limits,
-        group: usual.group,
-        labels: usual.labels,
-        ..had
-    })
+    let base = match options.prune {
+        false => had.clone(),
+        true => DiskSettings {
+            on_full: usual.on_full,
+            quota_bytes: usual.quota_bytes,
+            limits: usual.limits,
+            group: usual.group,
+            labels: usual.labels,
+            ..had.clone()
+        },
+    };
+    let mut wanted = declared.over(base);
+    if options.starting && wanted.size_bytes != had.size_bytes && entry.is_importing() {
+        tracing::warn!(
+            disk = entry.name,
+            size_bytes = had.size_bytes,
+            wanted_bytes = wanted.size_bytes,
+            "the disk is importing, and keeps its size: apply the configuration again later"
+        );
+        wanted.size_bytes = had.size_bytes;
+    }
+    wanted
 }
 
 /// What a declaration makes of a disk that isn't.
@@ -118,17 +137,22 @@ impl Disks {
         declaration: &Declaration,
         options: ApplyOptions,
     ) -> Result<Applied, Problem> {
-        let plan = self.plan(declaration, options.prune)?;
+        let plan = self.plan(declaration, options)?;
         if !options.dry_run {
             for step in &plan.steps {
-                self.carry_out(step, options.prune)?;
+                self.carry_out(step, options)?;
             }
         }
         Ok(plan.applied)
     }
 
     /// What is to be done, after everything that can be said before anything is.
-    fn plan<'a>(&self, declaration: &'a Declaration, prune: bool) -> Result<Plan<'a>, Problem> {
+    fn plan<'a>(
+        &self,
+        declaration: &'a Declaration,
+        options: ApplyOptions,
+    ) -> Result<Plan<'a>, Problem> {
+        let prune = options.prune;
         if declaration.disks.len() > MOST_DISKS || declaration.groups.len() > MOST_DISKS {
             let detail = format!("a configuration has at most {MOST_DISKS} disks");
             return Err(invalid("disk", detail));
@@ -160,7 +184,7 @@ impl Disks {
             return Err(invalid("disk", format!("disk {name:?} is there twice")));
         }
         for disk in sorted.values() {
-            let group = self.plan_disk(disk, prune, &groups, &mut plan)?;
+            let group = self.plan_disk(disk, options, &groups, &mut plan)?;
             groups.extend(group);
         }
         if prune {
@@ -175,7 +199,7 @@ impl Disks {
         prune: bool,
         plan: &mut Plan<'a>,
     ) -> Result<(), Problem> {
-        check_name(&group.name)?;
+        group_key(&group.name)?;
         let had = self.group(&group.name).ok().map(|group| group.limits);
         let base = had.filter(|_| !prune).unwrap_or_default();
         let limits = group.limits.over(base);
@@ -199,7 +223,7 @@ impl Disks {
     fn plan_disk<'a>(
         &self,
         disk: &'a DeclaredDisk,
-        prune: bool,
+        options: ApplyOptions,
         groups: &BTreeSet<String>,
         plan: &mut Plan<'a>,
     ) -> Result<Option<String>, Problem> {
@@ -208,8 +232,9 @@ impl Disks {
         let settings = match self.entry(name) {
             Ok(entry) => {
                 let had = entry.settings()?;
-                let checked = self.check_change(&entry, &had, wanted(disk, &had, prune))?;
-                let fields = field_changes(&had, &checked.settings);
+                let settings = wanted(disk, &entry, &had, options);
+                let checked = self.check_change(&entry, &had, settings)?;
+                let fields = field_changes_to(&had, &checked.settings);
                 if fields.is_empty() {
                     plan.applied.unchanged.push(name.clone());
                 } else {
@@ -259,6 +284,9 @@ impl Disks {
         };
         let checked = Checked::new(&entry.name, settings, pool_bytes)?;
         let patch = patch_to(&entry.name, had, &checked)?;
+        if patch.size_bytes.is_some() {
+            entry.check_whole("resize it")?;
+        }
         if let Some(Some(quota_bytes)) = patch.quota_bytes {
             entry.disk.may_have_quota(quota_bytes)?;
         }
@@ -314,16 +342,16 @@ impl Disks {
         Ok(())
     }
 
-    fn carry_out(&self, step: &Step<'_>, prune: bool) -> Result<(), Problem> {
+    fn carry_out(&self, step: &Step<'_>, options: ApplyOptions) -> Result<(), Problem> {
         match step {
             Step::Group(name, limits) => self.have_group(name, *limits).map(drop),
-            Step::Disk(disk) => self.apply_one(disk, prune),
+            Step::Disk(disk) => self.apply_one(disk, options),
             Step::DestroyDisk(name) => self.destroy(name, DestroyOptions::default()),
             Step::DestroyGroup(name) => self.destroy_group(name),
         }
     }
 
-    fn apply_one(&self, disk: &DeclaredDisk, prune: bool) -> Result<(), Problem> {
+    fn apply_one(&self, disk: &DeclaredDisk, options: ApplyOptions) -> Result<(), Problem> {
         let name = &disk.name;
         let _control = self.control.lock();
         let Ok(entry) = self.entry(name) else {
@@ -335,8 +363,9 @@ impl Disks {
             return Ok(());
         };
         let had = entry.settings()?;
-        let checked = self.check_change(&entry, &had, wanted(disk, &had, prune))?;
-        if had != checked.settings {
+        let settings = wanted(disk, &entry, &had, options);
+        let checked = self.check_change(&entry, &had, settings)?;
+        if !field_changes_to(&had, &checked.settings).is_empty() {
             self.patch_entry(&entry, &patch_to(name, &had, &checked)?, 0)?;
         }
         Ok(())

@@ -68,7 +68,7 @@ pub(in crate::daemon) struct Read {
 
 impl Kept {
     /// What is kept of these settings beside the record.
-    pub(super) fn of(settings: &DiskSettings) -> Self {
+    pub(in crate::daemon) fn of(settings: &DiskSettings) -> Self {
         Self {
             queues: settings.queues,
             serial: settings.serial.clone(),
@@ -114,7 +114,7 @@ impl Kept {
     ///
     /// # Errors
     /// `invalid` if that is too much.
-    pub(super) fn to_blob(&self) -> Result<Vec<u8>, Problem> {
+    pub(in crate::daemon) fn to_blob(&self) -> Result<Vec<u8>, Problem> {
         let blob = serde_json::to_vec(self).map_err(internal)?;
         if blob.len() > store::MAX_SETTINGS_BYTES {
             return Err(invalid(
@@ -127,6 +127,13 @@ impl Kept {
             ));
         }
         Ok(blob)
+    }
+}
+
+impl Origin {
+    /// Of the content of a snapshot with these settings beside its record.
+    pub(in crate::daemon) fn of_snapshot(settings: &[u8]) -> Self {
+        Read::new(settings).map_or_else(|_| Self::default(), |read| read.kept.import)
     }
 }
 

@@ -7,6 +7,7 @@ use super::super::model::{Disk, EventKind, ForkRequest, Problem, ResetRequest, S
 use super::blob::Kept;
 use super::check::{Checked, check_name};
 use super::entry::Entry;
+use super::origin::Origin;
 use super::problems::{attached, conflict, not_found};
 use super::{Disks, snapshot_key};
 use crate::store::{Change, Leftover};
@@ -231,11 +232,24 @@ impl Disks {
             None => self.parent(&entry)?,
         };
         let store = &self.workshop.store;
+        let import = match &request.to {
+            Some(_) => Origin::of_snapshot(&store.open(&key)?.settings()?),
+            // A fork was made from no image, and is as it was made.
+            None => Origin::default(),
+        };
+        let mut kept = entry.kept.lock();
+        let new = Kept {
+            import,
+            ..kept.clone()
+        };
+        let blob = new.to_blob()?;
         // No front end can come between the look and the instant.
         let reset = entry
             .server
-            .unless_attached(request.force, || store.reset(name, &key));
+            .unless_attached(request.force, || store.reset_with(name, &key, Some(&blob)));
         let left = reset.ok_or_else(|| attached(name, "reset it"))??;
+        *kept = new;
+        drop(kept);
         entry.server.config_changed();
         self.tell_of(EventKind::Reset, name, "to", &key);
         Ok((self.describe(&entry, false)?, left))

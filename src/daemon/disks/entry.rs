@@ -97,10 +97,15 @@ impl Workshop {
         let info = disk.get_info()?;
         let name = info.key;
         let guests = self.store.open(&name)?;
+        let state = match kept.import.is_importing() {
+            true => DiskState::Importing,
+            false => DiskState::Ok,
+        };
+        let kept = Arc::new(Mutex::new(kept));
         let keeper = Arc::new(if new {
-            StateKeeper::of_new(&self.store, &name)?
+            StateKeeper::of_new(&self.store, &name, &kept)?
         } else {
-            StateKeeper::new(&self.store, &name)?
+            StateKeeper::new(&self.store, &name, &kept)?
         });
         let device = BlockDevice::new(guests, checked.serial.clone(), checked.queues)
             .with_state(Box::new(Arc::clone(&keeper)));
@@ -112,11 +117,6 @@ impl Workshop {
             in_order: checked.settings.in_order,
         };
         let server = Server::new(device, &options, &self.hub);
-        let state = match kept.import.is_importing() {
-            true => DiskState::Importing,
-            false => DiskState::Ok,
-        };
-        let kept = Arc::new(Mutex::new(kept));
         self.tell_of_front_ends(&name, &server, &kept);
         Ok(Entry {
             id: info.id,

@@ -23,7 +23,7 @@ pub(super) struct GroupEntry {
 pub(in crate::daemon) const GROUP_PREFIX: &str = "@group.";
 
 /// The store's key of a group: it is kept as a disk that nobody sees, in its settings.
-fn group_key(name: &str) -> Result<String, Problem> {
+pub(super) fn group_key(name: &str) -> Result<String, Problem> {
     check_name(name)?;
     let key = format!("{GROUP_PREFIX}{name}");
     if key.len() <= MAX_KEY_BYTES {

@@ -13,6 +13,7 @@
 //! | `content` | a disk's bytes and map, for whoever is no guest |
 //! | `origin` | which image a disk's content was made from, and whether it is whole |
 //! | `upload` | new content for a disk, which takes its place at one instant |
+//! | `lonely` | disks whose first content nobody brings |
 //! | `groups` | limits that several disks share |
 //! | `failed` | a disk of which ramblk died, until somebody says that it may be served again |
 //! | `guest` | what a disk's device is told, and asked |
@@ -34,6 +35,7 @@ mod entry;
 mod failed;
 mod groups;
 mod guest;
+mod lonely;
 mod monitor;
 mod origin;
 mod problems;
@@ -50,13 +52,14 @@ use parking_lot::{Mutex, RwLock};
 
 pub(super) use adopt::forget_readers;
 pub use apply::ApplyOptions;
-pub(super) use blob::Read as ReadBlob;
+pub(super) use blob::{Kept as KeptBlob, Read as ReadBlob};
 pub use check::{MAX_NAME_BYTES, MOST_LABELS, check_name};
 pub(super) use content::READER_PREFIX;
 pub use content::Reader;
 pub(super) use groups::GROUP_PREFIX;
+pub(super) use origin::Origin;
 pub(super) use upload::IMPORT_PREFIX;
-pub use upload::Upload;
+pub use upload::{Upload, UploadOptions};
 
 use super::events::Events;
 use super::model::{Detail, Disk, EventKind, Pool, Problem, Stats};

@@ -9,7 +9,6 @@
 //! A disk has one upload at a time: a later one takes over, since the one before may be that of a
 //! client that is gone and whose end hasn't been noticed.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -18,11 +17,11 @@ use parking_lot::Mutex;
 
 use super::super::events::Events;
 use super::super::model::{self, Detail, DiskState, EventKind, Image, Problem, ProblemKind};
+use super::Disks;
 use super::blob::Kept;
 use super::entry::Entry;
 use super::origin::{check_image, nothing};
 use super::problems::{attached, conflict};
-use super::{DestroyOptions, Disks};
 use crate::store::{Bytes, Disk, DiskSpec, Leftover, OnFull, PAGE_BYTES, Store};
 
 /// What keys of trees begin with that are being filled. Names of disks have no `@`.
@@ -90,7 +89,7 @@ impl Uploads {
     }
 
     /// How long nobody has sent anything; `None` while somebody does.
-    fn alone_for(&self) -> Option<Duration> {
+    pub(super) fn alone_for(&self) -> Option<Duration> {
         let state = self.0.lock();
         let alone = state.current.is_none();
         alone.then(|| state.alone_since.elapsed())
@@ -110,6 +109,24 @@ impl Uploads {
         state.alone_since = Instant::now();
         Some(ended.key)
     }
+}
+
+/// Whether an upload is meant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UploadOptions {
+    /// Do it though a front end is connected, whose guest sees other bytes all at once.
+    pub force: bool,
+    /// Only if the disk's first content is not whole yet.
+    pub importing: bool,
+}
+
+/// An upload that may begin.
+struct Planned {
+    entry: Arc<Entry>,
+    /// Of what it is filled into.
+    spec: DiskSpec,
+    total_bytes: Option<u64>,
+    called: Option<String>,
 }
 
 /// New content for a disk, on its way. Dropped before [`Disks::commit`] it leaves the disk as it
@@ -257,41 +274,57 @@ impl Disks {
     ///
     /// # Errors
     /// `not-found`; `invalid`; `attached`; `too-large`; `conflict` if the disk is importing another
-    /// image; `over-budget`.
+    /// image, or is to be importing and isn't; `over-budget`.
     pub fn upload(
         &self,
         name: &str,
         image: Option<Image>,
         length_bytes: Option<u64>,
-        force: bool,
+        options: UploadOptions,
     ) -> Result<Upload, Problem> {
         image.as_ref().map_or(Ok(()), check_image)?;
-        let (upload, ended) = self.begin(name, image, length_bytes, force)?;
-        // Only here, since it takes time with what had come.
+        let control = self.control.lock();
+        let planned = self.plan_upload(name, image.as_ref(), length_bytes, options)?;
+        let ended = self.end_upload(&planned.entry);
+        drop(control);
+        // Without the lock, since it takes time with what had come; and before room is asked for.
         drop(ended);
-        Ok(upload)
+        let (begun, late) = {
+            let _control = self.control.lock();
+            let planned = self.plan_upload(name, image.as_ref(), length_bytes, options)?;
+            let late = self.end_upload(&planned.entry);
+            (self.begin(planned, image, options.force), late)
+        };
+        // Of one that began in between.
+        drop(late);
+        begun
     }
 
-    fn begin(
+    /// Whether new content may come, and what is known of it. The control is held.
+    fn plan_upload(
         &self,
         name: &str,
-        image: Option<Image>,
+        image: Option<&Image>,
         length_bytes: Option<u64>,
-        force: bool,
-    ) -> Result<(Upload, Option<Leftover>), Problem> {
-        let _control = self.control.lock();
+        options: UploadOptions,
+    ) -> Result<Planned, Problem> {
         let entry = self.entry(name)?;
-        if !force && entry.is_attached() {
+        if options.importing {
+            self.check_importing(&entry)?;
+        }
+        if !options.force && entry.is_attached() {
             return Err(attached(name, "write to it"));
         }
         let (info, kept) = entry.look()?;
-        if let Some(image) = image.as_ref().filter(|_| kept.import.is_importing()) {
+        if let Some(image) = image.filter(|_| kept.import.is_importing()) {
             entry.check_made_from(image)?;
         }
         let size_bytes = info.spec.size_bytes;
-        let known = image.as_ref().or(kept.import.importing_image());
-        let total_bytes = known.and_then(|image| image.size_bytes).or(length_bytes);
-        let called = known.map(|image| image.name.clone());
+        let announced = kept.import.importing_image();
+        let known = image.or(announced);
+        let said = [known, announced].into_iter().flatten();
+        let total_bytes = said.filter_map(|image| image.size_bytes).next();
+        let total_bytes = total_bytes.or(length_bytes);
         let longest = total_bytes.max(length_bytes).unwrap_or(0);
         if longest > size_bytes {
             return Err(Problem::new(
@@ -303,9 +336,36 @@ impl Disks {
                 ),
             ));
         }
-        let ended = self.end_upload(&entry);
+        // What is to be kept of it in the end must have its place, whatever its length.
+        let import = kept.import.after(image, size_bytes);
+        Kept {
+            import,
+            ..kept.clone()
+        }
+        .to_blob()?;
         let mut spec = DiskSpec::new(info.spec.sector_size, size_bytes);
         (spec.quota_bytes, spec.on_full) = (info.spec.quota_bytes, OnFull::Error);
+        Ok(Planned {
+            called: known.map(|image| image.name.clone()),
+            entry,
+            spec,
+            total_bytes,
+        })
+    }
+
+    /// The control is held, and the disk has no upload.
+    fn begin(
+        &self,
+        planned: Planned,
+        image: Option<Image>,
+        force: bool,
+    ) -> Result<Upload, Problem> {
+        let Planned {
+            entry,
+            spec,
+            total_bytes,
+            called,
+        } = planned;
         let store = Arc::clone(&self.workshop.store);
         let mut state = entry.import.0.lock();
         state.count += 1;
@@ -322,7 +382,7 @@ impl Disks {
             progress: Arc::clone(&progress),
         });
         drop(state);
-        let upload = Upload {
+        Ok(Upload {
             entry,
             store,
             events: Arc::clone(&self.workshop.events),
@@ -334,8 +394,7 @@ impl Disks {
             progress,
             done: AtomicBool::new(false),
             reason: Mutex::new(None),
-        };
-        Ok((upload, ended))
+        })
     }
 
     /// All of the content has come, `content_bytes` of it: it is the disk's from now on, and zeros
@@ -346,12 +405,17 @@ impl Disks {
     /// not what was announced; `conflict` if another upload took over, or the disk has another size
     /// now; `over-budget`. The disk is as it was then.
     pub fn commit(&self, upload: &Upload, content_bytes: u64) -> Result<(), Problem> {
+        self.finish(upload, content_bytes).map(drop)
+    }
+
+    /// As [`Disks::commit`], but at once: what the disk held is freed when the answer is dropped.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn finish(&self, upload: &Upload, content_bytes: u64) -> Result<Leftover, Problem> {
         upload.reached(content_bytes);
         let committed = self.commit_now(upload, content_bytes);
-        let left = committed.inspect_err(|problem| upload.fail(&problem.detail))?;
-        // Only here, since it takes time with what the disk held.
-        drop(left);
-        Ok(())
+        committed.inspect_err(|problem| upload.fail(&problem.detail))
     }
 
     fn commit_now(&self, upload: &Upload, content_bytes: u64) -> Result<Leftover, Problem> {
@@ -373,13 +437,18 @@ impl Disks {
         let socket = was_importing.then(|| self.workshop.make_socket(entry));
         let socket = socket.transpose()?;
         let left = self.swap(upload, content_bytes)?;
+        // The content is the disk's: nothing from here on can be refused.
         if let Some(socket) = socket {
-            self.workshop.serve_at(entry, socket)?;
             entry.health.lock().state = DiskState::Ok;
+            if let Err(problem) = self.workshop.serve_at(entry, socket) {
+                tracing::error!(disk = entry.name, %problem, "can't serve it until a restart");
+            }
         } else if entry.disk.capacity().bytes() != had_bytes {
             entry.server.config_changed();
         }
         self.mark(entry);
+        // It may have been looked at just before, and be taken for importing or for emptier.
+        self.workshop.store.alarm().ring();
         upload.tell(EventKind::Imported, ("content_bytes", content_bytes.into()));
         Ok(left)
     }
@@ -411,53 +480,6 @@ impl Disks {
         let key = entry.import.end(None)?;
         // Whoever sends it may have ended it just now.
         self.workshop.store.destroy(&key).ok()
-    }
-
-    /// Destroy disks whose first content nobody has brought for too long; returns when to look
-    /// again.
-    pub(super) fn end_lonely_imports(&self) -> Option<Duration> {
-        let mut next: Option<Duration> = None;
-        for entry in self.entries().iter().filter(|entry| entry.is_importing()) {
-            let Some(alone) = entry.import.alone_for() else {
-                continue;
-            };
-            let left = self.import_timeout.saturating_sub(alone);
-            if left.is_zero() {
-                self.end_lonely_import(entry);
-            } else {
-                next = Some(next.map_or(left, |next| next.min(left)));
-            }
-        }
-        next
-    }
-
-    fn end_lonely_import(&self, entry: &Arc<Entry>) {
-        let control = self.control.lock();
-        let there = self.entry(&entry.name);
-        let same = there.is_ok_and(|there| Arc::ptr_eq(&there, entry));
-        let alone = entry.import.alone_for();
-        if !same || !entry.is_importing() || alone.is_none_or(|it| it < self.import_timeout) {
-            return;
-        }
-        let seconds = self.import_timeout.as_secs();
-        let reason = format!("nobody brought its content for {seconds} s");
-        tracing::warn!(disk = entry.name, reason, "a disk that was importing goes");
-        let image = entry.kept.lock().import.image().map(|it| it.name.clone());
-        let image = image.map(|name| ("image".to_owned(), name));
-        let details: BTreeMap<_, _> = [("reason".to_owned(), reason)]
-            .into_iter()
-            .chain(image)
-            .map(|(key, value)| (key, value.into()))
-            .collect();
-        let events = &self.workshop.events;
-        events.tell(EventKind::ImportFailed, Some(&entry.name), details);
-        let gone = self.destroy_locked(entry, DestroyOptions::default());
-        drop(control);
-        if let Err(problem) = gone {
-            tracing::error!(disk = entry.name, %problem, "can't destroy it");
-            // Not again and again.
-            entry.import.expect();
-        }
     }
 
     /// That a disk is the one that is meant: there, and its first content still to come.

@@ -16,10 +16,12 @@ fn declared(text: &str) -> Declaration {
 const DRY: ApplyOptions = ApplyOptions {
     dry_run: true,
     prune: false,
+    starting: false,
 };
 const PRUNE: ApplyOptions = ApplyOptions {
     dry_run: false,
     prune: true,
+    starting: false,
 };
 
 fn apply(world: &World, text: &str) -> Result<Applied, Problem> {
@@ -118,7 +120,7 @@ fn only_a_prune_takes_away_what_is_not_declared() {
     let before = config(&world);
     let options = ApplyOptions {
         dry_run: true,
-        prune: true,
+        ..PRUNE
     };
     let dry = world.disks.apply(&declared(one), options).unwrap();
     assert_eq!(config(&world), before);
@@ -244,6 +246,18 @@ fn groups_hold_on_to_their_disks() {
     world.disks.patch("a", patch).unwrap();
     world.disks.destroy_group("slow").unwrap();
     says(world.disks.group("slow"), ProblemKind::NotFound, &["slow"]);
+}
+
+#[test]
+fn a_group_whose_name_is_too_long_is_refused_before_anything_is_done() {
+    let world = World::new(64 << 20);
+    let name = "g".repeat(60);
+    let text = format!(r#"{{"group": [{{"name": "a"}}, {{"name": "{name}"}}]}}"#);
+    for options in [DRY, ApplyOptions::default()] {
+        let refused = world.disks.apply(&declared(&text), options);
+        says(refused, ProblemKind::Invalid, &["60 bytes", "shorter"]);
+    }
+    assert!(world.disks.groups().is_empty());
 }
 
 #[test]

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use ramblk::daemon::disks::{DestroyOptions, Target};
+use ramblk::daemon::disks::{DestroyOptions, Target, UploadOptions};
 use ramblk::daemon::model::{DiskSettings, ForkRequest, MapExtent, ProblemKind, ResetRequest};
 
-use super::{World, says};
+use super::{FORCED, World, says};
 use crate::driver::disk::Disk as Guest;
 
 fn fork(world: &World, from: &str, snapshot: Option<&str>, new: &str) -> PathBuf {
@@ -142,7 +142,10 @@ fn a_map_is_exact_and_comes_in_parts() {
 fn contents_go_in_and_out_and_stay_sparse() {
     let world = World::new(64 << 20);
     world.create("one");
-    let upload = world.disks.upload("one", None, None, false).unwrap();
+    let upload = world
+        .disks
+        .upload("one", None, None, UploadOptions::default())
+        .unwrap();
     let mut bytes = vec![0; 12288];
     bytes[4096..8192].fill(5);
     upload.write(4096, &bytes).unwrap();
@@ -153,7 +156,10 @@ fn contents_go_in_and_out_and_stay_sparse() {
     world.disks.commit(&upload, 16 << 20).unwrap();
     assert_eq!(world.disks.get("one").unwrap().mapped_bytes, 4096 + 512);
     let reader = world.disks.reader(&Target::parse("one").unwrap()).unwrap();
-    let next = world.disks.upload("one", None, None, false).unwrap();
+    let next = world
+        .disks
+        .upload("one", None, None, UploadOptions::default())
+        .unwrap();
     world.disks.commit(&next, 512).unwrap();
     assert_eq!(world.disks.get("one").unwrap().mapped_bytes, 0);
     assert_eq!(reader.next_mapped(0).unwrap(), Some((8192, 4096)));
@@ -166,11 +172,13 @@ fn contents_go_in_and_out_and_stay_sparse() {
     assert!(world.disks.pool().charged_bytes < pool.charged_bytes);
     let guest = Guest::attach(&PathBuf::from(world.disks.get("one").unwrap().socket));
     says(
-        world.disks.upload("one", None, None, false),
+        world
+            .disks
+            .upload("one", None, None, UploadOptions::default()),
         ProblemKind::Attached,
         &["one"],
     );
-    world.disks.upload("one", None, None, true).unwrap();
+    world.disks.upload("one", None, None, FORCED).unwrap();
     drop(guest);
 }
 
@@ -184,7 +192,10 @@ fn a_fork_of_a_larger_block_size_keeps_it() {
     world.create_with("one", settings);
     fork(&world, "one", None, "two");
     assert_eq!(world.disks.get("two").unwrap().block_size, 4096);
-    let upload = world.disks.upload("two", None, None, false).unwrap();
+    let upload = world
+        .disks
+        .upload("two", None, None, UploadOptions::default())
+        .unwrap();
     // The last block of an image may be cut short.
     upload.write(4096, &[7; 100]).unwrap();
     world.disks.commit(&upload, 4196).unwrap();

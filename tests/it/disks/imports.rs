@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ramblk::daemon::SocketAccess;
-use ramblk::daemon::disks::{DestroyOptions, Disks, DisksOptions, Made, Target};
+use ramblk::daemon::disks::{
+    ApplyOptions, DestroyOptions, Disks, DisksOptions, Made, Target, UploadOptions,
+};
 use ramblk::daemon::model::{
     DiskPatch, DiskSettings, DiskState, EventKind, ForkRequest, Image, OnFull, ProblemKind,
     ResetRequest,
@@ -13,7 +15,7 @@ use ramblk::daemon::model::{
 use ramblk::store::{Store, StoreOptions};
 use ramblk::vhost_user::{Hub, WorkerOptions};
 
-use super::{World, eventually, says, until};
+use super::{FORCED, World, eventually, says, until};
 use crate::driver::disk::{ALL, Disk as Guest};
 
 fn image(id: &str) -> Image {
@@ -38,7 +40,9 @@ fn look(disks: &Disks, name: &str) -> (u8, u64) {
 
 /// Bring all of an image of 8192 bytes.
 fn bring(disks: &Disks, name: &str, id: &str, byte: u8) {
-    let upload = disks.upload(name, Some(image(id)), None, false).unwrap();
+    let upload = disks
+        .upload(name, Some(image(id)), None, UploadOptions::default())
+        .unwrap();
     upload.write(0, &[byte; 8192]).unwrap();
     disks.commit(&upload, 8192).unwrap();
 }
@@ -49,7 +53,9 @@ fn a_disk_of_half_an_image_is_importing_and_nothing_can_be_done_with_it() {
     let disks = &world.disks;
     let (disk, made) = disks.put_from("one", settings(), image("a")).unwrap();
     assert_eq!((disk.state, made), (DiskState::Importing, Made::New));
-    let upload = disks.upload("one", None, None, false).unwrap();
+    let upload = disks
+        .upload("one", None, None, UploadOptions::default())
+        .unwrap();
     upload.write(0, &[1; 4096]).unwrap();
     let disk = disks.get("one").unwrap();
     let import = disk.import.unwrap();
@@ -92,7 +98,7 @@ fn a_second_create_takes_the_same_image_only() {
     let conflict = ProblemKind::Conflict;
     let other = disks.put_from("one", settings(), image("b"));
     says(other, conflict, &["importing", "/images/a", "/images/b"]);
-    let wrong = disks.upload("one", Some(image("b")), None, false);
+    let wrong = disks.upload("one", Some(image("b")), None, UploadOptions::default());
     says(wrong, conflict, &["/images/a", "/images/b"]);
     bring(disks, "one", "a", 1);
     let again = disks.put_from("one", settings(), image("a")).unwrap();
@@ -107,6 +113,121 @@ fn a_second_create_takes_the_same_image_only() {
     says(other, conflict, &["was not made from"]);
 }
 
+/// Two hands say `create --image` at the same time; one brings all of it, and a guest begins.
+#[test]
+fn a_second_create_does_not_replace_what_a_guest_has_written_since() {
+    let world = World::new(64 << 20);
+    let disks = &world.disks;
+    let path = disks
+        .put_from("one", settings(), image("a"))
+        .unwrap()
+        .0
+        .socket;
+    let second = disks.put_from("one", settings(), image("a")).unwrap().0;
+    assert_eq!(second.state, DiskState::Importing);
+    bring(disks, "one", "a", 1);
+    let mut guest = Guest::attach(Path::new(&path));
+    guest.q().write(0, &[9; 512]).unwrap();
+    drop(guest);
+    eventually("it left", || !disks.get("one").unwrap().attached);
+    let first_only = UploadOptions {
+        importing: true,
+        ..UploadOptions::default()
+    };
+    let late = disks.upload("one", Some(image("a")), None, first_only);
+    says(late, ProblemKind::Conflict, &["not importing", "whole"]);
+    assert_eq!(look(disks, "one").0, 9);
+    // While it is importing, that is what it is for.
+    disks.put_from("two", settings(), image("a")).unwrap();
+    let upload = disks.upload("two", Some(image("a")), None, first_only);
+    disks.commit(&upload.unwrap(), 8192).unwrap();
+}
+
+#[test]
+fn a_disk_that_was_reset_is_made_from_the_image_that_it_was_made_from_then() {
+    let store = Arc::new(Store::new(64 << 20).unwrap());
+    let world = World::of(Arc::clone(&store), 100);
+    let disks = &world.disks;
+    disks.put_from("one", settings(), image("a")).unwrap();
+    bring(disks, "one", "a", 1);
+    disks.take_snapshot("one", "s").unwrap();
+    bring(disks, "one", "b", 2);
+    let request = ResetRequest {
+        to: Some("s".into()),
+        ..ResetRequest::default()
+    };
+    disks.reset("one", request).unwrap();
+    assert_eq!(disks.get("one").unwrap().image, Some(image("a")));
+    assert_eq!(look(disks, "one").0, 1);
+    // A fork was made from none, and goes back to that.
+    disks.fork("one", ForkRequest::new("fork")).unwrap();
+    bring(disks, "fork", "b", 2);
+    disks.reset("fork", ResetRequest::default()).unwrap();
+    assert_eq!(disks.get("fork").unwrap().image, None);
+    drop(world);
+    let world = World::of(store, 100);
+    assert_eq!(world.disks.get("one").unwrap().image, Some(image("a")));
+    assert_eq!(world.disks.get("fork").unwrap().image, None);
+}
+
+#[test]
+fn what_was_announced_holds_for_an_upload_that_does_not_say_it_again() {
+    let world = World::new(64 << 20);
+    let disks = &world.disks;
+    disks.put_from("one", settings(), image("a")).unwrap();
+    let unsaid = Image {
+        size_bytes: None,
+        ..image("a")
+    };
+    let upload = disks.upload("one", Some(unsaid), None, UploadOptions::default());
+    let upload = upload.unwrap();
+    says(
+        disks.commit(&upload, 4096),
+        ProblemKind::Invalid,
+        &["8K", "4K"],
+    );
+}
+
+#[test]
+fn an_image_whose_name_has_no_place_beside_the_labels_is_refused_before_it_comes() {
+    let world = World::new(64 << 20);
+    let disks = &world.disks;
+    let mut full = settings();
+    for at in 0..14 {
+        full.labels.insert(format!("key-{at}"), "x".repeat(250));
+    }
+    disks.put("one", full).unwrap();
+    let long = Image {
+        name: "n".repeat(255),
+        id: Some("i".repeat(255)),
+        size_bytes: None,
+    };
+    let refused = disks.upload("one", Some(long), None, UploadOptions::default());
+    says(refused, ProblemKind::Invalid, &["settings take"]);
+    let disk = disks.get("one").unwrap();
+    assert_eq!((disk.state, disk.import), (DiskState::Ok, None));
+}
+
+#[test]
+fn a_configuration_with_another_size_of_a_disk_that_is_importing_changes_nothing() {
+    let world = World::new(64 << 20);
+    let disks = &world.disks;
+    disks.put_from("one", settings(), image("a")).unwrap();
+    let text = r#"{"group": [{"name": "g"}], "disk": [{"name": "one", "size_bytes": 2097152}]}"#;
+    let declared = serde_json::from_str(text).unwrap();
+    let refused = disks.apply(&declared, ApplyOptions::default());
+    says(refused, ProblemKind::Conflict, &["importing", "resize"]);
+    assert!(disks.groups().is_empty());
+    // It is no reason not to start.
+    let starting = ApplyOptions {
+        starting: true,
+        ..ApplyOptions::default()
+    };
+    let applied = disks.apply(&declared, starting).unwrap();
+    assert_eq!(applied.unchanged, ["one"]);
+    assert_eq!(disks.get("one").unwrap().size_bytes, 1 << 20);
+}
+
 #[test]
 fn a_stream_is_like_no_other_once_it_is_whole() {
     let world = World::new(64 << 20);
@@ -118,7 +239,7 @@ fn a_stream_is_like_no_other_once_it_is_whole() {
     };
     disks.put_from("one", settings(), stream.clone()).unwrap();
     disks.put_from("one", settings(), stream.clone()).unwrap();
-    let upload = disks.upload("one", Some(stream.clone()), None, false);
+    let upload = disks.upload("one", Some(stream.clone()), None, UploadOptions::default());
     disks.commit(&upload.unwrap(), 512).unwrap();
     let again = disks.put_from("one", settings(), stream);
     says(again, ProblemKind::Conflict, &["can't be told"]);
@@ -133,11 +254,15 @@ fn what_is_empty_cut_short_or_too_long_leaves_the_content_and_no_charge() {
     let charged = disks.pool().charged_bytes;
     let mut events = disks.events().listen();
     let sized = || {
-        let upload = disks.upload("one", Some(image("b")), None, false).unwrap();
+        let upload = disks
+            .upload("one", Some(image("b")), None, UploadOptions::default())
+            .unwrap();
         upload.write(0, &[2; 4096]).unwrap();
         upload
     };
-    let empty = disks.upload("one", None, None, false).unwrap();
+    let empty = disks
+        .upload("one", None, None, UploadOptions::default())
+        .unwrap();
     says(disks.commit(&empty, 0), ProblemKind::Invalid, &["no bytes"]);
     drop(empty);
     let short = disks.commit(&sized(), 4096);
@@ -148,7 +273,7 @@ fn what_is_empty_cut_short_or_too_long_leaves_the_content_and_no_charge() {
         event.details["reason"].to_string().contains("no bytes"),
         "{event:?}"
     );
-    let long = disks.upload("one", None, Some((1 << 20) + 1), false);
+    let long = disks.upload("one", None, Some((1 << 20) + 1), UploadOptions::default());
     says(long, ProblemKind::TooLarge, &["1048577"]);
     let upload = sized();
     let larger = DiskPatch {
@@ -168,9 +293,13 @@ fn a_later_upload_takes_over_and_the_one_before_ends() {
     let world = World::new(64 << 20);
     let disks = &world.disks;
     disks.put_from("one", settings(), image("a")).unwrap();
-    let first = disks.upload("one", Some(image("a")), None, false).unwrap();
+    let first = disks
+        .upload("one", Some(image("a")), None, UploadOptions::default())
+        .unwrap();
     first.write(0, &[1; 8192]).unwrap();
-    let second = disks.upload("one", Some(image("a")), None, false).unwrap();
+    let second = disks
+        .upload("one", Some(image("a")), None, UploadOptions::default())
+        .unwrap();
     second.write(0, &[2; 8192]).unwrap();
     let conflict = ProblemKind::Conflict;
     says(first.write(0, &[3; 512]), conflict, &["took over"]);
@@ -179,7 +308,9 @@ fn a_later_upload_takes_over_and_the_one_before_ends() {
     assert!(disks.get("one").unwrap().import.unwrap().uploading);
     disks.commit(&second, 8192).unwrap();
     assert_eq!(look(disks, "one"), (2, 8192));
-    let late = disks.upload("one", None, None, false).unwrap();
+    let late = disks
+        .upload("one", None, None, UploadOptions::default())
+        .unwrap();
     disks.destroy("one", DestroyOptions::default()).unwrap();
     says(late.write(0, &[3; 512]), conflict, &["destroyed"]);
     says(disks.commit(&late, 8192), conflict, &["destroyed"]);
@@ -193,14 +324,16 @@ fn a_guest_that_attaches_while_content_comes_keeps_its_own() {
     let world = World::new(64 << 20);
     let socket = world.create("one");
     let disks = &world.disks;
-    let upload = disks.upload("one", None, None, false).unwrap();
+    let upload = disks
+        .upload("one", None, None, UploadOptions::default())
+        .unwrap();
     upload.write(0, &[1; 512]).unwrap();
     let mut guest = Guest::attach_with(&socket, ALL, 1, 64);
     guest.q().write(0, &[9; 512]).unwrap();
     says(disks.commit(&upload, 512), ProblemKind::Attached, &["one"]);
     assert_eq!(guest.q().read(0, 512).unwrap(), [9; 512]);
     drop(upload);
-    let forced = disks.upload("one", None, None, true).unwrap();
+    let forced = disks.upload("one", None, None, FORCED).unwrap();
     forced.write(0, &[1; 512]).unwrap();
     assert_eq!(guest.q().read(0, 512).unwrap(), [9; 512]);
     disks.commit(&forced, 512).unwrap();
@@ -217,7 +350,9 @@ fn content_that_finds_no_room_fails_at_once_also_on_a_disk_that_stalls() {
         ..DiskSettings::new(8 << 20)
     };
     disks.put("one", stalls.clone()).unwrap();
-    let upload = disks.upload("one", None, None, false).unwrap();
+    let upload = disks
+        .upload("one", None, None, UploadOptions::default())
+        .unwrap();
     let full = upload.write(0, &vec![1; 2 << 20]);
     says(full, ProblemKind::OverBudget, &["quota"]);
     drop(upload);
@@ -231,9 +366,13 @@ fn content_that_finds_no_room_fails_at_once_also_on_a_disk_that_stalls() {
             image("a"),
         )
         .unwrap();
-    let upload = disks.upload("two", None, None, false).unwrap();
+    let upload = disks
+        .upload("two", None, None, UploadOptions::default())
+        .unwrap();
     upload.write(0, &vec![1; 8 << 20]).unwrap();
-    let more = disks.upload("one", None, None, false).unwrap();
+    let more = disks
+        .upload("one", None, None, UploadOptions::default())
+        .unwrap();
     let full = (0..8).try_for_each(|at| more.write(at << 20, &vec![1; 1 << 20]));
     says(full, ProblemKind::OverBudget, &[]);
 }
@@ -248,7 +387,9 @@ fn the_charge_of_new_content_is_the_disks_and_its_quota_bounds_it() {
     };
     disks.put("one", bounded).unwrap();
     for round in 1..=20 {
-        let upload = disks.upload("one", None, None, false).unwrap();
+        let upload = disks
+            .upload("one", None, None, UploadOptions::default())
+            .unwrap();
         upload.write(0, &vec![round; 1 << 20]).unwrap();
         disks.commit(&upload, 1 << 20).unwrap();
         assert_eq!(look(disks, "one"), (round, 1 << 20));
@@ -288,7 +429,9 @@ fn a_disk_whose_uploader_is_gone_goes_by_itself_also_after_a_restart() {
     disks.put("two", settings()).unwrap();
     bring(&disks, "two", "a", 7);
     let halves = ["one", "two"].map(|name| {
-        let upload = disks.upload(name, None, None, false).unwrap();
+        let upload = disks
+            .upload(name, None, None, UploadOptions::default())
+            .unwrap();
         upload.write(0, &[1; 8192]).unwrap();
         upload
     });
@@ -316,6 +459,10 @@ fn a_disk_whose_uploader_is_gone_goes_by_itself_also_after_a_restart() {
     assert_eq!(look(&disks, "two"), (7, 8192));
     // And one whose upload broke off here.
     disks.put_from("one", settings(), image("a")).unwrap();
-    drop(disks.upload("one", None, None, false).unwrap());
+    drop(
+        disks
+            .upload("one", None, None, UploadOptions::default())
+            .unwrap(),
+    );
     eventually("it is gone", || disks.get("one").is_err());
 }

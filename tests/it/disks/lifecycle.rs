@@ -63,6 +63,10 @@ fn a_disk_of_0_1_0_is_found_as_asked_for_though_it_has_16_queues() {
     world.disks.put("old", settings).unwrap();
     let (disk, made) = world.disks.put("old", DiskSettings::new(1 << 20)).unwrap();
     assert_eq!((made, disk.queues), (Made::Existing, 16));
+    // Nor is there anything to change where a file says what is usual now.
+    let declared = serde_json::from_str(r#"{"disk": [{"name": "old", "queues": 128}]}"#).unwrap();
+    let applied = world.disks.apply(&declared, Default::default()).unwrap();
+    assert_eq!(applied.unchanged, ["old"]);
 }
 
 #[test]

@@ -13,10 +13,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ramblk::daemon::SocketAccess;
-use ramblk::daemon::disks::{Disks, DisksOptions};
+use ramblk::daemon::disks::{Disks, DisksOptions, UploadOptions};
 use ramblk::daemon::model::{DiskSettings, Event, EventKind, Problem, ProblemKind};
 use ramblk::store::Store;
 use ramblk::vhost_user::{Hub, WorkerOptions};
+
+/// New content, whoever is connected.
+const FORCED: UploadOptions = UploadOptions {
+    force: true,
+    importing: false,
+};
 
 /// Disks in a directory of their own.
 pub(crate) struct World {
