@@ -15,8 +15,9 @@
 //! length that was asked for, one after the other, as every back end has it. A driver may take
 //! longer rings than its front end asked for (over virtio-mmio, QEMU asks for 128 and its guest
 //! takes 1024), so behind these a region of ours has a part for each queue of [`ROOM`]: of zeros in
-//! a file that has no memory for them before they are used. A ring is written down in the first
-//! part that it fits in. One that fits in none is served all the same, and not written down: after
+//! a file that has no memory for them before they are looked at. So a queue that starts costs a page
+//! or two of each of its parts, and one that nobody uses costs nothing. A ring is written down in
+//! the first part that it fits in. One that fits in none is served all the same, and not written down: after
 //! a crash it goes on from its used index.
 //!
 //! The process may be killed between any two stores, so their order is what recovery relies on.
@@ -111,6 +112,8 @@ struct Part {
     offset: usize,
     /// Entries that it has.
     entries: u16,
+    /// Whether it is of [`ROOM`], which no other back end has.
+    is_room: bool,
 }
 
 impl Layout {
@@ -136,10 +139,12 @@ impl Layout {
         let asked = Part {
             offset: at * stride(self.queue_size),
             entries: self.queue_size,
+            is_room: false,
         };
         let room = Part {
             offset: self.asked_bytes() + at * stride(ROOM),
             entries: ROOM,
+            is_room: true,
         };
         let is_there = queue < self.queues;
         let asked = is_there.then_some(asked);
@@ -258,6 +263,7 @@ pub(super) struct Tracker {
     size: u16,
     /// Those that there is room for, which are no fewer.
     entries: u16,
+    is_room: bool,
     /// The next request's place in the order of requests.
     counter: u64,
 }
@@ -279,15 +285,18 @@ impl Tracker {
         used_idx: u16,
     ) -> Result<Option<(Self, Vec<u16>)>, InflightError> {
         let parts = || region.layout.parts(queue);
-        let Some(part) = parts().find(|part| part.entries >= size) else {
-            return Ok(None);
-        };
         let at = |part: Part| Self {
             base: region.mapping.as_ptr().wrapping_add(part.offset),
             region: Arc::clone(region),
             size,
             entries: part.entries,
+            is_room: part.is_room,
             counter: 0,
+        };
+        let Some(part) = parts().find(|part| part.entries >= size) else {
+            // What they say is of another driver, and must not be believed of a later one.
+            parts().for_each(|other| at(other).void());
+            return Ok(None);
         };
         let mut tracker = at(part);
         let unreturned = tracker.recover(used_idx)?;
@@ -308,8 +317,9 @@ impl Tracker {
             0 => self.begin(used_idx),
             VERSION => {
                 let desc_num = self.header(at::DESC_NUM).load(Ordering::Relaxed);
-                // QEMU's back ends write down the length that was asked for.
-                if desc_num == self.size || desc_num == self.entries {
+                // QEMU's back ends write down the length that was asked for, where they have a part.
+                let is_asked = !self.is_room && desc_num == self.entries;
+                if desc_num == self.size || is_asked {
                     self.finish_batch(used_idx)?;
                 } else {
                     let size = self.size;
