@@ -15,9 +15,9 @@
 //! length that was asked for, one after the other, as every back end has it. A driver may take
 //! longer rings than its front end asked for (over virtio-mmio, QEMU asks for 128 and its guest
 //! takes 1024), so behind these a region of ours has a part for each queue of [`ROOM`]: of zeros in
-//! a file that has no memory for them before they are looked at. So a queue that starts costs a page
-//! or two of each of its parts, and one that nobody uses costs nothing. A ring is written down in
-//! the first part that it fits in. One that fits in none is served all the same, and not written down: after
+//! a file that has no memory for them before they are looked at. A queue that starts costs a page
+//! of each of its parts or two, and an unused one nothing. A ring is written down in the first
+//! part that it fits in. One that fits in none is served all the same, and not written down: after
 //! a crash it goes on from its used index.
 //!
 //! The process may be killed between any two stores, so their order is what recovery relies on.
@@ -317,7 +317,7 @@ impl Tracker {
             0 => self.begin(used_idx),
             VERSION => {
                 let desc_num = self.header(at::DESC_NUM).load(Ordering::Relaxed);
-                // QEMU's back ends write down the length that was asked for, where they have a part.
+                // QEMU's back ends write down the length that was asked for, in their parts.
                 let is_asked = !self.is_room && desc_num == self.entries;
                 if desc_num == self.size || is_asked {
                     self.finish_batch(used_idx)?;

@@ -186,9 +186,9 @@ pub(super) fn page_bytes(file: &File) -> Result<u64, rustix::io::Errno> {
 #[derive(Clone, Debug, Default)]
 pub(super) struct MemoryMap {
     regions: Vec<Arc<Region>>,
-    /// Regions that the front end has mapped for itself alone. What its guest writes there does not
-    /// arrive, so they are left out: a VM may have such memory (QEMU's NVDIMM of `share=off`) beside
-    /// what its disk uses.
+    /// Regions that the front end has mapped for itself alone. What its guest writes there does
+    /// not arrive, so they are left out: a VM may have such memory (QEMU's NVDIMM of `share=off`)
+    /// beside what its disk uses.
     private: Vec<RegionSpec>,
 }
 

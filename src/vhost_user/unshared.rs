@@ -25,9 +25,11 @@ pub(super) enum Unshared {
 }
 
 /// What to do about it.
-pub(super) const MEND: &str = "share the guest's memory (QEMU: -object memory-backend-memfd,id=mem,size=SIZE,\
-                    share=on -machine memory-backend=mem; cloud-hypervisor: --memory \
-                    size=SIZE,shared=on; libvirt: <access mode='shared'/>)";
+pub(super) const MEND: &str = "share the guest's memory (QEMU: -object \
+                               memory-backend-memfd,id=mem,size=SIZE,share=on \
+                               -machine memory-backend=mem; cloud-hypervisor: \
+                               --memory size=SIZE,shared=on; libvirt: \
+                               <access mode='shared'/>)";
 
 /// Bytes of the list of mappings that are looked at; a VMM's is a hundredth of that.
 const MOST_LISTED: u64 = 8 << 20;
