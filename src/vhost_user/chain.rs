@@ -60,17 +60,41 @@ impl Ring {
     pub(super) fn walk(&mut self, head: u16) {
         self.pieces.clear();
         self.walked = 0;
-        let index = head;
-        let table = Table::Ring;
-        if let Err(fault) = self.gather_pieces(At { table, index }) {
+        if let Err(fault) = self.gather_pieces(head) {
             self.pieces.refuse();
             self.refused = Some((head, fault));
         }
     }
 
-    fn gather_pieces(&mut self, head: At) -> Result<(), ChainFault> {
+    #[inline]
+    fn gather_pieces(&mut self, head: u16) -> Result<(), ChainFault> {
         let limit = self.longest_chain();
-        let mut next = Some(head);
+        let mut index = head;
+        // Most chains lie in the ring's table as a whole. One that doesn't goes on below, where the
+        // descriptor that says so is read anew.
+        while self.walked < u32::from(limit) {
+            let descriptor = self.descriptor(index);
+            if descriptor.flags() & F_INDIRECT != 0 {
+                break;
+            }
+            self.walked += 1;
+            self.pieces.add(&self.memory, descriptor);
+            if descriptor.flags() & F_NEXT == 0 {
+                return Ok(());
+            }
+            index = descriptor.next();
+            if index >= self.size() {
+                let (next, entries) = (index, u32::from(self.size()));
+                return Err(ChainFault::Next { next, entries });
+            }
+        }
+        let table = Table::Ring;
+        self.gather_through_tables(At { table, index })
+    }
+
+    fn gather_through_tables(&mut self, from: At) -> Result<(), ChainFault> {
+        let limit = self.longest_chain();
+        let mut next = Some(from);
         while let Some(at) = next {
             let (descriptor, following) = self.follow(at)?;
             if self.walked == u32::from(limit) {
@@ -114,6 +138,7 @@ impl Ring {
 
     /// The descriptor at a place, and the place of the one that follows it. One that refers to a
     /// table is as good as the first one of that.
+    #[inline]
     fn follow(&self, at: At) -> Result<(Descriptor, Following), ChainFault> {
         let mut table = at.table;
         let mut descriptor = self.fetch(at)?;
@@ -156,6 +181,7 @@ impl Ring {
         Ok(Table::Indirect { address, len })
     }
 
+    #[inline]
     fn fetch(&self, at: At) -> Result<Descriptor, ChainFault> {
         let Table::Indirect { address, len } = at.table else {
             return Ok(self.descriptor(at.index));
