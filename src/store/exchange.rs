@@ -1,4 +1,5 @@
-//! All of a disk's content at one instant: that of a snapshot, or of a disk which was filled for it.
+//! All of a disk's content at one instant: that of a snapshot, or of a disk that was filled for
+//! it.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -78,7 +78,10 @@ enum ContentFormat {
     responses(
         (status = 204, description = "it is the disk's content now"),
         (status = 404, description = "no such disk"),
-        (status = 409, description = "a front end uses it, another upload took over, or it is not importing"),
+        (
+            status = 409,
+            description = "a front end uses it, another upload took over, or it is not importing",
+        ),
         (status = 507, description = "there is no room for it"),
     ),
 )]
