@@ -36,6 +36,7 @@ use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU64, Ordering};
 
 use rustix::fs::{FileType, MemfdFlags, SealFlags};
 use vhost::vhost_user::message::VhostUserInflight;
+use vm_memory::ByteValued;
 
 use super::mapping::Mapping;
 use super::memory::page_bytes;
@@ -198,11 +199,12 @@ pub(super) fn create(
         Ok(file)
     });
     let file = File::from(made.map_err(std::io::Error::from)?);
-    let answer = VhostUserInflight {
-        mmap_size: bytes,
-        mmap_offset: 0,
-        ..*spec
-    };
+    // By whole bytes first: a front end is sent the padding too, and it must tell nothing.
+    let mut answer = VhostUserInflight::default();
+    answer.as_mut_slice().fill(0);
+    answer.mmap_size = bytes;
+    answer.num_queues = spec.num_queues;
+    answer.queue_size = spec.queue_size;
     Ok((answer, file))
 }
 

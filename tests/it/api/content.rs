@@ -186,3 +186,19 @@ fn an_upload_of_unknown_length_ends_where_the_disk_does() {
     client.send(b"0\r\n\r\n");
     client.answer("PUT").problem(400, "invalid");
 }
+
+#[test]
+fn plain_bytes_of_unknown_length_that_break_off_leave_what_was_there() {
+    let kit = Kit::new();
+    kit.disk("a");
+    let path = "/v1/disks/a/data";
+    upload(&kit, path, PLAIN, &[1; 512]).done();
+    let mut client = kit.connect();
+    let head = "PUT /v1/disks/a/data HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n";
+    client.send(format!("{head}{PLAIN}\r\n\r\n200\r\n").as_bytes());
+    client.send(&[2; 512]);
+    client.send(b"\r\nno chunk\r\n");
+    client.answer("PUT").problem(400, "invalid");
+    let first = download(&kit, path, &["range: bytes=0-0"]).body;
+    assert_eq!(first, [1]);
+}

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ramblk::daemon::model::{
-    DiskPatch, DiskSettings, DiskState, ForkRequest, OnFull, ProblemKind, ResetRequest,
+    DiskPatch, DiskSettings, DiskState, ForkRequest, Image, OnFull, ProblemKind, ResetRequest,
 };
 use ramblk::store::{DiskSpec, SectorSize, Store};
 
@@ -65,6 +65,11 @@ fn a_fork_of_a_disk_that_was_set_to_stall_stalls() {
 
 #[test]
 fn a_disk_that_was_loaded_with_another_size_has_that_size_everywhere() {
+    let image = Image {
+        name: "later".into(),
+        id: None,
+        size_bytes: None,
+    };
     let world = World::new(64 << 20);
     let socket = world.create("one");
     let guest = Guest::attach(&socket);
@@ -78,9 +83,16 @@ fn a_disk_that_was_loaded_with_another_size_has_that_size_everywhere() {
         .disks
         .patch("one", patch(r#"{"size_bytes": 33554432}"#))
         .unwrap();
+    // Nor is its content the one that came since.
+    let upload = world
+        .disks
+        .upload("one", Some(image), None, FORCED)
+        .unwrap();
+    world.disks.commit(&upload, 512).unwrap();
     let client = Client::negotiated(&socket, ALL);
     assert_eq!(load(&client, &state), 0);
     drop(client);
+    assert_eq!(world.disks.get("one").unwrap().image, None);
     assert_eq!(world.disks.get("one").unwrap().size_bytes, 16 << 20);
     assert_eq!(world.disks.list(&[])[0].size_bytes, 16 << 20);
     assert_eq!(world.disks.config().disks[0].settings.size_bytes, 16 << 20);
