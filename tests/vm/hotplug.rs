@@ -57,7 +57,8 @@ fn arguments(options: &str) -> Value {
 #[test]
 fn a_disk_that_is_unplugged_amid_writes_and_plugged_in_again_has_all_that_was_written() {
     let daemon = Daemon::serve(&[]);
-    let socket = daemon.create("disk", "192M", &[]);
+    // The writes last for 24 seconds at least, and the disk goes within five or so.
+    let socket = daemon.create("disk", "192M", &["--write-iops", "1000"]);
     let machine = Machine::new().cpus(2).unplugs();
     let job = format!("part={}\n{WRITES}", PART / 4096);
     let mut guest = Guest::start_monitored(&machine, &socket, &job);
