@@ -39,6 +39,7 @@ impl<'a> Source<'a> {
     }
 
     /// Copy as many bytes as both hold into memory of our own; gives their number.
+    #[inline]
     pub fn copy_to(self, out: &mut [u8]) -> usize {
         let n = self.len.min(out.len());
         // SAFETY: `n` is within both lengths; the source is mapped by the contract of `new`, and
@@ -272,6 +273,7 @@ impl Cursor<'_, Sink<'_>> {
 /// # Safety
 /// `src` must be mapped readable and `dst` writable for `len` bytes; they must not overlap; no Rust
 /// reference to the bytes at `dst` may be in use.
+#[inline]
 pub(super) unsafe fn copy(dst: *mut u8, src: *const u8, len: usize) {
     // Headers, descriptors and status bytes: to begin a long copy would cost more than they do.
     #[cfg(all(target_arch = "x86_64", not(miri)))]

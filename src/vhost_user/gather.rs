@@ -185,6 +185,7 @@ impl Ring {
     }
 
     /// A buffer, if it lies in one region.
+    #[inline]
     fn whole(&self, descriptor: Descriptor) -> Option<HostRange> {
         let len = descriptor.len();
         let range = self.memory().host(descriptor.addr().0, u64::from(len))?;

@@ -307,6 +307,7 @@ impl MemoryMap {
 
     /// The first stretch of `len` bytes at a guest address, up to where its region ends. Adjacent
     /// regions are adjacent for the guest: whoever wants all asks again for the rest.
+    #[inline]
     pub(super) fn host(&self, guest: u64, len: u64) -> Option<HostRange> {
         let index = self
             .regions
