@@ -1,4 +1,4 @@
-//! Reads and writes, beside what `memcpy` takes for the same bytes in the same order.
+//! Reads and writes, compared with `memcpy` of the same bytes in the same order.
 
 use std::sync::Barrier;
 use std::thread;
@@ -11,19 +11,19 @@ use crate::measure::{Rng, Target, median};
 use crate::report::{self, Line};
 use crate::yardstick::{Mapping, Zeros};
 
-/// 32 requests of 4 KiB in flight: what a driver's buffers take of the caches.
+/// 32 requests of 4 KiB in flight: how much of the caches a driver's buffers take.
 const SMALL_BUFFER_BYTES: u64 = 128 * KIB;
-/// Enough for one round: some 20 ms.
+/// Enough for one round of about 20 ms.
 const SMALL_OPS: u64 = 16 << 10;
 
 const SPAN_BYTES: u64 = 512 * MIB;
 
-/// 4 KiB requests in a span that fits few caches.
+/// 4 KiB requests in a span that fits into few caches.
 pub(crate) fn random_small(plan: Plan) -> Result<Vec<Line>, Failure> {
     random(plan, SPAN_BYTES)
 }
 
-/// 4 KiB requests in a span that fits no cache, and whose tables don't either.
+/// 4 KiB requests in a span whose bytes and tables fit into no cache.
 pub(crate) fn random_large(plan: Plan) -> Result<Vec<Line>, Failure> {
     random(plan, plan.large_bytes())
 }
@@ -53,7 +53,7 @@ fn random(plan: Plan, span_bytes: u64) -> Result<Vec<Line>, Failure> {
     Ok(lines)
 }
 
-/// 1 MiB requests, one behind the other.
+/// 1 MiB requests in order.
 pub(crate) fn sequential(plan: Plan) -> Result<Vec<Line>, Failure> {
     let (_store, disk) = full_disk(SPAN_BYTES)?;
     let mapping = Mapping::populated(SPAN_BYTES)?;
@@ -83,7 +83,7 @@ pub(crate) fn sequential(plan: Plan) -> Result<Vec<Line>, Failure> {
     Ok(lines)
 }
 
-/// Two writers of one disk that never meet, beside one.
+/// Two writers in separate halves of one disk, compared with one writer.
 pub(crate) fn threads(plan: Plan) -> Result<Vec<Line>, Failure> {
     let (_store, disk) = full_disk(SPAN_BYTES)?;
     let mapping = Mapping::populated(SPAN_BYTES)?;
@@ -93,7 +93,7 @@ pub(crate) fn threads(plan: Plan) -> Result<Vec<Line>, Failure> {
         .bytes_mut()
         .split_at_mut(SMALL_BUFFER_BYTES as usize);
     let mut bufs = [one, two];
-    // Two paired runs in one: alone and together, ours and the yardstick's.
+    // Two paired runs at once: alone and together, ours and the yardstick's.
     let (mut ours, mut yardstick) = (Vec::new(), Vec::new());
     let mut together_ns = Vec::new();
     for round in 0..plan.short_rounds() as u64 {
@@ -113,7 +113,7 @@ pub(crate) fn threads(plan: Plan) -> Result<Vec<Line>, Failure> {
 
 const WRITER_OPS: u64 = 2 * SMALL_OPS;
 
-/// How long it takes until as many threads as there are buffers have written, each in its own half.
+/// The time in which one thread per buffer writes its own part.
 fn writers<T: Target>(target: &T, bufs: &mut [&mut [u8]], round: u64) -> Result<Duration, Failure> {
     let together = Barrier::new(bufs.len());
     let write = |(at, buf): (usize, &mut [u8])| -> Result<[Instant; 2], Failure> {
@@ -148,7 +148,7 @@ fn writers<T: Target>(target: &T, bufs: &mut [&mut [u8]], round: u64) -> Result<
         .unwrap_or_default())
 }
 
-/// Reads of what was never written, beside `memset`.
+/// Reads of unwritten ranges, compared with `memset`.
 pub(crate) fn unmapped(plan: Plan) -> Result<Vec<Line>, Failure> {
     let store = Store::new(GIB)?;
     let disk = measure::create(&store, "disk", GIB)?;
@@ -177,7 +177,7 @@ pub(crate) fn unmapped(plan: Plan) -> Result<Vec<Line>, Failure> {
     Ok(lines)
 }
 
-/// Writes that have to find a page first, beside the kernel's own first touch.
+/// Writes that must allocate a page, compared with the kernel's own first touch.
 pub(crate) fn first_write(plan: Plan) -> Result<Vec<Line>, Failure> {
     let span_bytes = 128 * MIB;
     let pages = span_bytes / PAGE_BYTES;
@@ -216,7 +216,7 @@ pub(crate) fn first_write(plan: Plan) -> Result<Vec<Line>, Failure> {
     Ok(lines)
 }
 
-/// A store with a disk of which every page is mapped.
+/// A store with a disk whose pages are all mapped.
 fn full_disk(size_bytes: u64) -> Result<(Store, ramblk::store::Disk), Failure> {
     let store = Store::new(size_bytes + size_bytes / 16 + 64 * MIB)?;
     let disk = measure::create(&store, "disk", size_bytes)?;
@@ -224,7 +224,7 @@ fn full_disk(size_bytes: u64) -> Result<(Store, ramblk::store::Disk), Failure> {
     Ok((store, disk))
 }
 
-/// The same pass on both sides in turn, with the same buffer and the same order.
+/// The same pass on both sides in turn, with the same buffer and order.
 fn beside(
     rounds: usize,
     pass: Pass,
@@ -233,7 +233,7 @@ fn beside(
     buf: &mut [u8],
     order: impl Fn(u64) -> Order,
 ) -> Result<Paired, Failure> {
-    // One buffer for two closures that are never inside each other.
+    // Two closures share the buffer and never run inside each other.
     let buf = std::cell::RefCell::new(buf);
     Paired::measure(
         rounds,

@@ -1,5 +1,5 @@
-//! Discards of much memory: how soon they are answered, how soon the host has the memory, and what
-//! a neighbour notices of it.
+//! Large discards: how soon they are answered, how soon the host gets the memory back, and what a
+//! neighbour notices.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -12,7 +12,7 @@ use crate::measure::{self, Failure, GIB, Latencies, MIB, PAGE_BYTES, Plan, Rng, 
 use crate::measure::{Target, median};
 use crate::report::{self, Line};
 
-/// What the neighbour's latencies are counted under.
+/// The phases under which the neighbour's latencies are counted.
 #[derive(Clone, Copy)]
 enum Phase {
     WarmUp,
@@ -21,12 +21,12 @@ enum Phase {
     Over,
 }
 
-/// How long the neighbour is watched before the discard.
+/// How long the neighbour is measured before the discard.
 const BEFORE: Duration = Duration::from_millis(500);
-/// Memory that has not come back by then does not come back.
+/// Memory that the host doesn't have back by then counts as lost.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Written in order, one disk after the other.
+/// A disk written in order, one disk after the other.
 pub(crate) fn sequential(plan: Plan) -> Result<Vec<Line>, Failure> {
     rows(
         plan,
@@ -39,7 +39,7 @@ pub(crate) fn sequential(plan: Plan) -> Result<Vec<Line>, Failure> {
     )
 }
 
-/// Written page by page at random, in turn with another disk's pages.
+/// A disk written page by page at random, alternating with another disk's pages.
 pub(crate) fn random(plan: Plan) -> Result<Vec<Line>, Failure> {
     rows(
         plan,
@@ -61,9 +61,9 @@ pub(crate) fn random(plan: Plan) -> Result<Vec<Line>, Failure> {
     )
 }
 
-/// One core for the neighbour, and what else there is for the store's own threads, which inherit
-/// it. Left to the scheduler, both may share a core: nothing interrupts the neighbour then, and it
-/// gets half of the time.
+/// One core for the neighbour, and the others for the store's own threads, which inherit the set.
+/// Left to the scheduler, both may share a core: then nothing interrupts the neighbour, which gets
+/// half of the time.
 fn cores() -> Result<[CpuSet; 2], Failure> {
     let mut rest = rustix::thread::sched_getaffinity(None)?;
     let mut own = CpuSet::new();
@@ -78,7 +78,7 @@ fn cores() -> Result<[CpuSet; 2], Failure> {
     Ok([own, rest])
 }
 
-/// What all rounds found.
+/// The results of all rounds.
 struct Found {
     answered_ns: Vec<f64>,
     back_ns: Vec<f64>,
@@ -157,7 +157,7 @@ fn round(
 ) -> Result<(), Failure> {
     let phase = AtomicUsize::new(Phase::WarmUp as usize);
     let enter = |next: Phase| phase.store(next as usize, Ordering::Relaxed);
-    // Both phases are watched in the same way, since watching takes time of a core.
+    // Both phases are watched in the same way, since watching takes time on a core.
     let watch = |limit: Duration, enough: &dyn Fn(u64) -> bool| {
         let start = Instant::now();
         while !enough(measure::host_bytes()) {
@@ -197,7 +197,7 @@ fn round(
     })
 }
 
-/// Reads and writes in turn, at random, until it is over.
+/// Alternating random reads and writes until the end.
 fn requests(disk: &Disk, size_bytes: u64, phase: &AtomicUsize) -> Result<[Latencies; 3], Failure> {
     let mut latencies = [Latencies::new(), Latencies::new(), Latencies::new()];
     let mut rng = Rng::new(3);

@@ -35,9 +35,9 @@ impl Sources {
         report::bytes(self.disks[which].1 as f64)
     }
 
-    /// Fork a disk some times, with a pause before each, and destroy each fork at once. Between
-    /// forks as long a pause and a stretch of mere computing, which shows what part of a latency is
-    /// the scheduler's: `computing`.
+    /// Fork a disk several times, with a pause before each, and destroy each fork at once. Between
+    /// forks, compute for as long as a pause, which shows the scheduler's share of a latency
+    /// (`computing`).
     fn forks(
         &self,
         which: usize,
@@ -106,13 +106,13 @@ impl Sources {
     }
 }
 
-/// What else happens beside forks.
+/// What happens beside the forks.
 struct Beside {
     writes: Latencies,
     computing: Latencies,
 }
 
-/// Some 20 us of work that touches no memory.
+/// About 20 us of work that touches no memory.
 fn compute() {
     let mut rng = Rng::new(1);
     for _ in 0..10_000 {
@@ -120,7 +120,7 @@ fn compute() {
     }
 }
 
-/// What one fork takes.
+/// The time of one fork.
 pub(crate) fn one(plan: Plan) -> Result<Vec<Line>, Failure> {
     let sources = Sources::new(plan, 3 * GIB)?;
     let mut idle = [Latencies::new(), Latencies::new()];
@@ -150,7 +150,7 @@ pub(crate) fn one(plan: Plan) -> Result<Vec<Line>, Failure> {
             lines.push(Line::time(what, median_ns, detail, 100e3));
         }
     }
-    // What is compared is the size: [idle, busy] x [small, large].
+    // Compare by size: [idle, busy] x [small, large].
     for (pair_ns, name) in medians_ns.chunks(2).zip(["idle", "two writers"]) {
         if let [small_ns, large_ns] = *pair_ns {
             let sizes = [0, 1].map(|which| sources.size(which));
@@ -188,7 +188,7 @@ fn detail(latencies: &Latencies) -> String {
 
 const MANY: usize = 10_000;
 
-/// Ten thousand forks of one disk, and their end.
+/// Create and destroy ten thousand forks of one disk.
 pub(crate) fn thousands(plan: Plan) -> Result<Vec<Line>, Failure> {
     let sources = Sources::new(plan, GIB / 2)?;
     let keys: Vec<String> = (0..MANY).map(|number| format!("fork-{number}")).collect();
@@ -205,7 +205,7 @@ pub(crate) fn thousands(plan: Plan) -> Result<Vec<Line>, Failure> {
                 .map(|key| sources.store.fork(SOURCES[which], key));
             let forks = forks.collect::<Result<Vec<_>, _>>()?;
             made_ns.push(measure::nanos(start.elapsed()));
-            // The most there ever was: later rounds may use again what the first one took.
+            // The maximum over all rounds: later rounds may reuse what the first one took.
             for ((most, first), now) in grown_bytes
                 .iter_mut()
                 .zip(first)
@@ -245,7 +245,7 @@ pub(crate) fn thousands(plan: Plan) -> Result<Vec<Line>, Failure> {
     Ok(lines)
 }
 
-/// Charged, resident, and all that the host gave.
+/// Bytes charged, resident, and provided by the host.
 fn memory(store: &Store) -> [u64; 3] {
     [
         store.charged_bytes(),

@@ -1,11 +1,11 @@
 //! The store's speed and cost, each figure beside what the machine itself can do at that moment.
 //!
-//! It prints a Markdown table and always exits with 0: a report, no test. `scripts/bench store`
-//! builds and runs it; words after that choose rows by the beginning of their names, and `--quick`
+//! It prints a Markdown table and always exits with 0: it is a report, not a test. `scripts/bench
+//! store` builds and runs it. Further words select rows by the beginning of their names; `--quick`
 //! takes fewer rounds and smaller disks.
 //!
-//! Each row runs in a process of its own. So it begins with a fresh heap, what it took is back
-//! before the next one starts, and one that dies or hangs leaves a line in the table.
+//! Each row runs in its own process. So it begins with a fresh heap, its memory is free before the
+//! next row starts, and a row that dies or hangs leaves a line in the table.
 //!
 //! | file | what it holds |
 //! |---|---|
@@ -14,7 +14,7 @@
 //! | `report` | lines of the table |
 //! | `copying` | reads and writes beside `memcpy` |
 //! | `forking` | forks, under load and by the thousand |
-//! | `discarding` | memory given back, and what a neighbour notices of it |
+//! | `discarding` | memory returned to the host, and what a neighbour notices |
 //! | `space` | metadata, whole-disk requests, opening an arena again |
 #![allow(
     clippy::cast_possible_truncation,
@@ -37,10 +37,10 @@ use std::time::{Duration, Instant};
 use measure::{Failure, Plan};
 use report::Line;
 
-/// One or more lines of the table that are measured together.
+/// Lines of the table that are measured together.
 struct Row {
     name: &'static str,
-    /// Memory that has to be free, in GiB, on a full run and on a quick one.
+    /// Free memory that the row needs, in GiB: on a full run and on a quick one.
     needs_gib: [u64; 2],
     run: fn(Plan) -> Result<Vec<Line>, Failure>,
 }
@@ -73,7 +73,7 @@ const ROWS: [Row; 13] = [
     row("reopen", [11, 5], space::reopen),
 ];
 
-/// A row that takes longer hangs.
+/// A row that takes longer counts as hung.
 const ROW_TIMEOUT: Duration = Duration::from_secs(300);
 
 fn main() -> ExitCode {
@@ -84,12 +84,12 @@ fn main() -> ExitCode {
         match argument.as_str() {
             "--quick" => plan.quick = true,
             "--inside" => inside = true,
-            // What cargo says to every benchmark.
+            // Cargo passes this to every benchmark.
             "--bench" => {}
             name => wanted.push(name.to_owned()),
         }
     }
-    // A row's own process is given its whole name.
+    // The row's own process gets its whole name.
     let means = |row: &Row, word: &String| match inside {
         true => row.name == word,
         false => row.name.starts_with(word),
@@ -139,7 +139,7 @@ fn run_apart(row: &Row, plan: Plan) {
     println!("{}", Line::note(row.name, &why, Some(false)));
 }
 
-/// How the row's process ended; `None` if it had to be ended.
+/// How the row's process ended; `None` if it was killed after the timeout.
 fn spawn(row: &Row, plan: Plan) -> std::io::Result<Option<ExitStatus>> {
     let mut command = Command::new(std::env::current_exe()?);
     command.args([row.name, "--inside"]);

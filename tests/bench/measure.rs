@@ -1,5 +1,5 @@
 //! How things are measured: orders of access, passes over a span, rounds that alternate between
-//! ours and the yardstick, latencies, and the memory that the process has.
+//! ours and the yardstick, latencies, and the memory of the process.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -9,32 +9,32 @@ use ramblk::store::{Disk, DiskSpec, SectorSize, Sink, Source, Store};
 
 use crate::yardstick;
 
-/// Whatever keeps a row from being measured.
+/// Any reason why a row can't be measured.
 pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 pub(crate) const KIB: u64 = 1 << 10;
 pub(crate) const MIB: u64 = 1 << 20;
 pub(crate) const GIB: u64 = 1 << 30;
 pub(crate) const TIB: u64 = 1 << 40;
-/// The small request.
+/// Size of a small request.
 pub(crate) const PAGE_BYTES: u64 = 4 * KIB;
 /// Units of the store's interface.
 pub(crate) const SECTOR_BYTES: u64 = 512;
 
-/// How much is measured.
+/// How much to measure.
 #[derive(Clone, Copy)]
 pub(crate) struct Plan {
-    /// Fewer rounds and smaller disks: to see that it works, not what it costs.
+    /// Fewer rounds and smaller disks, to see that a row works and not what it costs.
     pub(crate) quick: bool,
 }
 
 impl Plan {
-    /// Rounds that alternate, a few milliseconds each.
+    /// Alternating rounds of a few milliseconds each.
     pub(crate) fn short_rounds(self) -> usize {
         if self.quick { 7 } else { 41 }
     }
 
-    /// Rounds that take a second or so.
+    /// Rounds of about a second.
     pub(crate) fn long_rounds(self) -> usize {
         if self.quick { 1 } else { 5 }
     }
@@ -45,15 +45,15 @@ impl Plan {
     }
 }
 
-/// Something with bytes that are read and written: a disk, or the yardstick.
+/// Bytes that can be read and written: a disk, or the yardstick.
 pub(crate) trait Target: Sync {
-    /// Fill `into` from `at_bytes` on.
+    /// Fill `into` from the bytes at `at_bytes`.
     fn read(&self, at_bytes: u64, into: &mut [u8]) -> Result<(), Failure>;
-    /// Write `from` to `at_bytes` on.
+    /// Write `from` to `at_bytes`.
     fn write(&self, at_bytes: u64, from: &[u8]) -> Result<(), Failure>;
 }
 
-/// As the device does it: a range that is checked once, and no allocation.
+/// As the device does it: check the range once, and allocate nothing.
 impl Target for Disk {
     fn read(&self, at_bytes: u64, into: &mut [u8]) -> Result<(), Failure> {
         let len_bytes = into.len() as u64;
@@ -83,7 +83,7 @@ pub(crate) fn fill(target: &impl Target, size_bytes: u64) -> Result<(), Failure>
     (0..size_bytes / MIB).try_for_each(|at| target.write(at * MIB, &buf))
 }
 
-/// xorshift64*: good enough to defeat caches and prefetchers, and costs nothing beside a copy.
+/// xorshift64*: random enough to defeat caches and prefetchers, at no cost beside a copy.
 pub(crate) struct Rng(u64);
 
 impl Rng {
@@ -101,7 +101,7 @@ impl Rng {
         ((u128::from(number) * u128::from(bound)) >> 64) as u64
     }
 
-    /// 0 to `count`, each once, in no order.
+    /// The numbers from 0 to `count`, each once, in random order.
     pub(crate) fn shuffled(mut self, count: u64) -> Vec<u64> {
         let mut numbers: Vec<u64> = (0..count).collect();
         for at in (1..numbers.len()).rev() {
@@ -114,9 +114,9 @@ impl Rng {
 
 /// Which part of a span comes next.
 pub(crate) enum Order {
-    /// Any, with repetitions.
+    /// A random part, with repetitions.
     Random(Rng),
-    /// One after the other, from this on and round again.
+    /// In order from this number, and from the start again.
     Sequential(u64),
     /// As listed.
     Listed(std::vec::IntoIter<u64>),
@@ -146,7 +146,7 @@ pub(crate) struct Pass {
 }
 
 impl Pass {
-    /// How long it takes; `buf` is used round and round, as a driver uses its buffers.
+    /// The time of the pass. It reuses `buf` in turn, as a driver reuses its buffers.
     pub(crate) fn run(
         self,
         target: &impl Target,
@@ -171,14 +171,14 @@ impl Pass {
     }
 }
 
-/// What rounds that alternate have measured, in nanoseconds per operation.
+/// Results of alternating rounds, in nanoseconds per operation.
 pub(crate) struct Paired {
     pub(crate) ours_ns: Vec<f64>,
     pub(crate) yardstick_ns: Vec<f64>,
 }
 
 impl Paired {
-    /// Run both `rounds` times in turn, after one round that does not count. Who begins changes
+    /// Run both `rounds` times in turn, after one round that does not count. The order alternates
     /// from round to round.
     pub(crate) fn measure(
         rounds: usize,
@@ -206,8 +206,8 @@ impl Paired {
         Ok(paired)
     }
 
-    /// The quarter, half and three quarter points of the rounds' own ratios. They say more than the
-    /// ratio of two medians where the machine's speed changes during the run.
+    /// The quartiles of the rounds' own ratios. If the machine's speed changes during the run, they
+    /// say more than the ratio of two medians.
     pub(crate) fn ratios(&self) -> [f64; 3] {
         let each = self.ours_ns.iter().zip(&self.yardstick_ns);
         let mut ratios: Vec<f64> = each.map(|(ours, yardstick)| ours / yardstick).collect();
@@ -215,12 +215,12 @@ impl Paired {
     }
 }
 
-/// Nanoseconds, to be divided.
+/// Nanoseconds, for a division.
 pub(crate) fn nanos(time: Duration) -> f64 {
     time.as_secs_f64() * 1e9
 }
 
-/// The value below which `part` of all values lie.
+/// The value below which the share `part` of all values lies.
 pub(crate) fn quantile(values: &mut [f64], part: f64) -> f64 {
     values.sort_unstable_by(f64::total_cmp);
     let at = (values.len() as f64 * part) as usize;
@@ -271,7 +271,7 @@ impl Latencies {
         self.total
     }
 
-    /// The latency that `part` of all do not exceed, in nanoseconds.
+    /// The latency that the share `part` of all does not exceed, in nanoseconds.
     pub(crate) fn quantile_ns(&self, part: f64) -> f64 {
         let wanted = (self.total as f64 * part).ceil() as u64;
         let mut seen = 0;
@@ -299,7 +299,7 @@ fn listed_bytes(file: &str, name: &str) -> u64 {
         * KIB
 }
 
-/// Memory that the machine could give now.
+/// Memory that the machine has available now.
 pub(crate) fn available_bytes() -> u64 {
     listed_bytes("/proc/meminfo", "MemAvailable")
 }
@@ -314,8 +314,8 @@ pub(crate) fn resident_bytes() -> u64 {
     listed_bytes("/proc/self/status", "VmRSS")
 }
 
-/// What the process costs the host: private memory, and the memory files whether mapped or not,
-/// which `VmRSS` would lose sight of when the kernel drops a mapping of pages that still exist.
+/// What the process costs the host: private memory, and the memory files whether mapped or not.
+/// `VmRSS` would miss the latter when the kernel drops a mapping of pages that still exist.
 pub(crate) fn host_bytes() -> u64 {
     let files = fs::read_dir("/proc/self/fd")
         .into_iter()

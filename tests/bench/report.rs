@@ -1,4 +1,4 @@
-//! Lines of the table, and how figures are written in them.
+//! Lines of the table, and how figures are written.
 
 use std::fmt;
 use std::fs;
@@ -32,7 +32,7 @@ impl Line {
         }
     }
 
-    /// Time beside the yardstick's, which it may exceed `at_most` times.
+    /// A time beside the yardstick's, of which it may be at most `at_most` times.
     pub(crate) fn ratio(
         what: impl Into<String>,
         paired: &Paired,
@@ -51,7 +51,7 @@ impl Line {
         }
     }
 
-    /// Rate as a part of the yardstick's, which must be `at_least` that.
+    /// A rate as a share of the yardstick's, which must be `at_least` that.
     pub(crate) fn rate(
         what: impl Into<String>,
         paired: &Paired,
@@ -117,7 +117,7 @@ impl Line {
         }
     }
 
-    /// With something to compare it with.
+    /// With something to compare with.
     pub(crate) fn beside(self, yardstick: String) -> Self {
         Self { yardstick, ..self }
     }
@@ -134,7 +134,7 @@ impl Line {
         }
     }
 
-    /// A part that must not exceed `at_most` per cent.
+    /// A share that must not exceed `at_most` per cent.
     pub(crate) fn percent(
         what: impl Into<String>,
         part: f64,
@@ -175,7 +175,7 @@ impl fmt::Display for Line {
     }
 }
 
-/// Where the table was made.
+/// The machine and settings of the table.
 pub(crate) fn machine(plan: Plan) -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
@@ -211,7 +211,7 @@ pub(crate) fn bytes(size: f64) -> String {
     }
 }
 
-/// Three digits, and no zeros behind the point.
+/// Three digits, without trailing zeros.
 fn short(number: f64) -> String {
     let text = match number.abs() {
         number if number >= 100.0 => return format!("{number:.0}"),

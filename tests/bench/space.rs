@@ -1,4 +1,4 @@
-//! What disks cost beside their bytes, requests of a whole large disk, and opening an arena again.
+//! What disks cost beyond their bytes, requests of a whole large disk, and opening an arena again.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use crate::measure::{self, Failure, GIB, KIB, MIB, PAGE_BYTES, Plan, SECTOR_BYTE
 use crate::measure::{Target, median};
 use crate::report::{self, Line};
 
-/// Memory beside the mapped bytes: of a full disk, of one sector in every 2 MiB, of nothing.
+/// Memory beyond the mapped bytes: of a full disk, of one sector in every 2 MiB, of an empty disk.
 pub(crate) fn metadata(plan: Plan) -> Result<Vec<Line>, Failure> {
     let size_bytes = if plan.quick { GIB / 4 } else { GIB };
     Ok(vec![full(size_bytes)?, sparse()?, empty()?])
@@ -47,7 +47,7 @@ fn sparse() -> Result<Line, Failure> {
     let before_bytes = store.charged_bytes();
     let writes = size_bytes / step_bytes;
     let sector = [0xa5; SECTOR_BYTES as usize];
-    // Not at the start of each 2 MiB, which would be the kindest place.
+    // Not at the start of each 2 MiB, which would be the best case.
     let at = |write| write * step_bytes + write * 7 * SECTOR_BYTES % step_bytes;
     (0..writes).try_for_each(|write| Target::write(&disk, at(write), &sector))?;
     let each = store.charged_bytes().saturating_sub(before_bytes) as f64 / writes as f64;
@@ -61,7 +61,8 @@ fn sparse() -> Result<Line, Failure> {
 }
 
 fn empty() -> Result<Line, Failure> {
-    // Memory is taken a few pages at a time: of one disk alone it would be the store's stride.
+    // Memory is allocated a few pages at a time: with one disk this would measure the allocator's
+    // step.
     let disks: u64 = 64;
     let keys: Vec<String> = (0..disks).map(|disk| format!("disk-{disk}")).collect();
     let store = Store::new(GIB)?;
@@ -81,7 +82,7 @@ fn empty() -> Result<Line, Failure> {
     ))
 }
 
-/// Requests of a whole disk of 1 TiB that has few pages, far from each other.
+/// Requests over a whole disk of 1 TiB that has few pages, far from each other.
 pub(crate) fn whole_range(plan: Plan) -> Result<Vec<Line>, Failure> {
     let mut lines = Vec::new();
     for pages in [16, 1024] {
@@ -128,12 +129,12 @@ fn whole_range_with(plan: Plan, pages: u64) -> Result<Vec<Line>, Failure> {
     Ok(lines.collect())
 }
 
-/// An arena's file, removed whatever happens.
+/// An arena's file, removed at the end in any case.
 struct ArenaFile(PathBuf);
 
 impl Drop for ArenaFile {
     fn drop(&mut self) {
-        // Nothing to be done where it was never made.
+        // It may not exist.
         let _ = std::fs::remove_file(&self.0);
     }
 }

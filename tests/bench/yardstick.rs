@@ -1,8 +1,8 @@
 //! What the machine can do: `memcpy` and `memset` of the C library, and two other ways to copy, on
 //! shared memory files.
 //!
-//! Both sides of every comparison copy between the same buffer and a span of memory. The span of
-//! the yardstick is the plainest there is: a memory file, mapped shared, in pages of 4 KiB.
+//! Both sides of every comparison copy between the same buffer and a span of memory. The
+//! yardstick's span is the simplest one: a memory file, mapped shared, in pages of 4 KiB.
 #![allow(unsafe_code)]
 
 use std::fs::File;
@@ -15,7 +15,7 @@ use ramblk::store::map_shared;
 
 use crate::measure::{Failure, Target};
 
-/// The name of its files; [`crate::measure::host_bytes`] leaves them out.
+/// The name of its files, which [`crate::measure::host_bytes`] leaves out.
 pub(crate) const FILE_NAME: &str = "yardstick";
 
 /// A way to copy.
@@ -44,7 +44,7 @@ unsafe impl Send for Mapping {}
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
-    /// `len_bytes` of zeros that have their memory already.
+    /// `len_bytes` of zeros whose memory is already allocated.
     pub(crate) fn populated(len_bytes: u64) -> Result<Self, Failure> {
         let mapping = Self::untouched(len_bytes)?;
         let (base, len) = (mapping.base.as_ptr().cast(), mapping.len_bytes);
@@ -53,7 +53,7 @@ impl Mapping {
         Ok(mapping)
     }
 
-    /// `len_bytes` of zeros that get their memory when they are touched.
+    /// `len_bytes` of zeros whose memory is allocated on the first touch.
     pub(crate) fn untouched(len_bytes: u64) -> Result<Self, Failure> {
         let file = File::from(rustix::fs::memfd_create(FILE_NAME, MemfdFlags::CLOEXEC)?);
         file.set_len(len_bytes)?;
@@ -72,7 +72,7 @@ impl Mapping {
         self
     }
 
-    /// Make its pages huge ones, which must have their memory already.
+    /// Turn its pages, which must be allocated, into huge pages.
     #[allow(dead_code, reason = "the store is held against `memcpy` alone")]
     pub(crate) fn collapse(&self) -> Result<(), Failure> {
         let base = self.base.as_ptr().cast();

@@ -1,14 +1,15 @@
 //! What a disk under load notices of the API being hammered: its p99 with 64 connections that list,
-//! scrape, create, fork and destroy without a pause, over its p99 without them.
+//! scrape, create, fork and destroy without a pause, divided by its p99 without them.
 //!
-//! The built program serves; `ramblk bench` makes the load. Quiet and loud rounds take turns, and
-//! medians are compared. Who hammers is a process that yields to every other (SCHED_IDLE): what
-//! it takes of the processors is not the daemon's doing.
+//! The built program serves; `ramblk bench` makes the load. Quiet and loud rounds alternate, and
+//! medians are compared. The process that hammers yields to every other one (SCHED_IDLE), so that
+//! its own processor time does not count against the daemon.
 //!
-//! And what one who makes small disks notices of the end of a large one: the longest create while a
-//! disk whose pages are spread over 64 GiB is destroyed (`--destroy` measures only that). It prints
-//! a Markdown table and exits with 0: a report, no test. `scripts/bench control` builds and runs
-//! it; `--quick` takes fewer and shorter rounds.
+//! It also measures what a client that creates small disks notices of the destruction of a large
+//! one: the longest create while a disk whose pages are spread over 64 GiB is destroyed
+//! (`--destroy` measures only that). It prints a Markdown table and exits with 0: it is a report,
+//! not a test. `scripts/bench control` builds and runs it; `--quick` takes fewer and shorter
+//! rounds.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -29,19 +30,19 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// Connections that hammer.
+/// Number of connections that hammer.
 const CONNECTIONS: usize = 64;
-/// A loud p99 is to be at most so many quiet ones.
+/// A loud p99 may be at most this many times a quiet one.
 const BAR: f64 = 1.25;
 
-/// How a disk is loaded: a name, and words for `ramblk bench`.
+/// Loads of a disk: a name, and options of `ramblk bench`.
 const LOADS: [(&str, &[&str]); 3] = [
     ("QD1, 5000/s", &["--depth", "1", "--rate", "5000"]),
     ("QD4, 20000/s", &["--depth", "4", "--rate", "20000"]),
     ("QD1, unpaced", &["--depth", "1"]),
 ];
 
-/// The word that makes this program the crowd.
+/// The option that makes this program the hammering client.
 const HAMMER: &str = "--hammer";
 
 fn main() {
@@ -59,7 +60,7 @@ fn main() {
     destroy_large(rounds);
 }
 
-/// The load of one disk while others are made and destroyed.
+/// Measure the load of one disk while others are created and destroyed.
 fn hammer_all(rounds: usize, seconds: &str) {
     let daemon = Daemon::start("1G");
     daemon.make("loaded", 256 << 20);
@@ -90,14 +91,14 @@ fn hammer_all(rounds: usize, seconds: &str) {
     }
 }
 
-/// Leaves of the large disk, of 2 MiB each: 64 GiB.
+/// Leaves of the large disk, 2 MiB each: 64 GiB.
 const LEAVES: u64 = 32 << 10;
-/// Pages in each of them: 2 GiB in all, and 128 MiB of nodes.
+/// Pages in each leaf: 2 GiB in all, and 128 MiB of nodes.
 const PAGES: u64 = 16;
-/// No create may take longer while it is destroyed.
+/// No create may take longer while the disk is destroyed.
 const LONGEST: Duration = Duration::from_millis(10);
 
-/// Creates beside the end of a large disk.
+/// Measure creates during the destruction of a large disk.
 fn destroy_large(rounds: usize) {
     let daemon = Daemon::start("4G");
     let mut client = Client::connect(&daemon.api());
@@ -196,9 +197,11 @@ impl Daemon {
         report["latency_ns"]["p99"].as_f64().unwrap()
     }
 
-    /// What `measure` gives while the API is hammered, and how many requests a second that was.
+    /// The result of `measure` while the API is hammered, and the requests per second of the
+    /// hammering.
     fn hammered(&self, measure: impl FnOnce() -> f64) -> (f64, f64) {
-        // Who hammers yields to everybody: what is measured is what the daemon does about it.
+        // The client yields to everything else: only what the daemon does about its requests is
+        // measured.
         let mut crowd = Command::new("chrt")
             .args(["--idle", "0"])
             .arg(std::env::current_exe().unwrap())
@@ -220,7 +223,7 @@ impl Daemon {
     }
 }
 
-/// The crowd: hammers until its input ends, and says how often it asked.
+/// The client: hammers until its input ends, and prints how many requests it made.
 fn crowd(api: &Path) {
     let (stop, asked) = (AtomicBool::new(false), AtomicU64::new(0));
     thread::scope(|scope| {
@@ -241,7 +244,7 @@ impl Drop for Daemon {
     }
 }
 
-/// Everything that changes something, and the reads that take longest.
+/// Every operation that changes something, and the reads that take longest.
 fn hammer(api: &Path, number: usize, stop: &AtomicBool, asked: &AtomicU64) {
     let mut client = Client::connect(api);
     let disk = format!("/v1/disks/hammer-{number}");
@@ -269,7 +272,7 @@ impl Client {
         Self(BufReader::new(UnixStream::connect(api).unwrap()))
     }
 
-    /// How long it takes to make a disk, which is gone again then.
+    /// The time to create a disk, which is then destroyed.
     fn create(&mut self) -> Duration {
         let began = Instant::now();
         let made = self.ask("PUT", "/v1/disks/small", "{\"size_bytes\": 1048576}");
@@ -281,7 +284,7 @@ impl Client {
         took
     }
 
-    /// Fills a disk with a sector in each of so many pages of each leaf.
+    /// Write a sector in each of the first `PAGES` pages of each leaf of a disk.
     fn spread(&mut self, path: &str) {
         let frames = LEAVES * PAGES;
         let length = frames * (16 + 512) + 16;
@@ -304,7 +307,7 @@ impl Client {
         assert_eq!(self.answer(), 204);
     }
 
-    /// The status of the answer, whose body is read and forgotten.
+    /// Return the status of the answer; its body is read and dropped.
     fn ask(&mut self, method: &str, path: &str, body: &str) -> u16 {
         let length = body.len();
         let request = format!(

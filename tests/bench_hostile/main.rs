@@ -1,12 +1,11 @@
-//! What an honest front end notices of a hostile one: its longest stall, its p99, and how much of
-//! its throughput is left.
+//! What an honest front end notices of a hostile one: its longest stall, its p99, and the share of
+//! throughput it keeps.
 //!
-//! For each attack of `tests/hostile/attacks.rs` the built program serves a disk of 1 TiB to
-//! an honest front end, which writes and reads back its own part, one request at a time on
-//! two queues in turn: first alone, then beside the attack. It prints a Markdown table and
-//! always exits with 0: a report, no test. `scripts/bench hostile` builds and runs it; words
-//! after that choose rows by the beginning of their names, and `--quick` takes a second a row
-//! instead of five.
+//! For each attack of `tests/hostile/attacks.rs` the built program serves a disk of 1 TiB to an
+//! honest front end. It writes and reads back its own part, one request at a time, on two queues in
+//! turn: first alone, then beside the attack. The program prints a Markdown table and always exits
+//! with 0: it is a report, not a test. `scripts/bench hostile` builds and runs it. Further words
+//! select rows by the beginning of their names; `--quick` takes one second per row instead of five.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -54,7 +53,7 @@ fn main() -> ExitCode {
     for argument in std::env::args().skip(1) {
         match argument.as_str() {
             "--quick" => time = Duration::from_secs(1),
-            // What cargo says to every benchmark.
+            // Cargo passes this to every benchmark.
             "--bench" => {}
             name => wanted.push(name.to_owned()),
         }
@@ -89,14 +88,14 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// What a panic said.
+/// The message of a panic.
 fn said(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().cloned();
     let text = text.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned()));
     text.unwrap_or_default()
 }
 
-/// The cells of a row behind its name.
+/// The cells of a row after its name.
 fn measure(attack: &Attack, time: Duration) -> String {
     let ramblk = Ramblk::sized("1T", &["--share", "rw", "--memory-limit", "512M"]);
     let honest = Honest::start(ramblk.socket(), attack.parts, Duration::ZERO);
@@ -106,7 +105,7 @@ fn measure(attack: &Attack, time: Duration) -> String {
     let (second, alone) = (honest.requests(), start.elapsed());
     let start = Instant::now();
     attack_for(attack, ramblk.socket(), time);
-    // Whoever is stalled at this moment has to come back, too.
+    // A front end that is stalled now must recover, too.
     honest.gets_on(attack.name);
     let (third, beside) = (honest.requests(), start.elapsed());
     let record = honest.finish();

@@ -1,4 +1,4 @@
-//! `ramblk serve` as a process, and the verbs that speak to it.
+//! `ramblk serve` as a process, and the verbs that talk to it.
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Output};
@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 
 pub(crate) const RAMBLK: &str = env!("CARGO_BIN_EXE_ramblk");
 
-/// A daemon, ended when dropped.
+/// A daemon, stopped when dropped.
 pub(crate) struct Daemon {
     process: Child,
     dir: tempfile::TempDir,
 }
 
 impl Daemon {
-    /// Starts one whose disks go with it, and waits until it answers.
+    /// Start a daemon whose disks end with it, and wait until it answers.
     pub(crate) fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let process = Command::new(RAMBLK)
@@ -38,7 +38,7 @@ impl Daemon {
         daemon
     }
 
-    /// Runs a verb.
+    /// Run a verb.
     pub(crate) fn verb(&self, words: &[&str]) -> Output {
         Command::new(RAMBLK)
             .args(words)
@@ -47,13 +47,13 @@ impl Daemon {
             .unwrap()
     }
 
-    /// Runs a verb that must succeed.
+    /// Run a verb that must succeed.
     pub(crate) fn say(&self, words: &[&str]) {
         let output = self.verb(words);
         assert!(output.status.success(), "{words:?}: {output:?}");
     }
 
-    /// Makes a disk; gives its socket.
+    /// Create a disk, and return its socket.
     pub(crate) fn create(&self, name: &str, options: &[&str]) -> PathBuf {
         self.say(&[&["create", name, "--size", "64M"], options].concat());
         self.dir.path().join(name).join("vhost.sock")

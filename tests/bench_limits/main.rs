@@ -1,5 +1,5 @@
-//! How near to their limits disks are kept, by `scripts/bench limits`: a daemon with one disk for
-//! each row, and `ramblk bench` as the driver that wants more than it may have.
+//! How precisely limits are kept, by `scripts/bench limits`: a daemon with one disk for each row,
+//! and `ramblk bench` as a driver that wants more than the limit.
 //!
 //! It prints a Markdown table. The bar is 5 % of the limit, either way.
 #![allow(
@@ -20,12 +20,12 @@ use daemon::{Daemon, RAMBLK};
 /// How far from its limit a disk may be, in percent.
 const BAR_PERCENT: f64 = 5.0;
 
-/// One limit, and the load that is put against it.
+/// A limit, and the load on it.
 struct Row {
     name: &'static str,
-    /// Options of `ramblk create`, or of the group that two disks are in.
+    /// Options of `ramblk create`, or of the group of two disks.
     limits: &'static [&'static str],
-    /// What is limited, in requests or bytes per second.
+    /// The limited rate, in requests or bytes per second.
     limit: f64,
     of_bytes: bool,
     grouped: bool,
@@ -107,7 +107,7 @@ fn load(socket: &Path, seconds: &str, options: &[&str]) -> Child {
         .unwrap()
 }
 
-/// What was done per second, by all loads together.
+/// Requests or bytes per second of all loads together.
 fn rate(loads: Vec<Child>, of_bytes: bool) -> f64 {
     let rates = loads.into_iter().map(|load| {
         let output = load.wait_with_output().unwrap();

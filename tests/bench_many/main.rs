@@ -1,5 +1,5 @@
-//! Ten thousand disks in one daemon, by `scripts/bench many`: how long it takes to make, list and
-//! destroy them over the API, and what they cost while nobody uses them.
+//! Ten thousand disks in one daemon, by `scripts/bench many`: the time to create, list and destroy
+//! them over the API, and what they cost while unused.
 //!
 //! It prints a Markdown table with the bar of each row.
 #![allow(
@@ -22,14 +22,14 @@ use std::time::{Duration, Instant};
 use daemon::Daemon;
 
 const DISKS: usize = 10_000;
-/// How long an idle daemon is looked at.
+/// How long an idle daemon is measured.
 const IDLE: Duration = Duration::from_secs(5);
 
-/// A connection that is kept.
+/// A persistent connection.
 struct Api(BufReader<UnixStream>);
 
 impl Api {
-    /// Gives the status and how long the body was.
+    /// Return the status and the length of the body.
     fn ask(&mut self, method: &str, path: &str, body: &str) -> (u16, usize) {
         let head = format!(
             "{method} {path} HTTP/1.1\r\nhost: ramblk\r\ncontent-type: application/json\r\n\
@@ -71,14 +71,14 @@ impl Api {
     }
 }
 
-/// A figure of the process's status.
+/// A figure from the process's status file.
 fn status(daemon: &Daemon, field: &str) -> f64 {
     let text = fs::read_to_string(daemon.proc("status")).unwrap();
     let line = text.lines().find(|line| line.starts_with(field)).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
-/// Processor time that it has used, in ticks.
+/// Processor time used by the daemon, in ticks.
 fn ticks(daemon: &Daemon) -> u64 {
     let text = fs::read_to_string(daemon.proc("stat")).unwrap();
     let mut fields = text.rsplit(')').next().unwrap().split_whitespace().skip(11);

@@ -1,4 +1,4 @@
-//! What ramblk is measured by alone: what an idle disk costs, and what neighbours notice.
+//! What is measured on ramblk alone: the cost of an idle disk, and what neighbours notice.
 
 use std::process::Child;
 use std::time::Duration;
@@ -25,18 +25,18 @@ struct Background(Child);
 
 impl Drop for Background {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // It may have exited by itself.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// Wake-ups of a disk that a driver has used and now leaves alone.
+/// Wake-ups of a disk that a driver has used and now leaves idle.
 pub(crate) fn idle(settings: &Settings) -> Result<Vec<Line>, Failure> {
     let back_end = BackEnd::start(Peer::Ramblk, settings, &[])?;
     let ramblk = &settings.ramblk;
     SMALL.run(ramblk, back_end.socket(), 0.5, back_end.wants_filling())?;
-    // A request now, and the next one when we are done.
+    // One request now, and the next one after the measurement.
     let still = Load {
         rate: Some(0.03),
         ..SMALL
@@ -56,7 +56,7 @@ pub(crate) fn idle(settings: &Settings) -> Result<Vec<Line>, Failure> {
     )])
 }
 
-/// A small request at a time beside large ones, of another front end, in the same worker.
+/// Small requests one at a time, beside large requests of another front end on the same worker.
 pub(crate) fn neighbour(settings: &Settings) -> Result<Vec<Line>, Failure> {
     let words = ["--share", "rw", "--workers", "1"];
     let back_end = BackEnd::start(Peer::Ramblk, settings, &words)?;

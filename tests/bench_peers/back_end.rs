@@ -18,13 +18,13 @@ use crate::place::{BACK_END_CPU, pinned};
 pub(crate) enum Peer {
     /// This program.
     Ramblk,
-    /// The same, built so that no bytes of disks are moved.
+    /// The same, built so that disks move no bytes.
     RamblkUnmoved,
-    /// qemu-storage-daemon on a disk that is nothing: it moves no bytes.
+    /// qemu-storage-daemon on a null disk, which moves no bytes.
     NullCo,
     /// qemu-storage-daemon on a raw file on a tmpfs.
     File,
-    /// What the rust-vmm crates give: see `stock`.
+    /// A back end made of the rust-vmm crates: see `stock`.
     Stock,
     /// The same over a disk that moves no bytes.
     StockUnmoved,
@@ -46,7 +46,7 @@ const TMPFS: &str = "/dev/shm";
 const LISTENS_WITHIN: Duration = Duration::from_secs(10);
 
 impl BackEnd {
-    /// A disk of 256 MiB. `more` are words for `ramblk run`.
+    /// Start a back end with a disk of 256 MiB. `more` are options of `ramblk run`.
     pub(crate) fn start(peer: Peer, settings: &Settings, more: &[&str]) -> Result<Self, Failure> {
         let folder = if peer == Peer::File {
             TempDir::new_in(TMPFS)?
@@ -81,8 +81,8 @@ impl BackEnd {
         Ok(back_end)
     }
 
-    /// The kernel lists listening Unix sockets with the flag SO_ACCEPTCON. Connecting instead would
-    /// be a front end too many for those that serve one.
+    /// The kernel marks listening Unix sockets with the flag SO_ACCEPTCON. A connection instead
+    /// would be one front end too many for back ends that serve only one.
     fn listens(&self) -> Result<bool, Failure> {
         let path = self.socket.to_string_lossy();
         let table = read_to_string("/proc/net/unix")?;
@@ -100,7 +100,7 @@ impl BackEnd {
         &self.socket
     }
 
-    /// Whether the disk has to be filled; it is asked once, by whoever fills it.
+    /// Whether the disk still needs filling. Returns true once: the caller fills it.
     pub(crate) fn wants_filling(&self) -> bool {
         !self.filled.replace(true)
     }
@@ -118,7 +118,7 @@ impl BackEnd {
         Ok(sum)
     }
 
-    /// Whether most of its shared memory lies in huge pages.
+    /// Whether most of its shared memory is in huge pages.
     pub(crate) fn has_huge_pages(&self) -> Result<bool, Failure> {
         let maps = read_to_string(format!("/proc/{}/smaps_rollup", self.child.id()))?;
         let kib = maps
@@ -132,7 +132,7 @@ impl BackEnd {
 
 impl Drop for BackEnd {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // It may have exited by itself.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -177,7 +177,7 @@ fn command(
     })
 }
 
-/// As its manual starts it: an I/O thread makes little difference, since that one does not poll for
+/// As its manual starts it. An I/O thread makes little difference, since it does not poll for
 /// kicks.
 fn storage_daemon(node: &str, socket: &Path) -> Command {
     let mut command = Command::new("qemu-storage-daemon");

@@ -9,15 +9,15 @@ use crate::generator::{Figures, Load, Metric};
 use crate::measure::{Failure, median, quantile};
 use crate::table::{Column, Line, figure};
 
-/// What is measured together.
+/// Loads that are measured together.
 pub(crate) struct Row {
     pub(crate) what: &'static str,
     pub(crate) load: Load,
-    /// The first one is what the bars are for.
+    /// The bars apply to the first peer.
     pub(crate) peers: &'static [Peer],
-    /// Whether the machine's own copying is measured too.
+    /// Whether to measure the machine's own copying too.
     pub(crate) beside_copies: bool,
-    /// A line of the table each.
+    /// One line of the table each.
     pub(crate) verdicts: [Option<Verdict>; 2],
 }
 
@@ -29,7 +29,7 @@ pub(crate) struct Verdict {
     pub(crate) bar: Bar,
 }
 
-/// What a figure is divided by.
+/// The divisor of a figure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Beside {
     Peer(Peer),
@@ -62,10 +62,10 @@ impl std::fmt::Display for Bar {
     }
 }
 
-/// How long back ends have after their disks were filled.
+/// A pause for back ends after their disks were filled.
 const SETTLE: Duration = Duration::from_secs(2);
 
-/// What the rounds of a row have measured.
+/// The results of a row's rounds.
 struct Rounds {
     /// By peer, then by round.
     runs: Vec<Vec<Figures>>,
@@ -81,7 +81,7 @@ pub(crate) fn run(row: &Row, settings: &Settings) -> Result<Vec<Line>, Failure> 
         .collect()
 }
 
-/// Every peer in turn, round after round; who begins changes from round to round.
+/// Measure every peer in turn, round after round, in alternating order.
 fn measure(row: &Row, settings: &Settings) -> Result<Rounds, Failure> {
     let start = |&peer| BackEnd::start(peer, settings, &[]);
     let back_ends: Result<Vec<BackEnd>, Failure> = row.peers.iter().map(start).collect();
@@ -94,7 +94,7 @@ fn measure(row: &Row, settings: &Settings) -> Result<Rounds, Failure> {
         row.load
             .run(&settings.ramblk, back_end.socket(), 0.1, true)?;
     }
-    // What a back end does once with new memory is none of a request's cost.
+    // What a back end does once with new memory is not part of a request's cost.
     std::thread::sleep(SETTLE);
     for round in 0..settings.rounds() {
         let backwards = round % 2 == 1;

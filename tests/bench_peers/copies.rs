@@ -1,4 +1,4 @@
-//! What the machine's own copying reaches, in the order and with the memory that a disk has.
+//! How fast the machine itself copies, in the order and with the memory of a disk.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -8,14 +8,14 @@ use crate::measure::{self, Failure, KIB, Order, Pass, Rng};
 use crate::place::{BACK_END_CPU, pinned};
 use crate::yardstick::{Mapping, Routine};
 
-/// The routines, with the names that they have in the table.
+/// The routines, with their names in the table.
 pub(crate) const ROUTINES: [(Routine, &str); 3] = [
     (Routine::Memcpy, "memcpy"),
     (Routine::RepMovsb, "rep movsb"),
     (Routine::NonTemporal, "non-temporal"),
 ];
 
-/// Which copies: as those of a load with blocks of this size and so many buffers.
+/// Copies like those of a load with this block size and number of buffers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Copies {
     pub(crate) writes: bool,
@@ -44,7 +44,7 @@ impl Copies {
         figures.map_err(|figures| format!("copies printed {figures:?}").into())
     }
 
-    /// The words of [`Copies::measure`]'s command.
+    /// Parse the words of [`Copies::measure`]'s command.
     pub(crate) fn parse(words: &[String]) -> Result<Self, Failure> {
         let number = |at: usize| -> Result<u64, Failure> {
             let word: &String = words.get(at).ok_or("a number is missing")?;
@@ -60,7 +60,7 @@ impl Copies {
         })
     }
 
-    /// What that command prints.
+    /// The output of that command.
     pub(crate) fn here(self) -> Result<String, Failure> {
         let mut figures = Vec::new();
         for (routine, _) in ROUTINES {
@@ -90,7 +90,7 @@ impl Copies {
         for round in 0.. {
             let order = Order::Random(Rng::new(round));
             let took = pass.run(&span, buffers.bytes_mut(), order)?;
-            // The first round finds the buffers in no cache.
+            // In the first round the buffers are in no cache.
             if round > 0 {
                 time += took;
                 bytes += ops * op_bytes;

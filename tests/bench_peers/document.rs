@@ -1,4 +1,4 @@
-//! Where the figures come from, and the page that keeps the last ones.
+//! Where the figures come from, and the page that keeps the latest ones.
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +11,7 @@ use crate::table::Line;
 
 const PAGE: &str = "docs/performance.md";
 const PLOT: &str = "docs/performance.svg";
-/// What is between these lines is written by [`save`].
+/// [`save`] writes what is between these lines.
 const BEGIN: &str =
     "<!-- figures: scripts/bench peers --save writes what is between these lines -->";
 const END: &str = "<!-- end of figures -->";
@@ -28,7 +28,7 @@ pub(crate) fn machine(settings: &Settings, words: &[String]) -> String {
     let huge = "/sys/kernel/mm/transparent_hugepage";
     let [private, shared] =
         ["enabled", "shmem_enabled"].map(|name| chosen(&read(&format!("{huge}/{name}"))));
-    // Paths of builds are of interest to nobody else.
+    // Paths of builds mean nothing on another machine.
     let words: Vec<&str> = words
         .iter()
         .map(String::as_str)
@@ -71,7 +71,7 @@ fn chosen(text: &str) -> String {
     word.map_or("unknown", |(word, _)| word).to_owned()
 }
 
-/// The first line that a program prints.
+/// The first line of a program's output.
 fn said(program: &str, words: &[&str]) -> String {
     let output = Command::new(program).args(words).output();
     let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
@@ -82,7 +82,7 @@ fn said(program: &str, words: &[&str]) -> String {
     }
 }
 
-/// Keep the figures.
+/// Write the figures into the page.
 pub(crate) fn save(machine: &str, lines: &[Line]) -> Result<(), Failure> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let page = fs::read_to_string(root.join(PAGE))?;

@@ -1,4 +1,4 @@
-//! One run of `ramblk bench`: what load, and what came of it.
+//! One run of `ramblk bench`: the load, and the results.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::measure::{Failure, MIB};
 use crate::place::{DRIVER_CPU, pinned};
 
-/// What part of a disk all loads use, which is all of it.
+/// All loads use this part of a disk, which is the whole disk.
 pub(crate) const SPAN_BYTES: u64 = 256 * MIB;
 
 /// How a driver waits for its requests.
@@ -18,7 +18,7 @@ pub(crate) enum Driver {
     Sleep,
 }
 
-/// What is asked of a back end.
+/// The load on a back end.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Load {
     pub(crate) op: &'static str,
@@ -26,7 +26,7 @@ pub(crate) struct Load {
     pub(crate) depth: u16,
     pub(crate) queues: u16,
     pub(crate) driver: Driver,
-    /// Requests per second; as many as there can be if not given.
+    /// Requests per second; `None` for as many as possible.
     pub(crate) rate: Option<f64>,
 }
 
@@ -42,7 +42,7 @@ pub(crate) enum Metric {
 }
 
 impl Metric {
-    /// Where it is in what the generator prints.
+    /// Its place in the generator's output.
     fn pointer(self) -> &'static str {
         match self {
             Self::Iops => "/iops",
@@ -55,7 +55,7 @@ impl Metric {
     }
 }
 
-/// What a run has printed.
+/// The output of a run.
 #[derive(Debug)]
 pub(crate) struct Figures(Value);
 
@@ -68,7 +68,7 @@ impl Figures {
 }
 
 impl Load {
-    /// A run of it that is under way.
+    /// Start a run.
     pub(crate) fn start(
         self,
         ramblk: &Path,
@@ -97,7 +97,7 @@ impl Load {
         Ok(pinned(DRIVER_CPU, || command.spawn())??)
     }
 
-    /// A run of it, to its end.
+    /// Run to the end.
     pub(crate) fn run(
         self,
         ramblk: &Path,

@@ -2,18 +2,18 @@
 //!
 //! Each measurement is one run of `ramblk bench`, with the driver on processor 0 and the back end
 //! on processor 1. A row starts its back ends, measures them in turn, round after round, and
-//! compares medians. It prints a Markdown table and always exits with 0 if it could be run: a
-//! report, no test. `scripts/bench peers` builds and runs it.
+//! compares medians. The program prints a Markdown table and exits with 0 if it could run: it is a
+//! report, not a test. `scripts/bench peers` builds and runs it.
 //!
 //! | words | meaning |
 //! |---|---|
-//! | `ROW...` | rows whose names begin so |
+//! | `ROW...` | rows whose names begin like this |
 //! | `--quick` | fewer and shorter rounds |
-//! | `--save` | writes the table into `docs/performance.md`, and the plot beside it |
-//! | `--ramblk PATH` | measures another build of ramblk |
+//! | `--save` | write the table into `docs/performance.md`, and the plot beside it |
+//! | `--ramblk PATH` | measure another build of ramblk |
 //! | `--unmoved PEERS RAMBLK` | this program and ramblk, built so that disks move no bytes |
-//! | `--where` | prints where this program and its ramblk are |
-//! | `--stock`, `--copies` | what this program starts itself as |
+//! | `--where` | print the paths of this program and its ramblk |
+//! | `--stock`, `--copies` | modes in which this program starts itself |
 #![allow(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -56,7 +56,7 @@ use measure::Failure;
 use rows::ROWS;
 use table::Line;
 
-/// What is measured, and how long.
+/// What to measure, and for how long.
 #[derive(Debug)]
 pub(crate) struct Settings {
     quick: bool,
@@ -113,7 +113,7 @@ impl Settings {
 }
 
 fn main() -> ExitCode {
-    // cargo says `--bench` to every benchmark.
+    // Cargo passes `--bench` to every benchmark.
     let words = std::env::args().skip(1).filter(|word| word != "--bench");
     let words: Vec<String> = words.collect();
     match run(&words) {
@@ -141,7 +141,7 @@ fn run(words: &[String]) -> Result<(), Failure> {
     }
 }
 
-/// Measure all that is wanted, and print it as it comes.
+/// Measure everything that was selected, and print each row when it is ready.
 fn report(settings: &Settings, words: &[String]) -> Result<(), Failure> {
     let is_wanted = |name: &str| {
         let wanted = &settings.wanted;

@@ -4,12 +4,12 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::measure::Failure;
 
-/// Where the load comes from.
+/// Where the load runs.
 pub(crate) const DRIVER_CPU: usize = 0;
-/// Where back ends run, and the copying that they are held against.
+/// Where back ends run, and the copying that they are compared with.
 pub(crate) const BACK_END_CPU: usize = 1;
 
-/// Do something on one processor; what it starts stays there.
+/// Run `start` on one processor; the processes that it starts stay there.
 pub(crate) fn pinned<T>(cpu: usize, start: impl FnOnce() -> T) -> Result<T, Failure> {
     let before = sched_getaffinity(None)?;
     let mut set = CpuSet::new();

@@ -1,4 +1,4 @@
-//! The figures as bars: each peer's throughput, beside what a row's bar is about.
+//! The figures as bars: each peer's throughput, relative to the peer of the row's bar.
 
 use std::path::Path;
 
@@ -10,13 +10,13 @@ use crate::measure::Failure;
 use crate::table::{Column, Line};
 
 const WIDTH: i32 = 900;
-/// Where the bars begin; what they are stands left of it.
+/// Where the bars begin; their labels are left of it.
 const LEFT: i32 = 380;
 const RIGHT: i32 = WIDTH - 60;
 const TOP: i32 = 60;
 const BAR: i32 = 11;
 const GAP: i32 = 14;
-/// The scale is logarithmic, from here to there.
+/// The scale is logarithmic, between these two.
 const LEAST: f64 = 0.02;
 const MOST: f64 = 10.0;
 
@@ -33,7 +33,7 @@ fn x(value: f64) -> i32 {
     LEFT + (f64::from(RIGHT - LEFT) * part) as i32
 }
 
-/// Draw all lines that have something beside them.
+/// Draw all lines that have a comparison.
 pub(crate) fn draw(path: &Path, lines: &[Line]) -> Result<(), Failure> {
     let lines: Vec<&Line> = lines
         .iter()

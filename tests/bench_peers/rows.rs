@@ -1,4 +1,4 @@
-//! What is measured, and what it must reach.
+//! What is measured, and the bar that it must reach.
 
 use crate::back_end::Peer;
 use crate::compare::{self, Bar, Beside, Row, Verdict};
@@ -12,7 +12,7 @@ use crate::{Settings, alone};
 pub(crate) enum Kind {
     /// The same load on several peers in turn.
     Compare(Row),
-    /// In its own way.
+    /// A measurement of its own.
     Own(fn(&Settings) -> Result<Vec<Line>, Failure>),
 }
 
@@ -48,7 +48,7 @@ const fn verdict(metric: Metric, beside: Beside, bar: Bar) -> [Option<Verdict>; 
     [Some(verdict), None]
 }
 
-/// Requests per second beside those of a disk that is nothing.
+/// Requests per second relative to a null disk.
 const fn beside_null(least: f64) -> [Option<Verdict>; 2] {
     verdict(
         Metric::Iops,
@@ -77,7 +77,7 @@ const fn copied(what: &'static str, load: Load) -> Kind {
     })
 }
 
-/// What the way from ring to disk and back costs by itself.
+/// The cost of the way from the ring to the disk and back alone.
 const fn unmoved(what: &'static str, load: Load) -> Kind {
     Kind::Compare(Row {
         what,

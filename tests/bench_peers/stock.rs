@@ -1,7 +1,7 @@
-//! The stock back end: a vhost-user-blk device as the rust-vmm crates give it, over ramblk's store.
+//! The stock back end: a vhost-user-blk device made of the rust-vmm crates, over ramblk's store.
 //!
-//! It is what a careful author gets from `vhost-user-backend` and `virtio-queue` without changing
-//! them: EVENT_IDX, no log of dirty pages, no lock around the device, the lock of a ring and the
+//! A careful author gets this from `vhost-user-backend` and `virtio-queue` without changing them:
+//! EVENT_IDX, no log of dirty pages, no lock around the device, the lock of a ring and of the
 //! guest's memory taken once per batch, one call per batch. Only the way from the ring to
 //! [`BlockDevice::handle`] and back differs from ramblk's; requests and bytes are the same code.
 #![allow(unsafe_code)]
@@ -40,14 +40,16 @@ struct Stock {
     acked: AtomicU64,
 }
 
-/// Serve a disk of `size_bytes` at `socket`, one front end after the other, until the process ends.
+/// Serve a disk of `size_bytes` at `socket` to one front end after the other, until the process
+/// ends.
 pub(crate) fn serve(socket: &Path, size_bytes: u64) -> Result<(), Failure> {
     let store = Store::new(size_bytes + size_bytes / 16 + 64 * MIB)?;
     let disk = store.create("stock", &DiskSpec::new(SectorSize::S512, size_bytes))?;
     let device = Arc::new(BlockDevice::new(disk, Serial::new("stock")?, QUEUES));
     let mut listener = Listener::new(socket, true)?;
     loop {
-        // The crate keeps what a front end said when it is gone, so each one gets a new daemon.
+        // The crate keeps a front end's state after it is gone, so each front end gets a new
+        // daemon.
         let memory = Memory::new(GuestMemoryMmap::new());
         let stock = Arc::new(Stock {
             device: Arc::clone(&device),
@@ -57,7 +59,7 @@ pub(crate) fn serve(socket: &Path, size_bytes: u64) -> Result<(), Failure> {
         let said = |error: vhost_user_backend::Error| error.to_string();
         let mut daemon = VhostUserDaemon::new("stock".into(), stock, memory).map_err(said)?;
         daemon.start(&mut listener).map_err(said)?;
-        // Its end is an error to the crate in every case.
+        // The crate reports every end as an error.
         let _ = daemon.wait();
     }
 }
@@ -91,7 +93,7 @@ impl VhostUserBackend for Stock {
             | VhostUserProtocolFeatures::REPLY_ACK
     }
 
-    /// The rings know it themselves.
+    /// The rings know whether it is set.
     fn set_event_idx(&self, _enabled: bool) {}
 
     fn get_config(&self, offset: u32, size: u32) -> Vec<u8> {
@@ -100,7 +102,7 @@ impl VhostUserBackend for Stock {
         bytes
     }
 
-    /// [`Stock::memory`] is what the crate replaces.
+    /// The crate replaces [`Stock::memory`].
     fn update_memory(&self, _memory: Memory) -> io::Result<()> {
         Ok(())
     }
@@ -138,7 +140,7 @@ impl VhostUserBackend for Stock {
 }
 
 impl Stock {
-    /// Serve all that is available, and call the driver once if it wants to be.
+    /// Serve everything that is available, and call the driver once if it wants that.
     fn serve_batches(
         &self,
         ring: &mut VringState,
@@ -160,14 +162,14 @@ impl Stock {
             ring.get_queue_mut().add_used(memory, head, len)?;
         }
         if ring.get_queue_mut().needs_notification(memory)? {
-            // A call that can't be made is the front end's own loss.
+            // A call that fails harms only the front end.
             let _ = ring.signal_used_queue();
         }
         Ok(())
     }
 }
 
-/// The pieces of a chain; whether all of it was found.
+/// The pieces of a chain, and whether all of it was found.
 fn collect<'m>(
     chain: DescriptorChain<&GuestMemoryMmap>,
     memory: &'m GuestMemoryMmap,

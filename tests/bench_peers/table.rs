@@ -6,7 +6,7 @@ use crate::back_end::Peer;
 use crate::generator::Metric;
 use crate::report;
 
-/// Who has a column.
+/// The columns of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Column {
     Ramblk,
@@ -25,7 +25,7 @@ impl Column {
         Self::Copy,
     ];
 
-    /// A build that moves no bytes stands where the other one would.
+    /// A build that moves no bytes takes the column of the normal build.
     pub(crate) fn of(peer: Peer) -> Self {
         match peer {
             Peer::Ramblk | Peer::RamblkUnmoved => Self::Ramblk,
@@ -54,7 +54,7 @@ pub(crate) struct Line {
     ratio: String,
     bar: String,
     met: Option<bool>,
-    /// Each one's figure as a part of what the bar is about, for the plot.
+    /// Each figure relative to that of the row's bar, for the plot.
     pub(crate) relative: Vec<(Column, f64)>,
 }
 
