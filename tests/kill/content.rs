@@ -1,4 +1,4 @@
-//! What a sector holds: the number of the write that it is from, and noise that goes with it.
+//! The content of a sector: the number of the write that it comes from, and noise derived from it.
 
 pub(crate) const SECTOR: usize = 512;
 
@@ -15,7 +15,7 @@ fn word(version: u32, ring: u32, sector: u64, at: usize) -> u64 {
         .rotate_left(31)
 }
 
-/// What write `version` of ring `ring` puts into a sector.
+/// What write number `version` of ring `ring` puts into a sector.
 pub(crate) fn sector(version: u32, ring: u32, sector: u64) -> [u8; SECTOR] {
     let mut bytes = [0; SECTOR];
     if version != NONE {
@@ -26,7 +26,7 @@ pub(crate) fn sector(version: u32, ring: u32, sector: u64) -> [u8; SECTOR] {
     bytes
 }
 
-/// Which write these bytes are from: `None` if from none, or from several.
+/// The write that these bytes come from: `None` if from none, or from several.
 pub(crate) fn version(bytes: &[u8], ring: u32, number: u64) -> Option<u32> {
     let first = u64::from_le_bytes(bytes[..8].try_into().unwrap());
     let version = u32::try_from(first).ok()?;

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::harness::eventually;
 
-/// A daemon that runs, or did.
+/// A daemon, running or ended.
 pub(crate) struct Daemon {
     folder: TempDir,
     child: Child,
@@ -43,9 +43,9 @@ fn spawn(folder: &TempDir, environment: &[(&'static str, String)]) -> Child {
 }
 
 impl Daemon {
-    /// One without disks, whose API answers.
+    /// Start a daemon without disks, and wait for its API.
     pub(crate) fn start() -> Self {
-        // State lies on a tmpfs, and this is one on every system.
+        // State must be on a tmpfs, and every system has this one.
         let folder = tempfile::tempdir_in("/dev/shm").unwrap();
         let child = spawn(&folder, &[]);
         let daemon = Self {
@@ -57,7 +57,7 @@ impl Daemon {
         daemon
     }
 
-    /// One that is to carry over what an older version left in this file, and is killed meanwhile.
+    /// Start a daemon on a file that an older version left, and kill it while it converts the file.
     #[cfg(feature = "test-points")]
     pub(crate) fn killed_while_it_carries_over(arena: &crate::arena::Arena, at: String) -> Self {
         let folder = tempfile::tempdir_in("/dev/shm").unwrap();
@@ -73,18 +73,18 @@ impl Daemon {
         daemon
     }
 
-    /// Waits until the API answers.
+    /// Wait until the API answers.
     pub(crate) fn answers(&self) {
         eventually("the API answers", || self.verb(&["ping"]).is_some());
     }
 
-    /// Those that are started from now on have these variables, and no others that were set so.
+    /// Set the only extra environment variables of all daemons started from now on.
     #[cfg(feature = "test-points")]
     pub(crate) fn set_environment(&mut self, environment: &[(&'static str, String)]) {
         self.environment = environment.to_vec();
     }
 
-    /// Runs a verb; gives what it prints, if it succeeds.
+    /// Run a verb, and return its output if it succeeds.
     pub(crate) fn verb(&self, words: &[&str]) -> Option<String> {
         let output = Command::new(env!("CARGO_BIN_EXE_ramblk"))
             .args(words)
@@ -95,7 +95,7 @@ impl Daemon {
         output.status.success().then_some(text)
     }
 
-    /// Runs a verb that must succeed.
+    /// Run a verb that must succeed.
     pub(crate) fn say(&self, words: &[&str]) -> String {
         let said = self.verb(words);
         said.unwrap_or_else(|| panic!("{words:?} failed\n{}", self.log()))
@@ -108,7 +108,7 @@ impl Daemon {
         disk[field].clone()
     }
 
-    /// Has events told, from now on, into a file of this name.
+    /// Write all events from now on into a file of this name.
     #[cfg(feature = "test-points")]
     pub(crate) fn events(&self, name: &str) -> Child {
         let file = File::create(self.folder.path().join(name)).unwrap();
@@ -121,7 +121,7 @@ impl Daemon {
             .unwrap()
     }
 
-    /// What is in such a file.
+    /// The content of such a file.
     #[cfg(feature = "test-points")]
     pub(crate) fn told(&self, name: &str) -> String {
         read_to_string(self.folder.path().join(name)).unwrap()
@@ -142,47 +142,47 @@ impl Daemon {
         read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
-    /// What the log said so far was meant to be there, panics too.
+    /// Discard the log so far: what it says, panics included, was expected.
     #[cfg(feature = "test-points")]
     pub(crate) fn clear_log(&self) {
         File::create(self.folder.path().join("log")).unwrap();
     }
 
-    /// Whether it has ended by now, and how.
+    /// How it ended, if it has ended.
     pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap()
     }
 
-    /// Another one, in the place of one that ended. It may not listen yet.
+    /// Start a new daemon in place of one that ended. It may not listen yet.
     pub(crate) fn start_again(&mut self) {
         assert!(self.ended().is_some());
         self.child = spawn(&self.folder, &self.environment);
     }
 
-    /// Has somebody kill it after a while.
+    /// Kill it from another thread after a while.
     pub(crate) fn kill_after(&self, time: Duration) -> std::thread::JoinHandle<()> {
         let pid = Pid::from_child(&self.child);
         std::thread::spawn(move || {
             std::thread::sleep(time);
-            // Whoever waits for its end does so after us, so the number is still its own.
+            // The number still belongs to it: it is reaped only after this thread ends.
             kill_process(pid, Signal::KILL).unwrap();
         })
     }
 
-    /// Kills it where it stands.
+    /// Kill it at once.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.is_killed();
     }
 
-    /// Has it crash, by a signal from outside.
+    /// Make it crash, by a signal from outside.
     pub(crate) fn abort(&mut self) {
         kill_process(Pid::from_child(&self.child), Signal::ABORT).unwrap();
         let status = self.child.wait().unwrap();
         assert_eq!(status.signal(), Some(6), "{status}\n{}", self.log());
     }
 
-    /// Waits for its end, which must be by its own fault.
+    /// Wait for its end, which must be a crash of its own.
     #[cfg(feature = "test-points")]
     pub(crate) fn crashes(&mut self) {
         let deadline = Instant::now() + Duration::from_secs(10);
@@ -196,7 +196,7 @@ impl Daemon {
         assert_eq!(status.signal(), Some(6), "{status}\n{}", self.log());
     }
 
-    /// Ends it as a service manager does.
+    /// Stop it as a service manager does.
     #[cfg(feature = "test-points")]
     pub(crate) fn stop(&mut self) {
         kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
@@ -204,7 +204,7 @@ impl Daemon {
         assert!(status.success(), "{status}\n{}", self.log());
     }
 
-    /// Waits for its end, which must be a kill.
+    /// Wait for its end, which must be a kill.
     pub(crate) fn is_killed(&mut self) {
         let status = self.child.wait().unwrap();
         assert_eq!(status.signal(), Some(9), "{status}\n{}", self.log());

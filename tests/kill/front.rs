@@ -1,5 +1,5 @@
-//! A front end that comes again: the same memory, the same rings, the in-flight region that it
-//! kept, and a driver that notices nothing but a pause.
+//! A front end that reconnects with the same memory, the same rings and the in-flight region that
+//! it kept, for a driver that notices only a pause.
 
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -19,10 +19,10 @@ use crate::harness::eventually;
 use crate::load::{Load, RING};
 
 pub(crate) const QUEUES: u32 = 4;
-/// Longer than anything here may take.
+/// A bound that nothing here may exceed.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What a front end names as the base of its rings when it comes again.
+/// What a reconnecting front end names as the base of its rings.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Base {
     /// As QEMU does.
@@ -47,15 +47,15 @@ impl Base {
     }
 }
 
-/// A new in-flight region, for a front end that will keep it.
+/// A new in-flight region for a front end, which keeps it.
 pub(crate) fn new_region(socket: &Path, queues: u16, entries: u16) -> Inflight {
     eventually("somebody listens", || Wire::try_connect(socket).is_some());
     let client = Client::negotiated(socket, FEATURES);
     Inflight::ask(&client, queues, entries)
 }
 
-/// Sets everything up anew, without waiting for a single answer: the daemon may die in the middle.
-/// `None`: it has, or there is none yet.
+/// Set up everything without waiting for a single answer, since the daemon may die in between.
+/// `None` if it did, or isn't there yet.
 pub(crate) fn come(
     socket: &Path,
     mem: &Memory,
@@ -98,7 +98,7 @@ pub(crate) fn come(
     Some(client)
 }
 
-/// Does so until it has gone well.
+/// Try until it succeeds.
 pub(crate) fn come_at_last(
     socket: &Path,
     mem: &Memory,
@@ -126,7 +126,7 @@ pub(crate) struct Front {
 }
 
 impl Front {
-    /// For a disk of the daemon, with an in-flight region or without. It has not come yet.
+    /// For a disk of the daemon, with an in-flight region or without. It is not connected yet.
     pub(crate) fn new(daemon: &Daemon, disk: &'static str, tracked: bool, seed: u64) -> Self {
         let socket = daemon.socket(disk);
         let region = tracked.then(|| new_region(&socket, QUEUES as u16, RING));
@@ -145,7 +145,7 @@ impl Front {
         self.client = None;
     }
 
-    /// Comes (again), unless the daemon isn't there yet, or any more.
+    /// Connect or reconnect, unless the daemon isn't there.
     pub(crate) fn come(&mut self, daemon: &Daemon, base: Base) -> bool {
         let rings: Vec<_> = self.loads.iter().map(|load| &load.ring).collect();
         let socket = daemon.socket(self.disk);
@@ -153,7 +153,7 @@ impl Front {
         self.client.is_some()
     }
 
-    /// Comes again as soon as it can, and works until `until` says that it is enough.
+    /// Reconnect as soon as possible, and work until `until` returns true.
     pub(crate) fn work(
         &mut self,
         daemon: &mut Daemon,
@@ -187,7 +187,7 @@ impl Front {
         self.loads.iter().map(|load| load.late_reads).sum()
     }
 
-    /// Has everything come back, and compares the disk with what it must hold.
+    /// Wait until everything has completed, and compare the disk with what it must hold.
     pub(crate) fn finish(&mut self) {
         let deadline = Instant::now() + PATIENCE;
         while self.loads.iter().any(|load| load.out() > 0) {
@@ -199,7 +199,7 @@ impl Front {
         }
         self.loads.iter_mut().for_each(Load::holds);
         if let Some(region) = &self.region {
-            // The driver may be faster than the last note.
+            // The driver may be faster than the last mark.
             eventually("nothing is in flight", || {
                 (0..QUEUES as u16).all(|queue| region.queue(queue).marked().is_empty())
             });

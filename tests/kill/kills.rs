@@ -8,7 +8,7 @@ use crate::front::{Base, Front};
 
 const KILLS: u64 = 60;
 
-/// A daemon with a disk that is under load.
+/// A daemon and a disk under load.
 struct Test {
     daemon: Daemon,
     front: Front,
@@ -28,13 +28,13 @@ impl Test {
         }
     }
 
-    /// The daemon is gone: start another one.
+    /// The daemon has ended: start another one.
     fn again(&mut self) {
         self.daemon.is_killed();
         self.daemon.start_again();
     }
 
-    /// Whatever is out comes back, and the disk is as it must be.
+    /// Every outstanding request completes, and the disk holds what it must.
     fn finish(mut self) {
         let base = Base::any(&mut self.random);
         let done = self.front.done();
@@ -42,7 +42,7 @@ impl Test {
             front.done() > done + 5000
         });
         self.front.finish();
-        // Whoever was in flight is not to blame.
+        // Requests in flight are not to blame.
         assert_eq!(self.daemon.field("disk", "state"), "ok");
         let log = self.daemon.log();
         for word in ["can't go on", "damaged", "bug:", "session ended"] {
@@ -61,7 +61,7 @@ fn survives_random_kills(mut test: Test) {
     let kills = asked.map_or(KILLS, |kills| kills.parse().unwrap());
     let mut worked = 0;
     for _ in 0..kills {
-        // One in eight dies early: most likely while it starts, or while the front end comes.
+        // One in eight dies early, most likely during its start or while the front end connects.
         let most = if test.random.below(8) == 0 { 60 } else { 250 };
         let after = Duration::from_micros(test.random.below(most * 1000));
         let killer = test.daemon.kill_after(after);
@@ -87,7 +87,7 @@ fn all_comes_back_once_whenever_the_daemon_is_killed_without_one() {
     survives_random_kills(Test::new(false));
 }
 
-/// As above, but with requests served one by one at each start, since there was a crash.
+/// As above, but requests are served one by one at each start, since there was a crash.
 fn survives_random_kills_after_a_crash(tracked: bool) {
     let mut test = Test::new(tracked);
     test.daemon.abort();
@@ -105,7 +105,7 @@ fn all_comes_back_once_and_none_is_blamed_after_a_crash_without_one() {
     survives_random_kills_after_a_crash(false);
 }
 
-/// Points that every request passes, or every batch, and whether only with an in-flight region.
+/// Points that every request or every batch passes, and whether only with an in-flight region.
 #[cfg(feature = "test-points")]
 const POINTS: [(&str, u64, bool); 14] = [
     ("request-counted", 3000, true),
@@ -126,7 +126,7 @@ const POINTS: [(&str, u64, bool); 14] = [
 
 #[cfg(feature = "test-points")]
 impl Test {
-    /// Has a daemon die where it comes to that point for that time.
+    /// Make the daemon die when it reaches `point` for the `count`th time.
     fn dies_at(&mut self, point: &str, count: u64) {
         self.daemon.kill();
         let at = ("RAMBLK_KILL_AT", format!("{point}:{count}"));
@@ -147,7 +147,7 @@ fn survives_each_point(tracked: bool) {
     let points = POINTS.iter().filter(|(_, _, only)| tracked || !only);
     for _ in 0..2 {
         for (point, most, _) in points.clone() {
-            // The first times are those while what a predecessor left is done again.
+            // It reaches the point first while it repeats what its predecessor left.
             let count = match test.random.below(3) {
                 0 => 1 + test.random.below(8),
                 _ => 1 + test.random.below(*most),
@@ -176,7 +176,7 @@ fn a_batch_that_was_shown_is_forgotten_in_any_number_of_lives() {
     let mut test = Test::new(true);
     for count in 1..6 {
         test.dies_at("used-index-shown", 20 * count);
-        // The next one dies while it takes the marks off, and so does that after it.
+        // The next daemon dies while it clears the marks, and so does the one after it.
         for _ in 0..2 {
             test.dies_at("batch-mark-taken-off", 1);
         }

@@ -1,4 +1,4 @@
-//! A daemon that is killed while it carries over what 0.1.0 left.
+//! A daemon that is killed while it converts the state of 0.1.0.
 
 use std::fs;
 use std::path::Path;
@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::arena::Arena;
 use crate::daemon::Daemon;
 
-/// The disks of the fixture, each with what it does without memory and whether guests may write.
+/// The disks of the fixture, each with its behaviour without memory and whether guests may write.
 const DISKS: [(&str, &str, bool); 5] = [
     ("a", "stall", false),
     ("b", "stall", false),
@@ -34,7 +34,7 @@ fn what_0_1_0_left_is_whole_wherever_a_later_version_dies_that_carries_it_over()
         let layout = left.word(0, LAYOUT);
         assert_eq!(layout, if point == "layout-summed" { 1 } else { 2 }, "{at}");
         if layout == 1 {
-            // But for a word that it does not look at, this is what 0.1.0 left.
+            // Except for one word, which 0.1.0 does not read, this is what 0.1.0 left.
             let mut same = left.clone();
             same.len_bytes = before.len_bytes;
             same.set_word(0, EVEN_SUM, 0);
@@ -55,7 +55,7 @@ fn what_0_1_0_left_is_whole_wherever_a_later_version_dies_that_carries_it_over()
         daemon.stop();
         daemon.say(&["fsck", state]);
         let left = Arena::load(&daemon.state().join("arena"));
-        // And 0.1.0 finds another layout in it, rather than a damaged one.
+        // And 0.1.0 finds a foreign layout, not a damaged one.
         assert_eq!((left.word(0, LAYOUT), left.word(0, 4)), (2, 0), "{at}");
     }
 }

@@ -1,10 +1,10 @@
-//! One ring's requests, as many as its depth at any time, and what must come of each.
+//! One ring's requests, always at full depth, and the expected result of each.
 //!
-//! A ring has sectors of its own and mixes reads, writes and discards on them that overlap. It must
-//! get them back in their order. A read sees what was written before it; one that was done again
-//! after a crash may also see writes behind it that were out at the same time, one of them perhaps
-//! half done: the process was killed amid it, and it is done again after the read. At the end the
-//! disk must hold what the writes leave, one after the other.
+//! A ring has its own sectors, and its reads, writes and discards on them overlap. They must
+//! complete in order. A read sees what was written before it. A read that was repeated after a
+//! crash may also see later writes that were outstanding at the same time, one of them perhaps half
+//! done: the process was killed during it, and it is repeated after the read. At the end the disk
+//! must hold the result of the writes in order.
 
 use std::collections::VecDeque;
 
@@ -15,19 +15,19 @@ use crate::driver::kind::{DISCARD, IN, OUT};
 use crate::driver::ring::{Piece, Ring, readable_at, writable_at};
 use crate::driver::status::{OK, UNTOUCHED};
 
-/// Requests that are out.
+/// Number of outstanding requests.
 pub(crate) const DEPTH: usize = 128;
 /// Descriptors of each: header, data in up to two pieces, status.
 const PER_REQUEST: u16 = 4;
 pub(crate) const RING: u16 = 512;
-/// Sectors of a ring, so few that most requests overlap others that are out.
+/// Sectors of a ring: so few that most requests overlap outstanding ones.
 const SECTORS: u64 = 256;
 
 /// Where things are in a ring's area.
 const STATUSES: u64 = 0x8000;
 const DATA: u64 = 0x1_0000;
 const DATA_EACH: u64 = 0x4000;
-/// Data of the first request, which may be for all sectors.
+/// Data of the first request, which may cover all sectors.
 const LARGE: u64 = 0x22_0000;
 const _: () = assert!(DATA + DATA_EACH * DEPTH as u64 <= LARGE);
 
@@ -36,9 +36,9 @@ struct Request {
     kind: u32,
     first: u64,
     sectors: u64,
-    /// Its place in the order of all.
+    /// Its position in the order of all requests.
     number: u32,
-    /// What it reads, served in its place.
+    /// What it reads if it is served in its place.
     expected: Vec<u32>,
 }
 
@@ -50,12 +50,12 @@ pub(crate) struct Load {
     order: VecDeque<usize>,
     /// The number of the next request.
     next: u32,
-    /// What each sector holds when all that is out is done.
+    /// What each sector holds when all outstanding requests are done.
     holds: Vec<u32>,
-    /// The last request that discarded it.
+    /// The last request that discarded the sector.
     discarded: Vec<u32>,
     pub(crate) done: u64,
-    /// Reads that saw a write behind them.
+    /// Reads that saw a later write.
     pub(crate) late_reads: u64,
 }
 
@@ -90,7 +90,7 @@ impl Load {
         self.ring.area(STATUSES + slot as u64)
     }
 
-    /// Has as many out as there may be. `true`: some are new.
+    /// Submit requests up to the full depth. Returns whether any are new.
     pub(crate) fn fill(&mut self) -> bool {
         let old = self.ring.next_avail;
         for slot in 0..DEPTH {
@@ -108,7 +108,7 @@ impl Load {
         is_new
     }
 
-    /// Puts a request into the ring, unpublished.
+    /// Put a request into the ring, unpublished.
     fn begin(&mut self, slot: usize) {
         let random = &mut self.random;
         let most = if slot == 0 { SECTORS } else { 24 };
@@ -175,7 +175,7 @@ impl Load {
             _ => readable_at(at, len),
         };
         let mut pieces = vec![readable_at(header, 16)];
-        // One in four is not of the plainest shape.
+        // One in four is not plain.
         if self.random.below(4) == 0 {
             let cut = 1 + self.random.below(u64::from(bytes) - 1) as u32;
             pieces.push(piece(data, cut));
@@ -187,7 +187,7 @@ impl Load {
         pieces
     }
 
-    /// Takes what has come back. `true`: something has.
+    /// Take completed requests. Returns whether there were any.
     pub(crate) fn take(&mut self) -> bool {
         let mut any = false;
         while let Some(used) = self.ring.pop() {
@@ -240,8 +240,7 @@ impl Load {
         }
     }
 
-    /// Whether each byte is what was expected, or what a request puts there that is out behind the
-    /// one that has just come back.
+    /// Whether each byte is the expected one, or one that a later outstanding request writes there.
     fn is_torn(&self, bytes: &[u8], sector: u64, expected: u32) -> bool {
         let behind = self
             .order
@@ -264,13 +263,13 @@ impl Load {
         contents.len() > 1 && bytes.iter().enumerate().all(is_one_of)
     }
 
-    /// How many are out.
+    /// Number of outstanding requests.
     pub(crate) fn out(&self) -> usize {
         self.order.len()
     }
 
-    /// With nothing out: the disk holds what all requests leave, done one after the other, and
-    /// nothing comes back that nobody waits for.
+    /// With nothing outstanding: the disk holds the result of all requests in order, and nothing
+    /// further completes.
     pub(crate) fn holds(&mut self) {
         assert_eq!(self.out(), 0);
         let ring = self.ring.index;

@@ -1,16 +1,23 @@
-//! A daemon that dies at any instant under a driver of our own, and the one that comes after it:
-//! every request comes back once, and the disk is as if all had been served in their order.
+//! A daemon that dies at any instant under our own driver, and its successor: every request
+//! completes once, and the disk is as if all had been served in order.
 //!
 //! | variable | what it sets |
 //! |---|---|
-//! | `RAMBLK_SEED` | where random numbers begin; a failure prints it |
+//! | `RAMBLK_SEED` | the seed of random numbers; a failure prints it |
 //! | `RAMBLK_KILLS` | how many daemons each test of random kills kills |
 //!
-//! What is here: `daemon` is the process, `content` what a sector holds, `load` one ring's requests
-//! and what must come of them, `front` the front end that comes again, `kills` random instants and
-//! named points, `layouts` what an older version left and is being carried over, `parked` requests
-//! that wait just then, `poison` one that the daemon dies of, `orders` all who may end, in every
-//! order, `vital` threads that end.
+//! | file | what it holds |
+//! |---|---|
+//! | `daemon` | the process |
+//! | `content` | the content of a sector |
+//! | `load` | one ring's requests, and their expected results |
+//! | `front` | the front end that reconnects |
+//! | `kills` | kills at random instants and at named points |
+//! | `layouts` | kills while state of an older version is converted |
+//! | `parked` | kills while requests wait |
+//! | `poison` | a request that crashes the daemon |
+//! | `orders` | guest, front end and daemon end in every order |
+//! | `vital` | threads that end |
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

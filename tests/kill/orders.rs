@@ -1,5 +1,5 @@
 //! A guest that resets its device, a front end that dies with its guest, and a daemon that dies, in
-//! every order, with requests out: what was acknowledged stays, and the next guest is served.
+//! every order, with requests outstanding: acknowledged writes stay, and the next guest is served.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::front::{Base, come_at_last, new_region};
 
 const PAGE: usize = 4096;
 const RING: u16 = 64;
-/// Requests that are out while something happens.
+/// Requests that are outstanding at the event.
 const OUT_AT_ONCE: u16 = 20;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,9 +45,9 @@ struct World {
     client: Option<Client>,
     tracked: bool,
     base: Base,
-    /// Pages that were acknowledged, each with a pattern of its number.
+    /// Number of acknowledged pages, each with a pattern of its number.
     pages: u64,
-    /// Whether requests are out that must come back.
+    /// Whether requests are outstanding that must complete.
     is_busy: bool,
 }
 
@@ -80,7 +80,7 @@ impl World {
         self.client = Some(come_at_last(&socket, &self.mem, &rings, region, self.base));
     }
 
-    /// Writes that nobody waits for, to pages of which nobody knows what they hold.
+    /// Writes that nothing waits for, to pages whose content is unknown.
     fn is_busy(&mut self) {
         for number in 0..OUT_AT_ONCE {
             let at = u64::from(number);
@@ -127,7 +127,7 @@ impl World {
         }
     }
 
-    /// A driver begins anew, and its front end with a new region.
+    /// A driver starts anew, and its front end with a new region.
     fn new_ring(&mut self) {
         self.ring = Ring::new(&self.mem, 0, RING, false);
         self.ring.begin_at(0);
@@ -135,7 +135,7 @@ impl World {
         self.is_busy = false;
     }
 
-    /// All that is out comes back, once; all that was acknowledged is there.
+    /// Every outstanding request completes once, and all acknowledged pages are intact.
     fn is_well(&mut self) {
         if self.is_busy {
             for number in 0..OUT_AT_ONCE {
@@ -154,7 +154,7 @@ impl World {
     }
 }
 
-/// One after the other, each dealt with before the next.
+/// One event after the other, each handled before the next.
 fn in_every_order(tracked: bool, base: Base) {
     let mut world = World::new(tracked, base);
     for order in ORDERS {
@@ -167,7 +167,7 @@ fn in_every_order(tracked: bool, base: Base) {
     }
 }
 
-/// All of them before anybody has dealt with the first.
+/// All events before the first one is handled.
 fn all_at_once(tracked: bool, base: Base) {
     let mut world = World::new(tracked, base);
     for order in ORDERS {

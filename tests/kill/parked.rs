@@ -15,11 +15,11 @@ use crate::front::{Base, come_at_last, new_region};
 
 const PAGE: usize = 4096;
 const RING: u16 = 64;
-/// Pages that are written before memory gets short, so that writing them needs none.
+/// Pages that are written before memory runs out, so that overwriting them needs none.
 const WRITTEN: u64 = 16;
-/// A page that nobody has written.
+/// A page that was never written.
 const FRESH: u64 = 100;
-/// What the five requests of these tests write. The one in the middle finds no memory.
+/// The pages of the five requests. The middle one finds no memory.
 const PAGES: [u64; 5] = [0, 1, FRESH, 2, 3];
 /// Long enough to see that something does not happen.
 const A_WHILE: Duration = Duration::from_millis(80);
@@ -33,7 +33,7 @@ struct Guest {
 }
 
 impl Guest {
-    /// One whose disk has no memory left but for what is written already.
+    /// A daemon whose disk has memory only for what is already written.
     fn new(tracked: bool) -> Self {
         let daemon = Daemon::start();
         daemon.say(&["create", "disk", "--size", "16M", "--on-full", "stall"]);
@@ -84,7 +84,7 @@ impl Guest {
         self.ring.kick();
     }
 
-    /// These come back, in this order and done.
+    /// These complete successfully, in this order.
     fn gets(&mut self, requests: &[usize]) {
         for &request in requests {
             assert_eq!(self.ring.wait().id, request as u32 * 3, "{requests:?}");
@@ -105,7 +105,7 @@ impl Guest {
         self.daemon.answers();
     }
 
-    /// Memory, and then everything is as it must be.
+    /// Provide memory, and check that everything ends well.
     fn ends(mut self, left: &[usize]) {
         self.daemon.say(&["set", "disk", "--quota", "none"]);
         self.gets(left);

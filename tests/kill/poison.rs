@@ -1,5 +1,5 @@
-//! A request that the daemon dies of, every time: after two crashes the daemon is back for good,
-//! its disk has failed until it is repaired, and another disk under load has lost nothing.
+//! A request that crashes the daemon every time: after two crashes the daemon stays up, its disk
+//! has failed until it is repaired, and another disk under load has lost nothing.
 
 use std::sync::Arc;
 
@@ -46,7 +46,7 @@ impl Guest {
         self.client = Some(client);
     }
 
-    /// Some writes, with data in so many pieces.
+    /// Submit writes, with their data in `pieces` pieces.
     fn submit(&mut self, pieces: u32) {
         for request in 0..REQUESTS {
             let at = request as u64;
@@ -73,7 +73,7 @@ impl Guest {
         self.ring.area(0x8000 + request as u64)
     }
 
-    /// All come back in their order: what was before the poison done, the rest failed.
+    /// All complete in order: those before the poison successfully, the rest with an error.
     fn gets_all(&mut self) {
         for request in 0..REQUESTS {
             assert_eq!(self.ring.wait().id, request as u32 * 6);
@@ -111,19 +111,19 @@ fn a_poisoned_guest_costs_its_own_disk_only(tracked: bool, pieces: u32) {
     let enough = |_: &mut Daemon, front: &Front| front.done() > done + 5000;
     front.work(&mut daemon, Base::Avail, enough);
     is_failed(&mut daemon);
-    // It stays so, whoever comes, and however the daemon ends.
+    // This lasts, whichever front end connects, and however the daemon ends.
     daemon.kill();
     daemon.start_again();
     daemon.answers();
     is_failed(&mut daemon);
     daemon.stop();
-    // That it has failed is no damage.
+    // A failed disk is not damage.
     daemon.say(&["fsck", daemon.state().to_str().unwrap()]);
     daemon.start_again();
     daemon.answers();
     is_failed(&mut daemon);
     let mut events = daemon.events("events");
-    // Whoever watches hears of it when a front end comes.
+    // A watcher hears of it when a front end connects.
     eventually("an event", || {
         guest.come(&daemon);
         daemon.told("events").contains("fault")

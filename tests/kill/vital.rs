@@ -1,5 +1,5 @@
-//! A thread without which nothing goes on ends by itself: the daemon goes down at once and says
-//! why, rather than to live on with queues that nobody serves, and the one after it goes on.
+//! A vital thread ends by itself: the daemon exits at once and logs the reason, instead of living
+//! on with queues that no thread serves, and its successor takes over.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ fn goes_down(fault: &str, thread: &str, why: &str) {
     daemon.set_environment(&[("RAMBLK_FAIL_AT", fault.to_owned())]);
     daemon.start_again();
     daemon.answers();
-    // Whoever comes now wakes the thread, and may be left in the middle of it.
+    // A client that comes now wakes the thread, and may get no answer.
     std::thread::sleep(Duration::from_secs(1));
     let guest = socket.clone();
     let guest = std::thread::spawn(move || {

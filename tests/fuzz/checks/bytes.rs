@@ -1,7 +1,7 @@
-//! An input as the values it stands for, from front to back. Where it ends, all is zero, so that
-//! every input means something and a byte changed at one place changes little elsewhere.
+//! An input, decoded into values from front to back. Behind its end all values are zero, so that
+//! every input is valid and a changed byte changes little elsewhere.
 
-/// What is left of an input.
+/// The rest of an input.
 #[derive(Clone, Debug)]
 pub(crate) struct Bytes<'a>(&'a [u8]);
 

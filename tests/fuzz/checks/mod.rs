@@ -1,14 +1,14 @@
-//! What each fuzz target does with an input, and what must be true then. The fuzzer calls these
-//! functions, and so does the test that replays what the fuzzer has kept.
+//! What each fuzz target does with an input, and what must hold then. The fuzzer calls these
+//! functions, and so does the test that replays the kept inputs.
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `bytes` | an input as the values it stands for |
+//! | `bytes` | an input, decoded into values |
 //! | `reached` | what an input led to |
 //! | `ring` | a split ring against a model of one, over memory that the input writes |
 //! | `request` | requests of a guest against a model of a disk |
 //! | `inflight` | requests in flight, with the device killed between any two stores |
-//! | `session` | a front end's messages against what must always be true |
+//! | `session` | a front end's messages against what must always hold |
 #![allow(
     dead_code,
     clippy::unwrap_used,

@@ -1,6 +1,6 @@
-//! What an input led to, so that a corpus can be asked whether it leads everywhere.
+//! What inputs led to, so that a test can check that the corpus covers everything.
 
-/// A set of names, of which there are few.
+/// A small set of names.
 #[derive(Debug, Default)]
 pub(crate) struct Reached(Vec<&'static str>);
 

@@ -1,7 +1,7 @@
-//! The inputs that the fuzz targets have kept, once more: without the fuzzer, in seconds.
+//! Replays the kept inputs of the fuzz targets without the fuzzer, in seconds.
 //!
-//! To make the inputs that fuzzing begins with anew, which needs no corpus:
-//! `FUZZ_SEEDS=FOLDER cargo test --features test-fuzz --test fuzz seeds`.
+//! To create the seeds of a corpus anew, without a corpus: `FUZZ_SEEDS=FOLDER cargo test --features
+//! test-fuzz --test fuzz seeds`.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -21,7 +21,7 @@ use std::sync::{Mutex, Once, PoisonError};
 
 use checks::reached::Reached;
 
-/// Panics so far, those that were caught among them.
+/// The number of panics so far, including caught ones.
 static PANICS: AtomicUsize = AtomicUsize::new(0);
 
 fn watch_for_panics() {
@@ -35,8 +35,8 @@ fn watch_for_panics() {
     });
 }
 
-/// Run a target while no other one runs, to its thread's very end: targets look at descriptors and
-/// mappings of the whole process.
+/// Run a target alone, until its thread has ended: targets inspect descriptors and mappings of the
+/// whole process.
 fn alone<T: Send>(run: impl FnOnce() -> T + Send) -> T {
     static ALONE: Mutex<()> = Mutex::new(());
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -57,7 +57,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// Run all that was kept for a target; gives what it led to.
+/// Replay all kept inputs of a target, and return what they led to.
 fn replay(target: &str, check: fn(&[u8]) -> Reached) -> BTreeSet<&'static str> {
     watch_for_panics();
     alone(|| replay_all(target, check))
@@ -75,7 +75,7 @@ fn replay_all(target: &str, check: fn(&[u8]) -> Reached) -> BTreeSet<&'static st
         let result = std::panic::catch_unwind(|| check(&input));
         let result = result.unwrap_or_else(|_| panic!("{} fails", file.display()));
         reached.extend(result.names());
-        // One that was caught, as workers do, is a bug as well.
+        // A panic that a worker caught is a bug as well.
         let panics = PANICS.load(Ordering::Relaxed) - before;
         assert_eq!(panics, 0, "{}", file.display());
     }

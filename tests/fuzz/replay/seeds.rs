@@ -1,5 +1,5 @@
-//! Inputs to begin with: one that is good for each thing that a target can do, and one that is
-//! wrong in each way that fuzzing would take long to find.
+//! Initial inputs: a valid one for each thing that a target can do, and one for each fault that
+//! fuzzing would take long to find.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ fn cat(parts: &[&[u8]]) -> Vec<u8> {
     parts.concat()
 }
 
-/// A disk, features, and requests: kind and cuts, what is odd about it, fields.
+/// A disk, features, and requests: kind and cuts, what is unusual about it, fields.
 fn requests() -> Vec<Vec<u8>> {
     let mut seeds = Vec::new();
     for disk in 0..6 {
@@ -21,7 +21,7 @@ fn requests() -> Vec<Vec<u8>> {
             seeds.push(cat(&[&[disk, 3], &near, &cut, &odd]));
             seeds.push(cat(&[&[disk, 0], &near, &odd, &cut]));
         }
-        // Many segments; and as much as can be written.
+        // Many segments, and the longest possible write.
         seeds.push(cat(&[&[disk, 3], &[9, 0, 5, 0, 254, 5, 0, 5, 9, 3]]));
         seeds.push(cat(&[
             &[disk, 3],
@@ -42,7 +42,7 @@ fn rings() -> Vec<Vec<u8>> {
         for options in [0, 1, 2, 3, 7] {
             // Three readable and five writable descriptors of 64 bytes, offered as head 0.
             let chain = [1, 0, 0, 8, 3, 6, 0, 0x40, 64, 0];
-            // The same in a table of its own, to which descriptor 9 refers.
+            // The same in an indirect table that descriptor 9 refers to.
             let table = [1, 4, 0, 8, 3, 6, 0, 0x40, 64, 0];
             let refers = [0, 0x20, 9, 2, 8, 4, 0];
             let (first, second) = ([2, 0, 0], [2, 9, 0]);
@@ -94,8 +94,8 @@ fn rings() -> Vec<Vec<u8>> {
     seeds
 }
 
-/// A descriptor of the ring's table, or of a table of its own with `which` 0xa4: its number, where
-/// the buffer is, its length, its flags and the next one.
+/// A descriptor of the ring's table, or of an indirect table with `which` 0xa4: its index, the
+/// address and length of the buffer, its flags and the next index.
 fn put(which: u8, index: u8, at: u16, len: u8, flags: u8, next: u8) -> Vec<u8> {
     let [low, high] = at.to_le_bytes();
     vec![0, which, index, 6, low, high, len, flags, next]
@@ -111,7 +111,7 @@ fn three(which: u8, first: u8, header: u16, data_flags: u8) -> Vec<u8> {
     .concat()
 }
 
-/// Plain requests, and such as are nearly plain, which a worker takes together or one by one.
+/// Plain and nearly plain requests, which a worker takes together or one by one.
 fn plain_rings() -> Vec<Vec<u8>> {
     let (read, write) = (0x4800, 0x4000);
     let headers = [
@@ -145,7 +145,7 @@ fn plain_rings() -> Vec<Vec<u8>> {
                     seeds.push(cat(&[&all, &offer(&[0, 3, odd, 0]), &serve(turn)]));
                 }
             }
-            // One thing about the second of three is not as in a plain request.
+            // One property of the second of three requests makes it not plain.
             for wrong in [
                 put(0xa0, 3, write, 17, 1, 4),
                 put(0xa0, 3, write, 16, 3, 4),
@@ -236,7 +236,7 @@ fn sessions() -> Vec<Vec<u8>> {
     seeds
 }
 
-/// A target: its name, what it does with an input, and its seeds.
+/// A target: its name, its check, and its seeds.
 type Target = (
     &'static str,
     fn(&[u8]) -> checks::reached::Reached,

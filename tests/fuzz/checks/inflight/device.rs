@@ -1,11 +1,11 @@
-//! The ring that is served, and what the model keeps of the device in its own memory.
+//! The ring under test, and the model's copy of the state that the device keeps in its own memory.
 
 use ramblk::vhost_user::fuzz::SplitRing;
 
 use super::AVAIL;
 use super::model::State;
 
-/// The ring, and what the model keeps of it in its own memory.
+/// The ring, and the model's copy of its state.
 pub(super) struct Device {
     pub(super) ring: SplitRing,
     pub(super) unreturned: Vec<u16>,
@@ -15,12 +15,12 @@ pub(super) struct Device {
     pub(super) next_used: u16,
     pub(super) counter: u64,
     pub(super) batch: Vec<u16>,
-    /// A request that was taken and not finished, and whether the avail ring had it.
+    /// A request that was taken and not finished, and whether it came from the avail ring.
     pub(super) current: Option<(u16, bool)>,
 }
 
 impl Device {
-    /// Whether the avail ring has something that comes next.
+    /// Whether the avail ring has a next request.
     pub(super) fn look(&mut self, state: &State) -> Result<bool, &'static str> {
         if self.current.is_some() || !self.unreturned.is_empty() {
             return Ok(false);
@@ -39,7 +39,7 @@ impl Device {
         state.memory_u16(AVAIL + 4 + usize::from(position % state.size) * 2)
     }
 
-    /// What the ring must serve next: the head, and whether the avail ring had it.
+    /// What the ring must serve next: the head, and whether it comes from the avail ring.
     pub(super) fn next(&mut self, state: &mut State) -> Result<Option<(u16, bool)>, &'static str> {
         if self.current.is_some() {
             return Ok(self.current);
@@ -63,7 +63,7 @@ impl Device {
         self.counter = self.counter.wrapping_add(1);
     }
 
-    /// Where all requests are plain: those that come next, all taken before any is served.
+    /// If all requests are plain: the next ones, all taken before any is served.
     pub(super) fn take_plain(
         &mut self,
         state: &mut State,

@@ -1,13 +1,13 @@
-//! Requests in flight: a ring that writes down what it takes and returns, is killed between any two
-//! stores, and goes on.
+//! Requests in flight: a ring that records what it takes and returns, is killed between any two
+//! stores, and continues.
 //!
-//! With a region of its own making and a driver that keeps to the rules, every request must be
-//! completed exactly once, wherever the device was killed. With a region of any bytes, recovery
-//! must end, serve each head at most once and only heads of the ring, and touch nothing else. In
-//! both cases memory and region must be what the model says after each step.
+//! With a region of its own making and a driver that keeps to the rules, every request must
+//! complete exactly once, wherever the device was killed. With a region of arbitrary bytes,
+//! recovery must end, serve each head at most once and only heads of the ring, and touch nothing
+//! else. In both cases memory and region must match the model after each step.
 //!
-//! Requests are a byte for the device to write, or plain ones, of which a worker takes several
-//! before it completes the first.
+//! A request is one byte for the device to write, or a plain request, of which a worker takes
+//! several before it completes the first.
 
 mod device;
 mod model;
@@ -35,14 +35,14 @@ pub(crate) const QUEUE_BYTES: usize = 576;
 pub(crate) const AVAIL: usize = 0x400;
 pub(crate) const USED: usize = 0x500;
 pub(crate) const DATA: usize = 0x800;
-/// What plain requests have besides: a buffer of one byte each, a header, tables.
+/// Further parts for plain requests: a buffer of one byte each, a header, tables.
 pub(crate) const BUFFERS: usize = 0x840;
 const HEADER: usize = 0x880;
 const TABLES: usize = 0x900;
 const TABLE_BYTES: usize = 48;
 const MEMORY_BYTES: usize = TABLES + LARGEST as usize * TABLE_BYTES;
 const REGION_BYTES: usize = QUEUES as usize * QUEUE_BYTES + 64;
-/// The files are larger: what lies behind must stay zero.
+/// The files are larger: the bytes behind must stay zero.
 const FILE_BYTES: usize = 0x2000;
 const USER: u64 = 0x7f00_0000_0000;
 const MOST_STEPS: u32 = 40;
@@ -164,7 +164,7 @@ fn lay_out(memory: &mut [u8], size: u16, plain: bool) {
     }
 }
 
-/// A region that somebody else wrote, or broke, and an avail ring of any heads.
+/// A region that something else wrote or damaged, and an avail ring of arbitrary heads.
 fn scribble(bytes: &mut Bytes<'_>, state: &mut State) {
     let near = |bytes: &mut Bytes<'_>, usual: u16| match bytes.u8() {
         0..=0xbf => usual,
@@ -198,7 +198,7 @@ fn scribble(bytes: &mut Bytes<'_>, state: &mut State) {
 }
 
 struct Driver {
-    /// The used index up to which it has looked.
+    /// The used index up to which the driver has looked.
     seen: u16,
     outstanding: Vec<bool>,
 }
@@ -295,7 +295,7 @@ impl Rig<'_> {
             5 => self.publish(),
             6 => self.restart(),
             _ => {
-                // Killed between two stores of what comes next.
+                // Killed between two stores of the next step.
                 let before = self.state.clone();
                 let count = usize::from(bytes.u8());
                 if what & 8 == 0 {
@@ -339,7 +339,7 @@ impl Rig<'_> {
         }
     }
 
-    /// Serve one request, or as a worker does plain ones together; how many there were.
+    /// Serve one request, or several plain ones as a worker does. Returns the number served.
     fn serve_as(&mut self, what: u8, answer: u8) -> u32 {
         let most = if what & 0x10 == 0 {
             0
@@ -352,7 +352,7 @@ impl Rig<'_> {
         }
     }
 
-    /// Serve the plain requests that come next, `most` at most; how many there were.
+    /// Serve the next plain requests, at most `most`. Returns the number served.
     fn serve_plain(&mut self, most: u32, answer: u8) -> u32 {
         let Some(device) = self.device.as_mut().filter(|_| most > 0) else {
             return 0;
@@ -397,7 +397,7 @@ impl Rig<'_> {
         heads.len() as u32
     }
 
-    /// Serve a request, or begin it; whether there was one.
+    /// Serve a request, or begin it. Returns whether there was one.
     fn serve(&mut self, answer: u8) -> bool {
         let Some(device) = &mut self.device else {
             return false;
@@ -461,7 +461,7 @@ impl Rig<'_> {
         }
     }
 
-    /// The driver looks at the used ring: each entry must be a request that it waits for.
+    /// The driver reads the used ring: each entry must be a request that it waits for.
     fn look(&mut self) {
         if self.wild {
             return;
@@ -478,7 +478,7 @@ impl Rig<'_> {
         }
     }
 
-    /// Everything is served in the end.
+    /// Serve everything that is left.
     fn finish(&mut self) {
         let most = 2 * u32::from(self.state.size) + 2;
         let mut rounds = 0;

@@ -1,5 +1,5 @@
-//! The stores to guest memory and to the region that a device makes, in their order, so that it can
-//! be killed between any two of them.
+//! The stores that a device makes to guest memory and to the region, in order, so that it can be
+//! killed between any two of them.
 
 use super::{AVAIL, BUFFERS, DATA, LARGEST, QUEUE_BYTES, USED};
 
@@ -49,12 +49,12 @@ impl State {
         self.log.push((place, at, bytes.to_vec()));
     }
 
-    /// Forget which stores there were, and give how many.
+    /// Clear the list of stores, and return its length.
     pub(crate) fn begin(&mut self) -> usize {
         std::mem::take(&mut self.log).len()
     }
 
-    /// As it would be if the device had died after `count` stores since `before`.
+    /// The state as if the device had died after `count` stores since `before`.
     pub(crate) fn after(&self, before: &Self, count: usize) -> Self {
         let mut state = before.clone();
         state.log.clear();
@@ -122,7 +122,7 @@ impl State {
         let used = self.used_index();
         match self.header(VERSION) {
             0 => self.begin_anew(used),
-            // A ring of another length was another driver's.
+            // A ring of another length belonged to another driver.
             1 if ![self.size, LARGEST].contains(&self.header(DESC_NUM)) => {
                 (0..LARGEST).for_each(|head| self.set_mark(head, 0));
                 self.set_header(VERSION, 0);
@@ -149,7 +149,7 @@ impl State {
         let marked = (0..self.size).filter(|&head| self.mark(head) == 1);
         let mut heads: Vec<u16> = marked.collect();
         heads.sort_by_key(|&head| (self.counter(head), head));
-        // More than the driver ever asked for: nobody waits for any of them.
+        // More than the driver ever requested: it waits for none of them.
         if heads.len() > usize::from(self.avail_index().wrapping_sub(used)) {
             heads.drain(..).for_each(|head| self.set_mark(head, 0));
         }

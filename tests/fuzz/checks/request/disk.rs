@@ -1,4 +1,4 @@
-//! Disks that requests go to, and beside each what should be on it.
+//! The disks of the requests, and a model of each one's content.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU16;
@@ -6,9 +6,9 @@ use std::num::NonZeroU16;
 use ramblk::device::{BlockDevice, Serial};
 use ramblk::store::{Disk, DiskSpec, PAGE_BYTES, SectorSize, Store};
 
-/// What GET_ID answers: less than the 20 bytes that there are.
+/// The answer to GET_ID: shorter than its 20 bytes.
 pub(crate) const SERIAL: &[u8; 20] = b"serial of fuzzing\0\0\0";
-/// Pages of a read-only disk that hold something.
+/// Pages of a read-only disk that hold data.
 const WRITTEN: [u64; 3] = [0, 5, 127];
 
 pub(crate) type Page = [u8; PAGE_BYTES as usize];
@@ -19,7 +19,7 @@ pub(crate) struct Kind {
     pub(crate) sector_size: SectorSize,
     pub(crate) size_bytes: u64,
     pub(crate) read_only: bool,
-    /// What the store may use; where that is little, a request may fail for want of memory.
+    /// The store's memory limit; with little memory a request may fail.
     limit_bytes: u64,
 }
 
@@ -72,7 +72,7 @@ pub(crate) struct Target {
     pub(crate) device: BlockDevice,
     _store: Store,
     disk: Disk,
-    /// What should be on it; where no page is, zeros.
+    /// The expected content; a missing page is zeros.
     pages: BTreeMap<u64, Box<Page>>,
 }
 
@@ -107,7 +107,7 @@ impl Target {
         }
     }
 
-    /// As new.
+    /// Make it as good as new.
     pub(crate) fn reset(&mut self) {
         if !self.kind.read_only {
             let sectors = self.kind.size_bytes / self.kind.sector_size.bytes();
@@ -116,7 +116,7 @@ impl Target {
         }
     }
 
-    /// What should be there.
+    /// The expected content.
     pub(crate) fn read(&self, start: u64, len: usize) -> Vec<u8> {
         let mut bytes = vec![0; len];
         for (number, at, from, n) in cut(start, len) {
@@ -127,7 +127,7 @@ impl Target {
         bytes
     }
 
-    /// This should be there from now on.
+    /// Expect these bytes from now on.
     pub(crate) fn write(&mut self, start: u64, bytes: &[u8]) {
         for (number, at, from, n) in cut(start, bytes.len()) {
             let page = self
@@ -138,7 +138,7 @@ impl Target {
         }
     }
 
-    /// Zeros should be there from now on.
+    /// Expect zeros from now on.
     pub(crate) fn zero(&mut self, start: u64, end: u64) {
         let touched: Vec<u64> = self
             .pages
@@ -153,7 +153,7 @@ impl Target {
         }
     }
 
-    /// Take over what is there now, where nothing is promised.
+    /// Take over the actual content, where nothing is promised.
     pub(crate) fn adopt(&mut self, start: u64, end: u64) {
         let end = end.min(self.kind.size_bytes);
         for number in start / PAGE_BYTES..end.div_ceil(PAGE_BYTES) {
@@ -171,8 +171,8 @@ impl Target {
         page
     }
 
-    /// The disk holds what it should, where something is mapped or should be. Long stretches that
-    /// are mapped are looked at near their ends.
+    /// Check that the disk holds the expected content wherever something is mapped or should be. Of
+    /// long mapped stretches only the ends are read.
     pub(crate) fn compare(&self) {
         let unit = self.kind.sector_size.bytes();
         let mut numbers: Vec<u64> = self.pages.keys().copied().collect();

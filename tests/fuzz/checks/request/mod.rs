@@ -1,9 +1,9 @@
 //! Requests of a guest, against a model of a disk.
 //!
-//! An input chooses a disk and features, and then makes requests near to good ones or of any bytes,
-//! whose readable and writable bytes it cuts into pieces anyhow. For each, the status, the length
-//! for the used ring and every byte that the driver sees must be what the model says, and nothing
-//! beside the writable pieces may change; at the end the disk must hold what it should.
+//! An input selects a disk and features. Then it makes requests, nearly valid ones or arbitrary
+//! bytes, and cuts their readable and writable bytes into pieces. For each request the status, the
+//! length for the used ring and every byte that the driver sees must match the model, and nothing
+//! beside the writable pieces may change. At the end the disk must hold the expected content.
 
 mod disk;
 mod model;
@@ -25,7 +25,7 @@ const NOTHING: u8 = 0xee;
 /// Bytes between two writable pieces.
 const BETWEEN: usize = 3;
 
-/// What is written, from somewhere on. Copied: the fuzzer counts each step of a loop.
+/// The data of writes, from some offset on. Copied, because the fuzzer counts each step of a loop.
 static NOISE: [u8; 20 << 10] = {
     let mut bytes = [0; 20 << 10];
     let mut at = 0;
@@ -37,7 +37,7 @@ static NOISE: [u8; 20 << 10] = {
 };
 
 thread_local! {
-    /// Made once; each input finds its disk as if it were new.
+    /// Created once; each input finds its disk as good as new.
     static TARGETS: RefCell<[Target; 6]> = RefCell::new(KINDS.map(Target::new));
 }
 
@@ -99,7 +99,7 @@ fn request(bytes: &mut Bytes<'_>, target: &Target, budget: &mut Budget) -> Asked
         model::GET_ID => usize::from(bytes.u8()),
         _ => 0,
     } + 1;
-    // Most requests are good up to here.
+    // Most requests are valid up to here.
     if more & 1 != 0 {
         let extra = usize::from(bytes.u8());
         readable.extend(bytes.take(extra));
@@ -125,12 +125,12 @@ fn request(bytes: &mut Bytes<'_>, target: &Target, budget: &mut Budget) -> Asked
     }
 }
 
-/// What takes long, and so comes only once.
+/// Slow cases, which may occur only once.
 #[derive(Debug)]
 struct Budget {
-    /// A request with as many segments as there can be.
+    /// A request with the maximum number of segments.
     many: bool,
-    /// Sectors of segments that are long.
+    /// Sectors of long segments.
     sectors: u32,
 }
 
@@ -144,9 +144,9 @@ impl Default for Budget {
 }
 
 impl Budget {
-    /// As many sectors as asked for, if there are so many left; else few.
+    /// The requested number of sectors if that many are left, otherwise a few.
     fn grant(&mut self, sectors: u32) -> u32 {
-        // What is refused takes no time.
+        // A request that is refused takes no time.
         if sectors > 8_388_600 {
             return sectors;
         }
@@ -160,7 +160,7 @@ impl Budget {
     }
 }
 
-/// A sector near the beginning or around the end, or any.
+/// A sector near the start, around the end, or anywhere.
 fn sector(bytes: &mut Bytes<'_>, target: &Target) -> u64 {
     let end = target.kind.size_bytes / 512;
     match bytes.below(8) {
@@ -177,7 +177,7 @@ fn payload(bytes: &mut Bytes<'_>, into: &mut Vec<u8>) {
     let how = usize::from(bytes.u8());
     let len = usize::from(bytes.u8()) % 36 * 512;
     if how & 0x80 != 0 {
-        // Zeros, which a disk may treat as nothing.
+        // Zeros, which a disk may leave unmapped.
         into.resize(into.len() + len, 0);
     } else {
         into.extend_from_slice(&NOISE[how * 8..][..len]);
@@ -191,7 +191,7 @@ fn segments(bytes: &mut Bytes<'_>, target: &Target, budget: &mut Budget, into: &
     };
     let mut segment = None;
     for number in 0..count {
-        // More than eight are the same one, further on each time.
+        // Segments after the eighth repeat it, each further on.
         let (sector, sectors, flags) = match segment {
             Some((sector, sectors, flags)) if number > 8 => (
                 u64::wrapping_add(sector, u64::from(sectors)),
@@ -247,10 +247,10 @@ fn pieces(len: usize, cuts: &[usize]) -> impl Iterator<Item = usize> {
     })
 }
 
-/// Have the device serve a request, and look at everything.
+/// Have the device serve a request, and check every result.
 fn serve(target: &mut Target, acked: u64, asked: &Asked) -> &'static str {
     let (expected, change) = if asked.writable == 0 {
-        // No place for a status: nothing is done.
+        // No byte for a status: nothing is done.
         let data = Vec::new();
         (
             Expected {
@@ -284,7 +284,7 @@ fn serve(target: &mut Target, acked: u64, asked: &Asked) -> &'static str {
 
     let (found, data) = gather(&memory, &lens);
     if target.kind.is_tight() && found == IOERR && expected.status == OK {
-        // For want of memory: what was to be changed holds old or new bytes.
+        // Out of memory: the affected range holds old or new bytes.
         match change {
             Change::None => panic!("{asked:?} changes nothing and fails"),
             Change::Write(start, bytes) => target.adopt(start, start + bytes.len() as u64),
@@ -300,7 +300,8 @@ fn serve(target: &mut Target, acked: u64, asked: &Asked) -> &'static str {
     // As slices: the fuzzer counts each comparison of single bytes.
     let untouched = data[written..] == vec![NOTHING; data.len() - written];
     assert!(untouched, "bytes after the data of {asked:?}");
-    // The length counts from the first byte: the status only if all before it was written too.
+    // The length counts from the first byte: it includes the status only if all bytes before it
+    // were written too.
     let whole = written == data.len() && asked.writable > 0;
     let len = written + usize::from(whole);
     assert_eq!(used as usize, len, "length for {asked:?}");
@@ -314,7 +315,7 @@ fn serve(target: &mut Target, acked: u64, asked: &Asked) -> &'static str {
     }
 }
 
-/// The status and what lies before it; nothing beside the pieces may have changed.
+/// The status and the bytes before it. Nothing beside the pieces may have changed.
 fn gather(memory: &[u8], lens: &[usize]) -> (u8, Vec<u8>) {
     let mut bytes = Vec::new();
     let mut rest = memory;
@@ -330,7 +331,7 @@ fn gather(memory: &[u8], lens: &[usize]) -> (u8, Vec<u8>) {
 }
 
 impl Target {
-    /// A request was carried out.
+    /// Apply a completed request to the model.
     fn change(&mut self, change: Change) {
         match change {
             Change::None => {}

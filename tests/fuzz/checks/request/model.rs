@@ -1,4 +1,5 @@
-//! What a request does, as virtio 1.3 §5.2.6 has it: status, bytes, and what is on the disk then.
+//! What a request does by virtio 1.3 §5.2.6: the status, the bytes, and the content of the disk
+//! afterwards.
 
 use super::disk::{SERIAL, Target};
 use super::{ACKED_DISCARD, ACKED_ZEROES, Asked};
@@ -14,20 +15,20 @@ pub(crate) const GET_ID: u32 = 8;
 pub(crate) const DISCARD: u32 = 11;
 pub(crate) const WRITE_ZEROES: u32 = 13;
 
-/// Sectors of one segment, at most.
+/// Maximum number of sectors in one segment.
 const MOST_SECTORS: u32 = 8_388_600;
-/// Segments of one request, at most.
+/// Maximum number of segments in one request.
 const MOST_SEGMENTS: usize = 256;
 
 /// What the driver must see.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Expected {
     pub(crate) status: u8,
-    /// What the first writable bytes become.
+    /// The new content of the first writable bytes.
     pub(crate) data: Vec<u8>,
 }
 
-/// What a request that was understood changes on the disk.
+/// What a valid request changes on the disk.
 #[derive(Debug)]
 pub(crate) enum Change {
     None,
@@ -58,7 +59,7 @@ fn range(target: &Target, sector: u64, len: u64) -> Option<(u64, u64)> {
     inside.then_some((start as u64, end as u64))
 }
 
-/// What `asked` must lead to.
+/// The expected result of `asked`.
 pub(crate) fn expect(target: &Target, acked: u64, asked: &Asked) -> (Expected, Change) {
     if asked.damaged || asked.readable.len() < 16 {
         return status(IOERR);
@@ -118,7 +119,7 @@ fn segments(target: &Target, data: &[u8], zeroes: bool) -> (Expected, Change) {
     }
     let unit = target.kind.sector_size.bytes();
     if !zeroes {
-        // Only whole sectors are given back; the others keep what they hold.
+        // Only whole sectors are unmapped; the others keep their content.
         for (start, end) in &mut ranges {
             *start = start.next_multiple_of(unit);
             *end = *end / unit * unit;

@@ -1,7 +1,7 @@
-//! Guest memory: files that the ring has mapped, and beside them what should be in them.
+//! Guest memory: files that the ring has mapped, and a model of their content.
 //!
 //! The regions touch each other, leave a hole, end at the last address, begin in the middle of a
-//! page, and are parts of larger files, so that a byte written beside them shows.
+//! page, and are parts of larger files, so that a stray write next to them is noticed.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -9,9 +9,9 @@ use std::os::unix::fs::FileExt;
 use ramblk::vhost_user::fuzz::{Memory, Region};
 use rustix::fs::MemfdFlags;
 
-/// Where the front end has the memory that the guest has at 0.
+/// The front end's address of guest address 0.
 pub(crate) const USER: u64 = 0x7f00_0010_0000;
-/// The last region ends with the last address that can be named.
+/// The last region ends with the last possible address.
 pub(crate) const TOP: u64 = 0xffff_ffff_ffff_f000;
 
 /// How large the first region is.
@@ -27,12 +27,12 @@ pub(crate) enum Extent {
 pub(crate) struct Part {
     pub(crate) region: Region,
     file: File,
-    /// What should be in the file.
+    /// The expected content of the file.
     image: Vec<u8>,
     pristine: [Vec<u8>; 2],
 }
 
-/// Guest memory that is used again and again.
+/// Guest memory that is reused.
 #[derive(Debug)]
 pub(crate) struct Guest {
     pub(crate) memory: Memory,
@@ -93,7 +93,7 @@ impl Guest {
         }
     }
 
-    /// Everything as it was, zeros or noise.
+    /// Restore everything to zeros or noise.
     pub(crate) fn reset(&mut self, noise: bool) {
         let begun = usize::from(noise);
         for part in &mut self.parts {
@@ -104,7 +104,7 @@ impl Guest {
         }
     }
 
-    /// Every byte of every file is what it should be, in the regions and beside them.
+    /// Check every byte of every file, in the regions and beside them.
     pub(crate) fn compare(&mut self) {
         let found = &mut self.found;
         for part in &self.parts {

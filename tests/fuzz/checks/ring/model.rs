@@ -1,4 +1,4 @@
-//! A split ring as the specification has it (virtio 1.3 §2.7), over memory that nobody shares.
+//! A split ring by the specification (virtio 1.3 §2.7), over unshared memory.
 
 use ramblk::vhost_user::fuzz::Setup;
 
@@ -24,7 +24,7 @@ pub(crate) struct Chain {
     pub(crate) damaged: bool,
     pub(crate) gap: bool,
     no_status: bool,
-    /// What is wrong with its descriptors.
+    /// What is wrong with its descriptors, if anything.
     pub(crate) fault: Option<&'static str>,
 }
 
@@ -32,7 +32,7 @@ pub(crate) struct Chain {
 #[derive(Debug)]
 pub(crate) struct Plain {
     pub(crate) head: u16,
-    /// As it is when the request is taken: what is done for those before it changes nothing.
+    /// A copy made when the request is taken: serving the requests before it changes nothing.
     pub(crate) header: [u8; 16],
     pub(crate) data: Stretch,
     /// Whether the device writes the data.
@@ -42,11 +42,11 @@ pub(crate) struct Plain {
     pub(crate) table: bool,
 }
 
-/// Plain requests that are taken at once, at most, and the data of one.
+/// Maximum number of plain requests taken at once, and of their data.
 const MOST_AT_ONCE: u16 = 16;
 const MOST_PLAIN_BYTES: u32 = 64 << 10;
 
-/// What a ring that works does with its next entry.
+/// What a working ring does with its next entry.
 #[derive(Debug)]
 pub(crate) enum Next {
     Dry,
@@ -75,7 +75,7 @@ pub(crate) struct Model {
     pub(crate) next_used: u16,
     shown_used: u16,
     quiet: bool,
-    /// What is left of a request that takes long.
+    /// The rest of a long request.
     pub(crate) unfinished: Option<Chain>,
 }
 
@@ -149,7 +149,7 @@ impl Model {
         guest.u16(self.avail + 4 + u64::from(position % self.size) * 2)
     }
 
-    /// The plain requests that come next, as far as they are taken at once.
+    /// The next plain requests, as far as they are taken at once.
     pub(crate) fn plain(
         &mut self,
         guest: &Guest,
@@ -195,7 +195,7 @@ impl Model {
         if kind != u32::from(!reads) {
             return None;
         }
-        // Whatever is plain must be what a walk makes of it.
+        // A plain request must be the same as the walk of its chain.
         let chain = self.walk(guest, head);
         assert!(!chain.damaged && !chain.gap, "{chain:?}");
         let all = chain.readable.iter().chain(&chain.writable);
@@ -241,8 +241,8 @@ impl Model {
         (list[0].next == 1 && list[1].next == 2).then_some((list, true))
     }
 
-    /// The request at `head`. Of one whose chain can't be followed to its end, or is too long, its
-    /// status is left: the last writable byte that is found among so many descriptors.
+    /// The request at `head`. If its chain can't be followed to its end, or is too long, only its
+    /// status is left: the last writable byte found within that many descriptors.
     fn walk(&self, guest: &Guest, head: u16) -> Chain {
         let (list, fault) = self.descriptors(guest, head);
         let mut chain = Chain {
@@ -277,7 +277,7 @@ impl Model {
         chain
     }
 
-    /// The descriptors of a chain as far as they can be found and are looked at, and what is wrong.
+    /// The descriptors of a chain that are found and read, and what is wrong.
     fn descriptors(&self, guest: &Guest, head: u16) -> (Vec<Descriptor>, Option<&'static str>) {
         let mut list = Vec::new();
         let (mut table, mut entries) = (self.desc, u32::from(self.size));
@@ -319,7 +319,7 @@ impl Model {
         (list, Some(if is_long { "TooLong" } else { fault }))
     }
 
-    /// The request of `head` is done, and `len` is what the device said.
+    /// The request of `head` is done; `len` is the device's result.
     pub(crate) fn complete(&mut self, guest: &mut Guest, head: u16, len: u32) {
         let slot = u64::from(self.next_used % self.size);
         let at = self.used + 4 + slot * 8;
@@ -329,7 +329,7 @@ impl Model {
         self.next_used = self.next_used.wrapping_add(1);
     }
 
-    /// Whether the driver wants to be called.
+    /// Returns whether the driver wants a call.
     pub(crate) fn publish(&mut self, guest: &mut Guest) -> bool {
         let (old, new) = (self.shown_used, self.next_used);
         if old == new {
@@ -341,7 +341,7 @@ impl Model {
             return guest.u16(self.avail) & 1 == 0;
         }
         let event = guest.u16(self.avail + 4 + u64::from(self.size) * 2);
-        // §2.7.10: the entry after `event` is among those shown just now.
+        // §2.7.10: the entry after `event` is one of those published just now.
         let mut index = old;
         while index != new {
             if index == event {

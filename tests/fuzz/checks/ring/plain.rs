@@ -1,4 +1,4 @@
-//! Requests served as a worker does it: those that are plain together, others one by one.
+//! Requests served as a worker serves them: plain ones together, others one by one.
 
 use ramblk::device::Transfer;
 use ramblk::store::{Data, Piece};
@@ -8,7 +8,7 @@ use super::model::Plain;
 use super::{Rig, fill};
 
 impl Rig<'_> {
-    /// Serve some requests: plain ones first, another one where there is none.
+    /// Serve some requests: plain ones first, or another one if there are none.
     pub(super) fn turn(&mut self, turn: u8, how: u8, len: u32) {
         let most_bytes = 1 << (u32::from(turn >> 3 & 15) * 4);
         let mut left = u32::from(turn & 7) * 3 + 1;
@@ -21,7 +21,7 @@ impl Rig<'_> {
         }
     }
 
-    /// Serve the plain requests that come next; how many there were, unless the ring is broken.
+    /// Serve the next plain requests. Returns how many there were, unless the ring is broken.
     fn serve_plain(&mut self, most: u32, most_bytes: u64, how: u8, len: u32) -> Option<u32> {
         let (ring, model) = self.rings.as_mut().filter(|_| most > 0)?;
         let expected = model.plain(self.guest, most, most_bytes);
@@ -72,7 +72,7 @@ impl Rig<'_> {
     }
 }
 
-/// A plain request is what it should be; its data is written, or looked at.
+/// Check a plain request, and write or read its data.
 fn carry_out(guest: &mut Guest, transfer: &Transfer<'_>, plain: &Plain, how: u8) {
     let (header, data, status) = transfer.parts();
     let found = (header, data.len(), status.len());

@@ -1,4 +1,4 @@
-//! Messages with fields near to good ones.
+//! Messages with nearly valid fields.
 
 use super::super::bytes::Bytes;
 use super::pool::{CHANNEL, KICK, RING_SIZE, USER, place};
@@ -41,7 +41,7 @@ pub(crate) mod code {
     pub(crate) const GET_SHMEM_CONFIG: u32 = 44;
 }
 
-/// Those that inputs choose from, and what the test of the corpus calls them.
+/// The codes that inputs select from, with their names in the test of the corpus.
 const CODES: [(u32, &str); 31] = [
     (code::GET_FEATURES, "GET_FEATURES"),
     (code::SET_FEATURES, "SET_FEATURES"),
@@ -76,7 +76,7 @@ const CODES: [(u32, &str); 31] = [
     (code::GET_SHMEM_CONFIG, "GET_SHMEM_CONFIG"),
 ];
 
-/// Everything that the device and its rings offer.
+/// All features of the device and its rings.
 pub(super) const OFFERED: u64 = 1 << 2
     | 1 << 6
     | 1 << 9
@@ -104,9 +104,9 @@ pub(crate) struct Message {
     pub(crate) code: u32,
     pub(crate) need_reply: bool,
     pub(crate) body: Vec<u8>,
-    /// By their numbers in the pool.
+    /// Numbers of descriptors in the pool.
     pub(crate) fds: Vec<u8>,
-    /// What the first descriptors are mapped as: offset and size in the file.
+    /// The ranges to map of the first descriptors: offset and size in the file.
     pub(crate) regions: Vec<(u64, u64)>,
 }
 
@@ -145,7 +145,7 @@ impl Message {
         }))
     }
 
-    /// Whether the protocol has an answer of its own to it.
+    /// Whether the protocol defines a reply to it.
     pub(crate) fn is_answered(&self) -> bool {
         matches!(
             self.code,
@@ -227,7 +227,7 @@ fn index(bytes: &mut Bytes<'_>) -> u32 {
     }
 }
 
-/// Feature bits: all on offer, fewer, or any.
+/// Feature bits: all that are offered, fewer, or any.
 fn features(bytes: &mut Bytes<'_>, offered: u64) -> u64 {
     match bytes.u8() {
         0..=0x7f => offered,
@@ -239,7 +239,7 @@ fn features(bytes: &mut Bytes<'_>, offered: u64) -> u64 {
     }
 }
 
-/// A message that the input chooses.
+/// A message that the input selects.
 pub(crate) fn message(bytes: &mut Bytes<'_>, acked: u64) -> Message {
     let (code, _) = CODES[usize::from(bytes.u8()) % CODES.len()];
     let how = bytes.u8();
@@ -400,7 +400,7 @@ fn other(bytes: &mut Bytes<'_>, code: u32, _acked: u64) -> Message {
         code::SET_DEVICE_STATE_FD => {
             let how = bytes.u8();
             let body = pair(u32::from(how & 1), u32::from(how >> 7));
-            // A pipe at its end, or one to write to.
+            // A pipe at its end, or one for writing.
             let fd = if how & 2 == 0 {
                 10 + (!how & 1)
             } else {
@@ -414,7 +414,7 @@ fn other(bytes: &mut Bytes<'_>, code: u32, _acked: u64) -> Message {
     }
 }
 
-/// All messages that set a ring up.
+/// All messages that set up a ring.
 pub(crate) fn bring_up(how: u8) -> Vec<Message> {
     let index = u32::from(how & 1);
     let place = place(u64::from(index));
@@ -439,7 +439,7 @@ pub(crate) fn bring_up(how: u8) -> Vec<Message> {
             .for_each(|message| message.need_reply = true);
     }
     if how & 4 != 0 {
-        // Where requests in flight are written down.
+        // The region for requests in flight.
         let mut body = words(&[0x400, 0]);
         body.extend(QUEUES.to_le_bytes());
         body.extend(RING_SIZE.to_le_bytes());

@@ -1,10 +1,10 @@
-//! What must become of a message, and what its answer must be.
+//! Checks the effect of a message, and its reply.
 
 use ramblk::vhost_user::fuzz::RingState;
 
 use super::fields::{CONFIG_BYTES, Message, OFFERED, OFFERED_PROTOCOL, QUEUES, code};
 
-/// What must have become of a message.
+/// Check the effect of a message.
 pub(crate) fn judge(
     message: &Message,
     _features: u64,
@@ -39,7 +39,7 @@ pub(crate) fn judge(
     assert!(!must_go || is_fine(handled), "{message:?}: {handled:?}");
 }
 
-/// Handled, or ended by something that this message has nothing to do with.
+/// Handled, or ended by something unrelated to this message.
 fn is_fine(handled: &Result<bool, String>) -> bool {
     match handled {
         Ok(more) => *more,
@@ -47,7 +47,7 @@ fn is_fine(handled: &Result<bool, String>) -> bool {
     }
 }
 
-/// What the answer to a message must be.
+/// Check the reply to a message.
 pub(crate) fn judge_reply(
     message: &Message,
     body: &[u8],
@@ -88,7 +88,7 @@ pub(crate) fn judge_reply(
         }
         code::SET_DEVICE_STATE_FD => assert!(is_u64 && u64_at(0) & !1 == 0x100, "{body:?}"),
         code::CHECK_DEVICE_STATE => assert!(is_u64 && u64_at(0) <= 1, "{body:?}"),
-        // An acknowledgement, which was asked for.
+        // A requested acknowledgement.
         _ => {
             assert!(is_u64 && message.need_reply, "{message:?}: {body:?}");
             let refused = message.code == code::SET_CONFIG;

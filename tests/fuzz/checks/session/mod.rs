@@ -1,11 +1,11 @@
-//! A front end's messages, in any order and with anything in them, against what must be true of a
-//! session whatever it is sent.
+//! A front end's messages, in any order and with any content, against what must hold for a session
+//! whatever it receives.
 //!
-//! An input is a list of messages: typed ones with fields near to good ones, raw ones, and whole
-//! bring-ups of a ring; with descriptors of a pool. Between them the front end kicks, writes to its
-//! memory, or takes it away. Each message is handled before the next one is sent, so after each the
-//! answer and the state of the session can be looked at. Requests are really served meanwhile, by
-//! the workers of one server that all inputs share.
+//! An input is a list of messages: typed ones with nearly valid fields, raw ones, and whole
+//! bring-ups of a ring, with descriptors from a pool. Between them the front end kicks, writes to
+//! its memory, or takes it away. Each message is handled before the next one is sent, so after each
+//! the reply and the state of the session can be checked. Meanwhile the workers of one server,
+//! which all inputs share, serve real requests.
 
 mod fields;
 mod judge;
@@ -33,9 +33,9 @@ use wire::{HEADER_BYTES, NEED_REPLY, REPLY, VERSION};
 
 const DISK_BYTES: u64 = 1 << 20;
 const MOST_MESSAGES: u32 = 32;
-/// Bytes that one input sends, at most: they and their answers fit the socket.
+/// Maximum number of bytes that one input sends: they and the replies fit into the socket.
 const MOST_BYTES: usize = 32 << 10;
-/// How often the process is searched for mappings that were left behind.
+/// How often to search the process for mappings that were left behind.
 const SEARCH_EVERY: u32 = 4096;
 
 #[derive(Debug)]
@@ -99,7 +99,7 @@ impl World {
 /// Run one input.
 pub(crate) fn check(input: &[u8]) -> Reached {
     WORLD.with_borrow_mut(|world| {
-        // The lowest number that is free is the same again when all is closed.
+        // When everything is closed, the lowest free number must be the same again.
         let lowest = lowest_fd();
         let mut bytes = Bytes::new(input);
         let mut talk = Talk::new(world);
@@ -129,7 +129,7 @@ struct Talk<'w> {
     wire: UnixStream,
     /// `None` once the session is over.
     front: Option<Front>,
-    /// Bytes are left that no message of ours ends with: what is answered now is anybody's guess.
+    /// Bytes are left that don't end a message: from here on replies can't be predicted.
     out_of_step: bool,
     reply_ack: bool,
     protocol: u64,
@@ -195,24 +195,24 @@ impl<'w> Talk<'w> {
             _ => (how >> 4, u64::from(at)),
         };
         self.world.pool.poke(file, at, bytes.take(len.into()));
-        // A front end may write to its files: what is there is no longer what began.
+        // A front end may write to its files, so their content is no longer the initial one.
         self.uses[usize::from(file) % 4].anyhow = true;
     }
 
-    /// All that sets a ring up, message by message.
+    /// Send everything that sets up a ring, message by message.
     fn bring_up(&mut self, how: u8) {
         for message in fields::bring_up(how) {
             self.say(&message);
         }
     }
 
-    /// Nothing but this front end's own doing may keep its requests from being served.
+    /// Unless this front end caused it, its requests must be served.
     fn serve_all(&mut self, ring: u8) {
         let place = pool::place(u64::from(ring));
         let Some(front) = self.front.as_ref().filter(|_| !self.uses[0].anyhow) else {
             return;
         };
-        // Every ring at its own place, with room in one region for all.
+        // Each ring is at its own place, with room for all in one region.
         let whole = self.uses[0].ranges == [(0, 0x1_0000)];
         let at_home = self.uses[1..].iter().all(|other| other.ranges.is_empty());
         let running = front.rings().iter().filter(|ring| ring.running).count();
@@ -228,7 +228,7 @@ impl<'w> Talk<'w> {
         }
     }
 
-    /// A message of any bytes.
+    /// A message of arbitrary bytes.
     fn say_raw(&mut self, bytes: &mut Bytes<'_>) {
         let code = u32::from(bytes.u8());
         let flags = bytes.u8();
@@ -242,7 +242,7 @@ impl<'w> Talk<'w> {
         let mut raw = wire::message(code, u32::from(flags & 15) ^ VERSION, body);
         raw[8..HEADER_BYTES].copy_from_slice(&claimed.to_le_bytes());
         self.out_of_step = true;
-        // Such a message may mean anything.
+        // Such a message may have any meaning.
         self.uses.iter_mut().for_each(|file| file.anyhow = true);
         self.exchange(&raw, &fds);
     }
@@ -268,7 +268,7 @@ impl<'w> Talk<'w> {
         self.check_reply(message, &reply, &handled);
     }
 
-    /// Send, have it handled, and see what came back. `None`: the session was over before.
+    /// Send, wait until it is handled, and return the reply. `None`: the session had already ended.
     fn exchange(&mut self, raw: &[u8], fds: &[u8]) -> Option<(Result<bool, String>, wire::Reply)> {
         let front = self.front.as_mut()?;
         if self.sent_bytes + raw.len() > MOST_BYTES {
@@ -278,7 +278,7 @@ impl<'w> Talk<'w> {
         self.sent_messages += 1;
         let fds: Vec<_> = fds.iter().map(|&fd| self.world.pool.fd(fd)).collect();
         if !wire::send(&self.wire, raw, &fds) {
-            // A worker hung up, since memory was taken away.
+            // A worker ended the connection because memory was taken away.
             self.front = None;
             return None;
         }
@@ -292,7 +292,7 @@ impl<'w> Talk<'w> {
         Some((handled, reply))
     }
 
-    /// Every ring that has what it takes is served, and none else; who serves has the disk.
+    /// Exactly the rings that are set up are served, and a session that serves one holds the disk.
     fn check_state(&self) {
         let Some(front) = &self.front else {
             return;
@@ -308,7 +308,7 @@ impl<'w> Talk<'w> {
         assert_eq!(front.claims(), usize::from(uses), "{rings:?}");
     }
 
-    /// Remember what a message gives our files for.
+    /// Record what a message uses our files for.
     fn note_use(&mut self, message: &Message) {
         let pairs = message.regions.iter().zip(&message.fds);
         for (&(offset, size), &fd) in pairs {
@@ -337,7 +337,7 @@ impl<'w> Talk<'w> {
         }
     }
 
-    /// At most one answer, whole, to this message, and of the shape that it has.
+    /// At most one complete reply to this message, in the right form.
     fn check_reply(&self, message: &Message, reply: &wire::Reply, handled: &Result<bool, String>) {
         let bytes = &reply.bytes;
         if bytes.is_empty() {
@@ -358,7 +358,7 @@ impl<'w> Talk<'w> {
         judge::judge_reply(message, body, reply.fds.len(), handled, DISK_BYTES);
     }
 
-    /// Close the connection; all must be let go of.
+    /// Close the connection; everything must be released.
     fn end(mut self) -> (Reached, Vec<Use>) {
         let _ = self.wire.shutdown(Shutdown::Write);
         while let Some(front) = &mut self.front {

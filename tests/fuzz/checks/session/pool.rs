@@ -1,5 +1,5 @@
-//! The descriptors that inputs choose from: files of several sizes, eventfds, pipes, sockets. They
-//! are made once; what an input did to the files is undone before the next one.
+//! The descriptors that inputs select from: files of several sizes, eventfds, pipes, sockets. They
+//! are created once; what an input did to the files is undone before the next one.
 
 use std::fs::File;
 use std::io::Seek;
@@ -10,7 +10,7 @@ use std::os::unix::net::{UnixDatagram, UnixStream};
 use rustix::event::EventfdFlags;
 use rustix::fs::{MemfdFlags, Mode, OFlags};
 
-/// Where the front end has the memory that the guest has at 0.
+/// The front end's address of guest address 0.
 pub(crate) const USER: u64 = 0x7f00_0000_0000;
 /// Rings in the first file, and how far apart they are.
 pub(crate) const RINGS: u64 = 3;
@@ -46,7 +46,7 @@ pub(crate) fn place(ring: u64) -> Place {
 #[derive(Debug)]
 struct Store {
     file: File,
-    /// What is in it when a session begins.
+    /// The content when a session begins.
     begin: Vec<u8>,
 }
 
@@ -107,7 +107,7 @@ impl Pool {
                 0 => guest(),
                 _ => vec![number as u8 * 3; len as usize],
             };
-            // The last one is for requests in flight, and begins empty.
+            // The last one is for requests in flight, and is empty at first.
             let begin = if number == 3 {
                 vec![0; begin.len()]
             } else {
@@ -125,7 +125,7 @@ impl Pool {
         }
     }
 
-    /// The descriptor that a number stands for: the files, then the others.
+    /// The descriptor of a number: first the files, then the others.
     pub(crate) fn fd(&self, number: u8) -> BorrowedFd<'_> {
         let number = usize::from(number) % (self.files.len() + self.others.len());
         match number.checked_sub(self.files.len()) {
@@ -166,7 +166,7 @@ impl Pool {
         }
     }
 
-    /// Nothing was written to a file but where `uses` says so; then all is as in the beginning.
+    /// Restore the initial content: files were written only where `uses` says so.
     pub(crate) fn reset(&mut self, uses: &[Use]) {
         for (store, uses) in self.files.iter_mut().zip(uses) {
             let len = store.begin.len();
@@ -191,10 +191,10 @@ impl Pool {
     }
 }
 
-/// What a session was given a file for.
+/// How a session used a file.
 #[derive(Debug, Default)]
 pub(crate) struct Use {
-    /// As memory: from and to.
+    /// As memory: start and end.
     pub(crate) ranges: Vec<(u64, u64)>,
     /// As something that is written to as a whole, such as a call descriptor.
     pub(crate) anyhow: bool,
@@ -209,7 +209,7 @@ fn others(channel: UnixStream) -> Vec<OwnedFd> {
     let event = |value, flags| rustix::event::eventfd(value, flags).unwrap();
     let nonblocking = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
     let mut list: Vec<OwnedFd> = (0..4).map(|_| event(0, nonblocking)).collect();
-    // One that may block, and one that is full and would.
+    // An eventfd that may block, and a full one, which would.
     list.push(event(0, EventfdFlags::CLOEXEC));
     let full = event(0, EventfdFlags::CLOEXEC);
     rustix::io::write(&full, &(u64::MAX - 1).to_ne_bytes()).unwrap();
@@ -224,13 +224,13 @@ fn others(channel: UnixStream) -> Vec<OwnedFd> {
     let (gone, writer) = std::io::pipe().unwrap();
     drop(gone);
     list.push(writer.into());
-    // Sockets: of the channel, whose other end is gone, of another type.
+    // Sockets: the channel's, one without a peer, one of another type.
     list.push(channel.into());
     let (lonely, gone) = UnixStream::pair().unwrap();
     drop(gone);
     list.push(lonely.into());
     list.push(UnixDatagram::unbound().unwrap().into());
-    // Files that can't be mapped, or not to write.
+    // Files that can't be mapped, or not for writing.
     let open = |path, flags| rustix::fs::open(path, flags, Mode::empty()).unwrap();
     list.push(open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC));
     list.push(open(

@@ -1,4 +1,4 @@
-//! Messages as bytes and descriptors, and what comes back.
+//! Messages as bytes and descriptors, and their replies.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -15,10 +15,10 @@ pub(crate) const VERSION: u32 = 1;
 pub(crate) const REPLY: u32 = 4;
 pub(crate) const NEED_REPLY: u32 = 8;
 pub(crate) const HEADER_BYTES: usize = 12;
-/// Descriptors of one message, at most.
+/// Maximum number of descriptors in one message.
 const MOST_FDS: usize = 40;
 
-/// What came back.
+/// A reply.
 #[derive(Debug, Default)]
 pub(crate) struct Reply {
     pub(crate) bytes: Vec<u8>,
@@ -35,7 +35,7 @@ pub(crate) fn message(code: u32, flags: u32, body: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Send all of it; whether the other side was still there.
+/// Send everything. Returns whether the other side was still connected.
 pub(crate) fn send(stream: &UnixStream, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> bool {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_FDS))];
     let mut control = SendAncillaryBuffer::new(&mut space);
@@ -55,7 +55,7 @@ pub(crate) fn send(stream: &UnixStream, bytes: &[u8], fds: &[BorrowedFd<'_>]) ->
     }
 }
 
-/// What is there to be read.
+/// Everything that can be read now.
 pub(crate) fn receive(stream: &UnixStream, room: &mut [u8]) -> Reply {
     let mut reply = Reply::default();
     loop {
