@@ -1,10 +1,11 @@
 //! RAM disks for virtual machines: a vhost-user-blk back end with sparse, resizable, in-memory
 //! disks.
 //!
-//! The house has seven rooms, and imports go one way only:
+//! The house has eight rooms, and imports go one way only:
 //!
 //! ```text
 //! cli ──► daemon ──► vhost_user ──► device ──► store ◄── image
+//!  │        └──► model
 //!  └────► load
 //! ```
 //!
@@ -13,6 +14,7 @@
 //! - [`device`]: what a virtio-blk request means.
 //! - [`vhost_user`]: the wire: sessions, guest memory, rings, worker threads.
 //! - [`daemon`]: the process: sockets, signals, exports.
+//! - [`model`]: the API's vocabulary, as plain data.
 //! - [`load`]: load for any back end of this kind, and what came of it; knows no other room.
 //! - [`cli`]: words and exit codes.
 //!
@@ -24,6 +26,7 @@ pub mod daemon;
 pub mod device;
 pub mod image;
 pub mod load;
+pub mod model;
 pub mod store;
 pub mod vhost_user;
 

@@ -9,7 +9,8 @@ use super::cpus::{Cpus, parse_cpus};
 use super::serve::{Serve, parse_mode};
 use super::size::parse_size;
 use super::verbs::ApiVerb;
-use crate::daemon::{RunOptions, Sharing, USUAL_QUEUES};
+use crate::daemon::{RunOptions, Sharing};
+use crate::model::USUAL_QUEUES;
 
 /// RAM disks for virtual machines, over vhost-user-blk.
 #[derive(Debug, Parser)]

@@ -20,7 +20,7 @@ use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
 
 use super::error::Error;
-use crate::daemon::model::{Problem, ProblemKind};
+use crate::model::{Problem, ProblemKind};
 
 /// How long an answer may take. Who ends a disk waits while its memory goes back to the host.
 const ANSWER_WITHIN: Duration = Duration::from_secs(120);

@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::file::Size;
 use super::size::{exact, parse_size};
-use crate::daemon::model::{
+use crate::model::{
     Config, ConfigDisk, ConfigGroup, DeclaredDisk, DeclaredGroup, DiskSettings, Limits,
     LimitsPatch, OnFull, Rate, RatePatch, Share,
 };

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde_json::Value;
 
 use super::size::exact;
-use crate::daemon::model::{Action, Applied, FieldChange};
+use crate::model::{Action, Applied, FieldChange};
 
 /// What was done, or would be.
 pub(super) fn applied(applied: &Applied, dry_run: bool) -> String {
@@ -55,7 +55,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::daemon::model::Changed;
+    use crate::model::Changed;
 
     #[test]
     fn each_field_is_shown_as_it_was_and_as_it_is() {

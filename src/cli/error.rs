@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::daemon::model::{Problem, ProblemKind};
+use crate::model::{Problem, ProblemKind};
 use crate::{daemon, load};
 
 /// Who read what was printed has had enough: what a shell shows for a filter that SIGPIPE ended.

@@ -15,7 +15,7 @@ use super::declared::{Exported, FileDisk, FileGroup};
 use super::error::Error;
 use super::serve::parse_mode;
 use super::size::{exact, parse_size};
-use crate::daemon::model::{Config, Declaration};
+use crate::model::{Config, Declaration};
 
 /// No configuration is longer.
 const MOST_BYTES: u64 = 64 << 20;
@@ -175,9 +175,7 @@ impl Serialize for Size {
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
-    use crate::daemon::model::{
-        ConfigDisk, ConfigGroup, DeclaredDisk, DiskSettings, Limits, OnFull,
-    };
+    use crate::model::{ConfigDisk, ConfigGroup, DeclaredDisk, DiskSettings, Limits, OnFull};
 
     const EXAMPLE: &str = r#"
         [daemon]

@@ -3,7 +3,7 @@
 use super::rates::real;
 use super::size::human_and_exact;
 use super::tables::pairs;
-use crate::daemon::model::Pool;
+use crate::model::Pool;
 
 /// The memory of all disks together, and what somebody should see to.
 pub(super) fn pool(pool: &Pool) -> String {

@@ -1,6 +1,6 @@
 //! Rates and latencies out of two looks at a disk's counters.
 
-use crate::daemon::model::{HistogramBucket, OperationStats, Stats};
+use crate::model::{HistogramBucket, OperationStats, Stats};
 
 /// What a disk did between two looks, per second.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

@@ -1,6 +1,6 @@
 //! Answers of a daemon for tests, always the same ones.
 
-use crate::daemon::model::{
+use crate::model::{
     Disk, DiskSettings, DiskState, FrontEnd, HistogramBucket, OnFull, OperationStats, Pool, Share,
     Stats,
 };

@@ -8,7 +8,7 @@ use comfy_table::{Cell, CellAlignment, Table};
 use super::rates::{Rates, quantile, real};
 use super::size::{human, human_and_exact};
 use super::words::{import, share, state};
-use crate::daemon::model::{
+use crate::model::{
     Disk, Event, FrontEnd, Group, Limits, MapExtent, OnFull, OperationStats, Rate, Resized,
     Snapshot, Stats,
 };
@@ -358,7 +358,7 @@ mod tests {
     use super::*;
     use crate::cli::rates::between;
     use crate::cli::samples::{self, compare};
-    use crate::daemon::model::{DiskState, EventKind};
+    use crate::model::{DiskState, EventKind};
 
     #[test]
     fn lists_are_tables() {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::error::Error;
 use super::size::{human, parse_size};
 use crate::daemon::disks::Target;
-use crate::daemon::model::{Disk, DiskState, Import, Share};
+use crate::model::{Disk, DiskState, Import, Share};
 
 /// A label as `key=value`, or `key-` to take it away.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -16,10 +16,6 @@ use crate::vhost_user::WorkerOptions;
 /// The most queues a disk can have: what guests and front ends are known to handle.
 pub(super) const MOST_QUEUES: u16 = 256;
 
-/// Queues of a disk where nothing else is said: QEMU asks for as many as its guest has processors.
-/// One that nobody uses costs nothing.
-pub const USUAL_QUEUES: u16 = 128;
-
 /// The most threads that serve queues: more than there are processors help nobody.
 const MOST_WORKERS: usize = 256;
 
@@ -87,7 +83,7 @@ impl Default for RunOptions {
             socket_mode: 0o660,
             socket_group: None,
             block_bytes: 512,
-            queues: USUAL_QUEUES,
+            queues: crate::model::USUAL_QUEUES,
             read_only: false,
             serial: None,
             image: None,

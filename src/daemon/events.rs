@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::broadcast;
 
-use super::model::{Detail, Event, EventKind};
+use crate::model::{Detail, Event, EventKind};
 
 /// Events that a listener may be late by. One that is later has missed some, and is told so.
 const KEPT: usize = 1024;

@@ -9,10 +9,10 @@ use parking_lot::Mutex;
 use super::Error;
 use super::config::{RunConfig, Sharing};
 use super::disks::KeptBlob;
-use super::model::DiskSettings;
 use super::socket::{SocketAccess, SocketPath};
 use super::state::StateKeeper;
 use crate::device::BlockDevice;
+use crate::model::DiskSettings;
 use crate::store::{Disk, DiskInfo, Shrink, Store};
 use crate::vhost_user::{Hub, Server, ServerOptions, Share};
 

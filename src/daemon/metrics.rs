@@ -14,7 +14,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use super::disks::Disks;
-use super::model::{Disk, DiskState, HistogramBucket, OperationStats, Pool, Stats};
+use crate::model::{Disk, DiskState, HistogramBucket, OperationStats, Pool, Stats};
 
 /// All metrics as text. Takes time with the number of disks.
 pub(super) fn text(disks: &Disks) -> Result<String, fmt::Error> {

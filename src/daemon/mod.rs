@@ -34,7 +34,6 @@ mod export;
 mod inherit;
 mod limit;
 mod metrics;
-pub mod model;
 pub mod paths;
 mod removal;
 mod run;
@@ -47,7 +46,7 @@ mod state_dir;
 mod unfinished;
 
 pub use crate::store::{Bytes, NewFile};
-pub use config::{Endpoint, RunConfig, RunOptions, Sharing, USUAL_QUEUES};
+pub use config::{Endpoint, RunConfig, RunOptions, Sharing};
 pub use export::Export;
 pub use paths::{default_api_socket, default_run_dir};
 pub use run::{Ending, run};
@@ -64,7 +63,7 @@ pub use crate::image::{
 
 use std::path::PathBuf;
 
-use crate::{device, image, store, vhost_user};
+use crate::{device, image, model, store, vhost_user};
 
 /// Longest path of a Unix socket, in bytes (`sun_path` less its NUL).
 pub const MAX_SOCKET_PATH_BYTES: usize = 107;

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::disks::{GROUP_PREFIX, IMPORT_PREFIX, READER_PREFIX, ReadBlob, Target};
-use super::model::Limits;
 use super::state::STATE_PREFIX;
 use super::{Error, state_dir};
+use crate::model::Limits;
 use crate::store::{self, Finding, FoundDisk, Inspection, Part};
 
 /// What is in a state directory.

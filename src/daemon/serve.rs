@@ -16,10 +16,10 @@ use signal_hook::iterator::Signals;
 use super::config::{check_limit, worker_options};
 use super::disks::{self, ApplyOptions, Disks, DisksOptions};
 use super::limit::MemoryLimit;
-use super::model::Declaration;
 use super::socket::{Identity, SocketAccess, SocketPath};
 use super::state_dir::{self, Place, StateOption};
 use super::{Error, api, inherit, paths};
+use crate::model::Declaration;
 use crate::store::{Bytes, MOST_DISKS, Notes, Store, StoreOptions};
 use crate::vhost_user::{Hub, WorkerOptions, crash};
 

@@ -220,7 +220,7 @@ mod tests {
     use crate::store::{DiskSpec, SectorSize};
 
     fn about() -> Arc<Mutex<KeptBlob>> {
-        let settings = crate::daemon::model::DiskSettings::new(1 << 20);
+        let settings = crate::model::DiskSettings::new(1 << 20);
         Arc::new(Mutex::new(KeptBlob::of(&settings)))
     }
 

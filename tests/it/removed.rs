@@ -6,7 +6,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::time::Duration;
 
-use ramblk::daemon::model::{DiskState, EventKind};
+use ramblk::model::{DiskState, EventKind};
 
 use crate::disks::{World, until};
 use crate::driver::data::pattern;
@@ -31,7 +31,7 @@ fn a_socket_that_was_removed_is_told_of_and_made_again_and_its_front_end_goes_on
         assert_eq!(gone.disk.as_deref(), Some("one"));
         let there = until(&mut events, EventKind::Reachable);
         assert_eq!(there.disk.as_deref(), Some("one"));
-        let said = ramblk::daemon::model::Detail::Text(sockets[0].display().to_string());
+        let said = ramblk::model::Detail::Text(sockets[0].display().to_string());
         assert_eq!(there.details["socket"], said);
         assert!(can_connect(&sockets[0]));
         assert_eq!(disk.q().read(7, 4096), Ok(pattern(4096, 7)));

@@ -10,14 +10,18 @@ use syn::spanned::Spanned;
 use syn::visit::Visit;
 
 /// Each room and the rooms below it, which are all that it may import.
-const ROOMS: [(&str, &[&str]); 7] = [
+const ROOMS: [(&str, &[&str]); 8] = [
     ("store", &[]),
+    ("model", &[]),
     ("image", &["store"]),
     ("device", &["store"]),
     ("vhost_user", &["device", "store"]),
-    ("daemon", &["vhost_user", "device", "image", "store"]),
+    (
+        "daemon",
+        &["vhost_user", "device", "image", "store", "model"],
+    ),
     ("load", &[]),
-    ("cli", &["daemon", "load"]),
+    ("cli", &["daemon", "model", "load"]),
 ];
 
 /// Crates that only some rooms may name.
@@ -39,7 +43,7 @@ const CRATES: [(&str, &[&str]); 26] = [
     ("axum", &["daemon"]),
     ("tower", &["daemon"]),
     ("tower_http", &["daemon"]),
-    ("utoipa", &["daemon"]),
+    ("utoipa", &["daemon", "model"]),
     ("utoipa_axum", &["daemon"]),
     ("prometheus_client", &["daemon"]),
     ("serde_path_to_error", &["daemon"]),

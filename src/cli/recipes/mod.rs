@@ -15,7 +15,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use self::qemu::{Qemu, lines};
-use crate::daemon::model::{Disk, Share};
+use crate::model::{Disk, Share};
 
 pub(super) use self::qemu::Version;
 

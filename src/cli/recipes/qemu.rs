@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use serde_json::{Value, json};
 
 use super::{QUEUE_SIZE, comments, ids, notes, queues, quoted};
-use crate::daemon::model::Disk;
+use crate::model::Disk;
 
 /// How often QEMU tries to connect again, in milliseconds.
 const RECONNECT_MS: u32 = 1000;

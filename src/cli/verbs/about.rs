@@ -5,7 +5,7 @@ use clap::Args;
 use crate::cli::client::Client;
 use crate::cli::error::Error;
 use crate::cli::output::{OutputArgs, line};
-use crate::daemon::model::Version;
+use crate::model::Version;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Ping {

@@ -8,7 +8,7 @@ use crate::cli::client::Client;
 use crate::cli::error::Error;
 use crate::cli::output::OutputArgs;
 use crate::cli::recipes::{Version, Vmm, Wanted, recipe};
-use crate::daemon::model::Disk;
+use crate::model::Disk;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Attach {

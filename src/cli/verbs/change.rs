@@ -15,7 +15,7 @@ use crate::cli::tables;
 use crate::cli::words::{
     Label, OrNone, changes, parse_label_change, parse_name_or_none, parse_size_or_none,
 };
-use crate::daemon::model::{Disk, DiskPatch, Limits, Patched, ProblemKind};
+use crate::model::{Disk, DiskPatch, Limits, Patched, ProblemKind};
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Resize {

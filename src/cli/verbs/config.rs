@@ -10,7 +10,7 @@ use crate::cli::diff;
 use crate::cli::error::{EXIT_WOULD_CHANGE, Error};
 use crate::cli::file::{read_file, write_config};
 use crate::cli::output::{OutputArgs, out};
-use crate::daemon::model::{Applied, Config, ProblemKind};
+use crate::model::{Applied, Config, ProblemKind};
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Apply {

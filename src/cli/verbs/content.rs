@@ -18,7 +18,7 @@ use crate::cli::tables;
 use crate::cli::transfer::{Decoder, Piece, Progress, Sink, Source, Taking};
 use crate::cli::words::parse_target;
 use crate::daemon::disks::Target;
-use crate::daemon::model::{Disk, Map, MapExtent, Snapshot};
+use crate::model::{Disk, Map, MapExtent, Snapshot};
 
 /// How long the daemon may take between two parts of a disk's content.
 const IDLE: Duration = Duration::from_secs(60);

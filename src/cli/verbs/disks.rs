@@ -18,9 +18,9 @@ use crate::cli::size::parse_size;
 use crate::cli::tables;
 use crate::cli::transfer::{Source, Taking};
 use crate::cli::words::{OrNone, parse_label, parse_size_or_none, parse_target, unique};
+use crate::daemon::Bytes;
 use crate::daemon::disks::Target;
-use crate::daemon::model::{self, Disk, DiskSettings, DiskState, ProblemKind, Snapshot};
-use crate::daemon::{Bytes, USUAL_QUEUES};
+use crate::model::{self, Disk, DiskSettings, DiskState, ProblemKind, Snapshot, USUAL_QUEUES};
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Create {

@@ -10,7 +10,7 @@ use crate::cli::client::{Client, encode};
 use crate::cli::error::Error;
 use crate::cli::output::OutputArgs;
 use crate::cli::tables;
-use crate::daemon::model::{Group, Limits, ProblemKind};
+use crate::model::{Group, Limits, ProblemKind};
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum GroupVerb {

@@ -10,7 +10,7 @@ use crate::cli::error::Error;
 use crate::cli::size::parse_size;
 use crate::cli::transfer::{Progress, Source};
 use crate::daemon::Bytes;
-use crate::daemon::model::{Disk, ProblemKind};
+use crate::model::{Disk, ProblemKind};
 
 /// What else may be said of an image.
 #[derive(Clone, Debug, Args)]

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use crate::cli::words::{OrNone, parse_count_or_none, parse_size_or_none};
-use crate::daemon::model::{Limits, LimitsPatch, RatePatch};
+use crate::model::{Limits, LimitsPatch, RatePatch};
 
 type Bound = OrNone<u64>;
 
@@ -103,7 +103,7 @@ impl LimitArgs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::daemon::model::Rate;
+    use crate::model::Rate;
 
     #[test]
     fn what_is_said_changes_and_the_rest_stays() {

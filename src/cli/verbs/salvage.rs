@@ -12,8 +12,8 @@ use crate::cli::size::{human, human_and_exact};
 use crate::cli::tables::{pairs, table};
 use crate::cli::transfer::{Progress, Sink};
 use crate::daemon::disks::Target;
-use crate::daemon::model::{Problem, ProblemKind};
 use crate::daemon::{Bytes, Report, Salvage, SavedDisk};
+use crate::model::{Problem, ProblemKind};
 
 /// Most stretches that are listed one by one.
 const MOST_LISTED: usize = 1000;

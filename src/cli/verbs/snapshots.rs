@@ -12,7 +12,7 @@ use crate::cli::size::human_and_exact;
 use crate::cli::tables::{self, pairs};
 use crate::cli::words::{parse_label, parse_target, unique};
 use crate::daemon::disks::Target;
-use crate::daemon::model::{Disk, ForkRequest, ProblemKind, ResetRequest, Snapshot};
+use crate::model::{Disk, ForkRequest, ProblemKind, ResetRequest, Snapshot};
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Take {

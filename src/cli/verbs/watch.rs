@@ -13,7 +13,7 @@ use crate::cli::output::{OutputArgs, json, out};
 use crate::cli::rates::between;
 use crate::cli::sse::Lines;
 use crate::cli::tables;
-use crate::daemon::model::{Disk, Event, EventKind, Pool, ProblemKind, Stats};
+use crate::model::{Disk, Event, EventKind, Pool, ProblemKind, Stats};
 
 /// Lines of rates between two headings.
 const LINES: usize = 20;

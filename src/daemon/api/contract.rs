@@ -21,8 +21,8 @@ use utoipa::openapi::path::{Operation, Parameter, ParameterIn};
 use utoipa::openapi::schema::{SchemaType, Type};
 use utoipa::openapi::{OpenApi, RefOr, Schema};
 
-use super::super::model::ProblemKind;
 use super::failure::Failure;
+use crate::model::ProblemKind;
 
 /// The longest body that says nothing.
 const NOTHING_BYTES: usize = 16;

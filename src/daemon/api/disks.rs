@@ -7,10 +7,10 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::super::disks::{DestroyOptions, Disks, Made, Target};
-use super::super::model::{Disk, DiskPatch, DiskSettings, Image, Limits, Map, Patched, Stats};
 use super::failure::Failure;
 use super::input::{Asked, At, Json, MergePatch, Name, Named};
 use super::state::Api;
+use crate::model::{Disk, DiskPatch, DiskSettings, Image, Limits, Map, Patched, Stats};
 
 /// Most stretches of a map that are answered at once.
 const MOST_EXTENTS: usize = 65536;

@@ -17,12 +17,12 @@ use tokio_stream::wrappers::ReceiverStream;
 use utoipa::IntoParams;
 
 use super::super::disks::{Reader, Target};
-use super::super::model::{Problem, ProblemKind};
 use super::accept::wanted;
 use super::failure::Failure;
 use super::frames::{self, FRAMES_TYPE, HEADER_BYTES};
 use super::input::{Asked, At, Name, Named};
 use super::state::{Api, Place};
+use crate::model::{Problem, ProblemKind};
 
 /// The media type of plain bytes.
 pub(super) const PLAIN_TYPE: &str = "application/octet-stream";

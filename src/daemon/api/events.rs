@@ -17,10 +17,10 @@ use tokio_stream::wrappers::{BroadcastStream, WatchStream};
 use utoipa::IntoParams;
 
 use super::super::disks::Disks;
-use super::super::model::{Event, EventKind};
 use super::failure::Failure;
 use super::input::{Asked, Name};
 use super::state::{Api, Place};
+use crate::model::{Event, EventKind};
 
 /// Whose events are wanted.
 #[derive(Debug, Default, Deserialize, IntoParams)]

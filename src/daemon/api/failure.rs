@@ -4,7 +4,7 @@ use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
-use super::super::model::{Problem, ProblemKind};
+use crate::model::{Problem, ProblemKind};
 
 /// The type of a problem document.
 pub(super) const PROBLEM_TYPE: &str = "application/problem+json";

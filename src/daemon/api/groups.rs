@@ -7,12 +7,10 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::super::disks::{ApplyOptions, Made};
-use super::super::model::{
-    Applied, Config, Declaration, Group, Limits, LimitsPatch, Pool, Version,
-};
 use super::failure::Failure;
 use super::input::{Asked, At, Json, MergePatch, Named};
 use super::state::Api;
+use crate::model::{Applied, Config, Declaration, Group, Limits, LimitsPatch, Pool, Version};
 
 /// List groups
 #[utoipa::path(

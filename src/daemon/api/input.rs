@@ -15,10 +15,10 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use utoipa::IntoParams;
 
-use super::super::model::ProblemKind;
 use super::failure::Failure;
 use super::state::Api;
 use super::strict::Strict;
+use crate::model::ProblemKind;
 
 /// Longest name of a disk, snapshot or group, in bytes.
 const MAX_NAME_BYTES: usize = 64;

@@ -12,12 +12,12 @@ use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::super::model::ProblemKind;
 use super::contract::{self, Contract};
 use super::failure::Failure;
 use super::peer::Peer;
 use super::state::{Api, Place};
 use super::{disks, document, download, events, groups, observe, snapshots, upload};
+use crate::model::ProblemKind;
 
 /// Paths whose requests are short, have a time limit, and count as requests.
 pub(super) fn ordinary() -> OpenApiRouter<Api> {

@@ -21,10 +21,10 @@ use tower::ServiceExt;
 
 use super::super::Error;
 use super::super::disks::Disks;
-use super::super::model::{Problem, ProblemKind};
 use super::peer::{Access, Peer};
 use super::state::Api;
 use super::{Options, routes};
+use crate::model::{Problem, ProblemKind};
 
 /// Listeners that replace the first one.
 type Others = mpsc::UnboundedReceiver<UnixListener>;

@@ -8,10 +8,10 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::super::disks::Disks;
-use super::super::model::{Disk, ForkRequest, ResetRequest, Snapshot};
 use super::failure::Failure;
 use super::input::{Asked, At, Json, Named, NamedSnapshot};
 use super::state::Api;
+use crate::model::{Disk, ForkRequest, ResetRequest, Snapshot};
 
 /// List a disk's snapshots
 #[utoipa::path(

@@ -11,9 +11,9 @@ use serde::Serialize;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, watch};
 
 use super::super::disks::Disks;
-use super::super::model::{Problem, ProblemKind};
 use super::Options;
 use super::failure::Failure;
+use crate::model::{Problem, ProblemKind};
 use crate::store::Leftover;
 
 /// What all requests share.

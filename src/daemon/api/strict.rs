@@ -91,8 +91,8 @@ mod tests {
     use serde::Deserialize;
     use serde_json::json;
 
-    use super::super::super::model::{DiskPatch, DiskSettings, Limits};
     use super::*;
+    use crate::model::{DiskPatch, DiskSettings, Limits};
 
     #[test]
     fn objects_are_no_arrays_and_whole_numbers_are_whole() {

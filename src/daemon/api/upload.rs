@@ -13,13 +13,13 @@ use utoipa::{IntoParams, ToSchema};
 use crate::image::{Known, Origin, Probe};
 
 use super::super::disks::{Upload, UploadOptions};
-use super::super::model::ProblemKind;
 use super::disks::image;
 use super::download::PLAIN_TYPE;
 use super::failure::Failure;
 use super::frames::{FRAMES_TYPE, Parser, Part};
 use super::input::{Asked, At, Named, content_length, expect_type, media_type};
 use super::state::{Api, Place};
+use crate::model::ProblemKind;
 
 /// What comes, and whether it is meant.
 #[derive(Debug, Default, Deserialize, IntoParams)]

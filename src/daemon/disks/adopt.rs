@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use super::super::model::{EventKind, Limits, Problem, ProblemKind};
 use super::super::state::STATE_PREFIX;
 use super::blob::{Kept, Moved, Read};
 use super::check::Checked;
@@ -13,6 +12,7 @@ use super::groups::GROUP_PREFIX;
 use super::upload::IMPORT_PREFIX;
 use super::{Disks, Entry, Target};
 use crate::device::Limiter;
+use crate::model::{EventKind, Limits, Problem, ProblemKind};
 use crate::store::{self, Change, Disk, Notes, Store};
 use crate::vhost_user::crash::{self, Culprit};
 

@@ -5,16 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::blob::Kept;
 use serde_json::{Value, json};
 
-use super::super::model::{
-    Action, Applied, Changed, Config, ConfigDisk, ConfigGroup, Declaration, DeclaredDisk,
-    DeclaredGroup, DiskSettings, EventKind, FieldChange, Limits, Problem, field_changes,
-};
 use super::change::{field_changes_to, patch_to};
 use super::check::{Checked, check_limits, check_name, invalid};
 use super::entry::Entry;
 use super::groups::group_key;
 use super::problems::{attached, conflict, not_found};
 use super::{DestroyOptions, Disks, size_details};
+use crate::model::{
+    Action, Applied, Changed, Config, ConfigDisk, ConfigGroup, Declaration, DeclaredDisk,
+    DeclaredGroup, DiskSettings, EventKind, FieldChange, Limits, Problem, field_changes,
+};
 
 /// A declaration of more disks is a mistake.
 const MOST_DISKS: usize = 100_000;

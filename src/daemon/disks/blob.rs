@@ -12,10 +12,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::super::model::{DiskSettings, Limits, OnFull, Problem, Share};
 use super::check::invalid;
 use super::origin::Origin;
 use super::problems::internal;
+use crate::model::{DiskSettings, Limits, OnFull, Problem, Share};
 use crate::store::{self, Change, DiskSpec};
 
 /// What is kept beside the record.
@@ -218,7 +218,7 @@ impl From<store::OnFull> for OnFull {
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
-    use crate::daemon::model::Image;
+    use crate::model::Image;
     use crate::store::SectorSize;
 
     #[test]

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::super::model::{Disk, EventKind, ForkRequest, Problem, ResetRequest, Snapshot};
 use super::blob::Kept;
 use super::check::{Checked, check_name};
 use super::entry::Entry;
 use super::origin::Origin;
 use super::problems::{attached, conflict, not_found};
 use super::{Disks, snapshot_key};
+use crate::model::{Disk, EventKind, ForkRequest, Problem, ResetRequest, Snapshot};
 use crate::store::{Change, Leftover};
 
 impl Disks {

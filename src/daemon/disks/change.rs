@@ -2,16 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use super::super::USUAL_QUEUES;
-use super::super::model::{
-    DiskPatch, DiskSettings, EventKind, FieldChange, Limits, Patched, Problem, ProblemKind,
-    Resized, field_changes,
-};
 use super::Disks;
 use super::blob::Kept;
 use super::check::{Checked, check_labels, check_limits, check_quota};
 use super::entry::Entry;
 use super::resize::Resize;
+use crate::model::{
+    DiskPatch, DiskSettings, EventKind, FieldChange, Limits, Patched, Problem, ProblemKind,
+    Resized, USUAL_QUEUES, field_changes,
+};
 use crate::store::{Bytes, Change, Leftover};
 
 /// What was usual in 0.1.0.

@@ -6,10 +6,10 @@ use std::path::Path;
 
 use super::super::MAX_SOCKET_PATH_BYTES;
 use super::super::config::MOST_QUEUES;
-use super::super::model::{DiskSettings, Limits, Problem, ProblemKind, Rate, Share};
 use super::Target;
 use super::blob::Kept;
 use crate::device::Serial;
+use crate::model::{DiskSettings, Limits, Problem, ProblemKind, Rate, Share};
 use crate::store::{self, Bytes, Capacity, DiskSpec, MAX_KEY_BYTES, SectorSize};
 
 /// Longest name of a disk, a snapshot or a group, in bytes.

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::super::model::{Map, MapExtent, Problem};
 use super::check::invalid;
 use super::problems::not_found;
 use super::{Disks, Target};
+use crate::model::{Map, MapExtent, Problem};
 use crate::store::{Bytes, Disk, Store};
 
 /// The content of a disk at one moment, to be read from any thread, in any order.

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::super::model::{Disk, DiskSettings, EventKind, Image, Problem, ProblemKind};
 use super::blob::Kept;
 use super::change::field_changes_to;
 use super::check::Checked;
@@ -11,6 +10,7 @@ use super::origin::{self, Origin};
 use super::problems::{conflict, figures};
 use super::{Disks, Made, size_details};
 use crate::device::Limiter;
+use crate::model::{Disk, DiskSettings, EventKind, Image, Problem, ProblemKind};
 use crate::store;
 
 impl Disks {

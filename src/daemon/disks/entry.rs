@@ -7,7 +7,6 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::super::events::Events;
-use super::super::model::{self, Detail, DiskSettings, DiskState, EventKind, Problem, Share};
 use super::super::removal::Removals;
 use super::super::socket::SocketAccess;
 use super::super::state::StateKeeper;
@@ -17,6 +16,7 @@ use super::check::{Checked, check_socket_path, invalid};
 use super::sockets::Socket;
 use super::upload::Uploads;
 use crate::device::BlockDevice;
+use crate::model::{self, Detail, DiskSettings, DiskState, EventKind, Problem, Share};
 use crate::store::{Change, Disk, DiskInfo, Leftover, Shrink, Store};
 use crate::vhost_user::{self, Departure, Hub, Server, ServerEvent, ServerOptions};
 

@@ -3,10 +3,10 @@
 //! What is the matter with it lies beside its settings in the store (`blob`): it is no setting, and
 //! no configuration can name it.
 
-use super::super::model::{DiskPatch, DiskState, Problem};
 use super::Disks;
 use super::check::invalid;
 use super::entry::Entry;
+use crate::model::{DiskPatch, DiskState, Problem};
 use crate::vhost_user::crash::Culprit;
 
 /// Why a disk has failed of which ramblk died.

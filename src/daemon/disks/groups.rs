@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::super::model::{Group, Limits, LimitsPatch, Problem, ProblemKind, field_changes};
 use super::check::{check_limits, check_name, invalid};
 use super::problems::{conflict, figures, not_found};
 use super::{Disks, Made};
 use crate::device::Limiter;
+use crate::model::{Group, Limits, LimitsPatch, Problem, ProblemKind, field_changes};
 use crate::store::{DiskSpec, MAX_KEY_BYTES, SectorSize};
 
 /// A group of disks.

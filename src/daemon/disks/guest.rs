@@ -3,9 +3,9 @@
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
-use super::super::model::{HistogramBucket, Limits, OperationStats, Rate, Stats};
 use super::entry::Entry;
 use crate::device::{self, LATENCY_BOUNDS_NS, Limit, Limiter};
+use crate::model::{HistogramBucket, Limits, OperationStats, Rate, Stats};
 
 /// What the device is told of a rate.
 fn limit(rate: &Rate) -> Limit {

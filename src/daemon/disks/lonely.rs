@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::model::EventKind;
 use super::entry::Entry;
 use super::{DestroyOptions, Disks};
+use crate::model::EventKind;
 
 impl Disks {
     /// Destroy disks whose first content nobody has brought for too long; returns when to look

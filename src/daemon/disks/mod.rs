@@ -62,9 +62,9 @@ pub(super) use upload::IMPORT_PREFIX;
 pub use upload::{Upload, UploadOptions};
 
 use super::events::Events;
-use super::model::{Detail, Disk, EventKind, Pool, Problem, Stats};
 use super::removal::{Look, Removals};
 use super::socket::SocketAccess;
+use crate::model::{Detail, Disk, EventKind, Pool, Problem, Stats};
 use crate::store::{Leftover, Store};
 use crate::vhost_user::Hub;
 use check::snapshot_key;

@@ -13,9 +13,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::super::Error;
-use super::super::model::{DiskState, EventKind};
 use super::Disks;
 use super::entry::{Entry, Health};
+use crate::model::{DiskState, EventKind};
 use crate::store::Alarm;
 
 /// Parts of a bound, in percent, at which somebody wants to know.

@@ -5,10 +5,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::super::model::{self, Image, Problem};
 use super::check::invalid;
 use super::entry::Entry;
 use super::problems::conflict;
+use crate::model::{self, Image, Problem};
 use crate::store::Bytes;
 
 /// Longest name or id of an image, in bytes. Both are kept with the settings.

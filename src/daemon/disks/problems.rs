@@ -1,7 +1,7 @@
 //! What the rooms below say, as the API's problems.
 
 use super::super::Error;
-use super::super::model::{FieldChange, Problem, ProblemKind};
+use crate::model::{FieldChange, Problem, ProblemKind};
 use crate::{image, store, vhost_user};
 
 /// Something that can't be.

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::super::model::{DiskPatch, EventKind, Problem, Resized};
 use super::Disks;
 use super::check::invalid;
 use super::entry::Entry;
+use crate::model::{DiskPatch, EventKind, Problem, Resized};
 use crate::store::{Bytes, Capacity, Disk, Shrink};
 
 /// A size that is to become the disk's.

@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::super::Error;
-use super::super::model::{EventKind, Problem};
 use super::super::removal::Look;
 use super::super::serve::make_directory;
 use super::super::socket::SocketPath;
 use super::Disks;
 use super::entry::{Entry, Workshop};
+use crate::model::{EventKind, Problem};
 
 /// A socket in a directory of its own, which goes with it.
 #[derive(Debug)]

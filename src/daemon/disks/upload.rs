@@ -16,12 +16,12 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::super::events::Events;
-use super::super::model::{self, Detail, DiskState, EventKind, Image, Problem, ProblemKind};
 use super::Disks;
 use super::blob::Kept;
 use super::entry::Entry;
 use super::origin::{check_image, nothing};
 use super::problems::{attached, conflict};
+use crate::model::{self, Detail, DiskState, EventKind, Image, Problem, ProblemKind};
 use crate::store::{Bytes, Disk, DiskSpec, Leftover, OnFull, PAGE_BYTES, Store};
 
 /// What keys of trees begin with that are being filled. Names of disks have no `@`.

@@ -166,7 +166,7 @@ fn latencies_are_counted_as_the_name_of_their_bound_says() {
 /// Texts of a program are for whoever asked by HTTP; the command line has its own.
 #[test]
 fn no_answer_of_the_api_speaks_of_the_command_line() {
-    let rooms = ["src/daemon/disks", "src/daemon/api", "src/daemon/model"];
+    let rooms = ["src/daemon/disks", "src/daemon/api", "src/model"];
     for (name, text) in rooms.into_iter().flat_map(sources) {
         let code = text.split("#[cfg(test)]").next().unwrap();
         for line in code

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ramblk::daemon::api::Options;
-use ramblk::daemon::model::EventKind;
+use ramblk::model::EventKind;
 use serde_json::{Value, json};
 
 use super::kit::{Client, Kit};

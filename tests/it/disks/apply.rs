@@ -1,7 +1,7 @@
 //! Many disks at once, as they are declared.
 
 use ramblk::daemon::disks::{ApplyOptions, DestroyOptions};
-use ramblk::daemon::model::{
+use ramblk::model::{
     Applied, Declaration, DiskSettings, ForkRequest, OnFull, Problem, ProblemKind,
 };
 use serde_json::{Value, json};
@@ -290,8 +290,8 @@ fn a_group_that_is_there_with_other_limits_is_not_made_again() {
     says(none, ProblemKind::NotFound, &["none"]);
 }
 
-fn patch_of_nothing() -> ramblk::daemon::model::LimitsPatch {
-    ramblk::daemon::model::LimitsPatch::default()
+fn patch_of_nothing() -> ramblk::model::LimitsPatch {
+    ramblk::model::LimitsPatch::default()
 }
 
 #[test]

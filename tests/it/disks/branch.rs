@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use ramblk::daemon::disks::{DestroyOptions, Target, UploadOptions};
-use ramblk::daemon::model::{DiskSettings, ForkRequest, MapExtent, ProblemKind, ResetRequest};
+use ramblk::model::{DiskSettings, ForkRequest, MapExtent, ProblemKind, ResetRequest};
 
 use super::{FORCED, World, says};
 use crate::driver::disk::Disk as Guest;

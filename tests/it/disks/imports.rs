@@ -8,7 +8,7 @@ use ramblk::daemon::SocketAccess;
 use ramblk::daemon::disks::{
     ApplyOptions, DestroyOptions, Disks, DisksOptions, Made, Target, UploadOptions,
 };
-use ramblk::daemon::model::{
+use ramblk::model::{
     DiskPatch, DiskSettings, DiskState, EventKind, ForkRequest, Image, OnFull, ProblemKind,
     ResetRequest,
 };

@@ -4,9 +4,7 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use ramblk::daemon::disks::{DestroyOptions, Made};
-use ramblk::daemon::model::{
-    Detail, DiskPatch, DiskSettings, EventKind, OnFull, ProblemKind, Share,
-};
+use ramblk::model::{Detail, DiskPatch, DiskSettings, EventKind, OnFull, ProblemKind, Share};
 
 use super::{World, eventually, is, says, until};
 use crate::driver::client::code;

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use ramblk::daemon::SocketAccess;
 use ramblk::daemon::disks::{Disks, DisksOptions, UploadOptions};
-use ramblk::daemon::model::{DiskSettings, Event, EventKind, Problem, ProblemKind};
+use ramblk::model::{DiskSettings, Event, EventKind, Problem, ProblemKind};
 use ramblk::store::Store;
 use ramblk::vhost_user::{Hub, WorkerOptions};
 

@@ -1,7 +1,7 @@
 //! Names and settings that can't be are refused, with those that can.
 
 use ramblk::daemon::disks::{Target, check_name};
-use ramblk::daemon::model::{DiskSettings, ProblemKind, Rate};
+use ramblk::model::{DiskSettings, ProblemKind, Rate};
 
 use super::{World, says};
 

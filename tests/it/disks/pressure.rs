@@ -1,6 +1,6 @@
 //! Memory gets short, and is there again.
 
-use ramblk::daemon::model::{Detail, DiskSettings, DiskState, EventKind};
+use ramblk::model::{Detail, DiskSettings, DiskState, EventKind};
 
 use super::{World, until};
 use crate::driver::disk::{Disk as Guest, segment};

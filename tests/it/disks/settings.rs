@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ramblk::daemon::model::{
+use ramblk::model::{
     DiskPatch, DiskSettings, DiskState, ForkRequest, Image, OnFull, ProblemKind, ResetRequest,
 };
 use ramblk::store::{DiskSpec, SectorSize, Store};

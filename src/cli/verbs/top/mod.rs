@@ -19,7 +19,7 @@ use self::view::{Sort, View};
 use super::disk_path;
 use crate::cli::client::Client;
 use crate::cli::error::Error;
-use crate::daemon::model::{Disk, Pool, Stats};
+use crate::model::{Disk, Pool, Stats};
 
 /// How many disks are looked at: each costs a request per look.
 const MOST_DISKS: usize = 1000;

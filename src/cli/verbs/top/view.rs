@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use crate::cli::rates::{Rates, between};
-use crate::daemon::model::{Disk, Pool, Stats};
+use crate::model::{Disk, Pool, Stats};
 
 /// What comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,6 +7,10 @@ use utoipa::ToSchema;
 
 use super::{Image, Import, Limits};
 
+/// Queues of a disk where nothing else is said: QEMU asks for as many as its guest has processors.
+/// One that nobody uses costs nothing.
+pub const USUAL_QUEUES: u16 = 128;
+
 /// What a write does when no memory is left for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
@@ -93,7 +97,7 @@ fn default_block_size() -> u64 {
 }
 
 fn default_queues() -> u16 {
-    super::super::USUAL_QUEUES
+    USUAL_QUEUES
 }
 
 impl DiskSettings {

@@ -27,7 +27,7 @@ pub use declared::{
 };
 pub use disk::{
     Disk, DiskPatch, DiskSettings, DiskState, ForkRequest, FrontEnd, OnFull, Patched, ResetRequest,
-    Resized, Share, Snapshot,
+    Resized, Share, Snapshot, USUAL_QUEUES,
 };
 pub use image::{Image, Import};
 pub use limits::{Group, Limits, Rate};
