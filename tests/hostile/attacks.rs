@@ -1,8 +1,8 @@
-//! What a tenant can do to its neighbours without end: guests that keep queues busy, and front ends
-//! that keep the process busy. Each goes on until it is told to stop.
+//! Endless attacks on neighbours: guests that keep queues busy, and front ends that keep the
+//! process busy. Each goes on until it is stopped.
 //!
-//! The tests run each for a moment and look for harm; `scripts/bench hostile` runs each for seconds
-//! and measures what the honest front end notices of it.
+//! The tests run each for a moment and look for harm. `scripts/bench hostile` runs each for seconds
+//! and measures what the honest front end notices.
 
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -23,10 +23,10 @@ use crate::driver::wire::{VERSION, message};
 use crate::honest::Part;
 use crate::victim::{EDGE, HOLE, MINE, PARTS};
 
-/// One way to be a nuisance.
+/// One attack.
 pub(crate) struct Attack {
     pub(crate) name: &'static str,
-    /// The honest front end's parts of a disk of 1 TiB; all else may be written.
+    /// The honest front end's parts of a disk of 1 TiB; everything else may be overwritten.
     pub(crate) parts: &'static [Part],
     pub(crate) run: fn(&Path, &AtomicBool),
 }
@@ -36,7 +36,7 @@ const fn attack(name: &'static str, run: fn(&Path, &AtomicBool)) -> Attack {
     Attack { name, parts, run }
 }
 
-/// Sectors that no mixture of what [`rewriting`] writes can name.
+/// Sectors that no mixture of bytes from [`rewriting`] can name.
 const UNNAMED: [Part; 1] = [Part {
     first: 0x1_a500,
     sectors: 0x100,
@@ -69,7 +69,7 @@ pub(crate) const ATTACKS: [Attack; 20] = [
     attack("a full, blocking call descriptor", full_call),
 ];
 
-/// The attack of that name.
+/// The attack with that name.
 pub(crate) fn named(name: &str) -> &'static Attack {
     let found = ATTACKS.iter().find(|attack| attack.name == name);
     found.unwrap_or_else(|| panic!("no attack is called {name:?}"))
@@ -81,7 +81,7 @@ fn until(stop: &AtomicBool, mut work: impl FnMut()) {
     }
 }
 
-/// Keeps `ring` full of one and the same request.
+/// Keep `ring` full of the same request.
 pub(crate) fn keep_full(ring: &mut Ring, pieces: &[Piece], stop: &AtomicBool) {
     let table = ring.area(TABLE);
     ring.indirect(0, &[], table, pieces, 0);
@@ -104,7 +104,7 @@ pub(crate) fn keep_full(ring: &mut Ring, pieces: &[Piece], stop: &AtomicBool) {
     });
 }
 
-/// Keeps two queues of `size` entries full of a request whose data is at `data`, writable or not.
+/// Keep two queues of `size` entries full of a request whose data is at `data`, writable or not.
 fn two_full_queues(socket: &Path, size: u16, stop: &AtomicBool, kind: u32, data: Option<Piece>) {
     let mut disk = Disk::attach_with(socket, ALL, 2, size);
     std::thread::scope(|scope| {
@@ -128,7 +128,7 @@ fn giant_reads(socket: &Path, stop: &AtomicBool) {
     two_full_queues(socket, 8192, stop, IN, Some(writable_at(GIANT_AT, GIANT)));
 }
 
-/// Each ring has its turn, so many rings are worse than long ones.
+/// Each ring gets its turn, so many rings are worse than long ones.
 fn crowds_of_giant_reads(socket: &Path, stop: &AtomicBool) {
     let mut disks: Vec<_> = (0..4)
         .map(|_| Disk::attach_with(socket, ALL, 16, 8))
@@ -154,7 +154,7 @@ pub(crate) fn most_of_the_disk(flags: u32) -> Vec<Segment> {
         .collect()
 }
 
-/// Keeps two rings full of a request with `segments`.
+/// Keep two rings full of a request with `segments`.
 fn ranges(socket: &Path, stop: &AtomicBool, kind: u32, segments: &[Segment]) {
     let bytes = encode(segments);
     let mut disk = Disk::attach_with(socket, ALL, 2, 256);
@@ -196,7 +196,7 @@ fn overlapping_discards(socket: &Path, stop: &AtomicBool) {
     });
 }
 
-/// A page and the way to it for each 512 bytes, until the memory limit answers.
+/// Write 512 bytes into a page and a table of their own each time, until the memory limit.
 fn scattered_writes(socket: &Path, stop: &AtomicBool) {
     let mut disk = Disk::attach_with(socket, ALL, 1, 256);
     let mut at = 0;
@@ -223,7 +223,7 @@ fn scattered_writes(socket: &Path, stop: &AtomicBool) {
 
 fn kicks(socket: &Path, stop: &AtomicBool) {
     let disk = Disk::attach_with(socket, ALL, 4, 256);
-    // Two that are served, one that is disabled, and one that is stopped.
+    // Two are served, one is disabled, and one is stopped.
     disk.client.vring(code::SET_VRING_ENABLE, 2, 0);
     disk.client.stop(3);
     until(stop, || disk.queues.iter().for_each(Ring::kick));
@@ -317,12 +317,12 @@ fn full_call(socket: &Path, stop: &AtomicBool) {
     for ring in &mut disk.queues {
         let pieces = ring.lay_out(FLUSH, 0, &[], 0);
         ring.direct(0, &pieces);
-        // The flags belong to the file, which both sides share: it blocks from now on.
+        // The flags belong to the file, which both sides share: from now on it blocks.
         rustix::fs::fcntl_setfl(&ring.call, OFlags::empty()).unwrap();
     }
     until(stop, || {
         for ring in &mut disk.queues {
-            // Full, as far as that can be had without blocking ourselves.
+            // As full as possible without blocking ourselves.
             rustix::fs::fcntl_setfl(&ring.call, OFlags::NONBLOCK).unwrap();
             let _ = rustix::io::write(&ring.call, &(u64::MAX - 2).to_le_bytes());
             let _ = rustix::io::write(&ring.call, &1u64.to_le_bytes());
@@ -336,9 +336,9 @@ fn full_call(socket: &Path, stop: &AtomicBool) {
     });
 }
 
-/// Writes nonsense over the descriptors, headers and indirect tables of a slot until told to stop.
-/// Sectors it names are below 128 or far outside the disk, and whatever a torn or shifted header
-/// may be made of, it has no byte in it that [`UNNAMED`] begins with.
+/// Write nonsense over the descriptors, headers and indirect tables of a slot until told to stop.
+/// The sectors in it are below 128 or far outside the disk. Even a torn or shifted header contains
+/// no byte that [`UNNAMED`] begins with.
 fn rewrite(ring: &Ring, stop: &AtomicBool, seed: u64) {
     let mut random = Random::new(seed);
     let addresses = [
@@ -367,12 +367,12 @@ fn rewriting(socket: &Path, stop: &AtomicBool) {
     assert!(rewritten(socket, stop) > 0, "nothing came back");
 }
 
-/// Offers heads as fast as they come back, while another thread rewrites what they mean, which must
-/// never break the ring. Gives how many came back.
+/// Offer heads as fast as they complete, while another thread rewrites their descriptors, which
+/// must never break the ring. Returns the number of completions.
 fn rewritten(socket: &Path, stop: &AtomicBool) -> u32 {
     let seed = seed();
     let mut disk = Disk::attach_with(socket, ALL, 2, 256);
-    // A second view of queue 0's memory, to write into it from another thread.
+    // A second view of queue 0's memory, for another thread to write into.
     let view = Ring::new(&disk.mem, 0, 256, true);
     let mut back = 0;
     std::thread::scope(|scope| {

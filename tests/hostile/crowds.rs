@@ -1,4 +1,4 @@
-//! Hostile front ends in numbers: thousands of connections, half-open ones, more than there may be,
+//! Crowds of hostile front ends: thousands of connections, half-open ones, more than are allowed,
 //! with hundreds of regions each, and a process that has no descriptor left.
 
 use std::fs::{read_dir, read_link, read_to_string};
@@ -22,7 +22,7 @@ const CONNECTIONS: usize = 10_000;
 #[test]
 fn ten_thousand_hostile_connections_leave_nothing_behind() {
     let victim = Victim::new();
-    // What the allocator keeps of the first ones stays, whatever comes after.
+    // Memory that the allocator keeps for the first connections stays in any case.
     (0..50).for_each(|round| misbehave(&victim, round));
     victim.is_unharmed("fifty hostile connections");
     let before_kib = victim.ramblk.rss_kib();
@@ -38,7 +38,8 @@ fn ten_thousand_hostile_connections_leave_nothing_behind() {
     eventually("mappings are given back", || {
         victim.ramblk.mappings() < victim.mappings + 40
     });
-    // Four at once take more than one: stacks and arenas of the allocator, but no more with each.
+    // Four at once take more than one, for stacks and arenas of the allocator, but later ones take
+    // no more.
     let after_kib = victim.ramblk.rss_kib();
     assert!(
         after_kib < before_kib + 4096,
@@ -84,7 +85,7 @@ fn more_connections_than_there_may_be_are_closed_and_the_others_go_on() {
     victim.is_unharmed("a crowd of connections");
 }
 
-/// A region of 4 KiB, `number` regions above 1 TiB, out of the file of `of`.
+/// A region of 4 KiB, `number` regions above 1 TiB, from the file of `of`.
 fn small_region(of: &Region, number: u64) -> Vec<u8> {
     let mut payload = single(of);
     let at = (1 << 40) + number * 8192;
@@ -115,7 +116,7 @@ fn front_ends_with_hundreds_of_regions_each_leave_room_for_others() {
     let fds = victim.ramblk.fds();
     assert!(fds < 1000, "{fds} descriptors: regions keep their files");
     assert!(victim.ramblk.mappings() < 40_000);
-    // One that has few regions still finds room.
+    // A front end with few regions still finds room.
     let mut disk = Disk::attach(victim.ramblk.socket());
     assert_eq!(disk.q().write(MINE, &[5; 512]), Ok(()));
     drop((crowd, disk));
@@ -166,7 +167,7 @@ fn no_descriptor_of_a_front_end_can_reach_a_program_that_the_process_runs() {
         let path = entry.unwrap().path();
         let number = path.file_name().unwrap().to_str().unwrap();
         let link = read_link(format!("{process}/fd/{number}")).unwrap();
-        // What the process was started with is not its own.
+        // Descriptors that the process inherited are not its own.
         let own = ["/memfd:", "anon_inode:", "socket:"];
         if !own
             .iter()

@@ -1,4 +1,4 @@
-//! Descriptors in which a thread that serves others could be made to hang.
+//! Descriptors that could make a thread hang while it serves others.
 
 use std::fs::File;
 use std::net::TcpStream;
@@ -17,7 +17,7 @@ use crate::fuse::Hanging;
 use crate::harness::{Ramblk, eventually};
 use crate::victim::{KEPT, Victim, odd_descriptors};
 
-/// What is no eventfd and no pipe, by a word that the log must have.
+/// Descriptors that are neither eventfds nor pipes, each with a word that the log must contain.
 fn no_signals() -> Vec<(&'static str, OwnedFd)> {
     let clock = TimerfdClockId::Monotonic;
     let mut found = vec![
@@ -56,7 +56,7 @@ fn kick_call_and_error_descriptors_in_which_a_worker_might_hang_are_refused_by_n
         (code::SET_VRING_ERR, "error"),
     ];
     for (word, fd) in no_signals() {
-        // One log for each, since a disk's has a bound.
+        // A new process each time, since the log of a disk is bounded.
         let ramblk = Ramblk::run(&[]);
         for (code, purpose) in messages {
             let client = Client::negotiated(ramblk.socket(), ALL);
@@ -109,7 +109,7 @@ fn a_back_end_channel_that_is_no_unix_stream_socket_is_refused_by_name() {
     victim.is_unharmed("channels of all kinds");
 }
 
-/// A page of such memory never comes, and a worker that touches it waits for ever, beyond the reach
+/// A page of such memory never arrives. A worker that touches it waits for ever, beyond the reach
 /// of signals.
 #[test]
 #[allow(

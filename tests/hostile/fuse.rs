@@ -1,5 +1,5 @@
-//! A file system that opens files and never answers a read: what a front end can make with
-//! `fusermount3`, without any right of root's. Here the test is root, and mounts it itself.
+//! A file system that opens files and never answers a read. A front end can mount one with
+//! `fusermount3`, without any privilege. Here the test is root, and mounts it itself.
 
 use std::fs::{File, OpenOptions};
 use std::io::Read;
@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tempfile::TempDir;
 
-/// Bytes of its one file, as it says.
+/// The size that its one file claims.
 const FILE_BYTES: u64 = 1 << 30;
 const ENOSYS: i32 = 38;
 
@@ -28,15 +28,15 @@ mod op {
     pub(super) const POLL: u32 = 40;
 }
 
-/// It, mounted.
+/// The mounted file system.
 pub(crate) struct Hanging {
     folder: TempDir,
-    /// Reads and polls that wait.
+    /// Number of waiting reads and polls.
     waiting: Arc<AtomicUsize>,
 }
 
 impl Hanging {
-    /// `None` where this process may not mount one.
+    /// `None` if this process may not mount one.
     pub(crate) fn mount() -> Option<Self> {
         let folder = TempDir::new().unwrap();
         let mut options = OpenOptions::new();
@@ -58,14 +58,14 @@ impl Hanging {
         Some(Self { folder, waiting })
     }
 
-    /// Its file, open for all.
+    /// Its file, which everyone may open.
     pub(crate) fn file(&self) -> File {
         let path = self.folder.path().join("memory");
         let mut options = OpenOptions::new();
         options.read(true).write(true).open(path).unwrap()
     }
 
-    /// How many requests wait for an answer that never comes.
+    /// Number of requests that wait for an answer that never comes.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)
     }
@@ -73,7 +73,7 @@ impl Hanging {
 
 impl Drop for Hanging {
     fn drop(&mut self) {
-        // `-f` ends the requests that wait, and with them the server.
+        // `-f` ends the waiting requests, and with them the server.
         let words = ["-f", "-l"];
         let mut umount = Command::new("umount");
         let _ = umount.args(words).arg(self.folder.path()).status();
@@ -95,7 +95,7 @@ fn attributes(node: u64) -> Vec<u8> {
     [long, halves(&[0, 0, 0, mode, 1, 0, 0, 0, 4096, 0])].concat()
 }
 
-/// Answer until it is unmounted.
+/// Answer until the file system is unmounted.
 fn serve(device: &File, waiting: &AtomicUsize) {
     let mut request = vec![0; 1 << 20];
     while let Ok(count) = { device }.read(&mut request) {
@@ -134,7 +134,7 @@ fn serve(device: &File, waiting: &AtomicUsize) {
         ]
         .concat();
         if rustix::io::write(device, &[head, body].concat()).is_err() {
-            // One that was interrupted is no reason to end.
+            // An interrupted request does not end the server.
             continue;
         }
     }

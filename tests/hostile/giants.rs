@@ -1,5 +1,5 @@
-//! Requests that are much work each, or many: nobody else waits for them, and what they take has
-//! a limit.
+//! Large requests, or many: they hold up no other front end, and the memory that they take is
+//! bounded.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,8 +13,8 @@ use crate::driver::status::{IOERR, OK};
 use crate::honest::Record;
 use crate::victim::{A_WHILE, MINE, PARTS, Victim, withstand};
 
-/// The bar is 100 ms, which `scripts/bench hostile` measures; a machine that is busy with other
-/// tests gets some more.
+/// The bar is 100 ms, which `scripts/bench hostile` measures. A machine that runs other tests at
+/// the same time gets a longer one.
 const STALL: Duration = Duration::from_millis(400);
 
 fn did_not_stall(record: &Record, by: &str) {
@@ -91,7 +91,7 @@ fn a_ring_with_hours_of_work_in_it_stops_when_it_is_told_to() {
             let asked = Instant::now();
             client.stop(index);
             waits.push(asked.elapsed());
-            // Served again from where it was.
+            // It is served again from where it was.
             use crate::driver::client::code;
             client.tell(code::SET_VRING_ADDR, &addresses[index as usize], &[]);
             client.vring_fd(code::SET_VRING_KICK, index, &kicks[index as usize]);
@@ -99,7 +99,7 @@ fn a_ring_with_hours_of_work_in_it_stops_when_it_is_told_to() {
         stop.store(true, Ordering::Relaxed);
     });
     waits.sort_unstable();
-    // One of them may have been unlucky with the machine.
+    // One of them may be late because of the machine.
     assert!(waits[4] < Duration::from_millis(100), "{waits:?}");
     assert!(waits[5] < STALL, "{waits:?}");
     drop(disk);
@@ -112,7 +112,7 @@ fn metadata_counts_against_the_memory_limit_and_who_has_memory_keeps_it() {
     let victim = Victim::sized("1T", PARTS.split_at(1).0, &["--memory-limit", "64M"]);
     let mut disk = victim.guest(ALL);
     let before = victim.ramblk.rss_kib();
-    // A sector in every 2 MiB: the page is the least of what it takes.
+    // One sector in every 2 MiB, which takes much more memory than the page.
     let mut written = 0u64;
     while written < 100_000 && disk.q().write(8192 + written * 4096, &[7; 512]) == Ok(()) {
         written += 1;
@@ -121,7 +121,7 @@ fn metadata_counts_against_the_memory_limit_and_who_has_memory_keeps_it() {
     assert_eq!(disk.q().write(8192 + written * 4096, &[7; 512]), Err(IOERR));
     let taken = victim.ramblk.rss_kib() - before;
     assert!(taken < 80 << 10, "{taken} KiB for a limit of 64 MiB");
-    // What is there can be read and written, by everybody; what is given back can be had again.
+    // Everyone can read and overwrite mapped pages, and discarded memory can be used again.
     victim.honest.gets_on("a full store");
     assert_eq!(disk.q().read(8192, 512), Ok(vec![7; 512]));
     assert_eq!(disk.q().write(8192, &[8; 512]), Ok(()));
@@ -153,7 +153,7 @@ fn a_session_that_ends_amid_giant_requests_leaves_nothing() {
         std::thread::sleep(Duration::from_micros(500 * (round % 7)));
         let mem = Arc::clone(&disk.mem);
         drop(disk);
-        // Its memory is its own again as soon as the back end has noticed.
+        // The guest has its memory to itself again as soon as the back end notices the end.
         victim.goes_on("the end of a session");
         mem.fill(GIANT_AT, 65536, 0x77);
         std::thread::sleep(Duration::from_millis(2));

@@ -1,9 +1,9 @@
-//! An honest front end that works beside the attack, and notices everything that a tenant would.
+//! An honest front end that works beside the attack, and notices what any tenant would notice.
 //!
-//! It has two queues, so that each worker of a small machine serves one of them, and a part of the
-//! disk that is its own. It writes random extents with random bytes and reads random extents back,
-//! one request at a time. Every byte read has to be what was written last, and every request has
-//! to come back within five seconds; at the end the whole part is read once more.
+//! It has two queues, so that each worker of a small machine serves one of them, and its own part
+//! of the disk. It writes random extents with random bytes and reads random extents back, one
+//! request at a time. Every byte read must be the last one written, and every request must complete
+//! within five seconds. At the end it reads the whole part once more.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,34 +20,34 @@ use crate::driver::status::OK;
 const SECTOR: usize = 512;
 /// Longest extent, in sectors.
 const LONGEST: u64 = 64;
-/// Getting nowhere for so long is a failure.
+/// No progress for this long is a failure.
 const STUCK: Duration = Duration::from_secs(5);
 
-/// Sectors that are the honest front end's alone.
+/// Sectors that only the honest front end writes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Part {
     pub(crate) first: u64,
     pub(crate) sectors: u64,
 }
 
-/// What it noticed.
+/// What it measured.
 #[derive(Debug, Default)]
 pub(crate) struct Record {
-    /// How long each request took, in the order in which they were made.
+    /// The time of each request, in the order of submission.
     pub(crate) latencies: Vec<Duration>,
-    /// Payload moved.
+    /// Payload bytes moved.
     pub(crate) bytes: u64,
     pub(crate) elapsed: Duration,
 }
 
 impl Record {
-    /// The longest that a request took.
+    /// The time of the slowest request.
     pub(crate) fn longest_stall(&self) -> Duration {
         self.latencies.iter().max().copied().unwrap_or_default()
     }
 }
 
-/// A front end that works until it is told to stop.
+/// A front end that works until it is stopped.
 pub(crate) struct Honest {
     stop: Arc<AtomicBool>,
     requests: Arc<AtomicU64>,
@@ -55,8 +55,8 @@ pub(crate) struct Honest {
 }
 
 impl Honest {
-    /// Connects, writes all of its parts, and goes on from there in a thread of its own. `pause` is
-    /// how long it rests between two requests.
+    /// Connect, write all of its parts, and continue in a thread. `pause` is its rest between two
+    /// requests.
     pub(crate) fn start(socket: &Path, parts: &[Part], pause: Duration) -> Self {
         let seed = seed();
         let disk = Disk::attach_with(socket, ALL, 2, 256);
@@ -84,12 +84,12 @@ impl Honest {
         }
     }
 
-    /// Requests that came back so far.
+    /// Number of requests completed so far.
     pub(crate) fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
     }
 
-    /// It lives, and gets on: one more request comes back on each of its queues.
+    /// Check that it makes progress: one more request completes on each of its queues.
     pub(crate) fn gets_on(&self, by: &str) {
         let (start, before) = (Instant::now(), self.requests());
         while self.requests() < before + 3 {
@@ -103,7 +103,7 @@ impl Honest {
         }
     }
 
-    /// Ends its work, and gives what it noticed after all its bytes were found to be there.
+    /// Stop it, check all its bytes, and return its measurements.
     pub(crate) fn finish(mut self) -> Record {
         self.join().expect("the honest front end failed")
     }
@@ -124,7 +124,7 @@ impl Drop for Honest {
     }
 }
 
-/// What a part holds.
+/// The content of a part.
 struct Content {
     part: Part,
     bytes: Vec<u8>,
@@ -142,7 +142,7 @@ struct Tenant {
     disk: Disk,
     random: Random,
     seed: u64,
-    /// Requests so far, to take the queues in turns.
+    /// Number of requests so far; the queues take turns.
     turn: usize,
     contents: Vec<Content>,
     record: Record,
@@ -211,7 +211,7 @@ impl Tenant {
         );
     }
 
-    /// One request, which has to succeed in time; gives what was read.
+    /// A request, which must succeed in time. Returns what was read.
     fn request(&mut self, kind: u32, part: usize, first: u64, out: &[u8], room: usize) -> Vec<u8> {
         let sector = self.contents[part].part.first + first;
         let queue = self.turn % self.disk.queues.len();

@@ -1,4 +1,4 @@
-//! Regions for requests in flight that are none, are too short, hold garbage, or change.
+//! Regions for requests in flight that are invalid, too short, full of garbage, or change.
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::driver::ring::{Ring, new_eventfd};
 use crate::driver::wire::Answer;
 use crate::victim::{MINE, Victim};
 
-/// What a region may claim that can't be: what is wrong, and SET_INFLIGHT_FD's payload.
+/// Impossible claims about a region: what is wrong, and SET_INFLIGHT_FD's payload.
 fn impossible() -> Vec<(&'static str, Vec<u8>)> {
     let stride = (HEADER + ENTRY * 256).next_multiple_of(64);
     vec![
@@ -53,7 +53,7 @@ fn regions_that_can_not_be_are_refused() {
         let request = description(0, 0, queues, entries);
         let client = victim.client();
         client.send(code::GET_INFLIGHT_FD, 0, &request, &[]);
-        // An answer that says no has no descriptor; so has the end of the connection.
+        // A refusal has no descriptor, nor has the end of the connection.
         let answer = client.wire.receive(PATIENCE);
         if let Answer::Message(reply) = answer {
             assert!(reply.fds.is_empty(), "{queues} queues of {entries}");
@@ -77,7 +77,7 @@ fn a_region_without_a_descriptor_or_in_no_file_is_refused() {
     victim.is_unharmed("regions without a file");
 }
 
-/// What a region may hold that a ring of 256 entries can't go on from.
+/// Content that a ring of 256 entries can't continue from.
 fn wrong(what: &str) -> Inflight {
     let region = Inflight::new(1, 256);
     let track = region.queue(0);
@@ -143,13 +143,13 @@ fn a_region_that_owes_more_than_the_driver_ever_asked_for_harms_nobody_else() {
     (0..256).for_each(|head| region.queue(0).set_inflight(head, true));
     region.give(&client);
     client.set_up(&ring, 0);
-    // It may well be refused.
+    // It may be refused.
     client.acked(code::SET_VRING_ENABLE, &state(0, 1), &[]);
     drop(client);
     victim.is_unharmed("a region of requests that there are not");
 }
 
-/// A queue of 256 that works, with a region that is the front end's to spoil.
+/// A working queue of 256, with a region that the front end can damage.
 fn tracked(victim: &Victim) -> (Disk, Inflight) {
     let disk = Disk::prepare(victim.ramblk.socket(), ALL);
     let region = Inflight::new(1, 256);
@@ -180,7 +180,7 @@ fn a_region_that_is_rewritten_while_it_is_used_harms_nobody_else() {
                 track.set_next(n % 256, n.wrapping_mul(7919));
             }
         });
-        // What is in the region is looked at when a ring starts; in between it is only written.
+        // A region is read when a ring starts; while the ring runs it is only written.
         let began = Instant::now();
         while began.elapsed() < Duration::from_secs(1) {
             for i in 0..100u64 {

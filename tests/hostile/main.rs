@@ -1,10 +1,10 @@
 //! Hostile guests and hostile front ends against the built program. Names of tests are sentences;
-//! `docs/threat-model.md` lists what may come in, and which test here sends it.
+//! `docs/threat-model.md` lists the attacks, and the test for each.
 //!
-//! Beside every attack an honest front end of the same process works on the same disk (`honest`):
-//! it writes and reads back a part of its own for as long as the test lasts, and fails the test if
-//! a byte is not what it wrote or if it gets nowhere for five seconds. So what hostile guests here
-//! write on purpose lies in [`victim::MINE`], and whatever else changes is a bug.
+//! Beside every attack an honest front end of the same process works on the same disk (`honest`).
+//! It writes and reads back its own part for as long as the test lasts, and fails the test if a
+//! byte is wrong or if it makes no progress for five seconds. Hostile guests here write only to
+//! [`victim::MINE`] on purpose, so any other change is a bug.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

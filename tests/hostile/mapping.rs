@@ -1,4 +1,4 @@
-//! Memory tables and ring addresses that can not be: refused before anything is mapped or read.
+//! Impossible memory tables and ring addresses: refused before anything is mapped or read.
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -176,7 +176,7 @@ fn removing_memory_that_is_not_there_is_refused() {
     victim.is_unharmed("the removal of unknown memory");
 }
 
-/// Tries to start ring 0 with a change; something on the way must be refused.
+/// Try to start ring 0 with a change; one of the messages must be refused.
 fn refuses_ring(victim: &Victim, what: &str, change: impl FnOnce(&mut Ring, &mut u32)) {
     let (client, memory) = victim.with_memory();
     let mut ring = Ring::new(&Arc::new(memory), 0, 256, true);
@@ -202,7 +202,7 @@ fn ring_sizes_that_do_not_exist_are_refused() {
 #[test]
 fn rings_that_are_misaligned_or_leave_memory_are_refused() {
     let victim = Victim::new();
-    // §2.7: alignment 16, 2 and 4. The third region ends at 96 MiB and nothing follows.
+    // §2.7: alignment 16, 2 and 4. The third region ends at 96 MiB with nothing behind it.
     refuses_ring(&victim, "descriptors at 8", |ring, _| ring.desc += 8);
     refuses_ring(&victim, "available ring at 1", |ring, _| ring.avail += 1);
     refuses_ring(&victim, "used ring at 2", |ring, _| ring.used += 2);

@@ -1,5 +1,5 @@
-//! Front ends that break the rules. A message that can't be right costs its sender the connection,
-//! or is acknowledged as an error; the process, its disk and everybody else go on.
+//! Front ends that break the rules. An invalid message ends its sender's connection or gets an
+//! error as its answer. The process, its disk and all other front ends go on.
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::driver::ring::{Ring, new_eventfd};
 use crate::driver::wire::{Answer, NEED_REPLY, REPLY, VERSION, header, message};
 use crate::victim::Victim;
 
-/// Sends raw bytes, which must cost the connection.
+/// Send raw bytes, which must end the connection.
 fn ends(victim: &Victim, what: &str, bytes: &[u8]) {
     let client = victim.client();
     client.wire.send(bytes, &[]);
@@ -167,7 +167,7 @@ fn the_wrong_number_of_descriptors_is_refused() {
 fn queues_that_do_not_exist_are_refused_in_every_message() {
     let victim = Victim::new();
     let fd = new_eventfd();
-    // 128 queues: 128 is the first that isn't there.
+    // 128 queues: 128 is the first index that does not exist.
     for index in [
         128,
         129,
@@ -209,7 +209,7 @@ fn queues_that_do_not_exist_are_refused_in_every_message() {
                 victim.client().refused(code, &payload, &[fd.as_fd()]),
                 "{index} in {code}"
             );
-            // Bit 8: no descriptor comes with it.
+            // Bit 8: the message carries no descriptor.
             let payload = (index | 0x100).to_le_bytes();
             assert!(
                 victim.client().refused(code, &payload, &[]),
@@ -297,7 +297,7 @@ fn config_requests_that_make_no_sense_harm_nobody() {
             client.wire.receive(PATIENCE);
         }
     }
-    // Nothing at all, and a size that isn't that of what follows.
+    // An empty body, and a size that doesn't match the body.
     for (sent, size) in [(0, 0), (4, 8), (8, 4), (60, 0), (0, 60)] {
         let mut payload = config_request(0, sent, 0);
         payload[4..8].copy_from_slice(&u32::to_le_bytes(size));

@@ -1,5 +1,5 @@
-//! Front ends that are a nuisance: deaf, in crowds, with descriptors that are not what they should
-//! be.
+//! Front ends that are a nuisance: they read no replies, come in crowds, or pass the wrong
+//! descriptors.
 
 use std::fs::File;
 use std::io::Write;
@@ -40,7 +40,7 @@ fn a_front_end_that_never_reads_its_replies_harms_nobody() {
     let mut disk = Disk::attach(victim.ramblk.socket());
     assert_eq!(disk.q().read(KEPT, 8192), Ok(pattern(8192, 42)));
     drop(disk);
-    // It is given up, not waited for.
+    // Its session gives up.
     eventually("its connection ends", || {
         victim.ramblk.stderr().contains("does not read its replies")
     });
@@ -62,7 +62,7 @@ fn a_flood_of_connections_does_not_stop_a_working_one() {
     victim.is_unharmed("a flood of connections");
 }
 
-/// One of many ways to misbehave, and whether the back end is left to notice the end by itself.
+/// Misbehave in one of several ways, and sometimes leave without closing properly.
 pub(crate) fn misbehave(victim: &Victim, round: usize) {
     let (client, memory) = victim.with_memory();
     let ring = Ring::new(&Arc::new(memory), 0, 256, true);
@@ -126,8 +126,8 @@ fn a_broken_back_end_channel_harms_nobody() {
     }
 }
 
-/// Starts ring 0 with other descriptors, works with it as far as that goes, and checks that ring 1
-/// of the same front end is not held up.
+/// Start ring 0 with other descriptors, use it as far as that goes, and check that ring 1 of the
+/// same front end is not held up.
 fn with_descriptors(victim: &Victim, what: &str, kick: impl AsFd, call: impl AsFd) {
     let mut disk = Disk::prepare(victim.ramblk.socket(), ALL);
     let ring = Ring::new(&disk.mem, 1, 256, true);
@@ -189,7 +189,7 @@ fn a_call_that_is_made_to_block_after_it_was_handed_over_costs_its_front_end_the
     let victim = Victim::new();
     let mut disk = victim.guest(ALL);
     disk.q().flush().unwrap();
-    // The flags belong to the file, which both sides share: it blocks from now on, being full.
+    // The flags belong to the file, which both sides share: being full, it blocks from now on.
     let call = &disk.queues[0].call;
     let _ = rustix::io::read(call, &mut [0; 8]);
     rustix::io::write(call, &(u64::MAX - 1).to_le_bytes()).unwrap();
@@ -207,7 +207,7 @@ fn a_call_that_is_made_to_block_after_it_was_handed_over_costs_its_front_end_the
 
 #[test]
 fn a_ring_that_has_nothing_to_do_costs_no_processor_time_whatever_its_kick_descriptor_is() {
-    // Alone: an honest front end costs some.
+    // Without an honest front end, which would cost some time.
     let ramblk = Ramblk::run(&[]);
     let mut kicks = odd_descriptors();
     kicks.push(("eventfd", new_eventfd()));
@@ -224,7 +224,7 @@ fn a_ring_that_has_nothing_to_do_costs_no_processor_time_whatever_its_kick_descr
             && !disk
                 .client
                 .refused(code::SET_VRING_ENABLE, &state(0, 1), &[]);
-        // Time to find that there's nothing and go to sleep.
+        // Time for the workers to go to sleep.
         std::thread::sleep(Duration::from_millis(100));
         let before = ramblk.ticks();
         std::thread::sleep(Duration::from_millis(400));

@@ -1,5 +1,5 @@
-//! Requests that are wrong in themselves fail alone: with a status if there is a byte for it, and
-//! the queue goes on. Guests that change a request while it is served harm nobody but themselves.
+//! Invalid requests fail alone, with a status if there is a byte for it, and the queue goes on.
+//! Guests that change a request while it is served harm only themselves.
 
 use std::time::{Duration, Instant};
 
@@ -12,8 +12,8 @@ use crate::driver::ring::{Piece, Ring, cut, readable_at, writable_at};
 use crate::driver::status::{IOERR, OK, UNTOUCHED};
 use crate::victim::{A_WHILE, EDGE, HOLE, KEPT, MINE, PARTS, Victim, withstand};
 
-/// Completes a chain on queue 0 that is wrong in itself: status and used length as given, and the
-/// queue goes on. `None`: no status byte can be reached.
+/// Complete an invalid chain on queue 0 with the given status and used length, and check that the
+/// queue goes on. `None`: no status byte can be found.
 fn fails_alone(disk: &mut Disk, what: &str, pieces: &[Piece], status: Option<u8>, len: u32) {
     let q = disk.q();
     q.mem.fill(q.area(STATUS), 1, UNTOUCHED);
@@ -45,7 +45,7 @@ fn pieces_of(q: &Ring, kind: u32, sector: u64) -> (Piece, Piece, Piece) {
     )
 }
 
-/// Addresses and lengths of which at least the last byte is outside memory.
+/// Addresses and lengths whose last byte, at least, is outside memory.
 const OUTSIDE: [(u64, u32); 9] = [
     (HOLE, 512),
     (EDGE, 512),
@@ -172,7 +172,7 @@ fn a_short_header_fails_with_an_io_error() {
 fn buffers_in_the_wrong_order_fail_with_an_io_error() {
     let victim = Victim::new();
     let mut disk = victim.guest(ALL);
-    // §2.7.4.2: the driver MUST place readable ones before writable ones.
+    // §2.7.4.2: the driver MUST place readable descriptors before writable ones.
     let (header, data, status) = pieces_of(disk.q(), OUT, KEPT);
     fails_alone(
         &mut disk,
@@ -206,7 +206,7 @@ fn buffers_in_the_wrong_order_fail_with_an_io_error() {
 fn a_total_length_beyond_32_bits_is_not_taken_for_a_short_one() {
     let victim = Victim::new();
     let mut disk = victim.guest(ALL);
-    // 64 times 64 MiB and 512 bytes: 512 in 32 bits.
+    // 64 times 64 MiB, and 512 bytes: 512 in 32 bits.
     for kind in [IN, OUT] {
         let (header, data, status) = pieces_of(disk.q(), kind, KEPT);
         let mut pieces = vec![header];
@@ -288,7 +288,7 @@ fn a_request_cut_into_single_bytes_is_served() {
     let q = disk.q();
     let (header, data) = (request_header(OUT, MINE), pattern(512, 5));
     q.mem.write(q.area(DATA), &[&header[..], &data].concat());
-    // One descriptor holds the last byte of the header and the first ones of the data.
+    // One descriptor holds the last byte of the header and the first bytes of the data.
     let mut pieces = cut(q.area(DATA), &[1; 15], false);
     pieces.push(readable_at(q.area(DATA) + 15, 300));
     pieces.extend(cut(q.area(DATA) + 315, &[1; 213], false));
@@ -346,7 +346,8 @@ fn sectors_that_wrap_around_reach_none_of_the_first_ones() {
         }
         assert_eq!(disk.q().read(sector, 512), Err(IOERR), "{what}");
     }
-    // The last sector is the honest front end's, and so is what a wrapped length would reach.
+    // The last sector belongs to the honest front end, and so does what a wrapped length would
+    // reach.
     for sectors in [2, 8_388_600] {
         let one = encode(&[segment(end - 1, sectors, 0)]);
         assert_eq!(disk.q().request(DISCARD, 0, &one, 0).status, IOERR);
@@ -369,7 +370,7 @@ fn a_buffer_may_cross_regions_but_neither_leave_them_nor_wrap_around() {
         assert_eq!((q.complete(0), q.status()), (1, OK), "{border:#x}");
         assert_eq!(q.read(MINE, 4096), Ok(data.clone()));
     }
-    // A length that would lead around the end of the address space, back to where memory is.
+    // A length that would wrap around the end of the address space, back into memory.
     for addr in [EDGE - 512, HOLE, u64::MAX - 4095, u64::MAX] {
         for len in [4096, 0x8000_0000, u32::MAX] {
             let (header, _, status) = pieces_of(disk.q(), OUT, MINE);

@@ -1,6 +1,5 @@
-//! Guests that break the rules. A request whose chain makes no sense fails alone; a ring whose
-//! indexes or heads make none stops, and tells the front end through its error descriptor; nobody
-//! else notices either.
+//! Guests that break the rules. A request with an invalid chain fails alone. A ring with invalid
+//! indexes or heads stops and signals its error descriptor. No other front end notices either.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +13,7 @@ use crate::victim::{EDGE, HOLE, KEPT, MINE, SIZE, Victim};
 
 const SECONDS: Duration = Duration::from_secs(5);
 
-/// Breaks queue 0 in its own way, and checks who notices.
+/// Break queue 0 with `damage`, and check what stops.
 fn stops_the_queue(victim: &Victim, what: &str, damage: impl FnOnce(&mut Ring)) {
     let mut disk = victim.guest(ALL);
     disk.q().write(MINE, &pattern(512, 1)).unwrap();
@@ -26,7 +25,7 @@ fn stops_the_queue(victim: &Victim, what: &str, damage: impl FnOnce(&mut Ring)) 
         "{what}: the error descriptor is silent"
     );
     assert_eq!(disk.q().used_idx(), before, "{what}: something completed");
-    // The queue has stopped for good, however much it is kicked.
+    // The queue has stopped for good: kicks change nothing.
     disk.q().kick();
     std::thread::sleep(Duration::from_millis(5));
     assert_eq!(
@@ -34,7 +33,7 @@ fn stops_the_queue(victim: &Victim, what: &str, damage: impl FnOnce(&mut Ring)) 
         before,
         "{what}: something completed later"
     );
-    // The other queue goes on, and so do the connection and the honest front end.
+    // The other queue, the connection and the honest front end go on.
     assert_eq!(
         disk.queues[1].read(KEPT, 8192),
         Ok(pattern(8192, 42)),
@@ -42,7 +41,7 @@ fn stops_the_queue(victim: &Victim, what: &str, damage: impl FnOnce(&mut Ring)) 
     );
     assert!(disk.client.answers(), "{what}: the connection is gone");
     victim.honest.gets_on(what);
-    // After a reset by the driver this queue is as good as new.
+    // After a reset by the driver this queue works again.
     disk.client.stop(0);
     disk.q().begin_at(0);
     disk.client.start(&disk.queues[0]);
@@ -53,8 +52,8 @@ fn stops_the_queue(victim: &Victim, what: &str, damage: impl FnOnce(&mut Ring)) 
     );
 }
 
-/// Has one request on queue 0 that is wrong in its own way, and checks that it fails with that
-/// status, if its byte can be found, and that the queue goes on.
+/// Submit an invalid request on queue 0, and check that it fails with that status, if its byte can
+/// be found, and that the queue goes on.
 fn fails_by_itself(
     victim: &Victim,
     what: &str,
@@ -75,13 +74,13 @@ fn fails_by_itself(
     victim.honest.gets_on(what);
 }
 
-/// Puts one head whose chain was prepared, and publishes it.
+/// Publish a head whose chain was prepared.
 fn offer(ring: &mut Ring, head: u16) {
     ring.put(head);
     ring.publish();
 }
 
-/// A whole read request in an indirect table; gives the number of its bytes.
+/// A whole read request in an indirect table; returns the size of the table in bytes.
 fn table_for_a_read(ring: &Ring) -> u32 {
     let pieces = ring.lay_out(IN, 0, &[], 512);
     ring.indirect(0, &[], ring.area(TABLE), &pieces, 0);
@@ -128,7 +127,7 @@ fn a_next_outside_the_table_fails_by_itself() {
             ring.set_desc(0, ring.area(HEADER), 16, NEXT, next);
             offer(ring, 0);
         });
-        // As of a driver that forgets to take the flag off its last descriptor.
+        // As from a driver that leaves the flag set on its last descriptor.
         let what = format!("next {next} behind the status");
         fails_by_itself(&victim, &what, Some(IOERR), |ring| {
             ring.set_desc(0, ring.area(HEADER), 16, NEXT, 1);
@@ -189,7 +188,7 @@ fn an_indirect_table_inside_another_fails_by_itself() {
 #[test]
 fn an_indirect_table_of_impossible_length_fails_by_itself() {
     let victim = Victim::new();
-    // Empty, less than one entry, not whole entries, absurd.
+    // Empty, less than one entry, no whole number of entries, absurd.
     for len in [0, 1, 8, 15, 17, 47, 49, 0xffff_fff1, u32::MAX] {
         let what = format!("table of {len} bytes");
         fails_by_itself(&victim, &what, None, |ring| {
@@ -226,7 +225,7 @@ fn an_indirect_table_outside_memory_fails_by_itself() {
     ] {
         fails_by_itself(&victim, &format!("table at {at:#x}"), None, |ring| {
             if at < EDGE {
-                // As much of an innocent table as there is room for.
+                // As much of a valid table as there is room for.
                 let pieces = ring.lay_out(IN, 0, &[], 512);
                 ring.indirect(0, &[], ring.area(TABLE), &pieces, 0);
                 let bytes = ring.mem.read(ring.area(TABLE), (EDGE - at) as usize);
@@ -266,7 +265,8 @@ fn one_head_twice_at_once_harms_nobody() {
     }
     q.publish();
     q.kick();
-    // Served eight times or refused as a broken ring: both are right, a ninth completion is not.
+    // Both are right: eight completions, or a refusal as a broken ring. A ninth completion is
+    // wrong.
     let deadline = Instant::now() + SECONDS;
     while q.used_idx() < 8 && !q.broken_within(Duration::ZERO) {
         assert!(Instant::now() < deadline, "neither completed nor refused");
@@ -322,7 +322,7 @@ fn one_head_again_and_again_across_batches_harms_nobody() {
     let q = disk.q();
     let pieces = q.lay_out(IN, KEPT, &[], 8192);
     q.direct(0, &pieces);
-    // Never more than the ring holds, and never a moment without that head on its way.
+    // Never more than the ring holds, and always at least one of that head outstanding.
     let mut offered = 0u16;
     let deadline = Instant::now() + SECONDS;
     while offered < 5000 && !q.broken_within(Duration::ZERO) {
@@ -371,7 +371,8 @@ fn a_loop_of_descriptors_without_a_byte_fails_by_itself() {
 #[test]
 fn a_chain_longer_than_any_request_fails_by_itself_with_its_status() {
     let victim = Victim::new();
-    // As much as is served, one more, as far as anybody looks for the status, and further.
+    // The longest chain that is served, one more, the longest in which the status is searched, and
+    // longer.
     for (direct, rest, status) in [
         (0, 1025, Some(IOERR)),
         (255, 770, Some(IOERR)),

@@ -1,5 +1,5 @@
-//! What changes while it is used: memory that goes away under a ring, kicks without end, indices
-//! that mean nothing, and messages in orders that make no sense.
+//! What changes while it is used: memory that disappears under a ring, endless kicks, meaningless
+//! indexes, and messages in senseless orders.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::driver::ring::{Ring, new_eventfd, readable_at, writable_at};
 use crate::driver::wire::{Answer, NEED_REPLY};
 use crate::victim::{A_WHILE, KEPT, MINE, SIZE, Victim, withstand};
 
-/// The fourth region of memory, in which no ring lies.
+/// The fourth region of memory, which holds no ring.
 const FAR: u64 = 4096 * MIB;
 
 #[test]
@@ -45,7 +45,7 @@ fn memory_that_is_removed_while_a_ring_works_in_it_is_not_touched_any_more() {
             assert_eq!(other[0].read(KEPT, 8192), Ok(pattern(8192, 42)));
             disk.client
                 .tell(code::ADD_MEM_REG, &single(far), &[far.fd()]);
-            // It is served again, and into the same place.
+            // It is served again, into the same place.
             let deadline = Instant::now() + Duration::from_secs(5);
             while mem.read(FAR, 8192) != pattern(8192, 42) {
                 assert!(Instant::now() < deadline, "not served after the removal");
@@ -65,7 +65,8 @@ fn a_ring_whose_own_memory_is_removed_is_not_served_any_more() {
         disk.q().write(MINE, &pattern(512, 1)).unwrap();
         let mem = Arc::clone(&disk.mem);
         let first = &mem.regions()[0];
-        // Refused, or done and the rings stopped: what must not be is a ring in freed memory.
+        // It may be refused, or done with the rings stopped, but a ring must never be in freed
+        // memory.
         disk.client.refused(code::REM_MEM_REG, &single(first), &[]);
         let (rings, used) = (mem.read(0, 4 * MIB as usize), disk.q().used_idx());
         disk.q().put(0);
@@ -145,7 +146,7 @@ fn a_used_event_that_means_nothing_costs_its_own_guest_a_call_at_most() {
 fn a_descriptor_table_that_is_also_the_data_of_a_read_harms_nobody() {
     let victim = Victim::new();
     let mut disk = victim.guest(ALL);
-    // What the disk holds is descriptors, which a read puts over the ring's own while it is served.
+    // The disk holds descriptors, which a read copies over the ring's own while it is served.
     let q = disk.q();
     let nonsense: Vec<u8> = (0..4096u32).map(|i| (i * 7 % 256) as u8).collect();
     q.write(MINE, &nonsense).unwrap();
@@ -169,7 +170,7 @@ fn a_descriptor_table_that_is_also_the_data_of_a_read_harms_nobody() {
     victim.is_unharmed("reads over the ring");
 }
 
-/// What a front end says, and to whom.
+/// What a front end sends, and to which client.
 type Order<'a> = &'a dyn Fn(&Client);
 
 #[test]
@@ -180,7 +181,7 @@ fn messages_in_the_wrong_order_harm_nobody() {
     let say = |client: &Client, code: u32, payload: &[u8], fds: &[BorrowedFd<'_>]| {
         client.send(code, 0, payload, fds);
     };
-    // Whether each is accepted is the back end's affair; it has to answer or to close.
+    // The back end may accept or refuse each; it must answer or close.
     let orders: [(&str, Order<'_>); 8] = [
         ("a kick before all else", &|client| {
             say(client, code::SET_VRING_KICK, &[0; 8], &[ring.kick.as_fd()]);
@@ -234,7 +235,7 @@ fn messages_in_the_wrong_order_harm_nobody() {
     }
 }
 
-/// Sends any message at all, right or wrong in its parts; `false` when the connection is gone.
+/// Send a random message, valid or invalid in its parts. Returns false when the connection is gone.
 fn anything(client: &Client, ring: &Ring, random: &mut Random) -> bool {
     let mut below = |end: u64| random.below(end) as u32;
     let index = [0, 0, 0, 1, 15, 16, u32::MAX][below(7) as usize];
@@ -300,7 +301,7 @@ fn conversations_at_random_harm_nobody() {
             open = open && anything(&client, &ring, &mut random);
             ring.kick();
         }
-        // It answers what it was asked, or has closed; it does not sit there.
+        // It must answer or have closed, and not hang.
         client.send(code::GET_FEATURES, 0, &[], &[]);
         let answer = client.wire.receive(PATIENCE);
         let said = !matches!(answer, Answer::Silence);

@@ -1,4 +1,4 @@
-//! Transfers of the device's state that make no sense, or never end.
+//! Transfers of the device's state that are invalid, or never end.
 
 use std::fs::File;
 use std::io::{Read, Write, pipe};
@@ -19,7 +19,7 @@ fn transfers_that_make_no_sense_harm_nobody() {
     let file: File = tempfile::tempfile().unwrap();
     let (reader, writer) = pipe().unwrap();
     let fds: [BorrowedFd<'_>; 4] = [event.as_fd(), file.as_fd(), reader.as_fd(), writer.as_fd()];
-    // Directions and phases that there are not; descriptors that can't be written, or read.
+    // Unknown directions and phases; descriptors that can't be written, or read.
     for (direction, phase) in [
         (SAVE, 0),
         (LOAD, 0),
@@ -51,7 +51,7 @@ fn a_front_end_that_never_ends_its_transfer_holds_up_nobody_else() {
     assert_eq!(transfer(&client, LOAD, reader.as_fd()), 0x100);
     writer.write_all(&[1, 2, 3]).unwrap();
     client.send(code::CHECK_DEVICE_STATE, 0, &[], &[]);
-    // Nor does one that does not read what it asked for.
+    // Nor does a front end that does not read the state it requested.
     let other = victim.client();
     let (mut kept, into) = pipe().unwrap();
     transfer(&other, SAVE, into.as_fd());

@@ -1,5 +1,5 @@
-//! Guest memory whose file its front end cuts short while it is mapped. To touch it is a SIGBUS,
-//! which must cost that front end its session, and nobody else anything.
+//! Guest memory whose file the front end truncates while it is mapped. Touching it raises SIGBUS,
+//! which must end that front end's session and affect no other.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,14 +15,14 @@ use crate::driver::ring::{INDIRECT, Piece, Ring, readable_at, writable_at};
 use crate::victim::{KEPT, MINE, Victim};
 
 const SECONDS: Duration = Duration::from_secs(5);
-/// The fourth region of memory, 16 MiB, which is cut short; the driver itself never looks there.
+/// The fourth region of memory, 16 MiB, which is truncated; the driver itself never touches it.
 const FAR: u64 = 4096 * MIB;
 
 fn cut_short(mem: &Memory, len: u64) {
     ftruncate(mem.regions()[3].fd(), len).unwrap();
 }
 
-/// A request, prepared in slot 0, that touches memory behind the new end of the file.
+/// Prepare a request in slot 0 that touches memory behind the new end of the file.
 fn costs_the_session(victim: &Victim, what: &str, prepare: impl FnOnce(&mut Ring)) {
     let mut disk = victim.guest(ALL);
     prepare(disk.q());
@@ -87,7 +87,7 @@ fn headers_tables_and_status_bytes_in_memory_that_was_cut_off_cost_the_session()
         ring.mem.write(FAR + MIB, &table);
         ring.set_desc(0, FAR + MIB, 48, INDIRECT, 0);
     });
-    // The half of a buffer that is still there is served as far as it goes, or not at all.
+    // The remaining half of a buffer is served in part, or not at all.
     costs_the_session(&victim, "second half of the data", |ring| {
         let mut pieces = ring.lay_out(OUT, MINE, &[7; 4096], 0);
         pieces.insert(2, readable_at(FAR, 4096));
@@ -95,7 +95,7 @@ fn headers_tables_and_status_bytes_in_memory_that_was_cut_off_cost_the_session()
     });
 }
 
-/// A ring of which one part lies in the memory that will be cut short.
+/// A ring with one part in the memory that will be truncated.
 fn ring_with_a_far_part(mem: &Arc<Memory>, part: usize) -> Ring {
     let mut ring = Ring::new(mem, 0, 256, true);
     let far = FAR + 64 * 1024 * part as u64;
@@ -113,7 +113,7 @@ fn rings_in_memory_that_was_cut_off_before_they_start_cost_the_session() {
     for part in 0..3 {
         let disk = Disk::prepare(victim.ramblk.socket(), ALL);
         let mut ring = ring_with_a_far_part(&disk.mem, part);
-        // A head is there to be taken, so that each part is looked at.
+        // A head is available, so that the worker reads each part.
         ring.put(0);
         ring.publish();
         disk.client.vring(code::SET_VRING_NUM, 0, 256);
@@ -157,7 +157,7 @@ fn rings_in_memory_that_is_cut_off_while_they_run_cost_the_session() {
             ring.direct(0, &pieces);
             ring.put(0);
             ring.publish();
-            // The page that is left is the first one, and no part is in it but the descriptors.
+            // Only the first page is left, and no part but the descriptors is in it.
             cut_short(&disk.mem, if part == 0 { 0 } else { len });
             ring.kick();
             assert!(

@@ -1,4 +1,4 @@
-//! A disk that others attack, with an honest front end on it, and the check that it does not mind.
+//! A disk under attack, with an honest front end on it, and the check that it is unharmed.
 
 use std::fs::File;
 use std::io::pipe;
@@ -16,22 +16,22 @@ use crate::driver::memory::{MIB, Memory};
 use crate::harness::{Ramblk, eventually};
 use crate::honest::{Honest, Part, Record};
 
-/// The first sector of what hostile guests may write, up to [`LAST`]: all around it is the honest
-/// front end's.
+/// The first sector that hostile guests may write, up to [`LAST`]; the sectors around it belong to
+/// the honest front end.
 pub(crate) const MINE: u64 = 2048;
-/// Where bytes of a hostile guest are kept that must survive it, too.
+/// Where a hostile guest keeps bytes that must survive, too.
 pub(crate) const KEPT: u64 = 100_000;
 /// Entries of a hostile guest's queues.
 pub(crate) const SIZE: u16 = 256;
 /// Guest addresses between the third region of memory and the fourth.
 pub(crate) const HOLE: u64 = 1024 * MIB;
-/// The end of the third region, which nothing follows.
+/// The end of the third region, with nothing behind it.
 pub(crate) const EDGE: u64 = 96 * MIB;
 /// The first sector of the last part, at the end of a disk of 64 MiB.
 pub(crate) const LAST: u64 = 64 * 2048 - 1024;
 
-/// The honest front end's parts: the first sectors, which is where everything lands that was
-/// shortened or multiplied until it overflowed, and the last ones.
+/// The honest front end's parts: the first sectors, where everything lands that was shortened or
+/// overflowed, and the last ones.
 pub(crate) const PARTS: [Part; 2] = [
     Part {
         first: 0,
@@ -42,15 +42,16 @@ pub(crate) const PARTS: [Part; 2] = [
         sectors: 1024,
     },
 ];
-/// Between two requests of the honest front end: some thousand a second, and not all of a core.
+/// The rest between two requests of the honest front end: about a thousand requests per second, and
+/// not all of a core.
 pub(crate) const PAUSE: Duration = Duration::from_micros(200);
 
-/// How long a test lets an attack without end go on.
+/// How long a test runs an endless attack.
 pub(crate) const A_WHILE: Duration = Duration::from_secs(1);
 
-/// A disk with bytes on it.
+/// A disk with data.
 pub(crate) struct Victim {
-    // Dropped first: it has to end well before the process is killed.
+    // Dropped first: it must end well before the process is killed.
     pub(crate) honest: Honest,
     pub(crate) ramblk: Ramblk,
     fds: usize,
@@ -64,14 +65,14 @@ impl Victim {
         Self::sized("64M", &PARTS, &[])
     }
 
-    /// A disk of another size, other parts of which are honest, with `more` arguments.
+    /// A disk of another size, with other honest parts and `more` arguments.
     pub(crate) fn sized(size: &str, parts: &[Part], more: &[&str]) -> Self {
         let ramblk = Ramblk::sized(size, &[&["--share", "rw"], more].concat());
         let honest = Honest::start(ramblk.socket(), parts, PAUSE);
         let mut disk = Disk::attach(ramblk.socket());
         disk.q().write(KEPT, &pattern(8192, 42)).unwrap();
         drop(disk);
-        // The first session may have left things that stay; the second can't leave more.
+        // The first session may leave some memory behind; the second must not leave more.
         std::thread::sleep(Duration::from_millis(50));
         let (fds, threads, mappings) = (ramblk.fds(), ramblk.threads(), ramblk.mappings());
         Self {
@@ -99,8 +100,8 @@ impl Victim {
         (client, memory)
     }
 
-    /// The honest front end gets on, another one finds its bytes and can write, and nothing of the
-    /// hostile ones is left.
+    /// Check that the honest front end makes progress, that another one finds its bytes and can
+    /// write, and that nothing of the hostile ones is left.
     pub(crate) fn is_unharmed(&self, by: &str) {
         self.honest.gets_on(by);
         let mut disk = Disk::attach(self.ramblk.socket());
@@ -114,8 +115,9 @@ impl Victim {
         self.leaves_nothing(by);
     }
 
-    /// The honest front end gets on, another one is served, and nothing of the hostile ones is
-    /// left: for attacks that may have taken all memory, and their own bytes with it.
+    /// Check that the honest front end makes progress, that another one is served, and that nothing
+    /// of the hostile ones is left: for attacks that may have taken all memory, including the bytes
+    /// of the victim.
     pub(crate) fn goes_on(&self, by: &str) {
         self.honest.gets_on(by);
         let mut disk = Disk::attach(self.ramblk.socket());
@@ -124,7 +126,7 @@ impl Victim {
         self.leaves_nothing(by);
     }
 
-    /// Descriptors and threads are what they were.
+    /// Check that the numbers of descriptors and threads are those of before.
     pub(crate) fn leaves_nothing(&self, by: &str) {
         eventually(
             &format!("descriptors and threads are given back after {by}"),
@@ -133,7 +135,7 @@ impl Victim {
     }
 }
 
-/// Lets `attack` go on for `time`.
+/// Run `attack` for `time`.
 pub(crate) fn attack_for(attack: &Attack, socket: &Path, time: Duration) {
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -143,7 +145,8 @@ pub(crate) fn attack_for(attack: &Attack, socket: &Path, time: Duration) {
     });
 }
 
-/// Runs the attack of that name beside an honest front end, and gives what that one noticed.
+/// Run the attack with that name beside an honest front end, and return what the honest one
+/// measured.
 pub(crate) fn withstand(name: &str, time: Duration) -> Record {
     let attack = named(name);
     let victim = Victim::sized("1T", attack.parts, &["--memory-limit", "512M"]);

@@ -1,12 +1,12 @@
-//! A machine's firmware boots from the disk, with no kernel given.
+//! A machine's firmware boots from the disk, without a kernel from QEMU.
 
 use crate::harness::{Guest, Machine, Ramblk};
 
-/// The sector that holds what the boot sector prints: far off, so that the firmware has to read the
-/// disk for it once more, through its own virtio driver.
+/// The sector with the text that the boot sector prints. It is far off, so that the firmware must
+/// read the disk again, with its own virtio driver.
 const TEXT_SECTOR: u16 = 2000;
 
-/// The size of a sector to a BIOS.
+/// The size of a sector for a BIOS.
 const SECTOR: usize = 512;
 
 /// Real-mode code for 0000:7c00, where a BIOS puts the boot sector, with the drive's number in dl.

@@ -12,7 +12,7 @@ fn message(code: u32, flags: u32, body: &[u8]) -> Vec<u8> {
     [&header.map(u32::to_ne_bytes).concat(), body].concat()
 }
 
-/// The cache mode that another front end finds, one that asks and leaves the rings alone.
+/// The cache mode that another front end reads, which leaves the rings alone.
 fn mode(socket: &Path) -> u8 {
     let mut stream = UnixStream::connect(socket).unwrap();
     let config = 1u64 << 9;

@@ -1,4 +1,4 @@
-//! `ramblk run -- COMMAND`: a disk that lives as long as the machine using it.
+//! `ramblk run -- COMMAND`: a disk that lives as long as the machine that uses it.
 
 use std::ffi::OsStr;
 
@@ -16,7 +16,7 @@ fn ramblk_runs_the_machine_as_its_command_and_ends_with_it_and_its_status() {
     ";
     let guest = Guest::within(job, |file| {
         let mut ramblk = Ramblk::command(&socket, "64M");
-        // QEMU cannot be made to end with a status of ours, a shell around it can.
+        // QEMU can't exit with a status that we choose, but a shell around it can.
         ramblk.args(["--", "sh", "-c", "\"$@\" && exit 7", "sh"]);
         ramblk.args(Machine::new().linux(OsStr::new("{socket}"), file));
         ramblk

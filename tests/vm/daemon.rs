@@ -1,4 +1,4 @@
-//! Guests on disks of a daemon, while somebody does things to these disks by its verbs.
+//! Guests on disks of a daemon, while verbs change these disks.
 
 use crate::harness::{Daemon, Guest, Machine};
 
@@ -81,7 +81,7 @@ fn a_guest_notices_nothing_of_another_disk_that_comes_and_goes() {
         let mut other = Guest::start(&Machine::new(), &socket, job);
         other.wait_for_request("done");
         if round == 1 {
-            // Its machine is still there.
+            // Its machine is still running.
             daemon.say(&["destroy", "passing", "--force"]);
             other.kill();
         } else {

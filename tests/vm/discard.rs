@@ -1,4 +1,4 @@
-//! Discard and write-zeroes as a guest's kernel asks for them.
+//! Discard and write-zeroes as a guest's kernel sends them.
 
 use crate::harness::{Guest, MIB, Machine, Ramblk};
 
@@ -51,7 +51,7 @@ fn discarded_and_zeroed_ranges_read_as_zeros_and_give_memory_back() {
     );
     guest.answer("ok");
 
-    // Of each stage, how much of the full disk's memory has to be free again at least.
+    // For each stage, the least memory of the full disk that must be free again.
     for (stage, freed) in [("part", 15), ("discarded", 60), ("zeroed", 60)] {
         guest.wait_for_request(&format!("measure {stage}"));
         let limit = full - freed * MIB;

@@ -1,5 +1,5 @@
-//! File systems on the disk: what fio writes it reads back, the checkers find nothing wrong, and
-//! `fstrim` gives the host its memory back.
+//! File systems on the disk: what fio writes it reads back, the checkers find no errors, and
+//! `fstrim` returns the memory to the host.
 
 use crate::harness::{Guest, MIB, Machine, Ramblk};
 
@@ -23,7 +23,7 @@ const FILL_AND_TRIM: &str = "
     umount /mnt
 ";
 
-/// Fills the file system that the script `make` makes and mounts, empties it, and runs `check`.
+/// Fill the file system that the script `make` makes and mounts, empty it, and run `check`.
 fn fills_verifies_and_trims(size: &str, options: &[&str], make: &str, check: &str) {
     let ramblk = Ramblk::run(size, options);
     let job = format!("{make}\n{FILL_AND_TRIM}\n{check}\n");
@@ -70,7 +70,7 @@ fn ext4_filled_by_fio_verifies_and_fstrim_gives_memory_back() {
 
 #[test]
 fn xfs_filled_by_fio_verifies_and_fstrim_gives_memory_back() {
-    // mkfs.xfs makes nothing smaller than 300 MiB.
+    // mkfs.xfs needs at least 300 MiB.
     fills_verifies_and_trims(
         "320M",
         &[],

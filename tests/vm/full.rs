@@ -1,4 +1,4 @@
-//! No memory is left for a guest's writes.
+//! Writes of guests when no memory is left.
 
 use crate::harness::{Daemon, Guest, Machine};
 
@@ -22,7 +22,7 @@ fn a_full_disk_fails_writes_until_the_guest_gives_memory_back() {
     guest.finish();
 }
 
-/// Writes more than fits, in the background, and tells when that waits.
+/// Writes more than fits, in the background, and reports when the writes wait.
 const STALLS: &str = "
     dd if=/dev/urandom of=/tmp/data bs=1M count=16 2>/dev/null
     dd if=/tmp/data of=/dev/vda bs=64k oflag=direct 2>/tmp/dd &

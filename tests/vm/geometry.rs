@@ -1,8 +1,8 @@
-//! What the guest's kernel finds out about the disk: its size, serial, blocks and queues.
+//! What the guest's kernel sees of the disk: its size, serial, blocks and queues.
 
 use crate::harness::{Guest, Machine, Ramblk};
 
-/// Four jobs at once, each on its own part of the disk and verifying what it wrote.
+/// Four jobs at once, each on its own part of the disk, verifying what it wrote.
 const FOUR_JOBS: &str = "
     fio --name=jobs --filename=/dev/vda --numjobs=4 --size=8M --offset_increment=16M --bs=4k \
         --rw=randwrite --direct=1 --ioengine=libaio --iodepth=16 --verify=crc32c --do_verify=1 \

@@ -1,19 +1,19 @@
-//! What comes and goes while a guest works: its disk, and its memory.
+//! Devices that come and go while a guest works: its disk, and its memory.
 
 use serde_json::{Value, json};
 
 use crate::harness::{Daemon, Guest, MIB, Machine, numbers};
 
-/// How often the disk is taken out.
+/// How often the disk is unplugged.
 const ROUNDS: usize = 2;
-/// What of the disk a round writes, at most.
+/// The most that a round writes, in bytes.
 const PART: usize = 96 << 20;
 
-/// The numbers that a round writes begin at this one times the round's own.
+/// The numbers that a round writes begin at this one times the number of the round.
 const FIRST: usize = 10_000_000;
 
-/// Writes numbers in order, each request past the page cache, until the disk goes. Every block that
-/// was written by then must be there when the disk comes again.
+/// Writes numbers in order, each request past the page cache, until the disk is unplugged. Every
+/// block written by then must be there when the disk is plugged in again.
 const WRITES: &str = "
     written() { # the blocks that the dd before this one has written
         awk -F+ '/records out/ { print $1 }' /tmp/dd
@@ -39,7 +39,7 @@ const WRITES: &str = "
     done
 ";
 
-/// QEMU's options as a monitor takes them.
+/// QEMU's options in the form that a monitor takes.
 fn arguments(options: &str) -> Value {
     let (driver, options) = options.split_once(',').unwrap();
     let mut arguments = json!({ "driver": driver });
@@ -57,7 +57,7 @@ fn arguments(options: &str) -> Value {
 #[test]
 fn a_disk_that_is_unplugged_amid_writes_and_plugged_in_again_has_all_that_was_written() {
     let daemon = Daemon::serve(&[]);
-    // The writes last for 24 seconds at least, and the disk goes within five or so.
+    // The writes last at least 24 seconds, and the disk is unplugged within about five.
     let socket = daemon.create("disk", "192M", &["--write-iops", "1000"]);
     let machine = Machine::new().cpus(2).unplugs();
     let job = format!("part={}\n{WRITES}", PART / 4096);
@@ -69,7 +69,7 @@ fn a_disk_that_is_unplugged_amid_writes_and_plugged_in_again_has_all_that_was_wr
         monitor.execute("device_del", &json!({ "id": "disk" }));
         monitor.wait_for("DEVICE_DELETED", Some("disk"));
         blocks.push(guest.wait_for_figure("put it in again"));
-        // QEMU keeps its connection, and sets up the new device over that.
+        // QEMU keeps its connection, and sets up the new device over it.
         monitor.execute("device_add", &arguments(&machine.disk()));
         guest.answer("ok");
     }
@@ -92,8 +92,8 @@ fn a_disk_that_is_unplugged_amid_writes_and_plugged_in_again_has_all_that_was_wr
 /// How much memory is added.
 const MORE: u64 = 256 * MIB;
 
-/// Reads and writes from memory that was not there when the disk was attached: QEMU has then told
-/// ramblk of it, while requests were on their way.
+/// Reads and writes from memory that did not exist when the disk was attached: QEMU has told ramblk
+/// of it since, while requests were outstanding.
 const MEMORY: &str = "
     fio --name=busy --filename=/dev/vda --offset=128M --size=32M --rw=randrw --bs=4k --direct=1 \
         --ioengine=libaio --iodepth=16 --verify=crc32c --verify_backlog=64 --time_based \
@@ -135,7 +135,7 @@ fn a_guest_reads_and_writes_from_memory_that_is_plugged_in_under_load() {
     monitor.execute("device_add", &dimm);
     guest.answer("ok");
     guest.wait_for_request("written");
-    // ramblk's own view: it has touched pages of what was added.
+    // ramblk's own view: it has touched pages of the added memory.
     let touched = daemon.guest_memory_touched(MORE);
     eprintln!(
         "{} MiB of the new memory were read or written by ramblk",

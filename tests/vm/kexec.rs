@@ -1,14 +1,14 @@
-//! A guest's kernel starts another one amid I/O: no firmware resets the disk in between.
+//! A guest's kernel starts another kernel during I/O: no firmware resets the disk in between.
 
 use crate::harness::{Daemon, Guest, MIB, Machine, guest_file, numbers};
 
-/// Where the guest writes what is compared, and what it writes without end.
+/// Where the guest writes what is compared later, and what it writes without end.
 const WRITTEN_AT: usize = 128 << 20;
 const LOAD_AT: usize = 160 << 20;
 const LEN: usize = 4 << 20;
 
-/// Starts the kernel and the files that lie on the disk, reads and writes being on their way; what
-/// comes up then writes once more, beside what was written before.
+/// Starts the kernel and the files on the disk during reads and writes. The new kernel writes
+/// again, beside what was written before.
 const JOB: &str = "
     write() { # NUMBER, how many times LEN further on
         seq \"${1}0000000\" 99999999 | head -c $len |

@@ -1,16 +1,16 @@
-//! The daemon is killed and restarted under guests, which notice a pause and nothing else.
+//! The daemon is killed and restarted under guests, which notice only a pause.
 
 use std::time::Duration;
 
 use crate::harness::{Daemon, Guest, Machine};
 
-/// Kills of each guest's daemon. `scripts/soak` asks for more.
+/// Number of kills of each guest's daemon. `scripts/soak` sets more.
 fn kills() -> usize {
     let asked = std::env::var("RAMBLK_TEST_KILLS").ok();
     asked.map_or(5, |kills| kills.parse().expect("a number"))
 }
 
-/// A file system under verified load until the host says that it is enough.
+/// A file system under verified load until the host ends it.
 fn job(make: &str, kind: &str, check: &str) -> String {
     format!(
         "
@@ -47,9 +47,9 @@ fn survives(make: &str, kind: &str, check: &str) {
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
-        // The front end comes again after a second.
+        // The front end reconnects after a second.
         std::thread::sleep(Duration::from_millis(1500 + random % 1500));
-        // Now and then it ends as an upgrade has it, and not by SIGKILL.
+        // Sometimes the daemon is stopped as for an upgrade, and not with SIGKILL.
         let (what, stall) = match kill % 3 {
             2 => ("restart", daemon.restart()),
             _ => ("kill", daemon.kill_and_restart()),
@@ -88,7 +88,7 @@ fn xfs_survives_kills_of_the_daemon() {
     survives("mkfs.xfs -q", "xfs", "xfs_repair -n");
 }
 
-/// Of another build, if `scripts/upgrade` says which; else the same build takes over.
+/// From another build, if `scripts/upgrade` names one; otherwise the same build takes over.
 #[test]
 fn a_guest_notices_no_upgrade_under_load() {
     let old = std::env::var_os("RAMBLK_TEST_OLD").map(std::path::PathBuf::from);

@@ -1,4 +1,4 @@
-//! Guests that may do only so much.
+//! Guests on disks with limits.
 
 use crate::harness::{Daemon, Guest, Machine};
 
@@ -53,7 +53,7 @@ fn a_disk_of_one_request_per_second_holds_up_no_reset_no_resize_and_no_end_of_it
     daemon.say(&["resize", "disk", "128M"]);
     guest.answer("first");
     guest.wait_for_request("boot");
-    // The driver reads a partition table first, one request at a time.
+    // The driver first reads a partition table, one request at a time.
     daemon.say(&["limit", "disk", "--iops", "none"]);
     guest.answer("ok");
     guest.wait_for_request("busy");

@@ -1,8 +1,8 @@
 //! ramblk under real guests: Linux, firmware and boot loaders, on QEMU's own vhost-user-blk device.
 //!
-//! `scripts/setup` makes the Linux that boots here. Each test hands its guest a shell script, which
-//! runs as root with the disk at `/dev/vda` (see `guest/init` for what it may call), and looks from
-//! outside at the ramblk process while the guest works.
+//! `scripts/setup` builds the Linux that boots here. Each test passes its guest a shell script,
+//! which runs as root with the disk at `/dev/vda` (`guest/init` has what it may call). Meanwhile
+//! the test watches the ramblk process from outside.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

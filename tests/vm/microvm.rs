@@ -1,9 +1,10 @@
-//! QEMU's `microvm`, whose disk is on virtio-mmio: the driver takes a ring of 1024 entries there,
+//! QEMU's `microvm`, whose disk is on virtio-mmio: there the driver uses a ring of 1024 entries,
 //! whatever QEMU's own queue-size is.
 
 use crate::harness::{Bus, Daemon, Guest, Machine, pattern, sha256};
 
-/// Checks the image, and writes it once more further on: as long requests, and as many at a time.
+/// Checks the image, and copies it further back with requests as long, and as many at a time, as
+/// possible.
 const JOB: &str = "
     echo none >/sys/block/vda/queue/scheduler
     check_eq 'requests in a ring' \"$(cat /sys/block/vda/queue/nr_requests)\" \"$ring\"

@@ -1,10 +1,10 @@
 //! A guest that reboots, a machine that is killed and a daemon that is killed, in every order and
-//! amid load: what was synced is there, and no guest sees an error.
+//! under load: synced data is intact, and no guest sees an error.
 
 use crate::harness::{Daemon, Guest, Machine};
 
-/// From boot to the end of the machine: checks all that was synced in earlier rounds, syncs this
-/// round's own, and keeps the disk busy until the host says what comes next.
+/// From boot to the end of the machine: checks everything synced in earlier rounds, syncs this
+/// round's data, and keeps the disk busy until the host sends the next event.
 const JOB: &str = "
     pattern() {
         seq \"$1\" 3 100000
@@ -48,7 +48,7 @@ enum Event {
     Reboot,
 }
 
-/// Each order of the three is somewhere in here.
+/// Contains each order of the three.
 const EVENTS: [Event; 9] = {
     use Event::{Daemon, Machine, Reboot};
     [

@@ -1,5 +1,5 @@
 //! A disk that changes its size while a guest uses it, through the library: the guest's kernel
-//! hears of it by a configuration interrupt.
+//! learns of it by a configuration interrupt.
 
 use std::sync::Arc;
 

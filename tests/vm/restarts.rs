@@ -1,4 +1,4 @@
-//! Guests and their machines come and go; the disk stays.
+//! Guests and their machines restart, and the disk stays.
 
 use crate::harness::{Guest, Machine, Ramblk};
 
@@ -27,7 +27,7 @@ fn data_outlives_a_guests_reboot_and_its_whole_machine() {
     guest.finish();
 }
 
-/// Checks what the round before wrote, writes this round's own, and then keeps the disk busy until
+/// Checks what the round before wrote, writes this round's data, and then keeps the disk busy until
 /// the machine is killed.
 const ROUND: &str = "
     host round

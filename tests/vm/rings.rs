@@ -3,8 +3,8 @@
 use crate::harness::{Guest, Machine, Ramblk};
 
 /// Writes and reads back 1 MiB at a time past the guest's page cache, and checks every byte: once
-/// plain, once from pages that lie scattered over the guest's memory, so that the longest requests
-/// have as many segments as there may be, and once from as many jobs as there are queues.
+/// in the simplest way, once from pages scattered over the guest's memory, so that the longest
+/// requests have the maximum number of segments, and once with one job per queue.
 const ONE_MIB: &str = "
     # As long as the device allows: what a request may have is left to its number of segments.
     cd /sys/block/vda/queue
@@ -32,7 +32,7 @@ const ONE_MIB: &str = "
     long --numjobs=$jobs --size=$((64 / jobs))M --offset_increment=$((64 / jobs))M
 ";
 
-/// A machine with as many processors as queues, whose rings the guest must see as they are.
+/// A machine with one processor per queue, whose guest must see rings of this size.
 fn long_requests(machine: Machine, queues: u32, requests: u16) {
     let ramblk = Ramblk::run("64M", &[]);
     let job = format!(
@@ -52,7 +52,7 @@ fn a_ring_of_128_entries_carries_requests_of_1_mib() {
 
 #[test]
 fn a_ring_of_128_entries_without_indirect_tables_carries_requests_of_1_mib() {
-    // A request then takes the ring's own descriptors: one of seg_max segments needs every one.
+    // A request then uses the ring's own descriptors: one of seg_max segments needs all of them.
     long_requests(Machine::new().direct(), 2, 64);
 }
 
@@ -61,7 +61,7 @@ fn four_rings_of_1024_entries_carry_requests_of_1_mib() {
     long_requests(Machine::new().ring(1024), 4, 1024);
 }
 
-/// As many queues as processors, which is what QEMU takes where nothing is said.
+/// One queue per processor, QEMU's default.
 #[test]
 fn twenty_queues_on_twenty_processors_carry_requests_of_1_mib() {
     long_requests(Machine::new().ring(256), 20, 256);

@@ -1,4 +1,4 @@
-//! ramblk told to end while a guest is using the disk.
+//! ramblk is told to stop while a guest uses the disk.
 
 use std::time::Duration;
 

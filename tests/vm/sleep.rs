@@ -1,13 +1,13 @@
-//! A guest that sleeps and wakes up again: its driver gives the rings up and sets them up anew.
+//! A guest that is suspended and resumed: its driver resets the rings and sets them up again.
 
 use serde_json::json;
 
 use crate::harness::{Daemon, Guest, Machine, numbers};
 
-/// What it writes meanwhile.
+/// What it writes meanwhile, in bytes.
 const WRITTEN: usize = 8 << 20;
 
-/// Writes amid which the machine is suspended to memory (S3).
+/// Writes during which the machine is suspended to memory (S3).
 const JOB: &str = "
     fio --name=busy --filename=/dev/vda --offset=32M --size=32M --rw=randrw --bs=4k --direct=1 \
         --ioengine=libaio --iodepth=8 --verify=crc32c --verify_backlog=64 --time_based \
@@ -37,12 +37,12 @@ fn a_guest_that_sleeps_amid_writes_goes_on_with_them_when_it_wakes() {
     let mut guest = Guest::start_monitored(&Machine::new().cpus(2), &socket, &job);
     let mut monitor = guest.monitor();
     guest.wait_for_request("wake me");
-    // Once only: QEMU's status register would have the second sleep end by itself.
+    // Only once: QEMU's status register would end the second sleep at once.
     monitor.wait_for("SUSPEND", None);
     monitor.execute("system_wakeup", &json!({}));
     monitor.wait_for("WAKEUP", None);
     guest.wait_for("@done 0");
-    // After it has slept, to power off does not end an emulated machine.
+    // After a suspend, powering off does not end an emulated machine.
     monitor.execute("quit", &json!({}));
     guest.end();
     let content = daemon.content("disk");

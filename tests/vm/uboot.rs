@@ -1,16 +1,16 @@
-//! U-Boot on arm64 reads and writes the disk with its own virtio driver, on each bus that QEMU's
-//! `virt` machine has. It asks for rings as long as they may be: 1024 entries on virtio-mmio.
+//! U-Boot on arm64 reads and writes the disk with its own virtio driver, on each bus of QEMU's
+//! `virt` machine. It uses rings of the maximum size: 1024 entries on virtio-mmio.
 
 use crate::harness::{Bus, Daemon, Guest, MIB, Machine, pattern};
 
-/// A block to U-Boot.
+/// The size of a block for U-Boot.
 const BLOCK: usize = 512;
-/// The blocks that it reads, and those that it writes them to.
+/// The blocks that it reads, and the target of its writes.
 const READ_AT: usize = 16;
 const WRITTEN_AT: usize = 0x8000;
 const BLOCKS: usize = 0x800;
 
-/// As `crc32` of U-Boot, zlib and Ethernet has it.
+/// The CRC-32 of U-Boot, zlib and Ethernet.
 fn crc32(bytes: &[u8]) -> u32 {
     let mut crc = u32::MAX;
     for &byte in bytes {
@@ -31,7 +31,7 @@ fn reads_and_writes(bus: Bus) {
     let socket = daemon.create("disk", "64M", &["--image", image.to_str().unwrap()]);
 
     let mut guest = Guest::boot_disk(&Machine::uboot(bus), &socket, "");
-    // Whatever comes first keeps it from booting; the rest waits in its serial port.
+    // Any first input stops the boot; the rest waits in the serial port.
     let at = 0x4800_0000;
     guest.answer(&format!(
         "\nvirtio info\nvirtio read {at:x} {READ_AT:x} {BLOCKS:x}\ncrc32 {at:x} {len:x}\n\

@@ -1,12 +1,12 @@
 //! UEFI firmware finds GRUB on the disk, GRUB finds Linux there, and Linux uses the disk: three
-//! drivers one after the other, and the image is made without a mount.
+//! drivers in turn. The image is made without a mount.
 
 use std::path::Path;
 use std::process::Command;
 
 use crate::harness::{Daemon, Guest, Machine, guest_file, numbers, sha256};
 
-/// What GRUB does.
+/// GRUB's configuration.
 const CONFIG: &str = "
     serial --unit=0 --speed=115200
     terminal_output serial
@@ -16,19 +16,20 @@ const CONFIG: &str = "
     boot
 ";
 
-/// What GRUB takes with it: to find a file system on the disk, and what the commands are in.
+/// GRUB's modules: for finding a file system on the disk, and for the commands.
 const BUILT_IN: &str = "part_gpt fat serial linux search echo";
 const MODULES: &str =
     "part_gpt fat serial linux search search_fs_file echo normal configfile terminal boot";
 
-/// The disk, its partition and where that begins, in MiB, and where the guest writes.
+/// In MiB, the size of the disk, and the size and start of its partition; in bytes, what the guest
+/// writes.
 const DISK: u64 = 192;
 const PARTITION: u64 = 160;
 const BEGINS: u64 = 1;
 const WRITTEN_AT: usize = 168 << 20;
 const WRITTEN: usize = 2 << 20;
 
-/// Runs a program of a package that `scripts/setup --soak` installs.
+/// Run a program of a package that `scripts/setup --soak` installs.
 fn tool(dir: &Path, package: &str, line: &str) {
     // File system tools are in sbin, which a user's PATH may lack.
     let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
@@ -44,7 +45,7 @@ fn tool(dir: &Path, package: &str, line: &str) {
     );
 }
 
-/// Makes `disk.raw` in `dir`.
+/// Make `disk.raw` in `dir`.
 fn make_disk(dir: &Path) {
     std::fs::write(dir.join("grub.cfg"), CONFIG).unwrap();
     let grub = format!(

@@ -1,10 +1,10 @@
-//! Disks that guests may only read, filled from an image before the first of them comes.
+//! Read-only disks, filled from an image before the first guest connects.
 
 use std::path::Path;
 
 use crate::harness::{Guest, MIB, Machine, Ramblk, pattern, sha256};
 
-/// A script that checks the whole disk's hash and that no write gets through.
+/// A script that checks the whole disk's hash, and that every write fails.
 fn refused_writes(hash: &str) -> String {
     format!(
         "check_eq read-only \"$(blockdev --getro /dev/vda)\" 1
@@ -18,7 +18,7 @@ fn refused_writes(hash: &str) -> String {
     )
 }
 
-/// Writes an image of `len` bytes into `dir`: its path, and its hash.
+/// Write an image of `len` bytes into `dir`, and return its path and its hash.
 fn image(dir: &Path, len: u64) -> (String, String) {
     let path = dir.join("disk.raw");
     std::fs::write(&path, pattern(usize::try_from(len).unwrap())).unwrap();
@@ -42,7 +42,7 @@ fn two_guests_read_one_shared_disk_at_the_same_time_and_neither_can_write() {
     let job = format!("host ready\n{}\nhost through", refused_writes(&hash));
     let machine = Machine::new();
     let mut guests = [0, 1].map(|_| Guest::start(&machine, ramblk.socket(), &job));
-    // Neither begins before both have the disk, and neither leaves before both are through.
+    // Neither guest begins before both have the disk, and neither ends before both are done.
     for stage in ["ready", "through"] {
         guests
             .iter_mut()

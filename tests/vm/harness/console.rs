@@ -1,5 +1,5 @@
-//! A guest's serial port as the host reads it: line by line, by a thread of its own, with all that
-//! was said kept for the message of a failure.
+//! A guest's serial port, which a thread reads line by line on the host. The whole text is kept for
+//! the message of a failure.
 
 use std::io::{BufRead, BufReader, Read};
 use std::sync::Arc;
@@ -9,24 +9,24 @@ use parking_lot::{Condvar, Mutex};
 
 use super::PATIENCE;
 
-/// The lines that came so far.
+/// The lines so far.
 #[derive(Default)]
 struct Heard {
     lines: Vec<String>,
     closed: bool,
-    /// It is part of a failure's message.
+    /// Whether it was already part of a failure's message.
     told: bool,
 }
 
 /// The reading end of a serial port.
 pub(crate) struct Console {
     heard: Arc<(Mutex<Heard>, Condvar)>,
-    /// How many lines the test has been through.
+    /// The number of lines that the test has consumed.
     seen: usize,
 }
 
 impl Console {
-    /// Starts the thread that reads `stream` to its end.
+    /// Start the thread that reads `stream` to its end.
     pub(crate) fn listen(stream: impl Read + Send + 'static) -> Self {
         let heard = Arc::new((Mutex::new(Heard::default()), Condvar::new()));
         let shared = Arc::clone(&heard);
@@ -34,13 +34,13 @@ impl Console {
         Self { heard, seen: 0 }
     }
 
-    /// Waits for exactly the line `wanted`, passing over all before it. Fails the test when the
+    /// Wait for exactly the line `wanted`, skipping all lines before it. Fails the test when the
     /// guest reports a failure, its console closes, or time is up.
     pub(crate) fn wait_for(&mut self, wanted: &str) {
         self.wait_until(wanted, |line| line == wanted);
     }
 
-    /// The same for a line that starts with `start`: the line.
+    /// The same for a line that starts with `start`. Returns the line.
     pub(crate) fn wait_for_start(&mut self, start: &str) -> String {
         self.wait_until(start, |line| line.starts_with(start))
     }
@@ -77,12 +77,12 @@ impl Console {
         }
     }
 
-    /// Whether what was said was shown already, because something failed.
+    /// Whether the text was already shown, because something failed.
     pub(crate) fn told(&self) -> bool {
         self.heard.0.lock().told
     }
 
-    /// All that the guest has said.
+    /// Everything that the guest has printed.
     pub(crate) fn transcript(&self) -> String {
         self.heard.0.lock().transcript()
     }
@@ -102,7 +102,7 @@ fn read_lines(stream: impl Read, shared: &(Mutex<Heard>, Condvar)) {
     let (lock, changed) = shared;
     let mut stream = BufReader::new(stream);
     let mut line = Vec::new();
-    // A read error means what an end does: nothing more will come.
+    // A read error is treated as the end: nothing more will come.
     while stream.read_until(b'\n', &mut line).is_ok_and(|len| len > 0) {
         // Not every byte on a serial port is text: a boot may garble some.
         let text = String::from_utf8_lossy(&line).trim_end().to_owned();

@@ -1,4 +1,4 @@
-//! `ramblk serve` as a process, and the verbs that speak to it.
+//! `ramblk serve` as a process, and the verbs that talk to it.
 
 use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
@@ -16,21 +16,21 @@ const RAMBLK: &str = env!("CARGO_BIN_EXE_ramblk");
 /// A running daemon; killed when dropped.
 pub(crate) struct Daemon {
     process: Process,
-    /// On a tmpfs: sockets, state, the log.
+    /// Sockets, state and log, on a tmpfs.
     scratch: TempDir,
     options: Vec<String>,
     program: PathBuf,
 }
 
 impl Daemon {
-    /// Starts `ramblk serve` and waits until its API answers.
+    /// Start `ramblk serve` and wait until its API answers.
     pub(crate) fn serve(options: &[&str]) -> Self {
         Self::serve_by(Path::new(RAMBLK), options)
     }
 
     /// The same with another build of ramblk.
     pub(crate) fn serve_by(program: &Path, options: &[&str]) -> Self {
-        // State lies on a tmpfs, and this is one on every system.
+        // State must be on a tmpfs, and every system has this one.
         let scratch = tempfile::tempdir_in("/dev/shm").unwrap();
         let options: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
         let process = start(program, scratch.path(), &options);
@@ -49,12 +49,12 @@ impl Daemon {
         assert!(poll(PATIENCE, answers).is_some(), "no API\n{}", self.log());
     }
 
-    /// Runs a verb.
+    /// Run a verb.
     pub(crate) fn verb(&self, words: &[&str]) -> Output {
         verb(self.scratch.path(), words)
     }
 
-    /// Runs a verb that must succeed; gives what it prints.
+    /// Run a verb that must succeed, and return its output.
     pub(crate) fn say(&self, words: &[&str]) -> String {
         let output = self.verb(words);
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -63,13 +63,13 @@ impl Daemon {
         text
     }
 
-    /// Makes a disk; gives its socket.
+    /// Create a disk, and return its socket.
     pub(crate) fn create(&self, name: &str, size: &str, options: &[&str]) -> PathBuf {
         self.say(&[&["create", name, "--size", size], options].concat());
         self.scratch.path().join(name).join("vhost.sock")
     }
 
-    /// A field of what `show` says of a disk, as JSON.
+    /// A field of `show`'s output for a disk, as JSON.
     pub(crate) fn field(&self, name: &str, field: &str) -> serde_json::Value {
         let text = self.say(&["show", name, "-o", "json"]);
         let disk: serde_json::Value = serde_json::from_str(&text).unwrap();
@@ -105,7 +105,7 @@ impl Daemon {
         kib * 1024
     }
 
-    /// Waits until a field of a disk has a value.
+    /// Wait until a field of a disk has a value.
     pub(crate) fn await_field(&self, name: &str, field: &str, wanted: &str) {
         let is = || (self.field(name, field).to_string().trim_matches('"') == wanted).then_some(());
         let found = poll(PATIENCE, is).is_some();
@@ -116,8 +116,8 @@ impl Daemon {
         );
     }
 
-    /// Kills the daemon where it stands, and starts it anew on what is left of it. Gives the time
-    /// from the kill to the first answer.
+    /// Kill the daemon, and start it again on what is left. Returns the time from the kill to the
+    /// first answer.
     pub(crate) fn kill_and_restart(&mut self) -> Duration {
         let started = Instant::now();
         self.process.signal(Signal::KILL);
@@ -127,7 +127,7 @@ impl Daemon {
         started.elapsed()
     }
 
-    /// Ends the daemon as a service manager does, and starts it anew.
+    /// Stop the daemon as a service manager does, and start it again.
     pub(crate) fn restart(&mut self) -> Duration {
         let started = Instant::now();
         self.process.signal(Signal::TERM);
@@ -138,7 +138,7 @@ impl Daemon {
         started.elapsed()
     }
 
-    /// Ends it, and starts the program under test on what it left.
+    /// Stop the daemon, and start the program under test on its state.
     pub(crate) fn upgrade(&mut self) -> Duration {
         self.program = RAMBLK.into();
         self.restart()

@@ -14,19 +14,19 @@ use super::machine::Machine;
 use super::process::{Process, command};
 use super::qmp::Qmp;
 
-/// The monitor's socket beside the guest's script.
+/// Name of the monitor's socket, next to the guest's script.
 const MONITOR: &str = "monitor.sock";
 
 /// A virtual machine and its serial port; killed when dropped.
 pub(crate) struct Guest {
     process: Process,
     console: Console,
-    /// Holds the guest's script, which QEMU reads once, when it starts, and its monitor's socket.
+    /// The guest's script, which QEMU reads once at its start, and its monitor's socket.
     scratch: TempDir,
 }
 
 impl Guest {
-    /// Boots Linux on the disk at `socket` and has it run the shell script `job`.
+    /// Boot Linux on the disk at `socket`, and run the shell script `job` in it.
     pub(crate) fn start(machine: &Machine, socket: &Path, job: &str) -> Self {
         Self::within(job, |file| qemu(&machine.linux(socket.as_os_str(), file)))
     }
@@ -43,26 +43,26 @@ impl Guest {
         })
     }
 
-    /// Starts a machine that boots from the disk at `socket`: if that leads to a Linux of ours, it
-    /// runs the script `job`.
+    /// Start a machine that boots from the disk at `socket`. If that leads to one of our Linuxes,
+    /// it runs the script `job`.
     pub(crate) fn boot_disk(machine: &Machine, socket: &Path, job: &str) -> Self {
         Self::within(job, |file| qemu(&machine.bare(socket.as_os_str(), file)))
     }
 
-    /// Starts whatever command `wrap` makes to run QEMU, given the file with the guest's script.
+    /// Run QEMU with the command that `wrap` makes from the file with the guest's script.
     pub(crate) fn within(job: &str, wrap: impl FnOnce(&Path) -> Command) -> Self {
         let scratch = tempfile::tempdir().unwrap();
         let file = scratch.path().join("job.sh");
         std::fs::write(&file, job).unwrap();
         let mut command = wrap(&file);
-        // What QEMU complains about belongs into the transcript too.
+        // QEMU's own messages belong in the transcript too.
         let (output, input) = std::io::pipe().unwrap();
         command
             .stdin(Stdio::piped())
             .stdout(input.try_clone().unwrap())
             .stderr(input);
         let process = Process::spawn(&mut command);
-        // It holds the pipe's other end: kept, the console would never close.
+        // It holds the other end of the pipe: otherwise the console would never close.
         drop(command);
         let console = Console::listen(output);
         Self {
@@ -77,37 +77,38 @@ impl Guest {
         Qmp::connect(&self.scratch.path().join(MONITOR))
     }
 
-    /// Waits until the guest says exactly `line`, whatever it says before.
+    /// Wait until the guest prints exactly `line`, skipping everything before.
     pub(crate) fn wait_for(&mut self, line: &str) {
         self.console.wait_for(line);
     }
 
-    /// Waits until the guest asks its host for `request`.
+    /// Wait until the guest sends `request` to its host.
     pub(crate) fn wait_for_request(&mut self, request: &str) {
         self.wait_for(&format!("@host: {request}"));
     }
 
-    /// Waits until the guest asks its host for `request` and a figure, which is returned.
+    /// Wait until the guest sends `request` with a figure, and return the figure.
     pub(crate) fn wait_for_figure(&mut self, request: &str) -> u64 {
         let line = self.console.wait_for_start(&format!("@host: {request} "));
         let figure = line.rsplit(' ').next().and_then(|word| word.parse().ok());
         figure.unwrap_or_else(|| panic!("no figure: {line}"))
     }
 
-    /// Answers a request: the guest's script finds `text` in `$answer`.
+    /// Answer a request: the guest's script finds `text` in `$answer`.
     pub(crate) fn answer(&mut self, text: &str) {
         let stdin = self.process.child().stdin.as_mut().unwrap();
         stdin.write_all(format!("{text}\n").as_bytes()).unwrap();
         stdin.flush().unwrap();
     }
 
-    /// Waits for the script's good end and the machine's.
+    /// Wait until the script and the machine end successfully.
     pub(crate) fn finish(self) {
         let (status, transcript) = self.finish_with_status();
         assert!(status.success(), "QEMU ended with {status}\n{transcript}");
     }
 
-    /// Waits for the script's good end and the command's: its exit status, and the transcript.
+    /// Wait until the script ends successfully, and return the command's exit status and the
+    /// transcript.
     pub(crate) fn finish_with_status(mut self) -> (ExitStatus, String) {
         self.wait_for("@done 0");
         let status = self.process.wait(PATIENCE);
@@ -118,7 +119,7 @@ impl Guest {
         (status, transcript)
     }
 
-    /// Waits until the machine ends by itself, whatever runs in it.
+    /// Wait until the machine ends by itself, whatever runs in it.
     pub(crate) fn end(mut self) {
         let status = self.process.wait(PATIENCE);
         let transcript = self.console.transcript();
@@ -128,7 +129,7 @@ impl Guest {
         );
     }
 
-    /// Kills the machine where it stands: the guest gets no chance to finish anything.
+    /// Kill the machine at once: the guest can't finish anything.
     pub(crate) fn kill(mut self) {
         self.process.signal(Signal::KILL);
         assert!(
@@ -140,7 +141,7 @@ impl Guest {
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        // The console says it itself when it is what fails.
+        // If the console itself failed, it has already printed this.
         if std::thread::panicking() && !self.console.told() {
             eprintln!("{}", self.console.transcript());
         }

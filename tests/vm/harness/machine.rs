@@ -3,19 +3,19 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-/// Where the guest finds its script among the files that QEMU's firmware device offers.
+/// The name of the guest's script among the files of QEMU's firmware device.
 const JOB: &str = "opt/ramblk.job";
 
-/// What Linux's kernel is told about every machine.
+/// Kernel options of every machine.
 const KERNEL_OPTIONS: &str = "console=ttyS0 quiet panic=-1";
 
-/// What the disk is plugged into.
+/// The disk's bus.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Bus {
     Pci,
-    /// Registers at a fixed address, as QEMU has them by default: those before virtio 1.
+    /// Registers at a fixed address in the layout before virtio 1, QEMU's default.
     LegacyMmio,
-    /// The same with those of virtio 1 (§4.2).
+    /// The same with the registers of virtio 1 (§4.2).
     Mmio,
 }
 
@@ -24,7 +24,7 @@ pub(crate) enum Bus {
 enum Board {
     /// A PC with PCI Express.
     Q35,
-    /// A PC without PCI, whose devices are all on virtio-mmio.
+    /// A PC without PCI: all devices are on virtio-mmio.
     Microvm(Bus),
     /// arm64, with U-Boot as its firmware.
     Arm(Bus),
@@ -44,7 +44,7 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// One processor and one queue, which ends when the guest reboots.
+    /// One processor and one queue; the machine ends when the guest reboots.
     pub(crate) fn new() -> Self {
         Self {
             board: Board::Q35,
@@ -67,7 +67,7 @@ impl Machine {
         }
     }
 
-    /// An arm64 machine that ends in its firmware, U-Boot.
+    /// An arm64 machine that runs only its firmware, U-Boot.
     pub(crate) fn uboot(bus: Bus) -> Self {
         Self {
             board: Board::Arm(bus),
@@ -88,7 +88,7 @@ impl Machine {
         self
     }
 
-    /// Whose disk does not let the guest put a request's descriptors into a table beside the ring.
+    /// The guest may not put a request's descriptors into an indirect table.
     pub(crate) fn direct(mut self) -> Self {
         self.indirect = false;
         self
@@ -100,19 +100,19 @@ impl Machine {
         self
     }
 
-    /// Whose disk can be taken out and put in again while the guest runs; see [`Self::disk`].
+    /// The disk can be unplugged and plugged in again while the guest runs; see [`Self::disk`].
     pub(crate) fn unplugs(mut self) -> Self {
         self.unplugs = true;
         self
     }
 
-    /// With memory as QEMU's `-m` has it, of which this much is there at first.
+    /// With `-m` options for memory; the first figure is present at the start.
     pub(crate) fn memory(mut self, memory: &str) -> Self {
         self.memory = memory.into();
         self
     }
 
-    /// With UEFI firmware, whose variables are kept in the file `variables`.
+    /// With UEFI firmware, which keeps its variables in the file `variables`.
     pub(crate) fn uefi(mut self, variables: &Path) -> Self {
         std::fs::copy(installed(OVMF_VARIABLES, "ovmf"), variables).unwrap();
         let drive = "if=pflash,format=raw,unit=";
@@ -126,14 +126,14 @@ impl Machine {
         self
     }
 
-    /// The command line of this machine running Linux with the script in the file `job`.
+    /// The command line of this machine, running Linux with the script in the file `job`.
     pub(crate) fn linux(&self, socket: &OsStr, job: &Path) -> Vec<OsString> {
         let mut args = self.hardware(socket, "");
         args.extend(["-kernel".into(), guest_file("vmlinuz").into()]);
         args.extend(["-initrd".into(), guest_file("initramfs.cpio").into()]);
         let mut options = KERNEL_OPTIONS.to_owned();
         if matches!(self.board, Board::Microvm(_)) {
-            // It has no clock that an emulated processor's could be measured by.
+            // It has no clock against which to measure the speed of an emulated processor.
             options += &format!(" tsc_early_khz={}", host_khz());
         }
         args.extend(["-append".into(), options.into()]);
@@ -141,14 +141,14 @@ impl Machine {
         args
     }
 
-    /// The command line of this machine booting from its disk.
+    /// The command line of this machine, booting from its disk.
     pub(crate) fn bare(&self, socket: &OsStr, job: &Path) -> Vec<OsString> {
         let mut args = self.hardware(socket, ",bootindex=1");
         args.extend(job_option(job));
         args
     }
 
-    /// The disk as QEMU's options have it; as `device_add` does too, separated by commas.
+    /// The disk in the form of QEMU's options, and of `device_add`, separated by commas.
     pub(crate) fn disk(&self) -> String {
         let Self {
             queues,
@@ -211,25 +211,25 @@ impl Machine {
     }
 }
 
-/// U-Boot for QEMU's arm64 machine, as Debian has it.
+/// U-Boot for QEMU's arm64 machine, from Debian.
 const UBOOT: &str = "/usr/lib/u-boot/qemu_arm64/u-boot.bin";
 
-/// UEFI for PCs, as Debian has it, and its variables as they are at first.
+/// UEFI for PCs, from Debian, and its initial variables.
 const OVMF_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
 const OVMF_VARIABLES: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
 
-/// The words that hand a script to Linux, however that is booted.
+/// The options that pass a script to Linux, however it is booted.
 fn job_option(job: &Path) -> [OsString; 2] {
     let file = joined(&format!("name={JOB},file="), job.as_os_str());
     ["-fw_cfg".into(), file]
 }
 
-/// How fast the host's time stamp counter runs, which an emulated processor's follows.
+/// The frequency of the host's time stamp counter, which an emulated processor's follows.
 fn host_khz() -> u64 {
     let processors = std::fs::read_to_string("/proc/cpuinfo").unwrap();
     let line = processors.lines().find(|line| line.starts_with("cpu MHz"));
     let mhz = line.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
-    // Hosts of other kinds don't say. A guess makes the guest's clock go wrong, and that is all.
+    // Other hosts don't say. A wrong guess only makes the guest's clock wrong.
     mhz.map_or(2_000_000, |mhz| {
         format!("{:.0}", mhz * 1000.0).parse().unwrap()
     })

@@ -1,5 +1,5 @@
 //! What the tests are made of: [`Ramblk`], the program under test as a process, and [`Guest`], a
-//! virtual machine on whatever vhost-user socket it is given. Neither knows the other.
+//! virtual machine on a given vhost-user socket. Neither knows the other.
 
 mod console;
 mod daemon;
@@ -19,11 +19,11 @@ pub(crate) use ramblk::Ramblk;
 /// One mebibyte.
 pub(crate) const MIB: u64 = 1 << 20;
 
-/// How long the host waits for any one thing from a guest: emulated on a busy machine, even a boot
-/// can take many times its usual three seconds.
+/// How long the host waits for one thing from a guest. On a busy machine even an emulated boot can
+/// take many times its usual three seconds.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Calls `probe` until it gives something or `limit` has passed.
+/// Call `probe` until it returns a value or `limit` has passed.
 pub(crate) fn poll<T>(limit: Duration, mut probe: impl FnMut() -> Option<T>) -> Option<T> {
     let end = Instant::now() + limit;
     loop {
@@ -37,12 +37,12 @@ pub(crate) fn poll<T>(limit: Duration, mut probe: impl FnMut() -> Option<T>) -> 
     }
 }
 
-/// `len` bytes that no neighbouring blocks have in common, the same in every run.
+/// `len` bytes in which neighbouring blocks differ, the same in every run.
 pub(crate) fn pattern(len: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut bytes = Vec::with_capacity(len + 8);
     while bytes.len() < len {
-        // xorshift64: quick, and good enough to tell every block from every other.
+        // xorshift64: fast, and good enough to tell any two blocks apart.
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
@@ -52,7 +52,7 @@ pub(crate) fn pattern(len: usize) -> Vec<u8> {
     bytes
 }
 
-/// `len` bytes of what the guest's `seq FIRST 99999999` prints.
+/// `len` bytes of the output of the guest's `seq FIRST 99999999`.
 pub(crate) fn numbers(first: usize, len: usize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(len + 9);
     for number in first.. {

@@ -9,8 +9,8 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use super::poll;
 
-/// A command that dies with the test that starts it, even when that is killed, and is in a process
-/// group of its own together with whatever it starts.
+/// A command in its own process group that dies, with everything it starts, when the test does,
+/// even if the test is killed.
 pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new("setpriv");
     command
@@ -24,7 +24,7 @@ pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
 pub(crate) struct Process(Child);
 
 impl Process {
-    /// Starts `command`, which [`command`] made.
+    /// Start `command`, which [`command`] made.
     pub(crate) fn spawn(command: &mut Command) -> Self {
         Self(
             command
@@ -43,7 +43,7 @@ impl Process {
         self.0.id()
     }
 
-    /// Sends it a signal.
+    /// Send it a signal.
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.0), signal).unwrap();
     }
@@ -56,7 +56,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // The group may be gone, and then there is nothing to do.
+        // The group may already be gone.
         let _ = kill_process_group(Pid::from_child(&self.0), Signal::KILL);
         let _ = self.0.wait();
     }

@@ -1,4 +1,4 @@
-//! The monitor of a virtual machine: QEMU's own protocol for whoever runs the machine (QMP).
+//! The monitor of a virtual machine, over QEMU's management protocol (QMP).
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
@@ -12,12 +12,12 @@ use super::{PATIENCE, poll};
 /// A connection to a machine's monitor.
 pub(crate) struct Qmp {
     stream: BufReader<UnixStream>,
-    /// What happened while an answer was waited for.
+    /// Events that arrived while a command waited for its answer.
     events: Vec<Value>,
 }
 
 impl Qmp {
-    /// Connects as soon as the machine listens at `path`.
+    /// Connect as soon as the machine listens at `path`.
     pub(crate) fn connect(path: &Path) -> Self {
         let stream = poll(PATIENCE, || UnixStream::connect(path).ok())
             .unwrap_or_else(|| panic!("QEMU has no monitor at {}", path.display()));
@@ -32,7 +32,7 @@ impl Qmp {
         qmp
     }
 
-    /// Has a command carried out, which must succeed: what it returns.
+    /// Execute a command, which must succeed, and return its result.
     pub(crate) fn execute(&mut self, command: &str, arguments: &Value) -> Value {
         let line = json!({ "execute": command, "arguments": arguments });
         writeln!(self.stream.get_mut(), "{line}").unwrap();
@@ -47,7 +47,7 @@ impl Qmp {
         }
     }
 
-    /// Waits until the machine has said that `event` happened, or `device` went if that is given.
+    /// Wait until the machine reports `event`, or that `device` is gone if that is given.
     pub(crate) fn wait_for(&mut self, event: &str, device: Option<&str>) {
         let end = Instant::now() + PATIENCE;
         let wanted = |said: &Value| {

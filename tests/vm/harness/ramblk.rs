@@ -12,19 +12,19 @@ use tempfile::TempDir;
 use super::process::{Process, command};
 use super::{PATIENCE, poll};
 
-/// How long ramblk may take to give memory, threads or descriptors back.
+/// How long ramblk may take to release memory, threads or descriptors.
 const SETTLING: Duration = Duration::from_secs(5);
 
 /// A running `ramblk run`; killed when dropped.
 pub(crate) struct Ramblk {
     process: Process,
-    /// Holds the socket and the log.
+    /// The socket and the log.
     scratch: TempDir,
     socket: PathBuf,
 }
 
 impl Ramblk {
-    /// Starts `ramblk run` with a disk of `size` and waits until its socket is there.
+    /// Start `ramblk run` with a disk of `size`, and wait for its socket.
     pub(crate) fn run(size: &str, options: &[&str]) -> Self {
         let scratch = tempfile::tempdir().unwrap();
         let socket = scratch.path().join("disk.sock");
@@ -62,8 +62,8 @@ impl Ramblk {
         &self.socket
     }
 
-    /// How much memory it holds now, in bytes, the guest's own aside: as a vhost-user back end it
-    /// maps that too, and the pages it has touched there count as resident.
+    /// Its memory now, in bytes, without the guest's: a vhost-user back end maps that too, and the
+    /// pages it has touched there count as resident.
     pub(crate) fn resident(&self) -> u64 {
         let smaps = fs::read_to_string(self.proc("smaps")).unwrap();
         let mut guests = false;
@@ -81,8 +81,8 @@ impl Ramblk {
         kib * 1024
     }
 
-    /// The memory it holds once that is at most `limit`, or what it still holds when it had time
-    /// enough to give back what it meant to.
+    /// Its memory as soon as that is at most `limit`, or after a time in which it could have
+    /// released the rest.
     pub(crate) fn resident_settled(&self, limit: u64) -> u64 {
         poll(SETTLING, || {
             Some(self.resident()).filter(|now| *now <= limit)
@@ -90,7 +90,7 @@ impl Ramblk {
         .unwrap_or_else(|| self.resident())
     }
 
-    /// How many descriptors and threads it has, once it no longer starts or ends any.
+    /// The number of its descriptors and threads, once it starts and ends no more of them.
     pub(crate) fn footprint(&self) -> (usize, usize) {
         let count = |dir| fs::read_dir(self.proc(dir)).unwrap().count();
         let count = || (count("fd"), count("task"));
@@ -103,7 +103,7 @@ impl Ramblk {
         .expect("ramblk starts and ends threads without end")
     }
 
-    /// Its descriptors and threads once they are `wanted`, or what they are after time enough.
+    /// The number of its descriptors and threads once they are `wanted`, or after a timeout.
     pub(crate) fn footprint_settled(&self, wanted: (usize, usize)) -> (usize, usize) {
         poll(SETTLING, || {
             Some(self.footprint()).filter(|now| *now == wanted)
@@ -111,7 +111,7 @@ impl Ramblk {
         .unwrap_or_else(|| self.footprint())
     }
 
-    /// Sends SIGTERM: the exit status, and how long that took.
+    /// Send SIGTERM, and return the exit status and how long that took.
     pub(crate) fn terminate(&mut self) -> (ExitStatus, Duration) {
         let start = Instant::now();
         self.process.signal(Signal::TERM);
