@@ -21,307 +21,44 @@
 //!
 //! Map of the room:
 //!
-//! | file | what it holds |
+//! | folder | what it knows |
 //! |---|---|
-//! | `range` | sector size, capacity, and a byte range that is proven to lie inside it |
-//! | `buf` | caller's and guest's memory, and the routines that copy, fill and expect its bytes |
-//! | `shared` | a file mapped so that huge pages are possible |
-//! | `arena` | the memory file: blocks as words or as payload, backing, punching |
-//! | `entry` | the 8 bytes of which trees are made |
-//! | `account` | the budget: pool limit, quotas, who is charged |
-//! | `alarm` | a bell for whoever wants to know that memory gets short |
-//! | `free` | which blocks are free, and which have memory behind them |
-//! | `pool` | blocks in use, their counts, and the thread that gives memory back or makes it huge |
-//! | `subtree` | what hangs below an entry: counted, and freed |
-//! | `tree` | the tree of one disk, copied along the path that changes |
-//! | `leaf` | what happens to the pages of one leaf |
-//! | `map` | the tree under its locks: read, write, zero, unmap, find |
-//! | `mapped` | how many sectors of a tree are mapped |
-//! | `batch` | several small reads and overwrites at once, whose waits for memory overlap |
-//! | `record` | superblock, disk table, disk records |
-//! | `recover` | an arena that was left by another process: mark and sweep |
+//! | `base` | units, errors, pieces of memory, locks |
+//! | `memory` | blocks of 4 KiB: the file that they lie in, which are free, who pays for them |
+//! | `layout` | what the words of an arena mean: records and entries |
+//! | `pages` | the tree of a disk, and its locks |
+//! | `disks` | disks by key, connections to them, and their recovery |
 //! | `inspect` | an arena that nobody uses, damaged or not: what is there, and what can be read |
-//! | `diff` | what differs between two snapshots |
-//! | `seek` | a disk as a row of mapped and unmapped stretches |
-//! | `core` | a disk itself, shared by its connections |
-//! | `spec` | what a disk is to be, and what it is |
-//! | `disk` | a connection to one disk |
-//! | `ledger` | how a disk's record is replaced |
-//! | `change` | what of a record its owner may change |
-//! | `leftover` | what a change took from a disk and is to be freed, without a lock |
-//! | `catalog` | the disks by key: create, fork, reset, rename, destroy |
-//! | `exchange` | all of a disk's content at one instant |
-//! | `new_file` | a file that gets its name when it is whole |
-//! | `notes` | words that lie beside the disks for their owner |
-//! | `sync` | the locks, here and in the workers' mail |
-//! | `points` | named places at which tests kill the process |
-//! | `mod` | what can go wrong |
+//!
+//! Each imports only from those above it; `inspect` needs none of `pages` and `disks`.
 //!
 //! `docs/store.md` tells why it is built so.
 
-mod account;
-mod alarm;
-mod arena;
-mod batch;
-mod buf;
-mod bytes;
-mod catalog;
-mod change;
-mod core;
-mod diff;
-mod disk;
-mod entry;
-mod exchange;
-mod free;
+mod base;
+mod disks;
 mod inspect;
-mod leaf;
-mod ledger;
-mod leftover;
-mod map;
-mod mapped;
-mod new_file;
-mod notes;
-pub(crate) mod points;
-mod pool;
-mod range;
-mod record;
-mod recover;
-mod seek;
-mod shared;
-mod spec;
-mod subtree;
-pub(crate) mod sync;
-mod tree;
+mod layout;
+mod memory;
+mod pages;
 
-pub use alarm::Alarm;
-pub use arena::memory_file;
-pub use batch::{Batch, MOST_BATCHED};
-pub use buf::{Data, Piece, Sink, Source, expect, expect_write, total_bytes};
-pub use bytes::Bytes;
-pub use catalog::{Store, StoreOptions};
-pub use change::Change;
-pub use disk::Disk;
+pub use base::buf::{Data, Piece, Sink, Source, expect, expect_write, total_bytes};
+pub use base::bytes::Bytes;
+pub use base::error::Error;
+pub use base::limits::{MAX_KEY_BYTES, MAX_SETTINGS_BYTES, MOST_DISKS};
+pub use base::new_file::{NewFile, Temporary};
+pub use base::range::{
+    ByteRange, Capacity, MAX_CAPACITY_BYTES, PAGE_BYTES, SECTOR_BYTES, SectorSize,
+};
+pub(crate) use base::{points, sync};
+pub use disks::catalog::{Store, StoreOptions};
+pub use disks::change::Change;
+pub use disks::disk::Disk;
+pub use disks::leftover::Leftover;
+pub use disks::notes::{NOTES, Notes};
+pub use disks::seek::{Extent, Extents};
 pub use inspect::{Finding, FoundDisk, Inspection, Part, Parts};
-pub use leftover::Leftover;
-pub use new_file::{NewFile, Temporary};
-pub use notes::{NOTES, Notes};
-pub use range::{ByteRange, Capacity, MAX_CAPACITY_BYTES, PAGE_BYTES, SECTOR_BYTES, SectorSize};
-pub use record::MOST_DISKS;
-pub use seek::{Extent, Extents};
-pub use shared::map_shared;
-pub use spec::{DiskInfo, DiskSpec, OnFull, Shrink};
-
-/// Longest key of a disk, in bytes.
-pub const MAX_KEY_BYTES: usize = 64;
-
-/// Most bytes of settings that a disk carries for its owner.
-pub const MAX_SETTINGS_BYTES: usize = 4096;
-
-/// What can go wrong in the store. No message names anything but the values at fault.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// No disk has this key.
-    #[error("no disk named {key:?}")]
-    Unknown {
-        /// The key that was asked for.
-        key: String,
-    },
-    /// A disk with this key exists; it is never replaced silently.
-    #[error("a disk named {key:?} exists already; destroy it first or choose another name")]
-    Exists {
-        /// The key that was asked for.
-        key: String,
-    },
-    /// The handle was disconnected, or its disk was destroyed.
-    #[error("disk {key:?} is disconnected: this handle was closed or the disk destroyed")]
-    Disconnected {
-        /// The key of the disk that the handle belonged to.
-        key: String,
-    },
-    /// The disk, or this connection to it, can't be changed.
-    #[error("disk {key:?} is read-only")]
-    IsReadOnly {
-        /// The key of the disk.
-        key: String,
-    },
-    /// Something that this store does not do.
-    #[error("not implemented: {what}")]
-    Unimplemented {
-        /// What was asked for, and what can be had instead.
-        what: String,
-    },
-    /// A key of no or too many bytes.
-    #[error("a disk's name has 1 to {MAX_KEY_BYTES} bytes, this one has {len_bytes}")]
-    InvalidKey {
-        /// The length of the key at fault.
-        len_bytes: usize,
-    },
-    /// A size that no disk can have.
-    #[error(
-        "{} is no size for a disk with sectors of {sector_bytes} bytes: give a multiple of \
-         {sector_bytes} between {sector_bytes} and {}",
-        Bytes(*size_bytes), Bytes(MAX_CAPACITY_BYTES)
-    )]
-    InvalidSize {
-        /// The size that was asked for.
-        size_bytes: u64,
-        /// The sector size of the disk.
-        sector_bytes: u64,
-    },
-    /// The request does not lie inside the disk.
-    #[error("{len_bytes} bytes at byte {start_bytes} do not lie inside a disk of {size_bytes}")]
-    OutOfRange {
-        /// First byte that was asked for (`u64::MAX` where the start itself overflows).
-        start_bytes: u64,
-        /// How many bytes were asked for.
-        len_bytes: u64,
-        /// The disk's size at that moment.
-        size_bytes: u64,
-    },
-    /// A buffer that holds no whole number of sectors.
-    #[error("a buffer of {len_bytes} bytes is no multiple of the sector size, {sector_bytes}")]
-    Misaligned {
-        /// The buffer's length.
-        len_bytes: u64,
-        /// The sector size of the disk.
-        sector_bytes: u64,
-    },
-    /// A smaller size would lose data and was not asked for by [`Shrink::Allow`].
-    #[error(
-        "{} is less than the disk's {}: what lies beyond would be lost; ask for the shrink \
-         explicitly",
-        Bytes(*to_bytes), Bytes(*from_bytes)
-    )]
-    WouldShrink {
-        /// The size now.
-        from_bytes: u64,
-        /// The size that was asked for.
-        to_bytes: u64,
-    },
-    /// The memory limit is reached.
-    #[error(
-        "the memory limit of {} is reached; discard data or raise the limit", Bytes(*limit_bytes)
-    )]
-    Full {
-        /// The limit of the store.
-        limit_bytes: u64,
-    },
-    /// The disk's own quota is reached.
-    #[error(
-        "the disk's quota of {} is reached; discard data or raise the quota", Bytes(*quota_bytes)
-    )]
-    OverQuota {
-        /// The quota of the disk.
-        quota_bytes: u64,
-    },
-    /// A quota that the disk exceeds already.
-    #[error(
-        "a quota of {quota_bytes} bytes is less than the {charged_bytes} bytes that the disk takes \
-         already: its guest could write nothing new"
-    )]
-    QuotaBelowCharge {
-        /// The quota that was asked for.
-        quota_bytes: u64,
-        /// What the disk takes.
-        charged_bytes: u64,
-    },
-    /// The host has no memory left for the store, though its limit isn't reached.
-    #[error("the host gave no memory ({source}); free some, or lower the memory limit")]
-    HostFull {
-        /// The system's reason.
-        source: std::io::Error,
-    },
-    /// More disks and snapshots than an arena can hold.
-    #[error("there are too many disks and snapshots; destroy some")]
-    TooManyDisks,
-    /// More settings than a disk carries.
-    #[error("settings have at most {MAX_SETTINGS_BYTES} bytes, these have {len_bytes}")]
-    SettingsTooLong {
-        /// The length of the settings at fault.
-        len_bytes: usize,
-    },
-    /// A memory limit that no arena can have.
-    #[error("a memory limit of {} is more than an arena can have; lower it", Bytes(*limit_bytes))]
-    LimitTooLarge {
-        /// The limit that was asked for.
-        limit_bytes: u64,
-    },
-    /// The system gave no address space for the store.
-    #[error(
-        "can't reserve {} of address space: {source}; lower the memory limit", Bytes(*bytes)
-    )]
-    Reserve {
-        /// How much was to be reserved.
-        bytes: u64,
-        /// The system's reason.
-        source: std::io::Error,
-    },
-    /// The system refused something about the arena.
-    #[error("can't {doing} the arena: {source}{}", advice(doing, source))]
-    Arena {
-        /// What was to be done.
-        doing: &'static str,
-        /// The system's reason.
-        source: std::io::Error,
-    },
-    /// Another process has the arena open.
-    #[error("the arena is in use by another process; stop that one first")]
-    Busy,
-    /// The file is no arena.
-    #[error("the file is no ramblk arena; it is left as it is")]
-    Foreign,
-    /// The arena was written by another version.
-    #[error(
-        "the arena has layout {found}, this version reads layouts {} to {}; it is left as it is: \
-         use the version that wrote it, or a newer one",
-        record::OLDEST_LAYOUT,
-        record::LAYOUT
-    )]
-    OtherLayout {
-        /// The layout that was found.
-        found: u64,
-    },
-    /// The arena contradicts itself.
-    #[error("the arena is damaged: {what}; it is left as it is")]
-    Damaged {
-        /// What was found.
-        what: String,
-    },
-}
-
-/// What to do about it, where that isn't plain.
-fn advice(doing: &str, source: &std::io::Error) -> &'static str {
-    use std::io::ErrorKind::{FileTooLarge, OutOfMemory, PermissionDenied, Unsupported};
-    match source.kind() {
-        FileTooLarge => {
-            "; raise the limit on the size of files (ulimit -f), or lower the memory limit"
-        }
-        OutOfMemory | PermissionDenied if doing == LOCKING => {
-            "; raise the limit on locked memory (ulimit -l, LimitMEMLOCK=), or don't lock it"
-        }
-        Unsupported => {
-            "; the kernel has no such call for this process: see what its sandbox (seccomp) keeps \
-             from it"
-        }
-        _ => "",
-    }
-}
-
-/// What is done to the arena where its memory may not be swapped out.
-const LOCKING: &str = "lock the memory of";
-
-impl Error {
-    fn damaged(what: &str) -> Self {
-        Self::Damaged {
-            what: what.to_owned(),
-        }
-    }
-
-    /// Whether it would have gone well with more memory.
-    pub fn is_want_of_memory(&self) -> bool {
-        matches!(
-            self,
-            Self::Full { .. } | Self::OverQuota { .. } | Self::HostFull { .. }
-        )
-    }
-}
+pub use layout::spec::{DiskInfo, DiskSpec, OnFull, Shrink};
+pub use memory::alarm::Alarm;
+pub use memory::arena::memory_file;
+pub use memory::shared::map_shared;
+pub use pages::batch::{Batch, MOST_BATCHED};

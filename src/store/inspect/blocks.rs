@@ -10,8 +10,8 @@ use std::os::unix::fs::FileExt;
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 
-use super::super::arena::{BLOCK_BYTES, BLOCK_WORDS, Block};
-use super::super::record::Words;
+use crate::store::layout::record::Words;
+use crate::store::memory::arena::{BLOCK_BYTES, BLOCK_WORDS, Block};
 
 /// Neighbouring blocks that have memory.
 #[derive(Clone, Copy, Debug)]

@@ -1,12 +1,12 @@
 //! What lies below each node, and what of it is lost.
 
-use super::super::Error;
-use super::super::SECTOR_BYTES;
-use super::super::arena::Block;
-use super::super::entry::Entry;
-use super::super::tree::{LEAF, PAGE, PAGE_SECTORS, TOP, sectors_below};
 use super::claims::Use;
 use super::{Inspection, MOST_NAMED, refused};
+use crate::store::base::error::Error;
+use crate::store::base::range::SECTOR_BYTES;
+use crate::store::layout::entry::Entry;
+use crate::store::memory::arena::Block;
+use crate::store::pages::tree::{LEAF, PAGE, PAGE_SECTORS, TOP, sectors_below};
 
 /// Findings that a node passes on to whoever shares it.
 const MOST_BELOW: usize = 16;

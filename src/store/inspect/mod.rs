@@ -27,11 +27,12 @@ use std::fs::File;
 
 use rustix::fs::FlockOperation;
 
-use super::Error;
-use super::arena::{BLOCK_BYTES, Block, GROUP_BLOCKS};
-use super::entry::Entry;
-use super::record::{self, FIRST_GROUP, MOST_DISKS, Record, Words};
-use super::tree::ROOT_WORD;
+use crate::store::base::error::Error;
+use crate::store::base::limits::MOST_DISKS;
+use crate::store::layout::entry::Entry;
+use crate::store::layout::record::{self, FIRST_GROUP, Record, Words};
+use crate::store::memory::arena::{BLOCK_BYTES, Block, GROUP_BLOCKS};
+use crate::store::pages::tree::ROOT_WORD;
 use blocks::Blocks;
 use claims::{Claims, Use};
 use judge::Below;

@@ -2,12 +2,13 @@
 
 use std::collections::HashSet;
 
-use super::super::arena::{BLOCK_BYTES, Block};
-use super::super::entry::{Entry, FULL};
-use super::super::record::Words;
-use super::super::tree::{PAGE, TOP, sectors_below};
-use super::super::{Error, SECTOR_BYTES};
 use super::{FoundDisk, Inspection, refused};
+use crate::store::base::error::Error;
+use crate::store::base::range::SECTOR_BYTES;
+use crate::store::layout::entry::{Entry, FULL};
+use crate::store::layout::record::Words;
+use crate::store::memory::arena::{BLOCK_BYTES, Block};
+use crate::store::pages::tree::{PAGE, TOP, sectors_below};
 
 /// Most pages that are one part.
 const MOST_PAGES: u32 = 64;

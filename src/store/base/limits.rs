@@ -1,0 +1,20 @@
+//! Bounds of the store that callers may run into.
+
+/// Longest key of a disk, in bytes.
+pub const MAX_KEY_BYTES: usize = 64;
+
+/// Most bytes of settings that a disk carries for its owner.
+pub const MAX_SETTINGS_BYTES: usize = 4096;
+
+/// Most disks and snapshots. Less than the table has room for, so that counts can't overflow.
+pub const MOST_DISKS: usize = 60_000;
+
+/// The layout that this code writes.
+///
+/// 2: what a disk's owner has it carry no longer repeats what the record says, and `READ_ONLY`
+/// means that only the owner may write. The words of the store itself are as in layout 1, so that a
+/// record which was written under either is read alike.
+pub(crate) const LAYOUT: u64 = 2;
+/// The oldest one that it reads. [`Store::carry_over`](crate::store::disks::catalog::Store::carry_over) makes it
+/// [`LAYOUT`].
+pub(crate) const OLDEST_LAYOUT: u64 = 1;

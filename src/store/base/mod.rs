@@ -1,0 +1,21 @@
+//! What everything else in the store stands on: units, errors, pieces of memory, locks.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `error` | what can go wrong |
+//! | `limits` | bounds that callers may run into |
+//! | `bytes` | a number of bytes in a sentence |
+//! | `range` | sector size, capacity, and a byte range that is proven to lie inside it |
+//! | `buf` | caller's and guest's memory, and the routines that copy, fill and expect its bytes |
+//! | `sync` | the locks, here and in the workers' mail |
+//! | `points` | named places at which tests kill the process |
+//! | `new_file` | a file that gets its name when it is whole |
+
+pub(super) mod buf;
+pub(super) mod bytes;
+pub(super) mod error;
+pub(super) mod limits;
+pub(super) mod new_file;
+pub(crate) mod points;
+pub(super) mod range;
+pub(crate) mod sync;

@@ -1,0 +1,96 @@
+//! Named places at which a test can have the process killed, to prove that what the arena (and, in
+//! the rooms above, a ring) holds just then is whole, or another thread run. Without the features
+//! `test-points` and `test-schedules` there is nothing here.
+
+/// Let the scheduler of a test take another thread.
+#[cfg(all(feature = "test-schedules", not(feature = "test-points")))]
+pub(crate) fn reach(_point: &str) {
+    // A yield would also put this thread behind all others, and hide what they could do in between.
+    shuttle::sync::atomic::AtomicBool::new(false).load(std::sync::atomic::Ordering::SeqCst);
+}
+
+/// `RAMBLK_KILL_AT=<point>:<count>` kills the process when it comes to that point for that time.
+#[cfg(feature = "test-points")]
+pub(crate) fn reach(point: &str) {
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    static WANTED: OnceLock<Option<(String, AtomicU64)>> = OnceLock::new();
+    let wanted = WANTED.get_or_init(|| {
+        let value = std::env::var("RAMBLK_KILL_AT").ok()?;
+        let (name, count) = value.split_once(':')?;
+        Some((name.to_owned(), AtomicU64::new(count.parse().ok()?)))
+    });
+    if let Some((name, left)) = wanted
+        && name == point
+        && left.fetch_sub(1, Ordering::Relaxed) == 1
+    {
+        let _ =
+            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+    }
+}
+
+/// Nothing.
+#[cfg(not(any(feature = "test-points", feature = "test-schedules")))]
+#[inline(always)]
+pub(crate) fn reach(_point: &str) {}
+
+/// `RAMBLK_FAIL_AT=<point>:error` or `<point>:panic` has what happens at that point go wrong, from
+/// half a second after it was reached first.
+///
+/// # Errors
+/// What was asked for.
+#[cfg(feature = "test-points")]
+#[allow(clippy::panic, reason = "a test asks for it")]
+pub(crate) fn may_fail(point: &str) -> std::io::Result<()> {
+    use std::sync::OnceLock;
+    use std::time::{Duration, Instant};
+
+    static WANTED: OnceLock<Option<(String, String)>> = OnceLock::new();
+    static SINCE: OnceLock<Instant> = OnceLock::new();
+    let wanted = WANTED.get_or_init(|| {
+        let value = std::env::var("RAMBLK_FAIL_AT").ok()?;
+        let (name, how) = value.split_once(':')?;
+        Some((name.to_owned(), how.to_owned()))
+    });
+    match wanted {
+        Some((name, how))
+            if name == point
+                && SINCE.get_or_init(Instant::now).elapsed() > Duration::from_millis(500) =>
+        {
+            assert_ne!(how, "panic", "a test asked for it");
+            Err(std::io::Error::other("a test asked for it"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Nothing.
+///
+/// # Errors
+/// None.
+#[cfg(not(feature = "test-points"))]
+#[inline(always)]
+pub(crate) fn may_fail(_point: &str) -> std::io::Result<()> {
+    Ok(())
+}
+
+/// `RAMBLK_TEST_POISON` has the process die of data that begins with these words.
+#[cfg(feature = "test-points")]
+pub(crate) fn may_be_poison(from: super::buf::Source<'_>) {
+    use std::sync::OnceLock;
+
+    static WANTED: OnceLock<bool> = OnceLock::new();
+    let mut start = [0; 16];
+    if *WANTED.get_or_init(|| std::env::var_os("RAMBLK_TEST_POISON").is_some())
+        && from.copy_to(&mut start) == start.len()
+        && start == *b"poison for tests"
+    {
+        std::process::abort();
+    }
+}
+
+/// Nothing.
+#[cfg(not(feature = "test-points"))]
+#[inline(always)]
+pub(crate) fn may_be_poison(_from: super::buf::Source<'_>) {}

@@ -1,0 +1,490 @@
+//! The disks of a store, by key.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use rustix::fs::FlockOperation;
+
+use super::change::{Change, check_settings};
+use super::core::DiskCore;
+use super::disk::Disk;
+use super::ledger::{Ledger, Placed};
+use super::leftover::Leftover;
+use super::recover;
+use super::seek::Extent;
+use crate::store::base::error::Error;
+use crate::store::base::limits::MAX_KEY_BYTES;
+use crate::store::base::new_file::NewFile;
+use crate::store::base::range::Capacity;
+use crate::store::base::sync::RwLock;
+use crate::store::layout::entry::Entry;
+use crate::store::layout::record::{self, FIRST_GROUP, Record};
+use crate::store::layout::spec::DiskSpec;
+use crate::store::memory::alarm::Alarm;
+use crate::store::memory::arena::{self, Arena, BLOCK_BYTES};
+use crate::store::memory::pool::{Pool, Reclaimer};
+use crate::store::pages::diff;
+use crate::store::pages::mapped::Mapped;
+
+/// How a store is to keep its memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoreOptions {
+    /// Most bytes that all disks together may take: pages, nodes and records.
+    pub limit_bytes: u64,
+    /// Make huge pages of memory that is in use, 2 MiB at a time and in the background, also where
+    /// the system gives none of itself to shared memory. Random access is up to a third faster
+    /// then; it takes up to three seconds of processor time for a GiB, once.
+    pub huge_pages: bool,
+    /// Keep memory that is in use from being swapped out (mlock). It counts against the limit on
+    /// locked memory of this process.
+    pub lock_memory: bool,
+}
+
+impl StoreOptions {
+    /// A limit, and pages as the system gives them.
+    pub fn new(limit_bytes: u64) -> Self {
+        Self {
+            limit_bytes,
+            huge_pages: false,
+            lock_memory: false,
+        }
+    }
+}
+
+/// A set of disks that share one memory limit.
+#[derive(Debug)]
+pub struct Store {
+    pub(crate) disks: RwLock<HashMap<String, Arc<DiskCore>>>,
+    pub(crate) ledger: Arc<Ledger>,
+    _reclaimer: Reclaimer,
+}
+
+fn refused(doing: &'static str) -> impl Fn(std::io::Error) -> Error {
+    move |source| Error::Arena { doing, source }
+}
+
+fn lock(file: &File) -> Result<(), Error> {
+    rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive).map_err(|errno| {
+        if errno == rustix::io::Errno::WOULDBLOCK {
+            Error::Busy
+        } else {
+            refused("lock")(errno.into())
+        }
+    })
+}
+
+fn pool(file: File, blocks: u32, options: &StoreOptions) -> Result<Pool, Error> {
+    let arena = Arena::map(file, blocks).map_err(|source| Error::Reserve {
+        bytes: u64::from(blocks) * BLOCK_BYTES as u64,
+        source,
+    })?;
+    if options.lock_memory {
+        arena
+            .lock()
+            .map_err(refused(crate::store::base::error::LOCKING))?;
+    }
+    let (limit_bytes, huge) = (options.limit_bytes, options.huge_pages);
+    Ok(Pool::new(arena, limit_bytes, FIRST_GROUP, huge))
+}
+
+impl Store {
+    /// An empty store whose disks together never take more than `limit_bytes` of memory, pages and
+    /// nodes included. It goes with the process.
+    ///
+    /// # Errors
+    /// [`Error::LimitTooLarge`], [`Error::Reserve`], [`Error::Arena`], [`Error::HostFull`] if the
+    /// system gives no address space, thread or memory.
+    pub fn new(limit_bytes: u64) -> Result<Self, Error> {
+        Self::with_options(&StoreOptions::new(limit_bytes))
+    }
+
+    /// As [`Store::new`], with more to say about it.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn with_options(options: &StoreOptions) -> Result<Self, Error> {
+        let file = arena::memory_file().map_err(refused("create"))?;
+        Self::create_in(file, options)
+    }
+
+    /// An empty store in an empty file, on a tmpfs or a memfd, that outlives the process with it.
+    ///
+    /// # Errors
+    /// As [`Store::new`]; [`Error::Busy`] if another process has it open.
+    pub fn create_in(file: File, options: &StoreOptions) -> Result<Self, Error> {
+        lock(&file)?;
+        let blocks = record::blocks_for(options.limit_bytes)?;
+        file.set_len(u64::from(blocks) * BLOCK_BYTES as u64)
+            .map_err(refused("size"))?;
+        let pool = pool(file, blocks, options)?;
+        let mut id = [0; 16];
+        rustix::rand::getrandom(&mut id, rustix::rand::GetRandomFlags::empty())
+            .map_err(|errno| refused("name")(errno.into()))?;
+        let (low, high) = id.split_at(8);
+        let word = |bytes: &[u8]| {
+            bytes
+                .iter()
+                .fold(0, |word, &byte| word << 8 | u64::from(byte))
+        };
+        record::format(pool.arena(), [word(low), word(high)])?;
+        Self::start(pool, Vec::new())
+    }
+
+    /// An empty store in a new file. The file appears when it is a whole arena, and not before.
+    ///
+    /// # Errors
+    /// As [`Store::create_in`]; [`Error::Arena`] if the file exists or can't be made.
+    pub fn create_at(path: &Path, options: &StoreOptions) -> Result<Self, Error> {
+        let folder = path.parent().unwrap_or(Path::new("."));
+        let new = NewFile::new_in(folder, 0o600).map_err(refused("create"))?;
+        let file = new.file().try_clone().map_err(refused("create"))?;
+        let store = Self::create_in(file, options)?;
+        new.persist_new(path).map_err(refused("create"))?;
+        Ok(store)
+    }
+
+    /// The store that lies in a file, with every disk as it was at the last instant of the process
+    /// that had it, however that ended. A larger limit than before makes the arena grow.
+    ///
+    /// # Errors
+    /// [`Error::Busy`], [`Error::Foreign`], [`Error::OtherLayout`], [`Error::Damaged`]: the file is
+    /// left as it is. Else as [`Store::new`].
+    pub fn open_in(file: File, options: &StoreOptions) -> Result<Self, Error> {
+        lock(&file)?;
+        let had = recover::blocks(&file)?;
+        let blocks = had.max(record::blocks_for(options.limit_bytes)?);
+        let pool = pool(file, blocks, options)?;
+        let found = recover::recover(&pool)?;
+        if blocks > had {
+            let bytes = u64::from(blocks) * BLOCK_BYTES as u64;
+            pool.arena()
+                .file()
+                .set_len(bytes)
+                .map_err(refused("grow"))?;
+            record::set_blocks(pool.arena());
+        }
+        Self::start(pool, found)
+    }
+
+    /// The layout of the arena: the current one, or an older one that was opened and is still what
+    /// the version that wrote it reads.
+    pub fn layout(&self) -> u64 {
+        record::layout(self.ledger.pool.arena())
+    }
+
+    /// Have the arena be of the current layout, at one instant. What the owner has disks carry
+    /// must be as that wants it, or be understood as it is.
+    pub fn carry_over(&self) {
+        record::carry_over(self.ledger.pool.arena());
+    }
+
+    /// [`Store::open_in`] on the file at `path`.
+    ///
+    /// # Errors
+    /// As there; [`Error::Arena`] if there is no such file.
+    pub fn open_at(path: &Path, options: &StoreOptions) -> Result<Self, Error> {
+        let file = File::options().read(true).write(true).open(path);
+        Self::open_in(file.map_err(refused("open"))?, options)
+    }
+
+    fn start(pool: Pool, found: Vec<recover::Found>) -> Result<Self, Error> {
+        let pool = Arc::new(pool);
+        let used: Vec<u32> = found.iter().map(|disk| disk.slot).collect();
+        let last_id = found.iter().map(|disk| disk.record.id).max().unwrap_or(0);
+        let ledger = Arc::new(Ledger::new(Arc::clone(&pool), &used, last_id));
+        let mut disks = HashMap::new();
+        for disk in found {
+            let key = disk.record.key.clone();
+            let placed = Placed {
+                block: disk.block,
+                settings: disk.settings,
+            };
+            let core = DiskCore::new(
+                Arc::clone(&ledger),
+                disk.slot,
+                disk.account,
+                disk.record,
+                placed,
+                Mapped::new(disk.mapped_sectors),
+            );
+            core.cut_to_size()?;
+            disks.insert(key, Arc::new(core));
+        }
+        Ok(Self {
+            disks: RwLock::new(disks),
+            ledger,
+            _reclaimer: Reclaimer::start(pool)?,
+        })
+    }
+
+    /// Make a new, empty disk and connect to it.
+    ///
+    /// # Errors
+    /// [`Error::Exists`] if the key is taken, live or not connected to; [`Error::InvalidKey`],
+    /// [`Error::InvalidSize`]; [`Error::TooManyDisks`]; [`Error::is_want_of_memory`].
+    pub fn create(&self, key: &str, spec: &DiskSpec) -> Result<Disk, Error> {
+        self.create_with(key, spec, &[])
+    }
+
+    /// As [`Store::create`], with settings that the disk carries from its first instant on.
+    ///
+    /// # Errors
+    /// As there; [`Error::SettingsTooLong`].
+    pub fn create_with(&self, key: &str, spec: &DiskSpec, settings: &[u8]) -> Result<Disk, Error> {
+        let mut slots = self.ledger.lock();
+        self.create_locked(&mut slots, key, spec, settings)
+    }
+
+    fn create_locked(
+        &self,
+        slots: &mut super::ledger::Slots,
+        key: &str,
+        spec: &DiskSpec,
+        settings: &[u8],
+    ) -> Result<Disk, Error> {
+        self.check_new_key(key)?;
+        check_settings(settings)?;
+        Capacity::new(spec.size_bytes, spec.sector_size)?;
+        let record = Record {
+            id: slots.next_id(),
+            key: key.to_owned(),
+            spec: *spec,
+            snapshot: false,
+            parent: 0,
+            settings: settings.to_owned(),
+        };
+        self.add(slots, record, Entry::NONE, Mapped::default())
+            .map(Disk::open)
+    }
+
+    /// Publish a new disk whose tree hangs at `root`, a reference of its own.
+    fn add(
+        &self,
+        slots: &mut super::ledger::Slots,
+        record: Record,
+        root: Entry,
+        mapped: Mapped,
+    ) -> Result<Arc<DiskCore>, Error> {
+        let pool = &self.ledger.pool;
+        let slot = slots.take(pool)?;
+        let opened = pool.open_account(record.spec.quota_bytes);
+        let placed = opened.and_then(|account| {
+            let placed = self.ledger.place(account, &record, root, false);
+            let placed = placed.inspect_err(|_| pool.budget().close(account))?;
+            Ok((account, placed))
+        });
+        let (account, placed) = placed.inspect_err(|_| slots.give_back(slot))?;
+        self.ledger.publish(slot, Some(placed));
+        let key = record.key.clone();
+        let ledger = Arc::clone(&self.ledger);
+        let core = DiskCore::new(ledger, slot, account, record, placed, mapped);
+        let core = Arc::new(core);
+        self.disks.write().insert(key, Arc::clone(&core));
+        Ok(core)
+    }
+
+    /// Connect to a disk that exists.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`].
+    pub fn open(&self, key: &str) -> Result<Disk, Error> {
+        self.core(key).map(Disk::open)
+    }
+
+    pub(crate) fn core(&self, key: &str) -> Result<Arc<DiskCore>, Error> {
+        let core = self.disks.read().get(key).cloned();
+        core.ok_or_else(|| Error::Unknown {
+            key: key.to_owned(),
+        })
+    }
+
+    /// Connect to a disk, making it if there is none: 32768 sectors of 512 bytes.
+    ///
+    /// # Errors
+    /// As [`Store::create`], but for [`Error::Exists`].
+    pub fn connect(&self, key: &str) -> Result<Disk, Error> {
+        self.connect_or(key, &DiskSpec::default())
+    }
+
+    /// Connect to a disk, making it as `spec` says if there is none.
+    ///
+    /// # Errors
+    /// As [`Store::create`], but for [`Error::Exists`].
+    pub fn connect_or(&self, key: &str, spec: &DiskSpec) -> Result<Disk, Error> {
+        Capacity::new(spec.size_bytes, spec.sector_size)?;
+        let mut slots = self.ledger.lock();
+        match self.core(key) {
+            Ok(core) => Ok(Disk::open(core)),
+            Err(_) => self.create_locked(&mut slots, key, spec, &[]),
+        }
+    }
+
+    /// A new writable disk with the content that `source` has at one moment, whatever else is done
+    /// to it. Takes one block, however much is mapped: what neither changes, both share.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`], [`Error::Exists`], [`Error::InvalidKey`], [`Error::TooManyDisks`],
+    /// [`Error::is_want_of_memory`].
+    pub fn fork(&self, source: &str, key: &str) -> Result<Disk, Error> {
+        self.branch(source, key, false, &Change::default())
+    }
+
+    /// As [`Store::fork`], with a record that differs from the source's by `change` from its first
+    /// instant on.
+    ///
+    /// # Errors
+    /// As there; [`Error::SettingsTooLong`].
+    pub fn fork_with(&self, source: &str, key: &str, change: &Change<'_>) -> Result<Disk, Error> {
+        self.branch(source, key, false, change)
+    }
+
+    /// As [`Store::fork`], but nobody can ever change the new one.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn snapshot(&self, source: &str, key: &str) -> Result<Disk, Error> {
+        self.branch(source, key, true, &Change::default())
+    }
+
+    fn branch(
+        &self,
+        source: &str,
+        key: &str,
+        snapshot: bool,
+        change: &Change<'_>,
+    ) -> Result<Disk, Error> {
+        change.check()?;
+        let mut slots = self.ledger.lock();
+        let source = self.core(source)?;
+        self.check_new_key(key)?;
+        let moment = source.share();
+        let mut record = source.record();
+        record.parent = record.id;
+        record.id = slots.next_id();
+        key.clone_into(&mut record.key);
+        record.spec.size_bytes = moment.capacity.bytes();
+        record.spec.read_only = snapshot;
+        record.snapshot = snapshot;
+        change.apply(&mut record);
+        let added = self.add(&mut slots, record, moment.root, moment.mapped);
+        added
+            .map(Disk::open)
+            .inspect_err(|_| drop(source.unshare(moment.root)))
+    }
+
+    /// Give a disk another key. Connections stay.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`], [`Error::Exists`], [`Error::InvalidKey`], [`Error::is_want_of_memory`].
+    pub fn rename(&self, key: &str, new: &str) -> Result<(), Error> {
+        let _slots = self.ledger.lock();
+        let core = self.core(key)?;
+        self.check_new_key(new)?;
+        core.change_record(|record| new.clone_into(&mut record.key))?;
+        let mut disks = self.disks.write();
+        disks.remove(key);
+        disks.insert(new.to_owned(), core);
+        Ok(())
+    }
+
+    /// End a disk, at one instant: whoever is connected gets [`Error::Disconnected`], and its key
+    /// is free. What only it held is freed when the answer is dropped.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`].
+    pub fn destroy(&self, key: &str) -> Result<Leftover, Error> {
+        let _slots = self.ledger.lock();
+        let core = self.core(key)?;
+        self.disks.write().remove(key);
+        Ok(core.end())
+    }
+
+    /// What differs between two snapshots of related disks, in order, in sectors of 512 bytes at
+    /// the grain at which pages are shared; `mapped` says whether `to` maps it. Costs what differs.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`], [`Error::Unimplemented`] for disks that are no snapshots.
+    pub fn changed(&self, from: &str, to: &str) -> Result<Vec<Extent>, Error> {
+        let slots = self.ledger.lock();
+        let (one, two) = (self.core(from)?, self.core(to)?);
+        for (core, key) in [(&one, from), (&two, to)] {
+            if !core.record().snapshot {
+                return Err(Error::Unimplemented {
+                    what: format!("changes of {key:?}, which is no snapshot; take one of it"),
+                });
+            }
+        }
+        // References of our own, so that both stay as they are without the lock.
+        let (from, to) = (one.share().root, two.share().root);
+        drop(slots);
+        let changed = diff::changed(self.ledger.pool.arena(), from, to);
+        drop((one.unshare(from), two.unshare(to)));
+        Ok(changed)
+    }
+
+    /// Give the memory of all free blocks back to the host now, rather than within a second.
+    pub fn reclaim(&self) {
+        self.ledger
+            .pool
+            .reclaim_once(Duration::ZERO, Duration::ZERO);
+    }
+
+    /// The keys of all disks and snapshots, sorted.
+    pub fn keys(&self) -> Vec<String> {
+        let mut keys: Vec<String> = self.disks.read().keys().cloned().collect();
+        keys.sort_unstable();
+        keys
+    }
+
+    /// A word of its owner's.
+    pub(crate) fn note(&self, index: usize) -> &AtomicU64 {
+        record::note(self.ledger.pool.arena(), index)
+    }
+
+    /// The memory limit, in bytes.
+    pub fn limit_bytes(&self) -> u64 {
+        self.ledger.pool.budget().limit_bytes()
+    }
+
+    /// Bytes of memory that all disks take now: pages, nodes and records.
+    pub fn charged_bytes(&self) -> u64 {
+        self.ledger.pool.budget().charged_bytes()
+    }
+
+    /// The bell that is rung when memory gets short or is there again: when a charge passes a mark,
+    /// and when a write was refused for want of memory.
+    pub fn alarm(&self) -> &Arc<Alarm> {
+        self.ledger.pool.budget().alarm()
+    }
+
+    /// Ring it when the charge of all disks comes to `above_bytes` or more, or to less than
+    /// `below_bytes`.
+    pub fn set_marks(&self, above_bytes: u64, below_bytes: u64) {
+        let budget = self.ledger.pool.budget();
+        budget.marks().set(above_bytes, below_bytes);
+    }
+
+    /// The arena's own id: another arena has another one.
+    pub fn id(&self) -> u128 {
+        let [low, high] = record::arena_id(self.ledger.pool.arena());
+        u128::from(high) << 64 | u128::from(low)
+    }
+
+    fn check_new_key(&self, key: &str) -> Result<(), Error> {
+        if key.is_empty() || key.len() > MAX_KEY_BYTES {
+            return Err(Error::InvalidKey {
+                len_bytes: key.len(),
+            });
+        }
+        if self.disks.read().contains_key(key) {
+            return Err(Error::Exists {
+                key: key.to_owned(),
+            });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,53 @@
+//! What of a disk's record its owner may change, at one instant.
+
+use crate::store::base::error::Error;
+use crate::store::base::limits::MAX_SETTINGS_BYTES;
+use crate::store::layout::record::Record;
+use crate::store::layout::spec::OnFull;
+
+/// What is to become of a disk's record; what is `None` stays.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Change<'a> {
+    /// What the owner has the disk carry, at most [`MAX_SETTINGS_BYTES`].
+    pub settings: Option<&'a [u8]>,
+    /// Most bytes of memory that may be charged to it from now on; `Some(None)` for no bound but
+    /// the store's.
+    pub quota_bytes: Option<Option<u64>>,
+    /// Whether a lower quota may be less than what the disk is charged for, which it keeps.
+    pub even_below_charge: bool,
+    /// What a write does from now on when there is no memory left for it.
+    pub on_full: Option<OnFull>,
+    /// Whether nobody but its owner may change it; connections that are open stay as they are.
+    pub read_only: Option<bool>,
+}
+
+impl Change<'_> {
+    /// Whether it can be.
+    ///
+    /// # Errors
+    /// [`Error::SettingsTooLong`].
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        check_settings(self.settings.unwrap_or_default())
+    }
+
+    /// Make it, but for the bound on the charge.
+    pub(crate) fn apply(&self, record: &mut Record) {
+        let spec = &mut record.spec;
+        if let Some(settings) = self.settings {
+            settings.clone_into(&mut record.settings);
+        }
+        spec.quota_bytes = self.quota_bytes.unwrap_or(spec.quota_bytes);
+        spec.on_full = self.on_full.unwrap_or(spec.on_full);
+        spec.read_only = self.read_only.unwrap_or(spec.read_only);
+    }
+}
+
+/// Whether a record has room for `settings`.
+pub(crate) fn check_settings(settings: &[u8]) -> Result<(), Error> {
+    if settings.len() > MAX_SETTINGS_BYTES {
+        return Err(Error::SettingsTooLong {
+            len_bytes: settings.len(),
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,453 @@
+//! A connection to one disk: everything that can be done to its bytes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::change::Change;
+use super::core::DiskCore;
+use super::leftover::Leftover;
+use super::seek::Extents;
+use crate::store::base::buf::{Sink, Source, total_bytes};
+use crate::store::base::error::Error;
+use crate::store::base::range::{ByteRange, Capacity, SectorSize};
+use crate::store::layout::spec::{DiskInfo, DiskSpec, OnFull, Shrink};
+use crate::store::pages::batch::Batch;
+
+/// A connection to a disk. Connections to the same disk see each other's writes at once.
+///
+/// Sectors are the disk's own, of [`DiskInfo::sector_bytes`], except where a [`ByteRange`] is
+/// taken.
+#[derive(Debug)]
+pub struct Disk {
+    core: Arc<DiskCore>,
+    read_only: bool,
+    /// Whether it fails for want of memory even on a disk that is to stall.
+    never_waits: bool,
+    disconnected: AtomicBool,
+}
+
+impl Disk {
+    pub(crate) fn open(core: Arc<DiskCore>) -> Self {
+        let read_only = core.is_read_only();
+        Self {
+            core,
+            read_only,
+            never_waits: false,
+            disconnected: AtomicBool::new(false),
+        }
+    }
+
+    /// The same connection, but one that may not write.
+    pub fn into_read_only(self) -> Self {
+        Self {
+            read_only: true,
+            ..self
+        }
+    }
+
+    /// The same connection, but its owner's: it may write also where the disk is read-only, unless
+    /// that is a snapshot.
+    pub fn into_owner(self) -> Self {
+        Self {
+            read_only: self.core.is_snapshot(),
+            ..self
+        }
+    }
+
+    /// The same connection, but one that never waits for memory: for who has other things to do
+    /// meanwhile. What the disk is to do then ([`Disk::on_full`]) is the caller's business.
+    pub fn into_never_waiting(self) -> Self {
+        Self {
+            never_waits: true,
+            ..self
+        }
+    }
+
+    /// What a write is to do now when there is no memory left for it.
+    pub fn on_full(&self) -> OnFull {
+        if self.core.stalls() {
+            OnFull::Stall
+        } else {
+            OnFull::Error
+        }
+    }
+
+    /// A number that grows whenever a write that found no memory may find some: something was freed
+    /// in the store, or a quota changed. Memory of the host's that comes back does not show in it.
+    pub fn room_changes(&self) -> u64 {
+        self.core.room_changes()
+    }
+
+    /// Whether this connection was closed or its disk destroyed: everything fails then.
+    pub fn is_disconnected(&self) -> bool {
+        self.disconnected.load(Ordering::Acquire) || self.core.is_destroyed()
+    }
+
+    /// Close this connection: everything asked of it later is [`Error::Disconnected`]. The disk
+    /// stays.
+    pub fn disconnect(&self) {
+        self.disconnected.store(true, Ordering::Release);
+    }
+
+    fn alive(&self) -> Result<&DiskCore, Error> {
+        if self.is_disconnected() {
+            Err(Error::Disconnected {
+                key: self.core.record().key,
+            })
+        } else {
+            Ok(&self.core)
+        }
+    }
+
+    fn writable(&self) -> Result<&DiskCore, Error> {
+        let core = self.alive()?;
+        if self.read_only {
+            Err(Error::IsReadOnly {
+                key: core.record().key,
+            })
+        } else {
+            Ok(core)
+        }
+    }
+
+    /// A disk that is destroyed while it is used has size 0; say what really happened.
+    fn settle<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
+        if result.is_err() {
+            self.alive().and(result)
+        } else {
+            result
+        }
+    }
+
+    /// What the disk is now.
+    ///
+    /// # Errors
+    /// [`Error::Disconnected`].
+    pub fn get_info(&self) -> Result<DiskInfo, Error> {
+        let core = self.alive()?;
+        let capacity = core.map().capacity();
+        let record = core.record();
+        Ok(DiskInfo {
+            sector_bytes: capacity.sector_size().bytes(),
+            size_sectors: capacity.sectors(),
+            size_bytes: capacity.bytes(),
+            read_only: self.read_only,
+            snapshot: record.snapshot,
+            mapped_bytes: core.map().mapped_bytes(),
+            charged_bytes: core.charged_bytes(),
+            spec: DiskSpec {
+                size_bytes: capacity.bytes(),
+                ..record.spec
+            },
+            id: record.id,
+            parent_id: Some(record.parent).filter(|&id| id != 0),
+            key: record.key,
+        })
+    }
+
+    /// Bytes of memory that would be free if this disk were gone. Walks what isn't shared.
+    ///
+    /// # Errors
+    /// [`Error::Disconnected`].
+    pub fn unique_bytes(&self) -> Result<u64, Error> {
+        Ok(self.alive()?.map().unique_bytes())
+    }
+
+    /// What the disk's owner has it carry; a fork begins with the same.
+    ///
+    /// # Errors
+    /// [`Error::Disconnected`].
+    pub fn settings(&self) -> Result<Vec<u8>, Error> {
+        Ok(self.alive()?.record().settings)
+    }
+
+    /// Have the disk carry `settings`, at most [`crate::store::base::limits::MAX_SETTINGS_BYTES`], at one instant.
+    ///
+    /// # Errors
+    /// [`Error::SettingsTooLong`], [`Error::is_want_of_memory`], [`Error::Disconnected`].
+    pub fn set_settings(&self, settings: &[u8]) -> Result<(), Error> {
+        let settings = Some(settings);
+        self.change(
+            &Change {
+                settings,
+                ..Change::default()
+            },
+            None,
+        )
+        .map(drop)
+    }
+
+    /// Change what the disk's record says, and its size with it: all of it at one instant, or
+    /// nothing. What lay beyond a smaller size is freed when the answer is dropped.
+    ///
+    /// # Errors
+    /// As [`Disk::set_settings`] and [`Disk::resize`]; [`Error::QuotaBelowCharge`].
+    pub fn change(
+        &self,
+        change: &Change<'_>,
+        size: Option<(u64, Shrink)>,
+    ) -> Result<Leftover, Error> {
+        let core = match size {
+            Some(_) => self.writable()?,
+            None => self.alive()?,
+        };
+        self.settle(core.change(change, size))
+    }
+
+    /// Bound what may be charged to the disk from now on; `None` for no bound but the store's. What
+    /// it has stays, if it is more.
+    ///
+    /// # Errors
+    /// [`Error::is_want_of_memory`], [`Error::Disconnected`].
+    pub fn set_quota(&self, quota_bytes: Option<u64>) -> Result<(), Error> {
+        let change = Change {
+            quota_bytes: Some(quota_bytes),
+            even_below_charge: true,
+            ..Change::default()
+        };
+        self.change(&change, None).map(drop)
+    }
+
+    /// Whether a change would accept this quota now.
+    ///
+    /// # Errors
+    /// [`Error::QuotaBelowCharge`], [`Error::Disconnected`].
+    pub fn may_have_quota(&self, quota_bytes: u64) -> Result<(), Error> {
+        self.alive()?.check_quota(quota_bytes, false)
+    }
+
+    /// Ring the store's [`crate::store::memory::alarm::Alarm`] when the disk's charge comes to `above_bytes` or more, or
+    /// to less than `below_bytes`.
+    pub fn set_marks(&self, above_bytes: u64, below_bytes: u64) {
+        if !self.core.is_destroyed() {
+            self.core.set_marks(above_bytes, below_bytes);
+        }
+    }
+
+    /// The size now: what makes [`ByteRange`]s. Nothing, once the disk is destroyed.
+    pub fn capacity(&self) -> Capacity {
+        self.core.map().capacity()
+    }
+
+    /// The disk's own sector size.
+    pub fn sector_size(&self) -> SectorSize {
+        self.core.sector_size()
+    }
+
+    /// Whether this connection may not write.
+    pub fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+
+    /// Fill `bufs`, one after the other, from sector `start` on. What was never written reads zero.
+    ///
+    /// # Errors
+    /// [`Error::Misaligned`] if a buffer is no multiple of the sector size, [`Error::OutOfRange`]
+    /// if start or end lie outside the disk: nothing is read then. [`Error::Disconnected`].
+    pub fn read(&self, start: u64, bufs: &mut [&mut [u8]]) -> Result<(), Error> {
+        self.alive()?;
+        let range = self.range_of(start, bufs.iter().map(|buf| buf.len()))?;
+        let sinks: Vec<Sink<'_>> = bufs.iter_mut().map(|buf| Sink::from(&mut **buf)).collect();
+        self.read_into(range, &sinks)
+    }
+
+    /// Write `bufs`, one after the other, from sector `start` on. The bytes are copied; the
+    /// caller's buffers are its own again when this returns.
+    ///
+    /// # Errors
+    /// As [`Disk::read`], [`Error::IsReadOnly`], and [`Error::Full`], after which part of the range
+    /// may have been written.
+    pub fn write(&self, start: u64, bufs: &[&[u8]]) -> Result<(), Error> {
+        self.writable()?;
+        let range = self.range_of(start, bufs.iter().map(|buf| buf.len()))?;
+        let sources: Vec<Source<'_>> = bufs.iter().map(|buf| Source::from(*buf)).collect();
+        self.write_from(range, &sources)
+    }
+
+    fn range_of(&self, start: u64, lens: impl Iterator<Item = usize>) -> Result<ByteRange, Error> {
+        let sector_bytes = self.sector_size().bytes();
+        let mut total_bytes = 0;
+        for len in lens {
+            let len_bytes = len as u64;
+            if !len_bytes.is_multiple_of(sector_bytes) {
+                return Err(Error::Misaligned {
+                    len_bytes,
+                    sector_bytes,
+                });
+            }
+            total_bytes += len_bytes;
+        }
+        self.capacity().range_own(start, total_bytes)
+    }
+
+    /// Fill `sinks`, which must hold as many bytes as `range`, with the disk's bytes.
+    ///
+    /// # Errors
+    /// [`Error::Misaligned`] if the lengths differ, [`Error::OutOfRange`] if the disk shrank since
+    /// the range was made, [`Error::Disconnected`].
+    pub fn read_into(&self, range: ByteRange, sinks: &[Sink<'_>]) -> Result<(), Error> {
+        self.same_length(range, total_bytes(sinks))?;
+        self.settle(self.alive()?.map().read(range, sinks))
+    }
+
+    /// Write the bytes of `sources`, which must hold as many as `range`.
+    ///
+    /// # Errors
+    /// As [`Disk::read_into`], [`Error::IsReadOnly`], and [`Error::Full`], after which part of the
+    /// range may have been written.
+    pub fn write_from(&self, range: ByteRange, sources: &[Source<'_>]) -> Result<(), Error> {
+        self.same_length(range, total_bytes(sources))?;
+        let core = self.writable()?;
+        self.settle(self.stalling(|| core.map().write(range, sources)))
+    }
+
+    /// Reads and writes of single pieces, to be carried out together. `None` once the disk is gone:
+    /// who asks for each by itself learns why.
+    pub fn batch(&self) -> Option<Batch<'_>> {
+        let core = self.alive().ok()?;
+        Some(Batch::new(core.map(), !self.read_only))
+    }
+
+    fn same_length(&self, range: ByteRange, len_bytes: u64) -> Result<(), Error> {
+        if range.len_bytes() == len_bytes {
+            return Ok(());
+        }
+        Err(Error::Misaligned {
+            len_bytes,
+            sector_bytes: self.sector_size().bytes(),
+        })
+    }
+
+    /// Make `sectors` sectors from `start` on read zero. With `unmap` they are given back, without
+    /// they stay mapped.
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`], [`Error::IsReadOnly`], [`Error::Disconnected`], [`Error::Full`] if
+    /// there is no memory to describe the zeros.
+    pub fn write_zeroes(&self, start: u64, sectors: u64, unmap: bool) -> Result<(), Error> {
+        self.writable()?;
+        self.write_zeroes_range(self.sectors_range(start, sectors)?, unmap)
+    }
+
+    /// [`Disk::write_zeroes`] on a range.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn write_zeroes_range(&self, range: ByteRange, unmap: bool) -> Result<(), Error> {
+        let map = self.writable()?.map();
+        self.settle(self.stalling(|| {
+            if unmap {
+                map.unmap(range, true)
+            } else {
+                map.map_zero(range)
+            }
+        }))
+    }
+
+    /// Do it again as often as it wants memory, if that is how the disk is to be.
+    fn stalling(&self, act: impl Fn() -> Result<(), Error>) -> Result<(), Error> {
+        loop {
+            match act() {
+                Err(error)
+                    if error.is_want_of_memory() && self.core.stalls() && !self.never_waits =>
+                {
+                    self.alive()?;
+                    self.core.wait_for_room();
+                }
+                other => return other,
+            }
+        }
+    }
+
+    /// Give `sectors` sectors from `start` on back: they are unmapped and read zero. Costs what is
+    /// mapped there.
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`], [`Error::IsReadOnly`], [`Error::Disconnected`].
+    pub fn discard(&self, start: u64, sectors: u64) -> Result<(), Error> {
+        self.writable()?;
+        self.discard_range(self.sectors_range(start, sectors)?)
+    }
+
+    /// [`Disk::discard`] on a range; of the disk's own sectors only whole ones are unmapped.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn discard_range(&self, range: ByteRange) -> Result<(), Error> {
+        self.settle(self.writable()?.map().unmap(range, false))
+    }
+
+    fn sectors_range(&self, start: u64, sectors: u64) -> Result<ByteRange, Error> {
+        let len_bytes = sectors
+            .checked_mul(self.sector_size().bytes())
+            .ok_or_else(|| Error::OutOfRange {
+                start_bytes: start.saturating_mul(self.sector_size().bytes()),
+                len_bytes: u64::MAX,
+                size_bytes: self.capacity().bytes(),
+            })?;
+        self.capacity().range_own(start, len_bytes)
+    }
+
+    /// Returns when every write that was answered before is as safe as this store makes it: it is
+    /// in memory, and was before its answer.
+    ///
+    /// # Errors
+    /// [`Error::Disconnected`].
+    pub fn flush(&self) -> Result<(), Error> {
+        self.alive().map(|_| ())
+    }
+
+    /// The first mapped sector at or after `start`; the disk's size in sectors if there is none.
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`] if `start` is past the end, [`Error::Disconnected`].
+    pub fn seek_mapped(&self, start: u64) -> Result<u64, Error> {
+        self.seek(start, true)
+    }
+
+    /// The first unmapped sector at or after `start`; the disk's size in sectors if there is none.
+    ///
+    /// # Errors
+    /// As [`Disk::seek_mapped`].
+    pub fn seek_unmapped(&self, start: u64) -> Result<u64, Error> {
+        self.seek(start, false)
+    }
+
+    fn seek(&self, start: u64, mapped: bool) -> Result<u64, Error> {
+        let core = self.alive()?;
+        let capacity = core.map().capacity();
+        let at = capacity.range_own(start, 0)?.start_bytes();
+        let found = core.map().find(at, mapped).unwrap_or(u64::MAX);
+        Ok(found.min(capacity.bytes()) / self.sector_size().bytes())
+    }
+
+    /// The whole disk as mapped and unmapped stretches.
+    ///
+    /// # Errors
+    /// [`Error::Disconnected`].
+    pub fn extents(&self) -> Result<Extents<'_>, Error> {
+        self.alive()?;
+        let capacity = self.capacity();
+        let whole = capacity.range_own(0, capacity.bytes())?;
+        Ok(Extents::new(self, whole, self.sector_size().bytes()))
+    }
+
+    /// Change the size to `sectors` of the disk's own, at one instant. New sectors are unmapped;
+    /// what lay beyond a smaller size is freed when the answer is dropped.
+    ///
+    /// # Errors
+    /// [`Error::InvalidSize`], [`Error::WouldShrink`] unless `shrink` allows it,
+    /// [`Error::IsReadOnly`], [`Error::Disconnected`]. Nothing changes then.
+    pub fn resize(&self, sectors: u64, shrink: Shrink) -> Result<Leftover, Error> {
+        let size_bytes = sectors.saturating_mul(self.sector_size().bytes());
+        self.resize_bytes(size_bytes, shrink)
+    }
+
+    /// [`Disk::resize`] to a size in bytes.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn resize_bytes(&self, size_bytes: u64, shrink: Shrink) -> Result<Leftover, Error> {
+        self.change(&Change::default(), Some((size_bytes, shrink)))
+    }
+}

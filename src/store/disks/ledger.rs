@@ -1,0 +1,140 @@
+//! How a disk's record is made, replaced and removed: one control operation at a time, each of
+//! which takes effect with the one store of a word in the disk table.
+
+use std::sync::Arc;
+
+use crate::store::base::error::Error;
+use crate::store::base::limits::MOST_DISKS;
+use crate::store::base::points;
+use crate::store::base::sync::{Mutex, MutexGuard};
+use crate::store::layout::entry::Entry;
+use crate::store::layout::record::{self, Record};
+use crate::store::memory::arena::Block;
+use crate::store::memory::pool::Pool;
+
+/// What all disks of a store share.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    pub(crate) pool: Arc<Pool>,
+    slots: Mutex<Slots>,
+}
+
+/// Who holds this is the only one to change records.
+#[derive(Debug)]
+pub(crate) struct Slots {
+    next_id: u64,
+    next_slot: u32,
+    spare: Vec<u32>,
+    used: usize,
+}
+
+/// The blocks of a record.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Placed {
+    pub(crate) block: Block,
+    pub(crate) settings: Option<Block>,
+}
+
+impl Ledger {
+    /// For an arena whose table has these slots in use.
+    pub(crate) fn new(pool: Arc<Pool>, used: &[u32], last_id: u64) -> Self {
+        let next_slot = used.iter().max().map_or(0, |slot| slot + 1);
+        let mut taken = vec![false; next_slot as usize];
+        for &slot in used {
+            taken[slot as usize] = true;
+        }
+        let spare = (0..next_slot).filter(|&slot| !taken[slot as usize]);
+        Self {
+            slots: Mutex::new(Slots {
+                next_id: last_id + 1,
+                next_slot,
+                spare: spare.collect(),
+                used: used.len(),
+            }),
+            pool,
+        }
+    }
+
+    /// Keep all other control operations out.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Slots> {
+        self.slots.lock()
+    }
+
+    /// Write a record that nothing names yet. `replaces`: it takes the place of another one of the
+    /// same disk, which no bound may hinder.
+    ///
+    /// # Errors
+    /// [`Error::is_want_of_memory`]; nothing is taken then.
+    pub(crate) fn place(
+        &self,
+        account: u16,
+        record: &Record,
+        root: Entry,
+        replaces: bool,
+    ) -> Result<Placed, Error> {
+        let take = || match replaces {
+            true => self.pool.take_beyond(account),
+            false => self.pool.take(account),
+        };
+        let block = take()?;
+        let settings = if record.settings.is_empty() {
+            None
+        } else {
+            Some(take().inspect_err(|_| self.free_block(block))?)
+        };
+        record.write(self.pool.arena(), block, settings, root);
+        points::reach("record-written");
+        Ok(Placed { block, settings })
+    }
+
+    /// Let a slot name a record, or none: the instant at which it counts.
+    pub(crate) fn publish(&self, slot: u32, placed: Option<Placed>) {
+        record::set_slot(self.pool.arena(), slot, placed.map(|placed| placed.block));
+        points::reach("slot-published");
+    }
+
+    /// Free a record that no slot names any more. What its root names is somebody else's.
+    pub(crate) fn free(&self, placed: Placed) {
+        self.free_block(placed.block);
+        if let Some(settings) = placed.settings {
+            self.free_block(settings);
+        }
+    }
+
+    fn free_block(&self, block: Block) {
+        if self.pool.release(block) {
+            self.pool.give_back(&mut vec![block]);
+        }
+    }
+}
+
+impl Slots {
+    /// A number that no disk of this arena had before.
+    pub(crate) fn next_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id - 1
+    }
+
+    /// A slot for a new disk.
+    pub(crate) fn take(&mut self, pool: &Pool) -> Result<u32, Error> {
+        if self.used >= MOST_DISKS {
+            return Err(Error::TooManyDisks);
+        }
+        let slot = match self.spare.pop() {
+            Some(slot) => slot,
+            None => {
+                record::back_slot(pool.arena(), self.next_slot)?;
+                self.next_slot += 1;
+                self.next_slot - 1
+            }
+        };
+        self.used += 1;
+        Ok(slot)
+    }
+
+    /// The slot names nothing any more.
+    pub(crate) fn give_back(&mut self, slot: u32) {
+        self.spare.push(slot);
+        self.used -= 1;
+    }
+}

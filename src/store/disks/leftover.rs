@@ -1,0 +1,70 @@
+//! What a change of a disk leaves to be freed.
+
+use std::sync::Arc;
+
+use super::ledger::{Ledger, Placed};
+use crate::store::base::range::SECTOR_BYTES;
+use crate::store::layout::entry::Entry;
+use crate::store::pages::mapped::CutOff;
+use crate::store::pages::subtree;
+
+/// Memory that a change took away from a disk, and that nobody can come by any more: what lay
+/// beyond a new end, was there before a reset, or belonged to a disk that is gone. The change
+/// itself was one instant. Dropping this frees the memory, which takes time with how much it is and
+/// holds no lock that anybody else needs; until then it is charged.
+#[derive(Debug)]
+pub struct Leftover {
+    ledger: Arc<Ledger>,
+    pub(crate) entries: Vec<(Entry, u32)>,
+    /// What a disk that lives on has in its count still.
+    pub(crate) part: Option<Arc<CutOff>>,
+    /// Sectors that were taken off its count already.
+    pub(crate) lost_sectors: u64,
+    pub(crate) record: Option<Placed>,
+    /// The place in the disk table, which another disk may have then.
+    pub(crate) slot: Option<u32>,
+}
+
+impl Leftover {
+    /// Nothing yet.
+    pub(crate) fn new(ledger: &Arc<Ledger>) -> Self {
+        Self {
+            ledger: Arc::clone(ledger),
+            entries: Vec::new(),
+            part: None,
+            lost_sectors: 0,
+            record: None,
+            slot: None,
+        }
+    }
+
+    /// Free it now. Returns how many bytes of mapped sectors a disk lost with it that lives on.
+    pub fn free(mut self) -> u64 {
+        self.free_all() * SECTOR_BYTES
+    }
+
+    fn free_all(&mut self) -> u64 {
+        let (pool, entries) = (&self.ledger.pool, std::mem::take(&mut self.entries));
+        let lost = self.part.take().map_or(0, |part| {
+            let sectors = subtree::all_sectors(pool, &entries);
+            part.counted(sectors);
+            sectors
+        });
+        subtree::drop_entries(pool, entries);
+        if let Some(record) = self.record.take() {
+            self.ledger.free(record);
+        }
+        // Last: the bound on disks is what bounds the references to a block, those of disks that
+        // are being freed included.
+        if let Some(slot) = self.slot.take() {
+            self.ledger.lock().give_back(slot);
+        }
+        lost + std::mem::take(&mut self.lost_sectors)
+    }
+}
+
+impl Drop for Leftover {
+    fn drop(&mut self) {
+        self.free_all();
+    }
+}

@@ -1,0 +1,231 @@
+//! One memory file, mapped once: where every byte of every disk lies, by block number.
+//!
+//! A block is 4 KiB of the file. Some blocks are payload, touched only through [`buf`]; all others
+//! (superblock, disk table, records, nodes) are rows of 512 words, touched only as atomics. Blocks
+//! refer to each other by number, so the file means the same wherever it is mapped.
+//!
+//! A hole of a shared mapping that is touched takes memory, and kills the process if none is left.
+//! So whoever uses a block has it backed first ([`Arena::back`]), where want of memory is an error.
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::ptr::NonNull;
+use std::sync::atomic::AtomicU64;
+
+use rustix::fs::{FallocateFlags, MemfdFlags};
+use rustix::mm::Advice;
+
+use super::shared::map_shared;
+use crate::store::base::buf::{self, Piece, Sink, Source};
+use crate::store::base::range::PAGE_BYTES;
+
+/// Bytes in a block.
+#[allow(clippy::cast_possible_truncation, reason = "4096")]
+pub(crate) const BLOCK_BYTES: usize = PAGE_BYTES as usize;
+/// Words in a block.
+pub(crate) const BLOCK_WORDS: usize = BLOCK_BYTES / 8;
+/// Blocks that make a huge page.
+pub(crate) const GROUP_BLOCKS: u32 = 512;
+
+/// What [`Arena::copy_in_near`] takes to be near.
+pub(crate) const NEAR_BYTES: usize = 8 << 10;
+
+/// A block by its number in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Block(pub(crate) u32);
+
+/// The file and its mapping.
+#[derive(Debug)]
+pub(crate) struct Arena {
+    base: NonNull<u8>,
+    blocks: u32,
+    file: File,
+}
+
+// SAFETY: `base` is only an address; words are atomics, and payload is touched only through
+// `buf::copy` and `buf::zero`, which allow races.
+unsafe impl Send for Arena {}
+// SAFETY: as above.
+unsafe impl Sync for Arena {}
+
+/// A memory file that goes with its last descriptor, for [`crate::store::disks::catalog::Store::create_in`].
+///
+/// # Errors
+/// What the system says.
+pub fn memory_file() -> io::Result<File> {
+    let fd: OwnedFd = rustix::fs::memfd_create("ramblk", MemfdFlags::CLOEXEC)?;
+    Ok(fd.into())
+}
+
+impl Arena {
+    /// Map `blocks` blocks of `file`, which must be as long as that.
+    pub(crate) fn map(file: File, blocks: u32) -> io::Result<Self> {
+        let bytes = blocks as usize * BLOCK_BYTES;
+        let base = map_shared(&file, 0, bytes)?;
+        Ok(Self { base, blocks, file })
+    }
+
+    /// Keep what has memory, now or later, from being swapped out.
+    pub(crate) fn lock(&self) -> io::Result<()> {
+        let bytes = self.blocks as usize * BLOCK_BYTES;
+        let flags = rustix::mm::MlockFlags::ONFAULT;
+        // SAFETY: the range is our mapping, as a whole; locking changes no byte of it.
+        unsafe { rustix::mm::mlock_with(self.base.as_ptr().cast(), bytes, flags) }?;
+        Ok(())
+    }
+
+    /// How many blocks there are.
+    pub(crate) fn blocks(&self) -> u32 {
+        self.blocks
+    }
+
+    /// The file itself.
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Byte `offset` after the start of a block. What lies outside would be another process's
+    /// memory or none: such a number is a broken invariant, and the process ends.
+    fn at(&self, block: Block, offset: usize, len: usize) -> *mut u8 {
+        let start = block.0 as usize * BLOCK_BYTES + offset;
+        if start + len > self.blocks as usize * BLOCK_BYTES {
+            std::process::abort();
+        }
+        self.base.as_ptr().wrapping_add(start)
+    }
+
+    /// Word `index` (below 512) of a block that is no payload.
+    pub(crate) fn word(&self, block: Block, index: usize) -> &AtomicU64 {
+        let at = self.at(block, index * 8, 8).cast::<u64>();
+        // SAFETY: inside the mapping, which lives as long as `self`, and aligned, since a block is;
+        // words are only ever accessed as atomics.
+        unsafe { AtomicU64::from_ptr(at) }
+    }
+
+    /// All words of a block that is no payload.
+    pub(crate) fn words(&self, block: Block) -> &[AtomicU64; BLOCK_WORDS] {
+        let at = self
+            .at(block, 0, BLOCK_BYTES)
+            .cast::<[AtomicU64; BLOCK_WORDS]>();
+        // SAFETY: as in `word`, for the whole block; an atomic has the layout of its integer.
+        unsafe { &*at }
+    }
+
+    /// Copy `from` to `offset` bytes after the start of `block`, and on into the blocks behind it.
+    pub(crate) fn copy_in(&self, block: Block, offset: usize, from: Source<'_>) {
+        let to = self.at(block, offset, from.len());
+        if cfg!(feature = "test-null") {
+            return;
+        }
+        // SAFETY: `at` vouches for the target, the contract of `Source` for the rest.
+        unsafe { buf::copy_past_caches(to, from.as_ptr(), from.len()) };
+    }
+
+    /// Fill `to` from `offset` bytes after the start of `block`, and on from the blocks behind it.
+    pub(crate) fn copy_out(&self, block: Block, offset: usize, to: Sink<'_>) {
+        let from = self.at(block, offset, to.len());
+        if cfg!(feature = "test-null") {
+            return;
+        }
+        // SAFETY: as in `copy_in`, the other way round.
+        unsafe { buf::copy(to.as_ptr(), from, to.len()) };
+    }
+
+    /// As [`Arena::copy_in`], where the target was [expected](Arena::expect) before: unless it is
+    /// long, it is near by now.
+    pub(crate) fn copy_in_near(&self, block: Block, offset: usize, from: Source<'_>) {
+        let to = self.at(block, offset, from.len());
+        if cfg!(feature = "test-null") {
+            return;
+        }
+        let copy = if from.len() > NEAR_BYTES {
+            buf::copy_past_caches
+        } else {
+            buf::copy
+        };
+        // SAFETY: as in `copy_in`.
+        unsafe { copy(to, from.as_ptr(), from.len()) };
+    }
+
+    /// Begin to bring part of a block into the caches.
+    pub(crate) fn expect(&self, block: Block, offset: usize, len: usize) {
+        if !cfg!(feature = "test-null") {
+            buf::expect(self.at(block, offset, len), len);
+        }
+    }
+
+    /// Copy part of one block to the same place of another.
+    pub(crate) fn copy_between(&self, from: Block, to: Block, offset: usize, len: usize) {
+        let (from, to) = (self.at(from, offset, len), self.at(to, offset, len));
+        // SAFETY: `at` vouches for both; two blocks never overlap.
+        unsafe { buf::copy(to, from, len) };
+    }
+
+    /// Zero part of a block.
+    pub(crate) fn zero(&self, block: Block, offset: usize, len: usize) {
+        let at = self.at(block, offset, len);
+        // SAFETY: `at` vouches for the range.
+        unsafe { buf::zero(at, len) };
+    }
+
+    /// Have memory behind `count` blocks, zero where there was none.
+    ///
+    /// # Errors
+    /// What the system says when it has none left.
+    pub(crate) fn back(&self, first: Block, count: u32) -> io::Result<()> {
+        self.advise(first, count, Advice::LinuxPopulateWrite)
+    }
+
+    /// Make one huge page of a group's memory, which must all be backed.
+    pub(crate) fn collapse(&self, group: u32) -> io::Result<()> {
+        let len = GROUP_BLOCKS as usize * BLOCK_BYTES;
+        let start = self.at(Block(group * GROUP_BLOCKS), 0, len);
+        // SAFETY: the range is part of the mapping; the advice moves bytes and changes none.
+        match unsafe { libc::madvise(start.cast(), len, libc::MADV_COLLAPSE) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
+    fn advise(&self, first: Block, count: u32, advice: Advice) -> io::Result<()> {
+        let len = count as usize * BLOCK_BYTES;
+        let start = self.at(first, 0, len);
+        // SAFETY: the range is part of the mapping; none of the advices used here changes what the
+        // bytes of a backed block are: the mapping is shared, and what it shows is the file.
+        unsafe { rustix::mm::madvise(start.cast(), len, advice) }?;
+        Ok(())
+    }
+
+    /// Take the mapping of a group away and leave its memory: whoever touches it has it back. One
+    /// interruption of the other processors instead of one for each punch that follows.
+    pub(crate) fn unmap(&self, group: u32) -> io::Result<()> {
+        let first = Block(group * GROUP_BLOCKS);
+        self.advise(first, GROUP_BLOCKS, Advice::LinuxDontNeed)
+    }
+
+    /// Map backed blocks again, before who uses them has to.
+    pub(crate) fn map_again(&self, first: Block, count: u32) -> io::Result<()> {
+        self.advise(first, count, Advice::LinuxPopulateRead)
+    }
+
+    /// Give the memory of `count` blocks back to the host; they read zero when backed again.
+    pub(crate) fn punch(&self, first: Block, count: u32) -> io::Result<()> {
+        let start = u64::from(first.0) * BLOCK_BYTES as u64;
+        let len = u64::from(count) * BLOCK_BYTES as u64;
+        let how = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        Ok(rustix::fs::fallocate(&self.file, how, start, len)?)
+    }
+}
+
+impl Drop for Arena {
+    fn drop(&mut self) {
+        let bytes = self.blocks as usize * BLOCK_BYTES;
+        // SAFETY: the mapping is ours, and nobody can hold a word of it beyond `self`.
+        let _ = unsafe { rustix::mm::munmap(self.base.as_ptr().cast(), bytes) };
+        // The lock goes with the last descriptor, and a child that was forked a moment ago, and has
+        // not begun its program yet, has one too.
+        let _ = rustix::fs::flock(&self.file, rustix::fs::FlockOperation::Unlock);
+    }
+}

@@ -1,0 +1,309 @@
+//! Which blocks are free, and which of those have memory behind them.
+//!
+//! Blocks are handed out densely: from the lowest group that has a free one, so that a thinly
+//! written disk fills whole groups, and whole groups become free again. All of this is behind one
+//! lock, which is held for a handful of instructions, or for one call that backs a stretch.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use super::arena::{Block, GROUP_BLOCKS};
+
+/// How many blocks are backed by one call.
+const STRETCH: u32 = 64;
+const WORDS: usize = 8;
+
+/// A set of blocks of one group.
+type Bits = [u64; WORDS];
+
+/// A group with at least one free block.
+#[derive(Debug)]
+struct Group {
+    free: Bits,
+    /// Safe to touch: memory is behind them.
+    backed: Bits,
+    /// Free ones that the host may still hold memory for.
+    held: Bits,
+    last_freed: Instant,
+}
+
+/// What there is to take.
+pub(crate) enum Candidate {
+    /// This block, ready for use.
+    Ready(Block),
+    /// These have to be backed first.
+    Unbacked(Block, u32),
+    /// Nothing is left.
+    None,
+}
+
+/// All free blocks.
+#[derive(Debug)]
+pub(crate) struct Free {
+    groups: BTreeMap<u32, Group>,
+    /// Wholly free and without memory.
+    empty: BTreeSet<u32>,
+    /// Never used from here on.
+    next: u32,
+    end: u32,
+    /// Groups that were used up, and when: whoever makes huge pages looks here.
+    full: VecDeque<(u32, Instant)>,
+}
+
+fn test(bits: &Bits, index: u32) -> bool {
+    bits[index as usize / 64] >> (index % 64) & 1 == 1
+}
+
+fn set(bits: &mut Bits, index: u32) {
+    bits[index as usize / 64] |= 1 << (index % 64);
+}
+
+fn clear(bits: &mut Bits, index: u32) {
+    bits[index as usize / 64] &= !(1 << (index % 64));
+}
+
+fn first(one: &Bits, two: &Bits) -> Option<u32> {
+    (0u32..)
+        .zip(one.iter().zip(two))
+        .find_map(|(at, (one, two))| match one & two {
+            0 => None,
+            both => Some(at * 64 + both.trailing_zeros()),
+        })
+}
+
+/// Runs of set bits as (first, length).
+fn runs(bits: &Bits) -> Vec<(u32, u32)> {
+    let mut found: Vec<(u32, u32)> = Vec::new();
+    for index in (0..GROUP_BLOCKS).filter(|&index| test(bits, index)) {
+        match found.last_mut() {
+            Some((start, len)) if *start + *len == index => *len += 1,
+            _ => found.push((index, 1)),
+        }
+    }
+    found
+}
+
+impl Group {
+    fn new(free: Bits) -> Self {
+        Self {
+            free,
+            backed: [0; WORDS],
+            held: [0; WORDS],
+            last_freed: Instant::now(),
+        }
+    }
+
+    fn is_all_free(&self) -> bool {
+        self.free == [u64::MAX; WORDS]
+    }
+
+    fn has_free(&self) -> bool {
+        self.free != [0; WORDS]
+    }
+}
+
+/// Free blocks out of circulation while their memory is given back.
+pub(crate) struct Taken {
+    group: u32,
+    bits: Bits,
+    /// The group's blocks that were in use.
+    used: Bits,
+}
+
+impl Taken {
+    pub(crate) fn group(&self) -> u32 {
+        self.group
+    }
+
+    /// Stretches of neighbours.
+    pub(crate) fn runs(&self) -> Vec<(Block, u32)> {
+        self.blocks(&self.bits)
+    }
+
+    /// Stretches of blocks in use beside them.
+    pub(crate) fn used_runs(&self) -> Vec<(Block, u32)> {
+        self.blocks(&self.used)
+    }
+
+    fn blocks(&self, bits: &Bits) -> Vec<(Block, u32)> {
+        let base = self.group * GROUP_BLOCKS;
+        runs(bits)
+            .into_iter()
+            .map(|(at, len)| (Block(base + at), len))
+            .collect()
+    }
+}
+
+impl Free {
+    /// Groups from `first` up to `end`; none has ever been used.
+    pub(crate) fn new(first: u32, end: u32) -> Self {
+        Self {
+            groups: BTreeMap::new(),
+            empty: BTreeSet::new(),
+            next: first,
+            end,
+            full: VecDeque::new(),
+        }
+    }
+
+    /// Look for a block in the lowest group that has one.
+    pub(crate) fn take(&mut self) -> Candidate {
+        loop {
+            if let Some(mut lowest) = self.groups.first_entry() {
+                let base = *lowest.key() * GROUP_BLOCKS;
+                let group = lowest.get_mut();
+                if let Some(index) = first(&group.free, &group.backed) {
+                    clear(&mut group.free, index);
+                    clear(&mut group.held, index);
+                    if !group.has_free() {
+                        self.full
+                            .push_back((lowest.remove_entry().0, Instant::now()));
+                    }
+                    return Candidate::Ready(Block(base + index));
+                }
+                let Some(index) = first(&group.free, &group.free) else {
+                    lowest.remove();
+                    continue;
+                };
+                let end = (index / STRETCH + 1) * STRETCH;
+                let stretch = (index..end).take_while(|&at| test(&group.free, at));
+                return Candidate::Unbacked(
+                    Block(base + index),
+                    u32::try_from(stretch.count()).unwrap_or(1),
+                );
+            }
+            let group = if let Some(group) = self.empty.pop_first() {
+                group
+            } else if self.next < self.end {
+                self.next += 1;
+                self.next - 1
+            } else {
+                return Candidate::None;
+            };
+            self.groups.insert(group, Group::new([u64::MAX; WORDS]));
+        }
+    }
+
+    /// Free blocks from `first` on have memory now.
+    pub(crate) fn backed(&mut self, first: Block, count: u32) {
+        if let Some(group) = self.groups.get_mut(&(first.0 / GROUP_BLOCKS)) {
+            for index in (first.0 % GROUP_BLOCKS..).take(count as usize) {
+                set(&mut group.backed, index);
+                set(&mut group.held, index);
+            }
+        }
+    }
+
+    /// Blocks that are backed come back.
+    pub(crate) fn give_back(&mut self, blocks: &[Block]) {
+        let now = Instant::now();
+        for same in blocks.chunk_by(|a, b| a.0 / GROUP_BLOCKS == b.0 / GROUP_BLOCKS) {
+            let Some(number) = same.first().map(|block| block.0 / GROUP_BLOCKS) else {
+                continue;
+            };
+            let group = self.groups.entry(number).or_insert_with(|| {
+                let mut group = Group::new([0; WORDS]);
+                // A group that isn't listed has no free block: all of it is in use, so backed.
+                group.backed = [u64::MAX; WORDS];
+                group
+            });
+            for block in same {
+                let index = block.0 % GROUP_BLOCKS;
+                set(&mut group.free, index);
+                set(&mut group.backed, index);
+                set(&mut group.held, index);
+            }
+            group.last_freed = now;
+        }
+    }
+
+    /// After recovery: what is not in use in this group is free, and may still have memory.
+    pub(crate) fn found(&mut self, number: u32, used: &Bits) {
+        let mut group = Group::new(used.map(|word| !word));
+        group.backed = *used;
+        group.held = group.free;
+        self.next = self.next.max(number + 1);
+        if group.has_free() {
+            self.groups.insert(number, group);
+        } else {
+            self.full.push_back((number, Instant::now()));
+        }
+    }
+
+    /// How many groups were used up and not looked at since.
+    pub(crate) fn full_groups(&self) -> usize {
+        self.full.len()
+    }
+
+    /// The next group that was used up so long ago and still is.
+    pub(crate) fn take_full(&mut self, after: Duration) -> Option<u32> {
+        while let Some(&(number, since)) = self.full.front() {
+            if since.elapsed() < after {
+                return None;
+            }
+            self.full.pop_front();
+            if !self.groups.contains_key(&number) && !self.empty.contains(&number) {
+                return Some(number);
+            }
+        }
+        None
+    }
+
+    /// Groups that have free blocks whose memory may be given back.
+    pub(crate) fn held_groups(&self) -> Vec<u32> {
+        let held =
+            |(&number, group): (&u32, &Group)| first(&group.free, &group.held).map(|_| number);
+        self.groups.iter().filter_map(held).collect()
+    }
+
+    /// Take free blocks of a group out of circulation, if it was quiet for long enough: for
+    /// `whole_after` if all of it is free, else for `part_after`.
+    pub(crate) fn take_held(
+        &mut self,
+        number: u32,
+        whole_after: Duration,
+        part_after: Duration,
+    ) -> Option<Taken> {
+        let group = self.groups.get_mut(&number)?;
+        let after = if group.is_all_free() {
+            whole_after
+        } else {
+            part_after
+        };
+        if group.last_freed.elapsed() < after {
+            return None;
+        }
+        let bits: Bits = std::array::from_fn(|at| group.free[at] & group.held[at]);
+        let used = group.free.map(|word| !word);
+        group.free = std::array::from_fn(|at| group.free[at] & !bits[at]);
+        group.held = std::array::from_fn(|at| group.held[at] & !bits[at]);
+        Some(Taken {
+            group: number,
+            bits,
+            used,
+        })
+    }
+
+    /// Back into circulation; `punched` says that their memory is gone.
+    pub(crate) fn put_back(&mut self, taken: &Taken, punched: bool) {
+        let Some(group) = self.groups.get_mut(&taken.group) else {
+            // All others of the group were taken meanwhile, and it was delisted.
+            let mut group = Group::new(taken.bits);
+            group.backed =
+                std::array::from_fn(|at| if punched { !taken.bits[at] } else { u64::MAX });
+            self.groups.insert(taken.group, group);
+            return;
+        };
+        for at in 0..WORDS {
+            group.free[at] |= taken.bits[at];
+            if punched {
+                group.backed[at] &= !taken.bits[at];
+            }
+        }
+        let unbacked = group.is_all_free() && group.held == [0; WORDS];
+        if punched && unbacked {
+            self.groups.remove(&taken.group);
+            self.empty.insert(taken.group);
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! Blocks of 4 KiB: the file that they lie in, which are free, and who pays for them.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `shared` | a file mapped so that huge pages are possible |
+//! | `arena` | the memory file: blocks as words or as payload, backing, punching |
+//! | `alarm` | a bell for whoever wants to know that memory gets short |
+//! | `account` | the budget: pool limit, quotas, who is charged |
+//! | `free` | which blocks are free, and which have memory behind them |
+//! | `pool` | blocks in use, their counts, and the thread that gives memory back or makes it huge |
+
+pub(super) mod account;
+pub(super) mod alarm;
+pub(super) mod arena;
+pub(super) mod free;
+pub(super) mod pool;
+pub(super) mod shared;

@@ -1,0 +1,74 @@
+//! What differs between two snapshots: shared parts of their trees are passed over unread.
+
+use super::tree::{LEAF, PAGE, PAGE_SECTORS, TOP, load, sectors_below};
+use crate::store::disks::seek::Extent;
+use crate::store::layout::entry::{Entry, FULL};
+use crate::store::memory::arena::{Arena, BLOCK_WORDS};
+
+/// Whether two entries name the same.
+fn same(one: Entry, two: Entry) -> bool {
+    one.shared() == two.shared()
+}
+
+struct Walk<'a> {
+    arena: &'a Arena,
+    extents: Vec<Extent>,
+}
+
+impl Walk<'_> {
+    fn child(&self, entry: Entry, level: u32, at: usize) -> Entry {
+        match entry.block() {
+            Some(node) => load(self.arena.word(node, at)),
+            None if entry.is_none() => Entry::NONE,
+            None if level == LEAF => Entry::zeros(FULL),
+            None => Entry::ALL_ZERO,
+        }
+    }
+
+    fn compare(&mut self, from: Entry, to: Entry, level: u32, start: u64) {
+        if same(from, to) {
+            return;
+        }
+        if level == PAGE {
+            let differing = if from.block() == to.block() {
+                from.mask() ^ to.mask()
+            } else {
+                from.mask() | to.mask()
+            };
+            for sector in 0..PAGE_SECTORS {
+                if differing >> sector & 1 == 1 {
+                    self.push(start + sector, to.mask() >> sector & 1 == 1);
+                }
+            }
+            return;
+        }
+        let step = sectors_below(level - 1);
+        for at in 0..BLOCK_WORDS {
+            let (one, two) = (self.child(from, level, at), self.child(to, level, at));
+            self.compare(one, two, level - 1, start + at as u64 * step);
+        }
+    }
+
+    fn push(&mut self, sector: u64, mapped: bool) {
+        match self.extents.last_mut() {
+            Some(last) if last.start_sector + last.sectors == sector && last.mapped == mapped => {
+                last.sectors += 1;
+            }
+            _ => self.extents.push(Extent {
+                start_sector: sector,
+                sectors: 1,
+                mapped,
+            }),
+        }
+    }
+}
+
+/// What is not the same below two roots of one arena that nobody changes.
+pub(crate) fn changed(arena: &Arena, from: Entry, to: Entry) -> Vec<Extent> {
+    let mut walk = Walk {
+        arena,
+        extents: Vec::new(),
+    };
+    walk.compare(from, to, TOP, 0);
+    walk.extents
+}

@@ -1,0 +1,360 @@
+//! What happens to the pages of one leaf. Called by [`super::map`] under the lock of the leaf's
+//! shard; a leaf that is changed is the disk's own ([`Tree::own_leaf`]).
+//!
+//! An entry is published after the page's bytes are in place. Sectors of a new page that no write
+//! covers are zeroed first, so what a page's last user left can't be read. On a disk with sectors
+//! of 4096 bytes a mask is 0 or [`FULL`].
+#![allow(
+    clippy::cast_possible_truncation,
+    reason = "only numbers below a leaf's size are cast"
+)]
+
+use std::iter::Peekable;
+use std::sync::atomic::Ordering;
+
+use super::tree::{PAGE, Tree, load};
+use crate::store::base::buf::{Cursor, Piece, Sink, Source};
+use crate::store::base::error::Error;
+use crate::store::base::points;
+use crate::store::base::range::SECTOR_BYTES;
+use crate::store::layout::entry::{Entry, FULL};
+use crate::store::memory::arena::{BLOCK_BYTES, Block};
+
+/// Entries of a leaf.
+pub(crate) const LEAF_PAGES: usize = 512;
+/// What a leaf covers.
+pub(crate) const LEAF_BYTES: u64 = (LEAF_PAGES * BLOCK_BYTES) as u64;
+
+const SECTOR: usize = SECTOR_BYTES as usize;
+
+/// Part of one page: what a request does to entry `index`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Span {
+    /// Entry in the leaf.
+    pub(crate) index: usize,
+    /// First byte in the page, a multiple of 512.
+    pub(crate) offset: usize,
+    /// Bytes, a multiple of 512, at least 512.
+    pub(crate) len: usize,
+}
+
+impl Span {
+    /// The bits of the sectors it covers.
+    fn mask(self) -> u8 {
+        let sectors = self.len / SECTOR;
+        let ones = if sectors >= 8 {
+            FULL
+        } else {
+            (1 << sectors) - 1
+        };
+        ones << (self.offset / SECTOR)
+    }
+
+    fn is_whole(self) -> bool {
+        self.len == BLOCK_BYTES
+    }
+}
+
+/// Neighbouring bytes of neighbouring blocks, to be copied at once.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    block: Block,
+    offset: usize,
+    len: usize,
+}
+
+impl Run {
+    fn new(block: Block, span: Span) -> Self {
+        let Span { offset, len, .. } = span;
+        Self { block, offset, len }
+    }
+
+    /// Let `next` go on where `run` ends, or begin anew; gives the run that is complete then.
+    fn join(run: &mut Option<Self>, next: Self) -> Option<Self> {
+        let start = |run: &Self| run.block.0 as usize * BLOCK_BYTES + run.offset;
+        match run {
+            Some(run) if start(run) + run.len == start(&next) => {
+                run.len += next.len;
+                None
+            }
+            _ => run.replace(next),
+        }
+    }
+}
+
+/// Where neighbouring spans lie.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Stretch {
+    /// One behind the other in the arena, from so many bytes after the start of this block on.
+    At(Block, usize),
+    /// Nowhere: they read zero.
+    Zeros,
+}
+
+impl Tree {
+    /// Where spans lie, if it is one stretch that can be read as it is, or overwritten as it is.
+    #[inline]
+    pub(crate) fn stretch(
+        &self,
+        leaf: Block,
+        spans: impl Iterator<Item = Span>,
+        write: bool,
+    ) -> Option<Stretch> {
+        let mut found = None;
+        let mut end = 0;
+        for span in spans {
+            let entry = load(self.word(leaf, span.index));
+            let (bits, block) = (span.mask(), entry.block());
+            let usable = match block {
+                Some(_) => entry.mask() & bits == bits && !(write && entry.is_shared()),
+                None => !write,
+            };
+            let start = block.map_or(0, |block| block.0 as usize * BLOCK_BYTES + span.offset);
+            match found {
+                None => {
+                    found = Some(block.map_or(Stretch::Zeros, |at| Stretch::At(at, span.offset)))
+                }
+                Some(Stretch::At(..)) if block.is_some() && start == end => {}
+                Some(Stretch::Zeros) if block.is_none() => {}
+                Some(_) => return None,
+            }
+            if !usable {
+                return None;
+            }
+            end = start + span.len;
+        }
+        found
+    }
+
+    /// Copy out what is mapped, zeros for the rest.
+    pub(crate) fn read_leaf(
+        &self,
+        leaf: Block,
+        spans: impl Iterator<Item = Span>,
+        to: &mut Cursor<'_, Sink<'_>>,
+    ) {
+        let mut run: Option<Run> = None;
+        for span in spans {
+            let entry = load(self.word(leaf, span.index));
+            let wanted = span.mask();
+            match entry.block() {
+                Some(block) if entry.mask() & wanted == wanted => {
+                    self.copy_run_out(Run::join(&mut run, Run::new(block, span)), to);
+                }
+                Some(block) => {
+                    self.copy_run_out(run.take(), to);
+                    self.read_sectors(block, entry.mask(), span, to);
+                }
+                None => {
+                    self.copy_run_out(run.take(), to);
+                    to.fill_zero(span.len);
+                }
+            }
+        }
+        self.copy_run_out(run, to);
+    }
+
+    fn read_sectors(&self, block: Block, mask: u8, span: Span, to: &mut Cursor<'_, Sink<'_>>) {
+        for offset in (span.offset..span.offset + span.len).step_by(SECTOR) {
+            if mask >> (offset / SECTOR) & 1 == 0 {
+                to.fill_zero(SECTOR);
+            } else {
+                let len = SECTOR;
+                self.copy_run_out(Some(Run { block, offset, len }), to);
+            }
+        }
+    }
+
+    fn copy_run_out(&self, run: Option<Run>, to: &mut Cursor<'_, Sink<'_>>) {
+        let Some(run) = run else { return };
+        points::reach("before-copy");
+        let mut done = 0;
+        while done < run.len {
+            let Some(piece) = to.next(run.len - done) else {
+                return;
+            };
+            self.pool
+                .arena()
+                .copy_out(run.block, run.offset + done, piece);
+            done += piece.len();
+        }
+    }
+
+    fn copy_run_in(&self, run: Option<Run>, from: &mut Cursor<'_, Source<'_>>) {
+        let Some(run) = run else { return };
+        points::reach("before-copy");
+        let mut done = 0;
+        while done < run.len {
+            let Some(piece) = from.next(run.len - done) else {
+                return;
+            };
+            self.pool
+                .arena()
+                .copy_in(run.block, run.offset + done, piece);
+            done += piece.len();
+        }
+    }
+
+    /// Write spans as long as their pages are there and the disk's own: the way of an overwrite,
+    /// under the shared lock. Stops before the first span that needs more.
+    pub(crate) fn overwrite(
+        &self,
+        leaf: Block,
+        spans: &mut Peekable<impl Iterator<Item = Span>>,
+        from: &mut Cursor<'_, Source<'_>>,
+    ) {
+        let mut run: Option<Run> = None;
+        while let Some(&span) = spans.peek() {
+            let word = self.word(leaf, span.index);
+            let entry = load(word);
+            let Some(block) = entry.block().filter(|_| !entry.is_shared()) else {
+                break;
+            };
+            spans.next();
+            self.copy_run_in(Run::join(&mut run, Run::new(block, span)), from);
+            let bits = span.mask();
+            if entry.mask() & bits != bits {
+                self.copy_run_in(run.take(), from);
+                let old = Entry(word.fetch_or(Entry::mask_bits(bits), Ordering::Release));
+                self.mapped
+                    .add(u64::from((bits & !old.mask()).count_ones()));
+            }
+        }
+        self.copy_run_in(run, from);
+    }
+
+    /// Write a span whatever is there: `from`, or zeros where that is `None`. `whole`: the page
+    /// counts as one sector.
+    pub(crate) fn write_span(
+        &self,
+        leaf: Block,
+        span: Span,
+        whole: bool,
+        from: Option<&mut Cursor<'_, Source<'_>>>,
+    ) -> Result<(), Error> {
+        let word = self.word(leaf, span.index);
+        let entry = self.settled(word);
+        let covered = if whole { FULL } else { span.mask() };
+        let mask = entry.mask() | covered;
+        if let Some(block) = entry.block().filter(|_| !entry.is_shared()) {
+            self.put(block, span, from);
+            word.store(entry.with_mask(mask).0, Ordering::Release);
+        } else {
+            let block = self.pool.take(self.account())?;
+            let published = Entry::page(block, mask).0;
+            if cfg!(feature = "test-broken") {
+                word.store(published, Ordering::Release);
+            }
+            self.prepare(entry, block, span);
+            self.put(block, span, from);
+            points::reach("page-copied");
+            word.store(published, Ordering::Release);
+            points::reach("entry-published");
+            self.drop_entry(entry, PAGE);
+        }
+        self.mapped
+            .add(u64::from((mask & !entry.mask()).count_ones()));
+        Ok(())
+    }
+
+    /// Fill a new page outside of `span`: from the old page where that is mapped, else with zeros.
+    fn prepare(&self, old: Entry, block: Block, span: Span) {
+        if span.is_whole() {
+            return;
+        }
+        let arena = self.pool.arena();
+        for offset in (0..BLOCK_BYTES).step_by(SECTOR) {
+            let bit = 1 << (offset / SECTOR);
+            if span.mask() & bit != 0 {
+                continue;
+            }
+            match old.block() {
+                Some(from) if old.mask() & bit != 0 => {
+                    arena.copy_between(from, block, offset, SECTOR);
+                }
+                _ => arena.zero(block, offset, SECTOR),
+            }
+        }
+    }
+
+    fn put(&self, block: Block, span: Span, from: Option<&mut Cursor<'_, Source<'_>>>) {
+        match from {
+            Some(from) => self.copy_run_in(Some(Run::new(block, span)), from),
+            None => self.pool.arena().zero(block, span.offset, span.len),
+        }
+    }
+
+    /// Map a span as zeros; a page that it covers is given up.
+    pub(crate) fn zero_span(&self, leaf: Block, span: Span, whole: bool) -> Result<(), Error> {
+        let word = self.word(leaf, span.index);
+        let entry = load(word);
+        if entry.block().is_some() && !span.is_whole() {
+            return self.write_span(leaf, span, whole, None);
+        }
+        let covered = if whole { FULL } else { span.mask() };
+        let mask = entry.mask() | covered;
+        word.store(Entry::zeros(mask).0, Ordering::Release);
+        self.mapped
+            .add(u64::from((mask & !entry.mask()).count_ones()));
+        self.drop_entry(entry, PAGE);
+        Ok(())
+    }
+
+    /// Unmap a span. `whole`: the page counts as one sector, and part of it can't be unmapped; such
+    /// a part is zeroed if `must_be_zero`, else left as it is.
+    pub(crate) fn unmap_span(
+        &self,
+        leaf: Block,
+        span: Span,
+        whole: bool,
+        must_be_zero: bool,
+        freed: &mut Vec<Block>,
+    ) -> Result<(), Error> {
+        let word = self.word(leaf, span.index);
+        let entry = load(word);
+        if whole && !span.is_whole() {
+            return if must_be_zero && entry.block().is_some() {
+                self.write_span(leaf, span, whole, None)
+            } else {
+                Ok(())
+            };
+        }
+        let after = entry.mask() & !span.mask();
+        if after == entry.mask() {
+            return Ok(());
+        }
+        let left = if after == 0 {
+            Entry::NONE
+        } else {
+            entry.with_mask(after)
+        };
+        word.store(left.0, Ordering::Release);
+        self.mapped
+            .sub(u64::from((entry.mask() & !after).count_ones()));
+        if after == 0
+            && let Some(block) = entry.block()
+            && self.pool.release(block)
+        {
+            freed.push(block);
+        }
+        Ok(())
+    }
+
+    /// The first sector of the leaf at or after `sector` that is mapped, or that isn't.
+    pub(crate) fn find_in_leaf(&self, leaf: Block, sector: usize, mapped: bool) -> Option<usize> {
+        let skip = if mapped { 0 } else { FULL };
+        let mut first = sector % 8;
+        let words = self.words(leaf).iter().enumerate();
+        for (index, word) in words.skip(sector / 8) {
+            let mask = load(word).mask();
+            if mask != skip {
+                let wanted = if mapped { mask } else { !mask } & (FULL << first);
+                if wanted != 0 {
+                    return Some(index * 8 + wanted.trailing_zeros() as usize);
+                }
+            }
+            first = 0;
+        }
+        None
+    }
+}

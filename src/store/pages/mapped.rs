@@ -1,0 +1,122 @@
+//! How many sectors of a tree are mapped, also while a part that was cut off is still being
+//! counted.
+//!
+//! To count what lies below a node takes time with how much that is, and is done when all locks
+//! were let go. Until then the tree's count has it still, and so has that of a fork made meanwhile.
+//! The part knows all of these counts, and is taken off each of them once it is counted.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::store::base::sync::{Mutex, MutexGuard};
+
+type Count = Arc<AtomicU64>;
+
+/// Mapped sectors of 512 bytes of one tree.
+#[derive(Debug, Default)]
+pub(crate) struct Mapped {
+    sectors: Count,
+    /// Parts that may be in the count still. Those that were counted since are dropped when the
+    /// next one comes.
+    parts: Mutex<Vec<Arc<CutOff>>>,
+}
+
+/// A part of a tree that was cut off, and the counts that have it still; `None` once it was taken
+/// off them.
+#[derive(Debug)]
+pub(crate) struct CutOff(Mutex<Option<Vec<Count>>>);
+
+impl Mapped {
+    pub(crate) fn new(sectors: u64) -> Self {
+        Self {
+            sectors: Arc::new(AtomicU64::new(sectors)),
+            parts: Mutex::default(),
+        }
+    }
+
+    /// The count, with what was cut off and not counted yet.
+    pub(crate) fn sectors(&self) -> u64 {
+        self.sectors.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn add(&self, sectors: u64) {
+        if sectors > 0 {
+            self.sectors.fetch_add(sectors, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn sub(&self, sectors: u64) {
+        if sectors > 0 {
+            self.sectors.fetch_sub(sectors, Ordering::Relaxed);
+        }
+    }
+
+    /// A part was cut off. Under the whole gate, under which that was done.
+    pub(crate) fn cut_off(&self) -> Arc<CutOff> {
+        let counts = vec![Arc::clone(&self.sectors)];
+        let part = Arc::new(CutOff(Mutex::new(Some(counts))));
+        let mut parts = self.parts.lock();
+        parts.retain(|part| part.0.lock().is_some());
+        parts.push(Arc::clone(&part));
+        part
+    }
+
+    /// The count of another tree with the same content. Under the whole gate of this one.
+    pub(crate) fn share(&self) -> Self {
+        let other = Self::default();
+        other.take_over(self);
+        other
+    }
+
+    /// The tree has the content of another one from now on. Under the whole gates of both, or where
+    /// nobody else knows of them.
+    pub(crate) fn take_over(&self, other: &Self) {
+        for part in self.parts.lock().drain(..) {
+            if let Some(counts) = &mut *part.0.lock() {
+                counts.retain(|count| !Arc::ptr_eq(count, &self.sectors));
+            }
+        }
+        // All parts stay as they are between the look at the count and the note that it was copied.
+        // Always in the same order, since trees have parts in common.
+        let mut parts = other.parts.lock().clone();
+        parts.sort_unstable_by_key(Arc::as_ptr);
+        let mut open: Vec<MutexGuard<'_, _>> = parts.iter().map(|part| part.0.lock()).collect();
+        self.sectors.store(other.sectors(), Ordering::Relaxed);
+        for counts in open.iter_mut().filter_map(|counts| counts.as_mut()) {
+            counts.push(Arc::clone(&self.sectors));
+        }
+        drop(open);
+        *self.parts.lock() = parts;
+    }
+}
+
+impl CutOff {
+    /// It was counted: so many sectors are taken off every count that had it.
+    pub(crate) fn counted(&self, sectors: u64) {
+        let mut open = self.0.lock();
+        for count in open.take().into_iter().flatten() {
+            count.fetch_sub(sectors, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_cut_off_is_taken_off_every_count_that_had_it() {
+        let tree = Mapped::new(100);
+        let part = tree.cut_off();
+        let fork = tree.share();
+        let (of_fork, reset) = (fork.share(), Mapped::new(7));
+        reset.take_over(&fork);
+        fork.take_over(&Mapped::new(5));
+        tree.add(3);
+        part.counted(40);
+        assert_eq!(tree.sectors(), 63);
+        assert_eq!((of_fork.sectors(), reset.sectors()), (60, 60));
+        assert_eq!(fork.sectors(), 5);
+        assert_eq!(tree.share().sectors(), 63);
+    }
+}
