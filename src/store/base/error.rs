@@ -73,7 +73,8 @@ pub enum Error {
         /// The sector size of the disk.
         sector_bytes: u64,
     },
-    /// A smaller size would lose data and was not asked for by [`Shrink::Allow`](crate::store::Shrink::Allow).
+    /// A smaller size would lose data, and [`Shrink::Allow`](crate::store::Shrink::Allow) did not
+    /// ask for it.
     #[error(
         "{} is less than the disk's {}: what lies beyond would be lost; ask for the shrink \
          explicitly",

@@ -15,6 +15,6 @@ pub const MOST_DISKS: usize = 60_000;
 /// means that only the owner may write. The words of the store itself are as in layout 1, so that a
 /// record which was written under either is read alike.
 pub(crate) const LAYOUT: u64 = 2;
-/// The oldest one that it reads. [`Store::carry_over`](crate::store::disks::catalog::Store::carry_over) makes it
+/// The oldest one that it reads. [`Store::carry_over`](crate::store::Store::carry_over) makes it
 /// [`LAYOUT`].
 pub(crate) const OLDEST_LAYOUT: u64 = 1;

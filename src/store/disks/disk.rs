@@ -161,7 +161,8 @@ impl Disk {
         Ok(self.alive()?.record().settings)
     }
 
-    /// Have the disk carry `settings`, at most [`crate::store::base::limits::MAX_SETTINGS_BYTES`], at one instant.
+    /// Replace the settings, at most [`MAX_SETTINGS_BYTES`](crate::store::MAX_SETTINGS_BYTES), at
+    /// one instant.
     ///
     /// # Errors
     /// [`Error::SettingsTooLong`], [`Error::is_want_of_memory`], [`Error::Disconnected`].
@@ -216,8 +217,8 @@ impl Disk {
         self.alive()?.check_quota(quota_bytes, false)
     }
 
-    /// Ring the store's [`crate::store::memory::alarm::Alarm`] when the disk's charge comes to `above_bytes` or more, or
-    /// to less than `below_bytes`.
+    /// Ring the store's [`Alarm`](crate::store::Alarm) when the disk's charge comes to `above_bytes`
+    /// or more, or to less than `below_bytes`.
     pub fn set_marks(&self, above_bytes: u64, below_bytes: u64) {
         if !self.core.is_destroyed() {
             self.core.set_marks(above_bytes, below_bytes);

@@ -18,7 +18,7 @@ pub struct DiskSpec {
     pub sector_size: SectorSize,
     /// Its size in bytes, a multiple of the sector size.
     pub size_bytes: u64,
-    /// Whether nobody but its owner may change it ([`crate::store::disks::disk::Disk::into_owner`]).
+    /// Whether nobody but its owner may change it ([`crate::store::Disk::into_owner`]).
     pub read_only: bool,
     /// Most bytes of memory that may be charged to it; `None` for no bound but the store's.
     pub quota_bytes: Option<u64>,
@@ -50,7 +50,7 @@ impl Default for DiskSpec {
     }
 }
 
-/// What [`crate::store::disks::disk::Disk::get_info`] tells.
+/// What [`crate::store::Disk::get_info`] tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DiskInfo {
     /// The disk's key.

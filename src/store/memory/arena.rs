@@ -50,7 +50,7 @@ unsafe impl Send for Arena {}
 // SAFETY: as above.
 unsafe impl Sync for Arena {}
 
-/// A memory file that goes with its last descriptor, for [`crate::store::disks::catalog::Store::create_in`].
+/// A memory file that goes with its last descriptor, for [`crate::store::Store::create_in`].
 ///
 /// # Errors
 /// What the system says.
