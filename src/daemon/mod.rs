@@ -6,56 +6,33 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `api` | the REST API of `ramblk serve` |
-//! | `config` | what the user asked for, checked as a whole before anything is touched |
+//! | `host` | limits, signals, descriptors, sockets, and the place where disks lie |
+//! | `disks` | the disks of a daemon, by name |
 //! | `run` | one disk's life: make, serve, wait for signal or command, end |
-//! | `export` | a disk on a socket |
-//! | `state_dir` | where disks lie, so that they outlive the process |
-//! | `unfinished` | files that are not whole when a signal ends the process |
-//! | `salvage` | what no daemon uses, damaged or not: what is there, and what can be saved |
-//! | `state` | what a VM's snapshot holds of its disk |
-//! | `socket` | a listening socket that removes its own path, and nobody else's |
-//! | `removal` | who notices that a socket of ours was removed |
-//! | `inherit` | a socket that was passed by number |
-//! | `paths` | where things are if nobody says |
-//! | `limit` | how much memory disks may take if nobody says |
-//! | `cgroup` | limits on memory that control groups set |
 //! | `metrics` | figures of all disks, for Prometheus |
-//! | `command` | the command that ramblk runs beside the disk |
-//! | `signals` | what the process makes of signals that end others |
+//! | `api` | the REST API of `ramblk serve` |
+//! | `serve` | the life of a daemon |
+//! | `salvage` | what no daemon uses, damaged or not: what is there, and what can be saved |
 
 pub mod api;
-mod cgroup;
-mod command;
-mod config;
 pub mod disks;
-pub mod events;
-mod export;
-mod inherit;
-mod limit;
+mod host;
 mod metrics;
-pub mod paths;
-mod removal;
 mod run;
 mod salvage;
 mod serve;
-mod signals;
-mod socket;
-mod state;
-mod state_dir;
-mod unfinished;
 
 pub use crate::store::{Bytes, NewFile};
-pub use config::{Endpoint, RunConfig, RunOptions, Sharing};
-pub use export::Export;
-pub use paths::{default_api_socket, default_run_dir};
+pub use host::paths::{default_api_socket, default_run_dir};
+pub use host::signals::survive_file_size_limits;
+pub use host::socket::SocketAccess;
+pub use host::state_dir::StateOption;
+pub use host::unfinished::remove_at_signal;
+pub use run::config::{Endpoint, RunConfig, RunOptions, Sharing};
+pub use run::export::Export;
 pub use run::{Ending, run};
 pub use salvage::{Damage, Report, Salvage, SavedDisk};
 pub use serve::{ServeConfig, ServeOptions, serve};
-pub use signals::survive_file_size_limits;
-pub use socket::SocketAccess;
-pub use state_dir::StateOption;
-pub use unfinished::remove_at_signal;
 
 pub use crate::image::{
     HEAD_BYTES, Known as KnownFormat, Origin as ContentOrigin, Probe, TAIL_BYTES, probe, probe_file,

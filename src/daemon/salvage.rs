@@ -6,9 +6,14 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::disks::{GROUP_PREFIX, IMPORT_PREFIX, READER_PREFIX, ReadBlob, Target};
-use super::state::STATE_PREFIX;
-use super::{Error, state_dir};
+use super::Error;
+use super::disks::Target;
+use super::disks::actions::content::READER_PREFIX;
+use super::disks::actions::groups::GROUP_PREFIX;
+use super::disks::actions::upload::IMPORT_PREFIX;
+use super::disks::served::states::STATE_PREFIX;
+use super::disks::settings::metadata::Read as ReadBlob;
+use super::host::state_dir;
 use crate::model::Limits;
 use crate::store::{self, Finding, FoundDisk, Inspection, Part};
 

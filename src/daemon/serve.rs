@@ -13,12 +13,13 @@ use sd_notify::NotifyState;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::config::{check_limit, worker_options};
 use super::disks::{self, ApplyOptions, Disks, DisksOptions};
-use super::limit::MemoryLimit;
-use super::socket::{Identity, SocketAccess, SocketPath};
-use super::state_dir::{self, Place, StateOption};
-use super::{Error, api, inherit, paths};
+use super::host::limit::MemoryLimit;
+use super::host::socket::{Identity, SocketAccess, SocketPath};
+use super::host::state_dir::{self, Place, StateOption};
+use super::host::{inherit, paths};
+use super::run::config::{check_limit, worker_options};
+use super::{Error, api};
 use crate::model::Declaration;
 use crate::store::{Bytes, MOST_DISKS, Notes, Store, StoreOptions};
 use crate::vhost_user::{Hub, WorkerOptions, crash};
@@ -334,7 +335,7 @@ const RECORD_BYTES: u64 = 8 << 10;
 /// Whether the disks that are there fit into the limit. One that nobody asked for is no reason not
 /// to serve them.
 fn check_charge(store: &Store, config: &ServeConfig) -> Result<(), Error> {
-    disks::forget_readers(store)?;
+    disks::upkeep::adopt::forget_readers(store)?;
     let (limit_bytes, charged_bytes) = (store.limit_bytes(), store.charged_bytes());
     // A record may be replaced by a larger one also where there is no room.
     let beyond_bytes = store.keys().len() as u64 * RECORD_BYTES;

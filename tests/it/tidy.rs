@@ -56,8 +56,8 @@ const CRATES: [(&str, &[&str]); 26] = [
 
 /// The only files that may say `unsafe`.
 const UNSAFE_FILES: [&str; 22] = [
-    "src/daemon/api/peer.rs",
-    "src/daemon/inherit.rs",
+    "src/daemon/api/wire/peer.rs",
+    "src/daemon/host/inherit.rs",
     "src/load/bell.rs",
     "src/load/memory.rs",
     "src/store/memory/arena.rs",

@@ -11,11 +11,11 @@ use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, Type};
 use utoipa::openapi::{Content, PathItem, Ref, RefOr, Required, ResponseBuilder};
 use utoipa_axum::router::OpenApiRouter;
 
-use super::download::PLAIN_TYPE;
-use super::failure::{Failure, PROBLEM_TYPE};
-use super::frames::FRAMES_TYPE;
+use super::handlers::download::PLAIN_TYPE;
 use super::routes;
 use super::state::Api;
+use super::wire::failure::{Failure, PROBLEM_TYPE};
+use super::wire::frames::FRAMES_TYPE;
 use crate::model::{Event, Problem};
 
 #[derive(OpenApi)]

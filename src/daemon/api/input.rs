@@ -15,9 +15,9 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use utoipa::IntoParams;
 
-use super::failure::Failure;
 use super::state::Api;
-use super::strict::Strict;
+use super::wire::failure::Failure;
+use super::wire::strict::Strict;
 use crate::model::ProblemKind;
 
 /// Longest name of a disk, snapshot or group, in bytes.

@@ -6,40 +6,21 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `server` | the thread: connections, and how they end |
-//! | `peer` | who is at the other end |
-//! | `routes` | all paths in one table, and what is checked before any of them |
+//! | `wire` | who asks, what form it has, and how problems are told |
 //! | `state` | what requests share, and how they get work done elsewhere |
-//! | `accept` | which form of content is wanted |
-//! | `contract` | parameters and headers, held against the document |
 //! | `input` | names, queries and bodies, checked |
-//! | `strict` | JSON as its schemas mean it |
-//! | `failure` | problem documents as answers |
+//! | `handlers` | what each path does |
+//! | `routes` | all paths in one table, and what is checked before any of them |
 //! | `document` | the OpenAPI document |
-//! | `disks`, `snapshots`, `groups` | what can be done with disks, snapshots, and all at once |
-//! | `download`, `upload` | content of disks, as streams |
-//! | `frames` | content without what isn't mapped, as a row of frames |
-//! | `events` | what happens, as it happens |
-//! | `observe` | metrics and health |
+//! | `server` | the thread: connections, and how they end |
 
-mod accept;
-mod contract;
-mod disks;
 mod document;
-mod download;
-mod events;
-mod failure;
-mod frames;
-mod groups;
+mod handlers;
 mod input;
-mod observe;
-mod peer;
 mod routes;
 mod server;
-mod snapshots;
 mod state;
-mod strict;
-mod upload;
+mod wire;
 
 pub use document::document;
 pub use server::{FreshListeners, Server};

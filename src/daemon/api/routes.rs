@@ -12,11 +12,12 @@ use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::contract::{self, Contract};
-use super::failure::Failure;
-use super::peer::Peer;
+use super::document;
+use super::handlers::{disks, download, events, groups, observe, snapshots, upload};
 use super::state::{Api, Place};
-use super::{disks, document, download, events, groups, observe, snapshots, upload};
+use super::wire::contract::{self, Contract};
+use super::wire::failure::Failure;
+use super::wire::peer::Peer;
 use crate::model::ProblemKind;
 
 /// Paths whose requests are short, have a time limit, and count as requests.

@@ -19,11 +19,11 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tower::ServiceExt;
 
-use super::super::Error;
-use super::super::disks::Disks;
-use super::peer::{Access, Peer};
 use super::state::Api;
+use super::wire::peer::{Access, Peer};
 use super::{Options, routes};
+use crate::daemon::Error;
+use crate::daemon::disks::Disks;
 use crate::model::{Problem, ProblemKind};
 
 /// Listeners that replace the first one.

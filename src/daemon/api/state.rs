@@ -10,9 +10,9 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, watch};
 
-use super::super::disks::Disks;
 use super::Options;
-use super::failure::Failure;
+use super::wire::failure::Failure;
+use crate::daemon::disks::Disks;
 use crate::model::{Problem, ProblemKind};
 use crate::store::Leftover;
 

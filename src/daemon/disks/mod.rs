@@ -2,46 +2,18 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `blob` | what is kept of a disk beside the store's own record of it |
-//! | `check` | what was asked for, made into what can't be wrong |
-//! | `entry` | one disk: its bytes, its device |
-//! | `sockets` | its socket, also when somebody removes it |
-//! | `create` | a disk that is made, or found made just so |
-//! | `change` | a disk's quota, limits and labels, changed while it runs |
-//! | `resize` | its size, changed while it runs |
-//! | `branch` | snapshots, forks, and the way back |
-//! | `content` | a disk's bytes and map, for whoever is no guest |
-//! | `origin` | which image a disk's content was made from, and whether it is whole |
-//! | `upload` | new content for a disk, which takes its place at one instant |
-//! | `lonely` | disks whose first content nobody brings |
-//! | `groups` | limits that several disks share |
-//! | `failed` | a disk of which ramblk died, until somebody says that it may be served again |
-//! | `guest` | what a disk's device is told, and asked |
-//! | `adopt` | what a process before this one left in the store |
-//! | `apply` | many disks at once, as a configuration has them |
-//! | `monitor` | who notices that memory gets short, and sees off destroyed disks |
-//! | `problems` | what the rooms below say, as the API's problems |
+//! | `events` | what happens to disks, told to whoever listens |
+//! | `settings` | what a disk is to be |
+//! | `served` | one disk that is served |
+//! | `actions` | what can be done with disks |
+//! | `upkeep` | what happens to them by itself |
 //! | `mod` | the table of them |
 
-mod adopt;
-mod apply;
-mod blob;
-mod branch;
-mod change;
-mod check;
-mod content;
-mod create;
-mod entry;
-mod failed;
-mod groups;
-mod guest;
-mod lonely;
-mod monitor;
-mod origin;
-mod problems;
-mod resize;
-mod sockets;
-mod upload;
+pub(crate) mod actions;
+pub mod events;
+pub(crate) mod served;
+pub(crate) mod settings;
+pub(crate) mod upkeep;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -50,28 +22,21 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 
-pub(super) use adopt::forget_readers;
-pub use apply::ApplyOptions;
-pub(super) use blob::{Kept as KeptBlob, Read as ReadBlob};
-pub use check::{MAX_NAME_BYTES, MOST_LABELS, check_name};
-pub(super) use content::READER_PREFIX;
-pub use content::Reader;
-pub(super) use groups::GROUP_PREFIX;
-pub(super) use origin::Origin;
-pub(super) use upload::IMPORT_PREFIX;
-pub use upload::{Upload, UploadOptions};
+pub use actions::apply::ApplyOptions;
+pub use actions::content::Reader;
+pub use actions::upload::{Upload, UploadOptions};
+pub use settings::valid::{MAX_NAME_BYTES, MOST_LABELS, check_name};
 
-use super::events::Events;
-use super::removal::{Look, Removals};
-use super::socket::SocketAccess;
+use super::host::removal::{Look, Removals};
+use super::host::socket::SocketAccess;
 use crate::model::{Detail, Disk, EventKind, Pool, Problem, Stats};
 use crate::store::{Leftover, Store};
 use crate::vhost_user::Hub;
-use check::snapshot_key;
-use entry::{Entry, Workshop};
-use groups::GroupEntry;
-use monitor::Monitor;
-use problems::{attached, conflict, not_found};
+use actions::groups::GroupEntry;
+use events::Events;
+use served::disk::{Entry, Workshop};
+use settings::problems::{attached, conflict, not_found};
+use upkeep::monitor::{self, Monitor};
 
 /// A disk, or a snapshot of it: `NAME` or `NAME@SNAPSHOT`.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,0 +1,332 @@
+//! What can be done with disks.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use crate::daemon::api::input::{Asked, At, Json, MergePatch, Name, Named};
+use crate::daemon::api::state::Api;
+use crate::daemon::api::wire::failure::Failure;
+use crate::daemon::disks::{DestroyOptions, Disks, Made, Target};
+use crate::model::{Disk, DiskPatch, DiskSettings, Image, Limits, Map, Patched, Stats};
+
+/// Most stretches of a map that are answered at once.
+const MOST_EXTENTS: usize = 65536;
+
+/// What a list is to hold.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(
+    dead_code,
+    reason = "read by hand, since it may be there several times"
+)]
+pub(crate) struct ListQuery {
+    /// `KEY=VALUE`: only disks with this label. May be given several times: all must match.
+    #[param(pattern = "^[A-Za-z0-9._/-]{1,63}=[^=]*$", max_length = 255)]
+    label: Option<Vec<String>>,
+}
+
+/// List disks
+///
+/// All disks, sorted by name, or those that have all the given labels. `unique_bytes` is left out.
+#[utoipa::path(
+    get,
+    path = "/v1/disks",
+    tag = "disks",
+    operation_id = "list_disks",
+    params(ListQuery),
+    responses((status = 200, description = "the disks", body = [Disk])),
+)]
+pub(crate) async fn list(
+    State(api): State<Api>,
+    Asked(query): Asked<Vec<(String, String)>>,
+) -> Result<Response, Failure> {
+    let mut labels = Vec::new();
+    // Nothing but labels gets here.
+    for (_, value) in query {
+        let Some((key, value)) = value.split_once('=') else {
+            let detail = format!("{value:?} is no label: write label=KEY=VALUE");
+            return Err(Failure::invalid(detail).at("label"));
+        };
+        labels.push((key.to_owned(), value.to_owned()));
+    }
+    api.ok(move |disks| Ok(disks.list(&labels))).await
+}
+
+/// What a new disk begins with.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct PutQuery {
+    /// The name of an image whose content is to come by `put_data`, its path for example. The disk
+    /// is `importing` until that is whole.
+    #[param(min_length = 1, max_length = 255)]
+    image: Option<String>,
+    /// What tells that image from others, its digest for example: the same image must have the same
+    /// one. An image without it is like no other.
+    #[param(min_length = 1, max_length = 255)]
+    image_id: Option<String>,
+    /// The length of that image in bytes, if it is known.
+    #[param(minimum = 1)]
+    image_bytes: Option<u64>,
+}
+
+/// Make a disk
+///
+/// Makes a disk, or finds it made just so: asking again changes nothing. The body may leave out
+/// everything but the size.
+///
+/// With `image` the disk is `importing` until `put_data` has brought all of the image's content:
+/// nobody can attach to it before. It goes when nobody brings content for as long as the daemon
+/// waits. Asking again finds it importing, or whole and made from the same image.
+#[utoipa::path(
+    put,
+    path = "/v1/disks/{name}",
+    tag = "disks",
+    operation_id = "put_disk",
+    params(Named, PutQuery),
+    request_body = DiskSettings,
+    responses(
+        (status = 201, description = "it was made", body = Disk),
+        (status = 200, description = "it was there, just so", body = Disk),
+        (status = 404, description = "no such group"),
+        (status = 409, description = "it is there with other settings, or made from another image"),
+        (status = 507, description = "memory or descriptors don't allow it"),
+    ),
+)]
+pub(crate) async fn put(
+    State(api): State<Api>,
+    At(at): At<Named>,
+    Asked(query): Asked<PutQuery>,
+    Json(settings): Json<DiskSettings>,
+) -> Result<Response, Failure> {
+    let image = image(query.image, query.image_id, query.image_bytes)?;
+    api.answer(move |disks| {
+        let name = at.name.into_string();
+        let (disk, made) = match image {
+            Some(image) => disks.put_from(&name, settings, image)?,
+            None => disks.put(&name, settings)?,
+        };
+        let status = match made {
+            Made::New => StatusCode::CREATED,
+            Made::Existing => StatusCode::OK,
+        };
+        Ok((status, disk))
+    })
+    .await
+}
+
+/// The image that a query names.
+pub(crate) fn image(
+    name: Option<String>,
+    id: Option<String>,
+    size_bytes: Option<u64>,
+) -> Result<Option<Image>, Failure> {
+    match name {
+        Some(name) => Ok(Some(Image {
+            name,
+            id,
+            size_bytes,
+        })),
+        None if id.is_none() && size_bytes.is_none() => Ok(None),
+        None => {
+            let detail = "image_id and image_bytes say more about an image: name it with image";
+            Err(Failure::invalid(detail).at("image"))
+        }
+    }
+}
+
+/// Show a disk
+#[utoipa::path(
+    get,
+    path = "/v1/disks/{name}",
+    tag = "disks",
+    operation_id = "get_disk",
+    params(Named),
+    responses(
+        (status = 200, description = "the disk", body = Disk),
+        (status = 404, description = "no such disk"),
+    ),
+)]
+pub(crate) async fn get(State(api): State<Api>, At(at): At<Named>) -> Result<Response, Failure> {
+    api.ok(move |disks| disks.get(&at.name.into_string())).await
+}
+
+/// Change a disk
+///
+/// A merge patch (RFC 7396): what isn't named stays, `null` takes away. All of it is done, or
+/// nothing. The same as `application/json` is taken too.
+#[utoipa::path(
+    patch,
+    path = "/v1/disks/{name}",
+    tag = "disks",
+    operation_id = "patch_disk",
+    params(Named),
+    request_body(content = DiskPatch, content_type = "application/merge-patch+json"),
+    responses(
+        (status = 200, description = "the disk as it is now", body = Patched),
+        (status = 404, description = "no such disk, or no such group"),
+        (status = 409, description = "data would be lost, or the disk takes more than the quota"),
+        (status = 507, description = "memory or a quota doesn't allow it"),
+    ),
+)]
+pub(crate) async fn patch(
+    State(api): State<Api>,
+    At(at): At<Named>,
+    MergePatch(patch): MergePatch<DiskPatch>,
+) -> Result<Response, Failure> {
+    api.ok(move |disks| disks.patch(&at.name.into_string(), patch))
+        .await
+}
+
+/// What else may go with a disk.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(default, deny_unknown_fields)]
+#[derive(Default)]
+pub(crate) struct DestroyQuery {
+    /// Do it though a front end is connected, whose guest gets errors from then on, or disks were
+    /// forked from it, which can't be reset any more.
+    force: bool,
+    /// Destroy its snapshots too.
+    snapshots: bool,
+    /// Only if it is `importing`.
+    importing: bool,
+}
+
+/// Destroy a disk
+#[utoipa::path(
+    delete,
+    path = "/v1/disks/{name}",
+    tag = "disks",
+    operation_id = "delete_disk",
+    params(Named, DestroyQuery),
+    responses(
+        (status = 204, description = "it is gone"),
+        (status = 404, description = "no such disk"),
+        (status = 409, description = "it is in use, has snapshots or forks, or is whole"),
+    ),
+)]
+pub(crate) async fn destroy(
+    State(api): State<Api>,
+    At(at): At<Named>,
+    Asked(query): Asked<DestroyQuery>,
+) -> Result<Response, Failure> {
+    let options = DestroyOptions {
+        force: query.force,
+        snapshots: query.snapshots,
+        importing: query.importing,
+    };
+    let end = move |disks: &Disks| Ok(((), disks.end(&at.name.into_string(), options)?));
+    api.freeing(end).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// Which part of a map is wanted.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct MapQuery {
+    /// Where to begin, in bytes: `next_bytes` of the part before. A multiple of 512.
+    #[param(value_type = Option<u64>, maximum = 9223372036854775807_u64)]
+    start_bytes: u64,
+    /// Most stretches to answer.
+    #[param(minimum = 1, maximum = 65536)]
+    limit: Option<usize>,
+    /// A snapshot of the disk, instead of the disk.
+    #[param(value_type = Option<String>, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    snapshot: Option<Name>,
+}
+
+/// Show what is mapped
+///
+/// Stretches that are mapped, and those that are not, in order. A long map comes in parts.
+#[utoipa::path(
+    get,
+    path = "/v1/disks/{name}/map",
+    tag = "disks",
+    operation_id = "get_map",
+    params(Named, MapQuery),
+    responses(
+        (status = 200, description = "a part of the map", body = Map),
+        (status = 404, description = "no such disk or snapshot"),
+        (status = 409, description = "its first content is not whole yet"),
+    ),
+)]
+pub(crate) async fn map(
+    State(api): State<Api>,
+    At(at): At<Named>,
+    Asked(query): Asked<MapQuery>,
+) -> Result<Response, Failure> {
+    let most = query.limit.unwrap_or(MOST_EXTENTS);
+    if !(1..=MOST_EXTENTS).contains(&most) {
+        let detail = format!("limit {most} is not between 1 and {MOST_EXTENTS}");
+        return Err(Failure::invalid(detail).at("limit"));
+    }
+    let target = Target {
+        disk: at.name.into_string(),
+        snapshot: query.snapshot.map(Name::into_string),
+    };
+    api.ok(move |disks| disks.map(&target, query.start_bytes, most))
+        .await
+}
+
+/// Show what guests did
+#[utoipa::path(
+    get,
+    path = "/v1/disks/{name}/stats",
+    tag = "disks",
+    operation_id = "get_stats",
+    params(Named),
+    responses(
+        (status = 200, description = "counters since the disk was made", body = Stats),
+        (status = 404, description = "no such disk"),
+    ),
+)]
+pub(crate) async fn stats(State(api): State<Api>, At(at): At<Named>) -> Result<Response, Failure> {
+    api.ok(move |disks| disks.stats(&at.name.into_string()))
+        .await
+}
+
+/// Show a disk's limits
+#[utoipa::path(
+    get,
+    path = "/v1/disks/{name}/limits",
+    tag = "disks",
+    operation_id = "get_limits",
+    params(Named),
+    responses(
+        (status = 200, description = "its own limits", body = Limits),
+        (status = 404, description = "no such disk"),
+    ),
+)]
+pub(crate) async fn limits(State(api): State<Api>, At(at): At<Named>) -> Result<Response, Failure> {
+    api.ok(move |disks| disks.limits(&at.name.into_string()))
+        .await
+}
+
+/// Limit a disk
+///
+/// All limits anew: what isn't named is not bounded. They hold at once.
+#[utoipa::path(
+    put,
+    path = "/v1/disks/{name}/limits",
+    tag = "disks",
+    operation_id = "put_limits",
+    params(Named),
+    request_body = Limits,
+    responses(
+        (status = 200, description = "the limits that hold now", body = Limits),
+        (status = 404, description = "no such disk"),
+    ),
+)]
+pub(crate) async fn set_limits(
+    State(api): State<Api>,
+    At(at): At<Named>,
+    Json(limits): Json<Limits>,
+) -> Result<Response, Failure> {
+    api.ok(move |disks| disks.set_limits(&at.name.into_string(), limits))
+        .await
+}

@@ -1,0 +1,372 @@
+//! Content of a disk, as a stream.
+
+use std::io;
+use std::ops::Deref;
+
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::header::{
+    ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, IF_RANGE, RANGE,
+};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use utoipa::IntoParams;
+
+use crate::daemon::api::input::{Asked, At, Name, Named};
+use crate::daemon::api::state::{Api, Place};
+use crate::daemon::api::wire::accept::wanted;
+use crate::daemon::api::wire::failure::Failure;
+use crate::daemon::api::wire::frames::{self, FRAMES_TYPE, HEADER_BYTES};
+use crate::daemon::disks::{Reader, Target};
+use crate::model::{Problem, ProblemKind};
+
+/// The media type of plain bytes.
+pub(crate) const PLAIN_TYPE: &str = "application/octet-stream";
+/// Bytes that are read at a time.
+const CHUNK_BYTES: usize = 1 << 20;
+/// Chunks that may wait to be sent.
+const WAITING: usize = 1;
+/// What isn't mapped.
+static ZEROS: [u8; CHUNK_BYTES] = [0; CHUNK_BYTES];
+
+/// Whose content is wanted.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct DownloadQuery {
+    /// A snapshot of the disk, instead of the disk.
+    #[param(value_type = Option<String>, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    snapshot: Option<Name>,
+}
+
+/// Read content
+///
+/// The content as it is at this moment, whatever guests write meanwhile. As
+/// `application/octet-stream` it is every byte, or those of one `Range`. As
+/// `application/vnd.ramblk.extents` it is what is mapped, as a row of frames: where a frame begins
+/// and how long it is (8 bytes each, little-endian), and so many bytes, at most 1 MiB; the last one
+/// has the disk's size and length 0.
+#[utoipa::path(
+    get,
+    path = "/v1/disks/{name}/data",
+    tag = "content",
+    operation_id = "get_data",
+    params(Named, DownloadQuery),
+    responses(
+        (status = 200, description = "the content", content(
+            (Vec<u8> = "application/octet-stream"),
+            (Vec<u8> = "application/vnd.ramblk.extents"),
+        )),
+        (status = 206, description = "a range of it", body = Vec<u8>,
+            content_type = "application/octet-stream"),
+        (status = 404, description = "no such disk or snapshot"),
+        (status = 409, description = "its first content is not whole yet"),
+        (status = 406, description = "neither form of it is accepted"),
+        (status = 416, description = "the range lies beyond the end"),
+    ),
+)]
+pub(crate) async fn content(
+    State(api): State<Api>,
+    At(at): At<Named>,
+    Asked(query): Asked<DownloadQuery>,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
+    let as_frames = wants_frames(&headers)?;
+    let place = api.place(Place::Transfer)?;
+    let target = Target {
+        disk: at.name.into_string(),
+        snapshot: query.snapshot.map(Name::into_string),
+    };
+    let reader = api.work(move |disks| disks.reader(&target).map(Apart::new));
+    let reader = reader.await??;
+    let size = reader.size_bytes();
+    let (source, response) = if as_frames {
+        let source = Source::frames(reader);
+        (source, [(CONTENT_TYPE, FRAMES_TYPE)].into_response())
+    } else {
+        match range(&headers, size) {
+            Asking::All => (Source::plain(reader, 0, size), plain(size, None)),
+            Asking::Part(start, end) => {
+                let said = format!("bytes {start}-{}/{size}", end.saturating_sub(1));
+                (
+                    Source::plain(reader, start, end),
+                    plain(end - start, Some(said)),
+                )
+            }
+            Asking::Beyond => return Ok(beyond(size)),
+        }
+    };
+    let (send, receive) = mpsc::channel(WAITING);
+    let idle = api.options().idle_time;
+    tokio::spawn(async move {
+        let _place = place;
+        let mut source = Some(source);
+        while let Some(mut current) = source.take() {
+            let read = tokio::task::spawn_blocking(move || (current.next(), current)).await;
+            let chunk = match read {
+                Ok((Ok(Some(chunk)), current)) => {
+                    source = Some(current);
+                    Ok(chunk)
+                }
+                Ok((Ok(None), _)) => break,
+                Ok((Err(problem), _)) => Err(io::Error::other(problem.detail)),
+                Err(error) => Err(io::Error::other(error)),
+            };
+            // Who doesn't read, or is gone, gets no more.
+            match tokio::time::timeout(idle, send.send(chunk)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) | Err(_) => break,
+            }
+        }
+    });
+    let body = Body::from_stream(ReceiverStream::new(receive));
+    Ok(response.map(|_| body))
+}
+
+fn plain(length: u64, range: Option<String>) -> Response {
+    let headers = [
+        (CONTENT_TYPE, PLAIN_TYPE.to_owned()),
+        (CONTENT_LENGTH, length.to_string()),
+        (ACCEPT_RANGES, "bytes".to_owned()),
+    ];
+    match range {
+        None => headers.into_response(),
+        Some(range) => {
+            let range = [(CONTENT_RANGE, range)];
+            (StatusCode::PARTIAL_CONTENT, headers, range).into_response()
+        }
+    }
+}
+
+fn beyond(size: u64) -> Response {
+    let status = StatusCode::RANGE_NOT_SATISFIABLE;
+    let detail = format!("the range lies beyond the disk's {size} bytes");
+    let failure = Failure::new(ProblemKind::Invalid, detail).with_status(status);
+    ([(CONTENT_RANGE, format!("bytes */{size}"))], failure).into_response()
+}
+
+/// Whether frames are wanted, rather than plain bytes.
+fn wants_frames(headers: &HeaderMap) -> Result<bool, Failure> {
+    let (frames, plain) = (wanted(headers, FRAMES_TYPE), wanted(headers, PLAIN_TYPE));
+    match (frames.quality, plain.quality) {
+        (0, 0) => {
+            let detail = format!("content comes as {PLAIN_TYPE} or {FRAMES_TYPE}: accept one");
+            let failure = Failure::invalid(detail).with_status(StatusCode::NOT_ACCEPTABLE);
+            Err(failure.at("accept"))
+        }
+        (_, 0) => Ok(true),
+        (frames_weight, weight) => Ok(frames.named && frames_weight >= weight),
+    }
+}
+
+/// What of the content is asked for, in bytes.
+#[derive(Debug, PartialEq, Eq)]
+enum Asking {
+    All,
+    /// From here to before there.
+    Part(u64, u64),
+    /// Nothing that there is.
+    Beyond,
+}
+
+/// A range that isn't understood, or several of them, are as good as none (RFC 9110). So is one of
+/// another version of the content: there is no way to name this one (13.1.5).
+fn range(headers: &HeaderMap, size: u64) -> Asking {
+    if headers.contains_key(IF_RANGE) {
+        return Asking::All;
+    }
+    let value = headers.get(RANGE).and_then(|value| value.to_str().ok());
+    let Some((first, last)) = value
+        .and_then(|value| value.strip_prefix("bytes="))
+        .and_then(|value| value.split_once('-'))
+    else {
+        return Asking::All;
+    };
+    let (start, end) = match (first.parse::<u64>(), last.parse::<u64>()) {
+        (Ok(first), Ok(last)) if first <= last => (first, last.saturating_add(1).min(size)),
+        (Ok(first), Err(_)) if last.is_empty() => (first, size),
+        (Err(_), Ok(last)) if first.is_empty() => (size.saturating_sub(last), size),
+        _ => return Asking::All,
+    };
+    if start < end {
+        Asking::Part(start, end)
+    } else {
+        Asking::Beyond
+    }
+}
+
+/// A reader that is dropped on a thread for work, wherever its owner is dropped: the end of the
+/// moment that it holds takes time with what guests wrote since.
+struct Apart<T: Send + 'static = Reader>(Option<T>);
+
+impl<T: Send + 'static> Apart<T> {
+    fn new(reader: T) -> Self {
+        Self(Some(reader))
+    }
+}
+
+impl<T: Send + 'static> Deref for Apart<T> {
+    type Target = T;
+
+    #[allow(clippy::expect_used, reason = "it is there until it is dropped")]
+    fn deref(&self) -> &T {
+        self.0.as_ref().expect("a reader that wasn't dropped")
+    }
+}
+
+impl<T: Send + 'static> Drop for Apart<T> {
+    fn drop(&mut self) {
+        if let (Some(reader), Ok(runtime)) = (self.0.take(), Handle::try_current()) {
+            runtime.spawn_blocking(move || drop(reader));
+        }
+    }
+}
+
+/// What is still to be sent.
+struct Source {
+    reader: Apart,
+    at_bytes: u64,
+    end_bytes: u64,
+    frames: bool,
+    ended: bool,
+}
+
+impl Source {
+    fn plain(reader: Apart, at_bytes: u64, end_bytes: u64) -> Self {
+        Self {
+            reader,
+            at_bytes,
+            end_bytes,
+            frames: false,
+            ended: false,
+        }
+    }
+
+    fn frames(reader: Apart) -> Self {
+        let end_bytes = reader.size_bytes();
+        Self {
+            frames: true,
+            ..Self::plain(reader, 0, end_bytes)
+        }
+    }
+
+    fn next(&mut self) -> Result<Option<Bytes>, Problem> {
+        if self.ended {
+            Ok(None)
+        } else if self.frames {
+            self.next_frames().map(Some)
+        } else {
+            self.next_plain()
+        }
+    }
+
+    fn next_plain(&mut self) -> Result<Option<Bytes>, Problem> {
+        let left = self.end_bytes - self.at_bytes;
+        let length = usize::try_from(left).map_or(CHUNK_BYTES, |left| left.min(CHUNK_BYTES));
+        if length == 0 {
+            return Ok(None);
+        }
+        let end = self.at_bytes + length as u64;
+        let mapped = self.reader.next_mapped(self.at_bytes)?;
+        let chunk = if mapped.is_some_and(|(start, _)| start < end) {
+            let mut chunk = vec![0; length];
+            self.reader.read(self.at_bytes, &mut chunk)?;
+            Bytes::from(chunk)
+        } else {
+            Bytes::from_static(&ZEROS).slice(..length)
+        };
+        self.at_bytes = end;
+        Ok(Some(chunk))
+    }
+
+    /// Several frames, as far as they are short.
+    fn next_frames(&mut self) -> Result<Bytes, Problem> {
+        let mut chunk = Vec::with_capacity(CHUNK_BYTES + HEADER_BYTES);
+        while chunk.len() + HEADER_BYTES <= CHUNK_BYTES {
+            let Some((start, length)) = self.reader.next_mapped(self.at_bytes)? else {
+                chunk.extend_from_slice(&frames::header(self.end_bytes, 0));
+                self.ended = true;
+                break;
+            };
+            let end = start + length;
+            let start = start.max(self.at_bytes);
+            let room = (CHUNK_BYTES - HEADER_BYTES - chunk.len()).min(CHUNK_BYTES) & !511;
+            if room == 0 {
+                break;
+            }
+            let length = usize::try_from(end - start).map_or(room, |length| length.min(room));
+            chunk.extend_from_slice(&frames::header(start, length as u64));
+            let from = chunk.len();
+            chunk.resize(from + length, 0);
+            let Some(into) = chunk.get_mut(from..) else {
+                break;
+            };
+            self.reader.read(start, into)?;
+            self.at_bytes = start + length as u64;
+        }
+        Ok(Bytes::from(chunk))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    /// Says where it ended.
+    struct Ends(std::sync::mpsc::Sender<std::thread::ThreadId>);
+
+    impl Drop for Ends {
+        fn drop(&mut self) {
+            self.0.send(std::thread::current().id()).unwrap();
+        }
+    }
+
+    #[test]
+    fn the_moment_that_a_download_held_never_ends_on_the_event_loop() {
+        let (send, ended) = std::sync::mpsc::channel();
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        let runtime = builder.build().unwrap();
+        runtime.block_on(async {
+            // Dropped amid everything else, as by a client that goes or asks for too much.
+            drop(Apart::new(Ends(send)));
+        });
+        let here = std::thread::current().id();
+        let patience = std::time::Duration::from_secs(20);
+        assert_ne!(ended.recv_timeout(patience).unwrap(), here);
+    }
+
+    #[test]
+    fn ranges_are_read_as_the_specification_says() {
+        let asking = |text: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(RANGE, text.parse().unwrap());
+            range(&headers, 1000)
+        };
+        assert_eq!(range(&HeaderMap::new(), 1000), Asking::All);
+        assert_eq!(asking("bytes=0-0"), Asking::Part(0, 1));
+        assert_eq!(asking("bytes=5-99"), Asking::Part(5, 100));
+        assert_eq!(asking("bytes=5-"), Asking::Part(5, 1000));
+        assert_eq!(asking("bytes=-10"), Asking::Part(990, 1000));
+        assert_eq!(asking("bytes=-2000"), Asking::Part(0, 1000));
+        assert_eq!(
+            asking("bytes=999-18446744073709551615"),
+            Asking::Part(999, 1000)
+        );
+        assert_eq!(asking("bytes=1000-"), Asking::Beyond);
+        assert_eq!(asking("bytes=-0"), Asking::Beyond);
+        for nonsense in [
+            "bytes=9-5",
+            "bytes=a-b",
+            "bytes=1-2,4-5",
+            "lines=1-2",
+            "bytes=-",
+        ] {
+            assert_eq!(asking(nonsense), Asking::All, "{nonsense}");
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! What can be done with groups, and with all disks at once.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use crate::daemon::api::input::{Asked, At, Json, MergePatch, Named};
+use crate::daemon::api::state::Api;
+use crate::daemon::api::wire::failure::Failure;
+use crate::daemon::disks::{ApplyOptions, Made};
+use crate::model::{Applied, Config, Declaration, Group, Limits, LimitsPatch, Pool, Version};
+
+/// List groups
+#[utoipa::path(
+    get,
+    path = "/v1/groups",
+    tag = "groups",
+    operation_id = "list_groups",
+    responses((status = 200, description = "all groups, sorted", body = [Group])),
+)]
+pub(crate) async fn list(State(api): State<Api>) -> Result<Response, Failure> {
+    api.ok(|disks| Ok(disks.groups())).await
+}
+
+/// Make a group
+///
+/// Makes a group, or finds it made just so: asking again changes nothing. Disks that name it share
+/// its limits.
+#[utoipa::path(
+    put,
+    path = "/v1/groups/{name}",
+    tag = "groups",
+    operation_id = "put_group",
+    params(Named),
+    request_body = Limits,
+    responses(
+        (status = 201, description = "it was made", body = Group),
+        (status = 200, description = "it was there, just so", body = Group),
+        (status = 409, description = "it is there with other limits"),
+        (status = 507, description = "there are too many"),
+    ),
+)]
+pub(crate) async fn put(
+    State(api): State<Api>,
+    At(at): At<Named>,
+    Json(limits): Json<Limits>,
+) -> Result<Response, Failure> {
+    api.answer(move |disks| {
+        let (group, made) = disks.put_group(&at.name.into_string(), limits)?;
+        let status = match made {
+            Made::New => StatusCode::CREATED,
+            Made::Existing => StatusCode::OK,
+        };
+        Ok((status, group))
+    })
+    .await
+}
+
+/// Limit a group
+///
+/// A merge patch (RFC 7396) of its limits: each bound that is named becomes so, `null` takes it
+/// away, and the others stay. They hold at once.
+#[utoipa::path(
+    patch,
+    path = "/v1/groups/{name}",
+    tag = "groups",
+    operation_id = "patch_group",
+    params(Named),
+    request_body(content = LimitsPatch, content_type = "application/merge-patch+json"),
+    responses(
+        (status = 200, description = "the group as it is now", body = Group),
+        (status = 404, description = "no such group"),
+    ),
+)]
+pub(crate) async fn patch(
+    State(api): State<Api>,
+    At(at): At<Named>,
+    MergePatch(patch): MergePatch<LimitsPatch>,
+) -> Result<Response, Failure> {
+    api.ok(move |disks| disks.patch_group(&at.name.into_string(), patch))
+        .await
+}
+
+/// Show a group
+#[utoipa::path(
+    get,
+    path = "/v1/groups/{name}",
+    tag = "groups",
+    operation_id = "get_group",
+    params(Named),
+    responses(
+        (status = 200, description = "the group", body = Group),
+        (status = 404, description = "no such group"),
+    ),
+)]
+pub(crate) async fn get(State(api): State<Api>, At(at): At<Named>) -> Result<Response, Failure> {
+    api.ok(move |disks| disks.group(&at.name.into_string()))
+        .await
+}
+
+/// Destroy a group
+#[utoipa::path(
+    delete,
+    path = "/v1/groups/{name}",
+    tag = "groups",
+    operation_id = "delete_group",
+    params(Named),
+    responses(
+        (status = 204, description = "it is gone"),
+        (status = 404, description = "no such group"),
+        (status = 409, description = "disks are in it"),
+    ),
+)]
+pub(crate) async fn destroy(
+    State(api): State<Api>,
+    At(at): At<Named>,
+) -> Result<Response, Failure> {
+    api.done(move |disks| disks.destroy_group(&at.name.into_string()))
+        .await
+}
+
+/// Show the memory of all disks
+#[utoipa::path(
+    get,
+    path = "/v1/pool",
+    tag = "daemon",
+    operation_id = "get_pool",
+    responses((status = 200, description = "the pool", body = Pool)),
+)]
+pub(crate) async fn pool(State(api): State<Api>) -> Result<Response, Failure> {
+    api.ok(|disks| Ok(disks.pool())).await
+}
+
+/// Show what answers
+#[utoipa::path(
+    get,
+    path = "/v1/version",
+    tag = "daemon",
+    operation_id = "get_version",
+    responses((status = 200, description = "versions", body = Version)),
+)]
+pub(crate) async fn version(State(api): State<Api>) -> Result<Response, Failure> {
+    let version = Version {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        api: "v1".to_owned(),
+    };
+    api.ok(|_| Ok(version)).await
+}
+
+/// Show all disks and groups as a configuration
+#[utoipa::path(
+    get,
+    path = "/v1/config",
+    tag = "daemon",
+    operation_id = "get_config",
+    responses((status = 200, description = "what would make them", body = Config)),
+)]
+pub(crate) async fn config(State(api): State<Api>) -> Result<Response, Failure> {
+    api.ok(|disks| Ok(disks.config())).await
+}
+
+/// Whether it is meant.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ApplyQuery {
+    /// Say what would be done, and do nothing.
+    dry_run: bool,
+    /// Take away what is not named: disks and groups, and labels, limits, quota, group and on_full
+    /// of disks.
+    prune: bool,
+}
+
+/// Apply a configuration
+///
+/// Makes what it names and isn't there, and changes what may be changed. What it doesn't name
+/// stays, of a disk too; `null` takes away, and `prune` all that isn't named. All of it is checked
+/// before anything is done.
+#[utoipa::path(
+    put,
+    path = "/v1/config",
+    tag = "daemon",
+    operation_id = "put_config",
+    params(ApplyQuery),
+    request_body = Declaration,
+    responses(
+        (status = 200, description = "what was done, or would be", body = Applied),
+        (status = 404, description = "a disk names a group that isn't there"),
+        (status = 409, description = "a disk is there with settings that can't be changed"),
+        (status = 507, description = "memory or descriptors don't allow it"),
+    ),
+)]
+pub(crate) async fn apply(
+    State(api): State<Api>,
+    Asked(query): Asked<ApplyQuery>,
+    Json(declaration): Json<Declaration>,
+) -> Result<Response, Failure> {
+    let options = ApplyOptions {
+        dry_run: query.dry_run,
+        prune: query.prune,
+        starting: false,
+    };
+    api.ok(move |disks| disks.apply(&declaration, options))
+        .await
+}

@@ -1,0 +1,172 @@
+//! What can be done with snapshots: take them, fork from them, go back to them.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use crate::daemon::api::input::{Asked, At, Json, Named, NamedSnapshot};
+use crate::daemon::api::state::Api;
+use crate::daemon::api::wire::failure::Failure;
+use crate::daemon::disks::Disks;
+use crate::model::{Disk, ForkRequest, ResetRequest, Snapshot};
+
+/// List a disk's snapshots
+#[utoipa::path(
+    get,
+    path = "/v1/disks/{name}/snapshots",
+    tag = "snapshots",
+    operation_id = "list_snapshots",
+    params(Named),
+    responses(
+        (status = 200, description = "its snapshots, sorted", body = [Snapshot]),
+        (status = 404, description = "no such disk"),
+    ),
+)]
+pub(crate) async fn list(State(api): State<Api>, At(at): At<Named>) -> Result<Response, Failure> {
+    api.ok(move |disks| disks.snapshots(&at.name.into_string()))
+        .await
+}
+
+/// Take a snapshot
+///
+/// The disk's content at this moment, which nobody can change. The guest goes on.
+#[utoipa::path(
+    put,
+    path = "/v1/disks/{name}/snapshots/{snapshot}",
+    tag = "snapshots",
+    operation_id = "put_snapshot",
+    params(NamedSnapshot),
+    responses(
+        (status = 201, description = "it was taken", body = Snapshot),
+        (status = 404, description = "no such disk"),
+        (status = 409, description = "there is one of this name"),
+        (status = 507, description = "there is no room for it"),
+    ),
+)]
+pub(crate) async fn take(
+    State(api): State<Api>,
+    At(at): At<NamedSnapshot>,
+) -> Result<Response, Failure> {
+    let (name, snapshot) = (at.name.into_string(), at.snapshot.into_string());
+    api.answer(move |disks| Ok((StatusCode::CREATED, disks.take_snapshot(&name, &snapshot)?)))
+        .await
+}
+
+/// Show a snapshot
+#[utoipa::path(
+    get,
+    path = "/v1/disks/{name}/snapshots/{snapshot}",
+    tag = "snapshots",
+    operation_id = "get_snapshot",
+    params(NamedSnapshot),
+    responses(
+        (status = 200, description = "the snapshot", body = Snapshot),
+        (status = 404, description = "no such disk or snapshot"),
+    ),
+)]
+pub(crate) async fn get(
+    State(api): State<Api>,
+    At(at): At<NamedSnapshot>,
+) -> Result<Response, Failure> {
+    let (name, snapshot) = (at.name.into_string(), at.snapshot.into_string());
+    api.ok(move |disks| disks.snapshot(&name, &snapshot)).await
+}
+
+/// Whether it is meant.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct DestroyQuery {
+    /// Do it though disks were forked from it, which can't be reset to it any more.
+    force: bool,
+}
+
+/// Destroy a snapshot
+#[utoipa::path(
+    delete,
+    path = "/v1/disks/{name}/snapshots/{snapshot}",
+    tag = "snapshots",
+    operation_id = "delete_snapshot",
+    params(NamedSnapshot, DestroyQuery),
+    responses(
+        (status = 204, description = "it is gone"),
+        (status = 404, description = "no such disk or snapshot"),
+        (status = 409, description = "disks were forked from it"),
+    ),
+)]
+pub(crate) async fn destroy(
+    State(api): State<Api>,
+    At(at): At<NamedSnapshot>,
+    Asked(query): Asked<DestroyQuery>,
+) -> Result<Response, Failure> {
+    let (name, snapshot) = (at.name.into_string(), at.snapshot.into_string());
+    let end = move |disks: &Disks| {
+        let left = disks.end_snapshot(&name, &snapshot, query.force)?;
+        Ok(((), vec![left]))
+    };
+    api.freeing(end).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// Fork a disk
+///
+/// A new disk with the content of this one, or of a snapshot of it. It takes memory only for what
+/// becomes different.
+#[utoipa::path(
+    post,
+    path = "/v1/disks/{name}/forks",
+    tag = "snapshots",
+    operation_id = "fork_disk",
+    params(Named),
+    request_body = ForkRequest,
+    responses(
+        (status = 201, description = "the new disk", body = Disk),
+        (status = 404, description = "no such disk or snapshot"),
+        (status = 409, description = "there is a disk of the new name"),
+        (status = 507, description = "memory or descriptors don't allow it"),
+    ),
+)]
+pub(crate) async fn fork(
+    State(api): State<Api>,
+    At(at): At<Named>,
+    Json(request): Json<ForkRequest>,
+) -> Result<Response, Failure> {
+    let name = at.name.into_string();
+    api.answer(move |disks| Ok((StatusCode::CREATED, disks.fork(&name, request)?)))
+        .await
+}
+
+/// Reset a disk
+///
+/// Gives it the content of one of its snapshots, or of what it was forked from.
+#[utoipa::path(
+    post,
+    path = "/v1/disks/{name}/reset",
+    tag = "snapshots",
+    operation_id = "reset_disk",
+    params(Named),
+    request_body = ResetRequest,
+    responses(
+        (status = 200, description = "the disk as it is now", body = Disk),
+        (status = 404, description = "no such disk or snapshot"),
+        (status = 409, description = "a front end uses it, or there is nothing to go back to"),
+        (status = 507, description = "there is no room for it"),
+    ),
+)]
+pub(crate) async fn reset(
+    State(api): State<Api>,
+    At(at): At<Named>,
+    Json(request): Json<ResetRequest>,
+) -> Result<Response, Failure> {
+    let name = at.name.into_string();
+    let reset = move |disks: &Disks| {
+        let (disk, left) = disks.reset(&name, request)?;
+        Ok((serde_json::to_vec(&disk), vec![left]))
+    };
+    let body = api.freeing(reset).await?;
+    let body = body.map_err(|error| Failure::internal(&error))?;
+    Ok(([(CONTENT_TYPE, "application/json")], body).into_response())
+}

@@ -1,0 +1,208 @@
+//! New content for a disk, as a stream of any length.
+
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use tokio_stream::StreamExt;
+use utoipa::{IntoParams, ToSchema};
+
+use crate::image::{Known, Origin, Probe};
+
+use super::disks::image;
+use super::download::PLAIN_TYPE;
+use crate::daemon::api::input::{Asked, At, Named, content_length, expect_type, media_type};
+use crate::daemon::api::state::{Api, Place};
+use crate::daemon::api::wire::failure::Failure;
+use crate::daemon::api::wire::frames::{FRAMES_TYPE, Parser, Part};
+use crate::daemon::disks::{Upload, UploadOptions};
+use crate::model::ProblemKind;
+
+/// What comes, and whether it is meant.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct UploadQuery {
+    /// Do it though a front end is connected, whose guest sees other bytes all at once.
+    force: bool,
+    /// Only if it is `importing`.
+    importing: bool,
+    /// What plain bytes are. `raw`: the disk's, whatever they look like. Without it they are
+    /// refused if they begin or end like a compressed file, an archive or an image of another
+    /// format. A guest may have written such bytes: who sends what guests wrote says `raw`.
+    #[param(inline)]
+    format: Option<ContentFormat>,
+    /// The name of the image that the content is of, its path for example.
+    #[param(min_length = 1, max_length = 255)]
+    image: Option<String>,
+    /// What tells that image from others, its digest for example.
+    #[param(min_length = 1, max_length = 255)]
+    image_id: Option<String>,
+    /// The length of that image in bytes, if it is known: content of another length is refused.
+    #[param(minimum = 1)]
+    image_bytes: Option<u64>,
+}
+
+/// Formats of content that are taken.
+#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum ContentFormat {
+    /// Its bytes are the disk's.
+    Raw,
+}
+
+/// Replace content
+///
+/// Nothing of the disk changes until all of the content has come; then all of it does, at one
+/// instant, also for a guest that is connected (with `force`). Zeros follow content that is shorter
+/// than the disk. Content that is empty, too long, cut off or not as long as it was said to be is
+/// refused, and leaves the disk as it was, as does an upload that breaks off. A disk has one upload
+/// at a time: a later one takes over. It needs room for both contents until it is done.
+///
+/// As `application/octet-stream` the body is the content. As `application/vnd.ramblk.extents` (see
+/// `get_data`) it is what is not zero; its last frame, of length 0, begins where the content ends.
+/// Plain bytes that are no raw image are refused (see `format`).
+#[utoipa::path(
+    put,
+    path = "/v1/disks/{name}/data",
+    tag = "content",
+    operation_id = "put_data",
+    params(Named, UploadQuery),
+    request_body(content(
+        (Vec<u8> = "application/octet-stream"),
+        (Vec<u8> = "application/vnd.ramblk.extents"),
+    )),
+    responses(
+        (status = 204, description = "it is the disk's content now"),
+        (status = 404, description = "no such disk"),
+        (
+            status = 409,
+            description = "a front end uses it, another upload took over, or it is not importing",
+        ),
+        (status = 507, description = "there is no room for it"),
+    ),
+)]
+pub(crate) async fn set_content(
+    State(api): State<Api>,
+    At(at): At<Named>,
+    Asked(query): Asked<UploadQuery>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Failure> {
+    expect_type(&headers, &[PLAIN_TYPE, FRAMES_TYPE])?;
+    let is_plain = media_type(&headers) == PLAIN_TYPE;
+    let length = content_length(&headers).filter(|_| is_plain);
+    let image = image(query.image, query.image_id, query.image_bytes)?;
+    let place = api.place(Place::Transfer)?;
+    let name = at.name.into_string();
+    let options = UploadOptions {
+        force: query.force,
+        importing: query.importing,
+    };
+    let begun = api.work(move |disks| disks.upload(&name, image, length, options));
+    let upload = Held(Some(Arc::new(begun.await??)));
+    // Whoever makes frames knows where data is: no file has them by mistake.
+    let probe = (is_plain && query.format.is_none()).then(Probe::default);
+    let done = receive(&api, &upload, is_plain, probe, body).await;
+    if let (Err(failure), Some(upload)) = (&done, upload.get()) {
+        upload.fail(failure.detail());
+    }
+    drop(place);
+    done?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// Take all of it, and make it the disk's.
+async fn receive(
+    api: &Api,
+    held: &Held,
+    is_plain: bool,
+    mut probe: Option<Probe>,
+    body: Body,
+) -> Result<(), Failure> {
+    let Some(upload) = held.get() else {
+        return Ok(());
+    };
+    let size = upload.size_bytes();
+    let mut parser = match is_plain {
+        true => Parser::plain(size),
+        false => Parser::frames(size),
+    };
+    let mut pieces = body.into_data_stream();
+    let idle = api.options().idle_time;
+    loop {
+        let next = tokio::time::timeout(idle, pieces.next()).await;
+        let Some(piece) = next.map_err(|_| nothing_came(idle.as_secs()))? else {
+            break;
+        };
+        let piece: Bytes =
+            piece.map_err(|error| Failure::invalid(format!("the content was cut off: {error}")))?;
+        if let Some(known) = probe.as_mut().and_then(|probe| probe.take(&piece)) {
+            return Err(foreign(known));
+        }
+        let parts = parser.take(piece).map_err(Failure::invalid)?;
+        write(upload, parts).await?;
+        upload.reached(parser.at_bytes());
+    }
+    if let Some(known) = probe.and_then(|probe| probe.end()) {
+        return Err(foreign(known));
+    }
+    let last = parser.end().map_err(Failure::invalid)?;
+    write(upload, last.into_iter().collect()).await?;
+    let (upload, content_bytes) = (Arc::clone(upload), parser.at_bytes());
+    let committed = api.freeing(move |disks| {
+        let left = disks.finish(&upload, content_bytes)?;
+        Ok(((), vec![left]))
+    });
+    committed.await
+}
+
+fn foreign(known: &Known) -> Failure {
+    let (name, hint) = (known.name, known.hint(Origin::Request));
+    let detail = format!(
+        "the content is {name}, not raw; {hint}; send it with format=raw if the disk is to have \
+         these very bytes"
+    );
+    Failure::new(ProblemKind::UnsupportedMediaType, detail).at("format")
+}
+
+fn nothing_came(seconds: u64) -> Failure {
+    let detail = format!("nothing came for {seconds} s; the disk is as it was");
+    Failure::new(ProblemKind::Timeout, detail)
+}
+
+async fn write(upload: &Arc<Upload>, parts: Vec<Part>) -> Result<(), Failure> {
+    if parts.is_empty() {
+        return Ok(());
+    }
+    let upload = Arc::clone(upload);
+    let all = move || {
+        let mut parts = parts.iter();
+        parts.try_for_each(|part| upload.write(part.start_bytes, &part.data))
+    };
+    let done = tokio::task::spawn_blocking(all).await;
+    done.map_err(|error| Failure::internal(&error))??;
+    Ok(())
+}
+
+/// An upload that is let go of on a thread for work, since that takes time with what has come:
+/// also if the client is gone, and with it whoever waits for the answer.
+struct Held(Option<Arc<Upload>>);
+
+impl Held {
+    fn get(&self) -> Option<&Arc<Upload>> {
+        self.0.as_ref()
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let upload = self.0.take();
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn_blocking(move || drop(upload));
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! What a request says beside its path and body, held against the document: what isn't honoured,
+//! and would change what is asked for, is refused and not passed over.
+//!
+//! The parameters that an operation knows, and whether it takes a body, are what the OpenAPI
+//! document says of it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, HttpBody};
+use axum::extract::{MatchedPath, Query, Request, State};
+use axum::http::header::{
+    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, EXPECT, HeaderName, IF_MATCH,
+    IF_NONE_MATCH, IF_UNMODIFIED_SINCE, RANGE, TRAILER, TRANSFER_ENCODING,
+};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use utoipa::openapi::path::{Operation, Parameter, ParameterIn};
+use utoipa::openapi::schema::{SchemaType, Type};
+use utoipa::openapi::{OpenApi, RefOr, Schema};
+
+use super::failure::Failure;
+use crate::model::ProblemKind;
+
+/// The longest body that says nothing.
+const NOTHING_BYTES: usize = 16;
+/// How long it may take to come.
+const NOTHING_TIME: Duration = Duration::from_secs(10);
+
+/// What every operation takes, by path and method.
+#[derive(Clone, Debug)]
+pub(crate) struct Contract(Arc<HashMap<(String, Method), Takes>>);
+
+/// What an operation takes.
+#[derive(Debug, Default)]
+struct Takes {
+    /// Parameters of its query, and whether each may be there several times.
+    query: BTreeMap<String, bool>,
+    body: bool,
+}
+
+impl Contract {
+    /// What a document says.
+    pub(crate) fn new(document: &OpenApi) -> Self {
+        let mut all = HashMap::new();
+        for (path, item) in &document.paths.paths {
+            for (method, operation) in [
+                (Method::GET, &item.get),
+                (Method::PUT, &item.put),
+                (Method::POST, &item.post),
+                (Method::DELETE, &item.delete),
+                (Method::PATCH, &item.patch),
+            ] {
+                if let Some(operation) = operation {
+                    all.insert((path.clone(), method), Takes::of(operation));
+                }
+            }
+        }
+        Self(Arc::new(all))
+    }
+
+    /// Whether a request is one; whether it may have a body, if something is there to take it.
+    fn check(&self, request: &Request) -> Result<Option<bool>, Failure> {
+        let headers = request.headers();
+        always(headers)?;
+        let method = match *request.method() {
+            Method::HEAD => Method::GET,
+            ref other => other.clone(),
+        };
+        let changes = method != Method::GET;
+        conditions(headers, changes)?;
+        let path = request.extensions().get::<MatchedPath>();
+        let takes = path.and_then(|path| self.0.get(&(path.as_str().to_owned(), method)));
+        let Some(takes) = takes else {
+            // Nothing is there, or nothing of this method: somebody else says so.
+            return Ok(None);
+        };
+        takes.check_query(request.uri())?;
+        if changes {
+            meanings(headers)?;
+        }
+        Ok(Some(takes.body))
+    }
+}
+
+impl Takes {
+    fn of(operation: &Operation) -> Self {
+        let parameters = operation.parameters.iter().flatten();
+        let query = parameters.filter_map(|parameter| match parameter {
+            RefOr::T(parameter) if parameter.parameter_in == ParameterIn::Query => {
+                Some((parameter.name.clone(), repeats(parameter)))
+            }
+            _ => None,
+        });
+        Self {
+            query: query.collect(),
+            body: operation.request_body.is_some(),
+        }
+    }
+
+    fn check_query(&self, uri: &Uri) -> Result<(), Failure> {
+        let pairs = Query::<Vec<(String, String)>>::try_from_uri(uri);
+        let Query(pairs) = pairs.map_err(|error| Failure::invalid(error.body_text()))?;
+        let mut seen: Vec<&str> = Vec::new();
+        for (key, value) in &pairs {
+            let Some(repeats) = self.query.get(key) else {
+                let known: Vec<_> = self.query.keys().map(String::as_str).collect();
+                let detail = match &*known {
+                    [] => format!("unknown parameter {key:?}: this takes none"),
+                    known => format!("unknown parameter {key:?}: this takes {}", known.join(", ")),
+                };
+                return Err(Failure::invalid(detail).at(key));
+            };
+            if seen.contains(&&**key) && !repeats {
+                let detail = format!("parameter {key:?} is there more than once: give it once");
+                return Err(Failure::invalid(detail).at(key));
+            }
+            // What decodes to no text was replaced by this.
+            if value.contains(char::REPLACEMENT_CHARACTER) {
+                let detail = format!("parameter {key:?} is no UTF-8: encode it as such");
+                return Err(Failure::invalid(detail).at(key));
+            }
+            seen.push(key);
+        }
+        Ok(())
+    }
+}
+
+/// Whether a parameter may be there several times: it is an array, or perhaps null.
+fn repeats(parameter: &Parameter) -> bool {
+    let Some(RefOr::T(Schema::Array(array))) = &parameter.schema else {
+        return false;
+    };
+    match &array.schema_type {
+        SchemaType::Type(one) => *one == Type::Array,
+        SchemaType::Array(any) => any.contains(&Type::Array),
+        SchemaType::AnyValue => false,
+    }
+}
+
+/// Refuses a request that says what its operation doesn't take.
+pub(crate) async fn hold(
+    State(contract): State<Contract>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let encoded = request.headers().contains_key(CONTENT_ENCODING);
+    let failure = match contract.check(&request) {
+        Ok(Some(false)) if !request.body().is_end_stream() => match without_body(request).await {
+            Ok(request) => return next.run(request).await,
+            Err(failure) => failure,
+        },
+        Ok(_) => return next.run(request).await,
+        Err(failure) => failure,
+    };
+    let mut response = failure.into_response();
+    if encoded && response.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE {
+        // RFC 9110, 12.5.3: which codings would do.
+        let identity = HeaderValue::from_static("identity");
+        response.headers_mut().insert(ACCEPT_ENCODING, identity);
+    }
+    response
+}
+
+/// The same request, if its body says nothing, as many clients send it.
+async fn without_body(request: Request) -> Result<Request, Failure> {
+    let (head, body) = request.into_parts();
+    let all = axum::body::to_bytes(body, NOTHING_BYTES);
+    let all = tokio::time::timeout(NOTHING_TIME, all).await;
+    match all
+        .as_ref()
+        .map(|all| all.as_ref().map(|all| all.trim_ascii()))
+    {
+        Ok(Ok(b"" | b"{}" | b"null")) => Ok(Request::from_parts(head, Body::empty())),
+        _ => Err(Failure::invalid("this takes no body: leave it out")),
+    }
+}
+
+/// Refuse a header that is there, by name.
+fn refuse(header: &HeaderName, status: StatusCode, why: &str) -> Failure {
+    let kind = match status {
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => ProblemKind::UnsupportedMediaType,
+        _ => ProblemKind::Invalid,
+    };
+    let failure = Failure::new(kind, format!("header {header}: {why}"));
+    failure.with_status(status).at(header.as_str())
+}
+
+/// The words of a header that is a list, in small letters.
+fn words(headers: &HeaderMap, name: &HeaderName) -> Vec<String> {
+    let values = headers.get_all(name).iter();
+    // Bytes that are no text are no word that is known.
+    let lists = values.map(|value| String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase());
+    lists
+        .flat_map(|list| {
+            let words = list.split(',').map(|word| word.trim().to_owned());
+            words.filter(|word| !word.is_empty()).collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+/// What changes the meaning of any request.
+fn always(headers: &HeaderMap) -> Result<(), Failure> {
+    const OVERRIDES: [&str; 3] = [
+        "x-http-method-override",
+        "x-http-method",
+        "x-method-override",
+    ];
+    for name in OVERRIDES.map(HeaderName::from_static) {
+        if headers.contains_key(&name) {
+            let why = "the method is the one in the first line: use that";
+            return Err(refuse(&name, StatusCode::BAD_REQUEST, why));
+        }
+    }
+    // RFC 9110, 10.1.1.
+    if words(headers, &EXPECT)
+        .iter()
+        .any(|word| word != "100-continue")
+    {
+        let why = "nothing but 100-continue can be expected";
+        return Err(refuse(&EXPECT, StatusCode::EXPECTATION_FAILED, why));
+    }
+    // RFC 9112, 6.1: one that is listed was not undone.
+    let codings = words(headers, &TRANSFER_ENCODING);
+    if codings.iter().any(|word| word != "chunked") {
+        let why = "nothing but chunked is undone here: send the body without another coding";
+        return Err(refuse(&TRANSFER_ENCODING, StatusCode::NOT_IMPLEMENTED, why));
+    }
+    Ok(())
+}
+
+/// Conditions that nothing here could be held against: there are no entity tags and no dates.
+/// `If-None-Match` and `If-Modified-Since` of a GET may be passed over, which answers in full.
+fn conditions(headers: &HeaderMap, changes: bool) -> Result<(), Failure> {
+    let names = [IF_MATCH, IF_UNMODIFIED_SINCE, IF_NONE_MATCH];
+    let looked_at = if changes { &names[..] } else { &names[..2] };
+    match looked_at.iter().find(|name| headers.contains_key(*name)) {
+        None => Ok(()),
+        Some(name) => {
+            let why = "there are no entity tags or dates here to hold it against: leave it out";
+            Err(refuse(name, StatusCode::PRECONDITION_FAILED, why))
+        }
+    }
+}
+
+/// What changes the meaning of a body.
+fn meanings(headers: &HeaderMap) -> Result<(), Failure> {
+    const PARTS: [&str; 4] = [
+        "upload-offset",
+        "upload-complete",
+        "x-update-range",
+        "x-content-range",
+    ];
+    const DIGESTS: [&str; 4] = ["content-md5", "digest", "content-digest", "repr-digest"];
+    let present = |name: &HeaderName| headers.contains_key(name);
+    // RFC 9110, 8.4.
+    if words(headers, &CONTENT_ENCODING)
+        .iter()
+        .any(|word| word != "identity")
+    {
+        let why = "nothing is decoded here: send the bytes themselves";
+        return Err(refuse(
+            &CONTENT_ENCODING,
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            why,
+        ));
+    }
+    let transfer = HeaderName::from_static("content-transfer-encoding");
+    let plain = ["7bit", "8bit", "binary", "identity"];
+    if words(headers, &transfer)
+        .iter()
+        .any(|word| !plain.contains(&&**word))
+    {
+        let why = "nothing is decoded here: send the bytes themselves";
+        return Err(refuse(&transfer, StatusCode::UNSUPPORTED_MEDIA_TYPE, why));
+    }
+    // RFC 9110, 14.4 and 14.5.
+    let parts = PARTS.map(HeaderName::from_static);
+    if let Some(name) = [CONTENT_RANGE, RANGE]
+        .iter()
+        .chain(&parts)
+        .find(|it| present(it))
+    {
+        let why = "a body is always the whole: a part of it can't be sent";
+        return Err(refuse(name, StatusCode::BAD_REQUEST, why));
+    }
+    if let Some(name) = DIGESTS
+        .map(HeaderName::from_static)
+        .iter()
+        .find(|it| present(it))
+    {
+        let why = "digests are not verified here: leave it out, and compare what you read back";
+        return Err(refuse(name, StatusCode::BAD_REQUEST, why));
+    }
+    if present(&TRAILER) {
+        let why = "what comes behind a body is not read: leave it out";
+        return Err(refuse(&TRAILER, StatusCode::BAD_REQUEST, why));
+    }
+    if headers.get_all(CONTENT_TYPE).iter().count() > 1 {
+        let why = "it is there more than once: a body has one type";
+        return Err(refuse(&CONTENT_TYPE, StatusCode::BAD_REQUEST, why));
+    }
+    Ok(())
+}

@@ -1,0 +1,18 @@
+//! What goes over the wire, before and after anything is done: who asks, what form it has, and how
+//! problems are told.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `peer` | who is at the other end |
+//! | `failure` | problem documents as answers |
+//! | `accept` | which form of content is wanted |
+//! | `contract` | parameters and headers, held against the document |
+//! | `strict` | JSON as its schemas mean it |
+//! | `frames` | content without what isn't mapped, as a row of frames |
+
+pub(crate) mod accept;
+pub(crate) mod contract;
+pub(crate) mod failure;
+pub(crate) mod frames;
+pub(crate) mod peer;
+pub(crate) mod strict;

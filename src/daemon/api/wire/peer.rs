@@ -1,0 +1,124 @@
+//! Who is at the other end of a connection, and whether that one may ask.
+//!
+//! The mode of the socket's file decides who can connect. This is asked besides, since a mode is
+//! changed easily and by mistake: root, the daemon's own user, and members of the file's group may
+//! ask; others get 403, though the file let them in.
+#![allow(unsafe_code, reason = "no crate asks for SO_PEERGROUPS")]
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+use tokio::net::UnixStream;
+
+/// Most groups that a process can be in (NGROUPS_MAX of Linux).
+const MOST_GROUPS: usize = 65536;
+/// As many as nearly nobody is in.
+const FEW_GROUPS: usize = 32;
+
+/// Who asks, as the kernel says: as it was when they connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Peer {
+    /// Its user.
+    pub(crate) uid: Option<u32>,
+    /// Its process.
+    pub(crate) pid: Option<i32>,
+    /// Whether it may ask.
+    pub(crate) allowed: bool,
+}
+
+/// Who may ask.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Access {
+    own_uid: u32,
+    group: Option<u32>,
+}
+
+impl Access {
+    /// Root, this process's user, and members of `group`.
+    pub(crate) fn new(group: Option<u32>) -> Self {
+        Self {
+            own_uid: rustix::process::geteuid().as_raw(),
+            group,
+        }
+    }
+
+    /// Who is there, and whether that one may ask.
+    pub(crate) fn judge(&self, stream: &UnixStream) -> Peer {
+        let Ok(who) = stream.peer_cred() else {
+            return Peer {
+                uid: None,
+                pid: None,
+                allowed: false,
+            };
+        };
+        let member = |group| who.gid() == group || groups(stream).contains(&group);
+        Peer {
+            uid: Some(who.uid()),
+            pid: who.pid(),
+            allowed: self.allows(who.uid(), member),
+        }
+    }
+
+    fn allows(&self, uid: u32, is_member: impl FnOnce(u32) -> bool) -> bool {
+        uid == 0 || uid == self.own_uid || self.group.is_some_and(is_member)
+    }
+}
+
+/// The supplementary groups of who connected; none if the system doesn't tell.
+fn groups(stream: &UnixStream) -> Vec<u32> {
+    match ask_groups(stream.as_fd(), FEW_GROUPS) {
+        Ok(groups) => groups,
+        Err(needed) if needed <= MOST_GROUPS => {
+            ask_groups(stream.as_fd(), needed).unwrap_or_default()
+        }
+        Err(_) => Vec::new(),
+    }
+}
+
+/// The groups if there are at most `most`; else how many there are, or `usize::MAX`.
+fn ask_groups(fd: BorrowedFd<'_>, most: usize) -> Result<Vec<u32>, usize> {
+    let mut groups = vec![0_u32; most];
+    let size = |count: usize| count * size_of::<u32>();
+    let mut bytes = libc::socklen_t::try_from(size(most)).map_err(|_| usize::MAX)?;
+    // SAFETY: the kernel writes at most `bytes` bytes into `groups`, which has as many, and how
+    // many into `bytes`.
+    let result = unsafe {
+        libc::getsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERGROUPS,
+            groups.as_mut_ptr().cast(),
+            &raw mut bytes,
+        )
+    };
+    let count = usize::try_from(bytes).map_or(0, |bytes| bytes / size_of::<u32>());
+    if result == 0 {
+        groups.truncate(count);
+        Ok(groups)
+    } else if count > most {
+        Err(count)
+    } else {
+        Err(usize::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn root_the_own_user_and_members_of_the_group_may_ask() {
+        let access = Access {
+            own_uid: 1000,
+            group: Some(50),
+        };
+        assert!(access.allows(0, |_| false));
+        assert!(access.allows(1000, |_| false));
+        assert!(access.allows(1001, |group| group == 50));
+        assert!(!access.allows(1001, |_| false));
+        let groupless = Access {
+            group: None,
+            ..access
+        };
+        assert!(!groupless.allows(1001, |_| true));
+    }
+}

@@ -1,0 +1,373 @@
+//! Many disks at once, as they are declared.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::daemon::disks::settings::metadata::Kept;
+use serde_json::{Value, json};
+
+use super::change::{field_changes_to, patch_to};
+use super::groups::group_key;
+use crate::daemon::disks::served::disk::Entry;
+use crate::daemon::disks::settings::problems::{attached, conflict, not_found};
+use crate::daemon::disks::settings::valid::{Checked, check_limits, check_name, invalid};
+use crate::daemon::disks::{DestroyOptions, Disks, size_details};
+use crate::model::{
+    Action, Applied, Changed, Config, ConfigDisk, ConfigGroup, Declaration, DeclaredDisk,
+    DeclaredGroup, DiskSettings, EventKind, FieldChange, Limits, Problem, field_changes,
+};
+
+/// A declaration of more disks is a mistake.
+const MOST_DISKS: usize = 100_000;
+
+/// How a declaration is to be applied.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ApplyOptions {
+    /// Say what would be done, and do nothing.
+    pub dry_run: bool,
+    /// Take away what isn't declared: disks and groups, and labels, limits, quota, group and
+    /// `on_full` of disks.
+    pub prune: bool,
+    /// The daemon starts: what can't be now and can be later is passed over, rather than keep it
+    /// from starting. That is the size of a disk that is importing.
+    pub starting: bool,
+}
+
+/// What is to be done, in this order.
+enum Step<'a> {
+    Group(&'a str, Limits),
+    Disk(&'a DeclaredDisk),
+    DestroyDisk(String),
+    DestroyGroup(String),
+}
+
+struct Plan<'a> {
+    steps: Vec<Step<'a>>,
+    applied: Applied,
+}
+
+impl Plan<'_> {
+    fn change(&mut self, kind: &str, name: &str, action: Action, fields: Vec<FieldChange>) {
+        self.applied.changes.push(Changed {
+            kind: kind.to_owned(),
+            name: name.to_owned(),
+            action,
+            fields,
+        });
+    }
+}
+
+/// What a declaration makes of a disk that is there.
+fn wanted(
+    declared: &DeclaredDisk,
+    entry: &Entry,
+    had: &DiskSettings,
+    options: ApplyOptions,
+) -> DiskSettings {
+    let usual = DiskSettings::new(had.size_bytes);
+    let base = match options.prune {
+        false => had.clone(),
+        true => DiskSettings {
+            on_full: usual.on_full,
+            quota_bytes: usual.quota_bytes,
+            limits: usual.limits,
+            group: usual.group,
+            labels: usual.labels,
+            ..had.clone()
+        },
+    };
+    let mut wanted = declared.over(base);
+    if options.starting && wanted.size_bytes != had.size_bytes && entry.is_importing() {
+        tracing::warn!(
+            disk = entry.name,
+            size_bytes = had.size_bytes,
+            wanted_bytes = wanted.size_bytes,
+            "the disk is importing, and keeps its size: apply the configuration again later"
+        );
+        wanted.size_bytes = had.size_bytes;
+    }
+    wanted
+}
+
+/// What a declaration makes of a disk that isn't.
+fn new_settings(declared: &DeclaredDisk) -> Result<DiskSettings, Problem> {
+    if declared.size_bytes.is_none() {
+        let detail = format!(
+            "disk {:?} is not there, and a new one needs a size",
+            declared.name
+        );
+        return Err(invalid("size_bytes", detail));
+    }
+    Ok(declared.over(DiskSettings::new(0)))
+}
+
+fn with_limits(limits: &Limits) -> Value {
+    json!({ "limits": limits })
+}
+
+impl Disks {
+    /// All disks and groups, as a configuration that would make them. Snapshots and what disks have
+    /// in common are not in it.
+    pub fn config(&self) -> Config {
+        let groups = self.groups().into_iter().map(|group| ConfigGroup {
+            name: group.name,
+            limits: group.limits,
+        });
+        let entries = self.entries();
+        // One that is destroyed meanwhile is no longer in the list.
+        let disks = entries.iter().filter_map(|entry| {
+            Some(ConfigDisk {
+                name: entry.name.clone(),
+                settings: entry.settings().ok()?,
+            })
+        });
+        Config {
+            groups: groups.collect(),
+            disks: disks.collect(),
+        }
+    }
+
+    /// Make what is declared and isn't there, and change what may be changed; doing it twice does
+    /// nothing more. What isn't declared stays, unless `prune` says otherwise. All of it is checked
+    /// before anything is done, and with `dry_run` that is all.
+    ///
+    /// # Errors
+    /// As for each disk by itself. What was done before a want of memory stopped it stays done.
+    pub fn apply(
+        &self,
+        declaration: &Declaration,
+        options: ApplyOptions,
+    ) -> Result<Applied, Problem> {
+        let plan = self.plan(declaration, options)?;
+        if !options.dry_run {
+            for step in &plan.steps {
+                self.carry_out(step, options)?;
+            }
+        }
+        Ok(plan.applied)
+    }
+
+    /// What is to be done, after everything that can be said before anything is.
+    fn plan<'a>(
+        &self,
+        declaration: &'a Declaration,
+        options: ApplyOptions,
+    ) -> Result<Plan<'a>, Problem> {
+        let prune = options.prune;
+        if declaration.disks.len() > MOST_DISKS || declaration.groups.len() > MOST_DISKS {
+            let detail = format!("a configuration has at most {MOST_DISKS} disks");
+            return Err(invalid("disk", detail));
+        }
+        let mut plan = Plan {
+            steps: Vec::new(),
+            applied: Applied::default(),
+        };
+        let mut groups = BTreeSet::new();
+        for group in &declaration.groups {
+            self.plan_group(group, prune, &mut plan)?;
+            if !groups.insert(group.name.clone()) {
+                let detail = format!("group {:?} is there twice", group.name);
+                return Err(invalid("group", detail));
+            }
+        }
+        let sorted: BTreeMap<&str, &DeclaredDisk> = declaration
+            .disks
+            .iter()
+            .map(|disk| (disk.name.as_str(), disk))
+            .collect();
+        if sorted.len() < declaration.disks.len() {
+            let mut seen = BTreeSet::new();
+            let twice = declaration
+                .disks
+                .iter()
+                .find(|disk| !seen.insert(&disk.name));
+            let name = twice.map(|disk| disk.name.as_str()).unwrap_or_default();
+            return Err(invalid("disk", format!("disk {name:?} is there twice")));
+        }
+        for disk in sorted.values() {
+            let group = self.plan_disk(disk, options, &groups, &mut plan)?;
+            groups.extend(group);
+        }
+        if prune {
+            self.plan_prune(&sorted, &groups, &mut plan)?;
+        }
+        Ok(plan)
+    }
+
+    fn plan_group<'a>(
+        &self,
+        group: &'a DeclaredGroup,
+        prune: bool,
+        plan: &mut Plan<'a>,
+    ) -> Result<(), Problem> {
+        group_key(&group.name)?;
+        let had = self.group(&group.name).ok().map(|group| group.limits);
+        let base = had.filter(|_| !prune).unwrap_or_default();
+        let limits = group.limits.over(base);
+        check_limits(&limits)?;
+        if had == Some(limits) {
+            return Ok(());
+        }
+        let old = had.as_ref().map_or_else(|| json!({}), with_limits);
+        let action = match had {
+            Some(_) => Action::Change,
+            None => Action::Create,
+        };
+        let fields = field_changes(&old, &with_limits(&limits));
+        plan.change("group", &group.name, action, fields);
+        plan.applied.groups.push(group.name.clone());
+        plan.steps.push(Step::Group(&group.name, limits));
+        Ok(())
+    }
+
+    /// Plan for a disk; returns the group that it is in then.
+    fn plan_disk<'a>(
+        &self,
+        disk: &'a DeclaredDisk,
+        options: ApplyOptions,
+        groups: &BTreeSet<String>,
+        plan: &mut Plan<'a>,
+    ) -> Result<Option<String>, Problem> {
+        let name = &disk.name;
+        check_name(name)?;
+        let settings = match self.entry(name) {
+            Ok(entry) => {
+                let had = entry.settings()?;
+                let settings = wanted(disk, &entry, &had, options);
+                let checked = self.check_change(&entry, &had, settings)?;
+                let fields = field_changes_to(&had, &checked.settings);
+                if fields.is_empty() {
+                    plan.applied.unchanged.push(name.clone());
+                } else {
+                    plan.change("disk", name, Action::Change, fields);
+                    plan.applied.changed.push(name.clone());
+                    plan.steps.push(Step::Disk(disk));
+                }
+                checked.settings
+            }
+            Err(_) => {
+                let pool_bytes = self.workshop.store.limit_bytes();
+                let checked = Checked::new(name, new_settings(disk)?, pool_bytes)?;
+                self.workshop.check(name)?;
+                let mut fields = field_changes(&DiskSettings::new(0), &checked.settings);
+                for field in &mut fields {
+                    field.old = Value::Null;
+                }
+                plan.change("disk", name, Action::Create, fields);
+                plan.applied.created.push(name.clone());
+                plan.steps.push(Step::Disk(disk));
+                checked.settings
+            }
+        };
+        if let Some(group) = &settings.group
+            && !groups.contains(group)
+            && self.group(group).is_err()
+        {
+            return Err(not_found("group", group).with_detail(format!(
+                "disk {name:?} is to be in group {group:?}, which is not there; add it to the \
+                 configuration"
+            )));
+        }
+        Ok(settings.group)
+    }
+
+    /// Whether a disk that is there can have these settings.
+    fn check_change(
+        &self,
+        entry: &Entry,
+        had: &DiskSettings,
+        settings: DiskSettings,
+    ) -> Result<Checked, Problem> {
+        // A bound that was there before the pool became smaller is no mistake of the declaration.
+        let pool_bytes = match settings.quota_bytes == had.quota_bytes {
+            true => u64::MAX,
+            false => self.workshop.store.limit_bytes(),
+        };
+        let checked = Checked::new(&entry.name, settings, pool_bytes)?;
+        let patch = patch_to(&entry.name, had, &checked)?;
+        if patch.size_bytes.is_some() {
+            entry.check_whole("resize it")?;
+        }
+        if let Some(Some(quota_bytes)) = patch.quota_bytes {
+            entry.disk.may_have_quota(quota_bytes)?;
+        }
+        Ok(checked)
+    }
+
+    /// Plan the end of all that isn't declared.
+    fn plan_prune(
+        &self,
+        declared: &BTreeMap<&str, &DeclaredDisk>,
+        groups: &BTreeSet<String>,
+        plan: &mut Plan<'_>,
+    ) -> Result<(), Problem> {
+        let mut ends = self.entries();
+        ends.retain(|entry| !declared.contains_key(entry.name.as_str()));
+        // Forks before what they were made from.
+        ends.sort_by_key(|entry| std::cmp::Reverse(entry.id));
+        let ending: BTreeSet<&str> = ends.iter().map(|entry| entry.name.as_str()).collect();
+        for entry in &ends {
+            let name = &entry.name;
+            if entry.is_attached() {
+                return Err(attached(name, "destroy it by its name"));
+            }
+            let snapshots: Vec<String> = entry.snapshots.lock().iter().cloned().collect();
+            if !snapshots.is_empty() {
+                return Err(conflict(format!(
+                    "disk {name:?} is not declared and has snapshots ({}); declare it, or destroy \
+                     it by its name",
+                    snapshots.join(", ")
+                )));
+            }
+            let mut staying = self.children(name, None);
+            staying.retain(|child| !ending.contains(child.as_str()));
+            self.check_children(name, &staying)?;
+            let mapped_bytes = entry.mapped_bytes().into();
+            let fields = vec![FieldChange {
+                field: "mapped_bytes".into(),
+                old: mapped_bytes,
+                new: Value::Null,
+            }];
+            plan.change("disk", name, Action::Destroy, fields);
+            plan.applied.destroyed.push(name.clone());
+            plan.steps.push(Step::DestroyDisk(name.clone()));
+        }
+        for group in self.groups() {
+            if !groups.contains(&group.name) {
+                let fields = field_changes(&with_limits(&group.limits), &json!({}));
+                plan.change("group", &group.name, Action::Destroy, fields);
+                plan.applied.groups.push(group.name.clone());
+                plan.steps.push(Step::DestroyGroup(group.name));
+            }
+        }
+        Ok(())
+    }
+
+    fn carry_out(&self, step: &Step<'_>, options: ApplyOptions) -> Result<(), Problem> {
+        match step {
+            Step::Group(name, limits) => self.have_group(name, *limits).map(drop),
+            Step::Disk(disk) => self.apply_one(disk, options),
+            Step::DestroyDisk(name) => self.destroy(name, DestroyOptions::default()),
+            Step::DestroyGroup(name) => self.destroy_group(name),
+        }
+    }
+
+    fn apply_one(&self, disk: &DeclaredDisk, options: ApplyOptions) -> Result<(), Problem> {
+        let name = &disk.name;
+        let _control = self.control.lock();
+        let Ok(entry) = self.entry(name) else {
+            let pool_bytes = self.workshop.store.limit_bytes();
+            let checked = Checked::new(name, new_settings(disk)?, pool_bytes)?;
+            let entry = self.create(name, &checked, Kept::of(&checked.settings))?;
+            let events = &self.workshop.events;
+            events.tell(EventKind::Created, Some(name), size_details(&entry));
+            return Ok(());
+        };
+        let had = entry.settings()?;
+        let settings = wanted(disk, &entry, &had, options);
+        let checked = self.check_change(&entry, &had, settings)?;
+        if !field_changes_to(&had, &checked.settings).is_empty() {
+            self.patch_entry(&entry, &patch_to(name, &had, &checked)?, 0)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,175 @@
+//! A disk's content, to be read from outside.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::daemon::disks::settings::problems::not_found;
+use crate::daemon::disks::settings::valid::invalid;
+use crate::daemon::disks::{Disks, Target};
+use crate::model::{Map, MapExtent, Problem};
+use crate::store::{Bytes, Disk, Store};
+
+/// The content of a disk at one moment, to be read from any thread, in any order.
+#[derive(Debug)]
+pub struct Reader {
+    disk: Disk,
+    /// The snapshot that was taken for this, to be ended with it.
+    own: Option<(Arc<Store>, String)>,
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        if let Some((store, key)) = self.own.take() {
+            let _ = store.destroy(&key);
+        }
+    }
+}
+
+/// The mapped stretch that contains or follows a byte: its start and length in bytes.
+fn next_mapped(disk: &Disk, from_bytes: u64) -> Result<Option<(u64, u64)>, Problem> {
+    let capacity = disk.capacity();
+    let sector_bytes = capacity.sector_size().bytes();
+    if from_bytes >= capacity.bytes() {
+        return Ok(None);
+    }
+    let start = disk.seek_mapped(from_bytes / sector_bytes)?;
+    if start >= capacity.sectors() {
+        return Ok(None);
+    }
+    let end = disk.seek_unmapped(start)?;
+    let start_bytes = (start * sector_bytes).max(from_bytes);
+    Ok(Some((start_bytes, end * sector_bytes - start_bytes)))
+}
+
+impl Reader {
+    /// Size in bytes.
+    pub fn size_bytes(&self) -> u64 {
+        self.disk.capacity().bytes()
+    }
+
+    /// The mapped stretch that contains or follows `from_bytes`: its start and length in bytes.
+    ///
+    /// # Errors
+    /// If the disk is gone.
+    pub fn next_mapped(&self, from_bytes: u64) -> Result<Option<(u64, u64)>, Problem> {
+        next_mapped(&self.disk, from_bytes)
+    }
+
+    /// Fill `into` from `start_bytes` on; unaligned is allowed. What isn't mapped reads zero.
+    ///
+    /// # Errors
+    /// If that is not inside the disk, or the disk is gone.
+    pub fn read(&self, start_bytes: u64, into: &mut [u8]) -> Result<(), Problem> {
+        let sector_bytes = self.disk.sector_size().bytes();
+        let first = start_bytes / sector_bytes;
+        let skipped = usize::try_from(start_bytes % sector_bytes).unwrap_or(0);
+        let aligned = usize::try_from(sector_bytes).is_ok_and(|n| into.len().is_multiple_of(n));
+        if skipped == 0 && aligned {
+            return Ok(self.disk.read(first, &mut [into])?);
+        }
+        // Whole sectors that cover it, of which only the middle is wanted.
+        let sector = usize::try_from(sector_bytes).unwrap_or(usize::MAX);
+        let mut whole = vec![0; (skipped + into.len()).next_multiple_of(sector)];
+        self.disk.read(first, &mut [&mut whole])?;
+        into.copy_from_slice(&whole[skipped..skipped + into.len()]);
+        Ok(())
+    }
+}
+
+/// What keys of a reader's snapshots begin with. Names of disks have no `@`.
+pub(crate) const READER_PREFIX: &str = "@read.";
+
+fn reader_key() -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    format!("{READER_PREFIX}{}", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+impl Disks {
+    /// A connection to what `target` names.
+    fn open(&self, target: &Target) -> Result<Disk, Problem> {
+        let entry = self.entry(&target.disk)?;
+        entry.check_whole("read it")?;
+        let Some(snapshot) = &target.snapshot else {
+            return Ok(self.workshop.store.open(&entry.name)?);
+        };
+        if !entry.snapshots.lock().contains(snapshot) {
+            return Err(not_found(
+                "snapshot",
+                &format!("{}@{snapshot}", target.disk),
+            ));
+        }
+        Ok(self.workshop.store.open(&target.key()?)?)
+    }
+
+    /// Its stretches from `start_bytes` on, at most `most` of them.
+    ///
+    /// # Errors
+    /// `not-found`; `invalid` if `start_bytes` is no multiple of the block size, or beyond the
+    /// disk.
+    pub fn map(&self, target: &Target, start_bytes: u64, most: usize) -> Result<Map, Problem> {
+        let disk = self.open(target)?;
+        let size_bytes = disk.capacity().bytes();
+        let sector_bytes = disk.sector_size().bytes();
+        if !start_bytes.is_multiple_of(sector_bytes) || start_bytes > size_bytes {
+            return Err(invalid(
+                "start_bytes",
+                format!(
+                    "{start_bytes} is no place in a disk of {}: give a multiple of {sector_bytes} \
+                     below that",
+                    Bytes(size_bytes)
+                ),
+            ));
+        }
+        let mut extents = Vec::new();
+        let mut at = start_bytes;
+        let mut add = |from: u64, to: u64, mapped: bool| {
+            if from < to {
+                extents.push(MapExtent {
+                    start_bytes: from,
+                    length_bytes: to - from,
+                    mapped,
+                });
+            }
+            extents.len()
+        };
+        let mut next_bytes = None;
+        while at < size_bytes {
+            let (start, length) = next_mapped(&disk, at)?.unwrap_or((size_bytes, 0));
+            let count = add(at, start, false);
+            at = start;
+            if count < most.max(1) {
+                let count = add(start, start + length, true);
+                at = start + length;
+                if count < most.max(1) {
+                    continue;
+                }
+            }
+            next_bytes = Some(at).filter(|&at| at < size_bytes);
+            break;
+        }
+        Ok(Map {
+            extents,
+            next_bytes,
+        })
+    }
+
+    /// Its content at this moment.
+    ///
+    /// # Errors
+    /// `not-found`; `over-budget`.
+    pub fn reader(&self, target: &Target) -> Result<Reader, Problem> {
+        if target.snapshot.is_some() {
+            let disk = self.open(target)?;
+            return Ok(Reader { disk, own: None });
+        }
+        let entry = self.entry(&target.disk)?;
+        entry.check_whole("read it")?;
+        let store = Arc::clone(&self.workshop.store);
+        let key = reader_key();
+        let disk = store.snapshot(&entry.name, &key)?;
+        Ok(Reader {
+            disk,
+            own: Some((store, key)),
+        })
+    }
+}

@@ -1,0 +1,128 @@
+//! The size of a disk that is changed while it runs.
+
+use std::collections::BTreeMap;
+
+use crate::daemon::disks::Disks;
+use crate::daemon::disks::served::disk::Entry;
+use crate::daemon::disks::settings::valid::invalid;
+use crate::model::{DiskPatch, EventKind, Problem, Resized};
+use crate::store::{Bytes, Capacity, Disk, Shrink};
+
+/// A size that is to become the disk's.
+#[derive(Debug)]
+pub(crate) struct Resize {
+    from_bytes: u64,
+    to_bytes: u64,
+    /// Mapped bytes beyond it.
+    lost_bytes: u64,
+    shrink: Shrink,
+}
+
+impl Resize {
+    /// What a patch wants, if it names a size that the disk can have.
+    /// `lost_bytes` lie beyond it, as far as that is to be told if it is refused.
+    pub(crate) fn of(
+        entry: &Entry,
+        patch: &DiskPatch,
+        lost_bytes: u64,
+    ) -> Result<Option<Self>, Problem> {
+        let Some(to_bytes) = patch.size_bytes else {
+            return match patch.shrink {
+                true => Err(invalid(
+                    "shrink",
+                    "shrink needs a size_bytes with it".into(),
+                )),
+                false => Ok(None),
+            };
+        };
+        entry.check_whole("resize it")?;
+        let capacity = entry.disk.capacity();
+        Capacity::new(to_bytes, capacity.sector_size())
+            .map_err(|error| invalid("size_bytes", error.to_string()))?;
+        Ok(Some(Self {
+            from_bytes: capacity.bytes(),
+            to_bytes,
+            lost_bytes,
+            shrink: match patch.shrink {
+                true => Shrink::Allow,
+                false => Shrink::Refuse,
+            },
+        }))
+    }
+
+    /// Mapped bytes that a patch would lose and doesn't say that it may. Takes time with them.
+    pub(crate) fn would_lose(entry: &Entry, patch: &DiskPatch) -> Result<u64, Problem> {
+        match patch.size_bytes {
+            Some(to_bytes) if !patch.shrink => mapped_from(&entry.disk, to_bytes),
+            _ => Ok(0),
+        }
+    }
+
+    /// What the store is asked for.
+    pub(crate) fn wanted(&self) -> Option<(u64, Shrink)> {
+        (self.to_bytes != self.from_bytes).then_some((self.to_bytes, self.shrink))
+    }
+
+    /// The store refused it, since data would be lost: say how much.
+    pub(crate) fn explain(&self, problem: Problem) -> Problem {
+        let lost_bytes = self.lost_bytes;
+        let detail = format!("{}; {} of data would go", problem.detail, Bytes(lost_bytes));
+        Problem {
+            lost_bytes: Some(lost_bytes),
+            field: Some("size_bytes".into()),
+            ..problem.with_detail(detail)
+        }
+    }
+}
+
+impl Disks {
+    /// The disk has another size: tell its guests, and who listens to events. How much was lost is
+    /// known when it is freed.
+    pub(crate) fn announce(&self, entry: &Entry, resize: &Resize) -> Resized {
+        let (from_bytes, to_bytes) = (resize.from_bytes, resize.to_bytes);
+        let notified = entry.server.config_changed();
+        let live = entry.server.front_ends();
+        let live = live.iter().filter(|front_end| front_end.live).count();
+        let not_notified = live.saturating_sub(notified);
+        if to_bytes != from_bytes {
+            let details = BTreeMap::from([
+                ("from_bytes".to_owned(), from_bytes.into()),
+                ("to_bytes".to_owned(), to_bytes.into()),
+                ("notified".to_owned(), notified.into()),
+            ]);
+            let events = &self.workshop.events;
+            events.tell(EventKind::Resized, Some(&entry.name), details);
+        }
+        Resized {
+            from_bytes,
+            to_bytes,
+            lost_bytes: 0,
+            notified,
+            not_notified,
+            hint: (not_notified > 0).then(|| RESIZE_HINT.to_owned()),
+        }
+    }
+}
+
+/// Firecracker has no channel for this message.
+const RESIZE_HINT: &str = "the guest's monitor can't be told: have it read the configuration again \
+    (Firecracker: PATCH /drives/ID with the same drive_id), or restart the guest";
+
+/// Mapped bytes from `from_bytes` to the end.
+fn mapped_from(disk: &Disk, from_bytes: u64) -> Result<u64, Problem> {
+    let capacity = disk.capacity();
+    let sector_bytes = capacity.sector_size().bytes();
+    let end = capacity.sectors();
+    let mut at = from_bytes / sector_bytes;
+    let mut mapped_sectors = 0;
+    while at < end {
+        let start = disk.seek_mapped(at)?;
+        if start >= end {
+            break;
+        }
+        let stop = disk.seek_unmapped(start)?.min(end);
+        mapped_sectors += stop - start;
+        at = stop;
+    }
+    Ok(mapped_sectors * sector_bytes)
+}

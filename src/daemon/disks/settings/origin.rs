@@ -1,0 +1,221 @@
+//! Which image a disk's content was made from, and whether it is whole.
+//!
+//! It lies beside the settings in the store (`blob`), in the same record as the root of the disk's
+//! tree: so a disk and what is said of its content change at one instant.
+
+use serde::{Deserialize, Serialize};
+
+use super::problems::conflict;
+use super::valid::invalid;
+use crate::daemon::disks::served::disk::Entry;
+use crate::model::{self, Image, Problem};
+use crate::store::Bytes;
+
+/// Longest name or id of an image, in bytes. Both are kept with the settings.
+const MOST_IMAGE_BYTES: usize = 255;
+
+/// Where a disk's content comes from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Origin {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    image: Option<Image>,
+    /// Whether the first content is still to come.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    importing: bool,
+}
+
+impl Origin {
+    /// Of a disk whose first content is to be this image's.
+    pub(crate) fn to_come(image: Image) -> Self {
+        Self {
+            image: Some(image),
+            importing: true,
+        }
+    }
+
+    /// Of a disk that has the content of this image, or of one that nobody named.
+    fn whole(image: Option<Image>) -> Self {
+        Self {
+            image,
+            importing: false,
+        }
+    }
+
+    /// Whether there is nothing to say.
+    pub(crate) fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether the first content is still to come.
+    pub(crate) fn is_importing(&self) -> bool {
+        self.importing
+    }
+
+    /// The image, if one was named.
+    pub(crate) fn image(&self) -> Option<&Image> {
+        self.image.as_ref()
+    }
+
+    /// The image that is still to come.
+    pub(crate) fn importing_image(&self) -> Option<&Image> {
+        self.image.as_ref().filter(|_| self.importing)
+    }
+
+    /// What it becomes when content of `image` is whole.
+    pub(crate) fn after(&self, image: Option<&Image>, content_bytes: u64) -> Self {
+        let known = image.or(self.importing_image());
+        Self::whole(known.map(|image| Image {
+            size_bytes: Some(content_bytes),
+            ..image.clone()
+        }))
+    }
+}
+
+/// An image as it may be named.
+pub(crate) fn check_image(image: &Image) -> Result<(), Problem> {
+    let fits = |text: &str| {
+        !text.is_empty() && text.len() <= MOST_IMAGE_BYTES && !text.contains(char::is_control)
+    };
+    let wrong = |field: &str, text: &str| {
+        let detail = format!(
+            "{text:?} names no image: use 1 to {MOST_IMAGE_BYTES} bytes without control characters"
+        );
+        Err(invalid(field, detail))
+    };
+    if !fits(&image.name) {
+        return wrong("image", &image.name);
+    }
+    match &image.id {
+        Some(id) if !fits(id) => wrong("image_id", id),
+        _ if image.size_bytes == Some(0) => Err(nothing("image_bytes")),
+        _ => Ok(()),
+    }
+}
+
+/// Content of no bytes is a mistake more often than not, and would empty a disk.
+pub(crate) fn nothing(field: &str) -> Problem {
+    let detail = "the image has no bytes: the disk stays as it is; give one that has some, or \
+                  destroy the disk and create an empty one";
+    invalid(field, detail.into())
+}
+
+/// An image in words, with what tells it from others.
+fn words(image: &Image) -> String {
+    let size = image.size_bytes.map(|bytes| Bytes(bytes).to_string());
+    let id = image.id.as_ref().map(|id| format!("id {id}"));
+    let more: Vec<_> = size.into_iter().chain(id).collect();
+    match more.is_empty() {
+        true => format!("{:?}", image.name),
+        false => format!("{:?} ({})", image.name, more.join(", ")),
+    }
+}
+
+impl Entry {
+    /// Whether its first content is still to come.
+    pub(crate) fn is_importing(&self) -> bool {
+        self.kept.lock().import.is_importing()
+    }
+
+    /// That its first content is whole, so that it can be read, forked or changed.
+    pub(crate) fn check_whole(&self, what: &str) -> Result<(), Problem> {
+        let origin = self.kept.lock().import.clone();
+        if !origin.is_importing() {
+            return Ok(());
+        }
+        let model::Import {
+            done_bytes,
+            total_bytes,
+            ..
+        } = self.import.progress(origin.image()).unwrap_or_default();
+        let total = total_bytes.map_or_else(
+            || "an unknown length".into(),
+            |bytes| Bytes(bytes).to_string(),
+        );
+        Err(conflict(format!(
+            "disk {:?} is importing ({} of {total} have come) from {}, so nobody can {what}; wait \
+             until it is whole, or destroy it",
+            self.name,
+            Bytes(done_bytes),
+            origin.image().map_or_else(|| "an image".into(), words)
+        )))
+    }
+
+    /// That a disk which is there was made, or is being made, from this image.
+    pub(crate) fn check_made_from(&self, image: &Image) -> Result<(), Problem> {
+        let origin = self.kept.lock().import.clone();
+        let (name, wanted) = (&self.name, words(image));
+        let Some(had) = origin.image() else {
+            return Err(conflict(format!(
+                "disk {name:?} exists and was not made from an image that is known, and is to be \
+                 made from {wanted}: replace its content with ramblk import, or destroy it first"
+            )));
+        };
+        if image.is(had) {
+            return Ok(());
+        }
+        if origin.is_importing() {
+            // A stream that nobody named comes anew: what there was of it is gone.
+            if image.id.is_none() && had.id.is_none() && image.name == had.name {
+                return Ok(());
+            }
+            return Err(conflict(format!(
+                "disk {name:?} is importing {}, and is to be made from {wanted}: wait for it, or \
+                 destroy the disk first",
+                words(had)
+            )));
+        }
+        let why = match (&image.id, &had.id) {
+            (Some(_), Some(_)) => "",
+            _ => " (whether a stream is the same can't be told; name it with an id)",
+        };
+        Err(conflict(format!(
+            "disk {name:?} exists and was made from {}, and is to be made from {wanted}{why}: \
+             replace its content with ramblk import, or destroy it first",
+            words(had)
+        )))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    fn image(name: &str, id: Option<&str>) -> Image {
+        Image {
+            name: name.into(),
+            id: id.map(str::to_owned),
+            size_bytes: None,
+        }
+    }
+
+    #[test]
+    fn a_disk_that_became_whole_keeps_the_name_of_its_image_and_learns_its_length() {
+        let first = Origin::to_come(image("a", Some("1")));
+        let whole = first.after(None, 4096);
+        assert!(!whole.is_importing());
+        assert_eq!(whole.image().unwrap().size_bytes, Some(4096));
+        assert_eq!(whole.image().unwrap().name, "a");
+        // Other content that nobody named is not that image's.
+        assert_eq!(whole.after(None, 512), Origin::default());
+        let other = whole.after(Some(&image("b", None)), 512);
+        assert_eq!(other.image().unwrap().name, "b");
+    }
+
+    #[test]
+    fn names_of_images_have_an_end_and_no_control_characters() {
+        for (name, id) in [
+            ("", None),
+            ("a\nb", None),
+            ("a", Some("")),
+            (&*"x".repeat(256), None),
+        ] {
+            assert!(check_image(&image(name, id)).is_err(), "{name:?} {id:?}");
+        }
+        assert!(check_image(&image(&"x".repeat(255), Some("7"))).is_ok());
+        let mut empty = image("a", None);
+        empty.size_bytes = Some(0);
+        assert!(check_image(&empty).is_err());
+    }
+}

@@ -1,0 +1,107 @@
+//! What the rooms below say, as the API's problems.
+
+use crate::daemon::Error;
+use crate::model::{FieldChange, Problem, ProblemKind};
+use crate::{image, store, vhost_user};
+
+/// Something that can't be.
+pub(crate) fn internal(error: impl std::fmt::Display) -> Problem {
+    Problem::new(ProblemKind::Internal, error.to_string())
+}
+
+/// There is no disk, or snapshot, of this name.
+pub(crate) fn not_found(what: &str, name: &str) -> Problem {
+    Problem::new(
+        ProblemKind::NotFound,
+        format!("there is no {what} named {name:?}"),
+    )
+}
+
+/// What something is, and what it was asked to be.
+pub(crate) fn figures(changes: &[FieldChange]) -> String {
+    let word = |value: &serde_json::Value| match value.is_null() {
+        true => "none".to_owned(),
+        false => value.to_string(),
+    };
+    let changes = changes.iter();
+    let each = changes.map(|it| format!("{} {}, not {}", it.field, word(&it.old), word(&it.new)));
+    each.collect::<Vec<_>>().join("; ")
+}
+
+pub(crate) fn conflict(detail: String) -> Problem {
+    Problem::new(ProblemKind::Conflict, detail)
+}
+
+pub(crate) fn attached(name: &str, what: &str) -> Problem {
+    Problem::new(
+        ProblemKind::Attached,
+        format!("a front end is connected to disk {name:?}; detach it first, or {what} with force"),
+    )
+}
+
+impl From<store::Error> for Problem {
+    fn from(error: store::Error) -> Self {
+        let kind = match &error {
+            store::Error::Unknown { .. } | store::Error::Disconnected { .. } => {
+                ProblemKind::NotFound
+            }
+            store::Error::Exists { .. }
+            | store::Error::IsReadOnly { .. }
+            | store::Error::QuotaBelowCharge { .. } => ProblemKind::Conflict,
+            store::Error::WouldShrink { .. } => ProblemKind::WouldLoseData,
+            store::Error::Full { .. }
+            | store::Error::OverQuota { .. }
+            | store::Error::HostFull { .. }
+            | store::Error::TooManyDisks => ProblemKind::OverBudget,
+            store::Error::Arena { .. }
+            | store::Error::Reserve { .. }
+            | store::Error::Damaged { .. }
+            | store::Error::Busy
+            | store::Error::Foreign
+            | store::Error::OtherLayout { .. } => ProblemKind::Internal,
+            store::Error::Unimplemented { .. }
+            | store::Error::InvalidKey { .. }
+            | store::Error::InvalidSize { .. }
+            | store::Error::OutOfRange { .. }
+            | store::Error::Misaligned { .. }
+            | store::Error::SettingsTooLong { .. }
+            | store::Error::LimitTooLarge { .. } => ProblemKind::Invalid,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Store(error) => error.into(),
+            Error::Image(image::Error::Store(error)) => error.into(),
+            Error::Serial(_) | Error::Usage(_) | Error::PathTooLong { .. } => {
+                Self::new(ProblemKind::Invalid, error.to_string())
+            }
+            Error::PathInUse { .. } | Error::PathTaken { .. } => {
+                Self::new(ProblemKind::Conflict, error.to_string())
+            }
+            Error::Socket { ref source, .. } | Error::Directory { ref source, .. }
+                if is_want_of_room(source) =>
+            {
+                Self::new(ProblemKind::OverBudget, error.to_string())
+            }
+            _ => Self::new(ProblemKind::Internal, error.to_string()),
+        }
+    }
+}
+
+impl From<vhost_user::Error> for Problem {
+    fn from(error: vhost_user::Error) -> Self {
+        Error::from(error).into()
+    }
+}
+
+/// Whether there would be one if there were more descriptors, or room in the run directory.
+fn is_want_of_room(error: &std::io::Error) -> bool {
+    const WANTS: [i32; 4] = [libc::EMFILE, libc::ENFILE, libc::ENOSPC, libc::EDQUOT];
+    error
+        .raw_os_error()
+        .is_some_and(|code| WANTS.contains(&code))
+}

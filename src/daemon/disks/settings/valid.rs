@@ -1,0 +1,281 @@
+//! What was asked for, made into what can't be wrong: names, labels, settings.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU16;
+use std::path::Path;
+
+use super::metadata::Kept;
+use crate::daemon::MAX_SOCKET_PATH_BYTES;
+use crate::daemon::disks::Target;
+use crate::daemon::run::config::MOST_QUEUES;
+use crate::device::Serial;
+use crate::model::{DiskSettings, Limits, Problem, ProblemKind, Rate, Share};
+use crate::store::{self, Bytes, Capacity, DiskSpec, MAX_KEY_BYTES, SectorSize};
+
+/// Longest name of a disk, a snapshot or a group, in bytes.
+pub const MAX_NAME_BYTES: usize = 64;
+/// Labels of a disk, at most.
+pub const MOST_LABELS: usize = 32;
+const MAX_LABEL_KEY_BYTES: usize = 63;
+const MAX_LABEL_VALUE_BYTES: usize = 255;
+/// A page, the nodes that lead to it and the disk's own record.
+const LEAST_QUOTA_BYTES: u64 = 64 << 10;
+
+pub(crate) fn invalid(field: &str, detail: String) -> Problem {
+    Problem {
+        field: Some(field.to_owned()),
+        ..Problem::new(ProblemKind::Invalid, detail)
+    }
+}
+
+/// Whether `name` can be one of a disk, a snapshot or a group.
+pub fn check_name(name: &str) -> Result<(), Problem> {
+    let fits = name.len() <= MAX_NAME_BYTES
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'));
+    if fits {
+        return Ok(());
+    }
+    Err(invalid(
+        "name",
+        format!(
+            "{name:?} is no name: use 1 to {MAX_NAME_BYTES} of A-Z a-z 0-9 . _ -, and begin with a \
+             letter or digit"
+        ),
+    ))
+}
+
+/// The store's key of a snapshot.
+pub(crate) fn snapshot_key(disk: &str, snapshot: &str) -> Result<String, Problem> {
+    check_name(snapshot)?;
+    let key = format!("{disk}@{snapshot}");
+    if key.len() <= MAX_KEY_BYTES {
+        return Ok(key);
+    }
+    Err(invalid(
+        "snapshot",
+        format!(
+            "{key:?} has {} characters, and a disk's name and a snapshot's together, without the \
+             @, can have {}: use a shorter name",
+            key.len() - 1,
+            MAX_KEY_BYTES - 1
+        ),
+    ))
+}
+
+impl Target {
+    /// The disk or snapshot that `text` names: `NAME` or `NAME@SNAPSHOT`.
+    ///
+    /// # Errors
+    /// A problem of kind `invalid`.
+    pub fn parse(text: &str) -> Result<Self, Problem> {
+        let (disk, snapshot) = match text.split_once('@') {
+            Some((disk, snapshot)) => (disk, Some(snapshot)),
+            None => (text, None),
+        };
+        check_name(disk)?;
+        snapshot.map(check_name).transpose()?;
+        Ok(Self {
+            disk: disk.to_owned(),
+            snapshot: snapshot.map(str::to_owned),
+        })
+    }
+
+    /// The store's key.
+    pub(crate) fn key(&self) -> Result<String, Problem> {
+        match &self.snapshot {
+            Some(snapshot) => snapshot_key(&self.disk, snapshot),
+            None => Ok(self.disk.clone()),
+        }
+    }
+}
+
+pub(crate) fn check_labels(labels: &BTreeMap<String, String>) -> Result<(), Problem> {
+    if labels.len() > MOST_LABELS {
+        return Err(invalid(
+            "labels",
+            format!(
+                "{} labels are too many: give at most {MOST_LABELS}",
+                labels.len()
+            ),
+        ));
+    }
+    for (key, value) in labels {
+        let fits = !key.is_empty()
+            && key.len() <= MAX_LABEL_KEY_BYTES
+            && key
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '/'));
+        if !fits {
+            return Err(invalid(
+                "labels",
+                format!(
+                    "label {key:?} is no key: use 1 to {MAX_LABEL_KEY_BYTES} of A-Z a-z 0-9 . _ - /"
+                ),
+            ));
+        }
+        if value.len() > MAX_LABEL_VALUE_BYTES {
+            return Err(invalid(
+                "labels",
+                format!(
+                    "the value of label {key:?} has {} bytes: give at most {MAX_LABEL_VALUE_BYTES}",
+                    value.len()
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn check_limits(limits: &Limits) -> Result<(), Problem> {
+    for (field, rate) in [
+        ("limits.total", &limits.total),
+        ("limits.read", &limits.read),
+        ("limits.write", &limits.write),
+    ] {
+        check_rate(field, rate)?;
+    }
+    Ok(())
+}
+
+fn check_rate(field: &str, rate: &Rate) -> Result<(), Problem> {
+    let pairs = [
+        ("iops", rate.iops, rate.iops_burst),
+        ("bytes", rate.bytes_per_second, rate.bytes_burst),
+    ];
+    for (what, per_second, burst) in pairs {
+        if per_second == Some(0) || burst == Some(0) {
+            return Err(invalid(
+                field,
+                format!("a limit of 0 {what} lets nothing through: leave it out for no limit"),
+            ));
+        }
+        if per_second.is_none() && burst.is_some() {
+            return Err(invalid(
+                field,
+                format!("a burst of {what} needs a limit of {what} per second with it"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn check_quota(quota_bytes: Option<u64>, pool_bytes: u64) -> Result<(), Problem> {
+    let Some(quota_bytes) = quota_bytes else {
+        return Ok(());
+    };
+    if quota_bytes < LEAST_QUOTA_BYTES {
+        return Err(invalid(
+            "quota_bytes",
+            format!(
+                "a quota of {} holds no data: give at least {}",
+                Bytes(quota_bytes),
+                Bytes(LEAST_QUOTA_BYTES)
+            ),
+        ));
+    }
+    if quota_bytes > pool_bytes {
+        return Err(Problem {
+            field: Some("quota_bytes".into()),
+            ..Problem::new(
+                ProblemKind::OverBudget,
+                format!(
+                    "a quota of {} is more than all disks together may take, {}: give less, or \
+                     start the daemon with a larger memory limit",
+                    Bytes(quota_bytes),
+                    Bytes(pool_bytes)
+                ),
+            )
+        });
+    }
+    Ok(())
+}
+
+/// Settings that fit together, and what is made of them.
+#[derive(Debug)]
+pub(crate) struct Checked {
+    /// Without what follows from the name, or from other settings.
+    pub(crate) settings: DiskSettings,
+    pub(crate) spec: DiskSpec,
+    pub(crate) serial: Serial,
+    pub(crate) queues: NonZeroU16,
+}
+
+impl Checked {
+    /// Check the settings of a disk called `name`, in a pool of so many bytes.
+    pub(crate) fn new(
+        name: &str,
+        mut settings: DiskSettings,
+        pool_bytes: u64,
+    ) -> Result<Self, Problem> {
+        check_name(name)?;
+        let sector_size = SectorSize::from_bytes(settings.block_size)
+            .map_err(|error| invalid("block_size", error.to_string()))?;
+        Capacity::new(settings.size_bytes, sector_size)
+            .map_err(|error| invalid("size_bytes", size_advice(&error, &settings)))?;
+        let queues = NonZeroU16::new(settings.queues)
+            .filter(|queues| queues.get() <= MOST_QUEUES)
+            .ok_or_else(|| {
+                let queues = settings.queues;
+                let detail = format!("{queues} queues: give 1 to {MOST_QUEUES}");
+                invalid("queues", detail)
+            })?;
+        let serial = match &settings.serial {
+            Some(serial) => Serial::new(serial),
+            None => Serial::for_name(name),
+        };
+        let serial = serial.map_err(|error| invalid("serial", error.to_string()))?;
+        check_labels(&settings.labels)?;
+        check_limits(&settings.limits)?;
+        check_quota(settings.quota_bytes, pool_bytes)?;
+        settings.group.as_deref().map(check_name).transpose()?;
+        // One way to say it, so that equal settings are equal.
+        settings.read_only |= settings.share == Share::Ro;
+        settings.serial = settings.serial.filter(|own| {
+            Serial::for_name(name).map_or(true, |default| default.text() != own.as_str())
+        });
+        let mut spec = DiskSpec::new(sector_size, settings.size_bytes);
+        spec.detect_zeroes = settings.detect_zeroes;
+        spec.quota_bytes = settings.quota_bytes;
+        spec.on_full = settings.on_full.into();
+        spec.read_only = settings.read_only;
+        Kept::of(&settings).to_blob()?;
+        Ok(Self {
+            spec,
+            serial,
+            queues,
+            settings,
+        })
+    }
+}
+
+/// A size that isn't a multiple of the block size is most often a typing error: the nearest ones
+/// that are help most.
+fn size_advice(error: &store::Error, settings: &DiskSettings) -> String {
+    let (size, block) = (settings.size_bytes, settings.block_size);
+    let below = size / block * block;
+    match size.checked_next_multiple_of(block) {
+        Some(above) if below != above && below > 0 => {
+            format!("{error}; the nearest are {below} and {above}")
+        }
+        _ => error.to_string(),
+    }
+}
+
+/// The socket of a disk, if its path can be one.
+pub(crate) fn check_socket_path(path: &Path) -> Result<(), Problem> {
+    let len = path.as_os_str().len();
+    if len <= MAX_SOCKET_PATH_BYTES {
+        return Ok(());
+    }
+    Err(invalid(
+        "name",
+        format!(
+            "socket path {path:?} has {len} bytes, and a Unix socket can have \
+             {MAX_SOCKET_PATH_BYTES}: use a shorter name, or start the daemon with a shorter \
+             run directory"
+        ),
+    ))
+}

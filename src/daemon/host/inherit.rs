@@ -1,0 +1,71 @@
+//! What whoever started us passed: a socket by its number (QEMU's back-end conventions, `--fd`),
+//! and the limit on descriptors, for the command.
+#![allow(unsafe_code)]
+
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use nix::sys::resource::{Resource, setrlimit};
+use rustix::net::{AddressFamily, SocketType, sockopt};
+
+use crate::daemon::Error;
+
+/// What it turned out to be. The conventions say only "a socket", and programs disagree.
+#[derive(Debug)]
+pub(crate) enum Inherited {
+    /// Front ends connect to it.
+    Listening(UnixListener),
+    /// It is the connection to the one front end.
+    Connected(UnixStream),
+}
+
+/// Take the socket with number `fd`. A duplicate is taken; children inherit neither.
+pub(crate) fn take(fd: RawFd) -> Result<Inherited, Error> {
+    let refused = |reason: &str| refused(fd, reason);
+    let owned = take_any(fd)?;
+    let unix = sockopt::socket_domain(&owned).is_ok_and(|domain| domain == AddressFamily::UNIX);
+    let stream = sockopt::socket_type(&owned).is_ok_and(|kind| kind == SocketType::STREAM);
+    if !unix || !stream {
+        return Err(refused(
+            "pass a listening or a connected AF_UNIX SOCK_STREAM socket",
+        ));
+    }
+    match sockopt::socket_acceptconn(&owned) {
+        Ok(true) => Ok(Inherited::Listening(UnixListener::from(owned))),
+        Ok(false) => Ok(Inherited::Connected(UnixStream::from(owned))),
+        Err(errno) => Err(refused(&std::io::Error::from(errno).to_string())),
+    }
+}
+
+fn refused(fd: RawFd, reason: &str) -> Error {
+    Error::Descriptor {
+        fd,
+        reason: reason.to_owned(),
+    }
+}
+
+/// Take whatever has number `fd`, as [`take`] does.
+pub(crate) fn take_any(fd: RawFd) -> Result<OwnedFd, Error> {
+    let refused = |reason: &str| refused(fd, reason);
+    if fd < 0 {
+        return Err(refused("a descriptor is not negative"));
+    }
+    // SAFETY: the number is only handed to the kernel, in two calls that check it; whatever
+    // it is stays open meanwhile, since no other thread of ours exists yet.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+    let owned: OwnedFd = rustix::io::fcntl_dupfd_cloexec(borrowed, 3)
+        .map_err(|errno| refused(&std::io::Error::from(errno).to_string()))?;
+    // The one we were given must not live on in the command: nobody would serve it there.
+    let _ = rustix::io::fcntl_setfd(borrowed, rustix::io::FdFlags::CLOEXEC);
+    Ok(owned)
+}
+
+/// Have `program` begin with these limits on descriptors, whatever ours are by then.
+pub(crate) fn pass_on(program: &mut Command, soft: u64, hard: u64) {
+    let set = move || setrlimit(Resource::RLIMIT_NOFILE, soft, hard).map_err(Into::into);
+    // SAFETY: between fork and exec the closure makes one system call: it neither allocates nor
+    // takes a lock, which another thread might have held.
+    unsafe { program.pre_exec(set) };
+}

@@ -1,0 +1,90 @@
+//! How much memory disks may take if nobody says: never so much that the host suffers.
+
+use std::fs;
+use std::path::Path;
+
+use super::cgroup::{self, Bound};
+
+/// A memory limit, and where it comes from, in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct MemoryLimit {
+    pub(crate) bytes: u64,
+    pub(crate) from: String,
+}
+
+impl MemoryLimit {
+    /// What somebody asked for.
+    pub(crate) fn asked(bytes: u64) -> Self {
+        let from = "--memory-limit".to_owned();
+        Self { bytes, from }
+    }
+
+    /// The least of half of the host's memory and three quarters of the smallest limit of a control
+    /// group that we are in.
+    pub(crate) fn usual() -> Self {
+        let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        // Without `/proc` the kernel tells it too, but not what a container's own would say.
+        let host_bytes = total_bytes(&meminfo).unwrap_or_else(system_bytes);
+        Self::least(host_bytes, cgroup::smallest(Path::new("/")))
+    }
+
+    fn least(host_bytes: u64, bound: Option<Bound>) -> Self {
+        let half = Self {
+            bytes: host_bytes / 2,
+            from: "half of the host's memory".to_owned(),
+        };
+        let part = bound.map(|bound| Self {
+            bytes: bound.bytes / 4 * 3,
+            from: format!("three quarters of {}", bound.file.display()),
+        });
+        part.filter(|part| part.bytes < half.bytes).unwrap_or(half)
+    }
+}
+
+/// `MemTotal` of `/proc/meminfo`.
+fn total_bytes(meminfo: &str) -> Option<u64> {
+    let line = meminfo
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kib.checked_mul(1024)
+}
+
+/// The memory that `sysinfo(2)` tells of.
+fn system_bytes() -> u64 {
+    let about = rustix::system::sysinfo();
+    about.totalram.saturating_mul(about.mem_unit.into())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_of_the_host_is_read_in_kib() {
+        let meminfo = "MemTotal:       24654432 kB\nMemFree:        23000000 kB\n";
+        assert_eq!(total_bytes(meminfo), Some(24_654_432 * 1024));
+        assert_eq!(total_bytes("nonsense"), None);
+        let meminfo = fs::read_to_string("/proc/meminfo").unwrap();
+        assert!(system_bytes() >= total_bytes(&meminfo).unwrap());
+    }
+
+    #[test]
+    fn the_smaller_of_host_and_group_counts_and_is_named() {
+        let bound = |bytes| {
+            let file = "/sys/fs/cgroup/memory.high".into();
+            Some(Bound { bytes, file })
+        };
+        let limit = MemoryLimit::least(1000, bound(400));
+        assert_eq!(limit.bytes, 300);
+        assert_eq!(limit.from, "three quarters of /sys/fs/cgroup/memory.high");
+        for none in [None, bound(100_000)] {
+            let limit = MemoryLimit::least(1000, none);
+            assert_eq!(
+                (limit.bytes, limit.from.as_str()),
+                (500, "half of the host's memory")
+            );
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Where a daemon puts its things if nobody says, and where others look for them.
+
+use std::env;
+use std::path::PathBuf;
+
+use crate::daemon::Error;
+
+/// What root's daemon uses.
+const SYSTEM_RUN_DIR: &str = "/run/ramblk";
+/// The name of the API's socket in the run directory.
+pub(crate) const API_SOCKET: &str = "api.sock";
+
+/// The directory of sockets: the first of `$RUNTIME_DIRECTORY`, which systemd sets; `/run/ramblk`
+/// for root; `$XDG_RUNTIME_DIR/ramblk` for other users.
+///
+/// # Errors
+/// [`Error::Usage`] if a user has no `XDG_RUNTIME_DIR`.
+pub fn default_run_dir() -> Result<PathBuf, Error> {
+    run_dir(&variable, rustix::process::geteuid().is_root()).ok_or_else(|| {
+        Error::Usage(
+            "XDG_RUNTIME_DIR is not set, so there is no place for sockets: give one with --run-dir"
+                .into(),
+        )
+    })
+}
+
+/// The API's socket of whoever asks: `api.sock` in [`default_run_dir`]. A user without a daemon
+/// of his own gets the system's.
+pub fn default_api_socket() -> PathBuf {
+    let system = PathBuf::from(SYSTEM_RUN_DIR).join(API_SOCKET);
+    let own = run_dir(&variable, rustix::process::geteuid().is_root());
+    match own.map(|dir| dir.join(API_SOCKET)) {
+        Some(own) if own.exists() || !system.exists() => own,
+        _ => system,
+    }
+}
+
+fn variable(name: &str) -> Option<String> {
+    env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn run_dir(variable: &dyn Fn(&str) -> Option<String>, root: bool) -> Option<PathBuf> {
+    if let Some(list) = variable("RUNTIME_DIRECTORY") {
+        return list.split(':').next().map(PathBuf::from);
+    }
+    if root {
+        return Some(PathBuf::from(SYSTEM_RUN_DIR));
+    }
+    variable("XDG_RUNTIME_DIR").map(|dir| PathBuf::from(dir).join("ramblk"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(set: &[(&str, &str)], root: bool) -> Option<PathBuf> {
+        let look = |name: &str| {
+            let found = set.iter().find(|(key, _)| *key == name);
+            found.map(|(_, value)| (*value).to_owned())
+        };
+        run_dir(&look, root)
+    }
+
+    #[test]
+    fn systemd_comes_first_and_then_who_asks() {
+        let user = [("XDG_RUNTIME_DIR", "/run/user/7")];
+        let path = |text: &str| Some(PathBuf::from(text));
+        assert_eq!(with(&user, false), path("/run/user/7/ramblk"));
+        assert_eq!(with(&user, true), path("/run/ramblk"));
+        assert_eq!(
+            with(&[("RUNTIME_DIRECTORY", "/run/a:/run/b")], false),
+            path("/run/a")
+        );
+        assert_eq!(with(&[], false), None);
+    }
+}

@@ -1,0 +1,200 @@
+//! A listening socket at a path, which goes when it goes, and comes again when others remove it.
+
+use std::fs::{self, Metadata};
+use std::io::ErrorKind;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+
+use crate::daemon::Error;
+
+/// Connections that may wait to be taken.
+const BACKLOG: i32 = 128;
+
+/// Who may connect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketAccess {
+    /// Permission bits of the path.
+    pub mode: u32,
+    /// The group that owns it, by number; by default the process's.
+    pub group: Option<u32>,
+}
+
+impl Default for SocketAccess {
+    /// The owner and the group, as VMMs run under another user of the same group.
+    fn default() -> Self {
+        Self {
+            mode: 0o660,
+            group: None,
+        }
+    }
+}
+
+/// Which of all things that were ever at a path one is. Numbers of inodes are used again, so the
+/// moment of its birth belongs to it, where the file system knows that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    device: u64,
+    inode: u64,
+    born: Option<SystemTime>,
+}
+
+impl Identity {
+    /// Of what is at `path`, if there is anything.
+    pub(crate) fn at(path: &Path) -> std::io::Result<Self> {
+        fs::symlink_metadata(path).map(|found| Self::of(&found))
+    }
+
+    fn of(found: &Metadata) -> Self {
+        Self {
+            device: found.dev(),
+            inode: found.ino(),
+            born: found.created().ok(),
+        }
+    }
+}
+
+/// The path of a socket that we made. Dropping it removes the path, if it is still ours: another
+/// process may have put its own socket there.
+#[derive(Debug)]
+pub(crate) struct SocketPath {
+    path: PathBuf,
+    access: SocketAccess,
+    identity: Identity,
+    /// Its directory was removed, and made again by us.
+    made_directory: bool,
+}
+
+impl SocketPath {
+    /// Listen at `path`, for those whom `access` names. A socket that nobody listens at any more,
+    /// left by a killed process, is replaced.
+    pub(crate) fn listen(path: &Path, access: SocketAccess) -> Result<(Self, UnixListener), Error> {
+        make_room(path)?;
+        let (identity, listener) = bind(path, access)?;
+        let socket_path = Self {
+            path: path.to_owned(),
+            access,
+            identity,
+            made_directory: false,
+        };
+        Ok((socket_path, listener))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether what is at the path is what we made.
+    pub(crate) fn is_there(&self) -> bool {
+        Identity::at(&self.path).is_ok_and(|found| found == self.identity)
+    }
+
+    /// Listen there again after somebody removed it, and the directory too if that is gone. What
+    /// has taken its place is left as it is.
+    pub(crate) fn make_again(&mut self) -> Result<UnixListener, Error> {
+        if Identity::at(&self.path).is_ok() {
+            return Err(Error::Replaced {
+                path: self.path.clone(),
+            });
+        }
+        if let Some(directory) = self.path.parent()
+            && !directory.as_os_str().is_empty()
+            && !directory.exists()
+        {
+            fs::create_dir_all(directory).map_err(|source| Error::Directory {
+                path: directory.to_owned(),
+                source,
+            })?;
+            self.made_directory = true;
+        }
+        let (identity, listener) = bind(&self.path, self.access)?;
+        self.identity = identity;
+        Ok(listener)
+    }
+
+    /// Remove it, if it is still ours.
+    pub(crate) fn remove(&self) {
+        if self.is_there() {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+impl Drop for SocketPath {
+    fn drop(&mut self) {
+        self.remove();
+        if let Some(directory) = self.path.parent()
+            && self.made_directory
+        {
+            // Where somebody put something else into it, it stays.
+            let _ = fs::remove_dir(directory);
+        }
+    }
+}
+
+/// Make a socket at a path where there is nothing, and listen.
+fn bind(path: &Path, access: SocketAccess) -> Result<(Identity, UnixListener), Error> {
+    let failed = |source: std::io::Error| {
+        let hint = match source.kind() {
+            ErrorKind::NotFound => "; make its directory first",
+            ErrorKind::AddrInUse => "; another process was faster",
+            _ => "",
+        };
+        Error::Socket {
+            path: path.to_owned(),
+            source,
+            hint,
+        }
+    };
+    let refused = |errno: rustix::io::Errno| failed(errno.into());
+    let address = SocketAddrUnix::new(path).map_err(refused)?;
+    let flags = SocketFlags::CLOEXEC;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
+        .map_err(refused)?;
+    rustix::net::bind(&socket, &address).map_err(refused)?;
+    let listen = || {
+        // Nobody can connect before we listen, so nobody does whom the mode will keep out.
+        fs::set_permissions(path, fs::Permissions::from_mode(access.mode)).map_err(failed)?;
+        if access.group.is_some() {
+            std::os::unix::fs::chown(path, None, access.group).map_err(failed)?;
+        }
+        rustix::net::listen(&socket, BACKLOG).map_err(refused)?;
+        Identity::at(path).map_err(failed)
+    };
+    match listen() {
+        Ok(identity) => Ok((identity, UnixListener::from(socket))),
+        Err(error) => {
+            // It was made a moment ago, by us.
+            let _ = fs::remove_file(path);
+            Err(error)
+        }
+    }
+}
+
+/// Remove what is at `path` if it is a socket that nobody listens at.
+fn make_room(path: &Path) -> Result<(), Error> {
+    let Ok(there) = fs::symlink_metadata(path) else {
+        return Ok(());
+    };
+    if !there.file_type().is_socket() {
+        return Err(Error::PathTaken {
+            path: path.to_owned(),
+        });
+    }
+    match UnixStream::connect(path) {
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+            tracing::info!(path = %path.display(), "replacing a socket that nobody listens at");
+            fs::remove_file(path).map_err(|source| Error::Socket {
+                path: path.to_owned(),
+                source,
+                hint: "; it is left over, and can't be removed",
+            })
+        }
+        _ => Err(Error::PathInUse {
+            path: path.to_owned(),
+        }),
+    }
+}

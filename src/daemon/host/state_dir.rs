@@ -1,0 +1,276 @@
+//! Where disks lie, so that they outlive the process: a file in a directory on a tmpfs, a file that
+//! the service manager keeps for us, or nowhere.
+//!
+//! Never on a disk: every guest write would become a write to it, and where that is full a process
+//! is killed by SIGBUS rather than told. And never in `/dev/shm` unasked: a user's login manager
+//! empties that.
+
+use std::fs::{self, File};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::fs::StatVfs;
+use sd_notify::NotifyState;
+
+use super::{inherit, paths};
+use crate::daemon::Error;
+use crate::daemon::serve::make_directory;
+use crate::store::{self, Bytes, Store, StoreOptions};
+
+/// The file in the directory.
+pub(crate) const ARENA: &str = "arena";
+/// The name that the service manager keeps it under.
+const STORED_NAME: &str = "ramblk-arena";
+/// File systems in memory, by the number that statfs gives.
+const TMPFS: i64 = 0x0102_1994;
+const RAMFS: i64 = 0x8584_58f6;
+/// A state directory that nobody chose must have room for so many bytes, or it is passed over.
+const LEAST_ROOM_BYTES: u64 = 64 << 20;
+
+/// A process that was killed has its file until its memory is unmapped, which takes a tenth of a
+/// second for a few GiB. Whoever starts the next one at once has it wait for that.
+const PREDECESSOR_ENDS_WITHIN: Duration = Duration::from_secs(3);
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// Where disks are to lie.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum StateOption {
+    /// Where they are safest, of what is there.
+    #[default]
+    Default,
+    /// In this directory.
+    Directory(PathBuf),
+    /// With the service manager (systemd's file descriptor store).
+    Manager,
+    /// In the process alone.
+    None,
+}
+
+impl StateOption {
+    /// What `--state-dir` says: a path, `systemd`, or `none`.
+    pub fn parse(text: &str) -> Self {
+        match text {
+            "none" => Self::None,
+            "systemd" => Self::Manager,
+            path => Self::Directory(path.into()),
+        }
+    }
+}
+
+/// Where disks lie.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    Directory(PathBuf),
+    Manager,
+    /// Nowhere that outlives the process, for this reason.
+    Process(String),
+}
+
+/// What a choice depends on.
+#[derive(Clone, Debug, Default)]
+struct Surroundings {
+    /// The manager keeps descriptors, and says so.
+    keeps_descriptors: bool,
+    /// Directories that are ours by convention, the best first.
+    conventional: Vec<PathBuf>,
+}
+
+impl Surroundings {
+    fn look(run_dir: &Path) -> Self {
+        let number = std::env::var("FDSTORE").unwrap_or_default();
+        Self {
+            keeps_descriptors: number.parse::<u32>().is_ok_and(|number| number > 0),
+            conventional: vec![run_dir.to_owned()],
+        }
+    }
+}
+
+/// Choose a place for disks.
+pub(crate) fn choose(option: &StateOption, run_dir: Option<&Path>) -> Result<Place, Error> {
+    let conventional = paths::default_run_dir();
+    let around = match (run_dir, &conventional) {
+        // Whoever says where sockets go has a reason to; disks go there too, if they can.
+        (Some(run_dir), _) => Surroundings::look(run_dir),
+        (None, Ok(run_dir)) => Surroundings::look(run_dir),
+        (None, Err(_)) => Surroundings::default(),
+    };
+    choose_in(option, &around)
+}
+
+fn choose_in(option: &StateOption, around: &Surroundings) -> Result<Place, Error> {
+    match option {
+        StateOption::None => Ok(Place::Process("--state-dir none was given".into())),
+        StateOption::Manager => Ok(Place::Manager),
+        StateOption::Directory(path) => {
+            make_directory(path)?;
+            check(path)?;
+            Ok(Place::Directory(path.clone()))
+        }
+        StateOption::Default if around.keeps_descriptors => Ok(Place::Manager),
+        StateOption::Default => {
+            let mut reason = "there is no runtime directory".to_owned();
+            for path in &around.conventional {
+                match make_directory(path).and_then(|()| check(path)) {
+                    // One with disks in it is used, however full it is.
+                    Ok(room) if room >= LEAST_ROOM_BYTES || path.join(ARENA).exists() => {
+                        return Ok(Place::Directory(path.clone()));
+                    }
+                    Ok(room) => reason = format!("{path:?} has room for {} only", Bytes(room)),
+                    Err(error) => reason = error.to_string(),
+                }
+            }
+            Ok(Place::Process(reason))
+        }
+    }
+}
+
+/// Whether disks can lie in a directory; gives how many bytes there is room for.
+fn check(path: &Path) -> Result<u64, Error> {
+    let refused = |errno: rustix::io::Errno| Error::StateDirectory {
+        path: path.to_owned(),
+        reason: format!("can't be looked at: {}", std::io::Error::from(errno)),
+    };
+    let kind = rustix::fs::statfs(path).map_err(refused)?.f_type;
+    if kind != TMPFS && kind != RAMFS {
+        return Err(Error::StateDirectory {
+            path: path.to_owned(),
+            reason: format!(
+                "is on a file system of type {kind:#x}, on which every write of a guest would go \
+                 to a real disk; give a directory on a tmpfs, as /run is, or --state-dir none"
+            ),
+        });
+    }
+    if kind == RAMFS {
+        // It has no bound, and says 0.
+        return Ok(u64::MAX);
+    }
+    Ok(room(&rustix::fs::statvfs(path).map_err(refused)?))
+}
+
+fn room(about: &StatVfs) -> u64 {
+    // A tmpfs without a bound has no blocks at all.
+    match about.f_blocks {
+        0 => u64::MAX,
+        _ => about.f_bavail.saturating_mul(about.f_frsize),
+    }
+}
+
+impl Place {
+    /// Bytes that disks may take there, those that they take already included.
+    pub(crate) fn room_bytes(&self) -> Result<u64, Error> {
+        match self {
+            Self::Directory(path) => {
+                let had = fs::metadata(path.join(ARENA));
+                let had = had.map_or(0, |had| std::os::unix::fs::MetadataExt::blocks(&had) * 512);
+                Ok(check(path)?.saturating_add(had))
+            }
+            Self::Manager | Self::Process(_) => Ok(u64::MAX),
+        }
+    }
+
+    /// The store that lies there, or a new one; and whether it was there.
+    pub(crate) fn open(
+        &self,
+        options: &StoreOptions,
+        stored: Option<OwnedFd>,
+    ) -> Result<(Store, bool), Error> {
+        match self {
+            Self::Directory(path) => open_at(path, options),
+            Self::Manager => {
+                if let Some(stored) = stored {
+                    return Ok((Store::open_in(File::from(stored), options)?, true));
+                }
+                let file = store::memory_file().map_err(Error::system("make a memory file"))?;
+                let kept = file
+                    .try_clone()
+                    .map_err(Error::system("keep a memory file"))?;
+                let store = Store::create_in(file, options)?;
+                // Only what is whole is handed over.
+                let states = [NotifyState::FdStore, NotifyState::FdName(STORED_NAME)];
+                sd_notify::notify_with_fds(&states, &[kept.as_fd()])
+                    .map_err(Error::system("hand the disks to the service manager"))?;
+                Ok((store, false))
+            }
+            Self::Process(_) => Ok((Store::with_options(options)?, false)),
+        }
+    }
+}
+
+fn open_at(directory: &Path, options: &StoreOptions) -> Result<(Store, bool), Error> {
+    let path = directory.join(ARENA);
+    let named = |source: store::Error| match source {
+        store::Error::Damaged { .. } => Error::StateDamaged {
+            path: path.clone(),
+            directory: directory.to_owned(),
+            source,
+        },
+        source => Error::State {
+            path: path.clone(),
+            source,
+        },
+    };
+    if path.exists() {
+        let deadline = Instant::now() + PREDECESSOR_ENDS_WITHIN;
+        loop {
+            match Store::open_at(&path, options) {
+                Err(store::Error::Busy) if Instant::now() < deadline => thread::sleep(LOOK_EVERY),
+                opened => return Ok((opened.map_err(named)?, true)),
+            }
+        }
+    }
+    Ok((Store::create_at(&path, options).map_err(named)?, false))
+}
+
+/// What the service manager kept for us.
+pub(crate) fn stored(listed: &[(i32, String)]) -> Result<Option<OwnedFd>, Error> {
+    let found = listed.iter().find(|(_, name)| name == STORED_NAME);
+    found.map(|(fd, _)| inherit::take_any(*fd)).transpose()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_are_told_apart() {
+        assert_eq!(StateOption::parse("none"), StateOption::None);
+        assert_eq!(StateOption::parse("systemd"), StateOption::Manager);
+        assert_eq!(
+            StateOption::parse("./none"),
+            StateOption::Directory("./none".into())
+        );
+    }
+
+    #[test]
+    fn a_manager_that_keeps_descriptors_comes_before_directories() {
+        let around = Surroundings {
+            keeps_descriptors: true,
+            conventional: vec!["/nowhere/at/all".into()],
+        };
+        assert_eq!(
+            choose_in(&StateOption::Default, &around).unwrap(),
+            Place::Manager
+        );
+    }
+
+    #[test]
+    fn a_real_file_system_is_refused_where_it_was_chosen_and_passed_over_where_not() {
+        // The build directory is on one, wherever this is built; and if not, there is one less.
+        let real = Path::new(env!("CARGO_MANIFEST_DIR"));
+        if check(real).is_ok() {
+            return;
+        }
+        let chosen = StateOption::Directory(real.to_owned());
+        let error = choose_in(&chosen, &Surroundings::default()).unwrap_err();
+        assert!(error.to_string().contains("tmpfs"), "{error}");
+        let around = Surroundings {
+            keeps_descriptors: false,
+            conventional: vec![real.to_owned()],
+        };
+        let place = choose_in(&StateOption::Default, &around).unwrap();
+        assert!(matches!(place, Place::Process(reason) if reason.contains("tmpfs")));
+    }
+}

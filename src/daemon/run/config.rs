@@ -1,0 +1,297 @@
+//! What the user asked for, as plain data, and the same after it was checked.
+
+use std::num::NonZeroU16;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::daemon::host::limit::MemoryLimit;
+use crate::daemon::host::socket::SocketAccess;
+use crate::daemon::serve::access;
+use crate::daemon::{Error, MAX_SOCKET_PATH_BYTES};
+use crate::device::Serial;
+use crate::image::RawImage;
+use crate::store::{Bytes, Capacity, DiskSpec, SectorSize};
+use crate::vhost_user::WorkerOptions;
+
+/// The most queues a disk can have: what guests and front ends are known to handle.
+pub(crate) const MOST_QUEUES: u16 = 256;
+
+/// The most threads that serve queues: more than there are processors help nobody.
+const MOST_WORKERS: usize = 256;
+
+/// A guest that makes a request every so often would keep a processor busy.
+const MOST_POLL_US: u32 = 1_000_000;
+
+/// Enough for a page and the table that names it, with room to spare.
+const LEAST_LIMIT_BYTES: u64 = 64 << 10;
+
+/// Options of `ramblk run`, as they were given.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// Size in bytes; without it, the image's.
+    pub size_bytes: Option<u64>,
+    /// Path of the socket to listen on.
+    pub socket_path: Option<PathBuf>,
+    /// Number of a socket that was inherited, listening or connected.
+    pub fd: Option<i32>,
+    /// Permission bits of that path.
+    pub socket_mode: u32,
+    /// The group that owns it, by name or number; without it, the process's.
+    pub socket_group: Option<String>,
+    /// Logical block size in bytes.
+    pub block_bytes: u64,
+    /// Request queues.
+    pub queues: u16,
+    /// Whether guests may not write.
+    pub read_only: bool,
+    /// What GET_ID answers; without it, the disk's name.
+    pub serial: Option<String>,
+    /// A raw image that the disk begins with.
+    pub image: Option<PathBuf>,
+    /// Whether its bytes are the disk's even if they look like another format's.
+    pub image_as_it_is: bool,
+    /// How many front ends may use the disk at the same time.
+    pub sharing: Sharing,
+    /// Memory that the disk may take; without it, what is safe for the host.
+    pub memory_limit_bytes: Option<u64>,
+    /// Whether huge pages are made of memory in full use.
+    pub huge_pages: bool,
+    /// Whether zeros that are written take no memory.
+    pub detect_zeroes: bool,
+    /// Whether guests may rely on requests being completed in order (VIRTIO_F_IN_ORDER).
+    pub in_order: bool,
+    /// Threads that serve queues; without it, as many as there are processors for, but no more than
+    /// queues.
+    pub workers: Option<u16>,
+    /// How long a queue that has run dry is looked at before its worker sleeps, at most, in
+    /// microseconds.
+    pub poll_us: u32,
+    /// Processors that workers are to run on, each on one, by number.
+    pub cpus: Vec<usize>,
+    /// A command to run beside the disk; `{socket}` in it stands for the socket's path.
+    pub command: Vec<String>,
+}
+
+impl Default for RunOptions {
+    /// What `ramblk run` does where nothing else is said. A size and a place to connect to are
+    /// missing.
+    fn default() -> Self {
+        Self {
+            size_bytes: None,
+            socket_path: None,
+            fd: None,
+            socket_mode: 0o660,
+            socket_group: None,
+            block_bytes: 512,
+            queues: crate::model::USUAL_QUEUES,
+            read_only: false,
+            serial: None,
+            image: None,
+            image_as_it_is: false,
+            sharing: Sharing::None,
+            memory_limit_bytes: None,
+            huge_pages: true,
+            detect_zeroes: false,
+            in_order: false,
+            workers: None,
+            poll_us: 32,
+            cpus: Vec::new(),
+            command: Vec::new(),
+        }
+    }
+}
+
+/// How many front ends may use a disk at the same time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sharing {
+    /// One.
+    #[default]
+    None,
+    /// Any number, and none may write.
+    ReadOnly,
+    /// Any number, and all may write: only for guests that coordinate, as a cluster file system
+    /// does.
+    ReadWrite,
+}
+
+/// Where front ends come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// They connect to this path.
+    Path(PathBuf),
+    /// They connect to a socket in a new private directory, whose path only the command is told.
+    Private,
+    /// They come through an inherited descriptor.
+    Fd(i32),
+}
+
+/// Options that fit together and with the machine.
+#[derive(Debug)]
+pub struct RunConfig {
+    pub(crate) name: String,
+    pub(crate) spec: DiskSpec,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) access: SocketAccess,
+    pub(crate) queues: NonZeroU16,
+    pub(crate) read_only: bool,
+    pub(crate) serial: Serial,
+    pub(crate) image: Option<RawImage>,
+    pub(crate) sharing: Sharing,
+    pub(crate) command: Vec<String>,
+    pub(crate) limit: MemoryLimit,
+    pub(crate) huge_pages: bool,
+    pub(crate) in_order: bool,
+    pub(crate) workers: WorkerOptions,
+}
+
+impl RunConfig {
+    /// The threads that are to serve the disk.
+    pub fn workers(&self) -> &WorkerOptions {
+        &self.workers
+    }
+
+    /// Check `options` for a disk called `name`. Touches nothing; the image is only opened.
+    ///
+    /// # Errors
+    /// Whatever is wrong with them, in the order in which they would be needed.
+    pub fn new(name: &str, options: RunOptions) -> Result<Self, Error> {
+        let sector_size = SectorSize::from_bytes(options.block_bytes)?;
+        if options.image_as_it_is && options.image.is_none() {
+            let text = "--format says what an image is, and none is given: leave it out";
+            return Err(Error::Usage(text.into()));
+        }
+        let open = match options.image_as_it_is {
+            false => RawImage::open,
+            true => RawImage::open_as_it_is,
+        };
+        let image = options.image.as_deref().map(open).transpose()?;
+        let size_bytes = match (options.size_bytes, &image) {
+            (Some(size_bytes), _) => size_bytes,
+            (None, Some(image)) => image.size_bytes().next_multiple_of(sector_size.bytes()),
+            (None, None) => {
+                return Err(Error::Usage(
+                    "a disk needs a size: give --size, as in --size 1G".into(),
+                ));
+            }
+        };
+        Capacity::new(size_bytes, sector_size)?;
+        let mut spec = DiskSpec::new(sector_size, size_bytes);
+        spec.detect_zeroes = options.detect_zeroes;
+        let queues = NonZeroU16::new(options.queues)
+            .filter(|queues| queues.get() <= MOST_QUEUES)
+            .ok_or_else(|| {
+                Error::Usage(format!(
+                    "{} queues are not possible: give --queues from 1 to {MOST_QUEUES}",
+                    options.queues
+                ))
+            })?;
+        let workers = workers(queues, options.workers, options.poll_us, options.cpus)?;
+        let serial = match &options.serial {
+            Some(serial) => Serial::new(serial)?,
+            None => Serial::for_name(name)?,
+        };
+        let asked = options.memory_limit_bytes.map(MemoryLimit::asked);
+        let limit = check_limit(asked.unwrap_or_else(MemoryLimit::usual))?;
+        let endpoint = endpoint(options.socket_path, options.fd, &options.command)?;
+        Ok(Self {
+            name: name.to_owned(),
+            spec,
+            endpoint,
+            access: access(options.socket_mode, options.socket_group.as_deref())?,
+            queues,
+            read_only: options.read_only || options.sharing == Sharing::ReadOnly,
+            serial,
+            image,
+            sharing: options.sharing,
+            command: options.command,
+            limit,
+            huge_pages: options.huge_pages,
+            in_order: options.in_order,
+            workers,
+        })
+    }
+}
+
+fn workers(
+    queues: NonZeroU16,
+    count: Option<u16>,
+    poll_us: u32,
+    cpus: Vec<usize>,
+) -> Result<WorkerOptions, Error> {
+    let mut options = worker_options(count, poll_us, cpus)?;
+    // More would never have anything to do.
+    options.count = options.count.min(usize::from(queues.get()));
+    Ok(options)
+}
+
+/// Workers as they were asked for, or as many as there are processors for.
+pub(crate) fn worker_options(
+    count: Option<u16>,
+    poll_us: u32,
+    cpus: Vec<usize>,
+) -> Result<WorkerOptions, Error> {
+    if poll_us > MOST_POLL_US {
+        return Err(Error::Usage(format!(
+            "--poll-us {poll_us} is too long: give at most {MOST_POLL_US}, or 0 to never poll"
+        )));
+    }
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let default = if cpus.is_empty() { cores } else { cpus.len() };
+    let count = count.map_or(default, usize::from);
+    if count == 0 || count > MOST_WORKERS {
+        return Err(Error::Usage(format!(
+            "{count} workers are not possible: give --workers from 1 to {MOST_WORKERS}"
+        )));
+    }
+    Ok(WorkerOptions {
+        count,
+        poll: Duration::from_micros(poll_us.into()),
+        cpus,
+    })
+}
+
+/// A memory limit in which something fits.
+pub(crate) fn check_limit(limit: MemoryLimit) -> Result<MemoryLimit, Error> {
+    if limit.bytes < LEAST_LIMIT_BYTES {
+        return Err(Error::Usage(format!(
+            "a memory limit of {} ({}) holds no disk: give at least 64K with --memory-limit",
+            Bytes(limit.bytes),
+            limit.from
+        )));
+    }
+    Ok(limit)
+}
+
+fn endpoint(path: Option<PathBuf>, fd: Option<i32>, command: &[String]) -> Result<Endpoint, Error> {
+    match (path, fd) {
+        (Some(_), Some(_)) => Err(Error::Usage(
+            "--socket-path and --fd exclude each other: give one of them".into(),
+        )),
+        (Some(path), None) => {
+            check_path(&path)?;
+            Ok(Endpoint::Path(path))
+        }
+        (None, Some(fd)) if command.iter().any(|word| word.contains("{socket}")) => {
+            Err(Error::Usage(format!(
+                "with --fd {fd} there is no path to put in for {{socket}}"
+            )))
+        }
+        (None, Some(fd)) => Ok(Endpoint::Fd(fd)),
+        (None, None) if command.is_empty() => Err(Error::Usage(
+            "where should front ends connect? give --socket-path PATH".into(),
+        )),
+        (None, None) => Ok(Endpoint::Private),
+    }
+}
+
+fn check_path(path: &Path) -> Result<(), Error> {
+    if path.as_os_str().is_empty() {
+        return Err(Error::Usage("--socket-path is empty".into()));
+    }
+    if path.as_os_str().len() > MAX_SOCKET_PATH_BYTES {
+        return Err(Error::PathTooLong {
+            path: path.to_owned(),
+        });
+    }
+    Ok(())
+}
