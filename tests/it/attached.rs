@@ -1,4 +1,4 @@
-//! What a server says of the front ends it has, and how it lets go of them.
+//! What a server reports about its front ends, and how it lets go of them.
 
 use std::num::NonZeroU16;
 use std::os::fd::AsFd;
@@ -101,7 +101,7 @@ fn front_ends_are_told_apart_and_looked_at() {
         served.server.sessions() == 1
     });
     assert_eq!(look(), [(1, false, false)]);
-    // A message that is no message: of no version that there is.
+    // An invalid message, with an unknown version.
     idle.send(code::GET_FEATURES, 3, &[], &[]);
     match served.next() {
         ServerEvent::Detached {
@@ -132,7 +132,7 @@ fn closing_stops_rings_that_are_busy_and_ends_all_connections() {
         let reason = Departure::Closed;
         assert!(matches!(event, ServerEvent::Detached { reason: r, .. } if r == reason));
     }
-    // Nobody writes to the guest's memory any more.
+    // The guest's memory is no longer written.
     let used = disk.q().used_idx();
     let q = disk.q();
     q.mem.fill(q.area(DATA), 65536, 0x77);
@@ -143,7 +143,7 @@ fn closing_stops_rings_that_are_busy_and_ends_all_connections() {
     assert!(q.mem.read(q.area(0), 0x4_0000) == before);
     assert!(disk.client.closes_within(Duration::from_secs(1)));
     assert!(other.closes_within(Duration::from_secs(1)));
-    // And nobody comes in any more, on any way.
+    // And no front end can connect any more, in any way.
     assert!(UnixStream::connect(&served.socket).is_err());
     let (ours, _theirs) = UnixStream::pair().unwrap();
     assert!(matches!(served.server.connect(ours), Err(Error::Closed)));

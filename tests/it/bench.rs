@@ -1,5 +1,5 @@
-//! `ramblk bench` as its users meet it: against ramblk, and against QEMU's back end, which is not
-//! ours and can be told to lose everything.
+//! `ramblk bench` as its users see it: against ramblk, and against QEMU's back end, which can be
+//! told to lose everything.
 
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::harness::{Ramblk, eventually};
 
-/// 0.1 s on 16 MiB, but for what is said otherwise.
+/// 0.1 s on 16 MiB, unless `words` say otherwise.
 fn short(words: &str) -> String {
     let mut all = words.to_owned();
     for (option, value) in [
@@ -41,7 +41,7 @@ fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-/// A run that must succeed: its results.
+/// A run that must succeed. Returns its results.
 fn results(socket: &Path, words: &str) -> Value {
     let words = short(words) + " -o json";
     let output = bench(socket, &words);
@@ -54,7 +54,7 @@ fn number(results: &Value, key: &str) -> f64 {
     results.pointer(key).and_then(Value::as_f64).unwrap()
 }
 
-/// A run that must fail with this exit code: its one line.
+/// A run that must fail with this exit code. Returns its one line.
 fn failure(socket: &Path, words: &str, code: i32) -> String {
     let output = bench(socket, words);
     let text = stderr(&output);
@@ -149,7 +149,7 @@ fn everything_that_is_written_is_read_again() {
         let found = results(ramblk.socket(), &format!("{way} --verify"));
         assert_eq!(found["verified"], true);
         assert!(number(&found, "/requests") > 30.0, "{way}: {found}");
-        // Nothing is known of what was discarded.
+        // The content of discarded sectors is unknown.
         let verified = number(&found, "/verified_sectors");
         assert!(
             verified > 100.0 || way.contains("discard"),
@@ -251,7 +251,7 @@ fn requests_that_fail_are_counted_and_said() {
     assert!(stderr(&output).contains("requests failed"));
 }
 
-/// QEMU's back end, serving nothing that is kept.
+/// QEMU's back end on a disk that keeps nothing.
 struct NullDisk {
     child: Child,
     socket: PathBuf,
@@ -314,7 +314,7 @@ fn a_disk_that_forgets_is_found_out() {
         1,
     );
     assert!(text.contains("holds zeros, and must hold write"), "{text}");
-    // Nothing is read but at the end.
+    // Nothing is read before the end.
     let words = "--op write --verify --span 1M --seconds 0.1 --warm-up 0";
     let text = failure(&null.socket, words, 1);
     assert!(text.contains("the back end lost data"), "{text}");

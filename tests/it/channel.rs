@@ -1,5 +1,6 @@
-//! The back-end request channel: a front end whose rings work hears at once that its disk changed
-//! its size, any other when they work again. The disk is served by the library, in this process.
+//! The back-end request channel: a front end with working rings learns at once that its disk
+//! changed its size, any other when its rings work again. The library serves the disk, in this
+//! process.
 
 use std::io::Read;
 use std::os::fd::AsFd;
@@ -50,7 +51,7 @@ impl Growing {
         }
     }
 
-    /// Resizes, and gives how many front ends were told.
+    /// Resize, and return how many front ends were notified.
     fn becomes(&self, mib: u64) -> usize {
         self.export.resize(mib * MIB, Shrink::Allow).unwrap()
     }
@@ -63,7 +64,7 @@ fn channel(client: &Client) -> UnixStream {
     ours
 }
 
-/// Takes one CONFIG_CHANGE_MSG, which asks for no reply, and finds nothing behind it.
+/// Take one CONFIG_CHANGE_MSG, which requests no reply, and check that nothing follows.
 fn hears(mut channel: &UnixStream) {
     assert!(readable(channel, Duration::from_secs(5)), "not told");
     let mut message = [0; 12];
@@ -105,7 +106,7 @@ fn a_suspended_front_end_hears_nothing_before_its_rings_work_again() {
         hears(&channel);
         assert_eq!(front.capacity(), if mib == 24 { 32 } else { 24 } * 2048);
         front.client.stop(0);
-        // However often, it is one change.
+        // However many resizes, it is one notification.
         assert_eq!([disk.becomes(16), disk.becomes(mib)], [0, 0]);
         hears_nothing(&channel);
         assert!(front.client.answers(), "suspended, but not deaf");
@@ -145,7 +146,7 @@ fn a_front_end_that_never_reads_its_channel_holds_up_nobody() {
     let disk = Growing::new(Sharing::None);
     let mut front = Disk::attach(&disk.socket);
     let channel = channel(&front.client);
-    // More than any socket takes.
+    // More than fits into any socket.
     let told: usize = (0..40_000).map(|i| disk.becomes(16 + i % 2)).sum();
     assert!(told < 40_000, "a socket without an end");
     works(front.q(), 0);

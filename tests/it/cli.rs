@@ -1,4 +1,4 @@
-//! The two programs as their users meet them: words, exit codes, sockets, signals.
+//! The two programs as their users see them: options, exit codes, sockets, signals.
 
 use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -46,14 +46,14 @@ fn wait_until(what: &str, condition: impl Fn() -> bool) {
     }
 }
 
-/// Send a signal, and give the exit code and how long the end took.
+/// Send a signal, and return the exit code and how long the end took.
 fn end(mut child: Child, signal: Signal) -> (Option<i32>, Duration) {
     let began = Instant::now();
     rustix::process::kill_process(Pid::from_child(&child), signal).unwrap();
     (child.wait().unwrap().code(), began.elapsed())
 }
 
-/// A vhost-user GET_FEATURES, by hand: whether the other end serves one.
+/// A vhost-user GET_FEATURES, written by hand. Returns whether the other end answers.
 fn answers(stream: &mut UnixStream) -> bool {
     use std::io::{Read, Write};
     let request: Vec<u8> = [1u32, 1, 0]
@@ -69,8 +69,8 @@ fn answers(stream: &mut UnixStream) -> bool {
         && reply[..4] == 1u32.to_ne_bytes()
 }
 
-/// Run `ramblk run` with the words of `line`, in `dir`: one line on stderr, which it gives, and
-/// this exit code.
+/// Run `ramblk run` with the words of `line`, in `dir`. It must exit with this code and print one
+/// line on stderr, which is returned.
 fn refused(dir: &Path, line: &str, code: i32) -> String {
     let output = Command::new(RAMBLK)
         .arg("run")
@@ -142,7 +142,7 @@ fn what_the_system_refuses_is_one_line_and_exit_code_1() {
         ),
         ("--size 4K --socket-path s --image big", "does not fit"),
         ("--size 1M --fd 777", "--fd 777"),
-        // A number that nobody passed must not become one of ramblk's own descriptors.
+        // A number that was not passed must not become one of ramblk's own descriptors.
         ("--size 1M --fd 3", "--fd 3"),
         ("--size 1M --fd 4", "--fd 4"),
     ] {
@@ -193,7 +193,7 @@ fn only_our_own_socket_is_removed() {
     wait_until("the socket listens", || {
         UnixStream::connect(&socket).is_ok()
     });
-    // Somebody else takes the path over.
+    // Another program takes the path over.
     fs::remove_file(&socket).unwrap();
     let _other = UnixListener::bind(&socket).unwrap();
     assert_eq!(end(child, Signal::TERM).0, Some(0));

@@ -1,6 +1,6 @@
-//! The conformance tables in `docs`, held against the code: what they name exists, what they say is
-//! offered is offered by the built program and nothing else is, and every message that the session
-//! handles has its row.
+//! The conformance tables in `docs`, compared with the code: the functions and tests that they name
+//! exist, the built program offers exactly what they say, and every message that the session
+//! handles has a row.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -48,7 +48,7 @@ fn rows(page: &str) -> Vec<Row> {
     found
 }
 
-/// The rows of the tables that have `column`, which says what the table is about.
+/// The rows of the tables with this `column`, which says what the table is about.
 fn table(page: &str, column: &str) -> Vec<Row> {
     let mut rows = rows(page);
     rows.retain(|row| row.contains_key(column));
@@ -56,7 +56,7 @@ fn table(page: &str, column: &str) -> Vec<Row> {
     rows
 }
 
-/// The names in a cell: what stands between backticks.
+/// The names in a cell: the text between backticks.
 fn names(cell: &str) -> Vec<&str> {
     cell.split('`').skip(1).step_by(2).collect()
 }
@@ -66,7 +66,7 @@ fn names(cell: &str) -> Vec<&str> {
 struct Defined {
     functions: BTreeSet<String>,
     tests: BTreeSet<String>,
-    /// The file being read, and the type whose methods are being read.
+    /// The current file, and the type whose methods are being visited.
     module: String,
     owner: Option<String>,
 }
@@ -80,7 +80,7 @@ fn type_name(of: &syn::Type) -> Option<String> {
         syn::Type::Path(path) => {
             let last = path.path.segments.last()?;
             match &last.arguments {
-                // What a trait is implemented for behind a pointer is meant by its own name.
+                // A trait implemented for `Arc<T>` counts as a method of `T`.
                 syn::PathArguments::AngleBracketed(inner) if last.ident == "Arc" => {
                     match inner.args.first()? {
                         syn::GenericArgument::Type(of) => type_name(of),
@@ -158,7 +158,7 @@ fn functions_and_tests_named_in_the_tables_exist_and_no_row_lacks_either() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Bits that a table says are offered by a disk that is started with `option`, if any.
+/// The bits that a table says are offered by a disk started with `option`, if any.
 fn offered(column: &str, option: Option<&str>) -> u64 {
     let mut bits = 0;
     for row in table("docs/vhost-user.md", column) {
@@ -200,7 +200,7 @@ fn the_protocol_features_in_the_table_are_those_that_the_program_offers() {
     assert_eq!(difference, 0, "difference {difference:#x}");
 }
 
-/// Whether a handler does nothing but refuse.
+/// Whether a handler only refuses.
 fn refuses(handler: &syn::ImplItemFn) -> bool {
     let [syn::Stmt::Expr(syn::Expr::Call(call), None)] = &handler.block.stmts[..] else {
         return false;
@@ -208,7 +208,7 @@ fn refuses(handler: &syn::ImplItemFn) -> bool {
     matches!(&*call.func, syn::Expr::Path(path) if path.path.is_ident("unsupported"))
 }
 
-/// The session's handlers of messages, and of each whether it does nothing but refuse.
+/// The session's message handlers, and whether each only refuses.
 fn handlers() -> BTreeMap<String, bool> {
     let mut found = BTreeMap::new();
     for (_, text) in sources("src/vhost_user") {

@@ -1,4 +1,5 @@
-//! One worker with thousands of busy queues: what concerns one of them doesn't wait for all others.
+//! One worker with thousands of busy queues: an operation on one of them doesn't wait for all
+//! others.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
@@ -15,7 +16,7 @@ use crate::harness::Ramblk;
 const SESSIONS: usize = 20;
 const QUEUES: u32 = 100;
 const SIZE: u16 = 256;
-/// Chains of three descriptors that fit into a ring.
+/// The number of chains of three descriptors that fit into a ring.
 const READS: u16 = 80;
 
 /// A front end whose queues are full of reads.
@@ -36,7 +37,7 @@ impl Busy {
             (0..READS).for_each(|read| {
                 ring.direct(3 * read, &pieces);
             });
-            // Each entry of the avail ring, so that later only its index has to move.
+            // Fill each entry of the avail ring, so that later only its index changes.
             (0..SIZE).for_each(|read| ring.put(3 * (read % READS)));
             ring.next_avail = 0;
             client.start(&ring);
@@ -49,12 +50,12 @@ impl Busy {
         }
     }
 
-    /// As many requests as fit, in every queue.
+    /// Submit as many requests as fit, in every queue.
     fn fill(&self) {
         for ring in &self.rings {
             let used = ring.used_idx();
             ring.mem.store_u16(ring.avail + 2, used.wrapping_add(READS));
-            // One that ran dry is asleep.
+            // A worker whose rings ran empty sleeps.
             fence(Ordering::SeqCst);
             if ring.kick_wanted(used) {
                 ring.kick();
@@ -94,7 +95,7 @@ fn a_queue_starts_and_stops_within_a_tenth_of_a_second_beside_two_thousand_busy_
         }
         over.store(true, Ordering::Relaxed);
     });
-    // A machine that is busy with other things may be slow twice.
+    // A machine that is busy with other work may be slow twice.
     let late = |of: fn(&(Duration, Duration)) -> Duration| {
         let mut all: Vec<_> = took.iter().map(of).collect();
         all.sort_unstable();

@@ -1,4 +1,4 @@
-//! A device's state on its way from one machine to the next (DEVICE_STATE): saved into a pipe,
+//! A device's state on its way from one machine to another (DEVICE_STATE): saved into a pipe,
 //! loaded from one.
 
 use std::io::pipe;
@@ -10,7 +10,7 @@ use crate::driver::disk::{ALL, Disk};
 use crate::driver::transfer::{SAVE, check, load, save, transfer};
 use crate::harness::{Ramblk, eventually};
 
-/// A disk whose rings are stopped, and one sector of it.
+/// A disk with stopped rings, and one sector of it.
 fn stopped(ramblk: &Ramblk, byte: u8) -> Disk {
     let mut disk = Disk::attach(ramblk.socket());
     disk.q().write(10, &pattern(512, byte)).unwrap();
@@ -31,7 +31,7 @@ fn a_saved_state_can_be_loaded_and_the_disk_goes_on_from_it() {
     let bytes = save(&disk.client);
     assert!(!bytes.is_empty());
     drop(disk);
-    // Time goes on, and then the machine is taken back to the moment of the snapshot.
+    // The guest continues, and then the machine returns to the moment of the snapshot.
     drop(stopped(&ramblk, 2));
     assert_eq!(sector(&ramblk), pattern(512, 2));
     let client = Client::negotiated(ramblk.socket(), ALL);
@@ -103,7 +103,7 @@ fn the_state_of_a_device_whose_rings_run_is_not_moved() {
     let ramblk = Ramblk::run(&[]);
     let mut disk = Disk::attach(ramblk.socket());
     let (_reader, writer) = pipe().unwrap();
-    // Bits 0 to 7 say that it failed, bit 8 that there is no descriptor.
+    // Bits 0 to 7 report an error, bit 8 that there is no descriptor.
     assert_eq!(transfer(&disk.client, SAVE, writer.as_fd()), 0x101);
     assert_ne!(check(&disk.client), 0);
     disk.q().write(10, &pattern(512, 1)).unwrap();

@@ -1,5 +1,5 @@
-//! A request may be cut into descriptors in any way at all (virtio 1.3 §2.7.4): the same bytes mean
-//! the same, whatever the pieces are and wherever in memory they lie.
+//! A request may be cut into descriptors in any way (virtio 1.3 §2.7.4): the same bytes mean the
+//! same, whatever the pieces are and wherever in memory they lie.
 
 use crate::driver::data::{Random, pattern, seed};
 use crate::driver::disk::{
@@ -177,7 +177,8 @@ fn descriptors_without_a_byte_change_nothing_in_any_position() {
             pieces.extend(cut(q.area(DATA), &[512, 512], true));
             pieces.push(writable_at(q.area(STATUS), 1));
             let at = at.min(pieces.len());
-            // Before the header's end readable, after it writable: the order of §2.7.4.2 holds.
+            // Readable before the header's end, writable after it: this keeps the order of
+            // §2.7.4.2.
             let empty = Piece {
                 addr: q.area(DATA),
                 len: 0,
@@ -225,7 +226,7 @@ fn a_chain_may_use_the_descriptors_of_the_table_in_any_order() {
     q.set_desc(500, pieces[1].addr, 512, NEXT, 0);
     q.set_desc(0, pieces[2].addr, 1, WRITE, 0);
     assert_eq!((q.complete(1023), q.status()), (1, OK));
-    // The same inside an indirect table: it starts at entry 0 and goes on backwards.
+    // The same in an indirect table: it starts at entry 0 and continues backwards.
     let pieces = q.lay_out(IN, 6, &[], 512);
     let table = q.area(TABLE);
     q.write_desc(table, pieces[0].addr, 16, NEXT, 9);

@@ -15,7 +15,7 @@ pub(crate) struct Ramblk {
 }
 
 impl Ramblk {
-    /// 64 MiB, and `more` arguments.
+    /// Start with a disk of 64 MiB, and `more` arguments.
     pub(crate) fn run(more: &[&str]) -> Self {
         Self::sized("64M", more)
     }
@@ -37,9 +37,8 @@ impl Ramblk {
             socket,
             folder,
         };
-        // A socket appears in the file system at bind, before it listens, so look at what the
-        // kernel says about it instead; connecting would be a front end too many for the tests that
-        // count.
+        // A socket appears in the file system at bind, before it listens. So ask the kernel about
+        // it: a connection would be one front end too many for tests that count them.
         eventually("ramblk listens", || {
             assert!(
                 ramblk.child.try_wait().unwrap().is_none(),
@@ -68,7 +67,7 @@ impl Ramblk {
         read_to_string(self.folder.path().join("stderr")).unwrap()
     }
 
-    /// Its number.
+    /// Its process id.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -118,7 +117,7 @@ impl Ramblk {
 
 impl Drop for Ramblk {
     fn drop(&mut self) {
-        // Whatever a test did to it, the daemon must have lived through it.
+        // The daemon must survive whatever a test does to it.
         let ended = self.child.try_wait().unwrap();
         self.child.kill().ok();
         self.child.wait().unwrap();
@@ -131,7 +130,7 @@ impl Drop for Ramblk {
     }
 }
 
-/// Waits up to ten seconds for a condition.
+/// Wait up to ten seconds for a condition.
 pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(10);
     while !condition() {

@@ -1,5 +1,5 @@
-//! Hosts that allow less than others do: limits on files and descriptors, logs that can't be
-//! written, standard descriptors that aren't there.
+//! Restricted hosts: limits on files and descriptors, logs that can't be written, missing standard
+//! descriptors.
 
 use std::fs;
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::verbs::Daemon;
 const RAMBLK: &str = env!("CARGO_BIN_EXE_ramblk");
 const VHOST_USER_RAMBLK: &str = env!("CARGO_BIN_EXE_vhost-user-ramblk");
 
-/// Run `program` by a shell that has done `first`, in `dir`.
+/// Run `program` in `dir` from a shell that has run `first`.
 fn after(first: &str, dir: &Path, program: &str, words: &str) -> Output {
     Command::new("sh")
         .args(["-c", &format!("{first}; exec \"$0\" \"$@\""), program])
@@ -26,7 +26,7 @@ fn after(first: &str, dir: &Path, program: &str, words: &str) -> Output {
         .unwrap()
 }
 
-/// One line on stderr, which says `hint`, and exit code 1.
+/// Check for exit code 1 and one line on stderr that contains `hint`.
 fn is_refused(output: &Output, hint: &str) {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{stderr}");
@@ -83,7 +83,7 @@ fn an_export_that_meets_a_limit_on_file_sizes_is_one_line_and_leaves_nothing() {
 #[test]
 fn a_command_has_the_signals_and_limits_that_ramblk_was_started_with() {
     let dir = TempDir::new().unwrap();
-    // The C library's own two signals, 32 and 33, are its business.
+    // The C library uses two signals itself, 32 and 33.
     let look =
         "ulimit -n; sed -n 's/^\\(Sig[BI]..:\\).*\\(.\\{7\\}\\)$/\\1 \\2/p' /proc/self/status";
     fs::write(dir.path().join("look"), look).unwrap();
@@ -105,7 +105,7 @@ fn a_log_that_can_not_be_written_harms_nobody() {
         let output = after(first, dir.path(), RAMBLK, "run --size 1M --fd 99");
         assert_eq!(output.status.code(), Some(1), "{first}: {output:?}");
     }
-    // One that logs while it serves.
+    // A daemon that logs while it serves.
     let socket = dir.path().join("s");
     let mut child = Command::new(RAMBLK)
         .args(["run", "--size", "1M", "--socket-path"])
@@ -130,7 +130,7 @@ fn too_few_descriptors_are_one_line() {
         assert_eq!(output.status.code(), Some(1), "{number}: {stderr}");
         assert_eq!(stderr.lines().count(), 1, "{number}: {stderr}");
     }
-    // One that serves says what is missing when a front end comes, and goes on.
+    // A serving process reports what is missing when a front end connects, and goes on.
     drop(Ramblk::run(&[]));
 }
 
@@ -158,11 +158,11 @@ fn a_full_run_directory_is_want_of_room() {
     daemon.ok("create vm1 --size 1M");
 }
 
-/// A control group that limits memory, made for one test.
+/// A control group with a memory limit, made for one test.
 struct Group(std::path::PathBuf);
 
 impl Group {
-    /// A group with this limit, and the file that says so; `None` where none can be made.
+    /// A group with this limit, and its limit file; `None` where no group can be made.
     fn new(limit_bytes: u64) -> Option<(Self, std::path::PathBuf)> {
         let parents = ["/sys/fs/cgroup/memory", "/sys/fs/cgroup"];
         let parent = parents.iter().map(Path::new).find(|parent| {

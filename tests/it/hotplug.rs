@@ -1,4 +1,4 @@
-//! Guest memory that changes while rings run: tables sent again, regions plugged in and pulled out.
+//! Guest memory that changes while rings run: tables sent again, regions plugged in and unplugged.
 
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ fn memory_tables_may_be_in_any_order() {
     assert_eq!(disk.q().read(0, 4096), Ok(pattern(4096, 1)));
 }
 
-/// One read of 512 bytes to `addr`: status and used length.
+/// A read of 512 bytes to `addr`. Returns status and used length.
 fn read_to(ring: &mut Ring, addr: u64) -> (u8, u32) {
     ring.lay_out(IN, 0, &[], 0);
     let (header, status) = (ring.area(HEADER), ring.area(STATUS));
@@ -62,7 +62,7 @@ fn memory_that_is_plugged_in_can_be_used_and_memory_that_is_pulled_out_can_not()
         disk.client
             .tell(code::ADD_MEM_REG, &single(&extra), &[extra.fd()]);
         assert_eq!(read_to(disk.q(), 1 << 40), (OK, 513));
-        // A front end may send a descriptor along, which must be closed.
+        // A front end may send a descriptor too, which must be closed.
         let along = [extra.fd()];
         let fds = if round % 2 == 0 { &along[..] } else { &[] };
         disk.client.tell(code::REM_MEM_REG, &single(&extra), fds);

@@ -1,4 +1,4 @@
-//! Raw images onto disks: every byte arrives, and holes stay holes.
+//! Raw images on disks: every byte arrives, and holes stay holes.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -29,7 +29,7 @@ impl Rig {
             .unwrap()
     }
 
-    /// A file of this size with bytes at some places, and holes between them.
+    /// A file of this size with these bytes, and holes between them.
     fn file(&self, size_bytes: u64, parts: &[(u64, &[u8])]) -> PathBuf {
         let path = self.dir.path().join("image");
         let file = File::create(&path).unwrap();
@@ -68,7 +68,7 @@ fn holes_and_pages_of_zeros_stay_unmapped() {
         (8 * MIB - 1, b"!"),
     ];
     let path = rig.file(8 * MIB, parts);
-    // Zeros that were written are no hole to the file system.
+    // For the file system, written zeros are not a hole.
     File::options()
         .write(true)
         .open(&path)
@@ -151,7 +151,7 @@ fn an_empty_image_is_an_empty_disk() {
     assert!(mapped(&disk).is_empty());
 }
 
-/// A sector of a boot loader that begins like a file of gzip, with a partition.
+/// A boot loader's sector that begins like a gzip file, with a partition.
 fn boot_sector() -> [u8; 512] {
     let mut sector = [0x90; 512];
     sector[..10].copy_from_slice(b"\x1f\x8b\x08\0\0\0\0\0\0\x03");
@@ -187,7 +187,7 @@ fn a_disk_with_partitions_or_a_file_system_is_raw_whatever_its_boot_area_begins_
         let path = rig.file(MIB, &parts);
         assert!(RawImage::open(&path).is_ok(), "{what}");
     }
-    // A fixed VHD has its partitions, and its footer.
+    // A fixed VHD has both its partitions and its footer.
     let mut footer = [0; 512];
     footer[..8].copy_from_slice(b"conectix");
     footer[12..16].copy_from_slice(&0x1_0000_u32.to_be_bytes());
@@ -195,7 +195,7 @@ fn a_disk_with_partitions_or_a_file_system_is_raw_whatever_its_boot_area_begins_
     let path = rig.file(MIB + 512, &[(0, &boot_sector()), (MIB, &footer)]);
     assert!(matches!(RawImage::open(&path), Err(Error::Format { .. })));
     assert!(RawImage::open_as_it_is(&path).is_ok());
-    // Nor is a word at the end a footer.
+    // One word at the end is not a footer.
     let path = rig.file(MIB, &[(MIB - 512, b"conectix")]);
     assert!(RawImage::open(&path).is_ok());
 }

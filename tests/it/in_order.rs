@@ -16,7 +16,7 @@ fn the_promise_is_made_only_by_a_disk_that_was_told_to() {
         let client = Client::connect(ramblk.socket());
         let offered = client.features();
         assert_eq!(offered & feature::IN_ORDER != 0, promised, "{arguments:?}");
-        // Who does not want it need not take it.
+        // A driver need not accept it.
         for features in [offered, offered & !feature::IN_ORDER] {
             Client::negotiated(ramblk.socket(), features);
         }
@@ -27,7 +27,8 @@ fn the_promise_is_made_only_by_a_disk_that_was_told_to() {
     }
 }
 
-/// Requests of every kind, good and bad, each a chain of at most three descriptors from `slot` on.
+/// Valid and invalid requests of every kind, each a chain of at most three descriptors starting at
+/// `slot`.
 fn chain(ring: &Ring, slot: u16, dice: &mut Random) -> u16 {
     let pieces = match dice.below(7) {
         0 => ring.lay_out(FLUSH, 0, &[], 0),
@@ -48,7 +49,7 @@ fn requests_of_every_kind_come_back_in_the_order_in_which_they_went() {
     let mut dice = Random::new(5);
     let q = disk.q();
     for round in 0..200 {
-        // IN_ORDER's own layout takes descriptors from the beginning on; any other must do, too.
+        // The layout of IN_ORDER uses descriptors from the start; any other layout must work, too.
         let count = 1 + dice.below(80) as u16;
         let mut slots: Vec<u16> = (0..count).map(|i| 3 * i).collect();
         if round % 2 == 1 {

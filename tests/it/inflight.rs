@@ -1,5 +1,5 @@
-//! The inflight region itself: how it is laid out, what stands in it while rings work and after
-//! they stopped, and regions that don't fit.
+//! The in-flight region itself: its layout, its content while rings work and after they stopped,
+//! and regions that don't fit.
 
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::time::Duration;
@@ -23,7 +23,7 @@ fn the_region_is_laid_out_as_the_specification_says() {
         for entries in [1, 2, 4, 64, 128, 256, 1024, 32768] {
             let region = Inflight::ask(&client, queues, entries);
             let what = format!("{queues} queues of {entries}: {region:?}");
-            // Back ends of all makes count on these strides, and find the queues by them.
+            // Back ends of all makes rely on these strides, and find the queues by them.
             let stride = (HEADER + ENTRY * u64::from(entries)).next_multiple_of(64);
             assert_eq!(region.stride(), stride, "{what}");
             let room = if entries < 1024 { 16_448 } else { 0 };
@@ -46,8 +46,8 @@ fn the_region_is_laid_out_as_the_specification_says() {
     assert!(client.answers());
 }
 
-/// QEMU's microvm and arm's virt: virtio-mmio drivers choose the length of their rings, and QEMU
-/// asks for a region of its own `queue-size`.
+/// QEMU's microvm and Arm's virt: virtio-mmio drivers choose the size of their rings, and QEMU
+/// requests a region for its own `queue-size`.
 #[test]
 fn a_ring_of_1024_where_qemu_asked_for_128_is_served_and_survives_the_back_end() {
     let (old, new) = (Ramblk::run(&[]), Ramblk::run(&[]));
@@ -66,7 +66,7 @@ fn a_ring_of_1024_where_qemu_asked_for_128_is_served_and_survives_the_back_end()
     let header = (track.version(), track.desc_num(), track.used_idx());
     assert_eq!(header, (1, 1024, rings[1].used_idx()));
     assert!(region.queue(0).version() == 0 && region.queue(1).version() == 0);
-    // As if it had died with two requests, of which it had taken the first.
+    // As if the back end had died with two requests, the first of which it had taken.
     disk.client.stop(1);
     drop(old);
     let ring = &mut rings[1];
@@ -88,7 +88,7 @@ fn a_ring_of_1024_where_qemu_asked_for_128_is_served_and_survives_the_back_end()
     assert!(track.marked().is_empty(), "{:?}", track.marked());
 }
 
-/// A region that ramblk 0.1.0 made, or another back end: as long as was asked for and no longer.
+/// A region from ramblk 0.1.0 or another back end: exactly as long as requested.
 #[test]
 fn a_ring_that_its_region_has_no_room_for_is_served_without_it() {
     let ramblk = Ramblk::run(&[]);
@@ -104,7 +104,7 @@ fn a_ring_that_its_region_has_no_room_for_is_served_without_it() {
         assert_eq!(track.version(), u16::from(size == 128), "{size}");
         assert!(track.marked().is_empty(), "{size}: {:?}", track.marked());
         disk.client.stop(0);
-        // What a driver that is gone had in flight is nobody's business.
+        // Requests of a driver that is gone are dropped.
         track.set_inflight(5, size == 128);
     }
     let longer = "longer than the front end's in-flight region has room for";
@@ -112,7 +112,7 @@ fn a_ring_that_its_region_has_no_room_for_is_served_without_it() {
     disk.queues.clear();
 }
 
-/// Firmware has a short ring, its operating system a long one, and their VMM one region.
+/// Firmware uses a short ring, its operating system a long one, and their VMM one region.
 #[test]
 fn a_ring_that_is_made_again_with_another_length_begins_anew() {
     let ramblk = Ramblk::run(&[]);
@@ -125,7 +125,7 @@ fn a_ring_that_is_made_again_with_another_length_begins_anew() {
         disk.client.start(&ring);
         works(&mut ring, 0);
         disk.client.stop(0);
-        // What a driver that is gone had in flight is nobody's business.
+        // Requests of a driver that is gone are dropped.
         let (track, other) = match size {
             512.. => (region.long_queue(0), region.queue(0)),
             _ => (region.queue(0), region.long_queue(0)),
@@ -142,7 +142,7 @@ fn each_region_that_is_asked_for_is_another_one_and_nothing_of_the_old_ones_is_l
     let regions = [128, 128, 256].map(|entries| Inflight::ask(&disk.client, 1, entries));
     let inodes = regions.each_ref().map(|r| r.file.metadata().unwrap().ino());
     assert!(inodes[0] != inodes[1] && inodes[1] != inodes[2]);
-    // The one that is given back counts, though it isn't the last.
+    // The region that is passed back counts, though it isn't the latest.
     regions[1].give(&disk.client);
     let ring = Ring::new(&disk.mem, 0, 128, true);
     disk.client.start(&ring);
@@ -181,7 +181,7 @@ fn a_stopped_ring_owes_nothing_and_its_region_says_where_it_stood() {
         assert_eq!(header, (0, 1, 256), "round {round}");
         assert_eq!(u32::from(track.used_idx()), base, "round {round}");
         assert!(track.marked().is_empty(), "{:?}", track.marked());
-        // The list of what was returned begins with the last one.
+        // The list of returned requests begins with the last one.
         let list = std::iter::successors(Some(track.last_batch_head()), |h| Some(track.next(*h)));
         let expected: Vec<u16> = (0..80).rev().map(|i| 3 * i).collect();
         assert_eq!(list.take(80).collect::<Vec<_>>(), expected, "round {round}");
@@ -190,7 +190,7 @@ fn a_stopped_ring_owes_nothing_and_its_region_says_where_it_stood() {
         assert!(counters.is_sorted_by(|a, b| a < b), "{counters:?}");
         disk.client.start(&ring);
     }
-    // Nobody wrote into the other queue's part.
+    // The other queue's part is unwritten.
     let track = region.queue(0);
     assert!(track.marked().is_empty() && track.last_batch_head() == 0);
 }
@@ -209,7 +209,7 @@ fn a_killed_back_end_leaves_a_region_that_says_what_it_owes() {
         for _ in 0..3 {
             publish_reads(&mut ring, 80);
             ring.kick();
-            // Some batches are waited for, so that the region has a past.
+            // The driver waits for some batches, so that the region has a history.
             if ring.next_avail < 240 {
                 take_reads(&mut ring, 0..80);
             }
@@ -218,7 +218,7 @@ fn a_killed_back_end_leaves_a_region_that_says_what_it_owes() {
         drop(ramblk);
         let used_idx = ring.used_idx();
         let track = region.queue(0);
-        // Whatever was taken and not returned: the next ones in the order of the ring.
+        // Requests taken and not returned: the next ones in the order of the ring.
         let owed = track.owed(used_idx);
         let first = used_idx % 80;
         let expected = (0..owed.len() as u16).map(|i| 3 * ((first + i) % 80));
@@ -284,8 +284,8 @@ fn a_ring_that_stops_amid_requests_owes_none_of_those_it_took() {
 
 #[test]
 fn a_region_that_a_reset_ring_left_behind_owes_nothing() {
-    // The used index of the ring is 0: no batch that died can have begun at 5000 or at 3, so it is
-    // another driver's ring, and what was in flight then is nobody's business now.
+    // The used index of the ring is 0: no lost batch can have begun at 5000 or at 3. So the ring is
+    // another driver's, and requests in flight at that time are dropped.
     let ramblk = Ramblk::run(&[]);
     for noted in [5000, 3] {
         let disk = Disk::prepare(ramblk.socket(), ALL);
@@ -315,7 +315,7 @@ fn a_region_of_fewer_queues_than_there_are_rings_is_no_region_for_the_others() {
     let mut rings: Vec<_> = (0..2).map(|i| Ring::new(&disk.mem, i, 64, true)).collect();
     disk.client.start(&rings[0]);
     works(&mut rings[0], 0);
-    // Refused or served without a region: anything but a write behind the region's end.
+    // Refused or served without a region, but never with a write behind the region's end.
     disk.client.set_up(&rings[1], 0);
     let enable = state(1, 1);
     if disk.client.acked(code::SET_VRING_ENABLE, &enable, &[]) == Some(0) {
@@ -346,7 +346,7 @@ fn a_device_that_is_reset_in_the_middle_of_a_request_owes_nothing() {
         ring.submit(head);
         std::thread::sleep(Duration::from_micros(300));
         disk.client.tell(code::RESET_DEVICE, &[], &[]);
-        // Another driver, whose requests are its own.
+        // Another driver with its own requests.
         ring.mem.fill(ring.desc, 4096, 0);
         ring.begin_at(0);
         disk.client.set_features(disk.client.features());

@@ -1,5 +1,6 @@
-//! Rings that start, pause, stop and change what they stand on, while requests are on their way.
-//! None may be lost, none may come back twice, and a stopped ring leaves the guest's memory alone.
+//! Rings that start, pause, stop and change their memory or descriptors while requests are
+//! outstanding. No request may be lost or complete twice, and a stopped ring leaves the guest's
+//! memory alone.
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -62,7 +63,7 @@ fn a_stopped_ring_is_drained_and_leaves_memory_alone_and_a_restarted_one_goes_on
             asked.elapsed()
         );
         let q = disk.q();
-        // What was taken is completed; what wasn't is still there.
+        // Requests that were taken have completed; the others are still there.
         assert_eq!(q.used_idx(), base);
         let taken = base.wrapping_sub(q.seen);
         assert!(taken <= 80);
@@ -105,7 +106,7 @@ fn a_disabled_ring_waits_and_an_enabled_one_has_lost_nothing() {
             disk.q().seen,
             "a disabled ring was served"
         );
-        // The kick was sent while the ring was disabled. There is no other.
+        // The kick was sent while the ring was disabled. There is no second one.
         disk.client.vring(code::SET_VRING_ENABLE, 0, 1);
         take_reads(disk.q(), 0..10);
     }
@@ -306,7 +307,7 @@ fn a_ring_may_be_set_up_in_any_order_of_messages() {
                 _ => client.vring(code::SET_VRING_ENABLE, 0, 1),
             }
         }
-        // A call descriptor that comes after the kick may have missed nothing either.
+        // A call descriptor that arrives after the kick must not miss anything either.
         assert_eq!(
             disk.q().read(0, 512),
             Ok(pattern(512, 1)),
@@ -346,7 +347,7 @@ fn writes_that_were_completed_before_a_disconnect_are_there_after_it() {
         q.direct(0, &pieces);
         q.submit(0);
         q.wait();
-        // More requests are on their way when the front end goes.
+        // More requests are outstanding when the front end disconnects.
         (0..50).for_each(|_| q.put(0));
         q.publish();
         q.kick();
@@ -374,7 +375,7 @@ fn queues_may_share_their_kick_and_call_descriptors() {
             ring.write(i, &pattern(512, i as u8)).unwrap();
         }
     }
-    // One kick for all of them, too.
+    // Also one kick for all of them.
     for ring in &mut disk.queues {
         prepare_reads(ring, 5);
         publish_reads(ring, 5);
@@ -387,7 +388,7 @@ fn queues_may_share_their_kick_and_call_descriptors() {
 
 #[test]
 fn the_descriptors_of_a_front_end_stay_as_blocking_as_they_were() {
-    // O_NONBLOCK belongs to the open file, which both sides share: a driver that waits for its call
+    // O_NONBLOCK belongs to the open file, which both sides share. A driver that waits for its call
     // in read(), as the eventfd of virtio-driver does, would get EAGAIN instead of waiting.
     let (_ramblk, mut disk) = attach();
     let blocking = || eventfd(0, EventfdFlags::CLOEXEC).unwrap();

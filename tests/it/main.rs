@@ -1,4 +1,4 @@
-//! Everything that needs no virtual machine, as one program. Names of tests are sentences.
+//! All tests that need no virtual machine, in one program. Names of tests are sentences.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

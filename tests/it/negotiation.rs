@@ -1,4 +1,4 @@
-//! What a front end may take of the offer, and what a reset leaves of it.
+//! What a front end may accept of the offer, and what a reset leaves of it.
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -129,7 +129,7 @@ fn a_driver_that_can_not_kick_is_served_by_polling_and_costs_little() {
         for index in 0..2u32 {
             let event_idx = features & feature::EVENT_IDX != 0;
             let mut ring = Ring::new(&disk.mem, index, 128, event_idx);
-            // Nobody looks at it.
+            // No worker reads it.
             ring.kick = new_eventfd();
             disk.client.vring(code::SET_VRING_NUM, index, 128);
             disk.client.vring_addr(&ring);
@@ -150,7 +150,7 @@ fn a_driver_that_can_not_kick_is_served_by_polling_and_costs_little() {
         std::thread::sleep(Duration::from_secs(1));
         let ticks = ramblk.ticks() - before;
         assert!(ticks < 20, "{ticks} hundredths of a processor");
-        // It can be stopped, and have a descriptor the next time.
+        // It can be stopped, and get a descriptor the next time.
         disk.client.stop(0);
         let ring = &disk.queues[0];
         disk.client.start(ring);
@@ -158,7 +158,7 @@ fn a_driver_that_can_not_kick_is_served_by_polling_and_costs_little() {
     }
 }
 
-/// A driver that needs no calls says so with the same bit.
+/// A driver that needs no calls sets the same bit.
 #[test]
 fn a_driver_that_polls_for_completions_is_served() {
     let ramblk = Ramblk::run(&[]);
@@ -181,7 +181,7 @@ fn a_message_that_is_not_served_is_answered_and_the_connection_goes_on() {
     let ramblk = Ramblk::run(&[]);
     let mut disk = Disk::attach(ramblk.socket());
     let file = new_eventfd();
-    // The last ones nobody knows yet.
+    // The last ones are not defined yet.
     for unserved in [
         6,
         7,
@@ -207,14 +207,14 @@ fn a_message_that_is_not_served_is_answered_and_the_connection_goes_on() {
         }
         works(disk.q(), 1);
     }
-    // Nobody waits for an answer, and they mean nothing to a disk.
+    // They need no answer and mean nothing to a disk.
     for unserved in [7, 19, 20, 39, 45, 99] {
         assert!(disk.client.send(unserved, 0, &[0; 16], &[file.as_fd()]));
     }
     assert!(disk.client.answers());
     works(disk.q(), 2);
     assert!(ramblk.stderr().contains("message skipped"));
-    // Somebody would wait for ever.
+    // The front end would wait for ever.
     for asks in [22, 28, 40, 44] {
         let client = Client::negotiated(ramblk.socket(), ALL);
         client.send(asks, 0, &[], &[]);
@@ -235,7 +235,7 @@ fn giving_up_ownership_disables_the_rings() {
     disk.q().submit(head);
     std::thread::sleep(Duration::from_millis(20));
     assert_eq!(disk.q().used_idx(), used);
-    // Who owns it again can use it again.
+    // After another SET_OWNER it can be used again.
     disk.client.tell(code::SET_OWNER, &[], &[]);
     disk.client.set_features(FEATURES);
     disk.q().begin_at(0);
@@ -245,8 +245,8 @@ fn giving_up_ownership_disables_the_rings() {
 
 #[test]
 fn a_front_end_that_gives_up_ownership_finds_its_rings_disabled_and_nothing_else() {
-    // RESET_OWNER, long deprecated, should at most disable rings: back ends that forgot more than
-    // that made front ends fail.
+    // RESET_OWNER, long deprecated, should at most disable rings: front ends failed with back ends
+    // that reset more than that.
     let ramblk = Ramblk::run(&[]);
     let mut disk = Disk::attach(ramblk.socket());
     works(disk.q(), 0);

@@ -1,5 +1,5 @@
-//! Requests of the plainest shape come in batches, and others among them: a back end that takes
-//! several at once must do the same as for each alone, in the order of the avail ring.
+//! Plain requests in batches, with others among them: a back end that takes several at once must do
+//! the same as for each alone, in the order of the avail ring.
 
 use std::time::Duration;
 
@@ -15,24 +15,24 @@ use crate::harness::Ramblk;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Shape {
     Plain,
-    /// In a table of three, to which a descriptor with or without WRITE refers.
+    /// In a table of three, referred to by a descriptor with or without WRITE.
     Table,
     WrittenTable,
-    /// One byte more than a header: the first one of the data of a write.
+    /// One byte more than a header: the first byte of a write's data.
     LongHeader,
-    /// Two bytes, of which the second one is the status.
+    /// Two bytes, the second of which is the status.
     LongStatus,
     NoData,
     TwoBuffers,
     /// Three entries: first, third, second.
     BackwardsTable,
-    /// Three entries, of which the second one is left out.
+    /// Three entries, the second of which is left out.
     SkippingTable,
     LongTable,
     WrittenHeader,
-    /// Flags that mean nothing.
+    /// Flags without a meaning.
     OddFlags,
-    /// The header before a table with the rest.
+    /// The header, then a table with the rest.
     HalfTable,
     Flush,
 }
@@ -54,10 +54,10 @@ const SHAPES: [Shape; 14] = [
     Shape::Flush,
 ];
 
-/// Descriptors, and memory, of one request.
+/// The number of descriptors, and of memory areas, per request.
 const SLOTS: u16 = 4;
 const ROOM: u64 = 0x5000;
-/// Where its parts are.
+/// The offsets of its parts.
 const STATUS: u64 = 0x100;
 const TABLE: u64 = 0x200;
 const BUFFER: u64 = 0x1000;
@@ -73,7 +73,7 @@ struct Request {
     data: Vec<u8>,
 }
 
-/// A descriptor: where, how long, flags, and the number of the next one.
+/// A descriptor: address, length, flags, and the index of the next one.
 type Entry = (u64, u32, u16, u16);
 
 impl Request {
@@ -85,7 +85,7 @@ impl Request {
         q.area(DATA) + u64::from(self.number) * ROOM
     }
 
-    /// Whether data moves.
+    /// Whether data is moved.
     fn moves(&self) -> bool {
         !matches!(
             self.shape,
@@ -93,7 +93,7 @@ impl Request {
         )
     }
 
-    /// Header, data and status, one after the other from descriptor `first` on.
+    /// Header, data and status in consecutive descriptors, starting at `first`.
     fn three(&self, q: &Ring, first: u16) -> [Entry; 3] {
         let base = self.base(q);
         let flags = if self.write { NEXT } else { NEXT | WRITE };
@@ -145,7 +145,7 @@ impl Request {
         let len = self.data.len() as u32;
         match self.shape {
             Shape::LongHeader => {
-                // What follows the header in memory belongs to it now.
+                // The byte behind the header now belongs to it.
                 list[0].1 = 17;
                 q.mem.write(base + 16, &self.data[..1]);
                 if self.write {
@@ -197,7 +197,7 @@ impl Request {
         q.set_desc(self.head(), table, len, INDIRECT | extra, 0xffff);
     }
 
-    /// Status and used length, and what lies in the buffer then.
+    /// Check the status, the used length, and the buffer.
     fn check(&self, q: &Ring, used: u32, disk: &mut [u8], what: &str) {
         let (base, len) = (self.base(q), self.data.len());
         let status_at = match self.shape {
@@ -231,7 +231,7 @@ impl Request {
     }
 }
 
-/// Requests of which each has sectors of its own from `first` on, and of which most are plain.
+/// Mostly plain requests, each with its own sectors, starting at `first`.
 fn requests(dice: &mut Random, first: u64, count: u16) -> Vec<Request> {
     (0..count)
         .map(|number| {
@@ -252,7 +252,7 @@ fn requests(dice: &mut Random, first: u64, count: u16) -> Vec<Request> {
         .collect()
 }
 
-/// Publish all at once, in some order, and check each when it comes back.
+/// Publish all requests at once in this order, and check each when it completes.
 fn batch(q: &mut Ring, requests: &[Request], order: &[usize], disk: &mut [u8], what: &str) {
     requests.iter().for_each(|request| request.lay_out(q));
     for &at in order {
@@ -317,7 +317,7 @@ fn batches_on_many_queues_are_served_in_order_whoever_serves_them() {
                         let list = requests(&mut dice, first, count);
                         let order = shuffled(&mut dice, list.len());
                         batch(q, &list, &order, &mut content, &what);
-                        // Queues that rest and come back are what workers are moved for.
+                        // Queues that become idle and active again make workers move them.
                         if dice.below(30) == 0 {
                             std::thread::sleep(Duration::from_millis(dice.below(40)));
                         }

@@ -1,6 +1,6 @@
-//! A back end died. Its successor finds the rings and the inflight region exactly as they were
-//! after any one of the predecessor's stores, and owes the guest each request that was not
-//! returned: executed again in the order in which it was taken, and returned exactly once.
+//! A back end died. Its successor finds the rings and the in-flight region exactly as they were
+//! after any one of the predecessor's stores. It owes the guest each request that was not returned:
+//! executed again in the order in which it was taken, and returned exactly once.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,28 +18,28 @@ use crate::harness::Ramblk;
 
 const RING: u16 = 16;
 
-/// Heads of the requests of these tests, in the order in which they are made available: none that
-/// a mix-up of order and number would leave as it is.
+/// Heads of the requests of these tests, in the order in which they are made available. A mix-up of
+/// order and index would change any of them.
 const HEADS: [u16; 5] = [9, 3, 12, 0, 6];
 
-/// Sectors that a request writes. Each begins one sector behind the one before it, so that what the
-/// disk holds tells which were executed, and in which order.
+/// Number of sectors that a request writes. Each request begins one sector behind the one before
+/// it, so that the disk shows which were executed, and in which order.
 const SECTORS: usize = 4;
 
 fn bytes_of(request: usize) -> Vec<u8> {
     pattern(512 * SECTORS, 40 + request as u8)
 }
 
-/// A guest whose requests wait in ring 0: what they are, and what the disk must hold.
+/// A guest with requests in ring 0: the requests, and what the disk must hold.
 struct Guest {
     mem: Arc<Memory>,
     ring: Ring,
-    /// The first sector that they write.
+    /// The first sector of their writes.
     base: u64,
 }
 
 impl Guest {
-    /// With both indices at `at` before the first request.
+    /// Both indexes are at `at` before the first request.
     fn new(at: u16, base: u64) -> Self {
         let mem = Arc::new(Memory::standard());
         let mut ring = Ring::new(&mem, 0, RING, true);
@@ -67,12 +67,12 @@ impl Guest {
         ring.publish();
     }
 
-    /// Where a request's status goes.
+    /// The address of a request's status.
     fn at(request: usize) -> u64 {
         0x8000 + request as u64
     }
 
-    /// Gives all to the next back end: memory, region, rings, and `base` for what it is worth.
+    /// Pass everything to the next back end: memory, region, rings, and `base`.
     fn hand_over(&self, disk: &Disk, region: &Inflight, base: u16) {
         disk.client.set_memory(&self.mem);
         region.give(&disk.client);
@@ -80,8 +80,8 @@ impl Guest {
         disk.client.vring(code::SET_VRING_ENABLE, 0, 1);
     }
 
-    /// Every request comes back once, in `order`; those from the `executed`-th on were executed
-    /// by the back end that serves `disk`, in that order.
+    /// Every request completes once, in `order`. Those from the `executed`-th on were executed by
+    /// the back end that serves `disk`, in that order.
     fn gets(&mut self, order: &[usize], executed: usize, what: &str) {
         for request in order {
             let used = self.ring.wait();
@@ -107,7 +107,7 @@ impl Guest {
     }
 }
 
-/// The back end that died, after so many more stores.
+/// The back end that died, after a given number of stores.
 struct Predecessor<'a> {
     guest: &'a Guest,
     track: Track<'a>,
@@ -115,15 +115,15 @@ struct Predecessor<'a> {
 }
 
 impl Predecessor<'_> {
-    /// One store, if it lives that long.
+    /// Make one store, if it lives that long.
     fn store(&mut self, store: impl FnOnce(&Self)) -> Option<()> {
         self.stores = self.stores.checked_sub(1)?;
         store(self);
         Some(())
     }
 
-    /// Takes a batch of requests from the ring and returns them, store by store in the order that
-    /// the specification demands. `None` when it died before the end.
+    /// Take a batch of requests from the ring and return them, store by store in the order that the
+    /// specification demands. `None` if it died before the end.
     fn serve(&mut self, heads: &[u16], mut counter: u64) -> Option<()> {
         let ring = &self.guest.ring;
         for head in heads {
@@ -148,8 +148,8 @@ impl Predecessor<'_> {
     }
 }
 
-/// A region as it is after a long life up to used index `at`. Its list of returned heads goes on
-/// beyond the last batch, into heads that are used again by now.
+/// A region after long use, up to used index `at`. Its list of returned heads continues beyond the
+/// last batch, into heads that have been reused since.
 fn aged(region: &Inflight, at: u16) -> Track<'_> {
     let track = region.queue(0);
     track.set_version(1);
@@ -163,7 +163,7 @@ fn aged(region: &Inflight, at: u16) -> Track<'_> {
     track
 }
 
-/// Kills the predecessor after `stores` stores of a batch of `batch`. False when it lived on.
+/// Kill the predecessor after `stores` stores of a batch of `batch`. Returns false if it survived.
 fn dies(disk: &mut Disk, batch: usize, stores: usize, at: u16, base: u16, sector: u64) -> bool {
     let mut guest = Guest::new(at, sector);
     let region = Inflight::new(1, RING);
@@ -178,7 +178,7 @@ fn dies(disk: &mut Disk, batch: usize, stores: usize, at: u16, base: u16, sector
     guest.hand_over(disk, &region, base);
     let what = format!("batch of {batch} from {at}, {stores} stores, base {base}");
     guest.gets(&[0, 1, 2, 3, 4], returned, &what);
-    // And the region says so: once stopped, nothing is owed.
+    // And the region agrees: once stopped, nothing is owed.
     assert_eq!(disk.client.stop(0), u32::from(guest.ring.next_avail));
     let track = region.queue(0);
     assert!(track.marked().is_empty(), "{what}: {:?}", track.marked());
@@ -187,21 +187,22 @@ fn dies(disk: &mut Disk, batch: usize, stores: usize, at: u16, base: u16, sector
     died
 }
 
-/// Every point at which a back end can die in a batch of so many requests, whatever base the front
-/// end names.
+/// Every point at which a back end can die in a batch of `batch` requests, with every base that the
+/// front end may name.
 fn dies_everywhere(batch: usize) {
     let ramblk = Ramblk::run(&[]);
     let mut disk = Disk::prepare(ramblk.socket(), ALL);
     let mut sector = 0;
     for at in [0, 7, 65534_u16] {
-        // QEMU names the used index, cloud-hypervisor the available one; others may be mistaken.
+        // QEMU names the used index, cloud-hypervisor the available one; others may be wrong.
         for base in [0, at, at.wrapping_add(HEADS.len() as u16), 4711] {
             let mut stores = 0;
             while dies(&mut disk, batch, stores, at, base, sector) {
                 stores += 1;
                 sector += 16;
             }
-            // Counter and mark, used element and two of its list, no mark; used index and its copy.
+            // Counter and mark, used element and two fields of its list, no mark; used index and
+            // its copy.
             assert_eq!(stores, 6 * batch + 2, "stores of a batch of {batch}");
         }
     }
@@ -244,8 +245,8 @@ fn a_successor_that_dies_too_is_succeeded_like_the_first() {
 
 #[test]
 fn what_another_back_end_returned_out_of_order_is_not_executed_again() {
-    // It took three requests and returned the second: the used ring names it, the others are owed
-    // in the order of their counters, and the ring goes on behind all three.
+    // It took three requests and returned the second: the used ring names that one, the others are
+    // owed in the order of their counters, and the ring continues behind all three.
     let ramblk = Ramblk::run(&[]);
     for base in [0, 1, 3, 5] {
         let disk = Disk::prepare(ramblk.socket(), ALL);
@@ -273,7 +274,7 @@ fn requests_are_owed_in_the_order_of_their_counters_and_of_nothing_else() {
     let mut guest = Guest::new(0, 0);
     let region = Inflight::new(1, RING);
     let track = aged(&region, 0);
-    // Beyond 32 bits, and against both the order of the ring and that of the heads.
+    // Beyond 32 bits, and different from both the order of the ring and that of the heads.
     for (request, counter) in [(0, 1 << 33), (1, 5 << 32), (2, (1 << 33) - 1), (3, 7)] {
         track.set_counter(HEADS[request], counter);
         track.set_inflight(HEADS[request], true);
@@ -297,7 +298,7 @@ fn each_ring_has_its_own_part_of_the_region() {
         track.set_desc_num(RING);
         track.set_used_idx(at);
         let pieces = ring.lay_out(OUT, u64::from(ring.index), &pattern(512, at as u8), 0);
-        // As many of them as the ring's number says had been taken.
+        // As many of them as the index of the ring says were taken.
         for i in 0..3 {
             let head = ring.direct(3 * i, &pieces);
             ring.put(head);

@@ -1,5 +1,5 @@
-//! Buffers, statuses and tables wherever in memory they may lie: across pages, across the borders
-//! of adjacent regions, in the first bytes of a region and in the last.
+//! Buffers, statuses and tables anywhere in memory: across pages, across the borders of adjacent
+//! regions, in the first bytes of a region and in the last.
 
 use crate::driver::data::pattern;
 use crate::driver::disk::{ALL, DATA, Disk, HEADER, STATUS, all_ways, request_header};
@@ -23,7 +23,7 @@ fn data_may_be_cut_at_every_byte_around_a_region_border() {
     let (_ramblk, mut disk) = attach();
     let q = disk.q();
     for at in 0..=512u32 {
-        // The border is in the middle of the data, the cut wanders over all of it.
+        // The border is in the middle of the data, and the cut moves over all of it.
         let start = BORDER - 256;
         let data = pattern(512, at as u8);
         q.lay_out(OUT, 3, &[], 0);
@@ -124,7 +124,7 @@ fn a_status_may_be_the_last_byte_of_a_region_or_the_first() {
             "{status:#x}"
         );
     }
-    // In one descriptor with the data, the border between them.
+    // In one descriptor with the data, and the border between them.
     q.mem.fill(BORDER - 512, 513, UNTOUCHED);
     q.direct(
         0,
@@ -179,7 +179,7 @@ fn an_indirect_table_may_lie_anywhere_in_memory() {
     let q = disk.q();
     q.write(6, &data).unwrap();
     // Across the border between two descriptors, within one, at an odd address, above 4 GiB, and as
-    // the last bytes of a region that nothing follows.
+    // the last bytes of a region with nothing behind it.
     for table in [
         BORDER - 16,
         BORDER - 24,

@@ -1,5 +1,5 @@
-//! Sockets, directories and files that somebody removes from under a program that runs: cleaners of
-//! temporary files, or people.
+//! Sockets, directories and files that are removed while the program runs, by programs that clean
+//! up temporary files or by people.
 
 use std::fs;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -37,7 +37,7 @@ fn a_socket_that_was_removed_is_told_of_and_made_again_and_its_front_end_goes_on
         assert_eq!(disk.q().read(7, 4096), Ok(pattern(4096, 7)));
         assert_eq!(world.disks.get("one").unwrap().state, DiskState::Ok);
     }
-    // What goes by itself is nothing to tell of.
+    // The socket of a destroyed disk is not reported.
     world.disks.destroy("two", Default::default()).unwrap();
     std::thread::sleep(Duration::from_millis(400));
     let kinds = std::iter::from_fn(|| events.try_recv().ok()).map(|event| event.kind);
@@ -90,7 +90,7 @@ fn a_run_directory_that_was_removed_does_not_keep_disks_from_being_made_and_come
     eventually("both can be connected to", || {
         can_connect(&socket) && can_connect(&daemon.socket("vm2"))
     });
-    // Moved away instead, with all that is in it.
+    // The whole directory is moved away instead.
     fs::rename(daemon.path("run/vm1"), daemon.path("gone")).unwrap();
     eventually("it says so, or mends it", || {
         daemon.json("show vm1")["state"] == "unreachable" || can_connect(&socket)
@@ -126,7 +126,7 @@ fn the_socket_of_a_single_disk_comes_back_and_nobody_wakes_for_anything_else() {
     eventually("it can be connected to", || can_connect(&socket));
     assert_eq!(disk.q().read(7, 4096), Ok(pattern(4096, 7)));
     drop(disk);
-    // It may have to sleep once more after that.
+    // The thread may sleep once more after that.
     std::thread::sleep(Duration::from_millis(300));
     let before = sleeps(&ramblk, "ramblk-removal");
     for number in 0..20 {
@@ -138,7 +138,7 @@ fn the_socket_of_a_single_disk_comes_back_and_nobody_wakes_for_anything_else() {
     assert_eq!(sleeps(&ramblk, "ramblk-removal"), before);
 }
 
-/// A test that fails must leave nothing that runs.
+/// A failing test must leave no process behind.
 struct KilledOnDrop(std::process::Child);
 
 impl Drop for KilledOnDrop {

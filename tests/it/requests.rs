@@ -7,7 +7,7 @@ use crate::driver::ring::{readable_at, writable_at};
 use crate::driver::status::{IOERR, OK, UNSUPP};
 use crate::harness::Ramblk;
 
-/// Sectors of the disk that `Ramblk::run` makes.
+/// Sectors of the disk of `Ramblk::run`.
 const CAPACITY: u64 = 64 * 2048;
 
 fn attach(arguments: &[&str]) -> (Ramblk, Disk) {
@@ -16,7 +16,7 @@ fn attach(arguments: &[&str]) -> (Ramblk, Disk) {
     (ramblk, disk)
 }
 
-/// The sectors of the test plan, and whether one sector there is inside the disk.
+/// The sectors to try, and whether the sector is inside the disk.
 const PLACES: [(u64, bool); 9] = [
     (0, true),
     (1, true),
@@ -59,8 +59,8 @@ fn a_read_is_bounded_by_the_capacity_at_every_sector() {
                     data: vec![0; 512],
                 }
             } else {
-                // Nothing but the status was written, and that isn't where the buffer begins, so
-                // virtio 1.3 §2.7.8.2 allows no length but 0.
+                // Only the status was written, and the buffer doesn't begin with it, so virtio 1.3
+                // §2.7.8.2 allows no length but 0.
                 Reply {
                     status: IOERR,
                     len: 0,
@@ -265,7 +265,7 @@ fn the_serial_is_cut_to_the_buffer_and_padded_with_zeros_to_20_bytes() {
                 reply,
                 Reply {
                     status: OK,
-                    // The status counts where nothing lies between it and the serial.
+                    // The status counts if nothing lies between it and the serial.
                     len: given as u32 + u32::from(len <= 20),
                     data
                 },
@@ -291,7 +291,7 @@ fn the_sector_of_a_serial_request_is_ignored() {
 
 #[test]
 fn a_disk_has_a_serial_even_if_none_was_given() {
-    // An empty string would leave the guest without a link in /dev/disk/by-id.
+    // With an empty string the guest would have no link in /dev/disk/by-id.
     let (_ramblk, mut disk) = attach(&[]);
     let reply = disk.q().request(GET_ID, 0, &[], 20);
     assert_eq!((reply.status, reply.len), (OK, 21));
@@ -336,7 +336,7 @@ fn types_that_this_device_does_not_have_are_unsupported() {
 
 #[test]
 fn a_disk_with_4096_byte_blocks_serves_single_sectors() {
-    // A front end that never saw BLK_SIZE (Firecracker) asks in units of 512 bytes.
+    // A front end that never saw BLK_SIZE (Firecracker) uses units of 512 bytes.
     let (_ramblk, mut disk) = attach(&["--block-size", "4096"]);
     disk.q().write(3, &pattern(512, 9)).unwrap();
     disk.q().write(11, &pattern(1024, 10)).unwrap();
@@ -363,8 +363,8 @@ fn discarding_parts_of_blocks_on_a_disk_with_4096_byte_blocks_spares_the_neighbo
     let after = disk.q().read(0, 32 * 512).unwrap();
     assert_eq!(after[..5 * 512], before[..5 * 512]);
     assert_eq!(after[19 * 512..], before[19 * 512..]);
-    // What is a whole block is zero now; of the rest a discard promises nothing (virtio 1.3
-    // §5.2.6.2: the device MAY deallocate), but each sector is either what it was or zero.
+    // Whole blocks are zero now. For the rest a discard promises nothing (virtio 1.3 §5.2.6.2: the
+    // device MAY deallocate), but each sector is either unchanged or zero.
     assert_eq!(after[8 * 512..16 * 512], [0; 8 * 512]);
     for sector in (5..8).chain(16..19) {
         let (now, old) = (
@@ -392,7 +392,7 @@ fn a_write_from_and_a_read_into_many_small_buffers_keep_their_order() {
     let (_ramblk, mut disk) = attach(&[]);
     let data = pattern(126 * 512, 8);
     let q = disk.q();
-    // 126 is the seg_max that the device announces.
+    // 126 is the seg_max of the device.
     let pieces = q.lay_out(OUT, 40, &data, 0);
     let mut chain = vec![pieces[0]];
     chain.extend((0..126).map(|i| readable_at(q.area(DATA) + i * 512, 512)));

@@ -1,5 +1,5 @@
-//! Split rings (virtio 1.3 §2.7): every size, the wrap of the indices, and notifications in both
-//! directions, of which none that is due may be missing.
+//! Split rings (virtio 1.3 §2.7): every size, the wrap of the indexes, and notifications in both
+//! directions, none of which may be missing.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::driver::wire::readable;
 use crate::harness::Ramblk;
 
 const SIZES: [u16; 8] = [1, 2, 4, 8, 128, 256, 1024, 32768];
-/// Time enough for a call that must not come to come.
+/// Long enough for a wrong call to arrive.
 const A_WHILE: Duration = Duration::from_millis(15);
 
 fn attach(features: u64, queues: u32, size: u16) -> (Ramblk, Disk) {
@@ -24,7 +24,7 @@ fn attach(features: u64, queues: u32, size: u16) -> (Ramblk, Disk) {
     (ramblk, disk)
 }
 
-/// Makes every descriptor of the ring a whole flush request: all refer to one indirect table.
+/// Make every descriptor of the ring a whole flush request: all refer to one indirect table.
 fn fill_with_flushes(ring: &Ring) {
     let table = ring.area(TABLE);
     ring.mem.write(ring.area(HEADER), &request_header(FLUSH, 0));
@@ -36,7 +36,7 @@ fn fill_with_flushes(ring: &Ring) {
     }
 }
 
-/// Submits `count` of the flushes at once and waits until all have come back, each head once.
+/// Submit `count` of the flushes at once, and wait until each head has completed once.
 fn batch(ring: &mut Ring, count: u16) {
     let heads = 0..count;
     heads.clone().for_each(|head| ring.put(head));
@@ -79,7 +79,7 @@ fn a_full_ring_completes_at_every_size() {
         for features in [ALL, ALL & !feature::EVENT_IDX] {
             let mut disk = Disk::attach_with(ramblk.socket(), features, 1, size);
             fill_with_flushes(disk.q());
-            // More than once around, so that slots are used again.
+            // More than one round, so that slots are reused.
             for _ in 0..3 {
                 batch(disk.q(), size);
             }
@@ -128,7 +128,7 @@ fn a_batch_may_lie_across_the_wrap() {
     }
 }
 
-/// Completes one flush by looking at the used index, and says whether a call came with it.
+/// Complete one flush by polling the used index, and return whether a call came with it.
 fn called_for_one(ring: &mut Ring) -> bool {
     ring.submit(0);
     ring.spin();
@@ -137,7 +137,8 @@ fn called_for_one(ring: &mut Ring) -> bool {
     called
 }
 
-/// A ring of flushes whose call descriptor is quiet: that of a new ring may be signalled once.
+/// A ring of flushes whose call descriptor has been drained: that of a new ring may be signalled
+/// once.
 fn quiet_ring(disk: &mut Disk) -> &mut Ring {
     fill_with_flushes(disk.q());
     disk.q().set_used_event(0x8000);
@@ -276,7 +277,7 @@ fn heads_come_back_whatever_order_they_were_put_in() {
         heads.iter().for_each(|head| q.put(*head));
         q.publish();
         q.kick();
-        // Without INFLIGHT_SHMFD a queue completes in the order it was asked.
+        // Without INFLIGHT_SHMFD a queue completes in the order of submission.
         heads
             .iter()
             .for_each(|head| assert_eq!(q.wait().id, u32::from(*head)));
@@ -287,7 +288,7 @@ fn heads_come_back_whatever_order_they_were_put_in() {
 fn the_device_writes_neither_descriptors_nor_the_available_ring() {
     let (_ramblk, mut disk) = attach(ALL, 1, 256);
     let q = disk.q();
-    // §2.7.5.1 MUST NOT. What follows the used ring isn't the device's either.
+    // §2.7.5.1 MUST NOT. The bytes behind the used ring don't belong to the device either.
     q.mem.fill(q.desc, 256 * 16, 0x5a);
     q.mem.fill(q.used + 4 + 8 * 256 + 2, 512, 0x5a);
     for i in 0..600 {
@@ -313,7 +314,7 @@ fn the_parts_of_a_ring_may_lie_in_different_regions_up_to_their_last_byte() {
     let mut ring = Ring::new(&disk.mem, 0, 256, true);
     ring.desc = 64 * MIB - 16 * 256;
     ring.avail = 80 * MIB - (6 + 2 * 256);
-    // The used ring needs an alignment of 4, so two bytes behind it stay free.
+    // The used ring must be aligned to 4, so two bytes behind it stay free.
     ring.used = 4112 * MIB - (8 + 8 * 256);
     disk.client.start(&ring);
     disk.queues.push(ring);
@@ -323,7 +324,7 @@ fn the_parts_of_a_ring_may_lie_in_different_regions_up_to_their_last_byte() {
     assert_eq!(disk.q().read(599, 512), Ok(pattern(512, 87)));
 }
 
-/// Keeps up to 16 reads in flight, and kicks only if the device asks for it.
+/// Keep up to 16 reads in flight, and kick only if the device wants it.
 fn economical_driver(ring: &mut Ring, requests: usize, seed: u64) {
     let mut random = Random::new(seed);
     for head in 0..16u16 {
@@ -351,7 +352,7 @@ fn economical_driver(ring: &mut Ring, requests: usize, seed: u64) {
         }
         asked += count as usize;
         if random.below(300) == 0 {
-            // Long enough that the device goes to sleep.
+            // Long enough for the worker to go to sleep.
             std::thread::sleep(Duration::from_micros(random.below(3000)));
         }
         if free.len() < 16 {
@@ -367,7 +368,7 @@ fn economical_driver(ring: &mut Ring, requests: usize, seed: u64) {
     }
 }
 
-/// Runs `driver` on every queue at once.
+/// Run `driver` on every queue at once.
 fn on_all(disk: &mut Disk, driver: impl Fn(&mut Ring) + Sync) {
     std::thread::scope(|scope| {
         for ring in &mut disk.queues {
@@ -416,7 +417,7 @@ fn sixteen_queues_work_at_once_and_see_one_disk() {
 fn a_queue_that_nobody_started_does_not_disturb_the_others() {
     let ramblk = Ramblk::run(&[]);
     let mut disk = Disk::prepare(ramblk.socket(), ALL);
-    // Queue 3 alone, of four that were announced with a size.
+    // Queue 3 alone, of four whose size was set.
     for index in 0..3 {
         disk.client
             .vring(crate::driver::client::code::SET_VRING_NUM, index, 128);

@@ -1,5 +1,5 @@
-//! The conversation: what is offered, the configuration space, and the orders in which real front
-//! ends talk. Messages may arrive in any pieces.
+//! The conversation: the offer, the configuration space, and the message orders of real front ends.
+//! Messages may arrive in any pieces.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
@@ -116,7 +116,7 @@ fn the_configuration_can_be_read_from_any_offset_in_any_length() {
             );
         }
     }
-    // QEMU asks with flags 0, cloud-hypervisor with flags 1.
+    // QEMU sends flags 0, cloud-hypervisor flags 1.
     for size in [36, 57, 60, 96] {
         for flags in [0, 1] {
             assert_eq!(client.config(0, size, flags), whole[..size as usize]);
@@ -150,11 +150,11 @@ fn the_cache_mode_can_be_chosen_and_is_kept() {
         assert_eq!(set(&client, mode, flags), Some(0));
         assert_eq!(client.config(32, 1, 0), [mode]);
     }
-    // Neither mode, and flags that nobody knows.
+    // Neither mode, and unknown flags.
     assert_ne!(set(&client, 2, 0), Some(0));
     assert_ne!(set(&client, 1, 2), Some(0));
     assert_eq!(client.config(32, 1, 0), [0]);
-    // A back end that came to itself again would have to say the same.
+    // A back end that recovered would have to answer the same.
     drop(client);
     let client = Client::negotiated(ramblk.socket(), ALL);
     assert_eq!(client.config(32, 1, 0), [0]);
@@ -163,7 +163,7 @@ fn the_cache_mode_can_be_chosen_and_is_kept() {
     // Without FLUSH it MUST begin with write-through (virtio 1.3 §5.2.5).
     let client = Client::negotiated(ramblk.socket(), ALL & !feature::FLUSH);
     assert_eq!(client.config(32, 1, 0), [0]);
-    // Whoever did not accept CONFIG_WCE can't use it.
+    // A driver that did not accept CONFIG_WCE can't use it.
     let client = Client::negotiated(ramblk.socket(), ALL & !feature::CONFIG_WCE);
     assert!(set(&client, 1, 0).is_some_and(|value| value != 0));
     assert!(client.answers());
@@ -239,7 +239,7 @@ fn every_message_is_acknowledged_if_that_is_asked_for() {
             "message {code}"
         );
     }
-    // Messages with a reply of their own have no second one.
+    // Messages with their own reply have no second one.
     for code in [
         code::GET_FEATURES,
         code::GET_QUEUE_NUM,
@@ -275,7 +275,7 @@ fn repeatable(ring: &Ring) -> Vec<(u32, Vec<u8>, Vec<BorrowedFd<'_>>)> {
     ]
 }
 
-/// Sends `bytes` in two pieces that arrive one after the other, and waits for the reply.
+/// Send `bytes` in two pieces that arrive one after the other, and wait for the reply.
 fn split(client: &Client, code: u32, bytes: &[u8], at: usize, fds: &[BorrowedFd<'_>]) {
     assert!(client.wire.send(&bytes[..at], fds));
     std::thread::sleep(Duration::from_micros(300));

@@ -11,11 +11,11 @@ use crate::driver::ring::Ring;
 use crate::driver::status::{IOERR, OK};
 use crate::harness::Ramblk;
 
-/// A second front end that has set up its ring, without waiting for anything, and asks for a
-/// sector.
+/// A second front end that has set up its ring and submitted a read of a sector, without waiting
+/// for anything.
 fn second(ramblk: &Ramblk) -> Disk {
     let mut disk = Disk::prepare(ramblk.socket(), ALL);
-    // Whether the back end answers before the first front end has stopped is its own affair.
+    // The back end may answer before or after the first front end has stopped.
     disk.client.acks = false;
     let mut ring = Ring::new(&disk.mem, 0, 256, true);
     disk.client.start(&ring);
@@ -56,7 +56,7 @@ fn a_second_front_end_may_talk_while_the_first_one_works() {
     client.set_memory(&first.mem);
     assert_eq!(first.q().read(0, 512), Ok(pattern(512, 9)));
     drop(first);
-    // It may take its time, too.
+    // It may also take its time.
     assert!(client.answers());
 }
 
@@ -73,7 +73,7 @@ fn a_second_front_end_is_served_once_the_first_has_gone() {
 
 #[test]
 fn a_second_front_end_is_served_once_the_first_has_stopped_its_rings() {
-    // This is how a virtual machine moves from one process to another on the same host.
+    // A virtual machine moves from one process to another on the same host in this way.
     let ramblk = Ramblk::run(&[]);
     let mut first = Disk::attach_with(ramblk.socket(), ALL, 2, 256);
     first.q().write(0, &pattern(512, 9)).unwrap();
@@ -103,7 +103,7 @@ fn a_second_front_end_is_turned_away_after_five_seconds() {
         start.elapsed()
     );
     assert_eq!(second.q().pop(), None);
-    // The first one never noticed.
+    // The first one noticed nothing.
     assert_eq!(first.q().read(0, 512), Ok(pattern(512, 9)));
     assert!(first.client.answers());
 }

@@ -1,5 +1,5 @@
-//! What queues have done is counted exactly: by kind, with bytes and errors, in the queue that did
-//! it, whatever becomes of its rings, and on every way that a request can go.
+//! Queue counters are exact: by kind, with bytes and errors, per queue, whatever happens to its
+//! rings, and on every path that a request can take.
 
 use std::num::NonZeroU16;
 use std::os::unix::net::UnixListener;
@@ -57,7 +57,7 @@ impl Served {
         }
     }
 
-    /// Counted after a request is shown, so a moment after its driver sees it.
+    /// A request is counted after it is published, a moment after its driver sees it.
     fn stats(&self, completed: u64) -> Stats {
         let all =
             |queue: &QueueStats| -> u64 { operations(queue).iter().map(|o| o.completed).sum() };
@@ -82,7 +82,7 @@ fn operations(queue: &QueueStats) -> [OperationStats; 6] {
     ]
 }
 
-/// Each histogram has as many requests as were completed, and as much time as their classes say.
+/// Each histogram has as many requests as completed, and as much time as its classes say.
 fn consistent(queue: &QueueStats) {
     for operation in operations(queue) {
         let latency = &operation.latency;
@@ -105,12 +105,12 @@ fn within(histogram: &LatencyHistogram, time_ns: u64) {
     assert!(time_ns <= most, "{time_ns} ns of {histogram:?}");
 }
 
-/// Without their time, which nobody can foretell.
+/// Without the time, which can't be predicted.
 fn counts(operation: OperationStats) -> (u64, u64, u64) {
     (operation.completed, operation.errors, operation.bytes)
 }
 
-/// So many plain requests of 4 KiB, published at once; the last one is outside the disk.
+/// `count` plain requests of 4 KiB, published at once; the last one is outside the disk.
 fn plain(ring: &mut Ring, kind: u32, count: u16) {
     for i in 0..count {
         let at = ring.area(DATA) + u64::from(i) * 0x2000;
@@ -139,9 +139,9 @@ fn plain(ring: &mut Ring, kind: u32, count: u16) {
     }
 }
 
-/// One of each kind, and some that fail. Gives how many.
+/// One request of each kind, and some that fail. Returns how many.
 fn singles(ring: &mut Ring) -> u64 {
-    // Two buffers, so that they go the long way.
+    // Two buffers, so that they aren't plain.
     let at = ring.area(DATA);
     for (kind, sector, status) in [
         (IN, 8, OK),
@@ -163,7 +163,7 @@ fn singles(ring: &mut Ring) -> u64 {
     ring.flush().unwrap();
     assert_eq!(ring.request(GET_ID, 0, &[], 20).status, OK);
     assert_eq!(ring.request(77, 0, &[], 20).status, UNSUPP);
-    // A flush whose header is too short says nothing.
+    // A flush with a header that is too short.
     ring.mem.write(ring.area(HEADER), &request_header(FLUSH, 0));
     let pieces = [
         readable_at(ring.area(HEADER), 12),
@@ -171,7 +171,7 @@ fn singles(ring: &mut Ring) -> u64 {
     ];
     let head = ring.direct(0, &pieces);
     ring.complete(head);
-    // No place for a status.
+    // No byte for a status.
     let head = ring.direct(0, &[readable_at(ring.area(HEADER), 16)]);
     ring.complete(head);
     ring.discard(&[segment(0, 8, 0), segment(64, 16, 0)])
@@ -243,7 +243,7 @@ fn rings_of_several_front_ends_count_in_the_same_queue() {
         counts(stats.queues[0].writes),
         (20 * done, done, 19 * done * 4096)
     );
-    // Those that are gone leave what they counted to the next one.
+    // Disks that are gone leave their counters to the next one.
     drop(disks);
     let mut disk = Disk::attach(&served.socket);
     plain(disk.q(), IN, 20);
@@ -258,7 +258,7 @@ fn a_long_request_counts_with_all_the_time_that_it_took() {
     let ring = disk.q();
     ring.mem.write(ring.area(DATA), &pattern(MIB as usize, 3));
     ring.mem.write(ring.area(HEADER), &request_header(OUT, 0));
-    // 40 MiB, all from the same one: many steps, and many times around the other queue's.
+    // 40 MiB, all from the same buffer: many steps, with many turns of the other queue in between.
     let mut pieces = vec![readable_at(ring.area(HEADER), 16)];
     pieces.extend((0..40).map(|_| readable_at(ring.area(DATA), MIB as u32)));
     pieces.push(writable_at(ring.area(STATUS), 1));

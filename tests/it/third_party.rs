@@ -1,5 +1,5 @@
-//! Drivers that others wrote, against the built program: virtio-driver and blkio. They know nothing
-//! of ramblk, so what both sides of our own tests might misread alike shows here.
+//! Drivers by others against the built program: virtio-driver and blkio. They know nothing of
+//! ramblk, so a mistake that our driver and our device have in common shows here.
 
 mod answers;
 mod front;
@@ -12,10 +12,10 @@ use libc::EIO;
 use front::{Ask, BUFFERS, Front, KINDS, Kind, Queue, Ramblk, one_piece};
 use memory::Shared;
 
-/// Bytes of each disk here.
+/// Size of each disk here, in bytes.
 const DISK: usize = 64 << 20;
 
-/// Buffers of one request, at most.
+/// Maximum number of buffers in one request.
 const SEGMENTS: usize = 126;
 
 /// Splitmix64: the same numbers in each run.
@@ -34,7 +34,7 @@ impl Dice {
     }
 }
 
-/// Bytes that differ from place to place and from seed to seed.
+/// Bytes that depend on place and seed.
 fn noise(seed: u64, len: usize) -> Vec<u8> {
     let mut dice = Dice(seed);
     let words = (0..len.div_ceil(8)).flat_map(|_| dice.next().to_le_bytes());
@@ -46,7 +46,7 @@ fn assert_same(found: &[u8], model: &[u8], what: &str) {
     assert_eq!(wrong, None, "first wrong byte, {what}");
 }
 
-/// What a request that succeeded means for the bytes that stand at `base`.
+/// Apply a successful request to the model of the bytes at `base`.
 fn settle(ask: &Ask, memory: &Shared, model: &mut [u8], base: u64) {
     let place = |at: u64, len: usize| {
         let at = usize::try_from(at - base).unwrap();
@@ -119,7 +119,7 @@ fn each_kind_of_request_does_what_it_says_and_spares_its_neighbours() {
     }
 }
 
-/// A slot's part of the disk and of the buffers in the test of mixed requests.
+/// A slot's share of the disk and of the buffers in the test of mixed requests.
 const STRIPE: usize = 256 << 10;
 const SLOT: usize = 32 << 10;
 const SLOTS: usize = DISK / STRIPE;
@@ -150,8 +150,7 @@ fn mixed_ask(dice: &mut Dice, slot: usize, block: usize, memory: &Shared) -> Ask
     }
 }
 
-/// Keeps a request in flight in every stripe of `model`, the first of which is that of slot
-/// `first`.
+/// Keep a request in flight in every stripe of `model`. The first stripe is that of slot `first`.
 fn mix(queue: &mut dyn Queue, memory: &Shared, first: usize, model: &mut [u8], block: usize) {
     let mut dice = Dice(first as u64);
     let mut asked: Vec<Ask> = Vec::new();
@@ -198,8 +197,8 @@ fn mixed_requests_of_four_queues_at_once_leave_the_disk_as_a_model_says() {
     }
 }
 
-/// Writes and then reads a sector in each of `depth` slots again and again; sectors between them
-/// stay as they are.
+/// Write and then read a sector in each of `depth` slots again and again; sectors between them stay
+/// unchanged.
 fn churn(kind: Kind, ring: u16, depth: usize, requests: usize) {
     let ramblk = Ramblk::run(&[]);
     let mut front = Front::new(kind, &ramblk, 1, ring);
@@ -265,7 +264,7 @@ fn a_request_may_have_as_many_buffers_as_the_device_says() {
         let mut pieces: Vec<Range<usize>> = (0..SEGMENTS)
             .map(|at| at * 5001..at * 5001 + 1 + at * 13)
             .collect();
-        // An end that makes whole sectors of it, and no order in memory.
+        // A last piece that completes a whole number of sectors, in no particular order in memory.
         let total: usize = pieces.iter().map(Range::len).sum();
         pieces[SEGMENTS - 1].end += total.next_multiple_of(512) - total;
         pieces.reverse();
@@ -351,7 +350,7 @@ fn memory_may_come_and_go_while_the_queues_are_up() {
         };
         for turn in 0..40 {
             let bytes = noise(turn, 65536);
-            // Somewhere in their files, as a VMM's memory often is.
+            // Anywhere in their files, as the memory of a VMM often is.
             let one = Shared::new(65536, turn * 4096);
             let two = Shared::new(65536, (40 - turn) * 4096);
             let all = one_piece(0, 65536);
@@ -364,7 +363,7 @@ fn memory_may_come_and_go_while_the_queues_are_up() {
             let read = Ask::Read(turn * 4096, all.clone());
             assert_eq!(ask(&mut front, &two, 1, &read), 0, "{kind:?}");
             assert_same(&two.gather(&all), &bytes, &format!("{kind:?}, turn {turn}"));
-            // What is gone can't be used, and what is left still can.
+            // Removed memory can't be used, and the rest still can.
             assert_eq!(ask(&mut front, &one, 0, &write), -EIO, "{kind:?}");
             let found = front.read(0, turn * 4096, 65536);
             assert_same(&found, &bytes, &format!("{kind:?}, turn {turn}"));

@@ -1,5 +1,5 @@
-//! VMMs that were started without the option that shares their guest's memory, and messages that
-//! nobody serves: what the front end is told, and what the log says.
+//! VMMs started without the option that shares their guest's memory, and messages that are not
+//! served: what the front end is told, and what the log says.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::driver::offer::works;
 use crate::driver::ring::Ring;
 use crate::harness::{Ramblk, eventually};
 
-/// What is to be done, for each VMM.
+/// The option to set, for each VMM.
 const MENDS: [&str; 2] = ["memory-backend-memfd", "shared=on"];
 const SILENT: &str = "nothing of what it writes arrives";
 
@@ -38,7 +38,7 @@ fn a_guest_without_a_memory_backend_does_not_hang_in_silence() {
     says(&ramblk, "shared no guest memory");
 }
 
-/// QEMU with a backend of `share=off`, as far as its mappings may be looked at.
+/// QEMU with a backend of `share=off`, if its mappings can be inspected.
 #[test]
 fn guest_memory_of_share_off_is_refused_before_the_guest_hangs() {
     let ramblk = Ramblk::run(&[]);
@@ -60,7 +60,7 @@ fn guest_memory_of_share_off_is_refused_before_the_guest_hangs() {
     says(&ramblk, "guest memory at 0x0 mapped for itself alone");
 }
 
-/// QEMU with an NVDIMM of `share=off` beside memory that is shared, as Kata has it.
+/// QEMU with an NVDIMM of `share=off` beside shared memory, as with Kata.
 #[test]
 fn a_private_region_beside_shared_memory_costs_no_disk() {
     let ramblk = Ramblk::run(&[]);
@@ -83,13 +83,13 @@ fn a_private_region_beside_shared_memory_costs_no_disk() {
         works(&mut ring, 0);
         client.tell(code::REM_MEM_REG, &single(&nvdimm), &[]);
         works(&mut ring, 0);
-        // What it has taken away once is gone.
+        // A region that was removed is gone.
         assert!(client.refused(code::REM_MEM_REG, &single(&nvdimm), &[]));
         assert!(client.closes_within(PATIENCE));
     }
 }
 
-/// The rings are what must be shared, each part of them.
+/// All parts of the rings must be in shared memory.
 #[test]
 fn a_ring_in_a_private_region_is_refused_by_name() {
     let ramblk = Ramblk::run(&[]);
@@ -112,7 +112,7 @@ fn a_ring_in_a_private_region_is_refused_by_name() {
     );
 }
 
-/// `share=off` where the mappings may not be looked at: a kick comes, and the rings stay empty for
+/// `share=off` where the mappings can't be inspected: a kick comes, and the rings stay empty for
 /// ever. But a driver may also kick for nothing (virtio 1.3 §2.7.10.2).
 #[test]
 fn a_kick_for_rings_that_stay_empty_is_said_and_ends_nothing() {
@@ -120,7 +120,7 @@ fn a_kick_for_rings_that_stay_empty_is_said_and_ends_nothing() {
     let features = ALL & !feature::EVENT_IDX;
     let mut disk = Disk::attach_with(ramblk.socket(), features, 2, 128);
     disk.queues[0].kick();
-    // For the first time after five seconds.
+    // The line comes after five seconds.
     assert!(!disk.client.closes_within(Duration::from_secs(4)));
     says(&ramblk, SILENT);
     assert!(!disk.client.closes_within(Duration::from_secs(3)));
@@ -128,7 +128,7 @@ fn a_kick_for_rings_that_stay_empty_is_said_and_ends_nothing() {
     disk.queues.iter_mut().for_each(|queue| works(queue, 0));
 }
 
-/// QEMU's kick descriptors count one when they come, and nobody takes that away.
+/// QEMU's kick descriptors arrive with a count of one, which stays.
 #[test]
 fn a_guest_that_has_not_used_its_disk_yet_is_left_alone() {
     let ramblk = Ramblk::run(&[]);

@@ -1,5 +1,5 @@
 //! The threads that serve queues: they sleep when there is nothing to do, share the work when there
-//! is, and run where they are told to.
+//! is, and run on the processors that they are given.
 
 use std::fs::{read_dir, read_to_string};
 use std::process::Command;
@@ -11,7 +11,7 @@ use crate::driver::disk::{ALL, Disk};
 use crate::driver::load::{prepare_reads, publish_reads};
 use crate::harness::Ramblk;
 
-/// One worker thread, as the kernel sees it.
+/// A worker thread, as the kernel sees it.
 struct Thread(String);
 
 impl Thread {
@@ -49,7 +49,7 @@ impl Thread {
         self.status("voluntary_ctxt_switches").parse().unwrap()
     }
 
-    /// Time that it ran.
+    /// How long it ran.
     fn ran(&self) -> Duration {
         let schedstat = self.read("schedstat");
         let ran_ns = schedstat.split_whitespace().next().unwrap();
@@ -57,7 +57,7 @@ impl Thread {
     }
 }
 
-/// Keep two queues busy for as long as `more` says.
+/// Keep two queues busy while `more` returns true.
 fn read_on(disk: &mut Disk, queues: [usize; 2], mut more: impl FnMut() -> bool) {
     const READS: u16 = 80;
     for index in queues {
@@ -104,13 +104,13 @@ fn requests_that_are_far_apart_are_not_waited_for_by_polling() {
         std::thread::sleep(Duration::from_millis(2));
     }
     let (ran, took) = (worker.ran() - ran, began.elapsed());
-    // Had it polled for 500 µs each time, it would have been a fifth and more.
+    // With 500 µs of polling each time, it would be more than a fifth.
     assert!(ran < took / 8, "ran for {ran:?} of {took:?}");
 }
 
 #[test]
 fn a_worker_with_two_busy_queues_gives_one_to_a_worker_without() {
-    // Placed one after the other, queues 0 and 2 are on the first of two workers.
+    // Assigned in turn, queues 0 and 2 are on the first of two workers.
     let ramblk = Ramblk::run(&["--workers", "2", "--queues", "4"]);
     let mut disk = Disk::attach_with(ramblk.socket(), ALL, 4, 256);
     disk.q().write(8, &pattern(512, 3)).unwrap();
@@ -121,7 +121,7 @@ fn a_worker_with_two_busy_queues_gives_one_to_a_worker_without() {
         assert!(Instant::now() < deadline, "no queue was handed over");
         workers[1].ran() < idle + Duration::from_millis(50)
     });
-    // The queue that moved is still the front end's to change and to stop.
+    // The front end can still change and stop the queue that moved.
     for index in [0, 2] {
         let ring = &mut disk.queues[index as usize];
         disk.client

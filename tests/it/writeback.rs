@@ -1,5 +1,5 @@
 //! CONFIG_WCE: the one byte of the configuration space that a driver may write. The mode belongs to
-//! the disk, so whoever comes next finds it as the last one left it.
+//! the disk, so the next front end finds it as the last one left it.
 
 use crate::driver::client::{Client, code, config_request};
 use crate::driver::data::pattern;
@@ -8,12 +8,12 @@ use crate::driver::feature;
 use crate::driver::offer::works;
 use crate::harness::Ramblk;
 
-/// Where the cache mode is, and its values.
+/// The offset of the cache mode, and its values.
 const WRITEBACK: u32 = 32;
 const THROUGH: u8 = 0;
 const BACK: u8 = 1;
 
-/// SET_CONFIG: what the acknowledgement says, `None` for a closed connection.
+/// SET_CONFIG. Returns the acknowledgement, or `None` if the connection was closed.
 fn set(client: &Client, offset: u32, bytes: &[u8], flags: u32) -> Option<u64> {
     let mut payload = config_request(offset, bytes.len() as u32, flags);
     payload[12..].copy_from_slice(bytes);
@@ -46,7 +46,7 @@ fn the_cache_mode_can_be_set_with_either_flag_and_read_back() {
             let ack = set(&disk.client, WRITEBACK, &[wanted], flags);
             assert_eq!(ack, Some(0), "{wanted} with flags {flags}");
             assert_eq!(mode(&disk.client), wanted, "flags {flags}");
-            // As part of the whole, too, and with nothing else changed.
+            // Also as part of the whole, with nothing else changed.
             let config = disk.client.config(0, 60, 1);
             assert_eq!((config[32], config[33]), (wanted, 0));
             assert_eq!(config[..8], (64u64 * 2048).to_le_bytes());
@@ -97,13 +97,14 @@ fn every_other_byte_is_read_only_and_a_refusal_keeps_connection_and_mode() {
             (95, 1),
         ];
         for (offset, size) in writes {
-            // Flag 1 is that of a migration by the book, but cloud-hypervisor's of every write.
+            // By the specification flag 1 is for migration, but cloud-hypervisor sets it for every
+            // write.
             for flags in [0, 1] {
                 let ack = set(&disk.client, offset, &vec![1 - wanted; size], flags);
                 let refused = ack.is_some_and(|value| value != 0);
                 assert!(refused, "{offset}+{size}, flags {flags}: {ack:?}");
                 let payload = config_request(offset, size as u32, flags);
-                // The same without asking for an answer.
+                // The same without requesting an answer.
                 disk.client.send(code::SET_CONFIG, 0, &payload, &[]);
                 assert_eq!(disk.client.config(0, 96, 0), before, "{offset}+{size}");
             }
@@ -117,7 +118,7 @@ fn a_driver_that_can_not_flush_has_a_write_through_cache() {
     let ramblk = Ramblk::run(&[]);
     let client = Client::negotiated(ramblk.socket(), ALL);
     assert_eq!(mode(&client), BACK);
-    // Whatever it was before: the driver sees it from its first look on.
+    // Whatever the mode was: the driver sees this one from the start.
     let client = Client::negotiated(ramblk.socket(), ALL & !feature::FLUSH);
     assert_eq!(mode(&client), THROUGH);
 }

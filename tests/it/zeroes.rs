@@ -214,7 +214,7 @@ fn a_segment_may_have_4_gib_less_4_kib_and_no_sector_more() {
     let ramblk = Ramblk::sized("8G", &[]);
     let mut disk = Disk::attach(ramblk.socket());
     let end = u64::from(MOST);
-    // §5.2.4: the limits are what the config space says they are.
+    // §5.2.4: the limits are those of the configuration space.
     for at in [36, 48] {
         assert_eq!(disk.client.config(at, 4, 0), MOST.to_le_bytes());
         assert_eq!(disk.client.config(at + 4, 4, 0), 256u32.to_le_bytes());
@@ -270,7 +270,7 @@ fn without_its_feature_neither_request_exists() {
                 expected,
                 "type {other}"
             );
-            // The absence of the feature is judged before anything else about the request.
+            // The missing feature is checked before anything else about the request.
             let expected = if other == kind { UNSUPP } else { IOERR };
             assert_eq!(ask(&mut disk, other, &[segment(CAPACITY, 8, 0)]), expected);
         }
@@ -278,8 +278,8 @@ fn without_its_feature_neither_request_exists() {
     }
 }
 
-/// One random request of queue `q` inside a stripe, laid out but not submitted, applied to the
-/// model. Returns the head and what a read must give.
+/// A random request of queue `q` inside a stripe, laid out but not submitted, and applied to the
+/// model. Returns the head and the expected result of a read.
 fn random_request(
     random: &mut Random,
     disk: &Disk,
