@@ -1,11 +1,12 @@
 //! RAM disks for virtual machines: a vhost-user-blk back end with sparse, resizable, in-memory
 //! disks.
 //!
-//! The house has eight rooms, and imports go one way only:
+//! The house has nine rooms, and imports go one way only:
 //!
 //! ```text
 //! cli ──► daemon ──► vhost_user ──► device ──► store ◄── image
 //!  │        └──► model
+//!  ├────► client ──► model
 //!  └────► load
 //! ```
 //!
@@ -15,6 +16,8 @@
 //! - [`vhost_user`]: the wire: sessions, guest memory, rings, worker threads.
 //! - [`daemon`]: the process: sockets, signals, exports.
 //! - [`model`]: the API's vocabulary, as plain data.
+//! - [`client`]: the API, from the other side; with [`model`], all that a program needs to ask a
+//!   daemon.
 //! - [`load`]: load for any back end of this kind, and what came of it; knows no other room.
 //! - [`cli`]: words and exit codes.
 //!
@@ -22,6 +25,7 @@
 //! another program. `docs/architecture.md` tells the whole story.
 
 pub mod cli;
+pub mod client;
 pub mod daemon;
 pub mod device;
 pub mod image;

@@ -2,10 +2,9 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use crate::model::{Problem, ProblemKind};
-use crate::{daemon, load};
+use crate::{client, daemon, load};
 
 /// Who read what was printed has had enough: what a shell shows for a filter that SIGPIPE ended.
 const EXIT_PIPE: u8 = 128 + 13;
@@ -31,50 +30,12 @@ pub(super) enum Error {
     /// The words can't mean anything.
     #[error("{0}")]
     Usage(String),
-    /// Nobody listens.
-    #[error(
-        "no daemon answers at {socket:?} ({source}); start one with 'ramblk serve', or name its \
-         socket with --api-socket or RAMBLK_API"
-    )]
-    NoDaemon {
-        /// What was tried.
-        socket: PathBuf,
-        /// The system's reason.
-        source: io::Error,
-    },
-    /// The socket is not for this user.
-    #[error(
-        "may not use the daemon's socket {socket:?} ({source}); become a member of its group, or \
-         name another one with --api-socket or RAMBLK_API"
-    )]
-    NotAllowed {
-        /// What was tried.
-        socket: PathBuf,
-        /// The system's reason.
-        source: io::Error,
-    },
-    /// The daemon says no.
+    /// The daemon refused.
     #[error("{}", .0.detail)]
     Problem(Box<Problem>),
-    /// The daemon broke off, or said something that is no answer.
-    #[error("the daemon at {socket:?} {what}; see what its log says")]
-    Broken {
-        /// Its socket.
-        socket: PathBuf,
-        /// What it did.
-        what: String,
-    },
-    /// The daemon takes too long.
-    #[error(
-        "the daemon at {socket:?} did not answer within {} s; see what its log says",
-        .within.as_secs()
-    )]
-    Late {
-        /// Its socket.
-        socket: PathBuf,
-        /// How long it had.
-        within: Duration,
-    },
+    /// The daemon can't be asked, or does not answer as it should.
+    #[error("{0}{hint}", hint = advice(.0))]
+    Client(client::Error),
     /// A file can't be used.
     #[error("can't {what} {path:?}: {source}")]
     File {
@@ -110,7 +71,7 @@ impl Error {
     pub(super) fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) => EXIT_USAGE,
-            Self::NoDaemon { .. } => EXIT_NO_DAEMON,
+            Self::Client(client::Error::NoDaemon { .. }) => EXIT_NO_DAEMON,
             Self::Problem(problem) => problem_code(problem),
             Self::Daemon(error) if error.is_usage() => EXIT_USAGE,
             Self::Daemon(error) if error.is_busy() => EXIT_CONFLICT,
@@ -124,7 +85,7 @@ impl Error {
 
     /// Whether it is a problem of this kind.
     pub(super) fn is(&self, kind: ProblemKind) -> bool {
-        matches!(self, Self::Problem(problem) if kind_name(problem) == kind.name())
+        matches!(self, Self::Problem(problem) if problem.is(kind))
     }
 
     /// Whether there is nothing left to say, or nobody to hear it.
@@ -141,7 +102,7 @@ impl Error {
     /// parameters, and here they are options.
     pub(super) fn advise(self, kind: ProblemKind, advice: impl FnOnce(&Problem) -> String) -> Self {
         match self {
-            Self::Problem(mut problem) if kind_name(&problem) == kind.name() => {
+            Self::Problem(mut problem) if problem.is(kind) => {
                 problem.detail = format!("{}; {}", problem.detail, advice(&problem));
                 Self::Problem(problem)
             }
@@ -150,16 +111,36 @@ impl Error {
     }
 }
 
+impl From<client::Error> for Error {
+    fn from(error: client::Error) -> Self {
+        match error {
+            client::Error::Problem(problem) => Self::Problem(problem)
+                .advise(ProblemKind::NotFound, |_| {
+                    "'ramblk list' and 'ramblk group list' show what there is".into()
+                }),
+            error => Self::Client(error),
+        }
+    }
+}
+
+/// What to do about it.
+fn advice(error: &client::Error) -> &'static str {
+    match error {
+        client::Error::NoDaemon { .. } => {
+            "; start one with 'ramblk serve', or name its socket with --api-socket or RAMBLK_API"
+        }
+        client::Error::NotAllowed { .. } => {
+            "; become a member of its group, or name another one with --api-socket or RAMBLK_API"
+        }
+        _ => "",
+    }
+}
+
 /// What a daemon did wrong in the middle of a disk's content.
 impl From<&'static str> for Error {
     fn from(what: &'static str) -> Self {
         Self::Other(format!("the daemon {what}"))
     }
-}
-
-fn kind_name(problem: &Problem) -> &str {
-    let name = problem.type_uri.strip_prefix(Problem::PREFIX);
-    name.unwrap_or_default()
 }
 
 fn problem_code(problem: &Problem) -> u8 {
@@ -171,8 +152,7 @@ fn problem_code(problem: &Problem) -> u8 {
         (ProblemKind::WouldLoseData, EXIT_CONFLICT),
         (ProblemKind::OverBudget, EXIT_OVER_BUDGET),
     ];
-    let name = kind_name(problem);
-    let found = kinds.iter().find(|(kind, _)| kind.name() == name);
+    let found = kinds.iter().find(|(kind, _)| problem.is(*kind));
     found.map_or(EXIT_ERROR, |(_, code)| *code)
 }
 

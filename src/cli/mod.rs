@@ -7,8 +7,6 @@
 //! | `bench` | `ramblk bench` |
 //! | `serve` | `ramblk serve` |
 //! | `verbs` | the verbs that speak to a daemon |
-//! | `client` | the API from the other side |
-//! | `sse` | events out of a stream |
 //! | `transfer` | a disk's content from and to files, sparse |
 //! | `tables`, `rates`, `pool` | answers for people |
 //! | `output` | for people or for programs |
@@ -22,7 +20,6 @@
 
 mod args;
 mod bench;
-mod client;
 mod cpus;
 mod declared;
 mod diff;
@@ -36,7 +33,6 @@ mod recipes;
 mod samples;
 mod serve;
 mod size;
-mod sse;
 mod tables;
 mod transfer;
 mod usage;

@@ -1,11 +1,15 @@
-//! Server-sent events: what follows `data:`, an event at a time.
+//! Server-sent events: the text after `data:`, one event at a time.
 
-use super::error::Error;
-
-/// The longest line that is kept; a longer one is no event of ours.
+/// The longest line, and the longest event, that is kept.
 const MOST_BYTES: usize = 1 << 20;
+/// What the daemon did if one is longer.
+pub(super) const ENDLESS: &str = "sent an event without an end";
 
-/// Puts lines together, however they are cut.
+/// An event is longer than any of ours.
+#[derive(Debug)]
+pub(super) struct TooLong;
+
+/// Joins lines, wherever the stream is cut.
 #[derive(Debug, Default)]
 pub(super) struct Lines {
     line: Vec<u8>,
@@ -13,16 +17,13 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    /// Take the next bytes, and say the data of each event that is whole.
-    pub(super) fn feed(
-        &mut self,
-        bytes: &[u8],
-        mut each: impl FnMut(&str) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+    /// Take the next bytes, and return the data of each event that they complete.
+    pub(super) fn take(&mut self, bytes: &[u8]) -> Result<Vec<String>, TooLong> {
+        let mut events = Vec::new();
         for &byte in bytes {
             if byte != b'\n' {
                 if self.line.len() >= MOST_BYTES {
-                    return Err("sent an event without an end".into());
+                    return Err(TooLong);
                 }
                 self.line.push(byte);
                 continue;
@@ -32,12 +33,11 @@ impl Lines {
             let line = line.trim_end_matches('\r');
             if line.is_empty() {
                 if !self.data.is_empty() {
-                    each(&self.data)?;
+                    events.push(std::mem::take(&mut self.data));
                 }
-                self.data.clear();
             } else if let Some(data) = line.strip_prefix("data:") {
                 if self.data.len() + data.len() > MOST_BYTES {
-                    return Err("sent an event without an end".into());
+                    return Err(TooLong);
                 }
                 if !self.data.is_empty() {
                     self.data.push('\n');
@@ -45,7 +45,7 @@ impl Lines {
                 self.data.push_str(data.strip_prefix(' ').unwrap_or(data));
             }
         }
-        Ok(())
+        Ok(events)
     }
 }
 
@@ -61,11 +61,7 @@ mod tests {
         for cut in 0..text.len() {
             let (mut lines, mut found) = (Lines::default(), Vec::new());
             for part in [&text[..cut], &text[cut..]] {
-                let mut keep = |data: &str| {
-                    found.push(data.to_owned());
-                    Ok(())
-                };
-                lines.feed(part, &mut keep).unwrap();
+                found.extend(lines.take(part).unwrap());
             }
             assert_eq!(found, ["{\"a\":1}", "b\nc"], "cut at {cut}");
         }
@@ -75,6 +71,6 @@ mod tests {
     fn a_line_without_end_is_not_kept() {
         let mut lines = Lines::default();
         let long = vec![b'x'; MOST_BYTES + 1];
-        assert!(lines.feed(&long, |_| Ok(())).is_err());
+        assert!(lines.take(&long).is_err());
     }
 }

@@ -1,4 +1,37 @@
-//! The API from the other side: one request at a time, over its Unix socket.
+//! A client of the API: one request at a time, each on a connection of its own over the Unix socket.
+//!
+//! Calls block. A program with an event loop makes them on a thread beside it.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `events` | events out of a stream |
+//! | `path` | paths of the API |
+//! | `error` | why a request failed |
+//!
+//! # Example
+//! List all disks:
+//!
+//! ```no_run
+//! use ramblk::client::{Client, Error};
+//! use ramblk::model::Disk;
+//!
+//! fn main() -> Result<(), Error> {
+//!     let client = Client::new("/run/ramblk/api.sock")?;
+//!     let disks: Vec<Disk> = client.get("/v1/disks")?;
+//!     for disk in disks {
+//!         println!("{}: {} of {} bytes", disk.name, disk.mapped_bytes, disk.size_bytes);
+//!     }
+//!     Ok(())
+//! }
+//! ```
+
+mod error;
+mod events;
+pub mod path;
+
+pub use error::Error;
+pub use hyper::body::Bytes;
+pub use hyper::{Method, StatusCode};
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,101 +41,97 @@ use std::time::Duration;
 
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::{Body, Bytes, Frame, Incoming};
+use hyper::body::{Body, Frame, Incoming};
 use hyper::client::conn::http1;
 use hyper::header::{ACCEPT, CONTENT_TYPE, HOST};
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
 
-use super::error::Error;
-use crate::model::{Problem, ProblemKind};
+use self::events::Lines;
+use self::path::encode;
+use crate::model::Problem;
 
-/// How long an answer may take. Who ends a disk waits while its memory goes back to the host.
+/// How long an answer may take. Destroying a disk returns its memory to the host first.
 const ANSWER_WITHIN: Duration = Duration::from_secs(120);
-/// The longest answer that is kept as a whole: maps and lists come in parts.
+/// The longest answer that is read as a whole.
 const MOST_BYTES: usize = 256 << 20;
-/// The media type of a disk's content.
-pub(super) const EXTENTS: &str = "application/vnd.ramblk.extents";
-/// What may stand in a path or query as it is.
-const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~');
-
+/// The media type of a disk's content in frames.
+pub const EXTENTS: &str = "application/vnd.ramblk.extents";
 type Content = UnsyncBoxBody<Bytes, io::Error>;
 
-/// A part of a path, or a value of a query, whatever characters it has.
-pub(super) fn encode(text: &str) -> String {
-    utf8_percent_encode(text, PLAIN).to_string()
-}
-
-/// Who asks the daemon.
+/// A client of the daemon at one socket.
 #[derive(Debug)]
-pub(super) struct Client {
+pub struct Client {
     runtime: Runtime,
     socket: PathBuf,
 }
 
-/// What comes out of a long answer.
-pub(super) type Each<'a> = &'a mut dyn FnMut(&[u8]) -> Result<(), Error>;
-
 impl Client {
-    /// One that asks at this socket. Nothing is opened yet.
-    pub(super) fn new(socket: PathBuf) -> Result<Self, Error> {
+    /// A client for this socket. It connects with the first request.
+    ///
+    /// # Errors
+    /// [`Error::Runtime`] if the system has no resources for it.
+    pub fn new(socket: impl Into<PathBuf>) -> Result<Self, Error> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
-            .map_err(|error| Error::Other(format!("can't start to ask: {error}")))?;
-        Ok(Self { runtime, socket })
+            .map_err(Error::Runtime)?;
+        Ok(Self {
+            runtime,
+            socket: socket.into(),
+        })
     }
 
-    /// Where it asks.
-    pub(super) fn socket(&self) -> &Path {
+    /// The socket of the daemon.
+    pub fn socket(&self) -> &Path {
         &self.socket
     }
 
-    pub(super) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
+    /// Read a resource.
+    ///
+    /// # Errors
+    /// Any [`Error`]; so for each call below.
+    pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
         self.whole(Method::GET, path, None)
             .and_then(|(_, body)| self.parse(&body))
     }
 
-    /// The answer as it comes.
-    pub(super) fn text(&self, path: &str) -> Result<String, Error> {
+    /// Read a resource as text.
+    pub fn text(&self, path: &str) -> Result<String, Error> {
         let (_, body) = self.whole(Method::GET, path, None)?;
         Ok(String::from_utf8_lossy(&body).into_owned())
     }
 
-    /// Say something, and hear what became of it.
-    pub(super) fn send<B: Serialize, T: DeserializeOwned>(
+    /// Send a body as JSON, and return the answer with its status.
+    pub fn send<B: Serialize, T: DeserializeOwned>(
         &self,
         method: Method,
         path: &str,
         body: &B,
     ) -> Result<(StatusCode, T), Error> {
-        let json = serde_json::to_vec(body)
-            .map_err(|error| Error::Other(format!("can't write it as JSON: {error}")))?;
+        let json = serde_json::to_vec(body).map_err(|error| refused(path, &error))?;
         let (status, body) = self.whole(method, path, Some(json))?;
         Ok((status, self.parse(&body)?))
     }
 
-    /// Ask for something that is made of nothing but its name.
-    pub(super) fn put<T: DeserializeOwned>(&self, path: &str) -> Result<(StatusCode, T), Error> {
+    /// Create something that needs no body.
+    pub fn put<T: DeserializeOwned>(&self, path: &str) -> Result<(StatusCode, T), Error> {
         let (status, body) = self.whole(Method::PUT, path, None)?;
         Ok((status, self.parse(&body)?))
     }
 
-    pub(super) fn delete(&self, path: &str) -> Result<(), Error> {
+    /// Delete a resource.
+    pub fn delete(&self, path: &str) -> Result<(), Error> {
         self.whole(Method::DELETE, path, None).map(|_| ())
     }
 
-    /// Send a long body in parts. They are made one by one as the daemon takes them.
-    pub(super) fn upload<I>(&self, path: &str, parts: I) -> Result<(), Error>
+    /// Send a disk's content in frames of [`EXTENTS`]. The iterator makes them as the daemon takes
+    /// them; it may block.
+    pub fn upload<I>(&self, path: &str, parts: I) -> Result<(), Error>
     where
         I: Iterator<Item = io::Result<Bytes>> + Send + Unpin + 'static,
     {
@@ -115,14 +144,15 @@ impl Client {
         })
     }
 
-    /// Read a long answer part by part, as they come. Without `idle` each may take any time.
-    pub(super) fn stream(
+    /// Read a long answer part by part, until its end or until `each` fails. `idle` bounds the time
+    /// between two parts.
+    pub fn stream<E: From<Error>>(
         &self,
         path: &str,
         accept: &str,
         idle: Option<Duration>,
-        each: Each,
-    ) -> Result<(), Error> {
+        mut each: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
         let mut request = self.request(Method::GET, path, None, empty())?;
         if let Ok(accept) = accept.parse() {
             request.headers_mut().insert(ACCEPT, accept);
@@ -138,7 +168,7 @@ impl Client {
                 };
                 match frame {
                     None => return Ok(()),
-                    Some(Err(error)) => return Err(self.broke(&error)),
+                    Some(Err(error)) => return Err(self.broke(&error).into()),
                     Some(Ok(frame)) => {
                         if let Ok(bytes) = frame.into_data() {
                             each(&bytes)?;
@@ -146,6 +176,22 @@ impl Client {
                     }
                 }
             }
+        })
+    }
+
+    /// Hear events as they happen, each as its JSON, until the daemon ends or `each` fails.
+    /// `disk` names the only disk to hear of.
+    pub fn events<E: From<Error>>(
+        &self,
+        disk: Option<&str>,
+        mut each: impl FnMut(&str) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let query = disk.map_or_else(String::new, |name| format!("?disk={}", encode(name)));
+        let mut lines = Lines::default();
+        let path = format!("/v1/events{query}");
+        self.stream(&path, "text/event-stream", None, |bytes| {
+            let events = lines.take(bytes).map_err(|_| self.odd(events::ENDLESS))?;
+            events.iter().try_for_each(|event| each(event))
         })
     }
 
@@ -179,12 +225,10 @@ impl Client {
         if let Some(kind) = kind {
             request = request.header(CONTENT_TYPE, kind);
         }
-        request
-            .body(body)
-            .map_err(|error| Error::Other(format!("can't ask for {path}: {error}")))
+        request.body(body).map_err(|error| refused(path, &error))
     }
 
-    /// Connect, ask, and hear the head of the answer. Each request has a connection of its own.
+    /// Connect, send the request, and read the head of the answer.
     async fn answer(&self, request: Request<Content>) -> Result<Response<Incoming>, Error> {
         let stream = UnixStream::connect(&self.socket)
             .await
@@ -213,10 +257,7 @@ impl Client {
         }
         let (_, body) = self.collect(response).await?;
         match serde_json::from_slice::<Problem>(&body) {
-            Ok(problem) => Err(Error::Problem(Box::new(problem))
-                .advise(ProblemKind::NotFound, |_| {
-                    "'ramblk list' and 'ramblk group list' show what there is".into()
-                })),
+            Ok(problem) => Err(Error::Problem(Box::new(problem))),
             Err(_) => Err(self.odd(&format!("answered {status} without a reason"))),
         }
     }
@@ -266,6 +307,13 @@ impl Client {
             below = cause.source();
         }
         self.odd(&format!("broke off: {text}"))
+    }
+}
+
+fn refused(path: &str, why: &dyn std::error::Error) -> Error {
+    Error::Request {
+        path: path.to_owned(),
+        reason: why.to_string(),
     }
 }
 

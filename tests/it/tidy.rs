@@ -10,9 +10,10 @@ use syn::spanned::Spanned;
 use syn::visit::Visit;
 
 /// Each room and the rooms below it, which are all that it may import.
-const ROOMS: [(&str, &[&str]); 8] = [
+const ROOMS: [(&str, &[&str]); 9] = [
     ("store", &[]),
     ("model", &[]),
+    ("client", &["model"]),
     ("image", &["store"]),
     ("device", &["store"]),
     ("vhost_user", &["device", "store"]),
@@ -21,7 +22,7 @@ const ROOMS: [(&str, &[&str]); 8] = [
         &["vhost_user", "device", "image", "store", "model"],
     ),
     ("load", &[]),
-    ("cli", &["daemon", "model", "load"]),
+    ("cli", &["daemon", "client", "model", "load"]),
 ];
 
 /// Crates that only some rooms may name.
@@ -37,7 +38,7 @@ const CRATES: [(&str, &[&str]); 26] = [
     ("comfy_table", &["cli"]),
     ("humantime", &["cli"]),
     ("indicatif", &["cli"]),
-    ("percent_encoding", &["cli"]),
+    ("percent_encoding", &["client"]),
     ("ratatui", &["cli"]),
     ("toml", &["cli"]),
     ("axum", &["daemon"]),
@@ -48,9 +49,9 @@ const CRATES: [(&str, &[&str]); 26] = [
     ("prometheus_client", &["daemon"]),
     ("serde_path_to_error", &["daemon"]),
     ("tokio_stream", &["daemon"]),
-    ("tokio", &["daemon", "cli"]),
-    ("hyper", &["daemon", "cli"]),
-    ("hyper_util", &["daemon", "cli"]),
+    ("tokio", &["daemon", "client"]),
+    ("hyper", &["daemon", "client"]),
+    ("hyper_util", &["daemon", "client"]),
     ("signal_hook", &["daemon", "load"]),
 ];
 

@@ -2,7 +2,7 @@
 //! little-endian numbers of 64 bits, in bytes), and its bytes. The last one starts at the end of
 //! the disk and is empty.
 
-use hyper::body::Bytes;
+use crate::client::Bytes;
 
 /// The most bytes of a frame.
 pub(super) const MOST_BYTES: usize = 1 << 20;

@@ -6,7 +6,6 @@ use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use hyper::body::Bytes;
 use parking_lot::Mutex;
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
@@ -14,6 +13,7 @@ use rustix::io::Errno;
 use super::frames::{MOST_BYTES, frame};
 use super::progress::Progress;
 use crate::cli::error::Error;
+use crate::client::Bytes;
 use crate::daemon::{
     self, ContentOrigin, HEAD_BYTES, KnownFormat, Probe, TAIL_BYTES, probe, probe_file,
 };

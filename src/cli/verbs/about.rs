@@ -2,9 +2,9 @@
 
 use clap::Args;
 
-use crate::cli::client::Client;
 use crate::cli::error::Error;
 use crate::cli::output::{OutputArgs, line};
+use crate::client::Client;
 use crate::model::Version;
 
 #[derive(Debug, Args)]

@@ -3,11 +3,10 @@
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 
-use super::disk_path;
-use crate::cli::client::Client;
 use crate::cli::error::Error;
 use crate::cli::output::OutputArgs;
 use crate::cli::recipes::{Version, Vmm, Wanted, recipe};
+use crate::client::{Client, path};
 use crate::model::Disk;
 
 #[derive(Debug, Args)]
@@ -42,7 +41,7 @@ impl Attach {
                 "--bus and --remove go with --print qmp".into(),
             ));
         }
-        let disk: Disk = client.get(&disk_path(&self.name))?;
+        let disk: Disk = client.get(&path::disk(&self.name))?;
         let wanted = Wanted {
             vmm: self.print,
             qemu_version: self.qemu_version.unwrap_or_else(Version::here),

@@ -2,12 +2,9 @@
 
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
-use hyper::Method;
 
-use super::disk_path;
 use super::disks::OnFull;
 use super::limits::LimitArgs;
-use crate::cli::client::Client;
 use crate::cli::error::Error;
 use crate::cli::output::OutputArgs;
 use crate::cli::size::{NewSize, exact, human_and_exact, parse_new_size};
@@ -15,6 +12,7 @@ use crate::cli::tables;
 use crate::cli::words::{
     Label, OrNone, changes, parse_label_change, parse_name_or_none, parse_size_or_none,
 };
+use crate::client::{Client, Method, path};
 use crate::model::{Disk, DiskPatch, Limits, Patched, ProblemKind};
 
 #[derive(Debug, Args)]
@@ -36,7 +34,7 @@ pub(in crate::cli) struct Resize {
 
 impl Resize {
     pub(super) fn run(self, client: &Client) -> Result<(), Error> {
-        let path = disk_path(&self.name);
+        let path = path::disk(&self.name);
         let size_bytes = match self.size {
             NewSize::To(bytes) => bytes,
             NewSize::Plus(more) => {
@@ -63,7 +61,7 @@ impl Resize {
         };
         let answer = client.send(Method::PATCH, &path, &patch);
         let (_, patched): (_, Patched) = answer.map_err(|error| {
-            error.advise(ProblemKind::WouldLoseData, |_| {
+            Error::from(error).advise(ProblemKind::WouldLoseData, |_| {
                 let (name, size) = (&self.name, exact(size_bytes));
                 format!("say 'ramblk resize {name} {size} --shrink' to do it")
             })
@@ -126,10 +124,10 @@ impl Set {
                     .into(),
             ));
         }
-        let path = disk_path(&self.name);
+        let path = path::disk(&self.name);
         let answer = client.send(Method::PATCH, &path, &patch);
         let (_, patched): (_, Patched) = answer.map_err(|error| {
-            error.advise(ProblemKind::Conflict, |_| {
+            Error::from(error).advise(ProblemKind::Conflict, |_| {
                 format!(
                     "'ramblk set {} --quota SIZE --force' does it all the same",
                     self.name
@@ -155,7 +153,7 @@ pub(in crate::cli) struct Limit {
 
 impl Limit {
     pub(super) fn run(self, client: &Client) -> Result<(), Error> {
-        let path = format!("{}/limits", disk_path(&self.name));
+        let path = format!("{}/limits", path::disk(&self.name));
         let mut limits: Limits = client.get(&path)?;
         if !self.limits.is_empty() {
             let wanted = self.limits.change(limits);
@@ -178,7 +176,7 @@ pub(in crate::cli) struct Repair {
 
 impl Repair {
     pub(super) fn run(self, client: &Client) -> Result<(), Error> {
-        let path = disk_path(&self.name);
+        let path = path::disk(&self.name);
         let patch = DiskPatch {
             failed: Some(false),
             ..DiskPatch::default()

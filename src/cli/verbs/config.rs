@@ -3,13 +3,12 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use hyper::Method;
 
-use crate::cli::client::Client;
 use crate::cli::diff;
 use crate::cli::error::{EXIT_WOULD_CHANGE, Error};
 use crate::cli::file::{read_file, write_config};
 use crate::cli::output::{OutputArgs, out};
+use crate::client::{Client, Method};
 use crate::model::{Applied, Config, ProblemKind};
 
 #[derive(Debug, Args)]
@@ -37,7 +36,7 @@ impl Apply {
         let path = format!("/v1/config?dry_run={}&prune={}", self.dry_run, self.prune);
         let sent = client.send(Method::PUT, &path, &file.declaration);
         let (_, applied): (_, Applied) = sent.map_err(|error| {
-            error.advise(ProblemKind::WouldLoseData, |_| {
+            Error::from(error).advise(ProblemKind::WouldLoseData, |_| {
                 "'ramblk resize NAME SIZE --shrink' does".into()
             })
         })?;

@@ -8,15 +8,15 @@ use clap::builder::NonEmptyStringValueParser;
 use serde::Serialize;
 
 use super::image::{ImageArgs, Loading, load};
-use super::{disk_path, salvage, snapshot_query};
+use super::{salvage, snapshot_query};
 use crate::cli::args::FormatArg;
-use crate::cli::client::{Client, EXTENTS};
 use crate::cli::error::Error;
 use crate::cli::output::OutputArgs;
 use crate::cli::size::human;
 use crate::cli::tables;
 use crate::cli::transfer::{Decoder, Piece, Progress, Sink, Source, Taking};
 use crate::cli::words::parse_target;
+use crate::client::{Client, EXTENTS, path};
 use crate::daemon::disks::Target;
 use crate::model::{Disk, Map, MapExtent, Snapshot};
 
@@ -41,7 +41,7 @@ impl MapVerb {
         while let Some(start) = next {
             let path = format!(
                 "{}/map?start_bytes={start}&limit={STRETCHES}{}",
-                disk_path(&self.target.disk),
+                path::disk(&self.target.disk),
                 snapshot_query(&self.target, '&')
             );
             let map: Map = client.get(&path)?;
@@ -92,7 +92,7 @@ pub(in crate::cli) struct Import {
 
 impl Import {
     pub(super) fn run(self, client: &Client) -> Result<(), Error> {
-        let path = disk_path(&self.name);
+        let path = path::disk(&self.name);
         let disk: Disk = client.get(&path)?;
         let how = Taking {
             as_it_is: self.format.is_raw(),
@@ -184,10 +184,10 @@ impl Export {
         let mut sink = Some(Sink::open(&self.file, size_bytes, self.overwrite)?);
         let progress = Progress::new("export", Some(size_bytes));
         let (disk, query) = (&self.target.disk, snapshot_query(&self.target, '?'));
-        let path = format!("{}/data{query}", disk_path(disk));
+        let path = format!("{}/data{query}", path::disk(disk));
         let mut decoder = Decoder::default();
         let mut written = 0;
-        let got = client.stream(&path, EXTENTS, Some(IDLE), &mut |bytes| {
+        let got = client.stream(&path, EXTENTS, Some(IDLE), |bytes| {
             decoder.feed(bytes, |piece| match (piece, sink.take()) {
                 (Piece::Data(at, data), Some(mut open)) if at + data.len() as u64 <= size_bytes => {
                     open.write(at, data)?;
@@ -209,13 +209,13 @@ impl Export {
     }
 
     fn size_bytes(&self, client: &Client) -> Result<u64, Error> {
-        match &self.target.snapshot {
-            None => client
-                .get(&disk_path(&self.target.disk))
-                .map(|disk: Disk| disk.size_bytes),
-            Some(snapshot) => client
-                .get(&super::snapshot_path(&self.target.disk, snapshot))
-                .map(|snapshot: Snapshot| snapshot.size_bytes),
-        }
+        let disk = &self.target.disk;
+        Ok(match &self.target.snapshot {
+            None => client.get::<Disk>(&path::disk(disk))?.size_bytes,
+            Some(snapshot) => {
+                let path = path::snapshot(disk, snapshot);
+                client.get::<Snapshot>(&path)?.size_bytes
+            }
+        })
     }
 }

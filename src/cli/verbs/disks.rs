@@ -4,20 +4,19 @@ use std::path::PathBuf;
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, ValueEnum};
-use hyper::{Method, StatusCode};
 
 use super::each::{destroyed, each};
 use super::image::{ImageArgs, Loading, image_query, load};
 use super::limits::LimitArgs;
-use super::{disk_path, snapshot_path, snapshots};
+use super::snapshots;
 use crate::cli::args::FormatArg;
-use crate::cli::client::{Client, encode};
 use crate::cli::error::Error;
 use crate::cli::output::OutputArgs;
 use crate::cli::size::parse_size;
 use crate::cli::tables;
 use crate::cli::transfer::{Source, Taking};
 use crate::cli::words::{OrNone, parse_label, parse_size_or_none, parse_target, unique};
+use crate::client::{Client, Method, StatusCode, path};
 use crate::daemon::Bytes;
 use crate::daemon::disks::Target;
 use crate::model::{self, Disk, DiskSettings, DiskState, ProblemKind, Snapshot, USUAL_QUEUES};
@@ -135,7 +134,7 @@ impl Create {
         let image = image.map(|image| self.about_image.describe(image));
         let image = image.transpose()?;
         let settings = self.settings(image.as_ref())?;
-        let path = disk_path(&self.name);
+        let path = path::disk(&self.name);
         let query = image.as_ref().map(image_query);
         let wanted = query.map_or_else(|| path.clone(), |query| format!("{path}?{query}"));
         let (status, disk): (_, Disk) = client.send(Method::PUT, &wanted, &settings)?;
@@ -235,7 +234,7 @@ impl List {
         for (at, (key, value)) in self.labels.iter().enumerate() {
             path.push(if at == 0 { '?' } else { '&' });
             path.push_str("label=");
-            path.push_str(&encode(&format!("{key}={value}")));
+            path.push_str(&path::encode(&format!("{key}={value}")));
         }
         let disks: Vec<Disk> = client.get(&path)?;
         self.output.print(&disks, |disks| tables::disks(disks))
@@ -259,13 +258,13 @@ impl Show {
             let before = between;
             match &target.snapshot {
                 Some(snapshot) => {
-                    let path = snapshot_path(&target.disk, snapshot);
+                    let path = path::snapshot(&target.disk, snapshot);
                     let snapshot: Snapshot = client.get(&path)?;
                     let text = |it: &_| before.to_owned() + &snapshots::shown(it);
                     self.output.print(&snapshot, text)?;
                 }
                 None => {
-                    let disk: Disk = client.get(&disk_path(&target.disk))?;
+                    let disk: Disk = client.get(&path::disk(&target.disk))?;
                     let text = |it: &_| before.to_owned() + &tables::disk(it);
                     self.output.print(&disk, text)?;
                 }
@@ -306,19 +305,19 @@ impl Destroy {
     fn one(&self, client: &Client, target: &Target) -> Result<(), Error> {
         let path = match &target.snapshot {
             Some(snapshot) => {
-                let path = snapshot_path(&target.disk, snapshot);
+                let path = path::snapshot(&target.disk, snapshot);
                 format!("{path}?force={}", self.force)
             }
             None => format!(
                 "{}?force={}&snapshots={}",
-                disk_path(&target.disk),
+                path::disk(&target.disk),
                 self.force,
                 self.snapshots
             ),
         };
         let name = &target.disk;
         client.delete(&path).map_err(|error| {
-            let error = error.advise(ProblemKind::Attached, |_| {
+            let error = Error::from(error).advise(ProblemKind::Attached, |_| {
                 format!("stop its guest, or say 'ramblk destroy --force {name}'")
             });
             match target.snapshot.is_some() || self.snapshots {

@@ -2,14 +2,13 @@
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
-use hyper::{Method, StatusCode};
 
 use super::each::{destroyed, each};
 use super::limits::LimitArgs;
-use crate::cli::client::{Client, encode};
 use crate::cli::error::Error;
 use crate::cli::output::OutputArgs;
 use crate::cli::tables;
+use crate::client::{Client, Method, StatusCode, path};
 use crate::model::{Group, Limits, ProblemKind};
 
 #[derive(Debug, Subcommand)]
@@ -69,16 +68,12 @@ pub(in crate::cli) struct Destroy {
     output: OutputArgs,
 }
 
-fn group_path(name: &str) -> String {
-    format!("/v1/groups/{}", encode(name))
-}
-
 impl GroupVerb {
     pub(super) fn run(self, client: &Client) -> Result<(), Error> {
         match self {
             Self::Create(verb) => {
                 let limits = verb.limits.change(Limits::default());
-                let path = group_path(&verb.name);
+                let path = path::group(&verb.name);
                 let (status, group): (_, Group) = client.send(Method::PUT, &path, &limits)?;
                 let what = match status {
                     StatusCode::CREATED => "is made",
@@ -94,7 +89,7 @@ impl GroupVerb {
                     let text = "say which limits to change, as in --iops 1000 or --bps none";
                     return Err(Error::Usage(text.into()));
                 }
-                let path = group_path(&verb.name);
+                let path = path::group(&verb.name);
                 let patch = verb.limits.patch();
                 let (_, group): (_, Group) = client.send(Method::PATCH, &path, &patch)?;
                 verb.output.print(&group, |group| {
@@ -106,13 +101,13 @@ impl GroupVerb {
                 verb.output.print(&groups, |groups| tables::groups(groups))
             }
             Self::Show(verb) => {
-                let group: Group = client.get(&group_path(&verb.name))?;
+                let group: Group = client.get(&path::group(&verb.name))?;
                 verb.output
                     .print(&group, |group| tables::groups(std::slice::from_ref(group)))
             }
             Self::Destroy(verb) => each(&verb.names, verb.output, |name| {
-                client.delete(&group_path(name)).map_err(|error| {
-                    error.advise(ProblemKind::Conflict, |_| {
+                client.delete(&path::group(name)).map_err(|error| {
+                    Error::from(error).advise(ProblemKind::Conflict, |_| {
                         "'ramblk set NAME --group none' does".into()
                     })
                 })?;

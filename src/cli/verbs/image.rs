@@ -4,11 +4,10 @@
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 
-use super::disk_path;
-use crate::cli::client::{Client, encode};
 use crate::cli::error::Error;
 use crate::cli::size::parse_size;
 use crate::cli::transfer::{Progress, Source};
+use crate::client::{Client, path};
 use crate::daemon::Bytes;
 use crate::model::{Disk, ProblemKind};
 
@@ -38,9 +37,9 @@ impl ImageArgs {
 
 /// What the API is told of an image.
 pub(super) fn image_query(image: &Source) -> String {
-    let mut query = format!("image={}", encode(&image.name()));
+    let mut query = format!("image={}", path::encode(&image.name()));
     if let Some(id) = image.id() {
-        query += &format!("&image_id={}", encode(id));
+        query += &format!("&image_id={}", path::encode(id));
     }
     if let Some(bytes) = image.size_bytes() {
         query += &format!("&image_bytes={bytes}");
@@ -77,7 +76,7 @@ pub(super) fn load(
         )));
     }
     let progress = Progress::new("import", image_bytes);
-    let (path, query) = (disk_path(&disk.name), image_query(&image));
+    let (path, query) = (path::disk(&disk.name), image_query(&image));
     let Loading { force, importing } = when;
     let path = format!("{path}/data?force={force}&importing={importing}&{query}");
     let (frames, trouble) = image.frames(disk.size_bytes, progress.clone());
@@ -88,7 +87,7 @@ pub(super) fn load(
         return Err(error);
     }
     sent.map_err(|error| {
-        error.advise(ProblemKind::Attached, |_| {
+        Error::from(error).advise(ProblemKind::Attached, |_| {
             "stop its guest, or say --force: it would see other bytes all at once".into()
         })
     })

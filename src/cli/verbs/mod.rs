@@ -38,8 +38,8 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
-use super::client::{Client, encode};
 use super::error::Error;
+use crate::client::{Client, path};
 use crate::daemon::{default_api_socket, disks::Target};
 
 #[derive(Debug, Subcommand)]
@@ -109,7 +109,7 @@ impl ApiVerb {
     /// Do it, at this socket or at the usual one.
     pub(super) fn run(self, api_socket: Option<PathBuf>) -> Result<(), Error> {
         let socket = || api_socket.or_else(named).unwrap_or_else(default_api_socket);
-        let ask = || Client::new(socket());
+        let ask = || Client::new(socket()).map_err(Error::from);
         match self {
             Self::Create(verb) => verb.run(&ask()?),
             Self::List(verb) => verb.run(&ask()?),
@@ -150,18 +150,8 @@ fn named() -> Option<PathBuf> {
     path.filter(|path| !path.as_os_str().is_empty())
 }
 
-/// The path of a disk in the API.
-fn disk_path(name: &str) -> String {
-    format!("/v1/disks/{}", encode(name))
-}
-
-/// The path of a snapshot.
-fn snapshot_path(disk: &str, snapshot: &str) -> String {
-    format!("{}/snapshots/{}", disk_path(disk), encode(snapshot))
-}
-
 /// The snapshot for a query, if one is meant, after `mark`: `?` or `&`.
 fn snapshot_query(target: &Target, mark: char) -> String {
-    let snapshot = target.snapshot.as_deref().map(encode);
+    let snapshot = target.snapshot.as_deref().map(path::encode);
     snapshot.map_or_else(String::new, |name| format!("{mark}snapshot={name}"))
 }

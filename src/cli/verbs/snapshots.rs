@@ -2,15 +2,13 @@
 
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
-use hyper::{Method, StatusCode};
 
-use super::{disk_path, snapshot_path};
-use crate::cli::client::Client;
 use crate::cli::error::Error;
 use crate::cli::output::OutputArgs;
 use crate::cli::size::human_and_exact;
 use crate::cli::tables::{self, pairs};
 use crate::cli::words::{parse_label, parse_target, unique};
+use crate::client::{Client, Method, StatusCode, path};
 use crate::daemon::disks::Target;
 use crate::model::{Disk, ForkRequest, ProblemKind, ResetRequest, Snapshot};
 
@@ -29,7 +27,7 @@ pub(in crate::cli) struct Take {
 
 impl Take {
     pub(super) fn run(self, client: &Client) -> Result<(), Error> {
-        let path = snapshot_path(&self.name, &self.snapshot);
+        let path = path::snapshot(&self.name, &self.snapshot);
         let (status, made): (_, Snapshot) = client.put(&path)?;
         let what = match status {
             StatusCode::CREATED => "is taken",
@@ -52,7 +50,7 @@ pub(in crate::cli) struct List {
 
 impl List {
     pub(super) fn run(self, client: &Client) -> Result<(), Error> {
-        let path = format!("{}/snapshots", disk_path(&self.name));
+        let path = format!("{}/snapshots", path::disk(&self.name));
         let snapshots: Vec<Snapshot> = client.get(&path)?;
         self.output
             .print(&snapshots, |snapshots| tables::snapshots(snapshots))
@@ -91,7 +89,7 @@ pub(in crate::cli) struct Fork {
 
 impl Fork {
     pub(super) fn run(self, client: &Client) -> Result<(), Error> {
-        let path = format!("{}/forks", disk_path(&self.from.disk));
+        let path = format!("{}/forks", path::disk(&self.from.disk));
         let request = ForkRequest {
             snapshot: self.from.snapshot,
             serial: self.serial,
@@ -126,14 +124,14 @@ pub(in crate::cli) struct Reset {
 
 impl Reset {
     pub(super) fn run(self, client: &Client) -> Result<(), Error> {
-        let path = format!("{}/reset", disk_path(&self.name));
+        let path = format!("{}/reset", path::disk(&self.name));
         let request = ResetRequest {
             to: self.to,
             force: self.force,
         };
         let answer = client.send(Method::POST, &path, &request);
         let (_, disk): (_, Disk) = answer.map_err(|error| {
-            error.advise(ProblemKind::Attached, |_| {
+            Error::from(error).advise(ProblemKind::Attached, |_| {
                 "stop its guest, or say --force: it would see other bytes all at once".into()
             })
         })?;

@@ -6,13 +6,11 @@ use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 use serde::{Deserialize, Serialize};
 
-use super::disk_path;
-use crate::cli::client::{Client, encode};
 use crate::cli::error::Error;
 use crate::cli::output::{OutputArgs, json, out};
 use crate::cli::rates::between;
-use crate::cli::sse::Lines;
 use crate::cli::tables;
+use crate::client::{Client, path};
 use crate::model::{Disk, Event, EventKind, Pool, ProblemKind, Stats};
 
 /// Lines of rates between two headings.
@@ -38,7 +36,7 @@ pub(in crate::cli) struct StatsVerb {
 }
 
 fn stats_path(name: &str) -> String {
-    format!("{}/stats", disk_path(name))
+    format!("{}/stats", path::disk(name))
 }
 
 impl StatsVerb {
@@ -57,7 +55,7 @@ impl StatsVerb {
                         Ok(one) => stats.push(one),
                         // It was destroyed since the list was made.
                         Err(error) if error.is(ProblemKind::NotFound) => {}
-                        Err(error) => return Err(error),
+                        Err(error) => return Err(error.into()),
                     }
                 }
                 self.output.print(&stats, |all| {
@@ -138,19 +136,15 @@ impl Events {
     }
 
     pub(super) fn run(self, client: &Client) -> Result<(), Error> {
-        let disk = self.disk.as_deref().map(encode);
-        let query = disk.map_or_else(String::new, |name| format!("?disk={name}"));
-        let mut lines = Lines::default();
         let mut gone = false;
-        let path = format!("/v1/events{query}");
-        client.stream(&path, "text/event-stream", None, &mut |bytes| {
-            lines.feed(bytes, |data| match serde_json::from_str::<Event>(data) {
+        client.events(self.disk.as_deref(), |data| {
+            match serde_json::from_str::<Event>(data) {
                 Ok(event) => {
                     gone = event.kind == EventKind::Destroyed && event.disk == self.disk;
                     self.output.print(&event, tables::event)
                 }
                 Err(_) => self.other(data),
-            })
+            }
         })?;
         if gone {
             return Ok(());

@@ -16,9 +16,8 @@ use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
 use self::view::{Sort, View};
-use super::disk_path;
-use crate::cli::client::Client;
 use crate::cli::error::Error;
+use crate::client::{Client, path};
 use crate::model::{Disk, Pool, Stats};
 
 /// How many disks are looked at: each costs a request per look.
@@ -109,7 +108,7 @@ fn look(client: &Client, view: &mut View) -> Result<(), Error> {
     let mut looks = Vec::with_capacity(disks.len().min(MOST_DISKS));
     for disk in disks.into_iter().take(MOST_DISKS) {
         // A disk may be gone by now.
-        if let Ok(stats) = client.get::<Stats>(&format!("{}/stats", disk_path(&disk.name))) {
+        if let Ok(stats) = client.get::<Stats>(&format!("{}/stats", path::disk(&disk.name))) {
             looks.push((disk, stats));
         }
     }

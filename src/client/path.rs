@@ -1,0 +1,30 @@
+//! Paths of the API.
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+/// Characters that need no escape in a path or a query.
+const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+/// Escape a segment of a path, or a value of a query, whatever characters it has.
+pub fn encode(text: &str) -> String {
+    utf8_percent_encode(text, PLAIN).to_string()
+}
+
+/// The path of a disk.
+pub fn disk(name: &str) -> String {
+    format!("/v1/disks/{}", encode(name))
+}
+
+/// The path of a snapshot of a disk.
+pub fn snapshot(disk_name: &str, name: &str) -> String {
+    format!("{}/snapshots/{}", disk(disk_name), encode(name))
+}
+
+/// The path of a group.
+pub fn group(name: &str) -> String {
+    format!("/v1/groups/{}", encode(name))
+}
