@@ -18,7 +18,7 @@ fn frame(start: u64, data: &[u8]) -> Vec<u8> {
     [&start.to_le_bytes()[..], &length.to_le_bytes(), data].concat()
 }
 
-/// Start and length of each frame, and the data of all.
+/// Start and length of each frame, and the data of all frames.
 fn parse(mut body: &[u8]) -> (Vec<(u64, u64)>, Vec<u8>) {
     let (mut frames, mut all) = (Vec::new(), Vec::new());
     while !body.is_empty() {
@@ -53,7 +53,7 @@ fn plain_content_goes_in_and_comes_out() {
     assert_eq!(back.header("content-length"), Some(&*size.to_string()));
     assert!(back.body.starts_with(&content));
     assert!(back.body[content.len()..].iter().all(|byte| *byte == 0));
-    // All that follows becomes zeros.
+    // Everything behind it becomes zeros.
     upload(&kit, "/v1/disks/a/data", PLAIN, &[9; 100]).done();
     let back = download(&kit, "/v1/disks/a/data", &[]).body;
     assert_eq!(back[..100], [9; 100]);
@@ -98,7 +98,7 @@ fn frames_hold_what_is_mapped_and_nothing_else() {
         Some("application/vnd.ramblk.extents")
     );
     assert_eq!(back.body, content);
-    // What lies between frames goes, and what lies behind the last one.
+    // Data between the frames is discarded, and data behind the last one.
     let less = [frame(1024, &[3; 512]), frame(8192, &[])].concat();
     upload(&kit, "/v1/disks/big/data", FRAMES, &less).done();
     let (frames, data) = parse(&download(&kit, "/v1/disks/big/data", &[ACCEPT_FRAMES]).body);
@@ -131,7 +131,7 @@ fn a_download_is_of_one_moment() {
     guest.q().write(last, &[1; 512]).unwrap();
     let mut client = kit.connect();
     client.send(b"GET /v1/disks/a/data HTTP/1.1\r\nhost: x\r\n\r\n");
-    // It has begun, and most of it can't have been read yet.
+    // The download has begun, and most of it can't have been read yet.
     assert_eq!(client.head().status, 200);
     guest.q().write(last, &[2; 512]).unwrap();
     let mut whole = vec![0; 32 * MIB as usize];

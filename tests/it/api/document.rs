@@ -44,7 +44,7 @@ fn every_route_is_in_the_document() {
         .map(|(path, method, _)| (path.to_owned(), method.to_uppercase()))
         .collect();
     assert_eq!(document["openapi"], "3.1.0");
-    // A path that the router has answers a method that it hasn't with those that it has.
+    // For a known path and an unknown method the router answers with the known methods.
     for path in document["paths"].as_object().unwrap().keys() {
         let filled = path.replace("{name}", "a").replace("{snapshot}", "s");
         let answer = kit.connect().raw(&format!("TRACE {filled}"), &[], b"");
@@ -57,7 +57,7 @@ fn every_route_is_in_the_document() {
             );
         }
     }
-    // Nor is there a route beside those: all are made by one macro, which writes both.
+    // There are no other routes: one macro makes all of them, and documents them.
     let routes = std::fs::read_to_string(root().join("src/daemon/api/routes.rs")).unwrap();
     assert!(
         !routes.contains(".route("),
@@ -163,7 +163,7 @@ fn latencies_are_counted_as_the_name_of_their_bound_says() {
     assert_eq!(read["completed"], 3);
 }
 
-/// Texts of a program are for whoever asked by HTTP; the command line has its own.
+/// These texts are for HTTP clients; the command line has its own.
 #[test]
 fn no_answer_of_the_api_speaks_of_the_command_line() {
     let rooms = ["src/daemon/disks", "src/daemon/api", "src/model"];

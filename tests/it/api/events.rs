@@ -11,7 +11,7 @@ use super::kit::{Client, Kit};
 use crate::driver::disk::Disk;
 use crate::driver::memory::MIB;
 
-/// Somebody who listens, and what came and wasn't looked at yet.
+/// A listener, and what it has received and not used yet.
 struct Listener {
     client: Client,
     text: String,
@@ -42,7 +42,7 @@ impl Listener {
         }
     }
 
-    /// The next event: its name and data; its number is in both places.
+    /// The next event: its name and data, which both contain its number.
     fn event(&mut self) -> (String, Value) {
         let lines = self.message();
         let field = |name: &str| lines.iter().find_map(|line| line.strip_prefix(name));

@@ -64,7 +64,7 @@ fn a_configuration_is_applied_as_a_whole_and_once() {
     let again = kit.put("/v1/config", &config).json(200);
     assert_eq!(again["unchanged"], json!(["a", "b"]));
     assert_eq!(again["changes"], json!([]));
-    // What isn't named stays, null takes away, and only a prune takes away what isn't named.
+    // What isn't named stays, null removes, and only a prune removes what isn't named.
     let set = json!({"quota_bytes": 65536, "labels": {"k": "v"}});
     kit.patch("/v1/disks/b", &set).json(200);
     let again = kit.put("/v1/config", &config).json(200);

@@ -1,4 +1,5 @@
-//! A server in this process, and a client that speaks HTTP by hand, so that it can be wrong too.
+//! A server in this process, and a client that writes HTTP by hand, so that it can send invalid
+//! requests.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -16,7 +17,7 @@ use tempfile::TempDir;
 
 use crate::driver::memory::MIB;
 
-/// What all disks of a kit may take.
+/// The memory limit of a kit's disks.
 pub(super) const POOL_BYTES: u64 = 64 * MIB;
 
 /// A running server with no disks.
@@ -36,7 +37,7 @@ impl Kit {
         Self::of(Arc::new(Store::new(POOL_BYTES).unwrap()), options)
     }
 
-    /// With the disks that a store has.
+    /// A server with the disks of a store.
     pub(super) fn over(store: Arc<Store>) -> Self {
         Self::of(store, Options::default())
     }
@@ -127,7 +128,7 @@ impl Drop for Kit {
     }
 }
 
-/// An answer as it came.
+/// An answer as received.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: u16,
@@ -141,7 +142,7 @@ impl Answer {
         found.map(|(_, value)| value.as_str())
     }
 
-    /// A body of JSON, with this status.
+    /// Check for this status and a JSON body, which is returned.
     #[track_caller]
     pub(super) fn json(&self, status: u16) -> Value {
         let text = String::from_utf8_lossy(&self.body);
@@ -150,13 +151,14 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap()
     }
 
-    /// No body, and status 204.
+    /// Check for status 204 without a body.
     #[track_caller]
     pub(super) fn done(&self) {
         assert_eq!((self.status, self.body.len()), (204, 0), "{self:?}");
     }
 
-    /// A problem document of this kind, with this status in both places: its detail.
+    /// Check for a problem document of this kind, with this status in both places. Returns its
+    /// detail.
     #[track_caller]
     pub(super) fn problem(&self, status: u16, kind: &str) -> String {
         let text = String::from_utf8_lossy(&self.body);
@@ -200,11 +202,11 @@ impl Client {
     }
 
     pub(super) fn send(&mut self, bytes: &[u8]) {
-        // Who is refused while they send get their answer anyhow.
+        // A client that is refused while it sends still gets its answer.
         let _ = self.0.get_mut().write_all(bytes);
     }
 
-    /// Lines up to an empty one, or none at the end.
+    /// Lines up to an empty one, or to the end.
     fn lines(&mut self) -> Vec<String> {
         let mut lines = Vec::new();
         loop {
@@ -251,7 +253,7 @@ impl Client {
         answer
     }
 
-    /// A piece of a chunked body; none is the end.
+    /// A piece of a chunked body; `None` at the end.
     pub(super) fn chunk(&mut self) -> Option<Vec<u8>> {
         let mut line = String::new();
         self.0.read_line(&mut line).unwrap();
@@ -262,12 +264,12 @@ impl Client {
         (length > 0).then_some(chunk)
     }
 
-    /// So many bytes.
+    /// Fill `into`.
     pub(super) fn read_exact(&mut self, into: &mut [u8]) {
         self.0.read_exact(into).unwrap();
     }
 
-    /// Whether the other side ends the connection, without a word, within this time.
+    /// Whether the server closes the connection, without an answer, within this time.
     pub(super) fn closes_within(&mut self, time: Duration) -> bool {
         self.0.get_ref().set_read_timeout(Some(time)).unwrap();
         let mut rest = Vec::new();

@@ -10,7 +10,7 @@ use super::kit::Kit;
 use crate::driver::disk::Disk;
 use crate::tidy::root;
 
-/// A disk that was used in every way, and one that wasn't.
+/// The metrics of a disk that was used in every way, and of one that wasn't.
 fn metrics() -> String {
     let kit = Kit::new();
     kit.disk("busy");
@@ -72,7 +72,7 @@ fn prometheus_finds_nothing_to_complain_of() {
     assert!(said.is_empty(), "{}", String::from_utf8_lossy(&said));
 }
 
-/// Names of metrics in a query: what begins with `ramblk_`.
+/// The names of metrics in a query, which begin with `ramblk_`.
 fn names(query: &str) -> impl Iterator<Item = &str> {
     query
         .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')

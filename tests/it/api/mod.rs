@@ -2,14 +2,14 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `kit` | a server in this process, and a client that speaks HTTP by hand |
-//! | `disks`, `snapshots`, `groups` | every route, and what it answers |
+//! | `kit` | a server in this process, and a client that writes HTTP by hand |
+//! | `disks`, `snapshots`, `groups` | every route, and its answers |
 //! | `content` | uploads and downloads |
 //! | `problems` | everything that can be wrong with a request |
 //! | `strict` | headers and parameters that aren't honoured, foreign content |
 //! | `bounds` | too many, too long, too slow |
 //! | `events` | server-sent events |
-//! | `stalls` | every verb beside disks that make somebody wait |
+//! | `stalls` | every operation beside disks that block a caller |
 //! | `metrics` | Prometheus' checker, and the dashboard |
 //! | `document` | the OpenAPI document |
 

@@ -124,7 +124,7 @@ fn what_there_is_no_room_for_is_over_budget() {
     full.problem(507, "over-budget");
 }
 
-/// Only root can become somebody else; the test suite of a machine that isn't run so leaves it out.
+/// Only root can become another user; elsewhere the test does nothing.
 #[test]
 fn others_may_not_ask_even_if_the_file_lets_them_in() {
     if !rustix::process::geteuid().is_root() {

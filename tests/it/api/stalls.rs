@@ -1,4 +1,4 @@
-//! Disks in every state that makes somebody wait, and every verb on another disk beside them.
+//! Disks in every state that can block a caller, and every operation on another disk beside them.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -15,11 +15,11 @@ use crate::driver::kind::OUT;
 use crate::driver::memory::MIB;
 use crate::harness::eventually;
 
-/// No verb may take longer.
+/// No operation may take longer.
 const LIMIT: Duration = Duration::from_secs(1);
 const PLAIN: &str = "content-type: application/octet-stream";
 
-/// What has to stay so that the states do.
+/// What must stay alive to keep the disks in their states.
 #[derive(Default)]
 struct Held {
     guests: Vec<Disk>,
@@ -27,7 +27,7 @@ struct Held {
     uploads: Vec<Client>,
 }
 
-/// A guest's write of all of a disk, which nobody waits for.
+/// Submit a guest's write of a whole disk, without waiting for it.
 fn begin_write(guest: &mut Disk, bytes: usize) {
     let pieces = guest.q().lay_out(OUT, 0, &vec![7; bytes], 0);
     let head = guest.q().direct(0, &pieces);
@@ -35,7 +35,7 @@ fn begin_write(guest: &mut Disk, bytes: usize) {
 }
 
 impl Held {
-    /// Full, with a guest's write that waits for memory.
+    /// A full disk, with a guest's write that waits for memory.
     fn stalled(&mut self, kit: &Kit, name: &str) {
         let body = json!({"size_bytes": MIB, "quota_bytes": 65536, "on_full": "stall"});
         kit.put(&format!("/v1/disks/{name}"), &body).json(201);
@@ -44,7 +44,7 @@ impl Held {
         self.guests.push(guest);
     }
 
-    /// Destroyed under its guest.
+    /// A disk that was destroyed under its guest.
     fn ghost(&mut self, kit: &Kit, name: &str) {
         kit.disk(name);
         let mut guest = Disk::attach(&kit.front_end_socket(name));
@@ -53,7 +53,7 @@ impl Held {
         self.guests.push(guest);
     }
 
-    /// With a front end that asks all the time and reads no answer.
+    /// A disk whose front end keeps sending messages and reads no reply.
     fn deaf(&mut self, kit: &Kit, name: &str) {
         kit.disk(name);
         let mut front_end = UnixStream::connect(kit.front_end_socket(name)).unwrap();
@@ -66,7 +66,7 @@ impl Held {
         self.deaf.push(front_end);
     }
 
-    /// With an upload that stands still in the middle.
+    /// A disk whose upload has stopped in the middle.
     fn importing(&mut self, kit: &Kit, name: &str) {
         kit.disk(name);
         let mut client = kit.connect();
@@ -80,7 +80,7 @@ impl Held {
     }
 }
 
-/// Disks of which a process before this one died.
+/// Disks on which an earlier process crashed.
 fn failed(store: &Arc<Store>, names: &[String]) {
     let kit = Kit::over(Arc::clone(store));
     names.iter().for_each(|name| kit.disk(name));
@@ -98,8 +98,8 @@ fn state(kit: &Kit, name: &str) -> String {
     disk["state"].as_str().unwrap().to_owned()
 }
 
-/// What each operation is asked of a disk in none of these states, in an order that works, and the
-/// status of the answer.
+/// Each operation on a disk in none of these states, in an order that works, with the status of its
+/// answer.
 fn verbs(at: &str) -> Vec<(&'static str, &'static str, String, Option<Value>, u16)> {
     let disk = format!("/v1/disks/{at}");
     let of = |rest: &str| format!("{disk}{rest}");
@@ -152,7 +152,7 @@ fn verbs(at: &str) -> Vec<(&'static str, &'static str, String, Option<Value>, u1
     ]
 }
 
-/// Does them all; names those that took too long.
+/// Run all operations, and name those that took too long.
 fn ask_all(kit: &Kit, at: &str) -> Vec<(&'static str, Duration)> {
     let mut slow = Vec::new();
     for (operation, method, path, body, status) in verbs(at) {
@@ -215,7 +215,7 @@ fn no_state_of_any_disk_holds_up_a_verb_on_another() {
     let asked: BTreeSet<_> = verbs("x").iter().map(|verb| verb.0).collect();
     assert_eq!(asked, there, "each operation of the API has its line here");
 
-    // A machine that is busy with something else may be slow once.
+    // A machine that is busy with other work may be slow once.
     let slow: Vec<_> = (0..3)
         .map(|round| ask_all(&kit, &format!("other-{round}")))
         .collect();

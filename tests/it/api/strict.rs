@@ -1,4 +1,4 @@
-//! Headers and parameters that aren't honoured, and bytes that aren't what they should be.
+//! Headers and parameters that aren't honoured, and content of the wrong kind.
 
 use serde_json::{Value, json};
 
@@ -8,10 +8,10 @@ use crate::driver::memory::MIB;
 
 const PLAIN: &str = "content-type: application/octet-stream";
 const JSON: &str = "content-type: application/json";
-/// A file of gzip that holds nothing.
+/// An empty gzip file.
 const GZIP: &[u8] = b"\x1f\x8b\x08\0\0\0\0\0\x02\x03\x03\0\0\0\0\0\0\0\0\0";
 
-/// A problem with this status that names what is at fault.
+/// Check for a problem with this status that names this field.
 #[track_caller]
 fn at(answer: &Answer, status: u16, field: &str) {
     let problem: Value = serde_json::from_slice(&answer.body).unwrap();
@@ -46,7 +46,7 @@ fn bytes_that_are_encoded_do_not_become_the_disk() {
     let mut client = kit.connect();
     client.send(&coded);
     at(&client.answer("PUT"), 501, "transfer-encoding");
-    // Not only content has an encoding.
+    // JSON bodies have encodings too.
     for (first, body) in [
         ("PUT /v1/disks/b", r#"{"size_bytes": 1048576}"#),
         ("PATCH /v1/disks/a", r#"{"labels": {"a": "b"}}"#),
@@ -136,7 +136,7 @@ fn a_type_that_would_change_what_bytes_mean_is_not_passed_over() {
     let form = ["content-type: multipart/form-data; boundary=x"];
     let answer = kit.connect().raw("PUT /v1/disks/a/data", &form, b"--x--");
     at(&answer, 415, "content-type");
-    // What may be passed over is: the whole is answered.
+    // These may be ignored: the answer is the whole content.
     for header in [
         "if-none-match: \"v1\"",
         "if-modified-since: Sat, 29 Oct 1994 19:43:31 GMT",
@@ -277,7 +277,7 @@ fn foreign_content_is_refused_unless_it_is_said_to_be_raw() {
     put("/v1/disks/a/data?format=raw", &long).done();
     assert!(content(&kit) == long);
     at(&put("/v1/disks/a/data?format=qcow2", &long), 400, "format");
-    // What a disk's own content looks like is nobody's business.
+    // The content of a disk may look like anything.
     let frames = [
         &0_u64.to_le_bytes()[..],
         &512_u64.to_le_bytes(),

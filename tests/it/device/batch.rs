@@ -1,5 +1,5 @@
-//! Plain requests together and alone: twins of which one serves batches and the other each request
-//! by itself answer alike, and their disks stay alike.
+//! Plain requests together and alone. Of twin devices, one serves batches and the other each
+//! request by itself: they give the same answers, and their disks stay the same.
 
 use std::num::NonZeroU16;
 
@@ -9,7 +9,7 @@ use ramblk::store::{Data, Disk, DiskSpec, MOST_BATCHED, SectorSize, Shrink, Sink
 use super::rig::*;
 use crate::driver::data::{Random, seed};
 
-/// A read or a write of so many bytes.
+/// A read or a write of `len` bytes.
 #[derive(Clone, Debug)]
 struct Ask {
     write: bool,
@@ -39,7 +39,7 @@ fn alone(rig: &Rig, ask: &Ask) -> Answer {
     rig.ask(&[&ask.header()[..], &data].concat(), ask.room())
 }
 
-/// As many as are served, at once.
+/// Serve as many as the device takes at once.
 fn together(rig: &Rig, asks: &[Ask]) -> Vec<Answer> {
     let out: Vec<Vec<u8>> = asks.iter().map(Ask::out).collect();
     let room = |ask: &Ask| vec![NOTHING; ask.room() + 1];
@@ -111,7 +111,7 @@ fn random_ask(dice: &mut Random, sectors: u64) -> Ask {
         write: dice.below(2) == 0,
         sector,
         len,
-        // Zeros matter to a disk that looks for them.
+        // Zeros are special for a disk with zero detection.
         byte: dice.below(4) as u8 * 60,
     }
 }
@@ -123,7 +123,7 @@ fn content(disk: &Disk) -> (u64, Vec<u8>) {
     (info.mapped_bytes, bytes)
 }
 
-/// Serve the same on both, and compare; gives the answers.
+/// Serve the same on both, compare, and return the answers.
 fn serve(rigs: &[Rig; 2], asks: &[Ask], what: &str) -> Vec<Answer> {
     let answers = together(&rigs[0], asks);
     assert_eq!(answers.len(), asks.len().min(MOST_BATCHED), "{what}");
@@ -147,7 +147,7 @@ fn a_batch_answers_and_writes_what_its_requests_alone_do() {
         spec.sector_size = [SectorSize::S512, SectorSize::S4096][round % 2];
         spec.size_bytes = SECTORS * 512 - spec.sector_size.bytes();
         spec.detect_zeroes = dice.below(4) == 0;
-        // Too little for all of the disk in some rounds.
+        // In some rounds too little for the whole disk.
         let limit = if dice.below(3) == 0 {
             400 << 10
         } else {
@@ -161,7 +161,7 @@ fn a_batch_answers_and_writes_what_its_requests_alone_do() {
             for answer in serve(&rigs, &asks, &what) {
                 statuses[usize::from(answer.status)] += 1;
             }
-            // In a store that is full any of this may fail, but on both then.
+            // In a full store any of this may fail, but then on both.
             let changed = rigs.each_ref().map(|rig| match turn {
                 7 => rig.store.fork("disk", "fork").is_ok(),
                 12 => {
@@ -240,7 +240,7 @@ fn writes_that_find_no_memory_fail_alone_and_overwrites_go_on() {
         len: 4096,
         byte: number as u8 + 1,
     };
-    // Nodes and the record take some of the sixteen.
+    // Nodes and the record take some of the sixteen pages.
     let filled = serve(&rigs, &(0..16).map(page).collect::<Vec<_>>(), "filled");
     let ok = filled.iter().filter(|answer| answer.status == OK).count();
     assert!((8..16).contains(&ok), "{filled:?}");

@@ -1,4 +1,4 @@
-//! Requests that take long come in steps, and what comes out is the same.
+//! Long requests are served in steps, with the same result.
 
 use ramblk::device::{Served, Unfinished};
 use ramblk::store::{SectorSize, Shrink, Sink, Source};
@@ -8,7 +8,7 @@ use super::rig::*;
 const MIB: usize = 1 << 20;
 const BIG: u64 = 64 * MIB as u64;
 
-/// A request in as many steps as it takes, with what happens between two of them. Gives used
+/// Serve a request in as many steps as it takes, and call `between` after each. Returns used
 /// length, status, data, and the number of steps.
 fn step_by_step(
     rig: &Rig,
@@ -32,7 +32,7 @@ fn step_by_step(
     unreachable!()
 }
 
-/// Descriptors of every kind: header apart or not, one that is longer than a step, several to a
+/// Descriptors of every kind: with the header apart or not, one longer than a step, several to a
 /// step, none at all, the status byte alone or behind data.
 fn layouts(total: usize) -> Vec<Vec<usize>> {
     vec![
@@ -61,7 +61,7 @@ fn long_reads_and_writes_in_steps_move_every_byte() {
             assert_eq!((used as usize, status), (data.len() + 1, OK), "{cuts:?}");
             assert_eq!(again, steps);
             assert!(read == data, "{sectors} sectors at {at}, {cuts:?}");
-            // Nothing beside it.
+            // Nothing beside it has changed.
             let mut after = [7; 512];
             let next = at + sectors as u64;
             rig.disk().read(next, &mut [&mut after]).unwrap();
@@ -95,7 +95,7 @@ fn long_lists_of_ranges_in_steps_change_exactly_those_ranges() {
             let sector = at * MIB as u64 / disk.sector_size().bytes();
             disk.write(sector, &[&chunk]).unwrap();
         }
-        // In 512-byte sectors: all but the first and the last of each 50 MiB, back to front.
+        // In 512-byte sectors: everything but the first and the last of each 50 MiB, back to front.
         let list: Vec<_> = (0..5)
             .rev()
             .map(|i| (i * 102_400 + 8, 102_384, 0))
@@ -106,7 +106,7 @@ fn long_lists_of_ranges_in_steps_change_exactly_those_ranges() {
         assert!((3..=5).contains(&steps), "{steps} steps for 250 MiB");
         let kept = 256 * MIB - 5 * 102_384 * 512;
         assert_eq!(disk.get_info().unwrap().mapped_bytes, kept as u64);
-        // All of it zero but still mapped.
+        // All of it is zero but still mapped.
         let request = ranges(WRITE_ZEROES, &[(0, 524_288, 0)]);
         let (_, status, _, steps) = step_by_step(&rig, &request, 0, &[16], |_| {});
         assert_eq!((status, steps), (OK, 4));

@@ -1,5 +1,5 @@
-//! What the device answers, whatever the request and however it is cut into descriptors: the rules
-//! of virtio 1.3 §5.2 without a ring around them.
+//! The device's answers, whatever the request and however it is cut into descriptors: the rules of
+//! virtio 1.3 §5.2 without a ring around them.
 
 mod batch;
 mod long;
@@ -54,7 +54,7 @@ fn the_status_may_share_a_descriptor_with_data() {
         rig.ask_cut(ACKED, &header(IN, 0), 512, &[]).data,
         noise(512)
     );
-    // Bytes before the status of a write are not the device's to touch.
+    // The device must not touch bytes before the status of a write.
     let answer = rig.ask_cut(ACKED, &write(0, &noise(512)), 7, &[]);
     assert_eq!(
         answer,
@@ -138,7 +138,7 @@ fn get_id_gives_as_much_of_the_serial_as_fits() {
         (1, OK, 2),
         (19, OK, 20),
         (20, OK, 21),
-        // What lies between serial and status was not written, so it can't be counted.
+        // The bytes between serial and status were not written, so they don't count.
         (64, OK, 20),
     ] {
         let answer = rig.ask(&header(GET_ID, 0), len);

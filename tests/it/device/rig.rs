@@ -1,4 +1,4 @@
-//! A device without a ring around it: requests as bytes, cut into pieces as a test likes.
+//! A device without a ring around it: requests as bytes, cut into any pieces.
 
 use std::num::NonZeroU16;
 
@@ -11,7 +11,7 @@ pub(crate) use crate::driver::status::{IOERR, OK, UNSUPP};
 /// DISCARD and WRITE_ZEROES, as acknowledged feature bits.
 pub(crate) const ACKED: u64 = 1 << 13 | 1 << 14;
 pub(crate) const SECTORS: u64 = 2048;
-/// What a status byte is before the device has written it.
+/// The value of a status byte before the device writes it.
 pub(crate) const NOTHING: u8 = 0xee;
 
 pub(crate) struct Rig {
@@ -36,7 +36,7 @@ impl Rig {
         Self::made(sector_size, SECTORS * 512, read_only)
     }
 
-    /// A writable disk of so many bytes.
+    /// A writable disk of `size_bytes`.
     pub(crate) fn sized(sector_size: SectorSize, size_bytes: u64) -> Self {
         Self::made(sector_size, size_bytes, false)
     }
@@ -61,8 +61,8 @@ impl Rig {
         self.store.open("disk").unwrap()
     }
 
-    /// A request whose readable bytes are cut after each of `cuts`, with `data_len` bytes to be
-    /// filled before the status, which are cut at the same places.
+    /// Serve a request whose readable bytes are cut after each of `cuts`, with `data_len` bytes to
+    /// fill before the status, which are cut at the same places.
     pub(crate) fn ask_cut(
         &self,
         acked: u64,
@@ -108,7 +108,7 @@ pub(crate) fn buffers<'a>(
     (sources.collect(), sinks)
 }
 
-/// The stretches between cuts, those of no bytes among them.
+/// The stretches between cuts, including empty ones.
 pub(crate) fn pieces(len: usize, cuts: &[usize]) -> impl Iterator<Item = (usize, usize)> {
     let mut ends: Vec<usize> = cuts.iter().map(|&cut| cut.min(len)).collect();
     ends.push(len);

@@ -1,4 +1,4 @@
-//! Many disks at once, as they are declared.
+//! Many disks at once, as a file declares them.
 
 use ramblk::daemon::disks::{ApplyOptions, DestroyOptions};
 use ramblk::model::{
@@ -28,7 +28,7 @@ fn apply(world: &World, text: &str) -> Result<Applied, Problem> {
     world.disks.apply(&declared(text), ApplyOptions::default())
 }
 
-/// What is there, as JSON.
+/// The existing disks and groups, as JSON.
 fn config(world: &World) -> Value {
     serde_json::to_value(world.disks.config()).unwrap()
 }
@@ -52,7 +52,7 @@ fn applying_twice_does_nothing_more_and_gives_back_what_was_applied() {
     assert_eq!(again.unchanged, ["a", "b"]);
     assert!(again.created.is_empty() && again.changed.is_empty() && again.groups.is_empty());
     assert!(again.changes.is_empty());
-    // What is exported declares what is there, and nothing else.
+    // The exported file declares exactly what exists.
     let exported = config(&world).to_string();
     let again = world.disks.apply(&declared(&exported), PRUNE).unwrap();
     assert!(again.changes.is_empty(), "{again:?}");
@@ -75,7 +75,7 @@ fn what_a_file_does_not_name_is_not_stripped_from_a_disk() {
         world.disks.group("slow").unwrap().limits.total.iops,
         Some(100)
     );
-    // What it names becomes so, by each bound and label.
+    // Everything that the file names changes, down to each limit and label.
     let some = r#"{"disk": [{"name": "a", "labels": {"k": "x", "l": null},
         "quota_bytes": null, "limits": {"write": {"iops": 7}}}]}"#;
     let applied = apply(&world, some).unwrap();
@@ -321,7 +321,7 @@ fn the_base_of_a_fleet_is_not_destroyed_by_the_way() {
     says(refused, ProblemKind::Conflict, &["3 disks", "fork-0"]);
     let reset = world.disks.reset("fork-1", Default::default());
     assert!(reset.is_ok(), "{reset:?}");
-    // One fork goes and the rest are fewer; who means it says so.
+    // One fork is gone and fewer are left; the caller must confirm this.
     world
         .disks
         .destroy("fork-0", DestroyOptions::default())

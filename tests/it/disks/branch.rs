@@ -1,4 +1,4 @@
-//! Snapshots, forks, the way back, and contents from outside.
+//! Snapshots, forks, resets, and uploaded contents.
 
 use std::path::PathBuf;
 
@@ -196,7 +196,7 @@ fn a_fork_of_a_larger_block_size_keeps_it() {
         .disks
         .upload("two", None, None, UploadOptions::default())
         .unwrap();
-    // The last block of an image may be cut short.
+    // The last block of an image may be incomplete.
     upload.write(4096, &[7; 100]).unwrap();
     world.disks.commit(&upload, 4196).unwrap();
     let reader = world.disks.reader(&Target::parse("two").unwrap()).unwrap();

@@ -1,4 +1,4 @@
-//! New content for a disk: whole, or not there.
+//! New content for a disk: all of it, or none.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ fn settings() -> DiskSettings {
     DiskSettings::new(1 << 20)
 }
 
-/// The first sector and the mapped bytes of a disk.
+/// The first sector and the number of mapped bytes of a disk.
 fn look(disks: &Disks, name: &str) -> (u8, u64) {
     let reader = disks.reader(&Target::parse(name).unwrap()).unwrap();
     let mut byte = [0];
@@ -38,7 +38,7 @@ fn look(disks: &Disks, name: &str) -> (u8, u64) {
     (byte[0], disks.get(name).unwrap().mapped_bytes)
 }
 
-/// Bring all of an image of 8192 bytes.
+/// Upload a whole image of 8192 bytes.
 fn bring(disks: &Disks, name: &str, id: &str, byte: u8) {
     let upload = disks
         .upload(name, Some(image(id)), None, UploadOptions::default())
@@ -105,7 +105,7 @@ fn a_second_create_takes_the_same_image_only() {
     assert_eq!((again.1, again.0.state), (Made::Existing, DiskState::Ok));
     let other = disks.put_from("one", settings(), image("b"));
     says(other, conflict, &["made from", "/images/a", "/images/b"]);
-    // An import says what it is made from now.
+    // From now on the disk names the imported image.
     bring(disks, "one", "b", 2);
     disks.put_from("one", settings(), image("b")).unwrap();
     world.create("empty");
@@ -113,7 +113,8 @@ fn a_second_create_takes_the_same_image_only() {
     says(other, conflict, &["was not made from"]);
 }
 
-/// Two hands say `create --image` at the same time; one brings all of it, and a guest begins.
+/// Two clients run `create --image` at the same time. One uploads the whole image, and a guest
+/// starts to write.
 #[test]
 fn a_second_create_does_not_replace_what_a_guest_has_written_since() {
     let world = World::new(64 << 20);
@@ -137,7 +138,7 @@ fn a_second_create_does_not_replace_what_a_guest_has_written_since() {
     let late = disks.upload("one", Some(image("a")), None, first_only);
     says(late, ProblemKind::Conflict, &["not importing", "whole"]);
     assert_eq!(look(disks, "one").0, 9);
-    // While it is importing, that is what it is for.
+    // While the disk is importing, this is its image.
     disks.put_from("two", settings(), image("a")).unwrap();
     let upload = disks.upload("two", Some(image("a")), None, first_only);
     disks.commit(&upload.unwrap(), 8192).unwrap();
@@ -159,7 +160,7 @@ fn a_disk_that_was_reset_is_made_from_the_image_that_it_was_made_from_then() {
     disks.reset("one", request).unwrap();
     assert_eq!(disks.get("one").unwrap().image, Some(image("a")));
     assert_eq!(look(disks, "one").0, 1);
-    // A fork was made from none, and goes back to that.
+    // The fork was made from no image, and a reset returns it to that.
     disks.fork("one", ForkRequest::new("fork")).unwrap();
     bring(disks, "fork", "b", 2);
     disks.reset("fork", ResetRequest::default()).unwrap();
@@ -218,7 +219,7 @@ fn a_configuration_with_another_size_of_a_disk_that_is_importing_changes_nothing
     let refused = disks.apply(&declared, ApplyOptions::default());
     says(refused, ProblemKind::Conflict, &["importing", "resize"]);
     assert!(disks.groups().is_empty());
-    // It is no reason not to start.
+    // This does not prevent a start.
     let starting = ApplyOptions {
         starting: true,
         ..ApplyOptions::default()
@@ -435,7 +436,7 @@ fn a_disk_whose_uploader_is_gone_goes_by_itself_also_after_a_restart() {
         upload.write(0, &[1; 8192]).unwrap();
         upload
     });
-    // As a crash leaves it: the trees are in the arena, and nobody is there to end them.
+    // As a crash leaves it: the trees are in the arena, and the process that filled them is gone.
     let copy = dir.path().join("copy");
     std::fs::copy(&path, &copy).unwrap();
     drop(halves);
@@ -457,7 +458,7 @@ fn a_disk_whose_uploader_is_gone_goes_by_itself_also_after_a_restart() {
     );
     eventually("it is gone", || disks.get("one").is_err());
     assert_eq!(look(&disks, "two"), (7, 8192));
-    // And one whose upload broke off here.
+    // And a disk whose upload breaks off here.
     disks.put_from("one", settings(), image("a")).unwrap();
     drop(
         disks

@@ -36,7 +36,7 @@ fn a_disk_is_made_once_and_found_as_often_as_asked_for() {
         world.disks.put("one", settings.clone()).unwrap().1,
         Made::Existing
     );
-    // The serial that it would have anyway may be named.
+    // The default serial may also be named.
     settings.serial = Some("one".into());
     assert_eq!(
         world.disks.put("one", settings.clone()).unwrap().1,
@@ -61,7 +61,7 @@ fn a_disk_of_0_1_0_is_found_as_asked_for_though_it_has_16_queues() {
     world.disks.put("old", settings).unwrap();
     let (disk, made) = world.disks.put("old", DiskSettings::new(1 << 20)).unwrap();
     assert_eq!((made, disk.queues), (Made::Existing, 16));
-    // Nor is there anything to change where a file says what is usual now.
+    // A file that names today's defaults changes nothing either.
     let declared = serde_json::from_str(r#"{"disk": [{"name": "old", "queues": 128}]}"#).unwrap();
     let applied = world.disks.apply(&declared, Default::default()).unwrap();
     assert_eq!(applied.unchanged, ["old"]);
@@ -125,10 +125,11 @@ fn a_disk_in_use_is_destroyed_by_force_only_and_its_guest_gets_errors() {
     says(refused, ProblemKind::Attached, &["one", "force"]);
     assert_eq!(guest.q().read(0, 512).unwrap(), [7; 512]);
     world.disks.destroy("one", FORCE).unwrap();
-    // An error for each request, and no end of file: a front end would come again and hang.
+    // Each request fails, but the connection stays: otherwise the front end would reconnect for
+    // ever.
     assert_eq!(guest.q().read(0, 512), Err(1));
     assert_eq!(guest.q().write(0, &[7; 512]), Err(1));
-    // The name is free, and the one who is still there does not get at the new disk.
+    // The name is free, and the front end that is still connected does not reach the new disk.
     let mut other = Guest::attach(&world.create("one"));
     assert_eq!(other.q().read(0, 512).unwrap(), [0; 512]);
     assert_eq!(guest.q().read(0, 512), Err(1));
@@ -172,7 +173,7 @@ fn a_disk_in_use_grows_and_shrinks_and_its_guest_is_told() {
         (resized.from_bytes, resized.to_bytes, resized.lost_bytes),
         (16 << 20, 32 << 20, 0)
     );
-    // This driver has no channel for it.
+    // This driver has no channel for the notification.
     assert_eq!((resized.notified, resized.not_notified), (0, 1));
     assert!(resized.hint.unwrap().contains("PATCH /drives"));
     assert_eq!(guest.capacity(), 65536);
@@ -288,7 +289,7 @@ fn show_says_how_a_front_ends_queues_are_served_where_that_is_not_as_usual() {
     assert_eq!(counts(), (1, 2));
 }
 
-/// Each of them waits for the rest of a state, which never comes, and hears nothing meanwhile.
+/// Each of them waits for the rest of a state, which never comes, and reads no other message.
 #[test]
 fn front_ends_that_hang_are_waited_for_at_the_same_time_when_all_disks_close() {
     let world = World::new(64 << 20);
@@ -305,7 +306,7 @@ fn front_ends_that_hang_are_waited_for_at_the_same_time_when_all_disks_close() {
     std::thread::sleep(Duration::from_millis(300));
     let began = Instant::now();
     world.disks.close();
-    // Half a second each, one after the other, would be four.
+    // Half a second for each in turn would be four seconds.
     assert!(
         began.elapsed() < Duration::from_secs(3),
         "{:?}",

@@ -1,4 +1,4 @@
-//! The disks of a daemon, asked as the API asks, with drivers attached to some of them.
+//! The disks of a daemon, called as the API calls them, with drivers attached to some of them.
 
 mod apply;
 mod branch;
@@ -18,13 +18,13 @@ use ramblk::model::{DiskSettings, Event, EventKind, Problem, ProblemKind};
 use ramblk::store::Store;
 use ramblk::vhost_user::{Hub, WorkerOptions};
 
-/// New content, whoever is connected.
+/// Upload new content even if a front end is connected.
 const FORCED: UploadOptions = UploadOptions {
     force: true,
     importing: false,
 };
 
-/// Disks in a directory of their own.
+/// Disks in their own directory.
 pub(crate) struct World {
     pub(crate) disks: Arc<Disks>,
     pub(crate) dir: tempfile::TempDir,
@@ -40,7 +40,7 @@ impl World {
         Self::of(store, most_disks)
     }
 
-    /// What is in this store already.
+    /// The disks of an existing store.
     pub(crate) fn of(store: Arc<Store>, most_disks: usize) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let workers = WorkerOptions {
@@ -73,7 +73,7 @@ pub(crate) fn is(problem: &Problem, kind: ProblemKind) -> bool {
     problem.type_uri == format!("{}{}", Problem::PREFIX, kind.name())
 }
 
-/// The problem is of this kind, and says this.
+/// Check the kind and the text of a problem.
 pub(crate) fn says<T: std::fmt::Debug>(
     result: Result<T, Problem>,
     kind: ProblemKind,
@@ -86,7 +86,7 @@ pub(crate) fn says<T: std::fmt::Debug>(
     }
 }
 
-/// Events as they come, until one is of this kind.
+/// The events up to the first one of a kind.
 pub(crate) fn until(
     events: &mut tokio::sync::broadcast::Receiver<Event>,
     kind: EventKind,
@@ -102,7 +102,7 @@ pub(crate) fn until(
     }
 }
 
-/// Wait for something to become true.
+/// Wait until a condition holds.
 pub(crate) fn eventually(what: &str, mut is: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(10);
     while !is() {

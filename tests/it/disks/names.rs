@@ -1,4 +1,4 @@
-//! Names and settings that can't be are refused, with those that can.
+//! Invalid names and settings are refused, and the answer says which are valid.
 
 use ramblk::daemon::disks::{Target, check_name};
 use ramblk::model::{DiskSettings, ProblemKind, Rate};

@@ -1,11 +1,11 @@
-//! Memory gets short, and is there again.
+//! Memory runs out, and becomes available again.
 
 use ramblk::model::{Detail, DiskSettings, DiskState, EventKind};
 
 use super::{World, until};
 use crate::driver::disk::{Disk as Guest, segment};
 
-/// A guest whose disk may take a mebibyte.
+/// A guest with a quota of one mebibyte.
 fn attach_with_quota(world: &World) -> Guest {
     let settings = DiskSettings {
         quota_bytes: Some(1 << 20),

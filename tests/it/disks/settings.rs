@@ -1,4 +1,4 @@
-//! Settings: what is shown is what holds, whatever was done to the disk.
+//! Settings: what is shown is in force, whatever was done to the disk.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ fn patch(text: &str) -> DiskPatch {
     serde_json::from_str(text).unwrap()
 }
 
-/// Whether a guest's write waits, or fails, once the disk has taken its quota of a MiB.
+/// Whether a guest's write waits or fails when the disk has used up its quota of a MiB.
 fn waits_when_full(world: &World, name: &str) -> bool {
     let socket = world.disks.get(name).unwrap().socket;
     let mut guest = Guest::attach(std::path::Path::new(&socket));
@@ -45,7 +45,7 @@ fn a_fork_of_a_disk_that_was_set_to_stall_stalls() {
     let change = r#"{"on_full": "stall", "quota_bytes": 1048576}"#;
     world.disks.patch("one", patch(change)).unwrap();
     world.disks.fork("one", ForkRequest::new("two")).unwrap();
-    // And what isn't given is as with the disk now, not as it was when the snapshot was taken.
+    // What the request omits comes from the disk as it is now, not as it was at the snapshot.
     let mut request = ForkRequest::new("three");
     request.snapshot = Some("before".into());
     world.disks.fork("one", request).unwrap();
@@ -83,7 +83,7 @@ fn a_disk_that_was_loaded_with_another_size_has_that_size_everywhere() {
         .disks
         .patch("one", patch(r#"{"size_bytes": 33554432}"#))
         .unwrap();
-    // Nor is its content the one that came since.
+    // Nor does it have the content that was imported since.
     let upload = world
         .disks
         .upload("one", Some(image), None, FORCED)

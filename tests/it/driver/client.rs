@@ -9,7 +9,7 @@ use super::memory::{Memory, Region};
 use super::ring::Ring;
 use super::wire::{Answer, Message, NEED_REPLY, REPLY, VERSION, Wire, message};
 
-/// Longer than any answer may take, a second front end's wait for the first (5 s) included.
+/// Longer than any answer may take, including a second front end's wait for the first (5 s).
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Message codes.
@@ -59,7 +59,7 @@ pub(crate) mod protocol {
     pub(crate) const DEVICE_STATE: u64 = 1 << 19;
 }
 
-/// A connection, and whether its messages ask for an acknowledgement.
+/// A connection, and whether its messages request an acknowledgement.
 pub(crate) struct Client {
     pub(crate) wire: Wire,
     pub(crate) acks: bool,
@@ -104,7 +104,8 @@ impl Client {
         }
     }
 
-    /// Connects and negotiates: everything that is offered of `wanted` and every protocol feature.
+    /// Connect and negotiate: all features of `wanted` that are offered, and every protocol
+    /// feature.
     pub(crate) fn negotiated(path: &Path, wanted: u64) -> Self {
         let mut client = Self::connect(path);
         client.tell(code::SET_OWNER, &[], &[]);
@@ -116,8 +117,8 @@ impl Client {
         client
     }
 
-    /// Sends whatever it is, and says whether the back end did not agree: it either closed the
-    /// connection or acknowledged with an error.
+    /// Send any message, and return whether the back end refused: it closed the connection or
+    /// acknowledged with an error.
     pub(crate) fn refused(&self, code: u32, payload: &[u8], fds: &[BorrowedFd<'_>]) -> bool {
         self.acked(code, payload, fds) != Some(0)
     }
@@ -133,9 +134,9 @@ impl Client {
             .send(&message(code, VERSION | flags, payload), fds)
     }
 
-    /// Sends a message that has a reply of its own, and returns that.
+    /// Send a message that has its own reply, and return the reply.
     pub(crate) fn ask(&self, code: u32, payload: &[u8]) -> Message {
-        // cloud-hypervisor sets NEED_REPLY on such messages too; there's one answer all the same.
+        // cloud-hypervisor sets NEED_REPLY on such messages too; there is still only one answer.
         let flags = if self.acks { NEED_REPLY } else { 0 };
         assert!(
             self.send(code, flags, payload, &[]),
@@ -163,7 +164,7 @@ impl Client {
         self.ask(code, &[])
     }
 
-    /// Sends with NEED_REPLY whatever was negotiated: zero is success, `None` a closed connection.
+    /// Send with NEED_REPLY, whatever was negotiated. Zero is success, `None` a closed connection.
     pub(crate) fn acked(&self, code: u32, payload: &[u8], fds: &[BorrowedFd<'_>]) -> Option<u64> {
         if !self.send(code, NEED_REPLY, payload, fds) {
             return None;
@@ -182,7 +183,7 @@ impl Client {
         }
     }
 
-    /// Sends a message that must succeed.
+    /// Send a message that must succeed.
     pub(crate) fn tell(&self, code: u32, payload: &[u8], fds: &[BorrowedFd<'_>]) {
         if self.acks {
             assert_eq!(
@@ -198,14 +199,14 @@ impl Client {
         }
     }
 
-    /// True once everything sent before has been taken and the connection still answers.
+    /// Returns true once everything sent before has been handled and the connection still answers.
     pub(crate) fn answers(&self) -> bool {
         let answer = |m: &Message| m.code == code::GET_FEATURES;
         self.send(code::GET_FEATURES, 0, &[], &[])
             && matches!(self.wire.receive(PATIENCE), Answer::Message(m) if answer(&m))
     }
 
-    /// True when the back end closes the connection within `limit`; replies before that are
+    /// Returns true if the back end closes the connection within `limit`; replies before that are
     /// dropped.
     pub(crate) fn closes_within(&self, limit: Duration) -> bool {
         loop {
@@ -230,8 +231,8 @@ impl Client {
         self.tell(code::SET_MEM_TABLE, &table(memory.regions()), &fds);
     }
 
-    /// Config bytes at `offset`. The reply must repeat the request and have exactly the size asked
-    /// for.
+    /// Config bytes at `offset`. The reply must repeat the request and have exactly the requested
+    /// size.
     pub(crate) fn config(&self, offset: u32, size: u32, flags: u32) -> Vec<u8> {
         let request = config_request(offset, size, flags);
         let reply = self.ask(code::GET_CONFIG, &request).payload;
@@ -265,7 +266,7 @@ impl Client {
         self.tell(code::SET_VRING_ADDR, &ring.addresses(), &[]);
     }
 
-    /// Everything up to and including the kick, in cloud-hypervisor's order, with `base` as given.
+    /// Send everything up to and including the kick, in cloud-hypervisor's order, with this `base`.
     pub(crate) fn set_up(&self, ring: &Ring, base: u16) {
         self.vring(code::SET_VRING_NUM, ring.index, u32::from(ring.size));
         self.vring_addr(ring);
@@ -281,7 +282,7 @@ impl Client {
         self.vring(code::SET_VRING_ENABLE, ring.index, 1);
     }
 
-    /// GET_VRING_BASE: stops the ring and says where it stood.
+    /// GET_VRING_BASE: stop the ring, and return its position.
     pub(crate) fn stop(&self, index: u32) -> u32 {
         let reply = self.ask(code::GET_VRING_BASE, &state(index, 0)).payload;
         assert_eq!(

@@ -1,4 +1,4 @@
-//! Bytes to write, and chance that can be repeated.
+//! Bytes to write, and reproducible random numbers.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -25,7 +25,7 @@ impl Random {
     }
 }
 
-/// `RAMBLK_SEED`, or something new. Every assertion of a random test prints it.
+/// `RAMBLK_SEED`, or a new seed. Every assertion of a random test prints it.
 pub(crate) fn seed() -> u64 {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)

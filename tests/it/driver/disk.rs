@@ -1,4 +1,4 @@
-//! A disk as a test wants it: attached, with queues running, and requests that are one call.
+//! A ready disk: attached, with running queues, and one call per request.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -53,7 +53,7 @@ pub(crate) fn encode(segments: &[Segment]) -> Vec<u8> {
     bytes
 }
 
-/// What came back.
+/// The result of a request.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Reply {
     pub(crate) status: u8,
@@ -64,7 +64,8 @@ pub(crate) struct Reply {
 }
 
 impl Ring {
-    /// Writes header, data to be read, and 0xdd into the rest, and returns the usual pieces.
+    /// Write the header, the data of the driver, and 0xdd into the rest, and return the usual
+    /// pieces.
     pub(crate) fn lay_out(&self, kind: u32, sector: u64, out: &[u8], room: usize) -> Vec<Piece> {
         self.mem
             .write(self.area(HEADER), &request_header(kind, sector));
@@ -87,8 +88,8 @@ impl Ring {
         self.mem.read(self.area(STATUS), 1)[0]
     }
 
-    /// One request in the most ordinary layout. On rings with fewer than four entries the pieces go
-    /// into an indirect table.
+    /// Complete one request in the usual layout. On rings with fewer than four entries the pieces
+    /// go into an indirect table.
     pub(crate) fn request(&mut self, kind: u32, sector: u64, out: &[u8], room: usize) -> Reply {
         let pieces = self.lay_out(kind, sector, out, room);
         let head = if pieces.len() <= usize::from(self.size) {
@@ -139,8 +140,8 @@ impl Ring {
     }
 }
 
-/// Places the chain in each way that there is, and completes it each time: direct, all in an
-/// indirect table, and the first pieces direct with the rest in a table. Gives the used lengths.
+/// Complete the chain in each possible layout: direct, all in an indirect table, and the first
+/// pieces direct with the rest in a table. Returns the used lengths.
 pub(crate) fn all_ways(
     ring: &mut Ring,
     pieces: &[Piece],
@@ -152,7 +153,7 @@ pub(crate) fn all_ways(
             ring.direct(7, pieces)
         } else {
             let (direct, rest) = pieces.split_at(way - 1);
-            // The WRITE flag on the referring descriptor means nothing (§2.7.5.3.2).
+            // The WRITE flag on the referring descriptor is ignored (§2.7.5.3.2).
             let extra = if way % 2 == 0 { WRITE } else { 0 };
             ring.indirect(7, direct, ring.area(TABLE), rest, extra)
         };
@@ -169,12 +170,13 @@ pub(crate) struct Disk {
 }
 
 impl Disk {
-    /// One queue of 256 entries, everything negotiated that is offered.
+    /// Connect with one queue of 256 entries and all features that are offered.
     pub(crate) fn attach(socket: &Path) -> Self {
         Self::attach_with(socket, ALL, 1, 256)
     }
 
-    /// `queues` queues of `size` entries, `features` masking what is offered.
+    /// Connect with `queues` queues of `size` entries, and the offered features that are in
+    /// `features`.
     pub(crate) fn attach_with(socket: &Path, features: u64, queues: u32, size: u16) -> Self {
         let mut disk = Self::prepare(socket, features);
         let event_idx = features & feature::EVENT_IDX != 0;
@@ -186,7 +188,7 @@ impl Disk {
         disk
     }
 
-    /// Negotiated and with memory, but without queues.
+    /// Connect, negotiate and share memory, but start no queue.
     pub(crate) fn prepare(socket: &Path, features: u64) -> Self {
         let client = Client::negotiated(socket, features);
         let mem = Arc::new(Memory::standard());

@@ -1,9 +1,9 @@
-//! The region that outlives a back end: which requests it took from its rings and has not returned
-//! ("Inflight I/O tracking", split virtqueues). A front end keeps its descriptor and gives it to
-//! whatever back end comes next.
+//! The region that outlives a back end: which requests the back end took from its rings and has not
+//! returned ("Inflight I/O tracking", split virtqueues). A front end keeps its descriptor and
+//! passes it to the next back end.
 //!
-//! Here it is read and written through its file, field by field, at offsets that are written down
-//! once more from the specification.
+//! Here the region is read and written through its file, field by field, at offsets taken from the
+//! specification a second time.
 
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -42,7 +42,7 @@ fn stride(entries: u16) -> u64 {
 }
 
 impl Inflight {
-    /// What the back end makes for so many rings of so many entries.
+    /// The region that the back end creates for `queues` rings of `entries` entries.
     pub(crate) fn ask(client: &Client, queues: u16, entries: u16) -> Self {
         let flags = if client.acks { NEED_REPLY } else { 0 };
         let request = description(0, 0, queues, entries);
@@ -65,7 +65,7 @@ impl Inflight {
         }
     }
 
-    /// A region of zeros that another back end might have made: one that begins inside its file.
+    /// A region of zeros as another back end might create it, starting inside its file.
     pub(crate) fn new(queues: u16, entries: u16) -> Self {
         let stride = (HEADER + ENTRY * u64::from(entries)).next_multiple_of(64);
         let (size, offset) = (stride * u64::from(queues), 4096);
@@ -90,7 +90,7 @@ impl Inflight {
         client.tell(code::SET_INFLIGHT_FD, &self.description(), &fds);
     }
 
-    /// Bytes of the part of a queue of as many entries as were asked for.
+    /// Bytes of one queue's part for the requested number of entries.
     pub(crate) fn stride(&self) -> u64 {
         stride(self.entries)
     }
@@ -105,8 +105,8 @@ impl Inflight {
         }
     }
 
-    /// The part of a queue that turned out longer than was asked for, which ramblk has behind all
-    /// of those.
+    /// The part of a queue with more entries than requested, which ramblk keeps behind all the
+    /// others.
     pub(crate) fn long_queue(&self, index: u16) -> Track<'_> {
         let first = self.offset + self.stride() * u64::from(self.queues);
         let at = first + stride(1024) * u64::from(index);
@@ -212,8 +212,8 @@ impl Track<'_> {
         self.set(Self::entry(head) + 8, &counter.to_le_bytes());
     }
 
-    /// What the specification makes of the region after a crash: the heads that are owed, in order,
-    /// given the ring's used index. Nothing is written.
+    /// The heads that the region says are owed after a crash, in order, given the ring's used
+    /// index. By the specification; writes nothing.
     pub(crate) fn owed(&self, used_idx: u16) -> Vec<u16> {
         let mut owed = self.marked();
         let mut head = self.last_batch_head();

@@ -1,8 +1,8 @@
-//! Guest memory: memfds mapped here and handed to the back end.
+//! Guest memory: memfds mapped here and passed to the back end.
 //!
-//! The only file of this driver with `unsafe` in it. Every access goes through a bounds check
-//! against the regions and then through a raw pointer, never through a reference to shared bytes:
-//! the back end writes them while we look.
+//! This is the only file of the driver with `unsafe`. Every access is checked against the bounds of
+//! the regions and then goes through a raw pointer, never through a reference to shared bytes: the
+//! back end may write them at any time.
 
 #![allow(
     unsafe_code,
@@ -32,14 +32,14 @@ pub(crate) struct Region {
 }
 
 impl Region {
-    /// `len` bytes at `gpa`, being the bytes at `offset` of a memfd of its own.
+    /// `len` bytes at `gpa`, backed by the bytes at `offset` of a new memfd.
     pub(crate) fn new(gpa: u64, len: u64, offset: u64) -> Self {
         let mut region = Self::mapped(gpa, len, offset, MapFlags::SHARED);
         region.user = 0x7100_0000_0000 + (gpa / MIB) * 0x1000_0000;
         region
     }
 
-    /// The same of a VMM whose memory is not shared, and which says where it really is.
+    /// The same for a VMM whose memory is not shared, with its true address.
     pub(crate) fn private(gpa: u64, len: u64) -> Self {
         Self::mapped(gpa, len, 0, MapFlags::PRIVATE)
     }
@@ -75,7 +75,7 @@ impl Region {
         self.file.as_fd()
     }
 
-    /// From now on the front end claims that it is so long. Only for regions that aren't used.
+    /// From now on claim that the region has this length. Only for regions that aren't used.
     pub(crate) fn claim(&mut self, len: u64) {
         self.len = len;
     }
@@ -112,9 +112,9 @@ impl Memory {
         Self { regions }
     }
 
-    /// What the tests use unless they say otherwise: 64 MiB at 0 for rings and buffers, two regions
-    /// of 16 MiB that follow without a gap, and one of 16 MiB above 4 GiB. The first and the third
-    /// begin inside their files.
+    /// The default memory of the tests: 64 MiB at 0 for rings and buffers, two regions of 16 MiB
+    /// that follow without a gap, and one of 16 MiB above 4 GiB. The first and the third begin
+    /// inside their files.
     pub(crate) fn standard() -> Self {
         Self::new(vec![
             Region::new(0, 64 * MIB, 2 * MIB),

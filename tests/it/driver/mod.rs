@@ -1,10 +1,10 @@
-//! A front end and a virtio-blk driver that can do everything wrong.
+//! A front end and a virtio-blk driver that can make every mistake.
 //!
 //! Nothing here shares code with the back end: the header codec, the ring layout and the constants
 //! are written from the vhost-user specification and virtio 1.3 a second time, so that a misreading
-//! on one side shows up as a failing test. `client` speaks vhost-user, `memory` is the guest's RAM,
-//! `ring` a split virtqueue laid out by hand, `inflight` what outlives a back end, `disk` the
-//! comfortable layer for tests that are about something else.
+//! on one side fails a test. `client` speaks vhost-user, `memory` is the guest's RAM, `ring` a
+//! split virtqueue laid out by hand, `inflight` the region that outlives a back end, and `disk` a
+//! convenient layer for tests with another subject.
 
 pub(crate) mod client;
 pub(crate) mod data;
@@ -45,7 +45,7 @@ pub(crate) mod kind {
     pub(crate) const WRITE_ZEROES: u32 = 13;
 }
 
-/// virtio 1.3 §5.2.6: status bytes, and the value the driver puts there before it asks.
+/// virtio 1.3 §5.2.6: status bytes, and the value that the driver puts there before a request.
 pub(crate) mod status {
     pub(crate) const OK: u8 = 0;
     pub(crate) const IOERR: u8 = 1;

@@ -29,7 +29,7 @@ pub(crate) const PROTOCOL: u64 = protocol::MQ
     | protocol::MEM_SLOTS
     | protocol::DEVICE_STATE;
 
-/// Write, and read the same back.
+/// Write, and read back the same bytes.
 pub(crate) fn works(ring: &mut Ring, at: u64) {
     let data = pattern(4096, at as u8 + 1);
     ring.write(at, &data).unwrap();

@@ -1,4 +1,4 @@
-//! A split virtqueue (virtio 1.3 §2.7) whose every descriptor the test writes itself.
+//! A split virtqueue (virtio 1.3 §2.7) in which the test writes every descriptor itself.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -43,7 +43,7 @@ pub(crate) fn writable_at(addr: u64, len: u32) -> Piece {
     }
 }
 
-/// `lens` one after the other from `addr` on.
+/// Consecutive pieces of these lengths, starting at `addr`.
 pub(crate) fn cut(addr: u64, lens: &[u32], writable: bool) -> Vec<Piece> {
     let mut at = addr;
     let piece = |len: &u32| {
@@ -68,7 +68,7 @@ pub(crate) fn new_eventfd() -> OwnedFd {
     eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).unwrap()
 }
 
-/// The count of an eventfd, which this takes.
+/// The count of an eventfd, which is reset.
 pub(crate) fn drain(fd: impl AsFd) -> u64 {
     let mut count = [0; 8];
     match read(fd, &mut count) {
@@ -78,7 +78,7 @@ pub(crate) fn drain(fd: impl AsFd) -> u64 {
     }
 }
 
-/// virtio 1.3 §2.7.10: did the index pass `event` on its way from `old` to `new`?
+/// virtio 1.3 §2.7.10: whether the index passed `event` on its way from `old` to `new`.
 pub(crate) fn passes(event: u16, new: u16, old: u16) -> bool {
     new.wrapping_sub(event).wrapping_sub(1) < new.wrapping_sub(old)
 }
@@ -95,7 +95,7 @@ pub(crate) struct Ring {
     pub(crate) call: OwnedFd,
     pub(crate) err: OwnedFd,
     pub(crate) event_idx: bool,
-    /// Where the next head goes. Ahead of what is published by what `put` has placed.
+    /// Where the next head goes. Ahead of the published index by what `put` has placed.
     pub(crate) next_avail: u16,
     /// The used index up to which completions were taken.
     pub(crate) seen: u16,
@@ -125,7 +125,7 @@ impl Ring {
         }
     }
 
-    /// An address among this queue's buffers (3 MiB).
+    /// An address in this queue's area for buffers (3 MiB).
     pub(crate) fn area(&self, offset: u64) -> u64 {
         assert!(offset < 3 * MIB);
         u64::from(self.index) * 4 * MIB + MIB + offset
@@ -136,7 +136,7 @@ impl Ring {
         addresses(self.index, desc, used, avail)
     }
 
-    /// Begins with both indices at `at` instead of zero, as after a long life.
+    /// Begin with both indexes at `at` instead of zero, as after long use.
     pub(crate) fn begin_at(&mut self, at: u16) {
         self.mem.store_u16(self.avail + 2, at);
         self.mem.store_u16(self.used + 2, at);
@@ -155,7 +155,7 @@ impl Ring {
         self.mem.write(at, &bytes);
     }
 
-    /// Writes `pieces` as a chain into the table at `table`, in slots `first`, `first + 1`, …
+    /// Write `pieces` as a chain into the table at `table`, in slots `first`, `first + 1`, …
     fn write_chain(&self, table: u64, first: u16, pieces: &[Piece], last_next: Option<u16>) {
         for (i, piece) in pieces.iter().enumerate() {
             let slot = first + i as u16;
@@ -170,14 +170,14 @@ impl Ring {
         }
     }
 
-    /// A chain of direct descriptors from slot `first` on; its head is `first`.
+    /// A chain of direct descriptors starting at slot `first`; its head is `first`.
     pub(crate) fn direct(&self, first: u16, pieces: &[Piece]) -> u16 {
         self.write_chain(self.desc, first, pieces, None);
         first
     }
 
-    /// Direct descriptors from slot `first` on, then one that refers to an indirect table at
-    /// `table` with the rest (virtio 1.3 §2.7.5.3.1 allows this). The referring one carries `extra`
+    /// Direct descriptors starting at slot `first`, then one that refers to an indirect table at
+    /// `table` with the rest (virtio 1.3 §2.7.5.3.1 allows this). The referring one has `extra`
     /// flags.
     pub(crate) fn indirect(
         &self,
@@ -194,14 +194,14 @@ impl Ring {
         first
     }
 
-    /// Puts a head into the available ring without publishing it.
+    /// Put a head into the available ring without publishing it.
     pub(crate) fn put(&mut self, head: u16) {
         let slot = u64::from(self.next_avail % self.size);
         self.mem.store_u16(self.avail + 4 + 2 * slot, head);
         self.next_avail = self.next_avail.wrapping_add(1);
     }
 
-    /// Makes all heads that were put visible to the device.
+    /// Publish all heads that were put.
     pub(crate) fn publish(&self) {
         self.mem.store_u16(self.avail + 2, self.next_avail);
         fence(Ordering::SeqCst);
@@ -218,7 +218,7 @@ impl Ring {
         self.kick();
     }
 
-    /// The device's wish for a kick when the index went from `old` to what is published now.
+    /// Whether the device wants a kick, since the index moved from `old` to the published one.
     pub(crate) fn kick_wanted(&self, old: u16) -> bool {
         if self.event_idx {
             let event = self.mem.load_u16(self.used + 4 + 8 * u64::from(self.size));
@@ -243,7 +243,7 @@ impl Ring {
         self.mem.load_u16(self.used + 2)
     }
 
-    /// The next completion, if there's one.
+    /// The next completion, if there is one.
     pub(crate) fn pop(&mut self) -> Option<Used> {
         if self.used_idx() == self.seen {
             return None;
@@ -256,8 +256,8 @@ impl Ring {
         })
     }
 
-    /// The next completion, announced by a call as virtio demands; `None` when nothing came in
-    /// time. A completion that nobody announced is a lost interrupt and fails the test.
+    /// The next completion, announced by a call as virtio demands; `None` if nothing came in time.
+    /// A completion without a call is a lost interrupt and fails the test.
     pub(crate) fn wait_for(&mut self, limit: Duration) -> Option<Used> {
         let deadline = Instant::now() + limit;
         loop {
@@ -283,7 +283,7 @@ impl Ring {
             .expect("the request never completed")
     }
 
-    /// Waits for a completion by looking at the used index only: for tests about calls.
+    /// Wait for a completion by polling the used index only: for tests about calls.
     pub(crate) fn spin(&mut self) -> Used {
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {
@@ -295,7 +295,7 @@ impl Ring {
         }
     }
 
-    /// Submits one head, waits, and returns its used length.
+    /// Submit one head, wait, and return its used length.
     pub(crate) fn complete(&mut self, head: u16) -> u32 {
         self.submit(head);
         let used = self.wait();
@@ -303,7 +303,7 @@ impl Ring {
         used.len
     }
 
-    /// True when the back end has signalled the error descriptor within `limit`.
+    /// Returns true if the back end signals the error descriptor within `limit`.
     pub(crate) fn broken_within(&self, limit: Duration) -> bool {
         readable(&self.err, limit) && drain(&self.err) > 0
     }

@@ -10,7 +10,7 @@ use super::wire::{Answer, NEED_REPLY, REPLY, VERSION};
 pub(crate) const SAVE: u32 = 0;
 pub(crate) const LOAD: u32 = 1;
 
-/// SET_DEVICE_STATE_FD in the one phase that there is, "stopped": the reply.
+/// SET_DEVICE_STATE_FD in the only phase, "stopped". Returns the reply.
 pub(crate) fn transfer(client: &Client, direction: u32, fd: BorrowedFd<'_>) -> u64 {
     let flags = if client.acks { NEED_REPLY } else { 0 };
     let payload = state(direction, 0);
@@ -20,7 +20,7 @@ pub(crate) fn transfer(client: &Client, direction: u32, fd: BorrowedFd<'_>) -> u
     };
     let header = (reply.code, reply.flags);
     assert_eq!(header, (code::SET_DEVICE_STATE_FD, VERSION | REPLY));
-    // Bit 8 says that no descriptor comes back.
+    // Bit 8 says that the reply has no descriptor.
     assert_eq!(reply.fds.is_empty(), reply.u64() & 0x100 != 0);
     reply.u64()
 }
@@ -30,7 +30,7 @@ pub(crate) fn check(client: &Client) -> u64 {
     client.get(code::CHECK_DEVICE_STATE).u64()
 }
 
-/// The state, saved without a complaint.
+/// Save the state, which must succeed, and return it.
 pub(crate) fn save(client: &Client) -> Vec<u8> {
     let (mut reader, writer) = pipe().unwrap();
     assert_eq!(transfer(client, SAVE, writer.as_fd()), 0x100);
@@ -41,12 +41,12 @@ pub(crate) fn save(client: &Client) -> Vec<u8> {
     bytes
 }
 
-/// What the check says after `bytes` were sent.
+/// Send `bytes`, and return the result of the check.
 pub(crate) fn load(client: &Client, bytes: &[u8]) -> u64 {
     let (reader, mut writer) = pipe().unwrap();
     assert_eq!(transfer(client, LOAD, reader.as_fd()), 0x100);
     drop(reader);
-    // A back end that has seen enough may close its end.
+    // A back end may close its end early.
     let _ = writer.write_all(bytes);
     drop(writer);
     check(client)

@@ -1,5 +1,4 @@
-//! Bytes and descriptors on the socket: the 12-byte header, and nothing that knows what a message
-//! means.
+//! Bytes and descriptors on the socket: the 12-byte header, without the meaning of messages.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -20,7 +19,7 @@ pub(crate) const VERSION: u32 = 1;
 pub(crate) const REPLY: u32 = 4;
 pub(crate) const NEED_REPLY: u32 = 8;
 
-/// One message as it came.
+/// A message as received.
 #[derive(Debug)]
 pub(crate) struct Message {
     pub(crate) code: u32,
@@ -35,7 +34,7 @@ impl Message {
     }
 }
 
-/// What a wait for an answer can end with.
+/// The outcome of a wait for an answer.
 #[derive(Debug)]
 pub(crate) enum Answer {
     Message(Message),
@@ -43,7 +42,7 @@ pub(crate) enum Answer {
     Silence,
 }
 
-/// Header and payload of a message, ready to be sent whole or in pieces.
+/// Header and payload of a message, to be sent whole or in pieces.
 pub(crate) fn message(code: u32, flags: u32, payload: &[u8]) -> Vec<u8> {
     header(code, flags, payload.len() as u32)
         .iter()
@@ -52,7 +51,7 @@ pub(crate) fn message(code: u32, flags: u32, payload: &[u8]) -> Vec<u8> {
         .collect()
 }
 
-/// A header that may lie about the size that follows.
+/// A header whose size may be wrong.
 pub(crate) fn header(code: u32, flags: u32, size: u32) -> [u8; 12] {
     let mut bytes = [0; 12];
     for (at, word) in bytes.chunks_exact_mut(4).zip([code, flags, size]) {
@@ -61,7 +60,7 @@ pub(crate) fn header(code: u32, flags: u32, size: u32) -> [u8; 12] {
     bytes
 }
 
-/// Waits until `fd` can be read (or is closed). False when the time is over.
+/// Wait until `fd` can be read or is closed. Returns false after the limit.
 pub(crate) fn readable(fd: impl AsFd, limit: Duration) -> bool {
     let deadline = Instant::now() + limit;
     loop {
@@ -85,7 +84,7 @@ impl Wire {
         Self::try_connect(path).unwrap_or_else(|| panic!("nobody listens at {path:?}"))
     }
 
-    /// `None`: nobody listens there.
+    /// `None`: nothing listens there.
     pub(crate) fn try_connect(path: &Path) -> Option<Self> {
         let flags = SocketFlags::CLOEXEC;
         let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).unwrap();
@@ -96,7 +95,8 @@ impl Wire {
         }
     }
 
-    /// Sends all of `bytes`; the descriptors ride on the first one. False when the peer has closed.
+    /// Send all of `bytes`, with the descriptors on the first byte. Returns false if the peer has
+    /// closed.
     pub(crate) fn send(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> bool {
         let mut room = [MaybeUninit::uninit(); 4096];
         let mut control = SendAncillaryBuffer::new(&mut room);
@@ -116,14 +116,14 @@ impl Wire {
         true
     }
 
-    /// Sends as much of `bytes` as the socket takes at once.
+    /// Send as much of `bytes` as the socket takes at once.
     pub(crate) fn send_now(&self, bytes: &[u8]) -> usize {
         let mut control = SendAncillaryBuffer::default();
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
         sendmsg(&self.socket, &[IoSlice::new(bytes)], &mut control, flags).unwrap_or(0)
     }
 
-    /// One whole message, or what came instead of it within `limit`.
+    /// One whole message, or what happened instead within `limit`.
     pub(crate) fn receive(&self, limit: Duration) -> Answer {
         let mut fds = Vec::new();
         let mut head = [0; 12];
@@ -150,7 +150,7 @@ impl Wire {
         })
     }
 
-    /// Fills `bytes`; an empty message stands for success.
+    /// Fill `bytes`; an empty message stands for success.
     fn fill(&self, bytes: &mut [u8], fds: &mut Vec<OwnedFd>, limit: Duration) -> Answer {
         let mut have = 0;
         while have < bytes.len() {

@@ -1,5 +1,5 @@
-//! cloud-hypervisor 53: asks for an acknowledgement of everything once it can, and comes back with
-//! the available index as base, whatever had not been answered.
+//! cloud-hypervisor 53: requests an acknowledgement of every message once it can, and reconnects
+//! with the available index as base, whatever was not completed.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use crate::harness::Ramblk;
 
 const RING: u16 = 128;
 
-/// What it wants of the protocol, of what it is offered.
+/// The protocol features that it accepts.
 const WANTED: u64 = protocol::CONFIG
     | protocol::MQ
     | protocol::MEM_SLOTS
@@ -41,7 +41,7 @@ struct CloudHypervisor {
 }
 
 impl CloudHypervisor {
-    /// Creates the device, of `queues` queues. The guest starts its driver later, if ever.
+    /// Create the device with `queues` queues. The guest starts its driver later, if ever.
     fn create(socket: &Path, queues: u32, features: u64, wanted: u64) -> Self {
         let (mem, rings) = rings(queues, RING);
         let mut client = Client::connect(socket);
@@ -63,14 +63,14 @@ impl CloudHypervisor {
         }
     }
 
-    /// Created, and the guest's driver started.
+    /// Create the device, and start the guest's driver.
     fn boot(socket: &Path, queues: u32, features: u64, wanted: u64) -> Self {
         let mut vmm = Self::create(socket, queues, features, wanted);
         vmm.activate(|_| 0);
         vmm
     }
 
-    /// The guest has set DRIVER_OK, or all is told to another back end.
+    /// The guest has set DRIVER_OK, or everything is sent to another back end.
     fn activate(&mut self, base: impl Fn(&Ring) -> u16) {
         let client = &self.client;
         client.set_features(self.features);
@@ -99,15 +99,14 @@ impl CloudHypervisor {
         }
     }
 
-    /// Pauses the machine and says where each ring stands.
+    /// Pause the machine, and return the position of each ring.
     fn stop(&self) -> Vec<u16> {
         self.enable(0);
         let stop = |ring: &Ring| self.client.stop(ring.index) as u16;
         self.rings.iter().map(stop).collect()
     }
 
-    /// What it says first to a back end that it knew before: no question but one, whose answer it
-    /// ignores.
+    /// The first messages to a back end after a reconnect: only one has a reply, which it ignores.
     fn greet_again(&mut self, socket: &Path) {
         self.client = Client::connect(socket);
         let client = &mut self.client;
@@ -118,7 +117,7 @@ impl CloudHypervisor {
         client.acks = true;
     }
 
-    /// The connection broke; there is a back end again.
+    /// The connection broke, and a back end is available again.
     fn reconnect(&mut self, socket: &Path) {
         self.greet_again(socket);
         if self.inflight.is_none() && self.features & feature::IN_ORDER != 0 {
@@ -153,7 +152,7 @@ fn cloud_hypervisor_boots_pauses_resumes_and_leaves() {
         vmm.enable(1);
         take_reads(&mut vmm.rings[1], 0..10);
     }
-    // It shuts down: enabled twice, and gone.
+    // It shuts down: rings are enabled twice, and the connection closes.
     vmm.enable(1);
     vmm.enable(1);
     vmm.works(50);
@@ -171,7 +170,7 @@ fn cloud_hypervisor_resets_the_device_for_the_next_driver() {
         let expected: Vec<_> = vmm.rings.iter().map(|ring| ring.next_avail).collect();
         assert_eq!(vmm.stop(), expected);
         vmm.rings.iter_mut().for_each(clear);
-        // Firmware's driver, then the kernel's, then the next boot's: a new region for each.
+        // Firmware's driver, then the kernel's, then that of the next boot: a new region for each.
         vmm.inflight = None;
         vmm.activate(|_| 0);
         assert_eq!(vmm.rings[1].read(2000, 512), Ok(pattern(512, 3)));
@@ -203,10 +202,11 @@ fn cloud_hypervisor_snapshots_goes_on_and_is_restored_from_the_snapshot() {
     let ramblk = Ramblk::run(&[]);
     let mut vmm = CloudHypervisor::boot(ramblk.socket(), 2, ALL, WANTED);
     vmm.rings[0].write(64, &pattern(4096, 1)).unwrap();
-    // Between the pause and the state a guest's memory is written away: rings, too.
+    // Between the pause and the saved state the guest's memory is written to a file, including the
+    // rings.
     let stood = vmm.stop();
     let state = save(&vmm.client);
-    // The machine goes on: all is set up once more, on the same connection.
+    // The machine continues: everything is set up again on the same connection.
     vmm.activate(|ring| ring.next_avail);
     vmm.rings[1].write(64, &pattern(4096, 2)).unwrap();
     vmm.works(0);
@@ -226,7 +226,7 @@ fn cloud_hypervisor_snapshots_goes_on_and_is_restored_from_the_snapshot() {
     }
 }
 
-/// Boots, has the back end killed somewhere amid requests, and goes on with another one.
+/// Boot, kill the back end while requests are outstanding, and continue with another one.
 fn reconnects(options: &[&str], features: u64, wanted: u64) {
     let mut ramblk = Ramblk::run(options);
     let mut vmm = CloudHypervisor::boot(ramblk.socket(), 2, features, wanted);
@@ -239,7 +239,7 @@ fn reconnects(options: &[&str], features: u64, wanted: u64) {
             ring.kick();
         }
         std::thread::sleep(Duration::from_micros(round * 29));
-        // Replacing it kills the old one, wherever it stands.
+        // Assigning the new one kills the old one at an arbitrary point.
         ramblk = Ramblk::run(options);
         vmm.reconnect(ramblk.socket());
         vmm.rings

@@ -1,4 +1,4 @@
-//! crosvm: asks for one field of the configuration at a time, and never for an acknowledgement.
+//! crosvm: reads one field of the configuration at a time, and never requests an acknowledgement.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::driver::offer::works;
 use crate::driver::ring::Ring;
 use crate::harness::Ramblk;
 
-/// It takes as many queues as are offered, though its guest may have two processors.
+/// It uses all queues that are offered, even if its guest has two processors.
 #[test]
 fn crosvm_takes_all_queues_that_are_offered() {
     let ramblk = Ramblk::run(&[]);
@@ -45,7 +45,7 @@ fn crosvm_reads_fields_and_never_asks_for_an_acknowledgement() {
     assert_eq!(client.config(20, 4, 0), 512u32.to_le_bytes());
     assert_eq!(client.config(0, 4, 0), (64u32 * 2048).to_le_bytes());
     assert_eq!(client.config(4, 4, 0), [0; 4]);
-    // Three regions, one after the other in the file, of which not one begins at its start.
+    // Three regions, one after the other in the file, none of which begins at its start.
     let mem = Arc::new(Memory::new(vec![
         Region::new(0, 32 * MIB, 4096),
         Region::new(32 * MIB, 32 * MIB, 32 * MIB),

@@ -1,4 +1,4 @@
-//! Firecracker: one queue, one region, and hardly a feature.
+//! Firecracker: one queue, one region, and few features.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ fn firecracker_needs_little() {
     client.start(&ring);
     (0..5).for_each(|at| works(&mut ring, at));
     ring.flush().unwrap();
-    // What it did not ask for, its guest can't have.
+    // Its guest can't use features that it did not accept.
     assert_eq!(ring.discard(&[]), Err(UNSUPP));
     assert_eq!(ring.write_zeroes(&[]), Err(UNSUPP));
 }

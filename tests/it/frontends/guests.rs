@@ -1,4 +1,4 @@
-//! The shapes that the drivers of real guests give their requests, where they differ from Linux'.
+//! The request layouts of real guests' drivers, where they differ from Linux'.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::driver::ring::{INDIRECT, NEXT, WRITE, cut};
 use crate::driver::status::OK;
 use crate::harness::Ramblk;
 
-/// Whatever a driver says of its rings (virtio-win's viostor has had both): tables longer than the
+/// Whatever a driver says of its rings (virtio-win's viostor has done both): tables longer than the
 /// ring and than `seg_max`, and tables without the feature.
 #[test]
 fn windows_requests_of_hundreds_of_segments_are_served_on_any_ring() {
@@ -43,7 +43,7 @@ fn windows_requests_of_hundreds_of_segments_are_served_on_any_ring() {
     }
 }
 
-/// FreeBSD and others name the whole of a table that they use again and again, whatever is in it.
+/// FreeBSD and others pass the whole of a table that they reuse, however much of it is in use.
 #[test]
 fn tables_that_are_longer_than_their_chain_are_served() {
     let ramblk = Ramblk::run(&[]);
@@ -60,8 +60,8 @@ fn tables_that_are_longer_than_their_chain_are_served() {
     }
 }
 
-/// OpenBSD's and iPXE's way: no tables, a descriptor for each page, and a ring that a request may
-/// fill, with heads anywhere in it.
+/// OpenBSD's and iPXE's layout: no tables, a descriptor for each page, and a ring that one request
+/// may fill, with heads anywhere in it.
 #[test]
 fn a_request_may_fill_the_ring_with_descriptors_of_a_page_each() {
     let ramblk = Ramblk::run(&[]);

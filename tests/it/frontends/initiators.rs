@@ -8,7 +8,7 @@ use crate::driver::memory::{MIB, Memory, Region};
 use crate::driver::ring::{Ring, drain};
 use crate::harness::Ramblk;
 
-/// One request, seen by looking at the used ring.
+/// Complete one request by polling the used ring.
 fn polled(ring: &mut Ring, at: u64) {
     let data = [at as u8 + 1; 512];
     let pieces = ring.lay_out(1, at, &data, 0);
@@ -20,7 +20,7 @@ fn polled(ring: &mut Ring, at: u64) {
 
 #[test]
 fn an_initiator_that_polls_names_its_call_descriptors_first_and_wants_no_call() {
-    // As SPDK and DPDK do: each queue's call descriptor before all else that is said of a queue.
+    // As SPDK and DPDK do: they set each queue's call descriptor before anything else of a queue.
     let ramblk = Ramblk::run(&[]);
     let client = Client::connect(ramblk.socket());
     client.tell(code::SET_OWNER, &[], &[]);
@@ -45,7 +45,7 @@ fn an_initiator_that_polls_names_its_call_descriptors_first_and_wants_no_call() 
         client.vring_fd(code::SET_VRING_KICK, ring.index, &ring.kick);
     }
     (0..4).for_each(|index| client.vring(code::SET_VRING_ENABLE, index, 1));
-    // Setting them may signal them once, which is all that they hear.
+    // Setting them may signal them once. There must be no other call.
     for ring in &rings {
         drain(&ring.call);
     }

@@ -1,5 +1,5 @@
-//! The orders in which real front ends talk, message by message, and how they come back when their
-//! back end went away.
+//! The message orders of real front ends, one by one, and how they reconnect after their back end
+//! is gone.
 
 mod cloud_hypervisor;
 mod crosvm;
@@ -27,7 +27,7 @@ fn rings(count: u32, size: u16) -> (Arc<Memory>, Vec<Ring>) {
     (mem, rings)
 }
 
-/// What a guest does with its rings when its device is reset: they are zero and begin anew.
+/// What a guest does with its rings when its device is reset: they are zeroed and begin anew.
 fn clear(ring: &mut Ring) {
     ring.mem.fill(ring.desc, 16 * usize::from(ring.size), 0);
     ring.mem.fill(ring.avail, 6 + 2 * usize::from(ring.size), 0);

@@ -1,6 +1,6 @@
-//! QEMU 7.2's vhost-user-blk device. Only a few of its messages ask to be acknowledged; memory
-//! comes region by region where the back end has CONFIGURE_MEM_SLOTS, and only what changed; the
-//! inflight region is asked for before a ring has a size, and forgotten when the guest is reset.
+//! QEMU 7.2's vhost-user-blk device. Only a few of its messages request an acknowledgement. Where
+//! the back end has CONFIGURE_MEM_SLOTS, memory is sent region by region, and only what changed.
+//! The in-flight region is requested before a ring has a size, and dropped when the guest is reset.
 
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -23,7 +23,7 @@ use crate::harness::Ramblk;
 
 const RING: u16 = 128;
 
-/// What it knows of: of later protocol features it says nothing.
+/// The protocol features that it knows; it ignores later ones.
 const KNOWN_PROTOCOL: u64 = (1 << 17) - 1;
 
 struct Qemu {
@@ -35,12 +35,12 @@ struct Qemu {
     features: u64,
     protocol: u64,
     inflight: Option<Inflight>,
-    /// Whether this connection has been told of the guest's memory.
+    /// Whether the guest's memory was sent on this connection.
     mapped: bool,
 }
 
 impl Qemu {
-    /// A machine whose device is being realised.
+    /// A machine during the device's realise.
     fn realise(socket: &Path, queues: u32) -> Self {
         // Realise may be cut short and tried again at once.
         for _ in 0..3 {
@@ -61,7 +61,7 @@ impl Qemu {
         qemu
     }
 
-    /// The conversation at the beginning of each connection.
+    /// The messages at the start of each connection.
     fn initialise(&mut self) {
         let client = &self.client;
         client.features();
@@ -74,7 +74,7 @@ impl Qemu {
         let ack = client.acked(code::SET_BACKEND_REQ_FD, &[], &[theirs.as_fd()]);
         assert_eq!(ack, Some(0));
         client.tell(code::SET_OWNER, &[], &[]);
-        // Whatever its guest could know, but for IN_ORDER, of which it is too old to know.
+        // Everything that its guest may know. IN_ORDER is newer than this QEMU.
         self.features = client.features() & !feature::IN_ORDER;
         for ring in &self.rings {
             client.vring_fd(code::SET_VRING_CALL, ring.index, &ring.call);
@@ -84,7 +84,7 @@ impl Qemu {
         (self.channel, self.mapped) = (ours, false);
     }
 
-    /// The guest's driver is up, or the machine goes on, or the back end is there again.
+    /// The guest's driver has started, the machine continues, or the back end is available again.
     fn start(&mut self, base: impl Fn(&Ring) -> u16) {
         let client = &self.client;
         client.set_features(self.features);
@@ -114,7 +114,7 @@ impl Qemu {
         }
     }
 
-    /// The machine is stopped; each ring is where the guest left it.
+    /// The machine is stopped; each ring stays where the guest left it.
     fn stop(&self) {
         self.enable(0);
         for ring in &self.rings {
@@ -130,11 +130,11 @@ impl Qemu {
         self.start(|_| 0);
     }
 
-    /// The connection broke; there is another back end now, or the same one again.
+    /// The connection broke, and another or the same back end is available.
     fn reconnect(&mut self, socket: &Path) {
         self.client = Client::connect(socket);
         self.initialise();
-        // What the guest's ring says: the back end can't be asked any more.
+        // Taken from the guest's ring: the back end can't be asked any more.
         self.start(Ring::used_idx);
     }
 
@@ -143,7 +143,7 @@ impl Qemu {
     }
 }
 
-/// ADD_MEM_REG, which asks for an acknowledgement.
+/// ADD_MEM_REG with a requested acknowledgement.
 fn plug(client: &Client, region: &Region) {
     let ack = client.acked(code::ADD_MEM_REG, &single(region), &[region.fd()]);
     assert_eq!(ack, Some(0));
@@ -170,7 +170,7 @@ fn qemu_resets_its_guest_and_asks_for_another_inflight_region() {
     let mut qemu = Qemu::realise(ramblk.socket(), 2);
     qemu.start(|_| 0);
     for round in 0..3 {
-        // Another number of requests each time, so that no two rings end alike.
+        // Another number of requests each time, so that no two rings end in the same way.
         (0..=round).for_each(|at| qemu.works(at));
         qemu.rings[1].write(1000, &pattern(512, 1)).unwrap();
         qemu.reset();
@@ -188,7 +188,8 @@ fn qemu_resets_its_guest_while_requests_wait() {
         publish_reads(&mut qemu.rings[0], 40);
         qemu.rings[0].kick();
         std::thread::sleep(Duration::from_micros(round * 23));
-        // Nobody waits for the answers: the guest is gone. The ring stopped somewhere in between.
+        // The guest is gone and nothing waits for the answers. The ring stopped somewhere in
+        // between.
         qemu.enable(0);
         assert!(qemu.client.stop(0) as u16 <= qemu.rings[0].next_avail);
         qemu.inflight = None;
@@ -226,7 +227,7 @@ fn qemu_reconnects_to_another_back_end_and_no_request_is_lost_or_served_twice() 
             ring.kick();
         }
         std::thread::sleep(Duration::from_micros(round * 29));
-        // Replacing it kills the old one, wherever it stands.
+        // Assigning the new one kills the old one at an arbitrary point.
         ramblk = Ramblk::run(&[]);
         qemu.reconnect(ramblk.socket());
         qemu.rings

@@ -1,5 +1,5 @@
-//! The process that serves many disks through the library; it is this program again, so that its
-//! threads, descriptors and memory are nobody else's.
+//! The process that serves many disks through the library. It is this program again, so that its
+//! threads, descriptors and memory are separate.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
@@ -28,7 +28,7 @@ pub(super) struct Many {
     folder: TempDir,
 }
 
-/// What the kernel says of a process.
+/// The kernel's figures of a process.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Figures {
     pub(super) threads: usize,
@@ -39,7 +39,7 @@ pub(super) struct Figures {
 }
 
 impl Many {
-    /// Serves `disks` disks of 16 MiB, each at a socket of its own.
+    /// Serve `disks` disks of 16 MiB, each at its own socket.
     pub(super) fn start(disks: usize) -> Self {
         let folder = TempDir::new().unwrap();
         let mut child = Command::new(std::env::current_exe().unwrap())
@@ -76,7 +76,7 @@ impl Many {
         socket(self.folder.path(), disk)
     }
 
-    /// How long it took to make all disks.
+    /// The time in which all disks were created.
     pub(super) fn made_within(&self) -> Duration {
         let text = fs::read_to_string(self.folder.path().join("ready")).unwrap();
         Duration::from_micros(text.parse().unwrap())
@@ -102,25 +102,25 @@ impl Many {
         }
     }
 
-    /// Have it make, serve and destroy one more disk, again and again, until it is told to stop.
+    /// Make it create, serve and destroy one more disk, again and again, until it is told to stop.
     pub(super) fn churn(&mut self) -> PathBuf {
         self.say("churn");
         self.socket(usize::MAX)
     }
 
-    /// Have it get no more descriptors.
+    /// Make it run out of descriptors.
     pub(super) fn starve(&mut self) {
         self.say("starve");
         let starved = self.folder.path().join("starved");
         eventually("it has no descriptors to spare", || starved.exists());
     }
 
-    /// Have it get descriptors again.
+    /// Allow it descriptors again.
     pub(super) fn feed(&mut self) {
         self.say("feed");
     }
 
-    /// Have it drop all disks.
+    /// Make it drop all disks.
     pub(super) fn drop_disks(&mut self) {
         self.say("drop");
         let dropped = self.folder.path().join("dropped");
@@ -131,7 +131,7 @@ impl Many {
         writeln!(self.stdin.as_mut().unwrap(), "{word}").unwrap();
     }
 
-    /// Has it end, and gives how many disks it made and destroyed beside the others.
+    /// Stop it, and return how many disks it created and destroyed beside the others.
     pub(super) fn end(mut self) -> u64 {
         drop(self.stdin.take());
         let status = self.child.wait().unwrap();
@@ -143,7 +143,7 @@ impl Many {
 
 impl Drop for Many {
     fn drop(&mut self) {
-        // In vain if it has ended.
+        // This fails if it has exited.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -173,7 +173,7 @@ fn limit_descriptors(count: Option<u64>) {
     rustix::process::setrlimit(Resource::Nofile, limit).unwrap();
 }
 
-/// How many threads of ramblk's there are.
+/// The number of ramblk's threads.
 fn own_threads() -> usize {
     let tasks = fs::read_dir("/proc/self/task").unwrap();
     let name = |task: fs::DirEntry| fs::read_to_string(task.path().join("comm"));
@@ -181,7 +181,7 @@ fn own_threads() -> usize {
     names.filter(|name| name.starts_with("ramblk-")).count()
 }
 
-/// Serves until its standard input ends; it is no test unless it was started by one.
+/// Serve until the standard input ends. It is a test only in name: another test starts it.
 #[test]
 fn entry() {
     let Ok(folder) = std::env::var(FOLDER) else {
@@ -225,7 +225,7 @@ fn entry() {
                 }
                 "starve" => {
                     fs::write(folder.join("starved"), "").unwrap();
-                    // All below are taken.
+                    // All lower numbers are in use.
                     limit_descriptors(Some(3));
                     next = incoming.recv().ok();
                 }
@@ -243,7 +243,7 @@ fn entry() {
         fs::write(folder.join("churned"), churned.to_string()).unwrap();
         assert!(own_threads() > 0);
         drop((exports, hub, store));
-        // Who has joined a thread may still find it in /proc for a moment.
+        // A thread that was joined may still be in /proc for a moment.
         let deadline = Instant::now() + Duration::from_secs(2);
         while own_threads() > 0 {
             assert!(Instant::now() < deadline, "threads outlive the hub");

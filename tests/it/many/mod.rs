@@ -1,4 +1,4 @@
-//! Many disks in one process: what each costs, and that none notices the others.
+//! Many disks in one process: the cost of each, and that they don't affect each other.
 
 mod child;
 
@@ -17,11 +17,11 @@ use crate::driver::memory::{MIB, Memory, Region};
 use crate::driver::ring::Ring;
 use crate::driver::status;
 
-/// The bound on what a disk may cost, and what the process may have besides.
+/// The most that a disk may cost, and what the process may take besides.
 const MOST_KIB_PER_DISK: u64 = 64;
 const PAYLOAD: usize = 4096;
 
-/// A disk with so many queues, for a front end with little memory.
+/// A disk with `queues` queues, for a front end with little memory.
 fn attach(socket: &std::path::Path, queues: u32) -> Disk {
     let client = Client::negotiated(socket, ALL);
     let mem = Arc::new(Memory::new(vec![Region::new(
@@ -40,7 +40,7 @@ fn attach(socket: &std::path::Path, queues: u32) -> Disk {
     }
 }
 
-/// What a queue of a disk writes in a round.
+/// The data that a queue of a disk writes in a round.
 fn payload(disk: usize, queue: u32, round: usize) -> Vec<u8> {
     let mut bytes = pattern(PAYLOAD, round as u8);
     bytes[..8].copy_from_slice(&(disk as u64).to_le_bytes());
@@ -49,12 +49,12 @@ fn payload(disk: usize, queue: u32, round: usize) -> Vec<u8> {
     bytes
 }
 
-/// Where, in sectors: apart from other queues.
+/// The sector for it, apart from other queues.
 fn sector(queue: u32, round: usize) -> u64 {
     u64::from(queue) * 1024 + (round as u64 % 16) * 8
 }
 
-/// Makes a request without waiting for it.
+/// Submit a request without waiting for it.
 fn begin(ring: &mut Ring, kind: u32, sector: u64, out: &[u8], room: usize) {
     let pieces = ring.lay_out(kind, sector, out, room);
     let head = ring.direct(0, &pieces);
@@ -67,7 +67,7 @@ fn end(ring: &mut Ring) {
     assert_eq!(found, [status::OK]);
 }
 
-/// One write and one read of it on each queue of each disk, all at the same time.
+/// A write and a read of the same on each queue of each disk, all at the same time.
 fn exchange(disks: &mut [Disk], round: usize) {
     for kind in [OUT, IN] {
         for (number, disk) in disks.iter_mut().enumerate() {
@@ -137,7 +137,7 @@ fn who_can_not_be_accepted_waits_and_nobody_else_does() {
     let mut many = Many::start(3);
     let mut used = [attach(&many.socket(0), 1)];
     many.starve();
-    // A connection is made by the kernel, whether or not it is accepted.
+    // The kernel makes a connection whether or not it is accepted.
     let waiting: Vec<_> = (0..3)
         .map(|disk| UnixStream::connect(many.socket(disk)).unwrap())
         .collect();
@@ -169,7 +169,8 @@ fn a_disk_is_used_while_others_come_and_go() {
     let stop = AtomicBool::new(false);
     let mut visits = 0;
     std::thread::scope(|scope| {
-        // Somebody comes to the one that goes, too, and may be thrown out at any moment.
+        // A front end connects to the disk that is destroyed, too, and may lose its connection at
+        // any moment.
         let visitor = scope.spawn(|| {
             let mut visits = 0;
             while !stop.load(Ordering::Relaxed) {

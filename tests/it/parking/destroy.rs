@@ -1,10 +1,10 @@
-//! A disk that is destroyed, or taken away from its device: all that waits fails, and at once.
+//! A disk that is destroyed, or taken away from its device: all waiting requests fail at once.
 
 use super::*;
 use crate::driver::memory::MIB;
 use crate::driver::status::IOERR;
 
-/// What waits comes back with an error, and what comes later too.
+/// The waiting requests complete with an error, and later ones do too.
 fn all_fail(disk: &mut Disk, numbers: std::ops::Range<u16>) {
     let q = disk.q();
     q.all(numbers.len(), SOON);

@@ -1,4 +1,4 @@
-//! Disks without memory: their writes fail or wait, and what waits goes on when there is some.
+//! Disks without memory: their writes fail or wait, and waiting ones continue when there is memory.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use ramblk::store::Change;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Writes pages until one has to wait; gives its number among them. It is request 0.
+/// Write pages until one must wait, and return its number. It is request 0.
 fn fill_up(place: &Place, ring: &mut Ring) -> u64 {
     for page in 0..1000 {
         ring.page(0, OUT, page);
@@ -76,7 +76,7 @@ fn behind_a_write_that_waits_for_memory_the_guest_reads_overwrites_and_discards(
     q.page(2, OUT, 0);
     assert_eq!(q.all(2, SECOND), [1, 2]);
     assert_eq!(q.status_of(2), OK);
-    // What it gives back is what the write waits for.
+    // The write waits for the memory that this discard frees.
     q.trim(3, segment(8 * 8, 64 * 8, 0));
     let mut came = q.all(2, SECOND);
     came.sort_unstable();
@@ -102,7 +102,7 @@ fn long_writes_wait_as_a_whole() {
     let place = Place::bounded(MIB, OnFull::Stall);
     let (mut disk, _region) = place.attach_tracked(1);
     let q = disk.q();
-    // 2 MiB in one request, where there is room for half of it.
+    // 2 MiB in one request, with room for half of it.
     let bytes = 2 << 20;
     let (header, status, data) = q.at(0);
     q.mem.write(header, &request_header(OUT, 0));

@@ -1,4 +1,4 @@
-//! Rates: kept, shared, changed, and nobody else's business.
+//! Rates: kept, shared, changed, and without effect on others.
 
 use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
@@ -25,7 +25,7 @@ fn a_disk_has_as_many_bytes_a_second_as_it_may_have() {
     let place = Place::new();
     place.limit(&total(bandwidth(8 << 20)));
     let (mut disk, _region) = place.attach_tracked(1);
-    // The sixteenth of a megabyte in each.
+    // Each moves a sixteenth of a megabyte.
     let count = count_for(&mut [disk.q()], 4, OUT, 16 << 10, SECOND);
     is_about(count, 512);
 }
@@ -66,7 +66,7 @@ fn a_burst_goes_at_once_and_what_is_more_at_its_rate() {
     let began = Instant::now();
     (0..60).for_each(|number| disk.q().page(number, IN, 0));
     disk.q().all(40, SOON);
-    // One each 50 ms from the first on.
+    // One every 50 ms after the first.
     let next = began + Duration::from_millis(40);
     disk.q().all(2, Duration::from_secs(2));
     assert!(Instant::now() > next, "after {:?}", began.elapsed());
@@ -81,7 +81,7 @@ fn a_request_longer_than_the_burst_leaves_the_disk_in_debt() {
     let place = Place::new();
     place.limit(&total(bandwidth(1 << 20)));
     let mut disk = place.attach(1);
-    // Two of 64 KiB are an eighth of a second's worth; the third has to wait for both.
+    // Two of 64 KiB take an eighth of a second; the third must wait for both.
     let began = Instant::now();
     (0..3).for_each(|number| disk.q().sized(number, IN, 0, 64 << 10));
     disk.q().all(1, SOON);
@@ -104,7 +104,7 @@ fn disks_and_queues_of_a_group_share_its_limit() {
     let mut rings = [&mut first[0], &mut second[0], &mut other.queues[0]];
     let count = count_for(&mut rings, 4, IN, PAGE, SECOND);
     is_about(count, 300);
-    // Nobody goes without.
+    // Each gets its share.
     for ring in rings {
         assert!(ring.used_idx() > 60, "{}", ring.used_idx());
     }
@@ -131,7 +131,7 @@ fn limits_that_change_are_noticed_by_those_that_wait() {
         disk.q().all(1, SOON);
         assert_eq!(disk.q().next(A_WHILE), None);
         place.waits(if tracked { 19 } else { 1 }, 0);
-        // Faster, then not limited at all.
+        // Faster, then unlimited.
         place.limit(&total(iops(100)));
         disk.q().all(4, SECOND);
         place.limit(&Limits::default());
@@ -193,7 +193,7 @@ fn discards_count_as_writes_of_no_bytes() {
         disk.q().trim(0, all);
         disk.q().all(1, SECOND);
     }
-    // 64 MiB each would take more than a minute; ten times a fiftieth of a second it is.
+    // 64 MiB each would take more than a minute; it is ten times a fiftieth of a second.
     let took = began.elapsed();
     let (least, most) = (Duration::from_millis(190), SECOND);
     assert!((least..most).contains(&took), "{took:?}");
@@ -220,7 +220,8 @@ fn what_waits_is_in_flight_and_its_wait_is_part_of_its_latency() {
         place.waits(0, 0);
         let total = place.device().stats().total();
         assert_eq!((total.writes.completed, total.in_flight), (4, 0));
-        // A tenth of a second, two and three; in order each is looked at when it is the first.
+        // A tenth of a second, two tenths and three; in order, each waits only once it is the
+        // first.
         let least = Duration::from_millis(if tracked { 590 } else { 280 });
         assert!(
             u128::from(total.writes.time_ns) > least.as_nanos(),

@@ -1,7 +1,8 @@
-//! Requests that must wait, for their limits or for memory: who waits, who doesn't, in which order
-//! they come back, and that nobody who stops a ring waits for them.
+//! Requests that must wait, for their limits or for memory: which ones wait, in which order they
+//! complete, and that stopping a ring does not wait for them.
 //!
-//! The back end runs in this process, where its limits can be changed; all else is as over there.
+//! The back end runs in this process, where its limits can be changed; everything else is as in the
+//! program.
 
 mod destroy;
 mod full;
@@ -27,14 +28,14 @@ use crate::driver::ring::{Ring, readable_at, writable_at};
 use crate::driver::status::UNTOUCHED;
 use crate::harness::eventually;
 
-/// Bytes of the requests here, unless they say otherwise.
+/// Size of the requests here, unless they say otherwise.
 const PAGE: u32 = 4096;
-/// What stopping something may take, whatever waits.
+/// The longest time that stopping something may take, whatever waits.
 const SOON: Duration = Duration::from_millis(100);
 /// Long enough to see that something does not happen.
 const A_WHILE: Duration = Duration::from_millis(60);
 
-/// A disk of 64 MiB that is served.
+/// A served disk of 64 MiB.
 struct Place {
     server: Server,
     store: Store,
@@ -47,7 +48,7 @@ impl Place {
         Self::with(|_| {})
     }
 
-    /// A disk that may take so many bytes, and then does this.
+    /// A disk with this quota, and this behaviour when it is full.
     fn bounded(quota_bytes: u64, on_full: OnFull) -> Self {
         Self::with(|spec| (spec.quota_bytes, spec.on_full) = (Some(quota_bytes), on_full))
     }
@@ -68,7 +69,7 @@ impl Place {
         let disk = store.create("disk", &spec).unwrap();
         let queues = NonZeroU16::new(4).unwrap();
         let device = BlockDevice::new(disk, Serial::new("parking").unwrap(), queues);
-        // One worker, so that whoever waits could be in somebody's way.
+        // One worker, so that a waiting request could hold up all others.
         let hub = Hub::new(&WorkerOptions {
             count: 1,
             poll: Duration::from_micros(32),
@@ -96,12 +97,12 @@ impl Place {
         self.device().limiter().set(limits);
     }
 
-    /// A front end with running queues, whose requests come back in their order.
+    /// A front end with running queues, whose requests complete in order.
     fn attach(&self, queues: u32) -> Disk {
         Disk::attach_with(&self.socket, ALL & !feature::EVENT_IDX, queues, 256)
     }
 
-    /// One that keeps an in-flight region, so that its requests come back in any order.
+    /// A front end with an in-flight region, whose requests complete in any order.
     fn attach_tracked(&self, queues: u32) -> (Disk, Inflight) {
         let mut disk = Disk::prepare(&self.socket, ALL & !feature::EVENT_IDX);
         let region = Inflight::ask(&disk.client, queues as u16, 256);
@@ -136,7 +137,7 @@ fn bandwidth(bytes_per_second: u64) -> Limit {
     }
 }
 
-/// All requests together.
+/// A limit on all requests together.
 fn total(limit: Limit) -> Limits {
     Limits {
         total: limit,
@@ -144,7 +145,7 @@ fn total(limit: Limit) -> Limits {
     }
 }
 
-/// Writes only.
+/// A limit on writes only.
 fn writes(limit: Limit) -> Limits {
     Limits {
         write: limit,
@@ -152,8 +153,8 @@ fn writes(limit: Limit) -> Limits {
     }
 }
 
-/// Requests that are told from each other by a number below 80: that of their three descriptors,
-/// and of the place of header, status and data.
+/// Requests identified by a number below 80: that of their three descriptors, and of the place of
+/// header, status and data.
 trait Numbered {
     fn at(&self, number: u16) -> (u64, u64, u64);
     fn page(&mut self, number: u16, kind: u32, page: u64);
@@ -171,7 +172,7 @@ impl Numbered for Ring {
         (self.area(64 * at), self.area(0x8000 + at), data)
     }
 
-    /// Submits a read or a write of the `page`-th 4 KiB.
+    /// Submit a read or a write of the `page`-th 4 KiB.
     fn page(&mut self, number: u16, kind: u32, page: u64) {
         self.sized(number, kind, page * 8, PAGE);
     }
@@ -211,7 +212,7 @@ impl Numbered for Ring {
         self.mem.read(self.at(number).1, 1)[0]
     }
 
-    /// The number of the next one that comes back.
+    /// The number of the next request that completes.
     fn next(&mut self, limit: Duration) -> Option<u16> {
         self.wait_for(limit).map(|used| used.id as u16 / 3)
     }
@@ -275,7 +276,7 @@ fn fill(ring: &mut Ring, count: u64) {
     }
 }
 
-/// A page that nobody has written.
+/// A page that was never written.
 const FRESH: u64 = 8000;
 
 fn read_back(ring: &mut Ring, number: u16, page: u64) -> u8 {

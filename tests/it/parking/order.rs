@@ -1,4 +1,4 @@
-//! In which order requests come back when some of them wait.
+//! The order in which requests complete when some of them wait.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ fn with_a_region_reads_go_past_writes_that_wait() {
     (4..8).for_each(|number| q.page(number, IN, 0));
     assert_eq!(q.all(5, SOON), [0, 4, 5, 6, 7]);
     assert_eq!(q.next(A_WHILE), None);
-    // What waits is written down.
+    // Waiting requests are recorded in the region.
     let owed = region.queue(0).owed(q.used_idx());
     assert_eq!(owed, [3, 6, 9]);
     place.waits(3, 0);
@@ -55,7 +55,7 @@ fn a_driver_that_was_promised_order_has_it_with_a_region_too() {
         q.page(number + 1, IN, 0);
     }
     q.all(2, SOON);
-    // What waits is still the driver's.
+    // A waiting request still belongs to the driver.
     std::thread::sleep(A_WHILE);
     assert!(region.queue(0).marked().is_empty());
     assert_eq!(q.all(4, SECOND), [2, 3, 4, 5]);
@@ -67,7 +67,7 @@ fn requests_of_a_class_keep_their_order_and_are_all_carried_out() {
     place.limit(&total(iops(200)));
     let (mut disk, _region) = place.attach_tracked(1);
     let q = disk.q();
-    // All over each other, so that the last one is seen in the end.
+    // All of them overlap, so that the last one must be seen in the end.
     for number in 0..60 {
         q.page(number, if number % 3 == 0 { IN } else { OUT }, 5);
     }
@@ -87,7 +87,7 @@ fn a_ring_full_of_requests_that_wait_takes_no_more_than_it_has_room_for() {
     let q = disk.q();
     q.page(0, IN, 0);
     q.all(1, SOON);
-    // A driver that breaks the rules has one request out many times.
+    // A driver that breaks the rules submits one request many times.
     for _ in 0..3 {
         (0..200).for_each(|_| q.put(0));
         q.publish();
@@ -110,7 +110,8 @@ fn what_a_driver_changes_while_it_waits_does_no_harm() {
     q.all(1, SOON);
     place.waits(3, 0);
     let q = disk.q();
-    // A read becomes a write behind the end, one a discard, one a chain that leads nowhere.
+    // A read becomes a write behind the end, one becomes a discard, and one a chain that leads
+    // nowhere.
     let headers = [1, 2].map(|number| q.at(number).0);
     q.mem.write(headers[0], &request_header(OUT, u64::MAX));
     q.mem.write(headers[1], &request_header(DISCARD, 0));
@@ -119,7 +120,7 @@ fn what_a_driver_changes_while_it_waits_does_no_harm() {
     let q = disk.q();
     let came = q.all(2, SECOND);
     assert_eq!(came, [1, 2]);
-    // The last one has no place for a status any more.
+    // The last one no longer has a byte for a status.
     assert_eq!(q.next(SECOND), Some(3));
     assert_eq!(q.status_of(3), UNTOUCHED);
 }

@@ -1,5 +1,5 @@
-//! Rings that stop, devices that are reset and front ends that go, while requests wait. A VMM asks
-//! for all of that in its main loop, so it is answered soon, whatever waits.
+//! Rings that stop, devices that are reset and front ends that disconnect while requests wait. A
+//! VMM does all of that in its main loop, so it must be answered soon, whatever waits.
 
 use std::time::Instant;
 
@@ -9,14 +9,14 @@ use crate::driver::memory::MIB;
 use crate::driver::offer::works;
 use crate::driver::status::{IOERR, OK};
 
-/// What a request may wait for.
+/// The reason why a request waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum For {
     Limit,
     Room,
 }
 
-/// A disk where writes of fresh pages wait, but for some first ones.
+/// A disk on which writes of fresh pages wait, except for some first ones.
 fn place(what: For) -> Place {
     match what {
         For::Limit => {
@@ -28,7 +28,7 @@ fn place(what: For) -> Place {
     }
 }
 
-/// Submits twenty writes of which all but those that are given wait.
+/// Submit twenty writes that all wait, except for those in `done`.
 fn wait_for(place: &Place, ring: &mut Ring, what: For, tracked: bool) -> u64 {
     let mut at_once = 0;
     if what == For::Room {
@@ -58,7 +58,7 @@ fn soon<T>(what: &str, act: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Lets all that waits go.
+/// Release everything that waits.
 fn let_go(place: &Place, what: For) {
     match what {
         For::Limit => place.limit(&Limits::default()),
@@ -156,7 +156,7 @@ fn many_long_requests_that_wait_hold_nobody_up() {
         q.submit(head);
     }
     eventually("they wait", || place.device().throttled() >= 20);
-    // All of them would take more than that; what is left when the time is over fails.
+    // All of them together would take longer; those left after the timeout fail.
     let base = soon("stopping", || disk.client.stop(1));
     assert_eq!(u32::from(disk.queues[1].used_idx()), base);
 }
@@ -179,7 +179,7 @@ fn what_waits_outlives_changes_of_memory_and_a_ring_that_is_disabled() {
             soon("disabling", || enable(0));
             place.waits(0, 0);
             soon("enabling", || enable(1));
-            // All is as it was: nothing came back, but for the one that the limit lets go by now.
+            // Nothing has changed or completed, except for the one that the limit allows by now.
             let came = usize::from(disk.q().next(A_WHILE).is_some());
             assert!(came == 0 || what == For::Limit, "{came}");
             let_go(&place, what);

@@ -1,4 +1,4 @@
-//! The file that disks lie in, as a list of blocks: to be compared, damaged, kept and put back.
+//! The file that disks lie in, as a list of blocks: to compare, damage, keep and restore it.
 
 use std::fmt::Write;
 use std::fs::File;
@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 const BLOCK_BYTES: usize = 4096;
 
-/// A directory on a tmpfs, as every system has one here.
+/// A directory on a tmpfs, which every system has here.
 pub(crate) fn scratch() -> TempDir {
     tempfile::tempdir_in("/dev/shm").unwrap()
 }
@@ -40,7 +40,7 @@ impl Arena {
         Self { len_bytes, blocks }
     }
 
-    /// Put it into a new file.
+    /// Write it into a new file.
     pub(crate) fn store_at(&self, path: &Path) -> File {
         let mut options = File::options();
         let file = options.read(true).write(true).create(true).truncate(true);
@@ -63,7 +63,7 @@ impl Arena {
         self.blocks[block].1[at * 8..at * 8 + 8].copy_from_slice(&word.to_le_bytes());
     }
 
-    /// As if the file had been cut.
+    /// Truncate it.
     pub(crate) fn cut(&mut self, len_bytes: u64) {
         self.len_bytes = len_bytes;
         self.blocks
@@ -95,7 +95,7 @@ impl Arena {
         text
     }
 
-    /// The other way round.
+    /// The inverse of `to_text`.
     pub(crate) fn from_text(text: &str) -> Self {
         let mut lines = text.lines();
         let head: Vec<&str> = lines.next().unwrap().split(' ').collect();

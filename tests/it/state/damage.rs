@@ -1,5 +1,5 @@
-//! Damaged state, by the programs: the daemon refuses it and leaves it alone, `fsck` says what it
-//! costs, and `export` takes out what is left.
+//! Damaged state and the programs: the daemon refuses it and leaves it alone, `fsck` reports the
+//! loss, and `export` takes out what is left.
 
 use std::fs;
 
@@ -9,7 +9,8 @@ use crate::verbs::text;
 
 const MIB: u64 = 1 << 20;
 
-/// Disks `a`, its snapshot and fork, and `b`, which shares nothing with them; nobody serves them.
+/// Disks `a`, its snapshot and fork, and `b`, which shares nothing with them; their daemon has
+/// ended.
 fn left() -> Home {
     let home = Home::new();
     let daemon = home.start(home.serve(&[]));
@@ -21,13 +22,13 @@ fn left() -> Home {
     home.ok("fork a@one c");
     home.ok("create b --size 64M --quota 32M");
     home.ok("import b b.raw");
-    // Its record is a new one, in front of the data.
+    // It gets a new record in front of the data.
     home.ok("set b --label vm=two");
     daemon.kill();
     home
 }
 
-/// Index and number of the block that holds this word again and again.
+/// Index and number of the block that is full of this word.
 fn page(arena: &Arena, word: u64) -> (usize, u64) {
     let bytes = word.to_le_bytes().repeat(512);
     let at = arena.blocks.iter().position(|(_, all)| *all == bytes);
@@ -154,7 +155,7 @@ fn a_damaged_disk_is_told_from_whole_ones_and_saved_in_part() {
 fn state_that_was_cut_is_refused_and_what_is_before_the_cut_is_saved() {
     let home = left();
     let mut arena = Arena::load(&home.arena());
-    // Disks were made in this order: whatever is in front of b's last page stays.
+    // Disks were created in this order, so everything before b's last page stays.
     let (_, block) = page(&arena, 0xb1);
     arena.cut(block * 4096 + 100);
     arena.store_at(&home.arena());
@@ -188,7 +189,7 @@ fn the_daemon_starts_on_what_is_sound_and_refuses_the_rest_unchanged() {
         let mut damaged = arena.clone();
         damaged.set_word(block, word, arena.word(block, word) ^ 1 << 62);
         damaged.store_at(&home.arena());
-        // Pages have no sums: a daemon comes up on one that was changed.
+        // Pages have no checksums: a daemon starts with a changed page.
         if home.run("fsck state").status.success() {
             home.start(home.serve(&[])).stop();
             continue;

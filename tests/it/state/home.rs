@@ -15,7 +15,7 @@ use crate::verbs::text;
 
 pub(super) const RAMBLK: &str = env!("CARGO_BIN_EXE_ramblk");
 
-/// State, sockets and log of daemons that follow each other.
+/// State, sockets and log of consecutive daemons.
 pub(super) struct Home(TempDir);
 
 impl Home {
@@ -35,13 +35,13 @@ impl Home {
         fs::read_to_string(self.path("log")).unwrap_or_default()
     }
 
-    /// `ramblk serve` on the state, with more words.
+    /// `ramblk serve` on the state, with more options.
     pub(super) fn serve(&self, words: &[&str]) -> Command {
         let state = self.path("state");
         self.serve_at(&[&["--state-dir", state.to_str().unwrap()], words].concat())
     }
 
-    /// The same without saying where the state is.
+    /// The same without an option for the state's place.
     pub(super) fn serve_at(&self, words: &[&str]) -> Command {
         let mut command = Command::new(RAMBLK);
         command.args(["serve", "--memory-limit", "64M", "--run-dir"]);
@@ -50,7 +50,7 @@ impl Home {
         command
     }
 
-    /// Nothing of the tests' own surroundings, and a log.
+    /// Hide the environment of the tests, and add a log.
     pub(super) fn surround(&self, command: &mut Command) {
         for name in [
             "RAMBLK_API",
@@ -80,7 +80,7 @@ impl Home {
         running
     }
 
-    /// Start a daemon that must not come up: its exit code, and the last line of its log.
+    /// Start a daemon that must fail. Returns its exit code and the last line of its log.
     pub(super) fn refused(&self, mut command: Command) -> (Option<i32>, String) {
         let mut child = command.spawn().unwrap();
         let deadline = Instant::now() + Duration::from_secs(20);
@@ -98,7 +98,7 @@ impl Home {
         (status.code(), log.lines().last().unwrap_or("").to_owned())
     }
 
-    /// Run the words of a line, in the home.
+    /// Run a command line in the home.
     pub(super) fn run(&self, line: &str) -> Output {
         Command::new(RAMBLK)
             .args(line.split_whitespace())
@@ -109,7 +109,7 @@ impl Home {
             .unwrap()
     }
 
-    /// Run something that works, and give what it prints.
+    /// Run a command that must succeed, and return its output.
     pub(super) fn ok(&self, line: &str) -> Vec<u8> {
         let output = self.run(line);
         assert!(output.status.success(), "{line}: {}", text(&output.stderr));
@@ -120,7 +120,7 @@ impl Home {
         serde_json::from_slice(&self.ok(&format!("{line} -o json"))).unwrap()
     }
 
-    /// A sparse file with pages, each of one word again and again.
+    /// A sparse file with pages, each filled with one word.
     pub(super) fn image(&self, name: &str, size_bytes: u64, pages: &[(u64, u64)]) {
         use std::os::unix::fs::FileExt;
         let file = File::create(self.path(name)).unwrap();
@@ -132,7 +132,7 @@ impl Home {
     }
 }
 
-/// A daemon that runs; killed when dropped.
+/// A running daemon, killed when dropped.
 pub(super) struct Running<'a> {
     pub(super) child: Child,
     home: &'a Home,
@@ -145,7 +145,7 @@ impl Running<'_> {
         self.child.wait().unwrap();
     }
 
-    /// SIGTERM, and wait: it ends well.
+    /// SIGTERM, and wait for a successful end.
     pub(super) fn stop(mut self) {
         rustix::process::kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
         let status = self.child.wait().unwrap();
@@ -164,7 +164,7 @@ impl Drop for Running<'_> {
     }
 }
 
-/// Whether somebody listens at a socket, by what the kernel says.
+/// Whether something listens at a socket, according to the kernel.
 pub(super) fn listens(path: &Path) -> bool {
     let table = fs::read_to_string("/proc/net/unix").unwrap();
     let path = path.to_str().unwrap();

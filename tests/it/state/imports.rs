@@ -1,5 +1,5 @@
-//! Images whose bringer, or whose daemon, is killed on the way: no disk says that it is well with
-//! other bytes than an image's.
+//! Imports whose client or daemon is killed: no disk claims to be whole with other bytes than an
+//! image's.
 
 use std::fs;
 use std::process::{Child, Command, Stdio};
@@ -11,7 +11,7 @@ use crate::verbs::text;
 
 const IMAGE_BYTES: usize = 12 << 20;
 
-/// What became of disks whose import was killed.
+/// The outcomes of killed imports.
 #[derive(Debug, Default)]
 struct Counts {
     /// Kills of the client, and of the daemon.
@@ -19,9 +19,9 @@ struct Counts {
     /// No disk of that name.
     none: u32,
     importing: u32,
-    /// The content is the image's, all of it.
+    /// The content is the whole image.
     whole: u32,
-    /// An import that was to replace content, and did not.
+    /// An import that should have replaced content, and did not.
     old: u32,
 }
 
@@ -43,7 +43,7 @@ fn content(home: &Home, disk: &str) -> Vec<u8> {
 }
 
 impl Counts {
-    /// What is there after a kill: never a disk that says `ok` and has other bytes than an image's.
+    /// Check the disk after a kill: no disk says `ok` and has other bytes than an image's.
     fn found(&mut self, home: &Home, replaces: bool, images: &[Vec<u8>; 2], what: &str) {
         let shown = home.run("show disk -o json");
         if !shown.status.success() {
@@ -68,7 +68,7 @@ impl Counts {
     }
 }
 
-/// `RAMBLK_IMPORT_KILLS` times; `scripts/soak` has many.
+/// `RAMBLK_IMPORT_KILLS` times; `scripts/soak` sets many.
 #[test]
 #[allow(clippy::print_stdout, reason = "the counts are wanted")]
 fn an_image_that_is_killed_on_its_way_never_becomes_a_disk_that_says_ok() {
@@ -120,7 +120,7 @@ fn an_image_that_is_killed_on_its_way_never_becomes_a_disk_that_says_ok() {
             &images,
             &format!("round {round}, seed {seed}: {line}"),
         );
-        // The same again makes it whole, whatever was left.
+        // The same command makes it whole, whatever was left.
         home.ok(line);
         let wanted = &images[usize::from(replaces)];
         assert!(
@@ -151,7 +151,7 @@ fn a_disk_that_was_importing_can_not_be_exported_without_a_daemon() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    // Enough to be no other format; the rest never comes.
+    // Enough bytes to rule out any other format; the rest never arrives.
     let mut stdin = sender.stdin.take().unwrap();
     std::io::Write::write_all(&mut stdin, &[7; 2 << 20]).unwrap();
     crate::harness::eventually("it is importing", || {

@@ -1,11 +1,11 @@
-//! Arenas of every released layout, as they lay on hosts: each is opened with all that it held, or
+//! Arenas of every released layout, as they lay on hosts: each opens with its whole content, or is
 //! refused with what to do.
 //!
-//! `tests/fixtures/arena-layout-N.txt` was made by a daemon of that layout:
-//! `scripts/make-fixture` makes the one of the current layout, which is to be done once, when a
-//! layout is new, and never again: what a released version wrote does not change.
-//! `arena-layout-1-changed.txt` was left by 0.1.0 with disks whose records say something else than
-//! the settings beside them, which that version kept twice and changed in one place only.
+//! A daemon of layout N made `tests/fixtures/arena-layout-N.txt`. `scripts/make-fixture` makes the
+//! one of the current layout. Run it once for a new layout and never again: what a released version
+//! wrote does not change. `arena-layout-1-changed.txt` comes from 0.1.0. Its disks have records
+//! that differ from the settings beside them, which that version stored twice and changed in one
+//! place only.
 
 use std::fs;
 use std::path::PathBuf;
@@ -33,7 +33,7 @@ fn lay_down(home: &Home, layout: impl std::fmt::Display) -> Arena {
     arena
 }
 
-/// Images that disks of the fixture were filled with.
+/// Images that the fixture's disks were filled with.
 fn images(home: &Home) {
     let many: Vec<(u64, u64)> = (0..20).map(|at| (at * 40_960, 0x1000 + at)).collect();
     home.image("old", 8 * MIB, &many);
@@ -75,14 +75,14 @@ fn make() {
     fs::write(fixture(LAYOUT), Arena::load(&home.arena()).to_text()).unwrap();
 }
 
-/// Check that a disk holds what an image does, where that has data and at its end.
+/// Check that a disk holds an image's data, and its last bytes.
 fn holds(home: &Home, name: &str, image: &str) {
     home.ok(&format!("export {name} out --overwrite"));
     let (got, wanted) = (home.path("out"), home.path(image));
     assert!(Arena::load(&got) == Arena::load(&wanted), "{name}");
 }
 
-/// Fields of what `show` says, beside what they should be.
+/// Compare fields of `show`'s output.
 fn shows(home: &Home, name: &str, wanted: &serde_json::Value) {
     let disk = home.json(&format!("show {name}"));
     for (field, value) in wanted.as_object().unwrap() {
@@ -145,7 +145,7 @@ fn disks_of_every_layout_are_there_with_all_that_they_held() {
         }
         holds(&home, "golden@tuesday", "new");
         holds(&home, "big", "big");
-        // And it can be used: what is written to the fork is in the fork alone.
+        // And it can be used: writes to the fork are in the fork alone.
         home.ok("import copy new");
         holds(&home, "copy", "new");
         holds(&home, "golden@monday", "old");
@@ -163,7 +163,7 @@ fn disks_that_0_1_0_changed_in_one_of_two_places_are_as_it_served_them() {
     let home = Home::new();
     lay_down(&home, "1-changed");
     assert_eq!(home.json("fsck state")["clean"], true);
-    // Once what it carried over, and once what it kept itself.
+    // First what it converted, then what it wrote itself.
     for _ in 0..2 {
         let daemon = home.start(home.serve(&[]));
         for (name, on_full, read_only) in [
@@ -187,7 +187,7 @@ fn disks_that_0_1_0_changed_in_one_of_two_places_are_as_it_served_them() {
         }
         daemon.kill();
     }
-    // A read-only disk is so for guests, and can be filled by its owner.
+    // A disk that is read-only for guests can be filled by its owner.
     let daemon = home.start(home.serve(&[]));
     home.ok("import r new");
     holds(&home, "r", "new");
@@ -203,7 +203,7 @@ fn a_layout_that_is_not_known_is_refused_with_what_to_do() {
         fs::create_dir(home.path("state")).unwrap();
         let mut arena = current.clone();
         arena.set_word(0, 1, layout);
-        // The sums of a whole arena of that layout are others, too.
+        // The checksums of that layout's whole arena differ, too.
         arena.set_word(0, 4, 12345);
         arena.set_word(0, 6, 12345);
         arena.store_at(&home.arena());

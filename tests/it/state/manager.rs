@@ -1,5 +1,5 @@
-//! What a service manager does for a daemon, done by the tests: it keeps descriptors, makes the
-//! socket of the API, and is told when all is ready.
+//! The part of a service manager, played by the tests: it keeps descriptors, makes the API's
+//! socket, and is notified when everything is ready.
 
 use std::io::{IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
@@ -12,7 +12,7 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 
 use super::home::{Home, RAMBLK, Running, listens};
 
-/// Where the daemon sends what it has to say.
+/// The socket for the daemon's notifications.
 struct Manager(UnixDatagram);
 
 impl Manager {
@@ -45,7 +45,7 @@ impl Manager {
         (text, descriptors)
     }
 
-    /// All messages up to the one that has this line.
+    /// All messages up to the one with this line.
     fn hear_until(&self, line: &str) -> Vec<(String, Vec<OwnedFd>)> {
         let mut heard = Vec::new();
         while !heard
@@ -58,9 +58,9 @@ impl Manager {
     }
 }
 
-/// A daemon as a manager starts it, with a descriptor under number 3.
+/// A daemon as a manager starts it, with a descriptor as number 3.
 fn serve(home: &Home, passed: Option<(&OwnedFd, &str)>) -> Command {
-    // Who execs keeps its process number, which the daemon wants to hear.
+    // exec keeps the process id, which the daemon compares.
     let script = "exec 3<&0 </dev/null; LISTEN_PID=$$ exec \"$@\"";
     let mut command = Command::new("sh");
     let script = if passed.is_some() {
@@ -125,7 +125,7 @@ fn disks_that_the_manager_keeps_outlive_the_daemon() {
         }
         daemon.kill();
     }
-    // One that is told to keep them elsewhere leaves the manager's alone.
+    // A daemon with another state directory leaves the manager's descriptors alone.
     let mut command = serve(&home, Some((&kept, "ramblk-arena")));
     command.args(["--state-dir", "none"]);
     let daemon = start(&home, &manager, command);
@@ -145,7 +145,7 @@ fn the_managers_socket_is_the_apis() {
     let listener = OwnedFd::from(listener);
     let state = home.path("state");
     for _ in 0..2 {
-        // Whoever asks before the daemon is there waits for it.
+        // A client that connects before the daemon has started waits for it.
         let mut early = UnixStream::connect(home.path("given.sock")).unwrap();
         early
             .write_all(b"GET /v1/version HTTP/1.0\r\nhost: it\r\n\r\n")

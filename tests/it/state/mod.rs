@@ -1,4 +1,4 @@
-//! Where a daemon's disks lie, and what becomes of them: restarts, second daemons, wrong places,
+//! Where a daemon's disks lie, and what happens to them: restarts, second daemons, wrong places,
 //! damage, layouts, and what a service manager keeps.
 
 pub(crate) mod arena;

@@ -28,7 +28,7 @@ fn a_second_daemon_on_the_same_state_is_refused_and_touches_nothing() {
     second.arg(home.path("elsewhere")).arg("--state-dir");
     second.arg(home.path("state"));
     home.surround(&mut second);
-    // The first one gives memory back that the killed one left free.
+    // The first daemon frees memory that the killed one left.
     std::thread::sleep(std::time::Duration::from_secs(2));
     let before = Arena::load(&home.arena());
     let (code, line) = home.refused(second);
@@ -39,12 +39,12 @@ fn a_second_daemon_on_the_same_state_is_refused_and_touches_nothing() {
     );
     assert!(Arena::load(&home.arena()) == before, "the file has changed");
     assert!(!home.path("elsewhere/api.sock").exists());
-    // Nor does one that has even the sockets in common.
+    // Nor does a daemon that shares only the sockets.
     let (code, line) = home.refused(home.serve(&[]));
     assert_eq!(code, Some(4), "{line}");
     assert!(listens(&home.path("run/api.sock")) && listens(&home.path("run/a/vhost.sock")));
     assert_eq!(&home.ok("export a -")[8192..8200], 7u64.to_le_bytes());
-    // Nor does anybody look at it now.
+    // Nor can fsck read it now.
     let output = home.run("fsck state");
     assert_eq!(output.status.code(), Some(4), "{output:?}");
     let output = home.run("export --state-dir state a out");
@@ -79,7 +79,7 @@ fn a_memory_limit_below_what_disks_take_is_refused_with_the_figures() {
     assert!(words.iter().all(|word| line.contains(word)), "{line}");
     assert!(!listens(&home.path("run/a/vhost.sock")), "it has served");
     assert!(Arena::load(&home.arena()) == before, "the file has changed");
-    // One that is just enough is enough, also where disks are full to the last block.
+    // A limit that is just large enough is enough, even where disks are full to the last block.
     let daemon = home.start(with_limit(&charged));
     home.ok("set a --label k=v");
     daemon.kill();
@@ -107,7 +107,7 @@ fn an_arena_without_permission_is_named() {
     let before = Arena::load(&home.arena());
     let words = ["serve", "--memory-limit", "64M", "--run-dir"];
     let mut command = if rustix::process::getuid().is_root() {
-        // Root without what makes it root: a daemon whose state belongs to another user.
+        // Root without its capabilities: the state belongs to another user than the daemon.
         chown(home.arena(), Some(65534), Some(65534)).unwrap();
         fs::set_permissions(home.arena(), fs::Permissions::from_mode(0o600)).unwrap();
         let mut command = Command::new("setpriv");

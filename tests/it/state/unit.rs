@@ -1,4 +1,4 @@
-//! The units that are shipped: without these lines a restart would lose disks.
+//! The systemd units that are shipped: without these lines a restart would lose disks.
 
 use std::fs;
 use std::io::{Write, stderr};
@@ -12,7 +12,7 @@ fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs/systemd")
 }
 
-/// The last value of a key, as systemd takes it.
+/// The last value of a key, which is the one that systemd uses.
 fn value<'a>(unit: &'a str, key: &str) -> &'a str {
     let lines = unit.lines().filter_map(|line| line.split_once('='));
     let mut of_key = lines
@@ -37,7 +37,7 @@ fn the_service_keeps_what_disks_lie_in() {
     }
     let kept: u32 = value(&unit, "FileDescriptorStoreMax").parse().unwrap();
     assert!(kept > 0);
-    // A user that is made anew at each start could not open what the last one left.
+    // A user that is created at each start could not open what the last one left.
     assert!(!unit.contains("\nDynamicUser=yes"));
 }
 
@@ -57,7 +57,7 @@ fn systemd_understands_every_line() {
     let scratch = scratch();
     for name in ["ramblk.service", "ramblk.socket"] {
         let unit = fs::read_to_string(folder().join(name)).unwrap();
-        // The program has to be there.
+        // systemd checks that the program exists.
         let unit = unit.replace("/usr/bin/ramblk", RAMBLK);
         fs::write(scratch.path().join(name), unit).unwrap();
     }

@@ -15,7 +15,7 @@ const OPTIONS: StoreOptions = StoreOptions {
     lock_memory: false,
 };
 
-/// A place for an arena, which goes with the test.
+/// A directory for an arena, removed with the test.
 struct Place {
     _folder: tempfile::TempDir,
     path: PathBuf,
@@ -85,7 +85,7 @@ fn a_reopened_arena_has_every_disk_and_counts_the_same() {
         check(&store);
     }
     let store = Store::open_at(&place.path, &OPTIONS).unwrap();
-    // Blocks that recovery found free are used again, and none that is in use.
+    // Blocks that recovery found free are reused, and none that is in use.
     let new = store.create("new", &spec(16 << 20)).unwrap();
     fill(&new, 9);
     check_then_destroy_all(&store);
@@ -126,7 +126,7 @@ fn a_copy_of_the_descriptor_does_not_keep_the_lock() {
     furnished(&place);
     let open = || File::options().read(true).write(true).open(&place.path);
     let file = open().unwrap();
-    // As a child has one between fork and exec.
+    // As a child process has it between fork and exec.
     let copy = file.try_clone().unwrap();
     drop(Store::open_in(file, &OPTIONS).unwrap());
     check(&Store::open_at(&place.path, &OPTIONS).unwrap());
@@ -163,7 +163,7 @@ fn a_file_that_is_no_arena_is_refused_and_left_as_it_is() {
     }
 }
 
-/// The file with something done to it is refused, and not changed by that.
+/// Damage the file, and check that it is refused and not changed. Returns the message.
 fn refused(damage: impl Fn(&File)) -> String {
     let place = place();
     furnished(&place);
@@ -189,7 +189,7 @@ fn an_arena_of_another_layout_is_refused() {
 fn a_truncated_arena_is_refused() {
     let message = refused(|file| file.set_len(3 << 20).unwrap());
     assert!(message.contains("cut to 3145728 bytes"), "{message}");
-    // As long as before, but part of it gone.
+    // As long as before, but with a part missing.
     let message = refused(|file| {
         let len = file.metadata().unwrap().len();
         file.set_len(3 << 20).unwrap();
@@ -198,7 +198,7 @@ fn a_truncated_arena_is_refused() {
     assert!(message.contains("is missing"), "{message}");
 }
 
-/// Where the first slot's record is, by what `docs/store.md` says of the layout.
+/// The offset of the first slot's record, by the layout in `docs/store.md`.
 fn record(file: &File) -> u64 {
     let mut word = [0; 8];
     file.read_exact_at(&mut word, 4096).unwrap();
@@ -233,7 +233,7 @@ fn a_damaged_arena_is_refused() {
     assert!(twice.contains("twice"), "{twice}");
 }
 
-/// Bytes of shared memory of this process that lie in huge pages.
+/// Bytes of this process's shared memory that are in huge pages.
 fn huge_bytes() -> u64 {
     let smaps = fs::read_to_string("/proc/self/smaps").unwrap();
     let lines = smaps
@@ -277,7 +277,7 @@ fn huge_pages_are_really_got() {
         fill(&disk, seed);
         wait_until("huge pages are made", &|huge| huge >= 24 << 20);
         assert_eq!(read(&disk, 0, 65536), noise(seed, 32 << 20));
-        // Whole groups are given back, and are huge again when they are used again.
+        // Whole groups are freed, and become huge again when they are reused.
         disk.discard(0, 65536).unwrap();
         wait_until("huge pages are given back", &|huge| huge == 0);
     }

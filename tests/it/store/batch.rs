@@ -1,4 +1,4 @@
-//! Batches of reads and writes: what they do to any disk is what a plain model says.
+//! Batches of reads and writes: their effect on any disk is that of a plain model.
 
 use ramblk::store::{
     Data, Disk, DiskSpec, Error, MOST_BATCHED, SectorSize, Shrink, Sink, Source, Store,
@@ -8,10 +8,10 @@ use super::kit::*;
 use crate::driver::data::{Random, seed};
 
 const LEAF_SECTORS: u64 = 4096;
-/// Two leaves, and a little of a third.
+/// Two leaves, and part of a third.
 const SECTORS: u64 = 2 * LEAF_SECTORS + 128;
 
-/// What a sector holds that was written with `tag`; 0 is zeros.
+/// The content of sectors written with these tags; 0 stands for zeros.
 fn bytes_of(tags: &[u32]) -> Vec<u8> {
     let sector = |&tag: &u32| {
         (0..128u32).flat_map(move |i| tag.wrapping_mul(0x9e37_79b1 | i << 8).to_le_bytes())
@@ -19,7 +19,7 @@ fn bytes_of(tags: &[u32]) -> Vec<u8> {
     tags.iter().flat_map(sector).collect()
 }
 
-/// A disk, and what should be on it.
+/// A disk and its expected content.
 struct Twin {
     key: String,
     disk: Disk,
@@ -51,7 +51,7 @@ struct Item {
     at: u64,
     tags: Vec<u32>,
     bytes: Vec<u8>,
-    /// Whether it was carried out, as far as the model knows.
+    /// Whether it was carried out, according to the model.
     done: bool,
 }
 
@@ -60,13 +60,13 @@ impl Item {
         self.at + self.tags.len() as u64
     }
 
-    /// Whether what comes out depends on which of the two is first.
+    /// Whether the result depends on the order of the two.
     fn meets(&self, other: &Self) -> bool {
         (self.write || other.write) && self.at < other.end() && other.at < self.end()
     }
 }
 
-/// A place on a disk: at its beginning, at the borders of leaves, at its end, or anywhere.
+/// A place on a disk: at its start, at the borders of leaves, at its end, or anywhere.
 fn place(dice: &mut Random, sectors: u64) -> (u64, u64) {
     let most = if dice.below(4) == 0 { 128 } else { 24 };
     let count = 1 + dice.below(most);
@@ -78,7 +78,7 @@ fn place(dice: &mut Random, sectors: u64) -> (u64, u64) {
         _ => dice.below(sectors),
     };
     let at = at.min(sectors - 1);
-    // Pages as a whole are most of what there is in practice.
+    // Whole pages are the usual case in practice.
     let (at, count) = if dice.below(2) == 0 {
         (at / 8 * 8, count.next_multiple_of(8))
     } else {
@@ -87,7 +87,7 @@ fn place(dice: &mut Random, sectors: u64) -> (u64, u64) {
     (at, count.min(sectors - at))
 }
 
-/// Something that isn't a batch: writes, ranges that are unmapped or zeroed, forks, other sizes.
+/// A change that isn't a batch: writes, ranges that are unmapped or zeroed, forks, other sizes.
 fn change(store: &Store, twins: &mut Vec<Twin>, dice: &mut Random, next: &mut u32) {
     let which = dice.below(twins.len() as u64) as usize;
     let twin = &mut twins[which];
@@ -128,7 +128,7 @@ fn change(store: &Store, twins: &mut Vec<Twin>, dice: &mut Random, next: &mut u3
             let disk = store.fork(&twin.key, &key).unwrap();
             let tags = twin.tags.clone();
             if twins.len() == 4 {
-                // What it shared is some other's alone from now on.
+                // Another disk is now the only user of what it shared.
                 let gone = twins.swap_remove(dice.below(4) as usize);
                 gone.check("a disk at its end");
                 store.destroy(&gone.key).unwrap();
@@ -146,7 +146,7 @@ fn new_tags(dice: &mut Random, next: &mut u32, count: u64) -> Vec<u32> {
     tags
 }
 
-/// Items of which no two depend on their order.
+/// Items that don't depend on each other's order.
 fn items(twin: &Twin, dice: &mut Random, next: &mut u32) -> Vec<Item> {
     let mut list: Vec<Item> = Vec::new();
     for _ in 0..1 + dice.below(MOST_BATCHED as u64 + 4) {
@@ -184,7 +184,7 @@ struct Counts {
     refused: u32,
 }
 
-/// Run a batch as a device does, or drop it where it has something in it.
+/// Run a batch as a device does, or drop it with items in it.
 fn run(disk: &Disk, list: &mut [Item], drops: bool, counts: &mut Counts) {
     let capacity = disk.capacity();
     let mut batch = disk.batch().unwrap();
@@ -229,7 +229,7 @@ fn run(disk: &Disk, list: &mut [Item], drops: bool, counts: &mut Counts) {
     }
 }
 
-/// One life of a few disks, with batches in between.
+/// One round with a few disks, and batches in between.
 fn round(dice: &mut Random, counts: &mut Counts, what: &str) {
     let store = store();
     let sector_size = [SectorSize::S512, SectorSize::S4096][dice.below(2) as usize];

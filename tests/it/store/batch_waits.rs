@@ -1,4 +1,4 @@
-//! Batches and others: a batch holds up whoever changes its leaves, and never waits itself.
+//! Batches and other operations: a batch holds up changes of its leaves, and never waits itself.
 
 use std::io::{Write, stderr};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +10,7 @@ use super::kit::*;
 use crate::driver::data::{Random, seed};
 
 const LEAF_SECTORS: u64 = 4096;
-/// Time enough for somebody who need not wait to be done.
+/// Long enough for an operation that need not wait.
 const A_WHILE: Duration = Duration::from_millis(30);
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -72,7 +72,7 @@ fn a_batch_of_a_disk_that_shrank_or_is_gone_refuses() {
 
 type Change = (&'static str, fn(&Store, &Disk));
 
-/// What changes leaf 0, or the whole tree.
+/// Operations that change leaf 0, or the whole tree.
 const CHANGES: [Change; 7] = [
     ("discard", |_, disk| disk.discard(0, 8).unwrap()),
     ("zeroes", |_, disk| disk.write_zeroes(0, 8, false).unwrap()),
@@ -110,7 +110,7 @@ fn who_changes_a_disk_waits_for_a_batch_that_is_held() {
                     change(store, other);
                     is_done.store(true, Ordering::Release);
                 });
-                // Once it waits, nobody who would have to wait behind it is let in.
+                // Once it waits, the batch admits nothing that would have to wait behind it.
                 let more = Data::In(Sink::from(&mut more[..]));
                 let end = Instant::now() + PATIENCE;
                 while disk.batch().unwrap().add(range(&disk, 8), more) {
@@ -135,7 +135,7 @@ fn who_changes_a_disk_waits_for_a_batch_that_is_held() {
     }
 }
 
-/// Batches on pages of one's own, in leaves that share locks with others, until all is said.
+/// Run batches on pages of its own, in leaves that share locks with others.
 fn worker(disk: &Disk, number: u64, rounds: u32, seed: u64) {
     let mut dice = Random::new(seed + number);
     for round in 0..rounds {
@@ -179,7 +179,7 @@ fn batches_and_changes_of_the_whole_disk_never_wait_for_each_other_for_good() {
         scope.spawn(|| {
             while !ended.load(Ordering::Acquire) {
                 if Instant::now() > end {
-                    // A panic would be for whoever joins the threads, which wait.
+                    // A panic would reach only the thread that joins the others, which wait.
                     let _ = writeln!(stderr(), "batches wait for ever, RAMBLK_SEED={seed}");
                     std::process::abort();
                 }

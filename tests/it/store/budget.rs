@@ -1,4 +1,4 @@
-//! The budget: limits that hold, writes that fail or wait, zeros that take nothing.
+//! The budget: limits that hold, writes that fail or wait, zeros that take no memory.
 
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ fn a_write_that_stalls_goes_on_when_memory_is_freed() {
         hog.discard(0, 8192).unwrap();
         writer.join().unwrap().unwrap();
         assert_eq!(read(&patient, 0, 4096), bytes);
-        // And one that waits in vain ends with its disk.
+        // And a write that waits in vain ends with its disk.
         hog.write(0, &[&vec![1; 1 << 20]]).unwrap();
         let writer = scope.spawn(|| patient.write(4096, &[&bytes]));
         std::thread::sleep(Duration::from_millis(50));
@@ -104,7 +104,7 @@ fn without_memory_nothing_is_half_done() {
         .find_map(|page| disk.write(sectors(&disk) - page * 8, &[&[1; SECTOR]]).err());
     assert!(matches!(full, Some(Error::Full { .. })), "{full:?}");
     let before = store.charged_bytes();
-    // The tree is shared, so a cut inside of it needs nodes.
+    // The tree is shared, so a cut inside it needs nodes.
     while store.fork("a", &store.keys().len().to_string()).is_ok() {}
     let keys = store.keys().len();
     assert!(matches!(store.fork("a", "z"), Err(Error::Full { .. })));
@@ -128,7 +128,7 @@ fn without_memory_nothing_is_half_done() {
     assert_eq!(store.charged_bytes(), 0);
 }
 
-/// A tmpfs that is smaller than the limit: an error, and never a signal.
+/// A tmpfs that is smaller than the limit: an error, never a signal.
 #[test]
 fn a_full_file_system_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
@@ -138,7 +138,7 @@ fn a_full_file_system_is_an_error() {
         .arg(path)
         .status();
     if !mounted.is_ok_and(|status| status.success()) {
-        // Not root: there is no small file system to be had.
+        // Without root there is no small file system.
         return;
     }
     let result = std::panic::catch_unwind(|| {

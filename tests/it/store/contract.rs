@@ -1,10 +1,10 @@
-//! The ancestor's contract, its test cases, and one test for each of its faults.
+//! The contract of ramblk's predecessor, its test cases, and a test for each of its faults.
 
 use ramblk::store::{DiskSpec, Error, SectorSize, Shrink};
 
 use super::kit::*;
 
-// The ancestor's cases.
+// The predecessor's cases.
 
 #[test]
 fn two_empty_disks_compare_equal() {
@@ -75,7 +75,7 @@ fn a_buffer_that_is_no_multiple_of_the_sector_is_an_error() {
             "{len}"
         );
     }
-    // Two that add up to a sector are still two wrong ones.
+    // Two parts that add up to a sector are still two invalid ones.
     assert!(disk.write(0, &[&[0; 256], &[0; 256]]).is_err());
     assert_eq!(disk.seek_mapped(0).unwrap(), 32768, "nothing was written");
 }
@@ -83,7 +83,7 @@ fn a_buffer_that_is_no_multiple_of_the_sector_is_an_error() {
 #[test]
 fn a_start_before_zero_or_past_the_end_is_an_error() {
     let disk = store().connect("a").unwrap();
-    // -1, as a caller with signed numbers would pass it, and a byte number that wraps to 0.
+    // -1 from a caller with signed numbers, and a byte number that wraps to 0.
     for start in [u64::MAX, 1 << 55, 32768, 32769, u64::MAX - 7] {
         let mut bytes = [0; SECTOR];
         assert!(
@@ -115,7 +115,7 @@ fn the_last_sector_and_the_empty_list_are_fine() {
     disk.discard(32768, 0).unwrap();
 }
 
-// The ancestor's faults, each of which stays away.
+// The predecessor's faults, none of which exists here.
 
 #[test]
 fn sector_size_is_honoured_and_not_taken_for_512() {
@@ -170,7 +170,7 @@ fn shrinking_loses_data_only_when_asked() {
         (sectors(&disk), disk.get_info().unwrap().mapped_bytes),
         (2048, 1 << 20)
     );
-    // What lay beyond is gone for good, not hidden.
+    // The data beyond is gone for good, not hidden.
     disk.resize_bytes(4 << 20, Shrink::Refuse).unwrap();
     assert_eq!(extents(&disk), [(0, 2048, true), (2048, 6144, false)]);
     assert_eq!(read(&disk, 2048, 1), [0; SECTOR]);

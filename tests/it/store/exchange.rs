@@ -1,4 +1,4 @@
-//! Other content for a disk at one instant, out of a disk that was filled for it.
+//! New content for a disk at one instant, from a disk that was filled for it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -28,10 +28,10 @@ fn a_disk_that_takes_over_has_content_size_settings_and_charge_of_the_other() {
     let info = disk.get_info().unwrap();
     assert_eq!((info.id, info.size_bytes), (id, 16 << 20));
     assert_eq!(info.mapped_bytes, 16 << 20);
-    // Its own record has a block of settings more.
+    // Its own record has one more block of settings.
     assert_eq!(info.charged_bytes, charge + 4096);
     assert_eq!(store.charged_bytes(), info.charged_bytes);
-    // The quota bounds what it has now.
+    // The quota applies to the new content.
     assert!(disk.set_quota(Some(info.charged_bytes)).is_ok());
     store.snapshot("disk", "kept").unwrap();
     let more = disk.write(0, &[&[3; SECTOR]]);

@@ -1,4 +1,4 @@
-//! Forks, snapshots, resets: who sees what, and what it costs.
+//! Forks, snapshots, resets: their content and their cost.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -77,7 +77,7 @@ fn what_others_share_of_a_dropped_disk_counts_for_no_quota() {
     let result = fork.write(0, &[&vec![1; 1 << 20]]);
     assert!(matches!(result, Err(Error::OverQuota { quota_bytes }) if quota_bytes == 64 << 10));
     store.destroy("other").unwrap();
-    // Nobody else has the pages any more, and overwriting one's own needs no memory.
+    // No other disk has the pages any more, and overwriting its own pages needs no memory.
     fork.write(0, &[&vec![1; 1 << 20]]).unwrap();
     store.destroy("fork").unwrap();
     assert_eq!(store.charged_bytes(), 0);
@@ -164,8 +164,8 @@ fn a_renamed_disk_is_the_same_disk() {
     ));
 }
 
-/// Each writer writes a rising number, to its first place, then to its second. A fork that is one
-/// moment for all queues never has a second number that is newer than the first one.
+/// Each writer writes a rising number, first to its first place, then to its second. A fork that is
+/// one moment for all queues never has a second number newer than the first one.
 #[test]
 fn a_fork_is_one_point_in_time_for_all_queues() {
     let store = store();

@@ -1,5 +1,5 @@
-//! Damaged arenas, word by word: a store opens them or refuses them and leaves them alone, and who
-//! looks at them says so beforehand.
+//! Damaged arenas, word by word: a store opens them, or refuses them and leaves them alone, and an
+//! inspection predicts which.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -39,7 +39,7 @@ fn inspect(file: &File) -> Result<Inspection, Error> {
     Inspection::open(file.try_clone().unwrap())
 }
 
-/// Every disk read as far as it can be; gives lost bytes.
+/// Read every disk as far as possible, and return the number of lost bytes.
 fn read_all(found: &Inspection) -> u64 {
     let (mut bytes, mut lost) = (Vec::new(), 0);
     for disk in found.disks() {
@@ -58,7 +58,7 @@ fn read_all(found: &Inspection) -> u64 {
     lost
 }
 
-/// What is refused was called damaged, and is as it was; what is opened can be read.
+/// A refused arena was reported as damaged, and is unchanged; an opened one can be read.
 fn judge(arena: &Arena, what: &str) -> bool {
     let folder = scratch();
     let path = folder.path().join("arena");
@@ -110,7 +110,7 @@ fn no_damaged_word_is_overlooked_by_one_and_seen_by_the_other() {
             }
         }
     }
-    // Pages have no sums; all else is looked at.
+    // Pages have no checksums; everything else is checked.
     assert!(refused > 300 && opened > 300, "{refused} and {opened}");
 }
 
@@ -140,7 +140,7 @@ fn blocks_that_are_gone_are_missed_wherever_they_were() {
     }
 }
 
-/// Words of all blocks that name this one.
+/// All words that name this block.
 fn names(arena: &Arena, block: u64) -> Vec<(usize, usize)> {
     let places = (0..arena.blocks.len()).flat_map(|at| (0..512).map(move |word| (at, word)));
     let named = places.filter(|&(at, word)| {

@@ -1,10 +1,10 @@
-//! What the tests of the store share: small disks, noise, and a look at all of a disk.
+//! Helpers of the store's tests: small disks, noise, and the content of a whole disk.
 
 use ramblk::store::{Disk, DiskSpec, Error, Extent, SectorSize, Store};
 
 pub(crate) const SECTOR: usize = 512;
 
-/// What a disk without data is charged for: its record.
+/// The charge of a disk without data: its record.
 pub(crate) const EMPTY_DISK: u64 = 4096;
 
 pub(crate) fn store() -> Store {
@@ -15,7 +15,7 @@ pub(crate) fn spec(size_bytes: u64) -> DiskSpec {
     DiskSpec::new(SectorSize::S512, size_bytes)
 }
 
-/// Bytes that no two sectors share.
+/// Bytes in which all sectors differ.
 pub(crate) fn noise(seed: u64, len: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut bytes = Vec::with_capacity(len + 8);

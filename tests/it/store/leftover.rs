@@ -1,4 +1,4 @@
-//! What a change leaves to be freed: the change is one instant, and nobody waits for the memory.
+//! What a change leaves to be freed: the change is one instant, and its memory is freed later.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -7,7 +7,7 @@ use ramblk::store::{DiskSpec, Error, SectorSize, Shrink, Store};
 
 use super::kit::*;
 
-/// A sector in each leaf of so many: as much to walk as that many times 2 MiB.
+/// Write a sector in each of `leaves` leaves: as much to walk as that many times 2 MiB.
 fn scattered(store: &Store, key: &str, leaves: u64) {
     let spec = DiskSpec::new(SectorSize::S512, leaves << 21);
     let disk = store.create(key, &spec).unwrap();
@@ -16,7 +16,7 @@ fn scattered(store: &Store, key: &str, leaves: u64) {
     }
 }
 
-/// The longest that making and ending a small disk took while `act` ran, and how long that ran.
+/// The longest time of creating and destroying a small disk while `act` ran, and how long that ran.
 fn beside(store: &Store, act: impl FnOnce() + Send) -> (Duration, Duration) {
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -37,7 +37,7 @@ fn beside(store: &Store, act: impl FnOnce() + Send) -> (Duration, Duration) {
     })
 }
 
-/// A machine that is busy with other things may hold up one of several.
+/// A machine that is busy with other work may hold up one of several.
 fn holds_nobody_up(act: impl Fn(&Store) + Sync) {
     let mut seen = Vec::new();
     for _ in 0..5 {
@@ -114,7 +114,7 @@ fn what_a_shrink_cut_off_counts_for_nobody_once_it_is_freed() {
     scattered(&store, "one", 8);
     let one = store.open("one").unwrap();
     let left = one.resize(4 << 12, Shrink::Allow).unwrap();
-    // A fork of what is left, before anybody has counted what is gone.
+    // A fork of what is left, before the rest has been counted.
     let fork = store.fork("one", "fork").unwrap();
     store.create("two", &spec(1 << 20)).unwrap();
     let two = store.open("two").unwrap();

@@ -96,7 +96,7 @@ fn zeros_that_stay_mapped_have_a_limit_too() {
     let limit_bytes = 1 << 20;
     let store = Store::new(limit_bytes).unwrap();
     let disk = store.create("a", &spec(1 << 40)).unwrap();
-    // A sector in each leaf: every one of them needs a node.
+    // A sector in each leaf, so that every leaf needs a node.
     let full = (0..1 << 19).find_map(|leaf| disk.write_zeroes(leaf * 4096 + 1, 1, false).err());
     assert!(matches!(full, Some(Error::Full { .. })), "{full:?}");
     assert!(store.charged_bytes() > limit_bytes / 2 && store.charged_bytes() <= limit_bytes);
@@ -124,7 +124,7 @@ fn part_of_a_4096_byte_sector_is_never_unmapped_alone() {
     let disk = store()
         .create("a", &DiskSpec::new(SectorSize::S4096, 1 << 20))
         .unwrap();
-    // As a guest would that counts in 512 bytes: sectors 9 and 10 lie in the disk's sector 1.
+    // As for a guest that counts in 512 bytes: sectors 9 and 10 lie in the disk's sector 1.
     let range = disk.capacity().range_512(9, 1024).unwrap();
     let bytes = noise(14, 1024);
     disk.write_from(range, &[bytes.as_slice().into()]).unwrap();
@@ -152,7 +152,8 @@ fn discard_gives_memory_back_to_the_host() {
     disk.discard(0, sectors(&disk)).unwrap();
     assert_eq!(store.charged_bytes(), EMPTY_DISK);
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
-    // Other tests of this process fill and free disks meanwhile: look for a fall, not a figure.
+    // Other tests of this process fill and free disks meanwhile: wait for a decrease, not for a
+    // figure.
     while resident_bytes() + (64 << 20) > full {
         assert!(
             std::time::Instant::now() < deadline,
@@ -179,7 +180,7 @@ fn a_full_store_refuses_writes_and_recovers() {
     let result = disk.write(0, &[&vec![1; 2 << 20]]);
     assert!(matches!(result, Err(Error::Full { limit_bytes }) if limit_bytes == 1 << 20));
     assert!(store.charged_bytes() <= 1 << 20);
-    // What was written reads back, the rest is still unmapped, and overwriting needs no memory.
+    // Written data reads back, the rest is still unmapped, and overwriting needs no memory.
     let written = disk.seek_unmapped(0).unwrap();
     assert!((1..4096).contains(&written));
     disk.write(0, &[&[2; SECTOR]]).unwrap();
@@ -227,7 +228,7 @@ fn nothing_stays_mapped_beyond_a_shrink_while_others_write() {
                 let mut at = worker * 7919;
                 while !done.load(std::sync::atomic::Ordering::Relaxed) {
                     at = (at + 12289) % 32768;
-                    // Out of range while the disk is small, and fine while it is large.
+                    // Out of range while the disk is small, and in range while it is large.
                     let _ = disk.write(at, &[&[1; SECTOR]]);
                 }
             });

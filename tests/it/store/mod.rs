@@ -1,4 +1,4 @@
-//! The promises of the store.
+//! The store's promises.
 
 mod arena;
 mod batch;

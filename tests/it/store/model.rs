@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use ramblk::store::{DiskSpec, SectorSize, Shrink, Store};
 
-/// What can happen to a disk; positions and lengths are in the disk's own sectors.
+/// A step on a disk; positions and lengths are in the disk's own sectors.
 #[derive(Clone, Debug)]
 enum Step {
     Write { at: u64, count: u64, byte: u8 },

@@ -1,5 +1,5 @@
-//! What third-party drivers are told of a disk: its properties, its serial, and no to what can't
-//! be.
+//! What third-party drivers learn of a disk: its properties, its serial, and refusals of invalid
+//! requests.
 
 use std::fs;
 
@@ -130,7 +130,7 @@ fn a_read_only_disk_can_be_read_and_nothing_else() {
     for kind in KINDS {
         let ramblk = Ramblk::run(&["--read-only", "--image", image.to_str().unwrap()]);
         let mut front = Front::new(kind, &ramblk, 2, 64);
-        // blkio does not even ask.
+        // blkio does not even send it.
         let refusal = match kind {
             Kind::EventIdx | Kind::Flags => -EIO,
             Kind::Blkio | Kind::BlkioPolling => -EBADF,
@@ -168,7 +168,7 @@ fn a_driver_that_wants_to_write_sees_that_a_disk_is_read_only() {
     assert_eq!(blkio.start().err().unwrap().errno(), Errno::ROFS);
 }
 
-/// A GET_ID as it lies beside the ring.
+/// A GET_ID in memory beside the ring.
 #[derive(Clone, Copy)]
 #[repr(C)]
 struct GetId {

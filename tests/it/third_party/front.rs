@@ -51,7 +51,7 @@ impl Ramblk {
             read_only: more.contains(&"--read-only"),
         };
         let deadline = Instant::now() + PATIENCE;
-        // A front end that comes and goes without a word is no harm to the next one.
+        // A front end that connects and leaves silently doesn't harm the next one.
         while UnixStream::connect(ramblk.socket()).is_err() {
             ramblk.assert_alive();
             assert!(Instant::now() < deadline, "ramblk does not listen");
@@ -87,7 +87,7 @@ pub(super) fn one_piece(at: usize, len: usize) -> Vec<Range<usize>> {
     iter::once(at..at + len).collect()
 }
 
-/// A request; buffers are places in the front end's memory.
+/// A request; buffers are ranges of the front end's memory.
 #[derive(Clone, Debug)]
 pub(super) enum Ask {
     Read(u64, Vec<Range<usize>>),
@@ -106,7 +106,7 @@ pub(super) trait Queue: Send {
     fn wait(&mut self, least: usize) -> Vec<(usize, i32)>;
 }
 
-/// What makes memory known to the back end.
+/// Shares memory with the back end.
 pub(super) trait Device {
     fn map(&mut self, memory: &Shared);
     fn unmap(&mut self, memory: &Shared);
@@ -133,8 +133,8 @@ impl Queue for DriverQueue {
     }
 
     fn wait(&mut self, least: usize) -> Vec<(usize, i32)> {
-        // Without EVENT_IDX the crate looks at the device's flag with no fence after it published
-        // its requests; a kick may be left out only where that can't lose one.
+        // Without EVENT_IDX the crate reads the device's flag without a fence after it published
+        // its requests. A kick may be left out only where that can't lose one.
         if self.queue.avail_notif_needed() || !self.event_idx {
             self.kick.notify().unwrap();
         }
@@ -149,7 +149,7 @@ impl Queue for DriverQueue {
     }
 }
 
-/// Reads the eventfd, but does not hang if nobody calls.
+/// Read the eventfd, but don't hang without a call.
 pub(super) fn await_call(call: &EventFd) {
     let patience = Timespec::try_from(PATIENCE).unwrap();
     let mut fds = [PollFd::new(call, PollFlags::IN)];
@@ -172,7 +172,7 @@ impl Device for VhostUser<VirtioBlkConfig, VirtioBlkReqBuf> {
 
 struct BlkioQueue {
     queue: Blkioq,
-    /// For what changes the disk; FUA makes the crate send a flush after each.
+    /// Flags of requests that change the disk; with FUA the crate sends a flush after each.
     flags: ReqFlags,
 }
 
@@ -226,7 +226,7 @@ impl Device for Blkio {
     }
 }
 
-/// Which driver, and how it hears of completions.
+/// The driver, and how it learns of completions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// virtio-driver with EVENT_IDX.
@@ -235,7 +235,7 @@ pub(super) enum Kind {
     Flags,
     /// blkio, woken by eventfds.
     Blkio,
-    /// blkio, which looks at the ring all the time and wants no calls; all it writes is FUA.
+    /// blkio, which polls the ring and wants no calls; all its writes are FUA.
     BlkioPolling,
 }
 
@@ -243,13 +243,13 @@ pub(super) const KINDS: [Kind; 4] = [Kind::EventIdx, Kind::Flags, Kind::Blkio, K
 
 /// A driver at work, with memory for its buffers.
 pub(super) struct Front {
-    // Queues point into memory of the device, so they go first.
+    // Queues point into memory of the device, so they are dropped first.
     pub(super) queues: Vec<Box<dyn Queue>>,
     pub(super) memory: Shared,
     pub(super) device: Box<dyn Device>,
 }
 
-/// virtio-driver's connection to ramblk, with all that it knows of block devices.
+/// virtio-driver's connection to ramblk, with all block features that it knows.
 pub(super) fn transport(
     ramblk: &Ramblk,
     more: VirtioFeatureFlags,
@@ -336,7 +336,7 @@ impl Front {
         (queues.collect(), Box::new(blkio))
     }
 
-    /// One request, alone in its queue: its result.
+    /// Run one request alone in its queue, and return its result.
     pub(super) fn ask(&mut self, queue: usize, ask: &Ask) -> i32 {
         let tag = 1_000_000 + queue;
         self.queues[queue].send(&self.memory, ask, tag);
@@ -355,7 +355,7 @@ impl Front {
     /// Read through the first bytes of the buffers.
     pub(super) fn read(&mut self, queue: usize, at: u64, len: usize) -> Vec<u8> {
         let pieces = one_piece(0, len);
-        // So that a read which does nothing is seen.
+        // So that a read without effect is noticed.
         self.memory.scatter(&pieces, &vec![0xA5; len]);
         assert_eq!(self.ask(queue, &Ask::Read(at, pieces.clone())), 0);
         self.memory.gather(&pieces)

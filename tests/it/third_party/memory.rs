@@ -1,5 +1,5 @@
 //! Memory that a third-party driver shares with ramblk, and the calls into both crates that trust
-//! their caller with pointers.
+//! the caller's pointers.
 
 #![allow(
     unsafe_code,
@@ -31,7 +31,7 @@ impl Shared {
         Self(MmapRegion::from_file(FileOffset::new(file, offset), len).unwrap())
     }
 
-    /// Memory for rings, which nobody unmaps, so that no ring outlives it.
+    /// Memory for rings that is never unmapped, so that no ring outlives it.
     pub(super) fn leaked(len: usize) -> (&'static Self, &'static mut [u8]) {
         let shared: &'static Self = Box::leak(Box::new(Self::new(len, 0)));
         // SAFETY: the mapping has `len` bytes and stays for ever; it was made here, and in this
@@ -41,7 +41,7 @@ impl Shared {
         (shared, bytes)
     }
 
-    /// As both crates want to know it.
+    /// In the form of both crates.
     pub(super) fn region(&self) -> MemoryRegion {
         let file = self.0.file_offset().expect("a mapping of a file");
         MemoryRegion {
@@ -54,7 +54,7 @@ impl Shared {
         }
     }
 
-    /// Spread `bytes` over the pieces, in their order.
+    /// Spread `bytes` over the pieces, in order.
     pub(super) fn scatter(&self, pieces: &[Range<usize>], mut bytes: &[u8]) {
         for piece in pieces {
             let (head, tail) = bytes.split_at(piece.len());
@@ -67,7 +67,7 @@ impl Shared {
         assert!(bytes.is_empty(), "more bytes than room");
     }
 
-    /// What the pieces hold, one after the other.
+    /// The content of the pieces, one after the other.
     pub(super) fn gather(&self, pieces: &[Range<usize>]) -> Vec<u8> {
         let mut bytes = vec![0; pieces.iter().map(Range::len).sum()];
         let mut at = 0;
@@ -105,7 +105,7 @@ pub(super) fn read(
     unsafe { queue.readv(at, iovecs.as_ptr(), iovecs.len(), tag) }
 }
 
-/// Queue a write of what the pieces hold.
+/// Queue a write of the pieces.
 pub(super) fn write(
     queue: &mut VirtioBlkQueue<'_, usize>,
     at: u64,
@@ -117,7 +117,7 @@ pub(super) fn write(
     unsafe { queue.writev(at, iovecs.as_ptr(), iovecs.len(), tag) }
 }
 
-/// Submit what is queued and wait for at least so many completions: user data and result of each.
+/// Submit what is queued, and wait for at least `least` completions: user data and result of each.
 pub(super) fn complete(
     queue: &mut Blkioq,
     least: usize,

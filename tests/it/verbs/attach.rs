@@ -1,4 +1,4 @@
-//! `attach`: what it prints is typed into a QEMU, if there is one.
+//! `attach`: its output is passed to QEMU, if there is one.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -40,25 +40,25 @@ fn attach_prints_the_disk_s_own_socket() {
     daemon.refused("attach a --print qemu --qemu-version new", 2);
 }
 
-/// A machine that does not run, and what it says over QMP.
+/// A machine that is not running, and its QMP output.
 struct Qemu {
     child: Child,
     stdin: ChildStdin,
     said: Receiver<Value>,
 }
 
-/// Without QEMU there is nobody to ask; scripts/setup installs it.
+/// Without QEMU there is nothing to compare with; scripts/setup installs it.
 fn is_there() -> bool {
     let asked = Command::new("qemu-system-x86_64").arg("--version").output();
     asked.is_ok_and(|output| output.status.success())
 }
 
 impl Qemu {
-    /// The command that is printed, as a shell runs it, with more words.
+    /// Run the printed command in a shell, with more options.
     fn start(printed: &str, more: &str) -> Self {
         let command = printed.lines().filter(|line| !line.starts_with('#'));
         let command = command.collect::<Vec<_>>().join("\n");
-        // Ports are asked directly: through ACPI, a guest would have to agree.
+        // Ports are used directly: through ACPI, a guest would have to agree.
         let line = format!(
             "exec {command} {more} -S -display none -monitor none -qmp stdio \
              -global ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off"
@@ -87,7 +87,7 @@ impl Qemu {
         qemu
     }
 
-    /// Wait for a message that has this member.
+    /// Wait for a message with this member.
     fn until(&mut self, member: &str) -> Value {
         loop {
             let said = self
@@ -101,7 +101,7 @@ impl Qemu {
         }
     }
 
-    /// Say some lines; each must be done.
+    /// Send these lines; each must succeed.
     fn say(&mut self, lines: &str) {
         for line in lines.lines() {
             writeln!(self.stdin, "{line}").unwrap();
@@ -129,7 +129,7 @@ fn two_disks_of_one_machine_are_what_is_printed_for_each() {
         return;
     }
     let daemon = Daemon::start();
-    // Names that are no identifiers of QEMU's, and that are one if a dot becomes a dash.
+    // Names that are not valid QEMU identifiers, and that are equal if a dot becomes a dash.
     for name in ["0.1", "0-1"] {
         daemon.ok(&format!("create {name} --size 1M"));
     }

@@ -89,7 +89,7 @@ fn the_daemon_starts_with_what_a_file_says() {
     let daemon = Daemon::start_with(&["--config", path("disks.toml").to_str().unwrap()]);
     let pool = daemon.json("pool");
     assert_eq!((&pool["workers"], &pool["disks"]), (&json!(1), &json!(2)));
-    // What is said on the command line goes first.
+    // Options of the command line take precedence.
     assert_eq!(pool["limit_bytes"], 1 << 30);
 }
 

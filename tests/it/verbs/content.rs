@@ -10,7 +10,7 @@ use super::{Daemon, text};
 use crate::driver::data::pattern;
 use crate::driver::disk::{ALL, Disk};
 
-/// A file of 100 MiB with two stretches of data: at 0 and somewhere behind it.
+/// A file of 100 MiB with two stretches of data: at 0 and further back.
 fn sparse(daemon: &Daemon, name: &str) -> Vec<u8> {
     let file = File::create(daemon.path(name)).unwrap();
     file.set_len(100 << 20).unwrap();
@@ -71,7 +71,7 @@ fn an_import_replaces_all_that_was_there() {
     daemon.ok("create a --size 1M");
     let full = daemon.feed("import a -", &pattern(1 << 20, 1));
     assert!(full.status.success(), "{}", text(&full.stderr));
-    // A last sector that is not whole is filled up.
+    // An incomplete last sector is padded.
     fs::write(daemon.path("short"), pattern(5000, 2)).unwrap();
     daemon.ok("import a short");
     let mut wanted = pattern(5000, 2);
@@ -100,7 +100,7 @@ fn what_does_not_fit_is_refused_before_anything_is_written() {
     daemon.refused("import a nothing", 1);
     daemon.refused("import b large", 3);
     assert!(daemon.run("export a -").stdout == before);
-    // Of a pipe it can't be known before.
+    // The length of a pipe can't be known beforehand.
     let long = daemon.feed("import a -", &vec![1; (1 << 20) + 1]);
     assert_eq!(long.status.code(), Some(1));
     assert!(
@@ -162,7 +162,7 @@ fn a_disk_in_use_is_imported_by_force_only() {
     assert!(said.contains("--force"), "{said}");
     daemon.ok("import a in --force");
     assert_eq!(disk.q().read(0, 4096), Ok(pattern(4096, 9)));
-    // What a guest has is exported as it is at one moment.
+    // A guest's disk is exported as it is at one moment.
     disk.q().write(8, &[3; 4096]).unwrap();
     assert_eq!(daemon.run("export a -").stdout[4096..8192], [3; 4096]);
 }

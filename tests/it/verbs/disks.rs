@@ -54,7 +54,7 @@ fn a_disk_is_made_found_changed_and_destroyed() {
 }
 
 impl Daemon {
-    /// Make a disk; what is printed ends with where it is.
+    /// Create a disk, and return the socket at the end of the output.
     fn socket_of_new(&self, line: &str) -> String {
         let said = self.ok(line);
         said.trim_end().rsplit(' ').next().unwrap().to_owned()
@@ -131,7 +131,7 @@ fn a_disk_in_use_is_destroyed_by_force_only() {
     let disk = Disk::attach_with(&daemon.socket("a"), ALL, 1, 64);
     assert_eq!(daemon.json("show a")["attached"], true);
     assert!(daemon.ok("show a").contains("in use"));
-    // The other one goes all the same.
+    // The other one is destroyed all the same.
     let output = daemon.run("destroy a b");
     assert_eq!(output.status.code(), Some(4), "{output:?}");
     assert!(text(&output.stderr).contains("--force"), "{output:?}");
@@ -180,7 +180,7 @@ fn without_a_daemon_it_is_said_where_one_was_looked_for() {
             "{said}"
         );
     }
-    // The option goes before or after the verb, and before the variable.
+    // The option may stand before or after the verb, and takes precedence over the variable.
     daemon.refused("list --api-socket nowhere.sock", 6);
     let mut command = Command::new(RAMBLK);
     let output = command

@@ -1,4 +1,4 @@
-//! Files that are no raw images: refused with a line that works.
+//! Files that are not raw images: refused with a command that works.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -9,7 +9,7 @@ use crate::driver::data::pattern;
 /// The size of the disk that all of these hold.
 const BYTES: usize = 1 << 20;
 
-/// What makes a file out of `disk`, a raw image; the file's name; what it is called.
+/// A command that makes a file from `disk`, a raw image; the file's name; the name of its format.
 const MADE: [(&str, &str, &str); 22] = [
     ("qemu-img convert -O qcow2 disk a.qcow2", "a.qcow2", "qcow2"),
     (
@@ -63,7 +63,7 @@ const MADE: [(&str, &str, &str); 22] = [
     ),
 ];
 
-/// The command between `say '` or the like and what follows it.
+/// The quoted command in a message.
 fn command(said: &str) -> String {
     let (_, rest) = said.split_once("say '").unwrap_or_else(|| panic!("{said}"));
     let (command, _) = rest
@@ -72,7 +72,7 @@ fn command(said: &str) -> String {
     command.replace("MEMBER", "disk")
 }
 
-/// A line of a shell in the daemon's directory, where `ramblk` is this one.
+/// Run a shell line in the daemon's directory, where `ramblk` is this build.
 fn shell(daemon: &Daemon, line: &str) -> std::process::Output {
     let ramblk = daemon.command(&[]).get_program().to_owned();
     let folder = std::path::Path::new(&ramblk).parent().unwrap();
@@ -93,7 +93,7 @@ fn works(daemon: &Daemon, line: &str) {
     assert!(output.status.success(), "{line}: {}", text(&output.stderr));
 }
 
-/// The line that a daemon's disk is refused with: `words` are the verb's.
+/// The line with which an image is refused: `words` are the verb's.
 fn refused(daemon: &Daemon, words: &[&str]) -> String {
     let output = daemon.command(words).output().unwrap();
     let said = text(&output.stderr);
@@ -120,7 +120,7 @@ fn a_foreign_file_is_no_disk_of_garbage_and_the_line_that_is_said_makes_it_one()
             daemon.ok(&made);
         }
         assert!(daemon.run("export a -").stdout == disk, "{make}: {hint}");
-        // Nothing else knows it as a raw image either.
+        // Nothing else accepts it as a raw image either.
         let said = refused(&daemon, &["create", "b", "--image", file]);
         assert!(said.contains(&format!(" {name}")), "{make}: {said}");
         daemon.refused("show b", 3);
@@ -148,7 +148,8 @@ fn a_foreign_pipe_is_no_file_named_stdin_and_a_filter_mends_it() {
         works(&daemon, make);
         let said = shell(&daemon, &format!("ramblk import a - < '{file}'"));
         let said = (said.status.code(), text(&said.stderr));
-        // An end is known when it comes, like a file's that is too long: then it is one of both.
+        // The end of a pipe is known only when it comes, like that of a file that is too long: it
+        // may be either error.
         assert_eq!(said.0, Some(1), "{make}: {}", said.1);
         let said = said.1;
         if file == "f.vhd" {

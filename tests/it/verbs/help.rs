@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::{RAMBLK, text};
 
-/// Compare with what is kept in `tests/snapshots`.
+/// Compare with the snapshot in `tests/snapshots`.
 fn compare(name: &str, text: &str) {
     let mut settings = insta::Settings::clone_current();
     settings.set_snapshot_path(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/snapshots"));
@@ -30,7 +30,7 @@ fn run(words: &[&str]) -> String {
     text(&output.stdout)
 }
 
-/// Names of verbs, as help lists them.
+/// Names of verbs in a help text.
 pub(super) fn verbs(words: &[&str]) -> Vec<String> {
     let help = run(&[words, &["--help"]].concat());
     let lines = help
@@ -84,7 +84,7 @@ fn completions_are_made_for_every_shell_and_bash_takes_them() {
     let dir = TempDir::new().unwrap();
     let file = dir.path().join("ramblk.bash");
     fs::write(&file, run(&["completions", "bash"])).unwrap();
-    // The shell itself says what it would offer.
+    // The shell itself prints its completions.
     let script = r#"
         source "$1"; COMP_WORDS=(ramblk snap); COMP_CWORD=1
         _ramblk ramblk snap ramblk; echo "${COMPREPLY[@]}""#;
@@ -119,7 +119,7 @@ fn manual_pages_are_made_for_every_verb_and_groff_takes_them() {
             .arg(&page)
             .stdin(Stdio::null())
             .output();
-        // A machine without groff has nothing to say about it.
+        // Without groff there is nothing to compare.
         let Ok(output) = output else { return };
         assert!(output.status.success(), "{page:?}");
         assert_eq!(text(&output.stderr), "", "{page:?}");

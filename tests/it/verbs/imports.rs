@@ -1,4 +1,4 @@
-//! Content is whole or not there: `create --image`, `import` and `export`, and what breaks off.
+//! Content is whole or absent: `create --image`, `import` and `export`, and imports that break off.
 
 use std::fs;
 use std::process::Stdio;
@@ -26,7 +26,7 @@ fn a_create_with_another_image_says_so_and_which_one_the_disk_was_made_from() {
     let said = daemon.refused("create golden --image one.img", 4);
     assert!(said.contains("ramblk import"), "{said}");
     assert_eq!(daemon.run("export golden -").stdout, pattern(8192, 1));
-    // A name of one's own tells what no file can.
+    // An explicit name identifies what no file can.
     daemon.ok("import golden two.img --image-id v2");
     daemon.ok("create golden --image one.img --image-id v2");
     let shown = daemon.ok("show golden");
@@ -105,7 +105,7 @@ fn half_an_image_is_a_disk_that_is_importing_until_it_goes_by_itself() {
     child.kill().unwrap();
     child.wait().unwrap();
     eventually("it goes", || daemon.run("show a").status.code() == Some(3));
-    // And one that is destroyed, or started again.
+    // And a disk that is destroyed, or whose import starts again.
     let mut child = start();
     daemon.ok("destroy a");
     assert!(!child.wait().unwrap().success());

@@ -1,4 +1,4 @@
-//! `-o json` on every verb, and what becomes of several names.
+//! `-o json` on every verb, and the outcome for several names.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use super::{Daemon, text};
 use crate::driver::data::pattern;
 
-/// One line for each verb, in an order in which each works, and a member of what it prints that is
-/// so afterwards.
+/// A line for each verb, in an order in which each works, and a member of its output with its value
+/// afterwards.
 const LINES: [(&str, &str, &str); 33] = [
     ("create a --size 1M --label k=v", "/name", "\"a\""),
     ("create a --size 1M --label k=v", "/size_bytes", "1048576"),
@@ -50,9 +50,10 @@ const LINES: [(&str, &str, &str); 33] = [
     ("destroy a --snapshots", "/name", "\"a\""),
 ];
 
-/// Verbs that other tests ask for JSON, since they need something else than a daemon, or never end.
+/// Verbs that other tests run with JSON, since they need something other than a daemon, or never
+/// end.
 const ELSEWHERE: [&str; 3] = ["bench", "events", "fsck"];
-/// Verbs that print none; `cli::args` has the reasons.
+/// Verbs without JSON; `cli::args` has the reasons.
 const TEXT_ONLY: [&str; 5] = ["run", "serve", "top", "completions", "man"];
 
 #[test]
@@ -160,7 +161,7 @@ fn a_verb_over_several_names_goes_on_and_says_what_became_of_each() {
         daemon.ok(line);
     }
     daemon.ok("snapshot b kept");
-    // b has a snapshot (4), no-such is not there (3): the first failure's code is what counts.
+    // b has a snapshot (4), no-such does not exist (3): the first failure's code counts.
     let output = daemon.run("destroy a b no-such c");
     assert_eq!(output.status.code(), Some(4), "{output:?}");
     assert_eq!(text(&output.stdout), "a is destroyed\nc is destroyed\n");

@@ -38,7 +38,7 @@ fn a_burst_without_its_rate_is_not_dropped_in_silence() {
         daemon.json("limit a"),
         json!({"write": {"iops": 5, "iops_burst": 9}})
     );
-    // But one that nobody names goes with its rate.
+    // But an unnamed burst is removed with its rate.
     daemon.ok("limit a --write-iops none");
     assert_eq!(daemon.json("limit a"), json!({}));
 }

@@ -26,7 +26,7 @@ use crate::harness::eventually;
 
 const RAMBLK: &str = env!("CARGO_BIN_EXE_ramblk");
 
-/// A running `ramblk serve` with a gigabyte, in a directory of its own.
+/// A running `ramblk serve` with a gigabyte, in its own directory.
 pub(crate) struct Daemon {
     child: Child,
     folder: TempDir,
@@ -57,7 +57,7 @@ impl Daemon {
         daemon
     }
 
-    /// A path in the daemon's directory, of which disks know nothing.
+    /// A path in the daemon's directory outside its state.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
@@ -72,26 +72,26 @@ impl Daemon {
         command
     }
 
-    /// Run the words of a line.
+    /// Run a command line.
     pub(crate) fn run(&self, line: &str) -> Output {
         let words: Vec<&str> = line.split_whitespace().collect();
         self.command(&words).output().unwrap()
     }
 
-    /// Run something that works, and give what it prints.
+    /// Run a command that must succeed, and return its output.
     pub(crate) fn ok(&self, line: &str) -> String {
         let output = self.run(line);
         assert!(output.status.success(), "{line}: {}", text(&output.stderr));
         text(&output.stdout)
     }
 
-    /// Run something that works, and read what it prints as JSON.
+    /// Run a command that must succeed, and parse its output as JSON.
     pub(crate) fn json(&self, line: &str) -> Value {
         serde_json::from_str(&self.ok(&format!("{line} -o json"))).unwrap()
     }
 
-    /// Run something that must not work: this exit code, nothing on stdout, one line on stderr,
-    /// which it gives.
+    /// Run a command that must fail with this exit code, nothing on stdout, and one line on stderr,
+    /// which is returned.
     pub(crate) fn refused(&self, line: &str, code: i32) -> String {
         let output = self.run(line);
         let stderr = text(&output.stderr);
@@ -102,7 +102,7 @@ impl Daemon {
         stderr
     }
 
-    /// Run a line with something on stdin.
+    /// Run a command with `bytes` on stdin.
     pub(crate) fn feed(&self, line: &str, bytes: &[u8]) -> Output {
         let words: Vec<&str> = line.split_whitespace().collect();
         let mut child = self
@@ -112,7 +112,7 @@ impl Daemon {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        // It may end before it has read all.
+        // The command may end before it has read everything.
         child.stdin.take().unwrap().write_all(bytes).ok();
         child.wait_with_output().unwrap()
     }

@@ -77,7 +77,7 @@ fn events_come_as_they_happen() {
         .iter_mut()
         .map(|child| child.stdout.take().unwrap());
     let (all, one) = (outs.next().unwrap(), outs.next().unwrap());
-    // Who listens is not told what was before.
+    // A listener does not get earlier events.
     std::thread::sleep(Duration::from_millis(300));
     daemon.ok("create a --size 1M");
     daemon.ok("resize b 2M");
@@ -114,8 +114,8 @@ fn top_needs_a_terminal() {
     assert!(said.contains("ramblk stats"), "{said}");
 }
 
-/// Runs a command on a terminal of its own, types `q` or what it is told once it has drawn, and
-/// prints all that came out.
+/// Runs a command on a new terminal, types `q` or another key when it has drawn, and prints
+/// everything that came out.
 const TERMINAL: &str = r#"
 import fcntl, os, pty, select, signal, struct, sys, termios
 typed = sys.argv[1].encode().decode("unicode_escape").encode()

@@ -1,4 +1,5 @@
-//! What is said: of mistakes, of what was done, to a reader that is gone; and the environment.
+//! Messages: about mistakes, about what was done, and to a reader that is gone; and the
+//! environment.
 
 use std::io::Read;
 use std::process::{Child, Command, Stdio};
@@ -8,7 +9,7 @@ use tempfile::TempDir;
 use super::{Daemon, RAMBLK, text};
 use crate::harness::eventually;
 
-/// Mistakes, and what is said of each.
+/// Mistakes, and the message for each.
 const MISTAKES: [(&str, &str); 16] = [
     (
         "frobnicate",
@@ -176,7 +177,7 @@ fn a_reader_that_has_had_enough_ends_a_verb_as_it_ends_other_filters() {
         "man",
         "completions bash",
     ] {
-        // Nobody will read this one.
+        // A pipe without a reader.
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
         let words: Vec<&str> = line.split_whitespace().collect();
@@ -217,7 +218,7 @@ fn events_of_a_disk_end_with_it() {
         .spawn()
         .unwrap();
     let mut out = child.stdout.take().unwrap();
-    // Until it listens nothing is told; then the first of these is.
+    // Events before it listens are not sent; then the first of these is.
     let mut first = [0];
     let reader = std::thread::spawn(move || {
         out.read_exact(&mut first).unwrap();
@@ -255,7 +256,7 @@ fn a_snapshot_is_shown_by_its_name_and_several_names_one_by_one() {
     assert_eq!(names, ["\"a\"", "\"s\"", "\"b\""]);
 }
 
-/// `serve` with a directory of its own and these variables, for as long as it takes to look.
+/// Run `serve` in its own directory with these variables while `look` runs.
 fn served_with(variables: &[(&str, &str)], look: impl FnOnce(&std::path::Path)) {
     let folder = TempDir::new().unwrap();
     let run_dir = folder.path().join("run");
@@ -275,7 +276,7 @@ fn served_with(variables: &[(&str, &str)], look: impl FnOnce(&std::path::Path)) 
     look(folder.path());
 }
 
-/// A daemon that ends with the test, however that ends.
+/// A daemon that ends with the test in any case.
 struct Serving(Child);
 
 impl Drop for Serving {
