@@ -87,7 +87,7 @@ pub(crate) fn fill(target: &impl Target, size_bytes: u64) -> Result<(), Failure>
 pub(crate) struct Rng(u64);
 
 impl Rng {
-    /// The same seed gives the same numbers.
+    /// Equal seeds produce equal numbers.
     pub(crate) fn new(seed: u64) -> Self {
         Self(seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15))
     }

@@ -128,7 +128,7 @@ fn giant_reads(socket: &Path, stop: &AtomicBool) {
     two_full_queues(socket, 8192, stop, IN, Some(writable_at(GIANT_AT, GIANT)));
 }
 
-/// Each ring gets its turn, so many rings are worse than long ones.
+/// Each ring gets its turn, and therefore many rings are worse than long ones.
 fn crowds_of_giant_reads(socket: &Path, stop: &AtomicBool) {
     let mut disks: Vec<_> = (0..4)
         .map(|_| Disk::attach_with(socket, ALL, 16, 8))

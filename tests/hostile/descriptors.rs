@@ -150,7 +150,7 @@ fn memory_kicks_and_calls_on_a_file_system_that_hangs_hold_up_nobody() {
     eventually("the file system is named", || {
         victim.ramblk.stderr().contains("on FUSE")
     });
-    assert_eq!(hanging.waiting(), 0, "nobody asked it for anything");
+    assert_eq!(hanging.waiting(), 0, "the file system was used");
     let mut disk = Disk::attach(victim.ramblk.socket());
     assert_eq!(disk.q().read(KEPT, 8192), Ok(pattern(8192, 42)));
     drop(disk);

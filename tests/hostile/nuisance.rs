@@ -40,7 +40,7 @@ fn a_front_end_that_never_reads_its_replies_harms_nobody() {
     let mut disk = Disk::attach(victim.ramblk.socket());
     assert_eq!(disk.q().read(KEPT, 8192), Ok(pattern(8192, 42)));
     drop(disk);
-    // Its session gives up.
+    // Its session ends with an error.
     eventually("its connection ends", || {
         victim.ramblk.stderr().contains("does not read its replies")
     });

@@ -49,7 +49,7 @@ impl Base {
 
 /// A new in-flight region for a front end, which keeps it.
 pub(crate) fn new_region(socket: &Path, queues: u16, entries: u16) -> Inflight {
-    eventually("somebody listens", || Wire::try_connect(socket).is_some());
+    eventually("the daemon listens", || Wire::try_connect(socket).is_some());
     let client = Client::negotiated(socket, FEATURES);
     Inflight::ask(&client, queues, entries)
 }
@@ -111,7 +111,7 @@ pub(crate) fn come_at_last(
         if let Some(client) = come(socket, mem, rings, region, base) {
             return client;
         }
-        assert!(Instant::now() < deadline, "nobody listens at {socket:?}");
+        assert!(Instant::now() < deadline, "nothing listens at {socket:?}");
         std::thread::sleep(Duration::from_millis(1));
     }
 }

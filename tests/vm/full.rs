@@ -35,7 +35,7 @@ fn a_stalled_guest_goes_on_when_there_is_memory_again() {
     let socket = daemon.create("disk", "64M", &["--quota", "8M", "--on-full", "stall"]);
     let job = format!(
         "{STALLS}
-        # Reads, and what gives memory back, go on meanwhile.
+        # Reads and discards go on meanwhile.
         dd if=/dev/vda of=/dev/null bs=64k count=4 iflag=direct
         wait
         cat /tmp/dd

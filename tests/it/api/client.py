@@ -71,7 +71,7 @@ def settings(**more):
 
 
 def listen(into):
-    """Listen to events until the deadline: the client gives them when the stream has ended."""
+    """Listen to events until the deadline: the client returns them when the stream has ended."""
     response = []
     kwargs = module("get_events")._get_kwargs(disk="a")
     with new_client(30.0).get_httpx_client().stream(**kwargs) as stream:

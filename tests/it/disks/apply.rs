@@ -191,7 +191,7 @@ fn what_may_change_is_changed_and_the_rest_is_refused_before_anything_is_done() 
         says(refused, ProblemKind::Conflict, &["1048576", "takes"]);
     }
     drop(guest);
-    super::eventually("nobody is attached", || {
+    super::eventually("no front end is attached", || {
         !world.disks.get("c").unwrap().attached
     });
     world.disks.destroy("c", DestroyOptions::default()).unwrap();

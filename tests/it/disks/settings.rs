@@ -76,7 +76,7 @@ fn a_disk_that_was_loaded_with_another_size_has_that_size_everywhere() {
     guest.client.stop(0);
     let state = save(&guest.client);
     drop(guest);
-    eventually("nobody is attached", || {
+    eventually("no front end is attached", || {
         !world.disks.get("one").unwrap().attached
     });
     world
@@ -164,14 +164,14 @@ fn a_quota_below_what_a_disk_takes_is_refused_with_the_figures() {
     let charged = before.charged_bytes.to_string();
     says(refused, ProblemKind::Conflict, &["1048576", &charged]);
     assert_eq!(world.disks.get("one").unwrap(), before);
-    // What it takes now may stay its bound; and who means it says so.
+    // What it takes now is a valid quota, and so is less if the caller forces it.
     let room = format!(r#"{{"quota_bytes": {}}}"#, before.charged_bytes + 65536);
     world.disks.patch("one", patch(&room)).unwrap();
     guest.q().write(8192, &[2; 4096]).unwrap();
     let forced = r#"{"quota_bytes": 1048576, "force": true}"#;
     let disk = world.disks.patch("one", patch(forced)).unwrap().disk;
     assert_eq!(disk.quota_bytes, Some(1 << 20));
-    // One that is exceeded already may be raised, or named again.
+    // An exceeded quota may be raised, or set again to the same value.
     world
         .disks
         .patch("one", patch(r#"{"quota_bytes": 1048576}"#))

@@ -81,7 +81,7 @@ pub(crate) struct Wire {
 
 impl Wire {
     pub(crate) fn connect(path: &Path) -> Self {
-        Self::try_connect(path).unwrap_or_else(|| panic!("nobody listens at {path:?}"))
+        Self::try_connect(path).unwrap_or_else(|| panic!("nothing listens at {path:?}"))
     }
 
     /// `None`: nothing listens there.

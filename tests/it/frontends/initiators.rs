@@ -54,6 +54,6 @@ fn an_initiator_that_polls_names_its_call_descriptors_first_and_wants_no_call() 
     }
     for ring in &rings {
         assert_eq!(client.stop(ring.index), 20);
-        assert_eq!(drain(&ring.call), 0, "a call that nobody wanted");
+        assert_eq!(drain(&ring.call), 0, "an unwanted call");
     }
 }

@@ -217,7 +217,7 @@ impl Numbered for Ring {
         self.wait_for(limit).map(|used| used.id as u16 / 3)
     }
 
-    /// The next ones, which all come back before this time is over.
+    /// The numbers of the next requests, which must all complete within `limit`.
     fn all(&mut self, count: usize, limit: Duration) -> Vec<u16> {
         let deadline = Instant::now() + limit;
         let mut numbers = Vec::new();
@@ -232,7 +232,7 @@ impl Numbered for Ring {
     }
 }
 
-/// How many requests of so many bytes come back in `time`, with so many at a time in each ring.
+/// How many requests of this size complete in `time`, with `depth` outstanding in each ring.
 fn count_for(rings: &mut [&mut Ring], depth: u16, kind: u32, bytes: u32, time: Duration) -> u64 {
     for ring in rings.iter_mut() {
         (0..depth).for_each(|number| ring.sized(number, kind, 0, bytes));
@@ -255,7 +255,7 @@ fn count_for(rings: &mut [&mut Ring], depth: u16, kind: u32, bytes: u32, time: D
     count
 }
 
-/// As many as a rate allows, within some percent for a machine that is busy with other tests.
+/// Check a count against a rate, with some percent for a machine that runs other tests.
 fn is_about(count: u64, expected: u64) {
     let least = expected * 85 / 100;
     // A hundredth of a second's worth may come at once; and the last look may come late, and find
@@ -267,7 +267,7 @@ fn is_about(count: u64, expected: u64) {
     );
 }
 
-/// Writes pages until the disk has room for no more; the first `count` pages are there then.
+/// Write pages until the disk is full; afterwards the first `count` pages are mapped.
 fn fill(ring: &mut Ring, count: u64) {
     for page in 0..count {
         ring.page(0, OUT, page);

@@ -28,7 +28,7 @@ fn place(what: For) -> Place {
     }
 }
 
-/// Submit twenty writes that all wait, except for those in `done`.
+/// Submit twenty writes that must wait. Returns the number of those before them that completed.
 fn wait_for(place: &Place, ring: &mut Ring, what: For, tracked: bool) -> u64 {
     let mut at_once = 0;
     if what == For::Room {

@@ -157,7 +157,7 @@ fn too_small_a_tmpfs_is_explained_and_a_small_one_bounds_what_disks_take() {
     if !mount.status.success() {
         writeln!(
             stderr(),
-            "SKIPPED: only who may mount can run this: {mount:?}"
+            "SKIPPED: this needs the right to mount: {mount:?}"
         )
         .unwrap();
         return;

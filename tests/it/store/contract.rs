@@ -225,7 +225,7 @@ fn connecting_to_a_destroyed_name_gives_a_fresh_disk() {
     assert_eq!(
         store.charged_bytes(),
         0,
-        "memory is freed though somebody is connected"
+        "memory is freed while a client is connected"
     );
     for result in [
         old.flush(),

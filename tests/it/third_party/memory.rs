@@ -3,7 +3,7 @@
 
 #![allow(
     unsafe_code,
-    reason = "both crates take buffers as pointers into memory that somebody else maps"
+    reason = "both crates take buffers as pointers into memory that they did not map"
 )]
 
 use std::fs::File;
