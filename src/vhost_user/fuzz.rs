@@ -13,19 +13,19 @@ use std::sync::Arc;
 
 use vhost::vhost_user::message::{VhostUserInflight, VhostUserMemoryRegion};
 
-use super::channel::Channel;
-use super::conversation::Conversation;
-use super::guard;
-use super::inflight::{self, Inflight};
-use super::job::Job;
-use super::memory::{MemoryMap, RegionSpec};
-use super::notifier::Notifier;
-use super::parking::Parking;
-use super::peek;
-use super::ring::{self, Ring, RingAddress, RingOptions, Served};
-use super::server::{Server, Shared};
-use super::session::Session;
-use super::watchdog::{Watchdog, Watched};
+use super::memory::guard;
+use super::memory::map::{MemoryMap, RegionSpec};
+use super::queue::inflight::{self, Inflight};
+use super::queue::job::Job;
+use super::queue::parking::Parking;
+use super::queue::ring::{self, Ring, RingAddress, RingOptions, Served};
+use super::sessions::conversation::Conversation;
+use super::sessions::server::{Server, Shared};
+use super::sessions::session::Session;
+use super::wire::channel::Channel;
+use super::wire::notifier::Notifier;
+use super::wire::peek;
+use super::wire::watchdog::{Watchdog, Watched};
 use crate::device::{BlockDevice, Pace, Transfer, Unfinished};
 use crate::store::{Sink, Source};
 

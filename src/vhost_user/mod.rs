@@ -6,96 +6,34 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `hub` | what all disks share: workers, and the thread that takes connections |
-//! | `server` | one disk: the sessions it has, who may use it |
-//! | `events` | front ends that come and go, told to whoever wants to know |
-//! | `conversation` | a connection, message by message |
-//! | `session` | one front end: what it negotiated, and its rings |
-//! | `handler` | what each of its messages does |
-//! | `transfer` | the device's state, saved to and loaded from a pipe |
-//! | `unserved` | messages that are not served, and what becomes of them |
-//! | `unshared` | guest memory that is not shared with us, and how it shows |
-//! | `manner` | how a session's rings are served, for whoever asks |
-//! | `vring` | one ring as a front end sets it up; when it starts and stops |
-//! | `peek` | a look at the next message before the `vhost` crate reads it, and at who sent it |
-//! | `channel` | the back-end request channel: telling a front end that the configuration changed |
+//! | `wire` | what comes over a front end's socket: messages and descriptors |
+//! | `memory` | guest memory: what front ends share with us, mapped |
+//! | `queue` | a split virtqueue: its memory, its requests, and a turn of serving them |
+//! | `workers` | the threads that serve rings |
+//! | `sessions` | servers, their connections, and what each front end negotiated |
 //! | `hush` | a bound on lines in the log |
-//! | `memory` | regions of guest memory |
-//! | `mapping` | a front end's file, mapped |
-//! | `guard` | what happens when such a file is truncated under us (SIGBUS) |
-//! | `descriptor` | which kinds of descriptors are taken for what |
-//! | `notifier` | a front end's eventfd that we signal |
-//! | `ring` | a split virtqueue in that memory |
-//! | `alarm` | wakes a worker at a moment |
-//! | `aside` | requests of a ring that wait, while those behind them go on |
-//! | `chain` | a walk along the descriptors of one request |
-//! | `gather` | requests of the plainest shape, taken several at a time |
-//! | `fault` | what makes a ring stop for good |
-//! | `pieces` | the buffers of one request |
-//! | `inflight` | requests that were taken and not returned, written down for after a crash |
-//! | `job` | one ring's turn: batches of requests, and the call that follows |
-//! | `parking` | what a ring does next when some of its requests must wait |
-//! | `polling` | how long a ring that has run dry is looked at |
-//! | `slice` | how long the scheduler lets a worker run |
-//! | `slot` | one ring of a worker, hot or cold |
-//! | `mail` | what workers are told, and how it finds a ring that moves |
-//! | `worker` | a thread that serves rings: which are hot, and when it sleeps |
-//! | `workers` | all of them, and where a new ring goes |
 //! | `vital` | threads without which nothing goes on |
-//! | `crash` | which request the process died of, for the one that comes after it |
-//! | `watchdog` | frees a worker that hangs in a front end's descriptor |
 //! | `fuzz` | rings and sessions for the fuzz targets, with feature `test-fuzz` only |
 //! | `mod` | what ends a session |
 
-mod alarm;
-mod aside;
-mod chain;
-mod channel;
-mod conversation;
-pub mod crash;
-mod descriptor;
-mod events;
-mod fault;
 #[cfg(feature = "test-fuzz")]
 pub mod fuzz;
-mod gather;
-mod guard;
-mod handler;
-mod hub;
 mod hush;
-mod inflight;
-mod job;
-#[cfg(not(feature = "test-schedules"))]
-mod mail;
-#[cfg(feature = "test-schedules")]
-pub mod mail;
-mod manner;
-mod mapping;
 mod memory;
-mod notifier;
-mod parking;
-mod peek;
-mod pieces;
-mod polling;
-mod ring;
-mod server;
-mod session;
-mod slice;
-mod slot;
-mod transfer;
-mod unserved;
-mod unshared;
+mod queue;
+mod sessions;
 mod vital;
-mod vring;
-mod watchdog;
-mod worker;
+mod wire;
 mod workers;
 
-pub use events::{Departure, ServerEvent};
-pub use hub::Hub;
-pub use peek::Peer;
-pub use server::{FrontEnd, Server, ServerOptions, Share};
-pub use workers::WorkerOptions;
+pub use queue::crash;
+pub use sessions::events::{Departure, ServerEvent};
+pub use sessions::hub::Hub;
+pub use sessions::server::{FrontEnd, Server, ServerOptions, Share};
+pub use wire::peek::Peer;
+#[cfg(feature = "test-schedules")]
+pub use workers::mail;
+pub use workers::pool::WorkerOptions;
 
 /// How long a front end may keep us waiting, wherever we wait for one that has begun something. A
 /// fuzzer tries it out thousands of times.

@@ -1,0 +1,212 @@
+//! What happens when a front end takes its memory away.
+//!
+//! Guest memory is a file that the front end can truncate at any time; whoever touches a page that
+//! is gone gets SIGBUS, which would end the process and with it everybody's disks. So each mapping
+//! of a front end's file is entered in a table, and a handler puts pages of zeros under a mapping
+//! that lost its file, and says so in the table: the access goes on, and the session is ended by
+//! whoever looks next. A SIGBUS anywhere else is given to the handler that was there before.
+//!
+//! The table is a fixed array of atomics, so that a signal handler may read it. It also bounds how
+//! many mappings front ends can take together: the kernel gives a process 65530, and all disks
+//! share them.
+//!
+//! The handler runs on the alternate stack that every Rust thread has.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Once, OnceLock};
+
+use parking_lot::Mutex;
+
+/// Mappings of all front ends together.
+const MOST_MAPPINGS: usize = 40 << 10;
+
+/// Of these, what is kept for front ends that have few: so that those with hundreds of regions each
+/// can't keep an honest one from starting.
+const KEPT_FOR_FEW: usize = 16 << 10;
+
+/// One mapping. `len_bytes` is 0 in a slot that is free, and is written last and cleared first.
+struct Slot {
+    start: AtomicUsize,
+    len_bytes: AtomicUsize,
+    lost: AtomicBool,
+}
+
+static TABLE: [Slot; MOST_MAPPINGS] = [const {
+    Slot {
+        start: AtomicUsize::new(0),
+        len_bytes: AtomicUsize::new(0),
+        lost: AtomicBool::new(false),
+    }
+}; MOST_MAPPINGS];
+
+/// Slots below this one have been used: the handler looks no further.
+static USED: AtomicUsize = AtomicUsize::new(0);
+
+/// Slots below [`USED`] that are free.
+static FREE: Mutex<Vec<usize>> = Mutex::new(Vec::new());
+
+/// How often a mapping was lost so far: one look tells that none was.
+static LOSSES: AtomicUsize = AtomicUsize::new(0);
+
+/// What SIGBUS did before.
+static PREVIOUS: OnceLock<libc::sigaction> = OnceLock::new();
+
+/// A mapping that is in the table. Dropped before it is unmapped.
+#[derive(Debug)]
+pub(super) struct Guard {
+    slot: usize,
+}
+
+impl Guard {
+    /// Guard a mapping.
+    ///
+    /// # Safety
+    /// `start` must be the page-aligned start of a mapping of `len_bytes`, a multiple of the page
+    /// size of its file, which nothing but the caller knows and which stays mapped for as long as
+    /// the guard exists. Its pages may turn into private pages of zeros at any time.
+    ///
+    /// # Errors
+    /// If all front ends together have too many, `many` saying whether this one has many already.
+    pub(super) unsafe fn new(start: usize, len_bytes: usize, many: bool) -> io::Result<Self> {
+        install();
+        let mut free = FREE.lock();
+        let taken = USED.load(Ordering::Relaxed) - free.len();
+        if many && taken >= MOST_MAPPINGS - KEPT_FOR_FEW {
+            return Err(io::Error::other(format!(
+                "all front ends together have {taken} memory regions, so none can have many; \
+                 disconnect one that has"
+            )));
+        }
+        let slot = match free.pop() {
+            Some(slot) => slot,
+            None => {
+                let slot = USED.load(Ordering::Relaxed);
+                if slot == MOST_MAPPINGS {
+                    return Err(io::Error::other(format!(
+                        "all front ends together have {MOST_MAPPINGS} mappings, which is the most; \
+                         disconnect one that has many memory regions"
+                    )));
+                }
+                USED.store(slot + 1, Ordering::Release);
+                slot
+            }
+        };
+        let entry = &TABLE[slot];
+        entry.lost.store(false, Ordering::Relaxed);
+        entry.start.store(start, Ordering::Release);
+        entry.len_bytes.store(len_bytes, Ordering::Release);
+        Ok(Self { slot })
+    }
+
+    /// Whether the file behind the mapping was taken away.
+    pub(super) fn is_lost(&self) -> bool {
+        TABLE[self.slot].lost.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        TABLE[self.slot].len_bytes.store(0, Ordering::Release);
+        FREE.lock().push(self.slot);
+    }
+}
+
+/// A number that changes when any front end's mapping is lost.
+pub(crate) fn losses() -> usize {
+    LOSSES.load(Ordering::Acquire)
+}
+
+/// The slot whose mapping holds `address`. Safe to call from a signal handler.
+fn find(address: usize) -> Option<&'static Slot> {
+    let used = USED.load(Ordering::Acquire).min(MOST_MAPPINGS);
+    TABLE[..used].iter().find(|slot| {
+        let start = slot.start.load(Ordering::Acquire);
+        let len_bytes = slot.len_bytes.load(Ordering::Acquire);
+        // A slot that is filled anew meanwhile has another start already when its length shows.
+        address.wrapping_sub(start) < len_bytes && slot.start.load(Ordering::Acquire) == start
+    })
+}
+
+/// Install the handler, once for the process.
+fn install() {
+    static INSTALLED: Once = Once::new();
+    INSTALLED.call_once(|| {
+        // SAFETY: all zeros is a valid `sigaction`: no handler, no flags, an empty mask.
+        let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+        action.sa_sigaction = on_sigbus as *const () as usize;
+        action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+        // SAFETY: as above.
+        let mut previous: libc::sigaction = unsafe { std::mem::zeroed() };
+        // SAFETY: a handler that calls nothing that isn't safe in one; `previous` is written before
+        // the handler is in force only in so far as the kernel fills it, and read after `set`.
+        let result = unsafe { libc::sigaction(libc::SIGBUS, &raw const action, &raw mut previous) };
+        if result == 0 {
+            let _ = PREVIOUS.set(previous);
+        } else {
+            tracing::error!(
+                error = %io::Error::last_os_error(),
+                "can't watch for SIGBUS: a front end that truncates its memory ends the process"
+            );
+        }
+    });
+}
+
+/// The handler. Atomics, `mmap`, `sigaction`: all are safe to use here.
+extern "C" fn on_sigbus(
+    signal: libc::c_int,
+    info: *mut libc::siginfo_t,
+    context: *mut libc::c_void,
+) {
+    // SAFETY: the kernel passes a valid `siginfo_t` to a handler with SA_SIGINFO.
+    let info_ref = unsafe { &*info };
+    // SAFETY: SIGBUS fills in the address.
+    let address = unsafe { info_ref.si_addr() }.addr();
+    if let Some(slot) = find(address) {
+        // SAFETY: the slot's owner promised that this range is a mapping of its own, whose pages
+        // may turn into zeros; it can't be unmapped while a thread accesses it. `mmap` replaces it
+        // as a whole, at multiples of its page size, huge or not.
+        let replaced = unsafe {
+            libc::mmap(
+                std::ptr::with_exposed_provenance_mut(slot.start.load(Ordering::Relaxed)),
+                slot.len_bytes.load(Ordering::Relaxed),
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_FIXED | libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+                -1,
+                0,
+            )
+        };
+        if replaced != libc::MAP_FAILED {
+            slot.lost.store(true, Ordering::Relaxed);
+            LOSSES.fetch_add(1, Ordering::Release);
+            return;
+        }
+    }
+    pass_on(signal, info, context);
+}
+
+/// Do what would have been done without us.
+fn pass_on(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    type Handler = extern "C" fn(libc::c_int);
+    type InfoHandler = extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void);
+    let previous = PREVIOUS.get();
+    let handler = previous.map_or(libc::SIG_DFL, |previous| previous.sa_sigaction);
+    if handler == libc::SIG_DFL || handler == libc::SIG_IGN {
+        // Return to the fault, which now ends the process with the right signal.
+        // SAFETY: all zeros is a valid `sigaction`, and means the default.
+        let action: libc::sigaction = unsafe { std::mem::zeroed() };
+        // SAFETY: a valid action, no old one asked for.
+        unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) };
+        return;
+    }
+    if previous.is_some_and(|previous| previous.sa_flags & libc::SA_SIGINFO != 0) {
+        // SAFETY: `sigaction` gave it as a handler of this type.
+        let handler = unsafe { std::mem::transmute::<usize, InfoHandler>(handler) };
+        handler(signal, info, context);
+    } else {
+        // SAFETY: as above.
+        let handler = unsafe { std::mem::transmute::<usize, Handler>(handler) };
+        handler(signal);
+    }
+}

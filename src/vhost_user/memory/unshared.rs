@@ -1,0 +1,157 @@
+//! Guest memory that is not shared with us: what a VMM that was started without the right option
+//! does, and how it shows.
+//!
+//! QEMU without a memory backend has no memory to share, and sets rings up nowhere. With a backend
+//! of `share=off` it passes a file, but its guest writes into private copies of the file's pages:
+//! here the rings stay empty for ever. The first shows at once, the second in the VMM's own list of
+//! mappings where that may be read, and both end the connection. Otherwise it shows by kicks for
+//! rings in which there is nothing. A driver may do that, too ("spurious kicks", virtio 1.3
+//! §2.7.10.2), so then the log says what it may be, and nothing ends.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::AsRawFd;
+use std::os::linux::fs::MetadataExt;
+use std::time::Duration;
+
+/// Why guest memory can't be used. The message ends the connection, so that the VMM says something
+/// too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unshared {
+    #[error("the front end sets up rings and has shared no guest memory: {MEND}")]
+    Nothing,
+    #[error("the front end has guest memory at {guest:#x} mapped for itself alone: {MEND}")]
+    Private { guest: u64 },
+}
+
+/// What to do about it.
+pub(crate) const MEND: &str = "share the guest's memory (QEMU: -object \
+                               memory-backend-memfd,id=mem,size=SIZE,share=on \
+                               -machine memory-backend=mem; cloud-hypervisor: \
+                               --memory size=SIZE,shared=on; libvirt: \
+                               <access mode='shared'/>)";
+
+/// Bytes of the list of mappings that are looked at; a VMM's is a hundredth of that.
+const MOST_LISTED: u64 = 8 << 20;
+
+/// Bytes of what the system says of a descriptor that are looked at.
+const MOST_TOLD: u64 = 4096;
+
+/// Whether process `pid` has `file` mapped privately at its address `user`; no if it can't be told.
+pub(super) fn is_private(pid: u32, user: u64, file: &File) -> bool {
+    let inode = file.metadata().map(|metadata| metadata.st_ino());
+    let list = File::open(format!("/proc/{pid}/maps")).and_then(|maps| {
+        let mut text = String::new();
+        maps.take(MOST_LISTED).read_to_string(&mut text)?;
+        Ok(text)
+    });
+    let (Ok(inode), Ok(list)) = (inode, list) else {
+        return false;
+    };
+    list.lines()
+        .filter_map(Line::parse)
+        .find(|line| (line.start..line.end).contains(&user))
+        .is_some_and(|line| line.is_private && line.inode == inode)
+}
+
+/// One mapping, as `proc_pid_maps(5)` has it.
+struct Line {
+    start: u64,
+    end: u64,
+    is_private: bool,
+    inode: u64,
+}
+
+impl Line {
+    fn parse(line: &str) -> Option<Self> {
+        let mut words = line.split_ascii_whitespace();
+        let (start, end) = words.next()?.split_once('-')?;
+        let is_private = words.next()?.ends_with('p');
+        let inode = words.nth(2)?.parse().ok()?;
+        Some(Self {
+            start: u64::from_str_radix(start, 16).ok()?,
+            end: u64::from_str_radix(end, 16).ok()?,
+            is_private,
+            inode,
+        })
+    }
+}
+
+/// How many signals `file` holds; `None` if it is no eventfd, or the system doesn't tell. A read of
+/// the file itself would take them away, and could block.
+pub(crate) fn signals(file: &File) -> Option<u64> {
+    let info = File::open(format!("/proc/self/fdinfo/{}", file.as_raw_fd())).ok()?;
+    let mut text = String::new();
+    info.take(MOST_TOLD).read_to_string(&mut text).ok()?;
+    let mut lines = text.lines();
+    let count = lines.find_map(|line| line.strip_prefix("eventfd-count:"))?;
+    u64::from_str_radix(count.trim(), 16).ok()
+}
+
+/// How many looks may find that a kick came and rings hold nothing at all.
+const MOST_SILENT: u32 = 5;
+const FIRST_LOOK: Duration = Duration::from_millis(200);
+const NEXT_LOOK: Duration = Duration::from_secs(1);
+const LAST_LOOK: Duration = Duration::from_secs(16);
+
+/// A look now and then at rings in which there was nothing yet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lookout {
+    wait: Duration,
+    /// Looks that found a kick for nothing, until it is said.
+    silent: u32,
+}
+
+impl Default for Lookout {
+    fn default() -> Self {
+        Self {
+            wait: FIRST_LOOK,
+            silent: 0,
+        }
+    }
+}
+
+impl Lookout {
+    /// When to look next.
+    pub(crate) fn wait(self) -> Duration {
+        self.wait
+    }
+
+    /// There was still nothing after [`Lookout::wait`]; `kicked` says whether a kick came. Whether
+    /// that is to be said now: once, and not before a slow guest had its time.
+    pub(crate) fn saw_nothing(&mut self, kicked: bool) -> bool {
+        if !kicked || self.silent > MOST_SILENT {
+            self.wait = (self.wait * 2).min(LAST_LOOK);
+            return false;
+        }
+        self.silent += 1;
+        self.wait = NEXT_LOOK;
+        self.silent > MOST_SILENT
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kick_for_nothing_is_said_once_after_a_while_and_no_kick_never() {
+        let mut lookout = Lookout::default();
+        let said: Vec<_> = (0..100).filter(|_| lookout.saw_nothing(true)).collect();
+        assert_eq!(said, [5]);
+        let mut lookout = Lookout::default();
+        assert!((0..100).all(|_| !lookout.saw_nothing(false)));
+        assert_eq!(lookout.wait(), LAST_LOOK);
+    }
+
+    #[test]
+    fn signals_are_counted_and_left_where_they_are() {
+        let flags = rustix::event::EventfdFlags::NONBLOCK;
+        let mut event = File::from(rustix::event::eventfd(0x1f, flags).unwrap());
+        assert_eq!([signals(&event), signals(&event)], [Some(0x1f); 2]);
+        std::io::Write::write_all(&mut event, &1_u64.to_ne_bytes()).unwrap();
+        assert_eq!(signals(&event), Some(0x20));
+        assert_eq!(signals(&File::open("/dev/null").unwrap()), None);
+    }
+}

@@ -1,0 +1,209 @@
+//! A walk along the descriptors of one request (virtio 1.3 §2.7.5), whatever its shape.
+//!
+//! Every descriptor is read once, into memory of our own, and a walk has an end. A chain that can't
+//! be followed, or is longer than any request, is the fault of that request: it fails, and its
+//! head goes back to the driver, who has the queue as before. Indirect tables are served whether
+//! their feature was negotiated or not, and whatever the size of the ring, since drivers are about
+//! that have either wrong.
+#![allow(unsafe_code)]
+
+use virtio_queue::desc::split::Descriptor;
+
+use super::pieces::F_WRITE;
+use super::ring::{DESC_BYTES, F_INDIRECT, F_NEXT, Ring, decode};
+use crate::store::Source;
+
+/// Descriptors that a request may have on any ring, however small: what QEMU serves
+/// (`VIRTQUEUE_MAX_SIZE`). On a longer ring it may have as many as the ring.
+pub(super) const LONGEST_CHAIN: u16 = 1024;
+/// So many descriptors of a chain that is too long are looked at to find where its status is.
+const MOST_FOLLOWED: u16 = 4096;
+
+/// Why a request fails before anybody looks at what it asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ChainFault {
+    #[error("descriptor {next} named in a table of {entries}")]
+    Next { next: u16, entries: u32 },
+    #[error("a chain of more than {limit} descriptors: a loop, or longer than any request")]
+    TooLong { limit: u16 },
+    #[error("an indirect table inside an indirect table")]
+    Nested,
+    #[error("a descriptor with both INDIRECT and NEXT")]
+    IndirectNext,
+    #[error("an indirect table of {len} bytes at {address:#x}")]
+    IndirectTable { address: u64, len: u32 },
+}
+
+/// Where a chain's descriptors are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Table {
+    /// In the ring's own table.
+    Ring,
+    /// In a table of the guest's, for this request.
+    Indirect { address: u64, len: u32 },
+}
+
+/// The place of a descriptor.
+#[derive(Clone, Copy, Debug)]
+struct At {
+    table: Table,
+    /// Below the number of entries of the table.
+    index: u16,
+}
+
+/// What follows a descriptor, if anything does.
+type Following = Result<Option<At>, ChainFault>;
+
+impl Ring {
+    /// Collect the pieces of the chain that starts at `head`, which is below the ring's size. Of
+    /// one that can't be followed only its status byte is left, if one was found.
+    pub(super) fn walk(&mut self, head: u16) {
+        self.pieces.clear();
+        self.walked = 0;
+        if let Err(fault) = self.gather_pieces(head) {
+            self.pieces.refuse();
+            self.refused = Some((head, fault));
+        }
+    }
+
+    #[inline]
+    fn gather_pieces(&mut self, head: u16) -> Result<(), ChainFault> {
+        let limit = self.longest_chain();
+        let mut index = head;
+        // Most chains lie in the ring's table as a whole. One that doesn't goes on below, where the
+        // descriptor that says so is read anew.
+        while self.walked < u32::from(limit) {
+            let descriptor = self.descriptor(index);
+            if descriptor.flags() & F_INDIRECT != 0 {
+                break;
+            }
+            self.walked += 1;
+            self.pieces.add(&self.memory, descriptor);
+            if descriptor.flags() & F_NEXT == 0 {
+                return Ok(());
+            }
+            index = descriptor.next();
+            if index >= self.size() {
+                let (next, entries) = (index, u32::from(self.size()));
+                return Err(ChainFault::Next { next, entries });
+            }
+        }
+        let table = Table::Ring;
+        self.gather_through_tables(At { table, index })
+    }
+
+    fn gather_through_tables(&mut self, from: At) -> Result<(), ChainFault> {
+        let limit = self.longest_chain();
+        let mut next = Some(from);
+        while let Some(at) = next {
+            let (descriptor, following) = self.follow(at)?;
+            if self.walked == u32::from(limit) {
+                return self.find_status(descriptor, following);
+            }
+            self.walked += 1;
+            self.pieces.add(&self.memory, descriptor);
+            next = following?;
+        }
+        Ok(())
+    }
+
+    /// The chain is too long, from `descriptor` on: look for its last writable byte all the same.
+    #[cold]
+    fn find_status(
+        &mut self,
+        mut descriptor: Descriptor,
+        mut next: Following,
+    ) -> Result<(), ChainFault> {
+        let limit = self.longest_chain();
+        let mut last = None;
+        for _ in limit..limit.max(MOST_FOLLOWED) {
+            self.walked += 1;
+            if descriptor.flags() & F_WRITE != 0 && descriptor.len() > 0 {
+                last = Some(descriptor);
+            }
+            let Ok(Some(at)) = next else {
+                break;
+            };
+            let Ok(following) = self.follow(at) else {
+                break;
+            };
+            (descriptor, next) = following;
+        }
+        if let Some(last) = last {
+            self.pieces.clear();
+            self.pieces.add(&self.memory, last);
+        }
+        Err(ChainFault::TooLong { limit })
+    }
+
+    /// The descriptor at a place, and the place of the one that follows it. One that refers to a
+    /// table is as good as the first one of that.
+    #[inline]
+    fn follow(&self, at: At) -> Result<(Descriptor, Following), ChainFault> {
+        let mut table = at.table;
+        let mut descriptor = self.fetch(at)?;
+        if descriptor.flags() & F_INDIRECT != 0 {
+            table = Self::enter(table, descriptor)?;
+            descriptor = self.fetch(At { table, index: 0 })?;
+            if descriptor.flags() & F_INDIRECT != 0 {
+                return Err(ChainFault::Nested);
+            }
+        }
+        if descriptor.flags() & F_NEXT == 0 {
+            return Ok((descriptor, Ok(None)));
+        }
+        let index = descriptor.next();
+        let entries = match table {
+            Table::Ring => u32::from(self.size()),
+            Table::Indirect { len, .. } => len / 16,
+        };
+        let following = if u32::from(index) < entries {
+            Ok(Some(At { table, index }))
+        } else {
+            let next = index;
+            Err(ChainFault::Next { next, entries })
+        };
+        Ok((descriptor, following))
+    }
+
+    /// The indirect table that a descriptor refers to, whose WRITE flag means nothing (§2.7.5.3).
+    fn enter(from: Table, referring: Descriptor) -> Result<Table, ChainFault> {
+        let (address, len) = (referring.addr().0, referring.len());
+        if from != Table::Ring {
+            return Err(ChainFault::Nested);
+        }
+        if referring.flags() & F_NEXT != 0 {
+            return Err(ChainFault::IndirectNext);
+        }
+        if len == 0 || !len.is_multiple_of(16) {
+            return Err(ChainFault::IndirectTable { address, len });
+        }
+        Ok(Table::Indirect { address, len })
+    }
+
+    #[inline]
+    fn fetch(&self, at: At) -> Result<Descriptor, ChainFault> {
+        let Table::Indirect { address, len } = at.table else {
+            return Ok(self.descriptor(at.index));
+        };
+        address
+            .checked_add(u64::from(at.index) * DESC_BYTES)
+            .and_then(|at| self.read_16(at))
+            .map(decode)
+            .ok_or(ChainFault::IndirectTable { address, len })
+    }
+
+    /// 16 bytes at a guest address, which may lie across two regions.
+    fn read_16(&self, address: u64) -> Option<[u8; 16]> {
+        let mut bytes = [0; 16];
+        let mut done = 0;
+        while done < bytes.len() {
+            let at = address.checked_add(done as u64)?;
+            let range = self.memory.host(at, (bytes.len() - done) as u64)?;
+            // SAFETY: `host` gives mapped memory, which `self.memory` keeps mapped.
+            let piece = unsafe { Source::new(range.ptr, range.len) };
+            done += piece.copy_to(&mut bytes[done..]);
+        }
+        Some(bytes)
+    }
+}

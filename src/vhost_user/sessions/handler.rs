@@ -1,0 +1,353 @@
+//! What each message of a front end does.
+//!
+//! The `vhost` crate parses the messages and calls these handlers; an error from one of them is
+//! acknowledged as such where the front end asked for it, and ends the connection, but for one of
+//! kind `PermissionDenied`, which is no more than an answer.
+
+use std::fs::File;
+use std::sync::Arc;
+
+use rustix::io::FdFlags;
+use vhost::vhost_user::message::{
+    VhostTransferStateDirection, VhostTransferStatePhase, VhostUserConfigFlags, VhostUserInflight,
+    VhostUserLog, VhostUserMemoryRegion, VhostUserProtocolFeatures, VhostUserShMemConfig,
+    VhostUserSharedMsg, VhostUserSingleMemoryRegion, VhostUserVirtioFeatures,
+    VhostUserVringAddrFlags, VhostUserVringState,
+};
+use vhost::vhost_user::{
+    Backend, Error as WireError, GpuBackend, Result as WireResult, VhostUserBackendReqHandlerMut,
+};
+
+use super::session::{Session, WhenNot, refuse};
+use super::transfer::Transfer;
+use super::vring::{Kick, Vring};
+use crate::vhost_user::memory::map::{MAX_SLOTS, MemoryMap, RegionSpec};
+use crate::vhost_user::memory::unshared::Unshared;
+use crate::vhost_user::queue::inflight::{self, Inflight, LARGEST_RING};
+use crate::vhost_user::queue::parking::Stop;
+use crate::vhost_user::queue::ring::RingAddress;
+use crate::vhost_user::wire::descriptor::{check_mapping, check_signal};
+
+/// A descriptor as it came, but closed in a program that this process runs: the crate receives it
+/// without `MSG_CMSG_CLOEXEC`. That flag is the descriptor's, not the file's, so it is ours to set.
+fn kept(file: File) -> File {
+    let _ = rustix::io::fcntl_setfd(&file, FdFlags::CLOEXEC);
+    file
+}
+
+/// A descriptor that signals for queue `index`, if one came and it is of a kind that nobody can be
+/// made to hang in.
+fn signal(index: u8, purpose: &'static str, fd: Option<File>) -> WireResult<Option<File>> {
+    let Some(file) = fd else {
+        return Ok(None);
+    };
+    let checked = check_signal(&file, purpose);
+    checked.map_err(|error| refuse(format_args!("queue {index}: {error}")))?;
+    Ok(Some(kept(file)))
+}
+
+fn unsupported<T>() -> WireResult<T> {
+    Err(WireError::InvalidOperation("not offered by this back end"))
+}
+
+impl VhostUserBackendReqHandlerMut for Session {
+    fn set_owner(&mut self) -> WireResult<()> {
+        Ok(())
+    }
+
+    fn reset_owner(&mut self) -> WireResult<()> {
+        // Deprecated: should be ignored, or disable all rings and nothing more.
+        self.change_all(Stop::Leave, |session| session.enable_all(false))
+    }
+
+    fn reset_device(&mut self) -> WireResult<()> {
+        if !self.server.is_shared() && !self.is_anothers() {
+            self.server.device.reset();
+        }
+        self.change_all(Stop::drain(), |session| {
+            session.acked = 0;
+            // What was in flight is the business of a driver that is gone.
+            session.inflight = None;
+            for vring in &mut session.vrings {
+                vring.stop();
+                vring.set_base(0);
+            }
+            session.enable_all(false);
+        })
+    }
+
+    fn get_features(&mut self) -> WireResult<u64> {
+        Ok(self.offered())
+    }
+
+    fn set_features(&mut self, features: u64) -> WireResult<()> {
+        let unknown = features & !self.offered();
+        if unknown != 0 {
+            return Err(refuse(format_args!(
+                "features {unknown:#x} were not offered"
+            )));
+        }
+        if features == self.acked && features != 0 {
+            return Ok(());
+        }
+        if !self.is_anothers() {
+            self.server.device.accept(features);
+        }
+        self.change_all(Stop::drain(), |session| {
+            session.acked = features;
+            // "Ring states": without protocol features a ring is enabled from the start.
+            if features & VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits() == 0 {
+                session.enable_all(true);
+            }
+        })
+    }
+
+    fn set_mem_table(
+        &mut self,
+        regions: &[VhostUserMemoryRegion],
+        files: Vec<File>,
+        _postcopy_listening: Option<bool>,
+    ) -> WireResult<Option<Vec<u64>>> {
+        let regions = regions.iter().map(RegionSpec::from).zip(files);
+        let memory = MemoryMap::new(regions, self.peer_pid()).map_err(refuse)?;
+        self.set_memory(memory)?;
+        Ok(None)
+    }
+
+    fn set_vring_num(&mut self, index: u32, num: u32) -> WireResult<()> {
+        let vring = self.vring(index)?;
+        if !num.is_power_of_two() || num > u32::from(LARGEST_RING) {
+            return Err(refuse(format_args!(
+                "queue {index}: {num} is no size for a split ring"
+            )));
+        }
+        if vring.is_running() && vring.size != num {
+            return Err(refuse(format_args!(
+                "queue {index}: its size changes while it runs"
+            )));
+        }
+        vring.size = num;
+        self.start_ready(WhenNot::Refuse)
+    }
+
+    fn set_vring_addr(
+        &mut self,
+        index: u32,
+        _flags: VhostUserVringAddrFlags,
+        descriptor: u64,
+        used: u64,
+        available: u64,
+        _log: u64,
+    ) -> WireResult<()> {
+        let address = Some(RingAddress {
+            desc: descriptor,
+            avail: available,
+            used,
+        });
+        if self.vring(index)?.address == address {
+            return Ok(());
+        }
+        for user in [descriptor, available, used] {
+            self.memory.is_shared_at(user).map_err(refuse)?;
+        }
+        if self.memory.is_empty() {
+            return Err(refuse(Unshared::Nothing));
+        }
+        // Another ring, as far as is known: what was taken from this one is returned to it.
+        self.change(index, Stop::drain(), |vring| vring.address = address)
+    }
+
+    fn set_vring_base(&mut self, index: u32, base: u32) -> WireResult<()> {
+        let base = u16::try_from(base)
+            .map_err(|_| refuse(format_args!("queue {index}: base {base} is no ring index")))?;
+        let vring = self.vring(index)?;
+        if vring.is_running() {
+            return Err(refuse(format_args!(
+                "queue {index}: its base is set while it runs"
+            )));
+        }
+        vring.set_base(base);
+        Ok(())
+    }
+
+    fn get_vring_base(&mut self, index: u32) -> WireResult<VhostUserVringState> {
+        let base = self.vring(index)?.stop();
+        self.start_ready(WhenNot::Refuse)?;
+        Ok(VhostUserVringState::new(index, u32::from(base)))
+    }
+
+    fn set_vring_kick(&mut self, index: u8, fd: Option<File>) -> WireResult<()> {
+        let kick = Kick::from(signal(index, "kick", fd)?);
+        self.change(u32::from(index), Stop::Leave, |vring| vring.set_kick(kick))
+    }
+
+    fn set_vring_call(&mut self, index: u8, fd: Option<File>) -> WireResult<()> {
+        let call = signal(index, "call", fd)?;
+        self.vring(u32::from(index))?.set_call(call);
+        Ok(())
+    }
+
+    fn set_vring_err(&mut self, index: u8, fd: Option<File>) -> WireResult<()> {
+        let err = signal(index, "error", fd)?;
+        self.change(u32::from(index), Stop::Leave, |vring| vring.set_err(err))
+    }
+
+    fn get_protocol_features(&mut self) -> WireResult<VhostUserProtocolFeatures> {
+        Ok(Self::offered_protocol())
+    }
+
+    fn set_protocol_features(&mut self, features: u64) -> WireResult<()> {
+        let unknown = features & !Self::offered_protocol().bits();
+        if unknown != 0 {
+            return Err(refuse(format_args!(
+                "protocol features {unknown:#x} were not offered"
+            )));
+        }
+        self.acked_protocol = VhostUserProtocolFeatures::from_bits_truncate(features);
+        Ok(())
+    }
+
+    fn get_queue_num(&mut self) -> WireResult<u64> {
+        Ok(self.queues() as u64)
+    }
+
+    fn set_vring_enable(&mut self, index: u32, enable: bool) -> WireResult<()> {
+        if self.vring(index)?.enabled == enable {
+            return Ok(());
+        }
+        self.change(index, Stop::Leave, |vring| vring.enabled = enable)
+    }
+
+    fn get_config(
+        &mut self,
+        offset: u32,
+        size: u32,
+        _flags: VhostUserConfigFlags,
+    ) -> WireResult<Vec<u8>> {
+        // The crate has checked that both together stay below its 4096.
+        let mut bytes = vec![0; usize::try_from(size).map_err(refuse)?];
+        let offset = usize::try_from(offset).map_err(refuse)?;
+        self.server.device.read_config(offset, &mut bytes);
+        Ok(bytes)
+    }
+
+    fn set_config(
+        &mut self,
+        offset: u32,
+        bytes: &[u8],
+        flags: VhostUserConfigFlags,
+    ) -> WireResult<()> {
+        // 0 is a driver's write, 1 a VMM's while it migrates; cloud-hypervisor sends 1 for both.
+        // What no driver may write is read-only either way.
+        let offset = usize::try_from(offset).map_err(refuse)?;
+        let outcome = if flags.bits() > 1 {
+            Err(format!("flags {:#x} are unknown", flags.bits()))
+        } else if self.is_anothers() {
+            Err("another front end uses the disk".to_owned())
+        } else {
+            let device = &self.server.device;
+            let written = device.write_config(self.acked, offset, bytes);
+            written.map_err(|error| error.to_string())
+        };
+        // No reason to lose a front end.
+        outcome.map_err(|reason| {
+            let kind = std::io::ErrorKind::PermissionDenied;
+            WireError::ReqHandlerError(std::io::Error::new(kind, reason))
+        })
+    }
+
+    fn set_backend_req_fd(&mut self, _backend: Backend) {
+        // The crate's own duplicate can't send CONFIG_CHANGE; it has checked that this is a socket.
+        self.channel.replace(self.arriving_channel.take());
+    }
+
+    fn get_max_mem_slots(&mut self) -> WireResult<u64> {
+        Ok(MAX_SLOTS as u64)
+    }
+
+    fn add_mem_region(
+        &mut self,
+        region: &VhostUserSingleMemoryRegion,
+        fd: File,
+        _postcopy_listening: Option<bool>,
+    ) -> WireResult<Option<u64>> {
+        let spec = RegionSpec::from(region);
+        let memory = self.memory.with(spec, fd, self.peer_pid());
+        let memory = memory.map_err(refuse)?;
+        self.set_memory(memory)?;
+        Ok(None)
+    }
+
+    fn remove_mem_region(&mut self, region: &VhostUserSingleMemoryRegion) -> WireResult<()> {
+        let memory = self
+            .memory
+            .without(RegionSpec::from(region))
+            .map_err(refuse)?;
+        self.set_memory(memory)
+    }
+
+    fn get_inflight_fd(
+        &mut self,
+        spec: &VhostUserInflight,
+    ) -> WireResult<(VhostUserInflight, File)> {
+        inflight::create(spec, self.server.device.queues().get()).map_err(refuse)
+    }
+
+    fn set_inflight_fd(&mut self, spec: &VhostUserInflight, file: File) -> WireResult<()> {
+        let queues = self.server.device.queues().get();
+        let region = Inflight::open(spec, &file, queues).map_err(refuse)?;
+        // What the old region says is not in the new one.
+        self.change_all(Stop::drain(), |session| {
+            session.inflight = Some(Arc::new(region));
+        })
+    }
+
+    fn set_device_state_fd(
+        &mut self,
+        direction: VhostTransferStateDirection,
+        _phase: VhostTransferStatePhase,
+        fd: File,
+    ) -> WireResult<Option<File>> {
+        self.has_device_state()?;
+        check_mapping(&fd).map_err(refuse)?;
+        if self.vrings.iter().any(Vring::is_running) {
+            return Err(refuse("the state of a device is moved while its rings run"));
+        }
+        self.transfer = match direction {
+            VhostTransferStateDirection::SAVE => Transfer::save(&self.server, kept(fd)),
+            VhostTransferStateDirection::LOAD => Transfer::Loading(kept(fd)),
+        };
+        Ok(None)
+    }
+
+    fn check_device_state(&mut self) -> WireResult<()> {
+        self.has_device_state()?;
+        let server = &self.server;
+        std::mem::take(&mut self.transfer)
+            .finish(server)
+            .inspect_err(|error| {
+                if let Some(withheld) = server.may_say() {
+                    tracing::warn!(withheld, %error, "state of the disk is not moved");
+                }
+            })
+            .map_err(refuse)
+    }
+
+    // What follows belongs to features that are not offered.
+
+    fn set_gpu_socket(&mut self, _gpu: GpuBackend) -> WireResult<()> {
+        unsupported()
+    }
+
+    fn get_shared_object(&mut self, _uuid: VhostUserSharedMsg) -> WireResult<File> {
+        unsupported()
+    }
+
+    fn get_shmem_config(&mut self) -> WireResult<VhostUserShMemConfig> {
+        unsupported()
+    }
+
+    fn set_log_base(&mut self, _log: &VhostUserLog, _file: File) -> WireResult<()> {
+        unsupported()
+    }
+}

@@ -1,0 +1,250 @@
+//! What all disks of a process share: the threads that serve rings, and one thread that takes the
+//! connections of all listening sockets.
+//!
+//! So a disk that nobody uses costs a descriptor and no thread. Threads grow with front ends that
+//! are connected: each has one that handles its messages, asleep but for those.
+
+use std::collections::{HashMap, VecDeque};
+use std::io::{self, ErrorKind};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixListener;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
+use vmm_sys_util::eventfd::EventFd;
+
+use super::server::Shared;
+use crate::store::points;
+use crate::vhost_user::Error;
+use crate::vhost_user::vital;
+use crate::vhost_user::workers::pool::{WorkerOptions, Workers};
+
+/// The key of the descriptor that ends the acceptor; those of listeners count from 0.
+const BELL: u64 = u64::MAX;
+/// Connections that are taken between two calls of epoll.
+const MOST_EVENTS: usize = 64;
+/// How long a listener is left alone after it failed: most likely no descriptor is left, and
+/// connections wait in its queue meanwhile.
+const REST: Duration = Duration::from_millis(100);
+
+/// The threads that any number of [`Server`](super::Server)s share. It ends with the last of them,
+/// or when it is dropped, whichever is later.
+#[derive(Debug)]
+pub struct Hub {
+    acceptor: Acceptor,
+    workers: Workers,
+}
+
+impl Hub {
+    /// Start the threads: workers as `options` says, and two more, whatever is served later.
+    ///
+    /// # Errors
+    /// [`Error::Thread`] if the system gives no thread or descriptor, or no such processor.
+    pub fn new(options: &WorkerOptions) -> Result<Arc<Self>, Error> {
+        Ok(Arc::new(Self {
+            workers: Workers::start(options).map_err(Error::Thread)?,
+            acceptor: Acceptor::start().map_err(Error::Thread)?,
+        }))
+    }
+
+    pub(super) fn workers(&self) -> &Workers {
+        &self.workers
+    }
+
+    /// Hand whoever connects to `listener` to `server`, until the answer is dropped.
+    pub(super) fn listen(
+        &self,
+        listener: UnixListener,
+        server: &Arc<Shared>,
+    ) -> io::Result<Listening> {
+        listener.set_nonblocking(true)?;
+        let mut listeners = self.acceptor.common.listeners.lock();
+        let key = listeners.added;
+        self.acceptor.common.watch(key, &listener)?;
+        listeners.added += 1;
+        let server = Arc::clone(server);
+        listeners.by_key.insert(key, Listener { listener, server });
+        Ok(Listening {
+            key,
+            common: Arc::clone(&self.acceptor.common),
+        })
+    }
+}
+
+/// A socket that connections are taken from. When it has been dropped, none is taken any more and
+/// the socket is closed.
+#[derive(Debug)]
+pub(super) struct Listening {
+    key: u64,
+    common: Arc<Common>,
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        // Whoever takes a connection holds the lock until its session has begun or was refused.
+        let mut listeners = self.common.listeners.lock();
+        let gone = listeners.by_key.remove(&self.key);
+        if let Some(gone) = &gone {
+            self.common.unwatch(&gone.listener);
+        }
+        drop(listeners);
+    }
+}
+
+/// The thread that takes connections. Dropped to end it.
+#[derive(Debug)]
+struct Acceptor {
+    common: Arc<Common>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What that thread has in common with those who add and remove listeners.
+#[derive(Debug)]
+struct Common {
+    epoll: Epoll,
+    bell: EventFd,
+    listeners: Mutex<Listeners>,
+}
+
+#[derive(Debug, Default)]
+struct Listeners {
+    by_key: HashMap<u64, Listener>,
+    /// So many so far: the key of the next one. None is used twice, so an event that comes late
+    /// finds nothing.
+    added: u64,
+}
+
+#[derive(Debug)]
+struct Listener {
+    listener: UnixListener,
+    server: Arc<Shared>,
+}
+
+/// What is worth a line in the log: why, and how many lines were withheld before it.
+type Trouble = Option<(Error, u64)>;
+
+impl Acceptor {
+    fn start() -> io::Result<Self> {
+        let common = Arc::new(Common {
+            epoll: Epoll::new()?,
+            bell: EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC)?,
+            listeners: Mutex::default(),
+        });
+        let event = EpollEvent::new(EventSet::IN, BELL);
+        let bell = common.bell.as_raw_fd();
+        common.epoll.ctl(ControlOperation::Add, bell, event)?;
+        let own = Arc::clone(&common);
+        let thread = vital::spawn("ramblk-accept".into(), move || own.run())?;
+        Ok(Self {
+            common,
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for Acceptor {
+    fn drop(&mut self) {
+        // Never by the thread itself: it holds a server only while that is in the list, so somebody
+        // else holds it too, and the hub with it.
+        let _ = self.common.bell.write(1);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Common {
+    fn watch(&self, key: u64, listener: &UnixListener) -> io::Result<()> {
+        let event = EpollEvent::new(EventSet::IN, key);
+        self.epoll
+            .ctl(ControlOperation::Add, listener.as_raw_fd(), event)
+    }
+
+    fn unwatch(&self, listener: &UnixListener) {
+        let none = EpollEvent::default();
+        // One that rests isn't watched, which is as well.
+        let _ = self
+            .epoll
+            .ctl(ControlOperation::Delete, listener.as_raw_fd(), none);
+    }
+
+    fn run(&self) -> io::Result<()> {
+        let mut events = vec![EpollEvent::default(); MOST_EVENTS];
+        // Listeners that failed, and when each is watched again; in order, as all rest as long.
+        let mut resting: VecDeque<(Instant, u64)> = VecDeque::new();
+        loop {
+            let timeout_ms = resting.front().map_or(-1, |(until, _)| {
+                let left = until.saturating_duration_since(Instant::now());
+                i32::try_from(left.as_millis() + 1).unwrap_or(i32::MAX)
+            });
+            points::may_fail("acceptor-waits")?;
+            let count = match self.epoll.wait(timeout_ms, &mut events) {
+                Ok(count) => count,
+                Err(error) if error.kind() == ErrorKind::Interrupted => 0,
+                Err(error) => return Err(error),
+            };
+            for event in &events[..count] {
+                let key = event.data();
+                if key == BELL {
+                    return Ok(());
+                }
+                if self.accept(key) {
+                    resting.push_back((Instant::now() + REST, key));
+                }
+            }
+            while let Some((until, key)) = resting.front().copied()
+                && until <= Instant::now()
+            {
+                resting.pop_front();
+                if !self.watch_again(key) {
+                    resting.push_back((Instant::now() + REST, key));
+                }
+            }
+        }
+    }
+
+    /// Take one connection, so that others have their turn. `true`: that is to be tried again
+    /// later, and the listener isn't watched until then.
+    fn accept(&self, key: u64) -> bool {
+        let (rests, trouble) = self.accept_locked(key);
+        // Only here, since a line in the log may take its time.
+        if let Some((error, withheld)) = trouble {
+            tracing::warn!(%error, withheld, "connection not taken");
+        }
+        rests
+    }
+
+    fn accept_locked(&self, key: u64) -> (bool, Trouble) {
+        let listeners = self.listeners.lock();
+        let Some(Listener { listener, server }) = listeners.by_key.get(&key) else {
+            return (false, None);
+        };
+        let say = |error| server.may_say().map(|withheld| (error, withheld));
+        match listener.accept() {
+            Ok((stream, _)) => (false, server.connect(stream).err().and_then(say)),
+            Err(error) if is_passing(error.kind()) => (false, None),
+            Err(error) => {
+                self.unwatch(listener);
+                (true, say(Error::Accept(error)))
+            }
+        }
+    }
+
+    /// `false`: it can't be watched yet.
+    fn watch_again(&self, key: u64) -> bool {
+        let listeners = self.listeners.lock();
+        let listener = listeners.by_key.get(&key);
+        listener.is_none_or(|known| self.watch(key, &known.listener).is_ok())
+    }
+}
+
+/// Whether a connection that wasn't taken is no trouble: it is gone again, or another's.
+fn is_passing(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::WouldBlock | ErrorKind::Interrupted | ErrorKind::ConnectionAborted
+    )
+}

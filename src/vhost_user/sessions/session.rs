@@ -1,0 +1,304 @@
+//! One front end: what it negotiated, and its rings.
+//!
+//! Whatever it changes, the front end's disk, and everybody else's, stays as it is.
+
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::Duration;
+
+use vhost::vhost_user::message::{VhostUserProtocolFeatures, VhostUserVirtioFeatures};
+use vhost::vhost_user::{Error as WireError, Result as WireResult};
+use virtio_bindings::virtio_config::VIRTIO_F_IN_ORDER;
+use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
+
+use super::manner::Manner;
+use super::server::{Claim, Shared};
+use super::transfer::Transfer;
+use super::vring::{Surroundings, Vring};
+use crate::vhost_user::memory::map::MemoryMap;
+use crate::vhost_user::memory::unshared::{Lookout, MEND};
+use crate::vhost_user::queue::inflight::Inflight;
+use crate::vhost_user::queue::parking::Stop;
+use crate::vhost_user::queue::ring::RingOptions;
+use crate::vhost_user::wire::channel::Channel;
+use crate::vhost_user::wire::peek;
+
+/// The state of one connection.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(super) server: Arc<Shared>,
+    pub(super) channel: Arc<Channel>,
+    manner: Arc<Manner>,
+    /// A back-end request channel that came with the message being handled.
+    pub(super) arriving_channel: Option<OwnedFd>,
+    pub(super) acked: u64,
+    pub(super) acked_protocol: VhostUserProtocolFeatures,
+    pub(crate) memory: Arc<MemoryMap>,
+    /// Where requests that are taken are written down, if the front end wants that.
+    pub(super) inflight: Option<Arc<Inflight>>,
+    /// By number, as far as the front end has named any: those that it leaves alone cost nothing.
+    pub(crate) vrings: Vec<Vring>,
+    /// Whether rings are enabled that it has not named yet.
+    are_enabled: bool,
+    /// A transfer of the device's state that was begun.
+    pub(super) transfer: Transfer,
+    /// Looks at rings in which there was nothing yet.
+    lookout: Option<Lookout>,
+    /// Whether there was something in a ring: guest memory is shared.
+    is_used: bool,
+    /// The connection, for whoever has to end it.
+    hangup: Arc<UnixStream>,
+    /// This session's right to use the disk, while it has one. The last field: fields are dropped
+    /// in order, and the right must outlive the rings that use it.
+    claim: Option<Claim>,
+}
+
+/// What becomes of a message that leaves a ring which was set up unable to be served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum WhenNot {
+    /// It is refused: it is about this ring, and wrong.
+    Refuse,
+    /// It is right, but not for this ring, which waits for better times.
+    Strand,
+}
+
+/// A reason for the log, and for the crate to refuse the message with.
+pub(super) fn refuse(reason: impl std::fmt::Display) -> WireError {
+    WireError::ReqHandlerError(std::io::Error::other(reason.to_string()))
+}
+
+impl Session {
+    pub(crate) fn new(
+        server: Arc<Shared>,
+        channel: Arc<Channel>,
+        manner: Arc<Manner>,
+        hangup: Arc<UnixStream>,
+    ) -> Self {
+        Self {
+            server,
+            channel,
+            manner,
+            lookout: None,
+            is_used: false,
+            arriving_channel: None,
+            acked: 0,
+            acked_protocol: VhostUserProtocolFeatures::empty(),
+            memory: Arc::default(),
+            inflight: None,
+            hangup,
+            transfer: Transfer::None,
+            vrings: Vec::new(),
+            are_enabled: false,
+            claim: None,
+        }
+    }
+
+    /// The bits on offer: the device's, and those of rings and transport that are served here.
+    pub(super) fn offered(&self) -> u64 {
+        self.server.device.features()
+            | 1 << VIRTIO_RING_F_INDIRECT_DESC
+            | 1 << VIRTIO_RING_F_EVENT_IDX
+            // Every request is completed before the next one is begun, so this costs nothing; but
+            // what was promised once must stay so.
+            | u64::from(self.server.in_order()) << VIRTIO_F_IN_ORDER
+            | VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits()
+    }
+
+    pub(super) fn offered_protocol() -> VhostUserProtocolFeatures {
+        VhostUserProtocolFeatures::MQ
+            | VhostUserProtocolFeatures::REPLY_ACK
+            | VhostUserProtocolFeatures::BACKEND_REQ
+            | VhostUserProtocolFeatures::CONFIG
+            | VhostUserProtocolFeatures::INFLIGHT_SHMFD
+            | VhostUserProtocolFeatures::RESET_DEVICE
+            | VhostUserProtocolFeatures::CONFIGURE_MEM_SLOTS
+            | VhostUserProtocolFeatures::DEVICE_STATE
+    }
+
+    /// Whether the front end took away memory that it had shared: then nothing here can go on.
+    pub(super) fn is_lost(&self) -> bool {
+        let region = self.inflight.as_ref();
+        self.memory.is_lost() || region.is_some_and(|region| region.is_lost())
+    }
+
+    /// Hand over the descriptor of a SET_BACKEND_REQ_FD that is about to be handled.
+    pub(super) fn channel_arrives(&mut self, socket: OwnedFd) {
+        self.arriving_channel = Some(socket);
+    }
+
+    /// How many rings there may be.
+    pub(super) fn queues(&self) -> usize {
+        usize::from(self.server.device.queues().get())
+    }
+
+    /// Enable all rings, or disable them.
+    pub(super) fn enable_all(&mut self, enabled: bool) {
+        self.are_enabled = enabled;
+        for vring in &mut self.vrings {
+            vring.enabled = enabled;
+        }
+    }
+
+    fn position(&self, index: u32) -> WireResult<usize> {
+        let queues = self.queues();
+        usize::try_from(index)
+            .ok()
+            .filter(|&at| at < queues)
+            .ok_or_else(|| refuse(format_args!("queue {index} of {queues}")))
+    }
+
+    pub(super) fn vring(&mut self, index: u32) -> WireResult<&mut Vring> {
+        let at = self.position(index)?;
+        while self.vrings.len() <= at {
+            self.vrings.push(Vring::new(self.are_enabled));
+        }
+        Ok(&mut self.vrings[at])
+    }
+
+    /// Change a ring with nobody serving it, and serve it again if it is ready.
+    pub(super) fn change(
+        &mut self,
+        index: u32,
+        how: Stop,
+        change: impl FnOnce(&mut Vring),
+    ) -> WireResult<()> {
+        let vring = self.vring(index)?;
+        vring.pause(how);
+        change(vring);
+        self.start_ready(WhenNot::Refuse)
+    }
+
+    /// Change what all rings depend on, with none of them served.
+    pub(super) fn change_all(
+        &mut self,
+        how: Stop,
+        change: impl FnOnce(&mut Self),
+    ) -> WireResult<()> {
+        self.vrings.iter_mut().for_each(|vring| vring.pause(how));
+        change(self);
+        self.start_ready(WhenNot::Strand)
+    }
+
+    /// Start every ring that is ready, with the right to use the disk; give the right back when no
+    /// ring is left that would use it.
+    pub(super) fn start_ready(&mut self, when_not: WhenNot) -> WireResult<()> {
+        if self.memory.is_empty() || !self.vrings.iter().any(Vring::is_ready) {
+            self.channel.set_live(false);
+            self.count_rings();
+            self.claim = None;
+            return Ok(());
+        }
+        if self.claim.is_none() {
+            self.claim = Some(self.server.claim().map_err(refuse)?);
+            self.server.device.accept(self.acked);
+        }
+        let acked = |bit: u32| self.acked & 1 << bit != 0;
+        let around = Surroundings {
+            workers: self.server.workers(),
+            device: &self.server.device,
+            memory: &self.memory,
+            acked: self.acked,
+            options: RingOptions {
+                event_idx: acked(VIRTIO_RING_F_EVENT_IDX),
+                in_order: acked(VIRTIO_F_IN_ORDER),
+            },
+            inflight: self.inflight.as_ref(),
+            hangup: &self.hangup,
+        };
+        for (index, vring) in (0..).zip(&mut self.vrings) {
+            match (vring.start(index, &around), when_not) {
+                (Ok(()), _) => {}
+                (Err(error), WhenNot::Strand) => {
+                    if let Some(withheld) = self.server.may_say() {
+                        tracing::warn!(queue = index, withheld, %error, "ring can't go on");
+                    }
+                    vring.strand();
+                }
+                (Err(error), WhenNot::Refuse) => {
+                    return Err(refuse(format_args!("queue {index}: {error}")));
+                }
+            }
+        }
+        // Those that were ready may all be stranded now.
+        let live = self.vrings.iter().any(Vring::is_running);
+        self.channel.set_live(live);
+        self.count_rings();
+        if live && !self.is_used && self.lookout.is_none() {
+            self.lookout = Some(Lookout::default());
+        }
+        if !live {
+            self.claim = None;
+        }
+        Ok(())
+    }
+
+    /// Have it known how rings are served.
+    fn count_rings(&self) {
+        let count = |which: fn(&Vring) -> bool| {
+            let count = self.vrings.iter().filter(|vring| which(vring)).count();
+            u16::try_from(count).unwrap_or(u16::MAX)
+        };
+        let untracked = count(Vring::is_untracked);
+        let before = self.manner.set(count(Vring::is_polled), untracked);
+        if untracked > before
+            && let Some(withheld) = self.server.may_say()
+        {
+            let serial = self.server.device.serial().text();
+            tracing::warn!(
+                serial,
+                queues = untracked,
+                withheld,
+                "rings longer than the front end's in-flight region has room for are served"
+            );
+        }
+    }
+
+    /// The front end's process, if the system tells.
+    pub(super) fn peer_pid(&self) -> Option<u32> {
+        peek::peer(&self.hangup).and_then(|peer| peer.pid)
+    }
+
+    /// When rings should be looked at again, if nothing else happens before.
+    pub(super) fn look_again_in(&self) -> Option<Duration> {
+        self.lookout.map(Lookout::wait)
+    }
+
+    /// Look whether something was in a ring meanwhile; say so if something should have been.
+    pub(super) fn look_out(&mut self) {
+        self.is_used |= self.vrings.iter().any(|vring| vring.is_used(&self.memory));
+        let is_over = self.is_used || !self.vrings.iter().any(Vring::is_running);
+        let Some(lookout) = self.lookout.as_mut().filter(|_| !is_over) else {
+            self.lookout = None;
+            return;
+        };
+        if lookout.saw_nothing(self.vrings.iter().any(Vring::was_kicked))
+            && let Some(withheld) = self.server.may_say()
+        {
+            let serial = self.server.device.serial().text();
+            tracing::warn!(
+                serial,
+                withheld,
+                "the guest kicks, and nothing of what it writes arrives: if it hangs, {MEND}"
+            );
+        }
+    }
+
+    /// Whether the device is somebody else's now, who must not notice what this front end says.
+    pub(super) fn is_anothers(&self) -> bool {
+        self.server.is_anothers(self.claim.is_some())
+    }
+
+    /// The crate does not look whether this one was negotiated.
+    pub(super) fn has_device_state(&self) -> WireResult<()> {
+        let feature = VhostUserProtocolFeatures::DEVICE_STATE;
+        if self.acked_protocol.contains(feature) {
+            return Ok(());
+        }
+        Err(refuse("DEVICE_STATE was not negotiated"))
+    }
+
+    pub(super) fn set_memory(&mut self, memory: MemoryMap) -> WireResult<()> {
+        self.change_all(Stop::Leave, |session| session.memory = Arc::new(memory))
+    }
+}

@@ -1,0 +1,260 @@
+//! One ring as its front end sets it up, message by message, and when it is served.
+//!
+//! A ring is *started* by its kick descriptor and stopped by GET_VRING_BASE; a started ring is
+//! served while it is also enabled ("Ring states"). Whatever changes while a ring is served stops
+//! it, changes, and serves it again where it was: there is one way in and one way out.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+
+use crate::device::{BlockDevice, Unfinished};
+use crate::vhost_user::memory::guard;
+use crate::vhost_user::memory::map::MemoryMap;
+use crate::vhost_user::memory::unshared::signals;
+use crate::vhost_user::queue::crash;
+use crate::vhost_user::queue::inflight::Inflight;
+use crate::vhost_user::queue::job::Job;
+use crate::vhost_user::queue::parking::{Parking, Stop};
+use crate::vhost_user::queue::ring::{Ring, RingAddress, RingError, RingOptions};
+use crate::vhost_user::wire::notifier::Notifier;
+use crate::vhost_user::workers::pool::{Running, Workers};
+
+/// How a driver's kicks arrive.
+#[derive(Clone, Debug)]
+pub(super) enum Kick {
+    /// By this descriptor.
+    Event(Arc<File>),
+    /// Not at all: the ring is to be polled.
+    Polled,
+}
+
+impl From<Option<File>> for Kick {
+    fn from(file: Option<File>) -> Self {
+        file.map_or(Self::Polled, |file| Self::Event(Arc::new(file)))
+    }
+}
+
+impl Kick {
+    fn event(&self) -> Option<&Arc<File>> {
+        match self {
+            Self::Event(file) => Some(file),
+            Self::Polled => None,
+        }
+    }
+}
+
+/// One ring of a session.
+#[derive(Debug, Default)]
+pub(crate) struct Vring {
+    pub(super) size: u32,
+    pub(super) address: Option<RingAddress>,
+    pub(crate) enabled: bool,
+    base: u16,
+    kick: Option<Kick>,
+    /// What the kick descriptor had counted when it came, if that can be told: QEMU's begin with a
+    /// kick that no driver sent.
+    kicks_before: Option<u64>,
+    call: Option<Arc<Notifier>>,
+    err: Option<Arc<Notifier>>,
+    running: Option<Running>,
+    /// It could not be served in the memory that there is now.
+    stranded: bool,
+    /// There is a region for requests in flight, but no room in it for this ring.
+    untracked: bool,
+}
+
+/// What all rings of a session share.
+#[derive(Debug)]
+pub(super) struct Surroundings<'a> {
+    pub(super) workers: &'a Workers,
+    pub(super) device: &'a Arc<BlockDevice>,
+    pub(super) memory: &'a Arc<MemoryMap>,
+    pub(super) acked: u64,
+    pub(super) options: RingOptions,
+    /// Where requests that are taken are written down, if the front end wants that.
+    pub(super) inflight: Option<&'a Arc<Inflight>>,
+    /// To end the connection with.
+    pub(super) hangup: &'a Arc<UnixStream>,
+}
+
+/// Why a ring is not served.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StartError {
+    #[error(transparent)]
+    Ring(#[from] RingError),
+    #[error("its kick descriptor can't be watched: {0}")]
+    Kick(#[from] io::Error),
+}
+
+impl Vring {
+    pub(super) fn new(enabled: bool) -> Self {
+        let mut vring = Self::default();
+        vring.enabled = enabled;
+        vring
+    }
+
+    /// Whether a worker has it.
+    pub(crate) fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// Whether it has all that it needs to be served, given memory.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.ready().is_some()
+    }
+
+    /// What a ring needs besides its size, if it has all.
+    fn ready(&self) -> Option<(&Kick, RingAddress)> {
+        let kick = self.kick.as_ref()?;
+        let address = self.address?;
+        (self.enabled && self.size > 0 && !self.stranded).then_some((kick, address))
+    }
+
+    /// Serve it, if it is ready and isn't served already. There must be memory.
+    pub(super) fn start(
+        &mut self,
+        index: u16,
+        around: &Surroundings<'_>,
+    ) -> Result<(), StartError> {
+        let Some((kick, address)) = self.ready() else {
+            return Ok(());
+        };
+        let kick = kick.event().cloned();
+        if self.running.is_some() {
+            return Ok(());
+        }
+        let losses = guard::losses();
+        let mut ring = Ring::new(
+            Arc::clone(around.memory),
+            self.size,
+            address,
+            around.options,
+        )?;
+        self.untracked = match around.inflight {
+            Some(region) => !ring.track(region, index)?,
+            None => false,
+        };
+        if crash::is_careful() {
+            ring.be_careful();
+        }
+        if ring.position() != self.base {
+            // Everything completes in order here, so the ring itself knows best: a front end that
+            // reconnects may name the avail index instead, and what is in between would be lost.
+            tracing::debug!(
+                queue = index,
+                named = self.base,
+                used = ring.position(),
+                "base taken from the used ring"
+            );
+        }
+        let job = Job {
+            ring,
+            index,
+            disk_id: around.device.disk_id(),
+            tally: around.device.tally(index),
+            device: Arc::clone(around.device),
+            acked: around.acked,
+            kick,
+            call: self.call.clone(),
+            err: self.err.clone(),
+            hangup: Arc::clone(around.hangup),
+            unfinished: Unfinished::default(),
+            parking: Parking::new(around.device),
+            calls: true,
+            losses,
+        };
+        self.running = Some(around.workers.serve(job)?);
+        Ok(())
+    }
+
+    /// It can't be served in the memory that there is now: its driver is told by the error
+    /// descriptor, and it waits until something about it or the memory changes.
+    pub(super) fn strand(&mut self) {
+        self.stranded = true;
+        if let Some(err) = &self.err {
+            err.signal();
+        }
+    }
+
+    /// Have nobody serve it, since something changes; it keeps its place.
+    pub(super) fn pause(&mut self, how: Stop) {
+        self.stranded = false;
+        let running = self.running.take();
+        if let Some(base) = running.and_then(|running| running.stop(how)) {
+            self.base = base;
+        }
+    }
+
+    /// Stop it ("GET_VRING_BASE"): afterwards it needs a new kick descriptor. Gives its place.
+    pub(super) fn stop(&mut self) -> u16 {
+        self.pause(Stop::drain());
+        self.kick = None;
+        self.call = None;
+        self.base
+    }
+
+    /// Where a ring that isn't served is to begin.
+    pub(super) fn set_base(&mut self, base: u16) {
+        self.base = base;
+    }
+
+    /// A new way for kicks to arrive. The ring must be paused.
+    pub(super) fn set_kick(&mut self, kick: Kick) {
+        self.kicks_before = kick.event().and_then(|kick| signals(kick));
+        self.kick = Some(kick);
+    }
+
+    /// Whether it is served, and polled for want of a kick descriptor.
+    pub(super) fn is_polled(&self) -> bool {
+        self.is_running() && matches!(self.kick, Some(Kick::Polled))
+    }
+
+    /// Whether it is served, and nobody writes down what is in flight though somebody should.
+    pub(super) fn is_untracked(&self) -> bool {
+        self.is_running() && self.untracked
+    }
+
+    /// Whether it is served and is known to have been kicked since its descriptor came: a kick is
+    /// never read, so it can still be seen.
+    pub(super) fn was_kicked(&self) -> bool {
+        let kick = self.kick.as_ref().and_then(Kick::event);
+        let kicks = || kick.and_then(|kick| signals(kick));
+        self.is_running()
+            && self
+                .kicks_before
+                .is_some_and(|before| kicks() > Some(before))
+    }
+
+    /// Whether it is served, and the driver or a back end has ever left anything in it.
+    pub(super) fn is_used(&self, memory: &MemoryMap) -> bool {
+        let mut found = [0; 64];
+        let places = self.address.map(RingAddress::places).unwrap_or_default();
+        self.is_running()
+            && places.into_iter().any(|(at, bytes)| {
+                let found = &mut found[..bytes];
+                memory.copy_user(at, found) && found.iter().any(|&byte| byte != 0)
+            })
+    }
+
+    /// A new call descriptor, at any time; it is signalled once, since the driver may have missed
+    /// the old one.
+    pub(super) fn set_call(&mut self, call: Option<File>) {
+        self.call = call.map(Notifier::from).map(Arc::new);
+        if let Some(running) = &self.running {
+            running.set_call(self.call.clone());
+        }
+    }
+
+    /// A new error descriptor. The ring must be paused.
+    pub(super) fn set_err(&mut self, err: Option<File>) {
+        self.err = err.map(Notifier::from).map(Arc::new);
+    }
+}
+
+impl Drop for Vring {
+    fn drop(&mut self) {
+        self.pause(Stop::Leave);
+    }
+}

@@ -1,0 +1,17 @@
+//! What comes over a front end's socket: messages and descriptors.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `peek` | a look at the next message before the `vhost` crate reads it, and at who sent it |
+//! | `unserved` | messages that are not served, and what becomes of them |
+//! | `channel` | the back-end request channel: telling a front end that the configuration changed |
+//! | `descriptor` | which kinds of descriptors are taken for what |
+//! | `notifier` | a front end's eventfd that we signal |
+//! | `watchdog` | frees a worker that hangs in a front end's descriptor |
+
+pub(super) mod channel;
+pub(super) mod descriptor;
+pub(super) mod notifier;
+pub(super) mod peek;
+pub(super) mod unserved;
+pub(super) mod watchdog;

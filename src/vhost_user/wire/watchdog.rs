@@ -1,0 +1,223 @@
+//! Frees workers that hang in a front end's descriptor.
+//!
+//! A worker calls a driver by a write to an eventfd that the front end passed. Whether that write
+//! may block is a flag of the file, which the front end shares and can change at any moment, and an
+//! eventfd that it filled makes the write wait for as long as it likes; asking first leaves a gap.
+//! All other rings of that worker would wait too. So a worker notes when it is inside such a call,
+//! and a thread looks every few milliseconds whether one is inside the same call still: a signal
+//! then interrupts the write, which fails, and the front end loses its connection.
+//!
+//! The thread sleeps, without waking, while no worker calls anybody.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering, fence};
+use std::sync::{Arc, Once};
+use std::thread::{JoinHandle, Thread};
+use std::time::Duration;
+
+use crate::vhost_user::vital;
+
+/// A call that lasts longer than one to two of these is interrupted.
+const PERIOD: Duration = Duration::from_millis(10);
+/// Periods without a call after which the thread goes to sleep.
+const CALM: u32 = 10;
+/// Ignored by default, and unused otherwise: what it hits by mistake is only interrupted.
+const SIGNAL: libc::c_int = libc::SIGURG;
+
+/// What one worker says of itself.
+#[derive(Debug, Default)]
+pub(super) struct Pulse {
+    /// Odd while the worker is inside a call; goes up by one on each side of it.
+    calls: AtomicU64,
+    /// The worker's thread, in the kernel's numbering; 0 before it runs.
+    thread: AtomicI32,
+}
+
+/// A worker's side of the watchdog.
+#[derive(Clone, Debug)]
+pub(crate) struct Watched {
+    pulse: Arc<Pulse>,
+    asleep: Arc<AtomicBool>,
+    watchdog: Thread,
+}
+
+impl Watched {
+    /// To be called once by the worker's own thread.
+    pub(crate) fn begin(&self) {
+        let thread = rustix::thread::gettid().as_raw_nonzero().get();
+        self.pulse.thread.store(thread, Ordering::Relaxed);
+    }
+
+    /// Do what may block, until it is interrupted.
+    pub(crate) fn during<T>(&self, call: impl FnOnce() -> T) -> T {
+        // The worker is the only one who writes it.
+        let calls = self.pulse.calls.load(Ordering::Relaxed);
+        self.pulse.calls.store(calls + 1, Ordering::Relaxed);
+        // Either the watchdog sees the call before it sleeps, or we see that it does.
+        fence(Ordering::SeqCst);
+        if self.asleep.load(Ordering::Relaxed) {
+            self.watchdog.unpark();
+        }
+        let result = call();
+        self.pulse.calls.store(calls + 2, Ordering::Release);
+        result
+    }
+}
+
+/// The watching thread. Dropped after the workers have ended.
+#[derive(Debug)]
+pub(crate) struct Watchdog {
+    pulses: Vec<Arc<Pulse>>,
+    asleep: Arc<AtomicBool>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Watchdog {
+    /// Watch `workers` workers.
+    pub(crate) fn start(workers: usize) -> io::Result<Self> {
+        make_signal_harmless()?;
+        let pulses: Vec<Arc<Pulse>> = (0..workers).map(|_| Arc::default()).collect();
+        let asleep = Arc::new(AtomicBool::new(false));
+        let stop = Arc::new(AtomicBool::new(false));
+        let (watch, sleeps, ends) = (pulses.clone(), Arc::clone(&asleep), Arc::clone(&stop));
+        let thread = vital::spawn("ramblk-watch".into(), move || {
+            run(&watch, &sleeps, &ends);
+            io::Result::Ok(())
+        })?;
+        Ok(Self {
+            pulses,
+            asleep,
+            stop,
+            thread: Some(thread),
+        })
+    }
+
+    /// What worker `number` needs.
+    pub(crate) fn watched(&self, number: usize) -> Option<Watched> {
+        Some(Watched {
+            pulse: Arc::clone(self.pulses.get(number)?),
+            asleep: Arc::clone(&self.asleep),
+            watchdog: self.thread.as_ref()?.thread().clone(),
+        })
+    }
+}
+
+impl Drop for Watchdog {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run(pulses: &[Arc<Pulse>], asleep: &AtomicBool, stop: &AtomicBool) {
+    let look = || -> Vec<u64> {
+        let calls = pulses
+            .iter()
+            .map(|pulse| pulse.calls.load(Ordering::Acquire));
+        calls.collect()
+    };
+    let is_calm = |calls: &[u64], last: &[u64]| calls == last && calls.iter().all(|n| n % 2 == 0);
+    let mut last = look();
+    let mut calm = 0;
+    while !stop.load(Ordering::Acquire) {
+        if calm < CALM {
+            std::thread::park_timeout(PERIOD);
+        } else {
+            asleep.store(true, Ordering::Relaxed);
+            fence(Ordering::SeqCst);
+            if is_calm(&look(), &last) && !stop.load(Ordering::Acquire) {
+                std::thread::park();
+            }
+            asleep.store(false, Ordering::Relaxed);
+            // Whoever woke us is inside a call that has only begun.
+            last = look();
+            calm = 0;
+            continue;
+        }
+        let calls = look();
+        for ((pulse, now), before) in pulses.iter().zip(&calls).zip(&last) {
+            if now % 2 == 1 && now == before {
+                interrupt(pulse.thread.load(Ordering::Relaxed));
+            }
+        }
+        calm = if is_calm(&calls, &last) { calm + 1 } else { 0 };
+        last = calls;
+    }
+}
+
+/// Interrupt the system call that a thread of ours is in.
+fn interrupt(thread: libc::pid_t) {
+    if thread == 0 {
+        return;
+    }
+    let process = rustix::process::getpid().as_raw_nonzero().get();
+    // SAFETY: `tgkill` takes three integers; a thread that has ended is an error, no harm.
+    let _ = unsafe { libc::syscall(libc::SYS_tgkill, process, thread, SIGNAL) };
+}
+
+extern "C" fn nothing(_: libc::c_int) {}
+
+/// Have the signal interrupt, and do nothing else.
+fn make_signal_harmless() -> io::Result<()> {
+    static ONCE: Once = Once::new();
+    let mut outcome = Ok(());
+    ONCE.call_once(|| {
+        // SAFETY: all zeros is a valid `sigaction`; without SA_RESTART it interrupts.
+        let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+        action.sa_sigaction = nothing as *const () as usize;
+        // SAFETY: a valid action with a handler that does nothing; no old one asked for.
+        let result = unsafe { libc::sigaction(SIGNAL, &raw const action, std::ptr::null_mut()) };
+        if result != 0 {
+            outcome = Err(io::Error::last_os_error());
+        }
+    });
+    outcome
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn a_call_that_hangs_is_interrupted_also_after_a_long_calm() {
+        let watchdog = Watchdog::start(2).unwrap();
+        let watched = watchdog.watched(1).unwrap();
+        assert!(watchdog.watched(2).is_none());
+        let hang = move || {
+            watched.begin();
+            let (reader, _writer) = std::io::pipe().unwrap();
+            for calm in [0, 300] {
+                std::thread::sleep(Duration::from_millis(calm));
+                let began = Instant::now();
+                let result = watched.during(|| rustix::io::read(&reader, &mut [0; 1]));
+                assert_eq!(result, Err(rustix::io::Errno::INTR));
+                assert!(began.elapsed() < Duration::from_secs(2));
+            }
+        };
+        std::thread::spawn(hang).join().unwrap();
+    }
+
+    #[test]
+    fn it_sleeps_while_nobody_calls_and_short_calls_are_left_alone() {
+        let watchdog = Watchdog::start(1).unwrap();
+        let watched = watchdog.watched(0).unwrap();
+        let asleep = || watchdog.asleep.load(Ordering::Relaxed);
+        watched.begin();
+        for _ in 0..2 {
+            let deadline = Instant::now() + Duration::from_secs(5);
+            while !asleep() && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            assert!(asleep());
+            assert_eq!(watched.during(|| 7), 7);
+        }
+    }
+}

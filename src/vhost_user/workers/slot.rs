@@ -1,0 +1,181 @@
+//! One ring of a worker: hot or cold, and what becomes of it when it breaks.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+use std::time::{Duration, Instant};
+
+use super::mail::Tenancy;
+use super::polling::{Nap, PollTime};
+use super::pool::Served;
+use crate::device::Pace;
+use crate::vhost_user::hush::Hush;
+use crate::vhost_user::queue::job::{Job, Turn};
+use crate::vhost_user::queue::ring::RingError;
+use crate::vhost_user::wire::notifier::Notifier;
+use crate::vhost_user::wire::watchdog::Watched;
+
+/// How long a ring that ran dry stays hot while others have requests.
+const KEEP_BESIDE_OTHERS: Duration = Duration::from_millis(1);
+
+/// What a worker has besides its rings.
+#[derive(Debug)]
+pub(super) struct Tools {
+    pub(super) watched: Watched,
+    pub(super) hush: Hush,
+}
+
+/// A ring that a worker has.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) id: u64,
+    pub(super) job: Box<Job>,
+    /// The way of orders to it.
+    pub(super) tenancy: Tenancy<Served>,
+    pub(super) state: State,
+    pub(super) poll: PollTime,
+    /// The pause before the next look, where the driver can't kick.
+    pub(super) nap: Option<Nap>,
+    /// When it was first found to have run dry.
+    pub(super) dry_since: Option<Instant>,
+    /// Whether it had requests since busy rings were counted.
+    pub(super) served: bool,
+    /// When it is to be looked at again while it is cold, for requests that wait.
+    pub(super) look_at: Option<Instant>,
+    /// Whether its worker has a note of that.
+    pub(super) is_parked: bool,
+    /// Who wants its place, once it has returned what it set aside.
+    pub(super) leaving: Option<SyncSender<Option<u16>>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// Waits for a kick.
+    Cold,
+    /// Has requests, or is looked at.
+    Hot,
+    /// Its ring can't be followed any more.
+    Broken,
+}
+
+impl Slot {
+    /// Serve a bounded number of requests. A panic is a bug of ours, but it ends this ring only.
+    pub(super) fn turn(&mut self, pace: Pace, tools: &Tools) -> Turn {
+        let job = &mut *self.job;
+        match catch_unwind(AssertUnwindSafe(|| job.turn(pace, &tools.watched))) {
+            Ok(Ok(turn)) => {
+                if turn.steps > 0 {
+                    self.dry_since = None;
+                    self.served = true;
+                    if let Some(nap) = &mut self.nap {
+                        *nap = Nap::default();
+                    }
+                }
+                turn
+            }
+            Ok(Err(error)) => {
+                self.breaks(error, tools);
+                Turn::default()
+            }
+            Err(_) => {
+                tracing::error!(queue = self.job.index, "bug: serving a request panicked");
+                self.ends(tools);
+                Turn::default()
+            }
+        }
+    }
+
+    /// If it has been dry for long enough, have its driver kick. `is_busy`: the worker doesn't
+    /// sleep anyway, and to look at one more ring costs less than a kick.
+    pub(super) fn cool(&mut self, now: Instant, is_busy: bool, tools: &Tools) {
+        if self.state != State::Hot || self.leaving.is_some() {
+            return;
+        }
+        self.look_at = self.job.look_at(now);
+        if self.look_at.is_some_and(|at| at <= now) {
+            return;
+        }
+        if self.job.is_held() {
+            // Nothing that a kick could announce can be served.
+            self.state = State::Cold;
+            return;
+        }
+        let dry_since = *self.dry_since.get_or_insert(now);
+        let dry = now.duration_since(dry_since);
+        if let Some(nap) = &mut self.nap {
+            if dry >= self.poll.most() {
+                let at = now + nap.next();
+                self.look_at = Some(self.look_at.map_or(at, |other| other.min(at)));
+                self.state = State::Cold;
+                self.say_refused(tools);
+            }
+            return;
+        }
+        if !self.poll.is_over(dry) || is_busy && dry < KEEP_BESIDE_OTHERS {
+            return;
+        }
+        self.say_refused(tools);
+        match self.job.listen() {
+            Ok(true) => self.dry_since = None,
+            Ok(false) => self.state = State::Cold,
+            Err(error) => self.breaks(error, tools),
+        }
+    }
+
+    /// Say what the driver was refused while the ring was hot, if it was.
+    fn say_refused(&mut self, tools: &Tools) {
+        if let Some((head, fault)) = self.job.ring.refused.take()
+            && let Some(withheld) = tools.hush.may_say()
+        {
+            let (queue, serial) = (self.job.index, self.job.device.serial().text());
+            tracing::warn!(serial, queue, head, withheld, %fault, "request fails for its chain");
+        }
+    }
+
+    /// Whether it has returned all that it had set aside, or never will.
+    pub(super) fn may_leave(&self) -> bool {
+        self.leaving.is_some() && (self.job.is_drained() || self.state == State::Broken)
+    }
+
+    pub(super) fn kicked(&mut self, now: Instant) {
+        if let Some(dry_since) = self.dry_since.take() {
+            self.poll.kicked_after(now.duration_since(dry_since));
+        }
+        self.state = State::Hot;
+    }
+
+    /// Call another descriptor from now on, once at once: the old one may have been signalled and
+    /// never looked at.
+    pub(super) fn set_call(&mut self, call: Option<Arc<Notifier>>, tools: &Tools) {
+        self.job.call = call;
+        if let Err(error) = self.job.call(&tools.watched) {
+            self.breaks(error, tools);
+        }
+    }
+
+    fn breaks(&mut self, error: RingError, tools: &Tools) {
+        // What memory that is gone looks like is no fault of the ring's.
+        let error = if self.job.ring.is_lost() {
+            RingError::MemoryLost
+        } else {
+            error
+        };
+        if let Some(withheld) = tools.hush.may_say() {
+            let (queue, serial) = (self.job.index, self.job.device.serial().text());
+            tracing::warn!(serial, queue, withheld, %error, "ring is broken and stops");
+        }
+        if matches!(error, RingError::MemoryLost | RingError::Hung) {
+            // No ring of this front end can go on; its session ends at the end of file.
+            self.job.hang_up();
+        }
+        self.ends(tools);
+    }
+
+    /// It is not served any more, and its driver is told.
+    fn ends(&mut self, tools: &Tools) {
+        self.state = State::Broken;
+        if let Some(err) = &self.job.err {
+            tools.watched.during(|| err.signal());
+        }
+    }
+}
