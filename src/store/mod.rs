@@ -50,15 +50,15 @@ pub use base::range::{
     ByteRange, Capacity, MAX_CAPACITY_BYTES, PAGE_BYTES, SECTOR_BYTES, SectorSize,
 };
 pub(crate) use base::{points, sync};
-pub use disks::catalog::{Store, StoreOptions};
 pub use disks::change::Change;
 pub use disks::disk::Disk;
+pub use disks::extents::{Extent, Extents};
 pub use disks::leftover::Leftover;
-pub use disks::notes::{NOTES, Notes};
-pub use disks::seek::{Extent, Extents};
+pub use disks::owner_words::{NOTES, Notes};
+pub use disks::store::{Store, StoreOptions};
 pub use inspect::{Finding, FoundDisk, Inspection, Part, Parts};
 pub use layout::spec::{DiskInfo, DiskSpec, OnFull, Shrink};
-pub use memory::alarm::Alarm;
 pub use memory::arena::memory_file;
-pub use memory::shared::map_shared;
+pub use memory::mapping::map_shared;
+pub use memory::pressure::Alarm;
 pub use pages::batch::{Batch, MOST_BATCHED};

@@ -63,7 +63,7 @@ const UNSAFE_FILES: [&str; 22] = [
     "src/load/memory.rs",
     "src/store/memory/arena.rs",
     "src/store/base/buf.rs",
-    "src/store/memory/shared.rs",
+    "src/store/memory/mapping.rs",
     "src/vhost_user/queue/chain.rs",
     "src/vhost_user/queue/crash.rs",
     "src/vhost_user/queue/gather.rs",

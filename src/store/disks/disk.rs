@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::change::Change;
-use super::core::DiskCore;
+use super::extents::Extents;
+use super::inner::DiskCore;
 use super::leftover::Leftover;
-use super::seek::Extents;
 use crate::store::base::buf::{Sink, Source, total_bytes};
 use crate::store::base::error::Error;
 use crate::store::base::range::{ByteRange, Capacity, SectorSize};

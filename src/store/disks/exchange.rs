@@ -4,10 +4,10 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::catalog::Store;
 use super::change::check_settings;
-use super::core::DiskCore;
+use super::inner::DiskCore;
 use super::leftover::Leftover;
+use super::store::Store;
 use crate::store::base::error::Error;
 use crate::store::base::points;
 use crate::store::layout::entry::Entry;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::ledger::{Ledger, Placed};
+use super::table::{Ledger, Placed};
 use crate::store::base::range::SECTOR_BYTES;
 use crate::store::layout::entry::Entry;
 use crate::store::pages::mapped::CutOff;

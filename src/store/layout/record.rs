@@ -294,7 +294,7 @@ pub(crate) fn set_blocks(arena: &Arena) {
 pub(crate) fn note(arena: &Arena, index: usize) -> &AtomicU64 {
     arena.word(
         SUPERBLOCK,
-        at::NOTES + index % crate::store::disks::notes::NOTES,
+        at::NOTES + index % crate::store::disks::owner_words::NOTES,
     )
 }
 

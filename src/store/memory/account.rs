@@ -9,8 +9,8 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
-use super::alarm::{Alarm, Marks};
 use super::arena::BLOCK_BYTES;
+use super::pressure::{Alarm, Marks};
 use crate::store::base::error::Error;
 
 /// Account of what belongs to no disk.

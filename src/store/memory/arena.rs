@@ -17,7 +17,7 @@ use std::sync::atomic::AtomicU64;
 use rustix::fs::{FallocateFlags, MemfdFlags};
 use rustix::mm::Advice;
 
-use super::shared::map_shared;
+use super::mapping::map_shared;
 use crate::store::base::buf::{self, Piece, Sink, Source};
 use crate::store::base::range::PAGE_BYTES;
 

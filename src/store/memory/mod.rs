@@ -2,16 +2,16 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `shared` | a file mapped so that huge pages are possible |
+//! | `mapping` | a file mapped so that huge pages are possible |
 //! | `arena` | the memory file: blocks as words or as payload, backing, punching |
-//! | `alarm` | a bell for whoever wants to know that memory gets short |
+//! | `pressure` | a bell for whoever wants to know that memory gets short |
 //! | `account` | the budget: pool limit, quotas, who is charged |
 //! | `free` | which blocks are free, and which have memory behind them |
 //! | `pool` | blocks in use, their counts, and the thread that gives memory back or makes it huge |
 
 pub(super) mod account;
-pub(super) mod alarm;
 pub(super) mod arena;
 pub(super) mod free;
+pub(super) mod mapping;
 pub(super) mod pool;
-pub(super) mod shared;
+pub(super) mod pressure;

@@ -1,7 +1,7 @@
 //! What differs between two snapshots: shared parts of their trees are passed over unread.
 
 use super::tree::{LEAF, PAGE, PAGE_SECTORS, TOP, load, sectors_below};
-use crate::store::disks::seek::Extent;
+use crate::store::disks::extents::Extent;
 use crate::store::layout::entry::{Entry, FULL};
 use crate::store::memory::arena::{Arena, BLOCK_WORDS};
 

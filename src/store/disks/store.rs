@@ -10,12 +10,12 @@ use std::time::Duration;
 use rustix::fs::FlockOperation;
 
 use super::change::{Change, check_settings};
-use super::core::DiskCore;
 use super::disk::Disk;
-use super::ledger::{Ledger, Placed};
+use super::extents::Extent;
+use super::inner::DiskCore;
 use super::leftover::Leftover;
 use super::recover;
-use super::seek::Extent;
+use super::table::{Ledger, Placed};
 use crate::store::base::error::Error;
 use crate::store::base::limits::MAX_KEY_BYTES;
 use crate::store::base::new_file::NewFile;
@@ -24,9 +24,9 @@ use crate::store::base::sync::RwLock;
 use crate::store::layout::entry::Entry;
 use crate::store::layout::record::{self, FIRST_GROUP, Record};
 use crate::store::layout::spec::DiskSpec;
-use crate::store::memory::alarm::Alarm;
 use crate::store::memory::arena::{self, Arena, BLOCK_BYTES};
 use crate::store::memory::pool::{Pool, Reclaimer};
+use crate::store::memory::pressure::Alarm;
 use crate::store::pages::diff;
 use crate::store::pages::mapped::Mapped;
 
@@ -241,7 +241,7 @@ impl Store {
 
     fn create_locked(
         &self,
-        slots: &mut super::ledger::Slots,
+        slots: &mut super::table::Slots,
         key: &str,
         spec: &DiskSpec,
         settings: &[u8],
@@ -264,7 +264,7 @@ impl Store {
     /// Publish a new disk whose tree hangs at `root`, a reference of its own.
     fn add(
         &self,
-        slots: &mut super::ledger::Slots,
+        slots: &mut super::table::Slots,
         record: Record,
         root: Entry,
         mapped: Mapped,

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::catalog::Store;
+use super::store::Store;
 
 /// How many words there are.
 pub const NOTES: usize = 8;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::change::Change;
-use super::ledger::{Ledger, Placed};
 use super::leftover::Leftover;
+use super::table::{Ledger, Placed};
 use crate::store::base::error::Error;
 use crate::store::base::points;
 use crate::store::base::range::{Capacity, SectorSize};
