@@ -21,7 +21,7 @@ use super::host::{inherit, paths};
 use super::run::config::{check_limit, worker_options};
 use super::{Error, api};
 use crate::model::Declaration;
-use crate::store::{Bytes, MOST_DISKS, Notes, Store, StoreOptions};
+use crate::store::{Bytes, MOST_DISKS, OwnerWords, Store, StoreOptions};
 use crate::vhost_user::{Hub, WorkerOptions, crash};
 
 /// Options of `ramblk serve`, as they were given.
@@ -224,7 +224,7 @@ pub fn serve(config: ServeConfig) -> Result<(), Error> {
     let (store, found) = config.place.open(&options, stored)?;
     check_charge(&store, &config)?;
     let store = Arc::new(store);
-    crash::watch(Notes::new(&store));
+    crash::watch(OwnerWords::new(&store));
     let hub = Hub::new(&config.workers)?;
     let options = DisksOptions {
         run_dir: config.run_dir.clone(),

@@ -169,7 +169,7 @@ impl Disks {
             .map_err(|problem| super::Error::Disks(Box::new(problem)))?;
         disks.watch_sockets()?;
         // There may be disks that wait for content.
-        disks.workshop.store.alarm().ring();
+        disks.workshop.store.pressure().raise();
         Ok(disks)
     }
 
@@ -345,7 +345,7 @@ impl Disks {
 impl Drop for Disks {
     fn drop(&mut self) {
         self.workshop.removals.stop();
-        self.monitor.stop(self.workshop.store.alarm());
+        self.monitor.stop(self.workshop.store.pressure());
     }
 }
 

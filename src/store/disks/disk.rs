@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::change::Change;
 use super::extents::Extents;
-use super::inner::DiskCore;
+use super::inner::DiskInner;
 use super::leftover::Leftover;
 use crate::store::base::buf::{Sink, Source, total_bytes};
 use crate::store::base::error::Error;
@@ -19,7 +19,7 @@ use crate::store::pages::batch::Batch;
 /// taken.
 #[derive(Debug)]
 pub struct Disk {
-    core: Arc<DiskCore>,
+    inner: Arc<DiskInner>,
     read_only: bool,
     /// Whether it fails for want of memory even on a disk that is to stall.
     never_waits: bool,
@@ -27,10 +27,10 @@ pub struct Disk {
 }
 
 impl Disk {
-    pub(crate) fn open(core: Arc<DiskCore>) -> Self {
-        let read_only = core.is_read_only();
+    pub(crate) fn open(inner: Arc<DiskInner>) -> Self {
+        let read_only = inner.is_read_only();
         Self {
-            core,
+            inner,
             read_only,
             never_waits: false,
             disconnected: AtomicBool::new(false),
@@ -49,7 +49,7 @@ impl Disk {
     /// that is a snapshot.
     pub fn into_owner(self) -> Self {
         Self {
-            read_only: self.core.is_snapshot(),
+            read_only: self.inner.is_snapshot(),
             ..self
         }
     }
@@ -65,7 +65,7 @@ impl Disk {
 
     /// What a write is to do now when there is no memory left for it.
     pub fn on_full(&self) -> OnFull {
-        if self.core.stalls() {
+        if self.inner.stalls() {
             OnFull::Stall
         } else {
             OnFull::Error
@@ -75,12 +75,12 @@ impl Disk {
     /// A number that grows whenever a write that found no memory may find some: something was freed
     /// in the store, or a quota changed. Memory of the host's that comes back does not show in it.
     pub fn room_changes(&self) -> u64 {
-        self.core.room_changes()
+        self.inner.room_changes()
     }
 
     /// Whether this connection was closed or its disk destroyed: everything fails then.
     pub fn is_disconnected(&self) -> bool {
-        self.disconnected.load(Ordering::Acquire) || self.core.is_destroyed()
+        self.disconnected.load(Ordering::Acquire) || self.inner.is_destroyed()
     }
 
     /// Close this connection: everything asked of it later is [`Error::Disconnected`]. The disk
@@ -89,17 +89,17 @@ impl Disk {
         self.disconnected.store(true, Ordering::Release);
     }
 
-    fn alive(&self) -> Result<&DiskCore, Error> {
+    fn alive(&self) -> Result<&DiskInner, Error> {
         if self.is_disconnected() {
             Err(Error::Disconnected {
-                key: self.core.record().key,
+                key: self.inner.record().key,
             })
         } else {
-            Ok(&self.core)
+            Ok(&self.inner)
         }
     }
 
-    fn writable(&self) -> Result<&DiskCore, Error> {
+    fn writable(&self) -> Result<&DiskInner, Error> {
         let core = self.alive()?;
         if self.read_only {
             Err(Error::IsReadOnly {
@@ -217,22 +217,22 @@ impl Disk {
         self.alive()?.check_quota(quota_bytes, false)
     }
 
-    /// Ring the store's [`Alarm`](crate::store::Alarm) when the disk's charge comes to `above_bytes`
-    /// or more, or to less than `below_bytes`.
+    /// Raise [`Store::pressure`](crate::store::Store::pressure) when the disk's charge comes to
+    /// `above_bytes` or more, or falls below `below_bytes`.
     pub fn set_marks(&self, above_bytes: u64, below_bytes: u64) {
-        if !self.core.is_destroyed() {
-            self.core.set_marks(above_bytes, below_bytes);
+        if !self.inner.is_destroyed() {
+            self.inner.set_marks(above_bytes, below_bytes);
         }
     }
 
     /// The size now: what makes [`ByteRange`]s. Nothing, once the disk is destroyed.
     pub fn capacity(&self) -> Capacity {
-        self.core.map().capacity()
+        self.inner.map().capacity()
     }
 
     /// The disk's own sector size.
     pub fn sector_size(&self) -> SectorSize {
-        self.core.sector_size()
+        self.inner.sector_size()
     }
 
     /// Whether this connection may not write.
@@ -350,10 +350,10 @@ impl Disk {
         loop {
             match act() {
                 Err(error)
-                    if error.is_want_of_memory() && self.core.stalls() && !self.never_waits =>
+                    if error.is_want_of_memory() && self.inner.stalls() && !self.never_waits =>
                 {
                     self.alive()?;
-                    self.core.wait_for_room();
+                    self.inner.wait_for_room();
                 }
                 other => return other,
             }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::change::check_settings;
-use super::inner::DiskCore;
+use super::inner::DiskInner;
 use super::leftover::Leftover;
 use super::store::Store;
 use crate::store::base::error::Error;
@@ -36,10 +36,10 @@ impl Store {
         settings: Option<&[u8]>,
     ) -> Result<Leftover, Error> {
         settings.map_or(Ok(()), check_settings)?;
-        let _slots = self.ledger.lock();
-        let (core, to) = (self.core(key)?, self.core(to)?);
+        let _slots = self.table.lock();
+        let (core, to) = (self.find(key)?, self.find(to)?);
         if Arc::ptr_eq(&core, &to) {
-            return Ok(Leftover::new(&self.ledger));
+            return Ok(Leftover::new(&self.table));
         }
         core.reset(&to, settings)
     }
@@ -54,8 +54,8 @@ impl Store {
     /// As [`Store::reset`]; [`Error::SettingsTooLong`]; [`Error::OverQuota`] if the other one takes
     /// more than this one's quota allows; [`Error::Exists`] if both are the same.
     pub fn take_over(&self, key: &str, from: &str, settings: &[u8]) -> Result<Leftover, Error> {
-        let _slots = self.ledger.lock();
-        let (core, other) = (self.core(key)?, self.core(from)?);
+        let _slots = self.table.lock();
+        let (core, other) = (self.find(key)?, self.find(from)?);
         if Arc::ptr_eq(&core, &other) {
             return Err(Error::Exists {
                 key: from.to_owned(),
@@ -77,7 +77,7 @@ impl Tree {
         self.account.load(Ordering::Relaxed)
     }
 
-    /// Each pays with the other's account from now on. Under the whole gate of one of them, while
+    /// Each pays with the other's account from now on. Under all shards of one of them, while
     /// nobody writes to the other.
     fn exchange_account(&self, with: &Self) {
         let own = self.account();
@@ -86,9 +86,9 @@ impl Tree {
     }
 }
 
-impl DiskCore {
+impl DiskInner {
     /// Take over content, size and charge of a disk that nobody writes to and that ends after this.
-    /// Returns the tree that this one had. The ledger is locked.
+    /// Returns the tree that this one had. The disk table is locked.
     pub(crate) fn take_over(&self, from: &Self, settings: &[u8]) -> Result<Entry, Error> {
         check_settings(settings)?;
         self.check_may_become(from)?;
@@ -119,10 +119,10 @@ impl DiskCore {
             self.tree().exchange_account(from.tree());
             drop(from.unshare(moment.root));
         })?;
-        let budget = self.ledger.pool.budget();
+        let budget = self.table.pool.budget();
         let account = budget.account(self.tree().account());
         account.set_quota(quota_bytes);
-        self.ledger.pool.make_room();
+        self.table.pool.make_room();
         Ok(before)
     }
 

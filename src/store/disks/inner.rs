@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::change::Change;
 use super::leftover::Leftover;
-use super::table::{Ledger, Placed};
+use super::table::{DiskTable, Placed};
 use crate::store::base::error::Error;
 use crate::store::base::points;
 use crate::store::base::range::{Capacity, SectorSize};
@@ -17,10 +17,10 @@ use crate::store::pages::map::PageMap;
 use crate::store::pages::mapped::Mapped;
 use crate::store::pages::tree::{TOP, Tree};
 
-/// A disk. Its record is only changed by who holds the ledger's lock.
+/// A disk. Its record is only changed by who holds the lock on the disk table.
 #[derive(Debug)]
-pub(crate) struct DiskCore {
-    pub(crate) ledger: Arc<Ledger>,
+pub(crate) struct DiskInner {
+    pub(crate) table: Arc<DiskTable>,
     slot: u32,
     about: Mutex<(Record, Placed)>,
     map: PageMap,
@@ -40,9 +40,9 @@ pub(crate) struct Moment {
     pub(crate) mapped: Mapped,
 }
 
-impl DiskCore {
+impl DiskInner {
     pub(crate) fn new(
-        ledger: Arc<Ledger>,
+        table: Arc<DiskTable>,
         slot: u32,
         account: u16,
         record: Record,
@@ -50,12 +50,12 @@ impl DiskCore {
         mapped: Mapped,
     ) -> Self {
         let (spec, snapshot) = (record.spec, record.snapshot);
-        let pool = Arc::clone(&ledger.pool);
+        let pool = Arc::clone(&table.pool);
         let tree = Tree::new(pool, account, placed.block, mapped);
         let capacity = Capacity::known(spec.size_bytes, spec.sector_size);
         Self {
             map: PageMap::new(tree, capacity, spec.detect_zeroes),
-            ledger,
+            table,
             slot,
             about: Mutex::new((record, placed)),
             read_only: AtomicBool::new(spec.read_only),
@@ -98,27 +98,27 @@ impl DiskCore {
     }
 
     pub(crate) fn wait_for_room(&self) {
-        self.ledger.pool.wait_for_room();
+        self.table.pool.wait_for_room();
     }
 
     pub(crate) fn room_changes(&self) -> u64 {
-        self.ledger.pool.room_changes()
+        self.table.pool.room_changes()
     }
 
     pub(crate) fn charged_bytes(&self) -> u64 {
-        let budget = self.ledger.pool.budget();
+        let budget = self.table.pool.budget();
         budget.account(self.map.tree.account()).charged_bytes()
     }
 
     pub(crate) fn set_marks(&self, above_bytes: u64, below_bytes: u64) {
-        let budget = self.ledger.pool.budget();
+        let budget = self.table.pool.budget();
         let account = budget.account(self.map.tree.account());
         account.marks().set(above_bytes, below_bytes);
     }
 
     /// The disk as it is now, with a reference to its tree for who asks.
     pub(crate) fn share(&self) -> Moment {
-        let _whole = self.map.gate().whole();
+        let _whole = self.map.locks().lock_all();
         Moment {
             root: self.map.tree.share_root(),
             capacity: self.map.capacity(),
@@ -132,13 +132,13 @@ impl DiskCore {
     }
 
     pub(crate) fn leftover(&self, entries: impl Into<Vec<(Entry, u32)>>) -> Leftover {
-        let mut leftover = Leftover::new(&self.ledger);
+        let mut leftover = Leftover::new(&self.table);
         leftover.entries = entries.into();
         leftover
     }
 
     /// Replace the record by a changed one, whose tree is `root` or the same as before. All of it
-    /// under the whole gate, since the root must not change meanwhile; `then` runs there too.
+    /// under all shards, since the root must not change meanwhile; `then` runs there too.
     pub(crate) fn replace<T>(
         &self,
         change: impl FnOnce(&mut Record),
@@ -150,27 +150,27 @@ impl DiskCore {
         let mut record = about.0.clone();
         change(&mut record);
         let (old, result) = {
-            let _whole = self.map.gate().whole();
+            let _whole = self.map.locks().lock_all();
             before()?;
             let root = root.unwrap_or_else(|| self.map.tree.root_entry());
             let placed = self
-                .ledger
+                .table
                 .place(self.map.tree.account(), &record, root, true)?;
-            self.ledger.publish(self.slot, Some(placed));
+            self.table.publish(self.slot, Some(placed));
             self.map.tree.set_record(Some(placed.block));
             let old = std::mem::replace(&mut *about, (record, placed));
             (old.1, then())
         };
-        self.ledger.free(old);
+        self.table.free(old);
         Ok(result)
     }
 
-    /// Change what the record says, but for size and tree. The ledger is locked.
+    /// Change what the record says, but for size and tree. The disk table is locked.
     pub(crate) fn change_record(&self, change: impl FnOnce(&mut Record)) -> Result<(), Error> {
         self.replace(change, None, || Ok(()), || ())
     }
 
-    /// To be asked under the ledger's lock.
+    /// To be asked under the lock on the disk table.
     fn alive(&self) -> Result<(), Error> {
         if !self.is_destroyed() {
             return Ok(());
@@ -190,7 +190,7 @@ impl DiskCore {
         let sector_size = self.sector_size();
         let capacity = size.map(|(size_bytes, _)| Capacity::new(size_bytes, sector_size));
         let capacity = capacity.transpose()?;
-        let _slots = self.ledger.lock();
+        let _slots = self.table.lock();
         self.alive()?;
         let from_bytes = self.map.capacity().bytes();
         let to_bytes = capacity.map_or(from_bytes, Capacity::bytes);
@@ -257,7 +257,7 @@ impl DiskCore {
         self.read_only.store(spec.read_only, Ordering::Relaxed);
         let stalls = spec.on_full == OnFull::Stall;
         self.stalls.store(stalls, Ordering::Relaxed);
-        let pool = &self.ledger.pool;
+        let pool = &self.table.pool;
         pool.budget()
             .account(self.map.tree.account())
             .set_quota(spec.quota_bytes);
@@ -273,13 +273,13 @@ impl DiskCore {
         }
         let size_bytes = self.map.capacity().bytes();
         let mut left = self.leftover([]);
-        let _whole = self.map.gate().whole();
+        let _whole = self.map.locks().lock_all();
         self.map.prepare_cut(size_bytes)?;
         self.map.cut(size_bytes, &mut left)
     }
 
     /// Take over the content and size of another disk, with these settings if there are any. The
-    /// ledger is locked.
+    /// disk table is locked.
     pub(crate) fn reset(&self, to: &Self, settings: Option<&[u8]>) -> Result<Leftover, Error> {
         if self.snapshot {
             return Err(Error::IsReadOnly {
@@ -314,17 +314,17 @@ impl DiskCore {
         Ok(self.leftover([(before, TOP)]))
     }
 
-    /// End the disk for every connection, at one instant. The ledger is locked.
+    /// End the disk for every connection, at one instant. The disk table is locked.
     pub(crate) fn end(&self) -> Leftover {
         let about = self.about.lock();
         let root = {
-            let _whole = self.map.gate().whole();
+            let _whole = self.map.locks().lock_all();
             self.destroyed.store(true, Ordering::Release);
-            self.ledger.publish(self.slot, None);
+            self.table.publish(self.slot, None);
             self.map.tree.mapped.take_over(&Mapped::default());
             self.map.detach()
         };
-        self.ledger.pool.budget().close(self.map.tree.account());
+        self.table.pool.budget().close(self.map.tree.account());
         let mut left = self.leftover([root]);
         left.record = Some(about.1);
         left.slot = Some(self.slot);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::table::{Ledger, Placed};
+use super::table::{DiskTable, Placed};
 use crate::store::base::range::SECTOR_BYTES;
 use crate::store::layout::entry::Entry;
 use crate::store::pages::mapped::CutOff;
@@ -14,7 +14,7 @@ use crate::store::pages::subtree;
 /// holds no lock that anybody else needs; until then it is charged.
 #[derive(Debug)]
 pub struct Leftover {
-    ledger: Arc<Ledger>,
+    table: Arc<DiskTable>,
     pub(crate) entries: Vec<(Entry, u32)>,
     /// What a disk that lives on has in its count still.
     pub(crate) part: Option<Arc<CutOff>>,
@@ -27,9 +27,9 @@ pub struct Leftover {
 
 impl Leftover {
     /// Nothing yet.
-    pub(crate) fn new(ledger: &Arc<Ledger>) -> Self {
+    pub(crate) fn new(table: &Arc<DiskTable>) -> Self {
         Self {
-            ledger: Arc::clone(ledger),
+            table: Arc::clone(table),
             entries: Vec::new(),
             part: None,
             lost_sectors: 0,
@@ -44,7 +44,7 @@ impl Leftover {
     }
 
     fn free_all(&mut self) -> u64 {
-        let (pool, entries) = (&self.ledger.pool, std::mem::take(&mut self.entries));
+        let (pool, entries) = (&self.table.pool, std::mem::take(&mut self.entries));
         let lost = self.part.take().map_or(0, |part| {
             let sectors = subtree::all_sectors(pool, &entries);
             part.counted(sectors);
@@ -52,12 +52,12 @@ impl Leftover {
         });
         subtree::drop_entries(pool, entries);
         if let Some(record) = self.record.take() {
-            self.ledger.free(record);
+            self.table.free(record);
         }
         // Last: the bound on disks is what bounds the references to a block, those of disks that
         // are being freed included.
         if let Some(slot) = self.slot.take() {
-            self.ledger.lock().give_back(slot);
+            self.table.lock().give_back(slot);
         }
         lost + std::mem::take(&mut self.lost_sectors)
     }

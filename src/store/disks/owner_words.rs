@@ -6,29 +6,29 @@ use std::sync::Arc;
 use super::store::Store;
 
 /// How many words there are.
-pub const NOTES: usize = 8;
+pub const OWNER_WORDS: usize = 8;
 
 /// The words, all 0 in a new store. What they mean is the owner's business. They may be read and
 /// written in a signal handler.
 #[derive(Clone, Debug)]
-pub struct Notes(Arc<Store>);
+pub struct OwnerWords(Arc<Store>);
 
-impl Notes {
+impl OwnerWords {
     /// Those of a store, which stays open for as long as there are any.
     pub fn new(store: &Arc<Store>) -> Self {
         Self(Arc::clone(store))
     }
 
-    /// Word `index`, below [`NOTES`].
+    /// Word `index`, below [`OWNER_WORDS`].
     pub fn get(&self, index: usize) -> u64 {
         self.0
-            .note(index)
+            .owner_word(index)
             .load(std::sync::atomic::Ordering::Acquire)
     }
 
     /// Write it.
     pub fn set(&self, index: usize, value: u64) {
-        let word = self.0.note(index);
+        let word = self.0.owner_word(index);
         word.store(value, std::sync::atomic::Ordering::Release);
     }
 }

@@ -12,10 +12,10 @@ use rustix::fs::FlockOperation;
 use super::change::{Change, check_settings};
 use super::disk::Disk;
 use super::extents::Extent;
-use super::inner::DiskCore;
+use super::inner::DiskInner;
 use super::leftover::Leftover;
 use super::recover;
-use super::table::{Ledger, Placed};
+use super::table::{DiskTable, Placed};
 use crate::store::base::error::Error;
 use crate::store::base::limits::MAX_KEY_BYTES;
 use crate::store::base::new_file::NewFile;
@@ -26,7 +26,7 @@ use crate::store::layout::record::{self, FIRST_GROUP, Record};
 use crate::store::layout::spec::DiskSpec;
 use crate::store::memory::arena::{self, Arena, BLOCK_BYTES};
 use crate::store::memory::pool::{Pool, Reclaimer};
-use crate::store::memory::pressure::Alarm;
+use crate::store::memory::pressure::PressureSignal;
 use crate::store::pages::diff;
 use crate::store::pages::mapped::Mapped;
 
@@ -58,8 +58,8 @@ impl StoreOptions {
 /// A set of disks that share one memory limit.
 #[derive(Debug)]
 pub struct Store {
-    pub(crate) disks: RwLock<HashMap<String, Arc<DiskCore>>>,
-    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) disks: RwLock<HashMap<String, Arc<DiskInner>>>,
+    pub(crate) table: Arc<DiskTable>,
     _reclaimer: Reclaimer,
 }
 
@@ -173,13 +173,13 @@ impl Store {
     /// The layout of the arena: the current one, or an older one that was opened and is still what
     /// the version that wrote it reads.
     pub fn layout(&self) -> u64 {
-        record::layout(self.ledger.pool.arena())
+        record::layout(self.table.pool.arena())
     }
 
     /// Have the arena be of the current layout, at one instant. What the owner has disks carry
     /// must be as that wants it, or be understood as it is.
     pub fn carry_over(&self) {
-        record::carry_over(self.ledger.pool.arena());
+        record::carry_over(self.table.pool.arena());
     }
 
     /// [`Store::open_in`] on the file at `path`.
@@ -195,7 +195,7 @@ impl Store {
         let pool = Arc::new(pool);
         let used: Vec<u32> = found.iter().map(|disk| disk.slot).collect();
         let last_id = found.iter().map(|disk| disk.record.id).max().unwrap_or(0);
-        let ledger = Arc::new(Ledger::new(Arc::clone(&pool), &used, last_id));
+        let table = Arc::new(DiskTable::new(Arc::clone(&pool), &used, last_id));
         let mut disks = HashMap::new();
         for disk in found {
             let key = disk.record.key.clone();
@@ -203,8 +203,8 @@ impl Store {
                 block: disk.block,
                 settings: disk.settings,
             };
-            let core = DiskCore::new(
-                Arc::clone(&ledger),
+            let core = DiskInner::new(
+                Arc::clone(&table),
                 disk.slot,
                 disk.account,
                 disk.record,
@@ -216,7 +216,7 @@ impl Store {
         }
         Ok(Self {
             disks: RwLock::new(disks),
-            ledger,
+            table,
             _reclaimer: Reclaimer::start(pool)?,
         })
     }
@@ -235,7 +235,7 @@ impl Store {
     /// # Errors
     /// As there; [`Error::SettingsTooLong`].
     pub fn create_with(&self, key: &str, spec: &DiskSpec, settings: &[u8]) -> Result<Disk, Error> {
-        let mut slots = self.ledger.lock();
+        let mut slots = self.table.lock();
         self.create_locked(&mut slots, key, spec, settings)
     }
 
@@ -268,20 +268,20 @@ impl Store {
         record: Record,
         root: Entry,
         mapped: Mapped,
-    ) -> Result<Arc<DiskCore>, Error> {
-        let pool = &self.ledger.pool;
+    ) -> Result<Arc<DiskInner>, Error> {
+        let pool = &self.table.pool;
         let slot = slots.take(pool)?;
         let opened = pool.open_account(record.spec.quota_bytes);
         let placed = opened.and_then(|account| {
-            let placed = self.ledger.place(account, &record, root, false);
+            let placed = self.table.place(account, &record, root, false);
             let placed = placed.inspect_err(|_| pool.budget().close(account))?;
             Ok((account, placed))
         });
         let (account, placed) = placed.inspect_err(|_| slots.give_back(slot))?;
-        self.ledger.publish(slot, Some(placed));
+        self.table.publish(slot, Some(placed));
         let key = record.key.clone();
-        let ledger = Arc::clone(&self.ledger);
-        let core = DiskCore::new(ledger, slot, account, record, placed, mapped);
+        let table = Arc::clone(&self.table);
+        let core = DiskInner::new(table, slot, account, record, placed, mapped);
         let core = Arc::new(core);
         self.disks.write().insert(key, Arc::clone(&core));
         Ok(core)
@@ -292,10 +292,10 @@ impl Store {
     /// # Errors
     /// [`Error::Unknown`].
     pub fn open(&self, key: &str) -> Result<Disk, Error> {
-        self.core(key).map(Disk::open)
+        self.find(key).map(Disk::open)
     }
 
-    pub(crate) fn core(&self, key: &str) -> Result<Arc<DiskCore>, Error> {
+    pub(crate) fn find(&self, key: &str) -> Result<Arc<DiskInner>, Error> {
         let core = self.disks.read().get(key).cloned();
         core.ok_or_else(|| Error::Unknown {
             key: key.to_owned(),
@@ -316,8 +316,8 @@ impl Store {
     /// As [`Store::create`], but for [`Error::Exists`].
     pub fn connect_or(&self, key: &str, spec: &DiskSpec) -> Result<Disk, Error> {
         Capacity::new(spec.size_bytes, spec.sector_size)?;
-        let mut slots = self.ledger.lock();
-        match self.core(key) {
+        let mut slots = self.table.lock();
+        match self.find(key) {
             Ok(core) => Ok(Disk::open(core)),
             Err(_) => self.create_locked(&mut slots, key, spec, &[]),
         }
@@ -358,8 +358,8 @@ impl Store {
         change: &Change<'_>,
     ) -> Result<Disk, Error> {
         change.check()?;
-        let mut slots = self.ledger.lock();
-        let source = self.core(source)?;
+        let mut slots = self.table.lock();
+        let source = self.find(source)?;
         self.check_new_key(key)?;
         let moment = source.share();
         let mut record = source.record();
@@ -381,8 +381,8 @@ impl Store {
     /// # Errors
     /// [`Error::Unknown`], [`Error::Exists`], [`Error::InvalidKey`], [`Error::is_want_of_memory`].
     pub fn rename(&self, key: &str, new: &str) -> Result<(), Error> {
-        let _slots = self.ledger.lock();
-        let core = self.core(key)?;
+        let _slots = self.table.lock();
+        let core = self.find(key)?;
         self.check_new_key(new)?;
         core.change_record(|record| new.clone_into(&mut record.key))?;
         let mut disks = self.disks.write();
@@ -397,8 +397,8 @@ impl Store {
     /// # Errors
     /// [`Error::Unknown`].
     pub fn destroy(&self, key: &str) -> Result<Leftover, Error> {
-        let _slots = self.ledger.lock();
-        let core = self.core(key)?;
+        let _slots = self.table.lock();
+        let core = self.find(key)?;
         self.disks.write().remove(key);
         Ok(core.end())
     }
@@ -409,8 +409,8 @@ impl Store {
     /// # Errors
     /// [`Error::Unknown`], [`Error::Unimplemented`] for disks that are no snapshots.
     pub fn changed(&self, from: &str, to: &str) -> Result<Vec<Extent>, Error> {
-        let slots = self.ledger.lock();
-        let (one, two) = (self.core(from)?, self.core(to)?);
+        let slots = self.table.lock();
+        let (one, two) = (self.find(from)?, self.find(to)?);
         for (core, key) in [(&one, from), (&two, to)] {
             if !core.record().snapshot {
                 return Err(Error::Unimplemented {
@@ -421,16 +421,14 @@ impl Store {
         // References of our own, so that both stay as they are without the lock.
         let (from, to) = (one.share().root, two.share().root);
         drop(slots);
-        let changed = diff::changed(self.ledger.pool.arena(), from, to);
+        let changed = diff::changed(self.table.pool.arena(), from, to);
         drop((one.unshare(from), two.unshare(to)));
         Ok(changed)
     }
 
     /// Give the memory of all free blocks back to the host now, rather than within a second.
     pub fn reclaim(&self) {
-        self.ledger
-            .pool
-            .reclaim_once(Duration::ZERO, Duration::ZERO);
+        self.table.pool.reclaim_once(Duration::ZERO, Duration::ZERO);
     }
 
     /// The keys of all disks and snapshots, sorted.
@@ -441,36 +439,36 @@ impl Store {
     }
 
     /// A word of its owner's.
-    pub(crate) fn note(&self, index: usize) -> &AtomicU64 {
-        record::note(self.ledger.pool.arena(), index)
+    pub(crate) fn owner_word(&self, index: usize) -> &AtomicU64 {
+        record::owner_word(self.table.pool.arena(), index)
     }
 
     /// The memory limit, in bytes.
     pub fn limit_bytes(&self) -> u64 {
-        self.ledger.pool.budget().limit_bytes()
+        self.table.pool.budget().limit_bytes()
     }
 
     /// Bytes of memory that all disks take now: pages, nodes and records.
     pub fn charged_bytes(&self) -> u64 {
-        self.ledger.pool.budget().charged_bytes()
+        self.table.pool.budget().charged_bytes()
     }
 
-    /// The bell that is rung when memory gets short or is there again: when a charge passes a mark,
-    /// and when a write was refused for want of memory.
-    pub fn alarm(&self) -> &Arc<Alarm> {
-        self.ledger.pool.budget().alarm()
+    /// The signal that memory gets short, or is there again: raised when a charge passes a mark,
+    /// and when a charge was refused.
+    pub fn pressure(&self) -> &Arc<PressureSignal> {
+        self.table.pool.budget().pressure()
     }
 
-    /// Ring it when the charge of all disks comes to `above_bytes` or more, or to less than
-    /// `below_bytes`.
+    /// Raise [`Store::pressure`] when the charge of all disks comes to `above_bytes` or more, or
+    /// falls below `below_bytes`.
     pub fn set_marks(&self, above_bytes: u64, below_bytes: u64) {
-        let budget = self.ledger.pool.budget();
+        let budget = self.table.pool.budget();
         budget.marks().set(above_bytes, below_bytes);
     }
 
     /// The arena's own id: another arena has another one.
     pub fn id(&self) -> u128 {
-        let [low, high] = record::arena_id(self.ledger.pool.arena());
+        let [low, high] = record::arena_id(self.table.pool.arena());
         u128::from(high) << 64 | u128::from(low)
     }
 

@@ -14,7 +14,7 @@ use crate::store::memory::pool::Pool;
 
 /// What all disks of a store share.
 #[derive(Debug)]
-pub(crate) struct Ledger {
+pub(crate) struct DiskTable {
     pub(crate) pool: Arc<Pool>,
     slots: Mutex<Slots>,
 }
@@ -35,7 +35,7 @@ pub(crate) struct Placed {
     pub(crate) settings: Option<Block>,
 }
 
-impl Ledger {
+impl DiskTable {
     /// For an arena whose table has these slots in use.
     pub(crate) fn new(pool: Arc<Pool>, used: &[u32], last_id: u64) -> Self {
         let next_slot = used.iter().max().map_or(0, |slot| slot + 1);

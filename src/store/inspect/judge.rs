@@ -24,10 +24,10 @@ impl Below {
     fn add(&mut self, other: &Self) {
         self.mapped_sectors += other.mapped_sectors;
         self.lost_sectors += other.lost_sectors;
-        self.note(other.findings.iter().copied());
+        self.owner_word(other.findings.iter().copied());
     }
 
-    fn note(&mut self, findings: impl IntoIterator<Item = u32>) {
+    fn owner_word(&mut self, findings: impl IntoIterator<Item = u32>) {
         let room = MOST_BELOW.saturating_sub(self.findings.len());
         self.findings.extend(findings.into_iter().take(room));
     }
@@ -149,7 +149,7 @@ impl Inspection {
             Err(fault) => {
                 let number = self.find(format!("{} {}", place(), fault.say(entry)));
                 below.lost_sectors += sectors_below(level);
-                below.note(number);
+                below.owner_word(number);
             }
             Ok(None) if entry.is_all_zero() => below.mapped_sectors += sectors_below(level),
             Ok(None) => {}
@@ -194,7 +194,7 @@ impl Inspection {
                 node.0
             ));
             below.lost_sectors = faults.len() as u64 * PAGE_SECTORS;
-            below.note(number);
+            below.owner_word(number);
         }
         Ok(below)
     }

@@ -43,7 +43,7 @@ mod at {
     pub(crate) const EVEN_SUM: usize = 6;
     pub(crate) const TABLE_BLOCKS: usize = 8;
     /// The owner's. Zeros in arenas that were made before there were any.
-    pub(crate) const NOTES: usize = 16;
+    pub(crate) const OWNER_WORDS: usize = 16;
 }
 
 /// Words of a record.
@@ -291,10 +291,10 @@ pub(crate) fn set_blocks(arena: &Arena) {
 }
 
 /// One of the words in which the owner of the store keeps what it likes.
-pub(crate) fn note(arena: &Arena, index: usize) -> &AtomicU64 {
+pub(crate) fn owner_word(arena: &Arena, index: usize) -> &AtomicU64 {
     arena.word(
         SUPERBLOCK,
-        at::NOTES + index % crate::store::disks::owner_words::NOTES,
+        at::OWNER_WORDS + index % crate::store::disks::owner_words::OWNER_WORDS,
     )
 }
 

@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::Mutex;
 
 use super::arena::BLOCK_BYTES;
-use super::pressure::{Alarm, Marks};
+use super::pressure::{Marks, PressureSignal};
 use crate::store::base::error::Error;
 
 /// Account of what belongs to no disk.
@@ -52,7 +52,7 @@ pub(crate) struct Budget {
     limit_bytes: u64,
     charged_bytes: AtomicU64,
     marks: Marks,
-    alarm: Arc<Alarm>,
+    pressure: Arc<PressureSignal>,
     chunks: Box<[OnceLock<Chunk>]>,
     numbers: Mutex<Numbers>,
 }
@@ -70,7 +70,7 @@ impl Budget {
             limit_bytes,
             charged_bytes: AtomicU64::new(0),
             marks: Marks::default(),
-            alarm: Arc::default(),
+            pressure: Arc::default(),
             chunks: (0..=usize::from(u16::MAX) / CHUNK)
                 .map(|_| OnceLock::new())
                 .collect(),
@@ -94,8 +94,8 @@ impl Budget {
     }
 
     /// Rung when a charge passes a mark, or a bound refuses one.
-    pub(crate) fn alarm(&self) -> &Arc<Alarm> {
-        &self.alarm
+    pub(crate) fn pressure(&self) -> &Arc<PressureSignal> {
+        &self.pressure
     }
 
     pub(crate) fn account(&self, number: u16) -> &Account {
@@ -173,18 +173,18 @@ impl Budget {
             quota_bytes
         };
         let charged_bytes = add(&account.charged_bytes, bound).map_err(|()| {
-            self.alarm.ring();
+            self.pressure.raise();
             Error::OverQuota { quota_bytes }
         })?;
         let all_bytes = add(&self.charged_bytes, self.limit_bytes).map_err(|()| {
             sub(&account.charged_bytes, 1);
-            self.alarm.ring();
+            self.pressure.raise();
             Error::Full {
                 limit_bytes: self.limit_bytes,
             }
         })?;
-        account.marks.rose(charged_bytes, &self.alarm);
-        self.marks.rose(all_bytes, &self.alarm);
+        account.marks.rose(charged_bytes, &self.pressure);
+        self.marks.rose(all_bytes, &self.pressure);
         Ok(())
     }
 
@@ -198,9 +198,9 @@ impl Budget {
     pub(crate) fn uncharge(&self, number: u16, blocks: u64) {
         let account = self.account(number);
         let charged_bytes = sub(&account.charged_bytes, blocks);
-        account.marks.fell(charged_bytes, &self.alarm);
+        account.marks.fell(charged_bytes, &self.pressure);
         let all_bytes = sub(&self.charged_bytes, blocks);
-        self.marks.fell(all_bytes, &self.alarm);
+        self.marks.fell(all_bytes, &self.pressure);
     }
 }
 

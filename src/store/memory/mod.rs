@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `mapping` | a file mapped so that huge pages are possible |
 //! | `arena` | the memory file: blocks as words or as payload, backing, punching |
-//! | `pressure` | a bell for whoever wants to know that memory gets short |
+//! | `pressure` | the signal that memory gets short, or is there again |
 //! | `account` | the budget: pool limit, quotas, who is charged |
 //! | `free` | which blocks are free, and which have memory behind them |
 //! | `pool` | blocks in use, their counts, and the thread that gives memory back or makes it huge |

@@ -158,7 +158,7 @@ impl Pool {
                     let backed = self.arena.back(first, count).map(|()| count);
                     let backed = backed.or_else(|_| self.arena.back(first, 1).map(|()| 1));
                     let count = backed.map_err(|source| {
-                        self.budget.alarm().ring();
+                        self.budget.pressure().raise();
                         Error::HostFull { source }
                     })?;
                     free.backed(first, count);
@@ -201,7 +201,8 @@ impl Pool {
     }
 
     /// An account for a new disk. Numbers of dropped disks whose blocks others still share are
-    /// taken back once all are used up: a long line of forks is no shortage. The ledger is locked.
+    /// taken back once all are used up: a long line of forks is no shortage. The disk
+    /// table is locked.
     ///
     /// # Errors
     /// [`Error::TooManyDisks`].

@@ -1,49 +1,48 @@
-//! A bell for whoever wants to know that memory gets short, or is there again.
+//! The signal that memory gets short, or is there again.
 //!
-//! It is rung when a charge passes a mark, upwards or downwards, and when something was refused for
-//! want of memory. Who rings never waits, and nothing is told but that there is something to look
-//! at.
+//! It is raised when a charge passes a mark, upwards or downwards, and when a charge was refused.
+//! Raising it never waits, and says only that there is something to look at.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-/// The bell.
+/// Raised when memory gets short or is there again; one thread waits for it.
 #[derive(Debug, Default)]
-pub struct Alarm {
-    rung: AtomicBool,
+pub struct PressureSignal {
+    raised: AtomicBool,
     lock: Mutex<()>,
-    heard: Condvar,
+    changed: Condvar,
 }
 
-impl Alarm {
-    /// Ring it. While it was not heard, ringing again costs a look.
-    pub fn ring(&self) {
-        if !self.rung.load(Ordering::Relaxed) && !self.rung.swap(true, Ordering::AcqRel) {
-            // Who waits has looked under the lock, so it can't be missed.
+impl PressureSignal {
+    /// Wake the thread that waits. Until that thread has seen it, raising it again costs one load.
+    pub fn raise(&self) {
+        if !self.raised.load(Ordering::Relaxed) && !self.raised.swap(true, Ordering::AcqRel) {
+            // A waiter looks at `raised` under the lock, so it can't miss this.
             drop(self.lock.lock());
-            self.heard.notify_all();
+            self.changed.notify_all();
         }
     }
 
-    /// Wait until it is rung, or was since it was waited for last; `false` if it wasn't for
-    /// `timeout`. For one thread.
+    /// Wait until it is raised, or return at once if it was since the last call; `false` after
+    /// `timeout` without it. For one thread.
     pub fn wait(&self, timeout: Option<Duration>) -> bool {
         let mut lock = self.lock.lock();
-        if !self.rung.load(Ordering::Acquire) {
+        if !self.raised.load(Ordering::Acquire) {
             match timeout {
                 Some(timeout) => {
-                    self.heard.wait_for(&mut lock, timeout);
+                    self.changed.wait_for(&mut lock, timeout);
                 }
-                None => self.heard.wait(&mut lock),
+                None => self.changed.wait(&mut lock),
             }
         }
-        self.rung.swap(false, Ordering::AcqRel)
+        self.raised.swap(false, Ordering::AcqRel)
     }
 }
 
-/// Two marks of a charge: who passes one of them rings the bell.
+/// Two marks of a charge. Passing one of them raises the signal.
 #[derive(Debug)]
 pub(crate) struct Marks {
     above_bytes: AtomicU64,
@@ -60,21 +59,21 @@ impl Default for Marks {
 }
 
 impl Marks {
-    /// Ring when a charge comes to `above_bytes` or more, or to less than `below_bytes`.
+    /// Raise the signal when a charge comes to `above_bytes` or more, or to less than `below_bytes`.
     pub(crate) fn set(&self, above_bytes: u64, below_bytes: u64) {
         self.above_bytes.store(above_bytes, Ordering::Relaxed);
         self.below_bytes.store(below_bytes, Ordering::Relaxed);
     }
 
-    pub(crate) fn rose(&self, to_bytes: u64, alarm: &Alarm) {
+    pub(crate) fn rose(&self, to_bytes: u64, pressure: &PressureSignal) {
         if to_bytes >= self.above_bytes.load(Ordering::Relaxed) {
-            alarm.ring();
+            pressure.raise();
         }
     }
 
-    pub(crate) fn fell(&self, to_bytes: u64, alarm: &Alarm) {
+    pub(crate) fn fell(&self, to_bytes: u64, pressure: &PressureSignal) {
         if to_bytes < self.below_bytes.load(Ordering::Relaxed) {
-            alarm.ring();
+            pressure.raise();
         }
     }
 }

@@ -36,9 +36,9 @@ struct Shard(RwLock<()>);
 
 /// The locks of one disk. Made at the first access: an untouched fork has none.
 #[derive(Debug)]
-pub(crate) struct Gate([Shard; SHARDS]);
+pub(crate) struct ShardLocks([Shard; SHARDS]);
 
-impl Gate {
+impl ShardLocks {
     fn new() -> Box<Self> {
         Box::new(Self(std::array::from_fn(|_| Shard::default())))
     }
@@ -48,7 +48,7 @@ impl Gate {
     }
 
     /// Wait until no request is amid a leaf, and keep all out.
-    pub(crate) fn whole(&self) -> [RwLockWriteGuard<'_, ()>; SHARDS] {
+    pub(crate) fn lock_all(&self) -> [RwLockWriteGuard<'_, ()>; SHARDS] {
         self.0.each_ref().map(|shard| shard.0.write())
     }
 }
@@ -57,7 +57,7 @@ impl Gate {
 #[derive(Debug)]
 pub(crate) struct PageMap {
     pub(crate) tree: Tree,
-    gate: OnceLock<Box<Gate>>,
+    locks: OnceLock<Box<ShardLocks>>,
     sector_size: SectorSize,
     size_bytes: AtomicU64,
     detect_zeroes: bool,
@@ -116,15 +116,15 @@ impl PageMap {
     pub(crate) fn new(tree: Tree, capacity: Capacity, detect_zeroes: bool) -> Self {
         Self {
             tree,
-            gate: OnceLock::new(),
+            locks: OnceLock::new(),
             sector_size: capacity.sector_size(),
             size_bytes: AtomicU64::new(capacity.bytes()),
             detect_zeroes,
         }
     }
 
-    pub(crate) fn gate(&self) -> &Gate {
-        self.gate.get_or_init(Gate::new)
+    pub(crate) fn locks(&self) -> &ShardLocks {
+        self.locks.get_or_init(ShardLocks::new)
     }
 
     /// The size now.
@@ -132,7 +132,7 @@ impl PageMap {
         Capacity::known(self.size_bytes.load(Ordering::Acquire), self.sector_size)
     }
 
-    /// Under the whole gate.
+    /// Under all shards.
     pub(crate) fn set_capacity(&self, capacity: Capacity) {
         self.size_bytes.store(capacity.bytes(), Ordering::Release);
     }
@@ -148,7 +148,7 @@ impl PageMap {
         let mut unique = Unique::default();
         let mut next = Some(0);
         while let Some(leaf) = next {
-            let _lock = self.gate().shard(leaf).read();
+            let _lock = self.locks().shard(leaf).read();
             next = self.tree.unique_at(leaf, &mut unique);
         }
         let record = self
@@ -179,7 +179,7 @@ impl PageMap {
     pub(crate) fn read(&self, range: ByteRange, to: &[Sink<'_>]) -> Result<(), Error> {
         let mut to = Cursor::new(to);
         for segment in segments(range) {
-            let lock = self.gate().shard(segment.leaf).read();
+            let lock = self.locks().shard(segment.leaf).read();
             self.check_end(range, segment.end_bytes())?;
             if let Some(leaf) = self.tree.leaf_now(segment.leaf) {
                 self.tree.read_leaf(leaf, segment.spans(), &mut to);
@@ -201,7 +201,7 @@ impl PageMap {
         write: bool,
     ) -> Option<(RwLockReadGuard<'_, ()>, Stretch)> {
         let segment = segments(range).next()?;
-        let lock = self.gate().shard(segment.leaf).try_read()?;
+        let lock = self.locks().shard(segment.leaf).try_read()?;
         self.check_end(range, range.end_bytes()).ok()?;
         if segment.end_bytes() != range.end_bytes() || write && self.detect_zeroes {
             return None;
@@ -222,7 +222,7 @@ impl PageMap {
         let mut from = Cursor::new(from);
         let detect = self.detect_zeroes;
         for segment in segments(range) {
-            let shard = self.gate().shard(segment.leaf);
+            let shard = self.locks().shard(segment.leaf);
             let mut spans = segment.spans().peekable();
             if !detect {
                 let _lock = shard.read();
@@ -258,7 +258,7 @@ impl PageMap {
         change: impl FnOnce(&Self, crate::store::memory::arena::Block) -> Result<(), Error>,
     ) -> Result<(), Error> {
         loop {
-            let lock = self.gate().shard(segment.leaf).write();
+            let lock = self.locks().shard(segment.leaf).write();
             self.check_end(range, segment.end_bytes())?;
             if let Some(leaf) = self.tree.own_leaf(segment.leaf)? {
                 let result = change(self, leaf);
@@ -269,7 +269,7 @@ impl PageMap {
                 return result;
             }
             drop(lock);
-            let _whole = self.gate().whole();
+            let _whole = self.locks().lock_all();
             self.tree.own_path(segment.leaf, false)?;
         }
     }
@@ -281,7 +281,7 @@ impl PageMap {
 
     fn prune(&self, prune: bool, leaf: u64) {
         if prune {
-            let _whole = self.gate().whole();
+            let _whole = self.locks().lock_all();
             self.tree.prune(leaf);
         }
     }
@@ -338,7 +338,7 @@ impl PageMap {
         }
         let mut out = Vec::new();
         let (result, cut_off) = {
-            let _whole = self.gate().whole();
+            let _whole = self.locks().lock_all();
             let result = self
                 .check_end(range, end * LEAF_BYTES)
                 .and_then(|()| self.tree.set(first, end, fill, &mut out));
@@ -372,7 +372,7 @@ impl PageMap {
     ) -> Result<(), Error> {
         {
             // What isn't there has nothing to unmap, and no leaf is made to find that out.
-            let _lock = self.gate().shard(segment.leaf).read();
+            let _lock = self.locks().shard(segment.leaf).read();
             self.check_end(range, segment.end_bytes())?;
             match self.tree.slot(segment.leaf) {
                 Slot::Nothing => return Ok(()),
@@ -392,13 +392,13 @@ impl PageMap {
         })
     }
 
-    /// Have what is needed to cut the disk off at `size_bytes`. Under the whole gate.
+    /// Have what is needed to cut the disk off at `size_bytes`. Under all shards.
     pub(crate) fn prepare_cut(&self, size_bytes: u64) -> Result<(), Error> {
         let within = !size_bytes.is_multiple_of(LEAF_BYTES);
         self.tree.own_path(size_bytes / LEAF_BYTES, within)
     }
 
-    /// Unmap all beyond `size_bytes`, after [`PageMap::prepare_cut`], under the same whole gate;
+    /// Unmap all beyond `size_bytes`, after [`PageMap::prepare_cut`], under the same all shards;
     /// adds what is to be freed to `out`.
     pub(crate) fn cut(&self, size_bytes: u64, out: &mut Leftover) -> Result<(), Error> {
         let first = size_bytes.div_ceil(LEAF_BYTES);
@@ -435,7 +435,7 @@ impl PageMap {
         let mut at = at;
         while at < self.size_bytes.load(Ordering::Acquire) {
             let number = at / LEAF_BYTES;
-            let _lock = self.gate().shard(number).read();
+            let _lock = self.locks().shard(number).read();
             let here = match self.tree.slot(number) {
                 Slot::Nothing => Entry::NONE,
                 Slot::Zero => Entry::ALL_ZERO,
@@ -457,7 +457,7 @@ impl PageMap {
         None
     }
 
-    /// Under the whole gate: the tree is let go, and nothing is left to look up.
+    /// Under all shards: the tree is let go, and nothing is left to look up.
     pub(crate) fn detach(&self) -> (Entry, u32) {
         let root = self.tree.root_entry();
         self.tree.set_record(None);

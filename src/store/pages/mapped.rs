@@ -51,7 +51,7 @@ impl Mapped {
         }
     }
 
-    /// A part was cut off. Under the whole gate, under which that was done.
+    /// A part was cut off. Under all shards, under which that was done.
     pub(crate) fn cut_off(&self) -> Arc<CutOff> {
         let counts = vec![Arc::clone(&self.sectors)];
         let part = Arc::new(CutOff(Mutex::new(Some(counts))));
@@ -61,14 +61,14 @@ impl Mapped {
         part
     }
 
-    /// The count of another tree with the same content. Under the whole gate of this one.
+    /// The count of another tree with the same content. Under all shards of this one.
     pub(crate) fn share(&self) -> Self {
         let other = Self::default();
         other.take_over(self);
         other
     }
 
-    /// The tree has the content of another one from now on. Under the whole gates of both, or where
+    /// The tree has the content of another one from now on. Under all shardss of both, or where
     /// nobody else knows of them.
     pub(crate) fn take_over(&self, other: &Self) {
         for part in self.parts.lock().drain(..) {

@@ -9,7 +9,7 @@
 //! |---|---|
 //! | a leaf's shard, shared | look up, read that leaf, overwrite pages that are its own |
 //! | a leaf's shard | change that leaf; hang it into the tree, or take it out |
-//! | all shards (the whole gate) | copy and remove inner nodes, change the root |
+//! | all shards (all shards) | copy and remove inner nodes, change the root |
 //!
 //! So a node is never freed or copied while somebody else walks through it. Every change is
 //! published by one store of 8 bytes, after all that it names is in place.
@@ -117,7 +117,7 @@ impl Tree {
         }
     }
 
-    /// Another record took its place, or none. Under the whole gate.
+    /// Another record took its place, or none. Under all shards.
     pub(crate) fn set_record(&self, record: Option<Block>) {
         self.record
             .store(record.map_or(0, |block| block.0), Ordering::Release);
@@ -208,7 +208,7 @@ impl Tree {
     }
 
     /// Have an own node at every place above a leaf that isn't empty, and at the leaf's own
-    /// `with_leaf`: then cutting the tree off there takes no memory. Under the whole gate.
+    /// `with_leaf`: then cutting the tree off there takes no memory. Under all shards.
     pub(crate) fn own_path(&self, leaf: u64, with_leaf: bool) -> Result<(), Error> {
         let Some(mut word) = self.root() else {
             return Ok(());
@@ -299,7 +299,7 @@ impl Tree {
         next.is_none_or(|next| next >= first + BLOCK_WORDS as u64)
     }
 
-    /// Remove inner nodes above a leaf that name nothing. Under the whole gate.
+    /// Remove inner nodes above a leaf that name nothing. Under all shards.
     pub(crate) fn prune(&self, leaf: u64) {
         if let Some(root) = self.root() {
             self.prune_below(root, TOP, leaf);
@@ -325,7 +325,7 @@ impl Tree {
     }
 
     /// Set all leaves from `first` up to `end` to `fill` (nothing, or all zero), and collect what
-    /// hung there. Under the whole gate.
+    /// hung there. Under all shards.
     pub(crate) fn set(
         &self,
         first: u64,
@@ -443,7 +443,7 @@ impl Tree {
         }
     }
 
-    /// Another record names the root too from now on. Under the whole gate.
+    /// Another record names the root too from now on. Under all shards.
     pub(crate) fn share_root(&self) -> Entry {
         let Some(root) = self.root() else {
             return Entry::NONE;

@@ -13,9 +13,9 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::store::Notes;
+use crate::store::OwnerWords;
 
-/// Words of the notes.
+/// Which of the words is which.
 mod at {
     /// Not 0 from a crash on until a process ends well.
     pub(super) const CRASHED: usize = 0;
@@ -34,7 +34,7 @@ const SIGNALS: [libc::c_int; 5] = [
     libc::SIGFPE,
 ];
 
-static NOTES: OnceLock<Notes> = OnceLock::new();
+static WORDS: OnceLock<OwnerWords> = OnceLock::new();
 static IS_CAREFUL: AtomicBool = AtomicBool::new(false);
 /// What the signals did before.
 static PREVIOUS: [OnceLock<libc::sigaction>; SIGNALS.len()] =
@@ -57,11 +57,11 @@ pub struct Culprit {
     pub head: u16,
 }
 
-/// Note in `notes` what this process dies of, if it does. If one before it crashed, rings are begun
+/// Note in `words` what this process dies of, if it does. If one before it crashed, rings are begun
 /// with care from now on. Only the first call counts: there is one process to die.
-pub fn watch(notes: Notes) {
-    IS_CAREFUL.store(notes.get(at::CRASHED) != 0, Ordering::Relaxed);
-    if NOTES.set(notes).is_ok() {
+pub fn watch(words: OwnerWords) {
+    IS_CAREFUL.store(words.get(at::CRASHED) != 0, Ordering::Relaxed);
+    if WORDS.set(words).is_ok() {
         for (signal, previous) in SIGNALS.into_iter().zip(&PREVIOUS) {
             install(signal, previous);
         }
@@ -69,23 +69,23 @@ pub fn watch(notes: Notes) {
 }
 
 /// The culprit has had its consequences.
-pub fn forget_culprit(notes: &Notes) {
-    notes.set(at::PLACE, 0);
+pub fn forget_culprit(words: &OwnerWords) {
+    words.set(at::PLACE, 0);
 }
 
 /// The process ends as it should: the next one needn't be careful.
 pub fn ends_well() {
-    if let Some(notes) = NOTES.get() {
-        notes.set(at::CRASHED, 0);
+    if let Some(words) = WORDS.get() {
+        words.set(at::CRASHED, 0);
     }
 }
 
 /// The request that the process before this one died of, if that is known.
-pub fn culprit(notes: &Notes) -> Option<Culprit> {
-    let place = notes.get(at::PLACE);
+pub fn culprit(words: &OwnerWords) -> Option<Culprit> {
+    let place = words.get(at::PLACE);
     let part = |shift: u32| u16::try_from(place >> shift & 0xffff).unwrap_or(u16::MAX);
     (place & NAMED != 0).then(|| Culprit {
-        disk_id: notes.get(at::DISK),
+        disk_id: words.get(at::DISK),
         queue: part(16),
         head: part(0),
     })
@@ -142,10 +142,10 @@ extern "C" fn on_crash(
 ) {
     // SAFETY: the kernel passes a valid `siginfo_t` to a handler with SA_SIGINFO.
     let info = unsafe { &*info };
-    if let Some(notes) = NOTES.get() {
-        notes.set(at::CRASHED, 1);
+    if let Some(words) = WORDS.get() {
+        words.set(at::CRASHED, 1);
         if is_own(info) {
-            take_down(notes);
+            take_down(words);
         }
     }
     // SAFETY: all zeros is a valid `sigaction`, and means the default.
@@ -171,15 +171,15 @@ fn is_own(info: &libc::siginfo_t) -> bool {
 }
 
 /// The first one that dies counts.
-fn take_down(notes: &Notes) {
-    if notes.get(at::PLACE) != 0 {
+fn take_down(words: &OwnerWords) {
+    if words.get(at::PLACE) != 0 {
         return;
     }
     let _ = ALONE.try_with(|[disk, place]| {
         let place = place.load(Ordering::Acquire);
         if place != 0 {
-            notes.set(at::DISK, disk.load(Ordering::Acquire));
-            notes.set(at::PLACE, place);
+            words.set(at::DISK, disk.load(Ordering::Acquire));
+            words.set(at::PLACE, place);
         }
     });
 }

@@ -74,7 +74,7 @@ impl Disks {
             .tell(EventKind::Created, Some(name), size_details(&entry));
         if entry.is_importing() {
             // Whoever ends those that wait too long has one more.
-            self.workshop.store.alarm().ring();
+            self.workshop.store.pressure().raise();
         }
         Ok((self.describe(&entry, false)?, Made::New))
     }

@@ -263,7 +263,7 @@ impl Drop for Upload {
         tracing::info!(disk = self.entry.name, reason, "an import came to nothing");
         self.tell(EventKind::ImportFailed, ("reason", reason.into()));
         // Who waits for the next one looks when that is due.
-        self.store.alarm().ring();
+        self.store.pressure().raise();
     }
 }
 
@@ -448,7 +448,7 @@ impl Disks {
         }
         self.mark(entry);
         // It may have been looked at just before, and be taken for importing or for emptier.
-        self.workshop.store.alarm().ring();
+        self.workshop.store.pressure().raise();
         upload.tell(EventKind::Imported, ("content_bytes", content_bytes.into()));
         Ok(left)
     }

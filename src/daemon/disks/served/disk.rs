@@ -155,7 +155,7 @@ impl Workshop {
                 }
                 ServerEvent::Detached { session, reason } => {
                     // Who waits for the last front end of a disk that is gone looks then.
-                    store.alarm().ring();
+                    store.pressure().raise();
                     match reason {
                         Departure::Left => (EventKind::Detached, session, None),
                         Departure::Closed => {

@@ -13,7 +13,7 @@ use crate::daemon::disks::settings::valid::Checked;
 use crate::daemon::disks::{Disks, Entry, Target};
 use crate::device::Limiter;
 use crate::model::{EventKind, Limits, Problem, ProblemKind};
-use crate::store::{self, Change, Disk, Notes, Store};
+use crate::store::{self, Change, Disk, OwnerWords, Store};
 use crate::vhost_user::crash::{self, Culprit};
 
 /// End what readers of content held, and what new content came to that was not whole: those who
@@ -66,8 +66,8 @@ impl Disks {
         // All of it can be understood. What an older version left is what that one can serve until
         // this instant, and ours from here on.
         self.workshop.store.carry_over();
-        let notes = Notes::new(&self.workshop.store);
-        let culprit = crash::culprit(&notes);
+        let words = OwnerWords::new(&self.workshop.store);
+        let culprit = crash::culprit(&words);
         let mut adopted = Vec::new();
         for disk in found {
             adopted.push(self.adopt_disk(disk, culprit)?);
@@ -78,7 +78,7 @@ impl Disks {
             }
         }
         self.drop_stray_states(&keys, &adopted)?;
-        crash::forget_culprit(&notes);
+        crash::forget_culprit(&words);
         for entry in adopted.iter().filter(|entry| !entry.is_importing()) {
             self.workshop.listen(entry)?;
         }

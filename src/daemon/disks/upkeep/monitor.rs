@@ -1,8 +1,8 @@
 //! Who notices that memory gets short, and sees off disks that were destroyed under a front end.
 //!
-//! One thread for all disks. It sleeps until the store's bell rings: when a charge passes a mark,
-//! when a write found no memory, when a front end is gone. Only while something is full does it
-//! look again by itself.
+//! One thread for all disks. It sleeps until the store raises its pressure signal: when a charge
+//! passes a mark, when a write found no memory, when a front end is gone. Only while something is
+//! full does it look again by itself.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +16,7 @@ use crate::daemon::Error;
 use crate::daemon::disks::Disks;
 use crate::daemon::disks::served::disk::{Entry, Health};
 use crate::model::{DiskState, EventKind};
-use crate::store::Alarm;
+use crate::store::PressureSignal;
 
 /// Parts of a bound, in percent, at which somebody wants to know.
 const LEVELS: [u64; 2] = [80, 95];
@@ -35,9 +35,9 @@ pub(crate) struct Monitor {
 }
 
 impl Monitor {
-    pub(crate) fn stop(&self, alarm: &Alarm) {
+    pub(crate) fn stop(&self, pressure: &PressureSignal) {
         self.ends.store(true, Ordering::Release);
-        alarm.ring();
+        pressure.raise();
         if let Some(thread) = self.thread.lock().take()
             // The last owner of the disks may be that thread itself.
             && thread.thread().id() != std::thread::current().id()
@@ -49,12 +49,12 @@ impl Monitor {
 
 /// Watch over `disks` from now on, until they go.
 pub(crate) fn start(disks: &Arc<Disks>) -> Result<(), Error> {
-    let alarm = Arc::clone(disks.workshop.store.alarm());
+    let pressure = Arc::clone(disks.workshop.store.pressure());
     let ends = Arc::clone(&disks.monitor.ends);
     let watched = Arc::downgrade(disks);
     let thread = std::thread::Builder::new()
         .name("ramblk-monitor".into())
-        .spawn(move || watch(&watched, &alarm, &ends))
+        .spawn(move || watch(&watched, &pressure, &ends))
         .map_err(|source| Error::System {
             what: "start a thread",
             source,
@@ -64,13 +64,13 @@ pub(crate) fn start(disks: &Arc<Disks>) -> Result<(), Error> {
     Ok(())
 }
 
-fn watch(disks: &Weak<Disks>, alarm: &Alarm, ends: &AtomicBool) {
-    let (mut look_within, mut was_rung) = (None, false);
+fn watch(disks: &Weak<Disks>, pressure: &PressureSignal, ends: &AtomicBool) {
+    let (mut look_within, mut was_raised) = (None, false);
     loop {
-        // The bell rings where memory is refused, and whoever wanted it counts that a moment
+        // The signal is raised where memory is refused, and whoever wanted it counts that a moment
         // later: so there is a second look.
-        let second = was_rung.then_some(LOOK_EVERY);
-        was_rung = alarm.wait(sooner(look_within, second));
+        let second = was_raised.then_some(LOOK_EVERY);
+        was_raised = pressure.wait(sooner(look_within, second));
         if ends.load(Ordering::Acquire) {
             return;
         }
@@ -113,7 +113,7 @@ impl Disks {
         *self.monitor.level.lock() = level;
     }
 
-    /// Have the bell rung when the charge of a disk comes near its quota.
+    /// Have the signal raised when the charge of a disk comes near its quota.
     pub(crate) fn mark(&self, entry: &Entry) {
         let Ok(info) = entry.disk.get_info() else {
             return;
@@ -125,7 +125,7 @@ impl Disks {
         entry.disk.set_marks(above, below);
     }
 
-    /// Look at everything; returns when to look again, if that is not for the bell to say.
+    /// Look at everything; returns when to look again, if that is not for the signal to say.
     fn look(&self) -> Option<Duration> {
         self.reap_ghosts();
         self.look_at_pool();
