@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::bench::Bench;
-use super::cpus::{Cpus, parse_cpus};
 use super::serve::{Serve, parse_mode};
-use super::size::parse_size;
 use super::verbs::ApiVerb;
+use crate::cli::values::cpus::{Cpus, parse_cpus};
+use crate::cli::values::size::parse_size;
 use crate::daemon::{RunOptions, Sharing};
 use crate::model::USUAL_QUEUES;
 

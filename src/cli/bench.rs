@@ -6,8 +6,8 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::error::Error;
-use super::output::OutputArgs;
-use super::size::parse_size;
+use crate::cli::print::output::OutputArgs;
+use crate::cli::values::size::parse_size;
 use crate::load::{self, Report};
 
 #[derive(Debug, Args)]

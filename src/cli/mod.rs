@@ -7,37 +7,25 @@
 //! | `bench` | `ramblk bench` |
 //! | `serve` | `ramblk serve` |
 //! | `verbs` | the verbs that speak to a daemon |
+//! | `values` | values of options, and how they are written |
+//! | `file` | the configuration file |
 //! | `transfer` | a disk's content from and to files, sparse |
-//! | `tables`, `rates`, `pool` | answers for people |
-//! | `output` | for people or for programs |
-//! | `usage` | what is wrong with the words |
+//! | `print` | answers for people or for programs |
 //! | `recipes` | what to type into a VMM |
-//! | `file`, `declared` | the configuration file, and disks and groups in it |
-//! | `diff` | what a configuration changes |
-//! | `words`, `size`, `cpus` | labels, targets, bounds, sizes, processors |
-//! | `samples` | answers for tests |
+//! | `usage` | what is wrong with the words |
 //! | `error` | why not, and the exit code |
 
 mod args;
 mod bench;
-mod cpus;
-mod declared;
-mod diff;
 mod error;
 mod file;
-mod output;
-mod pool;
-mod rates;
+mod print;
 mod recipes;
-#[cfg(test)]
-mod samples;
 mod serve;
-mod size;
-mod tables;
 mod transfer;
 mod usage;
+mod values;
 mod verbs;
-mod words;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -49,7 +37,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use self::error::{EXIT_ERROR, EXIT_USAGE, Error};
-use self::output::Output;
+use self::print::output::{self, Output};
 use crate::daemon::{self, Ending, RunConfig, RunOptions};
 
 /// The variable that says what is logged.

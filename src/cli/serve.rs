@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::cpus::{Cpus, parse_cpus};
 use super::error::Error;
 use super::file::{File, Mode, Pin, Size, read_file};
-use super::output::Output;
-use super::size::parse_size;
 use super::{end, log_to_stderr};
+use crate::cli::print::output::Output;
+use crate::cli::values::cpus::{Cpus, parse_cpus};
+use crate::cli::values::size::parse_size;
 use crate::daemon::{self, ServeConfig, ServeOptions, StateOption};
 
 /// What `ramblk serve` understands.

@@ -2,8 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU64, Ordering};
 
-use super::Error;
-use super::bell::Bell;
+use crate::load::Error;
+use crate::load::virtqueue::eventfd::Bell;
 
 /// Added to a call eventfd to wake its thread; what the back end adds stays below.
 pub(super) const NUDGE: u64 = 1 << 32;

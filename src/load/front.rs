@@ -18,12 +18,12 @@ use virtio_bindings::virtio_blk as blk;
 use virtio_bindings::virtio_config::VIRTIO_F_VERSION_1;
 use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
 
-use super::Error;
-use super::bell::Bell;
-use super::memory::Memory;
-use super::options::{Disk, Options, Plan};
-use super::ring::Place;
-use super::slots::GUEST_START;
+use crate::load::Error;
+use crate::load::options::{Disk, Options, Plan};
+use crate::load::virtqueue::eventfd::Bell;
+use crate::load::virtqueue::memory::Memory;
+use crate::load::virtqueue::ring::Place;
+use crate::load::virtqueue::slots::GUEST_START;
 
 /// How long the back end may take for an answer, and for a request.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);

@@ -7,44 +7,26 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `options` | what is asked for, and what becomes of it on this disk |
+//! | `virtqueue` | the memory, the rings and the eventfds that both sides share |
 //! | `front` | the connection: features, configuration, starting rings |
-//! | `memory` | the memory that both sides see |
-//! | `bell` | eventfds |
-//! | `ring` | the driver's side of a virtqueue |
-//! | `slots` | requests in flight and their descriptors |
-//! | `source` | which request is next |
-//! | `pace` | when it is due |
-//! | `model` | what the disk must hold |
-//! | `pump` | one queue's thread |
-//! | `tally` | what it counts |
+//! | `queue` | one queue's driver |
 //! | `control` | what threads have in common |
-//! | `conduct` | the main thread: stages, and a back end that dies or stalls |
 //! | `process` | what the back end's process spends |
 //! | `report` | the numbers |
-//! | `mock` | the other side of a ring, for tests |
+//! | `run` | the main thread: stages, and a back end that dies or stalls |
 
-mod bell;
-mod conduct;
 mod control;
 mod front;
-mod memory;
-#[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-mod mock;
-mod model;
 mod options;
-mod pace;
 mod process;
-mod pump;
+mod queue;
 mod report;
-mod ring;
-mod slots;
-mod source;
-mod tally;
+mod run;
+mod virtqueue;
 
-pub use conduct::run;
 pub use options::{Driver, Op, Options, Pattern};
 pub use report::{BackEnd, Errors, Latency, Report};
+pub use run::run;
 
 use std::path::PathBuf;
 

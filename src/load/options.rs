@@ -5,8 +5,8 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::Error;
-use super::slots::{Kind, Shape};
+use crate::load::Error;
+use crate::load::virtqueue::slots::{Kind, Shape};
 
 /// Which requests are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]

@@ -5,9 +5,9 @@ use std::fmt;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use super::options::{Driver, Op, Pattern, Plan};
-use super::process::Spent;
-use super::tally::Tally;
+use crate::load::options::{Driver, Op, Pattern, Plan};
+use crate::load::process::Spent;
+use crate::load::queue::tally::Tally;
 
 /// Results of a run, over all queues.
 #[derive(Clone, Debug, Serialize)]

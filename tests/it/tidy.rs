@@ -59,8 +59,8 @@ const CRATES: [(&str, &[&str]); 26] = [
 const UNSAFE_FILES: [&str; 22] = [
     "src/daemon/api/wire/peer.rs",
     "src/daemon/host/inherit.rs",
-    "src/load/bell.rs",
-    "src/load/memory.rs",
+    "src/load/virtqueue/eventfd.rs",
+    "src/load/virtqueue/memory.rs",
     "src/store/memory/arena.rs",
     "src/store/base/buf.rs",
     "src/store/memory/mapping.rs",

@@ -230,7 +230,7 @@ fn firecracker(disk: &Disk) -> String {
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
-    use crate::cli::samples::{self, compare};
+    use crate::cli::print::samples::{self, compare};
 
     fn text(vmm: Vmm, disk: &Disk) -> String {
         recipe(&wanted(vmm), disk).text

@@ -174,7 +174,7 @@ pub(super) fn lines(commands: &[Value]) -> String {
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
-    use crate::cli::samples;
+    use crate::cli::print::samples;
 
     #[test]
     fn reconnecting_is_spelled_as_each_qemu_knows_it() {

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use crate::cli::error::Error;
-use crate::cli::output::{OutputArgs, line};
+use crate::cli::print::output::{OutputArgs, line};
 use crate::client::Client;
 use crate::model::Version;
 

@@ -4,7 +4,7 @@ use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 
 use crate::cli::error::Error;
-use crate::cli::output::OutputArgs;
+use crate::cli::print::output::OutputArgs;
 use crate::cli::recipes::{Version, Vmm, Wanted, recipe};
 use crate::client::{Client, path};
 use crate::model::Disk;

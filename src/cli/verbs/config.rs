@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::cli::diff;
 use crate::cli::error::{EXIT_WOULD_CHANGE, Error};
 use crate::cli::file::{read_file, write_config};
-use crate::cli::output::{OutputArgs, out};
+use crate::cli::print::diff;
+use crate::cli::print::output::{OutputArgs, out};
 use crate::client::{Client, Method};
 use crate::model::{Applied, Config, ProblemKind};
 

@@ -7,7 +7,7 @@ use clap_complete::Shell;
 
 use crate::cli::args::Ramblk;
 use crate::cli::error::Error;
-use crate::cli::output::out;
+use crate::cli::print::output::out;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Completions {

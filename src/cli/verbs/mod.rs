@@ -2,16 +2,9 @@
 //!
 //! | file | verbs |
 //! |---|---|
-//! | `disks` | `create`, `list`, `show`, `destroy` |
-//! | `each` | what a verb over several names does |
-//! | `change` | `resize`, `set`, `limit`, `repair` |
-//! | `limits` | the options for limits that `create`, `limit` and `group set` share |
-//! | `snapshots` | `snapshot`, `snapshots`, `fork`, `reset` |
-//! | `content` | `map`, `import`, `export` |
-//! | `salvage` | `fsck`, and `export` without a daemon |
-//! | `groups` | `group` |
-//! | `watch` | `stats`, `pool`, `events` |
-//! | `top` | `top` |
+//! | `disks` | verbs that make and change disks and groups |
+//! | `content` | `map`, `import`, `export`, `fsck` |
+//! | `watch` | `stats`, `pool`, `events`, `top` |
 //! | `config` | `apply`, `export-config` |
 //! | `attach` | `attach` |
 //! | `about` | `ping`, `openapi` |
@@ -19,25 +12,20 @@
 
 mod about;
 mod attach;
-mod change;
 mod config;
 mod content;
 mod disks;
-mod each;
-mod groups;
 mod help;
-mod image;
-mod limits;
-mod salvage;
-mod snapshots;
-#[cfg(feature = "top")]
-mod top;
 mod watch;
 
 use std::path::PathBuf;
 
 use clap::Subcommand;
 
+use self::content::salvage;
+use self::disks::{change, groups, manage, snapshots};
+#[cfg(feature = "top")]
+use self::watch::top;
 use super::error::Error;
 use crate::client::{Client, path};
 use crate::daemon::{default_api_socket, disks::Target};
@@ -45,13 +33,13 @@ use crate::daemon::{default_api_socket, disks::Target};
 #[derive(Debug, Subcommand)]
 pub(super) enum ApiVerb {
     /// Make a disk; one that is there just so is fine.
-    Create(disks::Create),
+    Create(manage::Create),
     /// List disks.
-    List(disks::List),
+    List(manage::List),
     /// Show all about disks or snapshots.
-    Show(disks::Show),
+    Show(manage::Show),
     /// End disks or snapshots, with all that they hold.
-    Destroy(disks::Destroy),
+    Destroy(manage::Destroy),
     /// Give a disk another size; guests see it at once where their VMM can tell them.
     Resize(change::Resize),
     /// Change settings of a disk.

@@ -1,0 +1,93 @@
+//! Answers of a daemon for tests, always the same ones.
+
+use crate::model::{
+    Disk, DiskSettings, DiskState, FrontEnd, HistogramBucket, OnFull, OperationStats, Pool, Share,
+    Stats,
+};
+
+/// A disk of 10 GiB with a quota and a label, in use.
+pub(in crate::cli) fn disk(name: &str) -> Disk {
+    let usual = DiskSettings::new(10 << 30);
+    Disk {
+        name: name.to_owned(),
+        size_bytes: usual.size_bytes,
+        block_size: usual.block_size,
+        socket: format!("/run/ramblk/{name}/vhost.sock"),
+        attached: true,
+        front_ends: vec![FrontEnd {
+            session: 1,
+            pid: Some(4242),
+            live: true,
+            notifiable: true,
+            polled_queues: 0,
+            untracked_queues: 0,
+        }],
+        read_only: false,
+        serial: name.to_owned(),
+        queues: usual.queues,
+        share: Share::None,
+        in_order: false,
+        detect_zeroes: false,
+        on_full: OnFull::Error,
+        mapped_bytes: 3 << 29,
+        charged_bytes: (3 << 29) + 8192,
+        unique_bytes: Some(3 << 29),
+        quota_bytes: Some(2 << 30),
+        limits: usual.limits,
+        group: None,
+        labels: [("vm".to_owned(), "web-1".to_owned())].into(),
+        parent: Some("golden@v1".to_owned()),
+        snapshots: vec!["before".to_owned(), "clean".to_owned()],
+        children: Some(vec!["fork-1".to_owned(), "fork-2".to_owned()]),
+        state: DiskState::Ok,
+        failure: None,
+        unreachable: None,
+        image: None,
+        import: None,
+    }
+}
+
+/// Reads of 4 KiB, most of them within 10 us.
+pub(in crate::cli) fn stats(disk: &str, reads: u64) -> Stats {
+    let bounds = [Some(1e-6), Some(1e-5), Some(1e-4), None];
+    let counts = [0, reads - reads / 50, reads / 50, 0];
+    let read = OperationStats {
+        completed: reads,
+        errors: 0,
+        bytes: reads * 4096,
+        time_ns: reads * 6000,
+        latency: HistogramBucket::row(bounds.into_iter(), &counts),
+    };
+    Stats {
+        disk: disk.to_owned(),
+        operations: [("read".to_owned(), read)].into(),
+        in_flight: 2,
+        throttled: 1,
+        throttled_total: 7,
+        ..Stats::default()
+    }
+}
+
+/// 8 GiB, a quarter of which is taken.
+pub(in crate::cli) fn pool() -> Pool {
+    Pool {
+        limit_bytes: 8 << 30,
+        limit_from: "half of the host's memory".to_owned(),
+        charged_bytes: 2 << 30,
+        mapped_bytes: 3 << 30,
+        disks: 2,
+        snapshots: 1,
+        most_disks: 1000,
+        workers: 4,
+        warnings: Vec::new(),
+    }
+}
+
+/// Compare with what is kept in `tests/snapshots`.
+pub(in crate::cli) fn compare(name: &str, text: &str) {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/snapshots"));
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| insta::assert_snapshot!(name, text));
+}

@@ -1,0 +1,448 @@
+//! Answers of the API as text for people.
+
+use std::fmt::Write;
+use std::time::{Duration, UNIX_EPOCH};
+
+use comfy_table::{Cell, CellAlignment, Table};
+
+use crate::cli::print::rates::{Rates, quantile, real};
+use crate::cli::values::size::{human, human_and_exact};
+use crate::cli::values::words::{import, share, state};
+use crate::model::{
+    Disk, Event, FrontEnd, Group, Limits, MapExtent, OnFull, OperationStats, Rate, Resized,
+    Snapshot, Stats,
+};
+
+/// Rows under headings, with columns of numbers to the right.
+pub(in crate::cli) fn table(head: &[&str], numbers: &[usize], rows: Vec<Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_style(comfy_table::presets::NOTHING);
+    let cell = |(at, text): (usize, String)| {
+        let side = match numbers.contains(&at) {
+            true => CellAlignment::Right,
+            false => CellAlignment::Left,
+        };
+        Cell::new(text).set_alignment(side)
+    };
+    let heads = head.iter().map(|text| (*text).to_owned());
+    table.set_header(heads.enumerate().map(cell));
+    for row in rows {
+        table.add_row(row.into_iter().enumerate().map(cell));
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    let mut text = String::new();
+    for line in table.lines() {
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// Keys and values, one pair a line.
+pub(in crate::cli) fn pairs(rows: &[(&str, String)]) -> String {
+    let wide = rows.iter().map(|(key, _)| key.len()).max().unwrap_or(0);
+    let mut text = String::new();
+    for (key, value) in rows {
+        let _ = writeln!(text, "{key:wide$}  {value}");
+    }
+    text
+}
+
+fn or_dash(text: String) -> String {
+    if text.is_empty() { "-".into() } else { text }
+}
+
+fn labels(disk: &Disk) -> String {
+    let labels = disk
+        .labels
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"));
+    or_dash(labels.collect::<Vec<_>>().join(","))
+}
+
+fn yes(yes: bool) -> String {
+    if yes { "yes" } else { "no" }.into()
+}
+
+/// `ramblk list`.
+pub(in crate::cli) fn disks(disks: &[Disk]) -> String {
+    let rows = disks.iter().map(|disk| {
+        vec![
+            disk.name.clone(),
+            human(disk.size_bytes),
+            human(disk.mapped_bytes),
+            human(disk.charged_bytes),
+            disk.quota_bytes.map_or_else(|| "-".into(), human),
+            yes(disk.attached),
+            state(disk).into(),
+            disk.snapshots.len().to_string(),
+            labels(disk),
+        ]
+    });
+    let head = [
+        "NAME", "SIZE", "MAPPED", "MEMORY", "QUOTA", "ATTACHED", "STATE", "SNAPS", "LABELS",
+    ];
+    table(&head, &[1, 2, 3, 4, 7], rows.collect())
+}
+
+/// `ramblk show`.
+pub(in crate::cli) fn disk(disk: &Disk) -> String {
+    let ends = disk.front_ends.iter().map(front_end).collect::<Vec<_>>();
+    let on_full = match disk.on_full {
+        OnFull::Error => "writes fail",
+        OnFull::Stall => "writes wait",
+    };
+    let why = disk.failure.as_ref().or(disk.unreachable.as_ref());
+    let why = why.map(|why| format!("{}: {why}", state(disk)));
+    let image = disk.image.as_ref().map(|image| image.name.clone());
+    pairs(&[
+        ("name", disk.name.clone()),
+        ("size", human_and_exact(disk.size_bytes)),
+        ("state", why.unwrap_or_else(|| state(disk).into())),
+        (
+            "import",
+            disk.import.as_ref().map_or_else(|| "-".into(), import),
+        ),
+        ("image", or_dash(image.unwrap_or_default())),
+        ("socket", disk.socket.clone()),
+        ("attached", or_dash(ends.join("; "))),
+        ("block size", human_and_exact(disk.block_size)),
+        ("queues", disk.queues.to_string()),
+        ("read-only", yes(disk.read_only)),
+        ("serial", disk.serial.clone()),
+        ("share", share(disk.share).into()),
+        ("in order", yes(disk.in_order)),
+        ("detect zeroes", yes(disk.detect_zeroes)),
+        ("mapped", human_and_exact(disk.mapped_bytes)),
+        ("memory", human_and_exact(disk.charged_bytes)),
+        (
+            "unique",
+            disk.unique_bytes
+                .map_or_else(|| "-".into(), human_and_exact),
+        ),
+        (
+            "quota",
+            disk.quota_bytes
+                .map_or_else(|| "none".into(), human_and_exact),
+        ),
+        ("when full", on_full.into()),
+        ("limits", limits(&disk.limits)),
+        ("group", disk.group.clone().unwrap_or_else(|| "-".into())),
+        ("labels", labels(disk)),
+        ("parent", disk.parent.clone().unwrap_or_else(|| "-".into())),
+        ("snapshots", or_dash(disk.snapshots.join(" "))),
+        ("forks", forks(disk.children.as_deref().unwrap_or_default())),
+    ])
+}
+
+/// What was made from a disk: how many, and the first of them.
+fn forks(children: &[String]) -> String {
+    const NAMED: usize = 8;
+    match children.len() {
+        0 => "-".into(),
+        few @ ..=NAMED => format!("{few}: {}", children.join(" ")),
+        many => format!("{many}: {} ...", children[..NAMED].join(" ")),
+    }
+}
+
+fn front_end(end: &FrontEnd) -> String {
+    let who = match end.pid {
+        Some(pid) => format!("process {pid}"),
+        None => format!("session {}", end.session),
+    };
+    let how = match (end.live, end.notifiable) {
+        (false, _) => "its guest's driver has not started",
+        (true, true) => "in use",
+        (true, false) => "in use; can't be told of a new size",
+    };
+    let polled = crate::cli::values::words::queues(end.polled_queues, "polled");
+    let more = polled + &crate::cli::values::words::queues(end.untracked_queues, "untracked");
+    format!("{who} ({how}{more})")
+}
+
+/// Limits in a line.
+pub(in crate::cli) fn limits(limits: &Limits) -> String {
+    let kinds = [
+        ("", limits.total),
+        ("read ", limits.read),
+        ("write ", limits.write),
+    ];
+    let said = kinds.iter().filter_map(|(kind, limit)| {
+        let words = rate(limit);
+        (!words.is_empty()).then(|| format!("{kind}{words}"))
+    });
+    let said = said.collect::<Vec<_>>().join("; ");
+    if said.is_empty() { "none".into() } else { said }
+}
+
+fn rate(rate: &Rate) -> String {
+    let mut words = Vec::new();
+    if let Some(iops) = rate.iops {
+        words.push(format!("{iops} requests/s"));
+    }
+    if let Some(burst) = rate.iops_burst {
+        words.push(format!("burst {burst} requests"));
+    }
+    if let Some(bytes) = rate.bytes_per_second {
+        words.push(format!("{}/s", human(bytes)));
+    }
+    if let Some(burst) = rate.bytes_burst {
+        words.push(format!("burst {}", human(burst)));
+    }
+    words.join(", ")
+}
+
+/// `ramblk snapshots`.
+pub(in crate::cli) fn snapshots(snapshots: &[Snapshot]) -> String {
+    let rows = snapshots.iter().map(|snapshot| {
+        vec![
+            format!("{}@{}", snapshot.disk, snapshot.name),
+            human(snapshot.size_bytes),
+            human(snapshot.mapped_bytes),
+            human(snapshot.charged_bytes),
+        ]
+    });
+    table(
+        &["SNAPSHOT", "SIZE", "MAPPED", "MEMORY"],
+        &[1, 2, 3],
+        rows.collect(),
+    )
+}
+
+/// `ramblk group list`.
+pub(in crate::cli) fn groups(groups: &[Group]) -> String {
+    let rows = groups.iter().map(|group| {
+        vec![
+            group.name.clone(),
+            limits(&group.limits),
+            or_dash(group.disks.join(" ")),
+        ]
+    });
+    table(&["GROUP", "LIMITS", "DISKS"], &[], rows.collect())
+}
+
+/// `ramblk map`.
+pub(in crate::cli) fn map(extents: &[MapExtent]) -> String {
+    let rows = extents.iter().map(|extent| {
+        let is = if extent.mapped { "mapped" } else { "hole" };
+        vec![
+            extent.start_bytes.to_string(),
+            extent.length_bytes.to_string(),
+            is.into(),
+        ]
+    });
+    table(&["START", "LENGTH", "IS"], &[0, 1], rows.collect())
+}
+
+/// `ramblk stats`: since the disk was made.
+pub(in crate::cli) fn stats(stats: &Stats) -> String {
+    let rows = stats.operations.iter().map(|(kind, done)| {
+        vec![
+            kind.replace('_', "-"),
+            done.completed.to_string(),
+            done.errors.to_string(),
+            human(done.bytes),
+            mean(done).map_or_else(|| "-".into(), time),
+            p(done, 0.5),
+            p(done, 0.99),
+        ]
+    });
+    let head = ["REQUESTS", "DONE", "ERRORS", "BYTES", "MEAN", "P50", "P99"];
+    let mut text = table(&head, &[1, 2, 3, 4, 5, 6], rows.collect());
+    let _ = writeln!(
+        text,
+        "\nnow: {} in flight, {} wait for a limit, {} wait for memory\n\
+         so far: {} waited for a limit, {} found no memory",
+        stats.in_flight, stats.throttled, stats.stalled, stats.throttled_total, stats.full_total
+    );
+    text
+}
+
+fn mean(done: &OperationStats) -> Option<f64> {
+    (done.completed > 0).then(|| real(done.time_ns) / 1e9 / real(done.completed))
+}
+
+fn p(done: &OperationStats, part: f64) -> String {
+    quantile(&done.latency, part).map_or_else(|| "-".into(), time)
+}
+
+/// A time in the unit that suits it.
+pub(in crate::cli) fn time(seconds: f64) -> String {
+    match seconds {
+        s if s < 1e-3 => format!("{:.1} us", s * 1e6),
+        s if s < 1.0 => format!("{:.1} ms", s * 1e3),
+        s => format!("{s:.1} s"),
+    }
+}
+
+/// A rate of bytes.
+pub(in crate::cli) fn bandwidth(bytes_per_second: f64) -> String {
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "it saturates, and a rate is not negative"
+    )]
+    let whole = bytes_per_second.round() as u64;
+    format!("{}/s", human(whole))
+}
+
+/// The heading of [`rates`].
+pub(in crate::cli) const RATES_HEAD: &str =
+    "    READ/s   WRITE/s   OTHER/s      READ     WRITE       P99  WAITING  ERRORS/s\n";
+
+/// A line of `ramblk stats --watch`.
+pub(in crate::cli) fn rates(rates: &Rates, now: &Stats) -> String {
+    format!(
+        "{:>10.0}{:>10.0}{:>10.0}{:>10}{:>10}{:>10}{:>9}{:>10.0}\n",
+        rates.read_iops,
+        rates.write_iops,
+        rates.other_iops,
+        bandwidth(rates.read_bytes),
+        bandwidth(rates.write_bytes),
+        rates.p99_seconds.map_or_else(|| "-".into(), time),
+        now.throttled + now.stalled,
+        rates.errors,
+    )
+}
+
+/// What `ramblk resize` did.
+pub(in crate::cli) fn resized(name: &str, resized: &Resized) -> String {
+    let mut text = format!(
+        "{name}: {} -> {}",
+        human(resized.from_bytes),
+        human(resized.to_bytes)
+    );
+    if resized.lost_bytes > 0 {
+        let _ = write!(text, ", {} of data gone", human(resized.lost_bytes));
+    }
+    match (resized.notified, resized.not_notified) {
+        (0, 0) => text.push_str("; no front end is connected"),
+        (told, 0) => {
+            let _ = write!(text, "; front ends told: {told}");
+        }
+        (told, not) => {
+            let _ = write!(text, "; front ends told: {told}, that can't be told: {not}");
+        }
+    }
+    text.push('\n');
+    if let Some(hint) = &resized.hint {
+        text.push_str(hint);
+        text.push('\n');
+    }
+    text
+}
+
+/// An event in a line.
+pub(in crate::cli) fn event(event: &Event) -> String {
+    let when = UNIX_EPOCH + Duration::from_nanos(event.time_ns);
+    let kind = serde_json::to_value(event.kind).unwrap_or_default();
+    let mut text = format!(
+        "{}  {:<18}",
+        humantime::format_rfc3339_millis(when),
+        kind.as_str().unwrap_or("?")
+    );
+    if let Some(disk) = &event.disk {
+        let _ = write!(text, "  {disk}");
+    }
+    for (key, value) in &event.details {
+        let _ = write!(text, "  {key}={value}");
+    }
+    text.push('\n');
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::print::rates::between;
+    use crate::cli::print::samples::{self, compare};
+    use crate::model::{DiskState, EventKind};
+
+    #[test]
+    fn lists_are_tables() {
+        let mut full = samples::disk("full-of-data");
+        (full.state, full.attached) = (DiskState::Full, false);
+        full.quota_bytes = None;
+        full.labels.clear();
+        compare("list", &disks(&[samples::disk("scratch"), full]));
+        let snapshot = Snapshot {
+            disk: "scratch".into(),
+            name: "clean".into(),
+            size_bytes: 1 << 30,
+            mapped_bytes: 1536,
+            charged_bytes: 0,
+        };
+        compare("snapshots", &snapshots(&[snapshot]));
+        let extent = |start_bytes, mapped| MapExtent {
+            start_bytes,
+            length_bytes: 4096,
+            mapped,
+        };
+        compare("map", &map(&[extent(0, true), extent(4096, false)]));
+        assert_eq!(map(&[]), "START  LENGTH  IS\n");
+    }
+
+    #[test]
+    fn one_thing_is_shown_as_pairs() {
+        let mut disk_now = samples::disk("scratch");
+        disk_now.limits.total.iops = Some(1000);
+        disk_now.limits.read.bytes_per_second = Some(100 << 20);
+        disk_now.limits.read.bytes_burst = Some(1 << 20);
+        compare("show", &disk(&disk_now));
+        let limits = disk_now.limits;
+        let group = Group {
+            name: "tenants".into(),
+            limits,
+            disks: vec!["a".into(), "b".into()],
+        };
+        compare("groups", &groups(&[group]));
+    }
+
+    #[test]
+    fn what_guests_did_is_counted_and_timed() {
+        let now = samples::stats("scratch", 1000);
+        compare("stats", &stats(&now));
+        let line = rates(&between(&samples::stats("scratch", 500), &now, 0.5), &now);
+        compare("watch", &(RATES_HEAD.to_owned() + &line));
+    }
+
+    #[test]
+    fn a_change_says_what_to_do_next() {
+        let told = Resized {
+            from_bytes: 1 << 30,
+            to_bytes: 2 << 30,
+            lost_bytes: 0,
+            notified: 1,
+            not_notified: 0,
+            hint: None,
+        };
+        assert_eq!(resized("a", &told), "a: 1G -> 2G; front ends told: 1\n");
+        let untold = Resized {
+            lost_bytes: 4096,
+            not_notified: 1,
+            hint: Some("do this".into()),
+            ..told
+        };
+        assert_eq!(
+            resized("a", &untold),
+            "a: 1G -> 2G, 4K of data gone; front ends told: 1, that can't be told: 1\ndo this\n"
+        );
+    }
+
+    #[test]
+    fn an_event_is_a_line() {
+        let happened = Event {
+            id: 7,
+            time_ns: 1_764_000_000_123_456_789,
+            kind: EventKind::SnapshotDestroyed,
+            disk: Some("a".into()),
+            details: [("snapshot".to_owned(), "s".into())].into(),
+        };
+        assert_eq!(
+            event(&happened),
+            "2025-11-24T16:00:00.123Z  snapshot-destroyed  a  snapshot=s\n"
+        );
+    }
+}

@@ -1,0 +1,232 @@
+//! Verbs about what disks hold: `map`, `import`, `export`, `fsck`.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `image` | an image on its way into a disk |
+//! | `salvage` | `fsck`, and `export` without a daemon |
+
+pub(super) mod image;
+pub(super) mod salvage;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
+use serde::Serialize;
+
+use self::image::{ImageArgs, Loading, load};
+use super::snapshot_query;
+use crate::cli::args::FormatArg;
+use crate::cli::error::Error;
+use crate::cli::print::output::OutputArgs;
+use crate::cli::print::tables;
+use crate::cli::transfer::{Decoder, Piece, Progress, Sink, Source, Taking};
+use crate::cli::values::size::human;
+use crate::cli::values::words::parse_target;
+use crate::client::{Client, EXTENTS, path};
+use crate::daemon::disks::Target;
+use crate::model::{Disk, Map, MapExtent, Snapshot};
+
+/// How long the daemon may take between two parts of a disk's content.
+const IDLE: Duration = Duration::from_secs(60);
+/// Stretches to ask for at once.
+const STRETCHES: usize = 10_000;
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct MapVerb {
+    #[arg(value_name = "NAME[@SNAPSHOT]", value_parser = parse_target)]
+    target: Target,
+
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+impl MapVerb {
+    pub(in crate::cli) fn run(self, client: &Client) -> Result<(), Error> {
+        let mut extents: Vec<MapExtent> = Vec::new();
+        let mut next = Some(0);
+        while let Some(start) = next {
+            let path = format!(
+                "{}/map?start_bytes={start}&limit={STRETCHES}{}",
+                path::disk(&self.target.disk),
+                snapshot_query(&self.target, '&')
+            );
+            let map: Map = client.get(&path)?;
+            map.extents
+                .into_iter()
+                .for_each(|it| join(&mut extents, it));
+            // A part that leads nowhere would be asked for without end.
+            next = map.next_bytes.filter(|&next| next > start);
+        }
+        self.output.print(&extents, |extents| tables::map(extents))
+    }
+}
+
+/// Parts are cut where the daemon likes; the disk is not.
+fn join(extents: &mut Vec<MapExtent>, next: MapExtent) {
+    match extents.last_mut() {
+        Some(last)
+            if last.mapped == next.mapped
+                && last.start_bytes + last.length_bytes == next.start_bytes =>
+        {
+            last.length_bytes += next.length_bytes;
+        }
+        _ => extents.push(next),
+    }
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Import {
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    name: String,
+
+    /// A raw image: a file, a block device, or - for stdin.
+    file: PathBuf,
+
+    /// Also while a front end uses the disk: its guest sees other bytes all at once.
+    #[arg(long)]
+    force: bool,
+
+    #[command(flatten)]
+    format: FormatArg,
+
+    #[command(flatten)]
+    image: ImageArgs,
+
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+impl Import {
+    pub(in crate::cli) fn run(self, client: &Client) -> Result<(), Error> {
+        let path = path::disk(&self.name);
+        let disk: Disk = client.get(&path)?;
+        let how = Taking {
+            as_it_is: self.format.is_raw(),
+            reader: &format!("ramblk import {} -", self.name),
+        };
+        let image = self.image.describe(Source::open(&self.file, how)?)?;
+        let when = Loading {
+            force: self.force,
+            ..Loading::default()
+        };
+        load(client, &disk, image, when)?;
+        let disk: Disk = client.get(&path)?;
+        self.output.print(&disk, |disk| {
+            let (mapped, from) = (human(disk.mapped_bytes), self.file.display());
+            format!("{} has the content of {from}: {mapped} mapped\n", disk.name)
+        })
+    }
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Export {
+    #[arg(value_name = "NAME[@SNAPSHOT]", value_parser = parse_target)]
+    target: Target,
+
+    /// Where the raw image goes: a file, a block device, or - for stdout.
+    file: PathBuf,
+
+    /// Replace a file that is there. It is what it was until the new one is whole.
+    #[arg(long)]
+    overwrite: bool,
+
+    /// Take the disk out of the state directory of a daemon that does not run, damaged or not.
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+
+    /// Export also what is damaged: zeros stand for what can't be read, and stderr lists where.
+    #[arg(long, requires = "state_dir")]
+    partial: bool,
+
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+/// What an export has written.
+#[derive(Debug, Serialize)]
+struct Exported {
+    /// The disk or snapshot.
+    name: String,
+    /// The image.
+    file: PathBuf,
+    /// How long it is.
+    size_bytes: u64,
+    /// Bytes in it that aren't a hole.
+    data_bytes: u64,
+}
+
+impl Export {
+    pub(in crate::cli) fn run_with(
+        self,
+        ask: impl FnOnce() -> Result<Client, Error>,
+    ) -> Result<(), Error> {
+        let to_stdout = self.file == Path::new("-");
+        if to_stdout && self.output.is_json() {
+            let text = "stdout is the image here: leave out '-o json', or name a file";
+            return Err(Error::Usage(text.into()));
+        }
+        let (size_bytes, data_bytes) = match &self.state_dir {
+            Some(state_dir) => {
+                let how = (self.overwrite, self.partial);
+                salvage::export(state_dir, &self.target, &self.file, how)?
+            }
+            None => self.run(&ask()?)?,
+        };
+        if to_stdout {
+            return Ok(());
+        }
+        let exported = Exported {
+            name: self.target.to_string(),
+            file: self.file,
+            size_bytes,
+            data_bytes,
+        };
+        self.output.print(&exported, |exported| {
+            let (data, file) = (human(exported.data_bytes), exported.file.display());
+            format!("{} is in {file}: {data} of data\n", exported.name)
+        })
+    }
+
+    /// Write it; how long the image is, and how much of it is data.
+    fn run(&self, client: &Client) -> Result<(u64, u64), Error> {
+        let size_bytes = self.size_bytes(client)?;
+        let mut sink = Some(Sink::open(&self.file, size_bytes, self.overwrite)?);
+        let progress = Progress::new("export", Some(size_bytes));
+        let (disk, query) = (&self.target.disk, snapshot_query(&self.target, '?'));
+        let path = format!("{}/data{query}", path::disk(disk));
+        let mut decoder = Decoder::default();
+        let mut written = 0;
+        let got = client.stream(&path, EXTENTS, Some(IDLE), |bytes| {
+            decoder.feed(bytes, |piece| match (piece, sink.take()) {
+                (Piece::Data(at, data), Some(mut open)) if at + data.len() as u64 <= size_bytes => {
+                    open.write(at, data)?;
+                    sink = Some(open);
+                    written += data.len() as u64;
+                    progress.at(at);
+                    Ok(())
+                }
+                (Piece::End(end), Some(open)) if end == size_bytes => open.finish(end),
+                _ => Err("has a disk of another size now; export a snapshot of it".into()),
+            })
+        });
+        progress.end();
+        got?;
+        if !decoder.is_whole() {
+            return Err("broke off before the end of the disk".into());
+        }
+        Ok((size_bytes, written))
+    }
+
+    fn size_bytes(&self, client: &Client) -> Result<u64, Error> {
+        let disk = &self.target.disk;
+        Ok(match &self.target.snapshot {
+            None => client.get::<Disk>(&path::disk(disk))?.size_bytes,
+            Some(snapshot) => {
+                let path = path::snapshot(disk, snapshot);
+                client.get::<Snapshot>(&path)?.size_bytes
+            }
+        })
+    }
+}

@@ -1,0 +1,178 @@
+//! `fsck`, and `export` of a daemon that does not run.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use crate::cli::error::Error;
+use crate::cli::print::output::OutputArgs;
+use crate::cli::print::tables::{pairs, table};
+use crate::cli::say;
+use crate::cli::transfer::{Progress, Sink};
+use crate::cli::values::size::{human, human_and_exact};
+use crate::daemon::disks::Target;
+use crate::daemon::{Bytes, Report, Salvage, SavedDisk};
+use crate::model::{Problem, ProblemKind};
+
+/// Most stretches that are listed one by one.
+const MOST_LISTED: usize = 1000;
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Fsck {
+    /// The directory that a daemon keeps disks in, or a copy of the file there.
+    state_dir: PathBuf,
+
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+impl Fsck {
+    pub(in crate::cli) fn run(self) -> Result<(), Error> {
+        let report = Salvage::open(&self.state_dir)?.report();
+        self.output.print(&report, human_report)?;
+        if report.clean {
+            return Ok(());
+        }
+        Err(Error::Other(format!(
+            "{:?} is damaged ({} findings); take out what is whole with 'ramblk export \
+             --state-dir', and the rest with --partial",
+            report.path,
+            report.findings.len() as u64 + report.more_findings
+        )))
+    }
+}
+
+fn human_report(report: &Report) -> String {
+    let mut text = pairs(&[
+        ("file", report.path.display().to_string()),
+        ("layout", report.layout.to_string()),
+        ("id", report.id.clone()),
+        ("length", human_and_exact(report.file_bytes)),
+        ("memory", human_and_exact(report.memory_bytes)),
+        ("unused of it", human(report.unused_bytes)),
+        ("groups", report.groups.len().to_string()),
+    ]);
+    let rows = report.disks.iter().map(|disk| {
+        vec![
+            disk.name.clone(),
+            human(disk.size_bytes),
+            human(disk.mapped_bytes),
+            human(disk.lost_bytes),
+            can_be_saved(disk).into(),
+        ]
+    });
+    text.push('\n');
+    let head = ["NAME", "SIZE", "MAPPED", "LOST", "CAN BE SAVED"];
+    text.push_str(&table(&head, &[1, 2, 3], rows.collect()));
+    text.push('\n');
+    for damage in &report.findings {
+        text.push_str(&damage.what);
+        if !damage.disks.is_empty() {
+            let _ = write!(text, " (hurts {})", damage.disks.join(", "));
+        }
+        text.push('\n');
+    }
+    match report.more_findings {
+        0 if report.clean => text.push_str("nothing is wrong\n"),
+        0 => {}
+        more => drop(writeln!(text, "{more} more findings")),
+    }
+    text
+}
+
+/// What can be had of a disk.
+fn can_be_saved(disk: &SavedDisk) -> &'static str {
+    match (disk.importing, disk.whole) {
+        (true, _) => "no, was importing",
+        (false, true) => "whole",
+        (false, false) => "in part",
+    }
+}
+
+/// Stretches that can't be read.
+#[derive(Debug, Default)]
+struct Lost {
+    listed: Vec<(u64, u64)>,
+    count: usize,
+    bytes: u64,
+}
+
+impl Lost {
+    fn of(salvage: &Salvage, target: &Target) -> Result<Self, Error> {
+        let mut lost = Self::default();
+        for part in salvage.parts(target)? {
+            let part = part?;
+            if part.is_lost() {
+                lost.count += 1;
+                lost.bytes += part.length_bytes;
+                if lost.listed.len() < MOST_LISTED {
+                    lost.listed.push((part.start_bytes, part.length_bytes));
+                }
+            }
+        }
+        Ok(lost)
+    }
+
+    fn list(&self) {
+        for (start_bytes, length_bytes) in &self.listed {
+            say(&format!(
+                "lost: {} at byte {start_bytes}, zeros in the image",
+                Bytes(*length_bytes)
+            ));
+        }
+        match self.count - self.listed.len() {
+            0 => {}
+            more => say(&format!("lost: {more} more stretches")),
+        }
+    }
+}
+
+/// Write a disk of a daemon that does not run to a raw image; `how` is whether to replace a file
+/// that is there, and whether to have zeros for what can't be read. Returns how long the image is,
+/// and how much of it is data.
+pub(super) fn export(
+    state_dir: &Path,
+    target: &Target,
+    file: &Path,
+    (overwrite, partial): (bool, bool),
+) -> Result<(u64, u64), Error> {
+    let salvage = Salvage::open(state_dir)?;
+    let name = target.to_string();
+    let Some(disk) = salvage.disk(target) else {
+        let what = format!("no {name:?} in {state_dir:?}; 'ramblk fsck' lists what is there");
+        return Err(Error::Problem(Box::new(Problem::new(
+            ProblemKind::NotFound,
+            what,
+        ))));
+    };
+    if disk.importing {
+        return Err(Error::Other(format!(
+            "{name:?} was importing: its content never was whole; create it again from its image"
+        )));
+    }
+    let lost = Lost::of(&salvage, target)?;
+    if lost.count > 0 && !partial {
+        return Err(Error::Other(format!(
+            "{} of {name:?} can't be read, in {} stretches, the first at byte {}; say --partial to \
+             have zeros there",
+            Bytes(lost.bytes),
+            lost.count,
+            lost.listed.first().map_or(0, |(start, _)| *start)
+        )));
+    }
+    let mut sink = Sink::open(file, disk.size_bytes, overwrite)?;
+    let progress = Progress::new("export", Some(disk.size_bytes));
+    let (mut bytes, mut written) = (Vec::new(), 0);
+    for part in salvage.parts(target)? {
+        let part = part?;
+        salvage.read(&part, &mut bytes)?;
+        sink.write(part.start_bytes, &bytes)?;
+        written += bytes.len() as u64;
+        progress.at(part.start_bytes);
+    }
+    sink.finish(disk.size_bytes)?;
+    progress.end();
+    lost.list();
+    Ok((disk.size_bytes, written))
+}

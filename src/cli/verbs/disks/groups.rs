@@ -1,0 +1,118 @@
+//! `group`: limits that several disks share.
+
+use clap::builder::NonEmptyStringValueParser;
+use clap::{Args, Subcommand};
+
+use super::each::{destroyed, each};
+use super::limits::LimitArgs;
+use crate::cli::error::Error;
+use crate::cli::print::output::OutputArgs;
+use crate::cli::print::tables;
+use crate::client::{Client, Method, StatusCode, path};
+use crate::model::{Group, Limits, ProblemKind};
+
+#[derive(Debug, Subcommand)]
+pub(in crate::cli) enum GroupVerb {
+    /// Make a group with these limits; one that is there just so is fine.
+    Create(Create),
+    /// Change some limits of a group; they hold at once.
+    Set(Set),
+    /// List groups.
+    List(List),
+    /// Show a group.
+    Show(Show),
+    /// End groups that no disk is in.
+    Destroy(Destroy),
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Create {
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    name: String,
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    limits: LimitArgs,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Set {
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    name: String,
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    limits: LimitArgs,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct List {
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Show {
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    name: String,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Destroy {
+    #[arg(required = true, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    names: Vec<String>,
+
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+impl GroupVerb {
+    pub(in crate::cli) fn run(self, client: &Client) -> Result<(), Error> {
+        match self {
+            Self::Create(verb) => {
+                let limits = verb.limits.change(Limits::default());
+                let path = path::group(&verb.name);
+                let (status, group): (_, Group) = client.send(Method::PUT, &path, &limits)?;
+                let what = match status {
+                    StatusCode::CREATED => "is made",
+                    _ => "was there; its limits are as asked",
+                };
+                verb.output.print(&group, |group| {
+                    let limits = tables::limits(&group.limits);
+                    format!("group {} {what}: {limits}\n", group.name)
+                })
+            }
+            Self::Set(verb) => {
+                if verb.limits.is_empty() {
+                    let text = "say which limits to change, as in --iops 1000 or --bps none";
+                    return Err(Error::Usage(text.into()));
+                }
+                let path = path::group(&verb.name);
+                let patch = verb.limits.patch();
+                let (_, group): (_, Group) = client.send(Method::PATCH, &path, &patch)?;
+                verb.output.print(&group, |group| {
+                    format!("group {}: {}\n", group.name, tables::limits(&group.limits))
+                })
+            }
+            Self::List(verb) => {
+                let groups: Vec<Group> = client.get("/v1/groups")?;
+                verb.output.print(&groups, |groups| tables::groups(groups))
+            }
+            Self::Show(verb) => {
+                let group: Group = client.get(&path::group(&verb.name))?;
+                verb.output
+                    .print(&group, |group| tables::groups(std::slice::from_ref(group)))
+            }
+            Self::Destroy(verb) => each(&verb.names, verb.output, |name| {
+                client.delete(&path::group(name)).map_err(|error| {
+                    Error::from(error).advise(ProblemKind::Conflict, |_| {
+                        "'ramblk set NAME --group none' does".into()
+                    })
+                })?;
+                destroyed(verb.output, name)
+            }),
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! `create`, `list`, `show`, `destroy`.
+
+use std::path::PathBuf;
+
+use clap::builder::NonEmptyStringValueParser;
+use clap::{Args, ValueEnum};
+
+use super::each::{destroyed, each};
+use super::limits::LimitArgs;
+use super::snapshots;
+use crate::cli::args::FormatArg;
+use crate::cli::error::Error;
+use crate::cli::print::output::OutputArgs;
+use crate::cli::print::tables;
+use crate::cli::transfer::{Source, Taking};
+use crate::cli::values::size::parse_size;
+use crate::cli::values::words::{OrNone, parse_label, parse_size_or_none, parse_target, unique};
+use crate::cli::verbs::content::image::{ImageArgs, Loading, image_query, load};
+use crate::client::{Client, Method, StatusCode, path};
+use crate::daemon::Bytes;
+use crate::daemon::disks::Target;
+use crate::model::{self, Disk, DiskSettings, DiskState, ProblemKind, Snapshot, USUAL_QUEUES};
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Create {
+    /// Letters, digits and . _ - , at most 64, the first one a letter or digit.
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    name: String,
+
+    /// Size: bytes, or with K, M, G, T (powers of 1024). Without it, as large as --image.
+    #[arg(long, value_parser = parse_size, required_unless_present = "image")]
+    size: Option<u64>,
+
+    /// Raw image that the disk begins with; - is stdin, and needs --size.
+    #[arg(long, value_name = "FILE")]
+    image: Option<PathBuf>,
+
+    #[command(flatten)]
+    format: FormatArg,
+
+    #[command(flatten)]
+    about_image: ImageArgs,
+
+    /// Memory that the disk may take, at most.
+    #[arg(long, value_name = "SIZE", value_parser = parse_size_or_none)]
+    quota: Option<OrNone<u64>>,
+
+    /// What a write does when there is no memory for it.
+    #[arg(long, value_enum, default_value_t = OnFull::Error)]
+    on_full: OnFull,
+
+    /// Logical block size in bytes: 512 or 4096.
+    #[arg(long, value_name = "BYTES", default_value_t = 512)]
+    block_size: u64,
+
+    /// Request queues that a front end may use, at most.
+    #[arg(long, default_value_t = USUAL_QUEUES)]
+    queues: u16,
+
+    /// Refuse writes.
+    #[arg(long)]
+    read_only: bool,
+
+    /// Serial that guests see, at most 20 bytes; the name if not given.
+    #[arg(long)]
+    serial: Option<String>,
+
+    /// Front ends at the same time: one; any number that read; any number that write, at their
+    /// own risk.
+    #[arg(long, value_enum, default_value_t = Share::None)]
+    share: Share,
+
+    /// Promise guests that requests complete in the order in which they were made.
+    #[arg(long)]
+    in_order: bool,
+
+    /// Take no memory for zeros that a guest writes.
+    #[arg(long)]
+    detect_zeroes: bool,
+
+    /// A word of your own about the disk, to find it by; may be given more than once.
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse_label)]
+    labels: Vec<(String, String)>,
+
+    /// Group whose limits hold for its disks together.
+    #[arg(long)]
+    group: Option<String>,
+
+    #[command(flatten)]
+    output: OutputArgs,
+
+    #[command(flatten)]
+    limits: LimitArgs,
+}
+
+/// What a write does when there is no memory for it.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(in crate::cli) enum OnFull {
+    /// It fails in the guest
+    Error,
+    /// It waits until there is room
+    Stall,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Share {
+    None,
+    Ro,
+    Rw,
+}
+
+impl From<OnFull> for model::OnFull {
+    fn from(on_full: OnFull) -> Self {
+        match on_full {
+            OnFull::Error => Self::Error,
+            OnFull::Stall => Self::Stall,
+        }
+    }
+}
+
+impl From<Share> for model::Share {
+    fn from(share: Share) -> Self {
+        match share {
+            Share::None => Self::None,
+            Share::Ro => Self::Ro,
+            Share::Rw => Self::Rw,
+        }
+    }
+}
+
+impl Create {
+    pub(in crate::cli) fn run(self, client: &Client) -> Result<(), Error> {
+        let image = self.open_image()?;
+        let image = image.map(|image| self.about_image.describe(image));
+        let image = image.transpose()?;
+        let settings = self.settings(image.as_ref())?;
+        let path = path::disk(&self.name);
+        let query = image.as_ref().map(image_query);
+        let wanted = query.map_or_else(|| path.clone(), |query| format!("{path}?{query}"));
+        let (status, disk): (_, Disk) = client.send(Method::PUT, &wanted, &settings)?;
+        let to_load = image.filter(|_| disk.state == DiskState::Importing);
+        let Some(image) = to_load else {
+            return self.output.print(&disk, |disk| match status {
+                StatusCode::CREATED => made(disk),
+                _ => format!("{} exists already, as asked\n", disk.name),
+            });
+        };
+        // Whoever else makes it may have been faster, and a guest may have written to it since.
+        let when = Loading {
+            importing: true,
+            ..Loading::default()
+        };
+        if let Err(error) = load(client, &disk, image, when) {
+            if status == StatusCode::CREATED && !error.is(ProblemKind::Conflict) {
+                // It would go by itself later. Not if somebody else brings its content.
+                let _ = client.delete(&format!("{path}?importing=true"));
+            }
+            return Err(error);
+        }
+        let disk: Disk = client.get(&path)?;
+        self.output.print(&disk, made)
+    }
+
+    fn open_image(&self) -> Result<Option<Source>, Error> {
+        let as_it_is = self.format.is_raw();
+        let Some(image) = &self.image else {
+            return match as_it_is {
+                true => Err(Error::Usage(
+                    "--format says what an image is, and there is none: leave it out".into(),
+                )),
+                false => Ok(None),
+            };
+        };
+        let size = self
+            .size
+            .map_or_else(|| "SIZE".to_owned(), |size| size.to_string());
+        let reader = &format!("ramblk create {} --size {size} --image -", self.name);
+        Source::open(image, Taking { as_it_is, reader }).map(Some)
+    }
+
+    fn settings(&self, image: Option<&Source>) -> Result<DiskSettings, Error> {
+        let image_bytes = image.and_then(Source::size_bytes);
+        // A block size that can't be is for the daemon to refuse.
+        let whole = |bytes: u64| bytes.next_multiple_of(self.block_size.max(1));
+        let size_bytes = self
+            .size
+            .or_else(|| image_bytes.map(whole))
+            .ok_or_else(|| {
+                Error::Usage("the size of an image from a pipe is not known: give --size".into())
+            })?;
+        if let Some(image_bytes) = image_bytes.filter(|&bytes| bytes > size_bytes) {
+            return Err(Error::Usage(format!(
+                "the image has {} and does not fit into {}: say --size {image_bytes} or more, or \
+                 leave it out",
+                Bytes(image_bytes),
+                Bytes(size_bytes)
+            )));
+        }
+        Ok(DiskSettings {
+            block_size: self.block_size,
+            queues: self.queues,
+            read_only: self.read_only,
+            serial: self.serial.clone(),
+            share: self.share.into(),
+            in_order: self.in_order,
+            detect_zeroes: self.detect_zeroes,
+            on_full: self.on_full.into(),
+            quota_bytes: self.quota.clone().and_then(OrNone::option),
+            limits: self.limits.change(model::Limits::default()),
+            group: self.group.clone(),
+            labels: unique(&self.labels)?,
+            ..DiskSettings::new(size_bytes)
+        })
+    }
+}
+
+fn made(disk: &Disk) -> String {
+    format!("{} is at {}\n", disk.name, disk.socket)
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct List {
+    /// Only disks with this label; may be given more than once.
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse_label)]
+    labels: Vec<(String, String)>,
+
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+impl List {
+    pub(in crate::cli) fn run(self, client: &Client) -> Result<(), Error> {
+        let mut path = "/v1/disks".to_owned();
+        for (at, (key, value)) in self.labels.iter().enumerate() {
+            path.push(if at == 0 { '?' } else { '&' });
+            path.push_str("label=");
+            path.push_str(&path::encode(&format!("{key}={value}")));
+        }
+        let disks: Vec<Disk> = client.get(&path)?;
+        self.output.print(&disks, |disks| tables::disks(disks))
+    }
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Show {
+    /// Disks, or snapshots as NAME@SNAPSHOT.
+    #[arg(required = true, value_name = "NAME[@SNAPSHOT]", value_parser = parse_target)]
+    targets: Vec<Target>,
+
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+impl Show {
+    pub(in crate::cli) fn run(self, client: &Client) -> Result<(), Error> {
+        let mut between = "";
+        each(&self.targets, self.output, |target| {
+            let before = between;
+            match &target.snapshot {
+                Some(snapshot) => {
+                    let path = path::snapshot(&target.disk, snapshot);
+                    let snapshot: Snapshot = client.get(&path)?;
+                    let text = |it: &_| before.to_owned() + &snapshots::shown(it);
+                    self.output.print(&snapshot, text)?;
+                }
+                None => {
+                    let disk: Disk = client.get(&path::disk(&target.disk))?;
+                    let text = |it: &_| before.to_owned() + &tables::disk(it);
+                    self.output.print(&disk, text)?;
+                }
+            }
+            between = "\n";
+            Ok(())
+        })
+    }
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Destroy {
+    /// Disks, or snapshots as NAME@SNAPSHOT.
+    #[arg(required = true, value_name = "NAME[@SNAPSHOT]", value_parser = parse_target)]
+    targets: Vec<Target>,
+
+    /// Also disks that a front end uses, whose guest gets errors from then on, and what others were
+    /// forked from, which can't be reset to it any more.
+    #[arg(long)]
+    force: bool,
+
+    /// Snapshots of the disks too.
+    #[arg(long)]
+    snapshots: bool,
+
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+impl Destroy {
+    pub(in crate::cli) fn run(self, client: &Client) -> Result<(), Error> {
+        each(&self.targets, self.output, |target| {
+            self.one(client, target)?;
+            destroyed(self.output, target)
+        })
+    }
+
+    fn one(&self, client: &Client, target: &Target) -> Result<(), Error> {
+        let path = match &target.snapshot {
+            Some(snapshot) => {
+                let path = path::snapshot(&target.disk, snapshot);
+                format!("{path}?force={}", self.force)
+            }
+            None => format!(
+                "{}?force={}&snapshots={}",
+                path::disk(&target.disk),
+                self.force,
+                self.snapshots
+            ),
+        };
+        let name = &target.disk;
+        client.delete(&path).map_err(|error| {
+            let error = Error::from(error).advise(ProblemKind::Attached, |_| {
+                format!("stop its guest, or say 'ramblk destroy --force {name}'")
+            });
+            match target.snapshot.is_some() || self.snapshots {
+                true => error,
+                false => error.advise(ProblemKind::Conflict, |_| "say --snapshots for that".into()),
+            }
+        })
+    }
+}

@@ -1,0 +1,17 @@
+//! Verbs that make and change disks and groups.
+//!
+//! | file | verbs |
+//! |---|---|
+//! | `manage` | `create`, `list`, `show`, `destroy` |
+//! | `change` | `resize`, `set`, `limit`, `repair` |
+//! | `snapshots` | `snapshot`, `snapshots`, `fork`, `reset` |
+//! | `groups` | `group` |
+//! | `limits` | the options for limits that `create`, `limit` and `group set` share |
+//! | `each` | what a verb over several names does |
+
+pub(super) mod change;
+mod each;
+pub(super) mod groups;
+mod limits;
+pub(super) mod manage;
+pub(super) mod snapshots;

@@ -1,0 +1,152 @@
+//! `snapshot`, `snapshots`, `fork`, `reset`.
+
+use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
+
+use crate::cli::error::Error;
+use crate::cli::print::output::OutputArgs;
+use crate::cli::print::tables::{self, pairs};
+use crate::cli::values::size::human_and_exact;
+use crate::cli::values::words::{parse_label, parse_target, unique};
+use crate::client::{Client, Method, StatusCode, path};
+use crate::daemon::disks::Target;
+use crate::model::{Disk, ForkRequest, ProblemKind, ResetRequest, Snapshot};
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Take {
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    name: String,
+
+    /// The snapshot's name.
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    snapshot: String,
+
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+impl Take {
+    pub(in crate::cli) fn run(self, client: &Client) -> Result<(), Error> {
+        let path = path::snapshot(&self.name, &self.snapshot);
+        let (status, made): (_, Snapshot) = client.put(&path)?;
+        let what = match status {
+            StatusCode::CREATED => "is taken",
+            _ => "exists already",
+        };
+        self.output.print(&made, |made| {
+            format!("{}@{} {what}\n", made.disk, made.name)
+        })
+    }
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct List {
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    name: String,
+
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+impl List {
+    pub(in crate::cli) fn run(self, client: &Client) -> Result<(), Error> {
+        let path = format!("{}/snapshots", path::disk(&self.name));
+        let snapshots: Vec<Snapshot> = client.get(&path)?;
+        self.output
+            .print(&snapshots, |snapshots| tables::snapshots(snapshots))
+    }
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Fork {
+    /// The disk to begin with, as it is now, or a snapshot of it.
+    #[arg(value_name = "NAME[@SNAPSHOT]", value_parser = parse_target)]
+    from: Target,
+
+    /// The new disk's name.
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    new: String,
+
+    /// A label of the new disk; may be given more than once.
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse_label)]
+    labels: Vec<(String, String)>,
+
+    /// Serial that guests see; the name if not given.
+    #[arg(long)]
+    serial: Option<String>,
+
+    /// Whether the new disk refuses writes; as with the old one if not given.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    read_only: Option<bool>,
+
+    /// Request queues; as many as with the old one if not given.
+    #[arg(long)]
+    queues: Option<u16>,
+
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+impl Fork {
+    pub(in crate::cli) fn run(self, client: &Client) -> Result<(), Error> {
+        let path = format!("{}/forks", path::disk(&self.from.disk));
+        let request = ForkRequest {
+            snapshot: self.from.snapshot,
+            serial: self.serial,
+            read_only: self.read_only,
+            queues: self.queues,
+            labels: unique(&self.labels)?,
+            ..ForkRequest::new(&self.new)
+        };
+        let (_, disk): (_, Disk) = client.send(Method::POST, &path, &request)?;
+        self.output.print(&disk, |disk| {
+            format!("{} is at {}\n", disk.name, disk.socket)
+        })
+    }
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Reset {
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    name: String,
+
+    /// One of its snapshots; if not given, what it was forked from.
+    #[arg(long, value_name = "SNAPSHOT")]
+    to: Option<String>,
+
+    /// Also while a front end uses it: its guest sees other bytes from then on.
+    #[arg(long)]
+    force: bool,
+
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+impl Reset {
+    pub(in crate::cli) fn run(self, client: &Client) -> Result<(), Error> {
+        let path = format!("{}/reset", path::disk(&self.name));
+        let request = ResetRequest {
+            to: self.to,
+            force: self.force,
+        };
+        let answer = client.send(Method::POST, &path, &request);
+        let (_, disk): (_, Disk) = answer.map_err(|error| {
+            Error::from(error).advise(ProblemKind::Attached, |_| {
+                "stop its guest, or say --force: it would see other bytes all at once".into()
+            })
+        })?;
+        self.output
+            .print(&disk, |disk| format!("{} is reset\n", disk.name))
+    }
+}
+
+/// `ramblk show` of a snapshot.
+pub(super) fn shown(snapshot: &Snapshot) -> String {
+    pairs(&[
+        ("snapshot", snapshot.name.clone()),
+        ("of", snapshot.disk.clone()),
+        ("size", human_and_exact(snapshot.size_bytes)),
+        ("mapped", human_and_exact(snapshot.mapped_bytes)),
+        ("memory", human_and_exact(snapshot.charged_bytes)),
+    ])
+}
