@@ -1,7 +1,7 @@
 //! RAM disks for virtual machines: a vhost-user-blk back end with sparse, resizable, in-memory
 //! disks.
 //!
-//! The house has nine rooms, and imports go one way only:
+//! The crate has nine rooms, and imports go one way:
 //!
 //! ```text
 //! cli ──► daemon ──► vhost_user ──► device ──► store ◄── image
@@ -10,19 +10,18 @@
 //!  └────► load
 //! ```
 //!
-//! - [`store`]: bytes. Sparse disks that know exactly which of their sectors are mapped.
-//! - [`image`]: files that disks begin with.
-//! - [`device`]: what a virtio-blk request means.
-//! - [`vhost_user`]: the wire: sessions, guest memory, rings, worker threads.
+//! - [`store`]: sparse disks in memory, exact to the sector.
+//! - [`image`]: raw images, and how to recognise other formats.
+//! - [`device`]: the meaning of virtio-blk requests.
+//! - [`vhost_user`]: sessions, guest memory, rings, worker threads.
 //! - [`daemon`]: the process: sockets, signals, exports.
-//! - [`model`]: the API's vocabulary, as plain data.
-//! - [`client`]: the API, from the other side; with [`model`], all that a program needs to ask a
-//!   daemon.
-//! - [`load`]: load for any back end of this kind, and what came of it; knows no other room.
-//! - [`cli`]: words and exit codes.
+//! - [`model`]: the API's requests and answers, as plain data.
+//! - [`client`]: a client of the API; with [`model`], all that a program needs to use a daemon.
+//! - [`load`]: load for any vhost-user-blk back end, and its results; imports no other room.
+//! - [`cli`]: the command line.
 //!
-//! As a library, [`store`] is of use by itself, and [`daemon::Export`] serves a disk from within
-//! another program. `docs/architecture.md` tells the whole story.
+//! In a library, [`store`] is useful by itself, and [`daemon::Export`] serves a disk from within
+//! another program. `docs/architecture.md` describes the whole.
 
 pub mod cli;
 pub mod client;
