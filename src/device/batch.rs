@@ -49,7 +49,7 @@ impl<'m> Transfer<'m> {
     }
 
     /// Header, data and the place of the status.
-    #[cfg(feature = "test-fuzz")]
+    #[cfg(ramblk_hooks)]
     pub fn parts(&self) -> ([u8; HEADER_BYTES], Data<'m>, Sink<'m>) {
         (self.header, self.data, self.status)
     }

@@ -10,6 +10,7 @@
 use std::fs::File;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use vhost::vhost_user::message::{VhostUserInflight, VhostUserMemoryRegion};
 
@@ -28,6 +29,18 @@ use super::wire::peek;
 use super::wire::watchdog::{Watchdog, Watched};
 use crate::device::{BlockDevice, Pace, Transfer, Unfinished};
 use crate::store::{Sink, Source};
+
+static IS_IN_A_HURRY: AtomicBool = AtomicBool::new(false);
+
+/// Wait a millisecond for a front end that has begun something, and not seconds: a fuzzer tries it
+/// out thousands of times.
+pub fn hurry() {
+    IS_IN_A_HURRY.store(true, Ordering::Relaxed);
+}
+
+pub(super) fn is_in_a_hurry() -> bool {
+    IS_IN_A_HURRY.load(Ordering::Relaxed)
+}
 
 /// Where a region of guest memory is, in the guest's addresses and the front end's.
 #[derive(Clone, Copy, Debug)]

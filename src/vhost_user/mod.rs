@@ -16,7 +16,7 @@
 //! | `fuzz` | rings and sessions for the fuzz targets, with feature `test-fuzz` only |
 //! | `mod` | what ends a session |
 
-#[cfg(feature = "test-fuzz")]
+#[cfg(ramblk_hooks)]
 pub mod fuzz;
 mod hush;
 mod memory;
@@ -31,17 +31,19 @@ pub use sessions::events::{Departure, ServerEvent};
 pub use sessions::hub::Hub;
 pub use sessions::server::{FrontEnd, Server, ServerOptions, Share};
 pub use wire::peek::Peer;
-#[cfg(feature = "test-schedules")]
+#[cfg(ramblk_schedules)]
 pub use workers::mail;
 pub use workers::pool::WorkerOptions;
 
-/// How long a front end may keep us waiting, wherever we wait for one that has begun something. A
-/// fuzzer tries it out thousands of times.
-const PATIENCE: std::time::Duration = if cfg!(feature = "test-fuzz") {
-    std::time::Duration::from_millis(1)
-} else {
+/// How long a front end may keep us waiting: with the rest of a message, with room for a reply, at
+/// the other end of a pipe, or with a disk that another one wants.
+fn patience() -> std::time::Duration {
+    #[cfg(ramblk_hooks)]
+    if fuzz::is_in_a_hurry() {
+        return std::time::Duration::from_millis(1);
+    }
     std::time::Duration::from_secs(5)
-};
+}
 
 /// Why a session ended, or a server could not start. A session's error is logged, with the
 /// session's number, and is told to the front end only where the protocol has a way.

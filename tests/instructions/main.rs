@@ -22,6 +22,9 @@
     reason = "its output is what it is for, and its numbers are small"
 )]
 
+#[cfg(not(ramblk_hooks))]
+compile_error!("an optimised build has no rings with public names: set RAMBLK_TEST=hooks");
+
 mod expected;
 mod profile;
 mod work;

@@ -5,7 +5,6 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
-#[cfg(feature = "test-points")]
 use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -58,7 +57,6 @@ impl Daemon {
     }
 
     /// Start a daemon on a file that an older version left, and kill it while it converts the file.
-    #[cfg(feature = "test-points")]
     pub(crate) fn killed_while_it_carries_over(arena: &crate::arena::Arena, at: String) -> Self {
         let folder = tempfile::tempdir_in("/dev/shm").unwrap();
         std::fs::create_dir(folder.path().join("state")).unwrap();
@@ -79,7 +77,6 @@ impl Daemon {
     }
 
     /// Set the only extra environment variables of all daemons started from now on.
-    #[cfg(feature = "test-points")]
     pub(crate) fn set_environment(&mut self, environment: &[(&'static str, String)]) {
         self.environment = environment.to_vec();
     }
@@ -109,7 +106,6 @@ impl Daemon {
     }
 
     /// Write all events from now on into a file of this name.
-    #[cfg(feature = "test-points")]
     pub(crate) fn events(&self, name: &str) -> Child {
         let file = File::create(self.folder.path().join(name)).unwrap();
         Command::new(env!("CARGO_BIN_EXE_ramblk"))
@@ -122,13 +118,11 @@ impl Daemon {
     }
 
     /// The content of such a file.
-    #[cfg(feature = "test-points")]
     pub(crate) fn told(&self, name: &str) -> String {
         read_to_string(self.folder.path().join(name)).unwrap()
     }
 
     /// Where its disks lie.
-    #[cfg(feature = "test-points")]
     pub(crate) fn state(&self) -> PathBuf {
         self.folder.path().join("state")
     }
@@ -143,7 +137,6 @@ impl Daemon {
     }
 
     /// Discard the log so far: what it says, panics included, was expected.
-    #[cfg(feature = "test-points")]
     pub(crate) fn clear_log(&self) {
         File::create(self.folder.path().join("log")).unwrap();
     }
@@ -183,7 +176,6 @@ impl Daemon {
     }
 
     /// Wait for its end, which must be a crash of its own.
-    #[cfg(feature = "test-points")]
     pub(crate) fn crashes(&mut self) {
         let deadline = Instant::now() + Duration::from_secs(10);
         let status = loop {
@@ -197,7 +189,6 @@ impl Daemon {
     }
 
     /// Stop it as a service manager does.
-    #[cfg(feature = "test-points")]
     pub(crate) fn stop(&mut self) {
         kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
         let status = self.child.wait().unwrap();

@@ -106,7 +106,6 @@ fn all_comes_back_once_and_none_is_blamed_after_a_crash_without_one() {
 }
 
 /// Points that every request or every batch passes, and whether only with an in-flight region.
-#[cfg(feature = "test-points")]
 const POINTS: [(&str, u64, bool); 14] = [
     ("request-counted", 3000, true),
     ("request-marked", 3000, true),
@@ -124,7 +123,6 @@ const POINTS: [(&str, u64, bool); 14] = [
     ("page-freed", 30, false),
 ];
 
-#[cfg(feature = "test-points")]
 impl Test {
     /// Make the daemon die when it reaches `point` for the `count`th time.
     fn dies_at(&mut self, point: &str, count: u64) {
@@ -141,7 +139,6 @@ impl Test {
     }
 }
 
-#[cfg(feature = "test-points")]
 fn survives_each_point(tracked: bool) {
     let mut test = Test::new(tracked);
     let points = POINTS.iter().filter(|(_, _, only)| tracked || !only);
@@ -158,19 +155,16 @@ fn survives_each_point(tracked: bool) {
     test.finish();
 }
 
-#[cfg(feature = "test-points")]
 #[test]
 fn all_comes_back_once_wherever_the_daemon_dies_with_an_in_flight_region() {
     survives_each_point(true);
 }
 
-#[cfg(feature = "test-points")]
 #[test]
 fn all_comes_back_once_wherever_the_daemon_dies_without_one() {
     survives_each_point(false);
 }
 
-#[cfg(feature = "test-points")]
 #[test]
 fn a_batch_that_was_shown_is_forgotten_in_any_number_of_lives() {
     let mut test = Test::new(true);

@@ -27,30 +27,28 @@
     reason = "a test fails by panicking, prints its seed, and its numbers are small"
 )]
 
-#[path = "../it/driver/mod.rs"]
+#[cfg(not(ramblk_hooks))]
+compile_error!("an optimised build has no points to be killed at: set RAMBLK_TEST=hooks");
+
+#[path = "../it/state/arena.rs"]
 #[allow(
     dead_code,
-    reason = "the driver of tests/it, of which not all is wanted here"
+    reason = "a file of tests/it, of which not all is wanted here"
 )]
-mod driver;
-#[path = "../it/harness.rs"]
-#[allow(dead_code, reason = "as above")]
-mod harness;
-
-#[cfg(feature = "test-points")]
-#[path = "../it/state/arena.rs"]
-#[allow(dead_code, reason = "as above")]
 mod arena;
 mod content;
 mod daemon;
+#[path = "../it/driver/mod.rs"]
+#[allow(dead_code, reason = "as above")]
+mod driver;
 mod front;
+#[path = "../it/harness.rs"]
+#[allow(dead_code, reason = "as above")]
+mod harness;
 mod kills;
-#[cfg(feature = "test-points")]
 mod layouts;
 mod load;
 mod orders;
 mod parked;
-#[cfg(feature = "test-points")]
 mod poison;
-#[cfg(feature = "test-points")]
 mod vital;

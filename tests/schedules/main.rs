@@ -9,6 +9,9 @@
     reason = "tests fail by panicking"
 )]
 
+#[cfg(not(ramblk_schedules))]
+compile_error!("the store has locks of its own: set RAMBLK_TEST=schedules");
+
 mod mail;
 
 use std::sync::Arc;

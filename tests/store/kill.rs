@@ -52,7 +52,6 @@ enum When {
     /// So long after it was started: perhaps while it recovers what the last one left.
     Opening(Duration),
     /// By itself, the so manieth time it comes to a point of the store.
-    #[cfg(feature = "test-points")]
     Point(&'static str, u64),
 }
 
@@ -77,11 +76,9 @@ fn start(folder: &Path, seed: u64, round: u64, when: When) -> Child {
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(log);
-    #[cfg(feature = "test-points")]
     if let When::Point(point, count) = when {
         command.env("RAMBLK_KILL_AT", format!("{point}:{count}"));
     }
-    let _ = when;
     let _alone = STARTING.lock();
     command.spawn().unwrap()
 }
@@ -139,7 +136,6 @@ impl Test {
                 std::thread::sleep(after);
             }
             When::Opening(after) => std::thread::sleep(after),
-            #[cfg(feature = "test-points")]
             When::Point(..) => {
                 let began = Instant::now();
                 while child.try_wait().unwrap().is_none() {
@@ -202,8 +198,21 @@ fn a_store_survives_a_kill_at_any_instant() {
     assert!(test.seen.done > 0 && test.seen.begun > 0, "{:?}", test.seen);
 }
 
+#[test]
+fn a_store_that_publishes_before_it_copies_does_not_survive() {
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["kill::a_store_survives_a_kill_at_any_instant", "--exact"])
+        .env("RAMBLK_TEST_BROKEN", "1")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        said.contains("test result: FAILED. 0 passed; 1 failed"),
+        "{said}"
+    );
+}
+
 /// Named points, and how often they may be passed before the kill.
-#[cfg(feature = "test-points")]
 const POINTS: [(&str, u64); 11] = [
     ("page-copied", 3000),
     ("entry-published", 3000),
@@ -218,7 +227,6 @@ const POINTS: [(&str, u64); 11] = [
     ("before-punch", 3),
 ];
 
-#[cfg(feature = "test-points")]
 #[test]
 fn a_store_survives_a_kill_at_each_point() {
     let seed = Seed(seed());

@@ -18,6 +18,9 @@
     reason = "a test fails by panicking, prints its seed, and its numbers are small"
 )]
 
+#[cfg(not(ramblk_hooks))]
+compile_error!("an optimised build has no points to be killed at: set RAMBLK_TEST=hooks");
+
 mod child;
 mod content;
 mod history;

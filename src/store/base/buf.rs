@@ -92,7 +92,7 @@ impl<'a> Sink<'a> {
 
     /// Fill with zeros.
     pub fn fill_zero(self) {
-        if cfg!(feature = "test-null") {
+        if cfg!(ramblk_null) {
             return;
         }
         // SAFETY: the sink is mapped for its length by the contract of `new`.

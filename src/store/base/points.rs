@@ -1,16 +1,16 @@
 //! Named places at which a test can have the process killed, to prove that what the arena (and, in
-//! the rooms above, a ring) holds just then is whole, or another thread run. Without the features
-//! `test-points` and `test-schedules` there is nothing here.
+//! the rooms above, a ring) holds just then is whole, or another thread run. Without the switches
+//! `hooks` and `schedules` (`src/build.rs`) there is nothing here.
 
 /// Let the scheduler of a test take another thread.
-#[cfg(all(feature = "test-schedules", not(feature = "test-points")))]
+#[cfg(ramblk_schedules)]
 pub(crate) fn reach(_point: &str) {
     // A yield would also put this thread behind all others, and hide what they could do in between.
     shuttle::sync::atomic::AtomicBool::new(false).load(std::sync::atomic::Ordering::SeqCst);
 }
 
 /// `RAMBLK_KILL_AT=<point>:<count>` kills the process when it comes to that point for that time.
-#[cfg(feature = "test-points")]
+#[cfg(all(ramblk_hooks, not(ramblk_schedules)))]
 pub(crate) fn reach(point: &str) {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,16 +31,31 @@ pub(crate) fn reach(point: &str) {
 }
 
 /// Nothing.
-#[cfg(not(any(feature = "test-points", feature = "test-schedules")))]
+#[cfg(not(any(ramblk_hooks, ramblk_schedules)))]
 #[inline(always)]
 pub(crate) fn reach(_point: &str) {}
+
+/// `RAMBLK_TEST_BROKEN` breaks the store on purpose: entries are published before their pages are
+/// copied. The kill test must fail on it.
+#[cfg(ramblk_hooks)]
+pub(crate) fn is_broken() -> bool {
+    static WANTED: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+    *WANTED.get_or_init(|| std::env::var_os("RAMBLK_TEST_BROKEN").is_some())
+}
+
+/// No.
+#[cfg(not(ramblk_hooks))]
+#[inline(always)]
+pub(crate) fn is_broken() -> bool {
+    false
+}
 
 /// `RAMBLK_FAIL_AT=<point>:error` or `<point>:panic` has what happens at that point go wrong, from
 /// half a second after it was reached first.
 ///
 /// # Errors
 /// What was asked for.
-#[cfg(feature = "test-points")]
+#[cfg(ramblk_hooks)]
 #[allow(clippy::panic, reason = "a test asks for it")]
 pub(crate) fn may_fail(point: &str) -> std::io::Result<()> {
     use std::sync::OnceLock;
@@ -69,14 +84,14 @@ pub(crate) fn may_fail(point: &str) -> std::io::Result<()> {
 ///
 /// # Errors
 /// None.
-#[cfg(not(feature = "test-points"))]
+#[cfg(not(ramblk_hooks))]
 #[inline(always)]
 pub(crate) fn may_fail(_point: &str) -> std::io::Result<()> {
     Ok(())
 }
 
 /// `RAMBLK_TEST_POISON` has the process die of data that begins with these words.
-#[cfg(feature = "test-points")]
+#[cfg(ramblk_hooks)]
 pub(crate) fn may_be_poison(from: super::buf::Source<'_>) {
     use std::sync::OnceLock;
 
@@ -91,6 +106,6 @@ pub(crate) fn may_be_poison(from: super::buf::Source<'_>) {
 }
 
 /// Nothing.
-#[cfg(not(feature = "test-points"))]
+#[cfg(not(ramblk_hooks))]
 #[inline(always)]
 pub(crate) fn may_be_poison(_from: super::buf::Source<'_>) {}

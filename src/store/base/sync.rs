@@ -1,22 +1,22 @@
 //! The locks of the store and of the workers' mail, and the atomics of the latter. A test of
 //! interleavings has them belong to its scheduler.
 
-#[cfg(not(feature = "test-schedules"))]
+#[cfg(not(ramblk_schedules))]
 pub(crate) use parking_lot::{MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
-#[cfg(feature = "test-schedules")]
+#[cfg(ramblk_schedules)]
 pub(crate) use scheduled::{MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-#[cfg(not(feature = "test-schedules"))]
+#[cfg(not(ramblk_schedules))]
 pub(crate) use parking_lot::Mutex;
-#[cfg(feature = "test-schedules")]
+#[cfg(ramblk_schedules)]
 pub(crate) use scheduled::Mutex;
-#[cfg(feature = "test-schedules")]
+#[cfg(ramblk_schedules)]
 pub(crate) use shuttle::sync::atomic::{AtomicBool, AtomicUsize};
 pub(crate) use std::sync::atomic::Ordering;
-#[cfg(not(feature = "test-schedules"))]
+#[cfg(not(ramblk_schedules))]
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicUsize};
 
-#[cfg(feature = "test-schedules")]
+#[cfg(ramblk_schedules)]
 mod scheduled {
     use std::sync::PoisonError;
 

@@ -116,7 +116,7 @@ impl Arena {
     /// Copy `from` to `offset` bytes after the start of `block`, and on into the blocks behind it.
     pub(crate) fn copy_in(&self, block: Block, offset: usize, from: Source<'_>) {
         let to = self.at(block, offset, from.len());
-        if cfg!(feature = "test-null") {
+        if cfg!(ramblk_null) {
             return;
         }
         // SAFETY: `at` vouches for the target, the contract of `Source` for the rest.
@@ -126,7 +126,7 @@ impl Arena {
     /// Fill `to` from `offset` bytes after the start of `block`, and on from the blocks behind it.
     pub(crate) fn copy_out(&self, block: Block, offset: usize, to: Sink<'_>) {
         let from = self.at(block, offset, to.len());
-        if cfg!(feature = "test-null") {
+        if cfg!(ramblk_null) {
             return;
         }
         // SAFETY: as in `copy_in`, the other way round.
@@ -137,7 +137,7 @@ impl Arena {
     /// long, it is near by now.
     pub(crate) fn copy_in_near(&self, block: Block, offset: usize, from: Source<'_>) {
         let to = self.at(block, offset, from.len());
-        if cfg!(feature = "test-null") {
+        if cfg!(ramblk_null) {
             return;
         }
         let copy = if from.len() > NEAR_BYTES {
@@ -151,7 +151,7 @@ impl Arena {
 
     /// Begin to bring part of a block into the caches.
     pub(crate) fn expect(&self, block: Block, offset: usize, len: usize) {
-        if !cfg!(feature = "test-null") {
+        if !cfg!(ramblk_null) {
             buf::expect(self.at(block, offset, len), len);
         }
     }

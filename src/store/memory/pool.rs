@@ -418,7 +418,7 @@ impl Reclaimer {
     /// # Errors
     /// [`Error::Arena`] if the system gives no thread.
     pub(crate) fn start(pool: Arc<Pool>) -> Result<Self, Error> {
-        if cfg!(feature = "test-schedules") {
+        if cfg!(ramblk_schedules) {
             // The test calls what the thread would do.
             return Ok(Self { pool, thread: None });
         }

@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::event::PollFlags;
 use vhost::vhost_user::message::{FrontendReq, VhostUserProtocolFeatures as Feature};
@@ -14,10 +14,7 @@ use super::transfer::wait;
 use crate::vhost_user::wire::descriptor::check_channel;
 use crate::vhost_user::wire::peek;
 use crate::vhost_user::wire::unserved::{self, Verdict};
-use crate::vhost_user::{Error, PATIENCE};
-
-/// How long a front end may take to make room for a reply.
-const REPLY_WITHIN: Duration = PATIENCE;
+use crate::vhost_user::{Error, patience};
 
 /// Handle messages until the connection ends. When this returns, no ring of the session is served.
 pub(super) fn converse(stream: UnixStream, session: Session) -> Result<(), Error> {
@@ -125,7 +122,7 @@ impl Conversation {
     /// Wait until a reply can be sent: the crate would try for ever. A socket that can be written
     /// to has room for more than the longest one.
     fn await_room(&self) -> Result<(), Error> {
-        let deadline = Instant::now() + REPLY_WITHIN;
+        let deadline = Instant::now() + patience();
         wait(&self.peeker, PollFlags::OUT, deadline).map_err(|error| match error.kind() {
             std::io::ErrorKind::TimedOut => Error::Deaf,
             _ => Error::Socket(error),
@@ -140,7 +137,7 @@ impl Conversation {
     }
 }
 
-#[cfg(feature = "test-fuzz")]
+#[cfg(ramblk_hooks)]
 impl Conversation {
     /// Look at the session between two messages.
     pub(crate) fn with<T>(&self, look: impl FnOnce(&Session) -> T) -> Option<T> {

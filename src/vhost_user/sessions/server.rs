@@ -19,10 +19,8 @@ use crate::vhost_user::hush::Hush;
 use crate::vhost_user::wire::channel::Channel;
 use crate::vhost_user::wire::peek::{self, Peer};
 use crate::vhost_user::workers::pool::Workers;
-use crate::vhost_user::{Error, PATIENCE};
+use crate::vhost_user::{Error, patience};
 
-/// How long a front end waits for another one to let go of the disk.
-const HAND_OVER_WITHIN: Duration = PATIENCE;
 /// Connections at a time; more are closed as they come.
 const MOST_SESSIONS: usize = 1024;
 /// How long a server that ends waits for its sessions.
@@ -150,7 +148,7 @@ impl Shared {
     /// Get the right to use the disk, waiting a little for another front end that is on its way
     /// out: a restarted one is often faster than the end of its predecessor.
     pub(super) fn claim(self: &Arc<Self>) -> Result<Claim, ClaimError> {
-        let deadline = Instant::now() + HAND_OVER_WITHIN;
+        let deadline = Instant::now() + patience();
         let mut state = self.state.lock();
         while self.options.share == Share::None && state.claims > 0 {
             if state.ends_by.is_some() {
@@ -475,14 +473,14 @@ impl Shared {
     }
 }
 
-#[cfg(feature = "test-fuzz")]
+#[cfg(ramblk_hooks)]
 impl Server {
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }
 }
 
-#[cfg(feature = "test-fuzz")]
+#[cfg(ramblk_hooks)]
 impl Shared {
     /// How many sessions use the disk.
     pub(crate) fn claims(&self) -> usize {

@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
@@ -17,11 +17,7 @@ use rustix::time::Timespec;
 
 use super::server::{ClaimError, Shared};
 use crate::device::{MOST_STATE_BYTES, StateError};
-use crate::vhost_user::PATIENCE;
-
-/// How long the other end of the pipe may take. Its flags are the front end's, so each read or
-/// write waits for readiness first.
-const WITHIN: Duration = PATIENCE;
+use crate::vhost_user::patience;
 
 /// A transfer, from SET_DEVICE_STATE_FD to CHECK_DEVICE_STATE.
 #[derive(Debug, Default)]
@@ -97,7 +93,7 @@ pub(super) fn wait(fd: impl AsFd, flags: PollFlags, deadline: Instant) -> io::Re
 }
 
 fn write_all(pipe: &File, mut bytes: &[u8]) -> io::Result<()> {
-    let deadline = Instant::now() + WITHIN;
+    let deadline = Instant::now() + patience();
     while !bytes.is_empty() {
         // A pipe that is ready takes a page at once, and a state is no longer.
         wait(pipe, PollFlags::OUT, deadline)?;
@@ -111,7 +107,7 @@ fn write_all(pipe: &File, mut bytes: &[u8]) -> io::Result<()> {
 }
 
 fn read_all(pipe: &File) -> Result<Vec<u8>, TransferError> {
-    let deadline = Instant::now() + WITHIN;
+    let deadline = Instant::now() + patience();
     let mut bytes = vec![0; MOST_STATE_BYTES + 1];
     let mut done = 0;
     while done <= MOST_STATE_BYTES {

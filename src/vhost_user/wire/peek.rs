@@ -18,13 +18,10 @@ use rustix::io::Errno;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags};
 use vhost::vhost_user::message::{MAX_ATTACHED_FD_ENTRIES, MAX_MSG_SIZE};
 
-use crate::vhost_user::{Error, PATIENCE};
+use crate::vhost_user::{Error, patience};
 
 /// Bytes of a message's header: request, flags, size of the body.
 pub(super) const HEADER_BYTES: usize = 12;
-
-/// How long the rest of a message may take once its first byte is there.
-const REST_WITHIN: Duration = PATIENCE;
 
 /// The kernel's own bound on descriptors of one `sendmsg` (`SCM_MAX_FD`).
 const MOST_FDS: usize = 253;
@@ -141,7 +138,7 @@ pub(crate) fn peer(stream: &UnixStream) -> Option<Peer> {
 /// closed the connection, between two messages.
 pub(crate) fn next(stream: &UnixStream) -> Result<Option<Peeked>, Error> {
     await_first(stream)?;
-    let deadline = Instant::now() + REST_WITHIN;
+    let deadline = Instant::now() + patience();
     let mut header = [0; HEADER_BYTES];
     let mut fds = Vec::new();
     let mut seen = 0;

@@ -13,7 +13,7 @@
 //! This file knows neither rings nor descriptors: `tests/schedules` drives it with rings, orders
 //! and a bell of its own, under a scheduler that tries out interleavings.
 #![cfg_attr(
-    not(feature = "test-schedules"),
+    not(ramblk_schedules),
     allow(unreachable_pub, reason = "public for a test of interleavings only")
 )]
 

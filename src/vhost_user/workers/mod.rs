@@ -11,9 +11,9 @@
 //! | `alarm` | wakes a worker at a moment |
 
 mod alarm;
-#[cfg(not(feature = "test-schedules"))]
+#[cfg(not(ramblk_schedules))]
 mod mail;
-#[cfg(feature = "test-schedules")]
+#[cfg(ramblk_schedules)]
 pub mod mail;
 mod polling;
 pub(super) mod pool;

@@ -1,13 +1,16 @@
 //! Replays the kept inputs of the fuzz targets without the fuzzer, in seconds.
 //!
-//! To create the seeds of a corpus anew, without a corpus: `FUZZ_SEEDS=FOLDER cargo test --features
-//! test-fuzz --test fuzz seeds`.
+//! To create the seeds of a corpus anew, without a corpus: `FUZZ_SEEDS=FOLDER cargo test --test fuzz
+//! seeds`.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     reason = "a test fails by panicking"
 )]
+
+#[cfg(not(ramblk_hooks))]
+compile_error!("an optimised build has no rings with public names: set RAMBLK_TEST=hooks");
 
 #[path = "../checks/mod.rs"]
 mod checks;

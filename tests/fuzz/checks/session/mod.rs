@@ -69,6 +69,7 @@ thread_local! {
 
 impl World {
     fn new() -> Self {
+        ramblk::vhost_user::fuzz::hurry();
         // A pipe without a reader must be an error, as it is in a program with Rust's own start.
         signal_hook::flag::register(signal_hook::consts::SIGPIPE, Arc::default()).unwrap();
         let store = Store::new(8 << 20).unwrap();
