@@ -37,7 +37,7 @@ pub(crate) struct Part {
 pub(crate) struct Guest {
     pub(crate) memory: Memory,
     pub(crate) parts: Vec<Part>,
-    /// Room to read files into.
+    /// A buffer for reading files.
     found: Vec<u8>,
 }
 
@@ -120,7 +120,7 @@ impl Guest {
         }
     }
 
-    /// The region that guest address `at` lies in, and how far it is from there to its end.
+    /// The region that contains guest address `at`, and the distance from there to its end.
     pub(crate) fn find(&self, at: u64) -> Option<(usize, u64)> {
         self.parts.iter().enumerate().find_map(|(index, part)| {
             let offset = at.checked_sub(part.region.guest)?;
@@ -138,14 +138,14 @@ impl Guest {
         })
     }
 
-    /// What the address in our own memory is divisible by, up to a page.
+    /// Whether the address in our own memory is aligned, for alignments of up to a page.
     pub(crate) fn is_aligned(&self, at: u64, align: u64) -> bool {
         let (index, _) = self.find(at).unwrap();
         let region = &self.parts[index].region;
         (region.file_offset + (at - region.guest)).is_multiple_of(align)
     }
 
-    /// Up to `len` bytes that should be at `at`, up to the end of the region.
+    /// At most `len` expected bytes at `at`, up to the end of the region.
     pub(crate) fn peek(&self, at: u64, len: usize) -> &[u8] {
         let Some((index, rest)) = self.find(at) else {
             return &[];
@@ -155,7 +155,7 @@ impl Guest {
         &part.image[from..from + len.min(rest as usize)]
     }
 
-    /// `N` bytes, wherever the regions are cut.
+    /// `N` bytes, across regions.
     pub(crate) fn read<const N: usize>(&self, at: u64) -> Option<[u8; N]> {
         let mut bytes = [0; N];
         let mut done = 0;
@@ -174,12 +174,12 @@ impl Guest {
         u16::from_le_bytes(self.read(at).unwrap())
     }
 
-    /// The device should have written this.
+    /// Expect the device to have written these bytes.
     pub(crate) fn expect(&mut self, at: u64, bytes: &[u8]) {
         self.each(at, bytes, |_, _, _| {});
     }
 
-    /// The driver writes this; what lies outside all regions is lost.
+    /// The driver writes these bytes; those outside all regions are lost.
     pub(crate) fn write(&mut self, at: u64, bytes: &[u8]) {
         self.each(at, bytes, |file, from, bytes| {
             file.write_all_at(bytes, from).unwrap();

@@ -1,10 +1,10 @@
 //! A split ring over memory that the input writes, against a model of one.
 //!
-//! An input sets a ring up, near to well or any way at all, and then is a driver that writes
-//! descriptors, tables, indexes or any bytes, and a device that serves, publishes, listens and
-//! starts again. It serves requests one by one, or as a worker does: those that are plain
-//! together, as far as they come next. After each step both rings must agree about what they found,
-//! and at the end about every byte of memory.
+//! An input sets up a ring, validly or arbitrarily. Then it acts as a driver, which writes
+//! descriptors, tables, indexes or arbitrary bytes, and as a device, which serves, publishes,
+//! enables notifications and starts again. The device serves requests one by one, or, as a worker
+//! does, the next plain ones together. After each step the ring and its model must agree on what
+//! they found, and at the end on every byte of memory.
 
 mod guest;
 mod model;
@@ -20,14 +20,14 @@ use super::reached::Reached;
 use guest::{Extent, Guest, TOP, USER};
 use model::{Chain, Model, Next, Stretch};
 
-/// Requests of one input, at most: a chain may have as many descriptors as the ring.
+/// Maximum number of requests in one input: a chain may have as many descriptors as the ring.
 const MOST_SERVED: u32 = 64;
 const MOST_SERVED_LARGE: u32 = 6;
-/// Bytes of a request that are looked at, or written, at most.
+/// Maximum number of bytes of a request that are read or written.
 const MOST_BYTES: usize = 1 << 16;
 
 thread_local! {
-    /// Mapped once; each input finds it as if it were new.
+    /// Mapped once; each input finds it as good as new.
     static GUESTS: RefCell<[Guest; 2]> =
         RefCell::new([Guest::new(Extent::Small), Guest::new(Extent::Large)]);
 }
@@ -58,7 +58,7 @@ pub(crate) fn check(input: &[u8]) -> Reached {
     })
 }
 
-/// Where the input puts the ring's three parts: one after the other, or anywhere.
+/// Where the input puts the ring's three parts: in order, or anywhere.
 fn place(guest: &mut Guest, bytes: &mut Bytes<'_>, size: u32, flags: u8) -> Setup {
     let n = u64::from(size.clamp(1, 32768));
     let mut setup = Setup {
@@ -70,7 +70,7 @@ fn place(guest: &mut Guest, bytes: &mut Bytes<'_>, size: u32, flags: u8) -> Setu
     };
     if flags & 8 != 0 {
         let index = bytes.u16();
-        // Where the driver and the device are before the first request.
+        // The positions of driver and device before the first request.
         if let Some(at) = guest.guest_of(setup.used + 2, 2) {
             guest.write(at, &index.to_le_bytes());
         }
@@ -115,7 +115,7 @@ impl<'g> Rig<'g> {
         rig
     }
 
-    /// A new ring at the same place, which goes on where the old one was.
+    /// A new ring at the same place, which continues where the old one stopped.
     fn restart(&mut self) {
         let ring = SplitRing::new(&self.guest.memory, self.setup);
         let model = Model::new(self.guest, self.setup);
@@ -174,7 +174,7 @@ impl<'g> Rig<'g> {
         }
     }
 
-    /// An address near to something, or any.
+    /// An address near something, or a random one.
     fn address(&self, bytes: &mut Bytes<'_>) -> u64 {
         let how = bytes.u8();
         let parts = &self.guest.parts;
@@ -188,7 +188,8 @@ impl<'g> Rig<'g> {
         }
     }
 
-    /// Where indirect tables are: well inside, across a border, up to a hole, at the end of all.
+    /// The places of indirect tables: well inside, across a border, up to a hole, at the end of
+    /// memory.
     fn table(&self, number: u8) -> u64 {
         let parts = &self.guest.parts;
         let end = |at: usize| parts[at].region.guest + parts[at].region.size_bytes;
@@ -228,7 +229,7 @@ impl<'g> Rig<'g> {
         }
     }
 
-    /// Descriptors one after the other, of which each names the next.
+    /// Descriptors in order, each of which names the next.
     fn put_chain(&mut self, bytes: &mut Bytes<'_>) {
         let which = bytes.u8();
         let first = u16::from(bytes.u8());
@@ -250,7 +251,7 @@ impl<'g> Rig<'g> {
         self.guest.write(from, &words);
     }
 
-    /// Put `head` where the driver is, and go one further.
+    /// Put `head` at the driver's position, and advance.
     fn offer(&mut self, head: u16) {
         let index = self.avail_index();
         let slots = self.setup.size.clamp(1, 32768) as u16;
@@ -304,7 +305,7 @@ impl<'g> Rig<'g> {
         most - self.served
     }
 
-    /// Serve one request; whether there was one.
+    /// Serve one request. Returns whether there was one.
     fn serve(&mut self, how: u8, len: u32) -> bool {
         let most = self.left();
         let Some((ring, model)) = self.rings.as_mut().filter(|_| most > 0) else {
@@ -364,7 +365,7 @@ impl<'g> Rig<'g> {
     }
 }
 
-/// How much of a piece is done, and taken off its front, in one step of a long request.
+/// How much of a piece one step of a long request completes and removes from its front.
 fn done(len: usize, how: u8) -> usize {
     if how & 0x20 == 0 { len } else { len / 2 }
 }
@@ -386,7 +387,7 @@ fn descriptor(addr: u64, len: u32, flags: u16, next: u16) -> [u8; 16] {
     (u128::from(addr) | u128::from(high) << 64).to_le_bytes()
 }
 
-/// The pieces are those of the chain, in order, and hold what is there.
+/// The pieces are those of the chain, in order, with the expected content.
 fn compare(guest: &Guest, chain: &Chain, readable: &[Source<'_>], writable: &[Sink<'_>]) {
     let lens = |list: &[Stretch]| -> Vec<usize> { list.iter().map(|piece| piece.len).collect() };
     let found: Vec<usize> = readable.iter().map(|piece| piece.len()).collect();
@@ -404,7 +405,7 @@ fn compare(guest: &Guest, chain: &Chain, readable: &[Source<'_>], writable: &[Si
     }
 }
 
-/// Write all, some or none of each writable piece, and give what was written.
+/// Write all, some or none of each writable piece, and return what was written.
 fn fill(how: u8, writable: &[Sink<'_>]) -> Vec<Vec<u8>> {
     let most = match how & 3 {
         0 => 0,
