@@ -44,17 +44,17 @@ mod pages;
 pub use base::buf::{Data, Piece, Sink, Source, expect, expect_write, total_bytes};
 pub use base::bytes::Bytes;
 pub use base::error::Error;
-pub use base::limits::{MAX_KEY_BYTES, MAX_SETTINGS_BYTES, MOST_DISKS};
-pub use base::new_file::{NewFile, Temporary};
-pub use base::range::{
-    ByteRange, Capacity, MAX_CAPACITY_BYTES, PAGE_BYTES, SECTOR_BYTES, SectorSize,
+pub use base::limits::{
+    MAX_CAPACITY_BYTES, MAX_KEY_BYTES, MAX_SETTINGS_BYTES, MOST_DISKS, OWNER_WORDS,
 };
+pub use base::new_file::{NewFile, Temporary};
+pub use base::range::{ByteRange, Capacity, Extent, PAGE_BYTES, SECTOR_BYTES, SectorSize};
 pub(crate) use base::{points, sync};
 pub use disks::change::Change;
 pub use disks::disk::Disk;
-pub use disks::extents::{Extent, Extents};
+pub use disks::extents::Extents;
 pub use disks::leftover::Leftover;
-pub use disks::owner_words::{OWNER_WORDS, OwnerWords};
+pub use disks::owner_words::OwnerWords;
 pub use disks::store::{Store, StoreOptions};
 pub use inspect::{Finding, FoundDisk, Inspection, Part, Parts};
 pub use layout::spec::{DiskInfo, DiskSpec, OnFull, Shrink};

@@ -1,8 +1,7 @@
 //! What can go wrong in the store.
 
 use super::bytes::Bytes;
-use super::limits::{LAYOUT, MAX_KEY_BYTES, MAX_SETTINGS_BYTES, OLDEST_LAYOUT};
-use super::range::MAX_CAPACITY_BYTES;
+use super::limits::{LAYOUT, MAX_CAPACITY_BYTES, MAX_KEY_BYTES, MAX_SETTINGS_BYTES, OLDEST_LAYOUT};
 
 /// What can go wrong in the store. No message names anything but the values at fault.
 #[derive(Debug, thiserror::Error)]

@@ -1,5 +1,8 @@
 //! Bounds of the store that callers may run into.
 
+/// The largest disk, in bytes: 64 TiB.
+pub const MAX_CAPACITY_BYTES: u64 = 64 << 40;
+
 /// Longest key of a disk, in bytes.
 pub const MAX_KEY_BYTES: usize = 64;
 
@@ -8,6 +11,9 @@ pub const MAX_SETTINGS_BYTES: usize = 4096;
 
 /// Most disks and snapshots. Less than the table has room for, so that counts can't overflow.
 pub const MOST_DISKS: usize = 60_000;
+
+/// How many words a store keeps for its owner.
+pub const OWNER_WORDS: usize = 8;
 
 /// The layout that this code writes.
 ///

@@ -4,6 +4,7 @@
 //! so code that holds a range does no bounds checks of its own, and nothing else multiplies by 512.
 
 use super::error::Error;
+use super::limits::MAX_CAPACITY_BYTES;
 
 /// The unit of virtio-blk requests and of the map, in bytes, whatever a disk's own sector size
 /// (virtio 1.3 §5.2.6: `sector` is in units of 512 bytes).
@@ -11,9 +12,6 @@ pub const SECTOR_BYTES: u64 = 512;
 
 /// The grain at which memory is taken for a disk and given back, in bytes.
 pub const PAGE_BYTES: u64 = 4096;
-
-/// The largest disk: 64 TiB.
-pub const MAX_CAPACITY_BYTES: u64 = 64 << 40;
 
 /// A disk's own sector (logical block) size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -186,6 +184,17 @@ impl ByteRange {
         };
         (head, tail)
     }
+}
+
+/// A stretch of a disk that is mapped, or isn't, as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// First sector, in the disk's own sectors.
+    pub start_sector: u64,
+    /// Length in the disk's own sectors; at least 1.
+    pub sectors: u64,
+    /// Whether it is mapped (written, or zeroed without being given back).
+    pub mapped: bool,
 }
 
 #[cfg(test)]

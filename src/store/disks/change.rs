@@ -1,14 +1,14 @@
 //! What of a disk's record its owner may change, at one instant.
 
 use crate::store::base::error::Error;
-use crate::store::base::limits::MAX_SETTINGS_BYTES;
-use crate::store::layout::record::Record;
+
+use crate::store::layout::record::{Record, check_settings};
 use crate::store::layout::spec::OnFull;
 
 /// What is to become of a disk's record; what is `None` stays.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Change<'a> {
-    /// What the owner has the disk carry, at most [`MAX_SETTINGS_BYTES`].
+    /// What the owner has the disk carry, at most [`MAX_SETTINGS_BYTES`](crate::store::MAX_SETTINGS_BYTES).
     pub settings: Option<&'a [u8]>,
     /// Most bytes of memory that may be charged to it from now on; `Some(None)` for no bound but
     /// the store's.
@@ -40,14 +40,4 @@ impl Change<'_> {
         spec.on_full = self.on_full.unwrap_or(spec.on_full);
         spec.read_only = self.read_only.unwrap_or(spec.read_only);
     }
-}
-
-/// Whether a record has room for `settings`.
-pub(crate) fn check_settings(settings: &[u8]) -> Result<(), Error> {
-    if settings.len() > MAX_SETTINGS_BYTES {
-        return Err(Error::SettingsTooLong {
-            len_bytes: settings.len(),
-        });
-    }
-    Ok(())
 }

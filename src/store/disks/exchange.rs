@@ -4,14 +4,15 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::change::check_settings;
 use super::inner::DiskInner;
 use super::leftover::Leftover;
 use super::store::Store;
 use crate::store::base::error::Error;
 use crate::store::base::points;
 use crate::store::layout::entry::Entry;
-use crate::store::pages::tree::{TOP, Tree};
+use crate::store::layout::levels::TOP;
+use crate::store::layout::record::check_settings;
+use crate::store::pages::tree::Tree;
 
 impl Store {
     /// Give a disk the content and size of another one, by default a snapshot of it. Whoever is

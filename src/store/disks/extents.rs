@@ -2,18 +2,7 @@
 
 use super::disk::Disk;
 use crate::store::base::error::Error;
-use crate::store::base::range::ByteRange;
-
-/// A stretch of a disk that is mapped, or isn't, as a whole.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Extent {
-    /// First sector, in the disk's own sectors.
-    pub start_sector: u64,
-    /// Length in the disk's own sectors; at least 1.
-    pub sectors: u64,
-    /// Whether it is mapped (written, or zeroed without being given back).
-    pub mapped: bool,
-}
+use crate::store::base::range::{ByteRange, Extent};
 
 /// The extents of part of a disk in order, without gaps; neighbours differ in `mapped`.
 ///

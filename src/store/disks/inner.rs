@@ -11,11 +11,12 @@ use crate::store::base::points;
 use crate::store::base::range::{Capacity, SectorSize};
 use crate::store::base::sync::Mutex;
 use crate::store::layout::entry::Entry;
+use crate::store::layout::levels::TOP;
 use crate::store::layout::record::Record;
 use crate::store::layout::spec::{OnFull, Shrink};
 use crate::store::pages::map::PageMap;
 use crate::store::pages::mapped::Mapped;
-use crate::store::pages::tree::{TOP, Tree};
+use crate::store::pages::tree::Tree;
 
 /// A disk. Its record is only changed by who holds the lock on the disk table.
 #[derive(Debug)]

@@ -5,9 +5,6 @@ use std::sync::Arc;
 
 use super::store::Store;
 
-/// How many words there are.
-pub const OWNER_WORDS: usize = 8;
-
 /// The words, all 0 in a new store. What they mean is the owner's business. They may be read and
 /// written in a signal handler.
 #[derive(Clone, Debug)]
@@ -19,7 +16,7 @@ impl OwnerWords {
         Self(Arc::clone(store))
     }
 
-    /// Word `index`, below [`OWNER_WORDS`].
+    /// Word `index`, below [`OWNER_WORDS`](crate::store::OWNER_WORDS).
     pub fn get(&self, index: usize) -> u64 {
         self.0
             .owner_word(index)

@@ -11,10 +11,12 @@ use rustix::io::Errno;
 use crate::store::base::error::Error;
 use crate::store::base::limits::MOST_DISKS;
 use crate::store::layout::entry::Entry;
-use crate::store::layout::record::{self, FIRST_GROUP, Record};
+use crate::store::layout::levels::{PAGE, TOP, sectors_below};
+use crate::store::layout::record::{self, Record};
+use crate::store::layout::slots;
+use crate::store::layout::superblock::{self, FIRST_GROUP};
 use crate::store::memory::arena::{Arena, BLOCK_BYTES, BLOCK_WORDS, Block, GROUP_BLOCKS};
 use crate::store::memory::pool::Pool;
-use crate::store::pages::tree::{PAGE, ROOT_WORD, TOP, load, sectors_below};
 
 /// A disk that was found.
 pub(crate) struct Found {
@@ -51,13 +53,13 @@ pub(crate) fn blocks(file: &File) -> Result<u32, Error> {
     if len_bytes < BLOCK_BYTES as u64 {
         return Err(Error::Foreign);
     }
-    let mut bytes = [0; record::SUPERBLOCK_WORDS * 8];
+    let mut bytes = [0; superblock::WORDS * 8];
     file.read_exact_at(&mut bytes, 0).map_err(refused)?;
-    let mut words = [0; record::SUPERBLOCK_WORDS];
+    let mut words = [0; superblock::WORDS];
     for (word, bytes) in words.iter_mut().zip(bytes.chunks_exact(8)) {
         *word = u64::from_le_bytes(bytes.try_into().unwrap_or_default());
     }
-    let blocks = record::read_superblock(&words)?;
+    let blocks = superblock::read(&words)?;
     if len_bytes < u64::from(blocks) * BLOCK_BYTES as u64 {
         return Err(Error::damaged(&format!(
             "it was cut to {len_bytes} bytes, and had {}",
@@ -79,12 +81,12 @@ pub(crate) fn recover(pool: &Pool) -> Result<Vec<Found>, Error> {
     mark.has_data(Block(0))?;
     let mut found = Vec::new();
     let (mut ids, mut keys) = (HashSet::new(), HashSet::new());
-    let slots = record::table_slots(arena)?;
+    let slots = slots::count(arena)?;
     for slot in 0..slots {
         if slot % GROUP_BLOCKS == 0 {
             mark.has_data(Block(1 + slot / GROUP_BLOCKS))?;
         }
-        let number = record::slot(arena, slot);
+        let number = slots::get(arena, slot);
         if number == 0 {
             continue;
         }
@@ -115,7 +117,7 @@ pub(crate) fn recover(pool: &Pool) -> Result<Vec<Found>, Error> {
         if let Some(settings) = disk.settings {
             mark.once(settings, AS_SETTINGS, disk.account)?;
         }
-        let root = load(arena.word(disk.block, ROOT_WORD));
+        let root = Entry::load(record::root(arena, disk.block));
         disk.mapped_sectors = mark.visit(root, TOP, disk.account)?;
     }
     let last_word = mark.data.iter().rposition(|&word| word != 0).unwrap_or(0);
@@ -205,7 +207,7 @@ impl Mark<'_> {
             }
             let mut sectors = 0;
             for at in 0..BLOCK_WORDS {
-                let child = load(self.pool.arena().word(block, at));
+                let child = Entry::load(self.pool.arena().word(block, at));
                 if !child.is_none() {
                     sectors += self.visit(child, level - 1, account)?;
                 }

@@ -9,9 +9,8 @@ use std::time::Duration;
 
 use rustix::fs::FlockOperation;
 
-use super::change::{Change, check_settings};
+use super::change::Change;
 use super::disk::Disk;
-use super::extents::Extent;
 use super::inner::DiskInner;
 use super::leftover::Leftover;
 use super::recover;
@@ -19,11 +18,12 @@ use super::table::{DiskTable, Placed};
 use crate::store::base::error::Error;
 use crate::store::base::limits::MAX_KEY_BYTES;
 use crate::store::base::new_file::NewFile;
-use crate::store::base::range::Capacity;
+use crate::store::base::range::{Capacity, Extent};
 use crate::store::base::sync::RwLock;
 use crate::store::layout::entry::Entry;
-use crate::store::layout::record::{self, FIRST_GROUP, Record};
+use crate::store::layout::record::{Record, check_settings};
 use crate::store::layout::spec::DiskSpec;
+use crate::store::layout::superblock::{self, FIRST_GROUP};
 use crate::store::memory::arena::{self, Arena, BLOCK_BYTES};
 use crate::store::memory::pool::{Pool, Reclaimer};
 use crate::store::memory::pressure::PressureSignal;
@@ -117,7 +117,7 @@ impl Store {
     /// As [`Store::new`]; [`Error::Busy`] if another process has it open.
     pub fn create_in(file: File, options: &StoreOptions) -> Result<Self, Error> {
         lock(&file)?;
-        let blocks = record::blocks_for(options.limit_bytes)?;
+        let blocks = superblock::blocks_for(options.limit_bytes)?;
         file.set_len(u64::from(blocks) * BLOCK_BYTES as u64)
             .map_err(refused("size"))?;
         let pool = pool(file, blocks, options)?;
@@ -130,7 +130,7 @@ impl Store {
                 .iter()
                 .fold(0, |word, &byte| word << 8 | u64::from(byte))
         };
-        record::format(pool.arena(), [word(low), word(high)])?;
+        superblock::format(pool.arena(), [word(low), word(high)])?;
         Self::start(pool, Vec::new())
     }
 
@@ -156,7 +156,7 @@ impl Store {
     pub fn open_in(file: File, options: &StoreOptions) -> Result<Self, Error> {
         lock(&file)?;
         let had = recover::blocks(&file)?;
-        let blocks = had.max(record::blocks_for(options.limit_bytes)?);
+        let blocks = had.max(superblock::blocks_for(options.limit_bytes)?);
         let pool = pool(file, blocks, options)?;
         let found = recover::recover(&pool)?;
         if blocks > had {
@@ -165,7 +165,7 @@ impl Store {
                 .file()
                 .set_len(bytes)
                 .map_err(refused("grow"))?;
-            record::set_blocks(pool.arena());
+            superblock::set_blocks(pool.arena());
         }
         Self::start(pool, found)
     }
@@ -173,13 +173,13 @@ impl Store {
     /// The layout of the arena: the current one, or an older one that was opened and is still what
     /// the version that wrote it reads.
     pub fn layout(&self) -> u64 {
-        record::layout(self.table.pool.arena())
+        superblock::layout(self.table.pool.arena())
     }
 
     /// Have the arena be of the current layout, at one instant. What the owner has disks carry
     /// must be as that wants it, or be understood as it is.
     pub fn carry_over(&self) {
-        record::carry_over(self.table.pool.arena());
+        superblock::carry_over(self.table.pool.arena());
     }
 
     /// [`Store::open_in`] on the file at `path`.
@@ -440,7 +440,7 @@ impl Store {
 
     /// A word of its owner's.
     pub(crate) fn owner_word(&self, index: usize) -> &AtomicU64 {
-        record::owner_word(self.table.pool.arena(), index)
+        superblock::owner_word(self.table.pool.arena(), index)
     }
 
     /// The memory limit, in bytes.
@@ -468,7 +468,7 @@ impl Store {
 
     /// The arena's own id: another arena has another one.
     pub fn id(&self) -> u128 {
-        let [low, high] = record::arena_id(self.table.pool.arena());
+        let [low, high] = superblock::id(self.table.pool.arena());
         u128::from(high) << 64 | u128::from(low)
     }
 

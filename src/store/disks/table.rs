@@ -8,7 +8,8 @@ use crate::store::base::limits::MOST_DISKS;
 use crate::store::base::points;
 use crate::store::base::sync::{Mutex, MutexGuard};
 use crate::store::layout::entry::Entry;
-use crate::store::layout::record::{self, Record};
+use crate::store::layout::record::Record;
+use crate::store::layout::slots;
 use crate::store::memory::arena::Block;
 use crate::store::memory::pool::Pool;
 
@@ -89,7 +90,7 @@ impl DiskTable {
 
     /// Let a slot name a record, or none: the instant at which it counts.
     pub(crate) fn publish(&self, slot: u32, placed: Option<Placed>) {
-        record::set_slot(self.pool.arena(), slot, placed.map(|placed| placed.block));
+        slots::set(self.pool.arena(), slot, placed.map(|placed| placed.block));
         points::reach("slot-published");
     }
 
@@ -123,7 +124,7 @@ impl Slots {
         let slot = match self.spare.pop() {
             Some(slot) => slot,
             None => {
-                record::back_slot(pool.arena(), self.next_slot)?;
+                slots::back(pool.arena(), self.next_slot)?;
                 self.next_slot += 1;
                 self.next_slot - 1
             }

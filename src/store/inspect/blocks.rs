@@ -10,7 +10,7 @@ use std::os::unix::fs::FileExt;
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 
-use crate::store::layout::record::Words;
+use crate::store::layout::words::Words;
 use crate::store::memory::arena::{BLOCK_BYTES, BLOCK_WORDS, Block};
 
 /// Neighbouring blocks that have memory.

@@ -2,7 +2,7 @@
 //! longer to be trusted, and whose it is can't be told: unless one of them is proven by more than a
 //! number, as a record by its sum.
 
-use crate::store::pages::tree::{LEAF, PAGE, TOP};
+use crate::store::layout::levels::{LEAF, PAGE, TOP};
 
 /// What a block can be used as, one bit each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

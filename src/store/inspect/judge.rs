@@ -5,8 +5,8 @@ use super::{Inspection, MOST_NAMED, refused};
 use crate::store::base::error::Error;
 use crate::store::base::range::SECTOR_BYTES;
 use crate::store::layout::entry::Entry;
+use crate::store::layout::levels::{LEAF, PAGE, PAGE_SECTORS, TOP, sectors_below};
 use crate::store::memory::arena::Block;
-use crate::store::pages::tree::{LEAF, PAGE, PAGE_SECTORS, TOP, sectors_below};
 
 /// Findings that a node passes on to whoever shares it.
 const MOST_BELOW: usize = 16;

@@ -30,9 +30,10 @@ use rustix::fs::FlockOperation;
 use crate::store::base::error::Error;
 use crate::store::base::limits::MOST_DISKS;
 use crate::store::layout::entry::Entry;
-use crate::store::layout::record::{self, FIRST_GROUP, Record, Words};
+use crate::store::layout::record::{self, Record};
+use crate::store::layout::superblock::{self, FIRST_GROUP};
+use crate::store::layout::words::Words;
 use crate::store::memory::arena::{BLOCK_BYTES, Block, GROUP_BLOCKS};
-use crate::store::pages::tree::ROOT_WORD;
 use blocks::Blocks;
 use claims::{Claims, Use};
 use judge::Below;
@@ -127,7 +128,7 @@ impl Inspection {
             return Err(Error::Foreign);
         }
         let superblock = blocks.words(Block(0)).map_err(refused("read"))?;
-        let remains = record::examine_superblock(&superblock)?;
+        let remains = superblock::examine(&superblock)?;
         let by_length = u32::try_from(file_bytes / BLOCK_BYTES as u64).unwrap_or(u32::MAX);
         let mut inspection = Self {
             claims: Claims::new(blocks.count()),
@@ -296,6 +297,6 @@ fn found(record: Record, words: &Words) -> FoundDisk {
         settings: record.settings,
         mapped_bytes: 0,
         lost_bytes: 0,
-        root: Entry(words[ROOT_WORD]),
+        root: record::root_of(words),
     }
 }

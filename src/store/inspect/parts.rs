@@ -6,9 +6,9 @@ use super::{FoundDisk, Inspection, refused};
 use crate::store::base::error::Error;
 use crate::store::base::range::SECTOR_BYTES;
 use crate::store::layout::entry::{Entry, FULL};
-use crate::store::layout::record::Words;
+use crate::store::layout::levels::{PAGE, TOP, sectors_below};
+use crate::store::layout::words::Words;
 use crate::store::memory::arena::{BLOCK_BYTES, Block};
-use crate::store::pages::tree::{PAGE, TOP, sectors_below};
 
 /// Most pages that are one part.
 const MOST_PAGES: u32 = 64;

@@ -14,6 +14,8 @@
 //! become true, and cleared by who finds a count of one. Without it the block is this entry's own,
 //! and no count has to be looked up.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use crate::store::memory::arena::Block;
 
 /// A page with all eight sectors mapped.
@@ -35,6 +37,11 @@ impl Entry {
     pub(crate) const ALL_ZERO: Self = Self(ZERO);
     /// The bit that is set or cleared in place.
     pub(crate) const SHARED_BIT: u64 = SHARED;
+
+    /// The entry in a word.
+    pub(crate) fn load(word: &AtomicU64) -> Self {
+        Self(word.load(Ordering::Acquire))
+    }
 
     /// A node, this entry's own.
     pub(crate) fn node(block: Block) -> Self {

@@ -1,8 +1,8 @@
 //! What differs between two snapshots: shared parts of their trees are passed over unread.
 
-use super::tree::{LEAF, PAGE, PAGE_SECTORS, TOP, load, sectors_below};
-use crate::store::disks::extents::Extent;
+use crate::store::base::range::Extent;
 use crate::store::layout::entry::{Entry, FULL};
+use crate::store::layout::levels::{LEAF, PAGE, PAGE_SECTORS, TOP, sectors_below};
 use crate::store::memory::arena::{Arena, BLOCK_WORDS};
 
 /// Whether two entries name the same.
@@ -18,7 +18,7 @@ struct Walk<'a> {
 impl Walk<'_> {
     fn child(&self, entry: Entry, level: u32, at: usize) -> Entry {
         match entry.block() {
-            Some(node) => load(self.arena.word(node, at)),
+            Some(node) => Entry::load(self.arena.word(node, at)),
             None if entry.is_none() => Entry::NONE,
             None if level == LEAF => Entry::zeros(FULL),
             None => Entry::ALL_ZERO,

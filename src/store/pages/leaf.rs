@@ -12,18 +12,14 @@
 use std::iter::Peekable;
 use std::sync::atomic::Ordering;
 
-use super::tree::{PAGE, Tree, load};
+use super::tree::Tree;
 use crate::store::base::buf::{Cursor, Piece, Sink, Source};
 use crate::store::base::error::Error;
 use crate::store::base::points;
 use crate::store::base::range::SECTOR_BYTES;
 use crate::store::layout::entry::{Entry, FULL};
+use crate::store::layout::levels::PAGE;
 use crate::store::memory::arena::{BLOCK_BYTES, Block};
-
-/// Entries of a leaf.
-pub(crate) const LEAF_PAGES: usize = 512;
-/// What a leaf covers.
-pub(crate) const LEAF_BYTES: u64 = (LEAF_PAGES * BLOCK_BYTES) as u64;
 
 const SECTOR: usize = SECTOR_BYTES as usize;
 
@@ -103,7 +99,7 @@ impl Tree {
         let mut found = None;
         let mut end = 0;
         for span in spans {
-            let entry = load(self.word(leaf, span.index));
+            let entry = Entry::load(self.word(leaf, span.index));
             let (bits, block) = (span.mask(), entry.block());
             let usable = match block {
                 Some(_) => entry.mask() & bits == bits && !(write && entry.is_shared()),
@@ -135,7 +131,7 @@ impl Tree {
     ) {
         let mut run: Option<Run> = None;
         for span in spans {
-            let entry = load(self.word(leaf, span.index));
+            let entry = Entry::load(self.word(leaf, span.index));
             let wanted = span.mask();
             match entry.block() {
                 Some(block) if entry.mask() & wanted == wanted => {
@@ -206,7 +202,7 @@ impl Tree {
         let mut run: Option<Run> = None;
         while let Some(&span) = spans.peek() {
             let word = self.word(leaf, span.index);
-            let entry = load(word);
+            let entry = Entry::load(word);
             let Some(block) = entry.block().filter(|_| !entry.is_shared()) else {
                 break;
             };
@@ -287,7 +283,7 @@ impl Tree {
     /// Map a span as zeros; a page that it covers is given up.
     pub(crate) fn zero_span(&self, leaf: Block, span: Span, whole: bool) -> Result<(), Error> {
         let word = self.word(leaf, span.index);
-        let entry = load(word);
+        let entry = Entry::load(word);
         if entry.block().is_some() && !span.is_whole() {
             return self.write_span(leaf, span, whole, None);
         }
@@ -311,7 +307,7 @@ impl Tree {
         freed: &mut Vec<Block>,
     ) -> Result<(), Error> {
         let word = self.word(leaf, span.index);
-        let entry = load(word);
+        let entry = Entry::load(word);
         if whole && !span.is_whole() {
             return if must_be_zero && entry.block().is_some() {
                 self.write_span(leaf, span, whole, None)
@@ -346,7 +342,7 @@ impl Tree {
         let mut first = sector % 8;
         let words = self.words(leaf).iter().enumerate();
         for (index, word) in words.skip(sector / 8) {
-            let mask = load(word).mask();
+            let mask = Entry::load(word).mask();
             if mask != skip {
                 let wanted = if mapped { mask } else { !mask } & (FULL << first);
                 if wanted != 0 {

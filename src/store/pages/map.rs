@@ -16,15 +16,16 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::leaf::{LEAF_BYTES, Span, Stretch};
+use super::leaf::{Span, Stretch};
 use super::subtree;
-use super::tree::{LEAF, Slot, TOP, Tree, Unique, load};
+use super::tree::{Slot, Tree, Unique};
 use crate::store::base::buf::{Cursor, Sink, Source};
 use crate::store::base::error::Error;
 use crate::store::base::range::{ByteRange, Capacity, SECTOR_BYTES, SectorSize};
 use crate::store::base::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use crate::store::disks::leftover::Leftover;
 use crate::store::layout::entry::Entry;
+use crate::store::layout::levels::{LEAF, LEAF_BYTES, TOP};
 use crate::store::memory::arena::BLOCK_BYTES;
 
 const SHARDS: usize = 64;
@@ -376,7 +377,7 @@ impl PageMap {
             self.check_end(range, segment.end_bytes())?;
             match self.tree.slot(segment.leaf) {
                 Slot::Nothing => return Ok(()),
-                Slot::At(word, _) if load(word).is_none() => return Ok(()),
+                Slot::At(word, _) if Entry::load(word).is_none() => return Ok(()),
                 _ => {}
             }
         }
@@ -439,7 +440,7 @@ impl PageMap {
             let here = match self.tree.slot(number) {
                 Slot::Nothing => Entry::NONE,
                 Slot::Zero => Entry::ALL_ZERO,
-                Slot::At(word, _) => load(word),
+                Slot::At(word, _) => Entry::load(word),
             };
             let found = match here.block() {
                 None if here.is_none() != mapped => Some(at),
@@ -473,8 +474,8 @@ impl PageMap {
         let beyond = match self.tree.slot(number) {
             Slot::Nothing => false,
             Slot::Zero => true,
-            Slot::At(word, _) => match load(word).block() {
-                None => !load(word).is_none(),
+            Slot::At(word, _) => match Entry::load(word).block() {
+                None => !Entry::load(word).is_none(),
                 Some(leaf) => self
                     .tree
                     .find_in_leaf(leaf, within as usize, true)

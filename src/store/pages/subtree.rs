@@ -1,8 +1,8 @@
 //! What lies below entries that nobody can come by any more, or that nobody changes: how much of it
 //! is mapped, and its way back into the pool.
 
-use super::tree::{PAGE, load, sectors_below};
 use crate::store::layout::entry::Entry;
+use crate::store::layout::levels::{PAGE, sectors_below};
 use crate::store::memory::arena::{Arena, Block};
 use crate::store::memory::pool::Pool;
 
@@ -18,7 +18,7 @@ pub(crate) fn sectors(arena: &Arena, entry: Entry, level: u32) -> u64 {
         None if entry.is_none() => 0,
         None => sectors_below(level),
         Some(node) => {
-            let below = arena.words(node).iter().map(load);
+            let below = arena.words(node).iter().map(Entry::load);
             below.map(|entry| sectors(arena, entry, level - 1)).sum()
         }
     }
@@ -50,7 +50,7 @@ fn drop_into(pool: &Pool, entry: Entry, level: u32, blocks: &mut Vec<Block>) {
     }
     if level > PAGE {
         for word in pool.arena().words(block) {
-            drop_into(pool, load(word), level - 1, blocks);
+            drop_into(pool, Entry::load(word), level - 1, blocks);
         }
     }
     blocks.push(block);

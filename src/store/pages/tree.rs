@@ -23,37 +23,10 @@ use crate::store::base::error::Error;
 use crate::store::base::points;
 use crate::store::base::sync::Mutex;
 use crate::store::layout::entry::Entry;
+use crate::store::layout::levels::{LEAF, TOP, index, leaves_below, sectors_below};
+use crate::store::layout::record;
 use crate::store::memory::arena::{BLOCK_WORDS, Block};
 use crate::store::memory::pool::Pool;
-
-/// Levels: what an entry names.
-pub(crate) const PAGE: u32 = 0;
-pub(crate) const LEAF: u32 = 1;
-/// The node that a root names.
-pub(crate) const TOP: u32 = 4;
-
-/// The word of a record that holds the root.
-pub(crate) const ROOT_WORD: usize = 4;
-
-const FANOUT_BITS: u32 = 9;
-/// Sectors of 512 bytes in a page.
-pub(crate) const PAGE_SECTORS: u64 = 8;
-
-/// How many leaves lie below an entry of `level`.
-fn leaves_below(level: u32) -> u64 {
-    1 << (FANOUT_BITS * (level - LEAF))
-}
-
-/// How many sectors lie below an entry of `level`.
-pub(crate) fn sectors_below(level: u32) -> u64 {
-    PAGE_SECTORS << (FANOUT_BITS * level)
-}
-
-/// The entry of a node at `level` on the way to `leaf`.
-#[allow(clippy::cast_possible_truncation, reason = "below 512")]
-fn index(leaf: u64, level: u32) -> usize {
-    (leaf >> (FANOUT_BITS * (level - LEAF - 1)) & (BLOCK_WORDS as u64 - 1)) as usize
-}
 
 /// Where a leaf hangs.
 #[derive(Debug)]
@@ -132,12 +105,12 @@ impl Tree {
     }
 
     fn root(&self) -> Option<&AtomicU64> {
-        Some(self.word(self.record()?, ROOT_WORD))
+        Some(record::root(self.pool.arena(), self.record()?))
     }
 
     /// The root's value.
     pub(crate) fn root_entry(&self) -> Entry {
-        self.root().map_or(Entry::NONE, load)
+        self.root().map_or(Entry::NONE, Entry::load)
     }
 
     /// Find where a leaf hangs.
@@ -147,7 +120,7 @@ impl Tree {
         };
         let mut own = true;
         for level in (LEAF + 1..=TOP).rev() {
-            let entry = load(word);
+            let entry = Entry::load(word);
             let Some(node) = entry.block() else {
                 return if entry.is_none() {
                     Slot::Nothing
@@ -164,7 +137,7 @@ impl Tree {
     /// The leaf, if it is there.
     pub(crate) fn leaf_now(&self, leaf: u64) -> Option<Block> {
         match self.slot(leaf) {
-            Slot::At(word, _) => load(word).block(),
+            Slot::At(word, _) => Entry::load(word).block(),
             Slot::Nothing | Slot::Zero => None,
         }
     }
@@ -172,7 +145,9 @@ impl Tree {
     /// The leaf, if it is there and all this disk's own.
     pub(crate) fn own_leaf_now(&self, leaf: u64) -> Option<Block> {
         match self.slot(leaf) {
-            Slot::At(word, true) => Some(load(word)).filter(|entry| !entry.is_shared())?.block(),
+            Slot::At(word, true) => Some(Entry::load(word))
+                .filter(|entry| !entry.is_shared())?
+                .block(),
             _ => None,
         }
     }
@@ -198,7 +173,7 @@ impl Tree {
             return Ok(None);
         };
         for level in (LEAF + 1..=TOP).rev() {
-            let entry = load(word);
+            let entry = Entry::load(word);
             if entry.is_shared() {
                 return Ok(None);
             }
@@ -214,12 +189,12 @@ impl Tree {
             return Ok(());
         };
         for level in (LEAF + 1..=TOP).rev() {
-            if load(word).is_none() {
+            if Entry::load(word).is_none() {
                 return Ok(());
             }
             word = self.word(self.own_node(word, level)?, index(leaf, level));
         }
-        if with_leaf && !load(word).is_none() {
+        if with_leaf && !Entry::load(word).is_none() {
             self.own_node(word, LEAF)?;
         }
         Ok(())
@@ -257,7 +232,7 @@ impl Tree {
 
     /// The entry of a word that may be changed, without `SHARED` where that isn't true any more.
     pub(crate) fn settled(&self, word: &AtomicU64) -> Entry {
-        let entry = load(word);
+        let entry = Entry::load(word);
         match entry.block() {
             Some(block) if entry.is_shared() && self.pool.is_exclusive(block) => {
                 let own = !Entry::SHARED_BIT;
@@ -272,7 +247,7 @@ impl Tree {
         let node = self.pool.take(self.account())?;
         let (old, new) = (self.words(old), self.words(node));
         for (from, to) in old.iter().zip(new) {
-            let mut entry = load(from);
+            let mut entry = Entry::load(from);
             if let Some(block) = entry.block() {
                 self.pool.share(block);
                 // Before the copy can be seen: from then on the old one isn't alone.
@@ -307,7 +282,7 @@ impl Tree {
     }
 
     fn prune_below(&self, word: &AtomicU64, level: u32, leaf: u64) {
-        let entry = load(word);
+        let entry = Entry::load(word);
         let Some(node) = entry.block().filter(|_| !entry.is_shared()) else {
             return;
         };
@@ -321,7 +296,9 @@ impl Tree {
     }
 
     pub(crate) fn is_empty(&self, node: Block) -> bool {
-        self.words(node).iter().all(|word| load(word).is_none())
+        self.words(node)
+            .iter()
+            .all(|word| Entry::load(word).is_none())
     }
 
     /// Set all leaves from `first` up to `end` to `fill` (nothing, or all zero), and collect what
@@ -350,7 +327,7 @@ impl Tree {
     ) -> Result<(), Error> {
         let (first, end) = range;
         let below = leaves_below(level);
-        let entry = load(word);
+        let entry = Entry::load(word);
         if entry == fill {
             return Ok(());
         }
@@ -395,7 +372,7 @@ impl Tree {
             }
             unique.node(node, level);
             if level > LEAF {
-                entry = load(self.word(node, index(leaf, level)));
+                entry = Entry::load(self.word(node, index(leaf, level)));
                 if entry.block().is_none() {
                     return self.next_leaf(
                         (leaf / leaves_below(level - 1) + 1) * leaves_below(level - 1),
@@ -408,7 +385,12 @@ impl Tree {
                 let page = entry.block();
                 page.is_some_and(|page| !entry.is_shared() || self.pool.is_exclusive(page))
             };
-            unique.blocks += self.words(node).iter().map(load).filter(alone).count() as u64;
+            unique.blocks += self
+                .words(node)
+                .iter()
+                .map(Entry::load)
+                .filter(alone)
+                .count() as u64;
         }
         self.next_leaf(leaf + 1, Entry::NONE)
     }
@@ -416,7 +398,7 @@ impl Tree {
     /// The first leaf at or after `from` whose entry (or that of a missing node above it) isn't
     /// `skip`: [`Entry::NONE`] or [`Entry::ALL_ZERO`].
     pub(crate) fn next_leaf(&self, from: u64, skip: Entry) -> Option<u64> {
-        self.next_below(load(self.root()?), TOP, 0, from, skip)
+        self.next_below(Entry::load(self.root()?), TOP, 0, from, skip)
     }
 
     fn next_below(
@@ -436,7 +418,7 @@ impl Tree {
                 let first = from.saturating_sub(base) / step;
                 (first..BLOCK_WORDS as u64).find_map(|at| {
                     let word = self.word(node, usize::try_from(at).ok()?);
-                    self.next_below(load(word), level - 1, base + at * step, from, skip)
+                    self.next_below(Entry::load(word), level - 1, base + at * step, from, skip)
                 })
             }
             _ => Some(base.max(from)),
@@ -448,7 +430,7 @@ impl Tree {
         let Some(root) = self.root() else {
             return Entry::NONE;
         };
-        let entry = load(root);
+        let entry = Entry::load(root);
         let Some(node) = entry.block() else {
             return entry;
         };
@@ -456,8 +438,4 @@ impl Tree {
         root.fetch_or(Entry::SHARED_BIT, Ordering::Release);
         entry.shared()
     }
-}
-
-pub(crate) fn load(word: &AtomicU64) -> Entry {
-    Entry(word.load(Ordering::Acquire))
 }
