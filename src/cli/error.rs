@@ -3,8 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::model::{Problem, ProblemKind};
-use crate::{client, daemon, load};
+use crate::model::{Problem, ProblemKind, frames};
+use crate::{client, daemon, image, load};
 
 /// Who read what was printed has had enough: what a shell shows for a filter that SIGPIPE ended.
 const EXIT_PIPE: u8 = 128 + 13;
@@ -61,6 +61,9 @@ pub(super) enum Error {
     /// From the daemon's part of the library.
     #[error(transparent)]
     Daemon(#[from] daemon::Error),
+    /// From an image.
+    #[error(transparent)]
+    Image(#[from] image::Error),
     /// From the load generator.
     #[error(transparent)]
     Load(#[from] load::Error),
@@ -136,10 +139,17 @@ fn advice(error: &client::Error) -> &'static str {
     }
 }
 
-/// What a daemon did wrong in the middle of a disk's content.
-impl From<&'static str> for Error {
-    fn from(what: &'static str) -> Self {
-        Self::Other(format!("the daemon {what}"))
+impl From<frames::Error> for Error {
+    fn from(error: frames::Error) -> Self {
+        Self::Other(match error {
+            frames::Error::Beyond { .. } => {
+                "the daemon has a disk of another size now; export a snapshot of it".into()
+            }
+            frames::Error::CutOff { .. } => {
+                "the daemon broke off before the end of the disk".into()
+            }
+            error => format!("the daemon sent content that makes no sense: {error}"),
+        })
     }
 }
 

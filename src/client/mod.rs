@@ -54,13 +54,12 @@ use tokio::runtime::Runtime;
 use self::events::Lines;
 use self::path::encode;
 use crate::model::Problem;
+use crate::model::frames::FRAMES_TYPE;
 
 /// How long an answer may take. Destroying a disk returns its memory to the host first.
 const ANSWER_WITHIN: Duration = Duration::from_secs(120);
 /// The longest answer that is read as a whole.
 const MOST_BYTES: usize = 256 << 20;
-/// The media type of a disk's content in frames.
-pub const EXTENTS: &str = "application/vnd.ramblk.extents";
 type Content = UnsyncBoxBody<Bytes, io::Error>;
 
 /// A client of the daemon at one socket.
@@ -129,14 +128,14 @@ impl Client {
         self.whole(Method::DELETE, path, None).map(|_| ())
     }
 
-    /// Send a disk's content in frames of [`EXTENTS`]. The iterator makes them as the daemon takes
+    /// Send a disk's content in [`frames`](crate::model::frames). The iterator makes them as the daemon takes
     /// them; it may block.
     pub fn upload<I>(&self, path: &str, parts: I) -> Result<(), Error>
     where
         I: Iterator<Item = io::Result<Bytes>> + Send + Unpin + 'static,
     {
         let body = Parts(parts).boxed_unsync();
-        let request = self.request(Method::PUT, path, Some(EXTENTS), body)?;
+        let request = self.request(Method::PUT, path, Some(FRAMES_TYPE), body)?;
         self.runtime.block_on(async {
             let response = self.answer(request).await?;
             let response = self.checked(response).await?;

@@ -34,10 +34,6 @@ pub use run::{Ending, run};
 pub use salvage::{Damage, Report, Salvage, SavedDisk};
 pub use serve::{ServeConfig, ServeOptions, serve};
 
-pub use crate::image::{
-    HEAD_BYTES, Known as KnownFormat, Origin as ContentOrigin, Probe, TAIL_BYTES, probe, probe_file,
-};
-
 use std::path::PathBuf;
 
 use crate::{device, image, model, store, vhost_user};

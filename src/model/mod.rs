@@ -10,11 +10,13 @@
 //! | `reply` | everything else that is answered: maps, statistics, the pool, events |
 //! | `config` | all disks and groups at once, as the configuration file has them |
 //! | `declared` | disks and groups as they are declared, and what that changes |
+//! | `frames` | a disk's content as a stream |
 //! | `problem` | what is answered when something can't be done (RFC 9457) |
 
 mod config;
 mod declared;
 mod disk;
+pub mod frames;
 mod image;
 mod limits;
 mod problem;

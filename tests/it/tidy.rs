@@ -22,7 +22,7 @@ const ROOMS: [(&str, &[&str]); 9] = [
         &["vhost_user", "device", "image", "store", "model"],
     ),
     ("load", &[]),
-    ("cli", &["daemon", "client", "model", "load"]),
+    ("cli", &["daemon", "client", "model", "image", "load"]),
 ];
 
 /// Crates that only some rooms may name.

@@ -2,17 +2,14 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `frames` | the form of content on the wire |
 //! | `source` | a raw image as frames: holes and pages of zeros are left out |
 //! | `sink` | frames as a raw image: what no frame names is a hole |
 //! | `progress` | a bar on stderr, if somebody looks |
 
-mod frames;
 mod progress;
 mod sink;
 mod source;
 
-pub(super) use frames::{Decoder, Piece};
 pub(super) use progress::Progress;
 pub(super) use sink::Sink;
-pub(super) use source::{Source, Taking};
+pub(super) use source::Source;

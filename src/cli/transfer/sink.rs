@@ -8,11 +8,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FallocateFlags, SeekFrom};
 
 use crate::cli::error::Error;
-use crate::daemon::Bytes;
-use crate::daemon::{NewFile, remove_at_signal};
+use crate::daemon::{Bytes, NewFile, remove_at_signal};
+use crate::image::data_runs;
 
-/// The grain of holes.
-const PAGE_BYTES: usize = 4096;
 /// Zeros to write where there can be no holes.
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
@@ -90,7 +88,9 @@ impl Sink {
                 written.map_err(|source| failed(&self.path, source))?;
             }
             Destination::File(new, _) => {
-                let written = write_pages(new.file(), start_bytes, bytes);
+                // Pages of zeros stay holes, though the disk had memory for them.
+                let written = data_runs(start_bytes, bytes)
+                    .try_for_each(|(at, run)| new.file().write_all_at(run, at));
                 written.map_err(|source| failed(&self.path, source))?;
             }
         }
@@ -157,18 +157,6 @@ fn zeros(length: u64, mut write: impl FnMut(u64, &[u8]) -> io::Result<()>) -> io
         let part = &ZEROS[..part.min(ZEROS.len())];
         write(done, part)?;
         done += part.len() as u64;
-    }
-    Ok(())
-}
-
-/// Pages of zeros stay holes, though the disk had memory for them.
-fn write_pages(file: &File, start_bytes: u64, bytes: &[u8]) -> io::Result<()> {
-    let mut at = start_bytes;
-    for page in bytes.chunks(PAGE_BYTES) {
-        if page.iter().any(|&byte| byte != 0) {
-            file.write_all_at(page, at)?;
-        }
-        at += page.len() as u64;
     }
     Ok(())
 }

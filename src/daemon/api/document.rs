@@ -15,7 +15,7 @@ use super::handlers::download::PLAIN_TYPE;
 use super::routes;
 use super::state::Api;
 use super::wire::failure::{Failure, PROBLEM_TYPE};
-use super::wire::frames::FRAMES_TYPE;
+use crate::model::frames::FRAMES_TYPE;
 use crate::model::{Event, Problem};
 
 #[derive(OpenApi)]

@@ -21,11 +21,13 @@ use crate::cli::args::FormatArg;
 use crate::cli::error::Error;
 use crate::cli::print::output::OutputArgs;
 use crate::cli::print::tables;
-use crate::cli::transfer::{Decoder, Piece, Progress, Sink, Source, Taking};
+use crate::cli::transfer::{Progress, Sink, Source};
 use crate::cli::values::size::human;
 use crate::cli::values::words::parse_target;
-use crate::client::{Client, EXTENTS, path};
+use crate::client::{Client, path};
 use crate::daemon::disks::Target;
+use crate::image::Opening;
+use crate::model::frames::{Decoder, FRAMES_TYPE};
 use crate::model::{Disk, Map, MapExtent, Snapshot};
 
 /// How long the daemon may take between two parts of a disk's content.
@@ -102,9 +104,9 @@ impl Import {
     pub(in crate::cli) fn run(self, client: &Client) -> Result<(), Error> {
         let path = path::disk(&self.name);
         let disk: Disk = client.get(&path)?;
-        let how = Taking {
+        let how = Opening {
             as_it_is: self.format.is_raw(),
-            reader: &format!("ramblk import {} -", self.name),
+            pipe_command: Some(&format!("ramblk import {} -", self.name)),
         };
         let image = self.image.describe(Source::open(&self.file, how)?)?;
         let when = Loading {
@@ -192,30 +194,27 @@ impl Export {
     /// Write it; how long the image is, and how much of it is data.
     fn run(&self, client: &Client) -> Result<(u64, u64), Error> {
         let size_bytes = self.size_bytes(client)?;
-        let mut sink = Some(Sink::open(&self.file, size_bytes, self.overwrite)?);
+        let mut sink = Sink::open(&self.file, size_bytes, self.overwrite)?;
         let progress = Progress::new("export", Some(size_bytes));
         let (disk, query) = (&self.target.disk, snapshot_query(&self.target, '?'));
         let path = format!("{}/data{query}", path::disk(disk));
-        let mut decoder = Decoder::default();
+        let mut decoder = Decoder::new(size_bytes);
         let mut written = 0;
-        let got = client.stream(&path, EXTENTS, Some(IDLE), |bytes| {
-            decoder.feed(bytes, |piece| match (piece, sink.take()) {
-                (Piece::Data(at, data), Some(mut open)) if at + data.len() as u64 <= size_bytes => {
-                    open.write(at, data)?;
-                    sink = Some(open);
-                    written += data.len() as u64;
-                    progress.at(at);
-                    Ok(())
-                }
-                (Piece::End(end), Some(open)) if end == size_bytes => open.finish(end),
-                _ => Err("has a disk of another size now; export a snapshot of it".into()),
-            })
+        let got = client.stream(&path, FRAMES_TYPE, Some(IDLE), |mut bytes| {
+            while let Some((at, data)) = decoder.next(&mut bytes)? {
+                sink.write(at, data)?;
+                written += data.len() as u64;
+                progress.at(at);
+            }
+            Ok::<(), Error>(())
         });
         progress.end();
         got?;
-        if !decoder.is_whole() {
-            return Err("broke off before the end of the disk".into());
+        if decoder.end()? != size_bytes {
+            let text = "the daemon has a disk of another size now; export a snapshot of it";
+            return Err(Error::Other(text.into()));
         }
+        sink.finish(size_bytes)?;
         Ok((size_bytes, written))
     }
 

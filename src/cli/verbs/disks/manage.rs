@@ -12,13 +12,14 @@ use crate::cli::args::FormatArg;
 use crate::cli::error::Error;
 use crate::cli::print::output::OutputArgs;
 use crate::cli::print::tables;
-use crate::cli::transfer::{Source, Taking};
+use crate::cli::transfer::Source;
 use crate::cli::values::size::parse_size;
 use crate::cli::values::words::{OrNone, parse_label, parse_size_or_none, parse_target, unique};
 use crate::cli::verbs::content::image::{ImageArgs, Loading, image_query, load};
 use crate::client::{Client, Method, StatusCode, path};
 use crate::daemon::Bytes;
 use crate::daemon::disks::Target;
+use crate::image::Opening;
 use crate::model::{self, Disk, DiskSettings, DiskState, ProblemKind, Snapshot, USUAL_QUEUES};
 
 #[derive(Debug, Args)]
@@ -174,8 +175,12 @@ impl Create {
         let size = self
             .size
             .map_or_else(|| "SIZE".to_owned(), |size| size.to_string());
-        let reader = &format!("ramblk create {} --size {size} --image -", self.name);
-        Source::open(image, Taking { as_it_is, reader }).map(Some)
+        let command = format!("ramblk create {} --size {size} --image -", self.name);
+        let how = Opening {
+            as_it_is,
+            pipe_command: Some(&command),
+        };
+        Source::open(image, how).map(Some)
     }
 
     fn settings(&self, image: Option<&Source>) -> Result<DiskSettings, Error> {

@@ -20,8 +20,8 @@ use crate::daemon::api::input::{Asked, At, Name, Named};
 use crate::daemon::api::state::{Api, Place};
 use crate::daemon::api::wire::accept::wanted;
 use crate::daemon::api::wire::failure::Failure;
-use crate::daemon::api::wire::frames::{self, FRAMES_TYPE, HEADER_BYTES};
 use crate::daemon::disks::{Reader, Target};
+use crate::model::frames::{self, FRAMES_TYPE, HEADER_BYTES};
 use crate::model::{Problem, ProblemKind};
 
 /// The media type of plain bytes.

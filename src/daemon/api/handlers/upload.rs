@@ -17,9 +17,10 @@ use super::download::PLAIN_TYPE;
 use crate::daemon::api::input::{Asked, At, Named, content_length, expect_type, media_type};
 use crate::daemon::api::state::{Api, Place};
 use crate::daemon::api::wire::failure::Failure;
-use crate::daemon::api::wire::frames::{FRAMES_TYPE, Parser, Part};
+use crate::daemon::api::wire::frames::{Parser, Part};
 use crate::daemon::disks::{Upload, UploadOptions};
 use crate::model::ProblemKind;
+use crate::model::frames::FRAMES_TYPE;
 
 /// What comes, and whether it is meant.
 #[derive(Debug, Default, Deserialize, IntoParams)]

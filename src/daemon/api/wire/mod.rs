@@ -8,7 +8,7 @@
 //! | `accept` | which form of content is wanted |
 //! | `contract` | parameters and headers, held against the document |
 //! | `strict` | JSON as its schemas mean it |
-//! | `frames` | content without what isn't mapped, as a row of frames |
+//! | `frames` | uploaded content, taken apart |
 
 pub(crate) mod accept;
 pub(crate) mod contract;

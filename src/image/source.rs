@@ -1,0 +1,98 @@
+//! What every format of image has in common.
+
+use std::fmt::Debug;
+use std::ops::Range;
+
+use super::Error;
+use crate::store::{self, Disk};
+
+/// How much [`load`] reads at once.
+const CHUNK_BYTES: usize = 1 << 20;
+/// The grain at which zeros are left out: a page of the store.
+#[allow(clippy::cast_possible_truncation, reason = "4096")]
+pub(super) const PAGE_BYTES: usize = store::PAGE_BYTES as usize;
+
+/// The content of an image, read from its beginning to its end.
+pub trait Source: Debug + Send {
+    /// The size of the content in bytes, if it is known before all of it was read.
+    fn size_bytes(&self) -> Option<u64>;
+
+    /// What tells this content from other content, if anything does: it changes when the image is
+    /// written to.
+    fn identity(&self) -> Option<&str>;
+
+    /// Read the next part that may hold data, and return its place in bytes. It begins at
+    /// `from_bytes` or later, at a multiple of a page (4096 bytes), and fills `chunk`, a multiple of
+    /// a page too, unless the content ends before. What is skipped is zeros. `from_bytes` is 0 or
+    /// the end of the last part.
+    ///
+    /// # Errors
+    /// [`Error::Read`], and [`Error::Format`] where that shows only now.
+    fn read(&mut self, from_bytes: u64, chunk: &mut [u8]) -> Result<Option<Range<u64>>, Error>;
+
+    /// The size of the content in bytes, after all of it was read.
+    ///
+    /// # Errors
+    /// [`Error::Changed`] if the image was written to meanwhile, [`Error::Read`].
+    fn end_bytes(&self) -> Result<u64, Error>;
+}
+
+/// The runs of pages in `bytes` that aren't all zeros, each with its place. `bytes` lie at
+/// `start_bytes`, and pages are counted from there; the last one may be shorter.
+pub fn data_runs(start_bytes: u64, bytes: &[u8]) -> impl Iterator<Item = (u64, &[u8])> {
+    let is_zero = |page: &[u8]| page.iter().all(|&byte| byte == 0);
+    let mut done = 0;
+    std::iter::from_fn(move || {
+        let pages = bytes[done..].chunks(PAGE_BYTES);
+        let zeros = pages.take_while(|page| is_zero(page));
+        let start = done + zeros.map(<[u8]>::len).sum::<usize>();
+        let pages = bytes[start..].chunks(PAGE_BYTES);
+        let data = pages.take_while(|page| !is_zero(page));
+        done = start + data.map(<[u8]>::len).sum::<usize>();
+        (done > start).then(|| (start_bytes + start as u64, &bytes[start..done]))
+    })
+}
+
+/// Write an image onto the beginning of an empty disk. Holes, and pages of zeros, stay unmapped; a
+/// last page that the image fills only partly is filled up with zeros.
+///
+/// # Errors
+/// [`Error::Read`], [`Error::Store`]; so if the image is longer than the disk.
+pub fn load(source: &mut dyn Source, disk: &Disk) -> Result<(), Error> {
+    let (disk_bytes, sector_bytes) = (disk.capacity().bytes(), disk.sector_size().bytes());
+    let mut chunk = vec![0; CHUNK_BYTES];
+    let mut at = 0;
+    while let Some(part) = source.read(at, &mut chunk)? {
+        let filled = usize::try_from(part.end - part.start).unwrap_or(usize::MAX);
+        for (start, bytes) in data_runs(part.start, &chunk[..filled]) {
+            let end = start + bytes.len() as u64;
+            // The last page of a disk may be shorter.
+            let page_end = end.next_multiple_of(PAGE_BYTES as u64).min(disk_bytes);
+            let padding = usize::try_from(page_end.saturating_sub(end)).unwrap_or_default();
+            disk.write(start / sector_bytes, &[bytes, &[0; PAGE_BYTES][..padding]])?;
+        }
+        at = part.end;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_are_the_pages_with_data() {
+        let mut bytes = vec![0; 5 * PAGE_BYTES + 100];
+        assert_eq!(data_runs(0, &bytes).count(), 0);
+        for at in [PAGE_BYTES, 3 * PAGE_BYTES - 1, 5 * PAGE_BYTES + 99] {
+            bytes[at] = 1;
+        }
+        let runs: Vec<_> = data_runs(512, &bytes)
+            .map(|(start, run)| (start, run.len()))
+            .collect();
+        let page = PAGE_BYTES as u64;
+        let wanted = [(512 + page, 2 * PAGE_BYTES), (512 + 5 * page, 100)];
+        assert_eq!(runs, wanted);
+        assert_eq!(data_runs(0, &[]).count(), 0);
+    }
+}

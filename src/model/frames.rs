@@ -1,0 +1,235 @@
+//! A disk's content without its holes: a stream of frames (`application/vnd.ramblk.extents`).
+//!
+//! A frame is two little-endian numbers of 64 bits, and data: where it begins and how long it is, in
+//! bytes, and that many bytes. Frames come in order, don't overlap, and have at most [`MOST_BYTES`]
+//! each. What lies between them is zeros. The last one is empty and begins where the content ends;
+//! a stream without it was cut off.
+
+/// The media type of a stream of frames.
+pub const FRAMES_TYPE: &str = "application/vnd.ramblk.extents";
+/// The most bytes of data in a frame.
+pub const MOST_BYTES: usize = 1 << 20;
+/// The bytes before the data.
+pub const HEADER_BYTES: usize = 16;
+
+/// What is wrong with a stream of frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// Something follows the last frame.
+    #[error("something follows the last frame")]
+    Trailing,
+    /// A frame begins before the end of the one before it.
+    #[error("a frame begins at {start_bytes}, before the last one's end at {end_bytes}")]
+    Order {
+        /// Where it begins.
+        start_bytes: u64,
+        /// Where the one before it ends.
+        end_bytes: u64,
+    },
+    /// A frame is too long.
+    #[error("a frame has {length_bytes} bytes: send at most {MOST_BYTES} in one")]
+    Long {
+        /// Its length.
+        length_bytes: u64,
+    },
+    /// A frame ends beyond the content.
+    #[error(
+        "a frame of {length_bytes} bytes at {start_bytes} ends beyond the disk's {size_bytes} bytes"
+    )]
+    Beyond {
+        /// Where it begins.
+        start_bytes: u64,
+        /// Its length.
+        length_bytes: u64,
+        /// The size of the content.
+        size_bytes: u64,
+    },
+    /// The stream ends before its last frame.
+    #[error("the content ends at {at_bytes} without its last frame: it was cut off")]
+    CutOff {
+        /// The end of what has come.
+        at_bytes: u64,
+    },
+}
+
+/// What comes before a frame's data; the last frame has the length 0.
+pub fn header(start_bytes: u64, length_bytes: u64) -> [u8; HEADER_BYTES] {
+    let mut header = [0; HEADER_BYTES];
+    let (start, length) = header.split_at_mut(8);
+    start.copy_from_slice(&start_bytes.to_le_bytes());
+    length.copy_from_slice(&length_bytes.to_le_bytes());
+    header
+}
+
+/// Takes a stream of frames apart, wherever it is cut.
+#[derive(Clone, Debug)]
+pub struct Decoder {
+    size_bytes: u64,
+    header: Vec<u8>,
+    /// Where the next byte of data belongs.
+    at_bytes: u64,
+    /// Bytes that are missing of the present frame's data.
+    missing: usize,
+    ended: bool,
+}
+
+impl Decoder {
+    /// For content of this size in bytes.
+    pub fn new(size_bytes: u64) -> Self {
+        Self {
+            size_bytes,
+            header: Vec::with_capacity(HEADER_BYTES),
+            at_bytes: 0,
+            missing: 0,
+            ended: false,
+        }
+    }
+
+    /// Take bytes from the beginning of `input`, and return the data in them, with its place. A
+    /// frame may come in several pieces. `None` says that all of `input` was taken.
+    ///
+    /// # Errors
+    /// Any [`Error`] but [`Error::CutOff`].
+    pub fn next<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<(u64, &'a [u8])>, Error> {
+        while !input.is_empty() {
+            if self.ended {
+                return Err(Error::Trailing);
+            }
+            if self.missing > 0 {
+                let (data, rest) = input.split_at(input.len().min(self.missing));
+                let start_bytes = self.at_bytes;
+                self.at_bytes += data.len() as u64;
+                self.missing -= data.len();
+                *input = rest;
+                return Ok(Some((start_bytes, data)));
+            }
+            let wanted = HEADER_BYTES - self.header.len();
+            let (header, rest) = input.split_at(input.len().min(wanted));
+            self.header.extend_from_slice(header);
+            *input = rest;
+            if self.header.len() == HEADER_BYTES {
+                self.begin()?;
+            }
+        }
+        Ok(None)
+    }
+
+    /// How far the content is known, in bytes, holes counted: all of it after the last frame.
+    pub fn at_bytes(&self) -> u64 {
+        self.at_bytes
+    }
+
+    /// Whether the present frame is complete.
+    pub fn is_between_frames(&self) -> bool {
+        self.missing == 0
+    }
+
+    /// Where the content ends, once the stream has.
+    ///
+    /// # Errors
+    /// [`Error::CutOff`] if the last frame is missing.
+    pub fn end(&self) -> Result<u64, Error> {
+        let at_bytes = self.at_bytes;
+        match self.ended {
+            true => Ok(at_bytes),
+            false => Err(Error::CutOff { at_bytes }),
+        }
+    }
+
+    fn begin(&mut self) -> Result<(), Error> {
+        let number = |bytes: &[u8]| bytes.try_into().map(u64::from_le_bytes).unwrap_or_default();
+        let (start, length) = self.header.split_at(8);
+        let (start_bytes, length_bytes) = (number(start), number(length));
+        self.header.clear();
+        let size_bytes = self.size_bytes;
+        if start_bytes < self.at_bytes {
+            let end_bytes = self.at_bytes;
+            return Err(Error::Order {
+                start_bytes,
+                end_bytes,
+            });
+        }
+        let Some(length) = usize::try_from(length_bytes)
+            .ok()
+            .filter(|&it| it <= MOST_BYTES)
+        else {
+            return Err(Error::Long { length_bytes });
+        };
+        if start_bytes
+            .checked_add(length_bytes)
+            .is_none_or(|end| end > size_bytes)
+        {
+            return Err(Error::Beyond {
+                start_bytes,
+                length_bytes,
+                size_bytes,
+            });
+        }
+        (self.at_bytes, self.missing) = (start_bytes, length);
+        self.ended = length == 0;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    fn frame(start_bytes: u64, data: &[u8]) -> Vec<u8> {
+        [&header(start_bytes, data.len() as u64), data].concat()
+    }
+
+    /// Pieces of data by their places, and where the end is.
+    type Decoded = (Vec<(u64, Vec<u8>)>, Result<u64, Error>);
+
+    /// Everything that comes out of content of 8192 bytes, data joined.
+    fn decode(parts: &[&[u8]]) -> Result<Decoded, Error> {
+        let mut data = Vec::<(u64, Vec<u8>)>::new();
+        let mut decoder = Decoder::new(8192);
+        for mut part in parts.iter().copied() {
+            while let Some((at, bytes)) = decoder.next(&mut part)? {
+                match data.last_mut() {
+                    Some((start, all)) if *start + all.len() as u64 == at => {
+                        all.extend_from_slice(bytes);
+                    }
+                    _ => data.push((at, bytes.to_vec())),
+                }
+            }
+        }
+        Ok((data, decoder.end()))
+    }
+
+    #[test]
+    fn frames_come_out_as_they_went_in_wherever_they_are_cut() {
+        let whole = [
+            frame(512, b"first"),
+            frame(4096, b"second"),
+            frame(8192, b""),
+        ]
+        .concat();
+        let wanted = vec![(512, b"first".to_vec()), (4096, b"second".to_vec())];
+        for cut in 0..=whole.len() {
+            let (left, right) = whole.split_at(cut);
+            let (data, end) = decode(&[left, right]).unwrap();
+            assert_eq!((data, end), (wanted.clone(), Ok(8192)), "cut at {cut}");
+        }
+        let bytes: Vec<&[u8]> = whole.chunks(1).collect();
+        assert_eq!(decode(&bytes).unwrap().0, wanted);
+    }
+
+    #[test]
+    fn what_no_daemon_would_send_is_refused() {
+        let back = [frame(4096, b"a"), frame(0, b"b")].concat();
+        assert!(matches!(decode(&[&back]), Err(Error::Order { .. })));
+        let over = frame(u64::MAX, b"a");
+        assert!(matches!(decode(&[&over]), Err(Error::Beyond { .. })));
+        let more = [frame(512, b""), frame(1024, b"a")].concat();
+        assert_eq!(decode(&[&more]), Err(Error::Trailing));
+        let long = header(0, 1 << 40);
+        assert!(matches!(decode(&[&long]), Err(Error::Long { .. })));
+        let (_, end) = decode(&[&frame(512, b"a")]).unwrap();
+        let at_bytes = 513;
+        assert_eq!(end, Err(Error::CutOff { at_bytes }), "it breaks off");
+    }
+}
