@@ -33,6 +33,7 @@ mod many;
 mod negotiation;
 mod parking;
 mod plain;
+mod prose;
 mod recovery;
 mod regions;
 mod removed;
