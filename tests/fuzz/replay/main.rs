@@ -1,7 +1,7 @@
 //! Replays the kept inputs of the fuzz targets without the fuzzer, in seconds.
 //!
-//! To create the seeds of a corpus anew, without a corpus: `FUZZ_SEEDS=FOLDER cargo test --test fuzz
-//! seeds`.
+//! To create the seeds of a corpus anew, without a corpus:
+//! `FUZZ_SEEDS=FOLDER cargo test --test fuzz seeds`.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
