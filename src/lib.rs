@@ -31,6 +31,7 @@ pub mod image;
 pub mod load;
 pub mod model;
 pub mod store;
+mod threads;
 pub mod vhost_user;
 
 #[cfg(not(all(

@@ -24,6 +24,7 @@ use crate::load::virtqueue::eventfd::Bell;
 use crate::load::virtqueue::memory::Memory;
 use crate::load::virtqueue::ring::Place;
 use crate::load::virtqueue::slots::GUEST_START;
+use crate::threads::{self, Role};
 
 /// How long the back end may take for an answer, and for a request.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
@@ -308,8 +309,7 @@ impl Watch {
             }
             late
         };
-        let thread = thread::Builder::new().name("watch".into());
-        let thread = thread.spawn(watch).map_err(system)?;
+        let thread = threads::spawn(Role::LoadWatch, watch).map_err(system)?;
         Ok(Self { done, thread })
     }
 

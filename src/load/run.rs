@@ -21,6 +21,7 @@ use crate::load::report::Report;
 use crate::load::virtqueue::eventfd::Bell;
 use crate::load::virtqueue::memory::Memory;
 use crate::load::virtqueue::slots::Layout;
+use crate::threads::{self, Role};
 
 /// How often it looks whether there is progress.
 const LOOK: Duration = Duration::from_millis(100);
@@ -60,9 +61,8 @@ pub fn run(options: &Options) -> Result<Report, Error> {
     let (spent, tallies) = thread::scope(|scope| {
         let mut threads = Vec::new();
         for (queue, pump) in (0..).zip(pumps) {
-            let builder = thread::Builder::new().name(format!("queue-{queue}"));
             let control = &control;
-            let thread = builder.spawn_scoped(scope, move || {
+            let thread = threads::spawn_scoped(scope, Role::LoadQueue(queue), move || {
                 let result = pump.run(queue);
                 control.ended(result.is_err());
                 result

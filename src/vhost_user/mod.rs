@@ -12,7 +12,6 @@
 //! | `workers` | the threads that serve rings |
 //! | `sessions` | servers, their connections, and what each front end negotiated |
 //! | `hush` | a bound on lines in the log |
-//! | `vital` | threads without which nothing goes on |
 //! | `fuzz` | rings and sessions for the fuzz targets, with feature `test-fuzz` only |
 //! | `mod` | what ends a session |
 
@@ -22,7 +21,6 @@ mod hush;
 mod memory;
 mod queue;
 mod sessions;
-mod vital;
 mod wire;
 mod workers;
 

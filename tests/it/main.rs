@@ -45,6 +45,7 @@ mod state;
 mod stats;
 mod store;
 mod third_party;
+mod threads;
 mod tidy;
 mod unshared;
 mod verbs;

@@ -25,6 +25,7 @@ use super::{Options, routes};
 use crate::daemon::Error;
 use crate::daemon::disks::Disks;
 use crate::model::{Problem, ProblemKind};
+use crate::threads::{self, Role};
 
 /// Listeners that replace the first one.
 type Others = mpsc::UnboundedReceiver<UnixListener>;
@@ -32,8 +33,6 @@ type Others = mpsc::UnboundedReceiver<UnixListener>;
 /// Threads that ask the registry. Two, so that one long request doesn't hold up all others, and
 /// many don't take every processor from those that serve queues.
 const WORK_THREADS: usize = 3;
-/// How much lower the priority of all these threads is.
-const NICE: i32 = 10;
 /// Bytes that a connection may buffer in each direction; a request's head must fit.
 const BUFFER_BYTES: usize = 256 << 10;
 /// How long answers under way may take when the server ends.
@@ -88,7 +87,7 @@ impl Server {
         let runtime = Builder::new_current_thread()
             .enable_all()
             .max_blocking_threads(WORK_THREADS)
-            .thread_name("ramblk-api-work")
+            .thread_name(Role::ApiWork.name())
             .build()
             .map_err(fail("make the API's event loop"))?;
         let listener = {
@@ -97,13 +96,11 @@ impl Server {
         };
         let (stop, stopped) = watch::channel(false);
         let (fresh, other_listeners) = mpsc::unbounded_channel();
-        let thread = std::thread::Builder::new()
-            .name("ramblk-api".to_owned())
-            .spawn(move || {
-                let api = Api::new(disks, options, stopped);
-                run(runtime, listener, other_listeners, api);
-            })
-            .map_err(fail("start the API's thread"))?;
+        let thread = threads::spawn(Role::Api, move || {
+            let api = Api::new(disks, options, stopped);
+            run(runtime, listener, other_listeners, api);
+        })
+        .map_err(fail("start the API's thread"))?;
         Ok(Self {
             stop,
             fresh: FreshListeners(fresh),
@@ -139,10 +136,6 @@ impl Drop for Server {
 }
 
 fn run(runtime: Runtime, listener: tokio::net::UnixListener, others: Others, api: Api) {
-    // The kernel takes it for this thread only, and the threads that it starts inherit it.
-    if let Err(error) = rustix::process::nice(NICE) {
-        tracing::warn!(%error, "the API runs with the priority of the queues");
-    }
     runtime.block_on(accept(listener, others, api));
     runtime.shutdown_timeout(WORK_FAREWELL);
 }

@@ -17,6 +17,7 @@ use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use rustix::time::Timespec;
 
 use crate::daemon::Error;
+use crate::threads::{self, Role};
 
 /// How long a cleaner is given to finish: what comes back while it is at work would be removed
 /// again, or keep it from removing a directory.
@@ -78,10 +79,7 @@ impl Removals {
     /// Have `look` called when something that is watched has changed.
     pub(crate) fn start(self: &Arc<Self>, look: Look) -> Result<(), Error> {
         let own = Arc::clone(self);
-        let thread = std::thread::Builder::new()
-            .name("ramblk-removal".into())
-            .stack_size(256 << 10)
-            .spawn(move || own.run(&look))
+        let thread = threads::spawn(Role::Removal, move || own.run(&look))
             .map_err(Error::system("start a thread"))?;
         *self.thread.lock() = Some(thread);
         Ok(())

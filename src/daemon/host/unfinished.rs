@@ -7,6 +7,7 @@ use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
 use crate::store::Temporary;
+use crate::threads::{self, Role};
 
 /// Have a signal that ends the process take a temporary name away first. One that is ignored, as
 /// `nohup` has it, stays so.
@@ -18,8 +19,7 @@ pub fn remove_at_signal(temporary: Temporary) -> io::Result<()> {
     let heard = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];
     let heard = heard.iter().filter(|&&it| ignored >> (it - 1) & 1 == 0);
     let mut signals = Signals::new(heard)?;
-    let thread = std::thread::Builder::new().name("ramblk-signals".into());
-    thread.spawn(move || {
+    threads::spawn(Role::Signals, move || {
         for signal in signals.forever() {
             temporary.remove();
             let _ = emulate_default_handler(signal);

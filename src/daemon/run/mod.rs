@@ -30,6 +30,7 @@ use super::{Error, Export};
 use crate::daemon::run::command::Command;
 use crate::daemon::run::config::{Endpoint, RunConfig};
 use crate::store::{Store, StoreOptions};
+use crate::threads::{self, Role};
 use crate::vhost_user::Hub;
 
 /// Why a run ended.
@@ -82,16 +83,14 @@ pub fn run(config: &RunConfig) -> Result<Ending, Error> {
         watch_front_end(Arc::clone(&export), events.clone())?;
     }
     let forward = events;
-    std::thread::Builder::new()
-        .name("ramblk-signals".into())
-        .spawn(move || {
-            for signal in signals.forever() {
-                if forward.send(Event::Signal(signal)).is_err() {
-                    return;
-                }
+    threads::spawn(Role::Signals, move || {
+        for signal in signals.forever() {
+            if forward.send(Event::Signal(signal)).is_err() {
+                return;
             }
-        })
-        .map_err(system("start a thread"))?;
+        }
+    })
+    .map_err(system("start a thread"))?;
     tracing::info!(
         disk = config.name,
         size_bytes = config.spec.size_bytes,
@@ -176,18 +175,13 @@ fn watch_socket(export: &Arc<Export>) -> Result<Arc<Removals>, Error> {
 
 /// A connection that was inherited can't be made again: its end is ours.
 fn watch_front_end(export: Arc<Export>, events: Sender<Event>) -> Result<(), Error> {
-    std::thread::Builder::new()
-        .name("ramblk-watch".into())
-        .spawn(move || {
-            export.wait_until_idle();
-            drop(export);
-            let _ = events.send(Event::FrontEndGone);
-        })
-        .map(|_| ())
-        .map_err(|source| Error::System {
-            what: "start a thread",
-            source,
-        })
+    threads::spawn(Role::LastSession, move || {
+        export.wait_until_idle();
+        drop(export);
+        let _ = events.send(Event::FrontEndGone);
+    })
+    .map(|_| ())
+    .map_err(Error::system("start a thread"))
 }
 
 fn wait(incoming: &Receiver<Event>, mut command: Option<Command>) -> Ending {

@@ -22,6 +22,7 @@ use super::free::{Candidate, Free, Taken};
 use crate::store::base::error::Error;
 use crate::store::base::points;
 use crate::store::base::sync::Mutex;
+use crate::threads::{self, Role};
 
 /// How long freed memory waits for a new use: whole groups, and parts of one.
 const WHOLE_AFTER: Duration = Duration::from_millis(100);
@@ -423,13 +424,11 @@ impl Reclaimer {
             return Ok(Self { pool, thread: None });
         }
         let worker = Arc::clone(&pool);
-        let thread = std::thread::Builder::new()
-            .name("ramblk-reclaim".into())
-            .spawn(move || worker.reclaim())
-            .map_err(|source| Error::Arena {
-                doing: "start a thread for",
-                source,
-            })?;
+        let thread = threads::spawn(Role::Reclaimer, move || worker.reclaim());
+        let thread = thread.map_err(|source| Error::Arena {
+            doing: "start a thread for",
+            source,
+        })?;
         Ok(Self {
             pool,
             thread: Some(thread),

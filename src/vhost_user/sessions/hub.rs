@@ -18,8 +18,8 @@ use vmm_sys_util::eventfd::EventFd;
 
 use super::server::Shared;
 use crate::store::points;
+use crate::threads::{self, Role};
 use crate::vhost_user::Error;
-use crate::vhost_user::vital;
 use crate::vhost_user::workers::pool::{WorkerOptions, Workers};
 
 /// The key of the descriptor that ends the acceptor; those of listeners count from 0.
@@ -137,7 +137,7 @@ impl Acceptor {
         let bell = common.bell.as_raw_fd();
         common.epoll.ctl(ControlOperation::Add, bell, event)?;
         let own = Arc::clone(&common);
-        let thread = vital::spawn("ramblk-accept".into(), move || own.run())?;
+        let thread = threads::spawn_vital(Role::Acceptor, move || own.run())?;
         Ok(Self {
             common,
             thread: Some(thread),

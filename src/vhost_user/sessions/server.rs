@@ -15,6 +15,7 @@ use super::hub::{Hub, Listening};
 use super::manner::Manner;
 use super::session::Session;
 use crate::device::BlockDevice;
+use crate::threads::{self, Role};
 use crate::vhost_user::hush::Hush;
 use crate::vhost_user::wire::channel::Channel;
 use crate::vhost_user::wire::peek::{self, Peer};
@@ -27,8 +28,6 @@ const MOST_SESSIONS: usize = 1024;
 const END_WITHIN: Duration = Duration::from_millis(500);
 /// How long the same failure of another session is not said again.
 const SAID_FOR: Duration = Duration::from_secs(60);
-/// Stack of a session's thread. What a message needs has a bound, far below this.
-const STACK_BYTES: usize = 256 << 10;
 
 /// How many front ends may use a disk at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -376,14 +375,11 @@ impl Shared {
         };
         let number = self.enrol(connection)?;
         let server = Arc::clone(self);
-        let thread = std::thread::Builder::new()
-            .name(format!("ramblk-sess-{number}"))
-            .stack_size(STACK_BYTES)
-            .spawn(move || {
-                let session = Session::new(Arc::clone(&server), channel, manner, hangup);
-                server.serve(number, stream, session);
-                server.forget(number);
-            });
+        let thread = threads::spawn(Role::Session(number), move || {
+            let session = Session::new(Arc::clone(&server), channel, manner, hangup);
+            server.serve(number, stream, session);
+            server.forget(number);
+        });
         thread.map(|_| ()).map_err(|error| {
             self.forget(number);
             Error::Thread(error)

@@ -16,7 +16,7 @@ use std::sync::{Arc, Once};
 use std::thread::{JoinHandle, Thread};
 use std::time::Duration;
 
-use crate::vhost_user::vital;
+use crate::threads::{self, Role};
 
 /// A call that lasts longer than one to two of these is interrupted.
 const PERIOD: Duration = Duration::from_millis(10);
@@ -82,9 +82,9 @@ impl Watchdog {
         let asleep = Arc::new(AtomicBool::new(false));
         let stop = Arc::new(AtomicBool::new(false));
         let (watch, sleeps, ends) = (pulses.clone(), Arc::clone(&asleep), Arc::clone(&stop));
-        let thread = vital::spawn("ramblk-watch".into(), move || {
+        let thread = threads::spawn_vital(Role::Watchdog, move || {
             run(&watch, &sleeps, &ends);
-            io::Result::Ok(())
+            Ok(())
         })?;
         Ok(Self {
             pulses,

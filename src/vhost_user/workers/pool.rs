@@ -16,9 +16,9 @@ use super::mail::{Address, Bell, Kind, Mailbox, Mailboxes, Message, Parcel, Tena
 use super::polling::PollTime;
 use super::slice;
 use super::worker::Worker;
+use crate::threads::{self, Role};
 use crate::vhost_user::queue::job::Job;
 use crate::vhost_user::queue::parking::Stop;
-use crate::vhost_user::vital;
 use crate::vhost_user::wire::notifier::Notifier;
 use crate::vhost_user::wire::watchdog::Watchdog;
 
@@ -127,8 +127,7 @@ impl Workers {
             let worker = Worker::new(number, &workers.mailboxes, watched)?;
             let cpu = options.cpus.iter().cycle().nth(number).copied();
             let (pinned, answer) = sync_channel(1);
-            let what = format!("ramblk-work-{number}");
-            let thread = vital::spawn(what, move || {
+            let thread = threads::spawn_vital(Role::Worker(number), move || {
                 slice::shorten();
                 let pin = cpu.map_or(Ok(()), pin);
                 let is_pinned = pin.is_ok();

@@ -7,8 +7,8 @@
 //! asked to kick, and the worker is told by epoll. A worker without a hot ring sleeps. Kicks are
 //! watched edge-triggered and never read: each write to an eventfd is an edge, so no read can block
 //! on what a front end passed, and a wake-up costs one system call less. A cold ring with requests
-//! that wait (see [`parking`](crate::vhost_user::queue::parking)) is hot again when the first of them may go on, and
-//! one whose driver can't kick after a nap (see [`polling`](super::polling)).
+//! that wait (see [`parking`](crate::vhost_user::queue::parking)) is hot again when the first of
+//! them may go on, and one whose driver can't kick after a nap (see [`polling`](super::polling)).
 
 use std::collections::VecDeque;
 use std::io;

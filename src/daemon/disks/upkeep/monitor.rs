@@ -17,6 +17,7 @@ use crate::daemon::disks::Disks;
 use crate::daemon::disks::served::disk::{Entry, Health};
 use crate::model::{DiskState, EventKind};
 use crate::store::PressureSignal;
+use crate::threads::{self, Role};
 
 /// Parts of a bound, in percent, at which somebody wants to know.
 const LEVELS: [u64; 2] = [80, 95];
@@ -52,13 +53,8 @@ pub(crate) fn start(disks: &Arc<Disks>) -> Result<(), Error> {
     let pressure = Arc::clone(disks.workshop.store.pressure());
     let ends = Arc::clone(&disks.monitor.ends);
     let watched = Arc::downgrade(disks);
-    let thread = std::thread::Builder::new()
-        .name("ramblk-monitor".into())
-        .spawn(move || watch(&watched, &pressure, &ends))
-        .map_err(|source| Error::System {
-            what: "start a thread",
-            source,
-        })?;
+    let thread = threads::spawn(Role::Monitor, move || watch(&watched, &pressure, &ends))
+        .map_err(Error::system("start a thread"))?;
     *disks.monitor.thread.lock() = Some(thread);
     disks.mark_pool(0);
     Ok(())
