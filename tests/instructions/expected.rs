@@ -1,4 +1,4 @@
-//! The figures that are kept, and whether there are more instructions now.
+//! The kept figures, and whether there are more instructions now.
 
 use std::fmt::Write;
 use std::fs;
@@ -8,7 +8,7 @@ use super::Failure;
 
 const FILE: &str = "tests/instructions/expected.txt";
 const ACCEPT: &str = "scripts/bench instructions --accept";
-/// What a figure may be off, either way.
+/// How far a figure may be off, either way.
 const TOLERANCE: f64 = 0.05;
 
 /// Instructions per request: code that runs once or a few times, and loops over bytes.
@@ -40,7 +40,7 @@ impl Counts {
         Ok(())
     }
 
-    /// The kept figures, and who compiled the program that they are of.
+    /// The kept figures, and the compiler of the program that they belong to.
     fn read() -> Result<(Self, String), Failure> {
         let text = fs::read_to_string(path())
             .map_err(|error| format!("{FILE}: {error}; make it with {ACCEPT}"))?;
@@ -62,7 +62,7 @@ impl Counts {
         Ok((kept, notes.pop().unwrap_or_default()))
     }
 
-    /// Print both; whether no kind of request takes notably more than is kept.
+    /// Print both. Returns whether no kind of request takes notably more than its kept figure.
     pub(crate) fn compare(&self) -> Result<bool, Failure> {
         let (kept, by) = Self::read()?;
         let mut more = Vec::new();
@@ -83,7 +83,7 @@ impl Counts {
                 .zip(now.iter().zip(before))
             {
                 let line = format!("{name}{what}: from {before:.1} to {now:.1}");
-                // Half an instruction more is nothing, however few there were.
+                // Half an instruction more is noise, however few there were.
                 if *now > before * (1.0 + TOLERANCE) + 0.5 {
                     more.push(line);
                 } else if *now < before * (1.0 - TOLERANCE) - 0.5 {

@@ -29,7 +29,7 @@ enum Op {
     Flush,
 }
 
-/// A kind is measured for so many requests.
+/// The number of requests per kind.
 const REQUESTS: u16 = 1024;
 
 const fn kind(name: &'static str, op: Op, indirect: bool, batch: u16) -> Kind {
@@ -49,7 +49,7 @@ pub(crate) const KINDS: [Kind; 8] = [
     kind("read-4k-indirect/1", Op::Read, true, 1),
     kind("read-4k-indirect/32", Op::Read, true, 32),
     kind("flush/1", Op::Flush, false, 1),
-    // After twice as many a turn looks at the clock, which runs fast under valgrind.
+    // After twice as many, a turn reads the clock, which runs fast under valgrind.
     kind("flush/8", Op::Flush, false, 8),
 ];
 
@@ -63,7 +63,7 @@ impl Kind {
 pub(crate) const COUNTED: &str = "counted_turn";
 pub(crate) const KIND_ENDS: &str = "end_of_kind";
 
-/// Where things are in the guest's memory, which is one file.
+/// Addresses in the guest's memory, which is one file.
 const AVAIL: u64 = 0x2000;
 const USED: u64 = 0x3000;
 const HEADERS: u64 = 0x1_0000;
@@ -79,7 +79,7 @@ const F_NEXT: u16 = 1;
 const F_WRITE: u16 = 2;
 const F_INDIRECT: u16 = 4;
 
-/// EVENT_IDX, INDIRECT_DESC, FLUSH, VERSION_1: what a Linux guest accepts, as far as it matters.
+/// EVENT_IDX, INDIRECT_DESC, FLUSH, VERSION_1: the relevant features of a Linux guest.
 const ACKED: u64 = 1 << 29 | 1 << 28 | 1 << 9 | 1 << 32;
 
 /// A ring with its driver's side.
@@ -91,7 +91,7 @@ struct Rig {
     index: u16,
 }
 
-/// Run all kinds, each in a new ring, so that what came before doesn't matter.
+/// Run all kinds, each in a new ring, so that earlier ones don't matter.
 pub(crate) fn run() -> Result<(), Failure> {
     for kind in &KINDS {
         let mut rig = Rig::new()?;
@@ -108,7 +108,7 @@ pub(crate) fn run() -> Result<(), Failure> {
     Ok(())
 }
 
-/// What a worker does from the driver's kick until it sleeps again, system calls apart.
+/// What a worker does from the driver's kick until it sleeps again, without system calls.
 #[inline(never)]
 fn counted_turn(turns: &mut Turns) -> Result<u32, String> {
     let done = turns.turn()?;
@@ -172,7 +172,7 @@ impl Rig {
         for slot in 0..kind.batch {
             let head = slot * 4;
             let nth = u64::from(slot);
-            // Far apart, so that no tree or table is found where the last request left it.
+            // Far apart, so that the last request left no tree or table in the caches.
             let page = u64::from(first + slot) * 389 % (DISK_BYTES / PAGE_BYTES);
             let (number, data_flags) = match kind.op {
                 Op::Read => (0_u32, F_WRITE),
@@ -209,7 +209,7 @@ impl Rig {
             self.file.write_all_at(&head.to_le_bytes(), at)?;
         }
         self.index = self.index.wrapping_add(kind.batch);
-        // A call is wanted for the last request of the batch.
+        // The last request of the batch wants a call.
         let wanted = self.index.wrapping_sub(1).to_le_bytes();
         let event = AVAIL + 4 + u64::from(ENTRIES) * 2;
         self.file.write_all_at(&wanted, event)?;
@@ -218,7 +218,7 @@ impl Rig {
         Ok(())
     }
 
-    /// All requests of the batch went well.
+    /// All requests of the batch succeeded.
     fn check(&self, kind: &Kind) -> Result<(), Failure> {
         let mut statuses = vec![0; kind.batch.into()];
         self.file.read_exact_at(&mut statuses, STATUS)?;

@@ -1,5 +1,5 @@
-//! The workers' mail: rings that move while they are told something. The mail is the real one;
-//! rings, orders, bells and the workers' loops are these.
+//! The workers' mail: rings that move while they receive orders. The mail is the real one; rings,
+//! orders, eventfds and the workers' loops are test doubles.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -38,7 +38,7 @@ impl Eventfd {
 struct Rings;
 
 impl Kind for Rings {
-    /// A ring is the call descriptors that it had, by number.
+    /// A ring is the list of its call descriptors, by number.
     type Ring = Vec<u8>;
     type Order = Order;
     type Bell = Eventfd;
@@ -47,11 +47,11 @@ impl Kind for Rings {
 #[derive(Debug)]
 enum Order {
     SetCall(u8),
-    /// With the ring's end for an answer.
+    /// With the ring's final state as the answer.
     Stop(Sender<Vec<u8>>),
 }
 
-/// A worker that hands each ring over as often as `moves` says, one at a time.
+/// A worker that hands over each ring as often as `moves` says, one at a time.
 struct Worker {
     number: usize,
     mailboxes: Mailboxes<Rings>,
@@ -94,7 +94,7 @@ impl Worker {
         }
     }
 
-    /// As a worker that is busier than another one.
+    /// As if it were busier than another worker.
     fn hands_over(&mut self) -> bool {
         let mut moves = self.moves.lock().unwrap();
         let has_moves = |id: &&u64| moves.get(id).is_some_and(|&left| left > 0);
@@ -116,7 +116,7 @@ struct Workers {
 }
 
 impl Workers {
-    /// So many, where ring `n` moves `moves[n]` times.
+    /// Start `count` workers, where ring `n` moves `moves[n]` times.
     fn start(count: usize, moves: &[usize]) -> Self {
         let mailbox = |_| Arc::new(Mailbox::new(Eventfd::default()));
         let mailboxes: Mailboxes<Rings> = (0..count).map(mailbox).collect();
@@ -184,7 +184,7 @@ fn orders_for_a_ring_that_goes_from_worker_to_worker_keep_their_order() {
     explore(|| {
         let workers = Workers::start(3, &[3]);
         let ring = workers.serve(0);
-        // Nobody waits for an answer in between.
+        // The sender waits for no answer in between.
         for call in 1..=3 {
             assert!(ring.post(Order::SetCall(call)));
         }

@@ -1,8 +1,8 @@
-//! The life of a page under a scheduler that tries out interleavings: every lock of the store is a
+//! The life of a page under a scheduler that tries out interleavings. Every lock of the store is a
 //! place where another thread may run, and so is the moment before each copy, each publication of
 //! an entry, and each punch. A failure prints the schedule that led to it.
 //!
-//! `RAMBLK_SCHEDULES` is how many are tried of each kind.
+//! `RAMBLK_SCHEDULES` is the number of schedules of each kind.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -25,7 +25,7 @@ const PAGE: usize = 4096;
 const SIZE_BYTES: u64 = 6 << 20;
 const SECTORS: u64 = SIZE_BYTES / 512;
 
-/// Try a scenario in random order, and with few, well placed changes of thread.
+/// Try a scenario in random order, and with few, well-placed changes of thread.
 pub(crate) fn explore(scenario: impl Fn() + Send + Sync + Clone + 'static) {
     let wanted = std::env::var("RAMBLK_SCHEDULES").ok();
     let count = wanted.and_then(|count| count.parse().ok()).unwrap_or(1500);

@@ -1,10 +1,10 @@
 //! The process that is killed: writers on all disks, a thread that forks, resets, resizes and
-//! destroys them, and one that takes snapshots amid it all.
+//! destroys them, and one that takes snapshots at any time.
 //!
-//! Writers share pages: sectors are dealt out to them in stretches that are no multiple of a page,
-//! of a few pages, and of a leaf. What happens to a whole disk is done while no writer is amid an
-//! operation on that disk (others go on), so that the log says what it must be afterwards; only the
-//! snapshots of the last thread wait for nobody.
+//! Writers share pages: they own stretches of sectors that are no multiple of a page, of a few
+//! pages, and of a leaf. An operation on a whole disk runs while no writer is using that disk
+//! (others go on), so that the log says what the disk must be afterwards. Only the snapshots of the
+//! last thread wait for nothing.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -23,14 +23,14 @@ pub(crate) const OPTIONS: StoreOptions = StoreOptions {
     lock_memory: false,
 };
 pub(crate) const WRITERS: u64 = 4;
-/// Disks that are written, and snapshots beside them.
+/// Number of writable disks; snapshots exist beside them.
 const DISKS: usize = 8;
 const SNAPSHOTS: usize = 4;
 const LEAF_BYTES: u64 = 2 << 20;
-/// Leaves in which everything happens.
+/// Number of leaves that are used.
 const LEAVES: u64 = 6;
 
-/// Where a process finds its arena and logs, its seed, and the first number that nobody had.
+/// The variables with the folder of arena and logs, the seed, and the first unused number.
 pub(crate) const FOLDER: &str = "RAMBLK_TEST_FOLDER";
 pub(crate) const SEED: &str = "RAMBLK_TEST_SEED";
 pub(crate) const FIRST: &str = "RAMBLK_TEST_FIRST";
@@ -43,7 +43,7 @@ pub(crate) fn ready(folder: &Path) -> PathBuf {
     folder.join("ready")
 }
 
-/// What the key of a disk is; snapshots that nobody waited for begin with another letter.
+/// The key of a disk. Snapshots taken without waiting begin with another letter.
 pub(crate) fn key(number: u64) -> String {
     format!("d{number}")
 }
@@ -77,7 +77,7 @@ type Place = RwLock<Option<Live>>;
 
 pub(crate) struct Shared {
     pub(crate) store: Store,
-    /// First those that can be written.
+    /// The writable ones come first.
     places: Vec<Place>,
     tags: AtomicU64,
     done: AtomicBool,
@@ -105,7 +105,7 @@ impl Shared {
         }
     }
 
-    /// Let the threads come to an end, unless somebody kills them first.
+    /// Let the threads finish, unless the process is killed first.
     pub(crate) fn finish(&self) {
         self.done.store(true, Ordering::Relaxed);
     }
@@ -114,12 +114,12 @@ impl Shared {
         !self.done.load(Ordering::Relaxed)
     }
 
-    /// A place of those, and keep everybody else away from it.
+    /// Lock a place against all other threads.
     fn hold(&self, at: u64) -> RwLockWriteGuard<'_, Option<Live>> {
         self.places[at as usize].write().unwrap()
     }
 
-    /// Two places, of which the lower one is always held first.
+    /// Lock two places, the lower one first.
     fn hold_two(&self, one: u64, two: u64) -> [RwLockWriteGuard<'_, Option<Live>>; 2] {
         let low = self.hold(one.min(two));
         let high = self.hold(one.max(two));
@@ -127,7 +127,7 @@ impl Shared {
     }
 }
 
-/// The length of the stretches that are dealt out in a leaf.
+/// The length of a writer's stretches in a leaf.
 fn stretch(leaf: u64, leaf_sectors: u64) -> u64 {
     match leaf {
         0 => 5,
@@ -142,7 +142,7 @@ fn own_range(random: &mut Random, writer: u64, live: &Live) -> Option<(u64, u64)
     let leaf = random.below(LEAVES);
     let length = stretch(leaf, leaf_sectors);
     let (first, end) = if length == leaf_sectors {
-        // Four leaves, one for each.
+        // Four leaves, one for each writer.
         let first = (2 + writer) * leaf_sectors;
         (first, first + leaf_sectors)
     } else {
@@ -192,7 +192,7 @@ fn writer(shared: &Shared, writer: u64, seed: u64, mut log: Log<'_>) {
     }
 }
 
-/// What happens to whole disks.
+/// Operations on whole disks.
 struct Control<'a> {
     shared: &'a Shared,
     random: Random,
@@ -275,7 +275,7 @@ impl Control<'_> {
         };
         let (number, store) = (self.number(), &self.shared.store);
         let shared = self.shared;
-        // A full place is made empty, as far as that is seldom enough.
+        // Empty a full place half of the time.
         if shared.places[to as usize].read().unwrap().is_some() && self.random.one_in(2) {
             self.destroy_at(to);
         }
@@ -359,7 +359,7 @@ impl Control<'_> {
             });
     }
 
-    /// What takes away or fills more than one leaf.
+    /// Unmap or fill more than one leaf.
     fn leaves(&mut self) {
         let shared = self.shared;
         let at = self.a_disk();
@@ -380,7 +380,7 @@ impl Control<'_> {
     }
 }
 
-/// Snapshots beside whatever else is done. The disk may be gone just then.
+/// Take snapshots beside everything else. The disk may be gone at that moment.
 fn onlooker(shared: &Shared, seed: u64) {
     let mut random = Random::new(mix(seed) ^ 77);
     for count in (0_u64..).take_while(|_| shared.goes_on()) {
@@ -399,7 +399,7 @@ fn onlooker(shared: &Shared, seed: u64) {
     }
 }
 
-/// Do all of this, until told to finish.
+/// Run all threads until told to finish.
 pub(crate) fn work(shared: &Shared, seed: u64, first: u64, logs: Vec<Log<'_>>) {
     std::thread::scope(|scope| {
         for (number, log) in (0..=WRITERS).zip(logs) {
@@ -426,7 +426,7 @@ pub(crate) fn logs<'a>(folder: &Path, shared: &'a Shared) -> Vec<Log<'a>> {
         .collect()
 }
 
-/// A process that runs until it is killed; it is no test unless it was started by one.
+/// A process that runs until it is killed. It is a test only in name: another test starts it.
 #[test]
 fn child_entry() {
     let Ok(folder) = std::env::var(FOLDER) else {
@@ -441,7 +441,7 @@ fn child_entry() {
     work(&shared, seed, first, logs);
 }
 
-/// A thread that fails ends the process at once, so that whoever started it sees it.
+/// A failing thread ends the process at once, so that the parent sees it.
 fn guarded(act: impl FnOnce()) {
     let act = std::panic::AssertUnwindSafe(act);
     if std::panic::catch_unwind(act).is_err() {

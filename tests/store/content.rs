@@ -1,15 +1,16 @@
-//! What a disk should hold: stretches of sectors with what fills them. Unmapped is what is missing.
+//! The expected content of a disk: stretches of sectors and their fillings. Sectors outside all
+//! stretches are unmapped.
 
 use std::collections::BTreeMap;
 
 use super::noise;
 
-/// What a mapped sector holds.
+/// The content of a mapped sector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fill {
     /// Zeros.
     Zero,
-    /// What [`noise::fill`] makes of this tag.
+    /// The bytes that [`noise::fill`] makes from this tag.
     Tag(u64),
 }
 
@@ -24,7 +25,7 @@ pub(crate) fn holds(sector: Sector, number: u64, bytes: &[u8]) -> bool {
     }
 }
 
-/// A disk's content: starts of stretches, their ends and fillings. Stretches never overlap.
+/// A disk's content: starts of stretches, with their ends and fillings. Stretches never overlap.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Content {
     stretches: BTreeMap<u64, (u64, Fill)>,
@@ -65,7 +66,7 @@ impl Content {
         }
     }
 
-    /// Let no stretch go across `at`.
+    /// Split the stretch that crosses `at`.
     fn cut(&mut self, at: u64) {
         let Some((&start, &(end, fill))) = self.stretches.range(..at).next_back() else {
             return;
@@ -76,12 +77,12 @@ impl Content {
         }
     }
 
-    /// Unmap all from `sectors` on.
+    /// Unmap everything from `sectors` on.
     pub(crate) fn truncate(&mut self, sectors: u64) {
         self.set(sectors, u64::MAX - sectors, None);
     }
 
-    /// Stretches in a range, cut to it, with what fills them; gaps are left out.
+    /// The stretches in a range, cut to it, with their fillings; gaps are left out.
     pub(crate) fn within(
         &self,
         start: u64,
@@ -95,7 +96,7 @@ impl Content {
             .filter(|(at, till, _)| at < till)
     }
 
-    /// Mapped ranges, start and end; neighbours are one.
+    /// Mapped ranges as start and end; adjacent ones are joined.
     pub(crate) fn ranges(&self) -> Vec<(u64, u64)> {
         let mut ranges: Vec<(u64, u64)> = Vec::new();
         for (&start, &(end, _)) in &self.stretches {

@@ -1,4 +1,4 @@
-//! What all disks must be by what the log says, and whether they are.
+//! What all disks must hold according to the log, and the comparison.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use super::content::{Content, Fill, Sector};
 use super::log::{Act, Entry};
 use super::verify::{self, Begun};
 
-/// What a disk must be.
+/// The expected state of a disk.
 #[derive(Clone, Debug)]
 struct Known {
     size: u64,
@@ -23,7 +23,7 @@ pub(crate) struct History {
     disks: BTreeMap<u64, Known>,
 }
 
-/// What a check came across, to see that the test tests something.
+/// What a check has seen, to prove that the test tests something.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
     pub(crate) done: usize,
@@ -41,7 +41,7 @@ impl std::ops::AddAssign for Seen {
     }
 }
 
-/// What sectors become, where that is what is done.
+/// The new content of sectors, for operations that set it.
 fn fill(entry: &Entry) -> Option<Sector> {
     match entry.act {
         Act::Write => Some(Some(Fill::Tag(entry.tag))),
@@ -52,7 +52,7 @@ fn fill(entry: &Entry) -> Option<Sector> {
 }
 
 impl History {
-    /// What was done was done.
+    /// Apply a finished operation.
     fn apply(&mut self, entry: &Entry) {
         if let Some(fill) = fill(entry) {
             let known = self.disks.get_mut(&entry.disk).unwrap();
@@ -92,7 +92,7 @@ impl History {
         }
     }
 
-    /// Whether something that was begun with a whole disk has happened.
+    /// Whether an unfinished operation on a whole disk has happened.
     fn happened(&self, entry: &Entry, store: &Store) -> bool {
         match entry.act {
             Act::Create => store.open(&key(entry.disk)).is_ok(),
@@ -111,7 +111,7 @@ impl History {
         }
     }
 
-    /// Go on by what a killed process did, and compare all of the store with what must be.
+    /// Apply the log of a killed process, and compare the whole store with the result.
     pub(crate) fn check(
         &mut self,
         store: &Store,

@@ -1,9 +1,8 @@
-//! SIGKILL at any instant, and at named points of the store: what was acknowledged is there, what
-//! was begun is done or not, sector by sector, and nothing else changed.
+//! SIGKILL at any instant, and at named points of the store: acknowledged changes are there,
+//! unfinished ones are done or not, sector by sector, and nothing else has changed.
 //!
-//! The killed process is this program again, as `child::child_entry`. What it wrote to its logs is
-//! replayed into a model, with which the reopened store is compared; the next one goes on with what
-//! is there.
+//! The killed process is this program again, as `child::child_entry`. Its logs are replayed into a
+//! model, which is compared with the reopened store; the next process continues from there.
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
@@ -21,37 +20,37 @@ use super::log;
 use super::random::{Random, Seed, from_env, seed};
 
 const KILLS: u64 = 50;
-/// After how many rounds an arena is given up for a new one.
+/// The number of rounds after which a new arena is used.
 const ROUNDS_OF_ARENA: u64 = 20;
 const SIGKILL: i32 = 9;
 
-/// Held while a process is started: until it runs its program it has copies of all open files, and
-/// an arena is locked as long as any copy is open.
+/// Held while a process starts: until it runs its program it has copies of all open files, and an
+/// arena is locked as long as any copy is open.
 static STARTING: Mutex<()> = Mutex::new(());
 
-/// Open an arena, of which no process that is being started has a copy.
+/// Open an arena while no starting process has a copy of it.
 pub(crate) fn open(path: &Path, options: &StoreOptions) -> Result<Store, Error> {
     let _nobody = STARTING.lock();
     Store::open_at(path, options)
 }
 
-/// Superblock, disk table, and the free blocks of a group of which part is in use, which may have
+/// Superblock, disk table, and the free blocks of a group that is partly in use, which may have
 /// been backed again since.
 pub(crate) const OVERHEAD_BYTES: u64 = 2 << 20;
 
-/// How much memory the host holds for a file.
+/// The memory that the host holds for a file.
 pub(crate) fn held_bytes(path: &Path) -> u64 {
     std::fs::metadata(path).unwrap().blocks() * 512
 }
 
-/// When a process is to die.
+/// When a process dies.
 #[derive(Clone, Copy, Debug)]
 enum When {
-    /// So long after it began to work.
+    /// This long after it began to work.
     Working(Duration),
-    /// So long after it was started: perhaps while it recovers what the last one left.
+    /// This long after it was started: perhaps while it recovers what the last one left.
     Opening(Duration),
-    /// By itself, the so manieth time it comes to a point of the store.
+    /// By itself, when it reaches this point of the store for this number of times.
     Point(&'static str, u64),
 }
 
@@ -70,7 +69,7 @@ fn start(folder: &Path, seed: u64, round: u64, when: When) -> Child {
         .args(["child::child_entry", "--exact", "--nocapture"])
         .env(FOLDER, folder)
         .env(SEED, seed.to_string())
-        // Numbers and tags of one round are none of another one.
+        // Numbers and tags of one round don't occur in another.
         .env(FIRST, (round << 32).to_string())
         .env_remove("RAMBLK_KILL_AT")
         .stdin(Stdio::null())
@@ -114,7 +113,7 @@ impl Test {
         self.history = History::default();
     }
 
-    /// Everything is destroyed; nothing must be left.
+    /// Destroy everything; nothing must be left.
     fn end_arena(&mut self) {
         let store = open(&self.arena(), &OPTIONS).unwrap();
         for key in store.keys() {
@@ -125,7 +124,7 @@ impl Test {
         std::fs::remove_file(self.arena()).unwrap();
     }
 
-    /// Start a process, have it killed, and look at what it left.
+    /// Start a process, kill it, and check what it left.
     fn round(&mut self, when: When) {
         self.round += 1;
         let folder = self.folder.path().to_owned();
@@ -145,7 +144,7 @@ impl Test {
                 }
             }
         }
-        // It may have ended by itself, which its status tells.
+        // It may have exited by itself, which its status tells.
         let _ = child.kill();
         let status = child.wait().unwrap();
         let _ = std::fs::remove_file(ready(&folder));
@@ -187,7 +186,7 @@ fn a_store_survives_a_kill_at_any_instant() {
         let micros = |test: &mut Test, most| Duration::from_micros(test.random.below(most));
         let when = match test.random.below(12) {
             0 => When::Opening(micros(&mut test, 15_000)),
-            // Long enough for memory to go back to the host.
+            // Long enough to return memory to the host.
             1 => When::Working(micros(&mut test, 900_000)),
             _ => When::Working(micros(&mut test, 50_000)),
         };

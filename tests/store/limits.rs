@@ -1,5 +1,5 @@
-//! A limit that is always near: what fails for want of memory loses nothing, and no more memory is
-//! taken than may be.
+//! A store that is always near its limit: operations that fail for lack of memory lose nothing, and
+//! the limit is never exceeded.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -18,10 +18,10 @@ const OPTIONS: StoreOptions = StoreOptions {
 };
 const OPS: u64 = 30_000;
 const SIZE_BYTES: u64 = 5 << 20;
-/// What a disk without data takes.
+/// The charge of a disk without data.
 const RECORD_BYTES: u64 = 4096;
 
-/// What came of an operation: whether it found memory.
+/// Whether an operation found memory.
 fn found_memory(result: Result<(), Error>) -> bool {
     match result {
         Ok(()) => true,
@@ -33,7 +33,7 @@ fn found_memory(result: Result<(), Error>) -> bool {
     }
 }
 
-/// Do something to some sectors; whether there was memory for it.
+/// Change some sectors. Returns whether there was memory for it.
 fn touch(twin: &mut Twin, random: &mut Random, tag: u64) -> bool {
     let (start, sectors) = range(random, twin.size, twin.sector_bytes);
     let (result, fill) = match random.below(10) {
@@ -47,7 +47,7 @@ fn touch(twin: &mut Twin, random: &mut Random, tag: u64) -> bool {
         }
         7 => (twin.disk.write_zeroes(start, sectors, true), None),
         _ => {
-            // Parts for which there is no memory are left as they are, and it is no error.
+            // A partial discard without memory leaves the sectors unchanged, and is no error.
             assert!(found_memory(twin.disk.discard(start, sectors)));
             let begun = Begun {
                 start,
@@ -86,7 +86,7 @@ fn resize(twin: &mut Twin, random: &mut Random) -> bool {
     found
 }
 
-/// A fork of one of the disks in the place of the last one.
+/// Replace the last fork by a fork of one of the disks.
 fn fork(store: &Store, twins: &mut Vec<Twin>, random: &mut Random, number: u64) -> bool {
     if twins.len() > 4 {
         let twin = twins.swap_remove(random.below(twins.len() as u64) as usize);
@@ -119,7 +119,7 @@ fn create(store: &Store, key: &str, sector_size: SectorSize) -> Twin {
     }
 }
 
-/// Discard everything: what is left is a record for each disk.
+/// Discard everything: only a record for each disk is left.
 fn empty(store: &Store, twins: &[Twin]) {
     for _ in 0..2 {
         for twin in twins {
@@ -252,8 +252,8 @@ fn the_limit_holds_at_every_moment() {
     assert_eq!(store.charged_bytes(), 0, "memory was lost");
 }
 
-/// What was freed, but not yet given back to the host when the process ended, is given back by the
-/// next one.
+/// Memory that the last process had freed and not yet returned to the host: the next one returns
+/// it.
 #[test]
 fn memory_that_the_last_process_had_freed_goes_back_to_the_host() {
     let folder = tempfile::tempdir_in("/dev/shm").unwrap();

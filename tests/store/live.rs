@@ -1,5 +1,5 @@
-//! What the kill test does, without the kill: the counts that a living store keeps beside many
-//! threads are those that recovery makes anew.
+//! The operations of the kill test without the kill: the counts that a living store keeps with many
+//! threads are those that recovery computes.
 
 use std::time::Duration;
 

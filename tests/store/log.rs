@@ -1,6 +1,6 @@
-//! What a process that will be killed says of what it does: each thread has a file to which it
-//! writes a record before an operation, and a word into that record after it. The page cache keeps
-//! what was written, however the process ends.
+//! The log of a process that will be killed. Each thread has a file in which it writes a record
+//! before an operation, and a word of that record after it. The page cache keeps what was written,
+//! however the process ends.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -8,24 +8,24 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 const WORDS: usize = 8;
-/// A divisor of the page size, so that no record lies in two pages.
+/// Divides the page size, so that no record lies in two pages.
 const RECORD_BYTES: usize = WORDS * 8;
 
-/// What is done. Sectors are the disk's own.
+/// An operation. Sectors are the disk's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Act {
     /// Fill with this record's own tag.
     Write,
-    /// Fill with bytes that are zero, or map zeros.
+    /// Fill with zero bytes, or map zeros.
     Zero,
     Unmap,
     Resize,
     /// `disk` is the source, `other` the new one.
     Fork,
     Snapshot,
-    /// `disk` becomes what `other` is.
+    /// `disk` gets the content of `other`.
     Reset,
-    /// `disk` is called `other` from now on.
+    /// `disk` is renamed to `other`.
     Rename,
     Destroy,
     /// `start` is the sector size in bytes, `sectors` the disk's size.
@@ -48,7 +48,7 @@ const ACTS: [Act; 10] = [
 /// One operation.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Entry {
-    /// Later ones on the same disk have greater ones. Also the tag of what is written.
+    /// Later operations on the same disk have greater tags. Also the tag of the written data.
     pub(crate) tag: u64,
     pub(crate) act: Act,
     pub(crate) disk: u64,
@@ -60,7 +60,7 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    /// An operation on sectors of a disk, or with both numbers 0.
+    /// An operation on sectors of a disk; otherwise both numbers are 0.
     pub(crate) fn new(act: Act, disk: u64, start: u64, sectors: u64) -> Self {
         Self {
             tag: 0,
@@ -127,8 +127,8 @@ impl<'a> Log<'a> {
         Self { file, at: 0, tags }
     }
 
-    /// Do `act` between the record of its beginning and that of its end; it gets its tag. Whoever
-    /// calls this holds the lock of the disk, so that tags are in the order of what happens.
+    /// Run `act` with its tag between the record of its beginning and that of its end. The caller
+    /// holds the lock of the disk, so that tags are in the order of the operations.
     pub(crate) fn around(&mut self, entry: Entry, act: impl FnOnce(u64)) {
         let tag = self.tags.fetch_add(1, Ordering::SeqCst);
         let bytes = Entry { tag, ..entry }.to_bytes();
@@ -140,7 +140,7 @@ impl<'a> Log<'a> {
     }
 }
 
-/// All that the threads of a process did, in order; the logs are gone then.
+/// All operations of a process's threads, in order. Removes the logs.
 pub(crate) fn take(folder: &Path) -> Vec<Entry> {
     let mut entries = Vec::new();
     for thread in 0.. {

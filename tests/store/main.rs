@@ -1,14 +1,22 @@
-//! The store for as long as one likes: random operations against a model, and kills at any instant.
+//! Long tests of the store: random operations against a model, and kills at any instant.
 //!
 //! | variable | what it sets |
 //! |---|---|
-//! | `RAMBLK_SEED` | where random numbers begin; a failure prints it |
+//! | `RAMBLK_SEED` | the seed of random numbers; a failure prints it |
 //! | `RAMBLK_OPS` | how many operations the model driver does |
 //! | `RAMBLK_KILLS` | how many processes the kill test kills |
 //!
-//! What is here: `random` and `noise` make numbers and bytes, `content` is what a disk should hold,
-//! `model` and `limits` compare one store with it, `kill` is the process that kills, `child` the
-//! one that is killed, `log` what they share, `history` what the log says, `verify` the comparison.
+//! | file | what it holds |
+//! |---|---|
+//! | `random`, `noise` | numbers and bytes |
+//! | `content` | the expected content of a disk |
+//! | `model`, `limits` | a store compared with it |
+//! | `parts` | requests of 512 bytes to sectors of 4096 |
+//! | `kill` | the process that kills |
+//! | `child` | the process that is killed |
+//! | `log`, `history` | what the killed process did |
+//! | `verify` | the comparison |
+//! | `live`, `many` | many threads, many disks, many generations |
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -10,7 +10,7 @@ fn spec() -> DiskSpec {
     DiskSpec::new(SectorSize::S512, 8 << 20)
 }
 
-/// A kill amid two stores would leave an arena that nobody can open.
+/// A kill between two stores would leave an arena that can't be opened.
 #[test]
 fn an_arena_grows_with_one_store() {
     let folder = tempfile::tempdir_in("/dev/shm").unwrap();
@@ -70,7 +70,7 @@ fn more_disks_than_a_block_of_the_table_names() {
     assert_eq!(store.charged_bytes(), 0, "memory was lost");
 }
 
-/// One disk, of which every generation wrote one page that the next ones still have.
+/// One disk, of which each generation wrote one page that the next ones share.
 #[test]
 fn generations_are_no_disks() {
     let store = Store::new(1 << 30).unwrap();

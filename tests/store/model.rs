@@ -17,7 +17,7 @@ const MOST_DISKS: usize = 12;
 const OPS: u64 = 200_000;
 const LEAF_BYTES: u64 = 2 << 20;
 
-/// A disk and what it should be.
+/// A disk and its expected content.
 pub(crate) struct Twin {
     pub(crate) disk: Disk,
     pub(crate) sector_bytes: u64,
@@ -33,7 +33,7 @@ impl Twin {
         }
     }
 
-    /// Whether it is a snapshot; a change of one has to fail with just that.
+    /// Whether it is a snapshot; changing one must fail with exactly that error.
     fn refuses(&self, result: &Result<(), Error>) -> bool {
         let refused = matches!(result, Err(Error::IsReadOnly { .. }));
         assert!(!self.snapshot || refused, "{result:?}");
@@ -64,11 +64,11 @@ struct Driver {
     path: std::path::PathBuf,
     store: Option<Store>,
     twins: BTreeMap<String, Twin>,
-    /// For keys and tags.
+    /// Counts keys and tags.
     count: u64,
 }
 
-/// A place to begin and a length, near what is likely to go wrong.
+/// A start and a length, near places where mistakes are likely.
 pub(crate) fn range(random: &mut Random, size: u64, sector_bytes: u64) -> (u64, u64) {
     let leaf = LEAF_BYTES / sector_bytes;
     let near = |random: &mut Random, place: u64| (place + random.below(48)).saturating_sub(24);
@@ -95,7 +95,7 @@ pub(crate) fn range(random: &mut Random, size: u64, sector_bytes: u64) -> (u64, 
     (start, sectors.min(size - start))
 }
 
-/// Lengths that no write could have.
+/// Lengths that are too long for a write.
 fn long(random: &mut Random, size: u64, start: u64) -> u64 {
     let most = size - start;
     match random.below(3) {
@@ -146,7 +146,7 @@ impl Driver {
         }
     }
 
-    /// Something that every connection of a virtual machine can do.
+    /// Something that a virtual machine can do.
     fn touch(&mut self) {
         let Some(key) = self.a_key() else {
             return self.create();
@@ -335,11 +335,11 @@ impl Driver {
         assert!(matches!(dead, Err(Error::Disconnected { .. })), "{dead:?}");
     }
 
-    /// End the store, and open what it left.
+    /// Close the store, and open what it left.
     fn reopen(&mut self) {
         let charged_bytes = self.store().charged_bytes();
         self.store = None;
-        // A connection keeps the arena open as well as the store does.
+        // A connection keeps the arena open just as the store does.
         let closed: Vec<_> = std::mem::take(&mut self.twins)
             .into_iter()
             .map(|(key, twin)| {
@@ -376,7 +376,7 @@ impl Driver {
         self.check_changes();
     }
 
-    /// What two snapshots are said to differ in is all that differs, and is mapped as said.
+    /// The reported differences between two snapshots are complete, and mapped as reported.
     fn check_changes(&self) {
         let shots: Vec<_> = self
             .twins

@@ -1,5 +1,5 @@
-//! Bytes of a sector that tell who wrote it where: a tag, the sector's number, and noise that
-//! follows from both. Cheap to make and to compare, since the noise is cut out of one pool.
+//! Bytes of a sector that identify their writer and place: a tag, the sector's number, and noise
+//! derived from both. The noise is cut from one pool, so it is cheap to make and to compare.
 
 use std::sync::OnceLock;
 
@@ -31,7 +31,7 @@ fn header(tag: u64, sector: u64) -> [u8; HEADER] {
     bytes
 }
 
-/// What `tag` writes to `sector`.
+/// The bytes that `tag` writes to `sector`.
 pub(crate) fn fill(tag: u64, sector: u64, into: &mut [u8]) {
     let body = body(tag, sector, into.len() - HEADER);
     into[..HEADER].copy_from_slice(&header(tag, sector));
@@ -49,13 +49,13 @@ pub(crate) fn is_zero(bytes: &[u8]) -> bool {
     bytes.chunks_exact(8).all(|word| word == [0; 8])
 }
 
-/// Whether these are the bytes that any one write left in `sector`.
+/// Whether these are the bytes of any single write to `sector`.
 pub(crate) fn is_anyones(sector: u64, bytes: &[u8]) -> bool {
     let tag = u64::from_le_bytes(bytes[..8].try_into().unwrap());
     is_zero(bytes) || is(tag, sector, bytes)
 }
 
-/// `sectors` sectors from `start` on, as `tag` writes them.
+/// `sectors` sectors starting at `start`, as `tag` writes them.
 pub(crate) fn run(tag: u64, start: u64, sectors: u64, sector_bytes: u64) -> Vec<u8> {
     let mut bytes = vec![0; (sectors * sector_bytes) as usize];
     for (at, sector) in bytes.chunks_exact_mut(sector_bytes as usize).enumerate() {

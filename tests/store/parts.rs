@@ -1,4 +1,4 @@
-//! Requests in sectors of 512 bytes to a disk whose own are of 4096, as a virtual machine may send
+//! Requests in sectors of 512 bytes to a disk with sectors of 4096, as a virtual machine may send
 //! them: each byte and each sector of the map against plain vectors.
 
 use ramblk::store::{Disk, DiskSpec, SectorSize, Sink, Source, Store};

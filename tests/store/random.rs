@@ -1,4 +1,4 @@
-//! Random numbers that a seed brings back.
+//! Reproducible random numbers.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -7,7 +7,7 @@ pub(crate) fn from_env(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-/// The seed that was asked for, or one that nobody had before.
+/// The requested seed, or a new one.
 pub(crate) fn seed() -> u64 {
     from_env("RAMBLK_SEED").unwrap_or_else(|| {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();

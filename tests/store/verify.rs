@@ -1,16 +1,16 @@
-//! A disk beside what it should hold: sector by sector, bit by bit.
+//! Compares a disk with its expected content: sector by sector, bit by bit.
 
 use ramblk::store::Disk;
 
 use super::content::{Content, Fill, Sector, holds};
 use super::noise;
 
-/// Most bytes that are read at once.
+/// The most bytes that are read at once.
 const CHUNK_BYTES: u64 = 1 << 18;
-/// How much of an unmapped stretch is read at each of its ends.
+/// How many sectors of an unmapped stretch are read at each of its ends.
 const GAP_SECTORS: u64 = 64;
 
-/// Something that was begun and may have been done, sector by sector.
+/// An unfinished operation, which may have been done for some sectors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Begun {
     pub(crate) start: u64,
@@ -24,7 +24,7 @@ fn read(disk: &Disk, start: u64, sectors: u64, sector_bytes: u64) -> Vec<u8> {
     bytes
 }
 
-/// The ranges that a disk says are mapped, start and end.
+/// The ranges that a disk reports as mapped, start and end.
 pub(crate) fn mapped_ranges(disk: &Disk) -> Vec<(u64, u64)> {
     let all = disk.extents().unwrap().map(Result::unwrap);
     all.filter(|extent| extent.mapped)
@@ -32,7 +32,7 @@ pub(crate) fn mapped_ranges(disk: &Disk) -> Vec<(u64, u64)> {
         .collect()
 }
 
-/// Whether the bytes of a range are as they should be, gaps and all.
+/// Whether the bytes of a range are as expected, including gaps.
 pub(crate) fn bytes_of(
     disk: &Disk,
     content: &Content,
@@ -71,12 +71,12 @@ fn unlike(number: u64, wanted: Sector, found: &[u8]) -> String {
     let what = match (noise::is_zero(found), noise::is(tag, number, found)) {
         (true, _) => "zeros".to_owned(),
         (_, true) => format!("all that tag {tag:#x} wrote there"),
-        _ => format!("bytes of nobody, beginning {:02x?}", &found[..16]),
+        _ => format!("bytes of no write, beginning {:02x?}", &found[..16]),
     };
     format!("sector {number} should hold {wanted:x?} and has {what}")
 }
 
-/// Whether a disk is as it should be: its size, its map, what it counts, what it reads.
+/// Whether a disk is as expected: its size, its map, its counts, its bytes.
 pub(crate) fn exact(disk: &Disk, content: &Content, size: u64) -> Result<(), String> {
     let info = disk.get_info().unwrap();
     if info.size_sectors != size {
@@ -101,7 +101,7 @@ pub(crate) fn exact(disk: &Disk, content: &Content, size: u64) -> Result<(), Str
         let gap = (start - done).min(GAP_SECTORS);
         bytes_of(disk, content, (done, done + gap), info.sector_bytes)?;
         bytes_of(disk, content, (start - gap, start), info.sector_bytes)?;
-        // Zeros of terabytes are not all read.
+        // Don't read terabytes of zeros.
         let end_read = end.min(start + (64 << 20) / info.sector_bytes);
         bytes_of(disk, content, (start, end_read), info.sector_bytes)?;
         done = end;
@@ -109,9 +109,10 @@ pub(crate) fn exact(disk: &Disk, content: &Content, size: u64) -> Result<(), Str
     Ok(())
 }
 
-/// Whether each sector of what was begun is as before or as after, and take it over into `content`.
-/// An overwrite happens in place; so a sector that was mapped before may have bytes of both, and
-/// is then written again with `tag`, so that its content is known. Gives how many were.
+/// Check that each sector of an unfinished operation is as before or as after, and take it over
+/// into `content`. An overwrite happens in place, so a sector that was mapped before may have bytes
+/// of both. Such a sector is written again with `tag`, so that its content is known. Returns how
+/// many there were.
 pub(crate) fn settle(
     disk: &Disk,
     content: &mut Content,
@@ -140,7 +141,7 @@ pub(crate) fn settle(
     Ok(torn)
 }
 
-/// Whether every byte is that of the old or of the new sector, both of which are mapped.
+/// Whether every byte is that of the old or the new sector, both of which are mapped.
 fn is_mix(old: Sector, new: Sector, number: u64, bytes: &[u8]) -> bool {
     let make = |state: Sector| {
         let mut bytes = vec![0; bytes.len()];
@@ -158,7 +159,7 @@ fn is_mix(old: Sector, new: Sector, number: u64, bytes: &[u8]) -> bool {
         .all(|((old, new), byte)| byte == old || byte == new)
 }
 
-/// Whether a disk holds nothing but zeros and what some write put there as a whole.
+/// Whether a disk holds only zeros and bytes of whole writes.
 pub(crate) fn without_garbage(disk: &Disk) -> Result<(), String> {
     let sector_bytes = disk.get_info().unwrap().sector_bytes;
     for (start, end) in mapped_ranges(disk) {
