@@ -15,8 +15,6 @@ use crate::driver::wire::readable;
 use crate::harness::Ramblk;
 
 const SIZES: [u16; 8] = [1, 2, 4, 8, 128, 256, 1024, 32768];
-/// Long enough for a wrong call to arrive.
-const A_WHILE: Duration = Duration::from_millis(15);
 
 fn attach(features: u64, queues: u32, size: u16) -> (Ramblk, Disk) {
     let ramblk = Ramblk::run(&[]);
@@ -128,34 +126,66 @@ fn a_batch_may_lie_across_the_wrap() {
     }
 }
 
-/// Complete one flush by polling the used index, and return whether a call came with it.
-fn called_for_one(ring: &mut Ring) -> bool {
-    ring.submit(0);
-    ring.spin();
-    let called = readable(&ring.call, A_WHILE);
-    drain(&ring.call);
-    called
+/// A ring of flushes whose calls are counted, and another one of the same worker.
+struct Quiet<'d> {
+    ring: &'d mut Ring,
+    other: &'d mut Ring,
 }
 
-/// A ring of flushes whose call descriptor has been drained: that of a new ring may be signalled
-/// once.
-fn quiet_ring(disk: &mut Disk) -> &mut Ring {
-    fill_with_flushes(disk.q());
-    disk.q().set_used_event(0x8000);
-    called_for_one(disk.q());
-    drain(&disk.q().call);
-    disk.q()
+impl<'d> Quiet<'d> {
+    /// Two rings of flushes. The call descriptor of a new ring may be signalled once; here that is
+    /// over.
+    fn new(disk: &'d mut Disk) -> Self {
+        let [ring, other] = &mut disk.queues[..] else {
+            unreachable!("two queues")
+        };
+        fill_with_flushes(ring);
+        fill_with_flushes(other);
+        ring.set_used_event(0x8000);
+        let mut quiet = Self { ring, other };
+        quiet.called_for(1);
+        quiet
+    }
+
+    /// Complete `count` flushes by polling the used index, and return whether a call came with them.
+    fn called_for(&mut self, count: u16) -> bool {
+        (0..count).for_each(|head| self.ring.put(head));
+        self.ring.publish();
+        self.ring.kick();
+        (0..count).for_each(|_| _ = self.ring.spin());
+        // The worker serves one ring after the other: once it has served this one, a call for the
+        // first has been made, or never will be.
+        batch(self.other, 1);
+        let called = readable(&self.ring.call, Duration::ZERO);
+        drain(&self.ring.call);
+        called
+    }
+
+    fn called_for_one(&mut self) -> bool {
+        self.called_for(1)
+    }
+
+    /// Ask for a call when the used index goes beyond where it will be after `distance` requests.
+    fn call_after(&mut self, distance: u16) {
+        let used_event = self.ring.used_idx().wrapping_add(distance);
+        self.ring.set_used_event(used_event);
+    }
+}
+
+fn attach_two(features: u64) -> (Ramblk, Disk) {
+    let ramblk = Ramblk::run(&["--workers", "1"]);
+    let disk = Disk::attach_with(ramblk.socket(), features, 2, 256);
+    (ramblk, disk)
 }
 
 #[test]
 fn a_call_comes_exactly_when_the_used_index_passes_used_event() {
-    let (_ramblk, mut disk) = attach(ALL, 1, 256);
-    let q = quiet_ring(&mut disk);
+    let (_ramblk, mut disk) = attach_two(ALL);
+    let mut q = Quiet::new(&mut disk);
     for distance in [0, 1, 3] {
-        let old = q.used_idx();
-        q.set_used_event(old.wrapping_add(distance));
+        q.call_after(distance);
         // §2.7.7.2: due when the index goes from used_event to used_event + 1.
-        let called: Vec<_> = (0..5).map(|_| called_for_one(q)).collect();
+        let called: Vec<_> = (0..5).map(|_| q.called_for_one()).collect();
         let expected: Vec<_> = (0..5).map(|i| i == distance).collect();
         assert_eq!(called, expected, "used_event {distance} ahead");
     }
@@ -163,20 +193,20 @@ fn a_call_comes_exactly_when_the_used_index_passes_used_event() {
 
 #[test]
 fn a_used_event_that_was_passed_already_calls_no_more() {
-    let (_ramblk, mut disk) = attach(ALL, 1, 256);
-    let q = quiet_ring(&mut disk);
-    q.set_used_event(q.used_idx().wrapping_sub(1));
-    assert!(!called_for_one(q));
-    q.set_used_event(q.used_idx().wrapping_sub(200));
-    assert!(!called_for_one(q));
-    q.set_used_event(q.used_idx());
-    assert!(called_for_one(q));
+    let (_ramblk, mut disk) = attach_two(ALL);
+    let mut q = Quiet::new(&mut disk);
+    q.call_after(1u16.wrapping_neg());
+    assert!(!q.called_for_one());
+    q.call_after(200u16.wrapping_neg());
+    assert!(!q.called_for_one());
+    q.call_after(0);
+    assert!(q.called_for_one());
 }
 
 #[test]
 fn a_batch_calls_if_used_event_is_anywhere_in_it_and_not_if_it_is_next_to_it() {
-    let (_ramblk, mut disk) = attach(ALL, 1, 256);
-    let q = quiet_ring(&mut disk);
+    let (_ramblk, mut disk) = attach_two(ALL);
+    let mut q = Quiet::new(&mut disk);
     for (distance, due) in [
         (0, true),
         (7, true),
@@ -184,67 +214,61 @@ fn a_batch_calls_if_used_event_is_anywhere_in_it_and_not_if_it_is_next_to_it() {
         (16, false),
         (0xffff, false),
     ] {
-        q.set_used_event(q.used_idx().wrapping_add(distance));
-        (0..16).for_each(|head| q.put(head));
-        q.publish();
-        q.kick();
-        (0..16).for_each(|_| _ = q.spin());
-        assert_eq!(
-            readable(&q.call, A_WHILE),
-            due,
-            "used_event {distance} ahead of 16 requests"
-        );
-        drain(&q.call);
+        q.call_after(distance);
+        let called = q.called_for(16);
+        assert_eq!(called, due, "used_event {distance} ahead of 16 requests");
     }
 }
 
 #[test]
 fn used_event_works_across_the_wrap() {
-    let ramblk = Ramblk::run(&[]);
+    let ramblk = Ramblk::run(&["--workers", "1"]);
     let mut disk = Disk::prepare(ramblk.socket(), ALL);
-    let mut ring = Ring::new(&disk.mem, 0, 256, true);
-    ring.begin_at(0xfffc);
-    disk.client.start(&ring);
-    disk.queues.push(ring);
-    let q = quiet_ring(&mut disk);
-    q.set_used_event(0);
-    let called: Vec<_> = (0..5).map(|_| called_for_one(q)).collect();
+    for index in 0..2 {
+        let mut ring = Ring::new(&disk.mem, index, 256, true);
+        ring.begin_at(0xfffc);
+        disk.client.start(&ring);
+        disk.queues.push(ring);
+    }
+    let mut q = Quiet::new(&mut disk);
+    q.ring.set_used_event(0);
+    let called: Vec<_> = (0..5).map(|_| q.called_for_one()).collect();
     // The index goes fffd → fffe → ffff → 0 → 1 → 2.
     assert_eq!(called, [false, false, false, true, false]);
 }
 
 #[test]
 fn with_event_idx_the_flag_no_interrupt_is_ignored() {
-    let (_ramblk, mut disk) = attach(ALL, 1, 256);
-    let q = quiet_ring(&mut disk);
+    let (_ramblk, mut disk) = attach_two(ALL);
+    let mut q = Quiet::new(&mut disk);
     // §2.7.7.2: the device MUST ignore the lower bit of flags then.
-    q.set_avail_flags(1);
-    q.set_used_event(q.used_idx());
-    assert!(called_for_one(q));
+    q.ring.set_avail_flags(1);
+    q.call_after(0);
+    assert!(q.called_for_one());
     // §2.7.10.1: and MUST set its own flags to 0.
-    assert_eq!(q.mem.load_u16(q.used), 0);
+    assert_eq!(q.ring.mem.load_u16(q.ring.used), 0);
 }
 
 #[test]
 fn without_event_idx_the_flag_no_interrupt_is_honoured() {
-    let (_ramblk, mut disk) = attach(ALL & !feature::EVENT_IDX, 1, 256);
-    let q = quiet_ring(&mut disk);
+    let (_ramblk, mut disk) = attach_two(ALL & !feature::EVENT_IDX);
+    let mut q = Quiet::new(&mut disk);
     for _ in 0..3 {
-        q.set_avail_flags(1);
-        assert!(!called_for_one(q));
-        assert!(!called_for_one(q));
-        q.set_avail_flags(0);
-        assert!(called_for_one(q));
+        q.ring.set_avail_flags(1);
+        assert!(!q.called_for_one());
+        assert!(!q.called_for_one());
+        q.ring.set_avail_flags(0);
+        assert!(q.called_for_one());
     }
 }
 
 #[test]
 fn without_event_idx_what_lies_in_used_event_means_nothing() {
-    let (_ramblk, mut disk) = attach(ALL & !feature::EVENT_IDX, 1, 256);
-    let q = quiet_ring(&mut disk);
+    let (_ramblk, mut disk) = attach_two(ALL & !feature::EVENT_IDX);
+    let mut q = Quiet::new(&mut disk);
     for distance in [0, 1, 0x8000] {
-        q.set_used_event(q.used_idx().wrapping_add(distance));
-        assert!(called_for_one(q), "the field says {distance} ahead");
+        q.call_after(distance);
+        assert!(q.called_for_one(), "the field says {distance} ahead");
     }
 }
 

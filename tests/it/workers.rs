@@ -84,11 +84,14 @@ fn a_disk_that_nobody_uses_wakes_no_thread() {
         disk.q().read(0, 512).unwrap();
     }
     let sleeps = || -> u64 { Thread::all(&ramblk).iter().map(Thread::sleeps).sum() };
-    // The watchdog goes to sleep 100 ms after the last call.
-    std::thread::sleep(Duration::from_millis(300));
-    let before = sleeps();
-    std::thread::sleep(Duration::from_secs(1));
-    assert_eq!(sleeps(), before);
+    // The system may wake a thread once in a while, for its memory say. What we would do again and
+    // again leaves no second in peace. (The watchdog goes to sleep 100 ms after the last call.)
+    let is_quiet = (0..10).any(|_| {
+        let before = sleeps();
+        std::thread::sleep(Duration::from_secs(1));
+        sleeps() == before
+    });
+    assert!(is_quiet, "a thread wakes again and again");
     assert!(disk.q().read(0, 512).is_ok());
 }
 

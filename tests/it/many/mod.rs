@@ -106,8 +106,14 @@ fn a_disk_that_nobody_uses_costs_a_descriptor_and_little_memory() {
     assert!(kib <= MOST_KIB_PER_DISK, "{kib} KiB per disk");
     let each = many.made_within() / DISKS as u32;
     assert!(each < Duration::from_millis(2), "{each:?} to make a disk");
-    std::thread::sleep(Duration::from_millis(500));
-    assert_eq!(many.figures().ticks, before.ticks, "idle, but not quiet");
+    // A tick is counted for whatever runs while the clock strikes, an interrupt too; a thousand disks
+    // that do something leave no half second without one.
+    let is_quiet = (0..20).any(|_| {
+        let before = many.figures().ticks;
+        std::thread::sleep(Duration::from_millis(500));
+        many.figures().ticks == before
+    });
+    assert!(is_quiet, "idle, but not quiet");
     for disk in [0, 1, 499, 998, 999] {
         let mut disks = [attach(&many.socket(disk), 1)];
         exchange(&mut disks, disk);

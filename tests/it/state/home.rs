@@ -145,9 +145,13 @@ impl Running<'_> {
         self.child.wait().unwrap();
     }
 
+    pub(super) fn signal(&self, signal: Signal) {
+        rustix::process::kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
     /// SIGTERM, and wait for a successful end.
     pub(super) fn stop(mut self) {
-        rustix::process::kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
+        self.signal(Signal::TERM);
         let status = self.child.wait().unwrap();
         assert!(status.success(), "{status}: {}", self.home.log());
     }

@@ -5,6 +5,8 @@ use std::io::{Write, stderr};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::process::Command;
 
+use rustix::process::Signal;
+
 use super::arena::Arena;
 use super::home::{Home, RAMBLK, listens};
 
@@ -28,8 +30,8 @@ fn a_second_daemon_on_the_same_state_is_refused_and_touches_nothing() {
     second.arg(home.path("elsewhere")).arg("--state-dir");
     second.arg(home.path("state"));
     home.surround(&mut second);
-    // The first daemon frees memory that the killed one left.
-    std::thread::sleep(std::time::Duration::from_secs(2));
+    // The first daemon would free memory that the killed one left; a stopped one does not.
+    first.signal(Signal::STOP);
     let before = Arena::load(&home.arena());
     let (code, line) = home.refused(second);
     assert_eq!(code, Some(4), "{line}");
@@ -39,6 +41,7 @@ fn a_second_daemon_on_the_same_state_is_refused_and_touches_nothing() {
     );
     assert!(Arena::load(&home.arena()) == before, "the file has changed");
     assert!(!home.path("elsewhere/api.sock").exists());
+    first.signal(Signal::CONT);
     // Nor does a daemon that shares only the sockets.
     let (code, line) = home.refused(home.serve(&[]));
     assert_eq!(code, Some(4), "{line}");
