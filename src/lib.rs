@@ -23,12 +23,17 @@
 //! In a library, [`store`] is useful by itself, and [`daemon::Export`] serves a disk from within
 //! another program. `docs/architecture.md` describes the whole.
 
+#[cfg(feature = "cli")]
 pub mod cli;
+#[cfg(feature = "client")]
 pub mod client;
+#[cfg(feature = "daemon")]
 pub mod daemon;
 pub mod device;
 pub mod image;
+#[cfg(feature = "load")]
 pub mod load;
+#[cfg(feature = "model")]
 pub mod model;
 pub mod store;
 mod threads;

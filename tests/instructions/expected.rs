@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::Failure;
 
-const FILE: &str = "tests/instructions/expected.txt";
+const FILE: &str = "expected.txt";
 const ACCEPT: &str = "scripts/bench instructions --accept";
 /// How far a figure may be off, either way.
 const TOLERANCE: f64 = 0.05;
@@ -36,14 +36,15 @@ impl Counts {
         }
         fs::write(path(), &text)?;
         print!("{text}");
-        println!("kept in {FILE}");
+        println!("kept in tests/instructions/{FILE}");
         Ok(())
     }
 
     /// The kept figures, and the compiler of the program that they belong to.
     fn read() -> Result<(Self, String), Failure> {
-        let text = fs::read_to_string(path())
-            .map_err(|error| format!("{FILE}: {error}; make it with {ACCEPT}"))?;
+        let text = fs::read_to_string(path()).map_err(|error| {
+            format!("tests/instructions/{FILE}: {error}; make it with {ACCEPT}")
+        })?;
         let wrong = |line: &str| format!("{FILE}: no figures in {line:?}; make it anew: {ACCEPT}");
         let mut kept = Self::default();
         let mut notes = Vec::new();
