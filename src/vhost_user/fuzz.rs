@@ -20,12 +20,12 @@ use super::queue::inflight::{self, Inflight};
 use super::queue::job::Job;
 use super::queue::parking::Parking;
 use super::queue::ring::{self, Ring, RingAddress, RingOptions, Served};
+use super::sessions::backend::Backend;
+use super::sessions::connection::Connection;
 use super::sessions::conversation::Conversation;
-use super::sessions::server::{Server, Shared};
+use super::sessions::server::Server;
 use super::sessions::session::Session;
-use super::wire::channel::Channel;
 use super::wire::notifier::Notifier;
-use super::wire::peek;
 use super::wire::watchdog::{Watchdog, Watched};
 use crate::device::{BlockDevice, Pace, Transfer, Unfinished};
 use crate::store::{Sink, Source};
@@ -225,8 +225,8 @@ impl Turns {
 /// A front end's connection, whose messages the caller has handled one by one.
 pub struct Front {
     conversation: Conversation,
-    channel: Arc<Channel>,
-    server: Arc<Shared>,
+    connection: Arc<Connection>,
+    backend: Arc<Backend>,
 }
 
 /// One ring of a session.
@@ -239,17 +239,14 @@ pub struct RingState {
 
 impl Front {
     pub fn new(server: &Server, stream: UnixStream) -> Result<Self, String> {
-        peek::prepare(&stream).map_err(|error| error.to_string())?;
-        let hangup = stream.try_clone().map_err(|error| error.to_string())?;
-        let server = Arc::clone(server.shared());
-        let channel = Arc::new(Channel::default());
-        let (manner, hangup) = (Arc::default(), Arc::new(hangup));
-        let session = Session::new(Arc::clone(&server), Arc::clone(&channel), manner, hangup);
+        let connection = Connection::new(&stream).map_err(|error| error.to_string())?;
+        let (backend, connection) = (Arc::clone(server.backend()), Arc::new(connection));
+        let session = Session::new(Arc::clone(&backend), Arc::clone(&connection));
         let conversation = Conversation::new(stream, session).map_err(|error| error.to_string())?;
         Ok(Self {
             conversation,
-            channel,
-            server,
+            connection,
+            backend,
         })
     }
 
@@ -277,11 +274,11 @@ impl Front {
 
     /// How many sessions of the server use the disk.
     pub fn claims(&self) -> usize {
-        self.server.claims()
+        self.backend.claims.held()
     }
 
     pub fn config_changed(&self) -> bool {
-        self.channel.config_changed()
+        self.connection.channel.config_changed()
     }
 }
 

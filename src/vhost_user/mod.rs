@@ -11,13 +11,13 @@
 //! | `queue` | a split virtqueue: its memory, its requests, and a turn of serving them |
 //! | `workers` | the threads that serve rings |
 //! | `sessions` | servers, their connections, and what each front end negotiated |
-//! | `hush` | a bound on lines in the log |
+//! | `log_limit` | bounds on lines in the log |
 //! | `fuzz` | rings and sessions for the fuzz targets, with feature `test-fuzz` only |
 //! | `mod` | what ends a session |
 
 #[cfg(ramblk_hooks)]
 pub mod fuzz;
-mod hush;
+mod log_limit;
 mod memory;
 mod queue;
 mod sessions;
@@ -25,9 +25,11 @@ mod wire;
 mod workers;
 
 pub use queue::crash;
+pub use sessions::claims::Share;
+pub use sessions::connection::FrontEnd;
 pub use sessions::events::{Departure, ServerEvent};
 pub use sessions::hub::Hub;
-pub use sessions::server::{FrontEnd, Server, ServerOptions, Share};
+pub use sessions::server::{Server, ServerOptions};
 pub use wire::peek::Peer;
 #[cfg(ramblk_schedules)]
 pub use workers::mail;

@@ -10,9 +10,9 @@ use vhost::vhost_user::message::{FrontendReq, VhostUserProtocolFeatures as Featu
 use vhost::vhost_user::{BackendReqHandler, Error as WireError};
 
 use super::session::Session;
-use super::transfer::wait;
 use crate::vhost_user::wire::descriptor::check_channel;
 use crate::vhost_user::wire::peek;
+use crate::vhost_user::wire::ready::wait_ready;
 use crate::vhost_user::wire::unserved::{self, Verdict};
 use crate::vhost_user::{Error, patience};
 
@@ -107,9 +107,9 @@ impl Conversation {
 
     fn say_skipped(&self, request: u32) {
         if let Ok(session) = self.session.lock()
-            && let Some(withheld) = session.server.may_say()
+            && let Some(withheld) = session.backend.log_limit.may_log()
         {
-            let serial = session.server.device.serial().text();
+            let serial = session.backend.device.serial().text();
             tracing::warn!(
                 serial,
                 request,
@@ -123,7 +123,7 @@ impl Conversation {
     /// to has room for more than the longest one.
     fn await_room(&self) -> Result<(), Error> {
         let deadline = Instant::now() + patience();
-        wait(&self.peeker, PollFlags::OUT, deadline).map_err(|error| match error.kind() {
+        wait_ready(&self.peeker, PollFlags::OUT, deadline).map_err(|error| match error.kind() {
             std::io::ErrorKind::TimedOut => Error::Deaf,
             _ => Error::Socket(error),
         })

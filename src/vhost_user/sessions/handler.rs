@@ -61,8 +61,8 @@ impl VhostUserBackendReqHandlerMut for Session {
     }
 
     fn reset_device(&mut self) -> WireResult<()> {
-        if !self.server.is_shared() && !self.is_anothers() {
-            self.server.device.reset();
+        if !self.backend.claims.are_shared() && !self.is_anothers() {
+            self.backend.device.reset();
         }
         self.change_all(Stop::drain(), |session| {
             session.acked = 0;
@@ -91,7 +91,7 @@ impl VhostUserBackendReqHandlerMut for Session {
             return Ok(());
         }
         if !self.is_anothers() {
-            self.server.device.accept(features);
+            self.backend.device.accept(features);
         }
         self.change_all(Stop::drain(), |session| {
             session.acked = features;
@@ -227,7 +227,7 @@ impl VhostUserBackendReqHandlerMut for Session {
         // The crate has checked that both together stay below its 4096.
         let mut bytes = vec![0; usize::try_from(size).map_err(refuse)?];
         let offset = usize::try_from(offset).map_err(refuse)?;
-        self.server.device.read_config(offset, &mut bytes);
+        self.backend.device.read_config(offset, &mut bytes);
         Ok(bytes)
     }
 
@@ -245,7 +245,7 @@ impl VhostUserBackendReqHandlerMut for Session {
         } else if self.is_anothers() {
             Err("another front end uses the disk".to_owned())
         } else {
-            let device = &self.server.device;
+            let device = &self.backend.device;
             let written = device.write_config(self.acked, offset, bytes);
             written.map_err(|error| error.to_string())
         };
@@ -258,7 +258,9 @@ impl VhostUserBackendReqHandlerMut for Session {
 
     fn set_backend_req_fd(&mut self, _backend: Backend) {
         // The crate's own duplicate can't send CONFIG_CHANGE; it has checked that this is a socket.
-        self.channel.replace(self.arriving_channel.take());
+        self.connection
+            .channel
+            .replace(self.arriving_channel.take());
     }
 
     fn get_max_mem_slots(&mut self) -> WireResult<u64> {
@@ -290,11 +292,11 @@ impl VhostUserBackendReqHandlerMut for Session {
         &mut self,
         spec: &VhostUserInflight,
     ) -> WireResult<(VhostUserInflight, File)> {
-        inflight::create(spec, self.server.device.queues().get()).map_err(refuse)
+        inflight::create(spec, self.backend.device.queues().get()).map_err(refuse)
     }
 
     fn set_inflight_fd(&mut self, spec: &VhostUserInflight, file: File) -> WireResult<()> {
-        let queues = self.server.device.queues().get();
+        let queues = self.backend.device.queues().get();
         let region = Inflight::open(spec, &file, queues).map_err(refuse)?;
         // What the old region says is not in the new one.
         self.change_all(Stop::drain(), |session| {
@@ -314,7 +316,7 @@ impl VhostUserBackendReqHandlerMut for Session {
             return Err(refuse("the state of a device is moved while its rings run"));
         }
         self.transfer = match direction {
-            VhostTransferStateDirection::SAVE => Transfer::save(&self.server, kept(fd)),
+            VhostTransferStateDirection::SAVE => Transfer::save(&self.backend, kept(fd)),
             VhostTransferStateDirection::LOAD => Transfer::Loading(kept(fd)),
         };
         Ok(None)
@@ -322,11 +324,11 @@ impl VhostUserBackendReqHandlerMut for Session {
 
     fn check_device_state(&mut self) -> WireResult<()> {
         self.has_device_state()?;
-        let server = &self.server;
+        let backend = &self.backend;
         std::mem::take(&mut self.transfer)
-            .finish(server)
+            .finish(backend)
             .inspect_err(|error| {
-                if let Some(withheld) = server.may_say() {
+                if let Some(withheld) = backend.log_limit.may_log() {
                     tracing::warn!(withheld, %error, "state of the disk is not moved");
                 }
             })

@@ -5,9 +5,10 @@
 //! are connected: each has one that handles its messages, asleep but for those.
 
 use std::collections::{HashMap, VecDeque};
+use std::fmt::Debug;
 use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -16,10 +17,10 @@ use parking_lot::Mutex;
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 use vmm_sys_util::eventfd::EventFd;
 
-use super::server::Shared;
 use crate::store::points;
 use crate::threads::{self, Role};
 use crate::vhost_user::Error;
+use crate::vhost_user::log_limit::LogLimit;
 use crate::vhost_user::workers::pool::{WorkerOptions, Workers};
 
 /// The key of the descriptor that ends the acceptor; those of listeners count from 0.
@@ -54,24 +55,33 @@ impl Hub {
         &self.workers
     }
 
-    /// Hand whoever connects to `listener` to `server`, until the answer is dropped.
+    /// Hand every connection to `listener` to `host`, until what this returns is dropped.
     pub(super) fn listen(
         &self,
         listener: UnixListener,
-        server: &Arc<Shared>,
+        host: Arc<dyn Host>,
     ) -> io::Result<Listening> {
         listener.set_nonblocking(true)?;
         let mut listeners = self.acceptor.common.listeners.lock();
         let key = listeners.added;
         self.acceptor.common.watch(key, &listener)?;
         listeners.added += 1;
-        let server = Arc::clone(server);
-        listeners.by_key.insert(key, Listener { listener, server });
+        listeners.by_key.insert(key, Listener { listener, host });
         Ok(Listening {
             key,
             common: Arc::clone(&self.acceptor.common),
         })
     }
+}
+
+/// What has a listening socket. The acceptor calls it with the lock on all listeners held, so it
+/// must neither wait nor listen.
+pub(super) trait Host: Debug + Send + Sync {
+    /// Begin a session with a front end that has connected.
+    fn connect(self: Arc<Self>, stream: UnixStream) -> Result<(), Error>;
+
+    /// For lines about connections that could not be accepted.
+    fn log_limit(&self) -> &LogLimit;
 }
 
 /// A socket that connections are taken from. When it has been dropped, none is taken any more and
@@ -120,7 +130,7 @@ struct Listeners {
 #[derive(Debug)]
 struct Listener {
     listener: UnixListener,
-    server: Arc<Shared>,
+    host: Arc<dyn Host>,
 }
 
 /// What is worth a line in the log: why, and how many lines were withheld before it.
@@ -219,12 +229,15 @@ impl Common {
 
     fn accept_locked(&self, key: u64) -> (bool, Trouble) {
         let listeners = self.listeners.lock();
-        let Some(Listener { listener, server }) = listeners.by_key.get(&key) else {
+        let Some(Listener { listener, host }) = listeners.by_key.get(&key) else {
             return (false, None);
         };
-        let say = |error| server.may_say().map(|withheld| (error, withheld));
+        let say = |error| host.log_limit().may_log().map(|withheld| (error, withheld));
         match listener.accept() {
-            Ok((stream, _)) => (false, server.connect(stream).err().and_then(say)),
+            Ok((stream, _)) => {
+                let refused = Arc::clone(host).connect(stream).err();
+                (false, refused.and_then(say))
+            }
             Err(error) if is_passing(error.kind()) => (false, None),
             Err(error) => {
                 self.unwatch(listener);

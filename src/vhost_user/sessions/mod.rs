@@ -1,22 +1,28 @@
 //! Servers, their connections, and what each front end negotiated.
 //!
+//! Files import from those above them in this table only.
+//!
 //! | file | what it holds |
 //! |---|---|
-//! | `session` | one front end: what it negotiated, and its rings |
-//! | `conversation` | a connection, message by message |
-//! | `handler` | what each of its messages does |
-//! | `transfer` | the device's state, saved to and loaded from a pipe |
+//! | `events` | what a server tells of front ends that come and go |
+//! | `hub` | what all disks share: workers, and the thread that accepts connections |
+//! | `claims` | who may use a disk, one at a time or together |
+//! | `backend` | the disk that the sessions of one server share |
+//! | `connection` | handles for a session, for its thread and its server |
 //! | `vring` | one ring as a front end sets it up; when it starts and stops |
-//! | `manner` | how a session's rings are served, for whoever asks |
-//! | `server` | one disk: the sessions it has, who may use it |
-//! | `hub` | what all disks share: workers, and the thread that takes connections |
-//! | `events` | front ends that come and go, told to whoever wants to know |
+//! | `transfer` | the device's state, saved to and loaded from a pipe |
+//! | `session` | one front end: what it negotiated, and its rings |
+//! | `handler` | what each of its messages does |
+//! | `conversation` | a connection, message by message |
+//! | `server` | one disk, and the front ends that are connected to it |
 
+pub(super) mod backend;
+pub(super) mod claims;
+pub(super) mod connection;
 pub(super) mod conversation;
 pub(super) mod events;
 mod handler;
 pub(super) mod hub;
-mod manner;
 pub(super) mod server;
 pub(super) mod session;
 mod transfer;

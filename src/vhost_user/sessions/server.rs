@@ -1,7 +1,6 @@
-//! A device offered on a socket: the sessions it has, and which of them may use the disk.
+//! A disk offered on sockets, and the front ends that are connected to it.
 
 use std::collections::HashMap;
-use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -9,36 +8,24 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
+use super::backend::Backend;
+use super::claims::Share;
+use super::connection::{Connection, FrontEnd};
 use super::conversation::converse;
 use super::events::{Departure, Hook, ServerEvent};
-use super::hub::{Hub, Listening};
-use super::manner::Manner;
+use super::hub::{Host, Hub, Listening};
 use super::session::Session;
 use crate::device::BlockDevice;
 use crate::threads::{self, Role};
-use crate::vhost_user::hush::Hush;
-use crate::vhost_user::wire::channel::Channel;
-use crate::vhost_user::wire::peek::{self, Peer};
-use crate::vhost_user::workers::pool::Workers;
-use crate::vhost_user::{Error, patience};
+use crate::vhost_user::Error;
+use crate::vhost_user::log_limit::{LastFailure, LogLimit};
 
 /// Connections at a time; more are closed as they come.
 const MOST_SESSIONS: usize = 1024;
-/// How long a server that ends waits for its sessions.
+/// How long a server that closes waits for its sessions.
 const END_WITHIN: Duration = Duration::from_millis(500);
-/// How long the same failure of another session is not said again.
-const SAID_FOR: Duration = Duration::from_secs(60);
 
-/// How many front ends may use a disk at the same time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Share {
-    /// One. Another may connect, and takes over when the first has stopped.
-    None,
-    /// Any number. For a device that is read-only, or guests that coordinate their writes.
-    Any,
-}
-
-/// How a device is to be served.
+/// How a device is served.
 #[derive(Clone, Debug)]
 pub struct ServerOptions {
     /// How many front ends may use the disk at the same time.
@@ -47,156 +34,52 @@ pub struct ServerOptions {
     pub in_order: bool,
 }
 
-/// What the sessions of a server have in common.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(super) device: Arc<BlockDevice>,
-    hub: Arc<Hub>,
-    options: ServerOptions,
-    hush: Hush,
-    hook: Hook,
-    state: Mutex<State>,
-    changed: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    sessions: HashMap<u64, Connection>,
-    listening: Vec<Listening>,
-    /// Started so far: the number of the next one.
-    started: u64,
-    /// Claims on the disk that sessions hold.
-    claims: usize,
-    /// By when its sessions are to have ended, once they are to.
-    ends_by: Option<Instant>,
-    /// What the last session failed of that was said, and when.
-    said: Option<(String, Instant)>,
-}
-
-/// Another end of a session's strings.
-#[derive(Debug)]
-struct Connection {
-    stream: Arc<UnixStream>,
-    channel: Arc<Channel>,
-    manner: Arc<Manner>,
-    peer: Option<Peer>,
-}
-
-/// A front end that is connected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FrontEnd {
-    /// The number of its session, which no other one of the same server has.
-    pub session: u64,
-    /// Whether a ring of it is served.
-    pub live: bool,
-    /// Whether it gave us a channel to tell it on that the configuration changed.
-    pub notifiable: bool,
-    /// Rings that are polled, since it gave no descriptor for their kicks.
-    pub polled_queues: u16,
-    /// Rings that its in-flight region has no room for.
-    pub untracked_queues: u16,
-    /// The process that connected, if the system tells.
-    pub peer: Option<Peer>,
-}
-
-/// What is asked of a session without the lock on all of them.
-type Look = (u64, Arc<Channel>, Arc<Manner>, Option<Peer>);
-
-/// The right to use the disk; dropped to give it back.
-#[derive(Debug)]
-pub(super) struct Claim {
-    server: Arc<Shared>,
-}
-
-/// Why the disk can't be used.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum ClaimError {
-    #[error("another front end uses this disk; stop it first, or share the disk read-only")]
-    Taken,
-    #[error("the back end is shutting down")]
-    Ending,
-}
-
-impl Shared {
-    /// The threads that serve rings.
-    pub(super) fn workers(&self) -> &Workers {
-        self.hub.workers()
-    }
-
-    /// Whether IN_ORDER is offered.
-    pub(super) fn in_order(&self) -> bool {
-        self.options.in_order
-    }
-
-    /// Whether a line about a front end may be logged now, and how many were withheld.
-    pub(super) fn may_say(&self) -> Option<u64> {
-        self.hush.may_say()
-    }
-
-    /// Whether another front end uses a disk that only one may use; `own` says whether the one who
-    /// asks has the right to.
-    pub(super) fn is_anothers(&self, own: bool) -> bool {
-        self.options.share == Share::None && self.state.lock().claims > usize::from(own)
-    }
-
-    /// Whether any number of front ends may use the disk.
-    pub(super) fn is_shared(&self) -> bool {
-        self.options.share == Share::Any
-    }
-
-    /// Get the right to use the disk, waiting a little for another front end that is on its way
-    /// out: a restarted one is often faster than the end of its predecessor.
-    pub(super) fn claim(self: &Arc<Self>) -> Result<Claim, ClaimError> {
-        let deadline = Instant::now() + patience();
-        let mut state = self.state.lock();
-        while self.options.share == Share::None && state.claims > 0 {
-            if state.ends_by.is_some() {
-                return Err(ClaimError::Ending);
-            }
-            if self.changed.wait_until(&mut state, deadline).timed_out() {
-                return Err(ClaimError::Taken);
-            }
-        }
-        state.claims += 1;
-        Ok(Claim {
-            server: Arc::clone(self),
-        })
-    }
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        self.server.state.lock().claims -= 1;
-        self.server.changed.notify_all();
-    }
-}
-
-/// A device that is being served. Dropping it is [closing](Server::close) it. It has no thread of
-/// its own, but one for each front end that is connected.
+/// A device that is being served. Dropping it [closes](Server::close) it. It has no thread of its
+/// own, but one for each front end that is connected.
 #[derive(Debug)]
 pub struct Server {
     shared: Arc<Shared>,
 }
 
+/// What the server shares with the threads of its sessions and with the hub.
+#[derive(Debug)]
+struct Shared {
+    backend: Arc<Backend>,
+    hook: Hook,
+    last_failure: LastFailure,
+    state: Mutex<State>,
+    /// A session has ended.
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    sessions: HashMap<u64, Arc<Connection>>,
+    listening: Vec<Listening>,
+    /// Sessions so far: the number of the next one.
+    started: u64,
+    /// Once the server closes: when it stops waiting for sessions to end.
+    ends_by: Option<Instant>,
+}
+
 impl Server {
-    /// Get ready to serve `device` with the threads of `hub`.
+    /// Prepare to serve `device` with the threads of `hub`.
     pub fn new(device: BlockDevice, options: &ServerOptions, hub: &Arc<Hub>) -> Self {
+        let backend = Backend::new(device, options.share, options.in_order, hub);
         Self {
             shared: Arc::new(Shared {
-                device: Arc::new(device),
-                hub: Arc::clone(hub),
-                options: options.clone(),
-                hush: Hush::default(),
+                backend: Arc::new(backend),
                 hook: Hook::default(),
+                last_failure: LastFailure::default(),
                 state: Mutex::default(),
                 changed: Condvar::new(),
             }),
         }
     }
 
-    /// Have `tell` hear of every front end that comes and goes. It is called by threads that serve
-    /// no requests, one event of a session after the other, and must not wait for this server to
-    /// do something. Only the first one that is given is used; `false` for any other.
+    /// Have `tell` called for every front end that comes and goes. Threads that serve no requests
+    /// call it, with one event of a session after the other; it must not wait for this server to
+    /// do something. Only the first call has an effect; any other returns `false`.
     pub fn on_event(&self, tell: Box<dyn Fn(ServerEvent) + Send + Sync>) -> bool {
         self.shared.hook.set(tell)
     }
@@ -206,11 +89,13 @@ impl Server {
     /// # Errors
     /// [`Error::Socket`]; [`Error::Closed`].
     pub fn listen(&self, listener: UnixListener) -> Result<(), Error> {
-        let listening = self.shared.hub.listen(listener, &self.shared);
+        let host: Arc<dyn Host> = Arc::<Shared>::clone(&self.shared);
+        let listening = self.shared.backend.hub().listen(listener, host);
         let listening = listening.map_err(Error::Socket)?;
         let mut state = self.shared.state.lock();
         if state.ends_by.is_some() {
-            // The acceptor asks for the state while it has the listeners, so never the reverse.
+            // The acceptor takes this lock while it holds the one on listeners, so `Listening`,
+            // which takes that one, must not be dropped under this one.
             drop(state);
             return Err(Error::Closed);
         }
@@ -218,8 +103,8 @@ impl Server {
         Ok(())
     }
 
-    /// Serve everybody who connects to `listener`, and nobody any more at any other one. Whoever is
-    /// connected stays.
+    /// Serve everybody who connects to `listener`, and stop accepting at all other sockets.
+    /// Front ends that are connected stay.
     ///
     /// # Errors
     /// [`Error::Socket`]; [`Error::Closed`].
@@ -236,19 +121,19 @@ impl Server {
     /// # Errors
     /// [`Error::Thread`], [`Error::Socket`], [`Error::TooManySessions`], [`Error::Closed`].
     pub fn connect(&self, stream: UnixStream) -> Result<(), Error> {
-        self.shared.connect(stream)
+        self.shared.begin(stream)
     }
 
-    /// Accept nobody any more. Whoever is connected stays.
+    /// Accept no connection any more. Front ends that are connected stay.
     pub fn stop_listening(&self) {
         let listening = std::mem::take(&mut self.shared.state.lock().listening);
         // As in `listen`.
         drop(listening);
     }
 
-    /// Serve nobody any more: sockets are closed, connections are ended and their rings stopped,
-    /// with what was begun done and what was not left in them. When this returns, none is accepted
-    /// and, unless it took half a second, no ring is served; whoever took longer ends by itself.
+    /// Stop serving: close sockets, end connections and stop their rings. Requests that were begun
+    /// are completed; the others stay in the rings. When this returns, no connection is accepted
+    /// and, unless that took half a second, no ring is served; slower sessions end by themselves.
     pub fn close(&self) {
         let deadline = self.hang_up();
         let mut state = self.shared.state.lock();
@@ -263,8 +148,8 @@ impl Server {
         }
     }
 
-    /// Begin to [close](Self::close) without waiting: who closes several begins with all of them,
-    /// and waits for the slowest instead of one after the other. Returns when waiting is over.
+    /// Begin to [close](Self::close) without waiting. To close several servers, call this for each
+    /// first: then they end at the same time. Returns when `close` stops waiting.
     pub fn hang_up(&self) -> Instant {
         let mut state = self.shared.state.lock();
         let first = state.ends_by.is_none();
@@ -280,9 +165,10 @@ impl Server {
         drop(listening);
         let state = self.shared.state.lock();
         for connection in state.sessions.values() {
-            let _ = connection.stream.shutdown(Shutdown::Both);
+            connection.hang_up();
         }
-        self.shared.changed.notify_all();
+        drop(state);
+        self.shared.backend.claims.close();
         ends_by
     }
 
@@ -296,11 +182,11 @@ impl Server {
 
     /// The device that is served.
     pub fn device(&self) -> &BlockDevice {
-        &self.shared.device
+        &self.shared.backend.device
     }
 
-    /// Do something that must not happen to a front end, unless one is connected, or in any case
-    /// with `force`: no session begins meanwhile, so it must not take long. `None`: not done.
+    /// Call `act` unless a front end is connected, or in any case with `force`. No session begins
+    /// meanwhile, so it must be quick. Returns `None` if it was not called.
     pub fn unless_attached<T>(&self, force: bool, act: impl FnOnce() -> T) -> Option<T> {
         let state = self.shared.state.lock();
         (force || state.sessions.is_empty()).then(act)
@@ -313,43 +199,18 @@ impl Server {
 
     /// The front ends that are connected, by session number.
     pub fn front_ends(&self) -> Vec<FrontEnd> {
-        let connections: Vec<_> = {
-            let state = self.shared.state.lock();
-            let sessions = state.sessions.iter();
-            sessions
-                .map(|(&session, it)| {
-                    let (channel, manner) = (Arc::clone(&it.channel), Arc::clone(&it.manner));
-                    (session, channel, manner, it.peer)
-                })
-                .collect()
-        };
-        let look = |(session, channel, manner, peer): Look| FrontEnd {
-            session,
-            live: channel.is_live(),
-            notifiable: channel.is_there(),
-            polled_queues: manner.polled(),
-            untracked_queues: manner.untracked(),
-            peer,
-        };
-        let mut found: Vec<_> = connections.into_iter().map(look).collect();
-        found.sort_unstable_by_key(|front_end| front_end.session);
-        found
+        let mut connections = self.shared.connections();
+        connections.sort_unstable_by_key(|(session, _)| *session);
+        let look = |(session, connection): &(u64, Arc<Connection>)| connection.front_end(*session);
+        connections.iter().map(look).collect()
     }
 
-    /// Tell every front end that has a channel for it that the configuration space changed. Gives
-    /// how many were told.
+    /// Tell every front end that has a channel for it that the configuration space changed.
+    /// Returns how many were told.
     pub fn config_changed(&self) -> usize {
-        let state = self.shared.state.lock();
-        let channels: Vec<_> = state
-            .sessions
-            .values()
-            .map(|connection| Arc::clone(&connection.channel))
-            .collect();
-        drop(state);
-        channels
-            .iter()
-            .filter(|channel| channel.config_changed())
-            .count()
+        let connections = self.shared.connections();
+        let told = |(_, connection): &&(u64, Arc<Connection>)| connection.channel.config_changed();
+        connections.iter().filter(told).count()
     }
 }
 
@@ -359,24 +220,34 @@ impl Drop for Server {
     }
 }
 
+impl Host for Shared {
+    fn connect(self: Arc<Self>, stream: UnixStream) -> Result<(), Error> {
+        self.begin(stream)
+    }
+
+    fn log_limit(&self) -> &LogLimit {
+        &self.backend.log_limit
+    }
+}
+
 impl Shared {
+    /// The sessions that there are, to look at without the lock on all of them.
+    fn connections(&self) -> Vec<(u64, Arc<Connection>)> {
+        let state = self.state.lock();
+        let sessions = state.sessions.iter();
+        sessions
+            .map(|(&session, connection)| (session, Arc::clone(connection)))
+            .collect()
+    }
+
     /// Begin a session.
-    pub(super) fn connect(self: &Arc<Self>, stream: UnixStream) -> Result<(), Error> {
+    fn begin(self: &Arc<Self>, stream: UnixStream) -> Result<(), Error> {
         stream.set_nonblocking(false).map_err(Error::Socket)?;
-        peek::prepare(&stream).map_err(Error::Socket)?;
-        let channel = Arc::new(Channel::default());
-        let hangup = Arc::new(stream.try_clone().map_err(Error::Socket)?);
-        let manner = Arc::new(Manner::default());
-        let connection = Connection {
-            stream: Arc::clone(&hangup),
-            channel: Arc::clone(&channel),
-            manner: Arc::clone(&manner),
-            peer: peek::peer(&stream),
-        };
-        let number = self.enrol(connection)?;
+        let connection = Arc::new(Connection::new(&stream).map_err(Error::Socket)?);
+        let number = self.enrol(Arc::clone(&connection))?;
         let server = Arc::clone(self);
         let thread = threads::spawn(Role::Session(number), move || {
-            let session = Session::new(Arc::clone(&server), channel, manner, hangup);
+            let session = Session::new(Arc::clone(&server.backend), connection);
             server.serve(number, stream, session);
             server.forget(number);
         });
@@ -386,7 +257,7 @@ impl Shared {
         })
     }
 
-    fn enrol(&self, connection: Connection) -> Result<u64, Error> {
+    fn enrol(&self, connection: Arc<Connection>) -> Result<u64, Error> {
         let mut state = self.state.lock();
         if state.ends_by.is_some() {
             return Err(Error::Closed);
@@ -398,15 +269,17 @@ impl Shared {
         }
         let number = state.started;
         state.started += 1;
-        state.sessions.insert(number, connection);
+        let earlier = state.sessions.insert(number, connection);
+        debug_assert!(earlier.is_none(), "two sessions have number {number}");
         Ok(number)
     }
 
     /// Handle a front end's messages until it is gone.
     fn serve(&self, number: u64, stream: UnixStream, session: Session) {
-        let serial = self.device.serial().text();
-        if !self.has_failed_lately()
-            && let Some(withheld) = self.may_say()
+        let serial = self.backend.device.serial().text();
+        // A front end that comes soon after one that failed may well fail alike.
+        if !self.last_failure.is_recent()
+            && let Some(withheld) = self.log_limit().may_log()
         {
             tracing::info!(serial, session = number, withheld, "front end connected");
         }
@@ -422,48 +295,34 @@ impl Shared {
                 Departure::Failed("a bug in handling a message".into())
             }
         };
-        if !self.is_said_again(&reason)
-            && let Some(withheld) = self.may_say()
-        {
-            match &reason {
-                Departure::Failed(error) => {
-                    tracing::warn!(serial, session = number, withheld, %error, "session ended");
-                }
-                Departure::Left | Departure::Closed => {
-                    tracing::info!(serial, session = number, withheld, "front end disconnected");
-                }
-            }
-        }
+        self.log_departure(number, &reason);
         self.hook.tell(ServerEvent::Detached {
             session: number,
             reason,
         });
     }
 
-    /// Whether a front end that comes now may well be one that fails time and again.
-    fn has_failed_lately(&self) -> bool {
-        let state = self.state.lock();
-        let said = state.said.as_ref();
-        said.is_some_and(|(_, at)| at.elapsed() < SAID_FOR)
-    }
-
-    /// Whether the same was said of another session not long ago: a front end that connects again
-    /// every second, and always fails alike, fills no log.
-    fn is_said_again(&self, reason: &Departure) -> bool {
-        let Departure::Failed(error) = reason else {
-            return false;
-        };
-        let mut state = self.state.lock();
-        let said = state.said.as_ref();
-        let again = said.is_some_and(|(text, at)| text == error && at.elapsed() < SAID_FOR);
-        if !again {
-            state.said = Some((error.clone(), Instant::now()));
+    fn log_departure(&self, number: u64, reason: &Departure) {
+        let serial = self.backend.device.serial().text();
+        match reason {
+            Departure::Failed(error) => {
+                if !self.last_failure.is_repeated(error)
+                    && let Some(withheld) = self.log_limit().may_log()
+                {
+                    tracing::warn!(serial, session = number, withheld, %error, "session ended");
+                }
+            }
+            Departure::Left | Departure::Closed => {
+                if let Some(withheld) = self.log_limit().may_log() {
+                    tracing::info!(serial, session = number, withheld, "front end disconnected");
+                }
+            }
         }
-        again
     }
 
     fn forget(&self, number: u64) {
         let connection = self.state.lock().sessions.remove(&number);
+        debug_assert!(connection.is_some(), "session {number} ends twice");
         drop(connection);
         self.changed.notify_all();
     }
@@ -471,15 +330,7 @@ impl Shared {
 
 #[cfg(ramblk_hooks)]
 impl Server {
-    pub(crate) fn shared(&self) -> &Arc<Shared> {
-        &self.shared
-    }
-}
-
-#[cfg(ramblk_hooks)]
-impl Shared {
-    /// How many sessions use the disk.
-    pub(crate) fn claims(&self) -> usize {
-        self.state.lock().claims
+    pub(crate) fn backend(&self) -> &Arc<Backend> {
+        &self.shared.backend
     }
 }

@@ -3,7 +3,6 @@
 //! Whatever it changes, the front end's disk, and everybody else's, stays as it is.
 
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,8 +11,9 @@ use vhost::vhost_user::{Error as WireError, Result as WireResult};
 use virtio_bindings::virtio_config::VIRTIO_F_IN_ORDER;
 use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
 
-use super::manner::Manner;
-use super::server::{Claim, Shared};
+use super::backend::Backend;
+use super::claims::Claim;
+use super::connection::Connection;
 use super::transfer::Transfer;
 use super::vring::{Surroundings, Vring};
 use crate::vhost_user::memory::map::MemoryMap;
@@ -21,15 +21,12 @@ use crate::vhost_user::memory::unshared::{Lookout, MEND};
 use crate::vhost_user::queue::inflight::Inflight;
 use crate::vhost_user::queue::parking::Stop;
 use crate::vhost_user::queue::ring::RingOptions;
-use crate::vhost_user::wire::channel::Channel;
-use crate::vhost_user::wire::peek;
 
 /// The state of one connection.
 #[derive(Debug)]
 pub(crate) struct Session {
-    pub(super) server: Arc<Shared>,
-    pub(super) channel: Arc<Channel>,
-    manner: Arc<Manner>,
+    pub(super) backend: Arc<Backend>,
+    pub(super) connection: Arc<Connection>,
     /// A back-end request channel that came with the message being handled.
     pub(super) arriving_channel: Option<OwnedFd>,
     pub(super) acked: u64,
@@ -47,8 +44,6 @@ pub(crate) struct Session {
     lookout: Option<Lookout>,
     /// Whether there was something in a ring: guest memory is shared.
     is_used: bool,
-    /// The connection, for whoever has to end it.
-    hangup: Arc<UnixStream>,
     /// This session's right to use the disk, while it has one. The last field: fields are dropped
     /// in order, and the right must outlive the rings that use it.
     claim: Option<Claim>,
@@ -69,16 +64,10 @@ pub(super) fn refuse(reason: impl std::fmt::Display) -> WireError {
 }
 
 impl Session {
-    pub(crate) fn new(
-        server: Arc<Shared>,
-        channel: Arc<Channel>,
-        manner: Arc<Manner>,
-        hangup: Arc<UnixStream>,
-    ) -> Self {
+    pub(crate) fn new(backend: Arc<Backend>, connection: Arc<Connection>) -> Self {
         Self {
-            server,
-            channel,
-            manner,
+            backend,
+            connection,
             lookout: None,
             is_used: false,
             arriving_channel: None,
@@ -86,7 +75,6 @@ impl Session {
             acked_protocol: VhostUserProtocolFeatures::empty(),
             memory: Arc::default(),
             inflight: None,
-            hangup,
             transfer: Transfer::None,
             vrings: Vec::new(),
             are_enabled: false,
@@ -96,12 +84,12 @@ impl Session {
 
     /// The bits on offer: the device's, and those of rings and transport that are served here.
     pub(super) fn offered(&self) -> u64 {
-        self.server.device.features()
+        self.backend.device.features()
             | 1 << VIRTIO_RING_F_INDIRECT_DESC
             | 1 << VIRTIO_RING_F_EVENT_IDX
             // Every request is completed before the next one is begun, so this costs nothing; but
             // what was promised once must stay so.
-            | u64::from(self.server.in_order()) << VIRTIO_F_IN_ORDER
+            | u64::from(self.backend.in_order) << VIRTIO_F_IN_ORDER
             | VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits()
     }
 
@@ -129,7 +117,7 @@ impl Session {
 
     /// How many rings there may be.
     pub(super) fn queues(&self) -> usize {
-        usize::from(self.server.device.queues().get())
+        usize::from(self.backend.device.queues().get())
     }
 
     /// Enable all rings, or disable them.
@@ -184,19 +172,19 @@ impl Session {
     /// ring is left that would use it.
     pub(super) fn start_ready(&mut self, when_not: WhenNot) -> WireResult<()> {
         if self.memory.is_empty() || !self.vrings.iter().any(Vring::is_ready) {
-            self.channel.set_live(false);
+            self.connection.channel.set_live(false);
             self.count_rings();
             self.claim = None;
             return Ok(());
         }
         if self.claim.is_none() {
-            self.claim = Some(self.server.claim().map_err(refuse)?);
-            self.server.device.accept(self.acked);
+            self.claim = Some(self.backend.claims.claim().map_err(refuse)?);
+            self.backend.device.accept(self.acked);
         }
         let acked = |bit: u32| self.acked & 1 << bit != 0;
         let around = Surroundings {
-            workers: self.server.workers(),
-            device: &self.server.device,
+            workers: self.backend.workers(),
+            device: &self.backend.device,
             memory: &self.memory,
             acked: self.acked,
             options: RingOptions {
@@ -204,13 +192,13 @@ impl Session {
                 in_order: acked(VIRTIO_F_IN_ORDER),
             },
             inflight: self.inflight.as_ref(),
-            hangup: &self.hangup,
+            hangup: &self.connection.stream,
         };
         for (index, vring) in (0..).zip(&mut self.vrings) {
             match (vring.start(index, &around), when_not) {
                 (Ok(()), _) => {}
                 (Err(error), WhenNot::Strand) => {
-                    if let Some(withheld) = self.server.may_say() {
+                    if let Some(withheld) = self.backend.log_limit.may_log() {
                         tracing::warn!(queue = index, withheld, %error, "ring can't go on");
                     }
                     vring.strand();
@@ -222,7 +210,7 @@ impl Session {
         }
         // Those that were ready may all be stranded now.
         let live = self.vrings.iter().any(Vring::is_running);
-        self.channel.set_live(live);
+        self.connection.channel.set_live(live);
         self.count_rings();
         if live && !self.is_used && self.lookout.is_none() {
             self.lookout = Some(Lookout::default());
@@ -240,11 +228,13 @@ impl Session {
             u16::try_from(count).unwrap_or(u16::MAX)
         };
         let untracked = count(Vring::is_untracked);
-        let before = self.manner.set(count(Vring::is_polled), untracked);
+        let before = self
+            .connection
+            .count_queues(count(Vring::is_polled), untracked);
         if untracked > before
-            && let Some(withheld) = self.server.may_say()
+            && let Some(withheld) = self.backend.log_limit.may_log()
         {
-            let serial = self.server.device.serial().text();
+            let serial = self.backend.device.serial().text();
             tracing::warn!(
                 serial,
                 queues = untracked,
@@ -256,7 +246,7 @@ impl Session {
 
     /// The front end's process, if the system tells.
     pub(super) fn peer_pid(&self) -> Option<u32> {
-        peek::peer(&self.hangup).and_then(|peer| peer.pid)
+        self.connection.peer.and_then(|peer| peer.pid)
     }
 
     /// When rings should be looked at again, if nothing else happens before.
@@ -273,9 +263,9 @@ impl Session {
             return;
         };
         if lookout.saw_nothing(self.vrings.iter().any(Vring::was_kicked))
-            && let Some(withheld) = self.server.may_say()
+            && let Some(withheld) = self.backend.log_limit.may_log()
         {
-            let serial = self.server.device.serial().text();
+            let serial = self.backend.device.serial().text();
             tracing::warn!(
                 serial,
                 withheld,
@@ -286,7 +276,7 @@ impl Session {
 
     /// Whether the device is somebody else's now, who must not notice what this front end says.
     pub(super) fn is_anothers(&self) -> bool {
-        self.server.is_anothers(self.claim.is_some())
+        self.backend.claims.are_anothers(self.claim.is_some())
     }
 
     /// The crate does not look whether this one was negotiated.

@@ -7,17 +7,16 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::AsFd;
-use std::sync::Arc;
 use std::time::Instant;
 
-use rustix::event::{PollFd, PollFlags};
+use rustix::event::PollFlags;
 use rustix::io::Errno;
-use rustix::time::Timespec;
 
-use super::server::{ClaimError, Shared};
+use super::backend::Backend;
+use super::claims::ClaimError;
 use crate::device::{MOST_STATE_BYTES, StateError};
 use crate::vhost_user::patience;
+use crate::vhost_user::wire::ready::wait_ready;
 
 /// A transfer, from SET_DEVICE_STATE_FD to CHECK_DEVICE_STATE.
 #[derive(Debug, Default)]
@@ -50,10 +49,10 @@ pub(super) enum TransferError {
 impl Transfer {
     /// Save the state of the disk into `pipe`, which is closed afterwards: that is its end. Only
     /// few states are kept, so nobody may save while the disk is another's.
-    pub(super) fn save(server: &Arc<Shared>, pipe: File) -> Self {
+    pub(super) fn save(backend: &Backend, pipe: File) -> Self {
         let save = || {
-            let keeper = server.device.state().ok_or(TransferError::Stateless)?;
-            let _claim = server.claim()?;
+            let keeper = backend.device.state().ok_or(TransferError::Stateless)?;
+            let _claim = backend.claims.claim()?;
             let state = keeper.save()?;
             Ok(write_all(&pipe, &state)?)
         };
@@ -61,33 +60,19 @@ impl Transfer {
     }
 
     /// Load what is to be loaded; what came of the transfer.
-    pub(super) fn finish(self, server: &Arc<Shared>) -> Result<(), TransferError> {
+    pub(super) fn finish(self, backend: &Backend) -> Result<(), TransferError> {
         match self {
             Self::None => Err(TransferError::NotBegun),
             Self::Saved(outcome) => outcome,
             Self::Loading(pipe) => {
                 let state = read_all(&pipe)?;
-                if server.is_shared() {
+                if backend.claims.are_shared() {
                     return Err(TransferError::SharedDisk);
                 }
-                let keeper = server.device.state().ok_or(TransferError::Stateless)?;
-                let _claim = server.claim()?;
+                let keeper = backend.device.state().ok_or(TransferError::Stateless)?;
+                let _claim = backend.claims.claim()?;
                 Ok(keeper.load(&state)?)
             }
-        }
-    }
-}
-
-/// Wait until a descriptor is ready for `flags`; [`io::ErrorKind::TimedOut`] if it isn't in time.
-pub(super) fn wait(fd: impl AsFd, flags: PollFlags, deadline: Instant) -> io::Result<()> {
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let timeout = Timespec::try_from(left).map_err(io::Error::other)?;
-        match rustix::event::poll(&mut [PollFd::new(&fd, flags)], Some(&timeout)) {
-            Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
-            Ok(_) => return Ok(()),
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno.into()),
         }
     }
 }
@@ -96,7 +81,7 @@ fn write_all(pipe: &File, mut bytes: &[u8]) -> io::Result<()> {
     let deadline = Instant::now() + patience();
     while !bytes.is_empty() {
         // A pipe that is ready takes a page at once, and a state is no longer.
-        wait(pipe, PollFlags::OUT, deadline)?;
+        wait_ready(pipe, PollFlags::OUT, deadline)?;
         match rustix::io::write(pipe, bytes) {
             Ok(count) => bytes = &bytes[count..],
             Err(Errno::INTR | Errno::AGAIN) => {}
@@ -111,7 +96,7 @@ fn read_all(pipe: &File) -> Result<Vec<u8>, TransferError> {
     let mut bytes = vec![0; MOST_STATE_BYTES + 1];
     let mut done = 0;
     while done <= MOST_STATE_BYTES {
-        wait(pipe, PollFlags::IN, deadline)?;
+        wait_ready(pipe, PollFlags::IN, deadline)?;
         match rustix::io::read(pipe, &mut bytes[done..]) {
             Ok(0) => {
                 bytes.truncate(done);

@@ -9,7 +9,7 @@ use super::mail::Tenancy;
 use super::polling::{Nap, PollTime};
 use super::pool::Served;
 use crate::device::Pace;
-use crate::vhost_user::hush::Hush;
+use crate::vhost_user::log_limit::LogLimit;
 use crate::vhost_user::queue::job::{Job, Turn};
 use crate::vhost_user::queue::ring::RingError;
 use crate::vhost_user::wire::notifier::Notifier;
@@ -22,7 +22,7 @@ const KEEP_BESIDE_OTHERS: Duration = Duration::from_millis(1);
 #[derive(Debug)]
 pub(super) struct Tools {
     pub(super) watched: Watched,
-    pub(super) hush: Hush,
+    pub(super) log_limit: LogLimit,
 }
 
 /// A ring that a worker has.
@@ -125,7 +125,7 @@ impl Slot {
     /// Say what the driver was refused while the ring was hot, if it was.
     fn say_refused(&mut self, tools: &Tools) {
         if let Some((head, fault)) = self.job.ring.refused.take()
-            && let Some(withheld) = tools.hush.may_say()
+            && let Some(withheld) = tools.log_limit.may_log()
         {
             let (queue, serial) = (self.job.index, self.job.device.serial().text());
             tracing::warn!(serial, queue, head, withheld, %fault, "request fails for its chain");
@@ -160,7 +160,7 @@ impl Slot {
         } else {
             error
         };
-        if let Some(withheld) = tools.hush.may_say() {
+        if let Some(withheld) = tools.log_limit.may_log() {
             let (queue, serial) = (self.job.index, self.job.device.serial().text());
             tracing::warn!(serial, queue, withheld, %error, "ring is broken and stops");
         }

@@ -26,7 +26,7 @@ use super::pool::{Carried, Order, Served};
 use super::slot::{Slot, State, Tools};
 use crate::device::Pace;
 use crate::store::points;
-use crate::vhost_user::hush::Hush;
+use crate::vhost_user::log_limit::LogLimit;
 use crate::vhost_user::queue::job::Turn;
 use crate::vhost_user::queue::parking::Stop;
 use crate::vhost_user::wire::watchdog::Watched;
@@ -134,7 +134,7 @@ impl Worker {
             overloaded: 0,
             tools: Tools {
                 watched,
-                hush: Hush::default(),
+                log_limit: LogLimit::default(),
             },
         })
     }

@@ -1,0 +1,27 @@
+//! Waits for a descriptor of a front end's with a deadline. Its flags are the front end's, so a read
+//! or a write could wait for ever.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::time::Instant;
+
+use rustix::event::{PollFd, PollFlags};
+use rustix::io::Errno;
+use rustix::time::Timespec;
+
+/// Wait until `fd` is ready for `flags`.
+///
+/// # Errors
+/// [`io::ErrorKind::TimedOut`] if it isn't by `deadline`, or what the system says.
+pub(crate) fn wait_ready(fd: impl AsFd, flags: PollFlags, deadline: Instant) -> io::Result<()> {
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = Timespec::try_from(left).map_err(io::Error::other)?;
+        match rustix::event::poll(&mut [PollFd::new(&fd, flags)], Some(&timeout)) {
+            Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
+            Ok(_) => return Ok(()),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
