@@ -5,7 +5,7 @@
 //! | switch | cfg | what it does |
 //! |---|---|---|
 //! | `hooks` | `ramblk_hooks` | points at which a test has the process killed or fail, and the rings and sessions that the fuzz targets drive; all of it waits for a variable or a call |
-//! | `schedules` | `ramblk_schedules` | locks and atomics are those of a scheduler that tries out interleavings; wants the feature `shuttle` |
+//! | `schedules` | `ramblk_schedules` | locks and atomics are those of a scheduler that tries out interleavings; needs the feature `shuttle` |
 //! | `null` | `ramblk_null` | disks move no bytes: what a request costs then is what rings and look-ups cost |
 //!
 //! Without the variable an unoptimised build has the hooks, and an optimised one has nothing. So

@@ -22,6 +22,13 @@
 //!
 //! In a library, [`store`] is useful by itself, and [`daemon::Export`] serves a disk from within
 //! another program. `docs/architecture.md` describes the whole.
+#![cfg_attr(
+    not(feature = "cli"),
+    allow(
+        dead_code,
+        reason = "without the upper rooms some of what is below has no user"
+    )
+)]
 
 #[cfg(feature = "cli")]
 pub mod cli;

@@ -2,15 +2,12 @@
 //! place where another thread may run, and so is the moment before each copy, each publication of
 //! an entry, and each punch. A failure prints the schedule that led to it.
 //!
-//! `RAMBLK_SCHEDULES` is the number of schedules of each kind.
+//! `RAMBLK_TEST=schedules` makes the locks those of the scheduler. `RAMBLK_SCHEDULES` is the number of schedules of each kind.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     reason = "tests fail by panicking"
 )]
-
-#[cfg(not(ramblk_schedules))]
-compile_error!("the store has locks of its own: set RAMBLK_TEST=schedules");
 
 mod mail;
 
