@@ -1,21 +1,21 @@
-//! Formats that files have which are no raw images, by how such files begin and end.
+//! Formats other than raw, recognised by the beginning and the end of a file.
 //!
-//! A row of [`KNOWN`] says how a format is told, and what makes a raw image of it. A file that is
-//! none of them is taken as raw. So is one that begins with a partition table or with what file
-//! systems and volume managers write behind a boot area: no compressed file and no archive has
-//! those, and a boot area may hold anything.
+//! A row of [`KNOWN`] says how to recognise a format, and how to convert it to a raw image. A file
+//! of no known format is raw. So is one with a partition table, or with a signature that file
+//! systems and volume managers write behind a boot area: compressed files and archives have none,
+//! and a boot area may hold anything.
 
 use super::marks;
 
-/// Enough of a file's beginning to tell every format: the header of a partition table behind a
-/// sector of 4096 bytes.
+/// The bytes of a file's beginning that every format is recognised by. They reach the header of a
+/// partition table behind a sector of 4096 bytes.
 pub const HEAD_BYTES: usize = 4608;
-/// Enough of its end: a sector.
+/// Likewise of a file's end: a sector.
 pub const TAIL_BYTES: usize = 512;
 
-/// A format that a file can have, besides raw.
+/// A format other than raw.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "their names say it")]
+#[expect(missing_docs, reason = "the names are those of the formats")]
 pub enum Format {
     Qcow,
     Qcow2,
@@ -55,33 +55,33 @@ pub enum Format {
     Torrent,
 }
 
-/// What a format is made for.
+/// The purpose of a format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Disks: one file is one disk, in a form of its own.
+    /// An image of one disk.
     Image,
-    /// One file, made smaller.
+    /// One compressed file.
     Compressed,
     /// Any number of files.
     Archive,
-    /// Something that has no disk in it.
+    /// No disk at all.
     Other,
 }
 
-/// What makes a raw image of a file. In commands `{in}` stands for the file, `{out}` for the image,
-/// and MEMBER for a part of an archive.
+/// How to convert a file to a raw image. In commands `{in}` is the file, `{out}` the image, and
+/// MEMBER a member of an archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
     /// A command that writes the raw image to its stdout.
     Stream {
         /// It reads a file.
         file: &'static str,
-        /// It reads its stdin; not every program can.
+        /// It reads its stdin, if the program can.
         pipe: Option<&'static str>,
     },
-    /// A command that has to seek in both files.
+    /// A command that seeks in both files.
     Convert(&'static str),
-    /// As `Stream`, for a member, after a command that lists them.
+    /// As `Stream`, for one member, with a command that lists all.
     Member {
         /// It lists the members of a file.
         list: &'static str,
@@ -90,31 +90,32 @@ pub enum Way {
         /// It reads its stdin.
         pipe: Option<&'static str>,
     },
-    /// No command does. What to do instead.
+    /// Advice, if no command can convert it.
     Advice(&'static str),
 }
 
-/// All that is known of a format.
+/// A known format.
 #[derive(Debug)]
 pub struct Known {
     /// Which it is.
     pub format: Format,
-    /// What people call it, with its article.
+    /// Its usual name, with the article.
     pub name: &'static str,
-    /// What it is made for.
+    /// Its purpose.
     pub kind: Kind,
-    /// What makes a raw image of it.
+    /// How to convert it.
     pub way: Way,
     /// The Debian package of that command; empty if there is none.
     pub package: &'static str,
-    /// Whether a file begins so. Less than [`HEAD_BYTES`] is the whole file.
+    /// Whether a file with this beginning has the format. Less than [`HEAD_BYTES`] is the whole
+    /// file.
     begins: fn(&[u8]) -> bool,
-    /// Whether it ends so. Less than [`TAIL_BYTES`] is the whole file.
+    /// Whether a file with this end has the format. Less than [`TAIL_BYTES`] is the whole file.
     ends: fn(&[u8]) -> bool,
 }
 
-/// The format of a file of which these are the first [`HEAD_BYTES`] and the last [`TAIL_BYTES`] (or
-/// all that there are), if it is none that is raw for all that is known.
+/// The format of a file with these first [`HEAD_BYTES`] and last [`TAIL_BYTES`] (or all bytes of a
+/// shorter file); `None` if it is raw.
 pub fn probe(head: &[u8], tail: &[u8]) -> Option<&'static Known> {
     begins(head).or_else(|| ends(tail))
 }
@@ -128,7 +129,7 @@ fn ends(tail: &[u8]) -> Option<&'static Known> {
     KNOWN.iter().find(|known| (known.ends)(tail))
 }
 
-/// The same for content that comes once, piece by piece.
+/// Recognises the format of content that comes once, piece by piece.
 #[derive(Debug, Default)]
 pub struct Probe {
     head: Vec<u8>,
@@ -137,8 +138,9 @@ pub struct Probe {
 }
 
 impl Probe {
-    /// Look at the next piece: the format that the content begins like. Said at most once, as soon
-    /// as enough has come to tell; content that ends before is for [`Self::end`].
+    /// Take the next piece. Returns the format that the content begins like, at most once, as soon
+    /// as
+    /// [`HEAD_BYTES`] have come; for shorter content [`Self::end`] returns it.
     pub fn take(&mut self, piece: &[u8]) -> Option<&'static Known> {
         let last = &piece[piece.len().saturating_sub(TAIL_BYTES)..];
         let kept = TAIL_BYTES - last.len();
@@ -157,7 +159,7 @@ impl Probe {
         begins(&std::mem::take(&mut self.head))
     }
 
-    /// That was all of it: the format that it ends like, or that it has as a whole.
+    /// The format of the whole content, or the one that it ends like.
     pub fn end(&self) -> Option<&'static Known> {
         begins(&self.head).or_else(|| ends(&self.tail))
     }
@@ -167,7 +169,7 @@ const fn never(_: &[u8]) -> bool {
     false
 }
 
-/// A format that is told by its beginning.
+/// A format that is recognised by its beginning.
 const fn row(
     format: Format,
     name: &'static str,
@@ -186,12 +188,12 @@ const fn row(
     }
 }
 
-/// What `qemu-img` reads.
+/// A format that `qemu-img` reads.
 const fn qemu(command: &'static str) -> (Way, &'static str) {
     (Way::Convert(command), "qemu-utils")
 }
 
-/// A filter that writes what it unpacks to stdout.
+/// A format that a filter unpacks to stdout.
 const fn filter(
     file: &'static str,
     pipe: &'static str,
@@ -205,7 +207,7 @@ const fn advice(text: &'static str) -> (Way, &'static str) {
     (Way::Advice(text), "")
 }
 
-/// All formats that are known. The first one that fits is it.
+/// All known formats. The first match counts.
 #[rustfmt::skip]
 pub static KNOWN: &[Known] = &[
     row(Format::Qcow, "a qcow image", Kind::Image,
@@ -293,21 +295,21 @@ pub static KNOWN: &[Known] = &[
         list: "cabextract -l {in}", file: "cabextract -pF MEMBER {in}", pipe: None,
     }, "cabextract"), |head| head.starts_with(b"MSCF\0\0\0\0")),
     row(Format::Wim, "a WIM archive", Kind::Archive,
-        advice("it holds files and no disk: install from it (wimapply, package wimtools)"),
+        advice("it holds files, not a disk; install from it (wimapply, package wimtools)"),
         |head| head.starts_with(b"MSWIM\0\0\0")),
     row(Format::Elf, "an ELF program", Kind::Other,
-        advice("it is a program or kernel, and no disk; look for the image that belongs to it"),
+        advice("it is a program or a kernel, not a disk; find the disk image that belongs to it"),
         marks::elf),
     row(Format::Html, "a page of HTML", Kind::Other,
-        advice("a server's error page, perhaps; look into it, and fetch the image again"),
+        advice("it may be a server's error page; check it, and download the image again"),
         |head| marks::text(head, &["<!doctype html", "<html"])),
     row(Format::Xml, "an XML document", Kind::Other,
-        advice("a description of an image or a server's error, perhaps; look into it"),
+        advice("it may describe an image, or be a server's error; check it"),
         |head| marks::text(head, &["<?xml "])),
     row(Format::LfsPointer, "a pointer of Git LFS", Kind::Other,
-        advice("'git lfs pull' in its repository fetches the file itself"),
+        advice("fetch the file itself with 'git lfs pull' in its repository"),
         |head| head.starts_with(b"version https://git-lfs.github.com/")),
     row(Format::Torrent, "a BitTorrent file", Kind::Other,
-        advice("fetch with a BitTorrent client what it names"),
+        advice("download the image with a BitTorrent client"),
         |head| head.starts_with(b"d8:announce") || head.starts_with(b"d13:announce-list")),
 ];

@@ -1,31 +1,30 @@
-//! What to do about a file that is no raw image, in words and with a command that can be copied.
+//! How to convert a file that is no raw image, with a command to copy.
 
 use std::path::Path;
 
 use super::format::{Known, Way};
 
-/// Where content comes from, and what would read it from a pipe.
+/// The origin of content.
 #[derive(Clone, Copy, Debug)]
 pub enum Origin<'a> {
-    /// A file that a command can name; `reader` is a command that reads a pipe, if there is one.
+    /// A file; `reader` is a command that reads an image from a pipe, if there is one.
     File {
         /// The file.
         path: &'a Path,
         /// As in `ramblk import vm1 -`.
         reader: Option<&'a str>,
     },
-    /// A pipe that `reader` reads.
+    /// The pipe that `reader` reads.
     Pipe {
         /// As in `ramblk import vm1 -`.
         reader: &'a str,
     },
-    /// A request: what to send instead.
+    /// A request of the API.
     Request,
 }
 
 impl Known {
-    /// What to do about it, without an end: a command in quotes, with the Debian package that has
-    /// it.
+    /// How to convert it, as a clause: a command in quotes, with its Debian package.
     pub fn hint(&self, from: Origin) -> String {
         match self.way {
             Way::Advice(text) => text.to_owned(),
@@ -49,18 +48,18 @@ impl Known {
                 let out = format!("{}.raw", path.display());
                 let (input, output) = (shell_word(path), shell_word(Path::new(&out)));
                 let command = command.replace("{in}", &input).replace("{out}", &output);
-                format!("say '{command}' (package {package}) and take what that makes")
+                format!("run '{command}' (package {package}) and use its output")
             }
             Origin::Pipe { .. } => {
                 let command = command.replace("{in}", "FILE").replace("{out}", "FILE.raw");
                 format!(
-                    "save it to a file first, say '{command}' (package {package}) and take what \
-                     that makes"
+                    "save it to a file first, run '{command}' (package {package}) and use its \
+                     output"
                 )
             }
             Origin::Request => {
                 let command = command.replace("{in}", "FILE").replace("{out}", "FILE.raw");
-                format!("'{command}' (package {package}) makes what can be sent")
+                format!("convert it with '{command}' (package {package})")
             }
         }
     }
@@ -75,36 +74,36 @@ impl Known {
                     None => {
                         let out = format!("{}.raw", path.display());
                         let to = format!("> {}", shell_word(Path::new(&out)));
-                        (to, " and take what that makes")
+                        (to, " and use its output")
                     }
                 };
-                format!("say '{command} {to}' (package {package}){then}")
+                format!("run '{command} {to}' (package {package}){then}")
             }
             (Origin::Pipe { reader }, Some(command)) => {
                 format!(
-                    "put '{command}' before it (package {package}): '... | {command} | {reader}'"
+                    "pipe it through '{command}' (package {package}): '... | {command} | {reader}'"
                 )
             }
             (Origin::Pipe { reader }, None) => {
                 let command = file.replace("{in}", "FILE");
                 format!(
-                    "save it to a file first and say '{command} | {reader}' (package {package})"
+                    "save it to a file first and run '{command} | {reader}' (package {package})"
                 )
             }
             (Origin::Request, _) => {
                 let command = file.replace("{in}", "FILE");
-                format!("'{command}' (package {package}) makes what can be sent")
+                format!("convert it with '{command}' (package {package})")
             }
         }
     }
 }
 
-/// A path as a shell reads it.
+/// A path, quoted for a shell.
 fn shell_word(path: &Path) -> String {
     let text = path.to_string_lossy();
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"/._-+,@%:=".contains(&b);
     let text = match text.strip_prefix('-') {
-        // It would be read as an option.
+        // A command would take it for an option.
         Some(_) => format!("./{text}"),
         None => text.into_owned(),
     };

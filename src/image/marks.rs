@@ -1,6 +1,6 @@
-//! Beginnings and ends that a few bytes don't tell.
+//! Signatures that take more than a few bytes to recognise.
 
-/// Whether these bytes are there.
+/// Whether these bytes are at this offset.
 pub(super) fn at(bytes: &[u8], offset: usize, mark: &[u8]) -> bool {
     bytes
         .get(offset..)
@@ -39,7 +39,7 @@ pub(super) fn is_laid_out(head: &[u8]) -> bool {
         || ext(head)
 }
 
-/// A master boot record that has a partition, and nothing in its table that can't be there.
+/// A master boot record with a partition and a valid table.
 fn partitions(head: &[u8]) -> bool {
     let Some(table) = head.get(446..510) else {
         return false;
@@ -50,7 +50,7 @@ fn partitions(head: &[u8]) -> bool {
     at(head, 510, b"\x55\xaa") && entries.clone().all(plausible) && entries.any(used)
 }
 
-/// The superblock of ext2, ext3 and ext4, which leave the first 1024 bytes alone.
+/// The superblock of ext2, ext3 and ext4, behind the first 1024 bytes.
 fn ext(head: &[u8]) -> bool {
     at(head, 1080, b"\x53\xef")
         && le32(head, 1024 + 24).is_some_and(|block_size| block_size <= 6)
@@ -66,8 +66,8 @@ pub(super) fn vmdk(head: &[u8]) -> bool {
         || text(head, &["# disk descriptorfile"])
 }
 
-/// The last sector of a VHD: its cookie, version 1.0, and a type that there is. One that is fixed
-/// has nothing else.
+/// The last sector of a VHD: its cookie, version 1.0, and a valid type. A fixed
+/// VHD has no other signature.
 pub(super) fn vhd_footer(tail: &[u8]) -> bool {
     at(tail, 0, b"conectix")
         && be32(tail, 12) == Some(0x1_0000)
@@ -79,7 +79,7 @@ pub(super) fn dmg_trailer(tail: &[u8]) -> bool {
     at(tail, 0, b"koly\0\0\0\x04\0\0\x02\0")
 }
 
-/// RFC 1952, 2.3.1: method 8 is all that there is, and three flags are reserved.
+/// RFC 1952, 2.3.1: method 8 is the only one, and three flags are reserved.
 pub(super) fn gzip(head: &[u8]) -> bool {
     head.starts_with(b"\x1f\x8b\x08") && head.len() > 9 && byte(head, 3) & 0xe0 == 0
 }
@@ -98,7 +98,7 @@ pub(super) fn bzip2(head: &[u8]) -> bool {
         && (at(head, 4, b"\x31\x41\x59\x26\x53\x59") || at(head, 4, b"\x17\x72\x45\x38\x50\x90"))
 }
 
-/// It has no magic: the properties that everybody uses, a dictionary of 2^n or 2^n + 2^(n-1) bytes,
+/// It has no magic number: the usual properties, a dictionary of 2^n or 2^n + 2^(n-1) bytes,
 /// and a size that is unknown or below 256 GiB, as `xz` asks for.
 pub(super) fn lzma(head: &[u8]) -> bool {
     let Some(dictionary) = le32(head, 1) else {
@@ -116,8 +116,8 @@ pub(super) fn lzma(head: &[u8]) -> bool {
         && byte(head, 13) == 0
 }
 
-/// Frames of zstd and of lz4 may stand behind others that both skip. Bounded by the head, since
-/// each has 8 bytes at least.
+/// What follows skippable frames, which zstd and lz4 share. Each has at least 8 bytes, so the head
+/// bounds their number.
 fn behind_skippable(head: &[u8]) -> Option<&[u8]> {
     let mut rest = head;
     while rest.len() >= 4 && (0x50..=0x5f).contains(&rest[0]) && at(rest, 1, b"\x2a\x4d\x18") {
@@ -127,7 +127,7 @@ fn behind_skippable(head: &[u8]) -> Option<&[u8]> {
     Some(rest)
 }
 
-/// RFC 8878, 3.1.1. A skippable frame that is longer than the head is taken for one of zstd, which
+/// RFC 8878, 3.1.1. A skippable frame that is longer than the head counts as zstd, which
 /// reads both.
 pub(super) fn zstd(head: &[u8]) -> bool {
     match behind_skippable(head) {
@@ -166,15 +166,14 @@ pub(super) fn tar(head: &[u8]) -> bool {
     said == sum
 }
 
-/// A member, an empty archive, or a part of several.
+/// A member, an empty archive, or a part of a split one.
 pub(super) fn zip(head: &[u8]) -> bool {
     [b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08"]
         .into_iter()
         .any(|mark| head.starts_with(mark))
 }
 
-/// Text headers, or the old binary one if a file's type and a name that ends are where they should
-/// be.
+/// Text headers, or the old binary one with a valid file type and a terminated name.
 pub(super) fn cpio(head: &[u8]) -> bool {
     let text = [b"070701", b"070702", b"070707"];
     if text.into_iter().any(|mark| head.starts_with(mark)) {
@@ -189,7 +188,7 @@ pub(super) fn cpio(head: &[u8]) -> bool {
         && byte(head, 26) != 0
 }
 
-/// A class, an order of bytes and a version that there are.
+/// A valid class, byte order and version.
 pub(super) fn elf(head: &[u8]) -> bool {
     head.starts_with(b"\x7fELF")
         && matches!(byte(head, 4), 1 | 2)
@@ -197,8 +196,7 @@ pub(super) fn elf(head: &[u8]) -> bool {
         && byte(head, 6) == 1
 }
 
-/// Text that begins with one of these, in letters of any case, behind white space or a mark of
-/// UTF-8.
+/// Text that begins with one of these in any case, after white space or a byte order mark.
 pub(super) fn text(head: &[u8], beginnings: &[&str]) -> bool {
     let head = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head);
     let head = head.trim_ascii_start();

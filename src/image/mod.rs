@@ -2,7 +2,8 @@
 //!
 //! A format is a type that implements [`Source`]; `run` writes one onto a disk with [`load`], and
 //! the command line sends one to a daemon. Nothing here guesses: a file that begins or ends like
-//! another format is refused. A guest can write such bytes onto a disk that is raw; then you say so.
+//! another format is refused. A guest can write such bytes onto a disk that is raw; then you say
+//! so.
 //!
 //! | file | what it holds |
 //! |---|---|

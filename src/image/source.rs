@@ -22,9 +22,9 @@ pub trait Source: Debug + Send {
     fn identity(&self) -> Option<&str>;
 
     /// Read the next part that may hold data, and return its place in bytes. It begins at
-    /// `from_bytes` or later, at a multiple of a page (4096 bytes), and fills `chunk`, a multiple of
-    /// a page too, unless the content ends before. What is skipped is zeros. `from_bytes` is 0 or
-    /// the end of the last part.
+    /// `from_bytes` or later, at a multiple of a page (4096 bytes), and fills `chunk`, a multiple
+    /// of a page too, unless the content ends before. What is skipped is zeros. `from_bytes` is 0
+    /// or the end of the last part.
     ///
     /// # Errors
     /// [`Error::Read`], and [`Error::Format`] where that shows only now.
@@ -65,11 +65,19 @@ pub fn load(source: &mut dyn Source, disk: &Disk) -> Result<(), Error> {
     while let Some(part) = source.read(at, &mut chunk)? {
         let filled = usize::try_from(part.end - part.start).unwrap_or(usize::MAX);
         for (start, bytes) in data_runs(part.start, &chunk[..filled]) {
-            let end = start + bytes.len() as u64;
-            // The last page of a disk may be shorter.
-            let page_end = end.next_multiple_of(PAGE_BYTES as u64).min(disk_bytes);
-            let padding = usize::try_from(page_end.saturating_sub(end)).unwrap_or_default();
-            disk.write(start / sector_bytes, &[bytes, &[0; PAGE_BYTES][..padding]])?;
+            let (pages, rest) = bytes.split_at(bytes.len() / PAGE_BYTES * PAGE_BYTES);
+            if !pages.is_empty() {
+                disk.write(start / sector_bytes, &[pages])?;
+            }
+            if !rest.is_empty() {
+                let at = start + pages.len() as u64;
+                let mut page = [0; PAGE_BYTES];
+                page[..rest.len()].copy_from_slice(rest);
+                // The last page of a disk may be shorter. The disk refuses an image that is longer.
+                let room = usize::try_from(disk_bytes.saturating_sub(at)).unwrap_or(PAGE_BYTES);
+                let padded = &page[..room.clamp(rest.len(), PAGE_BYTES)];
+                disk.write(at / sector_bytes, &[padded])?;
+            }
         }
         at = part.end;
     }

@@ -65,7 +65,7 @@ const MADE: [(&str, &str, &str); 22] = [
 
 /// The quoted command in a message.
 fn command(said: &str) -> String {
-    let (_, rest) = said.split_once("say '").unwrap_or_else(|| panic!("{said}"));
+    let (_, rest) = said.split_once("run '").unwrap_or_else(|| panic!("{said}"));
     let (command, _) = rest
         .split_once("' (package ")
         .unwrap_or_else(|| panic!("{said}"));
@@ -159,8 +159,8 @@ fn a_foreign_pipe_is_no_file_named_stdin_and_a_filter_mends_it() {
             said.contains(&format!(" {name}")) && !said.contains("stdin"),
             "{said}"
         );
-        if let Some((_, rest)) = said.split_once("put '") {
-            let (filter, _) = rest.split_once("' before it").unwrap();
+        if let Some((_, rest)) = said.split_once("pipe it through '") {
+            let (filter, _) = rest.split_once("' (package ").unwrap();
             let filter = filter.replace("MEMBER", "disk");
             works(&daemon, &format!("{filter} < '{file}' | ramblk import a -"));
             assert!(daemon.run("export a -").stdout == disk, "{make}");
