@@ -1,11 +1,11 @@
-//! What the threads have in common: the stage of the run, and how far each queue is.
+//! State that the threads share: the stage of the run, and each queue's progress.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU64, Ordering};
 
 use crate::load::Error;
-use crate::load::virtqueue::eventfd::Bell;
+use crate::load::virtqueue::eventfd::EventFd;
 
-/// Added to a call eventfd to wake its thread; what the back end adds stays below.
+/// Added to a call eventfd to wake its thread; the back end's calls sum up to less.
 pub(super) const NUDGE: u64 = 1 << 32;
 
 /// The stages, in their order.
@@ -20,7 +20,7 @@ pub(super) enum Stage {
     Measure,
     /// No new requests.
     Stop,
-    /// Something is wrong: leave everything.
+    /// Something failed: give up.
     Abort,
 }
 
@@ -43,7 +43,7 @@ pub(super) struct Control {
     ended: AtomicU16,
     failed: AtomicBool,
     /// Written when one of the above changes.
-    news: Bell,
+    news: EventFd,
 }
 
 impl Control {
@@ -55,7 +55,7 @@ impl Control {
             counted: AtomicU16::new(0),
             ended: AtomicU16::new(0),
             failed: AtomicBool::new(false),
-            news: Bell::new(false)?,
+            news: EventFd::new(false)?,
         })
     }
 
@@ -70,11 +70,11 @@ impl Control {
         }
     }
 
-    /// Go on to a stage, and wake the threads by their call eventfds.
-    pub(super) fn enter(&self, stage: Stage, calls: &[Bell]) {
+    /// Enter a stage, and wake the threads through their call eventfds.
+    pub(super) fn enter(&self, stage: Stage, calls: &[EventFd]) {
         self.stage.store(stage as u8, Ordering::Release);
         for call in calls {
-            call.ring(NUDGE);
+            call.add(NUDGE);
         }
     }
 
@@ -83,12 +83,12 @@ impl Control {
         self.count(&self.filled);
     }
 
-    /// A thread has made all the requests that it was to make.
+    /// A thread has completed its share of requests.
     pub(super) fn counted(&self) {
         self.count(&self.counted);
     }
 
-    /// A thread is at its end; whether it had to give up.
+    /// A thread has ended; `failed` if it gave up.
     pub(super) fn ended(&self, failed: bool) {
         self.failed.fetch_or(failed, Ordering::AcqRel);
         self.count(&self.ended);
@@ -96,7 +96,7 @@ impl Control {
 
     fn count(&self, counter: &AtomicU16) {
         counter.fetch_add(1, Ordering::AcqRel);
-        self.news.ring(1);
+        self.news.add(1);
     }
 
     pub(super) fn all_filled(&self) -> bool {
@@ -119,7 +119,7 @@ impl Control {
         self.failed.load(Ordering::Acquire)
     }
 
-    pub(super) fn news(&self) -> &Bell {
+    pub(super) fn news(&self) -> &EventFd {
         &self.news
     }
 }

@@ -1,4 +1,4 @@
-//! The front end: connects, negotiates, reads the configuration space, and starts rings. Nothing
+//! The front end: it connects, negotiates, reads the configuration space, and starts rings. Nothing
 //! here takes longer than [`PATIENCE`], whatever the back end does.
 
 use std::os::fd::{AsFd, AsRawFd};
@@ -20,13 +20,13 @@ use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRE
 
 use crate::load::Error;
 use crate::load::options::{Disk, Options, Plan};
-use crate::load::virtqueue::eventfd::Bell;
+use crate::load::virtqueue::eventfd::EventFd;
 use crate::load::virtqueue::memory::Memory;
-use crate::load::virtqueue::ring::Place;
+use crate::load::virtqueue::ring::RingLayout;
 use crate::load::virtqueue::slots::GUEST_START;
 use crate::threads::{self, Role};
 
-/// How long the back end may take for an answer, and for a request.
+/// The time that the back end has for an answer, and for a request.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// vhost-user's own bit among the features.
@@ -49,7 +49,7 @@ impl Front {
     /// Connect, negotiate, and read the disk's configuration.
     ///
     /// # Errors
-    /// Nobody is there, or not a back end of a disk, or one that can't be used this way.
+    /// There is no back end, or no usable one of a block device.
     pub(super) fn connect(options: &Options) -> Result<Self, Error> {
         let socket = options.socket.clone();
         let connect = |source| Error::Connect {
@@ -125,7 +125,7 @@ impl Front {
         self.say("SET_FEATURES", |wire| wire.set_features(features))
     }
 
-    /// What the back end says of its disk.
+    /// The disk, as the back end describes it.
     pub(super) fn disk(&self) -> Disk {
         let has = |bit: u32| self.features & (1 << bit) != 0;
         let word = |at: usize| {
@@ -160,7 +160,7 @@ impl Front {
         }
     }
 
-    /// Hand over memory and rings, and start them.
+    /// Pass memory and rings to the back end, and start them.
     ///
     /// # Errors
     /// The back end refuses something.
@@ -168,7 +168,7 @@ impl Front {
         &mut self,
         plan: &Plan,
         memory: &Memory,
-        rings: &[(Place, Bell, Bell)],
+        rings: &[(RingLayout, EventFd, EventFd)],
     ) -> Result<(), Error> {
         let watch = Watch::new(&self.stream)?;
         let started = self.start_all(plan, memory, rings);
@@ -179,7 +179,7 @@ impl Front {
         &mut self,
         plan: &Plan,
         memory: &Memory,
-        rings: &[(Place, Bell, Bell)],
+        rings: &[(RingLayout, EventFd, EventFd)],
     ) -> Result<(), Error> {
         let region = VhostUserMemoryRegionInfo {
             guest_phys_addr: GUEST_START,
@@ -207,10 +207,10 @@ impl Front {
             let addr = self.say("SET_VRING_ADDR", |wire| wire.set_vring_addr(index, &config));
             addr.map_err(|error| refused_ring(error, size))?;
             self.say("SET_VRING_CALL", |wire| {
-                wire.set_vring_call(index, call.event_fd())
+                wire.set_vring_call(index, call.inner())
             })?;
             self.say("SET_VRING_KICK", |wire| {
-                wire.set_vring_kick(index, kick.event_fd())
+                wire.set_vring_kick(index, kick.inner())
             })?;
         }
         for index in 0..rings.len() {
@@ -221,7 +221,7 @@ impl Front {
         Ok(())
     }
 
-    /// Stop the rings, as a driver that is done does. What goes wrong here matters no more.
+    /// Stop the rings. Errors don't matter any more.
     pub(super) fn stop(&mut self, rings: usize) {
         let Ok(watch) = Watch::new(&self.stream) else {
             return;
@@ -233,7 +233,7 @@ impl Front {
         let _ = watch.end(&self.socket, stopped);
     }
 
-    /// The connection, to watch it.
+    /// The connection, to watch for its end.
     pub(super) fn stream(&self) -> &UnixStream {
         &self.stream
     }
@@ -251,7 +251,7 @@ impl Front {
     }
 }
 
-/// What the driver understands.
+/// The features that the driver supports.
 fn wanted(options: &Options) -> u64 {
     let bits = [
         VIRTIO_F_VERSION_1,
@@ -277,7 +277,7 @@ fn wanted(options: &Options) -> u64 {
     wanted
 }
 
-/// Some back ends take short rings only, and say no more than no.
+/// Explain a refusal: some back ends accept only short rings, and don't say so.
 fn refused_ring(error: Error, size: u16) -> Error {
     match error {
         Error::Wire { socket, reason, .. } => Error::Device(format!(
@@ -288,7 +288,7 @@ fn refused_ring(error: Error, size: u16) -> Error {
     }
 }
 
-/// Ends a connection on which an answer takes too long: the front end would wait for ever.
+/// Ends the connection if an answer takes too long; the front end's crate would wait for ever.
 struct Watch {
     done: Sender<()>,
     thread: thread::JoinHandle<bool>,

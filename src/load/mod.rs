@@ -1,19 +1,19 @@
-//! `ramblk bench`: load for any vhost-user-blk back end, and what came of it.
+//! `ramblk bench`: load for any vhost-user-blk back end, and the results.
 //!
 //! It is a front end and a virtio-blk driver in one process, so that no guest and no VMM stands
 //! between the measurement and the back end. The driver must cost less than the back end that it
-//! measures: one thread per queue, chains that are laid once, everything in batches.
+//! measures: one thread per queue, chains that are laid out once, everything in batches.
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `options` | what is asked for, and what becomes of it on this disk |
+//! | `options` | options, and the plan for a disk |
 //! | `virtqueue` | the memory, the rings and the eventfds that both sides share |
 //! | `front` | the connection: features, configuration, starting rings |
 //! | `queue` | one queue's driver |
-//! | `control` | what threads have in common |
-//! | `process` | what the back end's process spends |
-//! | `report` | the numbers |
-//! | `run` | the main thread: stages, and a back end that dies or stalls |
+//! | `control` | state that the threads share |
+//! | `process` | the cost of the back end's process |
+//! | `report` | the results |
+//! | `run` | the main thread: stages, and back ends that end or stall |
 
 mod control;
 mod front;
@@ -39,7 +39,7 @@ pub enum Error {
     /// Options that don't fit this back end.
     #[error("{0}")]
     Device(String),
-    /// Nobody listens.
+    /// Nothing listens at the socket.
     #[error("can't connect to {socket:?}: {source}; start the back end first")]
     Connect {
         /// Where.
@@ -49,8 +49,8 @@ pub enum Error {
     },
     /// A message went wrong.
     #[error(
-        "the back end behind {socket:?} failed at {message}: {reason}; see what it says, and \
-         whether another front end uses it"
+        "the back end behind {socket:?} failed at {message}: {reason}; see its log, and \
+         check whether another front end uses it"
     )]
     Wire {
         /// The back end's socket.
@@ -62,7 +62,7 @@ pub enum Error {
     },
     /// A message was not answered.
     #[error(
-        "the back end behind {socket:?} gave no answer for 10 s; see whether another front end \
+        "the back end behind {socket:?} did not answer for 10 s; check whether another front end \
          uses it"
     )]
     Silent {
@@ -70,17 +70,15 @@ pub enum Error {
         socket: PathBuf,
     },
     /// The connection ended.
-    #[error(
-        "the back end behind {socket:?} closed the connection; see what it says, and restart it"
-    )]
+    #[error("the back end behind {socket:?} closed the connection; see its log, and restart it")]
     Lost {
         /// The back end's socket.
         socket: PathBuf,
     },
-    /// Requests don't come back.
+    /// Requests don't complete.
     #[error(
         "no request completed for 10 s, and {in_flight} are in flight in a queue of {socket:?}; \
-         see what the back end does, and restart it"
+         see the back end's log, and restart it"
     )]
     Stalled {
         /// The back end's socket.
@@ -88,10 +86,10 @@ pub enum Error {
         /// Requests that it has.
         in_flight: u64,
     },
-    /// The used ring holds nonsense.
-    #[error("the back end's used ring can't be followed: {0}; this is a bug of the back end")]
+    /// The used ring is invalid.
+    #[error("the back end's used ring is invalid: {0}; this is a bug of the back end")]
     Ring(String),
-    /// Content is wrong.
+    /// The content is wrong.
     #[error("sector {sector} holds {found}, and must hold {expected}; the back end lost data")]
     Mismatch {
         /// Number of the sector of 512 bytes.
@@ -101,10 +99,10 @@ pub enum Error {
         /// What was read.
         found: String,
     },
-    /// Another thread had to give up and says why.
-    #[error("the run was given up")]
+    /// Another thread gave up, and reports why.
+    #[error("the run was aborted")]
     Aborted,
-    /// The system refuses something that should always work.
+    /// The system refuses something that should work.
     #[error("can't {what}: {source}")]
     System {
         /// What was tried.

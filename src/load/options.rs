@@ -26,13 +26,13 @@ pub enum Op {
     Flush,
 }
 
-/// Where they go.
+/// The order of offsets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Pattern {
-    /// Anywhere.
+    /// Random.
     Random,
-    /// One block after the other; each queue has a part of its own.
+    /// Sequential; each queue has its own part of the disk.
     Sequential,
 }
 
@@ -40,72 +40,72 @@ pub enum Pattern {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Driver {
-    /// It looks at the ring all the time and asks for no calls.
+    /// It polls the ring, and disables calls.
     Poll,
-    /// It asks for a call and sleeps.
+    /// It enables calls, and sleeps.
     Sleep,
 }
 
-/// What `ramblk bench` is asked for.
+/// Options of `ramblk bench`.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The back end's socket.
     pub socket: PathBuf,
     /// Which requests.
     pub op: Op,
-    /// Reads in a hundred, for [`Op::Mixed`].
+    /// Percentage of reads, for [`Op::Mixed`].
     pub read_percent: u8,
-    /// Where they go.
+    /// The order of offsets.
     pub pattern: Pattern,
-    /// Bytes of each.
+    /// Bytes of a request.
     pub block_bytes: u64,
     /// Requests in flight per queue.
     pub depth: u16,
-    /// Queues, each with a thread.
+    /// Queues, each with its own thread.
     pub queues: u16,
-    /// How to wait.
+    /// How the driver waits.
     pub driver: Driver,
-    /// Bytes of the disk that are used, from its start; all if not given.
+    /// Bytes of the disk to use, from its start; all by default.
     pub span_bytes: Option<u64>,
     /// Seed of offsets and content.
     pub seed: u64,
-    /// How long to measure, at most.
+    /// The longest time to measure.
     pub duration: Option<Duration>,
-    /// How long to run before that.
+    /// How long to make load before measuring.
     pub warm_up: Duration,
-    /// Requests after which to stop, over all queues.
+    /// Requests of all queues after which to stop.
     pub requests: Option<u64>,
-    /// Requests per second over all queues; as fast as possible if not given.
+    /// Requests per second of all queues; as fast as possible by default.
     pub rate: Option<f64>,
-    /// Whether all of a queue's requests are submitted at once, when all before are back.
+    /// Whether a queue submits all its requests at once, after all earlier ones completed.
     pub burst: bool,
-    /// Bytes of one data descriptor, at most.
+    /// The most bytes of a data descriptor.
     pub segment_bytes: Option<u64>,
     /// Whether EVENT_IDX may be negotiated.
     pub event_idx: bool,
     /// Whether chains are in indirect tables.
     pub indirect: bool,
-    /// Whether all that is read is compared.
+    /// Whether to compare what is read.
     pub verify: bool,
-    /// Whether the span is written once before anything is measured.
+    /// Whether to write the span once first.
     pub fill: bool,
-    /// Processor of each queue's thread.
+    /// Processors to pin the queues' threads to.
     pub cpus: Vec<usize>,
 }
 
-/// A data descriptor has no more bytes than this unless the user says so.
+/// The default for the most bytes of a data descriptor.
 const SEGMENT_BYTES: u64 = 1 << 20;
 
-/// Longest request, so that lengths stay far from 32 bits.
+/// The longest request, which keeps lengths far below 2^32.
 const MOST_BLOCK_BYTES: u64 = 1 << 30;
 
-/// Longest ring, by the specification.
+/// The longest ring (virtio 1.3, 2.7).
 const MOST_RING: u32 = 1 << 15;
 
-/// Shortest ring that is used.
+/// The shortest ring that is used.
 const LEAST_RING: u32 = 128;
 
-/// What the back end says of its disk. None of it is believed further than it is checked.
+/// The disk, as the back end describes it. [`Plan::new`] checks it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Disk {
     pub(super) capacity_bytes: u64,
@@ -114,28 +114,28 @@ pub(super) struct Disk {
     pub(super) seg_max: u32,
     pub(super) read_only: bool,
     pub(super) flush: bool,
-    /// Sectors of a discard at most, if there are discards.
+    /// The most sectors of a discard, if there are discards.
     pub(super) discard_sectors: Option<u32>,
-    /// The same of write-zeroes.
+    /// Likewise for write-zeroes.
     pub(super) zeroes_sectors: Option<u32>,
     pub(super) zeroes_may_unmap: bool,
     pub(super) event_idx: bool,
     pub(super) indirect: bool,
 }
 
-/// Everything the driver threads need to know.
+/// Everything that the queues' threads need to know.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
     pub(super) options: Options,
     pub(super) shape: Shape,
     pub(super) ring_size: u16,
     pub(super) event_idx: bool,
-    /// Blocks that are used.
+    /// Blocks to use.
     pub(super) blocks: u64,
 }
 
 impl Options {
-    /// What is wrong whatever the disk is.
+    /// Check what does not depend on the disk.
     ///
     /// # Errors
     /// [`Error::Option`].
@@ -154,7 +154,7 @@ impl Options {
             ));
         }
         if self.depth == 0 || self.queues == 0 {
-            return usage("--depth and --queues begin at 1".into());
+            return usage("--depth and --queues must be at least 1".into());
         }
         if self.read_percent > 100 {
             return usage(format!(
@@ -166,12 +166,10 @@ impl Options {
             .rate
             .is_some_and(|rate| !rate.is_finite() || rate <= 0.0)
         {
-            return usage(
-                "--rate is not a number of requests above 0; use for example 10000".into(),
-            );
+            return usage("--rate must be above 0; use for example 10000".into());
         }
         if self.requests.is_some_and(|n| n < u64::from(self.queues)) {
-            return usage("--requests is less than one for each queue; use more".into());
+            return usage("--requests must be at least one per queue; use more".into());
         }
         if !self.cpus.is_empty() && self.cpus.len() < usize::from(self.queues) {
             return usage(format!(
@@ -181,9 +179,7 @@ impl Options {
             ));
         }
         if self.verify && !self.fill && matches!(self.op, Op::Read | Op::Flush) {
-            return usage(
-                "--verify knows nothing of a disk that it did not write; add --fill".into(),
-            );
+            return usage("--verify needs known content; add --fill".into());
         }
         Ok(())
     }
@@ -194,10 +190,10 @@ impl Options {
 }
 
 impl Plan {
-    /// What to do with this disk.
+    /// The plan for this disk.
     ///
     /// # Errors
-    /// [`Error::Device`]: the disk can't do what is asked for.
+    /// [`Error::Device`]: the disk does not support the options.
     pub(super) fn new(options: Options, disk: &Disk) -> Result<Self, Error> {
         check_disk(&options, disk)?;
         let block_bytes = options.block_bytes;
@@ -246,14 +242,14 @@ impl Plan {
         })
     }
 
-    /// The blocks of one queue, where each has its own.
+    /// One queue's own blocks.
     pub(super) fn slice(&self, queue: u16) -> Range<u64> {
         let each = self.blocks / u64::from(self.options.queues);
         let start = u64::from(queue) * each;
         start..start + each
     }
 
-    /// The kind that slots are laid for at first.
+    /// The kind for which slots are laid out first.
     pub(super) fn first_kind(&self) -> Kind {
         match self.options.op {
             _ if self.options.fill => Kind::Write,
@@ -266,7 +262,7 @@ impl Plan {
     }
 }
 
-/// How requests are cut, for this disk.
+/// The shape of requests for this disk.
 fn shape(options: &Options, disk: &Disk) -> Result<Shape, Error> {
     let size_max = disk.size_max_bytes.unwrap_or(u64::MAX);
     let segment = match options.segment_bytes {
@@ -299,7 +295,7 @@ fn shape(options: &Options, disk: &Disk) -> Result<Shape, Error> {
     })
 }
 
-/// Whether the disk can do what the requests ask for.
+/// Check that the disk supports the requests.
 fn check_disk(options: &Options, disk: &Disk) -> Result<(), Error> {
     let bytes = options.block_bytes;
     if !bytes.is_multiple_of(disk.block_bytes) {

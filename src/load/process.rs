@@ -1,5 +1,5 @@
-//! What the back end's process costs: processor time and wake-ups of all its threads, as the
-//! kernel counts them.
+//! The cost of the back end's process: processor time and wake-ups of all its threads, as counted
+//! by the kernel.
 
 use std::collections::HashMap;
 use std::fs;
@@ -20,7 +20,7 @@ pub(super) struct Sample {
     at: Instant,
 }
 
-/// What a process did between two samples.
+/// What a process spent between two samples.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Spent {
     pub(super) cpu_ns: u64,
@@ -28,19 +28,19 @@ pub(super) struct Spent {
     pub(super) seconds: f64,
 }
 
-/// The process at the other end, if the system knows it.
+/// The process at the other end of the connection, if the system knows it.
 pub(super) fn peer(stream: &UnixStream) -> Option<u32> {
     let peer = rustix::net::sockopt::socket_peercred(stream).ok()?;
     u32::try_from(peer.pid.as_raw_nonzero().get()).ok()
 }
 
 impl Sample {
-    /// As it is now; `None` if it can't be seen.
+    /// A sample; `None` if the process is not visible.
     pub(super) fn new(pid: Option<u32>) -> Option<Self> {
         let folder = format!("/proc/{}/task", pid?);
         let threads = fs::read_dir(folder).ok()?.filter_map(|entry| {
             let entry = entry.ok()?;
-            // A thread may end between two looks.
+            // A thread may end meanwhile.
             let path = entry.path();
             let time = fs::read_to_string(path.join("schedstat")).ok()?;
             let status = fs::read_to_string(path.join("status")).ok()?;
@@ -58,7 +58,7 @@ impl Sample {
         (!threads.is_empty()).then_some(Self { threads, at })
     }
 
-    /// What was done since `before`. What threads did that ended meanwhile is lost.
+    /// What was spent since `before`, without threads that ended meanwhile.
     pub(super) fn since(&self, before: &Self) -> Spent {
         let mut spent = Spent {
             cpu_ns: 0,

@@ -1,4 +1,4 @@
-//! What came of a run, for people and as JSON; units are in the names.
+//! The results of a run, for people and as JSON; units are in the names.
 
 use std::fmt;
 
@@ -14,15 +14,15 @@ use crate::load::queue::tally::Tally;
 pub struct Report {
     /// The back end's socket.
     pub socket: String,
-    /// Which requests were made.
+    /// The requests.
     pub op: Op,
-    /// Reads in a hundred, if they were mixed.
+    /// Percentage of reads, if they were mixed.
     pub read_percent: u8,
-    /// Where they went.
+    /// The order of offsets.
     pub pattern: Pattern,
-    /// Bytes of each.
+    /// Bytes of a request.
     pub block_bytes: u64,
-    /// Requests in flight per queue, at most.
+    /// The most requests in flight per queue.
     pub depth: u16,
     /// Queues.
     pub queues: u16,
@@ -34,7 +34,7 @@ pub struct Report {
     pub indirect: bool,
     /// Descriptors of each ring.
     pub ring_descriptors: u16,
-    /// Requests per second that were asked for, if not as many as possible.
+    /// The requested rate in requests per second, if there was one.
     pub rate: Option<f64>,
     /// Whether requests were made in bursts.
     pub burst: bool,
@@ -42,34 +42,34 @@ pub struct Report {
     pub span_bytes: u64,
     /// Seed of offsets and content.
     pub seed: u64,
-    /// How long it was measured.
+    /// The duration of the measurement.
     pub seconds: f64,
-    /// Requests that were completed in that time.
+    /// Requests that completed in that time.
     pub requests: u64,
-    /// Requests that failed, before and after it too.
+    /// Requests that failed in the whole run.
     pub errors: u64,
-    /// The same by what the back end said.
+    /// The same by status.
     pub errors_by_kind: Errors,
     /// Requests per second.
     pub iops: f64,
     /// Bytes per second, of requests that have a block.
     pub bandwidth_bytes_per_s: f64,
-    /// From submission, or from the time at which a request was due, to its completion.
+    /// Latencies from submission, or from when a request was due, to completion.
     pub latency_ns: Latency,
     /// Processor time of the driver's threads.
     pub driver_cpu_ns_per_request: f64,
-    /// The driver's own work on a request, without waiting and system calls: the median of samples;
-    /// `null` where requests are made at a rate.
+    /// The driver's own work per request, without waiting and system calls: the median of samples;
+    /// `null` if requests are made at a rate.
     pub driver_busy_ns_per_request: Option<u64>,
-    /// What the back end spent.
+    /// The cost of the back end.
     pub back_end: BackEnd,
-    /// Eventfds written to the back end.
+    /// Kicks per request.
     pub kicks_per_request: f64,
-    /// Eventfds written by the back end.
+    /// Calls per request.
     pub calls_per_request: f64,
     /// Sectors that were read and compared; `null` without `--verify`.
     pub verified_sectors: Option<u64>,
-    /// Whether all that was compared was right: it is, or there is no report.
+    /// Whether content was compared. A mismatch is an error, and there is no report.
     pub verified: bool,
 }
 
@@ -99,16 +99,16 @@ pub struct Latency {
     pub max: u64,
 }
 
-/// What the back end's process spent; `null` for what can't be seen.
+/// The cost of the back end's process; `null` for what is not visible.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct BackEnd {
     /// Its number.
     pub pid: Option<u32>,
     /// Processor time of all its threads.
     pub cpu_ns_per_request: Option<f64>,
-    /// The same of one processor.
+    /// The same in percent of one processor.
     pub cpu_percent: Option<f64>,
-    /// How often its threads went to sleep, and so woke up.
+    /// Wake-ups of its threads.
     pub wake_ups: Option<u64>,
     /// The same per second.
     pub wake_ups_per_s: Option<f64>,
@@ -183,12 +183,12 @@ impl Report {
     }
 }
 
-/// 0 of nothing is 0.
+/// A ratio, or 0 if `whole` is 0.
 fn ratio(part: f64, whole: f64) -> f64 {
     if whole > 0.0 { part / whole } else { 0.0 }
 }
 
-/// One histogram of all queues, if there is anything in it.
+/// One histogram of all queues, unless it is empty.
 fn merged(tallies: &[Tally], of: fn(&Tally) -> &Histogram<u64>) -> Option<Histogram<u64>> {
     let mut all: Option<Histogram<u64>> = None;
     for tally in tallies {
@@ -218,7 +218,7 @@ impl Latency {
     }
 }
 
-/// A choice as it is written on the command line.
+/// A choice, as on the command line.
 fn word(choice: &impl Serialize) -> String {
     let value = serde_json::to_value(choice).unwrap_or_default();
     value.as_str().unwrap_or_default().to_owned()
@@ -295,7 +295,7 @@ impl fmt::Display for Report {
 impl fmt::Display for BackEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (Some(pid), Some(cpu_ns)) = (self.pid, self.cpu_ns_per_request) else {
-            return write!(f, "back end  its process can't be seen");
+            return write!(f, "back end  its process is not visible");
         };
         write!(
             f,

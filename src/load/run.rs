@@ -1,5 +1,5 @@
-//! The main thread of a run: starts the queues' threads, tells them the stages, and watches that
-//! the back end is there and gets on.
+//! The main thread of a run: it starts the queues' threads, moves them through the stages, and
+//! watches the back end.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,21 +16,21 @@ use crate::load::front::{Front, PATIENCE};
 use crate::load::options::{Driver, Options, Plan};
 use crate::load::process::{self, Sample, Spent};
 use crate::load::queue::tally::Tally;
-use crate::load::queue::thread::{Bells, Pump};
+use crate::load::queue::thread::{EventFds, QueueThread};
 use crate::load::report::Report;
-use crate::load::virtqueue::eventfd::Bell;
+use crate::load::virtqueue::eventfd::EventFd;
 use crate::load::virtqueue::memory::Memory;
 use crate::load::virtqueue::slots::Layout;
 use crate::threads::{self, Role};
 
-/// How often it looks whether there is progress.
+/// The interval between two checks for progress.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Make load as `options` say, and report what came of it.
+/// Make load as `options` say, and report the results.
 ///
 /// # Errors
-/// The options can't be followed, or the back end does what it must not. Requests that it
-/// completes with an error are in the report.
+/// The options are impossible, or the back end violates the protocol. Requests that complete with
+/// an error are in the report.
 pub fn run(options: &Options) -> Result<Report, Error> {
     options.check()?;
     let mut front = Front::connect(options)?;
@@ -41,29 +41,29 @@ pub fn run(options: &Options) -> Result<Report, Error> {
         source,
     })?;
     let control = Control::new(options.queues)?;
-    let (mut pumps, mut calls, mut rings) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut drivers, mut calls, mut rings) = (Vec::new(), Vec::new(), Vec::new());
     for (queue, layout) in (0..).zip(layouts) {
-        let kick = Bell::new(false)?;
-        let call = Bell::new(options.driver == Driver::Sleep)?;
+        let kick = EventFd::new(false)?;
+        let call = EventFd::new(options.driver == Driver::Sleep)?;
         rings.push((layout.ring, kick.try_clone()?, call.try_clone()?));
         calls.push(call.try_clone()?);
-        let bells = Bells { kick, call };
-        pumps.push(Pump::new(
+        let eventfds = EventFds { kick, call };
+        drivers.push(QueueThread::new(
             (&plan, &control),
             (&memory, layout),
             queue,
-            bells,
+            eventfds,
         )?);
     }
     front.start(&plan, &memory, &rings)?;
     let pid = process::peer(front.stream());
-    let mut lead = Lead::new(&plan, &control, &front, &calls)?;
+    let mut supervisor = Supervisor::new(&plan, &control, &front, &calls)?;
     let (spent, tallies) = thread::scope(|scope| {
         let mut threads = Vec::new();
-        for (queue, pump) in (0..).zip(pumps) {
+        for (queue, driver) in (0..).zip(drivers) {
             let control = &control;
             let thread = threads::spawn_scoped(scope, Role::LoadQueue(queue), move || {
-                let result = pump.run(queue);
+                let result = driver.run(queue);
                 control.ended(result.is_err());
                 result
             });
@@ -72,7 +72,7 @@ pub fn run(options: &Options) -> Result<Report, Error> {
                 source,
             }));
         }
-        let spent = lead.all_stages(pid);
+        let spent = supervisor.all_stages(pid);
         let failed = spent.is_err() || threads.iter().any(Result::is_err);
         if failed {
             control.enter(Stage::Abort, &calls);
@@ -85,7 +85,7 @@ pub fn run(options: &Options) -> Result<Report, Error> {
     Ok(Report::new(&plan, &tallies, pid, spent))
 }
 
-/// Where each queue lies, and the bytes of all.
+/// The layout of each queue, and the size of all in bytes.
 fn lay_out(plan: &Plan) -> (Vec<Layout>, usize) {
     let mut end = 0;
     let layouts = (0..plan.options.queues).map(|_| {
@@ -105,7 +105,7 @@ fn join(thread: Result<Handle<'_>, Error>) -> Result<Tally, Error> {
         .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
-/// All tallies, or the error that explains the others.
+/// All tallies, or the first error that isn't a mere consequence.
 fn settle(
     spent: &Result<Option<Spent>, Error>,
     tallies: Vec<Result<Tally, Error>>,
@@ -119,35 +119,35 @@ fn settle(
             Err(error) => return Err(error),
         }
     }
-    // A lead that gave up says why; then it doesn't matter what threads did.
+    // If the supervisor gave up, its error explains what threads did.
     match aborted {
         Some(error) if spent.is_ok() => Err(error),
         _ => Ok(good),
     }
 }
 
-/// What the main thread watches.
-struct Lead<'r> {
+/// The main thread's view of a run.
+struct Supervisor<'r> {
     plan: &'r Plan,
     control: &'r Control,
     front: &'r Front,
-    calls: &'r [Bell],
-    /// Whether the user wants an end, and what there is so far.
+    calls: &'r [EventFd],
+    /// Set by SIGINT, which ends the run with the results so far.
     interrupted: Arc<AtomicBool>,
-    /// What each queue had completed, and since when.
+    /// Requests that each queue has completed, and since when.
     seen: Vec<(u64, Instant)>,
 }
 
-impl<'r> Lead<'r> {
+impl<'r> Supervisor<'r> {
     fn new(
         plan: &'r Plan,
         control: &'r Control,
         front: &'r Front,
-        calls: &'r [Bell],
+        calls: &'r [EventFd],
     ) -> Result<Self, Error> {
         let seen = vec![(0, Instant::now()); control.lanes.len()];
         let interrupted = Arc::new(AtomicBool::new(false));
-        // The second signal ends the process, whatever it waits for.
+        // A second signal ends the process at once.
         let first = register_conditional_shutdown(SIGINT, 130, Arc::clone(&interrupted))
             .and_then(|_| register(SIGINT, Arc::clone(&interrupted)));
         first.map_err(|source| Error::System {
@@ -164,7 +164,7 @@ impl<'r> Lead<'r> {
         })
     }
 
-    /// From fill to the end; what the back end spent while requests were measured.
+    /// Run all stages. Returns what the back end spent during the measurement.
     fn all_stages(&mut self, pid: Option<u32>) -> Result<Option<Spent>, Error> {
         let options = &self.plan.options;
         if options.fill {
@@ -182,7 +182,7 @@ impl<'r> Lead<'r> {
         Ok(spent)
     }
 
-    /// For some time, or until something is so; where it has an end, SIGINT is one too.
+    /// Wait until `is_over`, and no longer than `most`. SIGINT ends a wait that has such a bound.
     fn wait(&mut self, most: Option<Duration>, is_over: fn(&Control) -> bool) -> Result<(), Error> {
         let began = Instant::now();
         loop {
@@ -201,7 +201,7 @@ impl<'r> Lead<'r> {
             let timeout = Timespec::try_from(left).ok();
             let polled = poll(&mut wanted, timeout.as_ref());
             if polled.is_ok_and(|ready| ready > 0) {
-                // It has no reason to say anything, so it is the end of the connection.
+                // The back end has nothing to send, so this is the end of the connection.
                 if !wanted[0].revents().is_empty() {
                     return Err(Error::Lost {
                         socket: self.plan.options.socket.clone(),
@@ -215,7 +215,7 @@ impl<'r> Lead<'r> {
         }
     }
 
-    /// Whether each queue that waits for something has got something.
+    /// Check that each queue with requests in flight makes progress.
     fn look(&mut self) -> Result<(), Error> {
         let now = Instant::now();
         for (lane, (seen, since)) in self.control.lanes.iter().zip(&mut self.seen) {

@@ -1,5 +1,5 @@
-//! What the disk must hold: content that names its sector and its write, and a generation per
-//! block, so that every byte that is read can be compared.
+//! The content that the disk must hold: each sector identifies itself and its write, and each block
+//! has a generation, so that every byte that is read can be compared.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,10 +10,10 @@ use crate::load::virtqueue::slots::Kind;
 /// Words of a sector.
 const SECTOR_WORDS: usize = 64;
 
-/// Set while a request about the block is in flight.
+/// Set while a request for the block is in flight.
 const BUSY: u32 = 1 << 31;
 
-/// Nothing is known of the block.
+/// The block's content is unknown.
 const UNKNOWN: u32 = 0;
 
 /// The block reads as zeros.
@@ -24,22 +24,22 @@ const FIRST: u32 = 2;
 
 const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
 
-/// What one queue knows of its own blocks.
+/// The expected content of one queue's blocks.
 #[derive(Debug)]
-pub(in crate::load) struct Model {
+pub(in crate::load) struct Content {
     seed: u64,
     blocks: Range<u64>,
     sectors_per_block: u64,
     states: Vec<u32>,
-    /// What each slot in flight makes of its block.
+    /// The state of its block after each slot's request in flight.
     coming: Vec<u32>,
     last: u32,
     /// Sectors that were compared.
     pub(in crate::load) verified_sectors: u64,
 }
 
-impl Model {
-    /// Of the blocks that belong to this queue alone.
+impl Content {
+    /// For the blocks that belong to this queue alone.
     pub(in crate::load) fn new(
         seed: u64,
         blocks: Range<u64>,
@@ -58,8 +58,8 @@ impl Model {
         }
     }
 
-    /// The first block from `block` on, all around, about which no request is in flight. There is
-    /// one, because there are more blocks than slots.
+    /// The first block from `block` on, cyclically, that no request in flight is for. There is one,
+    /// because there are more blocks than slots.
     pub(in crate::load) fn next_free(&self, mut block: u64) -> u64 {
         while self.states[self.at(block)] & BUSY != 0 {
             block += 1;
@@ -70,14 +70,14 @@ impl Model {
         block
     }
 
-    /// The first block from `block` on of which something is known.
+    /// The first block from `block` on with known content.
     pub(in crate::load) fn next_known(&self, block: u64) -> Option<u64> {
         let from = self.at(block);
         let found = self.states[from..].iter().position(|&s| s != UNKNOWN)?;
         Some(block + found as u64)
     }
 
-    /// A request goes out; a write's data is made here.
+    /// Note that a request begins, and make a write's data.
     pub(in crate::load) fn begin(
         &mut self,
         slot: usize,
@@ -105,10 +105,10 @@ impl Model {
         }
     }
 
-    /// A request is back; whether it succeeded.
+    /// Note that a request has completed, and compare what was read.
     ///
     /// # Errors
-    /// What was read is not what must be there.
+    /// The content is wrong.
     pub(in crate::load) fn finish(
         &mut self,
         slot: usize,
@@ -153,7 +153,7 @@ impl Model {
                 words.iter().all(|word| word.load(Ordering::Relaxed) == 0)
             } else {
                 let wanted = self.sector(sector, state);
-                // All of it, without leaving early, so that it can be done with wide registers.
+                // Without an early exit, so that it is vectorised.
                 let differ =
                     |(word, value): (&AtomicU64, u64)| word.load(Ordering::Relaxed) ^ value;
                 words.iter().zip(wanted).map(differ).fold(0, |a, b| a | b) == 0
@@ -216,41 +216,41 @@ mod tests {
     use super::*;
 
     /// Blocks of 1 KiB, of which the first is 4.
-    fn model() -> (Model, Vec<AtomicU64>) {
+    fn content() -> (Content, Vec<AtomicU64>) {
         let data = (0..2 * SECTOR_WORDS).map(|_| AtomicU64::new(0)).collect();
-        (Model::new(7, 4..12, 1024, 2), data)
+        (Content::new(7, 4..12, 1024, 2), data)
     }
 
-    fn write(model: &mut Model, block: u64, data: &[AtomicU64]) {
-        model.begin(0, (Kind::Write, block), data);
-        model.finish(0, (Kind::Write, block), true, data).unwrap();
+    fn write(content: &mut Content, block: u64, data: &[AtomicU64]) {
+        content.begin(0, (Kind::Write, block), data);
+        content.finish(0, (Kind::Write, block), true, data).unwrap();
     }
 
-    fn read(model: &mut Model, block: u64, data: &[AtomicU64]) -> Result<(), String> {
-        model.begin(1, (Kind::Read, block), data);
-        let read = model.finish(1, (Kind::Read, block), true, data);
+    fn read(content: &mut Content, block: u64, data: &[AtomicU64]) -> Result<(), String> {
+        content.begin(1, (Kind::Read, block), data);
+        let read = content.finish(1, (Kind::Read, block), true, data);
         read.map_err(|error| error.to_string())
     }
 
     #[test]
     fn what_was_written_is_right_and_all_else_is_not() {
-        let (_, other) = model();
-        let (mut model, data) = model();
-        assert_eq!(read(&mut model, 5, &data), Ok(()), "nothing is known yet");
-        write(&mut model, 5, &data);
+        let (_, other) = content();
+        let (mut content, data) = content();
+        assert_eq!(read(&mut content, 5, &data), Ok(()), "nothing is known yet");
+        write(&mut content, 5, &data);
         assert_eq!(
-            (read(&mut model, 5, &data), model.verified_sectors),
+            (read(&mut content, 5, &data), content.verified_sectors),
             (Ok(()), 2)
         );
-        write(&mut model, 5, &other);
-        let stale = read(&mut model, 5, &data).unwrap_err();
+        write(&mut content, 5, &other);
+        let stale = read(&mut content, 5, &data).unwrap_err();
         assert!(stale.contains("holds write 2 of sector 10"), "{stale}");
-        write(&mut model, 6, &data);
-        let elsewhere = read(&mut model, 5, &data).unwrap_err();
+        write(&mut content, 6, &data);
+        let elsewhere = read(&mut content, 5, &data).unwrap_err();
         assert!(elsewhere.contains("of sector 12"), "{elsewhere}");
         // One bit, in the last word of the second sector.
         other[2 * SECTOR_WORDS - 1].fetch_xor(1, Ordering::Relaxed);
-        let torn = read(&mut model, 5, &other).unwrap_err();
+        let torn = read(&mut content, 5, &other).unwrap_err();
         assert!(
             torn.starts_with("sector 11") && torn.contains("torn"),
             "{torn}"
@@ -259,31 +259,34 @@ mod tests {
 
     #[test]
     fn zeroes_are_zeros_and_failures_and_discards_are_unknown() {
-        let (mut model, data) = model();
+        let (mut content, data) = content();
         for (kind, good, verified) in [
             (Kind::WriteZeroes, true, 2),
             (Kind::WriteZeroes, false, 0),
             (Kind::Write, false, 0),
             (Kind::Discard, true, 0),
         ] {
-            write(&mut model, 4, &data);
-            model.begin(0, (kind, 4), &data);
-            model.finish(0, (kind, 4), good, &data).unwrap();
+            write(&mut content, 4, &data);
+            content.begin(0, (kind, 4), &data);
+            content.finish(0, (kind, 4), good, &data).unwrap();
             data.iter()
                 .for_each(|word| word.store(0, Ordering::Relaxed));
-            model.verified_sectors = 0;
-            assert_eq!(read(&mut model, 4, &data), Ok(()), "{kind:?}");
-            assert_eq!(model.verified_sectors, verified, "{kind:?} {good}");
+            content.verified_sectors = 0;
+            assert_eq!(read(&mut content, 4, &data), Ok(()), "{kind:?}");
+            assert_eq!(content.verified_sectors, verified, "{kind:?} {good}");
         }
     }
 
     #[test]
     fn blocks_in_flight_are_left_alone() {
-        let (mut model, data) = model();
-        assert_eq!((model.next_free(11), model.next_known(4)), (11, None));
-        model.begin(0, (Kind::Write, 11), &data);
-        assert_eq!(model.next_free(11), 4, "all around");
-        model.finish(0, (Kind::Write, 11), true, &data).unwrap();
-        assert_eq!((model.next_free(11), model.next_known(4)), (11, Some(11)));
+        let (mut content, data) = content();
+        assert_eq!((content.next_free(11), content.next_known(4)), (11, None));
+        content.begin(0, (Kind::Write, 11), &data);
+        assert_eq!(content.next_free(11), 4, "all around");
+        content.finish(0, (Kind::Write, 11), true, &data).unwrap();
+        assert_eq!(
+            (content.next_free(11), content.next_known(4)),
+            (11, Some(11))
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! The other side of a ring, for tests: a back end that lies.
+//! The other side of a ring for tests: a back end that may lie.
 
 use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::load::Error;
 use crate::load::control::Control;
 use crate::load::options::{Disk, Driver, Op, Options, Pattern, Plan};
-use crate::load::queue::thread::{Bells, Pump};
-use crate::load::virtqueue::eventfd::Bell;
+use crate::load::queue::thread::{EventFds, QueueThread};
+use crate::load::virtqueue::eventfd::EventFd;
 use crate::load::virtqueue::memory::Memory;
 use crate::load::virtqueue::slots::{GUEST_START, Layout};
 
@@ -55,7 +55,7 @@ impl<'m> Mock<'m> {
         }
     }
 
-    /// Return an entry, whatever it is, and say that so many are there.
+    /// Return any entry, and publish this many.
     fn lie(&self, head: u32, count: u16) {
         self.entries[0].store(head, Ordering::Relaxed);
         self.used[1].store(count, Ordering::Release);
@@ -97,28 +97,28 @@ fn plan(depth: u16) -> Plan {
 }
 
 /// Run a driver beside a mock.
-fn with<T>(depth: u16, test: impl FnOnce(Pump<'_>, Mock<'_>, &Control) -> T) -> T {
+fn with<T>(depth: u16, test: impl FnOnce(QueueThread<'_>, Mock<'_>, &Control) -> T) -> T {
     let plan = plan(depth);
     let (layout, bytes) = Layout::new(&plan.shape, plan.ring_size, 0);
     let memory = Memory::new(bytes).unwrap();
     let control = Control::new(1).unwrap();
-    let bells = Bells {
-        kick: Bell::new(false).unwrap(),
-        call: Bell::new(false).unwrap(),
+    let eventfds = EventFds {
+        kick: EventFd::new(false).unwrap(),
+        call: EventFd::new(false).unwrap(),
     };
-    let pump = Pump::new((&plan, &control), (&memory, layout), 0, bells).unwrap();
-    test(pump, Mock::new(&memory, &layout), &control)
+    let thread = QueueThread::new((&plan, &control), (&memory, layout), 0, eventfds).unwrap();
+    test(thread, Mock::new(&memory, &layout), &control)
 }
 
 #[test]
 fn requests_come_back_once_each() {
-    with(8, |mut pump, mut mock, _| {
-        assert!(pump.submit(8), "all at once");
-        assert!(!pump.submit(1), "no slot is left");
-        assert!(!pump.reap().unwrap(), "nothing is back");
+    with(8, |mut thread, mut mock, _| {
+        assert!(thread.submit(8), "all at once");
+        assert!(!thread.submit(1), "no slot is left");
+        assert!(!thread.reap().unwrap(), "nothing is back");
         mock.complete_all();
-        assert!(pump.reap().unwrap(), "all is back");
-        assert!(pump.submit(3), "again");
+        assert!(thread.reap().unwrap(), "all is back");
+        assert!(thread.submit(3), "again");
     });
 }
 
@@ -134,10 +134,10 @@ fn a_used_ring_that_lies_is_an_error() {
         (0, 9),
         (0, 0xFFFF),
     ] {
-        with(8, |mut pump, mock, _| {
-            assert!(pump.submit(7));
+        with(8, |mut thread, mock, _| {
+            assert!(thread.submit(7));
             mock.lie(head, count);
-            let error = pump.reap();
+            let error = thread.reap();
             let is_ring = matches!(error, Err(Error::Ring(_)));
             // Slots are taken from the first on, so the eighth one is idle.
             assert!(is_ring, "{head} {count}: {error:?}");
@@ -147,11 +147,11 @@ fn a_used_ring_that_lies_is_an_error() {
 
 #[test]
 fn a_request_that_comes_back_twice_is_an_error() {
-    with(8, |mut pump, mut mock, _| {
-        assert!(pump.submit(8));
+    with(8, |mut thread, mut mock, _| {
+        assert!(thread.submit(8));
         mock.complete_all();
         mock.entries[2].store(0, Ordering::Relaxed);
         mock.entries[0].store(0, Ordering::Relaxed);
-        assert!(matches!(pump.reap(), Err(Error::Ring(_))));
+        assert!(matches!(thread.reap(), Err(Error::Ring(_))));
     });
 }

@@ -1,12 +1,12 @@
-//! One queue's driver: which request is next, when it is due, and what comes back.
+//! One queue's driver: which request is next, when it is due, and what completes.
 //!
 //! | file | what it holds |
 //! |---|---|
 //! | `thread` | one queue's thread |
-//! | `source` | which request is next |
-//! | `pace` | when it is due |
-//! | `content` | what the disk must hold |
-//! | `tally` | what a thread counts |
+//! | `source` | the sequence of requests |
+//! | `pace` | when requests are due at a fixed rate |
+//! | `content` | the content that the disk must hold |
+//! | `tally` | the results of a thread |
 //! | `mock` | the other side of a ring, for tests |
 
 pub(super) mod content;

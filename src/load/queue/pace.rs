@@ -1,4 +1,4 @@
-//! When requests are due that are made at a fixed rate, whatever becomes of those before.
+//! When requests are due at a fixed rate, whether earlier ones have completed or not.
 
 /// One queue's schedule.
 #[derive(Clone, Copy, Debug)]
@@ -11,8 +11,8 @@ pub(in crate::load) struct Pace {
 }
 
 impl Pace {
-    /// Requests every `interval_ns` from `start_ns` on, and the part `turn` of that later; or as
-    /// many as `group` at once, at the same rate.
+    /// Requests every `interval_ns`, beginning `turn` of an interval after `start_ns`; or `group`
+    /// at once, at the same rate.
     pub(in crate::load) fn new(start_ns: u64, interval_ns: f64, turn: f64, group: u16) -> Self {
         Self {
             start_ns: start_ns + whole(interval_ns * turn),
@@ -31,13 +31,13 @@ impl Pace {
         (groups * self.group).saturating_sub(self.issued)
     }
 
-    /// When the next request is due that is not yet issued.
+    /// When the next request that is not yet issued is due.
     pub(in crate::load) fn next_ns(&self) -> u64 {
         let first = self.issued / self.group * self.group;
         self.start_ns + whole(first as f64 * self.interval_ns)
     }
 
-    /// Issue a request: when it was due.
+    /// Issue a request, and return when it was due.
     pub(in crate::load) fn issue(&mut self) -> u64 {
         let at = self.next_ns();
         self.issued += 1;

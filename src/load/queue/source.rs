@@ -1,23 +1,23 @@
-//! Which request comes next.
+//! The sequence of requests.
 
 use std::ops::Range;
 
 use crate::load::options::{Op, Pattern, Plan};
-use crate::load::queue::content::Model;
+use crate::load::queue::content::Content;
 use crate::load::virtqueue::slots::Kind;
 
-/// What requests are made for.
+/// The purpose of requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::load) enum Job {
-    /// Writing every block once.
+    /// Write every block once.
     Fill,
-    /// What the user asked for.
+    /// The requested load.
     Load,
-    /// Reading what this run has written.
+    /// Read back what this run has written.
     Sweep,
 }
 
-/// An endless list of requests, or for some jobs one with an end.
+/// A sequence of requests, endless for [`Job::Load`].
 #[derive(Debug)]
 pub(in crate::load) struct Source {
     op: Op,
@@ -25,7 +25,7 @@ pub(in crate::load) struct Source {
     random: bool,
     /// Blocks for the load.
     blocks: Range<u64>,
-    /// Blocks that no other queue uses in order.
+    /// This queue's own blocks.
     own: Range<u64>,
     job: Job,
     next: u64,
@@ -43,7 +43,7 @@ impl Source {
             op: options.op,
             read_percent: options.read_percent.into(),
             random,
-            // Whoever compares must be the only one to write there.
+            // A queue that compares must be the only one to write its blocks.
             blocks: if random && !options.verify {
                 0..plan.blocks
             } else {
@@ -64,9 +64,9 @@ impl Source {
 
     /// The next request: its kind and its block.
     #[inline]
-    pub(in crate::load) fn next(&mut self, model: Option<&Model>) -> Option<(Kind, u64)> {
+    pub(in crate::load) fn next(&mut self, content: Option<&Content>) -> Option<(Kind, u64)> {
         if self.job != Job::Load {
-            return self.next_in_order(model);
+            return self.next_in_order(content);
         }
         let kind = match self.op {
             Op::Read => Kind::Read,
@@ -82,8 +82,8 @@ impl Source {
         } else {
             self.next
         };
-        if let Some(model) = model {
-            block = model.next_free(block);
+        if let Some(content) = content {
+            block = content.next_free(block);
         }
         if !self.random {
             self.next = block + 1;
@@ -95,12 +95,12 @@ impl Source {
     }
 
     #[cold]
-    fn next_in_order(&mut self, model: Option<&Model>) -> Option<(Kind, u64)> {
+    fn next_in_order(&mut self, content: Option<&Content>) -> Option<(Kind, u64)> {
         if self.next >= self.own.end {
             return None;
         }
-        let (kind, block) = match (self.job, model) {
-            (Job::Sweep, Some(model)) => match model.next_known(self.next) {
+        let (kind, block) = match (self.job, content) {
+            (Job::Sweep, Some(content)) => match content.next_known(self.next) {
                 Some(block) => (Kind::Read, block),
                 None => {
                     self.next = self.own.end;

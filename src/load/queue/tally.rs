@@ -1,4 +1,4 @@
-//! What one queue's thread counts.
+//! The results of one queue's thread.
 
 use std::io;
 
@@ -7,13 +7,13 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::load::Error;
 
-/// Longest latency that is told apart from longer ones.
+/// The longest latency that the histogram resolves.
 const MOST_LATENCY_NS: u64 = 100_000_000_000;
 
-/// The same of the driver's own time for a request.
+/// Likewise for the driver's own time per request.
 const MOST_BUSY_NS: u64 = 1_000_000_000;
 
-/// What one queue did while it counted.
+/// The results of one queue.
 #[derive(Debug)]
 pub(in crate::load) struct Tally {
     pub(in crate::load) requests: u64,
@@ -26,15 +26,15 @@ pub(in crate::load) struct Tally {
     pub(in crate::load) cpu_ns: u64,
     pub(in crate::load) verified_sectors: u64,
     pub(in crate::load) latency_ns: Histogram<u64>,
-    /// Time per request from when a batch was seen until it was replaced, of some batches.
+    /// Time per request from reaping a batch until it was replaced, for some batches.
     pub(in crate::load) busy_ns: Histogram<u64>,
 }
 
 impl Tally {
-    /// Nothing yet.
+    /// Empty results.
     ///
     /// # Errors
-    /// There is no memory for it.
+    /// There is no memory for the histograms.
     pub(in crate::load) fn new() -> Result<Self, Error> {
         let fail = |error: CreationError| Error::System {
             what: "count latencies",

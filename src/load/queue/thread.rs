@@ -1,5 +1,5 @@
-//! One queue's thread: takes back what is done, makes new requests, and kicks or sleeps as the
-//! ring says. It makes no system call, allocates nothing, and reads the clock once for each batch.
+//! One queue's thread: it reaps completions, makes new requests, and kicks or sleeps. Between kicks
+//! it makes no system call, allocates nothing, and reads the clock once per batch.
 
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -8,49 +8,49 @@ use std::time::{Duration, Instant};
 use crate::load::Error;
 use crate::load::control::{Control, Lane, NUDGE, Stage};
 use crate::load::options::{Driver, Plan};
-use crate::load::queue::content::Model;
+use crate::load::queue::content::Content;
 use crate::load::queue::pace::Pace;
 use crate::load::queue::source::{Job, Source};
 use crate::load::queue::tally::{Tally, cpu_ns};
-use crate::load::virtqueue::eventfd::Bell;
+use crate::load::virtqueue::eventfd::EventFd;
 use crate::load::virtqueue::memory::Memory;
 use crate::load::virtqueue::ring::{Ring, low16};
 use crate::load::virtqueue::slots::{Layout, Slots, UNSET};
 
-/// The driver's own time is taken for one batch in so many: a look at the clock costs as much as
-/// a request.
+/// The driver's own time is measured once in this many batches, because reading the clock costs as
+/// much as a request.
 const SAMPLED: u32 = 16;
 
 /// A queue's two eventfds.
 #[derive(Debug)]
-pub(in crate::load) struct Bells {
-    pub(in crate::load) kick: Bell,
-    pub(in crate::load) call: Bell,
+pub(in crate::load) struct EventFds {
+    pub(in crate::load) kick: EventFd,
+    pub(in crate::load) call: EventFd,
 }
 
-/// Whether what is done counts.
+/// Whether completions count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Counting {
     Not,
-    /// From when the last request is back that was made before.
+    /// Once all earlier requests have completed.
     Soon,
     Yes,
     Over,
 }
 
 /// The thread's state.
-pub(in crate::load) struct Pump<'m> {
+pub(in crate::load) struct QueueThread<'m> {
     plan: &'m Plan,
     control: &'m Control,
     lane: &'m Lane,
     ring: Ring<'m>,
     slots: Slots<'m>,
     free: Vec<u16>,
-    bells: Bells,
+    eventfds: EventFds,
     source: Source,
-    model: Option<Model>,
+    content: Option<Content>,
     pace: Option<Pace>,
-    /// Requests that it is to make while it counts.
+    /// Requests to make while they count.
     share: u64,
     clock: Instant,
     now_ns: u64,
@@ -58,7 +58,7 @@ pub(in crate::load) struct Pump<'m> {
     counting: Counting,
     submitted: u64,
     completed: u64,
-    /// Batches that came back, and what was completed at the last of them.
+    /// Completed batches, and the requests completed by the last of them.
     batches: u32,
     sampled_from: u64,
     began_cpu_ns: u64,
@@ -66,16 +66,16 @@ pub(in crate::load) struct Pump<'m> {
     tally: Tally,
 }
 
-impl<'m> Pump<'m> {
-    /// A queue that has made no request yet.
+impl<'m> QueueThread<'m> {
+    /// A queue that has made no requests.
     ///
     /// # Errors
-    /// Its parts do not fit in the memory.
+    /// Its parts don't fit into the memory.
     pub(in crate::load) fn new(
         (plan, control): (&'m Plan, &'m Control),
         (memory, layout): (&'m Memory, Layout),
         queue: u16,
-        bells: Bells,
+        eventfds: EventFds,
     ) -> Result<Self, Error> {
         let options = &plan.options;
         let lay = |source| Error::System {
@@ -84,9 +84,9 @@ impl<'m> Pump<'m> {
         };
         let mut ring = Ring::new(memory, layout.ring, plan.event_idx).map_err(lay)?;
         if options.driver == Driver::Poll {
-            ring.begin_silent();
+            ring.start_without_calls();
         } else {
-            ring.silence();
+            ring.disable_calls();
         }
         let parts = (plan.shape, layout);
         let slots = Slots::new(memory, parts, ring.table, plan.first_kind()).map_err(lay)?;
@@ -99,18 +99,18 @@ impl<'m> Pump<'m> {
         let queues = u64::from(options.queues);
         let requests = options.requests.unwrap_or(u64::MAX);
         let rest = u64::from(u64::from(queue) < requests % queues);
-        let model = || {
+        let content = || {
             let block = plan.shape.block_bytes;
-            Model::new(options.seed, plan.slice(queue), block, options.depth)
+            Content::new(options.seed, plan.slice(queue), block, options.depth)
         };
         Ok(Self {
             lane: &control.lanes[usize::from(queue)],
             ring,
             slots,
             free: (0..options.depth).rev().collect(),
-            bells,
+            eventfds,
             source: Source::new(plan, queue),
-            model: options.verify.then(model),
+            content: options.verify.then(content),
             pace: None,
             share: requests / queues + rest,
             clock: Instant::now(),
@@ -129,12 +129,12 @@ impl<'m> Pump<'m> {
         })
     }
 
-    /// All stages of the run.
+    /// Run all stages.
     ///
     /// # Errors
-    /// The back end returns what it was not given, or content that is not what must be there.
+    /// The back end returns a request that is not in flight, or wrong content.
     pub(in crate::load) fn run(mut self, queue: u16) -> Result<Tally, Error> {
-        self.settle(queue)?;
+        self.pin(queue)?;
         if self.plan.options.fill {
             self.work(Job::Fill)?;
             self.control.filled();
@@ -151,24 +151,24 @@ impl<'m> Pump<'m> {
             self.pace = Some(Pace::new(self.clock(), 1e9 * queues / rate, turn, group));
         }
         self.work(Job::Load)?;
-        if self.model.is_some() {
+        if self.content.is_some() {
             self.work(Job::Sweep)?;
         }
-        if let Some(model) = &self.model {
-            self.tally.verified_sectors = model.verified_sectors;
+        if let Some(content) = &self.content {
+            self.tally.verified_sectors = content.verified_sectors;
         }
         Ok(self.tally)
     }
 
-    /// Where the thread runs, and how exactly it wakes.
-    fn settle(&self, queue: u16) -> Result<(), Error> {
+    /// Pin the thread, and make its wake-ups precise.
+    fn pin(&self, queue: u16) -> Result<(), Error> {
         let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
         let Some(&cpu) = self.plan.options.cpus.get(usize::from(queue)) else {
             return Ok(());
         };
         let refuse = || {
             Error::Option(format!(
-                "--cpu {cpu} is no processor of this machine that may be used; see nproc"
+                "--cpu {cpu} is not an available processor; see nproc"
             ))
         };
         if cpu >= rustix::thread::CpuSet::MAX_CPU {
@@ -179,7 +179,7 @@ impl<'m> Pump<'m> {
         rustix::thread::sched_setaffinity(None, &set).map_err(|_| refuse())
     }
 
-    /// One job, until it is over and everything is back.
+    /// Do a job until it is over and all of its requests have completed.
     fn work(&mut self, job: Job) -> Result<(), Error> {
         self.begin_job(job)?;
         loop {
@@ -187,7 +187,7 @@ impl<'m> Pump<'m> {
             if self.pace.is_some() {
                 self.now_ns = self.clock();
             }
-            self.look_at_stage()?;
+            self.check_stage()?;
             if self.counting == Counting::Soon && self.in_flight() == 0 {
                 self.begin();
             }
@@ -202,8 +202,8 @@ impl<'m> Pump<'m> {
         }
     }
 
-    /// Now and then, how long it took to see the batch that is back and to replace it. A kick is
-    /// not in it: the back end may get this processor for that.
+    /// Measure now and then how long it took to reap a batch and to replace it. A kick is not
+    /// included, because the back end may get this processor then.
     #[inline]
     fn sample(&mut self) {
         let requests = self.completed - self.sampled_from;
@@ -216,15 +216,15 @@ impl<'m> Pump<'m> {
         }
     }
 
-    /// Make requests for a job from now on.
+    /// Begin to make requests for a job.
     pub(in crate::load) fn begin_job(&mut self, job: Job) -> Result<(), Error> {
         self.source.begin(job);
         self.now_ns = self.clock();
-        self.look_at_stage()
+        self.check_stage()
     }
 
     #[inline]
-    fn look_at_stage(&mut self) -> Result<(), Error> {
+    fn check_stage(&mut self) -> Result<(), Error> {
         let stage = self.control.stage();
         if stage == self.stage {
             return Ok(());
@@ -242,7 +242,7 @@ impl<'m> Pump<'m> {
         u64::try_from(self.clock.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// How many requests may be made now.
+    /// The number of requests that may be made now.
     #[inline]
     fn room(&self, job: Job) -> usize {
         let free = self.free.len();
@@ -267,7 +267,7 @@ impl<'m> Pump<'m> {
         room
     }
 
-    /// Take back what is done; whether there was anything.
+    /// Reap completions, and return whether there were any.
     #[inline]
     pub(in crate::load) fn reap(&mut self) -> Result<bool, Error> {
         let ready = self.ring.ready();
@@ -276,21 +276,21 @@ impl<'m> Pump<'m> {
         }
         if u64::from(ready) > self.in_flight() {
             return Err(Error::Ring(format!(
-                "{ready} requests came back, and {} were in flight",
+                "{ready} requests were returned, and {} were in flight",
                 self.in_flight()
             )));
         }
         self.now_ns = self.clock();
         let first = self.free.len();
         let mut bad = 0;
-        // Requests of one batch mostly have one beginning: they are recorded together.
+        // Most requests of a batch began at the same time, and are recorded together.
         let (mut begun_ns, mut alike) = (0, 0);
         let counts = self.counting == Counting::Yes;
         for _ in 0..ready {
             let head = self.ring.take();
             let Some((slot, at_ns)) = self.slots.finish(head) else {
                 return Err(Error::Ring(format!(
-                    "descriptor {head} came back, and no request in flight begins with it"
+                    "descriptor {head} was returned, and no request in flight begins with it"
                 )));
             };
             bad |= self.slots.status(slot);
@@ -307,7 +307,7 @@ impl<'m> Pump<'m> {
         if bad != 0 {
             self.count_errors(first);
         }
-        if self.model.is_some() {
+        if self.content.is_some() {
             self.compare(first)?;
         }
         if counts {
@@ -317,7 +317,7 @@ impl<'m> Pump<'m> {
                 self.control.counted();
             }
         }
-        self.ring.stay_silent();
+        self.ring.keep_calls_disabled();
         Ok(true)
     }
 
@@ -329,7 +329,7 @@ impl<'m> Pump<'m> {
         }
     }
 
-    /// Statuses of the slots that came back after the first `first` ones.
+    /// Count the errors of the slots that completed after the first `first` ones.
     #[cold]
     fn count_errors(&mut self, first: usize) {
         for &slot in &self.free[first..] {
@@ -345,24 +345,24 @@ impl<'m> Pump<'m> {
     }
 
     fn compare(&mut self, first: usize) -> Result<(), Error> {
-        let Some(model) = &mut self.model else {
+        let Some(content) = &mut self.content else {
             return Ok(());
         };
         for &slot in &self.free[first..] {
             let slot = usize::from(slot);
             let good = self.slots.status(slot) == 0;
             let request = self.slots.request(slot);
-            model.finish(slot, request, good, self.slots.data(slot))?;
+            content.finish(slot, request, good, self.slots.data(slot))?;
         }
         Ok(())
     }
 
-    /// Make up to `most` requests; whether there were any to make.
+    /// Make up to `most` requests, and return whether any were made.
     #[inline]
     pub(in crate::load) fn submit(&mut self, most: usize) -> bool {
         let before = self.submitted;
         for _ in 0..most {
-            let Some((kind, block)) = self.source.next(self.model.as_ref()) else {
+            let Some((kind, block)) = self.source.next(self.content.as_ref()) else {
                 break;
             };
             let Some(slot) = self.free.pop() else {
@@ -375,8 +375,8 @@ impl<'m> Pump<'m> {
             };
             let table = self.ring.table;
             self.slots.prepare(slot, kind, block, (at_ns, table));
-            if let Some(model) = &mut self.model {
-                model.begin(slot, (kind, block), self.slots.data(slot));
+            if let Some(content) = &mut self.content {
+                content.begin(slot, (kind, block), self.slots.data(slot));
             }
             self.ring.push(self.slots.head(slot));
             self.submitted += 1;
@@ -389,12 +389,12 @@ impl<'m> Pump<'m> {
         self.sample();
         if wanted {
             self.tally.kicks += 1;
-            self.bells.kick.ring(1);
+            self.eventfds.kick.add(1);
         }
         true
     }
 
-    /// Nothing is back, and nothing may be made.
+    /// Wait: nothing has completed, and nothing may be made.
     #[inline]
     fn idle(&mut self, job: Job) -> Result<(), Error> {
         if self.plan.options.driver == Driver::Poll {
@@ -404,7 +404,7 @@ impl<'m> Pump<'m> {
         self.sleep(job)
     }
 
-    /// Until the back end calls, the next request is due, or the stage changes.
+    /// Sleep until the back end calls, the next request is due, or the stage changes.
     fn sleep(&mut self, job: Job) -> Result<(), Error> {
         let may_submit = job == Job::Load
             && self.stage < Stage::Stop
@@ -415,10 +415,12 @@ impl<'m> Pump<'m> {
             Some(pace) if may_submit => Some(pace.next_ns().saturating_sub(self.clock())),
             _ => None,
         };
-        if self.ring.arm() && wait_ns.is_none_or(|wait_ns| self.bells.call.wait(Some(wait_ns))) {
-            self.tally.calls += self.bells.call.read()? % NUDGE;
+        if self.ring.enable_calls()
+            && wait_ns.is_none_or(|wait_ns| self.eventfds.call.wait(Some(wait_ns)))
+        {
+            self.tally.calls += self.eventfds.call.read()? % NUDGE;
         }
-        self.ring.silence();
+        self.ring.disable_calls();
         Ok(())
     }
 
@@ -436,7 +438,7 @@ impl<'m> Pump<'m> {
         Ok(())
     }
 
-    /// What is done counts from now on.
+    /// Begin to count.
     fn begin(&mut self) {
         self.counting = Counting::Yes;
         self.calls_so_far();
@@ -447,7 +449,7 @@ impl<'m> Pump<'m> {
         self.began_ns = self.clock();
     }
 
-    /// And no longer.
+    /// Stop counting.
     fn end(&mut self) {
         if self.counting == Counting::Yes {
             self.tally.wall_ns = self.clock() - self.began_ns;
@@ -457,10 +459,10 @@ impl<'m> Pump<'m> {
         self.counting = Counting::Over;
     }
 
-    /// Calls that nobody waited for.
+    /// Count calls that came without a wait.
     fn calls_so_far(&mut self) {
-        if self.bells.call.wait(Some(0)) {
-            self.tally.calls += self.bells.call.read().unwrap_or(0) % NUDGE;
+        if self.eventfds.call.wait(Some(0)) {
+            self.tally.calls += self.eventfds.call.read().unwrap_or(0) % NUDGE;
         }
     }
 }

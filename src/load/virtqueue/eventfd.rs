@@ -1,4 +1,5 @@
-//! An eventfd: the front end's crate wants its own type, and waiting for a time wants another one.
+//! An eventfd that can be waited for with a timeout, around the type that the front end's crate
+//! needs.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -6,67 +7,70 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
+use vmm_sys_util::eventfd::{self, EFD_CLOEXEC, EFD_NONBLOCK};
 
 use crate::load::Error;
 
-/// One end of an eventfd.
+/// An eventfd.
 #[derive(Debug)]
-pub(in crate::load) struct Bell(EventFd);
+pub(in crate::load) struct EventFd(eventfd::EventFd);
 
-impl Bell {
-    /// Not rung yet; one that `blocks` is read with one system call instead of two.
+impl EventFd {
+    /// An eventfd that counts 0. Reading one that `blocks` takes one system call instead of two.
     ///
     /// # Errors
-    /// There are too many.
+    /// The system has no descriptor for it.
     pub(in crate::load) fn new(blocks: bool) -> Result<Self, Error> {
         let flags = if blocks { 0 } else { EFD_NONBLOCK };
-        EventFd::new(flags | EFD_CLOEXEC).map(Self).map_err(fail)
+        eventfd::EventFd::new(flags | EFD_CLOEXEC)
+            .map(Self)
+            .map_err(fail)
     }
 
-    /// Another end.
+    /// Another descriptor of the same eventfd.
     ///
     /// # Errors
-    /// There are too many.
+    /// The system has no descriptor for it.
     pub(in crate::load) fn try_clone(&self) -> Result<Self, Error> {
         self.0.try_clone().map(Self).map_err(fail)
     }
 
     /// Add `count`.
-    pub(in crate::load) fn ring(&self, count: u64) {
-        // It only fails when it is full, and then it has been heard.
+    pub(in crate::load) fn add(&self, count: u64) {
+        // It fails only if the counter is full, and then it is readable already.
         let _ = self.0.write(count);
     }
 
-    /// What was added since the last time; waits until there is something.
+    /// Wait until something was added since the last time, and return the sum.
     ///
     /// # Errors
-    /// What the system says.
+    /// It can't be read.
     pub(in crate::load) fn read(&self) -> Result<u64, Error> {
         loop {
             match self.0.read() {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => false,
-                // Some back ends make their end of it one that doesn't block, and this one with it.
+                // Some back ends set O_NONBLOCK, which holds for this descriptor too.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wait(None),
                 other => return other.map_err(fail),
             };
         }
     }
 
-    /// Whether there is something to read: now, or within `most_ns` if that is given.
+    /// Wait until there is something to read, no longer than `most_ns` if that is given, and return
+    /// whether there is.
     pub(in crate::load) fn wait(&self, most_ns: Option<u64>) -> bool {
         let timeout = most_ns.and_then(|ns| Timespec::try_from(Duration::from_nanos(ns)).ok());
         let mut wanted = [PollFd::new(self, PollFlags::IN)];
         poll(&mut wanted, timeout.as_ref()).is_ok_and(|ready| ready > 0)
     }
 
-    /// For the front end.
-    pub(in crate::load) fn event_fd(&self) -> &EventFd {
+    /// The type that the front end's crate needs.
+    pub(in crate::load) fn inner(&self) -> &eventfd::EventFd {
         &self.0
     }
 }
 
-impl AsFd for Bell {
+impl AsFd for EventFd {
     fn as_fd(&self) -> BorrowedFd<'_> {
         // SAFETY: the eventfd stays open for as long as `self` is borrowed.
         unsafe { BorrowedFd::borrow_raw(self.0.as_raw_fd()) }

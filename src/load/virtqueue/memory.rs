@@ -14,11 +14,11 @@ use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, mmap_anonymous, mun
 /// Size and alignment of a huge page.
 const HUGE_BYTES: usize = 2 << 20;
 
-/// A shared mapping of a file that nobody can shrink.
+/// A shared mapping of a file that can't shrink.
 #[derive(Debug)]
 pub(in crate::load) struct Memory {
     file: OwnedFd,
-    /// What was reserved, so that the mapping in it could be aligned.
+    /// The reserved range, in which the mapping is aligned.
     reserved: *mut u8,
     reserved_bytes: usize,
     start: *mut u8,
@@ -31,16 +31,16 @@ unsafe impl Send for Memory {}
 unsafe impl Sync for Memory {}
 
 impl Memory {
-    /// At least `least_bytes` of zeros, backed by memory at once.
+    /// At least `least_bytes` of zeros, populated at once.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system refuses the memory.
     pub(in crate::load) fn new(least_bytes: usize) -> io::Result<Self> {
         let len_bytes = least_bytes.next_multiple_of(HUGE_BYTES);
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let file = memfd_create("ramblk-bench", flags)?;
         ftruncate(&file, len_bytes as u64)?;
-        // A back end could shrink its end of the file, and the next access here would be SIGBUS.
+        // If a back end could shrink the file, the next access here would raise SIGBUS.
         fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
         let reserved_bytes = len_bytes + HUGE_BYTES;
         // SAFETY: a fresh mapping at an address of the kernel's choice aliases nothing.
@@ -65,14 +65,14 @@ impl Memory {
         Ok(memory)
     }
 
-    /// Put the file into the reserved addresses, and pages into the file.
+    /// Map the file into the reserved range, and populate it.
     fn fill_in(&self) -> io::Result<()> {
         let (start, len) = (self.start.cast(), self.len_bytes);
         let protection = ProtFlags::READ | ProtFlags::WRITE;
         let flags = MapFlags::SHARED | MapFlags::FIXED;
-        // SAFETY: the range lies inside what was reserved above, which nobody else knows.
+        // SAFETY: the range lies inside the range reserved above, which no other mapping uses.
         let _ = unsafe { mmap(start, len, protection, flags, &self.file, 0) }?;
-        // Huge pages are a favour, so a refusal changes nothing.
+        // Huge pages are optional, so a refusal doesn't matter.
         // SAFETY: the range is exactly the mapping made above.
         let _ = unsafe { madvise(start, len, Advice::LinuxHugepage) };
         // SAFETY: as above; without this, page faults would be measured.
@@ -80,12 +80,12 @@ impl Memory {
         Ok(())
     }
 
-    /// Where it lies in this process, as the vhost-user protocol wants to know it.
+    /// Its address in this process, for the vhost-user protocol.
     pub(in crate::load) fn address(&self) -> u64 {
         self.start.expose_provenance() as u64
     }
 
-    /// Its size.
+    /// Its size in bytes.
     pub(in crate::load) fn len_bytes(&self) -> usize {
         self.len_bytes
     }
@@ -100,8 +100,8 @@ impl Memory {
         count: usize,
     ) -> io::Result<&[AtomicU16]> {
         let at = self.place(at_bytes, count, 2)?;
-        // SAFETY: `place` gives an aligned range inside the mapping, which lives as long as `self`;
-        // atomics may be shared with whoever else writes there.
+        // SAFETY: `place` returns an aligned range inside the mapping, which lives as long as
+        // `self`; the other side writes there too, which atomics allow.
         Ok(unsafe { slice::from_raw_parts(at.cast(), count) })
     }
 

@@ -1,6 +1,5 @@
-//! The driver's side of a split virtqueue: what is published, what comes back, and who wants to be
-//! woken for it. Knows no requests. What the back end writes is not believed: whoever takes an
-//! entry checks it.
+//! The driver's side of a split virtqueue: its memory layout, indexes and notifications (virtio
+//! 1.3, 2.7). It does not trust the back end: the caller checks each used entry.
 
 use std::io;
 use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering, fence};
@@ -9,7 +8,7 @@ use virtio_bindings::virtio_ring as vring;
 
 use crate::load::virtqueue::memory::Memory;
 
-/// A driver that polls moves its used event on after so many entries, so that it stays far away.
+/// A polling driver moves its used event after this many entries, so that it stays far away.
 const SILENT_FOR: u16 = 1 << 13;
 
 const NO_INTERRUPT: u16 = low16(vring::VRING_AVAIL_F_NO_INTERRUPT as u64);
@@ -21,21 +20,22 @@ pub(in crate::load) const fn low16(value: u64) -> u16 {
     u16::from_le_bytes([bytes[0], bytes[1]])
 }
 
-/// Where the three parts of a ring lie in the memory, in bytes from its start.
+/// The places of a ring's three parts in the memory, in bytes from its start.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::load) struct Place {
+pub(in crate::load) struct RingLayout {
     /// Descriptors in the table.
     pub(in crate::load) size: u16,
-    /// The table.
+    /// The descriptor table.
     pub(in crate::load) desc_bytes: usize,
-    /// What is offered.
+    /// The avail ring.
     pub(in crate::load) avail_bytes: usize,
-    /// What has been used.
+    /// The used ring.
     pub(in crate::load) used_bytes: usize,
 }
 
-impl Place {
-    /// A ring of `size` that begins at `at_bytes`, and where it ends. The parts share no page.
+impl RingLayout {
+    /// A ring of `size` descriptors that begins at `at_bytes`, and its end. The parts share no
+    /// page.
     pub(in crate::load) fn new(size: u16, at_bytes: usize) -> (Self, usize) {
         let entries = usize::from(size);
         let avail_bytes = (at_bytes + 16 * entries).next_multiple_of(4096);
@@ -64,10 +64,10 @@ pub(in crate::load) struct Ring<'m> {
     entries: &'m [AtomicU32],
     size: u16,
     event_idx: bool,
-    /// Index after the last head that was pushed, and the one that the back end knows.
+    /// The avail index after the last pushed head, and the published one.
     pushed: u16,
     published: u16,
-    /// Entries that were taken, and how many of them there were when the used event was written.
+    /// Used entries that were taken, and that number when the used event was last written.
     taken: u16,
     silenced: u16,
 }
@@ -76,10 +76,10 @@ impl<'m> Ring<'m> {
     /// An empty ring in zeroed memory.
     ///
     /// # Errors
-    /// It does not fit there.
+    /// It does not fit into the memory.
     pub(in crate::load) fn new(
         memory: &'m Memory,
-        place: Place,
+        place: RingLayout,
         event_idx: bool,
     ) -> io::Result<Self> {
         let size = usize::from(place.size);
@@ -97,7 +97,7 @@ impl<'m> Ring<'m> {
         })
     }
 
-    /// Offer a chain, which the back end does not see before [`Ring::publish`].
+    /// Add a chain to the avail ring. The back end sees it after [`Ring::publish`].
     #[inline]
     pub(in crate::load) fn push(&mut self, head: u16) {
         let at = usize::from(self.pushed & (self.size - 1));
@@ -105,13 +105,13 @@ impl<'m> Ring<'m> {
         self.pushed = self.pushed.wrapping_add(1);
     }
 
-    /// Show the back end what was pushed; whether it wants to be kicked for that.
+    /// Publish the pushed chains, and return whether the back end wants a kick.
     #[inline]
     pub(in crate::load) fn publish(&mut self) -> bool {
         let before = self.published;
         self.published = self.pushed;
         self.avail[1].store(self.pushed, Ordering::Release);
-        // The back end asks for a kick and then looks at the index: one of both sees the other.
+        // The back end enables kicks and then reads the index, so one of us sees the other's store.
         fence(Ordering::SeqCst);
         if self.event_idx {
             let event = self.used[2 + 4 * usize::from(self.size)].load(Ordering::Relaxed);
@@ -122,14 +122,14 @@ impl<'m> Ring<'m> {
         }
     }
 
-    /// How many entries wait to be taken, if the back end is to be believed.
+    /// The number of used entries to take, if the used index is right.
     #[inline]
     pub(in crate::load) fn ready(&self) -> u16 {
         let index = self.used[1].load(Ordering::Acquire);
         index.wrapping_sub(self.taken)
     }
 
-    /// The next entry's head; [`Ring::ready`] has said that there is one.
+    /// Take the head of the next used entry. [`Ring::ready`] has returned that there is one.
     #[inline]
     pub(in crate::load) fn take(&mut self) -> u32 {
         let at = usize::from(self.taken & (self.size - 1));
@@ -137,25 +137,26 @@ impl<'m> Ring<'m> {
         self.entries[2 * at].load(Ordering::Relaxed)
     }
 
-    /// Ask for no calls.
+    /// Ask the back end for no calls.
     #[inline]
-    pub(in crate::load) fn silence(&mut self) {
+    pub(in crate::load) fn disable_calls(&mut self) {
         if !self.event_idx {
             self.avail[0].store(NO_INTERRUPT, Ordering::Relaxed);
         }
     }
 
-    /// Keep the used event far away, for a driver that never wants a call.
+    /// Keep the used event far away, for a driver that polls.
     #[inline]
-    pub(in crate::load) fn stay_silent(&mut self) {
+    pub(in crate::load) fn keep_calls_disabled(&mut self) {
         if self.event_idx && self.taken.wrapping_sub(self.silenced) >= SILENT_FOR {
             self.silenced = self.taken;
             self.set_used_event(self.taken.wrapping_sub(1));
         }
     }
 
-    /// Ask for a call at the next entry; whether there is none yet, so that sleeping is safe.
-    pub(in crate::load) fn arm(&mut self) -> bool {
+    /// Ask for a call at the next used entry. Returns whether there is none yet, so that the driver
+    /// may sleep.
+    pub(in crate::load) fn enable_calls(&mut self) -> bool {
         if self.event_idx {
             self.set_used_event(self.taken);
         } else {
@@ -165,9 +166,9 @@ impl<'m> Ring<'m> {
         self.ready() == 0
     }
 
-    /// Before anything is published: no calls to come, for a driver that polls.
-    pub(in crate::load) fn begin_silent(&mut self) {
-        self.silence();
+    /// Disable calls before anything is published, for a driver that polls.
+    pub(in crate::load) fn start_without_calls(&mut self) {
+        self.disable_calls();
         if self.event_idx {
             self.set_used_event(self.taken.wrapping_sub(1));
         }

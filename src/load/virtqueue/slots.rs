@@ -9,25 +9,25 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use virtio_bindings::{virtio_blk as blk, virtio_ring as vring};
 
 use crate::load::virtqueue::memory::Memory;
-use crate::load::virtqueue::ring::{Place, low16};
+use crate::load::virtqueue::ring::{RingLayout, low16};
 
-/// Where the memory begins for the back end. Not 0, so that nothing works by accident.
+/// The guest-physical address of the memory. Not 0, so that nothing works by accident.
 pub(in crate::load) const GUEST_START: u64 = 0x4000_0000;
 
 /// Bytes of a slot's line: header at 0, status at 16, range of a discard at 32.
 const LINE_BYTES: usize = 64;
 const LINE_WORDS: usize = LINE_BYTES / 8;
 
-/// What a status byte holds that the back end has not written.
+/// The value of a status byte that the back end has not written.
 pub(in crate::load) const UNSET: u8 = 0xFF;
 
 /// Not in flight.
 const IDLE: u64 = u64::MAX;
 
-/// A head that no slot has.
+/// A head that belongs to no slot.
 const NO_SLOT: u16 = u16::MAX;
 
-/// What a request asks for.
+/// The kind of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::load) enum Kind {
     Read,
@@ -49,16 +49,16 @@ impl Kind {
     }
 }
 
-/// How requests are cut.
+/// The shape of requests.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::load) struct Shape {
-    /// Requests in flight at most.
+    /// The most requests in flight.
     pub(in crate::load) depth: u16,
-    /// Data of a request.
+    /// Bytes of data of a request.
     pub(in crate::load) block_bytes: u32,
-    /// Data of one descriptor at most.
+    /// The most bytes of data of a descriptor.
     pub(in crate::load) segment_bytes: u32,
-    /// Whether chains are in tables of their own.
+    /// Whether chains are in indirect tables.
     pub(in crate::load) indirect: bool,
     /// Flags of a write-zeroes request.
     pub(in crate::load) zeroes_flags: u32,
@@ -82,20 +82,20 @@ impl Shape {
     }
 }
 
-/// Where a queue's parts lie in the memory, in bytes from its start.
+/// The places of a queue's parts in the memory, in bytes from its start.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::load) struct Layout {
-    pub(in crate::load) ring: Place,
+    pub(in crate::load) ring: RingLayout,
     lines_bytes: usize,
     tables_bytes: usize,
     data_bytes: usize,
 }
 
 impl Layout {
-    /// A queue that begins at `at_bytes`, and where it ends.
+    /// A queue that begins at `at_bytes`, and its end.
     pub(in crate::load) fn new(shape: &Shape, ring_size: u16, at_bytes: usize) -> (Self, usize) {
         let depth = usize::from(shape.depth);
-        let (ring, lines_bytes) = Place::new(ring_size, at_bytes);
+        let (ring, lines_bytes) = RingLayout::new(ring_size, at_bytes);
         let tables_bytes = (lines_bytes + depth * LINE_BYTES).next_multiple_of(4096);
         let table = if shape.indirect {
             16 * shape.chain() as usize
@@ -121,23 +121,23 @@ pub(in crate::load) struct Slots<'m> {
     layout: Layout,
     lines: &'m [AtomicU64],
     data: &'m [AtomicU64],
-    /// The ring's table, or all the slots' own ones.
+    /// The ring's table, or the slots' indirect tables.
     table: &'m [AtomicU64],
     /// The slot of each head.
     slot_of: Vec<u16>,
-    /// Kind for which each slot's chain is laid.
+    /// The kind for which each slot's chain is laid out.
     laid: Vec<Kind>,
     /// When each slot's request began, in ns, or [`IDLE`].
     begun_ns: Vec<u64>,
-    /// What each slot's request is about.
+    /// The block of each slot's request.
     blocks: Vec<u64>,
 }
 
 impl<'m> Slots<'m> {
-    /// All slots, laid for `kind`; `ring_table` is the ring's.
+    /// All slots, laid out for `kind`; `ring_table` is the ring's.
     ///
     /// # Errors
-    /// They do not fit in the memory.
+    /// They don't fit into the memory.
     pub(in crate::load) fn new(
         memory: &'m Memory,
         (shape, layout): (Shape, Layout),
@@ -172,7 +172,7 @@ impl<'m> Slots<'m> {
         Ok(slots)
     }
 
-    /// Where a slot's chain begins in the ring's table.
+    /// The head of a slot's chain in the ring's table.
     #[inline]
     pub(in crate::load) fn head(&self, slot: usize) -> u16 {
         let each = if self.shape.indirect {
@@ -183,7 +183,7 @@ impl<'m> Slots<'m> {
         low16(slot as u64 * each)
     }
 
-    /// Write a request into a slot, after which its head may be pushed.
+    /// Write a request into a slot. Its head may be pushed then.
     #[inline]
     pub(in crate::load) fn prepare(
         &mut self,
@@ -216,8 +216,8 @@ impl<'m> Slots<'m> {
         }
     }
 
-    /// A slot that came back by its head, and when its request began; `None` if none is in flight
-    /// with such a head.
+    /// The slot of a completed head, and when its request began; `None` if no request in flight has
+    /// that head.
     #[inline]
     pub(in crate::load) fn finish(&mut self, head: u32) -> Option<(usize, u64)> {
         let slot = usize::from(*self.slot_of.get(head as usize)?);
@@ -234,7 +234,7 @@ impl<'m> Slots<'m> {
             .to_le_bytes()[0]
     }
 
-    /// What a slot's last request was, and about which block.
+    /// The kind and the block of a slot's last request.
     pub(in crate::load) fn request(&self, slot: usize) -> (Kind, u64) {
         (self.laid[slot], self.blocks[slot])
     }
@@ -245,7 +245,8 @@ impl<'m> Slots<'m> {
         &self.data[slot * words..][..words]
     }
 
-    /// Write the descriptors for a kind of request; what is right already stays in every cache.
+    /// Write the descriptors for a kind of request. Unchanged ones are not written, and so stay in
+    /// the caches of both sides.
     #[cold]
     fn lay(&mut self, slot: usize, kind: Kind, ring_table: &[AtomicU64]) {
         let chain = self.shape.chain() as usize;
@@ -301,7 +302,7 @@ impl<'m> Slots<'m> {
     }
 }
 
-/// Write a descriptor, unless it is there already.
+/// Write a descriptor, unless it is unchanged.
 fn put(table: &[AtomicU64], index: usize, address: u64, rest: u64) {
     for (word, value) in [(2 * index, address), (2 * index + 1, rest)] {
         if table[word].load(Ordering::Relaxed) != value {
