@@ -1,4 +1,4 @@
-//! All disks and groups at once, as the configuration file has them.
+//! All disks and groups at once, as in the configuration file.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -12,7 +12,7 @@ pub struct ConfigDisk {
     /// Its name.
     #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     pub name: String,
-    /// What it is to be.
+    /// Its settings.
     #[serde(flatten)]
     pub settings: DiskSettings,
 }
@@ -24,12 +24,12 @@ pub struct ConfigGroup {
     /// Its name.
     #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     pub name: String,
-    /// What its disks together may do.
+    /// Limits that its disks share.
     #[serde(default)]
     pub limits: Limits,
 }
 
-/// All disks and groups: what would make them.
+/// All disks and groups, as a configuration that creates them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {

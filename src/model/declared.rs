@@ -1,7 +1,7 @@
-//! Disks and groups as they are declared: what is said of them, and what that changes.
+//! Disks and groups as declared, and what a declaration changes.
 //!
-//! A declaration is a merge patch (RFC 7396) of what is there: what it names becomes so, `null`
-//! takes away, and what it doesn't name stays.
+//! A declaration is a merge patch (RFC 7396) of what exists: it sets the fields that it names,
+//! `null` removes one, and absent fields stay.
 
 use std::collections::BTreeMap;
 
@@ -12,29 +12,29 @@ use utoipa::ToSchema;
 use super::disk::named;
 use super::{DiskSettings, Limits, OnFull, Rate, Share};
 
-/// What is said of a rate.
+/// A declared rate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RatePatch {
-    /// Requests per second, or no bound.
+    /// Requests per second; `null` removes the limit.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "named")]
     #[schema(value_type = Option<u64>, minimum = 1)]
     pub iops: Option<Option<u64>>,
-    /// Requests that may be made at once after a time without any.
+    /// Requests that may come at once after a pause.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "named")]
     #[schema(value_type = Option<u64>, minimum = 1)]
     pub iops_burst: Option<Option<u64>>,
-    /// Bytes per second, or no bound.
+    /// Bytes per second; `null` removes the limit.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "named")]
     #[schema(value_type = Option<u64>, minimum = 1)]
     pub bytes_per_second: Option<Option<u64>>,
-    /// Bytes that may be moved at once after a time without any.
+    /// Bytes that may be moved at once after a pause.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "named")]
     #[schema(value_type = Option<u64>, minimum = 1)]
     pub bytes_burst: Option<Option<u64>>,
 }
 
-/// What is said of limits: each bound that is named becomes so, and the others stay. A burst goes
+/// Declared limits: they set the fields that they name, and the others stay. A burst is removed
 /// with its rate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -50,14 +50,14 @@ pub struct LimitsPatch {
     pub write: RatePatch,
 }
 
-/// What is said of a disk. A new one needs a size, and has what is usual where nothing is said.
+/// A declared disk. A new one needs a size; its other settings have defaults.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DeclaredDisk {
     /// Its name.
     #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     pub name: String,
-    /// Size in bytes: a multiple of the block size. Never less than the disk has.
+    /// Size in bytes: a multiple of the block size, and never less than the disk's present size.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 512, maximum = 70368744177664_u64, multiple_of = 512)]
     pub size_bytes: Option<u64>,
@@ -68,26 +68,26 @@ pub struct DeclaredDisk {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1, maximum = 256)]
     pub queues: Option<u16>,
-    /// Whether guests may not write.
+    /// Whether guests can only read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub read_only: Option<bool>,
-    /// What guests see as the serial, 1 to 20 printable ASCII characters.
+    /// The serial that guests see, 1 to 20 printable ASCII characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(pattern = "^[ -~]{1,20}$")]
     pub serial: Option<String>,
     /// How many front ends may use it at the same time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub share: Option<Share>,
-    /// Whether guests may rely on requests being completed in order (VIRTIO_F_IN_ORDER).
+    /// Whether requests complete in the order in which they were made (VIRTIO_F_IN_ORDER).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_order: Option<bool>,
-    /// Whether zeros that are written take no memory.
+    /// Whether zeros that a guest writes take no memory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detect_zeroes: Option<bool>,
-    /// What a write does when no memory is left for it.
+    /// What happens to a write that finds no memory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_full: Option<OnFull>,
-    /// Most bytes of memory that the disk may take, or no bound.
+    /// The most memory that the disk may take, in bytes; `null` removes the bound.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
@@ -95,10 +95,10 @@ pub struct DeclaredDisk {
     )]
     #[schema(value_type = Option<u64>)]
     pub quota_bytes: Option<Option<u64>>,
-    /// What guests may do per second.
+    /// Limits on requests and bytes per second.
     #[serde(default, skip_serializing_if = "LimitsPatch::is_empty")]
     pub limits: LimitsPatch,
-    /// A group whose limits hold for its disks together, or none.
+    /// The group whose limits the disk shares; `null` leaves it.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
@@ -106,24 +106,24 @@ pub struct DeclaredDisk {
     )]
     #[schema(value_type = Option<String>)]
     pub group: Option<Option<String>>,
-    /// Labels to set, or to take away.
+    /// Labels to set; `null` removes one.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, Option<String>>,
 }
 
-/// What is said of a group.
+/// A declared group.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DeclaredGroup {
     /// Its name.
     #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     pub name: String,
-    /// What its disks together may do.
+    /// Limits that its disks share.
     #[serde(default, skip_serializing_if = "LimitsPatch::is_empty")]
     pub limits: LimitsPatch,
 }
 
-/// Disks and groups that are to be there. Those that are there and not named stay.
+/// Disks and groups that should exist. Others that exist stay.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Declaration {
@@ -135,26 +135,26 @@ pub struct Declaration {
     pub disks: Vec<DeclaredDisk>,
 }
 
-/// What becomes of something that a declaration is about.
+/// What a declaration does to a disk or a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
-    /// It is made.
+    /// It is created.
     Create,
     /// It is changed.
     Change,
-    /// It is destroyed, with all that it holds.
+    /// It is destroyed, with its content.
     Destroy,
 }
 
 /// A field that changes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FieldChange {
-    /// Its name; `.` goes deeper, as in `limits.read.iops`.
+    /// Its name, with dots between levels, as in `limits.read.iops`.
     pub field: String,
-    /// What it was; nothing, if there was none.
+    /// Its old value; `null` if it had none.
     pub old: Value,
-    /// What it is then; nothing, if it is taken away.
+    /// Its new value; `null` if it is removed.
     pub new: Value,
 }
 
@@ -165,26 +165,26 @@ pub struct Changed {
     pub kind: String,
     /// Its name.
     pub name: String,
-    /// What becomes of it.
+    /// What is done to it.
     pub action: Action,
-    /// What of it changes, by field.
+    /// Its fields that change.
     pub fields: Vec<FieldChange>,
 }
 
-/// What a declaration changes, or changed.
+/// What a declaration changes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Applied {
-    /// Disks that were made.
+    /// Disks that were created.
     pub created: Vec<String>,
     /// Disks that were changed.
     pub changed: Vec<String>,
-    /// Disks that were as they should be.
+    /// Disks that were already as declared.
     pub unchanged: Vec<String>,
-    /// Disks that were destroyed, since nobody named them (`prune`).
+    /// Disks that were destroyed because the declaration does not name them (`prune`).
     pub destroyed: Vec<String>,
-    /// Groups that were made, changed or destroyed.
+    /// Groups that were created, changed or destroyed.
     pub groups: Vec<String>,
-    /// All of that, field by field, in the order in which it is done.
+    /// All changes, field by field, in the order in which they are made.
     pub changes: Vec<Changed>,
 }
 
@@ -199,7 +199,7 @@ impl RatePatch {
                     had_rate: Option<u64>,
                     had_burst: Option<u64>| {
             let rate = rate.unwrap_or(had_rate);
-            // A burst that nobody names goes with its rate.
+            // A burst that is not named is removed with its rate.
             let burst = burst.unwrap_or(had_burst.filter(|_| rate.is_some()));
             (rate, burst)
         };
@@ -220,12 +220,12 @@ impl RatePatch {
 }
 
 impl LimitsPatch {
-    /// Whether nothing is said.
+    /// Whether nothing is declared.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
-    /// What it makes of these limits.
+    /// These limits, changed as declared.
     pub fn over(&self, had: Limits) -> Limits {
         Limits {
             total: self.total.over(had.total),
@@ -236,7 +236,7 @@ impl LimitsPatch {
 }
 
 impl DeclaredDisk {
-    /// What it makes of these settings.
+    /// These settings, changed as declared.
     pub fn over(&self, mut settings: DiskSettings) -> DiskSettings {
         fn set<T: Clone>(field: &mut T, said: &Option<T>) {
             if let Some(said) = said {
@@ -267,7 +267,7 @@ impl DeclaredDisk {
     }
 }
 
-/// Fields that differ between what something was and what it is, each as JSON says it.
+/// The fields that differ between an old and a new value, as JSON.
 pub fn field_changes(old: &impl Serialize, new: &impl Serialize) -> Vec<FieldChange> {
     let flat = |it: Result<Value, serde_json::Error>| {
         let mut fields = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! A disk as it is to be, as it is, and as it is to change.
+//! A disk: wanted settings, present state, and changes.
 
 use std::collections::BTreeMap;
 
@@ -7,18 +7,18 @@ use utoipa::ToSchema;
 
 use super::{Image, Import, Limits};
 
-/// Queues of a disk where nothing else is said: QEMU asks for as many as its guest has processors.
-/// One that nobody uses costs nothing.
+/// The default number of queues of a disk: QEMU asks for as many as its guest has processors. An
+/// unused one costs nothing.
 pub const USUAL_QUEUES: u16 = 128;
 
-/// What a write does when no memory is left for it.
+/// What happens to a write that finds no memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OnFull {
     /// The guest gets an I/O error.
     #[default]
     Error,
-    /// The guest waits until there is memory again.
+    /// The write waits until there is memory.
     Stall,
 }
 
@@ -29,14 +29,14 @@ pub enum Share {
     /// One.
     #[default]
     None,
-    /// Any number, and none may write.
+    /// Any number, all of them read-only.
     Ro,
-    /// Any number, and all may write: only for guests that coordinate, as a cluster file system
-    /// does.
+    /// Any number, all of them writing: for guests that coordinate their writes, as a cluster file
+    /// system does.
     Rw,
 }
 
-/// What a disk is to be. Only the size has no default.
+/// Settings of a disk. Only the size is required.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DiskSettings {
@@ -52,42 +52,42 @@ pub struct DiskSettings {
     #[serde(default = "default_block_size")]
     #[schema(example = 512)]
     pub block_size: u64,
-    /// Request queues that a front end may use, 1 to 256; 128 if nothing is said.
+    /// Request queues that a front end may use, 1 to 256; 128 by default.
     #[serde(default = "default_queues")]
     #[schema(minimum = 1, maximum = 256)]
     pub queues: u16,
-    /// Whether guests may not write.
+    /// Whether guests can only read.
     #[serde(default)]
     pub read_only: bool,
-    /// What guests see as the serial, 1 to 20 printable ASCII characters. By default the name, or
-    /// what is made of a longer one.
+    /// The serial that guests see, 1 to 20 printable ASCII characters. By default it is the name,
+    /// or is derived from a longer one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(pattern = "^[ -~]{1,20}$")]
     pub serial: Option<String>,
     /// How many front ends may use it at the same time.
     #[serde(default)]
     pub share: Share,
-    /// Whether guests may rely on requests being completed in order (VIRTIO_F_IN_ORDER).
+    /// Whether requests complete in the order in which they were made (VIRTIO_F_IN_ORDER).
     #[serde(default)]
     pub in_order: bool,
-    /// Whether zeros that are written take no memory.
+    /// Whether zeros that a guest writes take no memory.
     #[serde(default)]
     pub detect_zeroes: bool,
-    /// What a write does when no memory is left for it.
+    /// What happens to a write that finds no memory.
     #[serde(default)]
     pub on_full: OnFull,
-    /// Most bytes of memory that the disk may take.
+    /// The most memory that the disk may take, in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quota_bytes: Option<u64>,
-    /// What guests may do per second.
+    /// Limits on requests and bytes per second.
     #[serde(default, skip_serializing_if = "Limits::is_empty")]
     pub limits: Limits,
-    /// A group whose limits hold for its disks together. It must exist.
+    /// The group whose limits the disk shares. It must exist.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     pub group: Option<String>,
-    /// The owner's own words about it: at most 32, keys of 1 to 63 of `A-Za-z0-9._/-`, values of at
-    /// most 255 bytes.
+    /// Labels of your own: at most 32, with keys of 1 to 63 characters of `A-Za-z0-9._/-` and
+    /// values of at most 255 bytes.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
 }
@@ -121,47 +121,47 @@ impl DiskSettings {
     }
 }
 
-/// How a disk is doing.
+/// The state of a disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum DiskState {
-    /// Well.
+    /// It works.
     #[default]
     Ok,
-    /// A write failed for want of memory since there was room last.
+    /// A write failed because there was no memory, and there is none yet.
     Full,
     /// Writes wait for memory.
     Stalled,
-    /// Every request fails: ramblk died of one of them, twice.
+    /// Every request fails, because ramblk crashed twice on one of them.
     Failed,
-    /// Its socket was removed: nobody can connect, and who is connected goes on.
+    /// Its socket was removed: no front end can connect. Those that are connected go on.
     Unreachable,
-    /// Its first content is not whole yet: nobody can attach to it, fork it or read it.
+    /// Its first content is incomplete: it can't be attached, forked or read yet.
     Importing,
 }
 
-/// A front end that is connected.
+/// A connected front end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FrontEnd {
     /// The number of its session.
     pub session: u64,
-    /// The process that connected, where the system tells.
+    /// The process that connected, if the system knows it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pid: Option<u32>,
-    /// Whether a driver uses its queues.
+    /// Whether a driver has started its queues.
     pub live: bool,
     /// Whether it can be told that the size changed.
     pub notifiable: bool,
-    /// Queues that are looked at time and again, since it gave no descriptor for their kicks.
+    /// Queues that are polled because the front end passed no kick descriptor for them.
     #[serde(default)]
     pub polled_queues: u16,
-    /// Queues whose requests in flight are not written down, since the region that it brought has
-    /// no room for them.
+    /// Queues whose requests in flight are not recorded, because the front end's in-flight region
+    /// has no room for them.
     #[serde(default)]
     pub untracked_queues: u16,
 }
 
-/// A disk as it is.
+/// A disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Disk {
     /// Its name.
@@ -170,110 +170,111 @@ pub struct Disk {
     pub size_bytes: u64,
     /// Logical block size in bytes.
     pub block_size: u64,
-    /// The path that front ends connect to; nobody listens there while the state is `importing`.
+    /// The path of the socket for front ends; it refuses connections while the state is
+    /// `importing`.
     pub socket: String,
     /// Whether a front end is connected.
     pub attached: bool,
-    /// Those that are.
+    /// The connected front ends.
     pub front_ends: Vec<FrontEnd>,
-    /// Whether guests may not write.
+    /// Whether guests can only read.
     pub read_only: bool,
-    /// What guests see as the serial.
+    /// The serial that guests see.
     pub serial: String,
     /// Request queues that a front end may use.
     pub queues: u16,
     /// How many front ends may use it at the same time.
     pub share: Share,
-    /// Whether guests may rely on requests being completed in order.
+    /// Whether requests complete in the order in which they were made.
     pub in_order: bool,
-    /// Whether zeros that are written take no memory.
+    /// Whether zeros that a guest writes take no memory.
     pub detect_zeroes: bool,
-    /// What a write does when no memory is left for it.
+    /// What happens to a write that finds no memory.
     pub on_full: OnFull,
-    /// Bytes of all mapped sectors, shared ones too.
+    /// Bytes of all mapped sectors, including those shared with other disks.
     pub mapped_bytes: u64,
-    /// Bytes of memory that it was charged for: what it took itself.
+    /// Bytes of memory that are charged to it: what it did not share when it was written.
     pub charged_bytes: u64,
-    /// Bytes of memory that would be free if it were gone. Costs a walk, so lists leave it out.
+    /// Bytes of memory that destroying it would free. Lists leave it out, because it takes time to
+    /// count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unique_bytes: Option<u64>,
-    /// Most bytes that it may be charged for.
+    /// The most bytes of memory that it may be charged for.
     pub quota_bytes: Option<u64>,
-    /// What guests may do per second.
+    /// Limits on requests and bytes per second.
     pub limits: Limits,
-    /// The group whose limits hold too.
+    /// The group whose limits the disk shares.
     pub group: Option<String>,
-    /// The owner's own words about it.
+    /// Labels.
     pub labels: BTreeMap<String, String>,
-    /// The disk or snapshot that it was forked from, while that exists.
+    /// The disk or snapshot from which it was forked, as long as that exists.
     pub parent: Option<String>,
     /// Names of its snapshots, sorted.
     pub snapshots: Vec<String>,
-    /// Disks that were forked from it or from a snapshot of it, sorted. Costs a look at all disks,
-    /// so lists leave it out.
+    /// Disks that were forked from it or from one of its snapshots, sorted. Lists leave it out,
+    /// because it takes time to find.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub children: Option<Vec<String>>,
-    /// How it is doing.
+    /// Its state.
     pub state: DiskState,
-    /// The image that its content was made from, if that was said.
+    /// The image that its content came from, if the upload named it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<Image>,
-    /// How far new content has come: the first one of a disk that is `importing`, or one that is to
-    /// replace what is there.
+    /// Progress of new content: the first content of a disk that is `importing`, or a replacement.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub import: Option<Import>,
-    /// Why it has failed; empty if it hasn't.
+    /// Why the state is `failed`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
-    /// Why nobody can connect, if that is so.
+    /// Why the state is `unreachable`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unreachable: Option<String>,
 }
 
-/// What is to change of a disk (RFC 7396: what isn't named stays, `null` takes away).
+/// Changes of a disk (a merge patch, RFC 7396: absent fields stay, `null` removes).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct DiskPatch {
     /// A new size in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size_bytes: Option<u64>,
-    /// Whether a smaller size is meant, which loses what lies beyond it.
+    /// Allow a smaller size, which loses the data beyond it.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub shrink: bool,
-    /// Whether a quota that is less than what the disk takes already is meant: its guest can write
-    /// nothing new then.
+    /// Allow a quota that is less than the disk takes already: its guest can then write nothing
+    /// new.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub force: bool,
-    /// A new quota in bytes, or none.
+    /// A new quota in bytes; `null` removes it.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "named")]
     #[schema(value_type = Option<u64>)]
     pub quota_bytes: Option<Option<u64>>,
-    /// What a write does when no memory is left for it.
+    /// What happens to a write that finds no memory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_full: Option<OnFull>,
-    /// All limits anew.
+    /// New limits, replacing all of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limits: Option<Limits>,
-    /// Another group, or none.
+    /// Another group; `null` leaves the group.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "named")]
     #[schema(value_type = Option<String>)]
     pub group: Option<Option<String>>,
-    /// Labels to set, or to take away.
+    /// Labels to set; `null` removes one.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, Option<String>>,
-    /// `false` has a disk that has failed served again; nothing else can be said here.
+    /// `false` serves a failed disk again; no other value is valid.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failed: Option<bool>,
 }
 
-/// A field that is there, be it `null`.
+/// A field that is present, even if it is `null`.
 pub(super) fn named<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     from: D,
 ) -> Result<Option<T>, D::Error> {
     T::deserialize(from).map(Some)
 }
 
-/// What came of a new size.
+/// The result of a resize.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Resized {
     /// The size before, in bytes.
@@ -282,11 +283,11 @@ pub struct Resized {
     pub to_bytes: u64,
     /// Mapped bytes that were lost.
     pub lost_bytes: u64,
-    /// Front ends that were told.
+    /// Front ends that were notified.
     pub notified: usize,
-    /// Front ends with a live driver that can't be told.
+    /// Front ends with a running driver that can't be notified.
     pub not_notified: usize,
-    /// What to do so that those guests see the new size; empty if there is nothing to do.
+    /// How to make those guests see the new size.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
 }
@@ -296,12 +297,12 @@ pub struct Resized {
 pub struct Patched {
     /// The disk as it is now.
     pub disk: Disk,
-    /// What came of a new size, if one was given.
+    /// The result of the resize, if the size changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resized: Option<Resized>,
 }
 
-/// A snapshot of a disk: its content at one moment, which nobody can change.
+/// A snapshot of a disk: its content at one moment, which never changes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Snapshot {
     /// The disk.
@@ -312,27 +313,27 @@ pub struct Snapshot {
     pub size_bytes: u64,
     /// Bytes of all mapped sectors.
     pub mapped_bytes: u64,
-    /// Bytes of memory that it was charged for.
+    /// Bytes of memory that are charged to it.
     pub charged_bytes: u64,
 }
 
-/// A new disk that begins with the content of another one, or of a snapshot. What isn't given is
-/// as with that disk; serial and labels begin anew.
+/// A new disk with the content of another one or of a snapshot. Absent settings are those of that
+/// disk, but not its serial and labels.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ForkRequest {
     /// The new disk's name.
     #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     pub name: String,
-    /// The snapshot to begin with; by default the disk as it is at this moment.
+    /// The snapshot to fork; by default the disk's present content.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     pub snapshot: Option<String>,
-    /// What guests see as the serial.
+    /// The serial that guests see.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(pattern = "^[ -~]{1,20}$")]
     pub serial: Option<String>,
-    /// Whether guests may not write.
+    /// Whether guests can only read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub read_only: Option<bool>,
     /// Request queues that a front end may use.
@@ -345,7 +346,7 @@ pub struct ForkRequest {
 }
 
 impl ForkRequest {
-    /// A fork that is called `name`, of the disk as it is.
+    /// A fork of the disk's present content, called `name`.
     pub fn new(name: &str) -> Self {
         Self {
             name: name.to_owned(),
@@ -358,15 +359,15 @@ impl ForkRequest {
     }
 }
 
-/// What a disk is to be brought back to.
+/// The content to which a disk is reset.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ResetRequest {
-    /// One of its own snapshots; by default what it was forked from.
+    /// One of its own snapshots; by default the content from which it was forked.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     pub to: Option<String>,
-    /// Do it though a front end is connected, whose guest sees other bytes from then on.
+    /// Allow it while a front end is connected; its guest sees the content change at once.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub force: bool,
 }

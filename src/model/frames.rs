@@ -1,9 +1,9 @@
 //! A disk's content without its holes: a stream of frames (`application/vnd.ramblk.extents`).
 //!
-//! A frame is two little-endian numbers of 64 bits, and data: where it begins and how long it is, in
-//! bytes, and that many bytes. Frames come in order, don't overlap, and have at most [`MOST_BYTES`]
-//! each. What lies between them is zeros. The last one is empty and begins where the content ends;
-//! a stream without it was cut off.
+//! A frame is two little-endian numbers of 64 bits, and data: where it begins and how long it is,
+//! in bytes, and that many bytes. Frames come in order, don't overlap, and have at most
+//! [`MOST_BYTES`] each. What lies between them is zeros. The last one is empty and begins where the
+//! content ends; a stream without it was cut off.
 
 /// The media type of a stream of frames.
 pub const FRAMES_TYPE: &str = "application/vnd.ramblk.extents";

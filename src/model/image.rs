@@ -1,18 +1,18 @@
-//! The image that a disk's content comes from, and how far it has come.
+//! The image that a disk's content comes from, and the progress of an import.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// An image, as whoever brings its content names it.
+/// An image, as the uploading client describes it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Image {
-    /// What it is called: a path, most often.
+    /// Its name, usually a path.
     pub name: String,
-    /// What tells it from other images; none for a stream that can't be told from another.
+    /// An identifier that no other image has; absent for a stream that has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
-    /// Its length in bytes, if that is known before all of it has come.
+    /// Its length in bytes, if that is known in advance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size_bytes: Option<u64>,
 }
@@ -24,14 +24,14 @@ impl Image {
     }
 }
 
-/// How far content that is being imported has come.
+/// The progress of an import.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Import {
-    /// Bytes of the content that have come, holes counted.
+    /// Bytes of the content that have arrived, including holes.
     pub done_bytes: u64,
-    /// Bytes that are to come in all, if that is known.
+    /// Bytes of the content in all, if that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total_bytes: Option<u64>,
-    /// Whether somebody sends content at this moment.
+    /// Whether a client is sending content now.
     pub uploading: bool,
 }

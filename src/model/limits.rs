@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// A bound on requests and bytes per second. What isn't given is not bounded.
+/// A limit on requests and bytes per second. Absent fields don't limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Rate {
@@ -11,8 +11,7 @@ pub struct Rate {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1)]
     pub iops: Option<u64>,
-    /// Requests that may be made at once after a time without any. By default a few milliseconds'
-    /// worth.
+    /// Requests that may come at once after a pause; by default as many as in a few milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1)]
     pub iops_burst: Option<u64>,
@@ -20,22 +19,21 @@ pub struct Rate {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1)]
     pub bytes_per_second: Option<u64>,
-    /// Bytes that may be moved at once after a time without any. By default a few milliseconds'
-    /// worth.
+    /// Bytes that may be moved at once after a pause; by default as many as in a few milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1)]
     pub bytes_burst: Option<u64>,
 }
 
 impl Rate {
-    /// Whether it says nothing, a burst without its rate neither.
+    /// Whether nothing is limited, not even a burst without its rate.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 }
 
-/// Bounds on what a disk, or a group of disks together, may do. All of them hold. Discards and
-/// write-zeroes count as writes.
+/// Limits of a disk, or of a group of disks together. All of them apply. Discards and write-zeroes
+/// count as writes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
@@ -51,7 +49,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Whether nothing is said.
+    /// Whether nothing is limited.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
@@ -61,9 +59,9 @@ impl Limits {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Group {
-    /// Its name: as a disk's.
+    /// Its name, formed like a disk's.
     pub name: String,
-    /// What its disks together may do.
+    /// Limits that its disks share.
     #[serde(default)]
     pub limits: Limits,
     /// The disks in it, sorted.

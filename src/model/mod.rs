@@ -1,17 +1,17 @@
-//! What the API says and hears, as plain data: the one vocabulary of server, command line and
-//! configuration file. Sizes are in bytes and times in seconds or nanoseconds, with the unit in the
-//! name; unknown fields are refused.
+//! The API's vocabulary as plain data, for the server, its clients and the configuration file.
+//! Sizes are in bytes and times in seconds or nanoseconds, with the unit in the name; unknown
+//! fields are refused.
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `disk` | a disk as it is to be, as it is, and as it is to change |
+//! | `disk` | a disk: wanted settings, present state, and changes |
 //! | `image` | the image that a disk's content comes from |
 //! | `limits` | rates and bursts |
-//! | `reply` | everything else that is answered: maps, statistics, the pool, events |
+//! | `reply` | other answers: maps, statistics, the pool, events |
 //! | `config` | all disks and groups at once, as the configuration file has them |
-//! | `declared` | disks and groups as they are declared, and what that changes |
+//! | `declared` | disks and groups as declared, and what a declaration changes |
 //! | `frames` | a disk's content as a stream |
-//! | `problem` | what is answered when something can't be done (RFC 9457) |
+//! | `problem` | why a request was refused (RFC 9457) |
 
 mod config;
 mod declared;

@@ -1,37 +1,37 @@
-//! What is answered when something can't be done (RFC 9457).
+//! Why a request was refused (RFC 9457).
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// Kinds of problems. Their names are stable; texts are not.
+/// Kinds of problems. Their names are stable, their texts are not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ProblemKind {
-    /// The request is no valid one.
+    /// The request is not valid.
     Invalid,
     /// There is no such disk, snapshot, group or path.
     NotFound,
-    /// There is no such method for this path.
+    /// The path does not have this method.
     MethodNotAllowed,
     /// It exists with other settings.
     Conflict,
     /// A front end uses it.
     Attached,
-    /// It would lose data that was not meant to be lost.
+    /// Data would be lost, and the request does not allow that.
     WouldLoseData,
-    /// Memory, descriptors or a quota don't allow it.
+    /// There is not enough memory, quota or descriptors.
     OverBudget,
     /// The body is too long.
     TooLarge,
-    /// The body is of a type that isn't understood here.
+    /// The body's media type is not supported here.
     UnsupportedMediaType,
-    /// Too many requests at the same time.
+    /// Too many requests are being served.
     Busy,
     /// It took too long.
     Timeout,
-    /// Who asks may not.
+    /// The caller is not authorised.
     Forbidden,
-    /// A fault of the daemon's.
+    /// The daemon has a fault.
     Internal,
 }
 
@@ -41,13 +41,13 @@ pub struct Problem {
     /// `urn:ramblk:problem:` and the kind.
     #[serde(rename = "type")]
     pub type_uri: String,
-    /// The kind in words.
+    /// The kind, as text.
     pub title: String,
     /// The HTTP status.
     pub status: u16,
-    /// What is wrong with this request, and what to do next.
+    /// What is wrong with this request, and what to do.
     pub detail: String,
-    /// The field or option at fault, if it is one.
+    /// The field or parameter at fault, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,
     /// Mapped bytes that would be lost.
@@ -73,21 +73,21 @@ impl ProblemKind {
         }
     }
 
-    /// The kind in words.
+    /// The kind, as text.
     pub fn title(self) -> &'static str {
         match self {
             Self::Invalid => "the request is not valid",
-            Self::NotFound => "there is no such thing",
-            Self::MethodNotAllowed => "this can't be done here",
+            Self::NotFound => "not found",
+            Self::MethodNotAllowed => "the path does not have this method",
             Self::Conflict => "it exists with other settings",
             Self::Attached => "a front end uses it",
             Self::WouldLoseData => "data would be lost",
-            Self::OverBudget => "there is no room for it",
+            Self::OverBudget => "there are not enough resources",
             Self::TooLarge => "the body is too long",
-            Self::UnsupportedMediaType => "the body is of another type",
-            Self::Busy => "too much is asked at the same time",
+            Self::UnsupportedMediaType => "the body's media type is not supported",
+            Self::Busy => "too many requests are being served",
             Self::Timeout => "it took too long",
-            Self::Forbidden => "who asks may not",
+            Self::Forbidden => "the caller is not authorised",
             Self::Internal => "the daemon failed",
         }
     }
@@ -128,12 +128,12 @@ impl Problem {
         }
     }
 
-    /// Whether it is of this kind.
+    /// Whether the problem is of this kind.
     pub fn is(&self, kind: ProblemKind) -> bool {
         self.type_uri.strip_prefix(Self::PREFIX) == Some(kind.name())
     }
 
-    /// The same problem in other words.
+    /// The same problem with another detail.
     #[must_use]
     pub fn with_detail(self, detail: String) -> Self {
         Self { detail, ..self }

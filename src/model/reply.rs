@@ -1,36 +1,35 @@
-//! What is answered besides disks.
+//! Answers besides disks: maps, statistics, the pool, events.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// A stretch of a disk that is mapped or not, as a whole.
+/// An extent of a disk: a run of sectors that are all mapped, or all unmapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct MapExtent {
-    /// Where it begins, in bytes.
+    /// Its offset in bytes.
     pub start_bytes: u64,
-    /// How long it is, in bytes.
+    /// Its length in bytes.
     pub length_bytes: u64,
     /// Whether its sectors are mapped.
     pub mapped: bool,
 }
 
-/// A part of a disk as a row of stretches, without gaps.
+/// A part of a disk as a list of extents, without gaps.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Map {
-    /// Stretches, in order.
+    /// Extents, in order.
     pub extents: Vec<MapExtent>,
-    /// Where the next part begins, if this one does not reach the end: ask again with
-    /// `start_bytes`.
+    /// The offset of the next part, unless this one reaches the end: pass it as `start_bytes`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_bytes: Option<u64>,
 }
 
-/// A bucket of a histogram, as Prometheus has them: each counts what is in those before it too.
+/// A bucket of a histogram, cumulative as in Prometheus: it includes the buckets before it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct HistogramBucket {
-    /// Its upper bound in seconds; none for the last one, which counts all.
+    /// Its upper bound in seconds; absent for the last one, which counts all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub le_seconds: Option<f64>,
     /// Requests that took no longer.
@@ -38,7 +37,7 @@ pub struct HistogramBucket {
 }
 
 impl HistogramBucket {
-    /// Buckets of these upper bounds and of these counts of what lies between them.
+    /// Buckets with these upper bounds, from the counts between the bounds.
     pub fn row(bounds: impl Iterator<Item = Option<f64>>, counts: &[u64]) -> Vec<Self> {
         let mut all = 0;
         let cumulative = counts.iter().map(|count| {
@@ -51,7 +50,7 @@ impl HistogramBucket {
             .collect()
     }
 
-    /// Each bucket's upper bound, and what lies between it and the one before.
+    /// Each bucket's upper bound, and the count between it and the bound before.
     pub fn parts(row: &[Self]) -> impl Iterator<Item = (Option<f64>, u64)> {
         let before = [0].into_iter().chain(row.iter().map(|bucket| bucket.count));
         row.iter()
@@ -60,136 +59,136 @@ impl HistogramBucket {
     }
 }
 
-/// Requests of one kind since the disk was made or the daemon started.
+/// Requests of one kind since the disk was created or the daemon started.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct OperationStats {
-    /// Requests that were answered, errors included.
+    /// Completed requests, including errors.
     pub completed: u64,
-    /// Those that were answered with an error.
+    /// Requests that completed with an error.
     pub errors: u64,
-    /// Bytes that they moved, discarded or zeroed.
+    /// Bytes read, written, discarded or zeroed.
     pub bytes: u64,
-    /// The time that they took, summed, in nanoseconds.
+    /// The sum of their latencies in nanoseconds.
     pub time_ns: u64,
-    /// How long they took.
+    /// A histogram of their latencies.
     pub latency: Vec<HistogramBucket>,
 }
 
-/// What guests have done to a disk.
+/// Counters of a disk's requests.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Stats {
     /// The disk.
     pub disk: String,
-    /// By kind: `read`, `write`, `discard`, `write_zeroes`, `flush`.
+    /// Counters by kind: `read`, `write`, `discard`, `write_zeroes`, `flush`.
     pub operations: BTreeMap<String, OperationStats>,
-    /// Requests that are being served now.
+    /// Requests in service now.
     pub in_flight: u64,
-    /// Requests that wait for a limit now.
+    /// Requests waiting for a limit now.
     pub throttled: u64,
-    /// Requests that had to wait for a limit.
+    /// Requests that have waited for a limit.
     pub throttled_total: u64,
-    /// Requests that wait for memory now.
+    /// Requests waiting for memory now.
     pub stalled: u64,
-    /// Requests that found no memory.
+    /// Requests that have found no memory.
     pub full_total: u64,
 }
 
-/// The memory of all disks together, and how many there can be.
+/// The memory of all disks together, and how many disks are possible.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Pool {
-    /// Most bytes that they may take.
+    /// The most bytes that disks may take.
     pub limit_bytes: u64,
-    /// Where that limit comes from: an option, the host's memory, a file of a control group.
+    /// The origin of that limit: an option, the host's memory, a file of a control group.
     #[serde(default)]
     pub limit_from: String,
-    /// Bytes that they take.
+    /// Bytes that disks take.
     pub charged_bytes: u64,
-    /// Bytes of all mapped sectors, each disk's and snapshot's counted.
+    /// Bytes of all mapped sectors, counted for each disk and snapshot.
     pub mapped_bytes: u64,
-    /// Disks.
+    /// The number of disks.
     pub disks: usize,
-    /// Snapshots.
+    /// The number of snapshots.
     pub snapshots: usize,
-    /// Disks that there can be with the descriptors that this process may have.
+    /// The most disks that the process's limit on file descriptors allows.
     pub most_disks: usize,
     /// Threads that serve queues.
     pub workers: usize,
-    /// What somebody should see to, in words.
+    /// Warnings that need attention.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
 }
 
-/// What happened.
+/// Kinds of events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum EventKind {
-    /// A disk was made.
+    /// A disk was created.
     Created,
     /// A disk was destroyed.
     Destroyed,
     /// A front end connected.
     Attached,
-    /// A front end is gone.
+    /// A front end disconnected.
     Detached,
-    /// A disk has another size.
+    /// A disk was resized.
     Resized,
     /// Settings, limits or labels changed.
     Changed,
-    /// A snapshot was made.
+    /// A snapshot was taken.
     Snapshot,
     /// A snapshot was destroyed.
     SnapshotDestroyed,
-    /// A disk was made of another one.
+    /// A disk was forked from another one.
     Forked,
-    /// A disk has the content of another one now.
+    /// A disk was reset.
     Reset,
-    /// A disk has the content of an image now, all at once.
+    /// A disk's content was replaced by an image.
     Imported,
-    /// Content for a disk broke off, or can't be had; the disk is what it was.
+    /// New content for a disk was incomplete or refused; the disk is unchanged.
     ImportFailed,
-    /// A disk's charge, or the pool's, came near its bound.
+    /// A disk's charge came near its quota, or the pool's near its limit.
     Watermark,
     /// A write found no memory.
     Full,
-    /// There is room again.
+    /// There is memory again.
     Room,
-    /// A disk's socket, or the API's, was removed: nobody can connect.
+    /// A disk's socket, or the API's, was removed: nothing can connect to it.
     Unreachable,
-    /// The socket was made again.
+    /// The socket was created again.
     Reachable,
-    /// The file that disks lie in was removed: they are gone when the daemon ends.
+    /// The file that holds the disks was removed: they are lost when the daemon ends.
     StateRemoved,
-    /// A front end broke the protocol, or a ring of it was unusable.
+    /// A front end violated the protocol, or one of its rings was unusable.
     Fault,
 }
 
-/// One of the events that `/v1/events` tells.
+/// An event of `/v1/events`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Event {
-    /// Its number: one more than the one before.
+    /// Its number: one more than that of the event before.
     pub id: u64,
-    /// When, in nanoseconds since 1970.
+    /// Its time in nanoseconds since 1970.
     pub time_ns: u64,
-    /// What happened.
+    /// Its kind.
     #[serde(rename = "type")]
     pub kind: EventKind,
-    /// The disk, if it happened to one; the pool, if not.
+    /// The disk; absent if the event is about the pool.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk: Option<String>,
-    /// More about it, by key.
+    /// Details by key.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub details: BTreeMap<String, Detail>,
 }
 
-/// What an event says about something.
+/// A detail of an event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum Detail {
-    /// Whether it is so.
+    /// Yes or no.
     Flag(bool),
-    /// How much or how many it is: the unit is in the key.
+    /// A number; the key names the unit.
     Count(u64),
-    /// What it is, in words.
+    /// Text.
     Text(String),
 }
 
@@ -233,11 +232,11 @@ impl std::fmt::Display for Detail {
     }
 }
 
-/// What answers.
+/// Versions of the daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Version {
     /// The daemon's version.
     pub version: String,
-    /// The interface's.
+    /// The API's version.
     pub api: String,
 }

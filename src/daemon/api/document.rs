@@ -22,14 +22,14 @@ use crate::model::{Event, Problem};
 #[openapi(
     info(
         title = "ramblk",
-        description = "RAM disks for virtual machines: make, change, watch and destroy them.\n\n\
+        description = "RAM disks for virtual machines: create, change, watch and destroy them.\n\n\
             Errors are problem documents (RFC 9457) whose `type` is `urn:ramblk:problem:KIND`.",
     ),
     components(schemas(Event, Problem)),
     tags(
         (name = "disks", description = "Disks, by name"),
-        (name = "snapshots", description = "What a disk was at some moment, and forks of it"),
-        (name = "content", description = "What is on a disk"),
+        (name = "snapshots", description = "A disk's content at one moment, and its forks"),
+        (name = "content", description = "The content of a disk"),
         (name = "groups", description = "Limits that several disks share"),
         (name = "daemon", description = "The daemon itself"),
     ),
@@ -122,25 +122,33 @@ fn complete(operation: &mut Operation, stream: bool) {
     let body = operation.request_body.is_some();
     let common = [
         (true, "400", "the request is not valid"),
-        (true, "403", "who asks may not"),
+        (true, "403", "the caller is not authorised"),
         (
             true,
             "412",
-            "it has a condition, which can't be held against anything here",
+            "it has a precondition, and nothing here has a version",
         ),
         (body, "413", "the body is too long"),
-        (body, "415", "the body is of another type, or encoded"),
-        (true, "417", "it expects something else than `100-continue`"),
+        (
+            body,
+            "415",
+            "the body's media type or encoding is not supported",
+        ),
+        (
+            true,
+            "417",
+            "it expects something other than `100-continue`",
+        ),
         (true, "500", "the daemon failed"),
         (
             body,
             "501",
-            "the body has a transfer coding that is not undone here",
+            "the body has a transfer coding that is not supported",
         ),
         (
             true,
             "503",
-            "too much is asked at the same time; `Retry-After` says when to try again",
+            "too many requests are being served; `Retry-After` says when to try again",
         ),
         (!stream || body, "504", "it took too long"),
     ];

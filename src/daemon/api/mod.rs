@@ -6,7 +6,7 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `wire` | who asks, what form it has, and how problems are told |
+//! | `wire` | the caller, media types and JSON, problem documents |
 //! | `state` | what requests share, and how they get work done elsewhere |
 //! | `input` | names, queries and bodies, checked |
 //! | `handlers` | what each path does |

@@ -119,12 +119,7 @@ fn a_failure_is_one_line_of_json_with_its_exit_code() {
         ("show a", 3, "type", json!("urn:ramblk:problem:not-found")),
         ("show a", 3, "status", json!(404)),
         ("create a --size 1000", 2, "field", json!("size_bytes")),
-        (
-            "import a nothing",
-            3,
-            "title",
-            json!("there is no such thing"),
-        ),
+        ("import a nothing", 3, "title", json!("not found")),
         ("apply -f nothing", 1, "type", Value::Null),
         ("--api-socket nowhere ping", 6, "type", Value::Null),
         ("bench nowhere", 1, "type", Value::Null),

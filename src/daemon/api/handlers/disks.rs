@@ -23,14 +23,14 @@ const MOST_EXTENTS: usize = 65536;
     reason = "read by hand, since it may be there several times"
 )]
 pub(crate) struct ListQuery {
-    /// `KEY=VALUE`: only disks with this label. May be given several times: all must match.
+    /// Only disks with this label, as `KEY=VALUE`. If there are several, all must match.
     #[param(pattern = "^[A-Za-z0-9._/-]{1,63}=[^=]*$", max_length = 255)]
     label: Option<Vec<String>>,
 }
 
 /// List disks
 ///
-/// All disks, sorted by name, or those that have all the given labels. `unique_bytes` is left out.
+/// Lists all disks, or those with all the given labels, sorted by name and without `unique_bytes`.
 #[utoipa::path(
     get,
     path = "/v1/disks",
@@ -60,27 +60,26 @@ pub(crate) async fn list(
 #[into_params(parameter_in = Query)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct PutQuery {
-    /// The name of an image whose content is to come by `put_data`, its path for example. The disk
-    /// is `importing` until that is whole.
+    /// The name, for example the path, of an image whose content you will send with `put_data`. The
+    /// disk is `importing` until the content is complete.
     #[param(min_length = 1, max_length = 255)]
     image: Option<String>,
-    /// What tells that image from others, its digest for example: the same image must have the same
-    /// one. An image without it is like no other.
+    /// An identifier that only this image has, for example its digest. An image without one differs
+    /// from every other.
     #[param(min_length = 1, max_length = 255)]
     image_id: Option<String>,
-    /// The length of that image in bytes, if it is known.
+    /// The length of the image in bytes, if it is known.
     #[param(minimum = 1)]
     image_bytes: Option<u64>,
 }
 
-/// Make a disk
+/// Create a disk
 ///
-/// Makes a disk, or finds it made just so: asking again changes nothing. The body may leave out
-/// everything but the size.
+/// Creates a disk. If it exists with the same settings, nothing changes. Only the size is required.
 ///
-/// With `image` the disk is `importing` until `put_data` has brought all of the image's content:
-/// nobody can attach to it before. It goes when nobody brings content for as long as the daemon
-/// waits. Asking again finds it importing, or whole and made from the same image.
+/// With `image` the disk is `importing` until `put_data` has sent all of the image's content. Until
+/// then it can't be attached. It is destroyed if no content arrives for the daemon's import
+/// timeout. A repeated request finds it importing, or complete and made from the same image.
 #[utoipa::path(
     put,
     path = "/v1/disks/{name}",
@@ -89,11 +88,11 @@ pub(crate) struct PutQuery {
     params(Named, PutQuery),
     request_body = DiskSettings,
     responses(
-        (status = 201, description = "it was made", body = Disk),
-        (status = 200, description = "it was there, just so", body = Disk),
+        (status = 201, description = "the disk was created", body = Disk),
+        (status = 200, description = "the disk exists with these settings", body = Disk),
         (status = 404, description = "no such group"),
-        (status = 409, description = "it is there with other settings, or made from another image"),
-        (status = 507, description = "memory or descriptors don't allow it"),
+        (status = 409, description = "it exists with other settings, or from another image"),
+        (status = 507, description = "there is not enough memory, or too few descriptors"),
     ),
 )]
 pub(crate) async fn put(
@@ -156,8 +155,8 @@ pub(crate) async fn get(State(api): State<Api>, At(at): At<Named>) -> Result<Res
 
 /// Change a disk
 ///
-/// A merge patch (RFC 7396): what isn't named stays, `null` takes away. All of it is done, or
-/// nothing. The same as `application/json` is taken too.
+/// A merge patch (RFC 7396): absent fields stay, `null` removes. Either all changes are made or
+/// none. `application/json` is accepted too.
 #[utoipa::path(
     patch,
     path = "/v1/disks/{name}",
@@ -166,10 +165,10 @@ pub(crate) async fn get(State(api): State<Api>, At(at): At<Named>) -> Result<Res
     params(Named),
     request_body(content = DiskPatch, content_type = "application/merge-patch+json"),
     responses(
-        (status = 200, description = "the disk as it is now", body = Patched),
+        (status = 200, description = "the changed disk", body = Patched),
         (status = 404, description = "no such disk, or no such group"),
-        (status = 409, description = "data would be lost, or the disk takes more than the quota"),
-        (status = 507, description = "memory or a quota doesn't allow it"),
+        (status = 409, description = "data would be lost, or the disk exceeds the new quota"),
+        (status = 507, description = "there is not enough memory or quota"),
     ),
 )]
 pub(crate) async fn patch(
@@ -187,12 +186,12 @@ pub(crate) async fn patch(
 #[serde(default, deny_unknown_fields)]
 #[derive(Default)]
 pub(crate) struct DestroyQuery {
-    /// Do it though a front end is connected, whose guest gets errors from then on, or disks were
-    /// forked from it, which can't be reset any more.
+    /// Destroy it even if a front end is connected, whose guest then gets errors, or if it has
+    /// forks, which then can't be reset.
     force: bool,
     /// Destroy its snapshots too.
     snapshots: bool,
-    /// Only if it is `importing`.
+    /// Destroy it only if it is `importing`.
     importing: bool,
 }
 
@@ -204,9 +203,9 @@ pub(crate) struct DestroyQuery {
     operation_id = "delete_disk",
     params(Named, DestroyQuery),
     responses(
-        (status = 204, description = "it is gone"),
+        (status = 204, description = "the disk was destroyed"),
         (status = 404, description = "no such disk"),
-        (status = 409, description = "it is in use, has snapshots or forks, or is whole"),
+        (status = 409, description = "it is in use, has snapshots or forks, or is not importing"),
     ),
 )]
 pub(crate) async fn destroy(
@@ -229,20 +228,20 @@ pub(crate) async fn destroy(
 #[into_params(parameter_in = Query)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct MapQuery {
-    /// Where to begin, in bytes: `next_bytes` of the part before. A multiple of 512.
+    /// The offset of the first extent in bytes, a multiple of 512: `next_bytes` of the part before.
     #[param(value_type = Option<u64>, maximum = 9223372036854775807_u64)]
     start_bytes: u64,
-    /// Most stretches to answer.
+    /// The most extents to return.
     #[param(minimum = 1, maximum = 65536)]
     limit: Option<usize>,
-    /// A snapshot of the disk, instead of the disk.
+    /// A snapshot of the disk instead of the disk.
     #[param(value_type = Option<String>, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     snapshot: Option<Name>,
 }
 
-/// Show what is mapped
+/// Show the map of a disk
 ///
-/// Stretches that are mapped, and those that are not, in order. A long map comes in parts.
+/// Lists mapped and unmapped extents in order. A long map comes in parts.
 #[utoipa::path(
     get,
     path = "/v1/disks/{name}/map",
@@ -252,7 +251,7 @@ pub(crate) struct MapQuery {
     responses(
         (status = 200, description = "a part of the map", body = Map),
         (status = 404, description = "no such disk or snapshot"),
-        (status = 409, description = "its first content is not whole yet"),
+        (status = 409, description = "its first content is incomplete"),
     ),
 )]
 pub(crate) async fn map(
@@ -273,7 +272,7 @@ pub(crate) async fn map(
         .await
 }
 
-/// Show what guests did
+/// Show a disk's counters
 #[utoipa::path(
     get,
     path = "/v1/disks/{name}/stats",
@@ -281,7 +280,7 @@ pub(crate) async fn map(
     operation_id = "get_stats",
     params(Named),
     responses(
-        (status = 200, description = "counters since the disk was made", body = Stats),
+        (status = 200, description = "counters since the disk was created", body = Stats),
         (status = 404, description = "no such disk"),
     ),
 )]
@@ -298,7 +297,7 @@ pub(crate) async fn stats(State(api): State<Api>, At(at): At<Named>) -> Result<R
     operation_id = "get_limits",
     params(Named),
     responses(
-        (status = 200, description = "its own limits", body = Limits),
+        (status = 200, description = "the disk's own limits", body = Limits),
         (status = 404, description = "no such disk"),
     ),
 )]
@@ -307,9 +306,9 @@ pub(crate) async fn limits(State(api): State<Api>, At(at): At<Named>) -> Result<
         .await
 }
 
-/// Limit a disk
+/// Set a disk's limits
 ///
-/// All limits anew: what isn't named is not bounded. They hold at once.
+/// Replaces all limits; absent ones don't limit. They apply at once.
 #[utoipa::path(
     put,
     path = "/v1/disks/{name}/limits",
@@ -318,7 +317,7 @@ pub(crate) async fn limits(State(api): State<Api>, At(at): At<Named>) -> Result<
     params(Named),
     request_body = Limits,
     responses(
-        (status = 200, description = "the limits that hold now", body = Limits),
+        (status = 200, description = "the new limits", body = Limits),
         (status = 404, description = "no such disk"),
     ),
 )]

@@ -38,18 +38,18 @@ static ZEROS: [u8; CHUNK_BYTES] = [0; CHUNK_BYTES];
 #[into_params(parameter_in = Query)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct DownloadQuery {
-    /// A snapshot of the disk, instead of the disk.
+    /// A snapshot of the disk instead of the disk.
     #[param(value_type = Option<String>, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     snapshot: Option<Name>,
 }
 
 /// Read content
 ///
-/// The content as it is at this moment, whatever guests write meanwhile. As
-/// `application/octet-stream` it is every byte, or those of one `Range`. As
-/// `application/vnd.ramblk.extents` it is what is mapped, as a row of frames: where a frame begins
-/// and how long it is (8 bytes each, little-endian), and so many bytes, at most 1 MiB; the last one
-/// has the disk's size and length 0.
+/// Returns the content as of this moment, whatever guests write meanwhile. As
+/// `application/octet-stream` it has every byte, or those of one `Range`. As
+/// `application/vnd.ramblk.extents` it has the mapped parts as a sequence of frames: an offset and
+/// a length (8 bytes each, little-endian), then that many bytes, at most 1 MiB. The last frame has
+/// the disk's size as its offset, and length 0.
 #[utoipa::path(
     get,
     path = "/v1/disks/{name}/data",
@@ -61,11 +61,11 @@ pub(crate) struct DownloadQuery {
             (Vec<u8> = "application/octet-stream"),
             (Vec<u8> = "application/vnd.ramblk.extents"),
         )),
-        (status = 206, description = "a range of it", body = Vec<u8>,
+        (status = 206, description = "a range of the content", body = Vec<u8>,
             content_type = "application/octet-stream"),
         (status = 404, description = "no such disk or snapshot"),
-        (status = 409, description = "its first content is not whole yet"),
-        (status = 406, description = "neither form of it is accepted"),
+        (status = 409, description = "its first content is incomplete"),
+        (status = 406, description = "neither media type is accepted"),
         (status = 416, description = "the range lies beyond the end"),
     ),
 )]

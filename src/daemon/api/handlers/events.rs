@@ -27,18 +27,17 @@ use crate::model::{Event, EventKind};
 #[into_params(parameter_in = Query)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct EventsQuery {
-    /// Only what happens to this disk, which must be there.
+    /// Only events of this disk, which must exist.
     #[param(value_type = Option<String>, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     disk: Option<Name>,
 }
 
 /// Listen to events
 ///
-/// A stream of server-sent events, from now on. Each has the number of the event as `id`, its type
-/// as `event`, and the event itself as `data`. Who reads too slowly gets an event `missed`, whose
-/// data says how many were left out (`{"missed":12}`). Past events are not kept: `Last-Event-ID` is
-/// not looked at. A comment comes every 15 seconds if nothing else does. Events of one disk end
-/// with it.
+/// A stream of server-sent events that begins now. Each has the event's number as `id`, its type as
+/// `event`, and the event itself as `data`. If you read too slowly, an event `missed` says how many
+/// you missed (`{"missed":12}`). Past events are not kept, so `Last-Event-ID` is ignored. After 15
+/// seconds without an event there is a comment. A stream of one disk's events ends with the disk.
 #[utoipa::path(
     get,
     path = "/v1/events",

@@ -24,9 +24,9 @@ pub(crate) async fn list(State(api): State<Api>) -> Result<Response, Failure> {
     api.ok(|disks| Ok(disks.groups())).await
 }
 
-/// Make a group
+/// Create a group
 ///
-/// Makes a group, or finds it made just so: asking again changes nothing. Disks that name it share
+/// Creates a group. If it exists with the same limits, nothing changes. Disks that name it share
 /// its limits.
 #[utoipa::path(
     put,
@@ -36,10 +36,10 @@ pub(crate) async fn list(State(api): State<Api>) -> Result<Response, Failure> {
     params(Named),
     request_body = Limits,
     responses(
-        (status = 201, description = "it was made", body = Group),
-        (status = 200, description = "it was there, just so", body = Group),
-        (status = 409, description = "it is there with other limits"),
-        (status = 507, description = "there are too many"),
+        (status = 201, description = "the group was created", body = Group),
+        (status = 200, description = "the group exists with these limits", body = Group),
+        (status = 409, description = "it exists with other limits"),
+        (status = 507, description = "there are too many groups"),
     ),
 )]
 pub(crate) async fn put(
@@ -58,10 +58,10 @@ pub(crate) async fn put(
     .await
 }
 
-/// Limit a group
+/// Change a group's limits
 ///
-/// A merge patch (RFC 7396) of its limits: each bound that is named becomes so, `null` takes it
-/// away, and the others stay. They hold at once.
+/// A merge patch (RFC 7396) of its limits: absent ones stay, `null` removes one. They apply at
+/// once.
 #[utoipa::path(
     patch,
     path = "/v1/groups/{name}",
@@ -70,7 +70,7 @@ pub(crate) async fn put(
     params(Named),
     request_body(content = LimitsPatch, content_type = "application/merge-patch+json"),
     responses(
-        (status = 200, description = "the group as it is now", body = Group),
+        (status = 200, description = "the changed group", body = Group),
         (status = 404, description = "no such group"),
     ),
 )]
@@ -108,9 +108,9 @@ pub(crate) async fn get(State(api): State<Api>, At(at): At<Named>) -> Result<Res
     operation_id = "delete_group",
     params(Named),
     responses(
-        (status = 204, description = "it is gone"),
+        (status = 204, description = "the group was destroyed"),
         (status = 404, description = "no such group"),
-        (status = 409, description = "disks are in it"),
+        (status = 409, description = "the group has disks"),
     ),
 )]
 pub(crate) async fn destroy(
@@ -133,7 +133,7 @@ pub(crate) async fn pool(State(api): State<Api>) -> Result<Response, Failure> {
     api.ok(|disks| Ok(disks.pool())).await
 }
 
-/// Show what answers
+/// Show versions
 #[utoipa::path(
     get,
     path = "/v1/version",
@@ -149,13 +149,13 @@ pub(crate) async fn version(State(api): State<Api>) -> Result<Response, Failure>
     api.ok(|_| Ok(version)).await
 }
 
-/// Show all disks and groups as a configuration
+/// Export the configuration
 #[utoipa::path(
     get,
     path = "/v1/config",
     tag = "daemon",
     operation_id = "get_config",
-    responses((status = 200, description = "what would make them", body = Config)),
+    responses((status = 200, description = "all disks and groups", body = Config)),
 )]
 pub(crate) async fn config(State(api): State<Api>) -> Result<Response, Failure> {
     api.ok(|disks| Ok(disks.config())).await
@@ -166,18 +166,18 @@ pub(crate) async fn config(State(api): State<Api>) -> Result<Response, Failure> 
 #[into_params(parameter_in = Query)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ApplyQuery {
-    /// Say what would be done, and do nothing.
+    /// Return what would be done, and do nothing.
     dry_run: bool,
-    /// Take away what is not named: disks and groups, and labels, limits, quota, group and on_full
-    /// of disks.
+    /// Remove what the configuration does not name: disks and groups, and labels, limits, quota,
+    /// group and on_full of disks.
     prune: bool,
 }
 
 /// Apply a configuration
 ///
-/// Makes what it names and isn't there, and changes what may be changed. What it doesn't name
-/// stays, of a disk too; `null` takes away, and `prune` all that isn't named. All of it is checked
-/// before anything is done.
+/// Creates the disks and groups that don't exist, and changes settings that can change. Absent
+/// disks, groups and fields stay; `null` removes a field, and `prune` everything that is absent.
+/// All of it is checked before anything is done.
 #[utoipa::path(
     put,
     path = "/v1/config",
@@ -186,10 +186,10 @@ pub(crate) struct ApplyQuery {
     params(ApplyQuery),
     request_body = Declaration,
     responses(
-        (status = 200, description = "what was done, or would be", body = Applied),
-        (status = 404, description = "a disk names a group that isn't there"),
-        (status = 409, description = "a disk is there with settings that can't be changed"),
-        (status = 507, description = "memory or descriptors don't allow it"),
+        (status = 200, description = "what was done, or would be done", body = Applied),
+        (status = 404, description = "a disk names a group that does not exist"),
+        (status = 409, description = "a disk exists with settings that can't change"),
+        (status = 507, description = "there is not enough memory, or too few descriptors"),
     ),
 )]
 pub(crate) async fn apply(

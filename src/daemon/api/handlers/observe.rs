@@ -45,13 +45,15 @@ async fn scrape(api: &Api) -> Result<Bytes, Failure> {
     Ok(text)
 }
 
-/// Whether the daemon answers
+/// Check that the daemon answers
 #[utoipa::path(
     get,
     path = "/healthz",
     tag = "daemon",
     operation_id = "get_health",
-    responses((status = 200, description = "it does", body = String, content_type = "text/plain")),
+    responses(
+        (status = 200, description = "it answers", body = String, content_type = "text/plain"),
+    ),
 )]
 pub(crate) async fn healthz() -> &'static str {
     "ok\n"

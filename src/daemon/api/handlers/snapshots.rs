@@ -32,7 +32,7 @@ pub(crate) async fn list(State(api): State<Api>, At(at): At<Named>) -> Result<Re
 
 /// Take a snapshot
 ///
-/// The disk's content at this moment, which nobody can change. The guest goes on.
+/// Keeps the disk's content at this moment. The guest goes on.
 #[utoipa::path(
     put,
     path = "/v1/disks/{name}/snapshots/{snapshot}",
@@ -40,10 +40,10 @@ pub(crate) async fn list(State(api): State<Api>, At(at): At<Named>) -> Result<Re
     operation_id = "put_snapshot",
     params(NamedSnapshot),
     responses(
-        (status = 201, description = "it was taken", body = Snapshot),
+        (status = 201, description = "the snapshot was taken", body = Snapshot),
         (status = 404, description = "no such disk"),
-        (status = 409, description = "there is one of this name"),
-        (status = 507, description = "there is no room for it"),
+        (status = 409, description = "a snapshot of this name exists"),
+        (status = 507, description = "there is not enough memory"),
     ),
 )]
 pub(crate) async fn take(
@@ -80,7 +80,7 @@ pub(crate) async fn get(
 #[into_params(parameter_in = Query)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct DestroyQuery {
-    /// Do it though disks were forked from it, which can't be reset to it any more.
+    /// Destroy it even if it has forks, which then can't be reset to it.
     force: bool,
 }
 
@@ -92,9 +92,9 @@ pub(crate) struct DestroyQuery {
     operation_id = "delete_snapshot",
     params(NamedSnapshot, DestroyQuery),
     responses(
-        (status = 204, description = "it is gone"),
+        (status = 204, description = "the snapshot was destroyed"),
         (status = 404, description = "no such disk or snapshot"),
-        (status = 409, description = "disks were forked from it"),
+        (status = 409, description = "it has forks"),
     ),
 )]
 pub(crate) async fn destroy(
@@ -113,8 +113,8 @@ pub(crate) async fn destroy(
 
 /// Fork a disk
 ///
-/// A new disk with the content of this one, or of a snapshot of it. It takes memory only for what
-/// becomes different.
+/// Creates a disk with the content of this one or of one of its snapshots. It takes memory only for
+/// what changes.
 #[utoipa::path(
     post,
     path = "/v1/disks/{name}/forks",
@@ -125,8 +125,8 @@ pub(crate) async fn destroy(
     responses(
         (status = 201, description = "the new disk", body = Disk),
         (status = 404, description = "no such disk or snapshot"),
-        (status = 409, description = "there is a disk of the new name"),
-        (status = 507, description = "memory or descriptors don't allow it"),
+        (status = 409, description = "a disk of the new name exists"),
+        (status = 507, description = "there is not enough memory, or too few descriptors"),
     ),
 )]
 pub(crate) async fn fork(
@@ -141,7 +141,8 @@ pub(crate) async fn fork(
 
 /// Reset a disk
 ///
-/// Gives it the content of one of its snapshots, or of what it was forked from.
+/// Replaces the disk's content by that of one of its snapshots, or by that from which it was
+/// forked.
 #[utoipa::path(
     post,
     path = "/v1/disks/{name}/reset",
@@ -150,10 +151,10 @@ pub(crate) async fn fork(
     params(Named),
     request_body = ResetRequest,
     responses(
-        (status = 200, description = "the disk as it is now", body = Disk),
+        (status = 200, description = "the reset disk", body = Disk),
         (status = 404, description = "no such disk or snapshot"),
-        (status = 409, description = "a front end uses it, or there is nothing to go back to"),
-        (status = 507, description = "there is no room for it"),
+        (status = 409, description = "a front end uses it, or it was not forked"),
+        (status = 507, description = "there is not enough memory"),
     ),
 )]
 pub(crate) async fn reset(

@@ -22,50 +22,50 @@ use crate::daemon::disks::{Upload, UploadOptions};
 use crate::model::ProblemKind;
 use crate::model::frames::FRAMES_TYPE;
 
-/// What comes, and whether it is meant.
+/// What the content is, and when it may replace the present one.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct UploadQuery {
-    /// Do it though a front end is connected, whose guest sees other bytes all at once.
+    /// Replace the content even if a front end is connected; its guest sees it change at once.
     force: bool,
-    /// Only if it is `importing`.
+    /// Replace the content only if the disk is `importing`.
     importing: bool,
-    /// What plain bytes are. `raw`: the disk's, whatever they look like. Without it they are
-    /// refused if they begin or end like a compressed file, an archive or an image of another
-    /// format. A guest may have written such bytes: who sends what guests wrote says `raw`.
+    /// The format of plain bytes. `raw` takes them as they are. Without it, bytes are refused that
+    /// begin or end like a compressed file, an archive or an image of another format. A guest may
+    /// have written such bytes to a disk: use `raw` for content that guests wrote.
     #[param(inline)]
     format: Option<ContentFormat>,
-    /// The name of the image that the content is of, its path for example.
+    /// The name of the image that the content comes from, for example its path.
     #[param(min_length = 1, max_length = 255)]
     image: Option<String>,
-    /// What tells that image from others, its digest for example.
+    /// An identifier that only this image has, for example its digest.
     #[param(min_length = 1, max_length = 255)]
     image_id: Option<String>,
-    /// The length of that image in bytes, if it is known: content of another length is refused.
+    /// The length of the image in bytes, if it is known: content of another length is refused.
     #[param(minimum = 1)]
     image_bytes: Option<u64>,
 }
 
-/// Formats of content that are taken.
+/// Formats of content.
 #[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 enum ContentFormat {
-    /// Its bytes are the disk's.
+    /// Its bytes are the disk's bytes.
     Raw,
 }
 
 /// Replace content
 ///
-/// Nothing of the disk changes until all of the content has come; then all of it does, at one
-/// instant, also for a guest that is connected (with `force`). Zeros follow content that is shorter
-/// than the disk. Content that is empty, too long, cut off or not as long as it was said to be is
-/// refused, and leaves the disk as it was, as does an upload that breaks off. A disk has one upload
-/// at a time: a later one takes over. It needs room for both contents until it is done.
+/// The disk keeps its content until all of the new content has arrived. Then it changes as a whole,
+/// even for a connected guest (with `force`). Content that is shorter than the disk is followed by
+/// zeros. Content that is empty, too long, cut off or of another length than announced is refused,
+/// and the disk stays as it was. A disk has one upload at a time: a later one replaces the one
+/// before. Until the upload is complete there must be memory for both contents.
 ///
 /// As `application/octet-stream` the body is the content. As `application/vnd.ramblk.extents` (see
-/// `get_data`) it is what is not zero; its last frame, of length 0, begins where the content ends.
-/// Plain bytes that are no raw image are refused (see `format`).
+/// `get_data`) the body has only the parts that are not zero; its last frame has length 0 and
+/// begins where the content ends. Plain bytes that are no raw image are refused (see `format`).
 #[utoipa::path(
     put,
     path = "/v1/disks/{name}/data",
@@ -77,13 +77,13 @@ enum ContentFormat {
         (Vec<u8> = "application/vnd.ramblk.extents"),
     )),
     responses(
-        (status = 204, description = "it is the disk's content now"),
+        (status = 204, description = "the content was replaced"),
         (status = 404, description = "no such disk"),
         (
             status = 409,
-            description = "a front end uses it, another upload took over, or it is not importing",
+            description = "a front end uses it, another upload began, or it is not importing",
         ),
-        (status = 507, description = "there is no room for it"),
+        (status = 507, description = "there is not enough memory"),
     ),
 )]
 pub(crate) async fn set_content(
@@ -105,7 +105,7 @@ pub(crate) async fn set_content(
     };
     let begun = api.work(move |disks| disks.upload(&name, image, length, options));
     let upload = Held(Some(Arc::new(begun.await??)));
-    // Whoever makes frames knows where data is: no file has them by mistake.
+    // Frames are made on purpose: no file has them by mistake.
     let probe = (is_plain && query.format.is_none()).then(Probe::default);
     let done = receive(&api, &upload, is_plain, probe, body).await;
     if let (Err(failure), Some(upload)) = (&done, upload.get()) {
@@ -189,8 +189,8 @@ async fn write(upload: &Arc<Upload>, parts: Vec<Part>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// An upload that is let go of on a thread for work, since that takes time with what has come:
-/// also if the client is gone, and with it whoever waits for the answer.
+/// An upload that is dropped on a worker thread, because that takes time with its content. This
+/// holds even if the client is gone, and the handler with it.
 struct Held(Option<Arc<Upload>>);
 
 impl Held {

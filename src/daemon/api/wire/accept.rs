@@ -1,4 +1,4 @@
-//! Which of two media types who asks would rather have (RFC 9110, 12.5.1).
+//! The media type that the caller prefers (RFC 9110, 12.5.1).
 
 use axum::http::HeaderMap;
 use axum::http::header::ACCEPT;

@@ -1,5 +1,4 @@
-//! What goes over the wire, before and after anything is done: who asks, what form it has, and how
-//! problems are told.
+//! What goes over the wire: the caller, media types and JSON, problem documents.
 //!
 //! | file | what it holds |
 //! |---|---|

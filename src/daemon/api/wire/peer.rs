@@ -14,7 +14,7 @@ const MOST_GROUPS: usize = 65536;
 /// As many as nearly nobody is in.
 const FEW_GROUPS: usize = 32;
 
-/// Who asks, as the kernel says: as it was when they connected.
+/// The caller's credentials at the time of the connection, as the kernel has them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Peer {
     /// Its user.
