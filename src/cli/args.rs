@@ -1,13 +1,14 @@
-//! Flags as plain data. Nothing here looks at the world.
+//! The options of both programs, as plain data.
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::bench::Bench;
-use super::serve::{Serve, parse_mode};
+use super::serve::Serve;
 use super::verbs::ApiVerb;
 use crate::cli::values::cpus::{Cpus, parse_cpus};
+use crate::cli::values::mode::parse_mode;
 use crate::cli::values::size::parse_size;
 use crate::daemon::{RunOptions, Sharing};
 use crate::model::USUAL_QUEUES;
@@ -16,9 +17,9 @@ use crate::model::USUAL_QUEUES;
 #[derive(Debug, Parser)]
 #[command(name = "ramblk", version)]
 pub(super) struct Ramblk {
-    /// Socket of the daemon's API; without it $RAMBLK_API, or else api.sock in
+    /// Socket of the daemon's API. The default is $RAMBLK_API, or else api.sock in
     /// $XDG_RUNTIME_DIR/ramblk or /run/ramblk.
-    // Not clap's `env`: that would say where `serve` makes its own socket, too.
+    // Not clap's `env`, which would also set where `serve` creates its socket.
     #[arg(long, global = true, value_name = "PATH")]
     pub(super) api_socket: Option<PathBuf>,
 
@@ -28,11 +29,11 @@ pub(super) struct Ramblk {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
-    /// Serve one new disk until SIGTERM, or until the command after -- ends.
+    /// Serve one new disk until SIGTERM, or until the command after -- exits.
     Run(Run),
-    /// Serve any number of disks, made and destroyed over an API, until SIGTERM.
+    /// Run a daemon that serves any number of disks over an API, until SIGTERM.
     Serve(Serve),
-    /// Make load for a vhost-user-blk back end, as a driver in a guest would, and measure it.
+    /// Measure a vhost-user-blk back end under load, as a guest's driver would make it.
     Bench(Bench),
     #[command(flatten)]
     Api(ApiVerb),
@@ -43,44 +44,44 @@ pub(super) struct Run {
     #[command(flatten)]
     disk: DiskArgs,
 
-    /// Raw image that the disk begins with; without --size the disk is as large as the image.
+    /// Raw image with the disk's first content. Without --size the disk is as large as the image.
     #[arg(long, value_name = "FILE")]
     image: Option<PathBuf>,
 
     #[command(flatten)]
     format: FormatArg,
 
-    /// How many front ends may use the disk at the same time: one, or any number that only read
-    /// (which makes the disk read-only), or any number that write, at their own risk.
+    /// Front ends that may use the disk at the same time: one (none), any number that only read
+    /// (ro, which makes the disk read-only), or any number that write at their own risk (rw).
     #[arg(long, value_enum, default_value_t = Share::None)]
     share: Share,
 
-    /// Memory that the disk may take, at most; a write beyond it fails in the guest. Without it:
-    /// half of the host's memory, or three quarters of the cgroup's limit, whichever is less.
+    /// The most memory that the disk may take; beyond it the guest's writes fail. The default is
+    /// half of the host's memory or three quarters of the cgroup's limit, whichever is less.
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     memory_limit: Option<u64>,
 
-    /// Leave memory in small pages. Otherwise huge pages are made in the background of memory that
-    /// is in full use, which costs processor time once and makes random access faster.
+    /// Use small pages only. By default memory in full use is turned into huge pages in the
+    /// background, which costs processor time once and makes random access faster.
     #[arg(long)]
     no_huge_pages: bool,
 
-    /// Take no memory for zeros that a guest writes: pages of zeros, and sectors of zeros where
-    /// nothing was before. They stay mapped. Costs a look at what is written.
+    /// Take no memory for zeros that a guest writes: pages of zeros, and sectors of zeros in unused
+    /// pages. They stay mapped. Every write is searched for zeros.
     #[arg(long)]
     detect_zeroes: bool,
 
-    /// Command to run beside the disk; {socket} in it becomes the path of the socket, and ramblk
-    /// ends with it and with its exit code.
+    /// Command to run beside the disk. {socket} in it is replaced by the socket's path. ramblk
+    /// exits when the command does, with its exit code.
     #[arg(last = true, value_name = "CMD")]
     command: Vec<String>,
 }
 
-/// What an image is, for those who know.
+/// The format of an image.
 #[derive(Clone, Copy, Debug, Default, Args)]
 pub(super) struct FormatArg {
-    /// What the image is; without it, one that begins or ends like a compressed file, an archive or
-    /// an image of another format is refused. A guest may have written such bytes: say raw.
+    /// Format of the image. Without it, an image is refused that begins or ends like a compressed
+    /// file, an archive or another format. A guest may have written such bytes: then use raw.
     #[arg(long, value_enum, value_name = "FORMAT")]
     format: Option<ImageFormat>,
 }
@@ -88,38 +89,38 @@ pub(super) struct FormatArg {
 /// Formats of images that are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum ImageFormat {
-    // Help is short as long as no value has a line of its own.
+    // A doc comment here would make the help longer by a paragraph.
     Raw,
 }
 
 impl FormatArg {
-    /// Whether bytes are to be taken as they are.
+    /// Whether to take the bytes as they are.
     pub(super) fn is_raw(self) -> bool {
         self.format == Some(ImageFormat::Raw)
     }
 }
 
-/// What both programs understand.
+/// Options of both programs.
 #[derive(Debug, Args)]
 struct DiskArgs {
-    /// Size of the disk: bytes, or with K, M, G, T (powers of 1024), as in 1G. Memory is taken only
-    /// for what guests write.
+    /// Size of the disk: bytes, or a number with K, M, G or T (powers of 1024), as in 1G. Only what
+    /// guests write takes memory.
     #[arg(long, value_parser = parse_size)]
     size: Option<u64>,
 
-    /// Path of the socket that front ends connect to.
+    /// Path of the socket for front ends.
     #[arg(long, value_name = "PATH")]
     socket_path: Option<PathBuf>,
 
-    /// Permissions of that path, in octal.
+    /// Permissions of the socket, in octal.
     #[arg(long, value_name = "MODE", default_value = "0660", value_parser = parse_mode)]
     socket_mode: u32,
 
-    /// Group that owns it, so that its members may connect: a name or a number.
+    /// Group of the socket, whose members may connect: a name or a number.
     #[arg(long, value_name = "GROUP")]
     socket_group: Option<String>,
 
-    /// Number of an inherited Unix socket, listening or connected, to use instead of a path.
+    /// Inherited Unix socket, listening or connected, to use instead of a path.
     #[arg(long, value_name = "FDNUM")]
     fd: Option<i32>,
 
@@ -127,31 +128,30 @@ struct DiskArgs {
     #[arg(long, value_name = "BYTES", default_value_t = 512)]
     block_size: u64,
 
-    /// Request queues that a front end may use, at most.
+    /// The most request queues that a front end may use.
     #[arg(long, default_value_t = USUAL_QUEUES)]
     queues: u16,
 
-    /// Refuse writes.
+    /// Make the disk read-only.
     #[arg(long)]
     read_only: bool,
 
-    /// Promise guests that requests complete in the order in which they were made
-    /// (VIRTIO_F_IN_ORDER): cloud-hypervisor then loses none when it reconnects.
+    /// Complete requests in the order in which they were made (VIRTIO_F_IN_ORDER), so that
+    /// cloud-hypervisor loses none when it reconnects.
     #[arg(long)]
     in_order: bool,
 
-    /// Threads that serve queues; without it, as many as there are processors, but no more than
-    /// queues.
+    /// Threads that serve queues. The default is one per processor, but no more than queues.
     #[arg(long, value_name = "N")]
     workers: Option<u16>,
 
-    /// Processors for these threads, each on one of its own, as in 2,4-7; as many threads then,
-    /// unless --workers says otherwise.
+    /// Processors to pin these threads to, one each, as in 2,4-7. Without --workers there are as
+    /// many threads.
     #[arg(long, value_name = "CPUS", value_parser = parse_cpus)]
     pin: Option<Cpus>,
 
-    /// How long a queue that has run dry is looked at before its thread sleeps, in microseconds.
-    /// The time adapts: it is 0 while requests are further apart than this.
+    /// The longest time to poll an empty queue before its thread sleeps, in microseconds. The time
+    /// adapts, and is 0 while requests are further apart.
     #[arg(long, value_name = "N", default_value_t = 32)]
     poll_us: u32,
 
@@ -221,14 +221,14 @@ pub(super) struct VhostUserRamblk {
     #[command(flatten)]
     disk: DiskArgs,
 
-    /// Raw image that the disk begins with. It is copied into memory and never written.
+    /// Raw image with the disk's first content. It is copied into memory and never written.
     #[arg(long, value_name = "PATH")]
     blk_file: Option<PathBuf>,
 
     #[command(flatten)]
     format: FormatArg,
 
-    /// Print what this back end can do, as JSON, and exit; all other options are ignored.
+    /// Print the capabilities of this back end as JSON, and exit. Other options are ignored.
     #[arg(long)]
     print_capabilities: bool,
 }
@@ -251,8 +251,8 @@ mod tests {
 
     /// Verbs without `-o json`, and why.
     const TEXT_ONLY: [(&str, &str); 5] = [
-        ("run", "it prints nothing: what it has to say is its log"),
-        ("serve", "it prints nothing: what it has to say is its log"),
+        ("run", "it prints nothing but its log"),
+        ("serve", "it prints nothing but its log"),
         ("top", "a view for people; `stats` is the same for programs"),
         ("completions", "a script for a shell"),
         ("man", "a page for man"),

@@ -12,22 +12,22 @@ use crate::load::{self, Report};
 
 #[derive(Debug, Args)]
 pub(super) struct Bench {
-    /// Socket of the back end: ramblk's, or any other one's of a vhost-user-blk device.
+    /// Socket of the back end: ramblk's or that of any other vhost-user-blk device.
     socket: PathBuf,
 
     /// Requests to make.
     #[arg(long, value_enum, default_value_t = Op::Read)]
     op: Op,
 
-    /// Reads in a hundred requests, with --op mixed.
+    /// Percentage of reads, with --op mixed.
     #[arg(long, value_name = "PERCENT", default_value_t = 50)]
     read_percent: u8,
 
-    /// Where requests go; in sequence, each queue has a part of its own.
+    /// Order of offsets. With sequential each queue has its own part of the disk.
     #[arg(long, value_enum, default_value_t = Pattern::Random)]
     pattern: Pattern,
 
-    /// Bytes of a request.
+    /// Size of a request.
     #[arg(long, value_name = "SIZE", value_parser = parse_size, default_value = "4K")]
     block_size: u64,
 
@@ -35,65 +35,65 @@ pub(super) struct Bench {
     #[arg(long, default_value_t = 32)]
     depth: u16,
 
-    /// Queues, each with a thread of its own.
+    /// Queues, each with its own thread.
     #[arg(long, default_value_t = 1)]
     queues: u16,
 
-    /// Look at the ring all the time, or sleep until the back end calls.
+    /// Poll the ring, or sleep until the back end calls.
     #[arg(long, value_enum, default_value_t = Driver::Poll)]
     driver: Driver,
 
-    /// Part of the disk to use, from its start; without it, all.
+    /// Part of the disk to use, from its start. The default is all of it.
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     span: Option<u64>,
 
-    /// Seed of offsets and content: the same one makes the same requests.
+    /// Seed of offsets and content: equal seeds make equal requests.
     #[arg(long, default_value_t = 1)]
     seed: u64,
 
-    /// How long to measure; 5 if --requests isn't given either.
+    /// How long to measure, in seconds; 5 by default, unless --requests is given.
     #[arg(long, value_parser = parse_seconds)]
     seconds: Option<Duration>,
 
-    /// How long to make load before that.
+    /// How long to make load before measuring, in seconds.
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds, default_value = "0.5")]
     warm_up: Duration,
 
-    /// Stop after this many requests, over all queues.
+    /// Stop after this many requests of all queues.
     #[arg(long, value_name = "N")]
     requests: Option<u64>,
 
-    /// Requests per second, over all queues, whether earlier ones are back or not. Latency then
-    /// begins when a request is due.
+    /// Requests per second of all queues, made on time even if earlier ones are outstanding.
+    /// Latency is then counted from when a request is due.
     #[arg(long, value_name = "N")]
     rate: Option<f64>,
 
-    /// Submit as many requests as --depth at once, wait for all of them, and again.
+    /// Submit --depth requests at once, wait for all of them, and repeat.
     #[arg(long)]
     burst: bool,
 
-    /// Bytes of one data descriptor, at most; 1M if not given.
+    /// The largest data descriptor; 1M by default.
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     segment_size: Option<u64>,
 
-    /// Don't negotiate EVENT_IDX: both sides use flags.
+    /// Don't negotiate EVENT_IDX, so that both sides use flags.
     #[arg(long)]
     no_event_idx: bool,
 
-    /// Put descriptors into indirect tables.
+    /// Use indirect descriptor tables.
     #[arg(long)]
     indirect: bool,
 
-    /// Write content that names its place and time, and compare everything that is read; at the
-    /// end, all that this run has written is read. Costs the driver time.
+    /// Write content that identifies its place and time, compare all reads with it, and finally
+    /// read back all that was written. This slows the driver down.
     #[arg(long)]
     verify: bool,
 
-    /// Write all of the span once before anything else, so that reads find something.
+    /// Write the whole span once first, so that reads find data.
     #[arg(long)]
     fill: bool,
 
-    /// Processor for each queue's thread, as in 1,3.
+    /// Processors to pin the queues' threads to, as in 1,3.
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     cpu: Vec<usize>,
 
@@ -123,7 +123,7 @@ enum Driver {
     Sleep,
 }
 
-/// A time, as people write it.
+/// A time in seconds.
 fn parse_seconds(text: &str) -> Result<Duration, String> {
     text.parse()
         .ok()
@@ -132,7 +132,7 @@ fn parse_seconds(text: &str) -> Result<Duration, String> {
 }
 
 impl Bench {
-    /// Do it, and print what came of it.
+    /// Run it, and print the results.
     pub(super) fn run(self) -> Result<(), Error> {
         let output = self.output;
         let report = load::run(&self.into())?;

@@ -1,4 +1,4 @@
-//! Why a verb failed, in words and as an exit code.
+//! Why a verb failed: messages and exit codes.
 
 use std::io;
 use std::path::PathBuf;
@@ -6,28 +6,28 @@ use std::path::PathBuf;
 use crate::model::{Problem, ProblemKind, frames};
 use crate::{client, daemon, image, load};
 
-/// Who read what was printed has had enough: what a shell shows for a filter that SIGPIPE ended.
+/// The reader of stdout is gone: the code that a shell shows after SIGPIPE.
 const EXIT_PIPE: u8 = 128 + 13;
-/// Whatever else is wrong.
+/// Any other error.
 pub(super) const EXIT_ERROR: u8 = 1;
-/// Bad words: an unknown option, a value that can't be.
+/// A usage error: an unknown option, an impossible value.
 pub(super) const EXIT_USAGE: u8 = 2;
 /// There is no such disk, snapshot or group.
 const EXIT_NOT_FOUND: u8 = 3;
-/// It is there with other settings, in use, or holds data.
+/// It exists with other settings, is in use, or holds data.
 const EXIT_CONFLICT: u8 = 4;
-/// No memory, descriptors or quota for it.
+/// There is not enough memory, quota or descriptors.
 const EXIT_OVER_BUDGET: u8 = 5;
-/// Nobody answers at the API's socket.
+/// No daemon answers at the API's socket.
 const EXIT_NO_DAEMON: u8 = 6;
 
-/// A dry run says that something would change.
+/// A dry run found changes.
 pub(super) const EXIT_WOULD_CHANGE: u8 = 8;
 
-/// Why a verb could not be done.
+/// Why a verb failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
-    /// The words can't mean anything.
+    /// The command line makes no sense.
     #[error("{0}")]
     Usage(String),
     /// The daemon refused.
@@ -46,16 +46,16 @@ pub(super) enum Error {
         /// The system's reason.
         source: io::Error,
     },
-    /// Stdout is gone.
+    /// Stdout can't be written.
     #[error("can't write to stdout: {0}")]
     Output(io::Error),
-    /// What there is to say was said already: what went wrong, name by name, or what would change.
+    /// Everything was reported already: failures by name, or what would change.
     #[error("not all was done")]
     Told {
         /// The first failure's.
         exit_code: u8,
     },
-    /// Something else, said as a whole.
+    /// Any other message.
     #[error("{0}")]
     Other(String),
     /// From the daemon's part of the library.
@@ -70,7 +70,7 @@ pub(super) enum Error {
 }
 
 impl Error {
-    /// What the program ends with.
+    /// The program's exit code.
     pub(super) fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) => EXIT_USAGE,
@@ -91,18 +91,18 @@ impl Error {
         matches!(self, Self::Problem(problem) if problem.is(kind))
     }
 
-    /// Whether there is nothing left to say, or nobody to hear it.
+    /// Whether there is nothing left to report, or nothing that reads it.
     pub(super) fn is_silent(&self) -> bool {
         matches!(self, Self::Told { .. }) || self.is_closed_pipe()
     }
 
-    /// Whether a reader of stdout is gone, as `head` is after its lines.
+    /// Whether the reader of stdout is gone, as `head` is after its lines.
     pub(super) fn is_closed_pipe(&self) -> bool {
         matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
     }
 
-    /// The same with what to do about it, if it is a problem of this kind: the daemon speaks of
-    /// parameters, and here they are options.
+    /// The same error with advice, if it is a problem of this kind: the daemon's text names
+    /// parameters, which are options here.
     pub(super) fn advise(self, kind: ProblemKind, advice: impl FnOnce(&Problem) -> String) -> Self {
         match self {
             Self::Problem(mut problem) if problem.is(kind) => {
@@ -119,14 +119,14 @@ impl From<client::Error> for Error {
         match error {
             client::Error::Problem(problem) => Self::Problem(problem)
                 .advise(ProblemKind::NotFound, |_| {
-                    "'ramblk list' and 'ramblk group list' show what there is".into()
+                    "'ramblk list' and 'ramblk group list' show what exists".into()
                 }),
             error => Self::Client(error),
         }
     }
 }
 
-/// What to do about it.
+/// What to do about an error.
 fn advice(error: &client::Error) -> &'static str {
     match error {
         client::Error::NoDaemon { .. } => {

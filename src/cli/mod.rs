@@ -1,9 +1,8 @@
-//! Words and exit codes: the two programs' command lines. Knows the daemon's types and the
-//! load generator's, and nothing below. What is asked of a daemon goes over its API.
+//! The command lines of both programs: options, output and exit codes. Verbs use the API's client.
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `args` | the words of both programs |
+//! | `args` | the options of both programs |
 //! | `bench` | `ramblk bench` |
 //! | `serve` | `ramblk serve` |
 //! | `verbs` | the verbs that speak to a daemon |
@@ -11,14 +10,16 @@
 //! | `file` | the configuration file |
 //! | `transfer` | a disk's content from and to files, sparse |
 //! | `print` | answers for people or for programs |
-//! | `recipes` | what to type into a VMM |
-//! | `usage` | what is wrong with the words |
-//! | `error` | why not, and the exit code |
+//! | `log` | the log, and its filter |
+//! | `recipes` | how to attach a disk to a VMM |
+//! | `usage` | what is wrong with a command line |
+//! | `error` | messages and exit codes |
 
 mod args;
 mod bench;
 mod error;
 mod file;
+mod log;
 mod print;
 mod recipes;
 mod serve;
@@ -28,21 +29,17 @@ mod values;
 mod verbs;
 
 use std::ffi::OsString;
-use std::io::Write;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{Command, CommandFactory, FromArgMatches, Parser};
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::LevelFilter;
 
-use self::error::{EXIT_ERROR, EXIT_USAGE, Error};
-use self::print::output::{self, Output};
+use self::error::{EXIT_ERROR, EXIT_USAGE};
+use self::log::log_to_stderr;
+use self::print::output::{self, Output, end, say};
 use crate::daemon::{self, Ending, RunConfig, RunOptions};
 
-/// The variable that says what is logged.
-const LOG: &str = "RAMBLK_LOG";
-/// What QEMU's back-end conventions want to hear of a block back end.
+/// The capabilities of a block back end, by QEMU's conventions.
 const CAPABILITIES: &str = r#"{ "type": "block", "features": [ "read-only", "blk-file" ] }"#;
 
 /// The program `ramblk`.
@@ -68,21 +65,10 @@ pub fn ramblk() -> ExitCode {
     }
 }
 
-/// What every program does before anything else.
+/// The first thing that each program does.
 fn prepare() {
-    // Where that is refused, the limit ends the process as it ends others.
+    // If that is refused, the limit ends the process.
     let _ = daemon::survive_file_size_limits();
-}
-
-/// What became of a verb, as an exit code and at most one more line on stderr.
-fn end(result: Result<(), Error>, output: Output) -> ExitCode {
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            output.tell(&error, None);
-            ExitCode::from(error.exit_code())
-        }
-    }
 }
 
 /// The program `vhost-user-ramblk`: one disk, started by a management layer that knows nothing of
@@ -90,7 +76,7 @@ fn end(result: Result<(), Error>, output: Output) -> ExitCode {
 pub fn vhost_user_ramblk() -> ExitCode {
     prepare();
     let words: Vec<OsString> = std::env::args_os().collect();
-    // The convention: it prints, and everything else on the line is ignored.
+    // By the convention, everything else on the line is ignored.
     if words
         .iter()
         .skip(1)
@@ -105,7 +91,7 @@ pub fn vhost_user_ramblk() -> ExitCode {
 }
 
 fn serve(name: &str, options: RunOptions) -> ExitCode {
-    // A command owns the terminal; only what is wrong is said beside it.
+    // The terminal is the command's; only warnings are logged beside it.
     let level = match options.command.is_empty() {
         true => "info",
         false => "warn",
@@ -127,7 +113,7 @@ fn serve(name: &str, options: RunOptions) -> ExitCode {
     }
 }
 
-/// Help and version go to stdout; a mistake is one line on stderr.
+/// Print help and version to stdout, and an error as one line to stderr.
 fn refuse(error: &clap::Error, program: &Command) -> ExitCode {
     if matches!(
         error.kind(),
@@ -146,48 +132,4 @@ fn refuse(error: &clap::Error, program: &Command) -> ExitCode {
         }
     }
     ExitCode::from(EXIT_USAGE)
-}
-
-/// Log what `RAMBLK_LOG` asks for, or from this level on.
-///
-/// # Errors
-/// [`Error::Usage`] if the variable has anything else than levels, or targets with levels.
-fn log_to_stderr(default: &str) -> Result<(), Error> {
-    let filter = match std::env::var_os(LOG) {
-        Some(wanted) if !wanted.is_empty() => log_filter(&wanted.to_string_lossy())?,
-        _ => EnvFilter::new(default),
-    };
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_target(false)
-        // It would be said on stderr, which is just what can't be written: that is a panic.
-        .log_internal_errors(false)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .try_init();
-    Ok(())
-}
-
-/// A word that is no level would be taken for the name of something that never logs.
-fn log_filter(wanted: &str) -> Result<EnvFilter, Error> {
-    let is_level = |word: &str| word.parse::<LevelFilter>().is_ok();
-    let stray = wanted
-        .split(',')
-        .map(str::trim)
-        .find(|word| !word.contains(['=', '[']) && !is_level(word));
-    let refused = |word: &str| {
-        Error::Usage(format!(
-            "{LOG} has {word:?}: use error, warn, info, debug, trace or off, or TARGET=LEVEL as in \
-             ramblk::store=debug, with commas between"
-        ))
-    };
-    match stray {
-        Some(word) => Err(refused(word)),
-        None => EnvFilter::try_new(wanted).map_err(|_| refused(wanted)),
-    }
-}
-
-/// A closed stderr is nobody's problem.
-fn say(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
 }

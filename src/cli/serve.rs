@@ -8,82 +8,79 @@ use clap::Args;
 
 use super::error::Error;
 use super::file::{File, Mode, Pin, Size, read_file};
-use super::{end, log_to_stderr};
-use crate::cli::print::output::Output;
+use super::log::log_to_stderr;
+use crate::cli::print::output::{Output, end};
 use crate::cli::values::cpus::{Cpus, parse_cpus};
+use crate::cli::values::mode::parse_mode;
 use crate::cli::values::size::parse_size;
 use crate::daemon::{self, ServeConfig, ServeOptions, StateOption};
 
-/// What `ramblk serve` understands.
+/// Options of `ramblk serve`.
 #[derive(Debug, Args)]
 pub(super) struct Serve {
-    /// Configuration file (TOML) with a table of these options, and disks and groups that are to be
-    /// there from the start. What is said here goes before what it says.
+    /// Configuration file (TOML) with these options, and with disks and groups to create at the
+    /// start. Options on the command line override the file.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// Directory for sockets: each disk's is DIR/NAME/vhost.sock. Without it, what
-    /// $RUNTIME_DIRECTORY says, /run/ramblk for root, $XDG_RUNTIME_DIR/ramblk for others.
+    /// Directory for sockets; each disk's is DIR/NAME/vhost.sock. The default is
+    /// $RUNTIME_DIRECTORY, or else /run/ramblk for root and $XDG_RUNTIME_DIR/ramblk for others.
     #[arg(long, value_name = "DIR")]
     run_dir: Option<PathBuf>,
 
-    /// Path of the socket of the API; without it, api.sock in the directory for sockets.
+    /// Path of the API's socket. The default is api.sock in the directory for sockets.
     #[arg(long, value_name = "PATH")]
     api_socket: Option<PathBuf>,
 
-    /// Directory on a tmpfs in which disks lie, so that a restart finds them; or none; or systemd,
-    /// whose file descriptor store keeps them. Without it, the best of these that is there.
+    /// Where disks outlive a restart of the daemon: a directory on a tmpfs, systemd (its file
+    /// descriptor store), or none. The default is the best of these that is available.
     #[arg(long, value_name = "DIR")]
     state_dir: Option<String>,
 
-    /// Keep what disks take from being swapped out.
+    /// Lock the disks' memory, so that it is never swapped out.
     #[arg(long)]
     lock_memory: bool,
 
-    /// Memory that all disks together may take, at most. Without it: half of the host's memory, or
-    /// three quarters of the cgroup's limit, whichever is less.
+    /// The most memory that all disks together may take. The default is half of the host's memory
+    /// or three quarters of the cgroup's limit, whichever is less.
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     memory_limit: Option<u64>,
 
-    /// Leave memory in small pages. Otherwise huge pages are made in the background of memory that
-    /// is in full use.
+    /// Use small pages only. By default memory in full use is turned into huge pages in the
+    /// background.
     #[arg(long)]
     no_huge_pages: bool,
 
-    /// Threads that serve queues; without it, as many as there are processors.
+    /// Threads that serve queues. The default is one per processor.
     #[arg(long, value_name = "N")]
     workers: Option<u16>,
 
-    /// Processors for these threads, each on one of its own, as in 2,4-7; as many threads then,
-    /// unless --workers says otherwise.
+    /// Processors to pin these threads to, one each, as in 2,4-7. Without --workers there are as
+    /// many threads.
     #[arg(long, value_name = "CPUS", value_parser = parse_cpus)]
     pin: Option<Cpus>,
 
-    /// How long a queue that has run dry is looked at before its thread sleeps, in microseconds; 32
-    /// if not given.
+    /// The longest time to poll an empty queue before its thread sleeps, in microseconds; 32 by
+    /// default.
     #[arg(long, value_name = "N")]
     poll_us: Option<u32>,
 
-    /// Permissions of all sockets, in octal; 0660 if not given.
+    /// Permissions of all sockets, in octal; 0660 by default.
     #[arg(long, value_name = "MODE", value_parser = parse_mode)]
     socket_mode: Option<u32>,
 
-    /// How long a disk whose first content is not whole waits while nobody sends it, in seconds;
-    /// then it goes. 60 if not given.
+    /// How long a disk waits for its first content while no client sends any, in seconds; then it
+    /// is destroyed. 60 by default.
     #[arg(long, value_name = "SECONDS")]
     import_timeout: Option<u64>,
 
-    /// Group that owns all sockets, so that its members may connect: a name or a number.
+    /// Group of all sockets, whose members may connect: a name or a number.
     #[arg(long, value_name = "GROUP")]
     socket_group: Option<String>,
 }
 
-pub(super) fn parse_mode(text: &str) -> Result<u32, String> {
-    u32::from_str_radix(text, 8).map_err(|_| "give octal digits, as in 0660".into())
-}
-
 impl Serve {
-    /// What is said here, else what the file says, else what is usual.
+    /// Options of the command line, or else of the file, or else defaults.
     fn options(self) -> Result<ServeOptions, Error> {
         let file = self.config.as_deref().map(read_file).transpose()?;
         let File {

@@ -1,17 +1,17 @@
-//! What is wrong with the words of a command line, in a sentence.
+//! What is wrong with a command line, in a sentence.
 
 use std::ffi::OsString;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-/// The sentence for what clap found in these words, with what to do next.
+/// The sentence for clap's error on this command line, with what to do.
 pub(super) fn sentence(error: &clap::Error, program: &clap::Command, words: &[OsString]) -> String {
     let verb = verb(program, words);
     let what = what(error, &verb);
     format!("{what}; see '{verb} --help'")
 }
 
-/// The program and the verbs that are known of those that are said.
+/// The program, and the known verbs of the command line.
 fn verb(program: &clap::Command, words: &[OsString]) -> String {
     let (mut at, mut verb) = (program, program.get_name().to_owned());
     for word in words.iter().skip(1) {
@@ -67,39 +67,39 @@ fn what(error: &clap::Error, verb: &str) -> String {
         ErrorKind::ArgumentConflict => {
             let other = listed(error, ContextKind::PriorArg, " and ");
             match other == option || other.is_empty() {
-                true => format!("{option} can be said once only"),
-                false => format!("{option} can't be said together with {other}"),
+                true => format!("{option} can be given only once"),
+                false => format!("{option} can't be combined with {other}"),
             }
         }
         ErrorKind::WrongNumberOfValues | ErrorKind::TooFewValues | ErrorKind::TooManyValues => {
-            format!("{option} has another number of values")
+            format!("{option} has the wrong number of values")
         }
         ErrorKind::NoEquals => format!("{option} needs its value after an equals sign"),
-        ErrorKind::InvalidUtf8 => "a word is not UTF-8".into(),
+        ErrorKind::InvalidUtf8 => "an argument is not UTF-8".into(),
         _ => first_line(&error.to_string()),
     }
 }
 
-/// What a parser says; what those of numbers say is not for people.
+/// A parser's message; those of Rust's numbers in plain words.
 fn reason(why: &str) -> String {
     if let Some((_, range)) = why.split_once(" is not in ") {
         let (least, most) = range.split_once("..").unwrap_or((range, ""));
         let most = most.trim_start_matches('=');
         return match most.len() {
-            1..10 => format!("write a whole number from {least} to {most}"),
-            _ => format!("write a whole number from {least} on"),
+            1..10 => format!("give a whole number from {least} to {most}"),
+            _ => format!("give a whole number from {least} on"),
         };
     }
     match why {
         "invalid digit found in string" | "cannot parse integer from empty string" => {
-            "write a whole number".into()
+            "give a whole number".into()
         }
-        "number too large to fit in target type" => "write a smaller number".into(),
+        "number too large to fit in target type" => "give a smaller number".into(),
         why => why.to_owned(),
     }
 }
 
-/// `, did you mean '...'?` for what comes near.
+/// `; did you mean '...'?` for similar words.
 fn near(error: &clap::Error, kind: ContextKind) -> String {
     match listed(error, kind, "' or '") {
         near if near.is_empty() => near,
@@ -124,7 +124,7 @@ fn plain(option: &str) -> String {
     option.replace(['<', '>'], "")
 }
 
-/// What clap says of anything else.
+/// Clap's own message.
 fn first_line(text: &str) -> String {
     let line = text.lines().next().unwrap_or_default();
     line.trim_start_matches("error: ").to_owned()

@@ -1,6 +1,8 @@
-//! A client of the API: one request at a time, each on a connection of its own over the Unix socket.
+//! A client of the API: one request at a time, each on a connection of its own over the Unix
+//! socket.
 //!
-//! Calls block. A program with an event loop makes them on a thread beside it.
+//! Calls block, and panic inside an asynchronous task: a program with an event loop makes them on
+//! a thread of their own.
 //!
 //! | file | what it holds |
 //! |---|---|
@@ -60,6 +62,8 @@ use crate::model::frames::FRAMES_TYPE;
 const ANSWER_WITHIN: Duration = Duration::from_secs(120);
 /// The longest answer that is read as a whole.
 const MOST_BYTES: usize = 256 << 20;
+
+/// A request's body.
 type Content = UnsyncBoxBody<Bytes, io::Error>;
 
 /// A client of the daemon at one socket.
@@ -128,8 +132,8 @@ impl Client {
         self.whole(Method::DELETE, path, None).map(|_| ())
     }
 
-    /// Send a disk's content in [`frames`](crate::model::frames). The iterator makes them as the daemon takes
-    /// them; it may block.
+    /// Send a disk's content in [`frames`](crate::model::frames). The iterator makes them as the
+    /// daemon takes them; it may block.
     pub fn upload<I>(&self, path: &str, parts: I) -> Result<(), Error>
     where
         I: Iterator<Item = io::Result<Bytes>> + Send + Unpin + 'static,

@@ -1,8 +1,7 @@
-//! Disks and groups as the configuration file has them: what is declared of them, and what is
-//! exported.
+//! Disks and groups in the configuration file, declared and exported.
 //!
-//! What takes something away is `none`, as on the command line; of a label, whose value may be any
-//! word, `false`.
+//! `none` removes a value, as on the command line. `false` removes a label, whose value may be any
+//! text.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,14 +9,14 @@ use std::fmt;
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::Size;
+use super::values::Size;
 use crate::cli::values::size::{exact, parse_size};
 use crate::model::{
     Config, ConfigDisk, ConfigGroup, DeclaredDisk, DeclaredGroup, DiskSettings, Limits,
     LimitsPatch, OnFull, Rate, RatePatch, Share,
 };
 
-/// What is exported.
+/// The exported disks and groups.
 #[derive(Debug, Serialize)]
 pub(in crate::cli) struct Exported {
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -35,7 +34,7 @@ pub(in crate::cli) struct FileGroup {
     limits: FileLimits,
 }
 
-/// As [`DeclaredDisk`], with sizes as people write them.
+/// A disk, as [`DeclaredDisk`] but with sizes as people write them.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(in crate::cli) struct FileDisk {
@@ -104,10 +103,10 @@ struct Count(Option<u64>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Label(Option<String>);
 
-/// What takes away.
+/// Removes a value.
 const NONE: &str = "none";
 
-/// Reads a number, or what `text` makes of a string.
+/// Reads a number, or a string with `text`.
 struct Words {
     expected: &'static str,
     text: fn(&str) -> Result<u64, String>,
@@ -125,7 +124,7 @@ impl Visitor<'_> for Words {
         let number = u64::try_from(number);
         number
             .map(Some)
-            .map_err(|_| E::custom(format!("it can't be negative: give {}", self.expected)))
+            .map_err(|_| E::custom(format!("this can't be negative: give {}", self.expected)))
     }
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Option<u64>, E> {
         match text {
@@ -149,7 +148,7 @@ impl<'de> Deserialize<'de> for Count {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let words = Words {
             expected: "a whole number, or \"none\"",
-            text: |text| Err(format!("{text:?} is no whole number, and not \"none\"")),
+            text: |text| Err(format!("{text:?} is neither a whole number nor \"none\"")),
         };
         from.deserialize_any(words).map(Self)
     }
@@ -161,12 +160,12 @@ impl<'de> Deserialize<'de> for Label {
         impl Visitor<'_> for Value {
             type Value = Label;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string, or false to take the label away")
+                f.write_str("a string, or false to remove the label")
             }
             fn visit_bool<E: de::Error>(self, stays: bool) -> Result<Label, E> {
                 match stays {
                     false => Ok(Label(None)),
-                    true => Err(E::custom("a label is a string, or false to take it away")),
+                    true => Err(E::custom("a label is a string, or false to remove it")),
                 }
             }
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Label, E> {
@@ -311,7 +310,7 @@ impl From<ConfigGroup> for FileGroup {
     }
 }
 
-/// What differs from what is usual.
+/// A disk's settings that differ from the defaults.
 impl From<ConfigDisk> for FileDisk {
     fn from(ConfigDisk { name, settings }: ConfigDisk) -> Self {
         fn other<T: PartialEq>(value: T, usual: &T) -> Option<T> {

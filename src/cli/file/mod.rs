@@ -1,37 +1,34 @@
 //! The configuration file (TOML): `[daemon]`, `[[group]]` and `[[disk]]`. Sizes are numbers of
-//! bytes or strings as on the command line. A key that isn't known is an error, which names its
-//! line and the keys that are.
+//! bytes or strings as on the command line. An unknown key is an error, which names the line and
+//! the known keys.
 
 mod declared;
+mod values;
 
-use std::fmt;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use serde::de::{self, Visitor};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::Deserialize;
 
 use self::declared::{Exported, FileDisk, FileGroup};
+pub(in crate::cli) use self::values::{Mode, Pin, Size};
 use crate::cli::error::Error;
-use crate::cli::serve::parse_mode;
-use crate::cli::values::cpus::{Cpus, parse_cpus};
-use crate::cli::values::size::{exact, parse_size};
 use crate::model::{Config, Declaration};
 
-/// No configuration is longer.
+/// The longest configuration that is read.
 const MOST_BYTES: u64 = 64 << 20;
 
-/// What a file says.
+/// The content of a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::cli) struct File {
-    /// How the daemon is to run; only `serve` looks at it.
+    /// Options of the daemon; only `serve` uses them.
     pub(in crate::cli) daemon: DaemonTable,
-    /// What is declared of disks and groups.
+    /// Declared disks and groups.
     pub(in crate::cli) declaration: Declaration,
 }
 
-/// How the daemon is to run: what `ramblk serve` takes as options, which go first.
+/// Options of the daemon, which those of `ramblk serve` override.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(in crate::cli) struct DaemonTable {
@@ -39,32 +36,32 @@ pub(in crate::cli) struct DaemonTable {
     pub(in crate::cli) api_socket: Option<PathBuf>,
     /// Directory of the disks' sockets.
     pub(in crate::cli) run_dir: Option<PathBuf>,
-    /// Directory of what survives a restart, or `none`, or `systemd`.
+    /// Directory of what outlives a restart, or `none`, or `systemd`.
     pub(in crate::cli) state_dir: Option<String>,
-    /// Whether what disks take is kept from being swapped out.
+    /// Whether to lock the disks' memory.
     pub(in crate::cli) lock_memory: Option<bool>,
-    /// Most bytes of memory that all disks may take.
+    /// The most memory that all disks may take, in bytes.
     pub(in crate::cli) memory_limit: Option<Size>,
     /// Threads that serve queues.
     pub(in crate::cli) workers: Option<u16>,
-    /// Longest look at a dry queue, in microseconds.
+    /// The longest time to poll an empty queue, in microseconds.
     pub(in crate::cli) poll_us: Option<u32>,
-    /// Whether huge pages are made.
+    /// Whether to use huge pages.
     pub(in crate::cli) huge_pages: Option<bool>,
     /// Mode of the sockets, as in `"0660"`.
     pub(in crate::cli) socket_mode: Option<Mode>,
     /// Group of the sockets.
     pub(in crate::cli) socket_group: Option<String>,
-    /// How long a disk waits for its first content while nobody sends it, in seconds.
+    /// How long a disk waits for its first content while no client sends any, in seconds.
     pub(in crate::cli) import_timeout: Option<u64>,
     /// Processors of the workers, as in `"2,4-7"`.
     pub(in crate::cli) pin: Option<Pin>,
 }
 
-/// Understand a file. `path` is for messages.
+/// Parse a file. `path` is for messages.
 ///
 /// # Errors
-/// One line, or several that point at the place.
+/// A message of one line, or of several that show the place.
 pub(in crate::cli) fn parse_file(text: &str, path: &Path) -> Result<File, String> {
     let whole: WholeFile = toml::from_str(text)
         .map_err(|error| format!("{}: {}", path.display(), error.to_string().trim_end()))?;
@@ -78,10 +75,10 @@ pub(in crate::cli) fn parse_file(text: &str, path: &Path) -> Result<File, String
     })
 }
 
-/// Read and understand a file, or stdin if it is `-`.
+/// Read and parse a file, or stdin if it is `-`.
 ///
 /// # Errors
-/// What can't be read, and what makes no sense.
+/// It can't be read or parsed.
 pub(in crate::cli) fn read_file(path: &Path) -> Result<File, Error> {
     let failed = |source| Error::File {
         what: "read",
@@ -99,10 +96,10 @@ pub(in crate::cli) fn read_file(path: &Path) -> Result<File, Error> {
     parse_file(&text, path).map_err(Error::Usage)
 }
 
-/// Groups and disks as a file that [`parse_file`] understands as the same ones.
+/// Groups and disks as a file that [`parse_file`] reads back.
 ///
 /// # Errors
-/// What can't be written as TOML, which a valid configuration has not.
+/// It can't be written as TOML, which is true of no valid configuration.
 pub(in crate::cli) fn write_config(config: &Config) -> Result<String, String> {
     let whole = Exported::from(config.clone());
     toml::to_string(&whole).map_err(|error| format!("can't write this as TOML: {error}"))
@@ -116,67 +113,11 @@ struct WholeFile {
     disk: Vec<FileDisk>,
 }
 
-/// A number of bytes, or a string such as `"10G"`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::cli) struct Size(pub(in crate::cli) u64);
-
-impl<'de> Deserialize<'de> for Size {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Words;
-        impl Visitor<'_> for Words {
-            type Value = Size;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a number of bytes, or a size as in \"10G\"")
-            }
-            fn visit_u64<E: de::Error>(self, bytes: u64) -> Result<Size, E> {
-                Ok(Size(bytes))
-            }
-            fn visit_i64<E: de::Error>(self, bytes: i64) -> Result<Size, E> {
-                let bytes = u64::try_from(bytes);
-                bytes
-                    .map(Size)
-                    .map_err(|_| E::custom("a size can't be negative"))
-            }
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Size, E> {
-                parse_size(text).map(Size).map_err(E::custom)
-            }
-        }
-        from.deserialize_any(Words)
-    }
-}
-
-/// Permission bits, in octal digits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::cli) struct Mode(pub(in crate::cli) u32);
-
-/// Processors, as in `"2,4-7"`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::cli) struct Pin(pub(in crate::cli) Cpus);
-
-impl<'de> Deserialize<'de> for Mode {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(from)?;
-        parse_mode(&text).map(Mode).map_err(de::Error::custom)
-    }
-}
-
-impl<'de> Deserialize<'de> for Pin {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(from)?;
-        parse_cpus(&text).map(Pin).map_err(de::Error::custom)
-    }
-}
-
-impl Serialize for Size {
-    fn serialize<S: Serializer>(&self, into: S) -> Result<S::Ok, S::Error> {
-        into.serialize_str(&exact(self.0))
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
+    use crate::cli::values::cpus::Cpus;
     use crate::model::{ConfigDisk, ConfigGroup, DeclaredDisk, DiskSettings, Limits, OnFull};
 
     const EXAMPLE: &str = r#"

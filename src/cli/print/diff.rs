@@ -1,4 +1,4 @@
-//! What a declaration changes, in words: field by field, old → new.
+//! What a declaration changes: field by field, old → new.
 
 use std::fmt::Write;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::cli::values::size::exact;
 use crate::model::{Action, Applied, FieldChange};
 
-/// What was done, or would be.
+/// What was done, or would be done.
 pub(in crate::cli) fn applied(applied: &Applied, dry_run: bool) -> String {
     let mut text = String::new();
     for change in &applied.changes {
@@ -29,7 +29,7 @@ pub(in crate::cli) fn applied(applied: &Applied, dry_run: bool) -> String {
         }
     }
     for name in &applied.unchanged {
-        let _ = writeln!(text, "disk {name}: as it should be");
+        let _ = writeln!(text, "disk {name}: unchanged");
     }
     if text.is_empty() {
         text.push_str("nothing to do\n");
@@ -117,7 +117,7 @@ mod tests {
              limits.read.iops: none → 5\n  on_full: error → stall\n  \
              quota_bytes: 1M → 1000000\n\
              disk c: would be destroyed\n  mapped_bytes: 4K → none\n\
-             disk d: as it should be\n"
+             disk d: unchanged\n"
         );
         assert_eq!(applied(&Applied::default(), false), "nothing to do\n");
     }

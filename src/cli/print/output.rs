@@ -1,15 +1,15 @@
-//! What is printed, for people or for programs: what was done on stdout, what was not on stderr.
+//! Printing for people or for programs: results to stdout, failures to stderr.
 
 use std::io::Write;
+use std::process::ExitCode;
 
 use clap::{ArgMatches, Args, ValueEnum};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::cli::error::Error;
-use crate::cli::say;
 
-/// Whom to print for.
+/// The form of output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(in crate::cli) enum Output {
     Human,
@@ -17,7 +17,7 @@ pub(in crate::cli) enum Output {
 }
 
 impl Output {
-    /// What the words of a verb ask for; a verb without the option prints for people.
+    /// The form that a command line asks for; a verb without the option prints for people.
     pub(in crate::cli) fn of(words: &ArgMatches) -> Self {
         match words.subcommand() {
             Some((_, words)) => Self::of(words),
@@ -28,7 +28,7 @@ impl Output {
         }
     }
 
-    /// Say on stderr why something was not done, to `name` if there are several.
+    /// Print a failure to stderr, with the `name` if there are several.
     pub(in crate::cli) fn tell(self, error: &Error, name: Option<&str>) {
         match (self, name) {
             _ if error.is_silent() => {}
@@ -39,8 +39,7 @@ impl Output {
     }
 }
 
-/// A failure for programs: the daemon's problem document if there is one, else a `detail`, and in
-/// both cases the exit code.
+/// A failure for programs: the daemon's problem document, or else a `detail`, with the exit code.
 fn failure(error: &Error, name: Option<&str>) -> Map<String, Value> {
     let problem = match error {
         Error::Problem(problem) => serde_json::to_value(problem).ok(),
@@ -60,7 +59,7 @@ fn failure(error: &Error, name: Option<&str>) -> Map<String, Value> {
 /// The option of each verb that prints something.
 #[derive(Clone, Copy, Debug, Args)]
 pub(in crate::cli) struct OutputArgs {
-    /// How to print: for people, or the API's own JSON with whole numbers.
+    /// Output for people, or JSON as in the API, with exact numbers.
     #[arg(long, short, value_enum, default_value_t = Output::Human)]
     output: Output,
 }
@@ -103,4 +102,20 @@ pub(in crate::cli) fn out(text: &str) -> Result<(), Error> {
 /// One line on stdout.
 pub(in crate::cli) fn line(text: &str) -> Result<(), Error> {
     out(&format!("{text}\n"))
+}
+
+/// Print a line to stderr, which may be closed.
+pub(in crate::cli) fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// The exit code of a verb, after at most one more line on stderr.
+pub(in crate::cli) fn end(result: Result<(), Error>, output: Output) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output.tell(&error, None);
+            ExitCode::from(error.exit_code())
+        }
+    }
 }

@@ -5,7 +5,7 @@ use crate::cli::print::tables::pairs;
 use crate::cli::values::size::human_and_exact;
 use crate::model::Pool;
 
-/// The memory of all disks together, and what somebody should see to.
+/// The memory of all disks together, and warnings.
 pub(in crate::cli) fn pool(pool: &Pool) -> String {
     let percent = 100.0 * real(pool.charged_bytes) / real(pool.limit_bytes.max(1));
     let taken = human_and_exact(pool.charged_bytes);
@@ -16,7 +16,7 @@ pub(in crate::cli) fn pool(pool: &Pool) -> String {
         ("mapped", human_and_exact(pool.mapped_bytes)),
         (
             "disks",
-            format!("{} of {} that there can be", pool.disks, pool.most_disks),
+            format!("{} of at most {}", pool.disks, pool.most_disks),
         ),
         ("snapshots", pool.snapshots.to_string()),
         ("workers", pool.workers.to_string()),

@@ -1,8 +1,8 @@
-//! Rates and latencies out of two looks at a disk's counters.
+//! Rates and latencies from two readings of a disk's counters.
 
 use crate::model::{HistogramBucket, OperationStats, Stats};
 
-/// What a disk did between two looks, per second.
+/// A disk's requests between two readings, per second.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(in crate::cli) struct Rates {
     pub(in crate::cli) read_iops: f64,
@@ -12,7 +12,7 @@ pub(in crate::cli) struct Rates {
     pub(in crate::cli) read_bytes: f64,
     pub(in crate::cli) write_bytes: f64,
     pub(in crate::cli) errors: f64,
-    /// The latency that 99 of 100 requests stayed below, in seconds; none without requests.
+    /// The 99th percentile of latencies in seconds; none without requests.
     pub(in crate::cli) p99_seconds: Option<f64>,
 }
 
@@ -23,8 +23,8 @@ impl Rates {
     }
 }
 
-/// What happened between two looks, `seconds` apart. A counter that is smaller than before belongs
-/// to a new disk of that name: it counts from 0.
+/// The rates between two readings, `seconds` apart. A counter that is smaller than before belongs
+/// to a new disk of that name, and counts from 0.
 pub(in crate::cli) fn between(before: &Stats, after: &Stats, seconds: f64) -> Rates {
     let mut rates = Rates::default();
     let mut latency: Vec<HistogramBucket> = Vec::new();
@@ -80,8 +80,8 @@ fn add(sum: &mut Vec<HistogramBucket>, more: &[HistogramBucket]) {
     }
 }
 
-/// The latency below which a part of the requests stayed: somewhere in a bucket, as if its requests
-/// were spread evenly. Beyond the last bound it is that bound: more isn't known.
+/// A quantile of latencies in seconds, interpolated linearly within its bucket. Beyond the last
+/// bound it is that bound.
 pub(in crate::cli) fn quantile(buckets: &[HistogramBucket], part: f64) -> Option<f64> {
     let total = buckets.last().map_or(0, |bucket| bucket.count);
     if total == 0 {
@@ -103,7 +103,7 @@ pub(in crate::cli) fn quantile(buckets: &[HistogramBucket], part: f64) -> Option
     Some(from)
 }
 
-/// A counter as a number to calculate with.
+/// A counter as a floating-point number.
 #[allow(
     clippy::cast_precision_loss,
     reason = "for people: 53 bits are more than enough"

@@ -40,7 +40,7 @@ pub(in crate::cli) fn table(head: &[&str], numbers: &[usize], rows: Vec<Vec<Stri
     text
 }
 
-/// Keys and values, one pair a line.
+/// Keys and values, one pair per line.
 pub(in crate::cli) fn pairs(rows: &[(&str, String)]) -> String {
     let wide = rows.iter().map(|(key, _)| key.len()).max().unwrap_or(0);
     let mut text = String::new();
@@ -137,7 +137,7 @@ pub(in crate::cli) fn disk(disk: &Disk) -> String {
     ])
 }
 
-/// What was made from a disk: how many, and the first of them.
+/// A disk's forks: how many, and the first of them.
 fn forks(children: &[String]) -> String {
     const NAMED: usize = 8;
     match children.len() {
@@ -153,9 +153,9 @@ fn front_end(end: &FrontEnd) -> String {
         None => format!("session {}", end.session),
     };
     let how = match (end.live, end.notifiable) {
-        (false, _) => "its guest's driver has not started",
+        (false, _) => "no driver started",
         (true, true) => "in use",
-        (true, false) => "in use; can't be told of a new size",
+        (true, false) => "in use; can't be notified of a new size",
     };
     let polled = crate::cli::values::words::queues(end.polled_queues, "polled");
     let more = polled + &crate::cli::values::words::queues(end.untracked_queues, "untracked");
@@ -236,7 +236,7 @@ pub(in crate::cli) fn map(extents: &[MapExtent]) -> String {
     table(&["START", "LENGTH", "IS"], &[0, 1], rows.collect())
 }
 
-/// `ramblk stats`: since the disk was made.
+/// `ramblk stats`: since the disk was created.
 pub(in crate::cli) fn stats(stats: &Stats) -> String {
     let rows = stats.operations.iter().map(|(kind, done)| {
         vec![
@@ -253,8 +253,8 @@ pub(in crate::cli) fn stats(stats: &Stats) -> String {
     let mut text = table(&head, &[1, 2, 3, 4, 5, 6], rows.collect());
     let _ = writeln!(
         text,
-        "\nnow: {} in flight, {} wait for a limit, {} wait for memory\n\
-         so far: {} waited for a limit, {} found no memory",
+        "\nnow: {} in flight, {} waiting for a limit, {} waiting for memory\n\
+         in all: {} waited for a limit, {} found no memory",
         stats.in_flight, stats.throttled, stats.stalled, stats.throttled_total, stats.full_total
     );
     text
@@ -307,7 +307,7 @@ pub(in crate::cli) fn rates(rates: &Rates, now: &Stats) -> String {
     )
 }
 
-/// What `ramblk resize` did.
+/// The result of `ramblk resize`.
 pub(in crate::cli) fn resized(name: &str, resized: &Resized) -> String {
     let mut text = format!(
         "{name}: {} -> {}",
@@ -315,15 +315,18 @@ pub(in crate::cli) fn resized(name: &str, resized: &Resized) -> String {
         human(resized.to_bytes)
     );
     if resized.lost_bytes > 0 {
-        let _ = write!(text, ", {} of data gone", human(resized.lost_bytes));
+        let _ = write!(text, ", {} of data lost", human(resized.lost_bytes));
     }
     match (resized.notified, resized.not_notified) {
         (0, 0) => text.push_str("; no front end is connected"),
         (told, 0) => {
-            let _ = write!(text, "; front ends told: {told}");
+            let _ = write!(text, "; front ends notified: {told}");
         }
         (told, not) => {
-            let _ = write!(text, "; front ends told: {told}, that can't be told: {not}");
+            let _ = write!(
+                text,
+                "; front ends notified: {told}, can't be notified: {not}"
+            );
         }
     }
     text.push('\n');
@@ -418,7 +421,7 @@ mod tests {
             not_notified: 0,
             hint: None,
         };
-        assert_eq!(resized("a", &told), "a: 1G -> 2G; front ends told: 1\n");
+        assert_eq!(resized("a", &told), "a: 1G -> 2G; front ends notified: 1\n");
         let untold = Resized {
             lost_bytes: 4096,
             not_notified: 1,
@@ -427,7 +430,7 @@ mod tests {
         };
         assert_eq!(
             resized("a", &untold),
-            "a: 1G -> 2G, 4K of data gone; front ends told: 1, that can't be told: 1\ndo this\n"
+            "a: 1G -> 2G, 4K of data lost; front ends notified: 1, can't be notified: 1\ndo this\n"
         );
     }
 

@@ -1,22 +1,22 @@
-//! Names of disks as identifiers of those who know fewer characters. Two names never become one.
+//! Identifiers for VMMs, derived from disk names. Two names never have the same identifier.
 
-/// An identifier of QEMU's: it begins with a letter and has letters, digits and `-._`, which are
-/// the characters of a disk's name.
+/// An identifier for QEMU: it begins with a letter and has letters, digits and `-._`, like a disk's
+/// name.
 pub(super) fn qemu(name: &str) -> String {
     format!("ramblk-{name}")
 }
 
-/// A user's alias of libvirt's: letters, digits, `_` and `-`, after `ua-`.
+/// A user alias for libvirt: letters, digits, `_` and `-`, after `ua-`.
 pub(super) fn libvirt(name: &str) -> String {
     format!("ua-ramblk-{}", escaped(name, &[('_', "__"), ('.', "_-")]))
 }
 
-/// An identifier of Firecracker's: letters, digits and `_`.
+/// An identifier for Firecracker: letters, digits and `_`.
 pub(super) fn firecracker(name: &str) -> String {
     escaped(name, &[('_', "__"), ('.', "_d"), ('-', "_m")])
 }
 
-/// `_` begins each escape, so that it can be read in one way only.
+/// Replace characters by escapes, each of which begins with `_`, so that the result is unambiguous.
 fn escaped(name: &str, escapes: &[(char, &str)]) -> String {
     let mut text = String::with_capacity(name.len());
     for c in name.chars() {

@@ -1,6 +1,6 @@
-//! What to type to give a disk to a virtual machine: `ramblk attach --print`.
+//! How to attach a disk to a virtual machine: `ramblk attach --print`.
 //!
-//! Each text can be piped to where it belongs: what is not a command is a comment there.
+//! Each text can be piped to its destination: everything but commands is a comment there.
 //!
 //! | file | what it holds |
 //! |---|---|
@@ -19,57 +19,57 @@ use crate::model::{Disk, Share};
 
 pub(super) use self::qemu::Version;
 
-/// Who runs the guest.
+/// Virtual machine monitors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Vmm {
     /// A command line
     Qemu,
-    /// What a QEMU that runs is told over QMP
+    /// QMP commands for a running QEMU
     Qmp,
-    /// XML of the device, as virsh attach-device takes it
+    /// XML of the device for virsh attach-device
     Libvirt,
     CloudHypervisor,
     Crosvm,
     Firecracker,
 }
 
-/// What is to be printed, and how.
+/// The recipe to print.
 #[derive(Clone, Debug)]
 pub(super) struct Wanted {
     pub(super) vmm: Vmm,
-    /// The QEMU that reads it.
+    /// The version of QEMU.
     pub(super) qemu_version: Version,
-    /// Where a QEMU that runs plugs it in.
+    /// The bus of a running QEMU to plug the disk into.
     pub(super) bus: Option<String>,
-    /// With QMP: how to take it away, not how to add it.
+    /// With QMP: how to remove the disk, not how to add it.
     pub(super) remove: bool,
 }
 
-/// What to type, for people as a text and for programs in parts.
+/// A recipe, for people as a text and for programs in parts.
 #[derive(Debug, Serialize)]
 pub(super) struct Recipe {
     disk: String,
     vmm: Vmm,
     socket: String,
     pub(super) text: String,
-    /// Words for QEMU's command line.
+    /// Arguments for QEMU's command line.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     arguments: Vec<String>,
-    /// Commands of QMP that add it.
+    /// QMP commands that add the disk.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     add: Vec<Value>,
-    /// Commands of QMP that take it away.
+    /// QMP commands that remove the disk.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     remove: Vec<Value>,
 }
 
-/// The most queues that a recipe asks for: what is of use to a guest with as many processors.
+/// The most queues that a recipe asks for; a guest uses one per processor.
 const MOST_QUEUES: u16 = 4;
 /// Entries of a queue.
 const QUEUE_SIZE: u16 = 256;
 
-/// What to type for a disk.
+/// The recipe for a disk.
 pub(super) fn recipe(wanted: &Wanted, disk: &Disk) -> Recipe {
     let qemu = Qemu::new(disk, wanted.qemu_version, wanted.bus.as_deref());
     let text = match wanted.vmm {
@@ -111,17 +111,16 @@ fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
-/// What a comment says of every disk that isn't as usual.
+/// Comments about a disk.
 fn notes(disk: &Disk) -> Vec<String> {
     let mut notes = Vec::new();
     if disk.read_only || disk.share == Share::Ro {
-        notes.push(
-            "The guest finds this disk read-only: ramblk says so, no option is needed.".into(),
-        );
+        notes.push("The guest sees this disk as read-only; no option is needed.".into());
     }
     if disk.share == Share::None && disk.attached {
-        notes
-            .push("A front end is connected now; this one is served when that one is gone.".into());
+        notes.push(
+            "A front end is connected now; this one is served once that one disconnects.".into(),
+        );
     }
     notes.push(format!(
         "In the guest: /dev/disk/by-id/virtio-{}",
@@ -141,13 +140,14 @@ fn xml(text: &str) -> String {
 
 fn libvirt(disk: &Disk) -> String {
     let mut notes = notes(disk);
-    notes.push("libvirt refuses serial, readonly, iotune and more here: ramblk has them.".into());
-    notes.push("vdb stands for a target that the domain does not have yet.".into());
+    notes
+        .push("libvirt refuses serial, readonly, iotune and more here; set them in ramblk.".into());
+    notes.push("Replace vdb by a target that the domain does not have yet.".into());
     notes.push("The domain's memory must be shared:".into());
     notes.push(
         "  <memoryBacking><source type='memfd'/><access mode='shared'/></memoryBacking>".into(),
     );
-    notes.push("To a domain, and out of it again, with this text in FILE:".into());
+    notes.push("To attach it to a domain and to detach it, with this text in FILE:".into());
     notes.push("  virsh attach-device DOMAIN FILE".into());
     notes.push("  virsh detach-device DOMAIN FILE".into());
     // Two dashes end a comment.
@@ -177,12 +177,12 @@ fn cloud_hypervisor(disk: &Disk) -> String {
     );
     let options = quoted(&options);
     let mut notes = notes(disk);
-    notes.push("The guest's memory must be shared. Its own disk and kernel go in here too.".into());
+    notes.push("The guest's memory must be shared. Add its boot disk and kernel.".into());
     format!(
         "{}cloud-hypervisor --api-socket /tmp/ch.sock --memory size=2G,shared=on --disk {options}\n\
-         # To a machine that runs, if it was started with shared=on:\n\
+         # To attach it to a running machine that was started with shared=on:\n\
          # ch-remote --api-socket /tmp/ch.sock add-disk {options}\n\
-         # Out of it again:\n\
+         # To remove it again:\n\
          # ch-remote --api-socket /tmp/ch.sock remove-device {}\n",
         comments(&notes),
         quoted(&disk.name),
@@ -191,8 +191,8 @@ fn cloud_hypervisor(disk: &Disk) -> String {
 
 fn crosvm(disk: &Disk) -> String {
     let mut notes = notes(disk);
-    notes.push("crosvm does not reconnect: when ramblk ends, so does the guest's disk.".into());
-    notes.push("vmlinux stands for the guest's kernel.".into());
+    notes.push("crosvm does not reconnect: when ramblk ends, the guest loses its disk.".into());
+    notes.push("Replace vmlinux by the guest's kernel.".into());
     format!(
         "{}crosvm run --mem 2048 --vhost-user {} --vhost-user-connect-timeout-ms 5000 vmlinux\n",
         comments(&notes),
@@ -214,11 +214,11 @@ fn firecracker(disk: &Disk) -> String {
     let put = "curl --unix-socket /tmp/firecracker.sock -H 'Content-Type: application/json'";
     let url = format!("http://localhost/drives/{id}");
     let mut notes = notes(disk);
-    notes.push("One queue, and no discard: what the guest deletes stays in memory.".into());
+    notes.push("It has one queue and no discard: deleted files still take memory.".into());
     notes.push("Before the machine is started:".into());
     format!(
         "{}{put} -X PUT {url} -d {}\n\
-         # After 'ramblk resize', so that the guest sees it:\n\
+         # After 'ramblk resize', so that the guest sees the new size:\n\
          # {put} -X PATCH {url} -d {}\n",
         comments(&notes),
         quoted(&drive.to_string()),

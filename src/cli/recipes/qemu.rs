@@ -1,4 +1,4 @@
-//! QEMU: a command line, and what to say to a machine that runs, over QMP.
+//! QEMU: a command line, and QMP commands for a running machine.
 
 use std::process::{Command, Stdio};
 
@@ -18,8 +18,7 @@ pub(in crate::cli) struct Version {
 }
 
 impl Version {
-    /// The first one that counts the time to reconnect in milliseconds; `reconnect`, in seconds, is
-    /// deprecated since then and gone later.
+    /// The first one with `reconnect-ms`; it deprecates `reconnect`, which is in seconds.
     const MILLISECONDS: Self = Self { major: 9, minor: 2 };
 
     /// `7.2`, `9.2.1`, `10`.
@@ -34,8 +33,7 @@ impl Version {
         version.ok_or_else(|| "write a version as in 7.2 or 9.2".into())
     }
 
-    /// That of the QEMU that is installed here, where the disk's socket is; without one, that of
-    /// newer ones.
+    /// That of the installed QEMU, or else the oldest of the present syntax.
     pub(in crate::cli) fn here() -> Self {
         Self::installed().unwrap_or(Self::MILLISECONDS)
     }
@@ -95,7 +93,7 @@ impl<'a> Qemu<'a> {
         ]
     }
 
-    /// What to say over QMP to add it to a machine that runs.
+    /// QMP commands that add the disk to a running machine.
     pub(super) fn add(&self) -> [Value; 2] {
         let id = ids::qemu(&self.disk.name);
         let mut socket = json!({
@@ -123,7 +121,7 @@ impl<'a> Qemu<'a> {
         ]
     }
 
-    /// What to say over QMP to take it away again; the second line after `DEVICE_DELETED`.
+    /// QMP commands that remove it again; the second one is for after `DEVICE_DELETED`.
     pub(super) fn remove(&self) -> [Value; 2] {
         let id = ids::qemu(&self.disk.name);
         [
@@ -136,10 +134,10 @@ impl<'a> Qemu<'a> {
     pub(super) fn text(&self) -> String {
         let name = quoted(&self.disk.name);
         let mut notes = notes(self.disk);
-        notes.push("-m and size= must be the same; the guest's memory must be shared.".into());
+        notes.push("-m and size= must be equal; the guest's memory must be shared.".into());
         notes.push(match self.counts_milliseconds() {
-            true => "For QEMU 9.2 and newer; --qemu-version 7.2 prints it for older ones.".into(),
-            false => "For QEMU before 9.2; --qemu-version 9.2 prints it for newer ones.".into(),
+            true => "For QEMU 9.2 and newer; use --qemu-version 7.2 for older ones.".into(),
+            false => "For QEMU before 9.2; use --qemu-version 9.2 for newer ones.".into(),
         });
         let [chardev, socket, device, front] = self.arguments().map(|word| quoted(&word));
         format!(
@@ -148,10 +146,10 @@ impl<'a> Qemu<'a> {
              -device pcie-root-port,id=port1,chassis=1 \\\n  \
              {chardev} {socket} \\\n  \
              {device} {front}\n\
-             # One more disk of this machine: its -chardev and -device go here as well.\n\
-             # To a machine that runs, into the free port of the line above, over QMP:\n\
+             # For another disk of this machine, add its -chardev and -device here.\n\
+             # To attach it to a running machine over QMP, at the free port above:\n\
              #   ramblk attach {name} --print qmp --bus port1\n\
-             # Out of it again:\n\
+             # To remove it again:\n\
              #   ramblk attach {name} --print qmp --remove\n",
             comments(&notes),
         )
@@ -162,7 +160,7 @@ impl<'a> Qemu<'a> {
     }
 }
 
-/// Commands of QMP, one on each line.
+/// QMP commands, one per line.
 pub(super) fn lines(commands: &[Value]) -> String {
     commands
         .iter()

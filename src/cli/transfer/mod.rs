@@ -1,4 +1,4 @@
-//! A disk's content on its way between the API and a file, sparse on both sides.
+//! Transfers of a disk's content between the API and a file, sparse on both sides.
 //!
 //! | file | what it holds |
 //! |---|---|

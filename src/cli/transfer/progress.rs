@@ -2,7 +2,7 @@
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// How far a transfer is. Costs nothing when nobody looks.
+/// The progress of a transfer, shown only on a terminal.
 #[derive(Clone, Debug)]
 pub(in crate::cli) struct Progress(ProgressBar);
 
@@ -26,12 +26,12 @@ impl Progress {
         Self(bar)
     }
 
-    /// All before this is done.
+    /// Everything before this is done.
     pub(in crate::cli) fn at(&self, bytes: u64) {
         self.0.set_position(bytes);
     }
 
-    /// Take the bar away.
+    /// Remove the bar.
     pub(in crate::cli) fn end(&self) {
         self.0.finish_and_clear();
     }

@@ -1,4 +1,4 @@
-//! Frames as a raw image: in a file with holes, on a block device, or on stdout.
+//! A raw image to write: a file with holes, a block device, or stdout.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
@@ -14,7 +14,7 @@ use crate::image::data_runs;
 /// Zeros to write where there can be no holes.
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
-/// Where an image goes. It has its name only when it is whole.
+/// An image to write. A file gets its name only once it is complete.
 #[derive(Debug)]
 pub(in crate::cli) struct Sink {
     path: PathBuf,
@@ -25,9 +25,9 @@ pub(in crate::cli) struct Sink {
 
 #[derive(Debug)]
 enum Destination {
-    /// A new file without a name, and whether it may replace one that is there.
+    /// A new file without a name, and whether it may replace an existing one.
     File(NewFile, bool),
-    /// A device, with what it held before.
+    /// A device, with its old content.
     Device(File),
     Stdout,
 }
@@ -36,8 +36,7 @@ impl Sink {
     /// Open a file for an image of `size_bytes`, or stdout if it is `-`.
     ///
     /// # Errors
-    /// What can't be written, a file that is there and not to be overwritten, a device that is too
-    /// small.
+    /// It can't be written, exists without `overwrite`, or is a device that is too small.
     pub(in crate::cli) fn open(path: &Path, size: u64, overwrite: bool) -> Result<Self, Error> {
         let sink = |into| Self {
             path: path.to_owned(),
@@ -75,7 +74,7 @@ impl Sink {
         }
     }
 
-    /// Write bytes; what lies before them and has not been written is zeros.
+    /// Write bytes. What was not written before them becomes zeros.
     pub(in crate::cli) fn write(&mut self, start_bytes: u64, bytes: &[u8]) -> Result<(), Error> {
         self.zero_to(start_bytes)?;
         match &mut self.into {
@@ -88,7 +87,7 @@ impl Sink {
                 written.map_err(|source| failed(&self.path, source))?;
             }
             Destination::File(new, _) => {
-                // Pages of zeros stay holes, though the disk had memory for them.
+                // Pages of zeros stay holes, even if they were mapped on the disk.
                 let written = data_runs(start_bytes, bytes)
                     .try_for_each(|(at, run)| new.file().write_all_at(run, at));
                 written.map_err(|source| failed(&self.path, source))?;
@@ -98,7 +97,7 @@ impl Sink {
         Ok(())
     }
 
-    /// The disk ends here: give the image its name.
+    /// Complete the image, which ends here, and give it its name.
     pub(in crate::cli) fn finish(mut self, end_bytes: u64) -> Result<(), Error> {
         self.zero_to(end_bytes)?;
         let failed = |source| failed(&self.path, source);
@@ -120,12 +119,12 @@ impl Sink {
         }
     }
 
-    /// Zeros from what was written last up to here.
+    /// Write zeros from the end of what was written up to here.
     fn zero_to(&mut self, end: u64) -> Result<(), Error> {
         let failed = |source| failed(&self.path, source);
         let length = end.saturating_sub(self.at);
         match &mut self.into {
-            // It began as one hole.
+            // The file began as one hole.
             Destination::File(..) => {}
             _ if length == 0 => {}
             Destination::Stdout => zeros(length, |_, part| io::stdout().lock().write_all(part))
@@ -146,7 +145,7 @@ impl Sink {
 
 fn is_there(path: &Path) -> Error {
     Error::Other(format!(
-        "{path:?} is there already; say --overwrite to replace it"
+        "{path:?} exists already; use --overwrite to replace it"
     ))
 }
 

@@ -1,15 +1,16 @@
 //! Lists of processors on the command line, in the notation of `taskset` and the kernel: `0,2-5`.
 
-/// The highest number that is understood, so that a range can't be endless.
+/// The highest number, which bounds a range.
 const MOST: usize = 8191;
 
 /// Processors by number, in the order given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::cli) struct Cpus(pub(in crate::cli) Vec<usize>);
 
-/// Understand a list of numbers and ranges.
+/// Parse a list of numbers and ranges.
 pub(in crate::cli) fn parse_cpus(text: &str) -> Result<Cpus, String> {
-    let bad = || format!("'{text}' is no list of processors: give numbers and ranges, as in 0,2-5");
+    let bad =
+        || format!("'{text}' is not a list of processors: give numbers and ranges, as in 0,2-5");
     let number = |text: &str| {
         let number = text.trim().parse().ok();
         number.filter(|&number: &usize| number <= MOST)

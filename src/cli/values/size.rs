@@ -31,14 +31,14 @@ pub(in crate::cli) fn parse_size(text: &str) -> Result<u64, String> {
         .map_err(|error| format!("not a size: {error}; use a number as in 512M or 1.5G"))
 }
 
-/// A new size, given as such or as what changes.
+/// A new size, or a change of size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::cli) enum NewSize {
     /// This many bytes.
     To(u64),
-    /// So many bytes more.
+    /// This many bytes more.
     Plus(u64),
-    /// So many bytes less.
+    /// This many bytes less.
     Minus(u64),
 }
 
@@ -58,7 +58,7 @@ pub(in crate::cli) fn human(bytes: u64) -> String {
     Bytes(bytes).short()
 }
 
-/// A size for people, and for those who count.
+/// A size for people, with the exact number.
 pub(in crate::cli) fn human_and_exact(bytes: u64) -> String {
     match human(bytes) {
         short if short == bytes.to_string() => format!("{short} bytes"),
@@ -66,7 +66,7 @@ pub(in crate::cli) fn human_and_exact(bytes: u64) -> String {
     }
 }
 
-/// A size that [`parse_size()`] takes for exactly the same number: `10G`, `513K`, `513`.
+/// The shortest form that [`parse_size()`] reads as exactly this number: `10G`, `513K`, `513`.
 pub(in crate::cli) fn exact(bytes: u64) -> String {
     Bytes(bytes).exact()
 }

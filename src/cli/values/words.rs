@@ -7,11 +7,11 @@ use crate::cli::values::size::{human, parse_size};
 use crate::daemon::disks::Target;
 use crate::model::{Disk, DiskState, Import, Share};
 
-/// A label as `key=value`, or `key-` to take it away.
+/// A label as `key=value`, or `key-` to remove it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::cli) struct Label {
     pub(in crate::cli) key: String,
-    /// None takes it away.
+    /// `None` removes it.
     pub(in crate::cli) value: Option<String>,
 }
 
@@ -34,18 +34,18 @@ pub(in crate::cli) fn parse_label_change(text: &str) -> Result<Label, String> {
             key: key.to_owned(),
             value: None,
         }),
-        _ => Err("give a key and a value, as in vm=web-1, or vm- to take it away".into()),
+        _ => Err("give a key and a value, as in vm=web-1, or vm- to remove it".into()),
     }
 }
 
-/// Labels by key; one that is said twice is a mistake, of which nobody knows which one is meant.
+/// Labels by key; a key that is given twice is an error.
 pub(in crate::cli) fn unique(
     labels: &[(String, String)],
 ) -> Result<BTreeMap<String, String>, Error> {
     by_key(labels.iter().cloned())
 }
 
-/// The same of labels that are to be set or taken away.
+/// Changes of labels by key, likewise.
 pub(in crate::cli) fn changes(labels: &[Label]) -> Result<BTreeMap<String, Option<String>>, Error> {
     by_key(labels.iter().cloned().map(|it| (it.key, it.value)))
 }
@@ -55,7 +55,7 @@ fn by_key<V>(labels: impl Iterator<Item = (String, V)>) -> Result<BTreeMap<Strin
     for (key, value) in labels {
         if by_key.contains_key(&key) {
             return Err(Error::Usage(format!(
-                "label {key:?} is said twice: say it once"
+                "label {key:?} is given twice: give it once"
             )));
         }
         by_key.insert(key, value);
@@ -78,12 +78,12 @@ pub(in crate::cli) fn parse_target(text: &str) -> Result<Target, String> {
     })
 }
 
-/// Something that can be taken away with the word `none`.
+/// A value that the word `none` removes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::cli) enum OrNone<T> {
-    /// None from now on.
+    /// The word `none`.
     None,
-    /// This.
+    /// A value.
     Some(T),
 }
 
@@ -124,7 +124,7 @@ pub(in crate::cli) fn parse_name_or_none(text: &str) -> Result<OrNone<String>, S
     }
 }
 
-/// How many queues are served in a way of their own, if any are.
+/// A note on queues that are served differently, if any are.
 pub(in crate::cli) fn queues(count: u16, how: &str) -> String {
     match count {
         0 => String::new(),
@@ -132,7 +132,7 @@ pub(in crate::cli) fn queues(count: u16, how: &str) -> String {
     }
 }
 
-/// A state in a word.
+/// A disk's state.
 pub(in crate::cli) fn state(disk: &Disk) -> &'static str {
     match disk.state {
         DiskState::Ok => "ok",
@@ -144,7 +144,7 @@ pub(in crate::cli) fn state(disk: &Disk) -> &'static str {
     }
 }
 
-/// Who may use a disk at the same time.
+/// How many front ends may use a disk.
 pub(in crate::cli) fn share(share: Share) -> &'static str {
     match share {
         Share::None => "one front end",
@@ -153,15 +153,15 @@ pub(in crate::cli) fn share(share: Share) -> &'static str {
     }
 }
 
-/// How far an import is.
+/// The progress of an import.
 pub(in crate::cli) fn import(import: &Import) -> String {
     let total = import.total_bytes;
-    let total = total.map_or_else(|| "an unknown length".into(), human);
+    let total = total.map_or_else(|| "an unknown total".into(), human);
     let who = match import.uploading {
         true => "",
-        false => ", and nobody sends more",
+        false => ", and no client sends more",
     };
-    format!("{} of {total} have come{who}", human(import.done_bytes))
+    format!("{} of {total} received{who}", human(import.done_bytes))
 }
 
 #[cfg(test)]

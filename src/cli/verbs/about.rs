@@ -29,7 +29,7 @@ impl Ping {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Openapi {
-    // It is JSON in any case.
+    // The answer is always JSON.
     #[command(flatten)]
     _output: OutputArgs,
 }

@@ -18,15 +18,15 @@ pub(in crate::cli) struct Attach {
     #[arg(long, value_enum, value_name = "VMM")]
     print: Vmm,
 
-    /// The QEMU that reads it, as in 7.2 or 9.2; without it, the one that is installed here.
+    /// Version of QEMU, as in 7.2 or 9.2. The default is that of the installed QEMU.
     #[arg(long, value_name = "VERSION", value_parser = Version::parse)]
     qemu_version: Option<Version>,
 
-    /// With qmp: the bus to plug the disk into, such as a pcie-root-port that is free.
+    /// With qmp: the bus to plug the disk into, for example a free pcie-root-port.
     #[arg(long, value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
     bus: Option<String>,
 
-    /// With qmp: how to take the disk away again.
+    /// With qmp: print how to remove the disk again.
     #[arg(long)]
     remove: bool,
 
@@ -37,9 +37,7 @@ pub(in crate::cli) struct Attach {
 impl Attach {
     pub(super) fn run(self, client: &Client) -> Result<(), Error> {
         if self.print != Vmm::Qmp && (self.remove || self.bus.is_some()) {
-            return Err(Error::Usage(
-                "--bus and --remove go with --print qmp".into(),
-            ));
+            return Err(Error::Usage("--bus and --remove need --print qmp".into()));
         }
         let disk: Disk = client.get(&path::disk(&self.name))?;
         let wanted = Wanted {

@@ -17,12 +17,12 @@ pub(in crate::cli) struct Apply {
     #[arg(long, short, value_name = "FILE")]
     file: PathBuf,
 
-    /// Only say what would be done, field by field; the exit code is 8 if something would.
+    /// Only print what would change, field by field. The exit code is 8 if anything would.
     #[arg(long)]
     dry_run: bool,
 
-    /// Take away what the file doesn't name: disks and groups, and labels, limits, quota, group
-    /// and on_full of disks. Disks that are in use, or have snapshots, are not destroyed so.
+    /// Remove what the file does not name: disks and groups, and labels, limits, quota, group and
+    /// on_full of disks. Disks that are in use or have snapshots are not destroyed.
     #[arg(long)]
     prune: bool,
 
@@ -37,7 +37,7 @@ impl Apply {
         let sent = client.send(Method::PUT, &path, &file.declaration);
         let (_, applied): (_, Applied) = sent.map_err(|error| {
             Error::from(error).advise(ProblemKind::WouldLoseData, |_| {
-                "'ramblk resize NAME SIZE --shrink' does".into()
+                "'ramblk resize NAME SIZE --shrink' makes a disk smaller".into()
             })
         })?;
         self.output

@@ -11,7 +11,7 @@ use crate::cli::print::output::out;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Completions {
-    /// The shell: where its completions belong is in its manual.
+    /// The shell. Its manual says where completions belong.
     #[arg(value_enum)]
     shell: Shell,
 }
@@ -26,7 +26,7 @@ impl Completions {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Man {
-    /// Where to write the pages of all verbs; without it, the first page goes to stdout.
+    /// Directory for the pages of all verbs. By default the first page goes to stdout.
     #[arg(value_name = "DIR")]
     folder: Option<PathBuf>,
 }

@@ -1,4 +1,4 @@
-//! The verbs that speak to a daemon. Each has its words and its work in one place.
+//! The verbs that speak to a daemon. Each has its options and its work in one place.
 //!
 //! | file | verbs |
 //! |---|---|
@@ -32,69 +32,69 @@ use crate::daemon::{default_api_socket, disks::Target};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ApiVerb {
-    /// Make a disk; one that is there just so is fine.
+    /// Create a disk, unless it exists with the same settings.
     Create(manage::Create),
     /// List disks.
     List(manage::List),
-    /// Show all about disks or snapshots.
+    /// Show the details of disks or snapshots.
     Show(manage::Show),
-    /// End disks or snapshots, with all that they hold.
+    /// Destroy disks or snapshots, with their content.
     Destroy(manage::Destroy),
-    /// Give a disk another size; guests see it at once where their VMM can tell them.
+    /// Resize a disk; guests notice at once if their VMM supports it.
     Resize(change::Resize),
-    /// Change settings of a disk.
+    /// Change a disk's settings.
     Set(change::Set),
-    /// Show limits of a disk, or change some of them; they hold at once.
+    /// Show a disk's limits, or change some of them at once.
     Limit(change::Limit),
-    /// Serve a disk again that has failed, since ramblk died of a request of it.
+    /// Serve a disk again that failed because ramblk crashed on one of its requests.
     Repair(change::Repair),
-    /// List stretches of a disk that are mapped, and holes.
+    /// List the mapped extents of a disk, and its holes.
     Map(content::MapVerb),
-    /// Show what guests did to a disk.
+    /// Show the counters of a disk's requests.
     Stats(watch::StatsVerb),
     /// Watch all disks live.
     #[cfg(feature = "top")]
     Top(top::Top),
-    /// Keep a disk's content at this moment; takes no time and no memory.
+    /// Take a snapshot of a disk; takes no time and no memory.
     Snapshot(snapshots::Take),
-    /// List snapshots of a disk.
+    /// List a disk's snapshots.
     Snapshots(snapshots::List),
-    /// Make a new disk with the content of another one or of a snapshot.
+    /// Create a disk with the content of another disk or of a snapshot.
     Fork(snapshots::Fork),
-    /// Bring a disk back to a snapshot, or to what it was forked from.
+    /// Reset a disk's content to a snapshot, or to that from which it was forked.
     Reset(snapshots::Reset),
-    /// Replace a disk's content by a raw image.
+    /// Replace a disk's content with a raw image.
     Import(content::Import),
-    /// Write a disk's content, or a snapshot's, to a raw image.
+    /// Write the content of a disk or of a snapshot to a raw image.
     Export(content::Export),
-    /// Check what a daemon that does not run left in its state directory; changes nothing.
+    /// Check the state directory of a daemon that is not running; changes nothing.
     Fsck(salvage::Fsck),
-    /// Disks that share limits.
+    /// Manage groups of disks that share limits.
     #[command(subcommand)]
     Group(groups::GroupVerb),
     /// Show the memory of all disks.
     Pool(watch::PoolVerb),
-    /// Print what happens, as it happens.
+    /// Print events as they happen.
     Events(watch::Events),
-    /// Make and change disks and groups as a file says; those that it does not name stay.
+    /// Create and change disks and groups as declared in a file; others stay.
     Apply(config::Apply),
-    /// Print all disks and groups as a file for apply.
+    /// Print all disks and groups as a configuration file for apply.
     ExportConfig(config::ExportConfig),
-    /// Print how to give a disk to a virtual machine.
+    /// Print how to attach a disk to a virtual machine.
     Attach(attach::Attach),
-    /// Ask whether the daemon answers, and which version it is.
+    /// Check that the daemon answers, and print its version.
     #[command(alias = "version")]
     Ping(about::Ping),
     /// Print the description of the API (OpenAPI 3.1).
     Openapi(about::Openapi),
-    /// Print completions for a shell.
+    /// Print shell completions.
     Completions(help::Completions),
     /// Print the manual page, or write those of all verbs into a directory.
     Man(help::Man),
 }
 
 impl ApiVerb {
-    /// Do it, at this socket or at the usual one.
+    /// Run the verb, with the daemon at this socket or at the default one.
     pub(super) fn run(self, api_socket: Option<PathBuf>) -> Result<(), Error> {
         let socket = || api_socket.or_else(named).unwrap_or_else(default_api_socket);
         let ask = || Client::new(socket()).map_err(Error::from);
@@ -132,13 +132,13 @@ impl ApiVerb {
     }
 }
 
-/// The socket that the environment names.
+/// The socket in the environment.
 fn named() -> Option<PathBuf> {
     let path = std::env::var_os("RAMBLK_API").map(PathBuf::from);
     path.filter(|path| !path.as_os_str().is_empty())
 }
 
-/// The snapshot for a query, if one is meant, after `mark`: `?` or `&`.
+/// The target's snapshot as part of a query, after `mark` (`?` or `&`), or nothing.
 fn snapshot_query(target: &Target, mark: char) -> String {
     let snapshot = target.snapshot.as_deref().map(path::encode);
     snapshot.map_or_else(String::new, |name| format!("{mark}snapshot={name}"))

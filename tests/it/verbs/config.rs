@@ -51,7 +51,7 @@ fn a_file_is_applied_once_and_then_there_is_nothing_to_do() {
     assert!(
         daemon
             .ok("apply -f disks.toml --dry-run")
-            .contains("as it should be")
+            .contains("unchanged")
     );
 
     let changed = FILE.replace("100M", "200M");
@@ -103,7 +103,7 @@ fn a_dry_run_shows_each_field_as_it_was_and_as_it_would_be() {
     assert!(
         daemon
             .ok("apply -f disks.toml")
-            .contains("disk scratch: as it should be")
+            .contains("disk scratch: unchanged")
     );
     assert_eq!(daemon.json("show scratch")["labels"]["rack"], "7");
     let before = daemon.json("export-config");

@@ -53,7 +53,7 @@ fn a_label_that_is_said_twice_is_refused() {
         "set a --label k=v --label k-",
     ] {
         let refused = daemon.refused(line, 2);
-        assert!(refused.contains("\"k\" is said twice"), "{refused}");
+        assert!(refused.contains("\"k\" is given twice"), "{refused}");
     }
     assert_eq!(daemon.json("list").as_array().unwrap().len(), 1);
 }
@@ -62,8 +62,12 @@ fn a_label_that_is_said_twice_is_refused() {
 fn groups_hold_disks_together() {
     let daemon = Daemon::start();
     let made = daemon.ok("group create g --bps 1G");
-    assert_eq!(made, "group g is made: 1G/s\n");
-    assert!(daemon.ok("group create g --bps 1G").contains("was there"));
+    assert_eq!(made, "group g is created: 1G/s\n");
+    assert!(
+        daemon
+            .ok("group create g --bps 1G")
+            .contains("exists already, as asked")
+    );
     for other in ["", " --bps 2G", " --bps 1G --iops 5"] {
         let refused = daemon.refused(&format!("group create g{other}"), 4);
         assert!(refused.contains("exists with other limits"), "{refused}");

@@ -44,21 +44,21 @@ const MISTAKES: [(&str, &str); 16] = [
     ),
     (
         "create a --size 1M --size 2M",
-        "--size SIZE can be said once only; see 'ramblk create --help'",
+        "--size SIZE can be given only once; see 'ramblk create --help'",
     ),
     (
         "create a --size 1M --queues x",
-        "--queues QUEUES can't be 'x': write a whole number; see \
+        "--queues QUEUES can't be 'x': give a whole number; see \
              'ramblk create --help'",
     ),
     (
         "stats a --watch --interval 0",
-        "--interval SECONDS can't be '0': write a whole number from 1 on; see \
+        "--interval SECONDS can't be '0': give a whole number from 1 on; see \
              'ramblk stats --help'",
     ),
     (
         "fork a b --queues 70000",
-        "--queues QUEUES can't be '70000': write a whole number from 0 to 65535; see \
+        "--queues QUEUES can't be '70000': give a whole number from 0 to 65535; see \
              'ramblk fork --help'",
     ),
     (
@@ -111,7 +111,7 @@ fn each_change_is_said_in_one_line_on_stdout() {
         ("repair a", "a is served\n"),
         ("resize a 2M", "a: 1M -> 2M; no front end is connected\n"),
         ("limit a --iops 5", "a: 5 requests/s\n"),
-        ("group create g", "group g is made: none\n"),
+        ("group create g", "group g is created: none\n"),
         ("group set g --iops 5", "group g: 5 requests/s\n"),
         ("group destroy g", "g is destroyed\n"),
         ("destroy a@s a", "a@s is destroyed\na is destroyed\n"),

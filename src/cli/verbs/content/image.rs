@@ -1,5 +1,4 @@
-//! An image on its way into a disk: what it is called, what tells it from others, and that all of
-//! it goes or nothing.
+//! Sending an image to a disk, as a whole or not at all.
 
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
@@ -11,31 +10,31 @@ use crate::client::{Client, path};
 use crate::daemon::Bytes;
 use crate::model::{Disk, ProblemKind};
 
-/// What else may be said of an image.
+/// Options that describe an image.
 #[derive(Clone, Debug, Args)]
 pub(in crate::cli) struct ImageArgs {
-    /// What tells the image from others, its digest for example; the same image must have the same.
-    /// Without it a file is the same as long as it was not changed, and stdin never is.
+    /// Identifier that only this image has, for example its digest. By default a file is the same
+    /// image as long as it is not changed, and stdin never is.
     #[arg(long, value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
     image_id: Option<String>,
 
-    /// How long the image is: one that ends before or after that is refused, which of stdin can't
-    /// be noticed otherwise.
+    /// Length of the image: one of another length is refused. Without it, stdin may be cut off
+    /// unnoticed.
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     image_size: Option<u64>,
 }
 
 impl ImageArgs {
-    /// Have the image be as it is said to be.
+    /// The image with this description.
     ///
     /// # Errors
-    /// If it has another length.
+    /// The image has another length.
     pub(in crate::cli::verbs) fn describe(&self, image: Source) -> Result<Source, Error> {
         image.expect(self.image_size, self.image_id.as_deref())
     }
 }
 
-/// What the API is told of an image.
+/// The description of an image, as a query of the API.
 pub(in crate::cli::verbs) fn image_query(image: &Source) -> String {
     let mut query = format!("image={}", path::encode(&image.name()));
     if let Some(id) = image.id() {
@@ -47,16 +46,16 @@ pub(in crate::cli::verbs) fn image_query(image: &Source) -> String {
     query
 }
 
-/// When a disk's content may be replaced.
+/// When to replace a disk's content.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::cli::verbs) struct Loading {
-    /// Also while a front end is connected.
+    /// Even if a front end is connected.
     pub(in crate::cli::verbs) force: bool,
-    /// Only as long as the disk's first content is not whole.
+    /// Only if the disk's first content is incomplete.
     pub(in crate::cli::verbs) importing: bool,
 }
 
-/// Replace what a disk holds by an image, all at once; zeros follow it up to the end of the disk.
+/// Replace a disk's content with an image, as a whole; zeros follow it up to the end of the disk.
 pub(in crate::cli::verbs) fn load(
     client: &Client,
     disk: &Disk,
@@ -66,7 +65,7 @@ pub(in crate::cli::verbs) fn load(
     let image_bytes = image.size_bytes();
     if let Some(image_bytes) = image_bytes.filter(|&bytes| bytes > disk.size_bytes) {
         return Err(Error::Other(format!(
-            "the image has {} and does not fit into {}, which has {}; first say 'ramblk resize {} \
+            "the image has {} and does not fit into {}, which has {}; first use 'ramblk resize {} \
              {}'",
             Bytes(image_bytes),
             disk.name,
@@ -82,13 +81,13 @@ pub(in crate::cli::verbs) fn load(
     let (frames, trouble) = image.frames(disk.size_bytes, progress.clone());
     let sent = client.upload(&path, frames);
     progress.end();
-    // What is wrong with the image is why the daemon heard no more of it.
+    // A fault of the image explains why the upload broke off.
     if let Some(error) = trouble.take() {
         return Err(error);
     }
     sent.map_err(|error| {
         Error::from(error).advise(ProblemKind::Attached, |_| {
-            "stop its guest, or say --force: it would see other bytes all at once".into()
+            "stop its guest, or use --force: the guest would see the content change at once".into()
         })
     })
 }

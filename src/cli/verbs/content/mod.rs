@@ -32,8 +32,8 @@ use crate::model::{Disk, Map, MapExtent, Snapshot};
 
 /// How long the daemon may take between two parts of a disk's content.
 const IDLE: Duration = Duration::from_secs(60);
-/// Stretches to ask for at once.
-const STRETCHES: usize = 10_000;
+/// Extents to ask for at once.
+const EXTENTS: usize = 10_000;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct MapVerb {
@@ -50,7 +50,7 @@ impl MapVerb {
         let mut next = Some(0);
         while let Some(start) = next {
             let path = format!(
-                "{}/map?start_bytes={start}&limit={STRETCHES}{}",
+                "{}/map?start_bytes={start}&limit={EXTENTS}{}",
                 path::disk(&self.target.disk),
                 snapshot_query(&self.target, '&')
             );
@@ -58,14 +58,14 @@ impl MapVerb {
             map.extents
                 .into_iter()
                 .for_each(|it| join(&mut extents, it));
-            // A part that leads nowhere would be asked for without end.
+            // A part that leads nowhere would be requested for ever.
             next = map.next_bytes.filter(|&next| next > start);
         }
         self.output.print(&extents, |extents| tables::map(extents))
     }
 }
 
-/// Parts are cut where the daemon likes; the disk is not.
+/// Add an extent, joined with the last one if the daemon cut it there.
 fn join(extents: &mut Vec<MapExtent>, next: MapExtent) {
     match extents.last_mut() {
         Some(last)
@@ -83,10 +83,10 @@ pub(in crate::cli) struct Import {
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     name: String,
 
-    /// A raw image: a file, a block device, or - for stdin.
+    /// Raw image: a file, a block device, or - for stdin.
     file: PathBuf,
 
-    /// Also while a front end uses the disk: its guest sees other bytes all at once.
+    /// Replace the content even if a front end uses the disk; its guest sees it change at once.
     #[arg(long)]
     force: bool,
 
@@ -127,18 +127,18 @@ pub(in crate::cli) struct Export {
     #[arg(value_name = "NAME[@SNAPSHOT]", value_parser = parse_target)]
     target: Target,
 
-    /// Where the raw image goes: a file, a block device, or - for stdout.
+    /// Where to write the raw image: a file, a block device, or - for stdout.
     file: PathBuf,
 
-    /// Replace a file that is there. It is what it was until the new one is whole.
+    /// Replace an existing file, once the new one is complete.
     #[arg(long)]
     overwrite: bool,
 
-    /// Take the disk out of the state directory of a daemon that does not run, damaged or not.
+    /// Read the disk from the state directory of a daemon that is not running, damaged or not.
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
 
-    /// Export also what is damaged: zeros stand for what can't be read, and stderr lists where.
+    /// Export a damaged disk too: unreadable parts become zeros, and stderr lists them.
     #[arg(long, requires = "state_dir")]
     partial: bool,
 
@@ -146,7 +146,7 @@ pub(in crate::cli) struct Export {
     output: OutputArgs,
 }
 
-/// What an export has written.
+/// The result of an export.
 #[derive(Debug, Serialize)]
 struct Exported {
     /// The disk or snapshot.
@@ -166,7 +166,7 @@ impl Export {
     ) -> Result<(), Error> {
         let to_stdout = self.file == Path::new("-");
         if to_stdout && self.output.is_json() {
-            let text = "stdout is the image here: leave out '-o json', or name a file";
+            let text = "the image goes to stdout: leave out '-o json', or name a file";
             return Err(Error::Usage(text.into()));
         }
         let (size_bytes, data_bytes) = match &self.state_dir {
@@ -191,7 +191,7 @@ impl Export {
         })
     }
 
-    /// Write it; how long the image is, and how much of it is data.
+    /// Write the image. Returns its length and how much of it is data, in bytes.
     fn run(&self, client: &Client) -> Result<(u64, u64), Error> {
         let size_bytes = self.size_bytes(client)?;
         let mut sink = Sink::open(&self.file, size_bytes, self.overwrite)?;

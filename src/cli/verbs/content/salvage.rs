@@ -1,4 +1,4 @@
-//! `fsck`, and `export` of a daemon that does not run.
+//! `fsck`, and `export` without a daemon.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -6,21 +6,20 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use crate::cli::error::Error;
-use crate::cli::print::output::OutputArgs;
+use crate::cli::print::output::{OutputArgs, say};
 use crate::cli::print::tables::{pairs, table};
-use crate::cli::say;
 use crate::cli::transfer::{Progress, Sink};
 use crate::cli::values::size::{human, human_and_exact};
 use crate::daemon::disks::Target;
 use crate::daemon::{Bytes, Report, Salvage, SavedDisk};
 use crate::model::{Problem, ProblemKind};
 
-/// Most stretches that are listed one by one.
+/// The most unreadable extents that are listed one by one.
 const MOST_LISTED: usize = 1000;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Fsck {
-    /// The directory that a daemon keeps disks in, or a copy of the file there.
+    /// The daemon's state directory, or a copy of the file in it.
     state_dir: PathBuf,
 
     #[command(flatten)]
@@ -35,8 +34,8 @@ impl Fsck {
             return Ok(());
         }
         Err(Error::Other(format!(
-            "{:?} is damaged ({} findings); take out what is whole with 'ramblk export \
-             --state-dir', and the rest with --partial",
+            "{:?} is damaged ({} findings); export intact disks with 'ramblk export \
+             --state-dir', and damaged ones with --partial",
             report.path,
             report.findings.len() as u64 + report.more_findings
         )))
@@ -69,7 +68,7 @@ fn human_report(report: &Report) -> String {
     for damage in &report.findings {
         text.push_str(&damage.what);
         if !damage.disks.is_empty() {
-            let _ = write!(text, " (hurts {})", damage.disks.join(", "));
+            let _ = write!(text, " (affects {})", damage.disks.join(", "));
         }
         text.push('\n');
     }
@@ -81,7 +80,7 @@ fn human_report(report: &Report) -> String {
     text
 }
 
-/// What can be had of a disk.
+/// How much of a disk can be exported.
 fn can_be_saved(disk: &SavedDisk) -> &'static str {
     match (disk.importing, disk.whole) {
         (true, _) => "no, was importing",
@@ -90,7 +89,7 @@ fn can_be_saved(disk: &SavedDisk) -> &'static str {
     }
 }
 
-/// Stretches that can't be read.
+/// Extents that can't be read.
 #[derive(Debug, Default)]
 struct Lost {
     listed: Vec<(u64, u64)>,
@@ -123,14 +122,14 @@ impl Lost {
         }
         match self.count - self.listed.len() {
             0 => {}
-            more => say(&format!("lost: {more} more stretches")),
+            more => say(&format!("lost: {more} more extents")),
         }
     }
 }
 
-/// Write a disk of a daemon that does not run to a raw image; `how` is whether to replace a file
-/// that is there, and whether to have zeros for what can't be read. Returns how long the image is,
-/// and how much of it is data.
+/// Write a disk of a daemon that is not running to a raw image: whether to overwrite an existing
+/// file, and whether to have zeros for unreadable extents. Returns the image's length and how much
+/// of it is data, in bytes.
 pub(super) fn export(
     state_dir: &Path,
     target: &Target,
@@ -148,13 +147,13 @@ pub(super) fn export(
     };
     if disk.importing {
         return Err(Error::Other(format!(
-            "{name:?} was importing: its content never was whole; create it again from its image"
+            "{name:?} was importing, and its content is incomplete; create it again from its image"
         )));
     }
     let lost = Lost::of(&salvage, target)?;
     if lost.count > 0 && !partial {
         return Err(Error::Other(format!(
-            "{} of {name:?} can't be read, in {} stretches, the first at byte {}; say --partial to \
+            "{} of {name:?} can't be read, in {} extents, the first at byte {}; use --partial to \
              have zeros there",
             Bytes(lost.bytes),
             lost.count,

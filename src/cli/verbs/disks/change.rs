@@ -20,11 +20,11 @@ pub(in crate::cli) struct Resize {
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     name: String,
 
-    /// The new size, as in 20G, or how much it changes, as in +5G or -5G.
+    /// The new size, as in 20G, or the change, as in +5G or -5G.
     #[arg(value_parser = parse_new_size, allow_hyphen_values = true)]
     size: NewSize,
 
-    /// Lose what lies beyond a smaller size.
+    /// Allow a smaller size, which loses the data beyond it.
     #[arg(long)]
     shrink: bool,
 
@@ -49,7 +49,7 @@ impl Resize {
                     .ok_or_else(|| {
                         Error::Usage({
                             let now = human_and_exact(now);
-                            format!("{} has only {now}: give less", self.name)
+                            format!("{} has only {now}: take away less", self.name)
                         })
                     })?
             }
@@ -63,7 +63,7 @@ impl Resize {
         let (_, patched): (_, Patched) = answer.map_err(|error| {
             Error::from(error).advise(ProblemKind::WouldLoseData, |_| {
                 let (name, size) = (&self.name, exact(size_bytes));
-                format!("say 'ramblk resize {name} {size} --shrink' to do it")
+                format!("use 'ramblk resize {name} {size} --shrink' to do it")
             })
         })?;
         self.output
@@ -79,23 +79,24 @@ pub(in crate::cli) struct Set {
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     name: String,
 
-    /// Memory that the disk may take, at most, or none.
+    /// The most memory that the disk may take, or none for no bound.
     #[arg(long, value_name = "SIZE", value_parser = parse_size_or_none)]
     quota: Option<OrNone<u64>>,
 
-    /// What a write does when there is no memory for it.
+    /// What happens to a write that finds no memory.
     #[arg(long, value_enum)]
     on_full: Option<OnFull>,
 
-    /// Set a label, or take one away with KEY- ; may be given more than once.
+    /// Set a label, or remove one with KEY- ; may be given more than once.
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse_label_change)]
     labels: Vec<Label>,
 
-    /// Group whose limits hold for its disks together, or none.
+    /// Group whose limits the disk shares, or none to leave its group.
     #[arg(long, value_name = "GROUP", value_parser = parse_name_or_none)]
     group: Option<OrNone<String>>,
 
-    /// Also a quota that is less than what the disk takes already: its guest can write nothing new.
+    /// Allow a quota that is less than the disk takes already: its guest can then write nothing
+    /// new.
     #[arg(long)]
     force: bool,
 
@@ -106,7 +107,7 @@ pub(in crate::cli) struct Set {
 impl Set {
     pub(in crate::cli) fn run(self, client: &Client) -> Result<(), Error> {
         if self.force && self.quota.is_none() {
-            return Err(Error::Usage("--force needs a --quota with it".into()));
+            return Err(Error::Usage("--force needs --quota".into()));
         }
         let labels = changes(&self.labels)?;
         let patch = DiskPatch {
@@ -119,8 +120,8 @@ impl Set {
         };
         if patch == DiskPatch::default() {
             return Err(Error::Usage(
-                "say what to set: --quota, --on-full, --label or --group; 'ramblk limit' sets \
-                 limits and 'ramblk resize' the size"
+                "give at least one of --quota, --on-full, --label and --group; use 'ramblk limit' \
+                 for limits and 'ramblk resize' for the size"
                     .into(),
             ));
         }
@@ -129,7 +130,7 @@ impl Set {
         let (_, patched): (_, Patched) = answer.map_err(|error| {
             Error::from(error).advise(ProblemKind::Conflict, |_| {
                 format!(
-                    "'ramblk set {} --quota SIZE --force' does it all the same",
+                    "'ramblk set {} --quota SIZE --force' sets it anyway",
                     self.name
                 )
             })

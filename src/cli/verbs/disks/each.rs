@@ -1,5 +1,5 @@
-//! A verb over several names: it goes on, says of each what became of it, and ends with the first
-//! failure's exit code.
+//! A verb over several names: it goes on after a failure, reports on each name, and ends with the
+//! exit code of the first failure.
 
 use std::fmt::Display;
 
@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::cli::error::Error;
 use crate::cli::print::output::OutputArgs;
 
-/// Do `one` to each name, in order. One that fails is said, and does not hold up the rest.
+/// Call `one` with each name in order. A failure is reported, and does not stop the others.
 pub(super) fn each<N: Display>(
     names: &[N],
     output: OutputArgs,
@@ -18,7 +18,7 @@ pub(super) fn each<N: Display>(
     for name in names {
         match one(name) {
             Ok(()) => {}
-            // Nobody reads what would become of the others.
+            // Nothing reads the results of the others.
             Err(error) if error.is_closed_pipe() => return Err(error),
             Err(error) => {
                 let said = name.to_string();
@@ -32,14 +32,14 @@ pub(super) fn each<N: Display>(
     first.map_or(Ok(()), |exit_code| Err(Error::Told { exit_code }))
 }
 
-/// What is no more.
+/// A disk, snapshot or group that was destroyed.
 #[derive(Debug, Serialize)]
 struct Destroyed {
     name: String,
     destroyed: bool,
 }
 
-/// Say that it is no more.
+/// Print that it was destroyed.
 pub(super) fn destroyed(output: OutputArgs, name: &impl Display) -> Result<(), Error> {
     let gone = Destroyed {
         name: name.to_string(),

@@ -13,15 +13,15 @@ use crate::model::{Group, Limits, ProblemKind};
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum GroupVerb {
-    /// Make a group with these limits; one that is there just so is fine.
+    /// Create a group, unless it exists with the same limits.
     Create(Create),
-    /// Change some limits of a group; they hold at once.
+    /// Change some of a group's limits at once.
     Set(Set),
     /// List groups.
     List(List),
     /// Show a group.
     Show(Show),
-    /// End groups that no disk is in.
+    /// Destroy groups that have no disks.
     Destroy(Destroy),
 }
 
@@ -76,8 +76,8 @@ impl GroupVerb {
                 let path = path::group(&verb.name);
                 let (status, group): (_, Group) = client.send(Method::PUT, &path, &limits)?;
                 let what = match status {
-                    StatusCode::CREATED => "is made",
-                    _ => "was there; its limits are as asked",
+                    StatusCode::CREATED => "is created",
+                    _ => "exists already, as asked",
                 };
                 verb.output.print(&group, |group| {
                     let limits = tables::limits(&group.limits);
@@ -86,7 +86,7 @@ impl GroupVerb {
             }
             Self::Set(verb) => {
                 if verb.limits.is_empty() {
-                    let text = "say which limits to change, as in --iops 1000 or --bps none";
+                    let text = "give the limits to change, as in --iops 1000 or --bps none";
                     return Err(Error::Usage(text.into()));
                 }
                 let path = path::group(&verb.name);
@@ -108,7 +108,7 @@ impl GroupVerb {
             Self::Destroy(verb) => each(&verb.names, verb.output, |name| {
                 client.delete(&path::group(name)).map_err(|error| {
                     Error::from(error).advise(ProblemKind::Conflict, |_| {
-                        "'ramblk set NAME --group none' does".into()
+                        "'ramblk set NAME --group none' takes a disk out of its group".into()
                     })
                 })?;
                 destroyed(verb.output, name)

@@ -7,55 +7,55 @@ use crate::model::{Limits, LimitsPatch, RatePatch};
 
 type Bound = OrNone<u64>;
 
-/// What is given is set, `none` takes it away, and the rest stays.
+/// A given option sets a limit, `none` removes it, and the others stay.
 #[derive(Clone, Debug, Default, Args)]
-#[command(next_help_heading = "Limits (none takes one away)")]
+#[command(next_help_heading = "Limits (none removes one)")]
 pub(in crate::cli) struct LimitArgs {
-    /// Requests per second, of all kinds.
+    /// Requests per second of all kinds.
     #[arg(long, value_name = "N", value_parser = parse_count_or_none)]
     iops: Option<Bound>,
-    /// Requests at once after a pause.
+    /// Requests that may come at once after a pause.
     #[arg(long, value_name = "N", value_parser = parse_count_or_none)]
     iops_burst: Option<Bound>,
-    /// Bytes per second, in both directions.
+    /// Bytes per second in both directions.
     #[arg(long, value_name = "SIZE", value_parser = parse_size_or_none)]
     bps: Option<Bound>,
-    /// Bytes at once after a pause.
+    /// Bytes that may be moved at once after a pause.
     #[arg(long, value_name = "SIZE", value_parser = parse_size_or_none)]
     bps_burst: Option<Bound>,
     /// Reads per second.
     #[arg(long, value_name = "N", value_parser = parse_count_or_none)]
     read_iops: Option<Bound>,
-    /// Reads at once after a pause.
+    /// Reads that may come at once after a pause.
     #[arg(long, value_name = "N", value_parser = parse_count_or_none)]
     read_iops_burst: Option<Bound>,
     /// Bytes read per second.
     #[arg(long, value_name = "SIZE", value_parser = parse_size_or_none)]
     read_bps: Option<Bound>,
-    /// Bytes read at once after a pause.
+    /// Bytes that may be read at once after a pause.
     #[arg(long, value_name = "SIZE", value_parser = parse_size_or_none)]
     read_bps_burst: Option<Bound>,
     /// Writes, discards and write-zeroes per second.
     #[arg(long, value_name = "N", value_parser = parse_count_or_none)]
     write_iops: Option<Bound>,
-    /// Writes at once after a pause.
+    /// Writes that may come at once after a pause.
     #[arg(long, value_name = "N", value_parser = parse_count_or_none)]
     write_iops_burst: Option<Bound>,
     /// Bytes written per second.
     #[arg(long, value_name = "SIZE", value_parser = parse_size_or_none)]
     write_bps: Option<Bound>,
-    /// Bytes written at once after a pause.
+    /// Bytes that may be written at once after a pause.
     #[arg(long, value_name = "SIZE", value_parser = parse_size_or_none)]
     write_bps_burst: Option<Bound>,
 }
 
 impl LimitArgs {
-    /// Whether nothing was said.
+    /// Whether no option was given.
     pub(in crate::cli) fn is_empty(&self) -> bool {
         self.all().iter().all(|bound| bound.is_none())
     }
 
-    /// What was said. A burst whose rate is neither said nor there is for the API to refuse.
+    /// The given options. The API refuses a burst without a rate.
     pub(in crate::cli) fn patch(&self) -> LimitsPatch {
         let rate = |bounds: &[&Option<Bound>]| {
             let mut bounds = bounds
@@ -77,7 +77,7 @@ impl LimitArgs {
         }
     }
 
-    /// These limits with what was said changed.
+    /// These limits, changed by the given options.
     pub(in crate::cli) fn change(&self, limits: Limits) -> Limits {
         self.patch().over(limits)
     }

@@ -24,15 +24,15 @@ use crate::model::{self, Disk, DiskSettings, DiskState, ProblemKind, Snapshot, U
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Create {
-    /// Letters, digits and . _ - , at most 64, the first one a letter or digit.
+    /// Name: at most 64 letters, digits and . _ - , beginning with a letter or digit.
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     name: String,
 
-    /// Size: bytes, or with K, M, G, T (powers of 1024). Without it, as large as --image.
+    /// Size: bytes, or a number with K, M, G or T (powers of 1024). The default is that of --image.
     #[arg(long, value_parser = parse_size, required_unless_present = "image")]
     size: Option<u64>,
 
-    /// Raw image that the disk begins with; - is stdin, and needs --size.
+    /// Raw image with the disk's first content; - is stdin, and needs --size.
     #[arg(long, value_name = "FILE")]
     image: Option<PathBuf>,
 
@@ -42,11 +42,11 @@ pub(in crate::cli) struct Create {
     #[command(flatten)]
     about_image: ImageArgs,
 
-    /// Memory that the disk may take, at most.
+    /// The most memory that the disk may take.
     #[arg(long, value_name = "SIZE", value_parser = parse_size_or_none)]
     quota: Option<OrNone<u64>>,
 
-    /// What a write does when there is no memory for it.
+    /// What happens to a write that finds no memory.
     #[arg(long, value_enum, default_value_t = OnFull::Error)]
     on_full: OnFull,
 
@@ -54,24 +54,24 @@ pub(in crate::cli) struct Create {
     #[arg(long, value_name = "BYTES", default_value_t = 512)]
     block_size: u64,
 
-    /// Request queues that a front end may use, at most.
+    /// The most request queues that a front end may use.
     #[arg(long, default_value_t = USUAL_QUEUES)]
     queues: u16,
 
-    /// Refuse writes.
+    /// Make the disk read-only.
     #[arg(long)]
     read_only: bool,
 
-    /// Serial that guests see, at most 20 bytes; the name if not given.
+    /// Serial that guests see, at most 20 bytes. The default is the name.
     #[arg(long)]
     serial: Option<String>,
 
-    /// Front ends at the same time: one; any number that read; any number that write, at their
-    /// own risk.
+    /// Front ends that may use the disk at the same time: one (none), any number that only read
+    /// (ro), or any number that write at their own risk (rw).
     #[arg(long, value_enum, default_value_t = Share::None)]
     share: Share,
 
-    /// Promise guests that requests complete in the order in which they were made.
+    /// Complete requests in the order in which they were made.
     #[arg(long)]
     in_order: bool,
 
@@ -79,11 +79,11 @@ pub(in crate::cli) struct Create {
     #[arg(long)]
     detect_zeroes: bool,
 
-    /// A word of your own about the disk, to find it by; may be given more than once.
+    /// Label, to find the disk by; may be given more than once.
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse_label)]
     labels: Vec<(String, String)>,
 
-    /// Group whose limits hold for its disks together.
+    /// Group whose limits the disk shares.
     #[arg(long)]
     group: Option<String>,
 
@@ -94,12 +94,12 @@ pub(in crate::cli) struct Create {
     limits: LimitArgs,
 }
 
-/// What a write does when there is no memory for it.
+/// What happens to a write that finds no memory.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(in crate::cli) enum OnFull {
     /// It fails in the guest
     Error,
-    /// It waits until there is room
+    /// It waits for memory
     Stall,
 }
 
@@ -146,14 +146,14 @@ impl Create {
                 _ => format!("{} exists already, as asked\n", disk.name),
             });
         };
-        // Whoever else makes it may have been faster, and a guest may have written to it since.
+        // Another client may have been faster, and a guest may have written to the disk since.
         let when = Loading {
             importing: true,
             ..Loading::default()
         };
         if let Err(error) = load(client, &disk, image, when) {
             if status == StatusCode::CREATED && !error.is(ProblemKind::Conflict) {
-                // It would go by itself later. Not if somebody else brings its content.
+                // The daemon would destroy it later. It stays if another client sends its content.
                 let _ = client.delete(&format!("{path}?importing=true"));
             }
             return Err(error);
@@ -167,7 +167,7 @@ impl Create {
         let Some(image) = &self.image else {
             return match as_it_is {
                 true => Err(Error::Usage(
-                    "--format says what an image is, and there is none: leave it out".into(),
+                    "--format is for an image: give --image, or leave it out".into(),
                 )),
                 false => Ok(None),
             };
@@ -185,7 +185,7 @@ impl Create {
 
     fn settings(&self, image: Option<&Source>) -> Result<DiskSettings, Error> {
         let image_bytes = image.and_then(Source::size_bytes);
-        // A block size that can't be is for the daemon to refuse.
+        // The daemon refuses an impossible block size.
         let whole = |bytes: u64| bytes.next_multiple_of(self.block_size.max(1));
         let size_bytes = self
             .size
@@ -195,7 +195,7 @@ impl Create {
             })?;
         if let Some(image_bytes) = image_bytes.filter(|&bytes| bytes > size_bytes) {
             return Err(Error::Usage(format!(
-                "the image has {} and does not fit into {}: say --size {image_bytes} or more, or \
+                "the image has {} and does not fit into {}: use --size {image_bytes} or more, or \
                  leave it out",
                 Bytes(image_bytes),
                 Bytes(size_bytes)
@@ -286,12 +286,12 @@ pub(in crate::cli) struct Destroy {
     #[arg(required = true, value_name = "NAME[@SNAPSHOT]", value_parser = parse_target)]
     targets: Vec<Target>,
 
-    /// Also disks that a front end uses, whose guest gets errors from then on, and what others were
-    /// forked from, which can't be reset to it any more.
+    /// Destroy even disks that a front end uses, whose guest then gets errors, and disks or
+    /// snapshots with forks, which then can't be reset.
     #[arg(long)]
     force: bool,
 
-    /// Snapshots of the disks too.
+    /// Destroy the disks' snapshots too.
     #[arg(long)]
     snapshots: bool,
 
@@ -323,11 +323,11 @@ impl Destroy {
         let name = &target.disk;
         client.delete(&path).map_err(|error| {
             let error = Error::from(error).advise(ProblemKind::Attached, |_| {
-                format!("stop its guest, or say 'ramblk destroy --force {name}'")
+                format!("stop its guest, or use 'ramblk destroy --force {name}'")
             });
             match target.snapshot.is_some() || self.snapshots {
                 true => error,
-                false => error.advise(ProblemKind::Conflict, |_| "say --snapshots for that".into()),
+                false => error.advise(ProblemKind::Conflict, |_| "use --snapshots for that".into()),
             }
         })
     }

@@ -59,7 +59,7 @@ impl List {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Fork {
-    /// The disk to begin with, as it is now, or a snapshot of it.
+    /// The disk to fork as it is now, or a snapshot of it.
     #[arg(value_name = "NAME[@SNAPSHOT]", value_parser = parse_target)]
     from: Target,
 
@@ -67,19 +67,19 @@ pub(in crate::cli) struct Fork {
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     new: String,
 
-    /// A label of the new disk; may be given more than once.
+    /// Label of the new disk; may be given more than once.
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse_label)]
     labels: Vec<(String, String)>,
 
-    /// Serial that guests see; the name if not given.
+    /// Serial that guests see. The default is the name.
     #[arg(long)]
     serial: Option<String>,
 
-    /// Whether the new disk refuses writes; as with the old one if not given.
+    /// Whether the new disk is read-only. The default is that of the old one.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     read_only: Option<bool>,
 
-    /// Request queues; as many as with the old one if not given.
+    /// Request queues. The default is that of the old one.
     #[arg(long)]
     queues: Option<u16>,
 
@@ -110,11 +110,11 @@ pub(in crate::cli) struct Reset {
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     name: String,
 
-    /// One of its snapshots; if not given, what it was forked from.
+    /// One of its snapshots. The default is the content from which the disk was forked.
     #[arg(long, value_name = "SNAPSHOT")]
     to: Option<String>,
 
-    /// Also while a front end uses it: its guest sees other bytes from then on.
+    /// Reset the disk even if a front end uses it; its guest sees the content change at once.
     #[arg(long)]
     force: bool,
 
@@ -132,7 +132,8 @@ impl Reset {
         let answer = client.send(Method::POST, &path, &request);
         let (_, disk): (_, Disk) = answer.map_err(|error| {
             Error::from(error).advise(ProblemKind::Attached, |_| {
-                "stop its guest, or say --force: it would see other bytes all at once".into()
+                "stop its guest, or use --force: the guest would see the content change at once"
+                    .into()
             })
         })?;
         self.output

@@ -21,15 +21,15 @@ const LINES: usize = 20;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct StatsVerb {
-    /// The disk; all of them if not given.
+    /// The disk. The default is all disks.
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     name: Option<String>,
 
-    /// Print what happened in each interval, until interrupted.
+    /// Print rates in each interval, until interrupted.
     #[arg(long, requires = "name")]
     watch: bool,
 
-    /// Seconds between two looks, with --watch.
+    /// Length of an interval in seconds, with --watch.
     #[arg(long, value_name = "SECONDS", default_value_t = 1)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     interval: u64,
@@ -110,7 +110,7 @@ impl PoolVerb {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Events {
-    /// Only what happens to this disk, until it is destroyed.
+    /// Only events of this disk, until it is destroyed.
     #[arg(long, value_name = "NAME")]
     disk: Option<String>,
 
@@ -118,21 +118,18 @@ pub(in crate::cli) struct Events {
     output: OutputArgs,
 }
 
-/// How many events came too fast for us.
+/// The number of events that came too fast.
 #[derive(Debug, Serialize, Deserialize)]
 struct Missed {
     missed: u64,
 }
 
 impl Events {
-    /// A newer daemon may tell of things that this version has no word for.
+    /// Print a note about missed events, and ignore kinds that only a newer daemon has.
     fn other(&self, data: &str) -> Result<(), Error> {
         match serde_json::from_str::<Missed>(data) {
             Ok(missed) => self.output.print(&missed, |it| {
-                format!(
-                    "{} events are missing here: they came too fast\n",
-                    it.missed
-                )
+                format!("{} events came too fast, and are missing here\n", it.missed)
             }),
             Err(_) => Ok(()),
         }
@@ -153,7 +150,7 @@ impl Events {
             return Ok(());
         }
         Err(Error::Other(
-            "the daemon ended, and with it the events".into(),
+            "the stream of events ended, because the daemon did".into(),
         ))
     }
 }

@@ -1,4 +1,4 @@
-//! How `top` looks.
+//! The drawing of `top`.
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout};
@@ -11,7 +11,7 @@ use crate::cli::print::tables::{bandwidth, time};
 use crate::cli::values::size::human;
 use crate::cli::values::words::state;
 
-/// Headings, how wide their columns are, and what sorts by them.
+/// Headings, widths of their columns, and the order that each shows.
 const COLUMNS: [(&str, u16, Option<Sort>); 9] = [
     ("NAME", 20, Some(Sort::Name)),
     ("READ/s", 9, Some(Sort::Iops)),
@@ -24,7 +24,7 @@ const COLUMNS: [(&str, u16, Option<Sort>); 9] = [
     ("STATE", 12, None),
 ];
 
-/// Draw all of it.
+/// Draw the whole view.
 pub(super) fn draw(frame: &mut Frame, view: &View) {
     let [head, body, foot] = Layout::vertical([
         Constraint::Length(2),
@@ -68,7 +68,7 @@ fn summary(view: &View) -> String {
     )
 }
 
-/// Words to the left, numbers to the right.
+/// Text to the left, numbers to the right.
 fn aligned(column: &str, text: &str, width: u16) -> String {
     let width = usize::from(width);
     match column {

@@ -2,8 +2,8 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `view` | what is seen: rows, their order, which of them is at the top |
-//! | `draw` | how it looks |
+//! | `view` | the rows, their order, and the first visible one |
+//! | `draw` | the drawing |
 
 mod draw;
 mod view;
@@ -20,12 +20,12 @@ use crate::cli::error::Error;
 use crate::client::{Client, path};
 use crate::model::{Disk, Pool, Stats};
 
-/// How many disks are looked at: each costs a request per look.
+/// The most disks to show: each costs a request per interval.
 const MOST_DISKS: usize = 1000;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Top {
-    /// Seconds between two looks.
+    /// Length of an interval in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 1)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=3600))]
     interval: u64,
@@ -41,10 +41,10 @@ impl Top {
             ));
         }
         let mut view = View::new(client.socket());
-        // Before the screen is taken: whoever has no daemon sees that on an ordinary screen.
+        // Before the screen is taken, so that a missing daemon is reported on the ordinary one.
         look(client, &mut view)?;
         let failed = |error| Error::Other(format!("can't use this terminal: {error}"));
-        // Puts the terminal back in a panic too.
+        // This restores the terminal after a panic, too.
         let mut terminal = ratatui::try_init().map_err(failed)?;
         let ended = self.watch(client, &mut view, &mut terminal);
         ratatui::restore();
@@ -80,7 +80,7 @@ impl Top {
     }
 }
 
-/// Do what a key says; false if it says to end.
+/// Handle a key. Returns false if it ends the view.
 fn press(view: &mut View, key: KeyEvent) -> bool {
     let control = key.modifiers.contains(KeyModifiers::CONTROL);
     match key.code {
@@ -101,13 +101,13 @@ fn press(view: &mut View, key: KeyEvent) -> bool {
     true
 }
 
-/// Ask for everything once.
+/// Get everything once.
 fn look(client: &Client, view: &mut View) -> Result<(), Error> {
     let pool: Pool = client.get("/v1/pool")?;
     let disks: Vec<Disk> = client.get("/v1/disks")?;
     let mut looks = Vec::with_capacity(disks.len().min(MOST_DISKS));
     for disk in disks.into_iter().take(MOST_DISKS) {
-        // A disk may be gone by now.
+        // A disk may have been destroyed meanwhile.
         if let Ok(stats) = client.get::<Stats>(&format!("{}/stats", path::disk(&disk.name))) {
             looks.push((disk, stats));
         }

@@ -1,4 +1,4 @@
-//! What `top` shows.
+//! The view of `top`: rows and their order.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -8,7 +8,7 @@ use std::time::Instant;
 use crate::cli::print::rates::{Rates, between};
 use crate::model::{Disk, Pool, Stats};
 
-/// What comes first.
+/// The order of rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sort {
     Name,
@@ -18,7 +18,7 @@ pub(super) enum Sort {
     Memory,
 }
 
-/// A disk with what it did lately.
+/// A disk with its recent rates.
 #[derive(Debug)]
 pub(super) struct Row {
     pub(super) disk: Disk,
@@ -26,14 +26,14 @@ pub(super) struct Row {
     pub(super) rates: Rates,
 }
 
-/// All that is on the screen.
+/// Everything on the screen.
 #[derive(Debug)]
 pub(super) struct View {
     pub(super) socket: String,
     pub(super) pool: Option<Pool>,
     pub(super) rows: Vec<Row>,
     pub(super) sort: Sort,
-    /// The first row that is seen.
+    /// The first visible row.
     pub(super) first: usize,
     looked: Option<Instant>,
 }
@@ -50,7 +50,7 @@ impl View {
         }
     }
 
-    /// Take what was found now.
+    /// Take new readings.
     pub(super) fn update(&mut self, pool: Pool, looks: Vec<(Disk, Stats)>, now: Instant) {
         let seconds = self.looked.map(|then| (now - then).as_secs_f64());
         let before: HashMap<String, Stats> = std::mem::take(&mut self.rows)
@@ -73,7 +73,7 @@ impl View {
         self.scroll(0);
     }
 
-    /// Put rows into another order.
+    /// Sort rows by another order.
     pub(super) fn sort_by(&mut self, sort: Sort) {
         self.sort = sort;
         self.rows.sort_by(|left, right| {
@@ -82,7 +82,7 @@ impl View {
         });
     }
 
-    /// Move what is seen.
+    /// Scroll by rows.
     pub(super) fn scroll(&mut self, by: isize) {
         let last = self.rows.len().saturating_sub(1);
         self.first = self.first.saturating_add_signed(by).min(last);
