@@ -50,12 +50,13 @@ pub use base::limits::{
 pub use base::new_file::{NewFile, Temporary};
 pub use base::range::{ByteRange, Capacity, Extent, PAGE_BYTES, SECTOR_BYTES, SectorSize};
 pub(crate) use base::{points, sync};
+pub use disks::arena_file::StoreOptions;
 pub use disks::change::Change;
 pub use disks::disk::Disk;
 pub use disks::extents::Extents;
 pub use disks::leftover::Leftover;
 pub use disks::owner_words::OwnerWords;
-pub use disks::store::{Store, StoreOptions};
+pub use disks::store::Store;
 pub use inspect::{Finding, FoundDisk, Inspection, Part, Parts};
 pub use layout::spec::{DiskInfo, DiskSpec, OnFull, Shrink};
 pub use memory::arena::memory_file;

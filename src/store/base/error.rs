@@ -198,6 +198,11 @@ fn advice(doing: &str, source: &std::io::Error) -> &'static str {
 pub(crate) const LOCKING: &str = "lock the memory of";
 
 impl Error {
+    /// What the system refused while `doing` something to the arena.
+    pub(crate) fn arena(doing: &'static str) -> impl Fn(std::io::Error) -> Self {
+        move |source| Self::Arena { doing, source }
+    }
+
     pub(crate) fn damaged(what: &str) -> Self {
         Self::Damaged {
             what: what.to_owned(),

@@ -92,7 +92,7 @@ impl Disk {
     fn alive(&self) -> Result<&DiskInner, Error> {
         if self.is_disconnected() {
             Err(Error::Disconnected {
-                key: self.inner.record().key,
+                key: self.inner.key(),
             })
         } else {
             Ok(&self.inner)
@@ -100,13 +100,13 @@ impl Disk {
     }
 
     fn writable(&self) -> Result<&DiskInner, Error> {
-        let core = self.alive()?;
+        let inner = self.alive()?;
         if self.read_only {
             Err(Error::IsReadOnly {
-                key: core.record().key,
+                key: inner.key(),
             })
         } else {
-            Ok(core)
+            Ok(inner)
         }
     }
 
@@ -124,17 +124,17 @@ impl Disk {
     /// # Errors
     /// [`Error::Disconnected`].
     pub fn get_info(&self) -> Result<DiskInfo, Error> {
-        let core = self.alive()?;
-        let capacity = core.map().capacity();
-        let record = core.record();
+        let inner = self.alive()?;
+        let capacity = inner.map().capacity();
+        let record = inner.record();
         Ok(DiskInfo {
             sector_bytes: capacity.sector_size().bytes(),
             size_sectors: capacity.sectors(),
             size_bytes: capacity.bytes(),
             read_only: self.read_only,
             snapshot: record.snapshot,
-            mapped_bytes: core.map().mapped_bytes(),
-            charged_bytes: core.charged_bytes(),
+            mapped_bytes: inner.map().mapped_bytes(),
+            charged_bytes: inner.charged_bytes(),
             spec: DiskSpec {
                 size_bytes: capacity.bytes(),
                 ..record.spec
@@ -158,7 +158,7 @@ impl Disk {
     /// # Errors
     /// [`Error::Disconnected`].
     pub fn settings(&self) -> Result<Vec<u8>, Error> {
-        Ok(self.alive()?.record().settings)
+        Ok(self.alive()?.with_record(|record| record.settings.clone()))
     }
 
     /// Replace the settings, at most [`MAX_SETTINGS_BYTES`](crate::store::MAX_SETTINGS_BYTES), at
@@ -188,11 +188,11 @@ impl Disk {
         change: &Change<'_>,
         size: Option<(u64, Shrink)>,
     ) -> Result<Leftover, Error> {
-        let core = match size {
+        let inner = match size {
             Some(_) => self.writable()?,
             None => self.alive()?,
         };
-        self.settle(core.change(change, size))
+        self.settle(inner.change(change, size))
     }
 
     /// Bound what may be charged to the disk from now on; `None` for no bound but the store's. What
@@ -298,15 +298,15 @@ impl Disk {
     /// range may have been written.
     pub fn write_from(&self, range: ByteRange, sources: &[Source<'_>]) -> Result<(), Error> {
         self.same_length(range, total_bytes(sources))?;
-        let core = self.writable()?;
-        self.settle(self.stalling(|| core.map().write(range, sources)))
+        let inner = self.writable()?;
+        self.settle(self.stalling(|| inner.map().write(range, sources)))
     }
 
     /// Reads and writes of single pieces, to be carried out together. `None` once the disk is gone:
     /// who asks for each by itself learns why.
     pub fn batch(&self) -> Option<Batch<'_>> {
-        let core = self.alive().ok()?;
-        Some(Batch::new(core.map(), !self.read_only))
+        let inner = self.alive().ok()?;
+        Some(Batch::new(inner.map(), !self.read_only))
     }
 
     fn same_length(&self, range: ByteRange, len_bytes: u64) -> Result<(), Error> {
@@ -415,10 +415,10 @@ impl Disk {
     }
 
     fn seek(&self, start: u64, mapped: bool) -> Result<u64, Error> {
-        let core = self.alive()?;
-        let capacity = core.map().capacity();
+        let inner = self.alive()?;
+        let capacity = inner.map().capacity();
         let at = capacity.range_own(start, 0)?.start_bytes();
-        let found = core.map().find(at, mapped).unwrap_or(u64::MAX);
+        let found = inner.map().find(at, mapped).unwrap_or(u64::MAX);
         Ok(found.min(capacity.bytes()) / self.sector_size().bytes())
     }
 

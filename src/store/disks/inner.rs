@@ -9,28 +9,39 @@ use super::table::{DiskTable, Placed};
 use crate::store::base::error::Error;
 use crate::store::base::points;
 use crate::store::base::range::{Capacity, SectorSize};
-use crate::store::base::sync::Mutex;
+use crate::store::base::sync::{Mutex, MutexGuard};
 use crate::store::layout::entry::Entry;
 use crate::store::layout::levels::TOP;
-use crate::store::layout::record::Record;
+use crate::store::layout::record::{Record, check_settings};
 use crate::store::layout::spec::{OnFull, Shrink};
+use crate::store::memory::account::Account;
+use crate::store::pages::detached::Detached;
+use crate::store::pages::locks::AllShards;
 use crate::store::pages::map::PageMap;
 use crate::store::pages::mapped::Mapped;
+use crate::store::pages::subtree;
 use crate::store::pages::tree::Tree;
 
-/// A disk. Its record is only changed by who holds the lock on the disk table.
+/// A disk. Only changed under the lock on the disk table, but for its bytes.
 #[derive(Debug)]
 pub(crate) struct DiskInner {
-    pub(crate) table: Arc<DiskTable>,
+    table: Arc<DiskTable>,
     slot: u32,
-    about: Mutex<(Record, Placed)>,
+    about: Mutex<About>,
     map: PageMap,
-    /// As the record says, to be asked at any time.
+    /// As the record says, to be read without its lock.
     read_only: AtomicBool,
     stalls: AtomicBool,
     /// Whether nobody may ever change it.
     snapshot: bool,
     destroyed: AtomicBool,
+}
+
+/// The record, and the blocks that hold it.
+#[derive(Debug)]
+struct About {
+    record: Record,
+    placed: Placed,
 }
 
 /// A disk at one moment, with a reference to its tree.
@@ -41,7 +52,63 @@ pub(crate) struct Moment {
     pub(crate) mapped: Mapped,
 }
 
+/// A record that will replace a disk's, while nobody else changes the disk's tree.
+struct Edit<'d> {
+    disk: &'d DiskInner,
+    about: MutexGuard<'d, About>,
+    record: Record,
+    all: AllShards<'d>,
+}
+
+/// The record was replaced; the disk's tree is still locked.
+struct Committed<'d> {
+    disk: &'d DiskInner,
+    old: Placed,
+    all: AllShards<'d>,
+}
+
+impl Edit<'_> {
+    fn root(&self) -> Entry {
+        self.disk.tree().root_entry()
+    }
+}
+
+impl<'d> Edit<'d> {
+    /// Publish the record, with a tree that hangs at `root`: the instant at which all of the change
+    /// counts.
+    ///
+    /// # Errors
+    /// [`Error::HostFull`]; nothing changes then.
+    fn commit(self, root: Entry) -> Result<Committed<'d>, Error> {
+        let Self {
+            disk,
+            mut about,
+            record,
+            all,
+        } = self;
+        let account = disk.tree().nodes.account();
+        let placed = disk.table.place(account, &record, root, true)?;
+        disk.table.publish(disk.slot, Some(placed));
+        disk.tree().set_record(&all, Some(placed.block));
+        let old = std::mem::replace(&mut *about, About { record, placed });
+        Ok(Committed {
+            disk,
+            old: old.placed,
+            all,
+        })
+    }
+}
+
+impl Committed<'_> {
+    /// Let requests go on, and free the record that was replaced.
+    fn finish(self) {
+        drop(self.all);
+        self.disk.table.free(self.old);
+    }
+}
+
 impl DiskInner {
+    /// The disk whose record a slot names, with a tree that has `mapped`.
     pub(crate) fn new(
         table: Arc<DiskTable>,
         slot: u32,
@@ -51,14 +118,14 @@ impl DiskInner {
         mapped: Mapped,
     ) -> Self {
         let (spec, snapshot) = (record.spec, record.snapshot);
-        let pool = Arc::clone(&table.pool);
+        let pool = Arc::clone(table.pool());
         let tree = Tree::new(pool, account, placed.block, mapped);
         let capacity = Capacity::known(spec.size_bytes, spec.sector_size);
         Self {
             map: PageMap::new(tree, capacity, spec.detect_zeroes),
             table,
             slot,
-            about: Mutex::new((record, placed)),
+            about: Mutex::new(About { record, placed }),
             read_only: AtomicBool::new(spec.read_only),
             stalls: AtomicBool::new(spec.on_full == OnFull::Stall),
             snapshot,
@@ -70,12 +137,22 @@ impl DiskInner {
         &self.map
     }
 
-    pub(crate) fn tree(&self) -> &Tree {
+    fn tree(&self) -> &Tree {
         &self.map.tree
     }
 
+    /// A copy of the record.
     pub(crate) fn record(&self) -> Record {
-        self.about.lock().0.clone()
+        self.with_record(Record::clone)
+    }
+
+    /// Part of the record, which may have changed when this returns.
+    pub(crate) fn with_record<T>(&self, part: impl FnOnce(&Record) -> T) -> T {
+        part(&self.about.lock().record)
+    }
+
+    pub(crate) fn key(&self) -> String {
+        self.with_record(|record| record.key.clone())
     }
 
     pub(crate) fn sector_size(&self) -> SectorSize {
@@ -94,94 +171,87 @@ impl DiskInner {
         self.destroyed.load(Ordering::Acquire)
     }
 
+    /// Whether a write that finds no memory waits for some.
     pub(crate) fn stalls(&self) -> bool {
         self.stalls.load(Ordering::Relaxed)
     }
 
     pub(crate) fn wait_for_room(&self) {
-        self.table.pool.wait_for_room();
+        self.table.pool().wait_for_room();
     }
 
     pub(crate) fn room_changes(&self) -> u64 {
-        self.table.pool.room_changes()
+        self.table.pool().room_changes()
+    }
+
+    fn account(&self) -> &Account {
+        let number = self.tree().nodes.account();
+        self.table.pool().budget().account(number)
     }
 
     pub(crate) fn charged_bytes(&self) -> u64 {
-        let budget = self.table.pool.budget();
-        budget.account(self.map.tree.account()).charged_bytes()
+        self.account().charged_bytes()
     }
 
     pub(crate) fn set_marks(&self, above_bytes: u64, below_bytes: u64) {
-        let budget = self.table.pool.budget();
-        let account = budget.account(self.map.tree.account());
-        account.marks().set(above_bytes, below_bytes);
+        self.account().marks().set(above_bytes, below_bytes);
     }
 
-    /// The disk as it is now, with a reference to its tree for who asks.
+    /// The disk as it is now, with a reference to its tree for the caller.
     pub(crate) fn share(&self) -> Moment {
-        let _whole = self.map.locks().lock_all();
+        let all = self.map.lock_all();
         Moment {
-            root: self.map.tree.share_root(),
+            root: self.tree().share_root(&all),
             capacity: self.map.capacity(),
-            mapped: self.map.tree.mapped.share(),
+            mapped: self.tree().mapped.share(),
         }
     }
 
-    /// The reference isn't wanted any more.
-    pub(crate) fn unshare(&self, root: Entry) -> Leftover {
-        self.leftover([(root, TOP)])
+    /// Give the reference of a [`Moment`] back.
+    pub(crate) fn unshare(&self, root: Entry) {
+        subtree::free(self.table.pool(), [(root, TOP)]);
     }
 
-    pub(crate) fn leftover(&self, entries: impl Into<Vec<(Entry, u32)>>) -> Leftover {
-        let mut leftover = Leftover::new(&self.table);
-        leftover.entries = entries.into();
-        leftover
+    fn leftover(&self, detached: Detached) -> Leftover {
+        Leftover::new(&self.table, detached)
     }
 
-    /// Replace the record by a changed one, whose tree is `root` or the same as before. All of it
-    /// under all shards, since the root must not change meanwhile; `then` runs there too.
-    pub(crate) fn replace<T>(
-        &self,
-        change: impl FnOnce(&mut Record),
-        root: Option<Entry>,
-        before: impl FnOnce() -> Result<(), Error>,
-        then: impl FnOnce() -> T,
-    ) -> Result<T, Error> {
-        let mut about = self.about.lock();
-        let mut record = about.0.clone();
+    /// Begin to replace the record by a changed one. The disk table is locked.
+    fn edit(&self, change: impl FnOnce(&mut Record)) -> Edit<'_> {
+        let about = self.about.lock();
+        let mut record = about.record.clone();
         change(&mut record);
-        let (old, result) = {
-            let _whole = self.map.locks().lock_all();
-            before()?;
-            let root = root.unwrap_or_else(|| self.map.tree.root_entry());
-            let placed = self
-                .table
-                .place(self.map.tree.account(), &record, root, true)?;
-            self.table.publish(self.slot, Some(placed));
-            self.map.tree.set_record(Some(placed.block));
-            let old = std::mem::replace(&mut *about, (record, placed));
-            (old.1, then())
-        };
-        self.table.free(old);
-        Ok(result)
+        Edit {
+            disk: self,
+            about,
+            record,
+            all: self.map.lock_all(),
+        }
     }
 
-    /// Change what the record says, but for size and tree. The disk table is locked.
-    pub(crate) fn change_record(&self, change: impl FnOnce(&mut Record)) -> Result<(), Error> {
-        self.replace(change, None, || Ok(()), || ())
+    /// Give the disk another key. The disk table is locked.
+    ///
+    /// # Errors
+    /// [`Error::HostFull`].
+    pub(crate) fn rename(&self, key: &str) -> Result<(), Error> {
+        let edit = self.edit(|record| key.clone_into(&mut record.key));
+        let root = edit.root();
+        edit.commit(root)?.finish();
+        Ok(())
     }
 
     /// To be asked under the lock on the disk table.
-    fn alive(&self) -> Result<(), Error> {
+    fn check_alive(&self) -> Result<(), Error> {
         if !self.is_destroyed() {
             return Ok(());
         }
-        Err(Error::Disconnected {
-            key: self.record().key,
-        })
+        Err(Error::Disconnected { key: self.key() })
     }
 
     /// Change the record, and the size with it: all of it at one instant, or nothing.
+    ///
+    /// # Errors
+    /// As [`Disk::change`](crate::store::Disk::change).
     pub(crate) fn change(
         &self,
         change: &Change<'_>,
@@ -192,7 +262,7 @@ impl DiskInner {
         let capacity = size.map(|(size_bytes, _)| Capacity::new(size_bytes, sector_size));
         let capacity = capacity.transpose()?;
         let _slots = self.table.lock();
-        self.alive()?;
+        self.check_alive()?;
         let from_bytes = self.map.capacity().bytes();
         let to_bytes = capacity.map_or(from_bytes, Capacity::bytes);
         let shrinks = to_bytes < from_bytes;
@@ -205,42 +275,41 @@ impl DiskInner {
         if let Some(Some(quota_bytes)) = change.quota_bytes {
             self.check_quota(quota_bytes, change.even_below_charge)?;
         }
-        let mut left = self.leftover([]);
-        let cut = self.replace(
-            |record| {
-                change.apply(record);
-                record.spec.size_bytes = to_bytes;
-            },
-            None,
-            || {
-                if shrinks {
-                    self.map.prepare_cut(to_bytes)?;
-                }
-                Ok(())
-            },
-            || {
-                if let Some(capacity) = capacity {
-                    self.map.set_capacity(capacity);
-                }
-                if shrinks {
-                    points::reach("shrink-committed");
-                    self.map.cut(to_bytes, &mut left)
-                } else {
-                    Ok(())
-                }
-            },
-        )?;
+        let edit = self.edit(|record| {
+            change.apply(record);
+            record.spec.size_bytes = to_bytes;
+        });
+        if shrinks {
+            self.map.prepare_cut(&edit.all, to_bytes)?;
+        }
+        let root = edit.root();
+        let committed = edit.commit(root)?;
+        if let Some(capacity) = capacity {
+            self.map.set_capacity(&committed.all, capacity);
+        }
+        let mut detached = Detached::default();
+        let cut = if shrinks {
+            points::reach("shrink-committed");
+            self.map.cut(&committed.all, to_bytes, &mut detached)
+        } else {
+            Ok(())
+        };
+        committed.finish();
         self.follow_record(change);
+        let left = self.leftover(detached);
         cut.map(|()| left)
     }
 
-    /// Whether a quota is not below what the disk is charged for; raising one always is well.
+    /// Whether a quota is not below what the disk is charged for; raising one is always allowed.
+    ///
+    /// # Errors
+    /// [`Error::QuotaBelowCharge`].
     pub(crate) fn check_quota(
         &self,
         quota_bytes: u64,
         even_below_charge: bool,
     ) -> Result<(), Error> {
-        let had = self.record().spec.quota_bytes;
+        let had = self.with_record(|record| record.spec.quota_bytes);
         let charged_bytes = self.charged_bytes();
         let rises = had.is_some_and(|had| quota_bytes >= had);
         if quota_bytes >= charged_bytes || rises || even_below_charge {
@@ -252,82 +321,125 @@ impl DiskInner {
         })
     }
 
-    /// Have what is asked at any time be as the record says.
+    /// Have what is read without the record's lock be as the record says.
     fn follow_record(&self, change: &Change<'_>) {
-        let spec = self.about.lock().0.spec;
+        let spec = self.with_record(|record| record.spec);
         self.read_only.store(spec.read_only, Ordering::Relaxed);
         let stalls = spec.on_full == OnFull::Stall;
         self.stalls.store(stalls, Ordering::Relaxed);
-        let pool = &self.table.pool;
-        pool.budget()
-            .account(self.map.tree.account())
-            .set_quota(spec.quota_bytes);
+        self.account().set_quota(spec.quota_bytes);
         if change.quota_bytes.is_some() {
-            pool.make_room();
+            self.table.pool().make_room();
         }
     }
 
-    /// After recovery: a shrink that was committed, but not carried out.
+    /// After recovery: carry out a shrink that was committed, and interrupted then.
+    ///
+    /// # Errors
+    /// [`Error::is_want_of_memory`].
     pub(crate) fn cut_to_size(&self) -> Result<(), Error> {
         if self.map.is_cut() {
             return Ok(());
         }
         let size_bytes = self.map.capacity().bytes();
-        let mut left = self.leftover([]);
-        let _whole = self.map.locks().lock_all();
-        self.map.prepare_cut(size_bytes)?;
-        self.map.cut(size_bytes, &mut left)
+        let mut detached = Detached::default();
+        let all = self.map.lock_all();
+        let prepared = self.map.prepare_cut(&all, size_bytes);
+        let cut = prepared.and_then(|()| self.map.cut(&all, size_bytes, &mut detached));
+        drop(all);
+        detached.free(self.table.pool());
+        cut
     }
 
     /// Take over the content and size of another disk, with these settings if there are any. The
     /// disk table is locked.
+    ///
+    /// # Errors
+    /// As [`Store::reset_with`](crate::store::Store::reset_with).
     pub(crate) fn reset(&self, to: &Self, settings: Option<&[u8]>) -> Result<Leftover, Error> {
-        if self.snapshot {
-            return Err(Error::IsReadOnly {
-                key: self.record().key,
-            });
+        self.check_may_become(to)?;
+        let before = self.replace_content(to, settings, false)?;
+        Ok(self.leftover(Detached::tree(before)))
+    }
+
+    /// Take over content, size and charge of a disk that nobody writes to and that ends after this.
+    /// Returns the root of the tree that this one had. The disk table is locked.
+    ///
+    /// # Errors
+    /// As [`Store::take_over`](crate::store::Store::take_over).
+    pub(crate) fn take_over(&self, from: &Self, settings: &[u8]) -> Result<Entry, Error> {
+        check_settings(settings)?;
+        self.check_may_become(from)?;
+        let quota_bytes = self.with_record(|record| record.spec.quota_bytes);
+        if let Some(quota_bytes) = quota_bytes.filter(|&bytes| bytes < from.charged_bytes()) {
+            return Err(Error::OverQuota { quota_bytes });
         }
-        if self.sector_size() != to.sector_size() {
+        let before = self.replace_content(from, Some(settings), true)?;
+        self.account().set_quota(quota_bytes);
+        self.table.pool().make_room();
+        Ok(before)
+    }
+
+    /// Whether another disk's content can become this one's.
+    fn check_may_become(&self, other: &Self) -> Result<(), Error> {
+        if self.snapshot {
+            return Err(Error::IsReadOnly { key: self.key() });
+        }
+        if self.sector_size() != other.sector_size() {
             return Err(Error::Unimplemented {
                 what: "a reset to a disk with another sector size; fork that one instead".into(),
             });
         }
-        let moment = to.share();
-        let mut before = Entry::NONE;
-        self.replace(
-            |record| {
-                record.spec.size_bytes = moment.capacity.bytes();
-                if let Some(settings) = settings {
-                    settings.clone_into(&mut record.settings);
-                }
-            },
-            Some(moment.root),
-            || {
-                before = self.map.tree.root_entry();
-                Ok(())
-            },
-            || {
-                self.map.set_capacity(moment.capacity);
-                self.map.tree.mapped.take_over(&moment.mapped);
-            },
-        )
-        .inspect_err(|_| drop(to.unshare(moment.root)))?;
-        Ok(self.leftover([(before, TOP)]))
+        Ok(())
+    }
+
+    /// Have content and size of `from`, at one instant; `and_charge`: the two also exchange their
+    /// accounts, since what is in the new tree was paid for by its own, and goes on being so.
+    /// Returns the root of the tree that this disk had.
+    fn replace_content(
+        &self,
+        from: &Self,
+        settings: Option<&[u8]>,
+        and_charge: bool,
+    ) -> Result<Entry, Error> {
+        let moment = from.share();
+        let edit = self.edit(|record| {
+            record.spec.size_bytes = moment.capacity.bytes();
+            if let Some(settings) = settings {
+                settings.clone_into(&mut record.settings);
+            }
+        });
+        let exchange = || {
+            if and_charge {
+                self.tree().nodes.exchange_account(&from.tree().nodes);
+            }
+        };
+        let before = edit.root();
+        exchange();
+        let committed = edit.commit(moment.root).inspect_err(|_| {
+            exchange();
+            from.unshare(moment.root);
+        })?;
+        self.map.set_capacity(&committed.all, moment.capacity);
+        self.tree().mapped.take_over(&moment.mapped);
+        committed.finish();
+        Ok(before)
     }
 
     /// End the disk for every connection, at one instant. The disk table is locked.
     pub(crate) fn end(&self) -> Leftover {
         let about = self.about.lock();
         let root = {
-            let _whole = self.map.locks().lock_all();
+            let all = self.map.lock_all();
             self.destroyed.store(true, Ordering::Release);
             self.table.publish(self.slot, None);
-            self.map.tree.mapped.take_over(&Mapped::default());
-            self.map.detach()
+            self.tree().mapped.take_over(&Mapped::default());
+            self.map.detach(&all)
         };
-        self.table.pool.budget().close(self.map.tree.account());
-        let mut left = self.leftover([root]);
-        left.record = Some(about.1);
+        let account = self.tree().nodes.account();
+        self.table.pool().budget().close(account);
+        let mut left = self.leftover(Detached::tree(root));
+        left.record = Some(about.placed);
         left.slot = Some(self.slot);
         left
     }

@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use super::table::{DiskTable, Placed};
 use crate::store::base::range::SECTOR_BYTES;
-use crate::store::layout::entry::Entry;
-use crate::store::pages::mapped::CutOff;
-use crate::store::pages::subtree;
+use crate::store::pages::detached::Detached;
 
 /// Memory that a change took away from a disk, and that nobody can come by any more: what lay
 /// beyond a new end, was there before a reset, or belonged to a disk that is gone. The change
@@ -15,24 +13,17 @@ use crate::store::pages::subtree;
 #[derive(Debug)]
 pub struct Leftover {
     table: Arc<DiskTable>,
-    pub(crate) entries: Vec<(Entry, u32)>,
-    /// What a disk that lives on has in its count still.
-    pub(crate) part: Option<Arc<CutOff>>,
-    /// Sectors that were taken off its count already.
-    pub(crate) lost_sectors: u64,
+    pub(crate) detached: Detached,
     pub(crate) record: Option<Placed>,
-    /// The place in the disk table, which another disk may have then.
+    /// The place in the disk table, which another disk may have after this.
     pub(crate) slot: Option<u32>,
 }
 
 impl Leftover {
-    /// Nothing yet.
-    pub(crate) fn new(table: &Arc<DiskTable>) -> Self {
+    pub(crate) fn new(table: &Arc<DiskTable>, detached: Detached) -> Self {
         Self {
             table: Arc::clone(table),
-            entries: Vec::new(),
-            part: None,
-            lost_sectors: 0,
+            detached,
             record: None,
             slot: None,
         }
@@ -44,13 +35,7 @@ impl Leftover {
     }
 
     fn free_all(&mut self) -> u64 {
-        let (pool, entries) = (&self.table.pool, std::mem::take(&mut self.entries));
-        let lost = self.part.take().map_or(0, |part| {
-            let sectors = subtree::all_sectors(pool, &entries);
-            part.counted(sectors);
-            sectors
-        });
-        subtree::drop_entries(pool, entries);
+        let lost_sectors = self.detached.free(self.table.pool());
         if let Some(record) = self.record.take() {
             self.table.free(record);
         }
@@ -59,7 +44,7 @@ impl Leftover {
         if let Some(slot) = self.slot.take() {
             self.table.lock().give_back(slot);
         }
-        lost + std::mem::take(&mut self.lost_sectors)
+        lost_sectors
     }
 }
 

@@ -9,13 +9,13 @@
 //! | `disk` | a connection to one disk |
 //! | `extents` | a disk as a row of mapped and unmapped stretches |
 //! | `recover` | an arena that was left by another process: mark and sweep |
+//! | `arena_file` | the file of an arena: made, or opened and recovered |
 //! | `store` | the disks by key: create, fork, reset, rename, destroy |
-//! | `exchange` | all of a disk's content at one instant |
 //! | `owner_words` | words that lie beside the disks for their owner |
 
+pub(super) mod arena_file;
 pub(super) mod change;
 pub(super) mod disk;
-pub(super) mod exchange;
 pub(super) mod extents;
 pub(super) mod inner;
 pub(super) mod leftover;

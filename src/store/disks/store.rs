@@ -7,8 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use rustix::fs::FlockOperation;
-
+use super::arena_file::{self, StoreOptions};
 use super::change::Change;
 use super::disk::Disk;
 use super::inner::DiskInner;
@@ -18,42 +17,20 @@ use super::table::{DiskTable, Placed};
 use crate::store::base::error::Error;
 use crate::store::base::limits::MAX_KEY_BYTES;
 use crate::store::base::new_file::NewFile;
+use crate::store::base::points;
 use crate::store::base::range::{Capacity, Extent};
 use crate::store::base::sync::RwLock;
 use crate::store::layout::entry::Entry;
+use crate::store::layout::levels::TOP;
 use crate::store::layout::record::{Record, check_settings};
 use crate::store::layout::spec::DiskSpec;
-use crate::store::layout::superblock::{self, FIRST_GROUP};
-use crate::store::memory::arena::{self, Arena, BLOCK_BYTES};
+use crate::store::layout::superblock;
+use crate::store::memory::arena;
 use crate::store::memory::pool::{Pool, Reclaimer};
 use crate::store::memory::pressure::PressureSignal;
+use crate::store::pages::detached::Detached;
 use crate::store::pages::diff;
 use crate::store::pages::mapped::Mapped;
-
-/// How a store is to keep its memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StoreOptions {
-    /// Most bytes that all disks together may take: pages, nodes and records.
-    pub limit_bytes: u64,
-    /// Make huge pages of memory that is in use, 2 MiB at a time and in the background, also where
-    /// the system gives none of itself to shared memory. Random access is up to a third faster
-    /// then; it takes up to three seconds of processor time for a GiB, once.
-    pub huge_pages: bool,
-    /// Keep memory that is in use from being swapped out (mlock). It counts against the limit on
-    /// locked memory of this process.
-    pub lock_memory: bool,
-}
-
-impl StoreOptions {
-    /// A limit, and pages as the system gives them.
-    pub fn new(limit_bytes: u64) -> Self {
-        Self {
-            limit_bytes,
-            huge_pages: false,
-            lock_memory: false,
-        }
-    }
-}
 
 /// A set of disks that share one memory limit.
 #[derive(Debug)]
@@ -61,34 +38,6 @@ pub struct Store {
     pub(crate) disks: RwLock<HashMap<String, Arc<DiskInner>>>,
     pub(crate) table: Arc<DiskTable>,
     _reclaimer: Reclaimer,
-}
-
-fn refused(doing: &'static str) -> impl Fn(std::io::Error) -> Error {
-    move |source| Error::Arena { doing, source }
-}
-
-fn lock(file: &File) -> Result<(), Error> {
-    rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive).map_err(|errno| {
-        if errno == rustix::io::Errno::WOULDBLOCK {
-            Error::Busy
-        } else {
-            refused("lock")(errno.into())
-        }
-    })
-}
-
-fn pool(file: File, blocks: u32, options: &StoreOptions) -> Result<Pool, Error> {
-    let arena = Arena::map(file, blocks).map_err(|source| Error::Reserve {
-        bytes: u64::from(blocks) * BLOCK_BYTES as u64,
-        source,
-    })?;
-    if options.lock_memory {
-        arena
-            .lock()
-            .map_err(refused(crate::store::base::error::LOCKING))?;
-    }
-    let (limit_bytes, huge) = (options.limit_bytes, options.huge_pages);
-    Ok(Pool::new(arena, limit_bytes, FIRST_GROUP, huge))
 }
 
 impl Store {
@@ -107,7 +56,7 @@ impl Store {
     /// # Errors
     /// As there.
     pub fn with_options(options: &StoreOptions) -> Result<Self, Error> {
-        let file = arena::memory_file().map_err(refused("create"))?;
+        let file = arena::memory_file().map_err(Error::arena("create"))?;
         Self::create_in(file, options)
     }
 
@@ -116,22 +65,7 @@ impl Store {
     /// # Errors
     /// As [`Store::new`]; [`Error::Busy`] if another process has it open.
     pub fn create_in(file: File, options: &StoreOptions) -> Result<Self, Error> {
-        lock(&file)?;
-        let blocks = superblock::blocks_for(options.limit_bytes)?;
-        file.set_len(u64::from(blocks) * BLOCK_BYTES as u64)
-            .map_err(refused("size"))?;
-        let pool = pool(file, blocks, options)?;
-        let mut id = [0; 16];
-        rustix::rand::getrandom(&mut id, rustix::rand::GetRandomFlags::empty())
-            .map_err(|errno| refused("name")(errno.into()))?;
-        let (low, high) = id.split_at(8);
-        let word = |bytes: &[u8]| {
-            bytes
-                .iter()
-                .fold(0, |word, &byte| word << 8 | u64::from(byte))
-        };
-        superblock::format(pool.arena(), [word(low), word(high)])?;
-        Self::start(pool, Vec::new())
+        Self::start(arena_file::create(file, options)?, Vec::new())
     }
 
     /// An empty store in a new file. The file appears when it is a whole arena, and not before.
@@ -140,10 +74,10 @@ impl Store {
     /// As [`Store::create_in`]; [`Error::Arena`] if the file exists or can't be made.
     pub fn create_at(path: &Path, options: &StoreOptions) -> Result<Self, Error> {
         let folder = path.parent().unwrap_or(Path::new("."));
-        let new = NewFile::new_in(folder, 0o600).map_err(refused("create"))?;
-        let file = new.file().try_clone().map_err(refused("create"))?;
+        let new = NewFile::new_in(folder, 0o600).map_err(Error::arena("create"))?;
+        let file = new.file().try_clone().map_err(Error::arena("create"))?;
         let store = Self::create_in(file, options)?;
-        new.persist_new(path).map_err(refused("create"))?;
+        new.persist_new(path).map_err(Error::arena("create"))?;
         Ok(store)
     }
 
@@ -154,32 +88,8 @@ impl Store {
     /// [`Error::Busy`], [`Error::Foreign`], [`Error::OtherLayout`], [`Error::Damaged`]: the file is
     /// left as it is. Else as [`Store::new`].
     pub fn open_in(file: File, options: &StoreOptions) -> Result<Self, Error> {
-        lock(&file)?;
-        let had = recover::blocks(&file)?;
-        let blocks = had.max(superblock::blocks_for(options.limit_bytes)?);
-        let pool = pool(file, blocks, options)?;
-        let found = recover::recover(&pool)?;
-        if blocks > had {
-            let bytes = u64::from(blocks) * BLOCK_BYTES as u64;
-            pool.arena()
-                .file()
-                .set_len(bytes)
-                .map_err(refused("grow"))?;
-            superblock::set_blocks(pool.arena());
-        }
+        let (pool, found) = arena_file::open(file, options)?;
         Self::start(pool, found)
-    }
-
-    /// The layout of the arena: the current one, or an older one that was opened and is still what
-    /// the version that wrote it reads.
-    pub fn layout(&self) -> u64 {
-        superblock::layout(self.table.pool.arena())
-    }
-
-    /// Have the arena be of the current layout, at one instant. What the owner has disks carry
-    /// must be as that wants it, or be understood as it is.
-    pub fn carry_over(&self) {
-        superblock::carry_over(self.table.pool.arena());
     }
 
     /// [`Store::open_in`] on the file at `path`.
@@ -188,7 +98,19 @@ impl Store {
     /// As there; [`Error::Arena`] if there is no such file.
     pub fn open_at(path: &Path, options: &StoreOptions) -> Result<Self, Error> {
         let file = File::options().read(true).write(true).open(path);
-        Self::open_in(file.map_err(refused("open"))?, options)
+        Self::open_in(file.map_err(Error::arena("open"))?, options)
+    }
+
+    /// The layout of the arena: the current one, or an older one that was opened and is still what
+    /// the version that wrote it reads.
+    pub fn layout(&self) -> u64 {
+        superblock::layout(self.table.pool().arena())
+    }
+
+    /// Have the arena be of the current layout, at one instant. What the owner has disks carry
+    /// must be as that wants it, or be understood as it is.
+    pub fn carry_over(&self) {
+        superblock::carry_over(self.table.pool().arena());
     }
 
     fn start(pool: Pool, found: Vec<recover::Found>) -> Result<Self, Error> {
@@ -269,7 +191,7 @@ impl Store {
         root: Entry,
         mapped: Mapped,
     ) -> Result<Arc<DiskInner>, Error> {
-        let pool = &self.table.pool;
+        let pool = self.table.pool();
         let slot = slots.take(pool)?;
         let opened = pool.open_account(record.spec.quota_bytes);
         let placed = opened.and_then(|account| {
@@ -373,7 +295,7 @@ impl Store {
         let added = self.add(&mut slots, record, moment.root, moment.mapped);
         added
             .map(Disk::open)
-            .inspect_err(|_| drop(source.unshare(moment.root)))
+            .inspect_err(|_| source.unshare(moment.root))
     }
 
     /// Give a disk another key. Connections stay.
@@ -384,11 +306,67 @@ impl Store {
         let _slots = self.table.lock();
         let core = self.find(key)?;
         self.check_new_key(new)?;
-        core.change_record(|record| new.clone_into(&mut record.key))?;
+        core.rename(new)?;
         let mut disks = self.disks.write();
         disks.remove(key);
         disks.insert(new.to_owned(), core);
         Ok(())
+    }
+
+    /// Give a disk the content and size of another one, by default a snapshot of it. Whoever is
+    /// connected sees the change at one moment; what only the old content held is freed when the
+    /// answer is dropped.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`], [`Error::IsReadOnly`], [`Error::Unimplemented`] between disks of
+    /// different sector sizes, [`Error::is_want_of_memory`].
+    pub fn reset(&self, key: &str, to: &str) -> Result<Leftover, Error> {
+        self.reset_with(key, to, None)
+    }
+
+    /// As [`Store::reset`], and with other settings from the same instant on, if there are any.
+    ///
+    /// # Errors
+    /// As there; [`Error::SettingsTooLong`].
+    pub fn reset_with(
+        &self,
+        key: &str,
+        to: &str,
+        settings: Option<&[u8]>,
+    ) -> Result<Leftover, Error> {
+        settings.map_or(Ok(()), check_settings)?;
+        let _slots = self.table.lock();
+        let (core, to) = (self.find(key)?, self.find(to)?);
+        if Arc::ptr_eq(&core, &to) {
+            return Ok(Leftover::new(&self.table, Detached::default()));
+        }
+        core.reset(&to, settings)
+    }
+
+    /// Give a disk the content and size of another one, to which nobody writes any more, with what
+    /// that was charged for, and these settings; and end that one. Whoever is connected, and
+    /// whoever opens the store after a crash, sees all of it or nothing. What the disk had is freed
+    /// when the answer is dropped, which costs what is mapped; snapshots keep what they share of
+    /// it, and that counts for the store's limit alone then.
+    ///
+    /// # Errors
+    /// As [`Store::reset`]; [`Error::SettingsTooLong`]; [`Error::OverQuota`] if the other one takes
+    /// more than this one's quota allows; [`Error::Exists`] if both are the same.
+    pub fn take_over(&self, key: &str, from: &str, settings: &[u8]) -> Result<Leftover, Error> {
+        let _slots = self.table.lock();
+        let (core, other) = (self.find(key)?, self.find(from)?);
+        if Arc::ptr_eq(&core, &other) {
+            return Err(Error::Exists {
+                key: from.to_owned(),
+            });
+        }
+        let root = core.take_over(&other, settings)?;
+        points::reach("content-taken-over");
+        self.disks.write().remove(from);
+        // Its tree is the other one's too, and stays.
+        let mut left = other.end();
+        left.detached.entries.push((root, TOP));
+        Ok(left)
     }
 
     /// End a disk, at one instant: whoever is connected gets [`Error::Disconnected`], and its key
@@ -421,14 +399,17 @@ impl Store {
         // References of our own, so that both stay as they are without the lock.
         let (from, to) = (one.share().root, two.share().root);
         drop(slots);
-        let changed = diff::changed(self.table.pool.arena(), from, to);
-        drop((one.unshare(from), two.unshare(to)));
+        let changed = diff::changed(self.table.pool().arena(), from, to);
+        one.unshare(from);
+        two.unshare(to);
         Ok(changed)
     }
 
     /// Give the memory of all free blocks back to the host now, rather than within a second.
     pub fn reclaim(&self) {
-        self.table.pool.reclaim_once(Duration::ZERO, Duration::ZERO);
+        self.table
+            .pool()
+            .reclaim_once(Duration::ZERO, Duration::ZERO);
     }
 
     /// The keys of all disks and snapshots, sorted.
@@ -440,35 +421,35 @@ impl Store {
 
     /// A word of its owner's.
     pub(crate) fn owner_word(&self, index: usize) -> &AtomicU64 {
-        superblock::owner_word(self.table.pool.arena(), index)
+        superblock::owner_word(self.table.pool().arena(), index)
     }
 
     /// The memory limit, in bytes.
     pub fn limit_bytes(&self) -> u64 {
-        self.table.pool.budget().limit_bytes()
+        self.table.pool().budget().limit_bytes()
     }
 
     /// Bytes of memory that all disks take now: pages, nodes and records.
     pub fn charged_bytes(&self) -> u64 {
-        self.table.pool.budget().charged_bytes()
+        self.table.pool().budget().charged_bytes()
     }
 
     /// The signal that memory gets short, or is there again: raised when a charge passes a mark,
     /// and when a charge was refused.
     pub fn pressure(&self) -> &Arc<PressureSignal> {
-        self.table.pool.budget().pressure()
+        self.table.pool().budget().pressure()
     }
 
     /// Raise [`Store::pressure`] when the charge of all disks comes to `above_bytes` or more, or
     /// falls below `below_bytes`.
     pub fn set_marks(&self, above_bytes: u64, below_bytes: u64) {
-        let budget = self.table.pool.budget();
+        let budget = self.table.pool().budget();
         budget.marks().set(above_bytes, below_bytes);
     }
 
     /// The arena's own id: another arena has another one.
     pub fn id(&self) -> u128 {
-        let [low, high] = superblock::id(self.table.pool.arena());
+        let [low, high] = superblock::id(self.table.pool().arena());
         u128::from(high) << 64 | u128::from(low)
     }
 

@@ -16,7 +16,7 @@ use crate::store::memory::pool::Pool;
 /// What all disks of a store share.
 #[derive(Debug)]
 pub(crate) struct DiskTable {
-    pub(crate) pool: Arc<Pool>,
+    pool: Arc<Pool>,
     slots: Mutex<Slots>,
 }
 
@@ -54,6 +54,10 @@ impl DiskTable {
             }),
             pool,
         }
+    }
+
+    pub(crate) fn pool(&self) -> &Arc<Pool> {
+        &self.pool
     }
 
     /// Keep all other control operations out.

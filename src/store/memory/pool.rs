@@ -313,13 +313,6 @@ impl Pool {
         self.room.wait_for(&mut wake, Duration::from_millis(20));
     }
 
-    /// A node out of `entry` for all 512 words.
-    pub(crate) fn fill(&self, block: Block, entry: u64) {
-        for word in self.arena.words(block) {
-            word.store(entry, Ordering::Relaxed);
-        }
-    }
-
     /// Give memory back to the host until [`Pool::close`].
     fn reclaim(&self) {
         loop {

@@ -72,7 +72,7 @@ impl<'d> Batch<'d> {
 
     /// Carry out what was added, and be empty again.
     pub fn run(&mut self) {
-        let arena = self.map.tree.pool.arena();
+        let arena = self.map.tree.nodes.arena();
         let items = &self.items[..];
         let expect = |item: Option<&Item<'d>>| {
             if let Some(item) = item

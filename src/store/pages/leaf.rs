@@ -1,55 +1,22 @@
-//! What happens to the pages of one leaf. Called by [`super::map`] under the lock of the leaf's
-//! shard; a leaf that is changed is the disk's own ([`Tree::own_leaf`]).
+//! What happens to the pages of one leaf, under the lock of the leaf's shard; a leaf that is changed
+//! is the disk's own ([`Tree::own_leaf`]).
 //!
 //! An entry is published after the page's bytes are in place. Sectors of a new page that no write
-//! covers are zeroed first, so what a page's last user left can't be read. On a disk with sectors
+//! covers are zeroed first, so nobody can read what a page's last user left. On a disk with sectors
 //! of 4096 bytes a mask is 0 or [`FULL`].
-#![allow(
-    clippy::cast_possible_truncation,
-    reason = "only numbers below a leaf's size are cast"
-)]
 
 use std::iter::Peekable;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::span::{SECTOR, Span};
+use super::subtree;
 use super::tree::Tree;
 use crate::store::base::buf::{Cursor, Piece, Sink, Source};
 use crate::store::base::error::Error;
 use crate::store::base::points;
-use crate::store::base::range::SECTOR_BYTES;
 use crate::store::layout::entry::{Entry, FULL};
-use crate::store::layout::levels::PAGE;
-use crate::store::memory::arena::{BLOCK_BYTES, Block};
-
-const SECTOR: usize = SECTOR_BYTES as usize;
-
-/// Part of one page: what a request does to entry `index`.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Span {
-    /// Entry in the leaf.
-    pub(crate) index: usize,
-    /// First byte in the page, a multiple of 512.
-    pub(crate) offset: usize,
-    /// Bytes, a multiple of 512, at least 512.
-    pub(crate) len: usize,
-}
-
-impl Span {
-    /// The bits of the sectors it covers.
-    fn mask(self) -> u8 {
-        let sectors = self.len / SECTOR;
-        let ones = if sectors >= 8 {
-            FULL
-        } else {
-            (1 << sectors) - 1
-        };
-        ones << (self.offset / SECTOR)
-    }
-
-    fn is_whole(self) -> bool {
-        self.len == BLOCK_BYTES
-    }
-}
+use crate::store::layout::levels::{LEAF, PAGE, PAGE_SECTORS};
+use crate::store::memory::arena::{Arena, BLOCK_BYTES, Block};
 
 /// Neighbouring bytes of neighbouring blocks, to be copied at once.
 #[derive(Clone, Copy, Debug)]
@@ -87,19 +54,44 @@ pub(crate) enum Stretch {
     Zeros,
 }
 
-impl Tree {
+/// A leaf of a tree. It stays where it is for as long as its shard's lock is held.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Leaf<'t> {
+    tree: &'t Tree,
+    block: Block,
+}
+
+impl<'t> Leaf<'t> {
+    /// The leaf in `block`, which [`Tree::leaf_now`] or one of its kind returned.
+    pub(crate) fn new(tree: &'t Tree, block: Block) -> Self {
+        Self { tree, block }
+    }
+
+    fn word(self, index: usize) -> &'t AtomicU64 {
+        self.tree.nodes.word(self.block, index)
+    }
+
+    fn arena(self) -> &'t Arena {
+        self.tree.nodes.arena()
+    }
+
+    /// Whether it maps nothing.
+    pub(crate) fn is_empty(self) -> bool {
+        self.tree.nodes.is_empty(self.block)
+    }
+
+    /// How many sectors it maps.
+    pub(crate) fn sectors(self) -> u64 {
+        subtree::sectors(self.arena(), Entry::node(self.block), LEAF)
+    }
+
     /// Where spans lie, if it is one stretch that can be read as it is, or overwritten as it is.
     #[inline]
-    pub(crate) fn stretch(
-        &self,
-        leaf: Block,
-        spans: impl Iterator<Item = Span>,
-        write: bool,
-    ) -> Option<Stretch> {
+    pub(crate) fn stretch(self, spans: impl Iterator<Item = Span>, write: bool) -> Option<Stretch> {
         let mut found = None;
         let mut end = 0;
         for span in spans {
-            let entry = Entry::load(self.word(leaf, span.index));
+            let entry = Entry::load(self.word(span.index));
             let (bits, block) = (span.mask(), entry.block());
             let usable = match block {
                 Some(_) => entry.mask() & bits == bits && !(write && entry.is_shared()),
@@ -123,15 +115,10 @@ impl Tree {
     }
 
     /// Copy out what is mapped, zeros for the rest.
-    pub(crate) fn read_leaf(
-        &self,
-        leaf: Block,
-        spans: impl Iterator<Item = Span>,
-        to: &mut Cursor<'_, Sink<'_>>,
-    ) {
+    pub(crate) fn read(self, spans: impl Iterator<Item = Span>, to: &mut Cursor<'_, Sink<'_>>) {
         let mut run: Option<Run> = None;
         for span in spans {
-            let entry = Entry::load(self.word(leaf, span.index));
+            let entry = Entry::load(self.word(span.index));
             let wanted = span.mask();
             match entry.block() {
                 Some(block) if entry.mask() & wanted == wanted => {
@@ -150,7 +137,7 @@ impl Tree {
         self.copy_run_out(run, to);
     }
 
-    fn read_sectors(&self, block: Block, mask: u8, span: Span, to: &mut Cursor<'_, Sink<'_>>) {
+    fn read_sectors(self, block: Block, mask: u8, span: Span, to: &mut Cursor<'_, Sink<'_>>) {
         for offset in (span.offset..span.offset + span.len).step_by(SECTOR) {
             if mask >> (offset / SECTOR) & 1 == 0 {
                 to.fill_zero(SECTOR);
@@ -161,7 +148,7 @@ impl Tree {
         }
     }
 
-    fn copy_run_out(&self, run: Option<Run>, to: &mut Cursor<'_, Sink<'_>>) {
+    fn copy_run_out(self, run: Option<Run>, to: &mut Cursor<'_, Sink<'_>>) {
         let Some(run) = run else { return };
         points::reach("before-copy");
         let mut done = 0;
@@ -169,14 +156,12 @@ impl Tree {
             let Some(piece) = to.next(run.len - done) else {
                 return;
             };
-            self.pool
-                .arena()
-                .copy_out(run.block, run.offset + done, piece);
+            self.arena().copy_out(run.block, run.offset + done, piece);
             done += piece.len();
         }
     }
 
-    fn copy_run_in(&self, run: Option<Run>, from: &mut Cursor<'_, Source<'_>>) {
+    fn copy_run_in(self, run: Option<Run>, from: &mut Cursor<'_, Source<'_>>) {
         let Some(run) = run else { return };
         points::reach("before-copy");
         let mut done = 0;
@@ -184,9 +169,7 @@ impl Tree {
             let Some(piece) = from.next(run.len - done) else {
                 return;
             };
-            self.pool
-                .arena()
-                .copy_in(run.block, run.offset + done, piece);
+            self.arena().copy_in(run.block, run.offset + done, piece);
             done += piece.len();
         }
     }
@@ -194,14 +177,13 @@ impl Tree {
     /// Write spans as long as their pages are there and the disk's own: the way of an overwrite,
     /// under the shared lock. Stops before the first span that needs more.
     pub(crate) fn overwrite(
-        &self,
-        leaf: Block,
+        self,
         spans: &mut Peekable<impl Iterator<Item = Span>>,
         from: &mut Cursor<'_, Source<'_>>,
     ) {
         let mut run: Option<Run> = None;
         while let Some(&span) = spans.peek() {
-            let word = self.word(leaf, span.index);
+            let word = self.word(span.index);
             let entry = Entry::load(word);
             let Some(block) = entry.block().filter(|_| !entry.is_shared()) else {
                 break;
@@ -212,7 +194,8 @@ impl Tree {
             if entry.mask() & bits != bits {
                 self.copy_run_in(run.take(), from);
                 let old = Entry(word.fetch_or(Entry::mask_bits(bits), Ordering::Release));
-                self.mapped
+                self.tree
+                    .mapped
                     .add(u64::from((bits & !old.mask()).count_ones()));
             }
         }
@@ -222,21 +205,20 @@ impl Tree {
     /// Write a span whatever is there: `from`, or zeros where that is `None`. `whole`: the page
     /// counts as one sector.
     pub(crate) fn write_span(
-        &self,
-        leaf: Block,
+        self,
         span: Span,
         whole: bool,
         from: Option<&mut Cursor<'_, Source<'_>>>,
     ) -> Result<(), Error> {
-        let word = self.word(leaf, span.index);
-        let entry = self.settled(word);
+        let word = self.word(span.index);
+        let entry = self.tree.nodes.settled(word);
         let covered = if whole { FULL } else { span.mask() };
         let mask = entry.mask() | covered;
         if let Some(block) = entry.block().filter(|_| !entry.is_shared()) {
             self.put(block, span, from);
             word.store(entry.with_mask(mask).0, Ordering::Release);
         } else {
-            let block = self.pool.take(self.account())?;
+            let block = self.tree.nodes.take()?;
             let published = Entry::page(block, mask).0;
             if points::is_broken() {
                 word.store(published, Ordering::Release);
@@ -246,19 +228,20 @@ impl Tree {
             points::reach("page-copied");
             word.store(published, Ordering::Release);
             points::reach("entry-published");
-            self.drop_entry(entry, PAGE);
+            self.tree.nodes.release(entry, PAGE);
         }
-        self.mapped
+        self.tree
+            .mapped
             .add(u64::from((mask & !entry.mask()).count_ones()));
         Ok(())
     }
 
     /// Fill a new page outside of `span`: from the old page where that is mapped, else with zeros.
-    fn prepare(&self, old: Entry, block: Block, span: Span) {
+    fn prepare(self, old: Entry, block: Block, span: Span) {
         if span.is_whole() {
             return;
         }
-        let arena = self.pool.arena();
+        let arena = self.arena();
         for offset in (0..BLOCK_BYTES).step_by(SECTOR) {
             let bit = 1 << (offset / SECTOR);
             if span.mask() & bit != 0 {
@@ -273,44 +256,44 @@ impl Tree {
         }
     }
 
-    fn put(&self, block: Block, span: Span, from: Option<&mut Cursor<'_, Source<'_>>>) {
+    fn put(self, block: Block, span: Span, from: Option<&mut Cursor<'_, Source<'_>>>) {
         match from {
             Some(from) => self.copy_run_in(Some(Run::new(block, span)), from),
-            None => self.pool.arena().zero(block, span.offset, span.len),
+            None => self.arena().zero(block, span.offset, span.len),
         }
     }
 
     /// Map a span as zeros; a page that it covers is given up.
-    pub(crate) fn zero_span(&self, leaf: Block, span: Span, whole: bool) -> Result<(), Error> {
-        let word = self.word(leaf, span.index);
+    pub(crate) fn zero_span(self, span: Span, whole: bool) -> Result<(), Error> {
+        let word = self.word(span.index);
         let entry = Entry::load(word);
         if entry.block().is_some() && !span.is_whole() {
-            return self.write_span(leaf, span, whole, None);
+            return self.write_span(span, whole, None);
         }
         let covered = if whole { FULL } else { span.mask() };
         let mask = entry.mask() | covered;
         word.store(Entry::zeros(mask).0, Ordering::Release);
-        self.mapped
+        self.tree
+            .mapped
             .add(u64::from((mask & !entry.mask()).count_ones()));
-        self.drop_entry(entry, PAGE);
+        self.tree.nodes.release(entry, PAGE);
         Ok(())
     }
 
     /// Unmap a span. `whole`: the page counts as one sector, and part of it can't be unmapped; such
     /// a part is zeroed if `must_be_zero`, else left as it is.
     pub(crate) fn unmap_span(
-        &self,
-        leaf: Block,
+        self,
         span: Span,
         whole: bool,
         must_be_zero: bool,
         freed: &mut Vec<Block>,
     ) -> Result<(), Error> {
-        let word = self.word(leaf, span.index);
+        let word = self.word(span.index);
         let entry = Entry::load(word);
         if whole && !span.is_whole() {
             return if must_be_zero && entry.block().is_some() {
-                self.write_span(leaf, span, whole, None)
+                self.write_span(span, whole, None)
             } else {
                 Ok(())
             };
@@ -325,28 +308,29 @@ impl Tree {
             entry.with_mask(after)
         };
         word.store(left.0, Ordering::Release);
-        self.mapped
+        self.tree
+            .mapped
             .sub(u64::from((entry.mask() & !after).count_ones()));
         if after == 0
             && let Some(block) = entry.block()
-            && self.pool.release(block)
+            && self.tree.nodes.pool().release(block)
         {
             freed.push(block);
         }
         Ok(())
     }
 
-    /// The first sector of the leaf at or after `sector` that is mapped, or that isn't.
-    pub(crate) fn find_in_leaf(&self, leaf: Block, sector: usize, mapped: bool) -> Option<usize> {
+    /// The first sector of the leaf at or after `sector` (below 4096) that is mapped (or isn't).
+    pub(crate) fn find(self, sector: u64, mapped: bool) -> Option<u64> {
         let skip = if mapped { 0 } else { FULL };
-        let mut first = sector % 8;
-        let words = self.words(leaf).iter().enumerate();
-        for (index, word) in words.skip(sector / 8) {
+        let mut first = sector % PAGE_SECTORS;
+        let pages = (0..).zip(self.tree.nodes.words(self.block));
+        for (page, word) in pages.skip(usize::try_from(sector / PAGE_SECTORS).ok()?) {
             let mask = Entry::load(word).mask();
             if mask != skip {
                 let wanted = if mapped { mask } else { !mask } & (FULL << first);
                 if wanted != 0 {
-                    return Some(index * 8 + wanted.trailing_zeros() as usize);
+                    return Some(page * PAGE_SECTORS + u64::from(wanted.trailing_zeros()));
                 }
             }
             first = 0;

@@ -6,111 +6,34 @@
 //! never freed under a reader. What concerns the whole tree holds all shards: a fork, a shrink or
 //! the removal of whole leaves is one point in time for all queues.
 //!
-//! The size is checked under the lock, so a stale [`ByteRange`] gives an error, never a byte
-//! outside. Order of locks: shards by number, then the making of nodes, then the free list.
-#![allow(
-    clippy::cast_possible_truncation,
-    reason = "only numbers below a leaf's size are cast"
-)]
+//! The size is checked under the lock, so a stale [`ByteRange`] is an error, never a byte outside.
+//! Order of locks: shards by number, then the making of nodes, then the free list.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::leaf::{Span, Stretch};
-use super::subtree;
-use super::tree::{Slot, Tree, Unique};
+use super::detached::Detached;
+use super::leaf::{Leaf, Stretch};
+use super::locks::{AllShards, ShardLocks};
+use super::span::{Segment, segments};
+use super::tree::Tree;
+use super::unique::Unique;
 use crate::store::base::buf::{Cursor, Sink, Source};
 use crate::store::base::error::Error;
-use crate::store::base::range::{ByteRange, Capacity, SECTOR_BYTES, SectorSize};
-use crate::store::base::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
-use crate::store::disks::leftover::Leftover;
+use crate::store::base::range::{ByteRange, Capacity, PAGE_BYTES, SECTOR_BYTES, SectorSize};
+use crate::store::base::sync::RwLockReadGuard;
 use crate::store::layout::entry::Entry;
-use crate::store::layout::levels::{LEAF, LEAF_BYTES, TOP};
-use crate::store::memory::arena::BLOCK_BYTES;
-
-const SHARDS: usize = 64;
-
-/// A lock on a cache line of its own.
-#[derive(Debug, Default)]
-#[repr(align(64))]
-struct Shard(RwLock<()>);
-
-/// The locks of one disk. Made at the first access: an untouched fork has none.
-#[derive(Debug)]
-pub(crate) struct ShardLocks([Shard; SHARDS]);
-
-impl ShardLocks {
-    fn new() -> Box<Self> {
-        Box::new(Self(std::array::from_fn(|_| Shard::default())))
-    }
-
-    fn shard(&self, leaf: u64) -> &RwLock<()> {
-        &self.0[(leaf % SHARDS as u64) as usize].0
-    }
-
-    /// Wait until no request is amid a leaf, and keep all out.
-    pub(crate) fn lock_all(&self) -> [RwLockWriteGuard<'_, ()>; SHARDS] {
-        self.0.each_ref().map(|shard| shard.0.write())
-    }
-}
+use crate::store::layout::levels::LEAF_BYTES;
 
 /// The map of one disk.
 #[derive(Debug)]
 pub(crate) struct PageMap {
     pub(crate) tree: Tree,
+    /// Made at the first access: an untouched fork has none.
     locks: OnceLock<Box<ShardLocks>>,
     sector_size: SectorSize,
     size_bytes: AtomicU64,
     detect_zeroes: bool,
-}
-
-/// The part of a request that lies in one leaf.
-#[derive(Clone, Copy, Debug)]
-struct Segment {
-    leaf: u64,
-    first: usize,
-    len: usize,
-}
-
-impl Segment {
-    fn end_bytes(self) -> u64 {
-        self.leaf * LEAF_BYTES + (self.first + self.len) as u64
-    }
-
-    fn spans(self) -> impl Iterator<Item = Span> {
-        let end = self.first + self.len;
-        let mut at = self.first;
-        std::iter::from_fn(move || {
-            (at < end).then(|| {
-                let offset = at % BLOCK_BYTES;
-                let span = Span {
-                    index: at / BLOCK_BYTES,
-                    offset,
-                    len: (BLOCK_BYTES - offset).min(end - at),
-                };
-                at += span.len;
-                span
-            })
-        })
-    }
-}
-
-fn segments(range: ByteRange) -> impl Iterator<Item = Segment> {
-    let end = range.end_bytes();
-    let mut at = range.start_bytes();
-    std::iter::from_fn(move || {
-        (at < end).then(|| {
-            let within = at % LEAF_BYTES;
-            let len = (LEAF_BYTES - within).min(end - at);
-            let segment = Segment {
-                leaf: at / LEAF_BYTES,
-                first: within as usize,
-                len: len as usize,
-            };
-            at += len;
-            segment
-        })
-    })
 }
 
 impl PageMap {
@@ -124,8 +47,13 @@ impl PageMap {
         }
     }
 
-    pub(crate) fn locks(&self) -> &ShardLocks {
+    fn locks(&self) -> &ShardLocks {
         self.locks.get_or_init(ShardLocks::new)
+    }
+
+    /// Wait until no request is amid a leaf, and keep all out.
+    pub(crate) fn lock_all(&self) -> AllShards<'_> {
+        self.locks().lock_all()
     }
 
     /// The size now.
@@ -133,8 +61,9 @@ impl PageMap {
         Capacity::known(self.size_bytes.load(Ordering::Acquire), self.sector_size)
     }
 
-    /// Under all shards.
-    pub(crate) fn set_capacity(&self, capacity: Capacity) {
+    /// Make `capacity` the size.
+    pub(crate) fn set_capacity(&self, _all: &AllShards<'_>, capacity: Capacity) {
+        debug_assert_eq!(capacity.sector_size(), self.sector_size);
         self.size_bytes.store(capacity.bytes(), Ordering::Release);
     }
 
@@ -144,18 +73,15 @@ impl PageMap {
     }
 
     /// Bytes that would be free if this disk were gone: exact while nothing changes. Leaf by leaf,
-    /// so that nobody who writes waits for all of it.
+    /// so that no write waits for all of it.
     pub(crate) fn unique_bytes(&self) -> u64 {
         let mut unique = Unique::default();
         let mut next = Some(0);
         while let Some(leaf) = next {
-            let _lock = self.locks().shard(leaf).read();
-            next = self.tree.unique_at(leaf, &mut unique);
+            let _lock = self.locks().of_leaf(leaf).read();
+            next = unique.add_leaf(&self.tree, leaf);
         }
-        let record = self
-            .tree
-            .record()
-            .map_or(0, |_| crate::store::base::range::PAGE_BYTES);
+        let record = self.tree.record().map_or(0, |_| PAGE_BYTES);
         record + unique.bytes()
     }
 
@@ -164,7 +90,7 @@ impl PageMap {
         self.sector_size == SectorSize::S4096
     }
 
-    /// To be asked under the lock of the segment's shard.
+    /// Whether the size still covers `end_bytes`. Under a lock that keeps the size as it is.
     fn check_end(&self, range: ByteRange, end_bytes: u64) -> Result<(), Error> {
         let size_bytes = self.size_bytes.load(Ordering::Acquire);
         if end_bytes <= size_bytes {
@@ -177,13 +103,17 @@ impl PageMap {
         })
     }
 
+    /// Fill `to`, which hold as many bytes as the range.
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`] if the disk shrank.
     pub(crate) fn read(&self, range: ByteRange, to: &[Sink<'_>]) -> Result<(), Error> {
         let mut to = Cursor::new(to);
         for segment in segments(range) {
-            let lock = self.locks().shard(segment.leaf).read();
+            let lock = self.locks().of_leaf(segment.leaf).read();
             self.check_end(range, segment.end_bytes())?;
             if let Some(leaf) = self.tree.leaf_now(segment.leaf) {
-                self.tree.read_leaf(leaf, segment.spans(), &mut to);
+                Leaf::new(&self.tree, leaf).read(segment.spans(), &mut to);
             } else {
                 drop(lock);
                 to.fill_zero(segment.len);
@@ -193,8 +123,8 @@ impl PageMap {
     }
 
     /// Where a range lies, if it can be read, or overwritten, in one go and nobody changes its
-    /// leaf. It stays there for as long as the lock is held. Never waits, so that who holds other
-    /// shards may ask.
+    /// leaf. It stays there for as long as the lock is held. Never waits, so the caller may hold
+    /// other shards.
     #[inline]
     pub(crate) fn locate(
         &self,
@@ -202,7 +132,7 @@ impl PageMap {
         write: bool,
     ) -> Option<(RwLockReadGuard<'_, ()>, Stretch)> {
         let segment = segments(range).next()?;
-        let lock = self.locks().shard(segment.leaf).try_read()?;
+        let lock = self.locks().of_leaf(segment.leaf).try_read()?;
         self.check_end(range, range.end_bytes()).ok()?;
         if segment.end_bytes() != range.end_bytes() || write && self.detect_zeroes {
             return None;
@@ -213,35 +143,38 @@ impl PageMap {
             self.tree.leaf_now(segment.leaf)
         };
         let stretch = match leaf {
-            Some(leaf) => self.tree.stretch(leaf, segment.spans(), write)?,
+            Some(leaf) => Leaf::new(&self.tree, leaf).stretch(segment.spans(), write)?,
             None => Stretch::Zeros,
         };
         Some((lock, stretch))
     }
 
+    /// Write the bytes of `from`, as many as the range has.
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`] if the disk shrank, [`Error::is_want_of_memory`]: part of the range
+    /// may be written then.
     pub(crate) fn write(&self, range: ByteRange, from: &[Source<'_>]) -> Result<(), Error> {
         let mut from = Cursor::new(from);
-        let detect = self.detect_zeroes;
+        let (detect, whole) = (self.detect_zeroes, self.whole_pages());
         for segment in segments(range) {
-            let shard = self.locks().shard(segment.leaf);
             let mut spans = segment.spans().peekable();
             if !detect {
-                let _lock = shard.read();
+                let _lock = self.locks().of_leaf(segment.leaf).read();
                 self.check_end(range, segment.end_bytes())?;
                 if let Some(leaf) = self.tree.own_leaf_now(segment.leaf) {
-                    self.tree.overwrite(leaf, &mut spans, &mut from);
+                    Leaf::new(&self.tree, leaf).overwrite(&mut spans, &mut from);
                 }
             }
             if spans.peek().is_none() {
                 continue;
             }
-            self.change(range, segment, false, |map, leaf| {
+            self.change(range, segment, false, |leaf| {
                 for span in spans.by_ref() {
                     if detect && from.skip_zeros(span.len) {
-                        map.tree.zero_span(leaf, span, map.whole_pages())?;
+                        leaf.zero_span(span, whole)?;
                     } else {
-                        let from = Some(&mut from);
-                        map.tree.write_span(leaf, span, map.whole_pages(), from)?;
+                        leaf.write_span(span, whole, Some(&mut from))?;
                     }
                 }
                 Ok(())
@@ -250,51 +183,45 @@ impl PageMap {
         Ok(())
     }
 
-    /// Change a leaf that is made or copied first where need be.
+    /// Change a leaf, which is made or copied first where need be.
     fn change(
         &self,
         range: ByteRange,
         segment: Segment,
         unmaps: bool,
-        change: impl FnOnce(&Self, crate::store::memory::arena::Block) -> Result<(), Error>,
+        change: impl FnOnce(Leaf<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
         loop {
-            let lock = self.locks().shard(segment.leaf).write();
+            let lock = self.locks().of_leaf(segment.leaf).write();
             self.check_end(range, segment.end_bytes())?;
             if let Some(leaf) = self.tree.own_leaf(segment.leaf)? {
-                let result = change(self, leaf);
+                let leaf = Leaf::new(&self.tree, leaf);
+                let result = change(leaf);
                 // A write that found no memory may have made a leaf for nothing.
-                let prune = (unmaps || result.is_err()) && self.drop_if_empty(segment.leaf, leaf);
+                let prune = (unmaps || result.is_err())
+                    && leaf.is_empty()
+                    && self.tree.remove_leaf(segment.leaf);
                 drop(lock);
-                self.prune(prune, segment.leaf);
+                if prune {
+                    self.tree.prune(&self.lock_all(), segment.leaf);
+                }
                 return result;
             }
             drop(lock);
-            let _whole = self.locks().lock_all();
-            self.tree.own_path(segment.leaf, false)?;
-        }
-    }
-
-    /// Whether inner nodes may have to go too.
-    fn drop_if_empty(&self, number: u64, leaf: crate::store::memory::arena::Block) -> bool {
-        self.tree.is_empty(leaf) && self.tree.remove_leaf(number)
-    }
-
-    fn prune(&self, prune: bool, leaf: u64) {
-        if prune {
-            let _whole = self.locks().lock_all();
-            self.tree.prune(leaf);
+            self.tree.own_path(&self.lock_all(), segment.leaf, false)?;
         }
     }
 
     /// Map the range as zeros: it reads zero and counts as mapped, without pages where it can.
+    ///
+    /// # Errors
+    /// As [`PageMap::write`].
     pub(crate) fn map_zero(&self, range: ByteRange) -> Result<(), Error> {
-        self.on_parts(range, Entry::ALL_ZERO, |map, segment| {
-            map.change(range, segment, false, |map, leaf| {
-                for span in segment.spans() {
-                    map.tree.zero_span(leaf, span, map.whole_pages())?;
-                }
-                Ok(())
+        let whole = self.whole_pages();
+        self.fill(range, Entry::ALL_ZERO, |segment| {
+            self.change(range, segment, false, |leaf| {
+                let mut spans = segment.spans();
+                spans.try_for_each(|span| leaf.zero_span(span, whole))
             })
         })
     }
@@ -302,11 +229,14 @@ impl PageMap {
     /// Unmap the range. `must_be_zero`: parts that can't be unmapped, because a sector is larger,
     /// are zeroed; without it they are left alone, and so is what there is no memory to cut out of
     /// an area that is shared, or mapped and zero as a whole.
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`] if the disk shrank; [`Error::is_want_of_memory`] if `must_be_zero`.
     pub(crate) fn unmap(&self, range: ByteRange, must_be_zero: bool) -> Result<(), Error> {
         // All or nothing: a shrink since the range was made is found before the first change.
         self.check_end(range, range.end_bytes())?;
-        let result = self.on_parts(range, Entry::NONE, |map, segment| {
-            map.unmap_part(range, segment, must_be_zero)
+        let result = self.fill(range, Entry::NONE, |segment| {
+            self.unmap_segment(range, segment, must_be_zero)
         });
         match result {
             Err(error) if error.is_want_of_memory() && !must_be_zero => Ok(()),
@@ -314,119 +244,101 @@ impl PageMap {
         }
     }
 
-    /// Whole leaves of the range become `fill`, at one moment; parts of a leaf are for `part`.
-    fn on_parts(
+    /// Make whole leaves of the range `fill`, at one moment; call `part` for parts of a leaf.
+    fn fill(
         &self,
         range: ByteRange,
         fill: Entry,
-        part: impl Fn(&Self, Segment) -> Result<(), Error>,
+        part: impl Fn(Segment) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let first = range.start_bytes().div_ceil(LEAF_BYTES);
         let end = range.end_bytes() / LEAF_BYTES;
         if first >= end {
-            return segments(range).try_for_each(|segment| part(self, segment));
+            return segments(range).try_for_each(part);
         }
-        let head = first * LEAF_BYTES - range.start_bytes();
-        if head > 0 {
-            part(
-                self,
-                Segment {
-                    leaf: first - 1,
-                    first: (LEAF_BYTES - head) as usize,
-                    len: head as usize,
-                },
-            )?;
+        let before = range.start_bytes() % LEAF_BYTES;
+        if before > 0 {
+            part(Segment::tail(first - 1, before))?;
         }
-        let mut out = Vec::new();
-        let (result, cut_off) = {
-            let _whole = self.locks().lock_all();
-            let result = self
-                .check_end(range, end * LEAF_BYTES)
-                .and_then(|()| self.tree.set(first, end, fill, &mut out));
-            let cut_off = (!out.is_empty()).then(|| self.tree.mapped.cut_off());
-            (result, cut_off)
+        let mut detached = Detached::default();
+        let result = {
+            let all = self.lock_all();
+            self.check_end(range, end * LEAF_BYTES)
+                .and_then(|()| self.tree.set(&all, (first, end), fill, &mut detached))
         };
-        if let Some(cut_off) = cut_off {
-            cut_off.counted(subtree::all_sectors(&self.tree.pool, &out));
-            subtree::drop_entries(&self.tree.pool, out);
-        }
+        detached.free(self.tree.nodes.pool());
         result?;
-        let tail = (range.end_bytes() % LEAF_BYTES) as usize;
-        if tail > 0 {
-            part(
-                self,
-                Segment {
-                    leaf: end,
-                    first: 0,
-                    len: tail,
-                },
-            )?;
+        match range.end_bytes() % LEAF_BYTES {
+            0 => Ok(()),
+            rest => part(Segment::head(end, rest)),
         }
-        Ok(())
     }
 
-    fn unmap_part(
+    fn unmap_segment(
         &self,
         range: ByteRange,
         segment: Segment,
         must_be_zero: bool,
     ) -> Result<(), Error> {
         {
-            // What isn't there has nothing to unmap, and no leaf is made to find that out.
-            let _lock = self.locks().shard(segment.leaf).read();
+            // Where nothing is mapped nothing can be unmapped, and no leaf is made to find out.
+            let _lock = self.locks().of_leaf(segment.leaf).read();
             self.check_end(range, segment.end_bytes())?;
-            match self.tree.slot(segment.leaf) {
-                Slot::Nothing => return Ok(()),
-                Slot::At(word, _) if Entry::load(word).is_none() => return Ok(()),
-                _ => {}
+            if self.tree.slot(segment.leaf).entry().is_none() {
+                return Ok(());
             }
         }
-        self.change(range, segment, true, |map, leaf| {
+        let whole = self.whole_pages();
+        self.change(range, segment, true, |leaf| {
             let mut freed = Vec::new();
-            let result = segment.spans().try_for_each(|span| {
-                let whole = map.whole_pages();
-                map.tree
-                    .unmap_span(leaf, span, whole, must_be_zero, &mut freed)
-            });
-            map.tree.pool.give_back(&mut freed);
+            let result = segment
+                .spans()
+                .try_for_each(|span| leaf.unmap_span(span, whole, must_be_zero, &mut freed));
+            self.tree.nodes.pool().give_back(&mut freed);
             result
         })
     }
 
-    /// Have what is needed to cut the disk off at `size_bytes`. Under all shards.
-    pub(crate) fn prepare_cut(&self, size_bytes: u64) -> Result<(), Error> {
+    /// Have what is needed to cut the disk off at `size_bytes`.
+    ///
+    /// # Errors
+    /// [`Error::is_want_of_memory`].
+    pub(crate) fn prepare_cut(&self, all: &AllShards<'_>, size_bytes: u64) -> Result<(), Error> {
         let within = !size_bytes.is_multiple_of(LEAF_BYTES);
-        self.tree.own_path(size_bytes / LEAF_BYTES, within)
+        self.tree.own_path(all, size_bytes / LEAF_BYTES, within)
     }
 
-    /// Unmap all beyond `size_bytes`, after [`PageMap::prepare_cut`], under the same all shards;
-    /// adds what is to be freed to `out`.
-    pub(crate) fn cut(&self, size_bytes: u64, out: &mut Leftover) -> Result<(), Error> {
+    /// Unmap all beyond `size_bytes`, after [`PageMap::prepare_cut`] and under the same lock; adds
+    /// what is to be freed to `out`.
+    ///
+    /// # Errors
+    /// None, if all was prepared.
+    pub(crate) fn cut(
+        &self,
+        all: &AllShards<'_>,
+        size_bytes: u64,
+        out: &mut Detached,
+    ) -> Result<(), Error> {
         let first = size_bytes.div_ceil(LEAF_BYTES);
-        out.part = Some(self.tree.mapped.cut_off());
-        self.tree
-            .set(first, u64::MAX, Entry::NONE, &mut out.entries)?;
-        let within = (size_bytes % LEAF_BYTES) as usize;
+        self.tree.set(all, (first, u64::MAX), Entry::NONE, out)?;
+        let within = size_bytes % LEAF_BYTES;
         let number = size_bytes / LEAF_BYTES;
         if within > 0
             && let Some(leaf) = self.tree.own_leaf_now(number)
         {
-            let rest = Segment {
-                leaf: number,
-                first: within,
-                len: LEAF_BYTES as usize - within,
-            };
+            let leaf = Leaf::new(&self.tree, leaf);
+            let before = leaf.sectors();
             let mut freed = Vec::new();
-            let mapped = || subtree::sectors(self.tree.pool.arena(), Entry::node(leaf), LEAF);
-            let before = mapped();
-            for span in rest.spans() {
-                self.tree.unmap_span(leaf, span, false, false, &mut freed)?;
+            for span in Segment::tail(number, within).spans() {
+                leaf.unmap_span(span, false, false, &mut freed)?;
             }
-            out.lost_sectors += before - mapped();
-            self.tree.pool.give_back(&mut freed);
-            self.drop_if_empty(number, leaf);
+            out.lost_sectors += before - leaf.sectors();
+            self.tree.nodes.pool().give_back(&mut freed);
+            if leaf.is_empty() {
+                self.tree.remove_leaf(number);
+            }
         }
-        self.tree.prune(number);
+        self.tree.prune(all, number);
         Ok(())
     }
 
@@ -436,20 +348,8 @@ impl PageMap {
         let mut at = at;
         while at < self.size_bytes.load(Ordering::Acquire) {
             let number = at / LEAF_BYTES;
-            let _lock = self.locks().shard(number).read();
-            let here = match self.tree.slot(number) {
-                Slot::Nothing => Entry::NONE,
-                Slot::Zero => Entry::ALL_ZERO,
-                Slot::At(word, _) => Entry::load(word),
-            };
-            let found = match here.block() {
-                None if here.is_none() != mapped => Some(at),
-                None => None,
-                Some(leaf) => self
-                    .tree
-                    .find_in_leaf(leaf, (at % LEAF_BYTES / SECTOR_BYTES) as usize, mapped)
-                    .map(|sector| number * LEAF_BYTES + sector as u64 * SECTOR_BYTES),
-            };
+            let _lock = self.locks().of_leaf(number).read();
+            let found = self.find_in_leaf(number, at % LEAF_BYTES, mapped);
             if found.is_some() {
                 return found;
             }
@@ -458,30 +358,32 @@ impl PageMap {
         None
     }
 
-    /// Under all shards: the tree is let go, and nothing is left to look up.
-    pub(crate) fn detach(&self) -> (Entry, u32) {
-        let root = self.tree.root_entry();
-        self.tree.set_record(None);
-        self.set_capacity(Capacity::nothing(self.sector_size));
-        (root, TOP)
+    /// The first byte of the disk that is mapped (or isn't) in one leaf, from byte `within` of it.
+    fn find_in_leaf(&self, number: u64, within: u64, mapped: bool) -> Option<u64> {
+        let entry = self.tree.slot(number).entry();
+        let within = match entry.block() {
+            None => (entry.is_none() != mapped).then_some(within)?,
+            Some(leaf) => {
+                let leaf = Leaf::new(&self.tree, leaf);
+                leaf.find(within / SECTOR_BYTES, mapped)? * SECTOR_BYTES
+            }
+        };
+        Some(number * LEAF_BYTES + within)
     }
 
-    /// Whether nothing is mapped beyond the size; recovery asks.
+    /// Let the tree go: nothing is left to look up. Returns its root.
+    pub(crate) fn detach(&self, all: &AllShards<'_>) -> Entry {
+        let root = self.tree.root_entry();
+        self.tree.set_record(all, None);
+        self.set_capacity(all, Capacity::nothing(self.sector_size));
+        root
+    }
+
+    /// Whether nothing is mapped beyond the size; a killed process may have left something there.
     pub(crate) fn is_cut(&self) -> bool {
         let size_bytes = self.capacity().bytes();
-        let number = size_bytes / LEAF_BYTES;
-        let within = size_bytes % LEAF_BYTES / SECTOR_BYTES;
-        let beyond = match self.tree.slot(number) {
-            Slot::Nothing => false,
-            Slot::Zero => true,
-            Slot::At(word, _) => match Entry::load(word).block() {
-                None => !Entry::load(word).is_none(),
-                Some(leaf) => self
-                    .tree
-                    .find_in_leaf(leaf, within as usize, true)
-                    .is_some(),
-            },
-        };
-        !beyond && self.tree.next_leaf(number + 1, Entry::NONE).is_none()
+        let (number, within) = (size_bytes / LEAF_BYTES, size_bytes % LEAF_BYTES);
+        self.find_in_leaf(number, within, true).is_none()
+            && self.tree.next_leaf(number + 1, Entry::NONE).is_none()
     }
 }

@@ -1,15 +1,15 @@
-//! What lies below entries that nobody can come by any more, or that nobody changes: how much of it
-//! is mapped, and its way back into the pool.
+//! What lies below an entry that nobody changes: how much of it is mapped, and its way back into
+//! the pool.
 
 use crate::store::layout::entry::Entry;
 use crate::store::layout::levels::{PAGE, sectors_below};
 use crate::store::memory::arena::{Arena, Block};
 use crate::store::memory::pool::Pool;
 
-/// How many freed blocks are collected before they are given back.
+/// How many freed blocks are collected before they go back to the pool.
 const BATCH: usize = 4096;
 
-/// Mapped sectors below an entry that nobody changes.
+/// Mapped sectors below an entry.
 pub(crate) fn sectors(arena: &Arena, entry: Entry, level: u32) -> u64 {
     if level == PAGE {
         return u64::from(entry.mask().count_ones());
@@ -24,25 +24,16 @@ pub(crate) fn sectors(arena: &Arena, entry: Entry, level: u32) -> u64 {
     }
 }
 
-/// Mapped sectors below what [`Tree::set`](super::tree::Tree::set) collected. Needs no lock, as for
-/// [`drop_entries`].
-pub(crate) fn all_sectors(pool: &Pool, entries: &[(Entry, u32)]) -> u64 {
-    let sectors = |&(entry, level): &(Entry, u32)| sectors(pool.arena(), entry, level);
-    entries.iter().map(sectors).sum()
-}
-
-/// Free what [`Tree::set`](super::tree::Tree::set) collected, or a whole tree. Needs no lock:
-/// nobody
-/// else can come by these entries any more.
-pub(crate) fn drop_entries(pool: &Pool, entries: impl IntoIterator<Item = (Entry, u32)>) {
+/// Free what only these entries name. Needs no lock where nobody else can come by them any more.
+pub(crate) fn free(pool: &Pool, entries: impl IntoIterator<Item = (Entry, u32)>) {
     let mut blocks = Vec::new();
     for (entry, level) in entries {
-        drop_into(pool, entry, level, &mut blocks);
+        collect(pool, entry, level, &mut blocks);
     }
     pool.give_back(&mut blocks);
 }
 
-fn drop_into(pool: &Pool, entry: Entry, level: u32, blocks: &mut Vec<Block>) {
+fn collect(pool: &Pool, entry: Entry, level: u32, blocks: &mut Vec<Block>) {
     let Some(block) = entry.block() else { return };
     // Without SHARED it is this entry's alone, and its count needs no look.
     if entry.is_shared() && !pool.release(block) {
@@ -50,7 +41,7 @@ fn drop_into(pool: &Pool, entry: Entry, level: u32, blocks: &mut Vec<Block>) {
     }
     if level > PAGE {
         for word in pool.arena().words(block) {
-            drop_into(pool, Entry::load(word), level - 1, blocks);
+            collect(pool, Entry::load(word), level - 1, blocks);
         }
     }
     blocks.push(block);
