@@ -33,7 +33,7 @@ impl<'m> Transfer<'m> {
 
     /// Have the place of the status at hand.
     pub fn expect_status(&self) {
-        self.status.expect();
+        self.status.prefetch();
     }
 
     /// Bytes of its data.

@@ -41,8 +41,9 @@ mod layout;
 mod memory;
 mod pages;
 
-pub use base::buf::{Data, Piece, Sink, Source, expect, expect_write, total_bytes};
+pub use base::buf::{Data, Piece, Sink, Source, total_bytes};
 pub use base::bytes::Bytes;
+pub use base::copy::{prefetch, prefetch_write};
 pub use base::error::Error;
 pub use base::limits::{
     MAX_CAPACITY_BYTES, MAX_KEY_BYTES, MAX_SETTINGS_BYTES, MOST_DISKS, OWNER_WORDS,

@@ -1,13 +1,12 @@
-//! Memory that payload bytes come from and go to, and the one routine that copies them.
+//! Pieces of memory that payload bytes come from and go to.
 //!
-//! A guest may change its memory, and another queue may write the same page, at any moment. So no
-//! reference to such bytes is ever made: a piece is a pointer and a length, and [`copy`] and
-//! [`zero`] touch it with instructions that the compiler can assume nothing about. What a racing
-//! reader gets is some mixture of old and new bytes, which is what the specification promises a
-//! driver that has two requests on one sector in flight.
+//! A piece is a pointer and a length. No reference to its bytes is ever made, since others may
+//! change them at any moment: [`copy`](super::copy) touches them.
 #![allow(unsafe_code)]
 
 use std::marker::PhantomData;
+
+use super::copy::{copy, prefetch_write, zero};
 
 /// Host memory that bytes are read from for as long as `'a` lasts.
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +37,7 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// Copy as many bytes as both hold into memory of our own; gives their number.
+    /// Copy as many bytes as both hold into memory of our own. Returns how many.
     #[inline]
     pub fn copy_to(self, out: &mut [u8]) -> usize {
         let n = self.len.min(out.len());
@@ -77,7 +76,7 @@ impl<'a> Sink<'a> {
         }
     }
 
-    /// Copy as many bytes as both hold out of memory of our own; gives their number.
+    /// Copy as many bytes as both hold out of memory of our own. Returns how many.
     pub fn copy_from(self, bytes: &[u8]) -> usize {
         let n = self.len.min(bytes.len());
         // SAFETY: `n` is within both lengths; the sink is mapped by the contract of `new`.
@@ -85,9 +84,9 @@ impl<'a> Sink<'a> {
         n
     }
 
-    /// Have the first byte at hand for who will write it.
-    pub fn expect(self) {
-        expect_write(self.ptr);
+    /// Prefetch the first byte for a later write.
+    pub fn prefetch(self) {
+        prefetch_write(self.ptr);
     }
 
     /// Fill with zeros.
@@ -265,153 +264,5 @@ impl Cursor<'_, Sink<'_>> {
             piece.fill_zero();
             len -= piece.len();
         }
-    }
-}
-
-/// Copies `len` bytes, in one direction, whoever else touches them meanwhile.
-///
-/// # Safety
-/// `src` must be mapped readable and `dst` writable for `len` bytes; they must not overlap; no Rust
-/// reference to the bytes at `dst` may be in use.
-#[inline]
-pub(crate) unsafe fn copy(dst: *mut u8, src: *const u8, len: usize) {
-    // Headers, descriptors and status bytes: to begin a long copy would cost more than they do.
-    #[cfg(all(target_arch = "x86_64", not(miri)))]
-    if len <= 64 && len.is_multiple_of(16) {
-        for offset in (0..len).step_by(16) {
-            // SAFETY: inside the ranges that the caller vouches for; SSE2 is part of the
-            // architecture.
-            unsafe {
-                std::arch::asm!(
-                    "movdqu {bytes}, [{src}]",
-                    "movdqu [{dst}], {bytes}",
-                    bytes = out(xmm_reg) _,
-                    src = in(reg) src.wrapping_add(offset),
-                    dst = in(reg) dst.wrapping_add(offset),
-                    options(nostack, preserves_flags)
-                );
-            }
-        }
-        return;
-    } else if len == 1 {
-        // SAFETY: the caller vouches for the byte at `src`.
-        let byte = unsafe { src.read_volatile() };
-        // SAFETY: the caller vouches for the byte at `dst`.
-        unsafe { dst.write_volatile(byte) };
-        return;
-    }
-    #[cfg(all(target_arch = "x86_64", not(miri)))]
-    // SAFETY: the caller vouches for both ranges; the direction flag is clear in the Rust ABI.
-    unsafe {
-        std::arch::asm!(
-            "rep movsb",
-            inout("rcx") len => _,
-            inout("rdi") dst => _,
-            inout("rsi") src => _,
-            options(nostack, preserves_flags)
-        );
-    }
-    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
-    for i in 0..len {
-        // SAFETY: `i < len`, and the caller vouches for `len` bytes at `src`.
-        let byte = unsafe { src.wrapping_add(i).read_volatile() };
-        // SAFETY: `i < len`, and the caller vouches for `len` bytes at `dst`.
-        unsafe { dst.wrapping_add(i).write_volatile(byte) };
-    }
-}
-
-/// As [`copy`], past the caches where that is possible: for a target that is seldom read again soon
-/// and mostly in no cache. An ordinary store would have its old bytes read from memory first; with
-/// 4 KiB at random that is almost half of the time.
-///
-/// # Safety
-/// As [`copy`].
-pub(crate) unsafe fn copy_past_caches(dst: *mut u8, src: *const u8, len: usize) {
-    #[cfg(all(target_arch = "x86_64", not(miri)))]
-    if len >= 512 && len.is_multiple_of(64) && dst.addr().is_multiple_of(16) {
-        // SAFETY: the loop touches exactly `len` bytes of both ranges, for which the caller
-        // vouches; SSE2 is part of the architecture. The fence makes these stores come before every
-        // later one, as other stores do by themselves.
-        unsafe {
-            std::arch::asm!(
-                "2:",
-                "movdqu {a}, [{src}]",
-                "movdqu {b}, [{src} + 16]",
-                "movdqu {c}, [{src} + 32]",
-                "movdqu {d}, [{src} + 48]",
-                "movntdq [{dst}], {a}",
-                "movntdq [{dst} + 16], {b}",
-                "movntdq [{dst} + 32], {c}",
-                "movntdq [{dst} + 48], {d}",
-                "add {src}, 64",
-                "add {dst}, 64",
-                "sub {len}, 64",
-                "jnz 2b",
-                "sfence",
-                src = inout(reg) src => _,
-                dst = inout(reg) dst => _,
-                len = inout(reg) len => _,
-                a = out(xmm_reg) _,
-                b = out(xmm_reg) _,
-                c = out(xmm_reg) _,
-                d = out(xmm_reg) _,
-                options(nostack)
-            );
-        }
-        return;
-    }
-    // SAFETY: the same contract.
-    unsafe { copy(dst, src, len) };
-}
-
-/// Begins to bring `len` bytes near, for who will soon copy from or to them: copies of scattered
-/// pages wait for memory most of the time, and so they wait together.
-pub fn expect(ptr: *const u8, len: usize) {
-    #[cfg(all(target_arch = "x86_64", not(miri)))]
-    for offset in (0..len).step_by(64) {
-        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-        // SAFETY: a hint: it changes nothing, and an address that isn't mapped is ignored.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(ptr.wrapping_add(offset).cast()) };
-    }
-    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
-    let _ = (ptr, len);
-}
-
-/// As [`expect`], for a byte that will be written: another processor that has it gives it up.
-pub fn expect_write(ptr: *mut u8) {
-    #[cfg(all(target_arch = "x86_64", not(miri)))]
-    // SAFETY: a hint: it changes nothing, and an address that isn't mapped is ignored, as is the
-    // whole instruction by processors that don't know it.
-    unsafe {
-        std::arch::asm!(
-            "prefetchw [{ptr}]",
-            ptr = in(reg) ptr,
-            options(nostack, preserves_flags, readonly)
-        );
-    }
-    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
-    let _ = ptr;
-}
-
-/// Fills `len` bytes with zeros, whoever else touches them meanwhile.
-///
-/// # Safety
-/// `dst` must be mapped writable for `len` bytes, and no Rust reference to them may be in use.
-pub(crate) unsafe fn zero(dst: *mut u8, len: usize) {
-    #[cfg(all(target_arch = "x86_64", not(miri)))]
-    // SAFETY: the caller vouches for the range; the direction flag is clear in the Rust ABI.
-    unsafe {
-        std::arch::asm!(
-            "rep stosb",
-            inout("rcx") len => _,
-            inout("rdi") dst => _,
-            in("al") 0u8,
-            options(nostack, preserves_flags)
-        );
-    }
-    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
-    for i in 0..len {
-        // SAFETY: `i < len`, and the caller vouches for `len` bytes at `dst`.
-        unsafe { dst.wrapping_add(i).write_volatile(0) };
     }
 }

@@ -6,13 +6,15 @@
 //! | `limits` | bounds that callers may run into |
 //! | `bytes` | a number of bytes in a sentence |
 //! | `range` | sector size, capacity, and a byte range that is proven to lie inside it |
-//! | `buf` | caller's and guest's memory, and the routines that copy, fill and expect its bytes |
+//! | `copy` | the routines that touch memory which others may change |
+//! | `buf` | pieces of a caller's or a guest's memory |
 //! | `sync` | the locks, here and in the workers' mail |
 //! | `points` | named places at which tests kill the process |
 //! | `new_file` | a file that gets its name when it is whole |
 
 pub(super) mod buf;
 pub(super) mod bytes;
+pub(super) mod copy;
 pub(super) mod error;
 pub(super) mod limits;
 pub(super) mod new_file;

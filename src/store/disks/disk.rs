@@ -102,9 +102,7 @@ impl Disk {
     fn writable(&self) -> Result<&DiskInner, Error> {
         let inner = self.alive()?;
         if self.read_only {
-            Err(Error::IsReadOnly {
-                key: inner.key(),
-            })
+            Err(Error::IsReadOnly { key: inner.key() })
         } else {
             Ok(inner)
         }

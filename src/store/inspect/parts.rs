@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 
-use super::{FoundDisk, Inspection, refused};
+use super::blocks::Blocks;
+use super::trees::Trees;
 use crate::store::base::error::Error;
 use crate::store::base::range::SECTOR_BYTES;
 use crate::store::layout::entry::{Entry, FULL};
@@ -41,6 +42,28 @@ impl Part {
         self.place.is_none()
     }
 
+    /// Fill `bytes` with the bytes of this part: as many as it is long, none if it is lost.
+    ///
+    /// # Errors
+    /// [`Error::Arena`] if the file can't be read.
+    pub(super) fn read(&self, blocks: &Blocks, bytes: &mut Vec<u8>) -> Result<(), Error> {
+        bytes.clear();
+        let Some(place) = &self.place else {
+            return Ok(());
+        };
+        bytes.resize(place.pages as usize * BLOCK_BYTES, 0);
+        let read = blocks.read(place.first, bytes);
+        read.map_err(Error::arena("read"))?;
+        // Only a part of one page has a mask that is not full.
+        for (at, sector) in bytes.chunks_exact_mut(PAGE_PART_BYTES).enumerate() {
+            if place.mask != FULL && place.mask >> at & 1 == 0 {
+                sector.fill(0);
+            }
+        }
+        bytes.truncate(usize::try_from(self.length_bytes).unwrap_or(usize::MAX));
+        Ok(())
+    }
+
     /// One part with what follows, if they can be read as one.
     fn join(&mut self, next: &Self) -> bool {
         let joined = match (&mut self.place, &next.place) {
@@ -65,7 +88,7 @@ impl Part {
 /// The parts of a disk in order.
 #[derive(Debug)]
 pub struct Parts<'a> {
-    inspection: &'a Inspection,
+    trees: &'a Trees,
     size_bytes: u64,
     /// Nodes on the way to what comes next.
     path: Vec<Step>,
@@ -85,59 +108,19 @@ struct Step {
     level: u32,
 }
 
-impl Inspection {
-    /// What a disk holds.
-    ///
-    /// # Errors
-    /// [`Error::Unknown`] if there is no such disk, or nothing is left that names it.
-    pub fn parts(&self, key: &str) -> Result<Parts<'_>, Error> {
-        let disk = self.disk(key)?;
-        Ok(Parts {
-            inspection: self,
-            size_bytes: disk.size_bytes,
+impl<'a> Parts<'a> {
+    /// What is below `root`, for a disk of `size_bytes`.
+    pub(super) fn new(trees: &'a Trees, root: Entry, size_bytes: u64) -> Self {
+        Self {
+            trees,
+            size_bytes,
             path: Vec::new(),
-            root: Some(disk.root),
+            root: Some(root),
             seen: HashSet::new(),
             held: None,
-        })
-    }
-
-    /// A disk by its key.
-    ///
-    /// # Errors
-    /// [`Error::Unknown`].
-    pub fn disk(&self, key: &str) -> Result<&FoundDisk, Error> {
-        let disks = self.disks();
-        let found = disks.binary_search_by(|disk| disk.key.as_str().cmp(key));
-        found.map(|at| &disks[at]).map_err(|_| Error::Unknown {
-            key: key.to_owned(),
-        })
-    }
-
-    /// The bytes of a part: as many as it is long. None for a part that is lost.
-    ///
-    /// # Errors
-    /// [`Error::Arena`] if the file can't be read.
-    pub fn read(&self, part: &Part, bytes: &mut Vec<u8>) -> Result<(), Error> {
-        bytes.clear();
-        let Some(place) = &part.place else {
-            return Ok(());
-        };
-        bytes.resize(place.pages as usize * BLOCK_BYTES, 0);
-        let read = self.blocks.read(place.first, bytes);
-        read.map_err(refused("read"))?;
-        // Only a part of one page has a mask that is not full.
-        for (at, sector) in bytes.chunks_exact_mut(PAGE_PART_BYTES).enumerate() {
-            if place.mask != FULL && place.mask >> at & 1 == 0 {
-                sector.fill(0);
-            }
         }
-        bytes.truncate(usize::try_from(part.length_bytes).unwrap_or(usize::MAX));
-        Ok(())
     }
-}
 
-impl Parts<'_> {
     /// What an entry is, or the way to what is below it.
     fn visit(
         &mut self,
@@ -154,7 +137,7 @@ impl Parts<'_> {
                 place,
             }
         };
-        match self.inspection.follow(entry, level) {
+        match self.trees.follow(entry, level) {
             Ok(None) => Ok(None),
             Ok(Some(first)) if level == PAGE => Ok(Some(part(Some(Place {
                 first,
@@ -162,9 +145,9 @@ impl Parts<'_> {
                 mask: entry.mask(),
             })))),
             Ok(Some(node)) if self.seen.insert(node) => {
-                let words = self.inspection.blocks.words(node);
+                let words = self.trees.blocks.words(node);
                 self.path.push(Step {
-                    words: Box::new(words.map_err(refused("read"))?),
+                    words: Box::new(words.map_err(Error::arena("read"))?),
                     at: 0,
                     start_sector,
                     level: level - 1,

@@ -1,6 +1,6 @@
 //! One memory file, mapped once: where every byte of every disk lies, by block number.
 //!
-//! A block is 4 KiB of the file. Some blocks are payload, touched only through [`buf`]; all others
+//! A block is 4 KiB of the file. Some blocks are payload, touched only through [`copy`]; all others
 //! (superblock, disk table, records, nodes) are rows of 512 words, touched only as atomics. Blocks
 //! refer to each other by number, so the file means the same wherever it is mapped.
 //!
@@ -18,7 +18,8 @@ use rustix::fs::{FallocateFlags, MemfdFlags};
 use rustix::mm::Advice;
 
 use super::mapping::map_shared;
-use crate::store::base::buf::{self, Piece, Sink, Source};
+use crate::store::base::buf::{Piece, Sink, Source};
+use crate::store::base::copy;
 use crate::store::base::range::PAGE_BYTES;
 
 /// Bytes in a block.
@@ -45,7 +46,7 @@ pub(crate) struct Arena {
 }
 
 // SAFETY: `base` is only an address; words are atomics, and payload is touched only through
-// `buf::copy` and `buf::zero`, which allow races.
+// `copy::copy` and `copy::zero`, which allow races.
 unsafe impl Send for Arena {}
 // SAFETY: as above.
 unsafe impl Sync for Arena {}
@@ -120,7 +121,7 @@ impl Arena {
             return;
         }
         // SAFETY: `at` vouches for the target, the contract of `Source` for the rest.
-        unsafe { buf::copy_past_caches(to, from.as_ptr(), from.len()) };
+        unsafe { copy::copy_past_caches(to, from.as_ptr(), from.len()) };
     }
 
     /// Fill `to` from `offset` bytes after the start of `block`, and on from the blocks behind it.
@@ -130,29 +131,29 @@ impl Arena {
             return;
         }
         // SAFETY: as in `copy_in`, the other way round.
-        unsafe { buf::copy(to.as_ptr(), from, to.len()) };
+        unsafe { copy::copy(to.as_ptr(), from, to.len()) };
     }
 
-    /// As [`Arena::copy_in`], where the target was [expected](Arena::expect) before: unless it is
+    /// As [`Arena::copy_in`], where the target was [prefetched](Arena::prefetch) before: unless it is
     /// long, it is near by now.
     pub(crate) fn copy_in_near(&self, block: Block, offset: usize, from: Source<'_>) {
         let to = self.at(block, offset, from.len());
         if cfg!(ramblk_null) {
             return;
         }
-        let copy = if from.len() > NEAR_BYTES {
-            buf::copy_past_caches
+        let copy_near = if from.len() > NEAR_BYTES {
+            copy::copy_past_caches
         } else {
-            buf::copy
+            copy::copy
         };
         // SAFETY: as in `copy_in`.
-        unsafe { copy(to, from.as_ptr(), from.len()) };
+        unsafe { copy_near(to, from.as_ptr(), from.len()) };
     }
 
     /// Begin to bring part of a block into the caches.
-    pub(crate) fn expect(&self, block: Block, offset: usize, len: usize) {
+    pub(crate) fn prefetch(&self, block: Block, offset: usize, len: usize) {
         if !cfg!(ramblk_null) {
-            buf::expect(self.at(block, offset, len), len);
+            copy::prefetch(self.at(block, offset, len), len);
         }
     }
 
@@ -160,14 +161,14 @@ impl Arena {
     pub(crate) fn copy_between(&self, from: Block, to: Block, offset: usize, len: usize) {
         let (from, to) = (self.at(from, offset, len), self.at(to, offset, len));
         // SAFETY: `at` vouches for both; two blocks never overlap.
-        unsafe { buf::copy(to, from, len) };
+        unsafe { copy::copy(to, from, len) };
     }
 
     /// Zero part of a block.
     pub(crate) fn zero(&self, block: Block, offset: usize, len: usize) {
         let at = self.at(block, offset, len);
         // SAFETY: `at` vouches for the range.
-        unsafe { buf::zero(at, len) };
+        unsafe { copy::zero(at, len) };
     }
 
     /// Have memory behind `count` blocks, zero where there was none.

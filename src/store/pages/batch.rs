@@ -74,23 +74,23 @@ impl<'d> Batch<'d> {
     pub fn run(&mut self) {
         let arena = self.map.tree.nodes.arena();
         let items = &self.items[..];
-        let expect = |item: Option<&Item<'d>>| {
+        let prefetch = |item: Option<&Item<'d>>| {
             if let Some(item) = item
                 && let Stretch::At(block, offset) = item.stretch
             {
                 match item.data {
                     // Its stores go past the caches.
                     Data::Out(from) if from.len() > NEAR_BYTES => {}
-                    data => arena.expect(block, offset, data.len().min(AHEAD_BYTES)),
+                    data => arena.prefetch(block, offset, data.len().min(AHEAD_BYTES)),
                 }
             }
         };
         // The first has nothing to overlap with: it is copied at once.
         for ahead in 1..AHEAD {
-            expect(items.get(ahead));
+            prefetch(items.get(ahead));
         }
         for (at, item) in items.iter().enumerate() {
-            expect(items.get(at + AHEAD));
+            prefetch(items.get(at + AHEAD));
             match (item.stretch, item.data) {
                 (Stretch::At(block, offset), Data::In(to)) => arena.copy_out(block, offset, to),
                 (Stretch::At(block, offset), Data::Out(from)) if items.len() == 1 => {

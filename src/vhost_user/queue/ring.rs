@@ -293,8 +293,8 @@ impl Ring {
     /// other.
     fn expect_next(&self) {
         let slot = usize::from(self.next_avail & (self.size - 1));
-        store::expect(self.avail.wrapping_add(4 + slot * 2), 1);
-        store::expect(self.last_header, 1);
+        store::prefetch(self.avail.wrapping_add(4 + slot * 2), 1);
+        store::prefetch(self.last_header, 1);
     }
 
     /// Where the next request is in the avail ring, if there is one and nothing comes before it.
@@ -318,7 +318,7 @@ impl Ring {
     /// Have the next entry of the used ring at hand.
     pub(super) fn expect_used(&self) {
         let slot = usize::from(self.next_used & (self.size - 1));
-        store::expect_write(self.used.wrapping_add(4 + slot * 8));
+        store::prefetch_write(self.used.wrapping_add(4 + slot * 8));
     }
 
     pub(super) fn return_used(&mut self, head: u16, len: u32) {

@@ -1,0 +1,250 @@
+//! The routines that touch memory which others may change at the same moment.
+//!
+//! A guest may change its memory, and another queue may write the same page, at any moment. So no
+//! reference to such bytes is ever made: these routines touch them with instructions that the
+//! compiler can assume nothing about. What a racing reader gets is some mixture of old and new
+//! bytes, which is what the specification promises a driver that has two requests on one sector in
+//! flight.
+#![allow(unsafe_code)]
+
+/// Copies `len` bytes, in one direction, whoever else touches them meanwhile.
+///
+/// # Safety
+/// `src` must be mapped readable and `dst` writable for `len` bytes; they must not overlap; no Rust
+/// reference to the bytes at `dst` may be in use.
+#[inline]
+pub(crate) unsafe fn copy(dst: *mut u8, src: *const u8, len: usize) {
+    // Headers, descriptors and status bytes: to begin a long copy would cost more than they do.
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    if len <= 64 && len.is_multiple_of(16) {
+        for offset in (0..len).step_by(16) {
+            // SAFETY: inside the ranges that the caller vouches for; SSE2 is part of the
+            // architecture.
+            unsafe {
+                std::arch::asm!(
+                    "movdqu {bytes}, [{src}]",
+                    "movdqu [{dst}], {bytes}",
+                    bytes = out(xmm_reg) _,
+                    src = in(reg) src.wrapping_add(offset),
+                    dst = in(reg) dst.wrapping_add(offset),
+                    options(nostack, preserves_flags)
+                );
+            }
+        }
+        return;
+    } else if len == 1 {
+        // SAFETY: the caller vouches for the byte at `src`.
+        let byte = unsafe { src.read_volatile() };
+        // SAFETY: the caller vouches for the byte at `dst`.
+        unsafe { dst.write_volatile(byte) };
+        return;
+    }
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    // SAFETY: the caller vouches for both ranges; the direction flag is clear in the Rust ABI.
+    unsafe {
+        std::arch::asm!(
+            "rep movsb",
+            inout("rcx") len => _,
+            inout("rdi") dst => _,
+            inout("rsi") src => _,
+            options(nostack, preserves_flags)
+        );
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    // SAFETY: the same contract.
+    unsafe {
+        portable::copy(dst, src, len);
+    }
+}
+
+/// As [`copy`], past the caches where that is possible: for a target that is seldom read again soon
+/// and mostly in no cache. An ordinary store would have its old bytes read from memory first; with
+/// 4 KiB at random that is almost half of the time.
+///
+/// # Safety
+/// As [`copy`].
+pub(crate) unsafe fn copy_past_caches(dst: *mut u8, src: *const u8, len: usize) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    if len >= 512 && len.is_multiple_of(64) && dst.addr().is_multiple_of(16) {
+        // SAFETY: the loop touches exactly `len` bytes of both ranges, for which the caller
+        // vouches; SSE2 is part of the architecture. The fence makes these stores come before every
+        // later one, as other stores do by themselves.
+        unsafe {
+            std::arch::asm!(
+                "2:",
+                "movdqu {a}, [{src}]",
+                "movdqu {b}, [{src} + 16]",
+                "movdqu {c}, [{src} + 32]",
+                "movdqu {d}, [{src} + 48]",
+                "movntdq [{dst}], {a}",
+                "movntdq [{dst} + 16], {b}",
+                "movntdq [{dst} + 32], {c}",
+                "movntdq [{dst} + 48], {d}",
+                "add {src}, 64",
+                "add {dst}, 64",
+                "sub {len}, 64",
+                "jnz 2b",
+                "sfence",
+                src = inout(reg) src => _,
+                dst = inout(reg) dst => _,
+                len = inout(reg) len => _,
+                a = out(xmm_reg) _,
+                b = out(xmm_reg) _,
+                c = out(xmm_reg) _,
+                d = out(xmm_reg) _,
+                options(nostack)
+            );
+        }
+        return;
+    }
+    // SAFETY: the same contract.
+    unsafe { copy(dst, src, len) };
+}
+
+/// Prefetch `len` bytes for a later copy from or to them: copies of scattered pages wait for memory
+/// most of the time, and so they wait together. A hint; nothing need be mapped at `ptr`.
+pub fn prefetch(ptr: *const u8, len: usize) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    for offset in (0..len).step_by(64) {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        // SAFETY: a hint: it changes nothing, and an address that isn't mapped is ignored.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(ptr.wrapping_add(offset).cast()) };
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    let _ = (ptr, len);
+}
+
+/// Prefetch a byte for a later write: another processor that has it gives it up. A hint.
+pub fn prefetch_write(ptr: *mut u8) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    // SAFETY: a hint: it changes nothing, and an address that isn't mapped is ignored, as is the
+    // whole instruction by processors that don't know it.
+    unsafe {
+        std::arch::asm!(
+            "prefetchw [{ptr}]",
+            ptr = in(reg) ptr,
+            options(nostack, preserves_flags, readonly)
+        );
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    let _ = ptr;
+}
+
+/// Fills `len` bytes with zeros, whoever else touches them meanwhile.
+///
+/// # Safety
+/// `dst` must be mapped writable for `len` bytes, and no Rust reference to them may be in use.
+pub(crate) unsafe fn zero(dst: *mut u8, len: usize) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    // SAFETY: the caller vouches for the range; the direction flag is clear in the Rust ABI.
+    unsafe {
+        std::arch::asm!(
+            "rep stosb",
+            inout("rcx") len => _,
+            inout("rdi") dst => _,
+            in("al") 0u8,
+            options(nostack, preserves_flags)
+        );
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    // SAFETY: the same contract.
+    unsafe {
+        portable::zero(dst, len);
+    }
+}
+
+/// For machines without routines of their own, and for Miri: words where both sides are aligned
+/// alike, as pages and most guests' buffers are, and bytes elsewhere.
+#[cfg(any(test, not(all(target_arch = "x86_64", not(miri)))))]
+mod portable {
+    const WORD: usize = size_of::<u64>();
+
+    /// How many bytes come before the first whole word at `ptr`, and how many words are whole.
+    fn words(ptr: *const u8, len: usize) -> (usize, usize) {
+        let head = ((WORD - ptr.addr() % WORD) % WORD).min(len);
+        (head, (len - head) / WORD)
+    }
+
+    /// # Safety
+    /// As [`super::copy`].
+    pub(super) unsafe fn copy(dst: *mut u8, src: *const u8, len: usize) {
+        let (head, whole) = words(dst, len);
+        let alike = src.addr() % WORD == dst.addr() % WORD;
+        let whole = if alike { whole } else { 0 };
+        let tail = head + whole * WORD;
+        for at in (0..head).chain(tail..len) {
+            // SAFETY: `at < len`, and the caller vouches for `len` bytes at `src`.
+            let byte = unsafe { src.wrapping_add(at).read_volatile() };
+            // SAFETY: `at < len`, and the caller vouches for `len` bytes at `dst`.
+            unsafe { dst.wrapping_add(at).write_volatile(byte) };
+        }
+        for at in (head..tail).step_by(WORD) {
+            // SAFETY: the word lies in the `len` bytes that the caller vouches for, and is aligned.
+            let word = unsafe { src.wrapping_add(at).cast::<u64>().read_volatile() };
+            // SAFETY: as above.
+            unsafe { dst.wrapping_add(at).cast::<u64>().write_volatile(word) };
+        }
+    }
+
+    /// # Safety
+    /// As [`super::zero`].
+    pub(super) unsafe fn zero(dst: *mut u8, len: usize) {
+        let (head, whole) = words(dst, len);
+        let tail = head + whole * WORD;
+        for at in (0..head).chain(tail..len) {
+            // SAFETY: `at < len`, and the caller vouches for `len` bytes at `dst`.
+            unsafe { dst.wrapping_add(at).write_volatile(0) };
+        }
+        for at in (head..tail).step_by(WORD) {
+            // SAFETY: the word lies in the `len` bytes that the caller vouches for, and is aligned.
+            unsafe { dst.wrapping_add(at).cast::<u64>().write_volatile(0) };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Offsets of source and target, and lengths, around whole words and around the routines'
+    /// bounds.
+    fn cases() -> impl Iterator<Item = (usize, usize, usize)> {
+        let lens = || (0..34).chain([63, 64, 65, 512, 520, 576]);
+        let offsets = |from| (0..9).map(move |to| (from, to));
+        let places = (0..9).flat_map(offsets);
+        places.flat_map(move |(from, to)| lens().map(move |len| (from, to, len)))
+    }
+
+    type Copy = unsafe fn(*mut u8, *const u8, usize);
+    type Zero = unsafe fn(*mut u8, usize);
+
+    #[test]
+    fn copies_move_exactly_the_bytes_that_were_asked_for() {
+        let source: Vec<u8> = (1..=200).cycle().take(640).collect();
+        for copy in [copy as Copy, copy_past_caches, portable::copy] {
+            for (from, to, len) in cases() {
+                let mut target = vec![0; 640];
+                let at = target.as_mut_ptr().wrapping_add(to);
+                // SAFETY: both ranges lie in their vectors, which nobody else touches.
+                unsafe { copy(at, source.as_ptr().wrapping_add(from), len) };
+                let mut expected = vec![0; 640];
+                expected[to..to + len].copy_from_slice(&source[from..from + len]);
+                assert_eq!(target, expected, "{len} bytes from {from} to {to}");
+            }
+        }
+    }
+
+    #[test]
+    fn zeroing_touches_exactly_the_bytes_that_were_asked_for() {
+        for zero in [zero as Zero, portable::zero] {
+            for (_, to, len) in cases().filter(|(from, ..)| *from == 0) {
+                let mut target = vec![7; 640];
+                // SAFETY: the range lies in the vector, which nobody else touches.
+                unsafe { zero(target.as_mut_ptr().wrapping_add(to), len) };
+                let mut expected = vec![7; 640];
+                expected[to..to + len].fill(0);
+                assert_eq!(target, expected, "{len} bytes from {to}");
+            }
+        }
+    }
+}

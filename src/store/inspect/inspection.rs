@@ -1,0 +1,156 @@
+//! An arena that nobody uses, looked at as a whole.
+
+use std::fs::File;
+
+use rustix::fs::FlockOperation;
+
+use super::blocks::Blocks;
+use super::findings::{Finding, Findings};
+use super::found::{self, FoundDisk};
+use super::judge::Judge;
+use super::parts::{Part, Parts};
+use super::trees::Trees;
+use crate::store::base::error::Error;
+use crate::store::base::range::SECTOR_BYTES;
+use crate::store::layout::superblock;
+use crate::store::memory::arena::{BLOCK_BYTES, Block};
+
+/// An arena that was looked at. It holds a lock on the file that lets no store open it meanwhile.
+#[derive(Debug)]
+pub struct Inspection {
+    trees: Trees,
+    id: [u64; 2],
+    layout: u64,
+    file_bytes: u64,
+    disks: Vec<FoundDisk>,
+    findings: Findings,
+}
+
+impl Inspection {
+    /// Look at the arena in a file that is open to be read.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] if a store has it open: what it says would change while it is read.
+    /// [`Error::Foreign`] and [`Error::OtherLayout`] for what can't be understood, and
+    /// [`Error::Arena`] if the system lets nobody read it.
+    pub fn open(file: File) -> Result<Self, Error> {
+        rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared).map_err(|errno| {
+            if errno == rustix::io::Errno::WOULDBLOCK {
+                Error::Busy
+            } else {
+                Error::arena("lock")(errno.into())
+            }
+        })?;
+        let file_bytes = file.metadata().map_err(Error::arena("read"))?.len();
+        let blocks = Blocks::look(file).map_err(Error::arena("look for data in"))?;
+        if blocks.rank(Block(0)).is_none() {
+            return Err(Error::Foreign);
+        }
+        let superblock = blocks.words(Block(0)).map_err(Error::arena("read"))?;
+        let remains = superblock::examine(&superblock)?;
+        let by_length = u32::try_from(file_bytes / BLOCK_BYTES as u64).unwrap_or(u32::MAX);
+        let mut trees = Trees::new(blocks, remains.blocks.unwrap_or(by_length));
+        let mut findings = Findings::default();
+        for fault in remains.faults {
+            findings.add(fault);
+        }
+        let size_bytes = u64::from(trees.arena_blocks) * BLOCK_BYTES as u64;
+        if size_bytes > file_bytes {
+            findings.add(format!(
+                "the file was cut to {file_bytes} bytes, and had {size_bytes}"
+            ));
+        }
+        let mut disks = found::disks(&mut trees, &mut findings, remains.table_blocks)?;
+        trees.claim_all(disks.iter().map(|disk| disk.root))?;
+        let mut judge = Judge::new(&trees, &mut findings);
+        for disk in &mut disks {
+            let below = judge.disk(&disk.key, disk.root)?;
+            // A disk that was made smaller may have something behind its end until it is opened.
+            let bytes = |sectors: u64| sectors.saturating_mul(SECTOR_BYTES).min(disk.size_bytes);
+            (disk.mapped_bytes, disk.lost_bytes) =
+                (bytes(below.mapped_sectors), bytes(below.lost_sectors));
+        }
+        Ok(Self {
+            trees,
+            id: remains.id,
+            layout: remains.layout,
+            file_bytes,
+            disks,
+            findings,
+        })
+    }
+
+    /// The layout of the arena, one of those that this version reads.
+    pub fn layout(&self) -> u64 {
+        self.layout
+    }
+
+    /// The arena's id.
+    pub fn id(&self) -> u128 {
+        u128::from(self.id[1]) << 64 | u128::from(self.id[0])
+    }
+
+    /// How long the file should be, in bytes.
+    pub fn size_bytes(&self) -> u64 {
+        u64::from(self.trees.arena_blocks) * BLOCK_BYTES as u64
+    }
+
+    /// How long the file is, in bytes.
+    pub fn file_bytes(&self) -> u64 {
+        self.file_bytes
+    }
+
+    /// Bytes that the file has memory for.
+    pub fn memory_bytes(&self) -> u64 {
+        self.trees.blocks.count() as u64 * BLOCK_BYTES as u64
+    }
+
+    /// Bytes of these that nothing uses: a store would give them back.
+    pub fn unused_bytes(&self) -> u64 {
+        self.trees.claims.unused() as u64 * BLOCK_BYTES as u64
+    }
+
+    /// All disks and snapshots that were found, sorted by key.
+    pub fn disks(&self) -> &[FoundDisk] {
+        &self.disks
+    }
+
+    /// What is wrong, at most a thousand findings.
+    pub fn findings(&self) -> &[Finding] {
+        self.findings.kept()
+    }
+
+    /// How many findings were left out.
+    pub fn more_findings(&self) -> u64 {
+        self.findings.more()
+    }
+
+    /// What a disk holds.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`] if there is no such disk, or nothing is left that names it.
+    pub fn parts(&self, key: &str) -> Result<Parts<'_>, Error> {
+        let disk = self.disk(key)?;
+        Ok(Parts::new(&self.trees, disk.root, disk.size_bytes))
+    }
+
+    /// A disk by its key.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`].
+    pub fn disk(&self, key: &str) -> Result<&FoundDisk, Error> {
+        let disks = self.disks();
+        let found = disks.binary_search_by(|disk| disk.key.as_str().cmp(key));
+        found.map(|at| &disks[at]).map_err(|_| Error::Unknown {
+            key: key.to_owned(),
+        })
+    }
+
+    /// The bytes of a part: as many as it is long. None for a part that is lost.
+    ///
+    /// # Errors
+    /// [`Error::Arena`] if the file can't be read.
+    pub fn read(&self, part: &Part, bytes: &mut Vec<u8>) -> Result<(), Error> {
+        part.read(&self.trees.blocks, bytes)
+    }
+}
