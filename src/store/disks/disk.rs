@@ -1,9 +1,9 @@
 //! A connection to one disk: everything that can be done to its bytes.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::change::Change;
+use super::connection::Connection;
 use super::extents::Extents;
 use super::inner::DiskInner;
 use super::leftover::Leftover;
@@ -19,22 +19,23 @@ use crate::store::pages::batch::Batch;
 /// taken.
 #[derive(Debug)]
 pub struct Disk {
-    inner: Arc<DiskInner>,
+    connection: Connection,
     read_only: bool,
     /// Whether it fails for want of memory even on a disk that is to stall.
     never_waits: bool,
-    disconnected: AtomicBool,
 }
 
 impl Disk {
     pub(crate) fn open(inner: Arc<DiskInner>) -> Self {
-        let read_only = inner.is_read_only();
         Self {
-            inner,
-            read_only,
+            read_only: inner.is_read_only(),
+            connection: Connection::open(inner),
             never_waits: false,
-            disconnected: AtomicBool::new(false),
         }
+    }
+
+    fn inner(&self) -> &DiskInner {
+        self.connection.inner()
     }
 
     /// The same connection, but one that may not write.
@@ -49,7 +50,7 @@ impl Disk {
     /// that is a snapshot.
     pub fn into_owner(self) -> Self {
         Self {
-            read_only: self.inner.is_snapshot(),
+            read_only: self.inner().is_snapshot(),
             ..self
         }
     }
@@ -65,7 +66,7 @@ impl Disk {
 
     /// What a write is to do now when there is no memory left for it.
     pub fn on_full(&self) -> OnFull {
-        if self.inner.stalls() {
+        if self.inner().stalls() {
             OnFull::Stall
         } else {
             OnFull::Error
@@ -75,28 +76,22 @@ impl Disk {
     /// A number that grows whenever a write that found no memory may find some: something was freed
     /// in the store, or a quota changed. Memory of the host's that comes back does not show in it.
     pub fn room_changes(&self) -> u64 {
-        self.inner.room_changes()
+        self.inner().room_changes()
     }
 
     /// Whether this connection was closed or its disk destroyed: everything fails then.
     pub fn is_disconnected(&self) -> bool {
-        self.disconnected.load(Ordering::Acquire) || self.inner.is_destroyed()
+        self.connection.is_closed()
     }
 
     /// Close this connection: everything asked of it later is [`Error::Disconnected`]. The disk
     /// stays.
     pub fn disconnect(&self) {
-        self.disconnected.store(true, Ordering::Release);
+        self.connection.close();
     }
 
     fn alive(&self) -> Result<&DiskInner, Error> {
-        if self.is_disconnected() {
-            Err(Error::Disconnected {
-                key: self.inner.key(),
-            })
-        } else {
-            Ok(&self.inner)
-        }
+        self.connection.alive()
     }
 
     fn writable(&self) -> Result<&DiskInner, Error> {
@@ -218,19 +213,19 @@ impl Disk {
     /// Raise [`Store::pressure`](crate::store::Store::pressure) when the disk's charge comes to
     /// `above_bytes` or more, or falls below `below_bytes`.
     pub fn set_marks(&self, above_bytes: u64, below_bytes: u64) {
-        if !self.inner.is_destroyed() {
-            self.inner.set_marks(above_bytes, below_bytes);
+        if !self.inner().is_destroyed() {
+            self.inner().set_marks(above_bytes, below_bytes);
         }
     }
 
     /// The size now: what makes [`ByteRange`]s. Nothing, once the disk is destroyed.
     pub fn capacity(&self) -> Capacity {
-        self.inner.map().capacity()
+        self.inner().map().capacity()
     }
 
     /// The disk's own sector size.
     pub fn sector_size(&self) -> SectorSize {
-        self.inner.sector_size()
+        self.inner().sector_size()
     }
 
     /// Whether this connection may not write.
@@ -343,15 +338,15 @@ impl Disk {
         }))
     }
 
-    /// Do it again as often as it wants memory, if that is how the disk is to be.
+    /// Retry until memory is found, if the disk is [`OnFull::Stall`].
     fn stalling(&self, act: impl Fn() -> Result<(), Error>) -> Result<(), Error> {
         loop {
             match act() {
                 Err(error)
-                    if error.is_want_of_memory() && self.inner.stalls() && !self.never_waits =>
+                    if error.is_want_of_memory() && self.inner().stalls() && !self.never_waits =>
                 {
                     self.alive()?;
-                    self.inner.wait_for_room();
+                    self.inner().wait_for_room();
                 }
                 other => return other,
             }
@@ -401,7 +396,7 @@ impl Disk {
     /// # Errors
     /// [`Error::OutOfRange`] if `start` is past the end, [`Error::Disconnected`].
     pub fn seek_mapped(&self, start: u64) -> Result<u64, Error> {
-        self.seek(start, true)
+        self.connection.seek(start, true)
     }
 
     /// The first unmapped sector at or after `start`; the disk's size in sectors if there is none.
@@ -409,15 +404,7 @@ impl Disk {
     /// # Errors
     /// As [`Disk::seek_mapped`].
     pub fn seek_unmapped(&self, start: u64) -> Result<u64, Error> {
-        self.seek(start, false)
-    }
-
-    fn seek(&self, start: u64, mapped: bool) -> Result<u64, Error> {
-        let inner = self.alive()?;
-        let capacity = inner.map().capacity();
-        let at = capacity.range_own(start, 0)?.start_bytes();
-        let found = inner.map().find(at, mapped).unwrap_or(u64::MAX);
-        Ok(found.min(capacity.bytes()) / self.sector_size().bytes())
+        self.connection.seek(start, false)
     }
 
     /// The whole disk as mapped and unmapped stretches.
@@ -425,10 +412,15 @@ impl Disk {
     /// # Errors
     /// [`Error::Disconnected`].
     pub fn extents(&self) -> Result<Extents<'_>, Error> {
-        self.alive()?;
-        let capacity = self.capacity();
-        let whole = capacity.range_own(0, capacity.bytes())?;
-        Ok(Extents::new(self, whole, self.sector_size().bytes()))
+        self.extents_from(0)
+    }
+
+    /// [`Disk::extents`] from sector `start` on: none if that is past the end.
+    ///
+    /// # Errors
+    /// [`Error::Disconnected`].
+    pub fn extents_from(&self, start: u64) -> Result<Extents<'_>, Error> {
+        Extents::new(&self.connection, start)
     }
 
     /// Change the size to `sectors` of the disk's own, at one instant. New sectors are unmapped;

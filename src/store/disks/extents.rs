@@ -1,26 +1,50 @@
-//! Extents: a disk as a row of mapped and unmapped stretches.
+//! A disk as a row of mapped and unmapped stretches.
 
-use super::disk::Disk;
+use super::connection::Connection;
 use crate::store::base::error::Error;
-use crate::store::base::range::{ByteRange, Extent};
+use crate::store::base::range::Extent;
 
-/// The extents of part of a disk in order, without gaps; neighbours differ in `mapped`.
+/// The extents of a disk in order, without gaps; neighbours differ in `mapped`.
 ///
-/// Exact while nobody writes. Beside writers each extent is true at the moment it is found.
+/// Exact while nobody writes. Beside writers each extent is true at the moment at which it is
+/// found. Ends with the disk as it is then, and after the first error.
 #[derive(Debug)]
 pub struct Extents<'a> {
-    disk: &'a Disk,
+    connection: &'a Connection,
     at: u64,
     end: u64,
 }
 
 impl<'a> Extents<'a> {
-    pub(crate) fn new(disk: &'a Disk, range: ByteRange, sector_bytes: u64) -> Self {
-        Self {
-            disk,
-            at: range.start_bytes() / sector_bytes,
-            end: range.end_bytes() / sector_bytes,
-        }
+    /// From sector `start` to the end of the disk.
+    ///
+    /// # Errors
+    /// [`Error::Disconnected`].
+    pub(crate) fn new(connection: &'a Connection, start: u64) -> Result<Self, Error> {
+        let end = connection.alive()?.map().capacity().sectors();
+        Ok(Self {
+            connection,
+            at: start,
+            end,
+        })
+    }
+
+    /// The extent that begins at `start_sector`, which lies before the end.
+    fn extent(&self, start_sector: u64) -> Result<Extent, Error> {
+        let next = self.connection.seek(start_sector, true)?;
+        let mapped = next == start_sector;
+        let end = if mapped {
+            self.connection.seek(start_sector, false)?
+        } else {
+            next
+        };
+        // Another thread may have changed `start_sector` between the two questions.
+        let end = end.clamp(start_sector + 1, self.end);
+        Ok(Extent {
+            start_sector,
+            sectors: end - start_sector,
+            mapped,
+        })
     }
 }
 
@@ -29,34 +53,15 @@ impl Iterator for Extents<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         // The disk may have shrunk meanwhile.
-        if self.at >= self.end.min(self.disk.capacity().sectors()) {
+        let capacity = self.connection.inner().map().capacity();
+        if self.at >= self.end.min(capacity.sectors()) {
             return None;
         }
-        let start_sector = self.at;
-        let stretch = || -> Result<Extent, Error> {
-            let mapped = self.disk.seek_mapped(start_sector)? == start_sector;
-            let end = if mapped {
-                self.disk.seek_unmapped(start_sector)?
-            } else {
-                self.disk.seek_mapped(start_sector)?
-            };
-            // Another thread may have changed `start_sector` between the two questions.
-            let end = end.clamp(start_sector + 1, self.end);
-            Ok(Extent {
-                start_sector,
-                sectors: end - start_sector,
-                mapped,
-            })
+        let extent = self.extent(self.at);
+        self.at = match &extent {
+            Ok(extent) => self.at + extent.sectors,
+            Err(_) => self.end,
         };
-        match stretch() {
-            Ok(extent) => {
-                self.at = start_sector + extent.sectors;
-                Some(Ok(extent))
-            }
-            Err(error) => {
-                self.at = self.end;
-                Some(Err(error))
-            }
-        }
+        Some(extent)
     }
 }

@@ -6,8 +6,9 @@
 //! | `change` | what of a record its owner may change |
 //! | `leftover` | what a change took from a disk and is to be freed, without a lock |
 //! | `inner` | a disk itself, shared by its connections |
-//! | `disk` | a connection to one disk |
+//! | `connection` | a disk as one of its users holds it |
 //! | `extents` | a disk as a row of mapped and unmapped stretches |
+//! | `disk` | everything that can be done to one disk |
 //! | `recover` | an arena that was left by another process: mark and sweep |
 //! | `arena_file` | the file of an arena: made, or opened and recovered |
 //! | `store` | the disks by key: create, fork, reset, rename, destroy |
@@ -15,6 +16,7 @@
 
 pub(super) mod arena_file;
 pub(super) mod change;
+mod connection;
 pub(super) mod disk;
 pub(super) mod extents;
 pub(super) mod inner;

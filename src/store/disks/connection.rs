@@ -1,0 +1,62 @@
+//! A disk as one of its users holds it, until the user closes it or the disk is destroyed.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::inner::DiskInner;
+use crate::store::base::error::Error;
+
+/// A way to a disk, which ends with the first of the two.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    inner: Arc<DiskInner>,
+    closed: AtomicBool,
+}
+
+impl Connection {
+    pub(crate) fn open(inner: Arc<DiskInner>) -> Self {
+        Self {
+            inner,
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    /// The disk, whether it lives or not.
+    pub(crate) fn inner(&self) -> &DiskInner {
+        &self.inner
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire) || self.inner.is_destroyed()
+    }
+
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+
+    /// The disk.
+    ///
+    /// # Errors
+    /// [`Error::Disconnected`].
+    pub(crate) fn alive(&self) -> Result<&DiskInner, Error> {
+        if self.is_closed() {
+            return Err(Error::Disconnected {
+                key: self.inner.key(),
+            });
+        }
+        Ok(&self.inner)
+    }
+
+    /// The first sector at or after `start` that is mapped (or isn't); the disk's size in sectors
+    /// if there is none. In the disk's own sectors.
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`] if `start` is past the end, [`Error::Disconnected`].
+    pub(crate) fn seek(&self, start: u64, mapped: bool) -> Result<u64, Error> {
+        let map = self.alive()?.map();
+        let capacity = map.capacity();
+        let at = capacity.range_own(start, 0)?.start_bytes();
+        let found = map.find(at, mapped).unwrap_or(u64::MAX);
+        Ok(found.min(capacity.bytes()) / capacity.sector_size().bytes())
+    }
+}
