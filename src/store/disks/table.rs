@@ -139,6 +139,7 @@ impl Slots {
 
     /// The slot names nothing any more.
     pub(crate) fn give_back(&mut self, slot: u32) {
+        debug_assert!(self.used > 0 && slot < self.next_slot && !self.spare.contains(&slot));
         self.spare.push(slot);
         self.used -= 1;
     }

@@ -204,6 +204,7 @@ pub(crate) fn set_blocks(arena: &Arena) {
 
 /// One of the words in which the owner of the store keeps what it likes.
 pub(crate) fn owner_word(arena: &Arena, index: usize) -> &AtomicU64 {
+    debug_assert!(index < OWNER_WORDS);
     arena.word(SUPERBLOCK, at::OWNER_WORDS + index % OWNER_WORDS)
 }
 

@@ -223,5 +223,7 @@ fn add_beyond(to: &AtomicU64) {
 /// Take blocks off; gives the rest.
 fn sub(from: &AtomicU64, blocks: u64) -> u64 {
     let bytes = blocks * BLOCK_BYTES as u64;
-    from.fetch_sub(bytes, Ordering::Relaxed).wrapping_sub(bytes)
+    let had = from.fetch_sub(bytes, Ordering::Relaxed);
+    debug_assert!(had >= bytes, "{had} bytes were charged, {bytes} given back");
+    had.wrapping_sub(bytes)
 }

@@ -99,6 +99,7 @@ impl Arena {
 
     /// Word `index` (below 512) of a block that is no payload.
     pub(crate) fn word(&self, block: Block, index: usize) -> &AtomicU64 {
+        debug_assert!(index < BLOCK_WORDS);
         let at = self.at(block, index * 8, 8).cast::<u64>();
         // SAFETY: inside the mapping, which lives as long as `self`, and aligned, since a block is;
         // words are only ever accessed as atomics.
@@ -159,6 +160,7 @@ impl Arena {
 
     /// Copy part of one block to the same place of another.
     pub(crate) fn copy_between(&self, from: Block, to: Block, offset: usize, len: usize) {
+        debug_assert!(from != to && offset + len <= BLOCK_BYTES);
         let (from, to) = (self.at(from, offset, len), self.at(to, offset, len));
         // SAFETY: `at` vouches for both; two blocks never overlap.
         unsafe { copy::copy(to, from, len) };
@@ -166,6 +168,7 @@ impl Arena {
 
     /// Zero part of a block.
     pub(crate) fn zero(&self, block: Block, offset: usize, len: usize) {
+        debug_assert!(offset + len <= BLOCK_BYTES);
         let at = self.at(block, offset, len);
         // SAFETY: `at` vouches for the range.
         unsafe { copy::zero(at, len) };

@@ -209,6 +209,7 @@ impl Free {
             });
             for block in same {
                 let index = block.0 % GROUP_BLOCKS;
+                debug_assert!(!test(&group.free, index), "{block:?} was free");
                 set(&mut group.free, index);
                 set(&mut group.backed, index);
                 set(&mut group.held, index);

@@ -130,8 +130,9 @@ impl Pool {
     fn take_charged(&self, account: u16) -> Result<Block, Error> {
         match self.take_free() {
             Ok(block) => {
-                self.count(block)
-                    .store(u32::from(account) << OWNER_SHIFT | 1, Ordering::Relaxed);
+                let count = self.count(block);
+                debug_assert_eq!(count.load(Ordering::Relaxed), 0, "{block:?} is in use");
+                count.store(u32::from(account) << OWNER_SHIFT | 1, Ordering::Relaxed);
                 Ok(block)
             }
             Err(error) => {
@@ -175,7 +176,11 @@ impl Pool {
 
     /// One more entry names the block. The caller knows that another one does.
     pub(crate) fn share(&self, block: Block) {
-        self.count(block).fetch_add(1, Ordering::Relaxed);
+        let had = self.count(block).fetch_add(1, Ordering::Relaxed) & REFERENCES;
+        debug_assert!(
+            had > 0 && had < REFERENCES,
+            "{block:?} has {had} references"
+        );
     }
 
     /// Whether the caller's is the only entry that names it: then nobody else can make one.
@@ -186,7 +191,9 @@ impl Pool {
     /// One entry less names the block; whether it was the last. The block is then the caller's to
     /// give back, with what it names.
     pub(crate) fn release(&self, block: Block) -> bool {
-        self.count(block).fetch_sub(1, Ordering::AcqRel) & REFERENCES == 1
+        let had = self.count(block).fetch_sub(1, Ordering::AcqRel) & REFERENCES;
+        debug_assert!(had > 0, "{block:?} was free");
+        had == 1
     }
 
     /// Recovery found an entry that names this block; whether it is the first one. It is charged

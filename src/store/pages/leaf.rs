@@ -15,7 +15,7 @@ use crate::store::base::buf::{Cursor, Piece, Sink, Source};
 use crate::store::base::error::Error;
 use crate::store::base::points;
 use crate::store::layout::entry::{Entry, FULL};
-use crate::store::layout::levels::{LEAF, PAGE, PAGE_SECTORS};
+use crate::store::layout::levels::{LEAF, LEAF_PAGES, PAGE, PAGE_SECTORS};
 use crate::store::memory::arena::{Arena, BLOCK_BYTES, Block};
 
 /// Neighbouring bytes of neighbouring blocks, to be copied at once.
@@ -68,6 +68,7 @@ impl<'t> Leaf<'t> {
     }
 
     fn word(self, index: usize) -> &'t AtomicU64 {
+        debug_assert!(index < LEAF_PAGES);
         self.tree.nodes.word(self.block, index)
     }
 

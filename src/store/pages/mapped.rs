@@ -47,7 +47,7 @@ impl Mapped {
 
     pub(crate) fn sub(&self, sectors: u64) {
         if sectors > 0 {
-            self.sectors.fetch_sub(sectors, Ordering::Relaxed);
+            take_off(&self.sectors, sectors);
         }
     }
 
@@ -95,9 +95,14 @@ impl CutOff {
     pub(crate) fn counted(&self, sectors: u64) {
         let mut open = self.0.lock();
         for count in open.take().into_iter().flatten() {
-            count.fetch_sub(sectors, Ordering::Relaxed);
+            take_off(&count, sectors);
         }
     }
+}
+
+fn take_off(count: &AtomicU64, sectors: u64) {
+    let had = count.fetch_sub(sectors, Ordering::Relaxed);
+    debug_assert!(had >= sectors, "{sectors} of {had} mapped sectors are gone");
 }
 
 #[cfg(test)]
