@@ -1,8 +1,8 @@
 //! Sparse disks in memory, found by an opaque key.
 //!
 //! This room knows pages, sectors and a memory limit. It knows nothing of virtio, sockets, or what
-//! a key means. Its users are [`crate::device`] (the data path of a virtual machine) and anyone who
-//! wants a RAM disk in a library:
+//! a key means. [`crate::device`], the data path of a virtual machine, uses it, and so can any
+//! program that wants a RAM disk:
 //!
 //! ```
 //! use ramblk::store::{DiskSpec, SectorSize, Store};
@@ -32,7 +32,7 @@
 //!
 //! Each imports only from those above it; `inspect` needs none of `pages` and `disks`.
 //!
-//! `docs/store.md` tells why it is built so.
+//! `docs/store.md` explains why it is built so.
 
 mod base;
 mod disks;

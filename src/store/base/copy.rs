@@ -7,7 +7,7 @@
 //! flight.
 #![allow(unsafe_code)]
 
-/// Copies `len` bytes, in one direction, whoever else touches them meanwhile.
+/// Copy `len` bytes, from the first on, while others may touch them.
 ///
 /// # Safety
 /// `src` must be mapped readable and `dst` writable for `len` bytes; they must not overlap; no Rust
@@ -130,7 +130,7 @@ pub fn prefetch_write(ptr: *mut u8) {
     let _ = ptr;
 }
 
-/// Fills `len` bytes with zeros, whoever else touches them meanwhile.
+/// Fill `len` bytes with zeros, while others may touch them.
 ///
 /// # Safety
 /// `dst` must be mapped writable for `len` bytes, and no Rust reference to them may be in use.

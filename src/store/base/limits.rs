@@ -6,7 +6,7 @@ pub const MAX_CAPACITY_BYTES: u64 = 64 << 40;
 /// Longest key of a disk, in bytes.
 pub const MAX_KEY_BYTES: usize = 64;
 
-/// Most bytes of settings that a disk carries for its owner.
+/// Most bytes of settings that a disk keeps for its owner.
 pub const MAX_SETTINGS_BYTES: usize = 4096;
 
 /// Most disks and snapshots. Less than the table has room for, so that counts can't overflow.
@@ -17,8 +17,8 @@ pub const OWNER_WORDS: usize = 8;
 
 /// The layout that this code writes.
 ///
-/// 2: what a disk's owner has it carry no longer repeats what the record says, and `READ_ONLY`
-/// means that only the owner may write. The words of the store itself are as in layout 1, so that a
+/// 2: the owner's settings no longer repeat what the record says, and `READ_ONLY` means that only
+/// the owner may write. The words of the store itself are as in layout 1, so that a
 /// record which was written under either is read alike.
 pub(crate) const LAYOUT: u64 = 2;
 /// The oldest one that it reads. [`Store::carry_over`](crate::store::Store::carry_over) makes it

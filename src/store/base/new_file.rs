@@ -32,7 +32,7 @@ pub struct NewFile {
 pub struct Temporary(Arc<Mutex<Option<TempPath>>>);
 
 impl Temporary {
-    /// Remove it, if it is there. Nothing is to be done with the file afterwards.
+    /// Remove it, if it is there. Don't use the file afterwards.
     pub fn remove(&self) {
         drop(self.0.lock().take());
     }
@@ -71,12 +71,12 @@ impl NewFile {
         &self.file
     }
 
-    /// The name that it has or will have for a moment, for whoever ends the process.
+    /// The name that it has, or will have for a moment: for a handler that ends the process.
     pub fn temporary(&self) -> Temporary {
         self.temporary.clone()
     }
 
-    /// Give it its name. A file that has it already stays.
+    /// Give it its name, unless another file has it already.
     ///
     /// # Errors
     /// [`io::ErrorKind::AlreadyExists`] then; or the system's.
@@ -88,12 +88,12 @@ impl NewFile {
         }
     }
 
-    /// Give it its name, at one instant also where another file has it.
+    /// Give it its name, and replace a file that has it already at one instant.
     ///
     /// # Errors
     /// The system's; a file that has the name stays then.
     pub fn persist(self, path: &Path) -> io::Result<()> {
-        // Whoever ends the process waits until the temporary name is none any more.
+        // A handler that ends the process waits until the temporary name is gone.
         let mut temporary = self.temporary.0.lock();
         if let Some(named) = temporary.take() {
             return Ok(named.persist(path)?);

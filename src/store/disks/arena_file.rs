@@ -10,14 +10,14 @@ use crate::store::layout::superblock::{self, FIRST_GROUP};
 use crate::store::memory::arena::{Arena, BLOCK_BYTES};
 use crate::store::memory::pool::Pool;
 
-/// How a store is to keep its memory.
+/// How a store keeps its memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoreOptions {
-    /// Most bytes that all disks together may take: pages, nodes and records.
+    /// Most bytes that all disks together may take, pages, nodes and records included.
     pub limit_bytes: u64,
-    /// Make huge pages of memory that is in use, 2 MiB at a time and in the background, also where
-    /// the system gives none of itself to shared memory. Random access is up to a third faster
-    /// then; it takes up to three seconds of processor time for a GiB, once.
+    /// Make huge pages of memory that is in use, 2 MiB at a time and in the background, even where
+    /// the system's setting for shared memory is "never". This takes up to three seconds of
+    /// processor time for a GiB, once; random access is up to a third faster afterwards.
     pub huge_pages: bool,
     /// Keep memory that is in use from being swapped out (mlock). It counts against the limit on
     /// locked memory of this process.
@@ -25,7 +25,7 @@ pub struct StoreOptions {
 }
 
 impl StoreOptions {
-    /// A limit, and pages as the system gives them.
+    /// A limit, no huge pages, and memory that may be swapped out.
     pub fn new(limit_bytes: u64) -> Self {
         Self {
             limit_bytes,

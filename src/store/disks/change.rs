@@ -1,14 +1,15 @@
-//! What of a disk's record its owner may change, at one instant.
+//! Changes that a disk's owner may make to its record.
 
 use crate::store::base::error::Error;
 
 use crate::store::layout::record::{Record, check_settings};
 use crate::store::layout::spec::OnFull;
 
-/// What is to become of a disk's record; what is `None` stays.
+/// A change of a disk's record. `None` leaves a field as it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Change<'a> {
-    /// What the owner has the disk carry, at most [`MAX_SETTINGS_BYTES`](crate::store::MAX_SETTINGS_BYTES).
+    /// The owner's settings, which the store doesn't look into: at most
+    /// [`MAX_SETTINGS_BYTES`](crate::store::MAX_SETTINGS_BYTES).
     pub settings: Option<&'a [u8]>,
     /// Most bytes of memory that may be charged to it from now on; `Some(None)` for no bound but
     /// the store's.
@@ -22,7 +23,7 @@ pub struct Change<'a> {
 }
 
 impl Change<'_> {
-    /// Whether it can be.
+    /// Whether it is possible.
     ///
     /// # Errors
     /// [`Error::SettingsTooLong`].
@@ -30,7 +31,7 @@ impl Change<'_> {
         check_settings(self.settings.unwrap_or_default())
     }
 
-    /// Make it, but for the bound on the charge.
+    /// Apply it to a record. The caller has checked the quota.
     pub(crate) fn apply(&self, record: &mut Record) {
         let spec = &mut record.spec;
         if let Some(settings) = self.settings {

@@ -1,4 +1,4 @@
-//! A connection to one disk: everything that can be done to its bytes.
+//! A connection to one disk: everything that can be done to it.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use crate::store::pages::batch::Batch;
 pub struct Disk {
     connection: Connection,
     read_only: bool,
-    /// Whether it fails for want of memory even on a disk that is to stall.
+    /// Whether a write fails for want of memory even on a disk that stalls.
     never_waits: bool,
 }
 
@@ -55,8 +55,8 @@ impl Disk {
         }
     }
 
-    /// The same connection, but one that never waits for memory: for who has other things to do
-    /// meanwhile. What the disk is to do then ([`Disk::on_full`]) is the caller's business.
+    /// The same connection, but one that never waits for memory: a write fails at once, and the
+    /// caller does what [`Disk::on_full`] says.
     pub fn into_never_waiting(self) -> Self {
         Self {
             never_waits: true,
@@ -64,7 +64,7 @@ impl Disk {
         }
     }
 
-    /// What a write is to do now when there is no memory left for it.
+    /// What a write does now when there is no memory left for it.
     pub fn on_full(&self) -> OnFull {
         if self.inner().stalls() {
             OnFull::Stall
@@ -103,7 +103,8 @@ impl Disk {
         }
     }
 
-    /// A disk that is destroyed while it is used has size 0; say what really happened.
+    /// A disk that is destroyed while it is used has size 0: replace an error that comes from that
+    /// by [`Error::Disconnected`].
     fn settle<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
         if result.is_err() {
             self.alive().and(result)
@@ -138,7 +139,8 @@ impl Disk {
         })
     }
 
-    /// Bytes of memory that would be free if this disk were gone. Walks what isn't shared.
+    /// Bytes of memory that would be free if this disk were gone. Takes time with how much of it
+    /// isn't shared.
     ///
     /// # Errors
     /// [`Error::Disconnected`].
@@ -146,7 +148,7 @@ impl Disk {
         Ok(self.alive()?.map().unique_bytes())
     }
 
-    /// What the disk's owner has it carry; a fork begins with the same.
+    /// The owner's settings. A fork begins with the same.
     ///
     /// # Errors
     /// [`Error::Disconnected`].
@@ -295,8 +297,8 @@ impl Disk {
         self.settle(self.stalling(|| inner.map().write(range, sources)))
     }
 
-    /// Reads and writes of single pieces, to be carried out together. `None` once the disk is gone:
-    /// who asks for each by itself learns why.
+    /// A batch of reads and writes of single pieces. `None` once the disk is gone: a read or write
+    /// outside of a batch then says why.
     pub fn batch(&self) -> Option<Batch<'_>> {
         let inner = self.alive().ok()?;
         Some(Batch::new(inner.map(), !self.read_only))

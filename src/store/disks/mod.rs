@@ -3,8 +3,8 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `table` | how a disk's record is replaced |
-//! | `change` | what of a record its owner may change |
-//! | `leftover` | what a change took from a disk and is to be freed, without a lock |
+//! | `change` | changes that an owner may make to a record |
+//! | `leftover` | what a change took from a disk and will be freed |
 //! | `inner` | a disk itself, shared by its connections |
 //! | `connection` | a disk as one of its users holds it |
 //! | `extents` | a disk as a row of mapped and unmapped stretches |
@@ -12,7 +12,7 @@
 //! | `recover` | an arena that was left by another process: mark and sweep |
 //! | `arena_file` | the file of an arena: made, or opened and recovered |
 //! | `store` | the disks by key: create, fork, reset, rename, destroy |
-//! | `owner_words` | words that lie beside the disks for their owner |
+//! | `owner_words` | words that a store keeps for its owner |
 
 pub(super) mod arena_file;
 pub(super) mod change;

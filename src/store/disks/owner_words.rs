@@ -1,31 +1,28 @@
-//! A few words that lie beside the disks for the owner of the store, and outlive the process as
-//! they do.
+//! Words that a store keeps for its owner, and that outlive the process as the disks do.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::store::Store;
 
-/// The words, all 0 in a new store. What they mean is the owner's business. They may be read and
-/// written in a signal handler.
+/// The [`OWNER_WORDS`](crate::store::OWNER_WORDS) words of 64 bits, all 0 in a new store. Their
+/// meaning is the owner's business. A signal handler may read and write them.
 #[derive(Clone, Debug)]
 pub struct OwnerWords(Arc<Store>);
 
 impl OwnerWords {
-    /// Those of a store, which stays open for as long as there are any.
+    /// The words of a store, which stays open for as long as this or a clone lives.
     pub fn new(store: &Arc<Store>) -> Self {
         Self(Arc::clone(store))
     }
 
     /// Word `index`, below [`OWNER_WORDS`](crate::store::OWNER_WORDS).
     pub fn get(&self, index: usize) -> u64 {
-        self.0
-            .owner_word(index)
-            .load(std::sync::atomic::Ordering::Acquire)
+        self.0.owner_word(index).load(Ordering::Acquire)
     }
 
-    /// Write it.
+    /// Write word `index`, below [`OWNER_WORDS`](crate::store::OWNER_WORDS).
     pub fn set(&self, index: usize, value: u64) {
-        let word = self.0.owner_word(index);
-        word.store(value, std::sync::atomic::Ordering::Release);
+        self.0.owner_word(index).store(value, Ordering::Release);
     }
 }

@@ -43,7 +43,7 @@ struct Mark<'a> {
     sectors: HashMap<Block, u64>,
 }
 
-/// The size in blocks that the file's superblock tells, if the file is an arena and as long.
+/// The size in blocks that the file's superblock says, if the file is an arena and that long.
 pub(crate) fn blocks(file: &File) -> Result<u32, Error> {
     let refused = |source| Error::Arena {
         doing: "read",
@@ -182,7 +182,7 @@ impl Mark<'_> {
         Ok(())
     }
 
-    /// Count all below an entry; gives its mapped sectors.
+    /// Count all below an entry. Returns its mapped sectors.
     fn visit(&mut self, entry: Entry, level: u32, account: u16) -> Result<u64, Error> {
         if !entry.is_sound(level == PAGE, self.pool.arena().blocks()) {
             return Err(Error::damaged(&format!("an entry is {:#x}", entry.0)));

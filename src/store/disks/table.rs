@@ -1,5 +1,5 @@
-//! How a disk's record is made, replaced and removed: one control operation at a time, each of
-//! which takes effect with the one store of a word in the disk table.
+//! The disk table: how a disk's record is made, replaced and removed. One control operation at a
+//! time, each of which takes effect with one store of a word.
 
 use std::sync::Arc;
 
@@ -13,14 +13,14 @@ use crate::store::layout::slots;
 use crate::store::memory::arena::Block;
 use crate::store::memory::pool::Pool;
 
-/// What all disks of a store share.
+/// The disk table of an arena, and the pool that its records come from.
 #[derive(Debug)]
 pub(crate) struct DiskTable {
     pool: Arc<Pool>,
     slots: Mutex<Slots>,
 }
 
-/// Who holds this is the only one to change records.
+/// Which slots are free. The holder of the lock around it is the only one to change records.
 #[derive(Debug)]
 pub(crate) struct Slots {
     next_id: u64,
@@ -65,8 +65,8 @@ impl DiskTable {
         self.slots.lock()
     }
 
-    /// Write a record that nothing names yet. `replaces`: it takes the place of another one of the
-    /// same disk, which no bound may hinder.
+    /// Write a record that nothing names yet. `replaces`: it takes the place of another record of
+    /// the same disk, so limit and quota don't apply.
     ///
     /// # Errors
     /// [`Error::is_want_of_memory`]; nothing is taken then.
@@ -98,7 +98,7 @@ impl DiskTable {
         points::reach("slot-published");
     }
 
-    /// Free a record that no slot names any more. What its root names is somebody else's.
+    /// Free a record that no slot names any more, but not the tree below it.
     pub(crate) fn free(&self, placed: Placed) {
         self.free_block(placed.block);
         if let Some(settings) = placed.settings {
@@ -121,6 +121,9 @@ impl Slots {
     }
 
     /// A slot for a new disk.
+    ///
+    /// # Errors
+    /// [`Error::TooManyDisks`], [`Error::HostFull`].
     pub(crate) fn take(&mut self, pool: &Pool) -> Result<u32, Error> {
         if self.used >= MOST_DISKS {
             return Err(Error::TooManyDisks);
@@ -137,7 +140,7 @@ impl Slots {
         Ok(slot)
     }
 
-    /// The slot names nothing any more.
+    /// Free a slot, which names nothing any more.
     pub(crate) fn give_back(&mut self, slot: u32) {
         debug_assert!(self.used > 0 && slot < self.next_slot && !self.spare.contains(&slot));
         self.spare.push(slot);

@@ -1,7 +1,7 @@
 //! The file as it lies there: which blocks it has memory for, and what they hold.
 //!
 //! It is read and never mapped: a hole that is touched through a mapping takes memory, and the end
-//! of a file that was cut kills whoever touches what lies behind it.
+//! of a file that was cut kills a process that touches what lies behind it.
 
 use std::fs::File;
 use std::io;

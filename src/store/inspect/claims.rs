@@ -35,7 +35,7 @@ impl Claims {
         Self(vec![0; count])
     }
 
-    /// Something uses this block; gives whether it is the first.
+    /// Something uses this block. Returns whether it is the first.
     pub(super) fn claim(&mut self, rank: usize, used: Use, shared: bool) -> bool {
         let Some(claims) = self.0.get_mut(rank) else {
             return false;

@@ -32,7 +32,7 @@ impl Inspection {
     /// # Errors
     /// [`Error::Busy`] if a store has it open: what it says would change while it is read.
     /// [`Error::Foreign`] and [`Error::OtherLayout`] for what can't be understood, and
-    /// [`Error::Arena`] if the system lets nobody read it.
+    /// [`Error::Arena`] if it can't be read.
     pub fn open(file: File) -> Result<Self, Error> {
         rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared).map_err(|errno| {
             if errno == rustix::io::Errno::WOULDBLOCK {

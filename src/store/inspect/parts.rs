@@ -93,7 +93,7 @@ pub struct Parts<'a> {
     /// Nodes on the way to what comes next.
     path: Vec<Step>,
     root: Option<Entry>,
-    /// A node is in a disk's tree once; who finds it again would walk for ever.
+    /// A node is in a disk's tree once; following it again could go on for ever.
     seen: HashSet<Block>,
     held: Option<Part>,
 }

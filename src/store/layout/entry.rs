@@ -11,8 +11,8 @@
 //! | block | the sectors of the mask lie in that page | a node |
 //!
 //! `SHARED` beside a block says that another entry may name it too. It is set before that can
-//! become true, and cleared by who finds a count of one. Without it the block is this entry's own,
-//! and no count has to be looked up.
+//! become true, and cleared by whatever finds a count of one. Without it the block is this entry's
+//! own, and no count has to be looked up.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

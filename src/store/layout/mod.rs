@@ -2,7 +2,7 @@
 //!
 //! | blocks | hold |
 //! |---|---|
-//! | 0 | superblock: magic, layout version, id of the arena, size, length of the table, owner words |
+//! | 0 | superblock: magic, layout version, id of the arena, size, table length, owner words |
 //! | 1 to 128 | disk table: 65536 words, each the number of a record's block, or 0 |
 //! | 512 and up | records, settings, nodes, pages |
 //!
@@ -13,7 +13,7 @@
 //! | `slots` | the words of the disk table |
 //! | `levels` | what the levels of a tree cover |
 //! | `entry` | the 8 bytes of which trees are made |
-//! | `spec` | what a disk is to be, and what it is |
+//! | `spec` | what a disk is made with, and what it is |
 //! | `record` | disk records |
 
 pub(super) mod entry;

@@ -125,8 +125,8 @@ impl Record {
         put(arena, block, of::SUM, sum);
     }
 
-    /// Read a record, whose block lies in the arena and has memory; gives its settings' block too,
-    /// which `has_memory` vouches for before it is touched.
+    /// Read a record, whose block lies in the arena and has memory. Returns its settings' block
+    /// too, which is read once `has_memory` has vouched for it.
     pub(crate) fn read(
         arena: &Arena,
         block: Block,

@@ -1,4 +1,4 @@
-//! What a disk is to be, and what it is.
+//! What a disk is made with, and what it is at some moment.
 
 use crate::store::base::range::SectorSize;
 
@@ -11,7 +11,7 @@ pub enum OnFull {
     Stall,
 }
 
-/// What a new disk is to be.
+/// What a new disk is made with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DiskSpec {
     /// Its own sector size.
@@ -44,13 +44,13 @@ impl DiskSpec {
 }
 
 impl Default for DiskSpec {
-    /// 32768 sectors of 512 bytes: what the ancestor of this store gave to whoever did not say.
+    /// 32768 sectors of 512 bytes, writable, without a quota.
     fn default() -> Self {
         Self::new(SectorSize::S512, 32768 * 512)
     }
 }
 
-/// What [`crate::store::Disk::get_info`] tells.
+/// A disk at one moment, as [`Disk::get_info`](crate::store::Disk::get_info) returns it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DiskInfo {
     /// The disk's key.

@@ -123,7 +123,7 @@ fn known_layout(found: u64) -> Result<u64, Error> {
     Err(Error::OtherLayout { found })
 }
 
-/// What is left of a superblock, for who looks at a damaged arena.
+/// What is left of a superblock in a damaged arena.
 pub(crate) struct Remains {
     pub(crate) id: [u64; 2],
     /// Its layout.
@@ -202,7 +202,7 @@ pub(crate) fn set_blocks(arena: &Arena) {
     put(arena, SUPERBLOCK, at::BLOCKS, u64::from(arena.blocks()));
 }
 
-/// One of the words in which the owner of the store keeps what it likes.
+/// One of the words that the store keeps for its owner. `index`: below [`OWNER_WORDS`].
 pub(crate) fn owner_word(arena: &Arena, index: usize) -> &AtomicU64 {
     debug_assert!(index < OWNER_WORDS);
     arena.word(SUPERBLOCK, at::OWNER_WORDS + index % OWNER_WORDS)

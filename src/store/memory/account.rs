@@ -13,7 +13,7 @@ use super::arena::BLOCK_BYTES;
 use super::pressure::{Marks, PressureSignal};
 use crate::store::base::error::Error;
 
-/// Account of what belongs to no disk.
+/// The account of blocks that belong to no disk.
 pub(crate) const NOBODY: u16 = 0;
 
 /// Accounts in a chunk, and chunks.
@@ -140,7 +140,7 @@ impl Budget {
         self.numbers.lock().closed.push(number);
     }
 
-    /// Which accounts are of no disk.
+    /// Which accounts belong to no disk.
     pub(crate) fn closed(&self) -> Vec<bool> {
         let mut closed = vec![false; usize::from(u16::MAX) + 1];
         for &number in &self.numbers.lock().closed {
@@ -199,12 +199,14 @@ impl Budget {
         let account = self.account(number);
         let charged_bytes = sub(&account.charged_bytes, blocks);
         account.marks.fell(charged_bytes, &self.pressure);
+        // An account may be below zero for a moment, while `adopt` is undone; the sum never is.
+        debug_assert!(self.charged_bytes() >= blocks * BLOCK_BYTES as u64);
         let all_bytes = sub(&self.charged_bytes, blocks);
         self.marks.fell(all_bytes, &self.pressure);
     }
 }
 
-/// Add a block unless that is beyond `bound`; gives the sum.
+/// Add a block unless that is beyond `bound`. Returns the sum.
 fn add(to: &AtomicU64, bound: u64) -> Result<u64, ()> {
     let more = |charged: u64| {
         charged
@@ -220,10 +222,8 @@ fn add_beyond(to: &AtomicU64) {
     to.fetch_add(BLOCK_BYTES as u64, Ordering::Relaxed);
 }
 
-/// Take blocks off; gives the rest.
+/// Take blocks off. Returns the rest.
 fn sub(from: &AtomicU64, blocks: u64) -> u64 {
     let bytes = blocks * BLOCK_BYTES as u64;
-    let had = from.fetch_sub(bytes, Ordering::Relaxed);
-    debug_assert!(had >= bytes, "{had} bytes were charged, {bytes} given back");
-    had.wrapping_sub(bytes)
+    from.fetch_sub(bytes, Ordering::Relaxed).wrapping_sub(bytes)
 }

@@ -5,7 +5,7 @@
 //! refer to each other by number, so the file means the same wherever it is mapped.
 //!
 //! A hole of a shared mapping that is touched takes memory, and kills the process if none is left.
-//! So whoever uses a block has it backed first ([`Arena::back`]), where want of memory is an error.
+//! So every block is backed before it is used ([`Arena::back`]): there want of memory is an error.
 #![allow(unsafe_code)]
 
 use std::fs::File;
@@ -51,7 +51,7 @@ unsafe impl Send for Arena {}
 // SAFETY: as above.
 unsafe impl Sync for Arena {}
 
-/// A memory file that goes with its last descriptor, for [`crate::store::Store::create_in`].
+/// A memory file that is gone with its last descriptor, for [`crate::store::Store::create_in`].
 ///
 /// # Errors
 /// What the system says.
@@ -68,7 +68,10 @@ impl Arena {
         Ok(Self { base, blocks, file })
     }
 
-    /// Keep what has memory, now or later, from being swapped out.
+    /// Keep all memory of the mapping, now and later, from being swapped out.
+    ///
+    /// # Errors
+    /// The system's, most likely for the limit on locked memory.
     pub(crate) fn lock(&self) -> io::Result<()> {
         let bytes = self.blocks as usize * BLOCK_BYTES;
         let flags = rustix::mm::MlockFlags::ONFAULT;
@@ -135,8 +138,8 @@ impl Arena {
         unsafe { copy::copy(to.as_ptr(), from, to.len()) };
     }
 
-    /// As [`Arena::copy_in`], where the target was [prefetched](Arena::prefetch) before: unless it is
-    /// long, it is near by now.
+    /// As [`Arena::copy_in`], where the target was [prefetched](Arena::prefetch) before: unless it
+    /// is long, it is in the caches by now.
     pub(crate) fn copy_in_near(&self, block: Block, offset: usize, from: Source<'_>) {
         let to = self.at(block, offset, from.len());
         if cfg!(ramblk_null) {
@@ -151,7 +154,7 @@ impl Arena {
         unsafe { copy_near(to, from.as_ptr(), from.len()) };
     }
 
-    /// Begin to bring part of a block into the caches.
+    /// Prefetch part of a block.
     pub(crate) fn prefetch(&self, block: Block, offset: usize, len: usize) {
         if !cfg!(ramblk_null) {
             copy::prefetch(self.at(block, offset, len), len);
@@ -202,14 +205,14 @@ impl Arena {
         Ok(())
     }
 
-    /// Take the mapping of a group away and leave its memory: whoever touches it has it back. One
-    /// interruption of the other processors instead of one for each punch that follows.
+    /// Take the mapping of a group away and leave its memory: the next access maps it again. This
+    /// interrupts the other processors once, instead of once for each punch that follows.
     pub(crate) fn unmap(&self, group: u32) -> io::Result<()> {
         let first = Block(group * GROUP_BLOCKS);
         self.advise(first, GROUP_BLOCKS, Advice::LinuxDontNeed)
     }
 
-    /// Map backed blocks again, before who uses them has to.
+    /// Map backed blocks again, so that the next access need not.
     pub(crate) fn map_again(&self, first: Block, count: u32) -> io::Result<()> {
         self.advise(first, count, Advice::LinuxPopulateRead)
     }

@@ -27,7 +27,7 @@ struct Group {
     last_freed: Instant,
 }
 
-/// What there is to take.
+/// The answer to [`Free::take`].
 pub(crate) enum Candidate {
     /// This block, ready for use.
     Ready(Block),
@@ -46,7 +46,7 @@ pub(crate) struct Free {
     /// Never used from here on.
     next: u32,
     end: u32,
-    /// Groups that were used up, and when: whoever makes huge pages looks here.
+    /// Groups that were used up, and when: huge pages are made of these.
     full: VecDeque<(u32, Instant)>,
 }
 

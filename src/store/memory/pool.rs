@@ -1,7 +1,7 @@
 //! Blocks in use and free ones: taken, counted, shared, freed, and given back to the host.
 //!
 //! Invariants: a block in use has a count of the entries that name it, and memory behind it. The
-//! count is only looked at where an entry says `SHARED`; who holds one of the references keeps the
+//! count is only looked at where an entry says `SHARED`; whatever holds a reference keeps the
 //! block. A block is charged before it is taken. Counts, owners and the free list are outside the
 //! arena; after a crash they are made anew from the trees.
 //!
@@ -33,7 +33,7 @@ const TICK: Duration = Duration::from_millis(50);
 /// others have the processor too.
 const FULL_AFTER: Duration = Duration::from_millis(100);
 const HUGE_AT_ONCE: usize = 32;
-/// From so many stretches in a group on, the group's mapping is taken away before they are punched.
+/// With this many stretches to punch in a group, the group's mapping is taken away first.
 const MANY_STRETCHES: usize = 4;
 
 const GROUP: usize = GROUP_BLOCKS as usize;
@@ -174,7 +174,7 @@ impl Pool {
         }
     }
 
-    /// One more entry names the block. The caller knows that another one does.
+    /// Count one more entry that names the block. The caller knows of another one.
     pub(crate) fn share(&self, block: Block) {
         let had = self.count(block).fetch_add(1, Ordering::Relaxed) & REFERENCES;
         debug_assert!(
@@ -183,13 +183,14 @@ impl Pool {
         );
     }
 
-    /// Whether the caller's is the only entry that names it: then nobody else can make one.
+    /// Whether the caller's entry is the only one that names the block: then nobody else can make
+    /// another.
     pub(crate) fn is_exclusive(&self, block: Block) -> bool {
         self.count(block).load(Ordering::Acquire) & REFERENCES == 1
     }
 
-    /// One entry less names the block; whether it was the last. The block is then the caller's to
-    /// give back, with what it names.
+    /// Count one entry less. Returns whether it was the last: then the caller gives the block back,
+    /// with what it names.
     pub(crate) fn release(&self, block: Block) -> bool {
         let had = self.count(block).fetch_sub(1, Ordering::AcqRel) & REFERENCES;
         debug_assert!(had > 0, "{block:?} was free");
@@ -235,7 +236,7 @@ impl Pool {
                 && let Ok(owner) = u16::try_from(now >> OWNER_SHIFT)
                 && closed[usize::from(owner)]
             {
-                // Charged first: who frees the block meanwhile finds either account right.
+                // Charged first: either account is right for a thread that frees the block.
                 self.budget.adopt(owner, false);
                 let new = u32::from(NOBODY) << OWNER_SHIFT | now & REFERENCES;
                 let (set, read) = (Ordering::Relaxed, Ordering::Relaxed);
@@ -295,7 +296,7 @@ impl Pool {
         self.make_room();
     }
 
-    /// Something was freed, or a bound raised: who found no memory may try again.
+    /// Something was freed, or a bound raised: wake the writes that wait for memory.
     pub(crate) fn make_room(&self) {
         self.room_changes.fetch_add(1, Ordering::Release);
         self.room.notify_all();
@@ -305,7 +306,7 @@ impl Pool {
         self.room_changes.load(Ordering::Acquire)
     }
 
-    /// There is something to do for the thread of the pool.
+    /// Wake the pool's thread: there is something to do.
     fn stir(&self) {
         let mut wake = self.wake.lock();
         if !wake.stirred {
@@ -349,7 +350,8 @@ impl Pool {
         }
     }
 
-    /// Give back what was free for that long; gives how many groups had something to give.
+    /// Give the host what was free for that long: whole groups, and parts of one. Returns how many
+    /// groups had something to give.
     pub(crate) fn reclaim_once(&self, whole_after: Duration, part_after: Duration) -> usize {
         let groups = self.free.lock().held_groups();
         for &group in &groups {
@@ -361,8 +363,9 @@ impl Pool {
         groups.len()
     }
 
-    /// Make huge pages of some groups that are used up; whether there are more. Later, since who
-    /// touches the group meanwhile has to wait, and a group that was just used up is in use.
+    /// Make huge pages of some groups that are used up. Returns whether there are more. Not at
+    /// once, since an access waits while its group is made one, and a group that was just used up
+    /// is accessed.
     fn make_huge(&self) -> bool {
         for _ in 0..HUGE_AT_ONCE {
             let Some(group) = self.free.lock().take_full(FULL_AFTER) else {
@@ -373,7 +376,7 @@ impl Pool {
             }
             // Where the system makes none it never will; small pages do as well.
             if let Err(error) = self.arena.collapse(group) {
-                tracing::debug!(%error, "no huge pages are to be had");
+                tracing::debug!(%error, "the system makes no huge pages");
                 self.huge.store(false, Ordering::Relaxed);
             }
         }
@@ -417,7 +420,7 @@ impl Reclaimer {
     /// Start it.
     ///
     /// # Errors
-    /// [`Error::Arena`] if the system gives no thread.
+    /// [`Error::Arena`] if no thread can be started.
     pub(crate) fn start(pool: Arc<Pool>) -> Result<Self, Error> {
         if cfg!(ramblk_schedules) {
             // The test calls what the thread would do.

@@ -59,7 +59,8 @@ impl Default for Marks {
 }
 
 impl Marks {
-    /// Raise the signal when a charge comes to `above_bytes` or more, or to less than `below_bytes`.
+    /// Raise the signal when a charge comes to `above_bytes` or more, or to less than
+    /// `below_bytes`.
     pub(crate) fn set(&self, above_bytes: u64, below_bytes: u64) {
         self.above_bytes.store(above_bytes, Ordering::Relaxed);
         self.below_bytes.store(below_bytes, Ordering::Relaxed);

@@ -32,8 +32,8 @@ struct Item<'d> {
     _lock: RwLockReadGuard<'d, ()>,
 }
 
-/// Reads and overwrites that are carried out together by [`Batch::run`]. Holds up whoever wants to
-/// change their leaves for as long as it lives.
+/// Reads and overwrites that are carried out together by [`Batch::run`]. While it lives,
+/// whatever wants to change their leaves waits.
 #[derive(Debug)]
 pub struct Batch<'d> {
     map: &'d PageMap,

@@ -1,5 +1,5 @@
-//! What happens to the pages of one leaf, under the lock of the leaf's shard; a leaf that is changed
-//! is the disk's own ([`Tree::own_leaf`]).
+//! What happens to the pages of one leaf, under the lock of the leaf's shard; a leaf that is
+//! changed is the disk's own ([`Tree::own_leaf`]).
 //!
 //! An entry is published after the page's bytes are in place. Sectors of a new page that no write
 //! covers are zeroed first, so nobody can read what a page's last user left. On a disk with sectors
@@ -32,7 +32,8 @@ impl Run {
         Self { block, offset, len }
     }
 
-    /// Let `next` go on where `run` ends, or begin anew; gives the run that is complete then.
+    /// Extend `run` by `next` if that follows, or replace it. Returns the run that is complete
+    /// then.
     fn join(run: &mut Option<Self>, next: Self) -> Option<Self> {
         let start = |run: &Self| run.block.0 as usize * BLOCK_BYTES + run.offset;
         match run {
@@ -48,7 +49,7 @@ impl Run {
 /// Where neighbouring spans lie.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Stretch {
-    /// One behind the other in the arena, from so many bytes after the start of this block on.
+    /// One behind the other in the arena, from this many bytes after the start of this block on.
     At(Block, usize),
     /// Nowhere: they read zero.
     Zeros,
@@ -86,7 +87,8 @@ impl<'t> Leaf<'t> {
         subtree::sectors(self.arena(), Entry::node(self.block), LEAF)
     }
 
-    /// Where spans lie, if it is one stretch that can be read as it is, or overwritten as it is.
+    /// Where spans lie, if that is one stretch that can be read, or overwritten, without a change
+    /// of the leaf.
     #[inline]
     pub(crate) fn stretch(self, spans: impl Iterator<Item = Span>, write: bool) -> Option<Stretch> {
         let mut found = None;
@@ -175,8 +177,8 @@ impl<'t> Leaf<'t> {
         }
     }
 
-    /// Write spans as long as their pages are there and the disk's own: the way of an overwrite,
-    /// under the shared lock. Stops before the first span that needs more.
+    /// Write spans for as long as their pages are there and the disk's own, which the shared lock
+    /// allows. Stops before the first span that needs more.
     pub(crate) fn overwrite(
         self,
         spans: &mut Peekable<impl Iterator<Item = Span>>,
@@ -203,8 +205,11 @@ impl<'t> Leaf<'t> {
         self.copy_run_in(run, from);
     }
 
-    /// Write a span whatever is there: `from`, or zeros where that is `None`. `whole`: the page
-    /// counts as one sector.
+    /// Write a span, with a new page where need be: `from`, or zeros where that is `None`. `whole`:
+    /// the page counts as one sector.
+    ///
+    /// # Errors
+    /// [`Error::is_want_of_memory`]; the leaf stays as it is then.
     pub(crate) fn write_span(
         self,
         span: Span,
@@ -264,7 +269,10 @@ impl<'t> Leaf<'t> {
         }
     }
 
-    /// Map a span as zeros; a page that it covers is given up.
+    /// Map a span as zeros; a page that it covers is freed.
+    ///
+    /// # Errors
+    /// As [`Leaf::write_span`].
     pub(crate) fn zero_span(self, span: Span, whole: bool) -> Result<(), Error> {
         let word = self.word(span.index);
         let entry = Entry::load(word);
@@ -281,8 +289,12 @@ impl<'t> Leaf<'t> {
         Ok(())
     }
 
-    /// Unmap a span. `whole`: the page counts as one sector, and part of it can't be unmapped; such
-    /// a part is zeroed if `must_be_zero`, else left as it is.
+    /// Unmap a span, and add a page that is free then to `freed`. `whole`: the page counts as one
+    /// sector, and part of it can't be unmapped; such a part is zeroed if `must_be_zero`, else left
+    /// alone.
+    ///
+    /// # Errors
+    /// As [`Leaf::write_span`].
     pub(crate) fn unmap_span(
         self,
         span: Span,

@@ -1,8 +1,8 @@
 //! How many sectors of a tree are mapped, also while a part that was cut off is still being
 //! counted.
 //!
-//! To count what lies below a node takes time with how much that is, and is done when all locks
-//! were let go. Until then the tree's count has it still, and so has that of a fork made meanwhile.
+//! Counting what lies below a node takes time with how much that is, and is done without a lock.
+//! Until then the tree's count still includes the part, and so does that of a fork made meanwhile.
 //! The part knows all of these counts, and is taken off each of them once it is counted.
 
 use std::sync::Arc;
@@ -21,8 +21,8 @@ pub(crate) struct Mapped {
     parts: Mutex<Vec<Arc<CutOff>>>,
 }
 
-/// A part of a tree that was cut off, and the counts that have it still; `None` once it was taken
-/// off them.
+/// A part of a tree that was cut off, and the counts that still include it; `None` once it was
+/// taken off them.
 #[derive(Debug)]
 pub(crate) struct CutOff(Mutex<Option<Vec<Count>>>);
 
@@ -51,7 +51,7 @@ impl Mapped {
         }
     }
 
-    /// A part was cut off. Under all shards, under which that was done.
+    /// A part that was cut off and isn't counted yet. Under the same lock as the cut: all shards.
     pub(crate) fn cut_off(&self) -> Arc<CutOff> {
         let counts = vec![Arc::clone(&self.sectors)];
         let part = Arc::new(CutOff(Mutex::new(Some(counts))));
@@ -68,16 +68,16 @@ impl Mapped {
         other
     }
 
-    /// The tree has the content of another one from now on. Under all shardss of both, or where
-    /// nobody else knows of them.
+    /// Count the content of another tree, which this tree has from now on. Under all shards of
+    /// both, or where nobody else knows of them.
     pub(crate) fn take_over(&self, other: &Self) {
         for part in self.parts.lock().drain(..) {
             if let Some(counts) = &mut *part.0.lock() {
                 counts.retain(|count| !Arc::ptr_eq(count, &self.sectors));
             }
         }
-        // All parts stay as they are between the look at the count and the note that it was copied.
-        // Always in the same order, since trees have parts in common.
+        // All parts stay as they are between the look at the count and the entry that says that it
+        // was copied. Always in the same order, since trees have parts in common.
         let mut parts = other.parts.lock().clone();
         parts.sort_unstable_by_key(Arc::as_ptr);
         let mut open: Vec<MutexGuard<'_, _>> = parts.iter().map(|part| part.0.lock()).collect();
@@ -91,7 +91,7 @@ impl Mapped {
 }
 
 impl CutOff {
-    /// It was counted: so many sectors are taken off every count that had it.
+    /// Take the part, which has `sectors` mapped ones, off every count that still includes it.
     pub(crate) fn counted(&self, sectors: u64) {
         let mut open = self.0.lock();
         for count in open.take().into_iter().flatten() {
