@@ -35,23 +35,23 @@ use crate::store::pages::mapped::Mapped;
 /// A set of disks that share one memory limit.
 #[derive(Debug)]
 pub struct Store {
-    pub(crate) disks: RwLock<HashMap<String, Arc<DiskInner>>>,
-    pub(crate) table: Arc<DiskTable>,
+    disks: RwLock<HashMap<String, Arc<DiskInner>>>,
+    table: Arc<DiskTable>,
     _reclaimer: Reclaimer,
 }
 
 impl Store {
     /// An empty store whose disks together never take more than `limit_bytes` of memory, pages and
-    /// nodes included. It goes with the process.
+    /// nodes included. Its memory is gone with the process.
     ///
     /// # Errors
-    /// [`Error::LimitTooLarge`], [`Error::Reserve`], [`Error::Arena`], [`Error::HostFull`] if the
-    /// system gives no address space, thread or memory.
+    /// [`Error::LimitTooLarge`]; [`Error::Reserve`], [`Error::Arena`], [`Error::HostFull`] for want
+    /// of address space, a thread or memory.
     pub fn new(limit_bytes: u64) -> Result<Self, Error> {
         Self::with_options(&StoreOptions::new(limit_bytes))
     }
 
-    /// As [`Store::new`], with more to say about it.
+    /// As [`Store::new`], with these options.
     ///
     /// # Errors
     /// As there.
@@ -107,8 +107,8 @@ impl Store {
         superblock::layout(self.table.pool().arena())
     }
 
-    /// Have the arena be of the current layout, at one instant. What the owner has disks carry
-    /// must be as that wants it, or be understood as it is.
+    /// Make the arena one of the current layout, at one instant. The caller has brought the settings
+    /// of all disks to that layout, or still understands the old ones.
     pub fn carry_over(&self) {
         superblock::carry_over(self.table.pool().arena());
     }
@@ -125,7 +125,7 @@ impl Store {
                 block: disk.block,
                 settings: disk.settings,
             };
-            let core = DiskInner::new(
+            let disk = DiskInner::new(
                 Arc::clone(&table),
                 disk.slot,
                 disk.account,
@@ -133,8 +133,8 @@ impl Store {
                 placed,
                 Mapped::new(disk.mapped_sectors),
             );
-            core.cut_to_size()?;
-            disks.insert(key, Arc::new(core));
+            disk.cut_to_size()?;
+            disks.insert(key, Arc::new(disk));
         }
         Ok(Self {
             disks: RwLock::new(disks),
@@ -203,10 +203,10 @@ impl Store {
         self.table.publish(slot, Some(placed));
         let key = record.key.clone();
         let table = Arc::clone(&self.table);
-        let core = DiskInner::new(table, slot, account, record, placed, mapped);
-        let core = Arc::new(core);
-        self.disks.write().insert(key, Arc::clone(&core));
-        Ok(core)
+        let disk = DiskInner::new(table, slot, account, record, placed, mapped);
+        let disk = Arc::new(disk);
+        self.disks.write().insert(key, Arc::clone(&disk));
+        Ok(disk)
     }
 
     /// Connect to a disk that exists.
@@ -218,8 +218,8 @@ impl Store {
     }
 
     pub(crate) fn find(&self, key: &str) -> Result<Arc<DiskInner>, Error> {
-        let core = self.disks.read().get(key).cloned();
-        core.ok_or_else(|| Error::Unknown {
+        let disk = self.disks.read().get(key).cloned();
+        disk.ok_or_else(|| Error::Unknown {
             key: key.to_owned(),
         })
     }
@@ -240,7 +240,7 @@ impl Store {
         Capacity::new(spec.size_bytes, spec.sector_size)?;
         let mut slots = self.table.lock();
         match self.find(key) {
-            Ok(core) => Ok(Disk::open(core)),
+            Ok(disk) => Ok(Disk::open(disk)),
             Err(_) => self.create_locked(&mut slots, key, spec, &[]),
         }
     }
@@ -304,18 +304,18 @@ impl Store {
     /// [`Error::Unknown`], [`Error::Exists`], [`Error::InvalidKey`], [`Error::is_want_of_memory`].
     pub fn rename(&self, key: &str, new: &str) -> Result<(), Error> {
         let _slots = self.table.lock();
-        let core = self.find(key)?;
+        let disk = self.find(key)?;
         self.check_new_key(new)?;
-        core.rename(new)?;
+        disk.rename(new)?;
         let mut disks = self.disks.write();
         disks.remove(key);
-        disks.insert(new.to_owned(), core);
+        disks.insert(new.to_owned(), disk);
         Ok(())
     }
 
-    /// Give a disk the content and size of another one, by default a snapshot of it. Whoever is
-    /// connected sees the change at one moment; what only the old content held is freed when the
-    /// answer is dropped.
+    /// Replace a disk's content and size by those of another disk, which is most often a snapshot
+    /// of it. All connections see the change at one moment. What only the old content held is freed
+    /// when the answer is dropped.
     ///
     /// # Errors
     /// [`Error::Unknown`], [`Error::IsReadOnly`], [`Error::Unimplemented`] between disks of
@@ -324,7 +324,8 @@ impl Store {
         self.reset_with(key, to, None)
     }
 
-    /// As [`Store::reset`], and with other settings from the same instant on, if there are any.
+    /// As [`Store::reset`], and also replace the settings, unless they are `None`, at the same
+    /// instant.
     ///
     /// # Errors
     /// As there; [`Error::SettingsTooLong`].
@@ -336,61 +337,62 @@ impl Store {
     ) -> Result<Leftover, Error> {
         settings.map_or(Ok(()), check_settings)?;
         let _slots = self.table.lock();
-        let (core, to) = (self.find(key)?, self.find(to)?);
-        if Arc::ptr_eq(&core, &to) {
+        let (disk, to) = (self.find(key)?, self.find(to)?);
+        if Arc::ptr_eq(&disk, &to) {
             return Ok(Leftover::new(&self.table, Detached::default()));
         }
-        core.reset(&to, settings)
+        disk.reset(&to, settings)
     }
 
-    /// Give a disk the content and size of another one, to which nobody writes any more, with what
-    /// that was charged for, and these settings; and end that one. Whoever is connected, and
-    /// whoever opens the store after a crash, sees all of it or nothing. What the disk had is freed
-    /// when the answer is dropped, which costs what is mapped; snapshots keep what they share of
-    /// it, and that counts for the store's limit alone then.
+    /// Replace a disk's content, size and charge by those of another disk, to which nobody writes
+    /// any more, and its settings by `settings`; and end that other disk. All connections, and a
+    /// process that opens the store after a crash, see all of it or nothing. What the disk had is
+    /// freed when the answer is dropped, which takes time with how much is mapped. Snapshots keep
+    /// what they share of it, and that counts for the store's limit alone then.
     ///
     /// # Errors
-    /// As [`Store::reset`]; [`Error::SettingsTooLong`]; [`Error::OverQuota`] if the other one takes
-    /// more than this one's quota allows; [`Error::Exists`] if both are the same.
+    /// As [`Store::reset`]; [`Error::SettingsTooLong`]; [`Error::OverQuota`] if the other disk is
+    /// charged for more than this one's quota; [`Error::Exists`] if both are the same.
     pub fn take_over(&self, key: &str, from: &str, settings: &[u8]) -> Result<Leftover, Error> {
         let _slots = self.table.lock();
-        let (core, other) = (self.find(key)?, self.find(from)?);
-        if Arc::ptr_eq(&core, &other) {
+        let (disk, other) = (self.find(key)?, self.find(from)?);
+        if Arc::ptr_eq(&disk, &other) {
             return Err(Error::Exists {
                 key: from.to_owned(),
             });
         }
-        let root = core.take_over(&other, settings)?;
+        let root = disk.take_over(&other, settings)?;
         points::reach("content-taken-over");
         self.disks.write().remove(from);
-        // Its tree is the other one's too, and stays.
+        // The tree of the other disk is this disk's too, and stays.
         let mut left = other.end();
         left.detached.entries.push((root, TOP));
         Ok(left)
     }
 
-    /// End a disk, at one instant: whoever is connected gets [`Error::Disconnected`], and its key
-    /// is free. What only it held is freed when the answer is dropped.
+    /// End a disk, at one instant: its connections answer [`Error::Disconnected`], and its key is
+    /// free. What only this disk held is freed when the answer is dropped.
     ///
     /// # Errors
     /// [`Error::Unknown`].
     pub fn destroy(&self, key: &str) -> Result<Leftover, Error> {
         let _slots = self.table.lock();
-        let core = self.find(key)?;
+        let disk = self.find(key)?;
         self.disks.write().remove(key);
-        Ok(core.end())
+        Ok(disk.end())
     }
 
     /// What differs between two snapshots of related disks, in order, in sectors of 512 bytes at
-    /// the grain at which pages are shared; `mapped` says whether `to` maps it. Costs what differs.
+    /// the grain at which pages are shared; `mapped` says whether `to` maps it. Takes time with
+    /// how much differs.
     ///
     /// # Errors
     /// [`Error::Unknown`], [`Error::Unimplemented`] for disks that are no snapshots.
     pub fn changed(&self, from: &str, to: &str) -> Result<Vec<Extent>, Error> {
         let slots = self.table.lock();
         let (one, two) = (self.find(from)?, self.find(to)?);
-        for (core, key) in [(&one, from), (&two, to)] {
-            if !core.record().snapshot {
+        for (disk, key) in [(&one, from), (&two, to)] {
+            if !disk.is_snapshot() {
                 return Err(Error::Unimplemented {
                     what: format!("changes of {key:?}, which is no snapshot; take one of it"),
                 });
@@ -405,7 +407,7 @@ impl Store {
         Ok(changed)
     }
 
-    /// Give the memory of all free blocks back to the host now, rather than within a second.
+    /// Return the memory of all free blocks to the host now, rather than within a second.
     pub fn reclaim(&self) {
         self.table
             .pool()
@@ -419,7 +421,7 @@ impl Store {
         keys
     }
 
-    /// A word of its owner's.
+    /// A word that the store keeps for its owner.
     pub(crate) fn owner_word(&self, index: usize) -> &AtomicU64 {
         superblock::owner_word(self.table.pool().arena(), index)
     }
