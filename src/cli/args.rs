@@ -10,8 +10,8 @@ use super::verbs::ApiVerb;
 use crate::cli::values::cpus::{Cpus, parse_cpus};
 use crate::cli::values::mode::parse_mode;
 use crate::cli::values::size::parse_size;
-use crate::daemon::{RunOptions, Sharing};
-use crate::model::USUAL_QUEUES;
+use crate::daemon::RunOptions;
+use crate::model::{self, USUAL_QUEUES};
 
 /// RAM disks for virtual machines, over vhost-user-blk.
 #[derive(Debug, Parser)]
@@ -167,12 +167,12 @@ enum Share {
     Rw,
 }
 
-impl From<Share> for Sharing {
+impl From<Share> for model::Share {
     fn from(share: Share) -> Self {
         match share {
             Share::None => Self::None,
-            Share::Ro => Self::ReadOnly,
-            Share::Rw => Self::ReadWrite,
+            Share::Ro => Self::Ro,
+            Share::Rw => Self::Rw,
         }
     }
 }
@@ -182,7 +182,7 @@ impl From<Run> for RunOptions {
         Self {
             image: run.image,
             image_as_it_is: run.format.is_raw(),
-            sharing: run.share.into(),
+            share: run.share.into(),
             memory_limit_bytes: run.memory_limit,
             huge_pages: !run.no_huge_pages,
             detect_zeroes: run.detect_zeroes,

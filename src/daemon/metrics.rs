@@ -13,19 +13,19 @@ use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
-use super::disks::Disks;
+use super::disks::{Disks, describe};
 use crate::model::{Disk, DiskState, HistogramBucket, OperationStats, Pool, Stats};
 
 /// All metrics as text. Takes time with the number of disks.
 pub(super) fn text(disks: &Disks) -> Result<String, fmt::Error> {
-    let rows = disks.list(&[]).into_iter().filter_map(|disk| {
+    let rows = describe::list(disks, &[]).into_iter().filter_map(|disk| {
         // A disk may be gone since.
-        let stats = disks.stats(&disk.name).ok()?;
+        let stats = describe::stats(disks, &disk.name).ok()?;
         Some(Row::new(disk, stats))
     });
     let scrape = Scrape {
         rows: rows.collect(),
-        pool: disks.pool(),
+        pool: describe::pool(disks),
     };
     scrape.text()
 }

@@ -7,12 +7,10 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::Error;
-use super::disks::Target;
-use super::disks::actions::content::READER_PREFIX;
-use super::disks::actions::groups::GROUP_PREFIX;
-use super::disks::actions::upload::IMPORT_PREFIX;
-use super::disks::served::states::STATE_PREFIX;
-use super::disks::settings::metadata::Read as ReadBlob;
+use super::disks::settings::metadata::Decoded;
+use super::disks::settings::names::{
+    GROUP_PREFIX, IMPORT_PREFIX, READER_PREFIX, STATE_PREFIX, Target,
+};
 use super::host::state_dir;
 use crate::model::Limits;
 use crate::store::{self, Finding, FoundDisk, Inspection, Part};
@@ -153,10 +151,10 @@ impl Salvage {
             if disk.settings.is_empty() {
                 return None;
             }
-            match ReadBlob::new(&disk.settings) {
+            match Decoded::new(&disk.settings) {
                 Err(error) => Some(error.to_string()),
-                Ok(read) => {
-                    let group = read.kept.group?;
+                Ok(decoded) => {
+                    let group = decoded.metadata.group?;
                     let there = has(&format!("{GROUP_PREFIX}{group}"));
                     (!there).then(|| format!("its group {group:?} is not there"))
                 }
@@ -224,7 +222,8 @@ fn saved(disk: &FoundDisk) -> SavedDisk {
         mapped_bytes: disk.mapped_bytes,
         lost_bytes: disk.lost_bytes,
         whole: disk.is_whole(),
-        importing: ReadBlob::new(&disk.settings).is_ok_and(|read| read.kept.import.is_importing()),
+        importing: Decoded::new(&disk.settings)
+            .is_ok_and(|decoded| decoded.metadata.origin.is_importing()),
     }
 }
 

@@ -1,25 +1,25 @@
 //! The life of a daemon: many disks, made and destroyed over its API, until a signal ends it.
 
-use std::fs;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use parking_lot::Mutex;
 use sd_notify::NotifyState;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::disks::{self, ApplyOptions, Disks, DisksOptions};
+use super::api;
+use super::disks::upkeep::adopt::forget_readers;
+use super::disks::upkeep::sockets;
+use super::disks::{self, ApplyOptions, Disks, DisksOptions, apply, describe};
+use super::error::Error;
 use super::host::limit::MemoryLimit;
 use super::host::socket::{Identity, SocketAccess, SocketPath};
-use super::host::state_dir::{self, Place, StateOption};
-use super::host::{inherit, paths};
-use super::run::config::{check_limit, worker_options};
-use super::{Error, api};
+use super::host::state_dir::{self, Location, StateOption};
+use super::host::{descriptors, inherit, paths, workers};
 use crate::model::Declaration;
 use crate::store::{Bytes, MOST_DISKS, OwnerWords, Store, StoreOptions};
 use crate::vhost_user::{Hub, WorkerOptions, crash};
@@ -82,7 +82,7 @@ impl Default for ServeOptions {
 pub struct ServeConfig {
     run_dir: PathBuf,
     api_socket: PathBuf,
-    place: Place,
+    location: Location,
     lock_memory: bool,
     limit: MemoryLimit,
     huge_pages: bool,
@@ -100,9 +100,9 @@ impl ServeConfig {
     /// # Errors
     /// Whatever is wrong with them.
     pub fn new(options: ServeOptions) -> Result<Self, Error> {
-        let workers = worker_options(options.workers, options.poll_us, options.cpus)?;
-        let place = state_dir::choose(&options.state, options.run_dir.as_deref())?;
-        let limit = memory_limit(options.memory_limit_bytes, &place)?;
+        let workers = workers::options(options.workers, options.poll_us, options.cpus)?;
+        let location = state_dir::choose(&options.state, options.run_dir.as_deref())?;
+        let limit = memory_limit(options.memory_limit_bytes, &location)?;
         let run_dir = match options.run_dir {
             Some(run_dir) => run_dir,
             None => paths::default_run_dir()?,
@@ -111,12 +111,12 @@ impl ServeConfig {
         Ok(Self {
             api_socket: api_socket.unwrap_or_else(|| run_dir.join(paths::API_SOCKET)),
             run_dir,
-            place,
+            location,
             lock_memory: options.lock_memory,
             limit,
             huge_pages: options.huge_pages,
             workers,
-            access: access(options.socket_mode, options.socket_group.as_deref())?,
+            access: SocketAccess::new(options.socket_mode, options.socket_group.as_deref())?,
             import_timeout: import_timeout(options.import_timeout)?,
             declaration: options.declaration,
             limit_is_asked: options.memory_limit_bytes.is_some(),
@@ -125,10 +125,10 @@ impl ServeConfig {
 }
 
 /// What disks may take: what was asked for, if there is room for it, or what is safe.
-fn memory_limit(asked_bytes: Option<u64>, place: &Place) -> Result<MemoryLimit, Error> {
-    let room_bytes = place.room_bytes()?;
-    match (asked_bytes, place) {
-        (Some(asked_bytes), Place::Directory(path)) if asked_bytes > room_bytes => {
+fn memory_limit(asked_bytes: Option<u64>, location: &Location) -> Result<MemoryLimit, Error> {
+    let room_bytes = location.room_bytes()?;
+    match (asked_bytes, location) {
+        (Some(asked_bytes), Location::Directory(path)) if asked_bytes > room_bytes => {
             Err(Error::StateDirectory {
                 path: path.clone(),
                 reason: format!(
@@ -139,18 +139,19 @@ fn memory_limit(asked_bytes: Option<u64>, place: &Place) -> Result<MemoryLimit, 
                 ),
             })
         }
-        (Some(asked_bytes), _) => check_limit(MemoryLimit::asked(asked_bytes)),
+        (Some(asked_bytes), _) => MemoryLimit::asked(asked_bytes).checked(),
         (None, _) => {
             let usual = MemoryLimit::usual();
             let room = MemoryLimit {
                 bytes: room_bytes,
                 from: "the room in the state directory".into(),
             };
-            check_limit(if room.bytes < usual.bytes {
+            let least = if room.bytes < usual.bytes {
                 room
             } else {
                 usual
-            })
+            };
+            least.checked()
         }
     }
 }
@@ -170,36 +171,6 @@ fn import_timeout(asked: Duration) -> Result<Duration, Error> {
     Ok(asked)
 }
 
-/// Who may connect to sockets.
-pub(super) fn access(mode: u32, group: Option<&str>) -> Result<SocketAccess, Error> {
-    if mode & !0o777 != 0 || mode & 0o600 != 0o600 {
-        return Err(Error::Usage(format!(
-            "--socket-mode {mode:o} keeps ramblk itself out: give three octal digits from 600 to \
-             777, as in 0660"
-        )));
-    }
-    Ok(SocketAccess {
-        mode,
-        group: group.map(group_number).transpose()?,
-    })
-}
-
-fn group_number(group: &str) -> Result<u32, Error> {
-    if let Ok(number) = group.parse() {
-        return Ok(number);
-    }
-    match nix::unistd::Group::from_name(group) {
-        Ok(Some(found)) => Ok(found.gid.as_raw()),
-        Ok(None) => Err(Error::Usage(format!(
-            "there is no group {group:?}: give --socket-group one that getent group shows"
-        ))),
-        Err(errno) => Err(Error::System {
-            what: "look up the group of sockets",
-            source: errno.into(),
-        }),
-    }
-}
-
 /// Serve until a signal says that it is enough.
 ///
 /// # Errors
@@ -212,8 +183,8 @@ pub fn serve(config: ServeConfig) -> Result<(), Error> {
     let stored = state_dir::stored(&listed)?;
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP]);
     let mut signals = signals.map_err(Error::system("watch for signals"))?;
-    let descriptors = raise_descriptor_limit();
-    make_directory(&config.run_dir)?;
+    let descriptors = descriptors::raise_limit();
+    paths::make_directory(&config.run_dir)?;
     if inherited.is_none() && UnixStream::connect(&config.api_socket).is_ok() {
         let path = config.api_socket;
         return Err(Error::AlreadyServing { path });
@@ -221,7 +192,7 @@ pub fn serve(config: ServeConfig) -> Result<(), Error> {
     let mut options = StoreOptions::new(config.limit.bytes);
     options.huge_pages = config.huge_pages;
     options.lock_memory = config.lock_memory;
-    let (store, found) = config.place.open(&options, stored)?;
+    let (store, found) = config.location.open(&options, stored)?;
     check_charge(&store, &config)?;
     let store = Arc::new(store);
     crash::watch(OwnerWords::new(&store));
@@ -244,18 +215,18 @@ pub fn serve(config: ServeConfig) -> Result<(), Error> {
             (Some(path), listener)
         }
     };
-    let disks = Disks::new(store, hub, options)?;
+    let disks = disks::open(store, hub, options)?;
     let starting = ApplyOptions {
         starting: true,
         ..ApplyOptions::default()
     };
-    let applied = disks.apply(&config.declaration, starting);
+    let applied = apply::apply(&disks, &config.declaration, starting);
     applied.map_err(|problem| Error::Config(Box::new(problem)))?;
     let api = api::Server::start(listener, Arc::clone(&disks), api::Options::default())?;
     let api_path = Arc::new(Mutex::new(api_path));
     look_after_api(&disks, &api_path, api.fresh_listeners());
-    look_after_state(&disks, &config.place);
-    say_what(&config, most_disks, found, disks.pool().disks);
+    look_after_state(&disks, &config.location);
+    say_what(&config, most_disks, found, describe::pool(&disks).disks);
     let signal = signals.forever().next();
     let signal = signal.and_then(signal_hook::low_level::signal_name);
     tracing::info!(signal = signal.unwrap_or("none"), "ending");
@@ -276,11 +247,11 @@ fn look_after_api(
     listeners: api::FreshListeners,
 ) {
     if let Some(path) = api_path.lock().as_ref() {
-        disks.watch(path.path());
+        sockets::watch_path(disks, path.path());
     }
     let (api_path, told) = (Arc::clone(api_path), AtomicBool::new(false));
     let disks_again = Arc::downgrade(disks);
-    disks.look_also(Box::new(move || {
+    let look = Box::new(move || {
         let mut path = api_path.lock();
         let Some(path) = path.as_mut().filter(|path| !path.is_there()) else {
             return false;
@@ -289,7 +260,7 @@ fn look_after_api(
             return false;
         };
         if !told.swap(true, Ordering::Relaxed) {
-            disks.tell_of_api(path.path(), false);
+            sockets::tell_of_api(&disks, path.path(), false);
         }
         let made = path.make_again().and_then(|listener| {
             // One that can't be listened at must not look as if it could.
@@ -300,33 +271,35 @@ fn look_after_api(
             return true;
         }
         told.store(false, Ordering::Relaxed);
-        disks.watch(path.path());
-        disks.tell_of_api(path.path(), true);
+        sockets::watch_path(&disks, path.path());
+        sockets::tell_of_api(&disks, path.path(), true);
         false
-    }));
+    });
+    sockets::look_also(disks, look);
 }
 
 /// Say so when the file that disks lie in is removed: it can't be made again.
-fn look_after_state(disks: &Arc<Disks>, place: &Place) {
-    let Place::Directory(directory) = place else {
+fn look_after_state(disks: &Arc<Disks>, location: &Location) {
+    let Location::Directory(directory) = location else {
         return;
     };
     let arena = directory.join(state_dir::ARENA);
     let Ok(identity) = Identity::at(&arena) else {
         return;
     };
-    disks.watch(&arena);
+    sockets::watch_path(disks, &arena);
     let (told, disks_again) = (AtomicBool::new(false), Arc::downgrade(disks));
-    disks.look_also(Box::new(move || {
+    let look = Box::new(move || {
         let is_there = Identity::at(&arena).is_ok_and(|found| found == identity);
         if !is_there
             && let Some(disks) = disks_again.upgrade()
             && !told.swap(true, Ordering::Relaxed)
         {
-            disks.tell_of_lost_state(&arena);
+            sockets::tell_of_lost_state(&disks, &arena);
         }
         false
-    }));
+    });
+    sockets::look_also(disks, look);
 }
 
 /// What a disk's record and settings take.
@@ -335,7 +308,7 @@ const RECORD_BYTES: u64 = 8 << 10;
 /// Whether the disks that are there fit into the limit. One that nobody asked for is no reason not
 /// to serve them.
 fn check_charge(store: &Store, config: &ServeConfig) -> Result<(), Error> {
-    disks::upkeep::adopt::forget_readers(store)?;
+    forget_readers(store)?;
     let (limit_bytes, charged_bytes) = (store.limit_bytes(), store.charged_bytes());
     // A record may be replaced by a larger one also where there is no room.
     let beyond_bytes = store.keys().len() as u64 * RECORD_BYTES;
@@ -392,12 +365,14 @@ fn say_what(config: &ServeConfig, most_disks: usize, found: bool, disks: usize) 
         disks,
         "serving"
     );
-    match &config.place {
-        Place::Directory(path) => {
+    match &config.location {
+        Location::Directory(path) => {
             tracing::info!(state_dir = %path.display(), found, "disks outlive this process")
         }
-        Place::Manager => tracing::info!(found, "the service manager keeps disks over a restart"),
-        Place::Process(reason) => {
+        Location::Manager => {
+            tracing::info!(found, "the service manager keeps disks over a restart")
+        }
+        Location::Process(reason) => {
             tracing::warn!(
                 reason,
                 "a restart loses all disks; give --state-dir to keep them"
@@ -406,13 +381,6 @@ fn say_what(config: &ServeConfig, most_disks: usize, found: bool, disks: usize) 
     }
     let status = format!("serving {disks} disks");
     tell_manager(&[NotifyState::Ready, NotifyState::Status(&status)]);
-}
-
-pub(super) fn make_directory(path: &Path) -> Result<(), Error> {
-    fs::create_dir_all(path).map_err(|source| Error::Directory {
-        path: path.to_owned(),
-        source,
-    })
 }
 
 /// Nobody may be listening, and that is well.
@@ -432,20 +400,6 @@ fn most_disks(descriptors: u64) -> usize {
     usize::try_from(disks).map_or(MOST_DISKS, |disks| disks.min(MOST_DISKS))
 }
 
-/// What there may be where the system doesn't tell, as in some sandboxes.
-const USUAL_DESCRIPTORS: u64 = 1024;
-
-/// Have as many descriptors as we may; gives how many that are.
-pub(super) fn raise_descriptor_limit() -> u64 {
-    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
-        return USUAL_DESCRIPTORS;
-    };
-    match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
-        Ok(()) => hard,
-        Err(_) => soft,
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
@@ -457,15 +411,5 @@ mod tests {
         assert_eq!(most_disks(1024), 384);
         assert_eq!(most_disks(100), 0);
         assert_eq!(most_disks(u64::MAX), 60_000);
-    }
-
-    #[test]
-    fn modes_that_keep_the_owner_out_are_refused() {
-        assert_eq!(access(0o660, None).unwrap(), SocketAccess::default());
-        assert_eq!(access(0o666, Some("0")).unwrap().group, Some(0));
-        for mode in [0o60, 0o1660, 0] {
-            assert!(access(mode, None).is_err(), "{mode:o}");
-        }
-        assert!(access(0o660, Some("no-such-group-here")).is_err());
     }
 }

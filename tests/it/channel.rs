@@ -9,7 +9,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ramblk::daemon::{Export, RunConfig, RunOptions, Sharing};
+use ramblk::daemon::{Export, RunConfig, RunOptions};
+use ramblk::model::Share;
 use ramblk::store::{Shrink, Store};
 use ramblk::vhost_user::Hub;
 use tempfile::TempDir;
@@ -28,7 +29,7 @@ struct Growing {
 }
 
 impl Growing {
-    fn new(sharing: Sharing) -> Self {
+    fn new(share: Share) -> Self {
         let folder = TempDir::new().unwrap();
         let socket = folder.path().join("vhost.sock");
         let store = Arc::new(Store::new(64 * MIB).unwrap());
@@ -36,7 +37,7 @@ impl Growing {
             size_bytes: Some(16 * MIB),
             socket_path: Some(socket.clone()),
             queues: 2,
-            sharing,
+            share,
             memory_limit_bytes: Some(64 * MIB),
             ..RunOptions::default()
         };
@@ -80,7 +81,7 @@ fn hears_nothing(channel: &UnixStream) {
 
 #[test]
 fn a_front_end_whose_rings_work_is_told_and_finds_the_new_capacity() {
-    let disk = Growing::new(Sharing::None);
+    let disk = Growing::new(Share::None);
     let mut front = Disk::attach(&disk.socket);
     let channel = channel(&front.client);
     hears_nothing(&channel);
@@ -95,7 +96,7 @@ fn a_front_end_whose_rings_work_is_told_and_finds_the_new_capacity() {
 
 #[test]
 fn a_suspended_front_end_hears_nothing_before_its_rings_work_again() {
-    let disk = Growing::new(Sharing::None);
+    let disk = Growing::new(Share::None);
     let front = Disk::prepare(&disk.socket, ALL);
     let channel = channel(&front.client);
     assert_eq!(disk.becomes(32), 0);
@@ -115,7 +116,7 @@ fn a_suspended_front_end_hears_nothing_before_its_rings_work_again() {
 
 #[test]
 fn a_channel_that_comes_late_or_anew_is_the_one_that_is_used() {
-    let disk = Growing::new(Sharing::None);
+    let disk = Growing::new(Share::None);
     let front = Disk::attach(&disk.socket);
     assert_eq!(disk.becomes(32), 0, "told without a channel");
     // As cloud-hypervisor does it, after the rings have started.
@@ -131,7 +132,7 @@ fn a_channel_that_comes_late_or_anew_is_the_one_that_is_used() {
 
 #[test]
 fn every_front_end_of_a_shared_disk_is_told() {
-    let disk = Growing::new(Sharing::ReadWrite);
+    let disk = Growing::new(Share::Rw);
     let fronts = [0, 1, 2].map(|_| Disk::attach(&disk.socket));
     let channels = fronts.each_ref().map(|front| channel(&front.client));
     assert_eq!(disk.becomes(32), 3);
@@ -143,7 +144,7 @@ fn every_front_end_of_a_shared_disk_is_told() {
 
 #[test]
 fn a_front_end_that_never_reads_its_channel_holds_up_nobody() {
-    let disk = Growing::new(Sharing::None);
+    let disk = Growing::new(Share::None);
     let mut front = Disk::attach(&disk.socket);
     let channel = channel(&front.client);
     // More than fits into any socket.

@@ -6,6 +6,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::time::Duration;
 
+use ramblk::daemon::disks::{describe, destroy};
 use ramblk::model::{DiskState, EventKind};
 
 use crate::disks::{World, until};
@@ -35,10 +36,13 @@ fn a_socket_that_was_removed_is_told_of_and_made_again_and_its_front_end_goes_on
         assert_eq!(there.details["socket"], said);
         assert!(can_connect(&sockets[0]));
         assert_eq!(disk.q().read(7, 4096), Ok(pattern(4096, 7)));
-        assert_eq!(world.disks.get("one").unwrap().state, DiskState::Ok);
+        assert_eq!(
+            describe::get(&world.disks, "one").unwrap().state,
+            DiskState::Ok
+        );
     }
     // The socket of a destroyed disk is not reported.
-    world.disks.destroy("two", Default::default()).unwrap();
+    destroy::destroy(&world.disks, "two", Default::default()).unwrap();
     std::thread::sleep(Duration::from_millis(400));
     let kinds = std::iter::from_fn(|| events.try_recv().ok()).map(|event| event.kind);
     assert!(kinds.into_iter().all(|kind| kind != EventKind::Unreachable));

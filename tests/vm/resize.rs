@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use ramblk::daemon::{Export, RunConfig, RunOptions, Sharing};
+use ramblk::daemon::{Export, RunConfig, RunOptions};
+use ramblk::model::Share;
 use ramblk::store::{Shrink, Store};
 use ramblk::vhost_user::Hub;
 
@@ -18,7 +19,7 @@ fn a_running_guest_sees_its_disk_grow_and_shrink_at_once() {
         size_bytes: Some(64 * MIB),
         socket_path: Some(socket.clone()),
         queues: 4,
-        sharing: Sharing::None,
+        share: Share::None,
         memory_limit_bytes: Some(256 * MIB),
         ..RunOptions::default()
     };

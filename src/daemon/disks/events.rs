@@ -43,6 +43,12 @@ impl Events {
         let _ = self.sender.send(event);
     }
 
+    /// Tell that something happened to `disk`, with one detail.
+    pub fn tell_with(&self, kind: EventKind, disk: &str, key: &str, value: impl Into<Detail>) {
+        let details = BTreeMap::from([(key.to_owned(), value.into())]);
+        self.tell(kind, Some(disk), details);
+    }
+
     /// Listen to what happens from now on.
     pub fn listen(&self) -> broadcast::Receiver<Event> {
         self.sender.subscribe()

@@ -4,6 +4,11 @@ use std::fs;
 use std::path::Path;
 
 use super::cgroup::{self, Bound};
+use crate::daemon::error::Error;
+use crate::store::Bytes;
+
+/// Enough for a page and the table that names it, with room to spare.
+const LEAST_LIMIT_BYTES: u64 = 64 << 10;
 
 /// A memory limit, and where it comes from, in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +31,21 @@ impl MemoryLimit {
         // Without `/proc` the kernel tells it too, but not what a container's own would say.
         let host_bytes = total_bytes(&meminfo).unwrap_or_else(system_bytes);
         Self::least(host_bytes, cgroup::smallest(Path::new("/")))
+    }
+
+    /// This limit, if anything fits into it.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if no disk does.
+    pub(crate) fn checked(self) -> Result<Self, Error> {
+        if self.bytes < LEAST_LIMIT_BYTES {
+            return Err(Error::Usage(format!(
+                "a memory limit of {} ({}) holds no disk: give at least 64K with --memory-limit",
+                Bytes(self.bytes),
+                self.from
+            )));
+        }
+        Ok(self)
     }
 
     fn least(host_bytes: u64, bound: Option<Bound>) -> Self {

@@ -1,7 +1,8 @@
 //! Where a daemon puts its things if nobody says, and where others look for them.
 
 use std::env;
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use crate::daemon::Error;
 
@@ -33,6 +34,14 @@ pub fn default_api_socket() -> PathBuf {
         Some(own) if own.exists() || !system.exists() => own,
         _ => system,
     }
+}
+
+/// Make a directory, and those above it.
+pub(crate) fn make_directory(path: &Path) -> Result<(), Error> {
+    fs::create_dir_all(path).map_err(|source| Error::Directory {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 fn variable(name: &str) -> Option<String> {

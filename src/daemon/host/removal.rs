@@ -1,4 +1,4 @@
-//! Who notices that a socket of ours, or the file that disks lie in, was removed from under us.
+//! Notices that a socket of ours, or the file that disks lie in, was removed from under us.
 //!
 //! Cleaners of temporary files do that, and so do people. The kernel tells of it (inotify), so the
 //! thread sleeps while nothing happens. It looks by itself, once a second, only while something is
@@ -38,6 +38,17 @@ pub(crate) struct Removals {
     bell: OwnedFd,
     ends: AtomicBool,
     thread: Mutex<Option<JoinHandle<()>>>,
+    looks: Looks,
+}
+
+/// What looks when something that is watched has changed, in this order.
+#[derive(Default)]
+struct Looks(Mutex<Vec<Look>>);
+
+impl std::fmt::Debug for Looks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Looks({})", self.0.lock().len())
+    }
 }
 
 impl Removals {
@@ -52,6 +63,7 @@ impl Removals {
             bell: bell.map_err(Error::system("make an eventfd"))?,
             ends: AtomicBool::new(false),
             thread: Mutex::new(None),
+            looks: Looks::default(),
         };
         Ok(Arc::new(removals))
     }
@@ -76,10 +88,15 @@ impl Removals {
         }
     }
 
-    /// Have `look` called when something that is watched has changed.
-    pub(crate) fn start(self: &Arc<Self>, look: Look) -> Result<(), Error> {
+    /// Have `look` called, too, when something that is watched has changed.
+    pub(crate) fn look_also(&self, look: Look) {
+        self.looks.0.lock().push(look);
+    }
+
+    /// Begin to look.
+    pub(crate) fn start(self: &Arc<Self>) -> Result<(), Error> {
         let own = Arc::clone(self);
-        let thread = threads::spawn(Role::Removal, move || own.run(&look))
+        let thread = threads::spawn(Role::Removal, move || own.run())
             .map_err(Error::system("start a thread"))?;
         *self.thread.lock() = Some(thread);
         Ok(())
@@ -101,7 +118,7 @@ impl Removals {
         let _ = rustix::io::write(&self.bell, &1u64.to_ne_bytes());
     }
 
-    fn run(&self, look: &Look) {
+    fn run(&self) {
         let mut is_missing = false;
         loop {
             let by_itself = is_missing || self.blind.load(Ordering::Relaxed);
@@ -113,7 +130,10 @@ impl Removals {
             if self.ends.load(Ordering::Acquire) {
                 return;
             }
-            is_missing = look();
+            is_missing = false;
+            for look in &*self.looks.0.lock() {
+                is_missing |= look();
+            }
         }
     }
 

@@ -33,6 +33,41 @@ impl Default for SocketAccess {
     }
 }
 
+impl SocketAccess {
+    /// Access by permission bits, and by a group's name or number.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if ramblk itself could not use its socket, or there is no such group.
+    pub(crate) fn new(mode: u32, group: Option<&str>) -> Result<Self, Error> {
+        if mode & !0o777 != 0 || mode & 0o600 != 0o600 {
+            return Err(Error::Usage(format!(
+                "--socket-mode {mode:o} keeps ramblk itself out: give three octal digits from \
+                 600 to 777, as in 0660"
+            )));
+        }
+        Ok(Self {
+            mode,
+            group: group.map(group_number).transpose()?,
+        })
+    }
+}
+
+fn group_number(group: &str) -> Result<u32, Error> {
+    if let Ok(number) = group.parse() {
+        return Ok(number);
+    }
+    match nix::unistd::Group::from_name(group) {
+        Ok(Some(found)) => Ok(found.gid.as_raw()),
+        Ok(None) => Err(Error::Usage(format!(
+            "there is no group {group:?}: give --socket-group one that getent group shows"
+        ))),
+        Err(errno) => Err(Error::System {
+            what: "look up the group of sockets",
+            source: errno.into(),
+        }),
+    }
+}
+
 /// Which of all things that were ever at a path one is. Numbers of inodes are used again, so the
 /// moment of its birth belongs to it, where the file system knows that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -196,5 +231,24 @@ fn make_room(path: &Path) -> Result<(), Error> {
         _ => Err(Error::PathInUse {
             path: path.to_owned(),
         }),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modes_that_keep_the_owner_out_are_refused() {
+        assert_eq!(
+            SocketAccess::new(0o660, None).unwrap(),
+            SocketAccess::default()
+        );
+        assert_eq!(SocketAccess::new(0o666, Some("0")).unwrap().group, Some(0));
+        for mode in [0o60, 0o1660, 0] {
+            assert!(SocketAccess::new(mode, None).is_err(), "{mode:o}");
+        }
+        assert!(SocketAccess::new(0o660, Some("no-such-group-here")).is_err());
     }
 }

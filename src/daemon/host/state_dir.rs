@@ -16,7 +16,6 @@ use sd_notify::NotifyState;
 
 use super::{inherit, paths};
 use crate::daemon::Error;
-use crate::daemon::serve::make_directory;
 use crate::store::{self, Bytes, Store, StoreOptions};
 
 /// The file in the directory.
@@ -61,7 +60,7 @@ impl StateOption {
 
 /// Where disks lie.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum Location {
     Directory(PathBuf),
     Manager,
     /// Nowhere that outlives the process, for this reason.
@@ -88,7 +87,7 @@ impl Surroundings {
 }
 
 /// Choose a place for disks.
-pub(crate) fn choose(option: &StateOption, run_dir: Option<&Path>) -> Result<Place, Error> {
+pub(crate) fn choose(option: &StateOption, run_dir: Option<&Path>) -> Result<Location, Error> {
     let conventional = paths::default_run_dir();
     let around = match (run_dir, &conventional) {
         // Whoever says where sockets go has a reason to; disks go there too, if they can.
@@ -99,29 +98,29 @@ pub(crate) fn choose(option: &StateOption, run_dir: Option<&Path>) -> Result<Pla
     choose_in(option, &around)
 }
 
-fn choose_in(option: &StateOption, around: &Surroundings) -> Result<Place, Error> {
+fn choose_in(option: &StateOption, around: &Surroundings) -> Result<Location, Error> {
     match option {
-        StateOption::None => Ok(Place::Process("--state-dir none was given".into())),
-        StateOption::Manager => Ok(Place::Manager),
+        StateOption::None => Ok(Location::Process("--state-dir none was given".into())),
+        StateOption::Manager => Ok(Location::Manager),
         StateOption::Directory(path) => {
-            make_directory(path)?;
+            paths::make_directory(path)?;
             check(path)?;
-            Ok(Place::Directory(path.clone()))
+            Ok(Location::Directory(path.clone()))
         }
-        StateOption::Default if around.keeps_descriptors => Ok(Place::Manager),
+        StateOption::Default if around.keeps_descriptors => Ok(Location::Manager),
         StateOption::Default => {
             let mut reason = "there is no runtime directory".to_owned();
             for path in &around.conventional {
-                match make_directory(path).and_then(|()| check(path)) {
+                match paths::make_directory(path).and_then(|()| check(path)) {
                     // One with disks in it is used, however full it is.
                     Ok(room) if room >= LEAST_ROOM_BYTES || path.join(ARENA).exists() => {
-                        return Ok(Place::Directory(path.clone()));
+                        return Ok(Location::Directory(path.clone()));
                     }
                     Ok(room) => reason = format!("{path:?} has room for {} only", Bytes(room)),
                     Err(error) => reason = error.to_string(),
                 }
             }
-            Ok(Place::Process(reason))
+            Ok(Location::Process(reason))
         }
     }
 }
@@ -157,7 +156,7 @@ fn room(about: &StatVfs) -> u64 {
     }
 }
 
-impl Place {
+impl Location {
     /// Bytes that disks may take there, those that they take already included.
     pub(crate) fn room_bytes(&self) -> Result<u64, Error> {
         match self {
@@ -252,7 +251,7 @@ mod tests {
         };
         assert_eq!(
             choose_in(&StateOption::Default, &around).unwrap(),
-            Place::Manager
+            Location::Manager
         );
     }
 
@@ -271,6 +270,6 @@ mod tests {
             conventional: vec![real.to_owned()],
         };
         let place = choose_in(&StateOption::Default, &around).unwrap();
-        assert!(matches!(place, Place::Process(reason) if reason.contains("tmpfs")));
+        assert!(matches!(place, Location::Process(reason) if reason.contains("tmpfs")));
     }
 }

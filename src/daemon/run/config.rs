@@ -2,28 +2,18 @@
 
 use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
+use crate::daemon::disks::settings::metadata::Metadata;
+use crate::daemon::disks::settings::valid::{MOST_QUEUES, ValidDisk};
+use crate::daemon::error::{Error, MAX_SOCKET_PATH_BYTES};
 use crate::daemon::host::limit::MemoryLimit;
 use crate::daemon::host::socket::SocketAccess;
-use crate::daemon::serve::access;
-use crate::daemon::{Error, MAX_SOCKET_PATH_BYTES};
+use crate::daemon::host::workers;
 use crate::device::Serial;
 use crate::image::RawImage;
-use crate::store::{Bytes, Capacity, DiskSpec, SectorSize};
+use crate::model::{DiskSettings, Share};
+use crate::store::{Capacity, DiskSpec, SectorSize};
 use crate::vhost_user::WorkerOptions;
-
-/// The most queues a disk can have: what guests and front ends are known to handle.
-pub(crate) const MOST_QUEUES: u16 = 256;
-
-/// The most threads that serve queues: more than there are processors help nobody.
-const MOST_WORKERS: usize = 256;
-
-/// A guest that makes a request every so often would keep a processor busy.
-const MOST_POLL_US: u32 = 1_000_000;
-
-/// Enough for a page and the table that names it, with room to spare.
-const LEAST_LIMIT_BYTES: u64 = 64 << 10;
 
 /// Options of `ramblk run`, as they were given.
 #[derive(Clone, Debug)]
@@ -51,7 +41,7 @@ pub struct RunOptions {
     /// Whether its bytes are the disk's even if they look like another format's.
     pub image_as_it_is: bool,
     /// How many front ends may use the disk at the same time.
-    pub sharing: Sharing,
+    pub share: Share,
     /// Memory that the disk may take; without it, what is safe for the host.
     pub memory_limit_bytes: Option<u64>,
     /// Whether huge pages are made of memory in full use.
@@ -88,7 +78,7 @@ impl Default for RunOptions {
             serial: None,
             image: None,
             image_as_it_is: false,
-            sharing: Sharing::None,
+            share: Share::None,
             memory_limit_bytes: None,
             huge_pages: true,
             detect_zeroes: false,
@@ -99,19 +89,6 @@ impl Default for RunOptions {
             command: Vec::new(),
         }
     }
-}
-
-/// How many front ends may use a disk at the same time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Sharing {
-    /// One.
-    #[default]
-    None,
-    /// Any number, and none may write.
-    ReadOnly,
-    /// Any number, and all may write: only for guests that coordinate, as a cluster file system
-    /// does.
-    ReadWrite,
 }
 
 /// Where front ends come from.
@@ -129,18 +106,13 @@ pub enum Endpoint {
 #[derive(Debug)]
 pub struct RunConfig {
     pub(crate) name: String,
-    pub(crate) spec: DiskSpec,
+    pub(crate) disk: ValidDisk,
     pub(crate) endpoint: Endpoint,
     pub(crate) access: SocketAccess,
-    pub(crate) queues: NonZeroU16,
-    pub(crate) read_only: bool,
-    pub(crate) serial: Serial,
     pub(crate) image: Option<RawImage>,
-    pub(crate) sharing: Sharing,
     pub(crate) command: Vec<String>,
     pub(crate) limit: MemoryLimit,
     pub(crate) huge_pages: bool,
-    pub(crate) in_order: bool,
     pub(crate) workers: WorkerOptions,
 }
 
@@ -175,8 +147,6 @@ impl RunConfig {
             }
         };
         Capacity::new(size_bytes, sector_size)?;
-        let mut spec = DiskSpec::new(sector_size, size_bytes);
-        spec.detect_zeroes = options.detect_zeroes;
         let queues = NonZeroU16::new(options.queues)
             .filter(|queues| queues.get() <= MOST_QUEUES)
             .ok_or_else(|| {
@@ -191,22 +161,36 @@ impl RunConfig {
             None => Serial::for_name(name)?,
         };
         let asked = options.memory_limit_bytes.map(MemoryLimit::asked);
-        let limit = check_limit(asked.unwrap_or_else(MemoryLimit::usual))?;
+        let limit = asked.unwrap_or_else(MemoryLimit::usual).checked()?;
         let endpoint = endpoint(options.socket_path, options.fd, &options.command)?;
+        let settings = DiskSettings {
+            block_size: options.block_bytes,
+            queues: options.queues,
+            read_only: options.read_only || options.share == Share::Ro,
+            share: options.share,
+            in_order: options.in_order,
+            detect_zeroes: options.detect_zeroes,
+            ..DiskSettings::new(size_bytes)
+        };
+        let mut spec = DiskSpec::new(sector_size, size_bytes);
+        spec.detect_zeroes = settings.detect_zeroes;
+        spec.read_only = settings.read_only;
         Ok(Self {
             name: name.to_owned(),
-            spec,
+            disk: ValidDisk {
+                spec,
+                serial,
+                queues,
+                metadata: Metadata::of(&settings),
+                blob: Vec::new(),
+                settings,
+            },
             endpoint,
-            access: access(options.socket_mode, options.socket_group.as_deref())?,
-            queues,
-            read_only: options.read_only || options.sharing == Sharing::ReadOnly,
-            serial,
+            access: SocketAccess::new(options.socket_mode, options.socket_group.as_deref())?,
             image,
-            sharing: options.sharing,
             command: options.command,
             limit,
             huge_pages: options.huge_pages,
-            in_order: options.in_order,
             workers,
         })
     }
@@ -218,48 +202,10 @@ fn workers(
     poll_us: u32,
     cpus: Vec<usize>,
 ) -> Result<WorkerOptions, Error> {
-    let mut options = worker_options(count, poll_us, cpus)?;
+    let mut options = workers::options(count, poll_us, cpus)?;
     // More would never have anything to do.
     options.count = options.count.min(usize::from(queues.get()));
     Ok(options)
-}
-
-/// Workers as they were asked for, or as many as there are processors for.
-pub(crate) fn worker_options(
-    count: Option<u16>,
-    poll_us: u32,
-    cpus: Vec<usize>,
-) -> Result<WorkerOptions, Error> {
-    if poll_us > MOST_POLL_US {
-        return Err(Error::Usage(format!(
-            "--poll-us {poll_us} is too long: give at most {MOST_POLL_US}, or 0 to never poll"
-        )));
-    }
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let default = if cpus.is_empty() { cores } else { cpus.len() };
-    let count = count.map_or(default, usize::from);
-    if count == 0 || count > MOST_WORKERS {
-        return Err(Error::Usage(format!(
-            "{count} workers are not possible: give --workers from 1 to {MOST_WORKERS}"
-        )));
-    }
-    Ok(WorkerOptions {
-        count,
-        poll: Duration::from_micros(poll_us.into()),
-        cpus,
-    })
-}
-
-/// A memory limit in which something fits.
-pub(crate) fn check_limit(limit: MemoryLimit) -> Result<MemoryLimit, Error> {
-    if limit.bytes < LEAST_LIMIT_BYTES {
-        return Err(Error::Usage(format!(
-            "a memory limit of {} ({}) holds no disk: give at least 64K with --memory-limit",
-            Bytes(limit.bytes),
-            limit.from
-        )));
-    }
-    Ok(limit)
 }
 
 fn endpoint(path: Option<PathBuf>, fd: Option<i32>, command: &[String]) -> Result<Endpoint, Error> {

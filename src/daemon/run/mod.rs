@@ -19,16 +19,18 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use nix::sys::resource::{Resource, getrlimit};
-use parking_lot::Mutex;
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::host::inherit::{self, Inherited};
-use super::host::removal::Removals;
-use super::serve::raise_descriptor_limit;
-use super::{Error, Export};
-use crate::daemon::run::command::Command;
-use crate::daemon::run::config::{Endpoint, RunConfig};
+use crate::daemon::disks::served::socket::SocketChange;
+use crate::daemon::error::Error;
+use crate::daemon::host::descriptors;
+use crate::daemon::host::inherit::{self, Inherited};
+use crate::daemon::host::removal::Removals;
+use command::Command;
+use config::{Endpoint, RunConfig};
+use export::Export;
+
 use crate::store::{Store, StoreOptions};
 use crate::threads::{self, Role};
 use crate::vhost_user::Hub;
@@ -61,8 +63,8 @@ pub fn run(config: &RunConfig) -> Result<Ending, Error> {
     };
     let (events, incoming) = channel();
     // Each queue of each front end brings three, and the usual soft limit is 1024.
-    let descriptors = getrlimit(Resource::RLIMIT_NOFILE).ok();
-    raise_descriptor_limit();
+    let inherited_limit = getrlimit(Resource::RLIMIT_NOFILE).ok();
+    descriptors::raise_limit();
     let mut options = StoreOptions::new(config.limit.bytes);
     options.huge_pages = config.huge_pages;
     let store = Arc::new(Store::with_options(&options)?);
@@ -93,18 +95,18 @@ pub fn run(config: &RunConfig) -> Result<Ending, Error> {
     .map_err(system("start a thread"))?;
     tracing::info!(
         disk = config.name,
-        size_bytes = config.spec.size_bytes,
-        block_bytes = config.spec.sector_size.bytes(),
-        queues = config.queues.get(),
-        read_only = config.read_only,
-        serial = config.serial.text(),
+        size_bytes = config.disk.spec.size_bytes,
+        block_bytes = config.disk.spec.sector_size.bytes(),
+        queues = config.disk.queues.get(),
+        read_only = config.disk.spec.read_only,
+        serial = config.disk.serial.text(),
         socket = %place(export.socket_path().as_deref()),
         memory_limit_bytes = config.limit.bytes,
         memory_limit_from = config.limit.from,
         "serving"
     );
     let socket = export.socket_path();
-    let command = Command::start(&config.command, socket.as_deref(), descriptors)?;
+    let command = Command::start(&config.command, socket.as_deref(), inherited_limit)?;
     let removals = watch_socket(&export)?;
     let ending = wait(&incoming, command);
     removals.stop();
@@ -145,31 +147,24 @@ fn watch_socket(export: &Arc<Export>) -> Result<Arc<Removals>, Error> {
     };
     removals.watch(&path);
     let (watched, watcher) = (Arc::downgrade(export), Arc::downgrade(&removals));
-    let said = Mutex::new(None);
-    removals.start(Box::new(move || {
+    removals.look_also(Box::new(move || {
         let Some(export) = watched.upgrade() else {
             return false;
         };
-        match export.mend_socket() {
-            Ok(made) => {
-                if let Some(watcher) = watcher.upgrade().filter(|_| made) {
-                    tracing::warn!(socket = ?path, "the socket was removed, and is there again");
-                    watcher.watch(&path);
+        export.mend_socket(|socket, change| match change {
+            SocketChange::Removed(_) => {}
+            SocketChange::Restored => {
+                tracing::warn!(?socket, "the socket was removed, and is there again");
+                if let Some(watcher) = watcher.upgrade() {
+                    watcher.watch(socket);
                 }
-                *said.lock() = None;
-                false
             }
-            Err(error) => {
-                let reason = Some(error.to_string());
-                let mut said = said.lock();
-                if *said != reason {
-                    tracing::warn!(%error, "the socket was removed, and nobody can connect");
-                    *said = reason;
-                }
-                true
+            SocketChange::Missing(error) => {
+                tracing::warn!(%error, "the socket was removed, and nobody can connect");
             }
-        }
-    }))?;
+        })
+    }));
+    removals.start()?;
     Ok(removals)
 }
 

@@ -57,7 +57,7 @@ impl Kit {
             limit_from: "a test".to_owned(),
             import_timeout: Duration::from_secs(60),
         };
-        let disks = Disks::new(store, hub.unwrap(), keeping).unwrap();
+        let disks = ramblk::daemon::disks::open(store, hub.unwrap(), keeping).unwrap();
         let socket = folder.path().join("api.sock");
         let listener = UnixListener::bind(&socket).unwrap();
         let server = Server::start(listener, Arc::clone(&disks), options).unwrap();

@@ -1,6 +1,8 @@
 //! Many disks at once, as a file declares them.
 
-use ramblk::daemon::disks::{ApplyOptions, DestroyOptions};
+use ramblk::daemon::disks::{
+    ApplyOptions, DestroyOptions, apply, change, describe, destroy, fork, groups, reset, snapshots,
+};
 use ramblk::model::{
     Applied, Declaration, DiskSettings, ForkRequest, OnFull, Problem, ProblemKind,
 };
@@ -25,12 +27,12 @@ const PRUNE: ApplyOptions = ApplyOptions {
 };
 
 fn apply(world: &World, text: &str) -> Result<Applied, Problem> {
-    world.disks.apply(&declared(text), ApplyOptions::default())
+    apply::apply(&world.disks, &declared(text), ApplyOptions::default())
 }
 
 /// The existing disks and groups, as JSON.
 fn config(world: &World) -> Value {
-    serde_json::to_value(world.disks.config()).unwrap()
+    serde_json::to_value(apply::config(&world.disks)).unwrap()
 }
 
 const TWO: &str = r#"{
@@ -44,9 +46,9 @@ const TWO: &str = r#"{
 #[test]
 fn applying_twice_does_nothing_more_and_gives_back_what_was_applied() {
     let world = World::new(64 << 20);
-    let dry = world.disks.apply(&declared(TWO), DRY).unwrap();
+    let dry = apply::apply(&world.disks, &declared(TWO), DRY).unwrap();
     assert_eq!(dry.created, ["a", "b"]);
-    assert!(world.disks.list(&[]).is_empty() && world.disks.groups().is_empty());
+    assert!(describe::list(&world.disks, &[]).is_empty() && groups::list(&world.disks).is_empty());
     assert_eq!(apply(&world, TWO).unwrap(), dry);
     let again = apply(&world, TWO).unwrap();
     assert_eq!(again.unchanged, ["a", "b"]);
@@ -54,7 +56,7 @@ fn applying_twice_does_nothing_more_and_gives_back_what_was_applied() {
     assert!(again.changes.is_empty());
     // The exported file declares exactly what exists.
     let exported = config(&world).to_string();
-    let again = world.disks.apply(&declared(&exported), PRUNE).unwrap();
+    let again = apply::apply(&world.disks, &declared(&exported), PRUNE).unwrap();
     assert!(again.changes.is_empty(), "{again:?}");
     assert_eq!(exported, config(&world).to_string());
 }
@@ -66,13 +68,13 @@ fn what_a_file_does_not_name_is_not_stripped_from_a_disk() {
     let more = r#"{"quota_bytes": 1048576, "on_full": "stall", "labels": {"l": "w"},
         "limits": {"read": {"iops": 5, "iops_burst": 6}}, "size_bytes": 4194304}"#;
     let patch = serde_json::from_str(more).unwrap();
-    let disk = world.disks.patch("a", patch).unwrap().disk;
+    let disk = change::patch(&world.disks, "a", patch).unwrap().disk;
     let names = r#"{"group": [{"name": "slow"}], "disk": [{"name": "a"}, {"name": "b"}]}"#;
     let applied = apply(&world, names).unwrap();
     assert_eq!(applied.unchanged, ["a", "b"]);
-    assert_eq!(world.disks.list(&[])[0], disk);
+    assert_eq!(describe::list(&world.disks, &[])[0], disk);
     assert_eq!(
-        world.disks.group("slow").unwrap().limits.total.iops,
+        groups::get(&world.disks, "slow").unwrap().limits.total.iops,
         Some(100)
     );
     // Everything that the file names changes, down to each limit and label.
@@ -93,7 +95,7 @@ fn what_a_file_does_not_name_is_not_stripped_from_a_disk() {
             ("quota_bytes", json!(1_048_576), Value::Null),
         ]
     );
-    let disk = &world.disks.list(&[])[0];
+    let disk = &describe::list(&world.disks, &[])[0];
     assert_eq!(
         (disk.on_full, disk.quota_bytes, disk.group.as_deref()),
         (OnFull::Stall, None, Some("slow"))
@@ -110,24 +112,27 @@ fn only_a_prune_takes_away_what_is_not_declared() {
     let world = World::new(64 << 20);
     apply(&world, TWO).unwrap();
     world.create("c");
-    world.disks.fork("c", ForkRequest::new("d")).unwrap();
+    fork::fork(&world.disks, "c", ForkRequest::new("d")).unwrap();
     let patch = r#"{"quota_bytes": 1048576, "on_full": "stall"}"#;
     let patch = serde_json::from_str(patch).unwrap();
-    world.disks.patch("b", patch).unwrap();
+    change::patch(&world.disks, "b", patch).unwrap();
     let one = r#"{"disk": [{"name": "b"}]}"#;
     assert_eq!(apply(&world, one).unwrap().unchanged, ["b"]);
-    assert_eq!(world.disks.list(&[]).len(), 4);
+    assert_eq!(describe::list(&world.disks, &[]).len(), 4);
     let before = config(&world);
     let options = ApplyOptions {
         dry_run: true,
         ..PRUNE
     };
-    let dry = world.disks.apply(&declared(one), options).unwrap();
+    let dry = apply::apply(&world.disks, &declared(one), options).unwrap();
     assert_eq!(config(&world), before);
     assert_eq!((dry.changed.len(), dry.groups.len()), (1, 1));
     // A fork goes before what it was made from.
     assert_eq!(dry.destroyed, ["d", "c", "a"]);
-    assert_eq!(world.disks.apply(&declared(one), PRUNE).unwrap(), dry);
+    assert_eq!(
+        apply::apply(&world.disks, &declared(one), PRUNE).unwrap(),
+        dry
+    );
     let wanted = json!({"disk": [{
         "name": "b", "size_bytes": 2_097_152, "block_size": 512, "queues": 2, "read_only": false,
         "share": "none", "in_order": false, "detect_zeroes": false, "on_full": "error",
@@ -141,8 +146,8 @@ fn a_prune_spares_what_holds_more_than_itself() {
     let socket = world.create("a");
     world.create("b");
     world.create("c");
-    world.disks.fork("c", ForkRequest::new("d")).unwrap();
-    world.disks.take_snapshot("b", "s").unwrap();
+    fork::fork(&world.disks, "c", ForkRequest::new("d")).unwrap();
+    snapshots::take(&world.disks, "b", "s").unwrap();
     let guest = Guest::attach(&socket);
     let before = config(&world);
     for (declares, kind, words) in [
@@ -152,7 +157,11 @@ fn a_prune_spares_what_holds_more_than_itself() {
     ] {
         let disks = declares.map(|name| json!({ "name": name }));
         let text = json!({ "disk": disks }).to_string();
-        says(world.disks.apply(&declared(&text), PRUNE), kind, &[words]);
+        says(
+            apply::apply(&world.disks, &declared(&text), PRUNE),
+            kind,
+            &[words],
+        );
         assert_eq!(config(&world), before);
     }
     drop(guest);
@@ -187,14 +196,14 @@ fn what_may_change_is_changed_and_the_rest_is_refused_before_anything_is_done() 
     let quota = r#"{"disk": [{"name": "a", "labels": {"x": "y"}},
         {"name": "c", "quota_bytes": 1048576}]}"#;
     for options in [DRY, ApplyOptions::default()] {
-        let refused = world.disks.apply(&declared(quota), options);
+        let refused = apply::apply(&world.disks, &declared(quota), options);
         says(refused, ProblemKind::Conflict, &["1048576", "takes"]);
     }
     drop(guest);
     super::eventually("no front end is attached", || {
-        !world.disks.get("c").unwrap().attached
+        !describe::get(&world.disks, "c").unwrap().attached
     });
-    world.disks.destroy("c", DestroyOptions::default()).unwrap();
+    destroy::destroy(&world.disks, "c", DestroyOptions::default()).unwrap();
     assert_eq!(config(&world), before);
 }
 
@@ -215,7 +224,7 @@ fn a_configuration_with_a_mistake_makes_nothing() {
         ),
     ] {
         says(apply(&world, &change), kind, &[]);
-        assert!(world.disks.list(&[]).is_empty(), "{change}");
+        assert!(describe::list(&world.disks, &[]).is_empty(), "{change}");
     }
 }
 
@@ -239,13 +248,17 @@ fn a_quota_that_a_smaller_pool_no_longer_allows_is_no_mistake_where_it_is() {
 fn groups_hold_on_to_their_disks() {
     let world = World::new(64 << 20);
     apply(&world, TWO).unwrap();
-    assert_eq!(world.disks.group("slow").unwrap().disks, ["a"]);
-    let refused = world.disks.destroy_group("slow");
+    assert_eq!(groups::get(&world.disks, "slow").unwrap().disks, ["a"]);
+    let refused = groups::destroy(&world.disks, "slow");
     says(refused, ProblemKind::Conflict, &["(a)", "out of it"]);
     let patch = serde_json::from_str(r#"{"group": null}"#).unwrap();
-    world.disks.patch("a", patch).unwrap();
-    world.disks.destroy_group("slow").unwrap();
-    says(world.disks.group("slow"), ProblemKind::NotFound, &["slow"]);
+    change::patch(&world.disks, "a", patch).unwrap();
+    groups::destroy(&world.disks, "slow").unwrap();
+    says(
+        groups::get(&world.disks, "slow"),
+        ProblemKind::NotFound,
+        &["slow"],
+    );
 }
 
 #[test]
@@ -254,10 +267,10 @@ fn a_group_whose_name_is_too_long_is_refused_before_anything_is_done() {
     let name = "g".repeat(60);
     let text = format!(r#"{{"group": [{{"name": "a"}}, {{"name": "{name}"}}]}}"#);
     for options in [DRY, ApplyOptions::default()] {
-        let refused = world.disks.apply(&declared(&text), options);
+        let refused = apply::apply(&world.disks, &declared(&text), options);
         says(refused, ProblemKind::Invalid, &["60 bytes", "shorter"]);
     }
-    assert!(world.disks.groups().is_empty());
+    assert!(groups::list(&world.disks).is_empty());
 }
 
 #[test]
@@ -266,27 +279,24 @@ fn a_group_that_is_there_with_other_limits_is_not_made_again() {
     apply(&world, TWO).unwrap();
     let limits = |text: &str| serde_json::from_str(text).unwrap();
     for other in ["{}", r#"{"total": {"iops": 200}}"#] {
-        let refused = world.disks.put_group("slow", limits(other));
+        let refused = groups::put(&world.disks, "slow", limits(other));
         says(refused, ProblemKind::Conflict, &["total.iops 100, not"]);
         assert_eq!(
-            world.disks.group("slow").unwrap().limits.total.iops,
+            groups::get(&world.disks, "slow").unwrap().limits.total.iops,
             Some(100)
         );
     }
-    world
-        .disks
-        .put_group("slow", limits(r#"{"total": {"iops": 100}}"#))
-        .unwrap();
+    groups::put(&world.disks, "slow", limits(r#"{"total": {"iops": 100}}"#)).unwrap();
     let patch = serde_json::from_str(r#"{"read": {"iops": 5}}"#).unwrap();
-    let group = world.disks.patch_group("slow", patch).unwrap();
+    let group = groups::patch(&world.disks, "slow", patch).unwrap();
     assert_eq!(
         (group.limits.total.iops, group.limits.read.iops),
         (Some(100), Some(5))
     );
     let burst = serde_json::from_str(r#"{"write": {"iops_burst": 5}}"#).unwrap();
-    let refused = world.disks.patch_group("slow", burst);
+    let refused = groups::patch(&world.disks, "slow", burst);
     says(refused, ProblemKind::Invalid, &["burst"]);
-    let none = world.disks.patch_group("none", patch_of_nothing());
+    let none = groups::patch(&world.disks, "none", patch_of_nothing());
     says(none, ProblemKind::NotFound, &["none"]);
 }
 
@@ -298,15 +308,18 @@ fn patch_of_nothing() -> ramblk::model::LimitsPatch {
 fn the_base_of_a_fleet_is_not_destroyed_by_the_way() {
     let world = World::new(64 << 20);
     world.create_with("base", DiskSettings::new(1 << 20));
-    world.disks.take_snapshot("base", "s").unwrap();
+    snapshots::take(&world.disks, "base", "s").unwrap();
     for at in 0..3 {
         let mut request = ForkRequest::new(&format!("fork-{at}"));
         request.snapshot = Some("s".into());
-        world.disks.fork("base", request).unwrap();
+        fork::fork(&world.disks, "base", request).unwrap();
     }
-    let children = world.disks.get("base").unwrap().children.unwrap();
+    let children = describe::get(&world.disks, "base")
+        .unwrap()
+        .children
+        .unwrap();
     assert_eq!(children, ["fork-0", "fork-1", "fork-2"]);
-    let snapshot = world.disks.destroy_snapshot("base", "s", false);
+    let snapshot = snapshots::destroy(&world.disks, "base", "s", false);
     says(
         snapshot,
         ProblemKind::Conflict,
@@ -317,18 +330,22 @@ fn the_base_of_a_fleet_is_not_destroyed_by_the_way() {
         force: false,
         importing: false,
     };
-    let refused = world.disks.destroy("base", options);
+    let refused = destroy::destroy(&world.disks, "base", options);
     says(refused, ProblemKind::Conflict, &["3 disks", "fork-0"]);
-    let reset = world.disks.reset("fork-1", Default::default());
+    let reset = reset::reset(&world.disks, "fork-1", Default::default());
     assert!(reset.is_ok(), "{reset:?}");
     // One fork is gone and fewer are left; the caller must confirm this.
-    world
-        .disks
-        .destroy("fork-0", DestroyOptions::default())
-        .unwrap();
-    assert_eq!(world.disks.get("base").unwrap().children.unwrap().len(), 2);
-    world.disks.destroy_snapshot("base", "s", true).unwrap();
+    destroy::destroy(&world.disks, "fork-0", DestroyOptions::default()).unwrap();
+    assert_eq!(
+        describe::get(&world.disks, "base")
+            .unwrap()
+            .children
+            .unwrap()
+            .len(),
+        2
+    );
+    snapshots::destroy(&world.disks, "base", "s", true).unwrap();
     options.snapshots = false;
-    world.disks.destroy("base", options).unwrap();
-    assert_eq!(world.disks.get("fork-1").unwrap().parent, None);
+    destroy::destroy(&world.disks, "base", options).unwrap();
+    assert_eq!(describe::get(&world.disks, "fork-1").unwrap().parent, None);
 }

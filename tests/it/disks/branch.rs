@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use ramblk::daemon::disks::{DestroyOptions, Target, UploadOptions};
+use ramblk::daemon::disks::{
+    DestroyOptions, Target, UploadOptions, content, describe, destroy, fork, reset, snapshots,
+    upload,
+};
 use ramblk::model::{DiskSettings, ForkRequest, MapExtent, ProblemKind, ResetRequest};
 
 use super::{FORCED, World, says};
@@ -13,7 +16,7 @@ fn fork(world: &World, from: &str, snapshot: Option<&str>, new: &str) -> PathBuf
         snapshot: snapshot.map(str::to_owned),
         ..ForkRequest::new(new)
     };
-    PathBuf::from(world.disks.fork(from, request).unwrap().socket)
+    PathBuf::from(fork::fork(&world.disks, from, request).unwrap().socket)
 }
 
 #[test]
@@ -21,15 +24,15 @@ fn a_fork_of_a_running_disk_has_its_content_and_goes_its_own_way() {
     let world = World::new(64 << 20);
     let mut golden = Guest::attach(&world.create("golden"));
     golden.q().write(0, &[1; 4096]).unwrap();
-    let charged = world.disks.pool().charged_bytes;
+    let charged = describe::pool(&world.disks).charged_bytes;
     let mut one = Guest::attach(&fork(&world, "golden", None, "one"));
-    assert!(world.disks.pool().charged_bytes - charged <= 16 << 10);
+    assert!(describe::pool(&world.disks).charged_bytes - charged <= 16 << 10);
     golden.q().write(0, &[2; 512]).unwrap();
     one.q().write(1, &[3; 512]).unwrap();
     assert_eq!(one.q().read(0, 512).unwrap(), [1; 512]);
     assert_eq!(golden.q().read(0, 512).unwrap(), [2; 512]);
     assert_eq!(golden.q().read(1, 512).unwrap(), [1; 512]);
-    let disk = world.disks.get("one").unwrap();
+    let disk = describe::get(&world.disks, "one").unwrap();
     assert_eq!(disk.parent.as_deref(), Some("golden"));
     assert_eq!(disk.serial, "one");
 }
@@ -39,28 +42,28 @@ fn a_disk_goes_back_to_a_snapshot_or_to_what_it_was_forked_from() {
     let world = World::new(64 << 20);
     let mut guest = Guest::attach(&world.create("golden"));
     guest.q().write(0, &[1; 512]).unwrap();
-    world.disks.take_snapshot("golden", "clean").unwrap();
+    snapshots::take(&world.disks, "golden", "clean").unwrap();
     guest.q().write(0, &[2; 512]).unwrap();
     let mut one = Guest::attach(&fork(&world, "golden", Some("clean"), "one"));
     assert_eq!(one.q().read(0, 512).unwrap(), [1; 512]);
     one.q().write(0, &[3; 512]).unwrap();
-    let refused = world.disks.reset("one", ResetRequest::default());
+    let refused = reset::reset(&world.disks, "one", ResetRequest::default());
     says(refused, ProblemKind::Attached, &["one", "force"]);
     let force = |to: Option<&str>| ResetRequest {
         to: to.map(str::to_owned),
         force: true,
     };
-    world.disks.reset("one", force(None)).unwrap();
+    reset::reset(&world.disks, "one", force(None)).unwrap();
     assert_eq!(one.q().read(0, 512).unwrap(), [1; 512]);
-    world.disks.reset("golden", force(Some("clean"))).unwrap();
+    reset::reset(&world.disks, "golden", force(Some("clean"))).unwrap();
     assert_eq!(guest.q().read(0, 512).unwrap(), [1; 512]);
     says(
-        world.disks.reset("golden", force(None)),
+        reset::reset(&world.disks, "golden", force(None)),
         ProblemKind::NotFound,
         &["not forked"],
     );
     says(
-        world.disks.reset("golden", force(Some("x"))),
+        reset::reset(&world.disks, "golden", force(Some("x"))),
         ProblemKind::NotFound,
         &["golden@x"],
     );
@@ -70,29 +73,32 @@ fn a_disk_goes_back_to_a_snapshot_or_to_what_it_was_forked_from() {
 fn snapshots_are_their_disks_and_forks_are_not() {
     let world = World::new(64 << 20);
     world.create("golden");
-    world.disks.take_snapshot("golden", "a").unwrap();
-    world.disks.take_snapshot("golden", "b").unwrap();
+    snapshots::take(&world.disks, "golden", "a").unwrap();
+    snapshots::take(&world.disks, "golden", "b").unwrap();
     fork(&world, "golden", Some("a"), "one");
-    let twice = world.disks.take_snapshot("golden", "a");
+    let twice = snapshots::take(&world.disks, "golden", "a");
     says(twice, ProblemKind::Conflict, &["golden@a"]);
-    assert_eq!(world.disks.get("golden").unwrap().snapshots, ["a", "b"]);
-    world.disks.destroy_snapshot("golden", "b", false).unwrap();
+    assert_eq!(
+        describe::get(&world.disks, "golden").unwrap().snapshots,
+        ["a", "b"]
+    );
+    snapshots::destroy(&world.disks, "golden", "b", false).unwrap();
     says(
-        world.disks.snapshot("golden", "b"),
+        snapshots::get(&world.disks, "golden", "b"),
         ProblemKind::NotFound,
         &["golden@b"],
     );
-    let refused = world.disks.destroy("golden", DestroyOptions::default());
+    let refused = destroy::destroy(&world.disks, "golden", DestroyOptions::default());
     says(refused, ProblemKind::Conflict, &["(a)", "with it"]);
     let options = DestroyOptions {
         snapshots: true,
         force: true,
         ..DestroyOptions::default()
     };
-    world.disks.destroy("golden", options).unwrap();
-    assert_eq!(world.disks.get("one").unwrap().parent, None);
-    assert_eq!(world.disks.pool().snapshots, 0);
-    let long = world.disks.take_snapshot("one", &"x".repeat(64));
+    destroy::destroy(&world.disks, "golden", options).unwrap();
+    assert_eq!(describe::get(&world.disks, "one").unwrap().parent, None);
+    assert_eq!(describe::pool(&world.disks).snapshots, 0);
+    let long = snapshots::take(&world.disks, "one", &"x".repeat(64));
     says(long, ProblemKind::Invalid, &["shorter"]);
 }
 
@@ -104,7 +110,7 @@ fn a_map_is_exact_and_comes_in_parts() {
         guest.q().write(sector, &[1; 512]).unwrap();
     }
     let target = Target::parse("one").unwrap();
-    let whole = world.disks.map(&target, 0, 1000).unwrap();
+    let whole = content::map(&world.disks, &target, 0, 1000).unwrap();
     let extent = |start: u64, sectors: u64, mapped| MapExtent {
         start_bytes: start * 512,
         length_bytes: sectors * 512,
@@ -124,7 +130,7 @@ fn a_map_is_exact_and_comes_in_parts() {
     for most in 1..=7 {
         let (mut found, mut at) = (Vec::new(), Some(0));
         while let Some(start) = at {
-            let part = world.disks.map(&target, start, most).unwrap();
+            let part = content::map(&world.disks, &target, start, most).unwrap();
             assert!(part.extents.len() <= most && !part.extents.is_empty());
             found.extend(part.extents);
             at = part.next_bytes;
@@ -132,7 +138,7 @@ fn a_map_is_exact_and_comes_in_parts() {
         assert_eq!(found, expected, "{most}");
     }
     says(
-        world.disks.map(&target, 511, 1),
+        content::map(&world.disks, &target, 511, 1),
         ProblemKind::Invalid,
         &["511"],
     );
@@ -142,43 +148,40 @@ fn a_map_is_exact_and_comes_in_parts() {
 fn contents_go_in_and_out_and_stay_sparse() {
     let world = World::new(64 << 20);
     world.create("one");
-    let upload = world
-        .disks
-        .upload("one", None, None, UploadOptions::default())
-        .unwrap();
+    let upload = upload::begin(&world.disks, "one", None, None, UploadOptions::default()).unwrap();
     let mut bytes = vec![0; 12288];
     bytes[4096..8192].fill(5);
     upload.write(4096, &bytes).unwrap();
     upload.write(1 << 20, &[6; 512]).unwrap();
     assert!(upload.write(1, &[0; 512]).is_err());
     assert!(upload.write(16 << 20, &[1; 512]).is_err());
-    assert_eq!(world.disks.get("one").unwrap().mapped_bytes, 0);
-    world.disks.commit(&upload, 16 << 20).unwrap();
-    assert_eq!(world.disks.get("one").unwrap().mapped_bytes, 4096 + 512);
-    let reader = world.disks.reader(&Target::parse("one").unwrap()).unwrap();
-    let next = world
-        .disks
-        .upload("one", None, None, UploadOptions::default())
-        .unwrap();
-    world.disks.commit(&next, 512).unwrap();
-    assert_eq!(world.disks.get("one").unwrap().mapped_bytes, 0);
+    assert_eq!(describe::get(&world.disks, "one").unwrap().mapped_bytes, 0);
+    upload::commit(&world.disks, &upload, 16 << 20).unwrap();
+    assert_eq!(
+        describe::get(&world.disks, "one").unwrap().mapped_bytes,
+        4096 + 512
+    );
+    let reader = content::reader(&world.disks, &Target::parse("one").unwrap()).unwrap();
+    let next = upload::begin(&world.disks, "one", None, None, UploadOptions::default()).unwrap();
+    upload::commit(&world.disks, &next, 512).unwrap();
+    assert_eq!(describe::get(&world.disks, "one").unwrap().mapped_bytes, 0);
     assert_eq!(reader.next_mapped(0).unwrap(), Some((8192, 4096)));
     assert_eq!(reader.next_mapped(8193).unwrap(), Some((8193, 4095)));
     let mut odd = [9; 1001];
     reader.read(8000, &mut odd).unwrap();
     assert_eq!((&odd[..192], &odd[192..]), (&[0; 192][..], &[5; 809][..]));
-    let pool = world.disks.pool();
+    let pool = describe::pool(&world.disks);
     drop(reader);
-    assert!(world.disks.pool().charged_bytes < pool.charged_bytes);
-    let guest = Guest::attach(&PathBuf::from(world.disks.get("one").unwrap().socket));
+    assert!(describe::pool(&world.disks).charged_bytes < pool.charged_bytes);
+    let guest = Guest::attach(&PathBuf::from(
+        describe::get(&world.disks, "one").unwrap().socket,
+    ));
     says(
-        world
-            .disks
-            .upload("one", None, None, UploadOptions::default()),
+        upload::begin(&world.disks, "one", None, None, UploadOptions::default()),
         ProblemKind::Attached,
         &["one"],
     );
-    world.disks.upload("one", None, None, FORCED).unwrap();
+    upload::begin(&world.disks, "one", None, None, FORCED).unwrap();
     drop(guest);
 }
 
@@ -191,15 +194,12 @@ fn a_fork_of_a_larger_block_size_keeps_it() {
     };
     world.create_with("one", settings);
     fork(&world, "one", None, "two");
-    assert_eq!(world.disks.get("two").unwrap().block_size, 4096);
-    let upload = world
-        .disks
-        .upload("two", None, None, UploadOptions::default())
-        .unwrap();
+    assert_eq!(describe::get(&world.disks, "two").unwrap().block_size, 4096);
+    let upload = upload::begin(&world.disks, "two", None, None, UploadOptions::default()).unwrap();
     // The last block of an image may be incomplete.
     upload.write(4096, &[7; 100]).unwrap();
-    world.disks.commit(&upload, 4196).unwrap();
-    let reader = world.disks.reader(&Target::parse("two").unwrap()).unwrap();
+    upload::commit(&world.disks, &upload, 4196).unwrap();
+    let reader = content::reader(&world.disks, &Target::parse("two").unwrap()).unwrap();
     let mut bytes = [1; 200];
     reader.read(4096, &mut bytes).unwrap();
     assert_eq!(

@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use ramblk::daemon::disks::{DestroyOptions, Made};
+use ramblk::daemon::disks::{DestroyOptions, Made, apply, change, create, describe, destroy};
 use ramblk::model::{Detail, DiskPatch, DiskSettings, EventKind, OnFull, ProblemKind, Share};
 
 use super::{World, eventually, is, says, until};
@@ -25,7 +25,7 @@ fn a_disk_is_made_once_and_found_as_often_as_asked_for() {
     let world = World::new(64 << 20);
     let mut settings = DiskSettings::new(1 << 20);
     settings.labels.insert("owner".into(), "me".into());
-    let (disk, made) = world.disks.put("one", settings.clone()).unwrap();
+    let (disk, made) = create::put(&world.disks, "one", settings.clone()).unwrap();
     assert_eq!(
         (made, disk.size_bytes, disk.serial.as_str()),
         (Made::New, 1 << 20, "one")
@@ -33,23 +33,27 @@ fn a_disk_is_made_once_and_found_as_often_as_asked_for() {
     assert_eq!(disk.labels["owner"], "me");
     assert!(!disk.attached);
     assert_eq!(
-        world.disks.put("one", settings.clone()).unwrap().1,
+        create::put(&world.disks, "one", settings.clone())
+            .unwrap()
+            .1,
         Made::Existing
     );
     // The default serial may also be named.
     settings.serial = Some("one".into());
     assert_eq!(
-        world.disks.put("one", settings.clone()).unwrap().1,
+        create::put(&world.disks, "one", settings.clone())
+            .unwrap()
+            .1,
         Made::Existing
     );
     settings.queues = 2;
     settings.quota_bytes = Some(1 << 20);
     says(
-        world.disks.put("one", settings),
+        create::put(&world.disks, "one", settings),
         ProblemKind::Conflict,
         &["queues", "quota_bytes", "destroy it first"],
     );
-    assert_eq!(world.disks.list(&[]).len(), 1);
+    assert_eq!(describe::list(&world.disks, &[]).len(), 1);
 }
 
 #[test]
@@ -58,12 +62,12 @@ fn a_disk_of_0_1_0_is_found_as_asked_for_though_it_has_16_queues() {
     let mut settings = DiskSettings::new(1 << 20);
     assert_eq!(settings.queues, 128);
     settings.queues = 16;
-    world.disks.put("old", settings).unwrap();
-    let (disk, made) = world.disks.put("old", DiskSettings::new(1 << 20)).unwrap();
+    create::put(&world.disks, "old", settings).unwrap();
+    let (disk, made) = create::put(&world.disks, "old", DiskSettings::new(1 << 20)).unwrap();
     assert_eq!((made, disk.queues), (Made::Existing, 16));
     // A file that names today's defaults changes nothing either.
     let declared = serde_json::from_str(r#"{"disk": [{"name": "old", "queues": 128}]}"#).unwrap();
-    let applied = world.disks.apply(&declared, Default::default()).unwrap();
+    let applied = apply::apply(&world.disks, &declared, Default::default()).unwrap();
     assert_eq!(applied.unchanged, ["old"]);
 }
 
@@ -74,11 +78,11 @@ fn labels_find_disks() {
         let mut settings = DiskSettings::new(1 << 20);
         settings.labels.insert("owner".into(), owner.into());
         settings.labels.insert("name".into(), name.into());
-        world.disks.put(name, settings).unwrap();
+        create::put(&world.disks, name, settings).unwrap();
     }
     let label = |key: &str, value: &str| (key.to_owned(), value.to_owned());
     let names = |labels: &[(String, String)]| -> Vec<String> {
-        let found = world.disks.list(labels);
+        let found = describe::list(&world.disks, labels);
         found.into_iter().map(|disk| disk.name).collect()
     };
     assert_eq!(names(&[]), ["a", "b", "c"]);
@@ -90,24 +94,23 @@ fn labels_find_disks() {
 #[test]
 fn a_disk_that_is_destroyed_leaves_nothing_and_its_name_is_free() {
     let world = World::new(64 << 20);
-    let before = world.disks.pool();
+    let before = describe::pool(&world.disks);
     let socket = world.create("one");
     let mut guest = Guest::attach(&socket);
     guest.q().write(0, &[7; 4096]).unwrap();
     drop(guest);
-    eventually("detached", || !world.disks.get("one").unwrap().attached);
-    world
-        .disks
-        .destroy("one", DestroyOptions::default())
-        .unwrap();
+    eventually("detached", || {
+        !describe::get(&world.disks, "one").unwrap().attached
+    });
+    destroy::destroy(&world.disks, "one", DestroyOptions::default()).unwrap();
     assert!(!socket.exists() && !socket.parent().unwrap().exists());
-    let after = world.disks.pool();
+    let after = describe::pool(&world.disks);
     assert_eq!(
         (after.charged_bytes, after.disks),
         (before.charged_bytes, 0)
     );
     says(
-        world.disks.get("one"),
+        describe::get(&world.disks, "one"),
         ProblemKind::NotFound,
         &["no disk named \"one\""],
     );
@@ -121,10 +124,10 @@ fn a_disk_in_use_is_destroyed_by_force_only_and_its_guest_gets_errors() {
     let mut events = world.disks.events().listen();
     let mut guest = Guest::attach(&world.create("one"));
     guest.q().write(0, &[7; 512]).unwrap();
-    let refused = world.disks.destroy("one", DestroyOptions::default());
+    let refused = destroy::destroy(&world.disks, "one", DestroyOptions::default());
     says(refused, ProblemKind::Attached, &["one", "force"]);
     assert_eq!(guest.q().read(0, 512).unwrap(), [7; 512]);
-    world.disks.destroy("one", FORCE).unwrap();
+    destroy::destroy(&world.disks, "one", FORCE).unwrap();
     // Each request fails, but the connection stays: otherwise the front end would reconnect for
     // ever.
     assert_eq!(guest.q().read(0, 512), Err(1));
@@ -148,11 +151,10 @@ fn events_tell_what_happens_in_its_order() {
     assert_eq!(detached.disk.as_deref(), Some("one"));
     assert_eq!(detached.details["session"], Detail::Count(0));
     let mut events = world.disks.events().listen();
-    eventually("detached", || !world.disks.get("one").unwrap().attached);
-    world
-        .disks
-        .destroy("one", DestroyOptions::default())
-        .unwrap();
+    eventually("detached", || {
+        !describe::get(&world.disks, "one").unwrap().attached
+    });
+    destroy::destroy(&world.disks, "one", DestroyOptions::default()).unwrap();
     let destroyed = until(&mut events, EventKind::Destroyed);
     assert!(destroyed.id > detached.id && destroyed.time_ns > detached.time_ns);
 }
@@ -167,7 +169,7 @@ fn a_disk_in_use_grows_and_shrinks_and_its_guest_is_told() {
         shrink,
         ..DiskPatch::default()
     };
-    let grown = world.disks.patch("one", patch(32 << 20, false)).unwrap();
+    let grown = change::patch(&world.disks, "one", patch(32 << 20, false)).unwrap();
     let resized = grown.resized.unwrap();
     assert_eq!(
         (resized.from_bytes, resized.to_bytes, resized.lost_bytes),
@@ -177,7 +179,7 @@ fn a_disk_in_use_grows_and_shrinks_and_its_guest_is_told() {
     assert_eq!((resized.notified, resized.not_notified), (0, 1));
     assert!(resized.hint.unwrap().contains("PATCH /drives"));
     assert_eq!(guest.capacity(), 65536);
-    let refused = world.disks.patch("one", patch(4 << 20, false)).unwrap_err();
+    let refused = change::patch(&world.disks, "one", patch(4 << 20, false)).unwrap_err();
     assert!(is(&refused, ProblemKind::WouldLoseData));
     assert_eq!(refused.lost_bytes, Some(512));
     assert!(
@@ -186,11 +188,11 @@ fn a_disk_in_use_grows_and_shrinks_and_its_guest_is_told() {
         refused.detail
     );
     assert_eq!(guest.q().read(16_000, 512).unwrap(), [9; 512]);
-    let shrunk = world.disks.patch("one", patch(4 << 20, true)).unwrap();
+    let shrunk = change::patch(&world.disks, "one", patch(4 << 20, true)).unwrap();
     assert_eq!(shrunk.resized.unwrap().lost_bytes, 512);
     assert_eq!(guest.q().read(16_000, 512), Err(1));
     assert_eq!(guest.q().read(8191, 512).unwrap(), [0; 512]);
-    let odd = world.disks.patch("one", patch((4 << 20) + 1, false));
+    let odd = change::patch(&world.disks, "one", patch((4 << 20) + 1, false));
     says(odd, ProblemKind::Invalid, &["4194305"]);
 }
 
@@ -198,19 +200,19 @@ fn a_disk_in_use_grows_and_shrinks_and_its_guest_is_told() {
 fn settings_are_changed_all_or_none() {
     let world = World::new(64 << 20);
     world.create("one");
-    let before = world.disks.get("one").unwrap();
+    let before = describe::get(&world.disks, "one").unwrap();
     let patch: DiskPatch = serde_json::from_str(
         r#"{"quota_bytes": 1048576, "on_full": "stall", "labels": {"a": "1", "b": "2"}}"#,
     )
     .unwrap();
-    let disk = world.disks.patch("one", patch).unwrap().disk;
+    let disk = change::patch(&world.disks, "one", patch).unwrap().disk;
     assert_eq!(
         (disk.quota_bytes, disk.on_full),
         (Some(1 << 20), OnFull::Stall)
     );
     let patch: DiskPatch =
         serde_json::from_str(r#"{"quota_bytes": null, "labels": {"a": null}}"#).unwrap();
-    let disk = world.disks.patch("one", patch).unwrap().disk;
+    let disk = change::patch(&world.disks, "one", patch).unwrap().disk;
     assert_eq!((disk.quota_bytes, disk.labels.len()), (None, 1));
     for bad in [
         r#"{"labels": {"c": "3"}, "quota_bytes": 1}"#,
@@ -221,8 +223,8 @@ fn settings_are_changed_all_or_none() {
         r#"{"labels": {"ö": "3"}, "on_full": "error"}"#,
     ] {
         let patch: DiskPatch = serde_json::from_str(bad).unwrap();
-        assert!(world.disks.patch("one", patch).is_err(), "{bad}");
-        assert_eq!(world.disks.list(&[])[0], disk, "{bad}");
+        assert!(change::patch(&world.disks, "one", patch).is_err(), "{bad}");
+        assert_eq!(describe::list(&world.disks, &[])[0], disk, "{bad}");
     }
     assert_eq!(before.size_bytes, disk.size_bytes);
     assert!(serde_json::from_str::<DiskPatch>(r#"{"queues": 2}"#).is_err());
@@ -235,7 +237,7 @@ fn a_disk_shared_read_only_is_read_only_and_takes_many() {
         share: Share::Ro,
         ..DiskSettings::new(1 << 20)
     };
-    let (disk, _) = world.disks.put("one", settings).unwrap();
+    let (disk, _) = create::put(&world.disks, "one", settings).unwrap();
     assert!(disk.read_only);
     let socket = std::path::PathBuf::from(disk.socket);
     let mut guests = [Guest::attach(&socket), Guest::attach(&socket)];
@@ -243,7 +245,10 @@ fn a_disk_shared_read_only_is_read_only_and_takes_many() {
         assert_eq!(guest.q().read(0, 512).unwrap(), [0; 512]);
         assert_eq!(guest.q().write(0, &[1; 512]), Err(1));
     }
-    assert_eq!(world.disks.get("one").unwrap().front_ends.len(), 2);
+    assert_eq!(
+        describe::get(&world.disks, "one").unwrap().front_ends.len(),
+        2
+    );
 }
 
 #[test]
@@ -251,15 +256,15 @@ fn there_are_no_more_disks_than_descriptors_allow() {
     let world = World::with(64 << 20, 2);
     world.create("a");
     world.create("b");
-    let refused = world.disks.put("c", DiskSettings::new(1 << 20));
+    let refused = create::put(&world.disks, "c", DiskSettings::new(1 << 20));
     says(
         refused,
         ProblemKind::OverBudget,
         &["2 disks", "LimitNOFILE"],
     );
-    world.disks.destroy("a", DestroyOptions::default()).unwrap();
+    destroy::destroy(&world.disks, "a", DestroyOptions::default()).unwrap();
     world.create("c");
-    assert_eq!(world.disks.pool().most_disks, 2);
+    assert_eq!(describe::pool(&world.disks).most_disks, 2);
 }
 
 #[test]
@@ -280,7 +285,7 @@ fn show_says_how_a_front_ends_queues_are_served_where_that_is_not_as_usual() {
         guest.queues.push(ring);
     }
     let counts = || {
-        let disk = &world.disks.list(&[])[0];
+        let disk = &describe::list(&world.disks, &[])[0];
         let end = &disk.front_ends[0];
         (end.polled_queues, end.untracked_queues)
     };

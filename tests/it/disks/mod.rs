@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ramblk::daemon::SocketAccess;
-use ramblk::daemon::disks::{Disks, DisksOptions, UploadOptions};
+use ramblk::daemon::disks::{Disks, DisksOptions, UploadOptions, create};
 use ramblk::model::{DiskSettings, Event, EventKind, Problem, ProblemKind};
 use ramblk::store::Store;
 use ramblk::vhost_user::{Hub, WorkerOptions};
@@ -56,7 +56,8 @@ impl World {
             limit_from: "a test".to_owned(),
             import_timeout: Duration::from_secs(60),
         };
-        let disks = Disks::new(store, Hub::new(&workers).unwrap(), options).unwrap();
+        let disks =
+            ramblk::daemon::disks::open(store, Hub::new(&workers).unwrap(), options).unwrap();
         Self { disks, dir }
     }
 
@@ -65,7 +66,7 @@ impl World {
     }
 
     pub(crate) fn create_with(&self, name: &str, settings: DiskSettings) -> PathBuf {
-        PathBuf::from(self.disks.put(name, settings).unwrap().0.socket)
+        PathBuf::from(create::put(&self.disks, name, settings).unwrap().0.socket)
     }
 }
 

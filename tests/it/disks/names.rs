@@ -1,6 +1,6 @@
 //! Invalid names and settings are refused, and the answer says which are valid.
 
-use ramblk::daemon::disks::{Target, check_name};
+use ramblk::daemon::disks::{Target, check_name, create, describe};
 use ramblk::model::{DiskSettings, ProblemKind, Rate};
 
 use super::{World, says};
@@ -46,7 +46,7 @@ fn settings_that_no_disk_can_have_are_refused_by_their_field() {
     let refused = |field: &str, words: &str, change: &dyn Fn(&mut DiskSettings)| {
         let mut settings = DiskSettings::new(1 << 20);
         change(&mut settings);
-        let problem = world.disks.put("one", settings).unwrap_err();
+        let problem = create::put(&world.disks, "one", settings).unwrap_err();
         assert_eq!(problem.field.as_deref(), Some(field), "{problem:?}");
         assert!(problem.detail.contains(words), "{}", problem.detail);
     };
@@ -82,7 +82,7 @@ fn settings_that_no_disk_can_have_are_refused_by_their_field() {
         let labels = (0..32).map(|n| (format!("key{n}"), "x".repeat(200)));
         s.labels = labels.collect();
     });
-    assert!(world.disks.list(&[]).is_empty());
+    assert!(describe::list(&world.disks, &[]).is_empty());
     assert_eq!(std::fs::read_dir(world.dir.path()).unwrap().count(), 0);
 }
 
@@ -93,7 +93,7 @@ fn a_group_that_is_not_there_is_refused() {
         group: Some("fast".into()),
         ..DiskSettings::new(1 << 20)
     };
-    let refused = world.disks.put("one", settings);
+    let refused = create::put(&world.disks, "one", settings);
     says(refused, ProblemKind::NotFound, &["fast", "make it first"]);
 }
 

@@ -1,5 +1,6 @@
 //! Memory runs out, and becomes available again.
 
+use ramblk::daemon::disks::describe;
 use ramblk::model::{Detail, DiskSettings, DiskState, EventKind};
 
 use super::{World, until};
@@ -47,10 +48,16 @@ fn a_write_that_finds_no_memory_is_told_and_so_is_room() {
         until(&mut events, EventKind::Full).disk.as_deref(),
         Some("one")
     );
-    assert_eq!(world.disks.get("one").unwrap().state, DiskState::Full);
+    assert_eq!(
+        describe::get(&world.disks, "one").unwrap().state,
+        DiskState::Full
+    );
     guest.q().discard(&[segment(0, 128 * 8, 0)]).unwrap();
     until(&mut events, EventKind::Room);
-    assert_eq!(world.disks.get("one").unwrap().state, DiskState::Ok);
+    assert_eq!(
+        describe::get(&world.disks, "one").unwrap().state,
+        DiskState::Ok
+    );
 }
 
 #[test]
@@ -58,8 +65,8 @@ fn the_pool_tells_its_marks_too() {
     let world = World::new(2 << 20);
     let mut events = world.disks.events().listen();
     let mut guest = Guest::attach(&world.create("one"));
-    while world.disks.pool().charged_bytes * 10 < (2 << 20) * 9 {
-        let page = world.disks.get("one").unwrap().mapped_bytes / 4096;
+    while describe::pool(&world.disks).charged_bytes * 10 < (2 << 20) * 9 {
+        let page = describe::get(&world.disks, "one").unwrap().mapped_bytes / 4096;
         guest.q().write(page * 8, &[1; 4096]).unwrap();
     }
     let event = until(&mut events, EventKind::Watermark);

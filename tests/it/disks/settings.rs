@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ramblk::daemon::disks::{apply, change, create, describe, fork, reset, snapshots, upload};
 use ramblk::model::{
     DiskPatch, DiskSettings, DiskState, ForkRequest, Image, OnFull, ProblemKind, ResetRequest,
 };
@@ -19,7 +20,7 @@ fn patch(text: &str) -> DiskPatch {
 
 /// Whether a guest's write waits or fails when the disk has used up its quota of a MiB.
 fn waits_when_full(world: &World, name: &str) -> bool {
-    let socket = world.disks.get(name).unwrap().socket;
+    let socket = describe::get(&world.disks, name).unwrap().socket;
     let mut guest = Guest::attach(std::path::Path::new(&socket));
     let page = [7; 4096];
     for at in 0..512 {
@@ -27,7 +28,7 @@ fn waits_when_full(world: &World, name: &str) -> bool {
         let head = guest.q().direct(0, &head);
         guest.q().submit(head);
         if guest.q().wait_for(Duration::from_secs(3)).is_none() {
-            return world.disks.stats(name).unwrap().stalled > 0;
+            return describe::stats(&world.disks, name).unwrap().stalled > 0;
         }
         if guest.q().status() != 0 {
             return false;
@@ -41,16 +42,16 @@ fn a_fork_of_a_disk_that_was_set_to_stall_stalls() {
     let store = Arc::new(Store::new(64 << 20).unwrap());
     let world = World::of(Arc::clone(&store), 100);
     world.create("one");
-    world.disks.take_snapshot("one", "before").unwrap();
+    snapshots::take(&world.disks, "one", "before").unwrap();
     let change = r#"{"on_full": "stall", "quota_bytes": 1048576}"#;
-    world.disks.patch("one", patch(change)).unwrap();
-    world.disks.fork("one", ForkRequest::new("two")).unwrap();
+    change::patch(&world.disks, "one", patch(change)).unwrap();
+    fork::fork(&world.disks, "one", ForkRequest::new("two")).unwrap();
     // What the request omits comes from the disk as it is now, not as it was at the snapshot.
     let mut request = ForkRequest::new("three");
     request.snapshot = Some("before".into());
-    world.disks.fork("one", request).unwrap();
+    fork::fork(&world.disks, "one", request).unwrap();
     for name in ["one", "two", "three"] {
-        let disk = world.disks.get(name).unwrap();
+        let disk = describe::get(&world.disks, name).unwrap();
         let shown = (disk.on_full, disk.quota_bytes);
         assert_eq!(shown, (OnFull::Stall, Some(1 << 20)), "{name}");
         assert!(waits_when_full(&world, name), "{name}");
@@ -58,7 +59,10 @@ fn a_fork_of_a_disk_that_was_set_to_stall_stalls() {
     drop(world);
     let world = World::of(store, 100);
     for name in ["one", "two", "three"] {
-        assert_eq!(world.disks.get(name).unwrap().on_full, OnFull::Stall);
+        assert_eq!(
+            describe::get(&world.disks, name).unwrap().on_full,
+            OnFull::Stall
+        );
         assert!(waits_when_full(&world, name), "{name} after a restart");
     }
 }
@@ -77,27 +81,27 @@ fn a_disk_that_was_loaded_with_another_size_has_that_size_everywhere() {
     let state = save(&guest.client);
     drop(guest);
     eventually("no front end is attached", || {
-        !world.disks.get("one").unwrap().attached
+        !describe::get(&world.disks, "one").unwrap().attached
     });
-    world
-        .disks
-        .patch("one", patch(r#"{"size_bytes": 33554432}"#))
-        .unwrap();
+    change::patch(&world.disks, "one", patch(r#"{"size_bytes": 33554432}"#)).unwrap();
     // Nor does it have the content that was imported since.
-    let upload = world
-        .disks
-        .upload("one", Some(image), None, FORCED)
-        .unwrap();
-    world.disks.commit(&upload, 512).unwrap();
+    let upload = upload::begin(&world.disks, "one", Some(image), None, FORCED).unwrap();
+    upload::commit(&world.disks, &upload, 512).unwrap();
     let client = Client::negotiated(&socket, ALL);
     assert_eq!(load(&client, &state), 0);
     drop(client);
-    assert_eq!(world.disks.get("one").unwrap().image, None);
-    assert_eq!(world.disks.get("one").unwrap().size_bytes, 16 << 20);
-    assert_eq!(world.disks.list(&[])[0].size_bytes, 16 << 20);
-    assert_eq!(world.disks.config().disks[0].settings.size_bytes, 16 << 20);
-    world.disks.put("one", DiskSettings::new(16 << 20)).unwrap();
-    let other = world.disks.put("one", DiskSettings::new(32 << 20));
+    assert_eq!(describe::get(&world.disks, "one").unwrap().image, None);
+    assert_eq!(
+        describe::get(&world.disks, "one").unwrap().size_bytes,
+        16 << 20
+    );
+    assert_eq!(describe::list(&world.disks, &[])[0].size_bytes, 16 << 20);
+    assert_eq!(
+        apply::config(&world.disks).disks[0].settings.size_bytes,
+        16 << 20
+    );
+    create::put(&world.disks, "one", DiskSettings::new(16 << 20)).unwrap();
+    let other = create::put(&world.disks, "one", DiskSettings::new(32 << 20));
     says(other, ProblemKind::Conflict, &["size_bytes"]);
 }
 
@@ -106,23 +110,23 @@ fn a_disk_that_was_reset_to_another_size_has_that_size_everywhere() {
     let store = Arc::new(Store::new(64 << 20).unwrap());
     let world = World::of(Arc::clone(&store), 100);
     world.create("one");
-    world.disks.take_snapshot("one", "small").unwrap();
+    snapshots::take(&world.disks, "one", "small").unwrap();
     let grown = r#"{"size_bytes": 33554432, "on_full": "stall", "quota_bytes": 1048576}"#;
-    world.disks.patch("one", patch(grown)).unwrap();
+    change::patch(&world.disks, "one", patch(grown)).unwrap();
     let request = ResetRequest {
         to: Some("small".into()),
         ..ResetRequest::default()
     };
-    world.disks.reset("one", request).unwrap();
+    reset::reset(&world.disks, "one", request).unwrap();
     let wanted = DiskSettings {
         on_full: OnFull::Stall,
         quota_bytes: Some(1 << 20),
         ..DiskSettings::new(16 << 20)
     };
-    assert_eq!(world.disks.config().disks[0].settings, wanted);
+    assert_eq!(apply::config(&world.disks).disks[0].settings, wanted);
     drop(world);
     let world = World::of(store, 100);
-    assert_eq!(world.disks.config().disks[0].settings, wanted);
+    assert_eq!(apply::config(&world.disks).disks[0].settings, wanted);
 }
 
 #[test]
@@ -139,15 +143,15 @@ fn a_failed_disk_whose_settings_no_longer_fit_is_not_resized_halfway() {
     assert!(blob.len() < 4096, "{}", blob.len());
     store.create_with("one", &spec, &blob).unwrap();
     let world = World::of(store, 100);
-    let before = world.disks.get("one").unwrap();
+    let before = describe::get(&world.disks, "one").unwrap();
     assert_eq!(before.state, DiskState::Failed);
     let label = "y".repeat(200);
     let change = format!(
         r#"{{"size_bytes": 33554432, "quota_bytes": 1048576, "labels": {{"more": "{label}"}}}}"#
     );
-    let refused = world.disks.patch("one", patch(&change));
+    let refused = change::patch(&world.disks, "one", patch(&change));
     says(refused, ProblemKind::Invalid, &["shorter labels"]);
-    assert_eq!(world.disks.get("one").unwrap(), before);
+    assert_eq!(describe::get(&world.disks, "one").unwrap(), before);
 }
 
 #[test]
@@ -156,30 +160,27 @@ fn a_quota_below_what_a_disk_takes_is_refused_with_the_figures() {
     let socket = world.create("one");
     let mut guest = Guest::attach(&socket);
     guest.q().write(0, &vec![1; 2 << 20]).unwrap();
-    let before = world.disks.get("one").unwrap();
-    let refused = world.disks.patch(
+    let before = describe::get(&world.disks, "one").unwrap();
+    let refused = change::patch(
+        &world.disks,
         "one",
         patch(r#"{"quota_bytes": 1048576, "labels": {"a": "b"}}"#),
     );
     let charged = before.charged_bytes.to_string();
     says(refused, ProblemKind::Conflict, &["1048576", &charged]);
-    assert_eq!(world.disks.get("one").unwrap(), before);
+    assert_eq!(describe::get(&world.disks, "one").unwrap(), before);
     // What it takes now is a valid quota, and so is less if the caller forces it.
     let room = format!(r#"{{"quota_bytes": {}}}"#, before.charged_bytes + 65536);
-    world.disks.patch("one", patch(&room)).unwrap();
+    change::patch(&world.disks, "one", patch(&room)).unwrap();
     guest.q().write(8192, &[2; 4096]).unwrap();
     let forced = r#"{"quota_bytes": 1048576, "force": true}"#;
-    let disk = world.disks.patch("one", patch(forced)).unwrap().disk;
+    let disk = change::patch(&world.disks, "one", patch(forced))
+        .unwrap()
+        .disk;
     assert_eq!(disk.quota_bytes, Some(1 << 20));
     // An exceeded quota may be raised, or set again to the same value.
-    world
-        .disks
-        .patch("one", patch(r#"{"quota_bytes": 1048576}"#))
-        .unwrap();
-    world
-        .disks
-        .patch("one", patch(r#"{"quota_bytes": 1114112}"#))
-        .unwrap();
+    change::patch(&world.disks, "one", patch(r#"{"quota_bytes": 1048576}"#)).unwrap();
+    change::patch(&world.disks, "one", patch(r#"{"quota_bytes": 1114112}"#)).unwrap();
 }
 
 #[test]
@@ -194,15 +195,15 @@ fn a_read_only_disk_is_read_only_for_guests_wherever_it_is_asked() {
     world.create_with("one", settings.clone());
     let mut writable = ForkRequest::new("two");
     writable.read_only = Some(false);
-    world.disks.fork("one", writable).unwrap();
-    world.disks.fork("one", ForkRequest::new("three")).unwrap();
+    fork::fork(&world.disks, "one", writable).unwrap();
+    fork::fork(&world.disks, "one", ForkRequest::new("three")).unwrap();
     drop(world);
     let world = World::of(store, 100);
     for (name, read_only) in [("one", true), ("two", false), ("three", true)] {
-        let disk = world.disks.get(name).unwrap();
+        let disk = describe::get(&world.disks, name).unwrap();
         assert_eq!((disk.read_only, disk.detect_zeroes), (read_only, true));
         let mut guest = Guest::attach(std::path::Path::new(&disk.socket));
         assert_eq!(guest.q().write(0, &[1; 512]).is_err(), read_only, "{name}");
     }
-    world.disks.put("one", settings).unwrap();
+    create::put(&world.disks, "one", settings).unwrap();
 }

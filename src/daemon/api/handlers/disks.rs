@@ -9,7 +9,9 @@ use utoipa::IntoParams;
 use crate::daemon::api::input::{Asked, At, Json, MergePatch, Name, Named};
 use crate::daemon::api::state::Api;
 use crate::daemon::api::wire::failure::Failure;
-use crate::daemon::disks::{DestroyOptions, Disks, Made, Target};
+use crate::daemon::disks::{
+    DestroyOptions, Disks, Made, Target, change, content, create, describe, destroy,
+};
 use crate::model::{Disk, DiskPatch, DiskSettings, Image, Limits, Map, Patched, Stats};
 
 /// Most stretches of a map that are answered at once.
@@ -52,7 +54,8 @@ pub(crate) async fn list(
         };
         labels.push((key.to_owned(), value.to_owned()));
     }
-    api.ok(move |disks| Ok(disks.list(&labels))).await
+    api.ok(move |disks| Ok(describe::list(disks, &labels)))
+        .await
 }
 
 /// What a new disk begins with.
@@ -105,8 +108,8 @@ pub(crate) async fn put(
     api.answer(move |disks| {
         let name = at.name.into_string();
         let (disk, made) = match image {
-            Some(image) => disks.put_from(&name, settings, image)?,
-            None => disks.put(&name, settings)?,
+            Some(image) => create::put_from(disks, &name, settings, image)?,
+            None => create::put(disks, &name, settings)?,
         };
         let status = match made {
             Made::New => StatusCode::CREATED,
@@ -150,7 +153,8 @@ pub(crate) fn image(
     ),
 )]
 pub(crate) async fn get(State(api): State<Api>, At(at): At<Named>) -> Result<Response, Failure> {
-    api.ok(move |disks| disks.get(&at.name.into_string())).await
+    api.ok(move |disks| describe::get(disks, &at.name.into_string()))
+        .await
 }
 
 /// Change a disk
@@ -176,7 +180,7 @@ pub(crate) async fn patch(
     At(at): At<Named>,
     MergePatch(patch): MergePatch<DiskPatch>,
 ) -> Result<Response, Failure> {
-    api.ok(move |disks| disks.patch(&at.name.into_string(), patch))
+    api.ok(move |disks| change::patch(disks, &at.name.into_string(), patch))
         .await
 }
 
@@ -218,7 +222,7 @@ pub(crate) async fn destroy(
         snapshots: query.snapshots,
         importing: query.importing,
     };
-    let end = move |disks: &Disks| Ok(((), disks.end(&at.name.into_string(), options)?));
+    let end = move |disks: &Disks| Ok(((), destroy::end(disks, &at.name.into_string(), options)?));
     api.freeing(end).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
@@ -268,7 +272,7 @@ pub(crate) async fn map(
         disk: at.name.into_string(),
         snapshot: query.snapshot.map(Name::into_string),
     };
-    api.ok(move |disks| disks.map(&target, query.start_bytes, most))
+    api.ok(move |disks| content::map(disks, &target, query.start_bytes, most))
         .await
 }
 
@@ -285,7 +289,7 @@ pub(crate) async fn map(
     ),
 )]
 pub(crate) async fn stats(State(api): State<Api>, At(at): At<Named>) -> Result<Response, Failure> {
-    api.ok(move |disks| disks.stats(&at.name.into_string()))
+    api.ok(move |disks| describe::stats(disks, &at.name.into_string()))
         .await
 }
 
@@ -302,7 +306,7 @@ pub(crate) async fn stats(State(api): State<Api>, At(at): At<Named>) -> Result<R
     ),
 )]
 pub(crate) async fn limits(State(api): State<Api>, At(at): At<Named>) -> Result<Response, Failure> {
-    api.ok(move |disks| disks.limits(&at.name.into_string()))
+    api.ok(move |disks| change::limits(disks, &at.name.into_string()))
         .await
 }
 
@@ -326,6 +330,6 @@ pub(crate) async fn set_limits(
     At(at): At<Named>,
     Json(limits): Json<Limits>,
 ) -> Result<Response, Failure> {
-    api.ok(move |disks| disks.set_limits(&at.name.into_string(), limits))
+    api.ok(move |disks| change::set_limits(disks, &at.name.into_string(), limits))
         .await
 }

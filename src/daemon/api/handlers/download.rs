@@ -20,7 +20,7 @@ use crate::daemon::api::input::{Asked, At, Name, Named};
 use crate::daemon::api::state::{Api, Place};
 use crate::daemon::api::wire::accept::wanted;
 use crate::daemon::api::wire::failure::Failure;
-use crate::daemon::disks::{Reader, Target};
+use crate::daemon::disks::{Reader, Target, content};
 use crate::model::frames::{self, FRAMES_TYPE, HEADER_BYTES};
 use crate::model::{Problem, ProblemKind};
 
@@ -81,7 +81,7 @@ pub(crate) async fn content(
         disk: at.name.into_string(),
         snapshot: query.snapshot.map(Name::into_string),
     };
-    let reader = api.work(move |disks| disks.reader(&target).map(Apart::new));
+    let reader = api.work(move |disks| content::reader(disks, &target).map(Apart::new));
     let reader = reader.await??;
     let size = reader.size_bytes();
     let (source, response) = if as_frames {

@@ -9,7 +9,7 @@ use utoipa::IntoParams;
 use crate::daemon::api::input::{Asked, At, Json, MergePatch, Named};
 use crate::daemon::api::state::Api;
 use crate::daemon::api::wire::failure::Failure;
-use crate::daemon::disks::{ApplyOptions, Made};
+use crate::daemon::disks::{ApplyOptions, Made, apply, describe, groups};
 use crate::model::{Applied, Config, Declaration, Group, Limits, LimitsPatch, Pool, Version};
 
 /// List groups
@@ -21,7 +21,7 @@ use crate::model::{Applied, Config, Declaration, Group, Limits, LimitsPatch, Poo
     responses((status = 200, description = "all groups, sorted", body = [Group])),
 )]
 pub(crate) async fn list(State(api): State<Api>) -> Result<Response, Failure> {
-    api.ok(|disks| Ok(disks.groups())).await
+    api.ok(|disks| Ok(groups::list(disks))).await
 }
 
 /// Create a group
@@ -48,7 +48,7 @@ pub(crate) async fn put(
     Json(limits): Json<Limits>,
 ) -> Result<Response, Failure> {
     api.answer(move |disks| {
-        let (group, made) = disks.put_group(&at.name.into_string(), limits)?;
+        let (group, made) = groups::put(disks, &at.name.into_string(), limits)?;
         let status = match made {
             Made::New => StatusCode::CREATED,
             Made::Existing => StatusCode::OK,
@@ -79,7 +79,7 @@ pub(crate) async fn patch(
     At(at): At<Named>,
     MergePatch(patch): MergePatch<LimitsPatch>,
 ) -> Result<Response, Failure> {
-    api.ok(move |disks| disks.patch_group(&at.name.into_string(), patch))
+    api.ok(move |disks| groups::patch(disks, &at.name.into_string(), patch))
         .await
 }
 
@@ -96,7 +96,7 @@ pub(crate) async fn patch(
     ),
 )]
 pub(crate) async fn get(State(api): State<Api>, At(at): At<Named>) -> Result<Response, Failure> {
-    api.ok(move |disks| disks.group(&at.name.into_string()))
+    api.ok(move |disks| groups::get(disks, &at.name.into_string()))
         .await
 }
 
@@ -117,7 +117,7 @@ pub(crate) async fn destroy(
     State(api): State<Api>,
     At(at): At<Named>,
 ) -> Result<Response, Failure> {
-    api.done(move |disks| disks.destroy_group(&at.name.into_string()))
+    api.done(move |disks| groups::destroy(disks, &at.name.into_string()))
         .await
 }
 
@@ -130,7 +130,7 @@ pub(crate) async fn destroy(
     responses((status = 200, description = "the pool", body = Pool)),
 )]
 pub(crate) async fn pool(State(api): State<Api>) -> Result<Response, Failure> {
-    api.ok(|disks| Ok(disks.pool())).await
+    api.ok(|disks| Ok(describe::pool(disks))).await
 }
 
 /// Show versions
@@ -158,7 +158,7 @@ pub(crate) async fn version(State(api): State<Api>) -> Result<Response, Failure>
     responses((status = 200, description = "all disks and groups", body = Config)),
 )]
 pub(crate) async fn config(State(api): State<Api>) -> Result<Response, Failure> {
-    api.ok(|disks| Ok(disks.config())).await
+    api.ok(|disks| Ok(apply::config(disks))).await
 }
 
 /// Whether it is meant.
@@ -202,6 +202,6 @@ pub(crate) async fn apply(
         prune: query.prune,
         starting: false,
     };
-    api.ok(move |disks| disks.apply(&declaration, options))
+    api.ok(move |disks| apply::apply(disks, &declaration, options))
         .await
 }

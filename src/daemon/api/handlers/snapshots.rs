@@ -10,7 +10,7 @@ use utoipa::IntoParams;
 use crate::daemon::api::input::{Asked, At, Json, Named, NamedSnapshot};
 use crate::daemon::api::state::Api;
 use crate::daemon::api::wire::failure::Failure;
-use crate::daemon::disks::Disks;
+use crate::daemon::disks::{Disks, fork, reset, snapshots};
 use crate::model::{Disk, ForkRequest, ResetRequest, Snapshot};
 
 /// List a disk's snapshots
@@ -26,7 +26,7 @@ use crate::model::{Disk, ForkRequest, ResetRequest, Snapshot};
     ),
 )]
 pub(crate) async fn list(State(api): State<Api>, At(at): At<Named>) -> Result<Response, Failure> {
-    api.ok(move |disks| disks.snapshots(&at.name.into_string()))
+    api.ok(move |disks| snapshots::list(disks, &at.name.into_string()))
         .await
 }
 
@@ -51,8 +51,13 @@ pub(crate) async fn take(
     At(at): At<NamedSnapshot>,
 ) -> Result<Response, Failure> {
     let (name, snapshot) = (at.name.into_string(), at.snapshot.into_string());
-    api.answer(move |disks| Ok((StatusCode::CREATED, disks.take_snapshot(&name, &snapshot)?)))
-        .await
+    api.answer(move |disks| {
+        Ok((
+            StatusCode::CREATED,
+            snapshots::take(disks, &name, &snapshot)?,
+        ))
+    })
+    .await
 }
 
 /// Show a snapshot
@@ -72,7 +77,8 @@ pub(crate) async fn get(
     At(at): At<NamedSnapshot>,
 ) -> Result<Response, Failure> {
     let (name, snapshot) = (at.name.into_string(), at.snapshot.into_string());
-    api.ok(move |disks| disks.snapshot(&name, &snapshot)).await
+    api.ok(move |disks| snapshots::get(disks, &name, &snapshot))
+        .await
 }
 
 /// Whether it is meant.
@@ -104,7 +110,7 @@ pub(crate) async fn destroy(
 ) -> Result<Response, Failure> {
     let (name, snapshot) = (at.name.into_string(), at.snapshot.into_string());
     let end = move |disks: &Disks| {
-        let left = disks.end_snapshot(&name, &snapshot, query.force)?;
+        let left = snapshots::end(disks, &name, &snapshot, query.force)?;
         Ok(((), vec![left]))
     };
     api.freeing(end).await?;
@@ -135,7 +141,7 @@ pub(crate) async fn fork(
     Json(request): Json<ForkRequest>,
 ) -> Result<Response, Failure> {
     let name = at.name.into_string();
-    api.answer(move |disks| Ok((StatusCode::CREATED, disks.fork(&name, request)?)))
+    api.answer(move |disks| Ok((StatusCode::CREATED, fork::fork(disks, &name, request)?)))
         .await
 }
 
@@ -164,7 +170,7 @@ pub(crate) async fn reset(
 ) -> Result<Response, Failure> {
     let name = at.name.into_string();
     let reset = move |disks: &Disks| {
-        let (disk, left) = disks.reset(&name, request)?;
+        let (disk, left) = reset::reset(disks, &name, request)?;
         Ok((serde_json::to_vec(&disk), vec![left]))
     };
     let body = api.freeing(reset).await?;

@@ -18,7 +18,7 @@ use crate::daemon::api::input::{Asked, At, Named, content_length, expect_type, m
 use crate::daemon::api::state::{Api, Place};
 use crate::daemon::api::wire::failure::Failure;
 use crate::daemon::api::wire::frames::{Parser, Part};
-use crate::daemon::disks::{Upload, UploadOptions};
+use crate::daemon::disks::{Upload, UploadOptions, upload};
 use crate::model::ProblemKind;
 use crate::model::frames::FRAMES_TYPE;
 
@@ -103,7 +103,7 @@ pub(crate) async fn set_content(
         force: query.force,
         importing: query.importing,
     };
-    let begun = api.work(move |disks| disks.upload(&name, image, length, options));
+    let begun = api.work(move |disks| upload::begin(disks, &name, image, length, options));
     let upload = Held(Some(Arc::new(begun.await??)));
     // Frames are made on purpose: no file has them by mistake.
     let probe = (is_plain && query.format.is_none()).then(Probe::default);
@@ -155,7 +155,7 @@ async fn receive(
     write(upload, last.into_iter().collect()).await?;
     let (upload, content_bytes) = (Arc::clone(upload), parser.at_bytes());
     let committed = api.freeing(move |disks| {
-        let left = disks.finish(&upload, content_bytes)?;
+        let left = upload::finish(disks, &upload, content_bytes)?;
         Ok(((), vec![left]))
     });
     committed.await

@@ -2,18 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::daemon::disks::settings::metadata::Kept;
 use serde_json::{Value, json};
 
-use super::change::{field_changes_to, patch_to};
-use super::groups::group_key;
-use crate::daemon::disks::served::disk::Entry;
-use crate::daemon::disks::settings::problems::{attached, conflict, not_found};
-use crate::daemon::disks::settings::valid::{Checked, check_limits, check_name, invalid};
-use crate::daemon::disks::{DestroyOptions, Disks, size_details};
+use super::destroy::{self, DestroyOptions};
+use super::snapshots::check_children;
+use super::{change, create, groups};
+use crate::daemon::disks::registry::Disks;
+use crate::daemon::disks::served::disk::ServedDisk;
+use crate::daemon::disks::settings::differences::{field_changes_to, patch_to};
+use crate::daemon::disks::settings::names::{check_name, group_key};
+use crate::daemon::disks::settings::problems::{attached, conflict, invalid, not_found};
+use crate::daemon::disks::settings::valid::{ValidDisk, check_limits};
 use crate::model::{
     Action, Applied, Changed, Config, ConfigDisk, ConfigGroup, Declaration, DeclaredDisk,
-    DeclaredGroup, DiskSettings, EventKind, FieldChange, Limits, Problem, field_changes,
+    DeclaredGroup, DiskSettings, FieldChange, Limits, Problem, field_changes,
 };
 
 /// A declaration of more disks is a mistake.
@@ -33,7 +35,7 @@ pub struct ApplyOptions {
 }
 
 /// What is to be done, in this order.
-enum Step<'a> {
+enum Planned<'a> {
     Group(&'a str, Limits),
     Disk(&'a DeclaredDisk),
     DestroyDisk(String),
@@ -41,7 +43,7 @@ enum Step<'a> {
 }
 
 struct Plan<'a> {
-    steps: Vec<Step<'a>>,
+    steps: Vec<Planned<'a>>,
     applied: Applied,
 }
 
@@ -59,7 +61,7 @@ impl Plan<'_> {
 /// What a declaration makes of a disk that is there.
 fn wanted(
     declared: &DeclaredDisk,
-    entry: &Entry,
+    served: &ServedDisk,
     had: &DiskSettings,
     options: ApplyOptions,
 ) -> DiskSettings {
@@ -76,9 +78,9 @@ fn wanted(
         },
     };
     let mut wanted = declared.over(base);
-    if options.starting && wanted.size_bytes != had.size_bytes && entry.is_importing() {
+    if options.starting && wanted.size_bytes != had.size_bytes && served.is_importing() {
         tracing::warn!(
-            disk = entry.name,
+            disk = served.name,
             size_bytes = had.size_bytes,
             wanted_bytes = wanted.size_bytes,
             "the disk is importing, and keeps its size: apply the configuration again later"
@@ -104,270 +106,266 @@ fn with_limits(limits: &Limits) -> Value {
     json!({ "limits": limits })
 }
 
-impl Disks {
-    /// All disks and groups, as a configuration that would make them. Snapshots and what disks have
-    /// in common are not in it.
-    pub fn config(&self) -> Config {
-        let groups = self.groups().into_iter().map(|group| ConfigGroup {
-            name: group.name,
-            limits: group.limits,
-        });
-        let entries = self.entries();
-        // One that is destroyed meanwhile is no longer in the list.
-        let disks = entries.iter().filter_map(|entry| {
-            Some(ConfigDisk {
-                name: entry.name.clone(),
-                settings: entry.settings().ok()?,
-            })
-        });
-        Config {
-            groups: groups.collect(),
-            disks: disks.collect(),
+/// All disks and groups, as a configuration that would make them. Snapshots and what disks have
+/// in common are not in it.
+pub fn config(disks: &Disks) -> Config {
+    let groups = disks.all_groups();
+    let groups = groups.iter().map(|group| ConfigGroup {
+        name: group.name.clone(),
+        limits: group.limits(),
+    });
+    let all = disks.all();
+    // One that is destroyed meanwhile is no longer in the list.
+    let disks = all.iter().filter_map(|served| {
+        Some(ConfigDisk {
+            name: served.name.clone(),
+            settings: served.settings().ok()?,
+        })
+    });
+    Config {
+        groups: groups.collect(),
+        disks: disks.collect(),
+    }
+}
+
+/// Make what is declared and isn't there, and change what may be changed; doing it twice does
+/// nothing more. What isn't declared stays, unless `prune` says otherwise. All of it is checked
+/// before anything is done, and with `dry_run` that is all.
+///
+/// # Errors
+/// As for each disk by itself. What was done before a want of memory stopped it stays done.
+pub fn apply(
+    disks: &Disks,
+    declaration: &Declaration,
+    options: ApplyOptions,
+) -> Result<Applied, Problem> {
+    let plan = plan(disks, declaration, options)?;
+    if !options.dry_run {
+        for step in &plan.steps {
+            carry_out(disks, step, options)?;
         }
     }
+    Ok(plan.applied)
+}
 
-    /// Make what is declared and isn't there, and change what may be changed; doing it twice does
-    /// nothing more. What isn't declared stays, unless `prune` says otherwise. All of it is checked
-    /// before anything is done, and with `dry_run` that is all.
-    ///
-    /// # Errors
-    /// As for each disk by itself. What was done before a want of memory stopped it stays done.
-    pub fn apply(
-        &self,
-        declaration: &Declaration,
-        options: ApplyOptions,
-    ) -> Result<Applied, Problem> {
-        let plan = self.plan(declaration, options)?;
-        if !options.dry_run {
-            for step in &plan.steps {
-                self.carry_out(step, options)?;
-            }
-        }
-        Ok(plan.applied)
+/// What is to be done, after everything that can be said before anything is.
+fn plan<'a>(
+    disks: &Disks,
+    declaration: &'a Declaration,
+    options: ApplyOptions,
+) -> Result<Plan<'a>, Problem> {
+    let prune = options.prune;
+    if declaration.disks.len() > MOST_DISKS || declaration.groups.len() > MOST_DISKS {
+        let detail = format!("a configuration has at most {MOST_DISKS} disks");
+        return Err(invalid("disk", detail));
     }
-
-    /// What is to be done, after everything that can be said before anything is.
-    fn plan<'a>(
-        &self,
-        declaration: &'a Declaration,
-        options: ApplyOptions,
-    ) -> Result<Plan<'a>, Problem> {
-        let prune = options.prune;
-        if declaration.disks.len() > MOST_DISKS || declaration.groups.len() > MOST_DISKS {
-            let detail = format!("a configuration has at most {MOST_DISKS} disks");
-            return Err(invalid("disk", detail));
+    let mut plan = Plan {
+        steps: Vec::new(),
+        applied: Applied::default(),
+    };
+    let mut groups = BTreeSet::new();
+    for group in &declaration.groups {
+        plan_group(disks, group, prune, &mut plan)?;
+        if !groups.insert(group.name.clone()) {
+            let detail = format!("group {:?} is there twice", group.name);
+            return Err(invalid("group", detail));
         }
-        let mut plan = Plan {
-            steps: Vec::new(),
-            applied: Applied::default(),
-        };
-        let mut groups = BTreeSet::new();
-        for group in &declaration.groups {
-            self.plan_group(group, prune, &mut plan)?;
-            if !groups.insert(group.name.clone()) {
-                let detail = format!("group {:?} is there twice", group.name);
-                return Err(invalid("group", detail));
-            }
-        }
-        let sorted: BTreeMap<&str, &DeclaredDisk> = declaration
+    }
+    let sorted: BTreeMap<&str, &DeclaredDisk> = declaration
+        .disks
+        .iter()
+        .map(|disk| (disk.name.as_str(), disk))
+        .collect();
+    if sorted.len() < declaration.disks.len() {
+        let mut seen = BTreeSet::new();
+        let twice = declaration
             .disks
             .iter()
-            .map(|disk| (disk.name.as_str(), disk))
-            .collect();
-        if sorted.len() < declaration.disks.len() {
-            let mut seen = BTreeSet::new();
-            let twice = declaration
-                .disks
-                .iter()
-                .find(|disk| !seen.insert(&disk.name));
-            let name = twice.map(|disk| disk.name.as_str()).unwrap_or_default();
-            return Err(invalid("disk", format!("disk {name:?} is there twice")));
-        }
-        for disk in sorted.values() {
-            let group = self.plan_disk(disk, options, &groups, &mut plan)?;
-            groups.extend(group);
-        }
-        if prune {
-            self.plan_prune(&sorted, &groups, &mut plan)?;
-        }
-        Ok(plan)
+            .find(|disk| !seen.insert(&disk.name));
+        let name = twice.map(|disk| disk.name.as_str()).unwrap_or_default();
+        return Err(invalid("disk", format!("disk {name:?} is there twice")));
     }
-
-    fn plan_group<'a>(
-        &self,
-        group: &'a DeclaredGroup,
-        prune: bool,
-        plan: &mut Plan<'a>,
-    ) -> Result<(), Problem> {
-        group_key(&group.name)?;
-        let had = self.group(&group.name).ok().map(|group| group.limits);
-        let base = had.filter(|_| !prune).unwrap_or_default();
-        let limits = group.limits.over(base);
-        check_limits(&limits)?;
-        if had == Some(limits) {
-            return Ok(());
-        }
-        let old = had.as_ref().map_or_else(|| json!({}), with_limits);
-        let action = match had {
-            Some(_) => Action::Change,
-            None => Action::Create,
-        };
-        let fields = field_changes(&old, &with_limits(&limits));
-        plan.change("group", &group.name, action, fields);
-        plan.applied.groups.push(group.name.clone());
-        plan.steps.push(Step::Group(&group.name, limits));
-        Ok(())
+    for disk in sorted.values() {
+        let group = plan_disk(disks, disk, options, &groups, &mut plan)?;
+        groups.extend(group);
     }
+    if prune {
+        plan_prune(disks, &sorted, &groups, &mut plan)?;
+    }
+    Ok(plan)
+}
 
-    /// Plan for a disk; returns the group that it is in then.
-    fn plan_disk<'a>(
-        &self,
-        disk: &'a DeclaredDisk,
-        options: ApplyOptions,
-        groups: &BTreeSet<String>,
-        plan: &mut Plan<'a>,
-    ) -> Result<Option<String>, Problem> {
-        let name = &disk.name;
-        check_name(name)?;
-        let settings = match self.entry(name) {
-            Ok(entry) => {
-                let had = entry.settings()?;
-                let settings = wanted(disk, &entry, &had, options);
-                let checked = self.check_change(&entry, &had, settings)?;
-                let fields = field_changes_to(&had, &checked.settings);
-                if fields.is_empty() {
-                    plan.applied.unchanged.push(name.clone());
-                } else {
-                    plan.change("disk", name, Action::Change, fields);
-                    plan.applied.changed.push(name.clone());
-                    plan.steps.push(Step::Disk(disk));
-                }
-                checked.settings
+fn plan_group<'a>(
+    disks: &Disks,
+    group: &'a DeclaredGroup,
+    prune: bool,
+    plan: &mut Plan<'a>,
+) -> Result<(), Problem> {
+    group_key(&group.name)?;
+    let had = disks.find_group(&group.name).map(|group| group.limits());
+    let base = had.filter(|_| !prune).unwrap_or_default();
+    let limits = group.limits.over(base);
+    check_limits(&limits)?;
+    if had == Some(limits) {
+        return Ok(());
+    }
+    let old = had.as_ref().map_or_else(|| json!({}), with_limits);
+    let action = match had {
+        Some(_) => Action::Change,
+        None => Action::Create,
+    };
+    let fields = field_changes(&old, &with_limits(&limits));
+    plan.change("group", &group.name, action, fields);
+    plan.applied.groups.push(group.name.clone());
+    plan.steps.push(Planned::Group(&group.name, limits));
+    Ok(())
+}
+
+/// Plan for a disk; returns the group that it is in then.
+fn plan_disk<'a>(
+    disks: &Disks,
+    disk: &'a DeclaredDisk,
+    options: ApplyOptions,
+    groups: &BTreeSet<String>,
+    plan: &mut Plan<'a>,
+) -> Result<Option<String>, Problem> {
+    let name = &disk.name;
+    check_name(name)?;
+    let settings = match disks.find(name) {
+        Ok(served) => {
+            let had = served.settings()?;
+            let settings = wanted(disk, &served, &had, options);
+            let valid = check_change(disks, &served, &had, settings)?;
+            let fields = field_changes_to(&had, &valid.settings);
+            if fields.is_empty() {
+                plan.applied.unchanged.push(name.clone());
+            } else {
+                plan.change("disk", name, Action::Change, fields);
+                plan.applied.changed.push(name.clone());
+                plan.steps.push(Planned::Disk(disk));
             }
-            Err(_) => {
-                let pool_bytes = self.workshop.store.limit_bytes();
-                let checked = Checked::new(name, new_settings(disk)?, pool_bytes)?;
-                self.workshop.check(name)?;
-                let mut fields = field_changes(&DiskSettings::new(0), &checked.settings);
-                for field in &mut fields {
-                    field.old = Value::Null;
-                }
-                plan.change("disk", name, Action::Create, fields);
-                plan.applied.created.push(name.clone());
-                plan.steps.push(Step::Disk(disk));
-                checked.settings
+            valid.settings
+        }
+        Err(_) => {
+            let pool_bytes = disks.store().limit_bytes();
+            let valid = ValidDisk::new(name, new_settings(disk)?, pool_bytes)?;
+            disks.factory.check(name)?;
+            let mut fields = field_changes(&DiskSettings::new(0), &valid.settings);
+            for field in &mut fields {
+                field.old = Value::Null;
             }
-        };
-        if let Some(group) = &settings.group
-            && !groups.contains(group)
-            && self.group(group).is_err()
-        {
-            return Err(not_found("group", group).with_detail(format!(
-                "disk {name:?} is to be in group {group:?}, which is not there; add it to the \
-                 configuration"
+            plan.change("disk", name, Action::Create, fields);
+            plan.applied.created.push(name.clone());
+            plan.steps.push(Planned::Disk(disk));
+            valid.settings
+        }
+    };
+    if let Some(group) = &settings.group
+        && !groups.contains(group)
+        && disks.find_group(group).is_none()
+    {
+        return Err(not_found("group", group).with_detail(format!(
+            "disk {name:?} is to be in group {group:?}, which is not there; add it to the \
+             configuration"
+        )));
+    }
+    Ok(settings.group)
+}
+
+/// Whether a disk that is there can have these settings.
+fn check_change(
+    disks: &Disks,
+    served: &ServedDisk,
+    had: &DiskSettings,
+    settings: DiskSettings,
+) -> Result<ValidDisk, Problem> {
+    // A bound that was there before the pool became smaller is no mistake of the declaration.
+    let pool_bytes = match settings.quota_bytes == had.quota_bytes {
+        true => u64::MAX,
+        false => disks.store().limit_bytes(),
+    };
+    let valid = ValidDisk::new(&served.name, settings, pool_bytes)?;
+    let patch = patch_to(&served.name, had, &valid)?;
+    if patch.size_bytes.is_some() {
+        served.check_whole("resize it")?;
+    }
+    if let Some(Some(quota_bytes)) = patch.quota_bytes {
+        served.disk.may_have_quota(quota_bytes)?;
+    }
+    Ok(valid)
+}
+
+/// Plan the end of all that isn't declared.
+fn plan_prune(
+    disks: &Disks,
+    declared: &BTreeMap<&str, &DeclaredDisk>,
+    groups: &BTreeSet<String>,
+    plan: &mut Plan<'_>,
+) -> Result<(), Problem> {
+    let mut ends = disks.all();
+    ends.retain(|served| !declared.contains_key(served.name.as_str()));
+    // Forks before what they were made from.
+    ends.sort_by_key(|served| std::cmp::Reverse(served.id));
+    let ending: BTreeSet<&str> = ends.iter().map(|served| served.name.as_str()).collect();
+    for served in &ends {
+        let name = &served.name;
+        if served.is_attached() {
+            return Err(attached(name, "destroy it by its name"));
+        }
+        let snapshots: Vec<String> = served.snapshots.lock().iter().cloned().collect();
+        if !snapshots.is_empty() {
+            return Err(conflict(format!(
+                "disk {name:?} is not declared and has snapshots ({}); declare it, or destroy \
+                 it by its name",
+                snapshots.join(", ")
             )));
         }
-        Ok(settings.group)
+        let mut staying = disks.children(name, None);
+        staying.retain(|child| !ending.contains(child.as_str()));
+        check_children(name, &staying)?;
+        let mapped_bytes = served.mapped_bytes().into();
+        let fields = vec![FieldChange {
+            field: "mapped_bytes".into(),
+            old: mapped_bytes,
+            new: Value::Null,
+        }];
+        plan.change("disk", name, Action::Destroy, fields);
+        plan.applied.destroyed.push(name.clone());
+        plan.steps.push(Planned::DestroyDisk(name.clone()));
     }
+    for group in disks.all_groups() {
+        if !groups.contains(&group.name) {
+            let fields = field_changes(&with_limits(&group.limits()), &json!({}));
+            plan.change("group", &group.name, Action::Destroy, fields);
+            plan.applied.groups.push(group.name.clone());
+            plan.steps.push(Planned::DestroyGroup(group.name.clone()));
+        }
+    }
+    Ok(())
+}
 
-    /// Whether a disk that is there can have these settings.
-    fn check_change(
-        &self,
-        entry: &Entry,
-        had: &DiskSettings,
-        settings: DiskSettings,
-    ) -> Result<Checked, Problem> {
-        // A bound that was there before the pool became smaller is no mistake of the declaration.
-        let pool_bytes = match settings.quota_bytes == had.quota_bytes {
-            true => u64::MAX,
-            false => self.workshop.store.limit_bytes(),
-        };
-        let checked = Checked::new(&entry.name, settings, pool_bytes)?;
-        let patch = patch_to(&entry.name, had, &checked)?;
-        if patch.size_bytes.is_some() {
-            entry.check_whole("resize it")?;
-        }
-        if let Some(Some(quota_bytes)) = patch.quota_bytes {
-            entry.disk.may_have_quota(quota_bytes)?;
-        }
-        Ok(checked)
+fn carry_out(disks: &Disks, step: &Planned<'_>, options: ApplyOptions) -> Result<(), Problem> {
+    match step {
+        Planned::Group(name, limits) => groups::put_over(disks, name, *limits).map(drop),
+        Planned::Disk(disk) => apply_one(disks, disk, options),
+        Planned::DestroyDisk(name) => destroy::destroy(disks, name, DestroyOptions::default()),
+        Planned::DestroyGroup(name) => groups::destroy(disks, name),
     }
+}
 
-    /// Plan the end of all that isn't declared.
-    fn plan_prune(
-        &self,
-        declared: &BTreeMap<&str, &DeclaredDisk>,
-        groups: &BTreeSet<String>,
-        plan: &mut Plan<'_>,
-    ) -> Result<(), Problem> {
-        let mut ends = self.entries();
-        ends.retain(|entry| !declared.contains_key(entry.name.as_str()));
-        // Forks before what they were made from.
-        ends.sort_by_key(|entry| std::cmp::Reverse(entry.id));
-        let ending: BTreeSet<&str> = ends.iter().map(|entry| entry.name.as_str()).collect();
-        for entry in &ends {
-            let name = &entry.name;
-            if entry.is_attached() {
-                return Err(attached(name, "destroy it by its name"));
-            }
-            let snapshots: Vec<String> = entry.snapshots.lock().iter().cloned().collect();
-            if !snapshots.is_empty() {
-                return Err(conflict(format!(
-                    "disk {name:?} is not declared and has snapshots ({}); declare it, or destroy \
-                     it by its name",
-                    snapshots.join(", ")
-                )));
-            }
-            let mut staying = self.children(name, None);
-            staying.retain(|child| !ending.contains(child.as_str()));
-            self.check_children(name, &staying)?;
-            let mapped_bytes = entry.mapped_bytes().into();
-            let fields = vec![FieldChange {
-                field: "mapped_bytes".into(),
-                old: mapped_bytes,
-                new: Value::Null,
-            }];
-            plan.change("disk", name, Action::Destroy, fields);
-            plan.applied.destroyed.push(name.clone());
-            plan.steps.push(Step::DestroyDisk(name.clone()));
-        }
-        for group in self.groups() {
-            if !groups.contains(&group.name) {
-                let fields = field_changes(&with_limits(&group.limits), &json!({}));
-                plan.change("group", &group.name, Action::Destroy, fields);
-                plan.applied.groups.push(group.name.clone());
-                plan.steps.push(Step::DestroyGroup(group.name));
-            }
-        }
-        Ok(())
+fn apply_one(disks: &Disks, disk: &DeclaredDisk, options: ApplyOptions) -> Result<(), Problem> {
+    let name = &disk.name;
+    let _control = disks.control();
+    let Ok(served) = disks.find(name) else {
+        let pool_bytes = disks.store().limit_bytes();
+        let valid = ValidDisk::new(name, new_settings(disk)?, pool_bytes)?;
+        return create::create(disks, name, &valid).map(drop);
+    };
+    let had = served.settings()?;
+    let settings = wanted(disk, &served, &had, options);
+    let valid = check_change(disks, &served, &had, settings)?;
+    if !field_changes_to(&had, &valid.settings).is_empty() {
+        change::patch_locked(disks, &served, &patch_to(name, &had, &valid)?, 0)?;
     }
-
-    fn carry_out(&self, step: &Step<'_>, options: ApplyOptions) -> Result<(), Problem> {
-        match step {
-            Step::Group(name, limits) => self.have_group(name, *limits).map(drop),
-            Step::Disk(disk) => self.apply_one(disk, options),
-            Step::DestroyDisk(name) => self.destroy(name, DestroyOptions::default()),
-            Step::DestroyGroup(name) => self.destroy_group(name),
-        }
-    }
-
-    fn apply_one(&self, disk: &DeclaredDisk, options: ApplyOptions) -> Result<(), Problem> {
-        let name = &disk.name;
-        let _control = self.control.lock();
-        let Ok(entry) = self.entry(name) else {
-            let pool_bytes = self.workshop.store.limit_bytes();
-            let checked = Checked::new(name, new_settings(disk)?, pool_bytes)?;
-            let entry = self.create(name, &checked, Kept::of(&checked.settings))?;
-            let events = &self.workshop.events;
-            events.tell(EventKind::Created, Some(name), size_details(&entry));
-            return Ok(());
-        };
-        let had = entry.settings()?;
-        let settings = wanted(disk, &entry, &had, options);
-        let checked = self.check_change(&entry, &had, settings)?;
-        if !field_changes_to(&had, &checked.settings).is_empty() {
-            self.patch_entry(&entry, &patch_to(name, &had, &checked)?, 0)?;
-        }
-        Ok(())
-    }
+    Ok(())
 }

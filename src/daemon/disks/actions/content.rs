@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::daemon::disks::settings::problems::not_found;
-use crate::daemon::disks::settings::valid::invalid;
-use crate::daemon::disks::{Disks, Target};
+use super::snapshots::check_exists;
+use crate::daemon::disks::registry::Disks;
+use crate::daemon::disks::settings::names::{READER_PREFIX, Target};
+use crate::daemon::disks::settings::problems::invalid;
 use crate::model::{Map, MapExtent, Problem};
 use crate::store::{Bytes, Disk, Store};
 
@@ -76,100 +77,90 @@ impl Reader {
     }
 }
 
-/// What keys of a reader's snapshots begin with. Names of disks have no `@`.
-pub(crate) const READER_PREFIX: &str = "@read.";
-
 fn reader_key() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     format!("{READER_PREFIX}{}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-impl Disks {
-    /// A connection to what `target` names.
-    fn open(&self, target: &Target) -> Result<Disk, Problem> {
-        let entry = self.entry(&target.disk)?;
-        entry.check_whole("read it")?;
-        let Some(snapshot) = &target.snapshot else {
-            return Ok(self.workshop.store.open(&entry.name)?);
-        };
-        if !entry.snapshots.lock().contains(snapshot) {
-            return Err(not_found(
-                "snapshot",
-                &format!("{}@{snapshot}", target.disk),
-            ));
-        }
-        Ok(self.workshop.store.open(&target.key()?)?)
-    }
+/// Open what `target` names.
+fn open(disks: &Disks, target: &Target) -> Result<Disk, Problem> {
+    let served = disks.find(&target.disk)?;
+    served.check_whole("read it")?;
+    let Some(snapshot) = &target.snapshot else {
+        return Ok(disks.store().open(&served.name)?);
+    };
+    check_exists(&served, snapshot)?;
+    Ok(disks.store().open(&target.key()?)?)
+}
 
-    /// Its stretches from `start_bytes` on, at most `most` of them.
-    ///
-    /// # Errors
-    /// `not-found`; `invalid` if `start_bytes` is no multiple of the block size, or beyond the
-    /// disk.
-    pub fn map(&self, target: &Target, start_bytes: u64, most: usize) -> Result<Map, Problem> {
-        let disk = self.open(target)?;
-        let size_bytes = disk.capacity().bytes();
-        let sector_bytes = disk.sector_size().bytes();
-        if !start_bytes.is_multiple_of(sector_bytes) || start_bytes > size_bytes {
-            return Err(invalid(
-                "start_bytes",
-                format!(
-                    "{start_bytes} is no place in a disk of {}: give a multiple of {sector_bytes} \
-                     below that",
-                    Bytes(size_bytes)
-                ),
-            ));
+/// Stretches of it from `start_bytes` on, at most `most` of them.
+///
+/// # Errors
+/// `not-found`; `invalid` if `start_bytes` is no multiple of the block size, or beyond the
+/// disk.
+pub fn map(disks: &Disks, target: &Target, start_bytes: u64, most: usize) -> Result<Map, Problem> {
+    let disk = open(disks, target)?;
+    let size_bytes = disk.capacity().bytes();
+    let sector_bytes = disk.sector_size().bytes();
+    if !start_bytes.is_multiple_of(sector_bytes) || start_bytes > size_bytes {
+        return Err(invalid(
+            "start_bytes",
+            format!(
+                "{start_bytes} is no place in a disk of {}: give a multiple of {sector_bytes} \
+                 below that",
+                Bytes(size_bytes)
+            ),
+        ));
+    }
+    let mut extents = Vec::new();
+    let mut at = start_bytes;
+    let mut add = |from: u64, to: u64, mapped: bool| {
+        if from < to {
+            extents.push(MapExtent {
+                start_bytes: from,
+                length_bytes: to - from,
+                mapped,
+            });
         }
-        let mut extents = Vec::new();
-        let mut at = start_bytes;
-        let mut add = |from: u64, to: u64, mapped: bool| {
-            if from < to {
-                extents.push(MapExtent {
-                    start_bytes: from,
-                    length_bytes: to - from,
-                    mapped,
-                });
-            }
-            extents.len()
-        };
-        let mut next_bytes = None;
-        while at < size_bytes {
-            let (start, length) = next_mapped(&disk, at)?.unwrap_or((size_bytes, 0));
-            let count = add(at, start, false);
-            at = start;
+        extents.len()
+    };
+    let mut next_bytes = None;
+    while at < size_bytes {
+        let (start, length) = next_mapped(&disk, at)?.unwrap_or((size_bytes, 0));
+        let count = add(at, start, false);
+        at = start;
+        if count < most.max(1) {
+            let count = add(start, start + length, true);
+            at = start + length;
             if count < most.max(1) {
-                let count = add(start, start + length, true);
-                at = start + length;
-                if count < most.max(1) {
-                    continue;
-                }
+                continue;
             }
-            next_bytes = Some(at).filter(|&at| at < size_bytes);
-            break;
         }
-        Ok(Map {
-            extents,
-            next_bytes,
-        })
+        next_bytes = Some(at).filter(|&at| at < size_bytes);
+        break;
     }
+    Ok(Map {
+        extents,
+        next_bytes,
+    })
+}
 
-    /// Its content at this moment.
-    ///
-    /// # Errors
-    /// `not-found`; `over-budget`.
-    pub fn reader(&self, target: &Target) -> Result<Reader, Problem> {
-        if target.snapshot.is_some() {
-            let disk = self.open(target)?;
-            return Ok(Reader { disk, own: None });
-        }
-        let entry = self.entry(&target.disk)?;
-        entry.check_whole("read it")?;
-        let store = Arc::clone(&self.workshop.store);
-        let key = reader_key();
-        let disk = store.snapshot(&entry.name, &key)?;
-        Ok(Reader {
-            disk,
-            own: Some((store, key)),
-        })
+/// The content of it at this moment.
+///
+/// # Errors
+/// `not-found`; `over-budget`.
+pub fn reader(disks: &Disks, target: &Target) -> Result<Reader, Problem> {
+    if target.snapshot.is_some() {
+        let disk = open(disks, target)?;
+        return Ok(Reader { disk, own: None });
     }
+    let served = disks.find(&target.disk)?;
+    served.check_whole("read it")?;
+    let store = Arc::clone(disks.store());
+    let key = reader_key();
+    let disk = store.snapshot(&served.name, &key)?;
+    Ok(Reader {
+        disk,
+        own: Some((store, key)),
+    })
 }

@@ -2,148 +2,131 @@
 
 use std::sync::Arc;
 
-use super::change::field_changes_to;
-use crate::daemon::disks::served::disk::Entry;
-use crate::daemon::disks::settings::metadata::Kept;
+use super::describe::describe;
+use super::groups;
+use crate::daemon::disks::registry::Disks;
+use crate::daemon::disks::served::disk::{Age, ServedDisk};
+use crate::daemon::disks::settings::differences::field_changes_to;
+use crate::daemon::disks::settings::names::Made;
 use crate::daemon::disks::settings::origin::{self, Origin};
 use crate::daemon::disks::settings::problems::{conflict, figures};
-use crate::daemon::disks::settings::valid::Checked;
-use crate::daemon::disks::{Disks, Made, size_details};
+use crate::daemon::disks::settings::valid::ValidDisk;
 use crate::device::Limiter;
 use crate::model::{Disk, DiskSettings, EventKind, Image, Problem, ProblemKind};
 use crate::store;
 
-impl Disks {
-    /// Make a disk, or find it made just so.
-    ///
-    /// # Errors
-    /// `invalid`; `conflict` if there is one with other settings; `over-budget`.
-    pub fn put(&self, name: &str, settings: DiskSettings) -> Result<(Disk, Made), Problem> {
-        self.put_as(name, settings, None)
-    }
+/// Make a disk, or find it made just so.
+///
+/// # Errors
+/// `invalid`; `conflict` if there is one with other settings; `over-budget`.
+pub fn put(disks: &Disks, name: &str, settings: DiskSettings) -> Result<(Disk, Made), Problem> {
+    put_as(disks, name, settings, None)
+}
 
-    /// Make a disk whose first content is that of an image, to be brought by [`Disks::upload`], or
-    /// find it made, or being made, just so. Until its content is whole it is importing, and it
-    /// goes if nobody brings that for too long.
-    ///
-    /// # Errors
-    /// As [`Disks::put`]; `conflict` if there is one that was made from another image, or from one
-    /// that can't be told from others.
-    pub fn put_from(
-        &self,
-        name: &str,
-        settings: DiskSettings,
-        image: Image,
-    ) -> Result<(Disk, Made), Problem> {
-        self.put_as(name, settings, Some(image))
-    }
+/// Make a disk whose first content is that of an image, to be brought by [`super::upload::begin`],
+/// or find it made, or being made, just so. Until its content is whole it is importing, and it
+/// is destroyed if nobody brings that for too long.
+///
+/// # Errors
+/// As [`put`]; `conflict` if there is one that was made from another image, or from one that can't
+/// be told from others.
+pub fn put_from(
+    disks: &Disks,
+    name: &str,
+    settings: DiskSettings,
+    image: Image,
+) -> Result<(Disk, Made), Problem> {
+    put_as(disks, name, settings, Some(image))
+}
 
-    fn put_as(
-        &self,
-        name: &str,
-        settings: DiskSettings,
-        image: Option<Image>,
-    ) -> Result<(Disk, Made), Problem> {
-        image.as_ref().map_or(Ok(()), origin::check_image)?;
-        let pool_bytes = self.workshop.store.limit_bytes();
-        let checked = Checked::new(name, settings, pool_bytes)?;
-        let _control = self.control.lock();
-        if let Ok(entry) = self.entry(name) {
-            match &image {
-                Some(image) => entry.check_made_from(image)?,
-                None => entry.check_whole("take it as made")?,
-            }
-            let differing = field_changes_to(&entry.settings()?, &checked.settings);
-            if differing.is_empty() {
-                entry.import.expect();
-                return Ok((self.describe(&entry, false)?, Made::Existing));
-            }
-            return Err(conflict(format!(
-                "disk {name:?} exists with other settings ({}); change these, or \
-                 destroy it first",
-                figures(&differing)
-            )));
+fn put_as(
+    disks: &Disks,
+    name: &str,
+    settings: DiskSettings,
+    image: Option<Image>,
+) -> Result<(Disk, Made), Problem> {
+    image.as_ref().map_or(Ok(()), origin::check_image)?;
+    let valid = ValidDisk::new(name, settings, disks.store().limit_bytes())?;
+    let _control = disks.control();
+    if let Ok(served) = disks.find(name) {
+        match &image {
+            Some(image) => served.check_made_from(image)?,
+            None => served.check_whole("take it as made")?,
         }
-        let kept = Kept {
-            import: image.map_or_else(Origin::default, Origin::to_come),
-            ..Kept::of(&checked.settings)
-        };
-        let entry = self.create(name, &checked, kept)?;
-        self.workshop
-            .events
-            .tell(EventKind::Created, Some(name), size_details(&entry));
-        if entry.is_importing() {
-            // Whoever ends those that wait too long has one more.
-            self.workshop.store.pressure().raise();
+        let differing = field_changes_to(&served.settings()?, &valid.settings);
+        if differing.is_empty() {
+            served.uploads.expect();
+            return Ok((describe(disks, &served)?, Made::Existing));
         }
-        Ok((self.describe(&entry, false)?, Made::New))
+        return Err(conflict(format!(
+            "disk {name:?} exists with other settings ({}); change these, or destroy it first",
+            figures(&differing)
+        )));
     }
-
-    /// Make a disk that isn't there. The control is held.
-    pub(crate) fn create(
-        &self,
-        name: &str,
-        checked: &Checked,
-        kept: Kept,
-    ) -> Result<Arc<Entry>, Problem> {
-        self.check_room()?;
-        self.workshop.check(name)?;
-        let limiter = self.group_limiter(checked.settings.group.as_deref())?;
-        let blob = kept.to_blob()?;
-        let disk = self
-            .workshop
-            .store
-            .create_with(name, &checked.spec, &blob)?;
-        self.serve_new(disk, checked, kept, limiter)
+    let valid = match image {
+        Some(image) => valid.with_origin(Origin::to_come(image))?,
+        None => valid,
+    };
+    let served = create(disks, name, &valid)?;
+    if served.is_importing() {
+        // The monitor has one more to destroy if nobody brings its content.
+        disks.store().pressure().raise();
     }
+    Ok((describe(disks, &served)?, Made::New))
+}
 
-    /// Serve a disk that the store has just got, unless its content is still to come; where that
-    /// fails, it is gone again.
-    pub(crate) fn serve_new(
-        &self,
-        disk: store::Disk,
-        checked: &Checked,
-        kept: Kept,
-        limiter: Option<Arc<Limiter>>,
-    ) -> Result<Arc<Entry>, Problem> {
-        let name = disk.get_info()?.key;
-        let prepared = self.workshop.prepare(disk, checked, kept, true);
-        let served = prepared.and_then(|entry| {
-            entry.limit(&checked.settings.limits, limiter);
-            if !entry.is_importing() {
-                self.workshop.listen(&entry)?;
-            }
-            Ok(entry)
-        });
-        let entry = served.inspect_err(|_| {
-            // The problem is the one to tell; the disk was made a moment ago.
-            let _ = self.workshop.store.destroy(&name);
-        })?;
-        Ok(self.add(entry))
-    }
+/// Make a disk that isn't there, and tell of it. Control is held.
+pub(crate) fn create(
+    disks: &Disks,
+    name: &str,
+    valid: &ValidDisk,
+) -> Result<Arc<ServedDisk>, Problem> {
+    check_room(disks)?;
+    disks.factory.check(name)?;
+    let limiter = groups::limiter(disks, valid.settings.group.as_deref())?;
+    let disk = disks.store().create_with(name, &valid.spec, &valid.blob)?;
+    let served = serve_new(disks, name, disk, valid, limiter)?;
+    let size_bytes = valid.spec.size_bytes;
+    let events = disks.events();
+    events.tell_with(EventKind::Created, name, "size_bytes", size_bytes);
+    Ok(served)
+}
 
-    /// Add a disk that is being served to the table.
-    pub(crate) fn add(&self, entry: Entry) -> Arc<Entry> {
-        let entry = Arc::new(entry);
-        self.mark(&entry);
-        let mut table = self.table.write();
-        table.names.insert(entry.id, entry.name.clone());
-        table.disks.insert(entry.name.clone(), Arc::clone(&entry));
-        entry
-    }
-
-    /// Whether there can be one more disk.
-    pub(crate) fn check_room(&self) -> Result<(), Problem> {
-        let most = self.most_disks;
-        if self.table.read().disks.len() < most {
-            return Ok(());
+/// Serve a disk that the store has just got, unless its content is still to come. If that fails,
+/// it is gone again. Control is held.
+pub(crate) fn serve_new(
+    disks: &Disks,
+    name: &str,
+    disk: store::Disk,
+    valid: &ValidDisk,
+    limiter: Option<Arc<Limiter>>,
+) -> Result<Arc<ServedDisk>, Problem> {
+    let prepared = disks.factory.prepare(disk, valid, Age::New);
+    let served = prepared.and_then(|served| {
+        served.limit(&valid.settings.limits, limiter);
+        if !served.is_importing() {
+            disks.factory.listen(&served)?;
         }
-        Err(Problem::new(
-            ProblemKind::OverBudget,
-            format!(
-                "there are {most} disks, as many as the limit on open files allows: destroy some, \
-                 or start the daemon with a higher one (ulimit -n, LimitNOFILE=)"
-            ),
-        ))
+        Ok(served)
+    });
+    let served = served.inspect_err(|_| {
+        // The problem is the one to tell; the disk was made a moment ago.
+        let _ = disks.store().destroy(name);
+    })?;
+    Ok(disks.insert(served))
+}
+
+/// Check that there can be one more disk.
+pub(crate) fn check_room(disks: &Disks) -> Result<(), Problem> {
+    let most = disks.options.most_disks;
+    if disks.counts().0 < most {
+        return Ok(());
     }
+    Err(Problem::new(
+        ProblemKind::OverBudget,
+        format!(
+            "there are {most} disks, as many as the limit on open files allows: destroy some, \
+             or start the daemon with a higher one (ulimit -n, LimitNOFILE=)"
+        ),
+    ))
 }

@@ -2,176 +2,124 @@
 
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-
-use crate::daemon::disks::settings::problems::{conflict, figures, not_found};
-use crate::daemon::disks::settings::valid::{check_limits, check_name, invalid};
-use crate::daemon::disks::{Disks, Made};
+use crate::daemon::disks::registry::Disks;
+use crate::daemon::disks::served::group::LimitGroup;
+use crate::daemon::disks::settings::names::{Made, group_key};
+use crate::daemon::disks::settings::problems::{conflict, figures, internal, not_found};
+use crate::daemon::disks::settings::valid::check_limits;
 use crate::device::Limiter;
-use crate::model::{Group, Limits, LimitsPatch, Problem, ProblemKind, field_changes};
-use crate::store::{DiskSpec, MAX_KEY_BYTES, SectorSize};
+use crate::model::{Group, Limits, LimitsPatch, Problem, field_changes};
+use crate::store::{DiskSpec, SectorSize};
 
-/// A group of disks.
-#[derive(Debug)]
-pub(crate) struct GroupEntry {
-    name: String,
-    limits: Mutex<Limits>,
-    limiter: Arc<Limiter>,
+fn find(disks: &Disks, name: &str) -> Result<Arc<LimitGroup>, Problem> {
+    disks.find_group(name).ok_or_else(|| {
+        not_found("group", name)
+            .with_detail(format!("there is no group named {name:?}: make it first"))
+    })
 }
 
-/// What keys of groups begin with. Names of disks have no `@`.
-pub(crate) const GROUP_PREFIX: &str = "@group.";
-
-/// The store's key of a group: it is kept as a disk that nobody sees, in its settings.
-pub(crate) fn group_key(name: &str) -> Result<String, Problem> {
-    check_name(name)?;
-    let key = format!("{GROUP_PREFIX}{name}");
-    if key.len() <= MAX_KEY_BYTES {
-        return Ok(key);
-    }
-    Err(invalid(
-        "name",
-        format!(
-            "{name:?} has {} bytes, and a group's name can have {}: use a shorter one",
-            name.len(),
-            MAX_KEY_BYTES - GROUP_PREFIX.len()
-        ),
-    ))
+/// What bounds the disks of a group together.
+pub(crate) fn limiter(disks: &Disks, name: Option<&str>) -> Result<Option<Arc<Limiter>>, Problem> {
+    let group = name.map(|name| find(disks, name)).transpose()?;
+    Ok(group.map(|group| group.limiter()))
 }
 
-impl Disks {
-    fn group_entry(&self, name: &str) -> Result<Arc<GroupEntry>, Problem> {
-        let found = self.table.read().groups.get(name).cloned();
-        found.ok_or_else(|| {
-            not_found("group", name)
-                .with_detail(format!("there is no group named {name:?}: make it first"))
-        })
+fn describe(disks: &Disks, group: &LimitGroup) -> Group {
+    let all = disks.all();
+    let members = all
+        .iter()
+        .filter(|served| served.metadata.lock().group.as_ref() == Some(&group.name));
+    Group {
+        name: group.name.clone(),
+        limits: group.limits(),
+        disks: members.map(|served| served.name.clone()).collect(),
     }
+}
 
-    /// What bounds the disks of a group together.
-    pub(crate) fn group_limiter(
-        &self,
-        name: Option<&str>,
-    ) -> Result<Option<Arc<Limiter>>, Problem> {
-        let entry = name.map(|name| self.group_entry(name)).transpose()?;
-        Ok(entry.map(|entry| Arc::clone(&entry.limiter)))
-    }
+/// All groups, sorted by name.
+pub fn list(disks: &Disks) -> Vec<Group> {
+    let groups = disks.all_groups();
+    groups.iter().map(|group| describe(disks, group)).collect()
+}
 
-    fn describe_group(&self, entry: &GroupEntry) -> Group {
-        let disks = self.entries();
-        let disks = disks
-            .iter()
-            .filter(|disk| disk.kept.lock().group.as_ref() == Some(&entry.name))
-            .map(|disk| disk.name.clone())
-            .collect();
-        Group {
-            name: entry.name.clone(),
-            limits: *entry.limits.lock(),
-            disks,
-        }
-    }
+/// A group.
+///
+/// # Errors
+/// `not-found`.
+pub fn get(disks: &Disks, name: &str) -> Result<Group, Problem> {
+    Ok(describe(disks, &*find(disks, name)?))
+}
 
-    /// All groups, sorted.
-    pub fn groups(&self) -> Vec<Group> {
-        let groups: Vec<_> = self.table.read().groups.values().cloned().collect();
-        groups
-            .iter()
-            .map(|group| self.describe_group(group))
-            .collect()
-    }
-
-    /// One of them.
-    ///
-    /// # Errors
-    /// `not-found`.
-    pub fn group(&self, name: &str) -> Result<Group, Problem> {
-        Ok(self.describe_group(&*self.group_entry(name)?))
-    }
-
-    /// Make a group, or find it made just so.
-    ///
-    /// # Errors
-    /// `invalid`; `conflict` if there is one with other limits.
-    pub fn put_group(&self, name: &str, limits: Limits) -> Result<(Group, Made), Problem> {
-        let _control = self.control.lock();
-        if let Ok(group) = self.group(name) {
-            check_limits(&limits)?;
-            let changes = field_changes(&group.limits, &limits);
-            if !changes.is_empty() {
-                return Err(conflict(format!(
-                    "group {name:?} exists with other limits ({}); change these, or destroy \
-                     it first",
-                    figures(&changes)
-                )));
-            }
-        }
-        self.put_locked(name, limits)
-    }
-
-    /// Give a group other limits, which hold at once; those that aren't named stay.
-    ///
-    /// # Errors
-    /// `not-found`; `invalid`.
-    pub fn patch_group(&self, name: &str, patch: LimitsPatch) -> Result<Group, Problem> {
-        let _control = self.control.lock();
-        let entry = self.group_entry(name)?;
-        let limits = patch.over(*entry.limits.lock());
-        Ok(self.put_locked(name, limits)?.0)
-    }
-
-    /// Have a group with these limits, whether it is there or not.
-    pub(crate) fn have_group(&self, name: &str, limits: Limits) -> Result<(Group, Made), Problem> {
-        let _control = self.control.lock();
-        self.put_locked(name, limits)
-    }
-
-    /// The control is held.
-    fn put_locked(&self, name: &str, limits: Limits) -> Result<(Group, Made), Problem> {
-        let key = group_key(name)?;
+/// Make a group, or find it made just so.
+///
+/// # Errors
+/// `invalid`; `conflict` if there is one with other limits.
+pub fn put(disks: &Disks, name: &str, limits: Limits) -> Result<(Group, Made), Problem> {
+    let _control = disks.control();
+    if let Some(group) = disks.find_group(name) {
         check_limits(&limits)?;
-        let kept = serde_json::to_vec(&limits)
-            .map_err(|error| Problem::new(ProblemKind::Internal, error.to_string()))?;
-        let store = &self.workshop.store;
-        if let Ok(entry) = self.group_entry(name) {
-            store.open(&key)?.set_settings(&kept)?;
-            *entry.limits.lock() = limits;
-            entry.limiter.set(&(&limits).into());
-            return Ok((self.describe_group(&entry), Made::Existing));
-        }
-        store.create_with(&key, &DiskSpec::new(SectorSize::S512, 512), &kept)?;
-        self.add_group(name, limits);
-        let group = Group {
-            name: name.to_owned(),
-            limits,
-            disks: Vec::new(),
-        };
-        Ok((group, Made::New))
-    }
-
-    pub(crate) fn add_group(&self, name: &str, limits: Limits) {
-        let entry = Arc::new(GroupEntry {
-            name: name.to_owned(),
-            limits: Mutex::new(limits),
-            limiter: Limiter::new(&(&limits).into()),
-        });
-        self.table.write().groups.insert(name.to_owned(), entry);
-    }
-
-    /// End a group that no disk is in.
-    ///
-    /// # Errors
-    /// `not-found`; `conflict` if disks are in it.
-    pub fn destroy_group(&self, name: &str) -> Result<(), Problem> {
-        let _control = self.control.lock();
-        let group = self.group(name)?;
-        if !group.disks.is_empty() {
+        let changes = field_changes(&group.limits(), &limits);
+        if !changes.is_empty() {
             return Err(conflict(format!(
-                "disks are in group {name:?} ({}); take them out of it first",
-                group.disks.join(", ")
+                "group {name:?} exists with other limits ({}); change these, or destroy it first",
+                figures(&changes)
             )));
         }
-        self.workshop.store.destroy(&group_key(name)?)?;
-        self.table.write().groups.remove(name);
-        Ok(())
     }
+    put_locked(disks, name, limits)
+}
+
+/// Change the limits of a group, which hold at once; those that aren't named stay.
+///
+/// # Errors
+/// `not-found`; `invalid`.
+pub fn patch(disks: &Disks, name: &str, patch: LimitsPatch) -> Result<Group, Problem> {
+    let _control = disks.control();
+    let limits = patch.over(find(disks, name)?.limits());
+    Ok(put_locked(disks, name, limits)?.0)
+}
+
+/// Make a group, or change the limits of the one that is there.
+pub(crate) fn put_over(
+    disks: &Disks,
+    name: &str,
+    limits: Limits,
+) -> Result<(Group, Made), Problem> {
+    let _control = disks.control();
+    put_locked(disks, name, limits)
+}
+
+/// As [`put_over`]. Control is held.
+fn put_locked(disks: &Disks, name: &str, limits: Limits) -> Result<(Group, Made), Problem> {
+    let key = group_key(name)?;
+    check_limits(&limits)?;
+    let encoded = serde_json::to_vec(&limits).map_err(internal)?;
+    let store = disks.store();
+    if let Some(group) = disks.find_group(name) {
+        store.open(&key)?.set_settings(&encoded)?;
+        group.set_limits(limits);
+        return Ok((describe(disks, &group), Made::Existing));
+    }
+    // A group is a disk that nobody sees: its settings are the limits.
+    store.create_with(&key, &DiskSpec::new(SectorSize::S512, 512), &encoded)?;
+    let group = disks.insert_group(LimitGroup::new(name, limits));
+    Ok((describe(disks, &group), Made::New))
+}
+
+/// Destroy a group that no disk is in.
+///
+/// # Errors
+/// `not-found`; `conflict` if disks are in it.
+pub fn destroy(disks: &Disks, name: &str) -> Result<(), Problem> {
+    let _control = disks.control();
+    let group = get(disks, name)?;
+    if !group.disks.is_empty() {
+        return Err(conflict(format!(
+            "disks are in group {name:?} ({}); take them out of it first",
+            group.disks.join(", ")
+        )));
+    }
+    disks.store().destroy(&group_key(name)?)?;
+    disks.remove_group(name);
+    Ok(())
 }

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use crate::daemon::disks::Disks;
-use crate::daemon::disks::served::disk::Entry;
-use crate::daemon::disks::settings::valid::invalid;
+use crate::daemon::disks::registry::Disks;
+use crate::daemon::disks::served::disk::ServedDisk;
+use crate::daemon::disks::settings::problems::invalid;
 use crate::model::{DiskPatch, EventKind, Problem, Resized};
 use crate::store::{Bytes, Capacity, Disk, Shrink};
 
-/// A size that is to become the disk's.
+/// A size that a disk will have.
 #[derive(Debug)]
 pub(crate) struct Resize {
     from_bytes: u64,
@@ -20,9 +20,9 @@ pub(crate) struct Resize {
 
 impl Resize {
     /// What a patch wants, if it names a size that the disk can have.
-    /// `lost_bytes` lie beyond it, as far as that is to be told if it is refused.
+    /// `lost_bytes` lie beyond it; a refusal tells of them.
     pub(crate) fn of(
-        entry: &Entry,
+        served: &ServedDisk,
         patch: &DiskPatch,
         lost_bytes: u64,
     ) -> Result<Option<Self>, Problem> {
@@ -35,8 +35,8 @@ impl Resize {
                 false => Ok(None),
             };
         };
-        entry.check_whole("resize it")?;
-        let capacity = entry.disk.capacity();
+        served.check_whole("resize it")?;
+        let capacity = served.disk.capacity();
         Capacity::new(to_bytes, capacity.sector_size())
             .map_err(|error| invalid("size_bytes", error.to_string()))?;
         Ok(Some(Self {
@@ -50,10 +50,10 @@ impl Resize {
         }))
     }
 
-    /// Mapped bytes that a patch would lose and doesn't say that it may. Takes time with them.
-    pub(crate) fn would_lose(entry: &Entry, patch: &DiskPatch) -> Result<u64, Problem> {
+    /// Mapped bytes that a patch would lose without having said `shrink`. Takes time with them.
+    pub(crate) fn would_lose(served: &ServedDisk, patch: &DiskPatch) -> Result<u64, Problem> {
         match patch.size_bytes {
-            Some(to_bytes) if !patch.shrink => mapped_from(&entry.disk, to_bytes),
+            Some(to_bytes) if !patch.shrink => mapped_from(&served.disk, to_bytes),
             _ => Ok(0),
         }
     }
@@ -75,32 +75,30 @@ impl Resize {
     }
 }
 
-impl Disks {
-    /// The disk has another size: tell its guests, and who listens to events. How much was lost is
-    /// known when it is freed.
-    pub(crate) fn announce(&self, entry: &Entry, resize: &Resize) -> Resized {
-        let (from_bytes, to_bytes) = (resize.from_bytes, resize.to_bytes);
-        let notified = entry.server.config_changed();
-        let live = entry.server.front_ends();
-        let live = live.iter().filter(|front_end| front_end.live).count();
-        let not_notified = live.saturating_sub(notified);
-        if to_bytes != from_bytes {
-            let details = BTreeMap::from([
-                ("from_bytes".to_owned(), from_bytes.into()),
-                ("to_bytes".to_owned(), to_bytes.into()),
-                ("notified".to_owned(), notified.into()),
-            ]);
-            let events = &self.workshop.events;
-            events.tell(EventKind::Resized, Some(&entry.name), details);
-        }
-        Resized {
-            from_bytes,
-            to_bytes,
-            lost_bytes: 0,
-            notified,
-            not_notified,
-            hint: (not_notified > 0).then(|| RESIZE_HINT.to_owned()),
-        }
+/// The disk has another size: tell its guests and the listeners to events. How much was lost is
+/// known when it is freed.
+pub(crate) fn announce(disks: &Disks, served: &ServedDisk, resize: &Resize) -> Resized {
+    let (from_bytes, to_bytes) = (resize.from_bytes, resize.to_bytes);
+    let notified = served.server.config_changed();
+    let live = served.server.front_ends();
+    let live = live.iter().filter(|front_end| front_end.live).count();
+    let not_notified = live.saturating_sub(notified);
+    if to_bytes != from_bytes {
+        let details = BTreeMap::from([
+            ("from_bytes".to_owned(), from_bytes.into()),
+            ("to_bytes".to_owned(), to_bytes.into()),
+            ("notified".to_owned(), notified.into()),
+        ]);
+        let events = disks.events();
+        events.tell(EventKind::Resized, Some(&served.name), details);
+    }
+    Resized {
+        from_bytes,
+        to_bytes,
+        lost_bytes: 0,
+        notified,
+        not_notified,
+        hint: (not_notified > 0).then(|| RESIZE_HINT.to_owned()),
     }
 }
 

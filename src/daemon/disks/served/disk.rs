@@ -1,42 +1,39 @@
-//! One disk of a daemon: its bytes and its device.
+//! A served disk: its bytes in the store, its device, its server and its socket.
+//!
+//! It is the one way from a disk of the store to front ends, for a daemon's disks and for the one
+//! of `ramblk run`.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::socket::Socket;
-use super::states::StateKeeper;
-use crate::daemon::disks::actions::upload::Uploads;
-use crate::daemon::disks::events::Events;
-use crate::daemon::disks::settings::metadata::Kept;
-use crate::daemon::disks::settings::valid::{Checked, check_socket_path, invalid};
-use crate::daemon::host::removal::Removals;
-use crate::daemon::host::socket::SocketAccess;
-use crate::daemon::host::{paths, state_dir};
-use crate::device::BlockDevice;
-use crate::model::{self, Detail, DiskSettings, DiskState, EventKind, Problem, Share};
+use super::health::{Health, marks};
+use super::socket::{NewSocket, Socket, SocketChange};
+use super::states::SavedStates;
+use super::stats;
+use super::uploads::Uploads;
+use crate::daemon::disks::settings::metadata::Metadata;
+use crate::daemon::disks::settings::problems::conflict;
+use crate::daemon::disks::settings::valid::ValidDisk;
+use crate::daemon::error::Error;
+use crate::device::{BlockDevice, Limiter};
+use crate::model::{DiskSettings, DiskState, Image, Limits, Problem, Share, Stats};
 use crate::store::{Change, Disk, DiskInfo, Leftover, Shrink, Store};
-use crate::vhost_user::{self, Departure, Hub, Server, ServerEvent, ServerOptions};
+use crate::vhost_user::{self, Hub, Server, ServerOptions};
 
-/// What entries are made with.
-#[derive(Debug)]
-pub(crate) struct Workshop {
-    pub(crate) store: Arc<Store>,
-    pub(crate) hub: Arc<Hub>,
-    pub(crate) events: Arc<Events>,
-    pub(crate) run_dir: PathBuf,
-    pub(crate) access: SocketAccess,
-    pub(crate) removals: Arc<Removals>,
+/// Whether a disk was just made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Age {
+    /// It was: nothing can have been saved of it.
+    New,
+    /// A process before this one made it.
+    Old,
 }
-
-/// What else may lie where the directories of disks are.
-const OWN_FILES: [&str; 2] = [paths::API_SOCKET, state_dir::ARENA];
 
 /// A disk that is served. Dropping it ends its sessions; its bytes stay in the store.
 #[derive(Debug)]
-pub(crate) struct Entry {
+pub(crate) struct ServedDisk {
     pub(crate) name: String,
     /// The store's number of it.
     pub(crate) id: u64,
@@ -45,249 +42,230 @@ pub(crate) struct Entry {
     /// The owner's connection to it: no guest's.
     pub(crate) disk: Disk,
     pub(crate) server: Server,
-    keeper: Arc<StateKeeper>,
+    states: Arc<SavedStates>,
     /// What the store keeps beside its record, as of now.
-    pub(crate) kept: Arc<Mutex<Kept>>,
+    pub(crate) metadata: Arc<Mutex<Metadata>>,
     pub(crate) snapshots: Mutex<BTreeSet<String>>,
-    /// How it was doing when we looked last, by the number of requests that found no memory.
+    /// How it was doing when the monitor looked last.
     pub(crate) health: Mutex<Health>,
-    /// New content that is on its way.
-    pub(crate) import: Uploads,
-    pub(crate) socket: Mutex<Option<Socket>>,
-    socket_path: String,
+    pub(crate) uploads: Uploads,
+    socket: Mutex<Option<Socket>>,
 }
 
-/// What the monitor knows of a disk.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Health {
-    pub(crate) state: DiskState,
-    /// Requests that had found no memory.
-    pub(crate) full_events: u64,
-    /// How near its quota it was.
-    pub(crate) level: usize,
-}
-
-impl Workshop {
-    /// The path of the socket of a disk.
-    pub(crate) fn socket_path(&self, name: &str) -> PathBuf {
-        self.run_dir.join(name).join("vhost.sock")
-    }
-
-    /// Whether a disk can have a socket.
-    pub(crate) fn check(&self, name: &str) -> Result<(), Problem> {
-        if OWN_FILES.contains(&name) {
-            return Err(invalid(
-                "name",
-                format!("{name:?} is the name of a file of ramblk's own: choose another"),
-            ));
-        }
-        check_socket_path(&self.socket_path(name))
-    }
-
-    /// Get ready to serve a disk of the store, which is `new` or was there before us. Nobody can
-    /// connect yet.
-    pub(crate) fn prepare(
-        &self,
+impl ServedDisk {
+    /// Get ready to serve `disk`, which is as `valid` says. Nobody can connect yet.
+    ///
+    /// # Errors
+    /// [`Error::Store`] if the disk is gone.
+    pub(crate) fn new(
+        store: &Arc<Store>,
+        hub: &Arc<Hub>,
         disk: Disk,
-        checked: &Checked,
-        kept: Kept,
-        new: bool,
-    ) -> Result<Entry, Problem> {
+        valid: &ValidDisk,
+        age: Age,
+    ) -> Result<Self, Error> {
         let disk = disk.into_owner();
         let info = disk.get_info()?;
-        let name = info.key;
-        let guests = self.store.open(&name)?;
-        let state = match kept.import.is_importing() {
-            true => DiskState::Importing,
-            false => DiskState::Ok,
-        };
-        let kept = Arc::new(Mutex::new(kept));
-        let keeper = Arc::new(if new {
-            StateKeeper::of_new(&self.store, &name, &kept)?
-        } else {
-            StateKeeper::new(&self.store, &name, &kept)?
-        });
-        let device = BlockDevice::new(guests, checked.serial.clone(), checked.queues)
-            .with_state(Box::new(Arc::clone(&keeper)));
+        let guests = store.open(&info.key)?;
+        let metadata = Arc::new(Mutex::new(valid.metadata.clone()));
+        let states = SavedStates::new(store, &info.key, info.id, &metadata, age == Age::New);
+        let states = Arc::new(states);
+        let device = BlockDevice::new(guests, valid.serial.clone(), valid.queues)
+            .with_state(Box::new(Arc::clone(&states)));
         let options = ServerOptions {
-            share: match checked.settings.share {
+            share: match valid.settings.share {
                 Share::None => vhost_user::Share::None,
                 Share::Ro | Share::Rw => vhost_user::Share::Any,
             },
-            in_order: checked.settings.in_order,
+            in_order: valid.settings.in_order,
         };
-        let server = Server::new(device, &options, &self.hub);
-        self.tell_of_front_ends(&name, &server, &kept);
-        Ok(Entry {
+        let served = Self {
             id: info.id,
             parent_id: info.parent_id,
             disk,
-            server,
-            keeper,
-            kept,
+            server: Server::new(device, &options, hub),
+            states,
+            metadata,
             snapshots: Mutex::default(),
-            health: Mutex::new(Health {
-                state,
-                ..Health::default()
-            }),
-            import: Uploads::default(),
+            health: Mutex::default(),
+            uploads: Uploads::default(),
             socket: Mutex::new(None),
-            socket_path: whole(self.socket_path(&name)),
-            name,
-        })
+            name: info.key,
+        };
+        served.follow_state();
+        served.set_marks(info.spec.quota_bytes);
+        Ok(served)
     }
 
-    fn tell_of_front_ends(&self, name: &str, server: &Server, kept: &Arc<Mutex<Kept>>) {
-        let (events, name) = (Arc::clone(&self.events), name.to_owned());
-        let kept = Arc::clone(kept);
-        let store = Arc::clone(&self.store);
-        server.on_event(Box::new(move |event| {
-            let (kind, session, reason) = match event {
-                ServerEvent::Attached { session } => {
-                    // Nobody could listen yet when that was told first.
-                    let failure = kept.lock().failure.clone();
-                    if let Some(reason) = &failure {
-                        let mut details = session_details(session);
-                        details.insert("reason".into(), reason.clone().into());
-                        events.tell(EventKind::Fault, Some(&name), details);
-                    }
-                    (EventKind::Attached, session, failure)
-                }
-                ServerEvent::Detached { session, reason } => {
-                    // Who waits for the last front end of a disk that is gone looks then.
-                    store.pressure().raise();
-                    match reason {
-                        Departure::Left => (EventKind::Detached, session, None),
-                        Departure::Closed => {
-                            (EventKind::Detached, session, Some("closed".to_owned()))
-                        }
-                        Departure::Failed(text) => {
-                            let mut details = session_details(session);
-                            details.insert("reason".into(), text.clone().into());
-                            events.tell(EventKind::Fault, Some(&name), details);
-                            (EventKind::Detached, session, Some(text))
-                        }
-                    }
-                }
-            };
-            let mut details = session_details(session);
-            if let Some(reason) = reason {
-                details.insert("reason".into(), reason.into());
-            }
-            events.tell(kind, Some(&name), details);
-        }));
-    }
-}
-
-fn session_details(session: u64) -> BTreeMap<String, Detail> {
-    BTreeMap::from([("session".to_owned(), session.into())])
-}
-
-/// A path for others, who may be in another directory.
-fn whole(path: PathBuf) -> String {
-    let whole = std::path::absolute(&path).unwrap_or(path);
-    whole.display().to_string()
-}
-
-impl Entry {
     /// Whether a front end is connected.
     pub(crate) fn is_attached(&self) -> bool {
         self.server.sessions() > 0
     }
 
-    /// What the store says of it, and what is kept beside that, of the same moment.
-    pub(crate) fn look(&self) -> Result<(DiskInfo, Kept), Problem> {
-        let kept = self.kept.lock();
-        Ok((self.disk.get_info()?, kept.clone()))
+    /// The store's record and what is kept beside it, of the same moment.
+    pub(crate) fn look(&self) -> Result<(DiskInfo, Metadata), Problem> {
+        let metadata = self.metadata.lock();
+        Ok((self.disk.get_info()?, metadata.clone()))
     }
 
-    /// What it is to be, as of now.
+    /// Its settings, put together from the store's record and what is kept beside it.
     pub(crate) fn settings(&self) -> Result<DiskSettings, Problem> {
-        let (info, kept) = self.look()?;
-        Ok(kept.settings(&info.spec))
+        let (info, metadata) = self.look()?;
+        Ok(metadata.settings(&info.spec))
     }
 
-    /// Change what is kept beside its record, and of the record what `change` says, and the size:
-    /// all of it at one instant, or nothing. Guests are not told.
+    /// Change what is kept beside its record, what `change` says of the record, and the size: all
+    /// of it at one instant, or nothing. Guests are not told.
     pub(crate) fn change(
         &self,
-        keep: impl FnOnce(&mut Kept),
+        edit: impl FnOnce(&mut Metadata),
         change: &Change<'_>,
         size: Option<(u64, Shrink)>,
     ) -> Result<Leftover, Problem> {
-        let mut kept = self.kept.lock();
-        let mut new = kept.clone();
-        keep(&mut new);
-        let blob = new.to_blob()?;
-        let change = Change {
-            settings: Some(&blob),
-            ..*change
-        };
-        let left = self.disk.change(&change, size)?;
-        *kept = new;
-        Ok(left)
-    }
-
-    /// The disk as it is, with what only it holds if `walk` says so. `name_of` knows names of disks
-    /// and snapshots by the store's number.
-    pub(crate) fn describe(
-        &self,
-        walk: bool,
-        name_of: impl FnOnce(u64) -> Option<String>,
-    ) -> Result<model::Disk, Problem> {
-        let (info, kept) = self.look()?;
-        let settings = kept.settings(&info.spec);
-        let unreachable = self.unreachable();
-        let front_ends: Vec<_> = self
-            .server
-            .front_ends()
-            .iter()
-            .map(|front_end| model::FrontEnd {
-                session: front_end.session,
-                pid: front_end.peer.and_then(|peer| peer.pid),
-                live: front_end.live,
-                notifiable: front_end.notifiable,
-                polled_queues: front_end.polled_queues,
-                untracked_queues: front_end.untracked_queues,
-            })
-            .collect();
-        Ok(model::Disk {
-            name: self.name.clone(),
-            size_bytes: settings.size_bytes,
-            block_size: settings.block_size,
-            socket: self.socket_path.clone(),
-            attached: !front_ends.is_empty(),
-            front_ends,
-            read_only: settings.read_only,
-            serial: self.server.device().serial().text().to_owned(),
-            queues: settings.queues,
-            share: settings.share,
-            in_order: settings.in_order,
-            detect_zeroes: settings.detect_zeroes,
-            on_full: settings.on_full,
-            mapped_bytes: info.mapped_bytes,
-            charged_bytes: info.charged_bytes,
-            unique_bytes: walk.then(|| self.disk.unique_bytes()).transpose()?,
-            quota_bytes: settings.quota_bytes,
-            limits: settings.limits,
-            group: settings.group,
-            labels: settings.labels,
-            parent: info.parent_id.and_then(name_of),
-            snapshots: self.snapshots.lock().iter().cloned().collect(),
-            children: None,
-            state: match self.health.lock().state {
-                DiskState::Ok if unreachable.is_some() => DiskState::Unreachable,
-                state => state,
-            },
-            unreachable,
-            failure: kept.failure,
-            import: self.import.progress(kept.import.importing_image()),
-            image: kept.import.image().cloned(),
+        self.replace_metadata(edit, |blob| {
+            let change = Change {
+                settings: Some(blob),
+                ..*change
+            };
+            Ok(self.disk.change(&change, size)?)
         })
     }
 
-    /// The disk is gone from the store, and what was saved of it goes too.
+    /// Change what is kept beside its record: `store` has the store keep the encoded form. If
+    /// that fails, nothing has changed.
+    pub(crate) fn replace_metadata<T>(
+        &self,
+        edit: impl FnOnce(&mut Metadata),
+        store: impl FnOnce(&[u8]) -> Result<T, Problem>,
+    ) -> Result<T, Problem> {
+        let mut metadata = self.metadata.lock();
+        let mut new = metadata.clone();
+        edit(&mut new);
+        let stored = store(&new.encode()?)?;
+        *metadata = new;
+        Ok(stored)
+    }
+
+    /// The disk is gone from the store, and its saved states go too.
     pub(crate) fn forget_states(&self) -> Vec<Leftover> {
-        self.keeper.forget()
+        self.states.forget()
+    }
+
+    // Limits, memory and health
+
+    /// Set its limits, and those of its group.
+    pub(crate) fn limit(&self, limits: &Limits, group: Option<Arc<Limiter>>) {
+        let device = self.server.device();
+        device.limiter().set(&limits.into());
+        device.set_group(group);
+    }
+
+    /// Bytes of all mapped sectors; 0 once the disk is gone.
+    pub(crate) fn mapped_bytes(&self) -> u64 {
+        self.disk.get_info().map_or(0, |info| info.mapped_bytes)
+    }
+
+    /// What guests did to it.
+    pub(crate) fn stats(&self) -> Stats {
+        stats::of(&self.name, self.server.device())
+    }
+
+    /// Have the store raise its pressure signal when the charge comes near the quota.
+    pub(crate) fn set_marks(&self, quota_bytes: Option<u64>) {
+        let (above, below) = match quota_bytes {
+            Some(quota_bytes) => marks(quota_bytes, self.health.lock().level),
+            None => (u64::MAX, 0),
+        };
+        self.disk.set_marks(above, below);
+    }
+
+    /// Why it has failed, if it has.
+    pub(crate) fn failure(&self) -> Option<String> {
+        self.metadata.lock().failure.clone()
+    }
+
+    /// Serve it as one that has failed, is importing, or is neither.
+    pub(crate) fn follow_state(&self) {
+        let has_failed = self.failure().is_some();
+        self.server.device().set_failed(has_failed);
+        self.health.lock().state = if has_failed {
+            DiskState::Failed
+        } else if self.is_importing() {
+            DiskState::Importing
+        } else {
+            DiskState::Ok
+        };
+    }
+
+    // Its first content
+
+    /// Whether its first content is still to come.
+    pub(crate) fn is_importing(&self) -> bool {
+        self.metadata.lock().origin.is_importing()
+    }
+
+    /// Check that its first content is whole, as `what` needs.
+    pub(crate) fn check_whole(&self, what: &str) -> Result<(), Problem> {
+        let origin = self.metadata.lock().origin.clone();
+        if !origin.is_importing() {
+            return Ok(());
+        }
+        let progress = self.uploads.progress(origin.image()).unwrap_or_default();
+        Err(origin.incomplete(&self.name, &progress, what))
+    }
+
+    /// Check that it was made, or is being made, from `image`.
+    pub(crate) fn check_made_from(&self, image: &Image) -> Result<(), Problem> {
+        let origin = self.metadata.lock().origin.clone();
+        origin.check_made_from(&self.name, image)
+    }
+
+    /// Check that its first content is still to come.
+    pub(crate) fn check_importing(&self) -> Result<(), Problem> {
+        if self.is_importing() {
+            return Ok(());
+        }
+        Err(conflict(format!(
+            "disk {:?} is not importing: its content is whole",
+            self.name
+        )))
+    }
+
+    // Its socket
+
+    /// Serve front ends that connect to `new`.
+    pub(crate) fn listen(&self, new: NewSocket) -> Result<(), Error> {
+        self.server.listen(new.listener)?;
+        *self.socket.lock() = Some(new.socket);
+        Ok(())
+    }
+
+    /// Ask for its socket.
+    pub(crate) fn with_socket<T>(&self, ask: impl FnOnce(&Socket) -> Option<T>) -> Option<T> {
+        self.socket.lock().as_ref().and_then(ask)
+    }
+
+    /// Why nobody can connect, if that is so.
+    pub(crate) fn unreachable(&self) -> Option<String> {
+        self.with_socket(Socket::trouble)
+    }
+
+    /// Make its socket again if somebody removed it; returns whether it is still missing. Front
+    /// ends that are connected notice nothing.
+    pub(crate) fn mend_socket(&self, tell: impl Fn(&std::path::Path, SocketChange<'_>)) -> bool {
+        let mut socket = self.socket.lock();
+        let Some(socket) = socket.as_mut() else {
+            return false;
+        };
+        let listen = |listener| Ok(self.server.listen_instead(listener)?);
+        socket.mend(listen, tell)
+    }
+
+    /// The socket goes: nobody new connects, and sessions go on.
+    pub(crate) fn stop_listening(&self) {
+        // Held for both, so that nobody makes it again in between.
+        let mut socket = self.socket.lock();
+        self.server.stop_listening();
+        socket.take();
     }
 }

@@ -1,133 +1,132 @@
-//! Sockets that are removed under us, and made again.
+//! The socket of a disk, and what happens when somebody removes it.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use super::disk::{Entry, Workshop};
-use crate::daemon::Error;
-use crate::daemon::disks::Disks;
-use crate::daemon::host::removal::Look;
-use crate::daemon::host::socket::SocketPath;
-use crate::daemon::serve::make_directory;
-use crate::model::{EventKind, Problem};
+use crate::daemon::error::Error;
+use crate::daemon::host::socket::{SocketAccess, SocketPath};
 
-/// A socket in a directory of its own, which goes with it.
+/// A socket, and its directory if that is its own and goes with it.
 #[derive(Debug)]
 pub(crate) struct Socket {
     path: Option<SocketPath>,
-    directory: PathBuf,
-    /// Why it could not be made again, if it is gone.
+    directory: Option<PathBuf>,
+    /// Why it is missing, if it is and that was told.
     trouble: Option<String>,
 }
 
-/// A socket that isn't served yet.
+/// A socket that isn't served yet. Front ends that connect wait.
 #[derive(Debug)]
 pub(crate) struct NewSocket {
-    socket: Socket,
-    listener: UnixListener,
+    pub(crate) socket: Socket,
+    pub(crate) listener: UnixListener,
 }
+
+/// What became of a socket that somebody removed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum SocketChange<'a> {
+    /// It was removed, for this reason.
+    Removed(&'a str),
+    /// It was made again.
+    Restored,
+    /// It can't be made again, for this reason.
+    Missing(&'a str),
+}
+
+/// Why a socket is missing, before anybody tried to make it again.
+const REMOVED: &str = "its socket was removed";
 
 impl Drop for Socket {
     fn drop(&mut self) {
         drop(self.path.take());
-        // Where somebody put something else into it, it stays.
-        let _ = fs::remove_dir(&self.directory);
+        if let Some(directory) = &self.directory {
+            // If somebody put something else into it, it stays.
+            let _ = fs::remove_dir(directory);
+        }
     }
 }
 
-impl Workshop {
-    /// Let front ends come.
-    pub(crate) fn listen(&self, entry: &Entry) -> Result<(), Problem> {
-        self.serve_at(entry, self.make_socket(entry)?)
-    }
-
-    /// Make the socket, at which front ends wait until it is served.
-    pub(crate) fn make_socket(&self, entry: &Entry) -> Result<NewSocket, Problem> {
-        let directory = self.run_dir.join(&entry.name);
-        // Somebody may have removed it since the daemon started.
-        make_directory(&self.run_dir)?;
-        make_own_directory(&directory)?;
-        let mut socket = Socket {
+impl Socket {
+    /// Make a socket at `path`.
+    pub(crate) fn make(path: &Path, access: SocketAccess) -> Result<NewSocket, Error> {
+        let socket = Self {
             path: None,
-            directory,
+            directory: None,
             trouble: None,
         };
-        let path = self.socket_path(&entry.name);
-        let (made, listener) = SocketPath::listen(&path, self.access)?;
-        socket.path = Some(made);
+        socket.listen(path, access)
+    }
+
+    /// Make a socket at `path`, and its directory.
+    pub(crate) fn make_in_own_directory(
+        path: &Path,
+        access: SocketAccess,
+    ) -> Result<NewSocket, Error> {
+        let directory = path.parent().unwrap_or(Path::new("."));
+        make_own_directory(directory)?;
+        let socket = Self {
+            path: None,
+            directory: Some(directory.to_owned()),
+            trouble: None,
+        };
+        socket.listen(path, access)
+    }
+
+    fn listen(mut self, path: &Path, access: SocketAccess) -> Result<NewSocket, Error> {
+        let (path, listener) = SocketPath::listen(path, access)?;
+        self.path = Some(path);
+        let socket = self;
         Ok(NewSocket { socket, listener })
     }
 
-    /// Serve front ends that come there.
-    pub(crate) fn serve_at(&self, entry: &Entry, new: NewSocket) -> Result<(), Problem> {
-        entry.server.listen(new.listener)?;
-        self.removals.watch(&self.socket_path(&entry.name));
-        *entry.socket.lock() = Some(new.socket);
-        Ok(())
+    pub(crate) fn path(&self) -> Option<&Path> {
+        self.path.as_ref().map(SocketPath::path)
     }
 
-    /// Make the socket of a disk again if somebody removed it; whether it is still missing. Front
-    /// ends that are connected notice nothing.
-    fn mend(&self, entry: &Entry) -> bool {
-        let mut socket = entry.socket.lock();
-        let Some(socket) = socket.as_mut() else {
-            return false;
-        };
-        let Some(path) = socket.path.as_mut().filter(|path| !path.is_there()) else {
-            socket.trouble = None;
-            return false;
-        };
-        if socket.trouble.is_none() {
-            let reason = "its socket was removed".to_owned();
-            self.tell(
-                EventKind::Unreachable,
-                Some(&entry.name),
-                path.path(),
-                Some(&reason),
-            );
-            socket.trouble = Some(reason);
+    /// Why nobody can connect, if that is so.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        if self.path.as_ref().is_some_and(SocketPath::is_there) {
+            return None;
         }
-        let made = path.make_again().and_then(|listener| {
-            // One that can't be listened at must not look as if it could.
-            let listening = entry.server.listen_instead(listener);
-            listening
-                .inspect_err(|_| path.remove())
-                .map_err(Error::from)
-        });
+        Some(self.trouble.clone().unwrap_or_else(|| REMOVED.to_owned()))
+    }
+
+    /// Make it again if somebody removed it, and have `listen` serve the new one; returns whether
+    /// it is still missing. Each change is told once.
+    pub(crate) fn mend(
+        &mut self,
+        listen: impl FnOnce(UnixListener) -> Result<(), Error>,
+        tell: impl Fn(&Path, SocketChange<'_>),
+    ) -> bool {
+        let Some(path) = self.path.as_mut().filter(|path| !path.is_there()) else {
+            self.trouble = None;
+            return false;
+        };
+        if self.trouble.is_none() {
+            tell(path.path(), SocketChange::Removed(REMOVED));
+            self.trouble = Some(REMOVED.to_owned());
+        }
+        // One that can't be listened at must not look as if it could.
+        let made = path
+            .make_again()
+            .and_then(|listener| listen(listener).inspect_err(|_| path.remove()));
         let Err(error) = made else {
-            self.removals.watch(path.path());
-            self.tell(EventKind::Reachable, Some(&entry.name), path.path(), None);
-            socket.trouble = None;
+            tell(path.path(), SocketChange::Restored);
+            self.trouble = None;
             return false;
         };
         let reason = error.to_string();
-        if socket.trouble.as_ref() != Some(&reason) {
-            tracing::warn!(disk = entry.name, reason, "nobody can connect");
-            socket.trouble = Some(reason);
+        if self.trouble.as_ref() != Some(&reason) {
+            tell(path.path(), SocketChange::Missing(&reason));
+            self.trouble = Some(reason);
         }
         true
     }
-
-    /// Say that a socket is gone, or there again.
-    fn tell(&self, kind: EventKind, disk: Option<&str>, socket: &Path, reason: Option<&str>) {
-        tracing::warn!(
-            disk,
-            ?socket,
-            "a socket {}",
-            reason.map_or("is there again", |_| "was removed")
-        );
-        let mut details =
-            BTreeMap::from([("socket".to_owned(), socket.display().to_string().into())]);
-        details.extend(reason.map(|reason| ("reason".to_owned(), reason.into())));
-        self.events.tell(kind, disk, details);
-    }
 }
 
-/// A directory for one socket: others may look into it, and only we put something there.
+/// A directory for one socket: others may look into it, and only ramblk puts something there.
 fn make_own_directory(path: &Path) -> Result<(), Error> {
     match fs::create_dir(path) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
@@ -135,80 +134,5 @@ fn make_own_directory(path: &Path) -> Result<(), Error> {
             path: path.to_owned(),
             source,
         }),
-    }
-}
-
-impl Entry {
-    /// Why nobody can connect, if that is so.
-    pub(crate) fn unreachable(&self) -> Option<String> {
-        let socket = self.socket.lock();
-        let socket = socket.as_ref()?;
-        if socket.path.as_ref().is_some_and(SocketPath::is_there) {
-            return None;
-        }
-        let removed = || "its socket was removed".to_owned();
-        Some(socket.trouble.clone().unwrap_or_else(removed))
-    }
-
-    /// The socket goes: nobody new connects, and those who are there stay.
-    pub(crate) fn stop_listening(&self) {
-        // Held for both, so that nobody makes it again in between.
-        let mut socket = self.socket.lock();
-        self.server.stop_listening();
-        socket.take();
-    }
-}
-
-impl Disks {
-    /// Look after sockets from now on, until the disks go.
-    pub(crate) fn watch_sockets(self: &Arc<Self>) -> Result<(), Error> {
-        let watched = Arc::downgrade(self);
-        self.workshop.removals.start(Box::new(move || {
-            let Some(disks) = watched.upgrade() else {
-                return false;
-            };
-            // All of them, whatever the first one says.
-            let mut is_missing = false;
-            for entry in disks.entries() {
-                is_missing |= disks.workshop.mend(&entry);
-            }
-            let looks = disks.looks.0.lock();
-            looks
-                .iter()
-                .fold(is_missing, |missing, look| missing | look())
-        }))
-    }
-
-    /// Have `look` called too, whenever something that is watched has changed.
-    pub(crate) fn look_also(&self, look: Look) {
-        self.looks.0.lock().push(look);
-    }
-
-    /// Have it noticed when what is at `path` is removed.
-    pub(crate) fn watch(&self, path: &Path) {
-        self.workshop.removals.watch(path);
-    }
-
-    /// Say that the API's socket is gone, or there again.
-    pub(crate) fn tell_of_api(&self, socket: &Path, is_there: bool) {
-        let (kind, reason) = match is_there {
-            true => (EventKind::Reachable, None),
-            false => (EventKind::Unreachable, Some("the API's socket was removed")),
-        };
-        self.workshop.tell(kind, None, socket, reason);
-    }
-
-    /// Say that disks end with this process, which was not to be so.
-    pub(crate) fn tell_of_lost_state(&self, arena: &Path) {
-        let warning = format!(
-            "{arena:?} was removed: all disks are gone when this process ends; export those that \
-             are needed"
-        );
-        tracing::error!("{warning}");
-        let details = BTreeMap::from([("reason".to_owned(), warning.clone().into())]);
-        self.workshop
-            .events
-            .tell(EventKind::StateRemoved, None, details);
-        self.warnings.lock().push(warning);
     }
 }

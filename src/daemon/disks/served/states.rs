@@ -11,10 +11,11 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::daemon::disks::settings::metadata::Kept as KeptBlob;
+use crate::daemon::disks::settings::metadata::Metadata;
+use crate::daemon::disks::settings::names::STATE_PREFIX;
 use crate::daemon::disks::settings::origin::Origin;
 use crate::device::{SavedState, StateError};
-use crate::store::{self, Leftover, Store};
+use crate::store::{Leftover, Store};
 
 /// States of one disk that are kept. A front end can save as often as it likes, and snapshots hold
 /// on to memory: the oldest goes.
@@ -26,28 +27,28 @@ const VERSION: &str = "1";
 
 /// Saves and loads the state of one disk.
 #[derive(Debug)]
-pub(crate) struct StateKeeper {
+pub(crate) struct SavedStates {
     store: Arc<Store>,
     key: String,
     id: u64,
-    kept: Mutex<Kept>,
-    /// What is kept of the disk beside its record. Taken after `kept`.
-    about: Arc<Mutex<KeptBlob>>,
+    known: Mutex<Known>,
+    /// What is kept of the disk beside its record. Locked after `known`.
+    metadata: Arc<Mutex<Metadata>>,
 }
 
-/// What a keeper knows of the states of its disk.
+/// What is known of the states of the disk.
 #[derive(Debug)]
-enum Kept {
+enum Known {
     /// Nothing yet: most disks are never saved.
-    Unknown,
+    Nothing,
     /// Which there are.
-    Known(Saved),
+    All(Snapshots),
     /// The disk was destroyed. Another one may have its name by now.
     Gone,
 }
 
 #[derive(Debug, Default)]
-struct Saved {
+struct Snapshots {
     /// Keys of the snapshots, the oldest first.
     keys: VecDeque<String>,
     next: u64,
@@ -57,64 +58,60 @@ fn refused(error: impl std::fmt::Display) -> StateError {
     StateError(error.to_string())
 }
 
-impl StateKeeper {
-    /// For the disk `key` of `store`, with what is kept beside its record.
+impl SavedStates {
+    /// For the disk that `store` has under `key` with number `id`, and what is kept beside its
+    /// record. A disk that `is_new` can't have been saved.
     pub(crate) fn new(
         store: &Arc<Store>,
         key: &str,
-        about: &Arc<Mutex<KeptBlob>>,
-    ) -> Result<Self, store::Error> {
-        Ok(Self {
+        id: u64,
+        metadata: &Arc<Mutex<Metadata>>,
+        is_new: bool,
+    ) -> Self {
+        let known = match is_new {
+            true => Known::All(Snapshots::default()),
+            false => Known::Nothing,
+        };
+        Self {
             store: Arc::clone(store),
             key: key.to_owned(),
-            id: store.open(key)?.get_info()?.id,
-            kept: Mutex::new(Kept::Unknown),
-            about: Arc::clone(about),
-        })
+            id,
+            known: Mutex::new(known),
+            metadata: Arc::clone(metadata),
+        }
     }
 
     /// The states that there are.
-    fn saved<'a>(&self, kept: &'a mut Kept) -> Result<&'a mut Saved, StateError> {
-        if matches!(kept, Kept::Unknown) {
-            *kept = Kept::Known(self.find_saved());
+    fn saved<'a>(&self, known: &'a mut Known) -> Result<&'a mut Snapshots, StateError> {
+        if matches!(known, Known::Nothing) {
+            *known = Known::All(self.find_saved());
         }
-        match kept {
-            Kept::Known(saved) => Ok(saved),
-            Kept::Unknown | Kept::Gone => Err(refused("the disk was destroyed")),
+        match known {
+            Known::All(saved) => Ok(saved),
+            Known::Nothing | Known::Gone => Err(refused("the disk was destroyed")),
         }
     }
 
     /// The states that the store has of this disk.
-    fn find_saved(&self) -> Saved {
+    fn find_saved(&self) -> Snapshots {
         let prefix = prefix(self.id);
         let number = |key: &String| key.strip_prefix(&prefix)?.parse().ok();
         let mut numbers: Vec<u64> = self.store.keys().iter().filter_map(number).collect();
         numbers.sort_unstable();
-        Saved {
+        Snapshots {
             next: numbers.last().map_or(0, |last| last + 1),
             keys: numbers.iter().map(|n| format!("{prefix}{n}")).collect(),
         }
     }
 
-    /// For a disk that was just made, and can't have been saved.
-    pub(crate) fn of_new(
-        store: &Arc<Store>,
-        key: &str,
-        about: &Arc<Mutex<KeptBlob>>,
-    ) -> Result<Self, store::Error> {
-        let keeper = Self::new(store, key, about)?;
-        *keeper.kept.lock() = Kept::Known(Saved::default());
-        Ok(keeper)
-    }
-
     /// Let go of all saved states, once the store has the disk no more; none is saved or loaded
     /// from then on.
     pub(crate) fn forget(&self) -> Vec<Leftover> {
-        let kept = std::mem::replace(&mut *self.kept.lock(), Kept::Gone);
-        let saved = match kept {
-            Kept::Known(saved) => saved,
-            Kept::Unknown => self.find_saved(),
-            Kept::Gone => Saved::default(),
+        let known = std::mem::replace(&mut *self.known.lock(), Known::Gone);
+        let saved = match known {
+            Known::All(saved) => saved,
+            Known::Nothing => self.find_saved(),
+            Known::Gone => Snapshots::default(),
         };
         // Whoever else ended one wanted the same.
         let destroy = |key: &String| self.store.destroy(key).ok();
@@ -132,17 +129,14 @@ impl StateKeeper {
     }
 }
 
-/// What keys of saved states begin with. Names of disks have no `@`.
-pub(crate) const STATE_PREFIX: &str = "@state.";
-
 fn prefix(id: u64) -> String {
     format!("{STATE_PREFIX}{id}.")
 }
 
-impl SavedState for Arc<StateKeeper> {
+impl SavedState for Arc<SavedStates> {
     fn save(&self) -> Result<Vec<u8>, StateError> {
-        let mut kept = self.kept.lock();
-        let saved = self.saved(&mut kept)?;
+        let mut known = self.known.lock();
+        let saved = self.saved(&mut known)?;
         let key = format!("{}{}", prefix(self.id), saved.next);
         let snapshot = self.store.snapshot(&self.key, &key).map_err(refused)?;
         saved.next += 1;
@@ -156,7 +150,7 @@ impl SavedState for Arc<StateKeeper> {
             None => None,
         };
         // What it held is freed when nobody waits for the lock.
-        drop(kept);
+        drop(known);
         drop(left);
         let size_bytes = snapshot.get_info().map_err(refused)?.size_bytes;
         Ok(self.words(&key, size_bytes).into_bytes())
@@ -188,8 +182,8 @@ impl SavedState for Arc<StateKeeper> {
             return Err(refused("the state was saved of another disk"));
         }
         // Held while it is loaded, so that nobody's save makes it go.
-        let mut kept = self.kept.lock();
-        let saved = self.saved(&mut kept)?;
+        let mut known = self.known.lock();
+        let saved = self.saved(&mut known)?;
         if !saved.keys.iter().any(|key| key == snapshot) {
             return Err(refused(format_args!(
                 "snapshot {snapshot} is gone: the last {MOST_SAVED} states are kept"
@@ -200,15 +194,15 @@ impl SavedState for Arc<StateKeeper> {
         if self.words(snapshot, size_bytes) != text {
             return Err(refused("the saved state is damaged"));
         }
-        let mut about = self.about.lock();
-        let mut new = about.clone();
+        let mut metadata = self.metadata.lock();
+        let mut new = metadata.clone();
         // The image that the content was made from is the one of that moment too.
-        new.import = Origin::of_snapshot(&source.settings().map_err(refused)?);
-        let blob = new.to_blob().map_err(|problem| refused(problem.detail))?;
+        new.origin = Origin::of_snapshot(&source.settings().map_err(refused)?);
+        let blob = new.encode().map_err(|problem| refused(problem.detail))?;
         let left = self.store.reset_with(&self.key, snapshot, Some(&blob));
         let left = left.map_err(refused)?;
-        *about = new;
-        drop((about, kept));
+        *metadata = new;
+        drop((metadata, known));
         left.free();
         Ok(())
     }
@@ -220,55 +214,58 @@ mod tests {
     use super::*;
     use crate::store::{DiskSpec, SectorSize};
 
-    fn about() -> Arc<Mutex<KeptBlob>> {
+    /// Of the disk "disk" of `store`.
+    fn of_disk(store: &Arc<Store>, is_new: bool) -> Arc<SavedStates> {
         let settings = crate::model::DiskSettings::new(1 << 20);
-        Arc::new(Mutex::new(KeptBlob::of(&settings)))
+        let metadata = Arc::new(Mutex::new(Metadata::of(&settings)));
+        let id = store.open("disk").unwrap().get_info().unwrap().id;
+        Arc::new(SavedStates::new(store, "disk", id, &metadata, is_new))
     }
 
-    fn keeper() -> Arc<StateKeeper> {
+    fn saved_states() -> Arc<SavedStates> {
         let store = Arc::new(Store::new(64 << 20).unwrap());
         let spec = DiskSpec::new(SectorSize::S512, 1 << 20);
         store.create("disk", &spec).unwrap();
-        Arc::new(StateKeeper::of_new(&store, "disk", &about()).unwrap())
+        of_disk(&store, true)
     }
 
-    fn first_byte(keeper: &StateKeeper) -> u8 {
+    fn first_byte(states: &SavedStates) -> u8 {
         let mut sector = [0; 512];
-        let disk = keeper.store.open("disk").unwrap();
+        let disk = states.store.open("disk").unwrap();
         disk.read(0, &mut [&mut sector]).unwrap();
         sector[0]
     }
 
-    fn write(keeper: &StateKeeper, byte: u8) {
-        let disk = keeper.store.open("disk").unwrap();
+    fn write(states: &SavedStates, byte: u8) {
+        let disk = states.store.open("disk").unwrap();
         disk.write(0, &[&[byte; 512]]).unwrap();
     }
 
     #[test]
     fn a_loaded_state_brings_the_bytes_back_as_often_as_wanted() {
-        let keeper = keeper();
-        write(&keeper, 1);
-        let state = keeper.save().unwrap();
+        let states = saved_states();
+        write(&states, 1);
+        let state = states.save().unwrap();
         for byte in [2, 3] {
-            write(&keeper, byte);
-            keeper.load(&state).unwrap();
-            assert_eq!(first_byte(&keeper), 1);
+            write(&states, byte);
+            states.load(&state).unwrap();
+            assert_eq!(first_byte(&states), 1);
         }
     }
 
     #[test]
     fn states_of_another_store_another_disk_or_none_are_refused_and_change_nothing() {
-        let (keeper, other) = (keeper(), super::tests::keeper());
-        write(&keeper, 7);
+        let (states, other) = (saved_states(), saved_states());
+        write(&states, 7);
         let foreign = other.save().unwrap();
         assert!(
-            keeper
+            states
                 .load(&foreign)
                 .unwrap_err()
                 .0
                 .contains("another store")
         );
-        let own = keeper.save().unwrap();
+        let own = states.save().unwrap();
         let text = String::from_utf8(own.clone()).unwrap();
         for damaged in [
             String::new(),
@@ -278,44 +275,43 @@ mod tests {
             text.replace("snapshot=@state", "snapshot=disk"),
             text.replace('\n', " more\n"),
         ] {
-            assert!(keeper.load(damaged.as_bytes()).is_err(), "{damaged}");
+            assert!(states.load(damaged.as_bytes()).is_err(), "{damaged}");
         }
-        assert!(keeper.load(&[0xff; 100]).is_err());
-        assert_eq!(first_byte(&keeper), 7);
-        keeper.load(&own).unwrap();
+        assert!(states.load(&[0xff; 100]).is_err());
+        assert_eq!(first_byte(&states), 7);
+        states.load(&own).unwrap();
     }
 
     /// A front end of a disk that was destroyed goes on asking.
     #[test]
     fn a_state_saved_beside_a_destroy_leaves_nothing_and_touches_no_other_disk_of_that_name() {
-        let keeper = keeper();
-        write(&keeper, 1);
-        let state = keeper.save().unwrap();
-        keeper.store.destroy("disk").unwrap();
+        let states = saved_states();
+        write(&states, 1);
+        let state = states.save().unwrap();
+        states.store.destroy("disk").unwrap();
         // Between the end of the disk and of its states.
-        assert!(keeper.save().is_err());
-        keeper.forget();
+        assert!(states.save().is_err());
+        states.forget();
         let spec = DiskSpec::new(SectorSize::S512, 1 << 20);
-        keeper.store.create("disk", &spec).unwrap();
-        write(&keeper, 9);
-        assert!(keeper.save().unwrap_err().0.contains("destroyed"));
-        assert!(keeper.load(&state).unwrap_err().0.contains("destroyed"));
-        assert_eq!(first_byte(&keeper), 9);
-        assert_eq!(keeper.store.keys(), ["disk"]);
+        states.store.create("disk", &spec).unwrap();
+        write(&states, 9);
+        assert!(states.save().unwrap_err().0.contains("destroyed"));
+        assert!(states.load(&state).unwrap_err().0.contains("destroyed"));
+        assert_eq!(first_byte(&states), 9);
+        assert_eq!(states.store.keys(), ["disk"]);
     }
 
     #[test]
     fn only_the_last_states_are_kept() {
-        let keeper = keeper();
-        let states: Vec<_> = (0..=MOST_SAVED).map(|_| keeper.save().unwrap()).collect();
-        assert!(keeper.load(&states[0]).unwrap_err().0.contains("is gone"));
-        keeper.load(&states[1]).unwrap();
-        assert_eq!(keeper.store.keys().len(), MOST_SAVED + 1);
-        // A keeper that comes later goes on with what is there.
-        let again = StateKeeper::new(&keeper.store, "disk", &about()).unwrap();
-        let again = Arc::new(again);
-        again.load(&states[1]).unwrap();
+        let states = saved_states();
+        let saved: Vec<_> = (0..=MOST_SAVED).map(|_| states.save().unwrap()).collect();
+        assert!(states.load(&saved[0]).unwrap_err().0.contains("is gone"));
+        states.load(&saved[1]).unwrap();
+        assert_eq!(states.store.keys().len(), MOST_SAVED + 1);
+        // One that comes later goes on with what is there.
+        let again = of_disk(&states.store, false);
+        again.load(&saved[1]).unwrap();
         again.save().unwrap();
-        assert!(again.load(&states[1]).is_err());
+        assert!(again.load(&saved[1]).is_err());
     }
 }

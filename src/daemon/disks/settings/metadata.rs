@@ -13,15 +13,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::origin::Origin;
-use super::problems::internal;
-use super::valid::invalid;
+use super::problems::{internal, invalid};
 use crate::model::{DiskSettings, Limits, OnFull, Problem, Share};
 use crate::store::{self, Change, DiskSpec};
 
 /// What is kept beside the record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Kept {
+pub(crate) struct Metadata {
     /// Request queues that a front end may use.
     pub(crate) queues: u16,
     /// What guests see as the serial, if it doesn't follow from the name.
@@ -46,8 +45,8 @@ pub(crate) struct Kept {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) failure: Option<String>,
     /// Where its content comes from, and whether that is whole.
-    #[serde(default, skip_serializing_if = "Origin::is_nothing")]
-    pub(crate) import: Origin,
+    #[serde(rename = "import", default, skip_serializing_if = "Origin::is_nothing")]
+    pub(crate) origin: Origin,
 }
 
 /// What layout 1 said here and later ones say in the record.
@@ -59,14 +58,14 @@ pub(crate) struct Moved {
 
 /// A blob that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Read {
-    pub(crate) kept: Kept,
+pub(crate) struct Decoded {
+    pub(crate) metadata: Metadata,
     /// Of a blob that 0.1.0 wrote. It is what that version served after a restart, whatever the
     /// record said.
     pub(crate) moved: Option<Moved>,
 }
 
-impl Kept {
+impl Metadata {
     /// What is kept of these settings beside the record.
     pub(crate) fn of(settings: &DiskSettings) -> Self {
         Self {
@@ -78,7 +77,7 @@ impl Kept {
             group: settings.group.clone(),
             labels: settings.labels.clone(),
             failure: None,
-            import: Origin::default(),
+            origin: Origin::default(),
         }
     }
 
@@ -105,7 +104,7 @@ impl Kept {
     pub(crate) fn with(&self, settings: &DiskSettings) -> Self {
         Self {
             failure: self.failure.clone(),
-            import: self.import.clone(),
+            origin: self.origin.clone(),
             ..Self::of(settings)
         }
     }
@@ -114,7 +113,7 @@ impl Kept {
     ///
     /// # Errors
     /// `invalid` if that is too much.
-    pub(crate) fn to_blob(&self) -> Result<Vec<u8>, Problem> {
+    pub(crate) fn encode(&self) -> Result<Vec<u8>, Problem> {
         let blob = serde_json::to_vec(self).map_err(internal)?;
         if blob.len() > store::MAX_SETTINGS_BYTES {
             return Err(invalid(
@@ -133,27 +132,33 @@ impl Kept {
 impl Origin {
     /// Of the content of a snapshot with these settings beside its record.
     pub(crate) fn of_snapshot(settings: &[u8]) -> Self {
-        Read::new(settings).map_or_else(|_| Self::default(), |read| read.kept.import)
+        Decoded::new(settings).map_or_else(|_| Self::default(), |decoded| decoded.metadata.origin)
     }
 }
 
-impl Read {
+impl Decoded {
     /// Understand a blob. A disk that was made without one has what is usual.
     ///
     /// # Errors
     /// If it is none.
     pub(crate) fn new(blob: &[u8]) -> serde_json::Result<Self> {
         if blob.is_empty() {
-            let kept = Kept::of(&DiskSettings::new(0));
-            return Ok(Self { kept, moved: None });
+            let metadata = Metadata::of(&DiskSettings::new(0));
+            return Ok(Self {
+                metadata,
+                moved: None,
+            });
         }
         let fields: Map<String, Value> = serde_json::from_slice(blob)?;
         // All settings, as 0.1.0 had them here, have a size among them.
         if fields.contains_key("size_bytes") {
             return Self::of_layout_1(fields);
         }
-        let kept = serde_json::from_value(Value::Object(fields))?;
-        Ok(Self { kept, moved: None })
+        let metadata = serde_json::from_value(Value::Object(fields))?;
+        Ok(Self {
+            metadata,
+            moved: None,
+        })
     }
 
     fn of_layout_1(mut fields: Map<String, Value>) -> serde_json::Result<Self> {
@@ -167,9 +172,9 @@ impl Read {
                 on_full: settings.on_full,
                 read_only: settings.read_only,
             }),
-            kept: Kept {
+            metadata: Metadata {
                 failure,
-                ..Kept::of(&settings)
+                ..Metadata::of(&settings)
             },
         })
     }
@@ -223,8 +228,8 @@ mod tests {
 
     #[test]
     fn nothing_that_the_record_says_is_kept_beside_it() {
-        let kept = Kept::of(&DiskSettings::new(1 << 20));
-        let blob: Map<String, Value> = serde_json::from_slice(&kept.to_blob().unwrap()).unwrap();
+        let metadata = Metadata::of(&DiskSettings::new(1 << 20));
+        let blob: Map<String, Value> = serde_json::from_slice(&metadata.encode().unwrap()).unwrap();
         for field in [
             "size_bytes",
             "block_size",
@@ -239,19 +244,19 @@ mod tests {
 
     #[test]
     fn what_is_the_matter_is_kept_beside_the_settings_and_is_none_of_them() {
-        let mut kept = Kept::of(&DiskSettings::new(1 << 20));
-        kept.failure = Some("twice".into());
-        kept.import = Origin::to_come(Image {
+        let mut metadata = Metadata::of(&DiskSettings::new(1 << 20));
+        metadata.failure = Some("twice".into());
+        metadata.origin = Origin::to_come(Image {
             name: "a".into(),
             id: None,
             size_bytes: Some(7),
         });
-        let read = Read::new(&kept.to_blob().unwrap()).unwrap();
-        assert_eq!((&read.kept, read.moved), (&kept, None));
+        let decoded = Decoded::new(&metadata.encode().unwrap()).unwrap();
+        assert_eq!((&decoded.metadata, decoded.moved), (&metadata, None));
         let spec = DiskSpec::new(SectorSize::S512, 1 << 20);
-        let settings = kept.settings(&spec);
+        let settings = metadata.settings(&spec);
         assert_eq!(settings, DiskSettings::new(1 << 20));
-        assert_eq!(kept.with(&settings), kept);
+        assert_eq!(metadata.with(&settings), metadata);
     }
 
     #[test]
@@ -262,17 +267,17 @@ mod tests {
         settings.labels.insert("a".into(), "b".into());
         let mut fields = serde_json::to_value(&settings).unwrap();
         fields["failure"] = "twice".into();
-        let read = Read::new(&serde_json::to_vec(&fields).unwrap()).unwrap();
-        assert_eq!(read.kept.failure.as_deref(), Some("twice"));
+        let decoded = Decoded::new(&serde_json::to_vec(&fields).unwrap()).unwrap();
+        assert_eq!(decoded.metadata.failure.as_deref(), Some("twice"));
         let spec = DiskSpec::new(SectorSize::S512, 1 << 20);
-        let spec = read.moved.unwrap().spec(spec);
-        assert_eq!(read.kept.settings(&spec), settings);
+        let spec = decoded.moved.unwrap().spec(spec);
+        assert_eq!(decoded.metadata.settings(&spec), settings);
     }
 
     #[test]
     fn a_blob_that_says_more_than_is_known_is_refused() {
         for blob in ["{\"queues\":1,\"colour\":2}", "{}", "[]", "x"] {
-            assert!(Read::new(blob.as_bytes()).is_err(), "{blob}");
+            assert!(Decoded::new(blob.as_bytes()).is_err(), "{blob}");
         }
     }
 }

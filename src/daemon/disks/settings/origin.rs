@@ -5,9 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::problems::conflict;
-use super::valid::invalid;
-use crate::daemon::disks::served::disk::Entry;
+use super::problems::{conflict, invalid};
 use crate::model::{self, Image, Problem};
 use crate::store::Bytes;
 
@@ -70,6 +68,56 @@ impl Origin {
             ..image.clone()
         }))
     }
+
+    /// The refusal of `what` for disk `name`, whose content is still to come and has come as far
+    /// as `progress` says.
+    pub(crate) fn incomplete(&self, name: &str, progress: &model::Import, what: &str) -> Problem {
+        let total = progress.total_bytes.map_or_else(
+            || "an unknown length".into(),
+            |bytes| Bytes(bytes).to_string(),
+        );
+        conflict(format!(
+            "disk {name:?} is importing ({} of {total} have come) from {}, so nobody can {what}; \
+             wait until it is whole, or destroy it",
+            Bytes(progress.done_bytes),
+            self.image().map_or_else(|| "an image".into(), words)
+        ))
+    }
+
+    /// Check that disk `name`, of which this is the origin, was made, or is being made, from
+    /// `image`.
+    pub(crate) fn check_made_from(&self, name: &str, image: &Image) -> Result<(), Problem> {
+        let wanted = words(image);
+        let Some(had) = self.image() else {
+            return Err(conflict(format!(
+                "disk {name:?} exists and was not made from an image that is known, and is to be \
+                 made from {wanted}: replace its content with ramblk import, or destroy it first"
+            )));
+        };
+        if image.is(had) {
+            return Ok(());
+        }
+        if self.is_importing() {
+            // A stream that nobody named comes anew: what there was of it is gone.
+            if image.id.is_none() && had.id.is_none() && image.name == had.name {
+                return Ok(());
+            }
+            return Err(conflict(format!(
+                "disk {name:?} is importing {}, and is to be made from {wanted}: wait for it, or \
+                 destroy the disk first",
+                words(had)
+            )));
+        }
+        let why = match (&image.id, &had.id) {
+            (Some(_), Some(_)) => "",
+            _ => " (whether a stream is the same can't be told; name it with an id)",
+        };
+        Err(conflict(format!(
+            "disk {name:?} exists and was made from {}, and is to be made from {wanted}{why}: \
+             replace its content with ramblk import, or destroy it first",
+            words(had)
+        )))
+    }
 }
 
 /// An image as it may be named.
@@ -108,72 +156,6 @@ fn words(image: &Image) -> String {
     match more.is_empty() {
         true => format!("{:?}", image.name),
         false => format!("{:?} ({})", image.name, more.join(", ")),
-    }
-}
-
-impl Entry {
-    /// Whether its first content is still to come.
-    pub(crate) fn is_importing(&self) -> bool {
-        self.kept.lock().import.is_importing()
-    }
-
-    /// That its first content is whole, so that it can be read, forked or changed.
-    pub(crate) fn check_whole(&self, what: &str) -> Result<(), Problem> {
-        let origin = self.kept.lock().import.clone();
-        if !origin.is_importing() {
-            return Ok(());
-        }
-        let model::Import {
-            done_bytes,
-            total_bytes,
-            ..
-        } = self.import.progress(origin.image()).unwrap_or_default();
-        let total = total_bytes.map_or_else(
-            || "an unknown length".into(),
-            |bytes| Bytes(bytes).to_string(),
-        );
-        Err(conflict(format!(
-            "disk {:?} is importing ({} of {total} have come) from {}, so nobody can {what}; wait \
-             until it is whole, or destroy it",
-            self.name,
-            Bytes(done_bytes),
-            origin.image().map_or_else(|| "an image".into(), words)
-        )))
-    }
-
-    /// That a disk which is there was made, or is being made, from this image.
-    pub(crate) fn check_made_from(&self, image: &Image) -> Result<(), Problem> {
-        let origin = self.kept.lock().import.clone();
-        let (name, wanted) = (&self.name, words(image));
-        let Some(had) = origin.image() else {
-            return Err(conflict(format!(
-                "disk {name:?} exists and was not made from an image that is known, and is to be \
-                 made from {wanted}: replace its content with ramblk import, or destroy it first"
-            )));
-        };
-        if image.is(had) {
-            return Ok(());
-        }
-        if origin.is_importing() {
-            // A stream that nobody named comes anew: what there was of it is gone.
-            if image.id.is_none() && had.id.is_none() && image.name == had.name {
-                return Ok(());
-            }
-            return Err(conflict(format!(
-                "disk {name:?} is importing {}, and is to be made from {wanted}: wait for it, or \
-                 destroy the disk first",
-                words(had)
-            )));
-        }
-        let why = match (&image.id, &had.id) {
-            (Some(_), Some(_)) => "",
-            _ => " (whether a stream is the same can't be told; name it with an id)",
-        };
-        Err(conflict(format!(
-            "disk {name:?} exists and was made from {}, and is to be made from {wanted}{why}: \
-             replace its content with ramblk import, or destroy it first",
-            words(had)
-        )))
     }
 }
 

@@ -28,6 +28,14 @@ pub(crate) fn figures(changes: &[FieldChange]) -> String {
     each.collect::<Vec<_>>().join("; ")
 }
 
+/// A field that can't have this value.
+pub(crate) fn invalid(field: &str, detail: String) -> Problem {
+    Problem {
+        field: Some(field.to_owned()),
+        ..Problem::new(ProblemKind::Invalid, detail)
+    }
+}
+
 pub(crate) fn conflict(detail: String) -> Problem {
     Problem::new(ProblemKind::Conflict, detail)
 }

@@ -4,93 +4,24 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU16;
 use std::path::Path;
 
-use super::metadata::Kept;
-use crate::daemon::MAX_SOCKET_PATH_BYTES;
-use crate::daemon::disks::Target;
-use crate::daemon::run::config::MOST_QUEUES;
+use super::metadata::Metadata;
+use super::names::check_name;
+use super::origin::Origin;
+use super::problems::invalid;
+use crate::daemon::error::MAX_SOCKET_PATH_BYTES;
 use crate::device::Serial;
 use crate::model::{DiskSettings, Limits, Problem, ProblemKind, Rate, Share};
-use crate::store::{self, Bytes, Capacity, DiskSpec, MAX_KEY_BYTES, SectorSize};
+use crate::store::{self, Bytes, Capacity, DiskSpec, SectorSize};
 
-/// Longest name of a disk, a snapshot or a group, in bytes.
-pub const MAX_NAME_BYTES: usize = 64;
+/// The most queues a disk can have: what guests and front ends are known to handle.
+pub(crate) const MOST_QUEUES: u16 = 256;
+
 /// Labels of a disk, at most.
 pub const MOST_LABELS: usize = 32;
 const MAX_LABEL_KEY_BYTES: usize = 63;
 const MAX_LABEL_VALUE_BYTES: usize = 255;
 /// A page, the nodes that lead to it and the disk's own record.
 const LEAST_QUOTA_BYTES: u64 = 64 << 10;
-
-pub(crate) fn invalid(field: &str, detail: String) -> Problem {
-    Problem {
-        field: Some(field.to_owned()),
-        ..Problem::new(ProblemKind::Invalid, detail)
-    }
-}
-
-/// Whether `name` can be one of a disk, a snapshot or a group.
-pub fn check_name(name: &str) -> Result<(), Problem> {
-    let fits = name.len() <= MAX_NAME_BYTES
-        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && name
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'));
-    if fits {
-        return Ok(());
-    }
-    Err(invalid(
-        "name",
-        format!(
-            "{name:?} is no name: use 1 to {MAX_NAME_BYTES} of A-Z a-z 0-9 . _ -, and begin with a \
-             letter or digit"
-        ),
-    ))
-}
-
-/// The store's key of a snapshot.
-pub(crate) fn snapshot_key(disk: &str, snapshot: &str) -> Result<String, Problem> {
-    check_name(snapshot)?;
-    let key = format!("{disk}@{snapshot}");
-    if key.len() <= MAX_KEY_BYTES {
-        return Ok(key);
-    }
-    Err(invalid(
-        "snapshot",
-        format!(
-            "{key:?} has {} characters, and a disk's name and a snapshot's together, without the \
-             @, can have {}: use a shorter name",
-            key.len() - 1,
-            MAX_KEY_BYTES - 1
-        ),
-    ))
-}
-
-impl Target {
-    /// The disk or snapshot that `text` names: `NAME` or `NAME@SNAPSHOT`.
-    ///
-    /// # Errors
-    /// A problem of kind `invalid`.
-    pub fn parse(text: &str) -> Result<Self, Problem> {
-        let (disk, snapshot) = match text.split_once('@') {
-            Some((disk, snapshot)) => (disk, Some(snapshot)),
-            None => (text, None),
-        };
-        check_name(disk)?;
-        snapshot.map(check_name).transpose()?;
-        Ok(Self {
-            disk: disk.to_owned(),
-            snapshot: snapshot.map(str::to_owned),
-        })
-    }
-
-    /// The store's key.
-    pub(crate) fn key(&self) -> Result<String, Problem> {
-        match &self.snapshot {
-            Some(snapshot) => snapshot_key(&self.disk, snapshot),
-            None => Ok(self.disk.clone()),
-        }
-    }
-}
 
 pub(crate) fn check_labels(labels: &BTreeMap<String, String>) -> Result<(), Problem> {
     if labels.len() > MOST_LABELS {
@@ -195,16 +126,24 @@ pub(crate) fn check_quota(quota_bytes: Option<u64>, pool_bytes: u64) -> Result<(
 
 /// Settings that fit together, and what is made of them.
 #[derive(Debug)]
-pub(crate) struct Checked {
+pub(crate) struct ValidDisk {
     /// Without what follows from the name, or from other settings.
     pub(crate) settings: DiskSettings,
+    /// What of it the store's record says.
     pub(crate) spec: DiskSpec,
     pub(crate) serial: Serial,
     pub(crate) queues: NonZeroU16,
+    /// What is kept beside that.
+    pub(crate) metadata: Metadata,
+    /// The same as the store keeps it.
+    pub(crate) blob: Vec<u8>,
 }
 
-impl Checked {
-    /// Check the settings of a disk called `name`, in a pool of so many bytes.
+impl ValidDisk {
+    /// Check the settings of a disk called `name`, in a pool of `pool_bytes`.
+    ///
+    /// # Errors
+    /// `invalid`, with the field; `over-budget` for a quota that is larger than the pool.
     pub(crate) fn new(
         name: &str,
         mut settings: DiskSettings,
@@ -241,12 +180,52 @@ impl Checked {
         spec.quota_bytes = settings.quota_bytes;
         spec.on_full = settings.on_full.into();
         spec.read_only = settings.read_only;
-        Kept::of(&settings).to_blob()?;
+        let metadata = Metadata::of(&settings);
+        let blob = metadata.encode()?;
+        debug_assert_eq!(
+            metadata.settings(&spec),
+            settings,
+            "each setting has a place"
+        );
         Ok(Self {
+            settings,
             spec,
             serial,
             queues,
-            settings,
+            metadata,
+            blob,
+        })
+    }
+
+    /// A disk that the store has, with what is kept beside its record. A pool that is smaller than
+    /// it was is no reason to lose it.
+    ///
+    /// # Errors
+    /// `invalid`, with the field.
+    pub(crate) fn found(name: &str, metadata: &Metadata, spec: &DiskSpec) -> Result<Self, Problem> {
+        let valid = Self::new(name, metadata.settings(spec), u64::MAX)?;
+        let metadata = metadata.with(&valid.settings);
+        valid.with_metadata(metadata)
+    }
+
+    /// The same disk, whose content comes from there.
+    ///
+    /// # Errors
+    /// `invalid` if there is no room for that beside its labels.
+    pub(crate) fn with_origin(self, origin: Origin) -> Result<Self, Problem> {
+        let metadata = Metadata {
+            origin,
+            ..self.metadata.clone()
+        };
+        self.with_metadata(metadata)
+    }
+
+    fn with_metadata(self, metadata: Metadata) -> Result<Self, Problem> {
+        let blob = metadata.encode()?;
+        Ok(Self {
+            metadata,
+            blob,
+            ..self
         })
     }
 }

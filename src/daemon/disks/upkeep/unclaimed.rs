@@ -1,58 +1,57 @@
-//! Disks whose first content nobody brings: they go by themselves.
+//! Disks whose first content nobody brings: they are destroyed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::daemon::disks::served::disk::Entry;
-use crate::daemon::disks::{DestroyOptions, Disks};
+use crate::daemon::disks::actions::destroy::{self, DestroyOptions};
+use crate::daemon::disks::registry::Disks;
+use crate::daemon::disks::served::disk::ServedDisk;
 use crate::model::EventKind;
 
-impl Disks {
-    /// Destroy disks whose first content nobody has brought for too long; returns when to look
-    /// again.
-    pub(crate) fn end_lonely_imports(&self) -> Option<Duration> {
-        let mut next: Option<Duration> = None;
-        for entry in self.entries().iter().filter(|entry| entry.is_importing()) {
-            let Some(alone) = entry.import.alone_for() else {
-                continue;
-            };
-            let left = self.import_timeout.saturating_sub(alone);
-            if left.is_zero() {
-                self.end_lonely_import(entry);
-            } else {
-                next = Some(next.map_or(left, |next| next.min(left)));
-            }
+/// Destroy disks whose first content nobody has brought for too long; returns when to look again.
+pub(crate) fn destroy_overdue(disks: &Disks) -> Option<Duration> {
+    let timeout = disks.options.import_timeout;
+    let mut next: Option<Duration> = None;
+    for served in disks.all().iter().filter(|served| served.is_importing()) {
+        let Some(idle) = served.uploads.idle_for() else {
+            continue;
+        };
+        let left = timeout.saturating_sub(idle);
+        if left.is_zero() {
+            destroy_unclaimed(disks, served);
+        } else {
+            next = Some(next.map_or(left, |next| next.min(left)));
         }
-        next
     }
+    next
+}
 
-    fn end_lonely_import(&self, entry: &Arc<Entry>) {
-        let control = self.control.lock();
-        let there = self.entry(&entry.name);
-        let same = there.is_ok_and(|there| Arc::ptr_eq(&there, entry));
-        let alone = entry.import.alone_for();
-        if !same || !entry.is_importing() || alone.is_none_or(|it| it < self.import_timeout) {
-            return;
-        }
-        let seconds = self.import_timeout.as_secs();
-        let reason = format!("nobody brought its content for {seconds} s");
-        tracing::warn!(disk = entry.name, reason, "a disk that was importing goes");
-        let image = entry.kept.lock().import.image().map(|it| it.name.clone());
-        let image = image.map(|name| ("image".to_owned(), name));
-        let details: BTreeMap<_, _> = [("reason".to_owned(), reason)]
-            .into_iter()
-            .chain(image)
-            .map(|(key, value)| (key, value.into()))
-            .collect();
-        let events = &self.workshop.events;
-        events.tell(EventKind::ImportFailed, Some(&entry.name), details);
-        let gone = self.destroy_locked(entry, DestroyOptions::default());
-        drop(control);
-        if let Err(problem) = gone {
-            tracing::error!(disk = entry.name, %problem, "can't destroy it");
-            // Not again and again.
-            entry.import.expect();
-        }
+fn destroy_unclaimed(disks: &Disks, served: &Arc<ServedDisk>) {
+    let timeout = disks.options.import_timeout;
+    let control = disks.control();
+    let there = disks.find(&served.name);
+    let same = there.is_ok_and(|there| Arc::ptr_eq(&there, served));
+    let idle = served.uploads.idle_for();
+    if !same || !served.is_importing() || idle.is_none_or(|it| it < timeout) {
+        return;
+    }
+    let reason = format!("nobody brought its content for {} s", timeout.as_secs());
+    tracing::warn!(disk = served.name, reason, "a disk that was importing goes");
+    let image = served.metadata.lock().origin.image().cloned();
+    let image = image.map(|image| ("image".to_owned(), image.name));
+    let details: BTreeMap<_, _> = [("reason".to_owned(), reason)]
+        .into_iter()
+        .chain(image)
+        .map(|(key, value)| (key, value.into()))
+        .collect();
+    let events = disks.events();
+    events.tell(EventKind::ImportFailed, Some(&served.name), details);
+    let gone = destroy::end_locked(disks, served, DestroyOptions::default());
+    drop(control);
+    if let Err(problem) = gone {
+        tracing::error!(disk = served.name, %problem, "can't destroy it");
+        // Not again and again.
+        served.uploads.expect();
     }
 }

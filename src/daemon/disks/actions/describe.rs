@@ -1,0 +1,117 @@
+//! Disks and their figures, for callers that change nothing.
+
+use std::sync::Arc;
+
+use crate::daemon::disks::registry::Disks;
+use crate::daemon::disks::served::disk::ServedDisk;
+use crate::model::{Disk, DiskState, FrontEnd, Pool, Problem, Stats};
+
+/// All disks that have every one of `labels`, sorted by name. Takes time with their number.
+pub fn list(disks: &Disks, labels: &[(String, String)]) -> Vec<Disk> {
+    let wanted = |served: &Arc<ServedDisk>| {
+        let metadata = served.metadata.lock();
+        labels
+            .iter()
+            .all(|(key, value)| metadata.labels.get(key) == Some(value))
+    };
+    let all = disks.all();
+    let found = all.iter().filter(|served| wanted(served));
+    // One that is destroyed meanwhile is no longer in the list.
+    found
+        .filter_map(|served| describe(disks, served).ok())
+        .collect()
+}
+
+/// A disk, with the bytes that only it holds, which takes time with what is mapped.
+///
+/// # Errors
+/// `not-found`.
+pub fn get(disks: &Disks, name: &str) -> Result<Disk, Problem> {
+    let served = disks.find(name)?;
+    Ok(Disk {
+        unique_bytes: Some(served.disk.unique_bytes()?),
+        children: Some(disks.children(name, None)),
+        ..describe(disks, &served)?
+    })
+}
+
+/// What guests did to a disk.
+///
+/// # Errors
+/// `not-found`.
+pub fn stats(disks: &Disks, name: &str) -> Result<Stats, Problem> {
+    Ok(disks.find(name)?.stats())
+}
+
+/// The memory of all.
+pub fn pool(disks: &Disks) -> Pool {
+    let all = disks.all();
+    let mapped_bytes = all.iter().map(|served| served.mapped_bytes()).sum();
+    let (count, snapshots) = disks.counts();
+    Pool {
+        limit_bytes: disks.store().limit_bytes(),
+        limit_from: disks.options.limit_from.clone(),
+        charged_bytes: disks.store().charged_bytes(),
+        mapped_bytes,
+        disks: count,
+        snapshots,
+        most_disks: disks.options.most_disks,
+        workers: disks.options.workers,
+        warnings: disks.warnings(),
+    }
+}
+
+/// A disk, without what takes time to find out.
+pub(crate) fn describe(disks: &Disks, served: &ServedDisk) -> Result<Disk, Problem> {
+    let (info, metadata) = served.look()?;
+    let settings = metadata.settings(&info.spec);
+    let unreachable = served.unreachable();
+    let front_ends = front_ends(served);
+    let socket = disks.factory.absolute_socket_path(&served.name);
+    Ok(Disk {
+        name: served.name.clone(),
+        size_bytes: settings.size_bytes,
+        block_size: settings.block_size,
+        socket: socket.display().to_string(),
+        attached: !front_ends.is_empty(),
+        front_ends,
+        read_only: settings.read_only,
+        serial: served.server.device().serial().text().to_owned(),
+        queues: settings.queues,
+        share: settings.share,
+        in_order: settings.in_order,
+        detect_zeroes: settings.detect_zeroes,
+        on_full: settings.on_full,
+        mapped_bytes: info.mapped_bytes,
+        charged_bytes: info.charged_bytes,
+        unique_bytes: None,
+        quota_bytes: settings.quota_bytes,
+        limits: settings.limits,
+        group: settings.group,
+        labels: settings.labels,
+        parent: info.parent_id.and_then(|id| disks.name_of(id)),
+        snapshots: served.snapshots.lock().iter().cloned().collect(),
+        children: None,
+        state: match served.health.lock().state {
+            DiskState::Ok if unreachable.is_some() => DiskState::Unreachable,
+            state => state,
+        },
+        unreachable,
+        failure: metadata.failure,
+        import: served.uploads.progress(metadata.origin.importing_image()),
+        image: metadata.origin.image().cloned(),
+    })
+}
+
+fn front_ends(served: &ServedDisk) -> Vec<FrontEnd> {
+    let connected = served.server.front_ends();
+    let described = connected.iter().map(|it| FrontEnd {
+        session: it.session,
+        pid: it.peer.and_then(|peer| peer.pid),
+        live: it.live,
+        notifiable: it.notifiable,
+        polled_queues: it.polled_queues,
+        untracked_queues: it.untracked_queues,
+    });
+    described.collect()
+}

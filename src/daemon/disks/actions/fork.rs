@@ -1,0 +1,59 @@
+//! New disks with the content of others.
+
+use super::describe::describe;
+use super::snapshots::check_exists;
+use super::{create, groups};
+use crate::daemon::disks::registry::Disks;
+use crate::daemon::disks::settings::names::{check_name, snapshot_key};
+use crate::daemon::disks::settings::problems::conflict;
+use crate::daemon::disks::settings::valid::ValidDisk;
+use crate::model::{Disk, EventKind, ForkRequest, Problem};
+use crate::store::Change;
+
+/// A new disk with the content of `name`, or of a snapshot of it, at one moment and without a
+/// copy.
+///
+/// # Errors
+/// `not-found`; `invalid`; `conflict` if the new name is taken; `over-budget`.
+pub fn fork(disks: &Disks, name: &str, request: ForkRequest) -> Result<Disk, Problem> {
+    check_name(&request.name)?;
+    let _control = disks.control();
+    let source = disks.find(name)?;
+    source.check_whole("fork it")?;
+    let new = request.name;
+    if disks.find(&new).is_ok() {
+        return Err(conflict(format!(
+            "disk {new:?} exists already; choose another name or destroy it first"
+        )));
+    }
+    let key = match &request.snapshot {
+        Some(snapshot) => {
+            check_exists(&source, snapshot)?;
+            snapshot_key(name, snapshot)?
+        }
+        None => name.to_owned(),
+    };
+    // Of the disk as it is now, also where a snapshot is older than that.
+    let mut settings = source.settings()?;
+    settings.size_bytes = disks.store().open(&key)?.capacity().bytes();
+    settings.serial = request.serial;
+    settings.labels = request.labels;
+    settings.queues = request.queues.unwrap_or(settings.queues);
+    settings.read_only = request.read_only.unwrap_or(settings.read_only);
+    let valid = ValidDisk::new(&new, settings, disks.store().limit_bytes())?;
+    let limiter = groups::limiter(disks, valid.settings.group.as_deref())?;
+    create::check_room(disks)?;
+    disks.factory.check(&new)?;
+    let change = Change {
+        settings: Some(&valid.blob),
+        quota_bytes: Some(valid.spec.quota_bytes),
+        on_full: Some(valid.spec.on_full),
+        read_only: Some(valid.spec.read_only),
+        ..Change::default()
+    };
+    let disk = disks.store().fork_with(&key, &new, &change)?;
+    let served = create::serve_new(disks, &new, disk, &valid, limiter)?;
+    let events = disks.events();
+    events.tell_with(EventKind::Forked, &new, "from", key);
+    describe(disks, &served)
+}

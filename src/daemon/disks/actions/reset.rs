@@ -1,0 +1,64 @@
+//! The way back: to a snapshot, or to what a disk was forked from.
+
+use super::describe::describe;
+use super::snapshots::check_exists;
+use crate::daemon::disks::registry::Disks;
+use crate::daemon::disks::served::disk::ServedDisk;
+use crate::daemon::disks::settings::metadata::Metadata;
+use crate::daemon::disks::settings::names::snapshot_key;
+use crate::daemon::disks::settings::origin::Origin;
+use crate::daemon::disks::settings::problems::{attached, not_found};
+use crate::model::{Disk, EventKind, Problem, ResetRequest};
+use crate::store::Leftover;
+
+/// Give a disk the content and size of one of its snapshots, or of what it was forked from. What
+/// only the old content held is freed when the answer is dropped.
+///
+/// # Errors
+/// `not-found` if there is no such thing to go back to; `attached` without `force`;
+/// `over-budget`.
+pub fn reset(
+    disks: &Disks,
+    name: &str,
+    request: ResetRequest,
+) -> Result<(Disk, Leftover), Problem> {
+    let _control = disks.control();
+    let served = disks.find(name)?;
+    served.check_whole("reset it")?;
+    let key = match &request.to {
+        Some(snapshot) => {
+            check_exists(&served, snapshot)?;
+            snapshot_key(name, snapshot)?
+        }
+        None => parent_key(disks, &served)?,
+    };
+    let store = disks.store();
+    let origin = match &request.to {
+        Some(_) => Origin::of_snapshot(&store.open(&key)?.settings()?),
+        // A fork was made from no image, and is as it was made.
+        None => Origin::default(),
+    };
+    let edit = |metadata: &mut Metadata| metadata.origin = origin;
+    let left = served.replace_metadata(edit, |blob| {
+        // No front end can come between the look and the instant.
+        let reset = served
+            .server
+            .unless_attached(request.force, || store.reset_with(name, &key, Some(blob)));
+        Ok(reset.ok_or_else(|| attached(name, "reset it"))??)
+    })?;
+    served.server.config_changed();
+    let events = disks.events();
+    events.tell_with(EventKind::Reset, name, "to", key);
+    Ok((describe(disks, &served)?, left))
+}
+
+fn parent_key(disks: &Disks, served: &ServedDisk) -> Result<String, Problem> {
+    let parent = served.parent_id.and_then(|id| disks.name_of(id));
+    parent.ok_or_else(|| {
+        not_found("parent of disk", &served.name).with_detail(format!(
+            "disk {:?} was not forked, or what it was forked from is gone: name one of its \
+             snapshots to go back to",
+            served.name
+        ))
+    })
+}

@@ -1,0 +1,185 @@
+//! What a daemon makes served disks with, and says of them.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::disk::{Age, ServedDisk};
+use super::socket::{NewSocket, Socket, SocketChange};
+use crate::daemon::disks::events::Events;
+use crate::daemon::disks::settings::metadata::Metadata;
+use crate::daemon::disks::settings::problems::invalid;
+use crate::daemon::disks::settings::valid::{ValidDisk, check_socket_path};
+use crate::daemon::error::Error;
+use crate::daemon::host::removal::Removals;
+use crate::daemon::host::socket::SocketAccess;
+use crate::daemon::host::{paths, state_dir};
+use crate::model::{Detail, EventKind, Problem};
+use crate::store::{Disk, Store};
+use crate::vhost_user::{Departure, Hub, Server, ServerEvent};
+
+/// What else may lie where the directories of disks are.
+const OWN_FILES: [&str; 2] = [paths::API_SOCKET, state_dir::ARENA];
+
+/// Makes served disks, each with a socket in a directory of its own.
+#[derive(Debug)]
+pub(crate) struct DiskFactory {
+    pub(crate) store: Arc<Store>,
+    hub: Arc<Hub>,
+    pub(crate) events: Arc<Events>,
+    run_dir: PathBuf,
+    access: SocketAccess,
+    pub(crate) removals: Arc<Removals>,
+}
+
+impl DiskFactory {
+    /// For disks of `store`, served by the threads of `hub`.
+    ///
+    /// # Errors
+    /// [`Error::System`] if there is no descriptor left.
+    pub(crate) fn new(
+        store: Arc<Store>,
+        hub: Arc<Hub>,
+        run_dir: PathBuf,
+        access: SocketAccess,
+    ) -> Result<Self, Error> {
+        Ok(Self {
+            store,
+            hub,
+            events: Arc::default(),
+            run_dir,
+            access,
+            removals: Removals::new()?,
+        })
+    }
+
+    /// The path of the socket of a disk.
+    pub(crate) fn socket_path(&self, name: &str) -> PathBuf {
+        self.run_dir.join(name).join("vhost.sock")
+    }
+
+    /// The same path for others, who may be in another directory.
+    pub(crate) fn absolute_socket_path(&self, name: &str) -> PathBuf {
+        let path = self.socket_path(name);
+        std::path::absolute(&path).unwrap_or(path)
+    }
+
+    /// Check that a disk of this name can have a socket.
+    pub(crate) fn check(&self, name: &str) -> Result<(), Problem> {
+        if OWN_FILES.contains(&name) {
+            return Err(invalid(
+                "name",
+                format!("{name:?} is the name of a file of ramblk's own: choose another"),
+            ));
+        }
+        check_socket_path(&self.socket_path(name))
+    }
+
+    /// Get ready to serve a disk, whose front ends are told of as events.
+    pub(crate) fn prepare(
+        &self,
+        disk: Disk,
+        valid: &ValidDisk,
+        age: Age,
+    ) -> Result<ServedDisk, Error> {
+        let served = ServedDisk::new(&self.store, &self.hub, disk, valid, age)?;
+        self.tell_of_front_ends(&served.name, &served.server, &served.metadata);
+        Ok(served)
+    }
+
+    /// Make the socket of a disk, at which front ends wait until it is served.
+    pub(crate) fn make_socket(&self, served: &ServedDisk) -> Result<NewSocket, Error> {
+        // Somebody may have removed it since the daemon started.
+        paths::make_directory(&self.run_dir)?;
+        Socket::make_in_own_directory(&self.socket_path(&served.name), self.access)
+    }
+
+    /// Serve front ends that connect to `socket`.
+    pub(crate) fn serve_at(&self, served: &ServedDisk, socket: NewSocket) -> Result<(), Error> {
+        served.listen(socket)?;
+        self.removals.watch(&self.socket_path(&served.name));
+        Ok(())
+    }
+
+    /// Let front ends connect.
+    pub(crate) fn listen(&self, served: &ServedDisk) -> Result<(), Error> {
+        self.serve_at(served, self.make_socket(served)?)
+    }
+
+    /// Make the socket of a disk again if somebody removed it; returns whether it is still
+    /// missing.
+    pub(crate) fn mend_socket(&self, served: &ServedDisk) -> bool {
+        let disk = Some(served.name.as_str());
+        served.mend_socket(|path, change| match change {
+            SocketChange::Removed(reason) => self.tell_of_socket(disk, path, Some(reason)),
+            SocketChange::Restored => {
+                self.removals.watch(path);
+                self.tell_of_socket(disk, path, None);
+            }
+            SocketChange::Missing(reason) => {
+                tracing::warn!(disk, reason, "nobody can connect");
+            }
+        })
+    }
+
+    /// Tell that a socket was removed, or without a reason that it is there again. One of no disk
+    /// is the API's.
+    pub(crate) fn tell_of_socket(&self, disk: Option<&str>, socket: &Path, removed: Option<&str>) {
+        let (kind, what) = match removed {
+            Some(_) => (EventKind::Unreachable, "was removed"),
+            None => (EventKind::Reachable, "is there again"),
+        };
+        tracing::warn!(disk, ?socket, "a socket {what}");
+        let mut details =
+            BTreeMap::from([("socket".to_owned(), socket.display().to_string().into())]);
+        details.extend(removed.map(|reason| ("reason".to_owned(), reason.into())));
+        self.events.tell(kind, disk, details);
+    }
+
+    fn tell_of_front_ends(&self, name: &str, server: &Server, metadata: &Arc<Mutex<Metadata>>) {
+        let (events, name) = (Arc::clone(&self.events), name.to_owned());
+        let metadata = Arc::clone(metadata);
+        let store = Arc::clone(&self.store);
+        server.on_event(Box::new(move |event| {
+            let fault = |session, reason: &str| {
+                let mut details = session_details(session);
+                details.insert("reason".into(), reason.into());
+                events.tell(EventKind::Fault, Some(&name), details);
+            };
+            let (kind, session, reason) = match event {
+                ServerEvent::Attached { session } => {
+                    // Nobody could listen yet when that was told first.
+                    let failure = metadata.lock().failure.clone();
+                    if let Some(reason) = &failure {
+                        fault(session, reason);
+                    }
+                    (EventKind::Attached, session, failure)
+                }
+                ServerEvent::Detached { session, reason } => {
+                    // The monitor lets go of a destroyed disk when its last front end has left.
+                    store.pressure().raise();
+                    let reason = match reason {
+                        Departure::Left => None,
+                        Departure::Closed => Some("closed".to_owned()),
+                        Departure::Failed(text) => {
+                            fault(session, &text);
+                            Some(text)
+                        }
+                    };
+                    (EventKind::Detached, session, reason)
+                }
+            };
+            let mut details = session_details(session);
+            if let Some(reason) = reason {
+                details.insert("reason".into(), reason.into());
+            }
+            events.tell(kind, Some(&name), details);
+        }));
+    }
+}
+
+fn session_details(session: u64) -> BTreeMap<String, Detail> {
+    BTreeMap::from([("session".to_owned(), session.into())])
+}

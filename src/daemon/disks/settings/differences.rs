@@ -1,0 +1,105 @@
+//! What differs between two settings of a disk, and what must change to get from one to the other.
+
+use std::collections::BTreeMap;
+
+use super::problems::conflict;
+use super::valid::ValidDisk;
+use crate::model::{
+    DiskPatch, DiskSettings, FieldChange, Problem, ProblemKind, USUAL_QUEUES, field_changes,
+};
+use crate::store::Bytes;
+
+/// What was usual in 0.1.0.
+const FORMER_QUEUES: u16 = 16;
+
+/// Names of what differs between two settings.
+pub(crate) fn differences(one: &DiskSettings, two: &DiskSettings) -> Vec<&'static str> {
+    let fields = [
+        ("size_bytes", one.size_bytes != two.size_bytes),
+        ("quota_bytes", one.quota_bytes != two.quota_bytes),
+        ("on_full", one.on_full != two.on_full),
+        ("limits", one.limits != two.limits),
+        ("group", one.group != two.group),
+        ("labels", one.labels != two.labels),
+    ];
+    let mut names = fixed_differences(one, two);
+    names.extend(fields.iter().filter(|field| field.1).map(|field| field.0));
+    names
+}
+
+/// The same, of what can't be changed once the disk is made.
+pub(crate) fn fixed_differences(one: &DiskSettings, two: &DiskSettings) -> Vec<&'static str> {
+    let fields = [
+        ("block_size", one.block_size != two.block_size),
+        ("queues", differ_in_queues(one.queues, two.queues)),
+        ("read_only", one.read_only != two.read_only),
+        ("serial", one.serial != two.serial),
+        ("share", one.share != two.share),
+        ("in_order", one.in_order != two.in_order),
+        ("detect_zeroes", one.detect_zeroes != two.detect_zeroes),
+    ];
+    let differing = fields.iter().filter(|field| field.1);
+    differing.map(|field| field.0).collect()
+}
+
+/// Whether a disk that has so many queues is another one than the one that is wanted. Whoever says
+/// nothing of queues has the usual number; one that was made so when that was 16 keeps it.
+fn differ_in_queues(had: u16, wanted: u16) -> bool {
+    let is_usual = had == FORMER_QUEUES && wanted == USUAL_QUEUES;
+    had != wanted && !is_usual
+}
+
+/// What would have to change in a disk's settings to make them those that are wanted, field by
+/// field.
+pub(crate) fn field_changes_to(had: &DiskSettings, wanted: &DiskSettings) -> Vec<FieldChange> {
+    let mut wanted = wanted.clone();
+    if !differ_in_queues(had.queues, wanted.queues) {
+        wanted.queues = had.queues;
+    }
+    field_changes(had, &wanted)
+}
+
+/// What must change so that a disk with settings `had` has those of `wanted`.
+///
+/// # Errors
+/// `conflict` for what can't be changed, `would-lose-data` for a smaller size.
+pub(crate) fn patch_to(
+    name: &str,
+    had: &DiskSettings,
+    wanted: &ValidDisk,
+) -> Result<DiskPatch, Problem> {
+    let wanted = &wanted.settings;
+    let fixed = fixed_differences(had, wanted);
+    if !fixed.is_empty() {
+        return Err(conflict(format!(
+            "disk {name:?} exists with another {}, which can't be changed; destroy it first",
+            fixed.join(", ")
+        )));
+    }
+    if wanted.size_bytes < had.size_bytes {
+        return Err(Problem::new(
+            ProblemKind::WouldLoseData,
+            format!(
+                "disk {name:?} has {} and is to have {}, which would lose what lies beyond: \
+                 shrink it by itself first",
+                Bytes(had.size_bytes),
+                Bytes(wanted.size_bytes)
+            ),
+        ));
+    }
+    let labels = had.labels.keys().map(|key| (key.clone(), None));
+    let new = wanted.labels.iter();
+    let new = new.map(|(key, value)| (key.clone(), Some(value.clone())));
+    let labels: BTreeMap<_, _> = labels.chain(new).collect();
+    Ok(DiskPatch {
+        size_bytes: Some(wanted.size_bytes).filter(|&size| size != had.size_bytes),
+        shrink: false,
+        force: false,
+        quota_bytes: Some(wanted.quota_bytes).filter(|&quota| quota != had.quota_bytes),
+        on_full: Some(wanted.on_full),
+        limits: Some(wanted.limits),
+        group: Some(wanted.group.clone()),
+        labels,
+        failed: None,
+    })
+}

@@ -1,0 +1,17 @@
+//! How many descriptors this process may have open.
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+/// What there may be where the system doesn't tell, as in some sandboxes.
+const USUAL_DESCRIPTORS: u64 = 1024;
+
+/// Have as many descriptors as we may; gives how many that are.
+pub(crate) fn raise_limit() -> u64 {
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
+        return USUAL_DESCRIPTORS;
+    };
+    match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
+        Ok(()) => hard,
+        Err(_) => soft,
+    }
+}

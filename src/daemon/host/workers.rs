@@ -1,0 +1,38 @@
+//! Threads that serve queues, as they were asked for.
+
+use std::time::Duration;
+
+use crate::daemon::error::Error;
+use crate::vhost_user::WorkerOptions;
+
+/// The most threads that serve queues: more than there are processors help nobody.
+const MOST_WORKERS: usize = 256;
+
+/// A guest that makes a request every so often would keep a processor busy.
+const MOST_POLL_US: u32 = 1_000_000;
+
+/// Workers as they were asked for, or as many as there are processors for.
+pub(crate) fn options(
+    count: Option<u16>,
+    poll_us: u32,
+    cpus: Vec<usize>,
+) -> Result<WorkerOptions, Error> {
+    if poll_us > MOST_POLL_US {
+        return Err(Error::Usage(format!(
+            "--poll-us {poll_us} is too long: give at most {MOST_POLL_US}, or 0 to never poll"
+        )));
+    }
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let default = if cpus.is_empty() { cores } else { cpus.len() };
+    let count = count.map_or(default, usize::from);
+    if count == 0 || count > MOST_WORKERS {
+        return Err(Error::Usage(format!(
+            "{count} workers are not possible: give --workers from 1 to {MOST_WORKERS}"
+        )));
+    }
+    Ok(WorkerOptions {
+        count,
+        poll: Duration::from_micros(poll_us.into()),
+        cpus,
+    })
+}
