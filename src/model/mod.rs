@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `disk` | a disk: wanted settings, present state, and changes |
 //! | `image` | the image that a disk's content comes from |
+//! | `target` | the name of a disk or of a snapshot |
 //! | `limits` | rates and bursts |
 //! | `reply` | other answers: maps, statistics, the pool, events |
 //! | `config` | all disks and groups at once, as the configuration file has them |
@@ -21,6 +22,7 @@ mod image;
 mod limits;
 mod problem;
 mod reply;
+mod target;
 
 pub use config::{Config, ConfigDisk, ConfigGroup};
 pub use declared::{
@@ -37,3 +39,4 @@ pub use problem::{Problem, ProblemKind};
 pub use reply::{
     Detail, Event, EventKind, HistogramBucket, Map, MapExtent, OperationStats, Pool, Stats, Version,
 };
+pub use target::Target;

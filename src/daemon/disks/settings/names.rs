@@ -4,6 +4,7 @@
 
 use super::problems::invalid;
 use crate::model::Problem;
+pub use crate::model::Target;
 use crate::store::MAX_KEY_BYTES;
 
 /// Longest name of a disk, a snapshot or a group, in bytes.
@@ -17,24 +18,6 @@ pub(crate) const READER_PREFIX: &str = "@read.";
 pub(crate) const IMPORT_PREFIX: &str = "@import.";
 /// Start of the keys of saved device states.
 pub(crate) const STATE_PREFIX: &str = "@state.";
-
-/// A disk, or a snapshot of it: `NAME` or `NAME@SNAPSHOT`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target {
-    /// The disk.
-    pub disk: String,
-    /// The snapshot, if one is meant.
-    pub snapshot: Option<String>,
-}
-
-impl std::fmt::Display for Target {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.snapshot {
-            Some(snapshot) => write!(f, "{}@{snapshot}", self.disk),
-            None => f.write_str(&self.disk),
-        }
-    }
-}
 
 /// Whether something was made, or was there as it should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
