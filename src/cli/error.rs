@@ -148,7 +148,7 @@ impl From<frames::Error> for Error {
             frames::Error::CutOff { .. } => {
                 "the daemon broke off before the end of the disk".into()
             }
-            error => format!("the daemon sent content that makes no sense: {error}"),
+            error => format!("the daemon sent invalid content: {error}"),
         })
     }
 }

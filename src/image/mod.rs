@@ -42,7 +42,7 @@ pub enum Error {
     },
     /// The image has a format that isn't read here.
     #[error(
-        "{what} is {name}, not raw; {hint}, or say --format raw to take its bytes as they are",
+        "{what} is {name}, not raw; {hint}, or use --format raw to take its bytes as they are",
         name = known.name
     )]
     Format {

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::cli::error::Error;
 use crate::cli::values::size::{human, parse_size};
-use crate::daemon::disks::Target;
-use crate::model::{Disk, DiskState, Import, Share};
+use crate::model::{Disk, DiskState, Import, Share, Target};
 
 /// A label as `key=value`, or `key-` to remove it.
 #[derive(Clone, Debug, PartialEq, Eq)]

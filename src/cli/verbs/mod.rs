@@ -23,17 +23,18 @@ use std::path::PathBuf;
 use clap::Subcommand;
 
 use self::content::salvage;
-use self::disks::{change, groups, manage, snapshots};
+use self::disks::{change, create, groups, manage, snapshots};
 #[cfg(feature = "top")]
 use self::watch::top;
 use super::error::Error;
 use crate::client::{Client, path};
-use crate::daemon::{default_api_socket, disks::Target};
+use crate::daemon::default_api_socket;
+use crate::model::Target;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ApiVerb {
     /// Create a disk, unless it exists with the same settings.
-    Create(manage::Create),
+    Create(create::Create),
     /// List disks.
     List(manage::List),
     /// Show the details of disks or snapshots.

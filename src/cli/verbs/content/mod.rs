@@ -25,10 +25,9 @@ use crate::cli::transfer::{Progress, Sink, Source};
 use crate::cli::values::size::human;
 use crate::cli::values::words::parse_target;
 use crate::client::{Client, path};
-use crate::daemon::disks::Target;
 use crate::image::Opening;
 use crate::model::frames::{Decoder, FRAMES_TYPE};
-use crate::model::{Disk, Map, MapExtent, Snapshot};
+use crate::model::{Disk, Map, MapExtent, Snapshot, Target};
 
 /// How long the daemon may take between two parts of a disk's content.
 const IDLE: Duration = Duration::from_secs(60);

@@ -10,9 +10,8 @@ use crate::cli::print::output::{OutputArgs, say};
 use crate::cli::print::tables::{pairs, table};
 use crate::cli::transfer::{Progress, Sink};
 use crate::cli::values::size::{human, human_and_exact};
-use crate::daemon::disks::Target;
 use crate::daemon::{Bytes, Report, Salvage, SavedDisk};
-use crate::model::{Problem, ProblemKind};
+use crate::model::{Problem, ProblemKind, Target};
 
 /// The most unreadable extents that are listed one by one.
 const MOST_LISTED: usize = 1000;
@@ -139,7 +138,7 @@ pub(super) fn export(
     let salvage = Salvage::open(state_dir)?;
     let name = target.to_string();
     let Some(disk) = salvage.disk(target) else {
-        let what = format!("no {name:?} in {state_dir:?}; 'ramblk fsck' lists what is there");
+        let what = format!("no {name:?} in {state_dir:?}; 'ramblk fsck' lists the disks in it");
         return Err(Error::Problem(Box::new(Problem::new(
             ProblemKind::NotFound,
             what,

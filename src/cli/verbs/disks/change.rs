@@ -3,8 +3,8 @@
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 
+use super::create::OnFull;
 use super::limits::LimitArgs;
-use super::manage::OnFull;
 use crate::cli::error::Error;
 use crate::cli::print::output::OutputArgs;
 use crate::cli::print::tables;

@@ -14,9 +14,9 @@ use crate::model::{Group, Limits, ProblemKind};
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum GroupVerb {
     /// Create a group, unless it exists with the same limits.
-    Create(Create),
+    Create(WithLimits),
     /// Change some of a group's limits at once.
-    Set(Set),
+    Set(WithLimits),
     /// List groups.
     List(List),
     /// Show a group.
@@ -25,18 +25,9 @@ pub(in crate::cli) enum GroupVerb {
     Destroy(Destroy),
 }
 
+/// Options of `create` and `set`.
 #[derive(Debug, Args)]
-pub(in crate::cli) struct Create {
-    #[arg(value_parser = NonEmptyStringValueParser::new())]
-    name: String,
-    #[command(flatten)]
-    output: OutputArgs,
-    #[command(flatten)]
-    limits: LimitArgs,
-}
-
-#[derive(Debug, Args)]
-pub(in crate::cli) struct Set {
+pub(in crate::cli) struct WithLimits {
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     name: String,
     #[command(flatten)]

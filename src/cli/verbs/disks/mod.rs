@@ -2,7 +2,8 @@
 //!
 //! | file | verbs |
 //! |---|---|
-//! | `manage` | `create`, `list`, `show`, `destroy` |
+//! | `create` | `create` |
+//! | `manage` | `list`, `show`, `destroy` |
 //! | `change` | `resize`, `set`, `limit`, `repair` |
 //! | `snapshots` | `snapshot`, `snapshots`, `fork`, `reset` |
 //! | `groups` | `group` |
@@ -10,6 +11,7 @@
 //! | `each` | what a verb over several names does |
 
 pub(super) mod change;
+pub(super) mod create;
 mod each;
 pub(super) mod groups;
 mod limits;

@@ -9,8 +9,7 @@ use crate::cli::print::tables::{self, pairs};
 use crate::cli::values::size::human_and_exact;
 use crate::cli::values::words::{parse_label, parse_target, unique};
 use crate::client::{Client, Method, StatusCode, path};
-use crate::daemon::disks::Target;
-use crate::model::{Disk, ForkRequest, ProblemKind, ResetRequest, Snapshot};
+use crate::model::{Disk, ForkRequest, ProblemKind, ResetRequest, Snapshot, Target};
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Take {

@@ -1,0 +1,220 @@
+//! `create`.
+
+use std::path::PathBuf;
+
+use clap::builder::NonEmptyStringValueParser;
+use clap::{Args, ValueEnum};
+
+use super::limits::LimitArgs;
+use crate::cli::args::FormatArg;
+use crate::cli::error::Error;
+use crate::cli::print::output::OutputArgs;
+use crate::cli::transfer::Source;
+use crate::cli::values::size::parse_size;
+use crate::cli::values::words::{OrNone, parse_label, parse_size_or_none, unique};
+use crate::cli::verbs::content::image::{ImageArgs, Loading, image_query, load};
+use crate::client::{Client, Method, StatusCode, path};
+use crate::daemon::Bytes;
+use crate::image::Opening;
+use crate::model::{self, Disk, DiskSettings, DiskState, ProblemKind, USUAL_QUEUES};
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Create {
+    /// Name: at most 64 letters, digits and . _ - , beginning with a letter or digit.
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    name: String,
+
+    /// Size: bytes, or a number with K, M, G or T (powers of 1024). The default is that of --image.
+    #[arg(long, value_parser = parse_size, required_unless_present = "image")]
+    size: Option<u64>,
+
+    /// Raw image with the disk's first content; - is stdin, and needs --size.
+    #[arg(long, value_name = "FILE")]
+    image: Option<PathBuf>,
+
+    #[command(flatten)]
+    format: FormatArg,
+
+    #[command(flatten)]
+    about_image: ImageArgs,
+
+    /// The most memory that the disk may take.
+    #[arg(long, value_name = "SIZE", value_parser = parse_size_or_none)]
+    quota: Option<OrNone<u64>>,
+
+    /// What happens to a write that finds no memory.
+    #[arg(long, value_enum, default_value_t = OnFull::Error)]
+    on_full: OnFull,
+
+    /// Logical block size in bytes: 512 or 4096.
+    #[arg(long, value_name = "BYTES", default_value_t = 512)]
+    block_size: u64,
+
+    /// The most request queues that a front end may use.
+    #[arg(long, default_value_t = USUAL_QUEUES)]
+    queues: u16,
+
+    /// Make the disk read-only.
+    #[arg(long)]
+    read_only: bool,
+
+    /// Serial that guests see, at most 20 bytes. The default is the name.
+    #[arg(long)]
+    serial: Option<String>,
+
+    /// Front ends that may use the disk at the same time: one (none), any number that only read
+    /// (ro), or any number that write at their own risk (rw).
+    #[arg(long, value_enum, default_value_t = Share::None)]
+    share: Share,
+
+    /// Complete requests in the order in which they were made.
+    #[arg(long)]
+    in_order: bool,
+
+    /// Take no memory for zeros that a guest writes.
+    #[arg(long)]
+    detect_zeroes: bool,
+
+    /// Label, to find the disk by; may be given more than once.
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse_label)]
+    labels: Vec<(String, String)>,
+
+    /// Group whose limits the disk shares.
+    #[arg(long)]
+    group: Option<String>,
+
+    #[command(flatten)]
+    output: OutputArgs,
+
+    #[command(flatten)]
+    limits: LimitArgs,
+}
+
+/// What happens to a write that finds no memory.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(in crate::cli) enum OnFull {
+    /// It fails in the guest
+    Error,
+    /// It waits for memory
+    Stall,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Share {
+    None,
+    Ro,
+    Rw,
+}
+
+impl From<OnFull> for model::OnFull {
+    fn from(on_full: OnFull) -> Self {
+        match on_full {
+            OnFull::Error => Self::Error,
+            OnFull::Stall => Self::Stall,
+        }
+    }
+}
+
+impl From<Share> for model::Share {
+    fn from(share: Share) -> Self {
+        match share {
+            Share::None => Self::None,
+            Share::Ro => Self::Ro,
+            Share::Rw => Self::Rw,
+        }
+    }
+}
+
+impl Create {
+    pub(in crate::cli) fn run(self, client: &Client) -> Result<(), Error> {
+        let image = self.open_image()?;
+        let image = image.map(|image| self.about_image.describe(image));
+        let image = image.transpose()?;
+        let settings = self.settings(image.as_ref())?;
+        let path = path::disk(&self.name);
+        let query = image.as_ref().map(image_query);
+        let wanted = query.map_or_else(|| path.clone(), |query| format!("{path}?{query}"));
+        let (status, disk): (_, Disk) = client.send(Method::PUT, &wanted, &settings)?;
+        let to_load = image.filter(|_| disk.state == DiskState::Importing);
+        let Some(image) = to_load else {
+            return self.output.print(&disk, |disk| match status {
+                StatusCode::CREATED => made(disk),
+                _ => format!("{} exists already, as asked\n", disk.name),
+            });
+        };
+        // Another client may have been faster, and a guest may have written to the disk since.
+        let when = Loading {
+            importing: true,
+            ..Loading::default()
+        };
+        if let Err(error) = load(client, &disk, image, when) {
+            if status == StatusCode::CREATED && !error.is(ProblemKind::Conflict) {
+                // The daemon would destroy it later. It stays if another client sends its content.
+                let _ = client.delete(&format!("{path}?importing=true"));
+            }
+            return Err(error);
+        }
+        let disk: Disk = client.get(&path)?;
+        self.output.print(&disk, made)
+    }
+
+    fn open_image(&self) -> Result<Option<Source>, Error> {
+        let as_it_is = self.format.is_raw();
+        let Some(image) = &self.image else {
+            return match as_it_is {
+                true => Err(Error::Usage(
+                    "--format is for an image: give --image, or leave it out".into(),
+                )),
+                false => Ok(None),
+            };
+        };
+        let size = self
+            .size
+            .map_or_else(|| "SIZE".to_owned(), |size| size.to_string());
+        let command = format!("ramblk create {} --size {size} --image -", self.name);
+        let how = Opening {
+            as_it_is,
+            pipe_command: Some(&command),
+        };
+        Source::open(image, how).map(Some)
+    }
+
+    fn settings(&self, image: Option<&Source>) -> Result<DiskSettings, Error> {
+        let image_bytes = image.and_then(Source::size_bytes);
+        // The daemon refuses an impossible block size.
+        let whole = |bytes: u64| bytes.next_multiple_of(self.block_size.max(1));
+        let size_bytes = self
+            .size
+            .or_else(|| image_bytes.map(whole))
+            .ok_or_else(|| {
+                Error::Usage("the size of an image from a pipe is not known: give --size".into())
+            })?;
+        if let Some(image_bytes) = image_bytes.filter(|&bytes| bytes > size_bytes) {
+            return Err(Error::Usage(format!(
+                "the image has {} and does not fit into {}: use --size {image_bytes} or more, or \
+                 leave it out",
+                Bytes(image_bytes),
+                Bytes(size_bytes)
+            )));
+        }
+        Ok(DiskSettings {
+            block_size: self.block_size,
+            queues: self.queues,
+            read_only: self.read_only,
+            serial: self.serial.clone(),
+            share: self.share.into(),
+            in_order: self.in_order,
+            detect_zeroes: self.detect_zeroes,
+            on_full: self.on_full.into(),
+            quota_bytes: self.quota.clone().and_then(OrNone::option),
+            limits: self.limits.change(model::Limits::default()),
+            group: self.group.clone(),
+            labels: unique(&self.labels)?,
+            ..DiskSettings::new(size_bytes)
+        })
+    }
+}
+
+fn made(disk: &Disk) -> String {
+    format!("{} is at {}\n", disk.name, disk.socket)
+}
