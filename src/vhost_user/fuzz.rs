@@ -9,8 +9,8 @@
 
 use std::fs::File;
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use vhost::vhost_user::message::{VhostUserInflight, VhostUserMemoryRegion};
 
@@ -18,8 +18,7 @@ use super::memory::guard;
 use super::memory::map::{MemoryMap, RegionSpec};
 use super::queue::inflight::{self, Inflight};
 use super::queue::job::Job;
-use super::queue::parking::Parking;
-use super::queue::ring::{self, Ring, RingAddress, RingOptions, Served};
+use super::queue::ring::{Next, Ring, RingAddress, RingOptions};
 use super::sessions::backend::Backend;
 use super::sessions::connection::Connection;
 use super::sessions::conversation::Conversation;
@@ -27,8 +26,8 @@ use super::sessions::server::Server;
 use super::sessions::session::Session;
 use super::wire::notifier::Notifier;
 use super::wire::watchdog::{Watchdog, Watched};
-use crate::device::{BlockDevice, Pace, Transfer, Unfinished};
-use crate::store::{Sink, Source};
+use crate::device::{Attempt, BlockDevice, Pace, PlainRequest, Serial, Volume};
+use crate::store::{DiskSpec, SectorSize, Sink, Source, Store};
 
 static IS_IN_A_HURRY: AtomicBool = AtomicBool::new(false);
 
@@ -103,6 +102,21 @@ fn short(error: &impl std::fmt::Debug) -> String {
     text[..end].to_owned()
 }
 
+/// What rings count those in that wait, though none does here.
+fn nothing() -> Result<Arc<Volume>, String> {
+    static VOLUME: OnceLock<Arc<Volume>> = OnceLock::new();
+    if let Some(volume) = VOLUME.get() {
+        return Ok(Arc::clone(volume));
+    }
+    let store = Store::new(1 << 20).map_err(|error| error.to_string())?;
+    let spec = DiskSpec::new(SectorSize::S512, 512);
+    let disk = store.create("nothing", &spec);
+    let disk = disk.map_err(|error| error.to_string())?;
+    let serial = Serial::new("nothing").map_err(|error| error.to_string())?;
+    let volume = VOLUME.get_or_init(|| Arc::new(Volume::new(disk, serial)));
+    Ok(Arc::clone(volume))
+}
+
 impl SplitRing {
     pub fn new(memory: &Memory, setup: Setup) -> Result<Self, String> {
         let address = RingAddress {
@@ -114,53 +128,69 @@ impl SplitRing {
             event_idx: setup.event_idx,
             in_order: false,
         };
-        let ring = Ring::new(Arc::clone(&memory.0), setup.size, address, options);
+        let memory = Arc::clone(&memory.0);
+        let ring = Ring::new(memory, setup.size, address, options, &nothing()?);
         ring.map(Self).map_err(|error| short(&error))
     }
 
-    /// `serve` gives the length for the driver, or `None` if there is more to come.
+    /// `serve` returns the length for the driver, or `None` if there is more to come.
     pub fn serve_one(
         &mut self,
         serve: impl for<'m> FnOnce(bool, &mut [Source<'m>], &mut [Sink<'m>]) -> Option<u32>,
     ) -> Result<Step, String> {
-        let step = self.0.serve_one(|damaged, readable, writable| {
-            serve(damaged, readable, writable).map_or(Served::Unfinished, Served::Done)
-        });
-        match step {
-            Ok(ring::Step::Dry) => Ok(Step::Dry),
-            Ok(ring::Step::Held { .. }) => Err("held".into()),
-            Ok(ring::Step::Completed) => Ok(Step::Completed),
-            Ok(ring::Step::Continued) => Ok(Step::Continued),
-            Err(error) => Err(short(&error)),
+        let next = match self.0.next() {
+            Next::Gather => Next::Take(Attempt::default()),
+            next => next,
+        };
+        let taken = self.0.take(next).map_err(|error| short(&error))?;
+        let Some(mut taken) = taken else {
+            return Ok(Step::Dry);
+        };
+        let buffers = taken.buffers();
+        match serve(buffers.damaged, buffers.readable, buffers.writable) {
+            Some(written) => {
+                taken.complete(written);
+                Ok(Step::Completed)
+            }
+            None => {
+                taken.keep(None, 0);
+                Ok(Step::Continued)
+            }
         }
     }
 
-    /// `serve` hands the length of each to the function that it gets. Gives how many there were,
+    /// `serve` hands the length of each to the function that it gets. Returns how many there were,
     /// and the bytes of their data.
     pub fn serve_plain(
         &mut self,
         most_requests: u32,
         most_bytes: u64,
-        serve: impl for<'m> FnOnce(&[Transfer<'m>], &mut dyn FnMut(u32)),
+        serve: impl for<'m> FnOnce(&[PlainRequest<'m>], &mut dyn FnMut(u32)),
     ) -> Result<(u32, u64), String> {
-        let gathered = self
-            .0
-            .serve_plain(most_requests, most_bytes, |all| all.len(), serve);
-        gathered
-            .map(|gathered| (gathered.requests, gathered.bytes))
-            .map_err(|error| short(&error))
+        if self.0.next() != Next::Gather {
+            return Ok((0, 0));
+        }
+        let gathered = self.0.gather(most_requests, most_bytes);
+        let Some(gathered) = gathered.map_err(|error| short(&error))? else {
+            return Ok((0, 0));
+        };
+        let mut written = Vec::new();
+        serve(gathered.requests(), &mut |len| written.push(len));
+        let done = gathered.complete(&written);
+        Ok((done.requests, done.bytes))
     }
 
     pub fn publish(&mut self) -> bool {
-        self.0.publish() == Some(true)
+        self.0.publish_used() == Some(true)
     }
 
     pub fn quiet(&mut self) {
-        self.0.quiet();
+        self.0.disable_notification();
     }
 
     pub fn listen(&mut self) -> Result<bool, String> {
-        self.0.listen().map_err(|error| short(&error))
+        let more = self.0.enable_notification();
+        more.map_err(|error| short(&error))
     }
 
     pub fn position(&self) -> u16 {
@@ -192,15 +222,13 @@ impl Turns {
             ring: ring.0,
             index: 0,
             disk_id: 0,
-            parking: Parking::new(&device),
-            tally: device.tally(0),
+            counters: device.volume().counters(0),
             device,
             acked,
             kick: None,
             call: Some(Arc::new(Notifier::from(call))),
             err: None,
             hangup: Arc::new(hangup),
-            unfinished: Unfinished::default(),
             calls: true,
             losses: guard::losses(),
         };
@@ -211,14 +239,16 @@ impl Turns {
         })
     }
 
-    /// Gives the number of requests, or steps of long ones.
+    /// Returns the number of requests, or steps of long ones.
     pub fn turn(&mut self) -> Result<u32, String> {
         let turn = self.job.turn(Pace::Alone, &self.watched);
         turn.map(|turn| turn.steps).map_err(|error| short(&error))
     }
 
     pub fn listen(&mut self) -> Result<bool, String> {
-        self.job.listen().map_err(|error| short(&error))
+        self.job
+            .enable_notification()
+            .map_err(|error| short(&error))
     }
 }
 

@@ -62,9 +62,9 @@ impl Served {
         let all =
             |queue: &QueueStats| -> u64 { operations(queue).iter().map(|o| o.completed).sum() };
         eventually("all is counted", || {
-            all(&self.server.device().stats().total()) >= completed
+            all(&self.server.device().volume().stats().total()) >= completed
         });
-        let stats = self.server.device().stats();
+        let stats = self.server.device().volume().stats();
         assert_eq!(all(&stats.total()), completed, "{stats:#?}");
         stats.queues.iter().for_each(consistent);
         stats
@@ -279,14 +279,14 @@ fn a_long_request_counts_with_all_the_time_that_it_took() {
 #[test]
 fn a_device_that_is_not_served_has_nothing_and_a_scrape_is_a_moment() {
     let served = Served::new(Share::None);
-    assert!(served.server.device().stats().queues.is_empty());
+    assert!(served.server.device().volume().stats().queues.is_empty());
     let mut disk = Disk::attach_with(&served.socket, ALL, 4, 256);
     let device = Arc::new(&served);
     std::thread::scope(|scope| {
         let reader = scope.spawn(|| {
             let mut last = 0;
             for _ in 0..2000 {
-                let now = device.server.device().stats().total().writes.bytes;
+                let now = device.server.device().volume().stats().total().writes.bytes;
                 assert!(now >= last, "went down");
                 last = now;
             }

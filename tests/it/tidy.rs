@@ -73,7 +73,7 @@ const UNSAFE_FILES: [&str; 23] = [
     "src/vhost_user/memory/mapping.rs",
     "src/vhost_user/wire/peek.rs",
     "src/vhost_user/queue/pieces.rs",
-    "src/vhost_user/queue/ring.rs",
+    "src/vhost_user/queue/split.rs",
     "src/vhost_user/workers/slice.rs",
     "src/vhost_user/wire/watchdog.rs",
     "tests/bench/yardstick.rs",

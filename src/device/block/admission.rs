@@ -1,363 +1,255 @@
-//! Requests that can't go on at once: over a limit, or without memory on a disk that is to stall.
+//! Whether an operation may go now: one decision, whatever it depends on.
 //!
-//! The device says what such a request waits for, and whether it is worth another try now. It keeps
-//! none: who has the queue sets the request aside, or the queue, and gives it again later.
+//! What can stand in an operation's way is one word of flags. The fast path loads it once, relaxed,
+//! and goes on if it is 0; a flag that is set leads to [`Admission::decide`], which knows the
+//! operation, its range and the attempt. Whatever else is to hold an operation up or to fail it has
+//! its flag here and its case there.
+//!
+//! What a disk does without memory is no flag: the store decides that ([`OnFull`]) and is asked
+//! once memory was missing. A disk that is being imported has no front end yet.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Instant;
 
-use super::limits::Epoch;
-use super::request::Operation;
-use super::{BlockDevice, Class, Limiter, Status};
-use crate::store::{self, OnFull};
+use parking_lot::Mutex;
 
-/// How often who waits looks whether something has changed: limits, memory, the disk itself.
-const LOOK_EVERY: Duration = Duration::from_millis(10);
-/// How often a write without memory is tried again though nothing was freed here: the host itself
-/// may have some by now.
-const TRY_EVERY: Duration = Duration::from_millis(100);
-/// How soon it is tried again where something is freed all the time, if not for it.
-const TRY_AFTER: Duration = Duration::from_millis(1);
+use super::wait::{Reason, TRY_AFTER, TRY_EVERY};
+use super::{Attempt, Class, Lane, Limiter, Limits, Refusal, WaitReason};
+use crate::store::{Disk, OnFull};
 
-/// What became of a request, or of a step of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Served {
-    /// It is done; so many bytes were written, for the used ring.
-    Done(u32),
-    /// It takes long: part of it is done.
-    Unfinished,
-    /// It must wait, and is to be given again from the start, with all of its buffers. What it has
-    /// done already does no harm when it is done again.
-    Held(Hold),
-}
+/// Every operation fails.
+const FAILED: u32 = 1 << 0;
+/// There is a limit, the disk's own or its group's.
+const LIMITED: u32 = 1 << 1;
 
-/// What a request waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Hold(Reason);
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Reason {
-    /// Others of its class that wait.
-    Others(Class),
-    /// The moment at which its limits allow it.
-    Limit(Class, Instant, Epoch),
-    /// Memory; of the store, it last saw the changes up to this number.
-    Room { seen: u64, tried_at: Instant },
-}
-
-/// Requests that wait for the same thing, and so go in the order in which they came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lane {
-    /// Reads that wait for their limits.
-    Reads,
-    /// Writes that wait for their limits.
-    Writes,
-    /// Writes that wait for memory.
-    Room,
-}
-
-impl Lane {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Reads, Self::Writes, Self::Room];
-
-    /// Its place in [`Lane::ALL`].
-    pub fn index(self) -> usize {
-        self as usize
-    }
-}
-
-impl From<Class> for Lane {
-    fn from(class: Class) -> Self {
-        match class {
-            Class::Read => Self::Reads,
-            Class::Write => Self::Writes,
-        }
-    }
-}
-
-impl Hold {
-    /// Where it waits.
-    pub fn lane(self) -> Lane {
-        match self.0 {
-            Reason::Others(class) | Reason::Limit(class, ..) => class.into(),
-            Reason::Room { .. } => Lane::Room,
-        }
-    }
-
-    /// When [`BlockDevice::admits`] is to be asked next, at the latest.
-    pub fn look_at(self, now: Instant) -> Instant {
-        let look_at = now + LOOK_EVERY;
-        match self.0 {
-            Reason::Others(_) => now,
-            Reason::Limit(_, due, _) => due.min(look_at),
-            Reason::Room { tried_at, .. } => look_at.min(tried_at + TRY_EVERY),
-        }
-    }
-}
-
-/// With what right a request comes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Admission {
-    /// It is new. A class of which others wait already is named here: it must not overtake them.
-    New {
-        /// Reads wait for their limits.
-        behind_reads: bool,
-        /// Writes wait for their limits.
-        behind_writes: bool,
-    },
-    /// It waited, and nothing of its class is before it now.
-    Next,
-    /// It waited for the moment that it was given, which has come.
-    Due,
-    /// It waited for memory, of which there may be some now.
-    Retry,
-    /// It can't wait any longer: no limit holds it, and without memory it fails.
-    Last,
-}
-
-impl Default for Admission {
-    fn default() -> Self {
-        Self::New {
-            behind_reads: false,
-            behind_writes: false,
-        }
-    }
-}
-
-/// Why a request isn't carried out now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
-    /// It fails.
-    Status(Status),
-    /// There is no memory for it.
-    Full,
-    /// A limit says that it must wait.
-    Held(Hold),
-}
-
-impl From<Status> for Refusal {
-    fn from(status: Status) -> Self {
-        Self::Status(status)
-    }
-}
-
-impl From<store::Error> for Refusal {
-    fn from(error: store::Error) -> Self {
-        if error.is_want_of_memory() {
-            Self::Full
-        } else {
-            Self::Status(error.into())
-        }
-    }
-}
-
-/// What keeps requests waiting, and what is known of those that wait.
+/// What stands in the way of a disk's operations, and what waits because of it.
 #[derive(Debug)]
-pub(super) struct Gate {
-    pub(super) limiter: Arc<Limiter>,
+pub(super) struct Admission {
+    flags: AtomicU32,
+    limiter: Arc<Limiter>,
+    /// Held while the limits or the group change.
+    changing: Mutex<()>,
     full_events: AtomicU64,
     throttled_total: AtomicU64,
-    throttled: AtomicU64,
-    stalled: AtomicU64,
+    /// How many wait, by lane.
+    waiting: [AtomicU64; Lane::ALL.len()],
 }
 
-impl Gate {
+/// The flags as one load found them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Flags(u32);
+
+impl Flags {
+    /// Whether nothing stands in the way of any operation.
+    #[inline]
+    pub(super) fn are_clear(self) -> bool {
+        self.0 == 0
+    }
+
+    fn has(self, flag: u32) -> bool {
+        self.0 & flag != 0
+    }
+}
+
+impl Admission {
     pub(super) fn new() -> Self {
         Self {
-            limiter: Limiter::new(&super::Limits::default()),
+            flags: AtomicU32::new(0),
+            limiter: Limiter::new(&Limits::default()),
+            changing: Mutex::new(()),
             full_events: AtomicU64::new(0),
             throttled_total: AtomicU64::new(0),
-            throttled: AtomicU64::new(0),
-            stalled: AtomicU64::new(0),
+            waiting: Default::default(),
         }
     }
 
-    /// A write found no memory.
-    pub(super) fn count_full(&self) {
-        self.full_events.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-/// What one queue has waiting, counted by its device for as long as this lives.
-#[derive(Debug)]
-pub struct Waiting {
-    device: Arc<BlockDevice>,
-    throttled: u64,
-    stalled: u64,
-}
-
-impl Waiting {
-    /// Nothing waits yet.
-    pub fn new(device: Arc<BlockDevice>) -> Self {
-        Self {
-            device,
-            throttled: 0,
-            stalled: 0,
-        }
-    }
-
-    /// So many requests wait for their limits, and so many for memory.
-    pub fn set(&mut self, throttled: u64, stalled: u64) {
-        let gate = &self.device.gate;
-        for (gauge, was, is) in [
-            (&gate.throttled, &mut self.throttled, throttled),
-            (&gate.stalled, &mut self.stalled, stalled),
-        ] {
-            if *was != is {
-                // A difference that wraps around, as the sum does.
-                gauge.fetch_add(is.wrapping_sub(*was), Ordering::Relaxed);
-                *was = is;
-            }
-        }
-    }
-}
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        self.set(0, 0);
-    }
-}
-
-impl BlockDevice {
-    /// What keeps the disk within its own limits, which may be changed at any time.
-    pub fn limiter(&self) -> &Arc<Limiter> {
-        &self.gate.limiter
-    }
-
-    /// The limiter of the group that the disk belongs to.
-    pub fn group(&self) -> Option<Arc<Limiter>> {
-        self.gate.limiter.group()
-    }
-
-    /// Have the disk share the limits of a group, beside its own, or those of none. At any time.
-    pub fn set_group(&self, group: Option<Arc<Limiter>>) {
-        self.gate.limiter.set_group(group);
-    }
-
-    /// Whether writes wait when there is no memory for them, which the disk may change at any
-    /// time: once it doesn't, those that wait fail within some 10 ms.
     #[inline]
-    pub(super) fn stalls(&self) -> bool {
-        self.disk.on_full() == OnFull::Stall
+    pub(super) fn flags(&self) -> Flags {
+        Flags(self.flags.load(Ordering::Relaxed))
     }
 
-    /// How many writes found no memory so far: they failed, or began to wait for it.
-    pub fn full_events(&self) -> u64 {
-        self.gate.full_events.load(Ordering::Relaxed)
-    }
-
-    /// How many requests had to wait for their limits so far. On a queue that keeps its order those
-    /// behind one that waits are not looked at yet, and not counted.
-    pub fn throttled_total(&self) -> u64 {
-        self.gate.throttled_total.load(Ordering::Relaxed)
-    }
-
-    /// How many requests wait for their limits now.
-    pub fn throttled(&self) -> u64 {
-        self.gate.throttled.load(Ordering::Relaxed)
-    }
-
-    /// How many writes wait for memory now.
-    pub fn stalled(&self) -> u64 {
-        self.gate.stalled.load(Ordering::Relaxed)
-    }
-
-    /// End the disk for this device, not for others: every request fails from now on, and those
-    /// that wait do within some 10 ms.
-    pub fn disconnect(&self) {
-        self.disk.disconnect();
-    }
-
-    /// With what right a request that waits, and is the first of its lane, is to be given again
-    /// now; `None`: not yet.
-    pub fn admits(&self, hold: Hold, now: Instant) -> Option<Admission> {
-        let is_gone = self.disk.is_disconnected();
-        match hold.0 {
-            Reason::Others(_) => Some(Admission::Next),
-            Reason::Limit(_, due, _) if is_gone || due <= now => Some(Admission::Due),
-            Reason::Limit(.., epoch) => {
-                (epoch != self.gate.limiter.epoch()).then_some(Admission::Next)
-            }
-            Reason::Room { seen, tried_at } => {
-                let ago = now.saturating_duration_since(tried_at);
-                let may_go = is_gone
-                    || !self.stalls()
-                    || ago >= TRY_EVERY
-                    || ago >= TRY_AFTER && seen != self.disk.room_changes();
-                may_go.then_some(Admission::Retry)
-            }
-        }
-    }
-
-    /// Let an operation that is about to begin pass its limits, or say what it waits for.
-    #[inline]
-    pub(super) fn admit(
-        &self,
-        operation: &Operation<'_, '_>,
-        admission: Admission,
-    ) -> Result<(), Refusal> {
-        if self.gate.limiter.is_active() {
-            self.admit_limited(operation, admission)
+    fn set(&self, flag: u32, is_set: bool) {
+        if is_set {
+            self.flags.fetch_or(flag, Ordering::Release);
         } else {
-            Ok(())
+            self.flags.fetch_and(!flag, Ordering::Release);
         }
     }
 
-    fn admit_limited(
+    pub(super) fn set_failed(&self, failed: bool) {
+        self.set(FAILED, failed);
+    }
+
+    pub(super) fn limits(&self) -> Limits {
+        self.limiter.limits()
+    }
+
+    pub(super) fn group(&self) -> Option<Arc<Limiter>> {
+        self.limiter.group()
+    }
+
+    pub(super) fn set_limits(&self, limits: &Limits) {
+        let _changing = self.changing.lock();
+        self.limiter.set(limits);
+        self.set(LIMITED, self.limiter.is_active());
+    }
+
+    pub(super) fn set_group(&self, group: Option<Arc<Limiter>>) {
+        let _changing = self.changing.lock();
+        self.limiter.set_group(group);
+        self.set(LIMITED, self.limiter.is_active());
+    }
+
+    /// Let one of several small operations go, or have it ask by itself.
+    #[cold]
+    pub(super) fn decide_now(
         &self,
-        operation: &Operation<'_, '_>,
-        admission: Admission,
+        flags: Flags,
+        (class, bytes): (Class, u64),
+        now: Instant,
     ) -> Result<(), Refusal> {
-        let limiter = &self.gate.limiter;
-        let (class, bytes) = match operation {
-            Operation::Read { range, .. } => (Class::Read, range.len_bytes()),
-            Operation::Write { range, .. } => (Class::Write, range.len_bytes()),
-            Operation::Discard(_) | Operation::WriteZeroes(_) => (Class::Write, 0),
-            Operation::Flush | Operation::GetId { .. } => return Ok(()),
-        };
-        let (is_new, is_behind) = match admission {
-            Admission::New {
+        if flags.has(FAILED) {
+            return Err(Refusal::Failed);
+        }
+        if flags.has(LIMITED) && !self.limiter.take_now(class, bytes, now) {
+            return Err(Refusal::Wait(WaitReason::turn(class.into())));
+        }
+        Ok(())
+    }
+
+    /// Let an operation go, or say what it waits for. `cost` is what it takes from the limits.
+    #[cold]
+    pub(super) fn decide(
+        &self,
+        flags: Flags,
+        disk: &Disk,
+        cost: Option<(Class, u64)>,
+        attempt: Attempt,
+    ) -> Result<(), Refusal> {
+        if flags.has(FAILED) {
+            return Err(Refusal::Failed);
+        }
+        match cost {
+            Some(cost) if flags.has(LIMITED) => self.limit(disk, cost, attempt),
+            _ => Ok(()),
+        }
+    }
+
+    fn limit(
+        &self,
+        disk: &Disk,
+        (class, bytes): (Class, u64),
+        attempt: Attempt,
+    ) -> Result<(), Refusal> {
+        let (is_first, is_behind) = match attempt {
+            Attempt::First {
                 behind_reads,
                 behind_writes,
             } => match class {
                 Class::Read => (true, behind_reads),
                 Class::Write => (true, behind_writes),
             },
-            Admission::Next => (false, false),
-            Admission::Due | Admission::Retry | Admission::Last => return Ok(()),
+            Attempt::Turn => (false, false),
+            Attempt::Due | Attempt::Memory | Attempt::Last => return Ok(()),
         };
-        if self.disk.is_disconnected() {
+        if disk.is_disconnected() {
             return Ok(());
         }
         let reason = if is_behind {
-            Reason::Others(class)
+            Reason::Turn(class.into())
         } else {
             // Before the reservation: one in limits that change meanwhile counts as an old one.
-            let epoch = limiter.epoch();
+            let epoch = self.limiter.epoch();
             let now = Instant::now();
-            let due = limiter.reserve(class, bytes, now);
+            let due = self.limiter.reserve(class, bytes, now);
             if due <= now {
                 return Ok(());
             }
             Reason::Limit(class, due, epoch)
         };
-        if is_new {
-            self.gate.throttled_total.fetch_add(1, Ordering::Relaxed);
+        if is_first {
+            self.throttled_total.fetch_add(1, Ordering::Relaxed);
         }
-        Err(Refusal::Held(Hold(reason)))
+        Err(Refusal::Wait(WaitReason(reason)))
     }
 
-    /// What a request waits for that found no memory, if it is to wait. `seen` are the changes of
-    /// the store before it looked for memory.
-    pub(super) fn wait_for_room(&self, seen: u64, admission: Admission) -> Option<Hold> {
-        if admission != Admission::Retry {
-            self.gate.count_full();
+    /// What an operation that found no memory waits for, if it is to wait. `seen` are the changes
+    /// of the store before it looked for memory.
+    #[cold]
+    pub(super) fn without_memory(
+        &self,
+        disk: &Disk,
+        seen: u64,
+        attempt: Attempt,
+    ) -> Option<WaitReason> {
+        if attempt != Attempt::Memory {
+            self.full_events.fetch_add(1, Ordering::Relaxed);
         }
-        if !self.stalls() || admission == Admission::Last {
+        if !stalls(disk) || attempt == Attempt::Last {
             return None;
         }
         let tried_at = Instant::now();
-        Some(Hold(Reason::Room { seen, tried_at }))
+        Some(WaitReason(Reason::Memory { seen, tried_at }))
     }
+
+    /// The same for one of several small operations: whether it is to ask by itself, where it is
+    /// counted.
+    #[cold]
+    pub(super) fn without_memory_now(&self, disk: &Disk) -> bool {
+        let stalls = stalls(disk);
+        if !stalls {
+            self.full_events.fetch_add(1, Ordering::Relaxed);
+        }
+        stalls
+    }
+
+    /// As which attempt the first one of a lane may be tried again now; `None`: not yet.
+    pub(super) fn may_retry(
+        &self,
+        disk: &Disk,
+        reason: WaitReason,
+        now: Instant,
+    ) -> Option<Attempt> {
+        let is_gone = disk.is_disconnected();
+        match reason.0 {
+            // Those before it have just found some.
+            Reason::Turn(Lane::Memory) => Some(Attempt::Memory),
+            Reason::Turn(Lane::Reads | Lane::Writes) => Some(Attempt::Turn),
+            Reason::Limit(_, due, _) if is_gone || due <= now => Some(Attempt::Due),
+            Reason::Limit(.., epoch) => (epoch != self.limiter.epoch()).then_some(Attempt::Turn),
+            Reason::Memory { seen, tried_at } => {
+                let ago = now.saturating_duration_since(tried_at);
+                let may_go = is_gone
+                    || !stalls(disk)
+                    || ago >= TRY_EVERY
+                    || ago >= TRY_AFTER && seen != disk.room_changes();
+                may_go.then_some(Attempt::Memory)
+            }
+        }
+    }
+
+    pub(super) fn full_events(&self) -> u64 {
+        self.full_events.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn throttled_total(&self) -> u64 {
+        self.throttled_total.load(Ordering::Relaxed)
+    }
+
+    /// How many more, or fewer, wait in a lane.
+    pub(super) fn count_waiting(&self, lane: Lane, more: i64) {
+        // A difference that wraps around, as the sum does.
+        self.waiting[lane.index()].fetch_add(more.cast_unsigned(), Ordering::Relaxed);
+    }
+
+    pub(super) fn waiting(&self, lane: Lane) -> u64 {
+        self.waiting[lane.index()].load(Ordering::Relaxed)
+    }
+}
+
+/// Whether writes wait when there is no memory for them, which the disk's owner may change at any
+/// time: once they don't, those that wait fail within some 10 ms.
+fn stalls(disk: &Disk) -> bool {
+    disk.on_full() == OnFull::Stall
 }

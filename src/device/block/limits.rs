@@ -11,7 +11,7 @@
 //! gone already. So queues that share a limiter have their turns in the order in which they asked.
 
 use std::num::NonZeroU64;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
@@ -180,10 +180,6 @@ pub struct Limiter {
     schedule: ArcSwap<Schedule>,
     /// The limiter of a group that this one's disk belongs to.
     group: ArcSwapOption<Limiter>,
-    /// Whether there is anything to look at: all that a disk without limits is asked.
-    is_active: AtomicBool,
-    /// Held while either of the above changes.
-    changing: parking_lot::Mutex<()>,
 }
 
 /// What time it is, in nanoseconds since this was asked first.
@@ -198,12 +194,9 @@ impl Limiter {
     /// A limiter with these limits and full buckets.
     pub fn new(limits: &Limits) -> Arc<Self> {
         LazyLock::force(&ORIGIN);
-        let schedule = Schedule::new(limits);
         Arc::new(Self {
-            is_active: AtomicBool::new(schedule.is_limited()),
-            schedule: ArcSwap::from_pointee(schedule),
+            schedule: ArcSwap::from_pointee(Schedule::new(limits)),
             group: ArcSwapOption::empty(),
-            changing: parking_lot::Mutex::new(()),
         })
     }
 
@@ -215,18 +208,14 @@ impl Limiter {
     /// Have other limits from now on, with full buckets. Requests that wait notice within some
     /// 10 ms. The same limits again change nothing.
     pub fn set(&self, limits: &Limits) {
-        let _changing = self.changing.lock();
         if self.limits() != *limits {
             self.schedule.store(Arc::new(Schedule::new(limits)));
-            self.activate();
         }
     }
 
     /// Come under the limits of a group as well, or of none. A group of that group is not asked.
     pub(super) fn set_group(&self, group: Option<Arc<Self>>) {
-        let _changing = self.changing.lock();
         self.group.store(group);
-        self.activate();
     }
 
     /// The limiter of the group that the disk belongs to.
@@ -234,15 +223,9 @@ impl Limiter {
         self.group.load_full()
     }
 
-    fn activate(&self) {
-        let is_active = self.schedule.load().is_limited() || self.group.load().is_some();
-        self.is_active.store(is_active, Ordering::Release);
-    }
-
     /// Whether there may be a limit.
-    #[inline]
     pub(super) fn is_active(&self) -> bool {
-        self.is_active.load(Ordering::Relaxed)
+        self.schedule.load().is_limited() || self.group.load().is_some()
     }
 
     pub(super) fn epoch(&self) -> Epoch {

@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use super::BlockDevice;
-use super::tally::{Count, OPERATIONS, OperationKind, Tally};
+use super::operation::OPERATIONS;
+use super::{Count, OperationKind};
 
 /// Upper bounds of the classes of latency, in nanoseconds, ascending; one more class is beyond the
 /// last. Powers of two, so that a class is found by counting bits: each is twice the one before up
@@ -220,7 +220,7 @@ pub(super) struct Blocks(Mutex<Vec<Vec<Arc<Block>>>>);
 
 impl Blocks {
     /// A block for a ring of `queue`: one that no ring has any more, or a new one.
-    fn lend(&self, queue: u16) -> Arc<Block> {
+    pub(super) fn lend(&self, queue: u16) -> Arc<Block> {
         let queue = usize::from(queue);
         let mut queues = self.0.lock();
         if queues.len() <= queue {
@@ -250,7 +250,7 @@ impl Blocks {
         })
     }
 
-    fn read(&self) -> Stats {
+    pub(super) fn read(&self) -> Stats {
         let queues = self.0.lock();
         let queue = |blocks: &Vec<Arc<Block>>| {
             let mut sum = QueueStats::default();
@@ -262,18 +262,6 @@ impl Blocks {
         Stats {
             queues: queues.iter().map(queue).collect(),
         }
-    }
-}
-
-impl BlockDevice {
-    /// What to count the requests of one ring of queue `queue` in.
-    pub fn tally(&self, queue: u16) -> Tally {
-        Tally::new(self.blocks.lend(queue))
-    }
-
-    /// What the device has done until now. Takes no lock that anybody holds who serves requests.
-    pub fn stats(&self) -> Stats {
-        self.blocks.read()
     }
 }
 

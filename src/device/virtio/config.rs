@@ -1,11 +1,11 @@
-//! What the device says of itself: features, limits, configuration space, serial.
+//! What the device says of itself: features, limits, configuration space.
 
 use std::sync::atomic::Ordering;
 
 use virtio_bindings::{virtio_blk as blk, virtio_config};
 
 use super::BlockDevice;
-use crate::store::{PAGE_BYTES, SECTOR_BYTES, Sink};
+use crate::store::{PAGE_BYTES, SECTOR_BYTES};
 
 /// Bytes of the configuration space that mean something (virtio 1.3 §5.2.4, up to and including
 /// `unused1`). Reads beyond are answered with zeros.
@@ -20,9 +20,6 @@ pub const MAX_SEGMENTS: usize = 256;
 
 /// Sectors of 512 bytes in each of them: 4 GiB less 4 KiB.
 pub const MAX_DISCARD_SECTORS: u32 = 8_388_600;
-
-/// Bytes of a serial on the wire (`VIRTIO_BLK_ID_BYTES`).
-pub const SERIAL_BYTES: usize = blk::VIRTIO_BLK_ID_BYTES as usize;
 
 /// Where `writeback` is in the configuration space.
 const WRITEBACK_AT: usize = 32;
@@ -46,92 +43,6 @@ pub enum ConfigError {
     },
 }
 
-/// A serial, as GET_ID answers it: at most 20 bytes, padded with NUL, no NUL if it has 20.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Serial([u8; SERIAL_BYTES]);
-
-/// A serial that can't be one.
-#[derive(Debug, thiserror::Error)]
-pub enum SerialError {
-    /// Too long, or empty: guests would show nothing.
-    #[error("a serial has 1 to {SERIAL_BYTES} bytes, {serial:?} has {len}", len = serial.len())]
-    Length {
-        /// The text at fault.
-        serial: String,
-    },
-    /// Bytes that guests would turn into something else in `/dev/disk/by-id`.
-    #[error("serial {serial:?} has a character other than a printable ASCII one")]
-    Characters {
-        /// The text at fault.
-        serial: String,
-    },
-}
-
-impl Serial {
-    /// The serial that reads `text`.
-    ///
-    /// # Errors
-    /// [`SerialError`] if it has no or more than 20 bytes, or any that isn't printable ASCII.
-    pub fn new(text: &str) -> Result<Self, SerialError> {
-        if text.is_empty() || text.len() > SERIAL_BYTES {
-            return Err(SerialError::Length {
-                serial: text.to_owned(),
-            });
-        }
-        if !text
-            .bytes()
-            .all(|byte| byte.is_ascii_graphic() || byte == b' ')
-        {
-            return Err(SerialError::Characters {
-                serial: text.to_owned(),
-            });
-        }
-        let mut bytes = [0; SERIAL_BYTES];
-        bytes[..text.len()].copy_from_slice(text.as_bytes());
-        Ok(Self(bytes))
-    }
-
-    /// The serial of a disk whose owner gave none: its name, or, where that is longer than 20
-    /// bytes, the name's first 11 characters and a hash of all of it, so that two long names
-    /// differ.
-    ///
-    /// # Errors
-    /// As [`Serial::new`].
-    pub fn for_name(name: &str) -> Result<Self, SerialError> {
-        if name.len() <= SERIAL_BYTES {
-            return Self::new(name);
-        }
-        let head: String = name.chars().take(11).collect();
-        Self::new(&format!("{head}-{:08x}", fnv1a_32(name.as_bytes())))
-    }
-
-    /// The text, without padding.
-    pub fn text(&self) -> &str {
-        let len = self
-            .0
-            .iter()
-            .position(|&byte| byte == 0)
-            .unwrap_or(SERIAL_BYTES);
-        std::str::from_utf8(&self.0[..len]).unwrap_or_default()
-    }
-
-    /// Copy as many of the 20 bytes as the buffers hold; gives their number.
-    pub(super) fn copy_to(&self, to: &[Sink<'_>]) -> u64 {
-        let mut done = 0;
-        for piece in to {
-            done += piece.copy_from(&self.0[done..]);
-        }
-        done as u64
-    }
-}
-
-/// FNV-1a, 32 bits: a serial must stay the same over versions, which no hasher of `std` promises.
-fn fnv1a_32(bytes: &[u8]) -> u32 {
-    bytes.iter().fold(0x811c_9dc5, |hash, &byte| {
-        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
-    })
-}
-
 impl BlockDevice {
     /// The device's own feature bits, with VERSION_1; those of rings and transport are not its
     /// affair (virtio 1.3 §5.2.3).
@@ -147,7 +58,7 @@ impl BlockDevice {
             blk::VIRTIO_BLK_F_DISCARD,
             blk::VIRTIO_BLK_F_WRITE_ZEROES,
         ];
-        if self.disk.is_read_only() {
+        if self.volume.is_read_only() {
             bits.push(blk::VIRTIO_BLK_F_RO);
         }
         bits.into_iter()
@@ -202,8 +113,8 @@ impl BlockDevice {
 
     /// The configuration space as it is now, little-endian (virtio 1.3 §5.2.4).
     fn config(&self) -> [u8; CONFIG_BYTES] {
-        let capacity = self.disk.capacity();
-        let block_bytes = self.disk.sector_size().bytes();
+        let capacity = self.volume.capacity();
+        let block_bytes = capacity.sector_size().bytes();
         let blocks_per_page = PAGE_BYTES / block_bytes;
         let discard_alignment = u32::try_from(PAGE_BYTES / SECTOR_BYTES).unwrap_or(1);
         let mut config = [0; CONFIG_BYTES];
@@ -236,35 +147,5 @@ impl BlockDevice {
         // write_zeroes_may_unmap: UNMAP really gives memory back.
         put(56, &[1]);
         config
-    }
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_of_20_bytes_is_its_own_serial() {
-        let name = "a2345678901234567890";
-        assert_eq!(Serial::for_name(name).unwrap().text(), name);
-    }
-
-    #[test]
-    fn long_names_keep_11_characters_and_differ() {
-        let one = Serial::for_name("golden-image-of-web-server-1").unwrap();
-        let two = Serial::for_name("golden-image-of-web-server-2").unwrap();
-        assert_eq!(one.text().len(), SERIAL_BYTES);
-        assert!(one.text().starts_with("golden-imag-"));
-        assert_ne!(one, two);
-        // Fixed for ever: guests find their disk by it.
-        assert_eq!(one.text(), "golden-imag-fad9b33d");
-    }
-
-    #[test]
-    fn serials_that_a_guest_could_not_show_are_refused() {
-        for text in ["", "123456789012345678901", "a\nb", "é"] {
-            assert!(Serial::new(text).is_err(), "{text:?}");
-        }
     }
 }

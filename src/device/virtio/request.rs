@@ -1,219 +1,189 @@
-//! Guest bytes to an operation with proven ranges, or to the status that the mistake deserves.
-//!
-//! Each byte of the header and of the discard segments is read once, into memory of our own: a
-//! guest that changes them afterwards changes nothing. Only payload stays where it is.
+//! One request of any shape, from its buffers to its status byte and the length for the used ring.
 
-use virtio_bindings::virtio_blk;
+use super::BlockDevice;
+use super::parse::{self, Segments, Status};
+use crate::device::block::{Asked, Attempt, Operation, Pace, Progress, Refusal, Rest, WaitReason};
+use crate::store::{self, Sink, Source, points};
 
-use super::config::{MAX_DISCARD_SECTORS, MAX_SEGMENTS};
-use super::tally::{Asked, OperationKind};
-use super::{Status, kind};
-use crate::store::{self, ByteRange, Capacity, Piece, SECTOR_BYTES, Sink, Source, points};
-
-/// Bytes of a request's header (virtio 1.3 §5.2.6).
-pub const HEADER_BYTES: usize = 16;
-const SEGMENT_BYTES: usize = 16;
-const UNMAP: u32 = virtio_blk::VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP;
-
-/// What a request asks for.
+/// The buffers of a request in order, cut into descriptors in any way (virtio 1.3 §2.6.4.1: no
+/// layout may be assumed). Serving a request uses them up.
 #[derive(Debug)]
-pub(super) enum Operation<'a, 'm> {
-    /// IN: the disk's bytes into the guest.
-    Read {
-        range: ByteRange,
-        to: &'a mut [Sink<'m>],
-    },
-    /// OUT: the guest's bytes onto the disk.
-    Write {
-        range: ByteRange,
-        from: &'a mut [Source<'m>],
-    },
-    /// FLUSH.
-    Flush,
-    /// GET_ID: the serial.
-    GetId { to: &'a [Sink<'m>] },
-    /// DISCARD: give the ranges back.
-    Discard(Segments),
-    /// WRITE_ZEROES: the ranges read zero afterwards.
-    WriteZeroes(Segments),
+pub struct Buffers<'a, 'm> {
+    /// What the driver wrote for the device.
+    pub readable: &'a mut [Source<'m>],
+    /// What the device writes.
+    pub writable: &'a mut [Sink<'m>],
+    /// The ring could not make sense of all of them: the request fails.
+    pub damaged: bool,
 }
 
-impl Operation<'_, '_> {
-    /// For tests of what becomes of a request that the process dies of.
-    #[inline]
-    pub(super) fn may_be_poison(&self) {
-        if let Self::Write { from, .. } = self {
-            from.iter().for_each(|&from| points::may_be_poison(from));
+/// What became of a request, or of a step of it.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It is done, and its status byte written.
+    Done(Answer),
+    /// It takes long: part of it is done. Serve it again with this, and with what is left of its
+    /// buffers. Given up in between, part of it is done.
+    Begun(Begun),
+    /// It must wait. Serve it again from its start, with all of its buffers.
+    Wait(WaitReason),
+}
+
+/// How a request was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Bytes written, for the used ring.
+    pub written: u32,
+    /// What it asked for, as far as it could be told.
+    pub asked: Asked,
+    /// Whether the status is OK.
+    pub ok: bool,
+}
+
+/// A long request between two steps.
+#[derive(Debug)]
+pub struct Begun {
+    rest: Rest,
+    asked: Asked,
+}
+
+/// Why a request isn't carried out.
+enum Stop {
+    Status(Status),
+    Wait(WaitReason),
+}
+
+impl From<Status> for Stop {
+    fn from(status: Status) -> Self {
+        Self::Status(status)
+    }
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Wait(reason) => Self::Wait(reason),
+            Refusal::Failed | Refusal::Error(_) => Self::Status(Status::IoErr),
         }
     }
 }
 
-/// The ranges of one DISCARD or WRITE_ZEROES.
-#[derive(Clone, Debug)]
-pub(super) struct Segments {
-    list: [Segment; MAX_SEGMENTS],
-    count: usize,
-}
-
-/// One of them (virtio 1.3 §5.2.6 `virtio_blk_discard_write_zeroes`), flags already judged.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Segment {
-    sector: u64,
-    sectors: u32,
-    flags: u32,
-}
-
-impl Segments {
-    pub(super) fn iter(&self) -> impl Iterator<Item = Segment> {
-        self.list.iter().copied().take(self.count)
-    }
-
-    /// Bytes that they name together.
-    fn total_bytes(&self) -> u64 {
-        let bytes = |segment: Segment| u64::from(segment.sectors) * SECTOR_BYTES;
-        self.iter().map(bytes).sum()
-    }
-
-    pub(super) fn get(&self, index: usize) -> Option<Segment> {
-        self.list[..self.count].get(index).copied()
-    }
-}
-
-impl Segment {
-    /// The bytes it names.
-    pub(super) fn range(self, capacity: Capacity) -> Result<ByteRange, Status> {
-        if self.sectors > MAX_DISCARD_SECTORS {
-            return Err(Status::IoErr);
+impl BlockDevice {
+    /// Serve one request (virtio 1.3 §5.2.6) to its end, however long that takes, and return the
+    /// number of bytes written, for the used ring. It waits for nothing: no limit holds it, and
+    /// without memory it fails.
+    pub fn handle<'m>(
+        &self,
+        acked: u64,
+        damaged: bool,
+        readable: &mut [Source<'m>],
+        writable: &mut [Sink<'m>],
+    ) -> u32 {
+        let mut begun = None;
+        loop {
+            let buffers = Buffers {
+                readable: &mut *readable,
+                writable: &mut *writable,
+                damaged,
+            };
+            match self.serve(acked, buffers, begun, Pace::Alone, Attempt::Last) {
+                Outcome::Done(answer) => return answer.written,
+                Outcome::Begun(rest) => begun = Some(rest),
+                Outcome::Wait(_) => begun = None,
+            }
         }
-        Ok(capacity.range_512(self.sector, u64::from(self.sectors) * SECTOR_BYTES)?)
     }
 
-    /// Whether the driver allows the range to be given back.
-    pub(super) fn unmap(self) -> bool {
-        self.flags & UNMAP != 0
-    }
-}
-
-/// Find the status byte, the last byte of the writable buffers (§5.2.6), in whichever descriptor it
-/// is. Gives it, and what comes before it.
-pub(super) fn split_status<'s, 'a>(
-    writable: &'s mut [Sink<'a>],
-) -> Option<(Sink<'a>, &'s mut [Sink<'a>])> {
-    let last = writable.iter().rposition(|piece| !piece.is_empty())?;
-    let (data, status) = writable[last].split_at(writable[last].len() - 1);
-    writable[last] = data;
-    Some((status, &mut writable[..=last]))
-}
-
-/// Understand a request. What is asked for is said in `asked`, too, as far as it can be told.
-///
-/// # Errors
-/// The status to answer with.
-pub(super) fn parse<'a, 'm>(
-    capacity: Capacity,
-    acked: u64,
-    readable: &'a mut [Source<'m>],
-    data_in: &'a mut [Sink<'m>],
-    asked: &mut Asked,
-) -> Result<Operation<'a, 'm>, Status> {
-    let mut header = [0; HEADER_BYTES];
-    let data_out = take(readable, &mut header).ok_or(Status::IoErr)?;
-    let kind = u32::from_le_bytes(field(&header, 0));
-    let sector = u64::from_le_bytes(field(&header, 8));
-    asked.kind = kind_of(kind);
-    match kind {
-        kind::IN => {
-            asked.bytes = store::total_bytes(data_in);
-            let range = capacity.range_512(sector, asked.bytes)?;
-            Ok(Operation::Read { range, to: data_in })
-        }
-        kind::OUT => {
-            asked.bytes = store::total_bytes(data_out);
-            let range = capacity.range_512(sector, asked.bytes)?;
-            Ok(Operation::Write {
-                range,
-                from: data_out,
-            })
-        }
-        kind::FLUSH => Ok(Operation::Flush),
-        kind::GET_ID if store::total_bytes(data_in) == 0 => Err(Status::IoErr),
-        kind::GET_ID => Ok(Operation::GetId { to: data_in }),
-        kind::DISCARD if acked & 1 << virtio_blk::VIRTIO_BLK_F_DISCARD != 0 => {
-            let segments = segments(data_out, 0)?;
-            asked.bytes = segments.total_bytes();
-            Ok(Operation::Discard(segments))
-        }
-        kind::WRITE_ZEROES if acked & 1 << virtio_blk::VIRTIO_BLK_F_WRITE_ZEROES != 0 => {
-            let segments = segments(data_out, UNMAP)?;
-            asked.bytes = segments.total_bytes();
-            Ok(Operation::WriteZeroes(segments))
-        }
-        _ => Err(Status::Unsupported),
-    }
-}
-
-fn kind_of(kind: u32) -> OperationKind {
-    match kind {
-        kind::IN => OperationKind::Read,
-        kind::OUT => OperationKind::Write,
-        kind::FLUSH => OperationKind::Flush,
-        kind::DISCARD => OperationKind::Discard,
-        kind::WRITE_ZEROES => OperationKind::WriteZeroes,
-        _ => OperationKind::Other,
-    }
-}
-
-/// Read the segments, and judge the flags of all of them: an unknown flag is UNSUPP (§5.2.6.2
-/// MUST), also where the range next to it is wrong.
-fn segments(data_out: &mut [Source<'_>], known_flags: u32) -> Result<Segments, Status> {
-    let total = store::total_bytes(data_out);
-    let count = usize::try_from(total / SEGMENT_BYTES as u64).map_err(|_| Status::IoErr)?;
-    if !total.is_multiple_of(SEGMENT_BYTES as u64) || count == 0 || count > MAX_SEGMENTS {
-        return Err(Status::IoErr);
-    }
-    let none = Segment {
-        sector: 0,
-        sectors: 0,
-        flags: 0,
-    };
-    let mut segments = Segments {
-        list: [none; MAX_SEGMENTS],
-        count,
-    };
-    let mut rest = data_out;
-    for segment in &mut segments.list[..count] {
-        let mut bytes = [0; SEGMENT_BYTES];
-        rest = take(rest, &mut bytes).ok_or(Status::IoErr)?;
-        *segment = Segment {
-            sector: u64::from_le_bytes(field(&bytes, 0)),
-            sectors: u32::from_le_bytes(field(&bytes, 8)),
-            flags: u32::from_le_bytes(field(&bytes, 12)),
+    /// Serve a request, or one step of it at this pace. `acked` are the feature bits that the
+    /// driver accepted; `begun` is what the step before returned. Without a writable byte there is
+    /// no place for a status, and nothing is done.
+    pub fn serve(
+        &self,
+        acked: u64,
+        buffers: Buffers<'_, '_>,
+        begun: Option<Begun>,
+        pace: Pace,
+        attempt: Attempt,
+    ) -> Outcome {
+        let Buffers {
+            readable,
+            writable,
+            damaged,
+        } = buffers;
+        let Some((status_at, data_in)) = parse::split_status(writable) else {
+            return Outcome::Done(Answer {
+                written: 0,
+                asked: Asked::default(),
+                ok: false,
+            });
         };
+        let last = data_in.len() - 1;
+        let data_in_bytes = store::total_bytes(data_in);
+        let mut segments = Segments::new();
+        let (asked, progress) = match begun {
+            begun if damaged => {
+                let asked = begun.map(|begun| begun.asked).unwrap_or_default();
+                (asked, Err(Status::IoErr.into()))
+            }
+            Some(Begun { rest, asked }) => {
+                let progress = self.volume.resume(rest, readable, data_in, pace, attempt);
+                (asked, progress.map_err(Stop::from))
+            }
+            None => {
+                let capacity = self.volume.capacity();
+                match parse::parse(capacity, acked, readable, data_in, &mut segments) {
+                    Ok(operation) => {
+                        may_be_poison(&operation);
+                        let asked = operation.asked();
+                        let progress = self.volume.execute(operation, pace, attempt);
+                        (asked, progress.map_err(Stop::from))
+                    }
+                    Err(parse::Mistake { kind, status }) => {
+                        (Asked { kind, bytes: 0 }, Err(status.into()))
+                    }
+                }
+            }
+        };
+        let (status, data_bytes) = match progress {
+            Ok(Progress::Done(data_bytes)) => (Status::Ok, data_bytes),
+            Ok(Progress::Rest(rest)) => {
+                // The status byte is found again behind what is left of the data.
+                writable[last] = writable[last].join(status_at);
+                return Outcome::Begun(Begun { rest, asked });
+            }
+            Err(Stop::Wait(reason)) => return Outcome::Wait(reason),
+            Err(Stop::Status(status)) => (status, 0),
+        };
+        points::reach("request-served");
+        finish(status_at, status);
+        Outcome::Done(Answer {
+            written: written_bytes(data_bytes, data_in_bytes),
+            asked,
+            ok: status == Status::Ok,
+        })
     }
-    if segments
-        .iter()
-        .any(|segment| segment.flags & !known_flags != 0)
-    {
-        return Err(Status::Unsupported);
-    }
-    Ok(segments)
 }
 
-/// Copy the first bytes of the pieces, and give the pieces that remain. `None`: there are fewer.
-fn take<'s, 'a>(pieces: &'s mut [Source<'a>], out: &mut [u8]) -> Option<&'s mut [Source<'a>]> {
-    let mut filled = 0;
-    for index in 0..pieces.len() {
-        let copied = pieces[index].copy_to(&mut out[filled..]);
-        filled += copied;
-        // Emptied where they lie: who goes on with a long request finds only what is left.
-        pieces[index] = pieces[index].split_at(copied).1;
-        if filled == out.len() {
-            return Some(&mut pieces[index..]);
-        }
-    }
-    None
+/// Write the status byte.
+#[inline]
+pub(super) fn finish(status_at: Sink<'_>, status: Status) {
+    status_at.copy_from(&[status.byte()]);
+    points::reach("status-written");
 }
 
-pub(super) fn field<const N: usize>(bytes: &[u8; 16], at: usize) -> [u8; N] {
-    std::array::from_fn(|i| bytes[at + i])
+/// The length for the used ring, when `data_bytes` of `data_in_bytes` were written before the
+/// status. It counts from the first writable byte (§2.7.8.2): the status, which is the last one,
+/// can only be counted if everything before it was written too.
+#[inline]
+pub(super) fn written_bytes(data_bytes: u64, data_in_bytes: u64) -> u32 {
+    let written_bytes = data_bytes + u64::from(data_bytes >= data_in_bytes);
+    u32::try_from(written_bytes).unwrap_or(u32::MAX)
+}
+
+/// For tests of what becomes of a request that the process dies of.
+#[inline]
+fn may_be_poison(operation: &Operation<'_, '_>) {
+    if let Operation::Write { from, .. } = operation {
+        from.iter().for_each(|&from| points::may_be_poison(from));
+    }
 }

@@ -306,24 +306,33 @@ impl MemoryMap {
     }
 
     /// The first stretch of `len` bytes at a guest address, up to where its region ends. Adjacent
-    /// regions are adjacent for the guest: whoever wants all asks again for the rest.
+    /// regions are adjacent for the guest: ask again for the rest to have all.
     #[inline]
     pub(crate) fn host(&self, guest: u64, len: u64) -> Option<HostRange> {
-        let index = self
-            .regions
-            .partition_point(|region| region.guest <= guest)
-            .checked_sub(1)?;
-        let region = self.regions.get(index)?;
+        let region = self.region(guest)?;
         let offset = guest - region.guest;
-        let rest = region
-            .size_bytes
-            .checked_sub(offset)
-            .filter(|&rest| rest > 0)?;
-        let len = usize::try_from(len.min(rest)).ok()?;
+        let len = usize::try_from(len.min(region.size_bytes - offset)).ok()?;
         Some(HostRange {
             ptr: region.at(offset),
             len,
         })
+    }
+
+    /// The whole region that has a guest address, and the guest address where it begins.
+    pub(crate) fn region_at(&self, guest: u64) -> Option<(u64, HostRange)> {
+        let region = self.region(guest)?;
+        let whole = HostRange {
+            ptr: region.at(0),
+            len: usize::try_from(region.size_bytes).ok()?,
+        };
+        Some((region.guest, whole))
+    }
+
+    #[inline]
+    fn region(&self, guest: u64) -> Option<&Region> {
+        let behind = self.regions.partition_point(|region| region.guest <= guest);
+        let region = self.regions.get(behind.checked_sub(1)?)?;
+        (guest - region.guest < region.size_bytes).then_some(region)
     }
 
     /// Copy what is at one of the front end's own addresses; whether that is all in one region.

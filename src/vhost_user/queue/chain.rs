@@ -7,16 +7,18 @@
 //! that have either wrong.
 #![allow(unsafe_code)]
 
-use virtio_queue::desc::split::Descriptor;
-
-use super::pieces::F_WRITE;
-use super::ring::{DESC_BYTES, F_INDIRECT, F_NEXT, Ring, decode};
+use super::pieces::Pieces;
+use super::split::{DESC_BYTES, Descriptor, F_INDIRECT, F_NEXT, F_WRITE, SplitQueue};
+use crate::device::SEG_MAX;
 use crate::store::Source;
+use crate::vhost_user::memory::map::MemoryMap;
 
 /// Descriptors that a request may have on any ring, however small: what QEMU serves
 /// (`VIRTQUEUE_MAX_SIZE`). On a longer ring it may have as many as the ring.
 pub(super) const LONGEST_CHAIN: u16 = 1024;
-/// So many descriptors of a chain that is too long are looked at to find where its status is.
+/// Header and status come on top of the data segments.
+const _: () = assert!(SEG_MAX + 2 <= LONGEST_CHAIN as u32);
+/// This many descriptors of a chain that is too long are read to find where its status is.
 const MOST_FOLLOWED: u16 = 4096;
 
 /// Why a request fails before anybody looks at what it asks for.
@@ -37,8 +39,8 @@ pub(crate) enum ChainFault {
 /// Where a chain's descriptors are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Table {
-    /// In the ring's own table.
-    Ring,
+    /// In the queue's own table.
+    Queue,
     /// In a table of the guest's, for this request.
     Indirect { address: u64, len: u32 },
 }
@@ -54,54 +56,83 @@ struct At {
 /// What follows a descriptor, if anything does.
 type Following = Result<Option<At>, ChainFault>;
 
-impl Ring {
-    /// Collect the pieces of the chain that starts at `head`, which is below the ring's size. Of
-    /// one that can't be followed only its status byte is left, if one was found.
-    pub(super) fn walk(&mut self, head: u16) {
-        self.pieces.clear();
-        self.walked = 0;
-        if let Err(fault) = self.gather_pieces(head) {
-            self.pieces.refuse();
-            self.refused = Some((head, fault));
-        }
-    }
+/// How many descriptors a chain may have on a queue of `size`. Drivers should keep it within the
+/// queue (§2.7.5), but Linux fills an indirect table up to `seg_max` and Windows beyond that.
+pub(super) fn longest_chain(size: u16) -> u16 {
+    size.max(LONGEST_CHAIN)
+}
 
+/// Collect the buffers of the chain that starts at `head`, which is below the queue's size. Of one
+/// that can't be followed only its status byte is left, if one was found.
+///
+/// # Errors
+/// Why it can't be followed.
+pub(super) fn collect(
+    queue: &SplitQueue,
+    head: u16,
+    pieces: &mut Pieces,
+) -> Result<(), ChainFault> {
+    pieces.clear();
+    let mut walk = Walk {
+        queue,
+        memory: queue.memory(),
+        limit: longest_chain(queue.size()),
+        walked: 0,
+        pieces,
+    };
+    let result = walk.through_queue(head);
+    let walked = walk.walked;
+    if result.is_err() {
+        pieces.refuse();
+    }
+    pieces.end(walked);
+    result
+}
+
+/// A walk along one chain.
+struct Walk<'a> {
+    queue: &'a SplitQueue,
+    memory: &'a MemoryMap,
+    /// Descriptors that the chain may have, and those that were read.
+    limit: u16,
+    walked: u32,
+    pieces: &'a mut Pieces,
+}
+
+impl Walk<'_> {
+    /// Most chains lie in the queue's own table as a whole. One that doesn't goes on elsewhere,
+    /// where the descriptor that says so is read anew.
     #[inline]
-    fn gather_pieces(&mut self, head: u16) -> Result<(), ChainFault> {
-        let limit = self.longest_chain();
+    fn through_queue(&mut self, head: u16) -> Result<(), ChainFault> {
         let mut index = head;
-        // Most chains lie in the ring's table as a whole. One that doesn't goes on below, where the
-        // descriptor that says so is read anew.
-        while self.walked < u32::from(limit) {
-            let descriptor = self.descriptor(index);
-            if descriptor.flags() & F_INDIRECT != 0 {
+        while self.walked < u32::from(self.limit) {
+            let Some(descriptor) = self.queue.descriptor(index) else {
+                let (next, entries) = (index, u32::from(self.queue.size()));
+                return Err(ChainFault::Next { next, entries });
+            };
+            if descriptor.has(F_INDIRECT) {
                 break;
             }
             self.walked += 1;
-            self.pieces.add(&self.memory, descriptor);
-            if descriptor.flags() & F_NEXT == 0 {
+            self.pieces.add(self.memory, descriptor);
+            if !descriptor.has(F_NEXT) {
                 return Ok(());
             }
-            index = descriptor.next();
-            if index >= self.size() {
-                let (next, entries) = (index, u32::from(self.size()));
-                return Err(ChainFault::Next { next, entries });
-            }
+            index = descriptor.next;
         }
-        let table = Table::Ring;
-        self.gather_through_tables(At { table, index })
+        let table = Table::Queue;
+        self.through_tables(At { table, index })
     }
 
-    fn gather_through_tables(&mut self, from: At) -> Result<(), ChainFault> {
-        let limit = self.longest_chain();
+    fn through_tables(&mut self, from: At) -> Result<(), ChainFault> {
         let mut next = Some(from);
         while let Some(at) = next {
             let (descriptor, following) = self.follow(at)?;
-            if self.walked == u32::from(limit) {
+            if self.walked == u32::from(self.limit) {
                 return self.find_status(descriptor, following);
             }
             self.walked += 1;
-            self.pieces.add(&self.memory, descriptor);
+            self.pieces.add(self.memory, descriptor);
             next = following?;
         }
         Ok(())
@@ -114,11 +145,11 @@ impl Ring {
         mut descriptor: Descriptor,
         mut next: Following,
     ) -> Result<(), ChainFault> {
-        let limit = self.longest_chain();
+        let limit = self.limit;
         let mut last = None;
         for _ in limit..limit.max(MOST_FOLLOWED) {
             self.walked += 1;
-            if descriptor.flags() & F_WRITE != 0 && descriptor.len() > 0 {
+            if descriptor.has(F_WRITE) && descriptor.len > 0 {
                 last = Some(descriptor);
             }
             let Ok(Some(at)) = next else {
@@ -131,7 +162,7 @@ impl Ring {
         }
         if let Some(last) = last {
             self.pieces.clear();
-            self.pieces.add(&self.memory, last);
+            self.pieces.add(self.memory, last);
         }
         Err(ChainFault::TooLong { limit })
     }
@@ -142,19 +173,19 @@ impl Ring {
     fn follow(&self, at: At) -> Result<(Descriptor, Following), ChainFault> {
         let mut table = at.table;
         let mut descriptor = self.fetch(at)?;
-        if descriptor.flags() & F_INDIRECT != 0 {
+        if descriptor.has(F_INDIRECT) {
             table = Self::enter(table, descriptor)?;
             descriptor = self.fetch(At { table, index: 0 })?;
-            if descriptor.flags() & F_INDIRECT != 0 {
+            if descriptor.has(F_INDIRECT) {
                 return Err(ChainFault::Nested);
             }
         }
-        if descriptor.flags() & F_NEXT == 0 {
+        if !descriptor.has(F_NEXT) {
             return Ok((descriptor, Ok(None)));
         }
-        let index = descriptor.next();
+        let index = descriptor.next;
         let entries = match table {
-            Table::Ring => u32::from(self.size()),
+            Table::Queue => u32::from(self.queue.size()),
             Table::Indirect { len, .. } => len / 16,
         };
         let following = if u32::from(index) < entries {
@@ -168,11 +199,11 @@ impl Ring {
 
     /// The indirect table that a descriptor refers to, whose WRITE flag means nothing (§2.7.5.3).
     fn enter(from: Table, referring: Descriptor) -> Result<Table, ChainFault> {
-        let (address, len) = (referring.addr().0, referring.len());
-        if from != Table::Ring {
+        let (address, len) = (referring.addr, referring.len);
+        if from != Table::Queue {
             return Err(ChainFault::Nested);
         }
-        if referring.flags() & F_NEXT != 0 {
+        if referring.has(F_NEXT) {
             return Err(ChainFault::IndirectNext);
         }
         if len == 0 || !len.is_multiple_of(16) {
@@ -184,12 +215,14 @@ impl Ring {
     #[inline]
     fn fetch(&self, at: At) -> Result<Descriptor, ChainFault> {
         let Table::Indirect { address, len } = at.table else {
-            return Ok(self.descriptor(at.index));
+            let (next, entries) = (at.index, u32::from(self.queue.size()));
+            let found = self.queue.descriptor(at.index);
+            return found.ok_or(ChainFault::Next { next, entries });
         };
         address
             .checked_add(u64::from(at.index) * DESC_BYTES)
             .and_then(|at| self.read_16(at))
-            .map(decode)
+            .map(Descriptor::from_le)
             .ok_or(ChainFault::IndirectTable { address, len })
     }
 
@@ -200,7 +233,7 @@ impl Ring {
         while done < bytes.len() {
             let at = address.checked_add(done as u64)?;
             let range = self.memory.host(at, (bytes.len() - done) as u64)?;
-            // SAFETY: `host` gives mapped memory, which `self.memory` keeps mapped.
+            // SAFETY: `host` returns mapped memory, which the map keeps mapped.
             let piece = unsafe { Source::new(range.ptr, range.len) };
             done += piece.copy_to(&mut bytes[done..]);
         }

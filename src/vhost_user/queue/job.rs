@@ -7,21 +7,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::crash;
-use super::gather::Gathered;
-use super::parking::{Next, Parking};
-use super::ring::{Ring, RingError, Served, Step};
-use crate::device::{self, Admission, BlockDevice, Hold, Lane, Pace, Tally, Unfinished};
-use crate::store;
-use crate::vhost_user::memory::guard;
-use crate::vhost_user::wire::notifier::Notifier;
-use crate::vhost_user::wire::watchdog::Watched;
+use super::ring::{Next, Ring, RingError};
+use crate::device::{BlockDevice, Outcome, Pace, QueueCounters};
 
 /// Requests between two updates of the used index, at most.
 const BATCH_REQUESTS: u32 = 32;
 /// The same where the driver looks by itself: it can go on with the first while we do the others.
 const SOON_REQUESTS: u32 = 16;
-/// What a descriptor counts for, beside the bytes of its buffer, where a chain is walked.
-const DESCRIPTOR_BYTES: u64 = 64;
 /// Requests whose cost does not show in their bytes (ranges to discard or to zero) may each take
 /// long, so a turn is not only counted but timed, every so many requests.
 const TIMED_REQUESTS: u32 = 8;
@@ -53,6 +45,9 @@ const BESIDE_OTHERS: Share = Share {
     turn_bytes: 64 << 10,
     time: Duration::from_micros(50),
 };
+use crate::vhost_user::memory::guard;
+use crate::vhost_user::wire::notifier::Notifier;
+use crate::vhost_user::wire::watchdog::Watched;
 
 /// What a worker needs to serve one ring.
 #[derive(Debug)]
@@ -70,12 +65,7 @@ pub(crate) struct Job {
     pub(crate) err: Option<Arc<Notifier>>,
     /// The connection, to be ended when the front end takes its memory away.
     pub(crate) hangup: Arc<UnixStream>,
-    /// A long request that is half done.
-    pub(crate) unfinished: Unfinished,
-    /// Requests that wait for their limits or for memory.
-    pub(crate) parking: Parking,
-    /// Counts what is served.
-    pub(crate) tally: Tally,
+    pub(crate) counters: QueueCounters,
     /// Whether the driver wanted to be called when it was shown something last.
     pub(crate) calls: bool,
     /// [`guard::losses`] when we looked last, first before the ring was made.
@@ -103,6 +93,15 @@ impl Since {
     }
 }
 
+/// How far one request came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// It was answered, or must wait.
+    Settled,
+    /// A step of it was done.
+    Begun,
+}
+
 impl Job {
     /// Serve what is there, but not more than a share of it.
     pub(crate) fn turn(&mut self, pace: Pace, watched: &Watched) -> Result<Turn, RingError> {
@@ -110,18 +109,16 @@ impl Job {
             Pace::Alone => ALONE,
             Pace::BesideOthers => BESIDE_OTHERS,
         };
-        self.unfinished.set_pace(pace);
         let mut turn = Turn::default();
         let mut since = Since::default();
-        self.ring.quiet();
+        self.ring.disable_notification();
         for _ in 0..share.batches {
-            let more = self.batch(share, &mut turn, &mut since);
+            let more = self.batch(pace, share, &mut turn, &mut since);
             self.look_for_losses()?;
             // What was done before a ring broke is the driver's to know.
-            let shown = self.ring.publish();
-            let waiting = self.parking.waiting();
-            self.tally.shown(self.unfinished.requests() + waiting);
-            if let Some(calls) = shown {
+            let published = self.ring.publish_used();
+            self.counters.shown(self.ring.unanswered());
+            if let Some(calls) = published {
                 self.calls = calls;
                 if calls {
                     self.call(watched)?;
@@ -131,7 +128,6 @@ impl Job {
                 break;
             }
         }
-        self.parking.count(&self.ring);
         Ok(turn)
     }
 
@@ -139,6 +135,7 @@ impl Job {
     /// then `false`, or the batch is full.
     fn batch(
         &mut self,
+        pace: Pace,
         share: Share,
         turn: &mut Turn,
         since: &mut Since,
@@ -155,41 +152,30 @@ impl Job {
         };
         let end_steps = turn.steps + most_steps;
         while turn.steps < end_steps && turn.bytes < end_bytes {
-            let lane = match self.parking.next(&self.ring, &self.device) {
-                Next::Any => {
-                    if !self.ring.goes_alone() {
-                        let plain = self.plain(end_steps - turn.steps, end_bytes - turn.bytes)?;
-                        turn.steps += plain.requests;
-                        turn.bytes += plain.bytes;
-                        if plain.requests > 0 {
-                            continue;
-                        }
+            let next = self.ring.next();
+            if next == Next::Gather {
+                let most = (end_steps - turn.steps, end_bytes - turn.bytes);
+                if let Some(gathered) = self.ring.gather(most.0, most.1)? {
+                    self.counters.take(gathered.requests().len());
+                    let outcomes = self.device.serve_plain(gathered.requests());
+                    outcomes.count(&mut self.counters);
+                    let done = gathered.complete(outcomes.written());
+                    turn.steps += done.requests;
+                    turn.bytes += done.bytes;
+                    if done.requests > 0 {
+                        continue;
                     }
-                    if !self.ring.has_next() {
-                        return Ok(false);
-                    }
-                    self.unfinished.set_admission(Admission::default());
-                    None
                 }
-                Next::GoOn => None,
-                Next::One(admission) => {
-                    self.unfinished.set_admission(admission);
-                    None
+                if !self.ring.has_next() {
+                    return Ok(false);
                 }
-                Next::Again(lane, admission) => {
-                    self.unfinished.set_admission(admission);
-                    self.parking.tries(lane);
-                    Some(lane)
-                }
-                Next::Nothing => return Ok(false),
-            };
-            let step = self.one(lane, turn)?;
-            if step == Step::Dry {
-                return Ok(false);
             }
+            let Some(step) = self.one(next, pace, turn)? else {
+                return Ok(false);
+            };
             turn.steps += 1;
             untimed += 1;
-            if untimed == TIMED_REQUESTS || step == Step::Continued {
+            if untimed == TIMED_REQUESTS || step == Step::Begun {
                 untimed = 0;
                 if since.is_past(share.time) {
                     return Ok(false);
@@ -199,84 +185,60 @@ impl Job {
         Ok(true)
     }
 
-    /// Serve what comes next as far as it is plain.
-    fn plain(&mut self, most_requests: u32, most_bytes: u64) -> Result<Gathered, RingError> {
-        let (device, tally) = (&self.device, &mut self.tally);
-        self.ring.serve_plain(
-            most_requests,
-            most_bytes,
-            |transfers| device.admit_batch(transfers),
-            |transfers, done| {
-                tally.take(transfers.len());
-                tally.batch(device.serve_batch(transfers, done));
-            },
-        )
-    }
-
-    /// Serve one request, or a step of it: the next one, or the first one that waits in a lane.
-    fn one(&mut self, lane: Option<Lane>, turn: &mut Turn) -> Result<Step, RingError> {
-        let _alone = self.names(lane);
-        let Self {
-            ring,
-            device,
-            acked,
-            unfinished,
-            parking,
-            tally,
-            ..
-        } = self;
-        let fails = parking.is_late();
-        let mut hold: Option<(Hold, u64)> = None;
-        if let Some(lane) = lane {
-            unfinished.set_since(parking.since_ns(lane));
+    /// Serve one request of any shape, or a step of it. `None`: there is none.
+    fn one(&mut self, next: Next, pace: Pace, turn: &mut Turn) -> Result<Option<Step>, RingError> {
+        let _alone = self.names(next);
+        let is_late = self.ring.parking().is_late();
+        let Some(mut taken) = self.ring.take(next)? else {
+            return Ok(None);
+        };
+        turn.bytes += taken.take_cost();
+        let since_ns = taken.since_ns();
+        self.counters.take(usize::from(since_ns.is_none()));
+        let (begun, attempt) = (taken.take_begun(), taken.attempt());
+        let mut buffers = taken.buffers();
+        buffers.damaged |= is_late;
+        let outcome = self.device.serve(self.acked, buffers, begun, pace, attempt);
+        let taken_at_ns = || since_ns.unwrap_or_else(|| self.counters.taken_at_ns());
+        match outcome {
+            Outcome::Done(answer) => {
+                match since_ns {
+                    None => self.counters.answered_one(answer.asked, answer.ok),
+                    Some(at) => self.counters.answered_late(answer.asked, answer.ok, at),
+                }
+                taken.complete(answer.written);
+            }
+            Outcome::Begun(begun) => {
+                taken.keep(Some(begun), taken_at_ns());
+                return Ok(Some(Step::Begun));
+            }
+            Outcome::Wait(reason) => taken.park(reason, taken_at_ns()),
         }
-        let step = ring.serve_from(lane, |damaged, readable, writable| {
-            turn.bytes += store::total_bytes(readable) + store::total_bytes(writable);
-            tally.take_one(unfinished);
-            let served = device.serve(*acked, damaged || fails, readable, writable, unfinished);
-            if let device::Served::Held(for_what) = served {
-                hold = Some((for_what, tally.held(unfinished)));
-                return Served::Held(for_what.lane());
-            }
-            tally.one(unfinished);
-            match served {
-                device::Served::Done(len) => Served::Done(len),
-                _ => Served::Unfinished,
-            }
-        })?;
-        turn.bytes += u64::from(std::mem::take(&mut ring.walked)) * DESCRIPTOR_BYTES;
-        parking.became(step, hold);
-        Ok(step)
+        Ok(Some(Step::Settled))
     }
 
     /// After a crash, have it known which request is being served.
     #[inline]
-    fn names(&self, lane: Option<Lane>) -> Option<crash::Alone> {
-        let names = self.ring.goes_alone() || lane.is_some() && crash::is_careful();
-        let head = || self.ring.next_head(lane);
+    fn names(&self, next: Next) -> Option<crash::Alone> {
+        let is_retry = matches!(next, Next::Retry(..));
+        let names = self.ring.goes_alone() || is_retry && crash::is_careful();
+        let head = || self.ring.next_head(next);
         names.then(|| crash::alone(self.disk_id, self.index, head()))
     }
 
-    /// Whether stopping takes a while: requests were set aside that must be returned first.
+    /// Whether stopping takes a while: requests are parked that must be returned first.
     pub(crate) fn begins_to_drain(&mut self, by: Instant) -> bool {
-        // One that is amid its steps begins anew, also where nothing was set aside.
-        self.ring.give_up();
-        self.unfinished = Unfinished::default();
-        if !self.ring.has_any_aside() {
-            return false;
-        }
-        self.parking.drain(by);
-        true
+        self.ring.drain(by)
     }
 
     /// Whether all of those were returned.
     pub(crate) fn is_drained(&self) -> bool {
-        self.parking.is_draining() && !self.ring.has_any_aside()
+        self.ring.parking().is_drained()
     }
 
     /// Whether nothing goes on before a request that waits does.
     pub(crate) fn is_held(&self) -> bool {
-        self.ring.is_held()
+        self.ring.parking().is_blocked()
     }
 
     /// When there is something to do for requests that wait, or that the last turn had no time for.
@@ -284,12 +246,12 @@ impl Job {
         if self.ring.is_amid() {
             return Some(now);
         }
-        self.parking.look_at(&self.ring, now)
+        self.ring.parking().look_at(now)
     }
 
     /// Ask the driver to kick when it has something; whether it has already.
-    pub(crate) fn listen(&mut self) -> Result<bool, RingError> {
-        let more = self.ring.listen()?;
+    pub(crate) fn enable_notification(&mut self) -> Result<bool, RingError> {
+        let more = self.ring.enable_notification()?;
         self.look_for_losses()?;
         Ok(more)
     }

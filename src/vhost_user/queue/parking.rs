@@ -1,190 +1,231 @@
-//! What a ring does next when some of its requests must wait, and when it is to be looked at again.
+//! Requests of a ring that wait for their limits or for memory.
+//!
+//! A parked request is no more than its head: its chain is walked again when it is tried again, as
+//! it would be after a crash, so what a guest changes meanwhile is its own business. Where requests
+//! may come back in any order, those behind a parked one go on. Elsewhere a request that must wait
+//! stays where it is, at the head of the line, and all others wait behind it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::ring::{Ring, Step};
-use crate::device::{Admission, BlockDevice, Hold, Lane, Waiting};
+use crate::device::{Attempt, Lane, Volume, WaitReason};
 
-/// How long a ring that stops may take for what it set aside.
+/// How long a ring that stops may take for what it has parked.
 const DRAIN_WITHIN: Duration = Duration::from_millis(30);
 
-/// How a ring stops. What is still in its avail ring is served from there by whoever has it next.
+/// How a ring stops. What is still in its avail ring is served from there by the next one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stop {
-    /// What it has set aside stays in the in-flight region, where the next one finds it.
+    /// What it has parked stays in the in-flight region, where the next one finds it.
     Leave,
-    /// What it has set aside is returned: done by this moment, whatever its limits, or failed.
+    /// What it has parked is returned: done by this moment, whatever its limits, or failed.
     Drain(Instant),
 }
 
 impl Stop {
-    /// All that was set aside is to be returned within a bounded time from now.
+    /// Return all that is parked within a bounded time from now.
     pub(crate) fn drain() -> Self {
         Self::Drain(Instant::now() + DRAIN_WITHIN)
     }
 }
 
-/// What a ring is to do next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Next {
-    /// Go on with a request that has begun.
-    GoOn,
-    /// Serve what comes, several at once if they are plain.
-    Any,
-    /// Serve what comes, one by one: it may have to wait behind others.
-    One(Admission),
-    /// Try one that waits.
-    Again(Lane, Admission),
-    /// Nothing can be done now.
-    Nothing,
+/// A request that waits.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Parked {
+    pub(crate) head: u16,
+    /// When it was taken, for the statistics.
+    pub(crate) since_ns: u64,
+    pub(crate) reason: WaitReason,
 }
 
-/// The requests of one ring that wait.
+/// The requests of one ring that wait, in the order in which they were taken. Only the first one of
+/// a lane is tried again.
 #[derive(Debug)]
 pub(crate) struct Parking {
-    /// What the first one of each lane waits for, once it was asked.
-    holds: [Option<Hold>; Lane::ALL.len()],
-    /// When those of each lane were taken, for the statistics, in their order. They grow as
-    /// requests wait, up to what the ring has room for.
-    since_ns: [VecDeque<u64>; Lane::ALL.len()],
-    /// The lane whose first one is being tried.
-    trying: Option<Lane>,
-    waiting: Waiting,
-    /// Whether the device was told of any.
-    has_counted: bool,
+    /// Counts them, for as long as they are here.
+    volume: Arc<Volume>,
+    lanes: [VecDeque<Parked>; Lane::ALL.len()],
+    /// Requests in all lanes, and how many there may be.
+    count: usize,
+    most: usize,
+    /// One that waits where it is, before all others of the ring.
+    head_of_line: Option<Parked>,
     /// The ring stops, and this is when it must have.
     drain_by: Option<Instant>,
 }
 
 impl Parking {
-    pub(crate) fn new(device: &Arc<BlockDevice>) -> Self {
+    /// With room in its lanes for none.
+    pub(crate) fn new(volume: &Arc<Volume>) -> Self {
         Self {
-            holds: Default::default(),
-            since_ns: Default::default(),
-            trying: None,
-            waiting: Waiting::new(Arc::clone(device)),
-            has_counted: false,
+            volume: Arc::clone(volume),
+            lanes: Default::default(),
+            count: 0,
+            most: 0,
+            head_of_line: None,
             drain_by: None,
         }
     }
 
-    /// Only what was set aside is served from now on.
-    pub(super) fn drain(&mut self, by: Instant) {
-        self.trying = None;
+    /// Have room for all requests that a driver can have on a ring of `size`; nothing is allocated
+    /// later.
+    pub(crate) fn make_room(&mut self, size: u16) {
+        self.most = size.into();
+        self.lanes = std::array::from_fn(|_| VecDeque::with_capacity(self.most));
+    }
+
+    /// Whether one more may go into a lane. Only a driver that breaks the rules has more out than
+    /// its ring has room for.
+    pub(crate) fn has_room(&self) -> bool {
+        self.count < self.most
+    }
+
+    /// How many requests wait here.
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.count + usize::from(self.head_of_line.is_some())
+    }
+
+    /// Whether all others wait behind one at the head of the line.
+    #[inline]
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.head_of_line.is_some()
+    }
+
+    /// Whether requests are in lanes, so that their place in the avail ring is lost.
+    #[inline]
+    pub(crate) fn has_lanes(&self) -> bool {
+        self.count > 0
+    }
+
+    /// The first one of a lane.
+    pub(crate) fn first(&self, lane: Lane) -> Option<Parked> {
+        self.lanes[lane.index()].front().copied()
+    }
+
+    pub(crate) fn head_of_line(&self) -> Option<Parked> {
+        self.head_of_line
+    }
+
+    fn has(&self, lane: Lane) -> bool {
+        let lane_of = |parked: &Parked| parked.reason.lane() == lane;
+        !self.lanes[lane.index()].is_empty() || self.head_of_line.as_ref().is_some_and(lane_of)
+    }
+
+    /// Put a request behind those that wait for the same.
+    pub(crate) fn push(&mut self, parked: Parked) {
+        let lane = parked.reason.lane();
+        self.lanes[lane.index()].push_back(parked);
+        self.count += 1;
+        self.volume.begins_to_wait(lane);
+    }
+
+    /// The first one of a lane must wait longer.
+    pub(crate) fn keep_first(&mut self, reason: WaitReason) {
+        if let Some(first) = self.lanes[reason.lane().index()].front_mut() {
+            first.reason = reason;
+        }
+    }
+
+    /// The first one of a lane waits no longer; it is the turn of the one behind it.
+    pub(crate) fn pop(&mut self, lane: Lane) {
+        let queue = &mut self.lanes[lane.index()];
+        if queue.pop_front().is_some() {
+            self.count -= 1;
+            self.volume.ends_to_wait(lane);
+        }
+        if let Some(next) = queue.front_mut() {
+            next.reason = WaitReason::turn(lane);
+        }
+    }
+
+    /// Have all others wait behind this one, or none.
+    pub(crate) fn set_head_of_line(&mut self, parked: Option<Parked>) {
+        let before = self.head_of_line.take().map(|it| it.reason.lane());
+        let after = parked.map(|it| it.reason.lane());
+        if before != after {
+            after
+                .into_iter()
+                .for_each(|it| self.volume.begins_to_wait(it));
+            before
+                .into_iter()
+                .for_each(|it| self.volume.ends_to_wait(it));
+        }
+        self.head_of_line = parked;
+    }
+
+    /// Return what is in lanes, and nothing else, from now on.
+    pub(crate) fn drain(&mut self, by: Instant) {
         self.drain_by = Some(by);
     }
 
-    pub(super) fn is_draining(&self) -> bool {
-        self.drain_by.is_some()
+    /// Whether all of it was returned.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.drain_by.is_some() && !self.has_lanes()
     }
 
-    /// Whether there is no time left for what is still set aside: it fails.
+    /// Whether there is no time left for what is still in lanes: it fails.
     #[inline]
-    pub(super) fn is_late(&self) -> bool {
+    pub(crate) fn is_late(&self) -> bool {
         self.drain_by.is_some_and(|by| by <= Instant::now())
     }
 
+    /// Whether nothing waits here, and no request need look.
     #[inline]
-    pub(super) fn next(&self, ring: &Ring, device: &BlockDevice) -> Next {
-        if ring.is_half_done() {
-            Next::GoOn
-        } else if self.drain_by.is_none() && !ring.has_waiting() {
-            Next::Any
-        } else {
-            self.next_waiting(ring, device)
-        }
+    pub(crate) fn is_idle(&self) -> bool {
+        self.len() == 0 && self.drain_by.is_none()
     }
 
-    fn next_waiting(&self, ring: &Ring, device: &BlockDevice) -> Next {
+    /// The lane whose first one may be tried again now, and as which attempt.
+    pub(crate) fn next(&self) -> Option<(Lane, Attempt)> {
         if self.drain_by.is_some() {
-            let lane = Lane::ALL.into_iter().find(|&lane| ring.has_aside(lane));
-            return lane.map_or(Next::Nothing, |lane| Next::Again(lane, Admission::Last));
+            let lane = Lane::ALL.into_iter().find(|&it| self.first(it).is_some());
+            return lane.map(|lane| (lane, Attempt::Last));
         }
         let now = Instant::now();
-        let may_go = |&lane: &Lane| self.admits(lane, device, now).map(|may| (lane, may));
-        let lanes = Lane::ALL.iter().filter(|&&lane| ring.waits(lane));
-        if let Some((lane, admission)) = lanes.filter_map(may_go).next() {
-            Next::Again(lane, admission)
-        } else if ring.is_held() {
-            Next::Nothing
-        } else {
-            Next::One(Admission::New {
-                behind_reads: ring.waits(Lane::Reads),
-                behind_writes: ring.waits(Lane::Writes),
-            })
+        Lane::ALL.into_iter().find_map(|lane| {
+            let reason = self.reason(lane)?;
+            let attempt = self.volume.may_retry(reason, now)?;
+            Some((lane, attempt))
+        })
+    }
+
+    /// What the first one waits for that waits in a lane, or at the head of the line for the same.
+    fn reason(&self, lane: Lane) -> Option<WaitReason> {
+        let at_head = || self.head_of_line.filter(|it| it.reason.lane() == lane);
+        let first = self.first(lane).or_else(at_head);
+        first.map(|parked| parked.reason)
+    }
+
+    /// Whether a request that is new may be tried: none of those in lanes keeps it from that.
+    pub(crate) fn lets_new(&self) -> bool {
+        self.head_of_line.is_none() && self.drain_by.is_none()
+    }
+
+    /// The first attempt at a new request: it is behind those in lanes.
+    pub(crate) fn first_attempt(&self) -> Attempt {
+        Attempt::First {
+            behind_reads: self.has(Lane::Reads),
+            behind_writes: self.has(Lane::Writes),
         }
     }
 
-    fn admits(&self, lane: Lane, device: &BlockDevice, now: Instant) -> Option<Admission> {
-        match (self.holds[lane.index()], lane) {
-            (Some(hold), _) => device.admits(hold, now),
-            // The one before it has just found some.
-            (None, Lane::Room) => Some(Admission::Retry),
-            (None, Lane::Reads | Lane::Writes) => Some(Admission::Next),
+    /// When the ring is to be looked at again, if requests wait.
+    pub(crate) fn look_at(&self, now: Instant) -> Option<Instant> {
+        let reasons = Lane::ALL.into_iter().filter_map(|lane| self.reason(lane));
+        reasons.map(|reason| reason.look_at(now)).min()
+    }
+}
+
+impl Drop for Parking {
+    /// What waits here goes back to the driver, or to the one that serves the ring next.
+    fn drop(&mut self) {
+        self.set_head_of_line(None);
+        for lane in Lane::ALL {
+            self.lanes[lane.index()]
+                .drain(..)
+                .for_each(|_| self.volume.ends_to_wait(lane));
         }
-    }
-
-    /// The first one of a lane is about to be tried.
-    pub(super) fn tries(&mut self, lane: Lane) {
-        self.trying = Some(lane);
-    }
-
-    /// When the first one of a lane was taken.
-    pub(super) fn since_ns(&self, lane: Lane) -> Option<u64> {
-        self.since_ns[lane.index()].front().copied()
-    }
-
-    /// How many requests are known to wait.
-    pub(super) fn waiting(&self) -> usize {
-        self.since_ns.iter().map(VecDeque::len).sum()
-    }
-
-    /// What became of a request; `hold` if it must wait, and when it was taken.
-    pub(super) fn became(&mut self, step: Step, hold: Option<(Hold, u64)>) {
-        if step == Step::Continued {
-            return;
-        }
-        let before = self.trying.take();
-        let after = hold.map(|(hold, _)| hold.lane());
-        if let Some(lane) = before {
-            self.holds[lane.index()] = None;
-            if after != before {
-                self.since_ns[lane.index()].pop_front();
-            }
-        }
-        if let Some((hold, since_ns)) = hold {
-            let lane = hold.lane().index();
-            if after != before {
-                self.since_ns[lane].push_back(since_ns);
-            }
-            if step == (Step::Held { is_first: true }) {
-                self.holds[lane] = Some(hold);
-            }
-        }
-    }
-
-    /// Have the device know how many wait.
-    #[inline]
-    pub(super) fn count(&mut self, ring: &Ring) {
-        if ring.has_waiting() || self.has_counted {
-            self.has_counted = ring.has_waiting();
-            self.count_waiting(ring);
-        }
-    }
-
-    fn count_waiting(&mut self, ring: &Ring) {
-        let waiting = |lane| ring.waiting(lane) as u64;
-        let throttled = waiting(Lane::Reads) + waiting(Lane::Writes);
-        self.waiting.set(throttled, waiting(Lane::Room));
-    }
-
-    /// When the ring is to be looked at again, if somebody waits.
-    pub(super) fn look_at(&self, ring: &Ring, now: Instant) -> Option<Instant> {
-        let lanes = Lane::ALL.into_iter().filter(|&lane| ring.waits(lane));
-        lanes
-            .map(|lane| self.holds[lane.index()].map_or(now, |hold| hold.look_at(now)))
-            .min()
     }
 }

@@ -1,32 +1,46 @@
 //! The buffers of one request, as stretches of host memory.
 #![allow(unsafe_code)]
 
-use virtio_bindings::virtio_ring::VRING_DESC_F_WRITE;
-use virtio_queue::desc::split::Descriptor;
-
-use crate::store::{Piece, Sink, Source};
+use super::split::{Descriptor, F_WRITE};
+use crate::device::Buffers;
+use crate::store::{self, Piece, Sink, Source};
 use crate::vhost_user::memory::map::MemoryMap;
 
-pub(super) const F_WRITE: u16 = 2;
-const _: () = assert!(F_WRITE as u32 == VRING_DESC_F_WRITE);
+/// What a descriptor counts for, beside the bytes of its buffer, where a chain is walked.
+const DESCRIPTOR_BYTES: u64 = 64;
 
-/// The buffers of the request being served. Emptied before the ring is used again; the lifetimes
-/// are those of the ring's memory, and only ever shown to a closure that must work for any
-/// lifetime.
+/// The buffers of the request being served, emptied before the ring is used again. Their lifetime
+/// is that of the ring's memory; what [`Pieces::lend`] returns has a shorter one.
 #[derive(Debug, Default)]
 pub(super) struct Pieces {
-    pub(super) readable: Vec<Source<'static>>,
-    pub(super) writable: Vec<Sink<'static>>,
+    readable: Vec<Source<'static>>,
+    writable: Vec<Sink<'static>>,
+    /// Descriptors that were read to find them.
+    descriptors: u32,
     /// Some buffer could not be found, or came in the wrong order.
-    pub(super) damaged: bool,
+    damaged: bool,
     /// Some writable buffer could not be found: what lies after it can't be counted as written,
     /// since the length counts from the first writable byte (§2.7.8.2).
-    pub(super) gap: bool,
+    gap: bool,
     /// The last writable buffer is one that could not be found, so there is no status byte.
-    pub(super) no_status: bool,
+    no_status: bool,
 }
 
+// SAFETY: the pieces lie in the mappings of the ring that this is part of, which keeps them,
+// whichever thread uses them.
+unsafe impl Send for Pieces {}
+
 impl Pieces {
+    /// With room for this many pieces of either kind. Nothing is allocated later; a request that
+    /// has more is damaged.
+    pub(super) fn with_room(most: usize) -> Self {
+        Self {
+            readable: Vec::with_capacity(most),
+            writable: Vec::with_capacity(most),
+            ..Self::default()
+        }
+    }
+
     pub(super) fn clear(&mut self) {
         self.readable.clear();
         self.writable.clear();
@@ -35,14 +49,51 @@ impl Pieces {
         self.no_status = false;
     }
 
+    /// The buffers, to be used up.
+    pub(super) fn lend(&mut self) -> Buffers<'_, '_> {
+        let (reads, writes) = (self.readable.len(), self.writable.len());
+        let (readable, writable) = (self.readable.as_mut_ptr(), self.writable.as_mut_ptr());
+        // SAFETY: the same slice, borrowed from `self` for as long as what is returned lives. Only
+        // the pieces' own lifetime is shorter: nobody can keep one beyond the loan, and whatever is
+        // put in their place is cleared before the next request.
+        let readable = unsafe { std::slice::from_raw_parts_mut(readable.cast(), reads) };
+        // SAFETY: as above.
+        let writable = unsafe { std::slice::from_raw_parts_mut(writable.cast(), writes) };
+        Buffers {
+            readable,
+            writable,
+            damaged: self.damaged,
+        }
+    }
+
+    /// What it costs to serve them, in bytes. Descriptors cost once.
+    pub(super) fn take_cost(&mut self) -> u64 {
+        let descriptors = std::mem::take(&mut self.descriptors);
+        let bytes = store::total_bytes(&self.readable) + store::total_bytes(&self.writable);
+        bytes + u64::from(descriptors) * DESCRIPTOR_BYTES
+    }
+
+    /// The length for the driver, when `written` bytes were written.
+    pub(super) fn used_len(&self, written: u32) -> u32 {
+        if self.gap { 0 } else { written }
+    }
+
+    /// All buffers were added, out of this many descriptors.
+    pub(super) fn end(&mut self, descriptors: u32) {
+        self.descriptors = descriptors;
+        if self.no_status {
+            self.writable.clear();
+        }
+    }
+
     /// Add a buffer, cut where it crosses from one region into the next. Buffers of no bytes are
     /// allowed and say nothing.
     pub(super) fn add(&mut self, memory: &MemoryMap, descriptor: Descriptor) {
-        let (address, len) = (descriptor.addr().0, descriptor.len());
+        let (address, len) = (descriptor.addr, descriptor.len);
         if len == 0 {
             return;
         }
-        let writable = descriptor.flags() & F_WRITE != 0;
+        let writable = descriptor.has(F_WRITE);
         // §2.7.4.2: writable buffers come after readable ones.
         self.damaged |= !writable && !self.writable.is_empty();
         let mut at = address;

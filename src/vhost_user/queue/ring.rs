@@ -1,83 +1,27 @@
-//! A split virtqueue, read through host pointers that were checked once (virtio 1.3 §2.7).
+//! A ring that is being served: which of its requests is next, and what becomes of it.
 //!
-//! The pointers are resolved when the ring starts and stay good for as long as the ring holds its
-//! [`MemoryMap`]. Every field that the guest can write is read once, into memory of our own. A
-//! request that is wrong in itself (a chain that can't be followed, a buffer outside memory) fails
-//! alone; a ring whose indexes or heads make no sense is a [`RingError`], after which nothing it
-//! says can be believed.
-//!
-//! This file does not know what a request means: it hands its bytes to a closure, and returns the
-//! length that the closure gives to the driver.
-#![allow(unsafe_code)]
+//! Requests are taken from four places: one that takes long goes on first, then those that a
+//! process before this one had taken and not returned, those that are parked and may be tried
+//! again, and what the avail ring has. Whatever is taken is held by a token ([`Gathered`],
+//! [`Taken`]) that has to say what became of it: completed, parked, kept for its next step, or left
+//! where it was. A request that is wrong in itself (a chain that can't be followed, a buffer
+//! outside memory) fails alone; a ring whose indexes or heads make no sense is a [`RingError`],
+//! after which nothing it says can be believed.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering, fence};
+use std::time::Instant;
 
-use virtio_bindings::virtio_ring as vring;
-use virtio_queue::desc::split::Descriptor;
-use vm_memory::ByteValued;
-
-use super::aside::{Aside, Origin, Taken};
-use super::chain::{ChainFault, LONGEST_CHAIN};
+use super::chain::{self, ChainFault};
 pub(crate) use super::fault::RingError;
+use super::gather::Plain;
 use super::inflight::{Inflight, Tracker};
+use super::parking::{Parked, Parking};
 use super::pieces::Pieces;
-use crate::device::{Lane, SEG_MAX, Transfer};
-use crate::store::{self, MOST_BATCHED, Sink, Source, points};
+pub(crate) use super::split::RingAddress;
+use super::split::SplitQueue;
+use super::taken::{Gathered, Origin, Request, Taken};
+use crate::device::{Attempt, Lane, PlainRequest, Volume, WaitReason};
 use crate::vhost_user::memory::map::{MAX_SLOTS, MemoryMap};
-
-pub(super) const DESC_BYTES: u64 = 16;
-/// Header and status come on top of the data segments.
-const _: () = assert!(SEG_MAX + 2 <= LONGEST_CHAIN as u32);
-
-pub(super) const F_NEXT: u16 = 1;
-pub(super) const F_INDIRECT: u16 = 4;
-const _: () = assert!(
-    F_NEXT as u32 == vring::VRING_DESC_F_NEXT && F_INDIRECT as u32 == vring::VRING_DESC_F_INDIRECT
-);
-const AVAIL_F_NO_INTERRUPT: u16 = 1;
-const USED_F_NO_NOTIFY: u16 = 1;
-
-/// What became of a request, as the one who serves it says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Served {
-    /// It is done; the length goes to the driver.
-    Done(u32),
-    /// It takes long: some of it is done, and the pieces hold the rest.
-    Unfinished,
-    /// It must wait.
-    Held(Lane),
-}
-
-/// What [`Ring::serve_one`] did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
-    /// There is no request.
-    Dry,
-    /// One request was completed.
-    Completed,
-    /// Some of a request was done.
-    Continued,
-    /// A request must wait. Whether it is the first of those that wait for the same.
-    Held { is_first: bool },
-}
-
-/// Where a front end says that a ring is, in its own addresses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct RingAddress {
-    pub(crate) desc: u64,
-    pub(crate) avail: u64,
-    pub(crate) used: u64,
-}
-
-impl RingAddress {
-    /// Where a driver that uses its ring leaves something: address and bytes, which every ring has.
-    /// Of the used ring that is the index: the flags before it are ours to write at any time.
-    pub(crate) fn places(self) -> [(u64, usize); 3] {
-        let used_idx = self.used.saturating_add(2);
-        [(self.desc, 16), (self.avail, 6), (used_idx, 2)]
-    }
-}
 
 /// What driver and device have agreed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,262 +31,278 @@ pub(crate) struct RingOptions {
     pub(crate) in_order: bool,
 }
 
+/// What a ring is to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// Serve what comes, several at once if they are plain.
+    Gather,
+    /// Serve what comes, one by one: it may have to wait behind others.
+    Take(Attempt),
+    /// Go on with a request that has begun.
+    Resume,
+    /// Try the first one again that waits in a lane, or at the head of the line for the same.
+    Retry(Lane, Attempt),
+    /// Nothing can be done now.
+    Nothing,
+}
+
 /// A ring that is being served.
 #[derive(Debug)]
 pub(crate) struct Ring {
-    pub(super) memory: Arc<MemoryMap>,
-    desc: *const u8,
-    avail: *const u8,
-    used: *mut u8,
-    size: u16,
-    options: RingOptions,
+    queue: SplitQueue,
+    in_order: bool,
     /// The next entry of the avail ring to take.
-    pub(super) next_avail: u16,
+    next_avail: u16,
     /// The avail index when last read.
     seen_avail: u16,
-    /// The next entry of the used ring to fill.
-    next_used: u16,
-    /// The used index that the driver has been shown.
-    shown_used: u16,
-    /// The request that is being served, whose buffers `pieces` holds: between two steps of it.
-    pub(super) current: Option<Taken>,
+    /// The request that is between two steps. Its buffers stay in `pieces`.
+    current: Option<Request>,
     /// Requests that a process before us had taken and not returned; the last one comes first.
-    pub(super) unreturned: Vec<u16>,
-    /// Requests that wait, while those behind them go on.
-    pub(super) aside: Aside,
-    /// What the next request in order waits for, which could not be set aside: so do all others.
-    pub(super) at_front: Option<Lane>,
-    /// So many requests are to be served one by one, since the process may have died of one.
-    pub(super) alone: u16,
-    pub(super) tracker: Option<Tracker>,
-    /// Heads completed since the used index was shown, for the tracker.
-    batch: Vec<u16>,
-    /// Whether the driver has been asked not to kick.
-    quiet: bool,
-    pub(super) pieces: Pieces,
-    /// Descriptors of the request whose pieces those are that were looked at.
-    pub(super) walked: u32,
-    /// The last request that was refused for its chain, by its head, until somebody was told.
-    pub(crate) refused: Option<(u16, ChainFault)>,
-    /// Room for requests that are taken together; empty in between.
-    pub(super) plain: Vec<Transfer<'static>>,
-    /// Where the last plain request had its header. Never read.
-    pub(super) last_header: *const u8,
-}
-
-// SAFETY: the pointers point into mappings that `memory` keeps alive, whichever thread uses them.
-unsafe impl Send for Ring {}
-
-/// A descriptor as it lies in memory, little-endian.
-pub(super) fn decode(bytes: [u8; 16]) -> Descriptor {
-    let mut descriptor = Descriptor::default();
-    descriptor.as_mut_slice().copy_from_slice(&bytes);
-    descriptor
+    unreturned: Vec<u16>,
+    /// Requests that wait.
+    parking: Parking,
+    /// This many requests are to be served one by one, since the process may have died of one.
+    alone: u16,
+    tracker: Option<Tracker>,
+    /// Heads completed since the used index was published, for the tracker.
+    completed: Vec<u16>,
+    /// Buffers of the one request that is taken.
+    pieces: Pieces,
+    /// The last request that was refused for its chain, by its head, until it was logged.
+    refused: Option<(u16, ChainFault)>,
+    /// The plain requests that are taken; none in between.
+    plain: Plain,
 }
 
 impl Ring {
-    /// A ring at `address` in `memory`. It goes on where the used index in memory says that it was
-    /// left: a device that completes in order has nothing in between.
+    /// A ring at `address` in `memory`, whose requests are for `volume`. It goes on where the used
+    /// index in memory says that it was left: a device that completes in order has nothing in
+    /// between.
     pub(crate) fn new(
         memory: Arc<MemoryMap>,
         size: u32,
         address: RingAddress,
         options: RingOptions,
+        volume: &Arc<Volume>,
     ) -> Result<Self, RingError> {
-        let entries = u16::try_from(size)
-            .ok()
-            .filter(|size| size.is_power_of_two());
-        let entries = entries.ok_or(RingError::Size { size })?;
-        let n = u64::from(entries);
-        let event = if options.event_idx { 2 } else { 0 };
-        let find = |what, address: u64, len, align: u64| {
-            let aligned = address.is_multiple_of(align);
-            memory
-                .user(address, len)
-                .filter(|ptr| aligned && (ptr.addr() as u64).is_multiple_of(align))
-                .ok_or(RingError::Address { what, address })
-        };
-        let desc = find("descriptor table", address.desc, n * DESC_BYTES, 16)?;
-        let avail = find("avail ring", address.avail, 4 + n * 2 + event, 2)?;
-        let used = find("used ring", address.used, 4 + n * 8 + event, 4)?;
-        let mut ring = Self {
-            memory,
-            desc,
-            avail,
-            used,
-            size: entries,
-            options,
-            next_avail: 0,
-            seen_avail: 0,
-            next_used: 0,
-            shown_used: 0,
+        let queue = SplitQueue::new(memory, size, address, options.event_idx)?;
+        let used_idx = queue.next_used();
+        // Room for every descriptor of a chain to be cut in two by the border of a region.
+        let most_pieces = usize::from(chain::longest_chain(queue.size())) * 2 + MAX_SLOTS;
+        Ok(Self {
+            queue,
+            in_order: options.in_order,
+            next_avail: used_idx,
+            seen_avail: used_idx,
             current: None,
             unreturned: Vec::new(),
-            aside: Aside::default(),
-            at_front: None,
+            parking: Parking::new(volume),
             alone: 0,
             tracker: None,
-            batch: Vec::new(),
-            quiet: false,
-            pieces: Pieces::default(),
-            walked: 0,
+            completed: Vec::new(),
+            pieces: Pieces::with_room(most_pieces),
             refused: None,
-            plain: Vec::with_capacity(MOST_BATCHED),
-            last_header: std::ptr::null(),
-        };
-        let used_index = ring.used_u16(2).load(Ordering::Acquire);
-        let used_index = u16::from_le(used_index);
-        ring.next_avail = used_index;
-        ring.seen_avail = used_index;
-        ring.next_used = used_index;
-        ring.shown_used = used_index;
-        // Room for every descriptor of a chain to be cut in two by the border of a region, so that
-        // nothing is allocated while serving. A chain that needs more is damaged.
-        let most = usize::from(ring.longest_chain()) * 2 + MAX_SLOTS;
-        ring.pieces.readable.reserve_exact(most);
-        ring.pieces.writable.reserve_exact(most);
-        Ok(ring)
-    }
-
-    /// The index that a front end is told when the ring stops ("GET_VRING_BASE"): what was taken
-    /// and not returned is taken again from there.
-    pub(crate) fn position(&self) -> u16 {
-        self.next_used
-    }
-
-    /// Drivers should keep a chain within the ring (§2.7.5), but Linux fills an indirect table up
-    /// to `seg_max` and Windows beyond that, whatever the size of the ring.
-    pub(super) fn longest_chain(&self) -> u16 {
-        self.size.max(LONGEST_CHAIN)
+            plain: Plain::new(),
+        })
     }
 
     /// Write down what is taken and returned in the part of `region` for queue `index`; whether it
     /// has one that is long enough. What was taken and not returned before, as the region says, is
     /// served first, and what the avail ring has after it next.
     pub(crate) fn track(&mut self, region: &Arc<Inflight>, index: u16) -> Result<bool, RingError> {
-        let tracked = Tracker::new(region, index, self.size, self.next_used)?;
+        let next_used = self.queue.next_used();
+        let tracked = Tracker::new(region, index, self.queue.size(), next_used)?;
         let Some((mut tracker, mut unreturned)) = tracked else {
             return Ok(false);
         };
-        let to = self.avail_index();
-        if unreturned.len() > usize::from(to.wrapping_sub(self.next_used)) {
+        let to = self.queue.avail_idx();
+        if unreturned.len() > usize::from(to.wrapping_sub(next_used)) {
             // More than the driver ever asked for: it is about one that is gone.
             tracker.forget(&unreturned);
             unreturned.clear();
         }
         // They were taken in order, so the avail ring goes on behind them. No more than `size`.
-        let count = u16::try_from(unreturned.len()).unwrap_or(self.size);
-        self.next_avail = self.next_used.wrapping_add(count);
+        let count = u16::try_from(unreturned.len()).unwrap_or(self.queue.size());
+        self.next_avail = next_used.wrapping_add(count);
         self.seen_avail = self.next_avail;
         unreturned.reverse();
         self.unreturned = unreturned;
         self.tracker = Some(tracker);
-        if !self.options.in_order {
-            self.aside = Aside::new(self.size);
+        if !self.in_order {
+            self.parking.make_room(self.queue.size());
         }
-        self.batch.reserve_exact(usize::from(self.size));
+        self.completed.reserve_exact(usize::from(self.queue.size()));
         Ok(true)
+    }
+
+    /// Serve what there is now one by one: the process before this one may have died of it.
+    pub(crate) fn be_careful(&mut self) {
+        let waiting = self.queue.avail_idx().wrapping_sub(self.next_avail);
+        // Whether a driver that says nonsense has more out is seen later.
+        let unreturned = u16::try_from(self.unreturned.len()).unwrap_or(u16::MAX);
+        self.alone = waiting.min(self.queue.size()).saturating_add(unreturned);
+    }
+
+    /// The index that a front end is told when the ring stops ("GET_VRING_BASE"): what was taken
+    /// and not returned is taken again from there.
+    pub(crate) fn position(&self) -> u16 {
+        self.queue.next_used()
     }
 
     /// Whether the front end took away memory that this ring uses.
     pub(crate) fn is_lost(&self) -> bool {
-        self.memory.is_lost() || self.tracker.as_ref().is_some_and(Tracker::is_lost)
+        self.queue.memory().is_lost() || self.tracker.as_ref().is_some_and(Tracker::is_lost)
     }
 
-    /// Serve the next request, if there is one, or the rest of one that is unfinished. `serve` gets
-    /// whether the request is damaged, and its readable and writable pieces.
-    pub(crate) fn serve_one(
-        &mut self,
-        serve: impl for<'m> FnOnce(bool, &mut [Source<'m>], &mut [Sink<'m>]) -> Served,
-    ) -> Result<Step, RingError> {
-        let taken = match self.current {
-            Some(taken) => taken,
-            None => match self.take()? {
-                Some(taken) => taken,
-                None => return Ok(Step::Dry),
-            },
-        };
-        Ok(self.serve_taken(taken, serve))
+    /// Requests that wait, and when to try them again.
+    #[inline]
+    pub(crate) fn parking(&self) -> &Parking {
+        &self.parking
     }
 
-    pub(super) fn serve_taken(
-        &mut self,
-        taken: Taken,
-        serve: impl for<'m> FnOnce(bool, &mut [Source<'m>], &mut [Sink<'m>]) -> Served,
-    ) -> Step {
-        let pieces = &mut self.pieces;
-        let served = serve(pieces.damaged, &mut pieces.readable, &mut pieces.writable);
-        self.current = None;
-        match served {
-            Served::Unfinished => {
-                self.current = Some(taken);
-                Step::Continued
-            }
-            Served::Done(len) => {
-                let len = if self.pieces.gap { 0 } else { len };
-                self.leave(taken.from);
-                self.return_used(taken.head, len);
-                Step::Completed
-            }
-            Served::Held(lane) => self.hold(taken, lane),
+    /// Return what is parked by this moment, and serve nothing else. Whether there is anything.
+    pub(crate) fn drain(&mut self, by: Instant) -> bool {
+        // One that is between two steps begins anew, also where nothing is parked.
+        if let Some(request) = self.current.take() {
+            self.was_not_taken(request.head, request.from);
+        }
+        let has_any = self.parking.has_lanes();
+        if has_any {
+            self.parking.drain(by);
+        }
+        has_any
+    }
+
+    /// What is to be done next. Whether the avail ring has anything is not known yet.
+    #[inline]
+    pub(crate) fn next(&self) -> Next {
+        if self.current.is_some() {
+            Next::Resume
+        } else if !self.parking.is_idle() {
+            self.next_of_parking()
+        } else if self.goes_alone() || !self.unreturned.is_empty() {
+            Next::Take(Attempt::default())
+        } else {
+            Next::Gather
         }
     }
 
-    /// A driver with one request at a time uses the same header again: have it at hand, and the
-    /// place in the avail ring, when the index says that they are new, instead of one after the
-    /// other.
-    fn expect_next(&self) {
-        let slot = usize::from(self.next_avail & (self.size - 1));
-        store::prefetch(self.avail.wrapping_add(4 + slot * 2), 1);
-        store::prefetch(self.last_header, 1);
+    fn next_of_parking(&self) -> Next {
+        if let Some((lane, attempt)) = self.parking.next() {
+            Next::Retry(lane, attempt)
+        } else if self.parking.lets_new() {
+            Next::Take(self.parking.first_attempt())
+        } else {
+            Next::Nothing
+        }
     }
 
-    /// Where the next request is in the avail ring, if there is one and nothing comes before it.
-    pub(super) fn next_position(&mut self) -> Result<Option<u16>, RingError> {
-        let first = !self.is_amid() && self.at_front.is_none();
-        let is_there = first && (self.next_avail != self.seen_avail || self.look()?);
-        Ok(is_there.then_some(self.next_avail))
+    /// Whether the next request is served alone.
+    #[inline]
+    pub(crate) fn goes_alone(&self) -> bool {
+        self.alone > 0
     }
 
-    /// Whether there was a request when the avail ring was looked at last, or is one before it.
-    pub(super) fn has_next(&self) -> bool {
+    /// Whether the ring has work that no kick announces.
+    #[inline]
+    pub(crate) fn is_amid(&self) -> bool {
+        self.current.is_some() || !self.unreturned.is_empty() && !self.parking.is_blocked()
+    }
+
+    /// Whether there was a request when the avail ring was read last, or is one before it.
+    #[inline]
+    pub(crate) fn has_next(&self) -> bool {
         self.is_amid() || self.next_avail != self.seen_avail
     }
 
-    /// Its position and those of the requests behind it that are known.
-    pub(super) fn positions_from(&self, first: u16) -> impl Iterator<Item = u16> + use<> {
-        let waiting = self.seen_avail.wrapping_sub(first);
-        (0..waiting).map(move |offset| first.wrapping_add(offset))
+    /// How many requests were taken, and neither returned nor left.
+    #[inline]
+    pub(crate) fn unanswered(&self) -> usize {
+        let begun = self.current.as_ref();
+        let begun = begun.filter(|it| !matches!(it.from, Origin::Parked(_)));
+        self.parking.len() + usize::from(begun.is_some())
     }
 
-    /// Have the next entry of the used ring at hand.
-    pub(super) fn expect_used(&self) {
-        let slot = usize::from(self.next_used & (self.size - 1));
-        store::prefetch_write(self.used.wrapping_add(4 + slot * 8));
+    /// The head of the request that [`Ring::take`] takes, or whatever stands there.
+    pub(crate) fn next_head(&self, next: Next) -> u16 {
+        let parked = |lane| self.parking.first(lane).map(|parked| parked.head);
+        let known = match next {
+            Next::Resume => self.current.as_ref().map(|current| current.head),
+            Next::Retry(lane, _) => parked(lane),
+            _ => None,
+        };
+        let known = known.or_else(|| self.unreturned.last().copied());
+        known.unwrap_or_else(|| self.queue.head_at(self.next_avail))
     }
 
-    pub(super) fn return_used(&mut self, head: u16, len: u32) {
-        if self.tracker.is_some() {
-            self.batch.push(head);
+    /// Take the requests that come next in the avail ring as far as they are plain: at most
+    /// `most_requests`, from 1 on, and about `most_bytes` of data. `None`: the next request isn't
+    /// plain, or there is none; [`Ring::take`] tells.
+    #[inline]
+    pub(crate) fn gather(
+        &mut self,
+        most_requests: u32,
+        most_bytes: u64,
+    ) -> Result<Option<Gathered<'_>>, RingError> {
+        if self.next_avail == self.seen_avail && !self.look()? {
+            return Ok(None);
         }
-        self.put_used(head, len);
+        let waiting = u32::from(self.seen_avail.wrapping_sub(self.next_avail));
+        let most = waiting.min(most_requests) as usize;
+        let bytes = self
+            .plain
+            .gather(&self.queue, self.next_avail, most, most_bytes);
+        match self.plain.requests() {
+            [] => return Ok(None),
+            [request] => {
+                // Nothing else hides the wait for them.
+                request.prefetch_status();
+                self.queue.prefetch_used();
+            }
+            _ => {}
+        }
+        if let Some(tracker) = &mut self.tracker {
+            let heads = self.plain.heads();
+            heads.iter().for_each(|&head| tracker.taken(head));
+        }
+        Ok(Some(Gathered::new(self, bytes)))
     }
 
-    /// Take the next request out of the ring, with its pieces collected.
-    fn take(&mut self) -> Result<Option<Taken>, RingError> {
+    /// Take one request of any shape: what [`Ring::next`] said. `None`: there is none.
+    pub(crate) fn take(&mut self, next: Next) -> Result<Option<Taken<'_>>, RingError> {
+        let request = match next {
+            Next::Nothing => None,
+            Next::Resume => self.current.take(),
+            Next::Retry(lane, attempt) => match self.parking.first(lane) {
+                Some(parked) => {
+                    self.collect(parked.head);
+                    Some(Request {
+                        head: parked.head,
+                        from: Origin::Parked(lane),
+                        attempt,
+                        since_ns: Some(parked.since_ns),
+                        begun: None,
+                    })
+                }
+                None => self.take_next(attempt)?,
+            },
+            Next::Take(attempt) => self.take_next(attempt)?,
+            Next::Gather => self.take_next(Attempt::default())?,
+        };
+        Ok(request.map(|request| Taken::new(self, request)))
+    }
+
+    /// Take the next request in order.
+    fn take_next(&mut self, attempt: Attempt) -> Result<Option<Request>, RingError> {
         let left = self.unreturned.last().copied();
-        if self.at_front.is_some() {
-            return Ok(None);
-        }
-        if left.is_none() && self.next_avail == self.seen_avail && !self.look()? {
-            return Ok(None);
-        }
-        let head = left.unwrap_or_else(|| self.head(self.next_avail));
-        if head >= self.size {
-            return Err(RingError::Head {
-                head,
-                size: self.size,
-            });
+        let head = match left {
+            Some(head) => head,
+            None if self.next_avail == self.seen_avail && !self.look()? => return Ok(None),
+            None => self.queue.head_at(self.next_avail),
+        };
+        let size = self.queue.size();
+        if head >= size {
+            return Err(RingError::Head { head, size });
         }
         self.collect(head);
         let from = match left {
@@ -354,142 +314,160 @@ impl Ring {
         {
             tracker.taken(head);
         }
-        Ok(Some(Taken { head, from }))
+        let since_ns = self.parking.head_of_line().map(|parked| parked.since_ns);
+        Ok(Some(Request {
+            head,
+            from,
+            attempt,
+            since_ns,
+            begun: None,
+        }))
     }
 
-    /// Collect the pieces of the request at `head`, which is below the ring's size.
-    pub(super) fn collect(&mut self, head: u16) {
-        self.walk(head);
-        if self.pieces.no_status {
-            self.pieces.writable.clear();
+    fn collect(&mut self, head: u16) {
+        if let Err(fault) = chain::collect(&self.queue, head, &mut self.pieces) {
+            self.refused = Some((head, fault));
         }
     }
 
-    /// What the avail ring has at `position`: any number.
-    pub(super) fn head(&self, position: u16) -> u16 {
-        let slot = usize::from(position & (self.size - 1));
-        u16::from_le(self.avail_u16(4 + slot * 2).load(Ordering::Relaxed))
+    /// The request that was refused last for its chain, by its head, if it wasn't logged yet.
+    pub(crate) fn take_refused(&mut self) -> Option<(u16, ChainFault)> {
+        self.refused.take()
     }
 
-    /// The ring's own table has descriptors below this number.
-    pub(super) fn size(&self) -> u16 {
-        self.size
+    /// Buffers of the one request that is taken.
+    #[inline]
+    pub(super) fn pieces(&mut self) -> &mut Pieces {
+        &mut self.pieces
     }
 
-    /// The guest's memory.
-    pub(super) fn memory(&self) -> &MemoryMap {
-        &self.memory
+    /// The plain requests that are taken.
+    #[inline]
+    pub(super) fn plain(&self) -> &[PlainRequest<'_>] {
+        self.plain.requests()
+    }
+
+    /// The first ones of the plain requests are done, with these lengths for the driver; the others
+    /// stay in the avail ring. Returns how many bytes of data those have.
+    #[inline]
+    pub(super) fn complete_plain(&mut self, written: &[u32]) -> u64 {
+        let heads = self.plain.heads();
+        let (done, left) = heads.split_at(written.len().min(heads.len()));
+        for (&head, &len) in done.iter().zip(written) {
+            self.next_avail = self.next_avail.wrapping_add(1);
+            self.queue.add_used(head, len);
+        }
+        if let Some(tracker) = &self.tracker {
+            self.completed.extend_from_slice(done);
+            left.iter().for_each(|&head| tracker.not_taken(head));
+        }
+        let left = self.plain.requests().iter().skip(done.len());
+        let left_bytes = left.map(PlainRequest::data_bytes).sum();
+        self.plain.clear();
+        left_bytes
+    }
+
+    /// A request is done, with this many bytes written.
+    pub(super) fn complete(&mut self, request: &Request, written: u32) {
+        let len = self.pieces.used_len(written);
+        self.leave(request.from);
+        if self.tracker.is_some() {
+            self.completed.push(request.head);
+        }
+        self.queue.add_used(request.head, len);
+    }
+
+    /// A request goes on later.
+    pub(super) fn keep(&mut self, request: Request) {
+        self.parking.set_head_of_line(None);
+        self.current = Some(request);
+    }
+
+    /// A request must wait: in a lane, or where it is, and then all others wait behind it.
+    pub(super) fn park(&mut self, request: &Request, reason: WaitReason, since_ns: u64) {
+        let &Request { head, from, .. } = request;
+        let parked = Parked {
+            head,
+            since_ns,
+            reason,
+        };
+        match from {
+            Origin::Parked(lane) if lane == reason.lane() => self.parking.keep_first(reason),
+            Origin::Avail | Origin::Unreturned if !self.parking.has_room() => {
+                self.parking.set_head_of_line(Some(parked));
+                self.was_not_taken(head, from);
+            }
+            _ => {
+                self.leave(from);
+                self.parking.push(parked);
+            }
+        }
+    }
+
+    /// A request is not to be found any more where it was.
+    fn leave(&mut self, from: Origin) {
+        match from {
+            Origin::Avail => self.next_avail = self.next_avail.wrapping_add(1),
+            Origin::Unreturned => {
+                self.unreturned.pop();
+            }
+            Origin::Parked(lane) => return self.parking.pop(lane),
+        }
+        self.alone = self.alone.saturating_sub(1);
+        self.parking.set_head_of_line(None);
+    }
+
+    /// A request stays in the avail ring after all.
+    fn was_not_taken(&self, head: u16, from: Origin) {
+        if from == Origin::Avail
+            && let Some(tracker) = &self.tracker
+        {
+            tracker.not_taken(head);
+        }
     }
 
     /// Read the avail index; whether there is something new.
     fn look(&mut self) -> Result<bool, RingError> {
-        let to = self.avail_index();
-        if to.wrapping_sub(self.next_avail) > self.size {
-            return Err(RingError::AvailJump {
-                from: self.next_avail,
-                to,
-                size: self.size,
-            });
+        let (from, to, size) = (self.next_avail, self.queue.avail_idx(), self.queue.size());
+        if to.wrapping_sub(from) > size {
+            return Err(RingError::AvailJump { from, to, size });
         }
         self.seen_avail = to;
-        if to == self.next_avail {
-            self.expect_next();
+        if to == from {
+            // A driver with one request at a time uses the same header again: prefetch that and the
+            // place in the avail ring before the index says that they are new.
+            self.queue.prefetch_avail(from);
+            self.plain.prefetch_header();
         }
-        Ok(to != self.next_avail)
-    }
-
-    /// Descriptor `index`, which is below the ring's size.
-    pub(super) fn descriptor(&self, index: u16) -> Descriptor {
-        let at = self.desc.wrapping_add(usize::from(index) * 16);
-        // SAFETY: the table was checked to be mapped for `size` descriptors and aligned to 16, and
-        // every caller has compared `index` with `size`. The guest may write meanwhile: volatile.
-        let low = unsafe { at.cast::<u64>().read_volatile() };
-        // SAFETY: as above; the second half of the same descriptor.
-        let high = unsafe { at.cast::<u64>().wrapping_add(1).read_volatile() };
-        decode((u128::from(low) | u128::from(high) << 64).to_ne_bytes())
-    }
-
-    /// Fill an entry of the used ring; the driver does not see it before [`Ring::publish`].
-    fn put_used(&mut self, head: u16, len: u32) {
-        let slot = usize::from(self.next_used & (self.size - 1));
-        let at = self.used.wrapping_add(4 + slot * 8).cast::<u32>();
-        // SAFETY: the used ring was checked to be mapped for `size` entries and aligned to 4, and
-        // `slot` is below `size`.
-        unsafe { at.write_volatile(u32::from(head).to_le()) };
-        points::reach("used-head-put");
-        // SAFETY: as above; the second field of the same entry.
-        unsafe { at.wrapping_add(1).write_volatile(len.to_le()) };
-        points::reach("used-entry-put");
-        self.next_used = self.next_used.wrapping_add(1);
+        Ok(to != from)
     }
 
     /// Show the driver what has been completed, if anything was since the last time; whether it
     /// wants to be called for that.
-    pub(crate) fn publish(&mut self) -> Option<bool> {
-        let (old, new) = (self.shown_used, self.next_used);
-        if old == new {
+    pub(crate) fn publish_used(&mut self) -> Option<bool> {
+        if !self.queue.has_unpublished() {
             return None;
         }
         if let Some(tracker) = &self.tracker {
-            tracker.returning(&self.batch);
+            tracker.returning(&self.completed);
         }
-        self.used_u16(2).store(new.to_le(), Ordering::Release);
-        points::reach("used-index-shown");
+        let old = self.queue.publish_used();
         if let Some(tracker) = &self.tracker {
-            tracker.returned(&self.batch, new);
+            tracker.returned(&self.completed, self.queue.next_used());
         }
-        self.batch.clear();
-        self.shown_used = new;
-        // The index must be visible before the driver's wish is read, or both sides may wait.
-        fence(Ordering::SeqCst);
-        Some(if self.options.event_idx {
-            let at = 4 + usize::from(self.size) * 2;
-            let event = u16::from_le(self.avail_u16(at).load(Ordering::Relaxed));
-            // §2.7.10: call if `event` lies in [old, new).
-            new.wrapping_sub(event).wrapping_sub(1) < new.wrapping_sub(old)
-        } else {
-            u16::from_le(self.avail_u16(0).load(Ordering::Relaxed)) & AVAIL_F_NO_INTERRUPT == 0
-        })
+        self.completed.clear();
+        Some(self.queue.needs_notification(old))
     }
 
-    /// Ask the driver not to kick while we look by ourselves. With EVENT_IDX nothing needs to be
-    /// said: the event index stays behind, and the driver kicks only when it passes it.
-    pub(crate) fn quiet(&mut self) {
-        if !self.quiet && !self.options.event_idx {
-            self.used_u16(0)
-                .store(USED_F_NO_NOTIFY.to_le(), Ordering::Relaxed);
-        }
-        self.quiet = true;
+    /// Ask the driver not to kick while we look by ourselves.
+    #[inline]
+    pub(crate) fn disable_notification(&mut self) {
+        self.queue.disable_notification();
     }
 
     /// Ask for a kick from here on; whether something came meanwhile, which is then ours to find.
-    pub(crate) fn listen(&mut self) -> Result<bool, RingError> {
-        if self.options.event_idx {
-            let at = 4 + usize::from(self.size) * 8;
-            self.used_u16(at)
-                .store(self.next_avail.to_le(), Ordering::Relaxed);
-        } else {
-            self.used_u16(0).store(0, Ordering::Relaxed);
-        }
-        self.quiet = false;
-        // The wish must be visible before the index is read again (§2.7.10.1).
-        fence(Ordering::SeqCst);
+    pub(crate) fn enable_notification(&mut self) -> Result<bool, RingError> {
+        self.queue.enable_notification(self.next_avail);
         self.look()
-    }
-
-    /// Where the driver says that the next request will be put.
-    pub(super) fn avail_index(&self) -> u16 {
-        u16::from_le(self.avail_u16(2).load(Ordering::Acquire))
-    }
-
-    fn avail_u16(&self, offset: usize) -> &AtomicU16 {
-        // SAFETY: the avail ring was checked to be mapped up to its event field and aligned to 2;
-        // every `offset` used here is even and within. The guest's own accesses are not Rust's.
-        unsafe { AtomicU16::from_ptr(self.avail.wrapping_add(offset).cast_mut().cast()) }
-    }
-
-    fn used_u16(&self, offset: usize) -> &AtomicU16 {
-        // SAFETY: as in `avail_u16`, for the used ring.
-        unsafe { AtomicU16::from_ptr(self.used.wrapping_add(offset).cast()) }
     }
 }

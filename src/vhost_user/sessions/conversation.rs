@@ -109,7 +109,7 @@ impl Conversation {
         if let Ok(session) = self.session.lock()
             && let Some(withheld) = session.backend.log_limit.may_log()
         {
-            let serial = session.backend.device.serial().text();
+            let serial = session.backend.device.volume().serial().text();
             tracing::warn!(
                 serial,
                 request,

@@ -276,7 +276,7 @@ impl Shared {
 
     /// Handle a front end's messages until it is gone.
     fn serve(&self, number: u64, stream: UnixStream, session: Session) {
-        let serial = self.backend.device.serial().text();
+        let serial = self.backend.device.volume().serial().text();
         // A front end that comes soon after one that failed may well fail alike.
         if !self.last_failure.is_recent()
             && let Some(withheld) = self.log_limit().may_log()
@@ -303,7 +303,7 @@ impl Shared {
     }
 
     fn log_departure(&self, number: u64, reason: &Departure) {
-        let serial = self.backend.device.serial().text();
+        let serial = self.backend.device.volume().serial().text();
         match reason {
             Departure::Failed(error) => {
                 if !self.last_failure.is_repeated(error)

@@ -234,7 +234,7 @@ impl Session {
         if untracked > before
             && let Some(withheld) = self.backend.log_limit.may_log()
         {
-            let serial = self.backend.device.serial().text();
+            let serial = self.backend.device.volume().serial().text();
             tracing::warn!(
                 serial,
                 queues = untracked,
@@ -265,7 +265,7 @@ impl Session {
         if lookout.saw_nothing(self.vrings.iter().any(Vring::was_kicked))
             && let Some(withheld) = self.backend.log_limit.may_log()
         {
-            let serial = self.backend.device.serial().text();
+            let serial = self.backend.device.volume().serial().text();
             tracing::warn!(
                 serial,
                 withheld,

@@ -9,14 +9,14 @@ use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
-use crate::device::{BlockDevice, Unfinished};
+use crate::device::BlockDevice;
 use crate::vhost_user::memory::guard;
 use crate::vhost_user::memory::map::MemoryMap;
 use crate::vhost_user::memory::unshared::signals;
 use crate::vhost_user::queue::crash;
 use crate::vhost_user::queue::inflight::Inflight;
 use crate::vhost_user::queue::job::Job;
-use crate::vhost_user::queue::parking::{Parking, Stop};
+use crate::vhost_user::queue::parking::Stop;
 use crate::vhost_user::queue::ring::{Ring, RingAddress, RingError, RingOptions};
 use crate::vhost_user::wire::notifier::Notifier;
 use crate::vhost_user::workers::pool::{Running, Workers};
@@ -131,6 +131,7 @@ impl Vring {
             self.size,
             address,
             around.options,
+            around.device.volume(),
         )?;
         self.untracked = match around.inflight {
             Some(region) => !ring.track(region, index)?,
@@ -152,16 +153,14 @@ impl Vring {
         let job = Job {
             ring,
             index,
-            disk_id: around.device.disk_id(),
-            tally: around.device.tally(index),
+            disk_id: around.device.volume().disk_id(),
+            counters: around.device.volume().counters(index),
             device: Arc::clone(around.device),
             acked: around.acked,
             kick,
             call: self.call.clone(),
             err: self.err.clone(),
             hangup: Arc::clone(around.hangup),
-            unfinished: Unfinished::default(),
-            parking: Parking::new(around.device),
             calls: true,
             losses,
         };

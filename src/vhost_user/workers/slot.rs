@@ -115,7 +115,7 @@ impl Slot {
             return;
         }
         self.say_refused(tools);
-        match self.job.listen() {
+        match self.job.enable_notification() {
             Ok(true) => self.dry_since = None,
             Ok(false) => self.state = State::Cold,
             Err(error) => self.breaks(error, tools),
@@ -124,10 +124,10 @@ impl Slot {
 
     /// Say what the driver was refused while the ring was hot, if it was.
     fn say_refused(&mut self, tools: &Tools) {
-        if let Some((head, fault)) = self.job.ring.refused.take()
+        if let Some((head, fault)) = self.job.ring.take_refused()
             && let Some(withheld) = tools.log_limit.may_log()
         {
-            let (queue, serial) = (self.job.index, self.job.device.serial().text());
+            let (queue, serial) = (self.job.index, self.job.device.volume().serial().text());
             tracing::warn!(serial, queue, head, withheld, %fault, "request fails for its chain");
         }
     }
@@ -161,7 +161,7 @@ impl Slot {
             error
         };
         if let Some(withheld) = tools.log_limit.may_log() {
-            let (queue, serial) = (self.job.index, self.job.device.serial().text());
+            let (queue, serial) = (self.job.index, self.job.device.volume().serial().text());
             tracing::warn!(serial, queue, withheld, %error, "ring is broken and stops");
         }
         if matches!(error, RingError::MemoryLost | RingError::Hung) {

@@ -3,7 +3,7 @@
 
 use std::num::NonZeroU16;
 
-use ramblk::device::{BlockDevice, HEADER_BYTES, Serial, Transfer};
+use ramblk::device::{BlockDevice, HEADER_BYTES, PlainRequest, Serial};
 use ramblk::store::{Data, Disk, DiskSpec, MOST_BATCHED, SectorSize, Shrink, Sink, Source, Store};
 
 use super::rig::*;
@@ -44,8 +44,7 @@ fn together(rig: &Rig, asks: &[Ask]) -> Vec<Answer> {
     let out: Vec<Vec<u8>> = asks.iter().map(Ask::out).collect();
     let room = |ask: &Ask| vec![NOTHING; ask.room() + 1];
     let mut writable: Vec<Vec<u8>> = asks.iter().map(room).collect();
-    let mut lens = Vec::new();
-    let transfers: Vec<Transfer<'_>> = asks
+    let requests: Vec<PlainRequest<'_>> = asks
         .iter()
         .zip(&out)
         .zip(&mut writable)
@@ -56,12 +55,15 @@ fn together(rig: &Rig, asks: &[Ask]) -> Vec<Answer> {
             } else {
                 Data::In(Sink::from(room))
             };
-            Transfer::new(ask.header(), data, Sink::from(status)).unwrap()
+            PlainRequest::new(ask.header(), data, Sink::from(status)).unwrap()
         })
         .collect();
-    let _ = rig.device.serve_batch(&transfers, |len| lens.push(len));
-    drop(transfers);
-    lens.into_iter()
+    let outcomes = rig.device.serve_plain(&requests);
+    drop(requests);
+    outcomes
+        .written()
+        .iter()
+        .copied()
         .zip(writable)
         .map(|(used, mut data)| Answer {
             status: data.pop().unwrap(),
@@ -259,10 +261,10 @@ fn only_reads_and_writes_with_a_status_of_one_byte_are_plain() {
         let bytes: [u8; HEADER_BYTES] = header(kind, 0).try_into().unwrap();
         for len in [0, 1, 2] {
             let to = Data::In(Sink::from(&mut data[..]));
-            let made = Transfer::new(bytes, to, Sink::from(&mut status[..len]));
+            let made = PlainRequest::new(bytes, to, Sink::from(&mut status[..len]));
             assert_eq!(made.is_some(), kind == IN && len == 1, "{kind} {len}");
             let from = Data::Out(Source::from(&out[..]));
-            let made = Transfer::new(bytes, from, Sink::from(&mut status[..len]));
+            let made = PlainRequest::new(bytes, from, Sink::from(&mut status[..len]));
             assert_eq!(made.is_some(), kind == OUT && len == 1, "{kind} {len}");
         }
     }

@@ -1,12 +1,35 @@
 //! Long requests are served in steps, with the same result.
 
-use ramblk::device::{Served, Unfinished};
+use ramblk::device::{Attempt, Begun, Buffers, Outcome, Pace};
 use ramblk::store::{SectorSize, Shrink, Sink, Source};
 
 use super::rig::*;
 
 const MIB: usize = 1 << 20;
 const BIG: u64 = 64 * MIB as u64;
+
+/// One step of a request; `None` once it is done, with its used length.
+fn step<'a>(
+    rig: &Rig,
+    readable: &mut [Source<'a>],
+    writable: &mut [Sink<'a>],
+    begun: Option<Begun>,
+) -> (Option<Begun>, u32) {
+    let buffers = Buffers {
+        readable,
+        writable,
+        damaged: false,
+    };
+    let attempt = Attempt::default();
+    match rig
+        .device
+        .serve(ACKED, buffers, begun, Pace::Alone, attempt)
+    {
+        Outcome::Done(answer) => (None, answer.written),
+        Outcome::Begun(begun) => (Some(begun), 0),
+        Outcome::Wait(reason) => panic!("it waits for {reason:?}"),
+    }
+}
 
 /// Serve a request in as many steps as it takes, and call `between` after each. Returns used
 /// length, status, data, and the number of steps.
@@ -19,11 +42,11 @@ fn step_by_step(
 ) -> (u32, u8, Vec<u8>, usize) {
     let mut writable = vec![NOTHING; data_len + 1];
     let (mut sources, mut sinks) = buffers(readable, &mut writable, cuts);
-    let mut unfinished = Unfinished::default();
+    let mut begun = None;
     for steps in 1.. {
-        let device = &rig.device;
-        let served = device.serve(ACKED, false, &mut sources, &mut sinks, &mut unfinished);
-        if let Served::Done(used) = served {
+        let used;
+        (begun, used) = step(rig, &mut sources, &mut sinks, begun);
+        if begun.is_none() {
             let status = writable.pop().unwrap();
             return (used, status, writable, steps);
         }
@@ -145,17 +168,14 @@ fn two_long_requests_may_take_turns() {
     let mut sinks_byte = [NOTHING];
     let mut sources = [Source::from(second.as_slice())];
     let mut sinks = [Sink::from(&mut sinks_byte[..])];
-    let mut unfinished = Unfinished::default();
-    let mut done = Served::Unfinished;
+    let (mut begun, _) = step(&rig, &mut sources, &mut sinks, None);
     step_by_step(&rig, &write(7, &one), 0, &[16], |_| {
-        if done == Served::Unfinished {
-            let device = &rig.device;
-            done = device.serve(ACKED, false, &mut sources, &mut sinks, &mut unfinished);
+        if begun.is_some() {
+            (begun, _) = step(&rig, &mut sources, &mut sinks, begun.take());
         }
     });
-    while done == Served::Unfinished {
-        let device = &rig.device;
-        done = device.serve(ACKED, false, &mut sources, &mut sinks, &mut unfinished);
+    while begun.is_some() {
+        (begun, _) = step(&rig, &mut sources, &mut sinks, begun);
     }
     for (sector, data) in [(7, one), (40_000, two)] {
         let mut read = vec![0; data.len()];

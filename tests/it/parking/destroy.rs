@@ -18,7 +18,7 @@ fn end(place: &Place, destroy: bool) {
     if destroy {
         place.store.destroy("disk").unwrap();
     } else {
-        place.device().disconnect();
+        place.volume().disconnect();
     }
 }
 

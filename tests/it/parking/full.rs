@@ -35,8 +35,8 @@ fn a_write_that_finds_no_memory_fails_where_it_is_to_and_is_counted() {
         .filter(|number| q.status_of(*number) == IOERR)
         .count();
     assert!(failed > 20, "{failed}");
-    assert_eq!(place.device().full_events(), failed as u64);
-    assert_eq!(place.device().stalled(), 0);
+    assert_eq!(place.volume().full_events(), failed as u64);
+    assert_eq!(place.volume().stalled(), 0);
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn a_write_that_waits_for_memory_goes_on_when_the_quota_is_raised() {
         (1..40).for_each(|number| q.page(number, OUT, FRESH + u64::from(number)));
         assert_eq!(q.next(A_WHILE), None);
         place.waits(0, if tracked { 40 } else { 1 });
-        assert_eq!(place.device().full_events(), if tracked { 40 } else { 1 });
+        assert_eq!(place.volume().full_events(), if tracked { 40 } else { 1 });
         place.store.open("disk").unwrap().set_quota(None).unwrap();
         let q = disk.q();
         q.all(40, SECOND);
@@ -83,7 +83,7 @@ fn behind_a_write_that_waits_for_memory_the_guest_reads_overwrites_and_discards(
     assert_eq!(came, [0, 3]);
     assert_eq!((q.status_of(0), q.status_of(3)), (OK, OK));
     assert_eq!(read_back(q, 4, page), 0x80);
-    assert_eq!(place.device().stalled(), 0);
+    assert_eq!(place.volume().stalled(), 0);
 }
 
 #[test]

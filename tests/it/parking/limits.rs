@@ -17,7 +17,7 @@ fn a_disk_has_as_many_requests_a_second_as_it_may_have() {
     place.limit(&total(iops(400)));
     let mut disk = place.attach(1);
     is_about(count_for(&mut [disk.q()], 8, IN, PAGE, SECOND), 400);
-    assert!(place.device().throttled_total() > 300);
+    assert!(place.volume().throttled_total() > 300);
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn disks_and_queues_of_a_group_share_its_limit() {
     let group = Limiter::new(&total(iops(300)));
     let places = [Place::new(), Place::new()];
     for place in &places {
-        place.device().set_group(Some(group.clone()));
+        place.volume().set_group(Some(group.clone()));
     }
     let mut one = places[0].attach(2);
     let mut other = places[1].attach(1);
@@ -109,8 +109,8 @@ fn disks_and_queues_of_a_group_share_its_limit() {
         assert!(ring.used_idx() > 60, "{}", ring.used_idx());
     }
     // Outside the group there is no limit.
-    places[0].device().set_group(None);
-    assert!(places[0].device().group().is_none());
+    places[0].volume().set_group(None);
+    assert!(places[0].volume().group().is_none());
     let count = count_for(&mut [&mut one.queues[0]], 4, IN, PAGE, A_WHILE);
     assert!(count > 100, "{count}");
 }
@@ -137,7 +137,7 @@ fn limits_that_change_are_noticed_by_those_that_wait() {
         place.limit(&Limits::default());
         disk.q().all(15, SOON);
         place.waits(0, 0);
-        assert_eq!(place.device().limiter().limits(), Limits::default());
+        assert_eq!(place.volume().limits(), Limits::default());
         // And slower again.
         place.limit(&total(iops(1)));
         (0..5).for_each(|number| disk.q().page(number, IN, 0));
@@ -215,10 +215,10 @@ fn what_waits_is_in_flight_and_its_wait_is_part_of_its_latency() {
         disk.q().all(1, SOON);
         let waiting = if tracked { 3 } else { 1 };
         place.waits(waiting, 0);
-        assert_eq!(place.device().stats().total().in_flight, waiting);
+        assert_eq!(place.volume().stats().total().in_flight, waiting);
         disk.q().all(3, Duration::from_secs(2));
         place.waits(0, 0);
-        let total = place.device().stats().total();
+        let total = place.volume().stats().total();
         assert_eq!((total.writes.completed, total.in_flight), (4, 0));
         // A tenth of a second, two tenths and three; in order, each waits only once it is the
         // first.

@@ -15,7 +15,7 @@ use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use ramblk::device::{BlockDevice, Limit, Limits, Serial};
+use ramblk::device::{BlockDevice, Limit, Limits, Serial, Volume};
 use ramblk::store::{DiskSpec, OnFull, SectorSize, Store};
 use ramblk::vhost_user::{Hub, Server, ServerOptions, Share, WorkerOptions};
 use tempfile::TempDir;
@@ -89,12 +89,12 @@ impl Place {
         }
     }
 
-    fn device(&self) -> &BlockDevice {
-        self.server.device()
+    fn volume(&self) -> &Volume {
+        self.server.device().volume()
     }
 
     fn limit(&self, limits: &Limits) {
-        self.device().limiter().set(limits);
+        self.volume().set_limits(limits);
     }
 
     /// A front end with running queues, whose requests complete in order.
@@ -117,8 +117,8 @@ impl Place {
 
     fn waits(&self, throttled: u64, stalled: u64) {
         eventually("requests wait", || {
-            let device = self.device();
-            (device.throttled(), device.stalled()) == (throttled, stalled)
+            let volume = self.volume();
+            (volume.throttled(), volume.stalled()) == (throttled, stalled)
         });
     }
 }

@@ -32,7 +32,7 @@ fn place(what: For) -> Place {
 fn wait_for(place: &Place, ring: &mut Ring, what: For, tracked: bool) -> u64 {
     let mut at_once = 0;
     if what == For::Room {
-        while place.device().stalled() == 0 {
+        while place.volume().stalled() == 0 {
             ring.page(0, OUT, at_once);
             at_once += u64::from(ring.next(A_WHILE).is_some());
         }
@@ -155,7 +155,7 @@ fn many_long_requests_that_wait_hold_nobody_up() {
         let head = q.indirect(number, &[], table, &pieces, 0);
         q.submit(head);
     }
-    eventually("they wait", || place.device().throttled() >= 20);
+    eventually("they wait", || place.volume().throttled() >= 20);
     // All of them together would take longer; those left after the timeout fail.
     let base = soon("stopping", || disk.client.stop(1));
     assert_eq!(u32::from(disk.queues[1].used_idx()), base);

@@ -76,7 +76,7 @@ pub(crate) fn describe(disks: &Disks, served: &ServedDisk) -> Result<Disk, Probl
         attached: !front_ends.is_empty(),
         front_ends,
         read_only: settings.read_only,
-        serial: served.server.device().serial().text().to_owned(),
+        serial: served.server.device().volume().serial().text().to_owned(),
         queues: settings.queues,
         share: settings.share,
         in_order: settings.in_order,

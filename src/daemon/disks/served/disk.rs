@@ -155,9 +155,9 @@ impl ServedDisk {
 
     /// Set its limits, and those of its group.
     pub(crate) fn limit(&self, limits: &Limits, group: Option<Arc<Limiter>>) {
-        let device = self.server.device();
-        device.limiter().set(&limits.into());
-        device.set_group(group);
+        let volume = self.server.device().volume();
+        volume.set_limits(&limits.into());
+        volume.set_group(group);
     }
 
     /// Bytes of all mapped sectors; 0 once the disk is gone.
@@ -167,7 +167,7 @@ impl ServedDisk {
 
     /// What guests did to it.
     pub(crate) fn stats(&self) -> Stats {
-        stats::of(&self.name, self.server.device())
+        stats::of(&self.name, self.server.device().volume())
     }
 
     /// Have the store raise its pressure signal when the charge comes near the quota.
@@ -187,7 +187,7 @@ impl ServedDisk {
     /// Serve it as one that has failed, is importing, or is neither.
     pub(crate) fn follow_state(&self) {
         let has_failed = self.failure().is_some();
-        self.server.device().set_failed(has_failed);
+        self.server.device().volume().set_failed(has_failed);
         self.health.lock().state = if has_failed {
             DiskState::Failed
         } else if self.is_importing() {

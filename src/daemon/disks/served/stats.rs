@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU64;
 
-use crate::device::{self, BlockDevice, LATENCY_BOUNDS_NS, Limit};
+use crate::device::{self, LATENCY_BOUNDS_NS, Limit, Volume};
 use crate::model::{HistogramBucket, Limits, OperationStats, Rate, Stats};
 
 /// What the device is told of a rate.
@@ -26,9 +26,9 @@ impl From<&Limits> for device::Limits {
     }
 }
 
-/// What guests did to the disk `name`, by what its device counted.
-pub(crate) fn of(name: &str, device: &BlockDevice) -> Stats {
-    let total = device.stats().total();
+/// What guests did to the disk `name`, by what its volume counted.
+pub(crate) fn of(name: &str, volume: &Volume) -> Stats {
+    let total = volume.stats().total();
     let named = [
         ("read", &total.reads),
         ("write", &total.writes),
@@ -41,10 +41,10 @@ pub(crate) fn of(name: &str, device: &BlockDevice) -> Stats {
         disk: name.to_owned(),
         operations: operations.into(),
         in_flight: total.in_flight,
-        throttled: device.throttled(),
-        throttled_total: device.throttled_total(),
-        stalled: device.stalled(),
-        full_total: device.full_events(),
+        throttled: volume.throttled(),
+        throttled_total: volume.throttled_total(),
+        stalled: volume.stalled(),
+        full_total: volume.full_events(),
     }
 }
 

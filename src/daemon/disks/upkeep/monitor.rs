@@ -107,14 +107,14 @@ fn look_at(disks: &Disks, served: &ServedDisk) -> bool {
             tell_of_level(disks, name, now.level, had.level, charged, quota_bytes);
         }
     }
-    let device = served.server.device();
-    now.full_events = device.full_events();
+    let volume = served.server.device().volume();
+    now.full_events = volume.full_events();
     let was_full = matches!(had.state, DiskState::Full | DiskState::Stalled);
     now.state = if served.failure().is_some() {
         DiskState::Failed
     } else if served.is_importing() {
         DiskState::Importing
-    } else if device.stalled() > 0 {
+    } else if volume.stalled() > 0 {
         DiskState::Stalled
     } else if now.full_events > had.full_events || was_full && !has_room(disks, &info) {
         DiskState::Full

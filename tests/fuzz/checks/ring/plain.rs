@@ -1,6 +1,6 @@
 //! Requests served as a worker serves them: plain ones together, others one by one.
 
-use ramblk::device::Transfer;
+use ramblk::device::PlainRequest;
 use ramblk::store::{Data, Piece};
 
 use super::guest::Guest;
@@ -73,7 +73,7 @@ impl Rig<'_> {
 }
 
 /// Check a plain request, and write or read its data.
-fn carry_out(guest: &mut Guest, transfer: &Transfer<'_>, plain: &Plain, how: u8) {
+fn carry_out(guest: &mut Guest, transfer: &PlainRequest<'_>, plain: &Plain, how: u8) {
     let (header, data, status) = transfer.parts();
     let found = (header, data.len(), status.len());
     assert_eq!(found, (plain.header, plain.data.len, 1), "{plain:?}");

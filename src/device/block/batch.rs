@@ -1,0 +1,87 @@
+//! Small reads and writes, several at a time.
+
+use std::time::Instant;
+
+use super::admission::Flags;
+use super::{Class, Refusal, Volume};
+use crate::store::{self, ByteRange, Data};
+
+/// Reads and writes of single pieces that are carried out together by [`Batch::run`].
+#[derive(Debug)]
+pub struct Batch<'v> {
+    volume: &'v Volume,
+    /// As they were when the batch began.
+    flags: Flags,
+    /// The moment for which limits are asked, once one is.
+    now: Option<Instant>,
+    /// `None` once the disk is gone: asking for each by itself tells why.
+    ranges: Option<store::Batch<'v>>,
+}
+
+impl<'v> Batch<'v> {
+    pub(super) fn new(volume: &'v Volume) -> Self {
+        Self {
+            volume,
+            flags: volume.admission().flags(),
+            now: None,
+            ranges: volume.disk().batch(),
+        }
+    }
+
+    /// Add a read or a write of one piece, as long as `range`. It is done when [`Batch::run`] has
+    /// returned, or already now.
+    ///
+    /// # Errors
+    /// [`Refusal`]. One that must wait is not to be added again: [`Volume::execute`] it by itself,
+    /// which says for what it waits.
+    #[inline]
+    pub fn add(&mut self, range: ByteRange, data: Data<'v>) -> Result<(), Refusal> {
+        if !self.flags.are_clear() {
+            self.admit(range, data)?;
+        }
+        if let Some(ranges) = &mut self.ranges
+            && ranges.add(range, data)
+        {
+            return Ok(());
+        }
+        self.alone(range, data)
+    }
+
+    fn admit(&mut self, range: ByteRange, data: Data<'v>) -> Result<(), Refusal> {
+        let now = *self.now.get_or_insert_with(Instant::now);
+        let class = match data {
+            Data::In(_) => Class::Read,
+            Data::Out(_) => Class::Write,
+        };
+        let cost = (class, range.len_bytes());
+        self.volume.admission().decide_now(self.flags, cost, now)
+    }
+
+    /// One that the store does not take into its batch.
+    fn alone(&mut self, range: ByteRange, data: Data<'v>) -> Result<(), Refusal> {
+        // It may have to wait for a lock, which no thread may do that holds parts of the disk.
+        self.run();
+        let disk = self.volume.disk();
+        let result = match data {
+            Data::In(to) => disk.read_into(range, &[to]),
+            Data::Out(from) => disk.write_from(range, &[from]),
+        };
+        match result {
+            Err(error)
+                if error.is_want_of_memory()
+                    && self.volume.admission().without_memory_now(disk) =>
+            {
+                Err(Refusal::Wait(super::WaitReason::turn(super::Lane::Memory)))
+            }
+            result => Ok(result?),
+        }
+    }
+
+    /// Carry out what was added, and be empty again.
+    #[inline]
+    pub fn run(&mut self) {
+        if let Some(ranges) = &mut self.ranges {
+            ranges.run();
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Requests that were taken out of a ring, until it is said what became of them.
+//!
+//! A token borrows its ring, so nothing else can be taken meanwhile, and dropping it unsettled is a
+//! panic in debug builds: its request would be neither returned to the driver nor served again.
+
+use super::ring::Ring;
+use crate::device::{Attempt, Begun, Buffers, Lane, PlainRequest, WaitReason};
+
+/// Where a request was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// In the avail ring.
+    Avail,
+    /// Among those that a process before us had taken.
+    Unreturned,
+    /// First in a lane of those that wait.
+    Parked(Lane),
+}
+
+/// One request, by its head.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) head: u16,
+    pub(crate) from: Origin,
+    pub(crate) attempt: Attempt,
+    /// When it was taken, if others were shown to the driver since.
+    pub(crate) since_ns: Option<u64>,
+    /// What its last step left.
+    pub(crate) begun: Option<Begun>,
+}
+
+/// A request that was taken: [`Taken::complete`], [`Taken::keep`] or [`Taken::park`] it.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Taken<'r> {
+    ring: &'r mut Ring,
+    /// `None` once it is settled.
+    request: Option<Request>,
+    attempt: Attempt,
+    since_ns: Option<u64>,
+}
+
+impl<'r> Taken<'r> {
+    pub(crate) fn new(ring: &'r mut Ring, request: Request) -> Self {
+        Self {
+            ring,
+            attempt: request.attempt,
+            since_ns: request.since_ns,
+            request: Some(request),
+        }
+    }
+
+    pub(crate) fn attempt(&self) -> Attempt {
+        self.attempt
+    }
+
+    /// When it was taken, if others were shown to the driver since.
+    pub(crate) fn since_ns(&self) -> Option<u64> {
+        self.since_ns
+    }
+
+    /// What its last step left.
+    pub(crate) fn take_begun(&mut self) -> Option<Begun> {
+        self.request.as_mut()?.begun.take()
+    }
+
+    /// What it costs to serve it, in bytes.
+    pub(crate) fn take_cost(&mut self) -> u64 {
+        self.ring.pieces().take_cost()
+    }
+
+    /// Its buffers, which serving it uses up.
+    pub(crate) fn buffers(&mut self) -> Buffers<'_, '_> {
+        self.ring.pieces().lend()
+    }
+
+    /// It is done, with this many bytes written.
+    pub(crate) fn complete(mut self, written: u32) {
+        if let Some(request) = self.request.take() {
+            self.ring.complete(&request, written);
+        }
+    }
+
+    /// It goes on later, with what is left of its buffers; it was taken at `since_ns`.
+    pub(crate) fn keep(mut self, begun: Option<Begun>, since_ns: u64) {
+        if let Some(mut request) = self.request.take() {
+            request.begun = begun;
+            request.since_ns = Some(since_ns);
+            self.ring.keep(request);
+        }
+    }
+
+    /// It must wait, and is served again from its start; it was taken at `since_ns`.
+    pub(crate) fn park(mut self, reason: WaitReason, since_ns: u64) {
+        if let Some(request) = self.request.take() {
+            self.ring.park(&request, reason, since_ns);
+        }
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        let is_settled = self.request.is_none();
+        debug_assert!(
+            is_settled || std::thread::panicking(),
+            "a request was taken and dropped: {:?}",
+            self.request
+        );
+    }
+}
+
+/// Plain requests that were taken together: [`Gathered::complete`] them.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Gathered<'r> {
+    ring: &'r mut Ring,
+    /// Bytes of their data.
+    bytes: u64,
+    is_settled: bool,
+}
+
+/// How much was done of what was gathered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Done {
+    pub(crate) requests: u32,
+    /// Bytes of their data.
+    pub(crate) bytes: u64,
+}
+
+impl<'r> Gathered<'r> {
+    #[inline]
+    pub(crate) fn new(ring: &'r mut Ring, bytes: u64) -> Self {
+        Self {
+            ring,
+            bytes,
+            is_settled: false,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn requests(&self) -> &[PlainRequest<'_>] {
+        self.ring.plain()
+    }
+
+    /// The first ones of them are done, with these lengths for the driver, in their order. The
+    /// others are left where they are.
+    #[inline]
+    pub(crate) fn complete(mut self, written: &[u32]) -> Done {
+        self.is_settled = true;
+        let left_bytes = self.ring.complete_plain(written);
+        Done {
+            requests: u32::try_from(written.len()).unwrap_or(u32::MAX),
+            bytes: self.bytes - left_bytes,
+        }
+    }
+}
+
+impl Drop for Gathered<'_> {
+    fn drop(&mut self) {
+        debug_assert!(
+            self.is_settled || std::thread::panicking(),
+            "requests were gathered and dropped"
+        );
+    }
+}
