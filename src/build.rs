@@ -1,15 +1,19 @@
 //! The build script: turns `RAMBLK_TEST`, a list of switches with commas between them, into cfgs
-//! for the library and its tests. They are no cargo features, so that `--all-features` is something
-//! to ship.
+//! for the library and its tests. They are no cargo features, so that `--all-features` builds
+//! what can be shipped.
 //!
-//! | switch | cfg | what it does |
-//! |---|---|---|
-//! | `hooks` | `ramblk_hooks` | points at which a test has the process killed or fail, and the rings and sessions that the fuzz targets drive; all of it waits for a variable or a call |
-//! | `schedules` | `ramblk_schedules` | locks and atomics are those of a scheduler that tries out interleavings; needs the feature `shuttle` |
-//! | `null` | `ramblk_null` | disks move no bytes: what a request costs then is what rings and look-ups cost |
+//! | switch | what it does |
+//! |---|---|
+//! | `hooks` | points at which a test kills the process or has it fail, and the rings and |
+//! | | sessions that fuzz targets drive: all of it waits for a variable or a call |
+//! | `schedules` | locks and atomics are those of a scheduler that tries out interleavings; |
+//! | | needs the feature `shuttle` |
+//! | `null` | disks move no bytes: what remains is the cost of rings and look-ups |
 //!
-//! Without the variable an unoptimised build has the hooks, and an optimised one has nothing. So
-//! nearly all tests share one build of the library, whatever was built before.
+//! The cfg of `hooks` is `ramblk_hooks`, and so on.
+//!
+//! Without the variable, an unoptimised build has the hooks and an optimised one has none. So
+//! nearly all tests share one build of the library.
 #![allow(clippy::panic, reason = "that is how a build script fails")]
 
 const SWITCHES: [&str; 3] = ["hooks", "schedules", "null"];

@@ -9,7 +9,7 @@
 
 use std::fs::File;
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
 use vhost::vhost_user::message::{VhostUserInflight, VhostUserMemoryRegion};
@@ -29,16 +29,10 @@ use super::wire::watchdog::{Watchdog, Watched};
 use crate::device::{Attempt, BlockDevice, Pace, PlainRequest, Serial, Volume};
 use crate::store::{DiskSpec, SectorSize, Sink, Source, Store};
 
-static IS_IN_A_HURRY: AtomicBool = AtomicBool::new(false);
-
 /// Wait a millisecond for a front end that has begun something, and not seconds: a fuzzer tries it
 /// out thousands of times.
 pub fn hurry() {
-    IS_IN_A_HURRY.store(true, Ordering::Relaxed);
-}
-
-pub(super) fn is_in_a_hurry() -> bool {
-    IS_IN_A_HURRY.load(Ordering::Relaxed)
+    super::IS_IN_A_HURRY.store(true, Ordering::Relaxed);
 }
 
 /// Where a region of guest memory is, in the guest's addresses and the front end's.

@@ -26,6 +26,7 @@ mod harness;
 mod hosts;
 mod hotplug;
 mod image;
+mod imports;
 mod in_order;
 mod inflight;
 mod lifecycle;

@@ -147,7 +147,7 @@ impl<'d> Quiet<'d> {
         quiet
     }
 
-    /// Complete `count` flushes by polling the used index, and return whether a call came with them.
+    /// Complete `count` flushes by polling the used index, and return whether a call came.
     fn called_for(&mut self, count: u16) -> bool {
         (0..count).for_each(|head| self.ring.put(head));
         self.ring.publish();

@@ -9,6 +9,8 @@ use proc_macro2::{TokenStream, TokenTree};
 use syn::spanned::Spanned;
 use syn::visit::Visit;
 
+use crate::imports::{self, Modules};
+
 /// Each room and the rooms below it, which are all that it may import.
 const ROOMS: [(&str, &[&str]); 9] = [
     ("store", &[]),
@@ -23,6 +25,83 @@ const ROOMS: [(&str, &[&str]); 9] = [
     ),
     ("load", &[]),
     ("cli", &["daemon", "client", "model", "image", "load"]),
+];
+
+/// Files and folders beside each other that import each other all the same, and why. `mod` is the
+/// folder's own file.
+const CIRCLES: [(&str, &[&str], &str); 14] = [
+    (
+        "src/cli",
+        &["args", "verbs"],
+        "the command line names each verb's options, and some verbs its formats and help",
+    ),
+    (
+        "src/cli/recipes",
+        &["mod", "qemu"],
+        "the list of recipes, and what they share",
+    ),
+    (
+        "src/cli/verbs",
+        &["content", "disks", "mod"],
+        "the list of verbs, and what they share; a disk is made with content",
+    ),
+    (
+        "src/daemon",
+        &["api", "disks", "host", "metrics", "run", "serve"],
+        "`serve` builds all; others take its directories, and the configuration's bounds",
+    ),
+    (
+        "src/daemon/api",
+        &["document", "routes"],
+        "routes serve the document that is made of them",
+    ),
+    (
+        "src/daemon/disks",
+        &["actions", "mod", "served", "settings", "upkeep"],
+        "the registry, and what is done with its disks",
+    ),
+    (
+        "src/daemon/disks/served",
+        &["disk", "socket"],
+        "a disk and its socket know each other",
+    ),
+    (
+        "src/daemon/disks/settings",
+        &["metadata", "origin", "valid"],
+        "what is kept, and whether it may be",
+    ),
+    (
+        "src/device",
+        &[
+            "config", "mod", "request", "stats", "steps", "tally", "waiting",
+        ],
+        "the device, and what its requests do with it",
+    ),
+    (
+        "src/store",
+        &["disks", "pages"],
+        "what a destroyed disk leaves is freed like a map",
+    ),
+    (
+        "src/store/disks",
+        &["disk", "extents"],
+        "a walk over a disk, which the disk starts",
+    ),
+    (
+        "src/store/inspect",
+        &["judge", "mod"],
+        "the report, and its parts",
+    ),
+    (
+        "src/vhost_user/queue",
+        &["aside", "chain", "ring"],
+        "a ring, and the requests that it hands out",
+    ),
+    (
+        "src/vhost_user/workers",
+        &["pool", "slot", "worker"],
+        "workers, and the rings that they hand over",
+    ),
 ];
 
 /// Crates that only some rooms may name.
@@ -138,45 +217,16 @@ fn words(text: &str) -> Vec<(String, bool)> {
     found
 }
 
-/// Rooms that a file names after `crate::`, whether one by one or in braces.
-fn imports(text: &str) -> BTreeSet<String> {
-    fn walk(tokens: TokenStream, into: &mut BTreeSet<String>) {
-        let tokens: Vec<TokenTree> = tokens.into_iter().collect();
-        for (at, token) in tokens.iter().enumerate() {
-            if let TokenTree::Group(group) = token {
-                walk(group.stream(), into);
-            }
-            if !matches!(token, TokenTree::Ident(ident) if ident == "crate") {
-                continue;
-            }
-            match tokens.get(at + 3) {
-                Some(TokenTree::Ident(room)) => {
-                    into.insert(room.to_string());
-                }
-                Some(TokenTree::Group(group)) => {
-                    let named = group.stream().into_iter().filter_map(|tree| match tree {
-                        TokenTree::Ident(room) => Some(room.to_string()),
-                        _ => None,
-                    });
-                    into.extend(named);
-                }
-                _ => {}
-            }
-        }
-    }
-    let mut found = BTreeSet::new();
-    walk(text.parse().expect("tokens"), &mut found);
-    found
-}
-
-/// What is wrong with the imports of a file in `room`.
-fn upward_imports(room: &str, text: &str) -> Vec<String> {
+/// The rooms above its own that a file names.
+fn upward_imports(modules: &Modules, file: &str) -> Vec<String> {
+    let room = file.split('/').nth(1).expect("a room");
     let (_, below) = ROOMS
         .iter()
         .find(|(name, _)| *name == room)
         .expect("a room");
     let rooms = ROOMS.map(|(name, _)| name);
-    imports(text)
+    modules
+        .rooms_named_by(file)
         .into_iter()
         .filter(|name| rooms.contains(&name.as_str()))
         .filter(|name| name != room && !below.contains(&name.as_str()))
@@ -219,20 +269,35 @@ fn long_functions(text: &str) -> Vec<String> {
     functions.0
 }
 
+/// The files of rooms.
+fn rooms() -> Vec<(String, String)> {
+    let mut files = sources("src");
+    files.retain(|(name, _)| name.split('/').count() > 2 && !name.starts_with("src/bin/"));
+    files
+}
+
 #[test]
 fn no_room_imports_from_above() {
-    for (name, text) in sources("src") {
-        let room = name
-            .strip_prefix("src/")
-            .unwrap()
-            .split('/')
-            .next()
-            .unwrap();
-        if room.ends_with(".rs") || room == "bin" {
-            continue;
-        }
-        let upward = upward_imports(room, &text);
+    let files = rooms();
+    let modules = Modules::read(&files);
+    for (name, _) in &files {
+        let upward = upward_imports(&modules, name);
         assert!(upward.is_empty(), "{name} imports {upward:?}");
+    }
+}
+
+/// Sub-rooms, and files beside each other, import in one direction.
+#[test]
+fn files_name_each_other_in_listed_circles_only() {
+    let files = rooms();
+    let modules = Modules::read(&files);
+    let circles = imports::circles(&modules.edges());
+    let is_listed = |folder: &str, names: &[String]| {
+        let mut listed = CIRCLES.iter().filter(|(listed, ..)| *listed == folder);
+        listed.any(|(_, members, _)| names.iter().all(|name| members.contains(&name.as_str())))
+    };
+    for (folder, names) in &circles {
+        assert!(is_listed(folder, names), "a circle in {folder}: {names:?}");
     }
 }
 
@@ -296,19 +361,45 @@ fn files_functions_and_lines_have_an_end() {
 
 #[test]
 fn the_checks_themselves_can_fail() {
+    let upward = |room: &str, text: &str| {
+        let file = format!("src/{room}/part/file.rs");
+        upward_imports(&Modules::read(&[(file.clone(), text.to_owned())]), &file)
+    };
+    assert_eq!(upward("store", "use crate::device::Status;"), ["device"]);
+    assert_eq!(upward("device", "use crate::{store, daemon};"), ["daemon"]);
+    assert_eq!(upward("device", "fn f() { crate::cli::ramblk() }"), ["cli"]);
     assert_eq!(
-        upward_imports("store", "use crate::device::Status;"),
+        upward("store", "use super::super::super::{device as d};"),
         ["device"]
     );
     assert_eq!(
-        upward_imports("device", "use crate::{store, daemon};"),
-        ["daemon"]
+        upward(
+            "store",
+            "mod m { pub use super::super::super::super::load::*; }"
+        ),
+        ["load"]
     );
     assert_eq!(
-        upward_imports("device", "fn f() { crate::cli::ramblk() }"),
-        ["cli"]
+        upward("store", "fn f() { call!(crate::daemon::run(1)) }"),
+        ["daemon"]
     );
-    assert!(upward_imports("daemon", "use crate::store::Store;").is_empty());
+    assert!(upward("daemon", "use crate::store::Store;").is_empty());
+    assert!(upward("store", "use super::device::Status; fn f() { device::g() }").is_empty());
+    let circle = |c: &str| {
+        let file = |name: &str, text: &str| (format!("src/store/{name}.rs"), text.to_owned());
+        let files = [
+            file("mod", "pub use a::Type; pub use b::b;"),
+            file("a", "use super::b; fn a() { b::c::g() }"),
+            file("b/mod", "pub fn b() {}"),
+            file("b/c", c),
+        ];
+        imports::circles(&Modules::read(&files).edges())
+    };
+    let found = BTreeSet::from([("src/store".to_owned(), vec!["a".to_owned(), "b".to_owned()])]);
+    assert_eq!(circle("use crate::store::Type;"), found);
+    assert_eq!(circle("use super::super::a::{self, Type};"), found);
+    assert_eq!(circle("fn g(of: super::super::Type) {}"), found);
+    assert!(circle("use super::b; mod tests { use crate::store::a; }").is_empty());
     assert!(says_unsafe("fn f() { unsafe { g() } }"));
     assert!(!says_unsafe(
         "#![allow(unsafe_code)] // unsafe\nfn f() { \"unsafe\"; }"

@@ -84,8 +84,8 @@ fn a_disk_that_nobody_uses_wakes_no_thread() {
         disk.q().read(0, 512).unwrap();
     }
     let sleeps = || -> u64 { Thread::all(&ramblk).iter().map(Thread::sleeps).sum() };
-    // The system may wake a thread once in a while, for its memory say. What we would do again and
-    // again leaves no second in peace. (The watchdog goes to sleep 100 ms after the last call.)
+    // The system may wake a thread once in a while, for example because of its memory. A thread
+    // that wakes by itself does so in every second. (The watchdog stops 100 ms after a call.)
     let is_quiet = (0..10).any(|_| {
         let before = sleeps();
         std::thread::sleep(Duration::from_secs(1));

@@ -2,7 +2,8 @@
 //! place where another thread may run, and so is the moment before each copy, each publication of
 //! an entry, and each punch. A failure prints the schedule that led to it.
 //!
-//! `RAMBLK_TEST=schedules` makes the locks those of the scheduler. `RAMBLK_SCHEDULES` is the number of schedules of each kind.
+//! `RAMBLK_TEST=schedules` makes the locks those of the scheduler. `RAMBLK_SCHEDULES` is the number
+//! of schedules of each kind.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

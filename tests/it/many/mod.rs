@@ -106,8 +106,8 @@ fn a_disk_that_nobody_uses_costs_a_descriptor_and_little_memory() {
     assert!(kib <= MOST_KIB_PER_DISK, "{kib} KiB per disk");
     let each = many.made_within() / DISKS as u32;
     assert!(each < Duration::from_millis(2), "{each:?} to make a disk");
-    // A tick is counted for whatever runs while the clock strikes, an interrupt too; a thousand disks
-    // that do something leave no half second without one.
+    // An interrupt may cost a tick now and then. Disks that do something would cost some in every
+    // half second.
     let is_quiet = (0..20).any(|_| {
         let before = many.figures().ticks;
         std::thread::sleep(Duration::from_millis(500));
