@@ -29,7 +29,7 @@ const ROOMS: [(&str, &[&str]); 9] = [
 
 /// Files and folders beside each other that import each other all the same, and why. `mod` is the
 /// folder's own file.
-const CIRCLES: [(&str, &[&str], &str); 14] = [
+const CIRCLES: [(&str, &[&str], &str); 8] = [
     (
         "src/cli",
         &["args", "verbs"],
@@ -46,55 +46,23 @@ const CIRCLES: [(&str, &[&str], &str); 14] = [
         "the list of verbs, and what they share; a disk is made with content",
     ),
     (
-        "src/daemon",
-        &["api", "disks", "host", "metrics", "run", "serve"],
-        "`serve` builds all; others take its directories, and the configuration's bounds",
-    ),
-    (
         "src/daemon/api",
         &["document", "routes"],
         "routes serve the document that is made of them",
     ),
     (
-        "src/daemon/disks",
-        &["actions", "mod", "served", "settings", "upkeep"],
-        "the registry, and what is done with its disks",
+        "src/device/block",
+        &["batch", "volume"],
+        "a volume, and several of its requests at a time",
     ),
     (
-        "src/daemon/disks/served",
-        &["disk", "socket"],
-        "a disk and its socket know each other",
-    ),
-    (
-        "src/daemon/disks/settings",
-        &["metadata", "origin", "valid"],
-        "what is kept, and whether it may be",
-    ),
-    (
-        "src/device",
-        &[
-            "config", "mod", "request", "stats", "steps", "tally", "waiting",
-        ],
-        "the device, and what its requests do with it",
-    ),
-    (
-        "src/store",
-        &["disks", "pages"],
-        "what a destroyed disk leaves is freed like a map",
-    ),
-    (
-        "src/store/disks",
-        &["disk", "extents"],
-        "a walk over a disk, which the disk starts",
-    ),
-    (
-        "src/store/inspect",
-        &["judge", "mod"],
-        "the report, and its parts",
+        "src/device/block",
+        &["counters", "stats"],
+        "counters, and their sum",
     ),
     (
         "src/vhost_user/queue",
-        &["aside", "chain", "ring"],
+        &["ring", "taken"],
         "a ring, and the requests that it hands out",
     ),
     (
