@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use ramblk::vhost_user::mail::{
-    Address, Bell, Desk, Kind, Mailbox, Mailboxes, Message, Parcel, Tenancy, read,
+    Kind, Mailbox, Mailboxes, Message, OrderReceiver, OrderSender, Placed, Rings, Waker, orders,
+    read,
 };
 use shuttle::sync::mpsc::{Receiver, Sender, channel};
 use shuttle::sync::{Condvar, Mutex};
@@ -17,8 +18,8 @@ use crate::explore;
 #[derive(Debug, Default)]
 struct Eventfd(Mutex<bool>, Condvar);
 
-impl Bell for Eventfd {
-    fn ring(&self) {
+impl Waker for Eventfd {
+    fn wake(&self) {
         *self.0.lock().unwrap() = true;
         self.1.notify_all();
     }
@@ -35,13 +36,13 @@ impl Eventfd {
 }
 
 #[derive(Debug)]
-struct Rings;
+struct Test;
 
-impl Kind for Rings {
+impl Kind for Test {
     /// A ring is the list of its call descriptors, by number.
     type Ring = Vec<u8>;
     type Order = Order;
-    type Bell = Eventfd;
+    type Waker = Eventfd;
 }
 
 #[derive(Debug)]
@@ -54,19 +55,19 @@ enum Order {
 /// A worker that hands over each ring as often as `moves` says, one at a time.
 struct Worker {
     number: usize,
-    mailboxes: Mailboxes<Rings>,
-    rings: HashMap<u64, (Tenancy<Rings>, Vec<u8>)>,
+    mailboxes: Mailboxes<Test>,
+    rings: HashMap<u64, (OrderReceiver<Test>, Vec<u8>)>,
     moves: Arc<Mutex<HashMap<u64, usize>>>,
 }
 
-impl Desk<Rings> for Worker {
-    fn take(&mut self, parcel: Parcel<Rings>) {
-        let ring = (parcel.tenancy, parcel.ring);
-        assert!(self.rings.insert(parcel.id, ring).is_none());
+impl Rings<Test> for Worker {
+    fn take(&mut self, placed: Placed<Test>) {
+        let ring = (placed.orders, placed.ring);
+        assert!(self.rings.insert(placed.id, ring).is_none());
     }
 
-    fn tenancy(&self, id: u64) -> Option<&Tenancy<Rings>> {
-        self.rings.get(&id).map(|(tenancy, _)| tenancy)
+    fn orders(&self, id: u64) -> Option<&OrderReceiver<Test>> {
+        self.rings.get(&id).map(|(orders, _)| orders)
     }
 
     fn carry_out(&mut self, id: u64, order: Order) {
@@ -89,7 +90,7 @@ impl Worker {
                 return;
             }
             if !self.hands_over() {
-                mailbox.bell().wait();
+                mailbox.waker().wait();
             }
         }
     }
@@ -103,15 +104,15 @@ impl Worker {
         };
         *moves.get_mut(&id).unwrap() -= 1;
         drop(moves);
-        let (tenancy, ring) = self.rings.remove(&id).unwrap();
+        let (orders, ring) = self.rings.remove(&id).unwrap();
         self.mailboxes[self.number].lost_ring();
         let other = (self.number + 1) % self.mailboxes.len();
-        self.mailboxes[other].hand_in(Parcel { id, tenancy, ring })
+        self.mailboxes[other].hand_in(Placed { id, orders, ring })
     }
 }
 
 struct Workers {
-    mailboxes: Mailboxes<Rings>,
+    mailboxes: Mailboxes<Test>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -119,7 +120,7 @@ impl Workers {
     /// Start `count` workers, where ring `n` moves `moves[n]` times.
     fn start(count: usize, moves: &[usize]) -> Self {
         let mailbox = |_| Arc::new(Mailbox::new(Eventfd::default()));
-        let mailboxes: Mailboxes<Rings> = (0..count).map(mailbox).collect();
+        let mailboxes: Mailboxes<Test> = (0..count).map(mailbox).collect();
         let moves = moves.iter().enumerate().map(|(id, &n)| (id as u64, n));
         let moves = Arc::new(Mutex::new(moves.collect()));
         let threads = (0..count).map(|number| {
@@ -138,11 +139,11 @@ impl Workers {
     }
 
     /// A new ring of the first worker.
-    fn serve(&self, id: u64) -> Address<Rings> {
-        let (tenancy, address) = Tenancy::new(id, 0, &self.mailboxes);
+    fn serve(&self, id: u64) -> OrderSender<Test> {
+        let (sender, orders) = orders(id, 0, &self.mailboxes);
         let ring = Vec::new();
-        assert!(self.mailboxes[0].hand_in(Parcel { id, tenancy, ring }));
-        address
+        assert!(self.mailboxes[0].hand_in(Placed { id, orders, ring }));
+        sender
     }
 
     fn quit(self) {
@@ -155,9 +156,9 @@ impl Workers {
     }
 }
 
-fn stop(address: &Address<Rings>) -> Receiver<Vec<u8>> {
+fn stop(sender: &OrderSender<Test>) -> Receiver<Vec<u8>> {
     let (reply, answer) = channel();
-    address.post(Order::Stop(reply));
+    sender.post(Order::Stop(reply));
     answer
 }
 

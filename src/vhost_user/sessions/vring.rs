@@ -19,7 +19,8 @@ use crate::vhost_user::queue::job::Job;
 use crate::vhost_user::queue::parking::Stop;
 use crate::vhost_user::queue::ring::{Ring, RingAddress, RingError, RingOptions};
 use crate::vhost_user::wire::notifier::Notifier;
-use crate::vhost_user::workers::pool::{Running, Workers};
+use crate::vhost_user::workers::order::RingHandle;
+use crate::vhost_user::workers::pool::Workers;
 
 /// How a driver's kicks arrive.
 #[derive(Clone, Debug)]
@@ -58,7 +59,7 @@ pub(crate) struct Vring {
     kicks_before: Option<u64>,
     call: Option<Arc<Notifier>>,
     err: Option<Arc<Notifier>>,
-    running: Option<Running>,
+    running: Option<RingHandle>,
     /// It could not be served in the memory that there is now.
     stranded: bool,
     /// There is a region for requests in flight, but no room in it for this ring.

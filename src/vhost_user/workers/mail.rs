@@ -1,17 +1,18 @@
-//! How workers are told things, and how what concerns a ring finds the worker that has it.
+//! How workers are told things, and how an order for a ring finds the worker that has it.
 //!
-//! A worker has a [`Mailbox`]. A ring has a [`Letterbox`], which goes with it from worker to
-//! worker. An order for the ring is put into the letterbox, and the worker that has the ring at
-//! that instant is told to look there; a worker that takes a ring in looks by itself. So an order
-//! is found by whoever has the ring, in its place among the others, however often the ring moves
-//! meanwhile; a worker that is told to look for a ring that it no longer has ignores that. Nothing
-//! is sent on, so nothing is left behind or overtaken on the way.
+//! A worker has a [`Mailbox`]. A ring has a queue of orders, which moves with it from worker to
+//! worker: [`OrderSender`] is the session's end of it, [`OrderReceiver`] is the end of the worker
+//! that has the ring. The sender puts an order into the queue, and then tells the worker that has
+//! the ring at that instant to look there; a worker that takes a ring in looks by itself. So the
+//! worker that has the ring finds each order, in its place among the others, however often the ring
+//! moves meanwhile. A worker that is told to look for a ring that it no longer has ignores that.
+//! Nothing is forwarded, so nothing is lost or overtaken on the way.
 //!
-//! Who holds the ring holds the [`Tenancy`] of its letterbox. That is dropped with the ring, and
-//! what is not carried out by then is dropped too: who waits for an answer learns it from that.
+//! The receiver is dropped with the ring, and orders that were not carried out are dropped with it:
+//! a session that waits for an answer learns from that that none comes.
 //!
 //! This file knows neither rings nor descriptors: `tests/schedules` drives it with rings, orders
-//! and a bell of its own, under a scheduler that tries out interleavings.
+//! and wakers of its own, under a scheduler that tries out interleavings.
 #![cfg_attr(
     not(ramblk_schedules),
     allow(unreachable_pub, reason = "public for a test of interleavings only")
@@ -27,36 +28,36 @@ use crate::store::sync::{AtomicBool, AtomicUsize, Mutex, Ordering};
 pub trait Kind: Debug + 'static {
     /// A ring, with all that a worker needs to go on with it.
     type Ring: Debug + Send;
-    /// What whoever has a ring is told to do with it.
+    /// What the worker that has a ring is told to do with it.
     type Order: Debug + Send;
     /// What wakes a worker that sleeps.
-    type Bell: Bell;
+    type Waker: Waker;
 }
 
 /// What wakes a worker that sleeps.
-pub trait Bell: Debug + Send + Sync {
-    /// Wake it, or have it not fall asleep.
-    fn ring(&self);
+pub trait Waker: Debug + Send + Sync {
+    /// Wake the worker, or keep it from falling asleep.
+    fn wake(&self);
 }
 
 /// What a worker is told.
 #[derive(Debug)]
 pub enum Message<K: Kind> {
     /// Serve this ring from now on: it is new, or another worker had it.
-    Take(Parcel<K>),
+    Take(Placed<K>),
     /// There is an order for the ring of this number.
     Look(u64),
     /// Serve nothing any more.
     Quit,
 }
 
-/// A ring on its way to a worker.
+/// A ring that a worker has, or that is on its way to one.
 #[derive(Debug)]
-pub struct Parcel<K: Kind> {
-    /// The ring's number, which no other one has.
+pub struct Placed<K: Kind> {
+    /// The ring's number, which no other ring has.
     pub id: u64,
-    /// The right to its letterbox.
-    pub tenancy: Tenancy<K>,
+    /// What it is ordered to do.
+    pub orders: OrderReceiver<K>,
     /// The ring.
     pub ring: K::Ring,
 }
@@ -65,11 +66,11 @@ pub struct Parcel<K: Kind> {
 #[derive(Debug)]
 pub struct Mailbox<K: Kind> {
     queue: Mutex<Queue<K>>,
-    bell: K::Bell,
+    waker: K::Waker,
     /// Whether there may be a message: a worker that is busy looks here, and one that sleeps is
-    /// woken by the bell.
+    /// woken.
     waiting: AtomicBool,
-    /// Rings that it has, or is about to have.
+    /// Rings that the worker has, or is about to have.
     rings: AtomicUsize,
     /// Rings that it had work for lately.
     busy: AtomicUsize,
@@ -83,21 +84,21 @@ struct Queue<K: Kind> {
 }
 
 impl<K: Kind> Mailbox<K> {
-    /// An empty one, of a worker that is woken by `bell`.
-    pub fn new(bell: K::Bell) -> Self {
+    /// An empty mailbox of a worker that `waker` wakes.
+    pub fn new(waker: K::Waker) -> Self {
         Self {
             queue: Mutex::new(Queue {
                 messages: VecDeque::new(),
                 closed: false,
             }),
-            bell,
+            waker,
             waiting: AtomicBool::new(false),
             rings: AtomicUsize::new(0),
             busy: AtomicUsize::new(0),
         }
     }
 
-    /// Hand in a message; `false`: the worker is gone, and the message with it.
+    /// Post a message. `false`: the worker is gone, and the message is dropped.
     pub fn post(&self, message: Message<K>) -> bool {
         {
             let mut queue = self.queue.lock();
@@ -107,14 +108,14 @@ impl<K: Kind> Mailbox<K> {
             queue.messages.push_back(message);
         }
         self.waiting.store(true, Ordering::Release);
-        self.bell.ring();
+        self.waker.wake();
         true
     }
 
-    /// Hand in a ring, which counts from now on.
-    pub fn hand_in(&self, parcel: Parcel<K>) -> bool {
+    /// Post a ring, which counts as the worker's from now on.
+    pub fn hand_in(&self, placed: Placed<K>) -> bool {
         self.rings.fetch_add(1, Ordering::Relaxed);
-        self.post(Message::Take(parcel))
+        self.post(Message::Take(placed))
     }
 
     /// Whether there may be a message, for a worker amid other things.
@@ -123,7 +124,7 @@ impl<K: Kind> Mailbox<K> {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    /// Whether there may be a message, for the worker, who then reads all.
+    /// Whether there may be a message, for the worker, which must then [`read`] all.
     #[inline]
     pub fn take_waiting(&self) -> bool {
         self.is_waiting() && self.waiting.swap(false, Ordering::Acquire)
@@ -133,7 +134,8 @@ impl<K: Kind> Mailbox<K> {
         self.queue.lock().messages.pop_front()
     }
 
-    /// Take no message any more; what is left goes, and with it the rings that were on their way.
+    /// Take no message any more. Those that are left are dropped, and with them the rings that were
+    /// on their way.
     pub fn close(&self) {
         let left = {
             let mut queue = self.queue.lock();
@@ -144,8 +146,8 @@ impl<K: Kind> Mailbox<K> {
     }
 
     /// What wakes its worker.
-    pub fn bell(&self) -> &K::Bell {
-        &self.bell
+    pub fn waker(&self) -> &K::Waker {
+        &self.waker
     }
 
     /// How many rings the worker has, or is about to have.
@@ -153,9 +155,10 @@ impl<K: Kind> Mailbox<K> {
         self.rings.load(Ordering::Relaxed)
     }
 
-    /// The worker has a ring less.
+    /// The worker has one ring less.
     pub fn lost_ring(&self) {
-        self.rings.fetch_sub(1, Ordering::Relaxed);
+        let before = self.rings.fetch_sub(1, Ordering::Relaxed);
+        debug_assert!(before > 0, "a worker lost a ring that it never had");
     }
 
     /// How many rings the worker had work for lately.
@@ -163,121 +166,124 @@ impl<K: Kind> Mailbox<K> {
         self.busy.load(Ordering::Relaxed)
     }
 
-    /// The worker has counted.
+    /// The worker has counted the rings that it had work for.
     pub fn set_busy(&self, busy: usize) {
         self.busy.store(busy, Ordering::Relaxed);
-    }
-}
-
-/// Orders for one ring, in order.
-#[derive(Debug)]
-pub struct Letterbox<K: Kind>(Mutex<Letters<K>>);
-
-#[derive(Debug)]
-struct Letters<K: Kind> {
-    /// The worker that has the ring, by number, or had it last if it is on its way. `None`: nobody
-    /// has it any more.
-    place: Option<usize>,
-    orders: VecDeque<K::Order>,
-}
-
-/// The right to a ring's letterbox: it is where the ring is. When it is dropped, the ring is gone,
-/// and orders for it are refused.
-#[derive(Debug)]
-pub struct Tenancy<K: Kind>(Arc<Letterbox<K>>);
-
-impl<K: Kind> Tenancy<K> {
-    /// For a ring that is about to be handed to worker `place`, and the way to it.
-    pub fn new(id: u64, place: usize, mailboxes: &Mailboxes<K>) -> (Self, Address<K>) {
-        let letterbox = Arc::new(Letterbox(Mutex::new(Letters {
-            place: Some(place),
-            orders: VecDeque::new(),
-        })));
-        let address = Address {
-            id,
-            letterbox: Arc::clone(&letterbox),
-            mailboxes: Arc::clone(mailboxes),
-        };
-        (Self(letterbox), address)
-    }
-
-    /// Orders are announced to worker `place` from now on. Those that came before are in the
-    /// letterbox, and that worker must look.
-    fn moves_in(&self, place: usize) {
-        self.0.0.lock().place = Some(place);
-    }
-
-    /// The next order.
-    pub fn next(&self) -> Option<K::Order> {
-        self.0.0.lock().orders.pop_front()
-    }
-}
-
-impl<K: Kind> Drop for Tenancy<K> {
-    fn drop(&mut self) {
-        let left = {
-            let mut letters = self.0.0.lock();
-            letters.place = None;
-            std::mem::take(&mut letters.orders)
-        };
-        drop(left);
     }
 }
 
 /// The mailboxes of all workers, by number.
 pub type Mailboxes<K> = Arc<[Arc<Mailbox<K>>]>;
 
-/// The way to a ring, wherever it is.
+/// Orders for one ring, in order.
 #[derive(Debug)]
-pub struct Address<K: Kind> {
+struct Orders<K: Kind> {
+    /// The worker that has the ring, by number; the last one that had it, while it moves. `None`:
+    /// the ring is gone.
+    worker: Option<usize>,
+    queue: VecDeque<K::Order>,
+}
+
+/// A queue of orders for ring `id`, which is about to be handed to `worker`.
+pub fn orders<K: Kind>(
     id: u64,
-    letterbox: Arc<Letterbox<K>>,
+    worker: usize,
+    mailboxes: &Mailboxes<K>,
+) -> (OrderSender<K>, OrderReceiver<K>) {
+    let orders = Arc::new(Mutex::new(Orders {
+        worker: Some(worker),
+        queue: VecDeque::new(),
+    }));
+    let sender = OrderSender {
+        id,
+        orders: Arc::clone(&orders),
+        mailboxes: Arc::clone(mailboxes),
+    };
+    (sender, OrderReceiver(orders))
+}
+
+/// A session's way to a ring, wherever that is.
+#[derive(Debug)]
+pub struct OrderSender<K: Kind> {
+    id: u64,
+    orders: Arc<Mutex<Orders<K>>>,
     mailboxes: Mailboxes<K>,
 }
 
-impl<K: Kind> Address<K> {
-    /// Have whoever has the ring carry out an order, after all that were posted before. `false`:
-    /// nobody has the ring, and the order is dropped. It may be dropped later too, if the ring goes
-    /// first.
+impl<K: Kind> OrderSender<K> {
+    /// Have the worker that has the ring carry out an order, after all that were posted before.
+    /// `false`: the ring is gone, and the order is dropped. It may be dropped later too, if the
+    /// ring goes first.
     pub fn post(&self, order: K::Order) -> bool {
-        let place = {
-            let mut letters = self.letterbox.0.lock();
-            let Some(place) = letters.place else {
+        let worker = {
+            let mut orders = self.orders.lock();
+            let Some(worker) = orders.worker else {
                 return false;
             };
-            letters.orders.push_back(order);
-            place
+            orders.queue.push_back(order);
+            worker
         };
+        debug_assert!(worker < self.mailboxes.len(), "no worker {worker}");
         // A worker that is gone has dropped its rings, and their orders with them.
         self.mailboxes
-            .get(place)
+            .get(worker)
             .is_some_and(|mailbox| mailbox.post(Message::Look(self.id)))
     }
 }
 
-/// The rings of a worker, as the mail needs them.
-pub trait Desk<K: Kind> {
-    /// Serve a ring from now on. Where that can't be, its tenancy is dropped.
-    fn take(&mut self, parcel: Parcel<K>);
+/// A worker's end of a ring's orders. It is where the ring is: once it is dropped, orders for the
+/// ring are refused.
+#[derive(Debug)]
+pub struct OrderReceiver<K: Kind>(Arc<Mutex<Orders<K>>>);
 
-    /// The tenancy of a ring, while it is here.
-    fn tenancy(&self, id: u64) -> Option<&Tenancy<K>>;
+impl<K: Kind> OrderReceiver<K> {
+    /// Announce orders to `worker` from now on. Those that came before are in the queue, and that
+    /// worker must look.
+    fn moves_to(&self, worker: usize) {
+        self.0.lock().worker = Some(worker);
+    }
+
+    /// The next order.
+    pub fn next(&self) -> Option<K::Order> {
+        self.0.lock().queue.pop_front()
+    }
+}
+
+impl<K: Kind> Drop for OrderReceiver<K> {
+    fn drop(&mut self) {
+        let left = {
+            let mut orders = self.0.lock();
+            orders.worker = None;
+            std::mem::take(&mut orders.queue)
+        };
+        drop(left);
+    }
+}
+
+/// The rings of a worker, as the mail needs them.
+pub trait Rings<K: Kind> {
+    /// Serve a ring from now on. If that is impossible, drop it.
+    fn take(&mut self, placed: Placed<K>);
+
+    /// The orders of a ring, while it is here.
+    fn orders(&self, id: u64) -> Option<&OrderReceiver<K>>;
 
     /// Carry out an order for a ring that is here.
     fn carry_out(&mut self, id: u64, order: K::Order);
 }
 
-/// Do all that was posted to worker `number`; `false`: it is to end, and gets no mail any more.
-pub fn read<K: Kind>(number: usize, mailbox: &Mailbox<K>, desk: &mut impl Desk<K>) -> bool {
+/// Do all that was posted to worker `number`. `false`: the worker must end, and gets no mail any
+/// more.
+pub fn read<K: Kind>(number: usize, mailbox: &Mailbox<K>, rings: &mut impl Rings<K>) -> bool {
     while let Some(message) = mailbox.next() {
         match message {
-            Message::Take(parcel) => {
-                let id = parcel.id;
-                parcel.tenancy.moves_in(number);
-                desk.take(parcel);
-                look(id, desk);
+            Message::Take(placed) => {
+                let id = placed.id;
+                placed.orders.moves_to(number);
+                rings.take(placed);
+                look(id, rings);
             }
-            Message::Look(id) => look(id, desk),
+            Message::Look(id) => look(id, rings),
             Message::Quit => {
                 mailbox.close();
                 return false;
@@ -287,8 +293,8 @@ pub fn read<K: Kind>(number: usize, mailbox: &Mailbox<K>, desk: &mut impl Desk<K
     true
 }
 
-fn look<K: Kind>(id: u64, desk: &mut impl Desk<K>) {
-    while let Some(order) = desk.tenancy(id).and_then(Tenancy::next) {
-        desk.carry_out(id, order);
+fn look<K: Kind>(id: u64, rings: &mut impl Rings<K>) {
+    while let Some(order) = rings.orders(id).and_then(OrderReceiver::next) {
+        rings.carry_out(id, order);
     }
 }

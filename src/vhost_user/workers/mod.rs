@@ -1,22 +1,28 @@
 //! The threads that serve rings.
 //!
+//! Files import from those above them in this table only.
+//!
 //! | file | what it holds |
 //! |---|---|
-//! | `worker` | a thread that serves rings: which are hot, and when it sleeps |
-//! | `pool` | all of them, and where a new ring goes |
-//! | `slot` | one ring of a worker, hot or cold |
-//! | `mail` | what workers are told, and how it finds a ring that moves |
-//! | `polling` | how long a ring that has run dry is looked at |
 //! | `slice` | how long the scheduler lets a worker run |
-//! | `alarm` | wakes a worker at a moment |
+//! | `timer` | wakes a worker at a moment |
+//! | `polling` | how long a ring that has run dry is polled |
+//! | `mail` | what workers are told, and how it finds a ring that moves |
+//! | `slot` | one ring as a worker serves it, hot or cold |
+//! | `order` | what sessions tell workers to do with a ring |
+//! | `slots` | the rings of a worker: which are hot, wait or leave |
+//! | `worker` | a thread that serves rings, and when it sleeps |
+//! | `pool` | all workers, and which of them serves a new ring |
 
-mod alarm;
 #[cfg(not(ramblk_schedules))]
 mod mail;
 #[cfg(ramblk_schedules)]
 pub mod mail;
+pub(super) mod order;
 mod polling;
 pub(super) mod pool;
 mod slice;
 mod slot;
+mod slots;
+mod timer;
 mod worker;

@@ -1,33 +1,33 @@
-//! The workers of a hub, and the ways to them: where a ring is served, and how it is had back.
+//! The workers of a hub, and which of them serves a new ring.
 //!
 //! A new ring goes to the worker that has the fewest. A worker that is busy with several while
 //! another has nothing to do hands one over; orders find it there (see [`mail`](super::mail)).
 
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use vmm_sys_util::eventfd::EventFd;
 
-use super::mail::{Address, Bell, Kind, Mailbox, Mailboxes, Message, Parcel, Tenancy};
+use super::mail::{Mailbox, Mailboxes, Message, Placed, orders};
+use super::order::{RingHandle, RingMail};
 use super::polling::PollTime;
 use super::slice;
+use super::slot::Slot;
 use super::worker::Worker;
 use crate::threads::{self, Role};
 use crate::vhost_user::queue::job::Job;
-use crate::vhost_user::queue::parking::Stop;
-use crate::vhost_user::wire::notifier::Notifier;
 use crate::vhost_user::wire::watchdog::Watchdog;
 
-/// How a hub's workers are to be.
+/// How many workers a hub has, where they run, and how long they poll.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkerOptions {
     /// Threads; at least one is started.
     pub count: usize,
-    /// How long a worker looks at a ring that has run dry before it sleeps, at most; 0 for not at
+    /// How long a worker polls a ring that has run dry before it sleeps, at most; 0 for not at
     /// all.
     pub poll: Duration,
     /// Processors by number: worker `n` runs on the `n`-th only, and from the start again where
@@ -35,71 +35,10 @@ pub struct WorkerOptions {
     pub cpus: Vec<usize>,
 }
 
-/// A ring that a worker has; [`Running::stop`] gets it back.
-#[derive(Debug)]
-pub(crate) struct Running(Address<Served>);
-
-/// Rings that are served, in the workers' mail.
-#[derive(Debug)]
-pub(super) struct Served;
-
-impl Kind for Served {
-    type Ring = Carried;
-    type Order = Order;
-    type Bell = EventFd;
-}
-
-impl Bell for EventFd {
-    fn ring(&self) {
-        // It is full, which wakes its worker as well, or there is no way to wake it.
-        let _ = self.write(1);
-    }
-}
-
-/// A ring, and what a worker knows of it.
-#[derive(Debug)]
-pub(super) struct Carried {
-    pub(super) job: Box<Job>,
-    pub(super) poll: PollTime,
-    /// Who wants to know whether it is served; nobody, if another worker had it.
-    pub(super) reply: Option<SyncSender<io::Result<()>>>,
-}
-
-/// What is to be done with a ring.
-#[derive(Debug)]
-pub(super) enum Order {
-    Stop {
-        how: Stop,
-        reply: SyncSender<Option<u16>>,
-    },
-    SetCall {
-        call: Option<Arc<Notifier>>,
-        reply: SyncSender<()>,
-    },
-}
-
-impl Running {
-    /// Stop serving. When this returns, no worker touches the ring or guest memory for it. Returns
-    /// the avail index where the ring was left, unless the worker is gone.
-    pub(crate) fn stop(self, how: Stop) -> Option<u16> {
-        let (reply, answer) = sync_channel(1);
-        self.0.post(Order::Stop { how, reply });
-        // What nobody carries out is dropped, and no answer comes.
-        answer.recv().ok().flatten()
-    }
-
-    /// Use another call descriptor from now on.
-    pub(crate) fn set_call(&self, call: Option<Arc<Notifier>>) {
-        let (reply, answer) = sync_channel(1);
-        self.0.post(Order::SetCall { call, reply });
-        let _ = answer.recv();
-    }
-}
-
 /// The workers of a hub.
 #[derive(Debug)]
 pub(crate) struct Workers {
-    mailboxes: Mailboxes<Served>,
+    mailboxes: Mailboxes<RingMail>,
     threads: Vec<JoinHandle<()>>,
     poll: Duration,
     /// Frees workers that hang, until all have ended.
@@ -112,8 +51,8 @@ impl Workers {
     /// Start them.
     pub(crate) fn start(options: &WorkerOptions) -> io::Result<Self> {
         let count = options.count.max(1);
-        let bell = || EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC);
-        let mailbox = || bell().map(|bell| Arc::new(Mailbox::new(bell)));
+        let waker = || EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC);
+        let mailbox = || waker().map(|waker| Arc::new(Mailbox::new(waker)));
         let mut workers = Self {
             mailboxes: (0..count).map(|_| mailbox()).collect::<io::Result<_>>()?,
             threads: Vec::new(),
@@ -143,32 +82,27 @@ impl Workers {
     }
 
     /// Serve a ring, on the worker that has the fewest.
-    pub(crate) fn serve(&self, job: Job) -> io::Result<Running> {
-        let (reply, answer) = sync_channel(1);
-        let ring = Carried {
-            job: Box::new(job),
-            poll: PollTime::new(self.poll),
-            reply: Some(reply),
-        };
-        let running = self.hand_in(ring);
-        // By then others may be placed: whatever this worker is amid, they needn't wait for it.
+    pub(crate) fn serve(&self, job: Job) -> io::Result<RingHandle> {
+        let (starting, answer) = sync_channel(1);
+        let slot = Slot::new(job, PollTime::new(self.poll), starting);
+        let handle = self.place(Box::new(slot));
+        // By then others may be placed: they needn't wait for this worker, whatever it is doing.
         let gone = || io::Error::other("the worker thread is gone");
         answer.recv().map_err(|_| gone())??;
-        Ok(running)
+        Ok(handle)
     }
 
-    fn hand_in(&self, ring: Carried) -> Running {
+    fn place(&self, ring: Box<Slot>) -> RingHandle {
         let mut next = self.next.lock();
         let id = *next;
         *next += 1;
         let rings = self.mailboxes.iter().map(|mailbox| mailbox.rings());
         let least = rings.enumerate().min_by_key(|(_, rings)| *rings);
         let number = least.map_or(0, |(number, _)| number);
-        let (tenancy, address) = Tenancy::new(id, number, &self.mailboxes);
-        let parcel = Parcel { id, tenancy, ring };
+        let (sender, orders) = orders(id, number, &self.mailboxes);
         // It counts at once, so that the next one finds it counted.
-        self.mailboxes[number].hand_in(parcel);
-        Running(address)
+        self.mailboxes[number].hand_in(Placed { id, orders, ring });
+        RingHandle(sender)
     }
 }
 

@@ -1,13 +1,12 @@
 //! One ring of a worker: hot or cold, and what becomes of it when it breaks.
 
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
-use super::mail::Tenancy;
 use super::polling::{Nap, PollTime};
-use super::pool::Served;
 use crate::device::Pace;
 use crate::vhost_user::log_limit::LogLimit;
 use crate::vhost_user::queue::job::{Job, Turn};
@@ -25,26 +24,25 @@ pub(super) struct Tools {
     pub(super) log_limit: LogLimit,
 }
 
-/// A ring that a worker has.
+/// A ring as a worker serves it. It moves as a whole when another worker takes over.
 #[derive(Debug)]
 pub(super) struct Slot {
-    pub(super) id: u64,
-    pub(super) job: Box<Job>,
-    /// The way of orders to it.
-    pub(super) tenancy: Tenancy<Served>,
+    pub(super) job: Job,
     pub(super) state: State,
-    pub(super) poll: PollTime,
-    /// The pause before the next look, where the driver can't kick.
-    pub(super) nap: Option<Nap>,
+    poll: PollTime,
+    /// The pause before the next look, if the driver can't kick.
+    nap: Option<Nap>,
     /// When it was first found to have run dry.
-    pub(super) dry_since: Option<Instant>,
+    dry_since: Option<Instant>,
     /// Whether it had requests since busy rings were counted.
     pub(super) served: bool,
-    /// When it is to be looked at again while it is cold, for requests that wait.
+    /// When to look at it again while it is cold, for requests that wait.
     pub(super) look_at: Option<Instant>,
     /// Whether its worker has a note of that.
     pub(super) is_parked: bool,
-    /// Who wants its place, once it has returned what it set aside.
+    /// For a new ring: receives whether it is served.
+    pub(super) starting: Option<SyncSender<io::Result<()>>>,
+    /// For a ring that must stop once it has returned what it set aside: receives its avail index.
     pub(super) leaving: Option<SyncSender<Option<u16>>>,
 }
 
@@ -59,9 +57,36 @@ pub(super) enum State {
 }
 
 impl Slot {
+    /// A new ring. `starting` receives whether it is served.
+    pub(super) fn new(job: Job, poll: PollTime, starting: SyncSender<io::Result<()>>) -> Self {
+        Self {
+            job,
+            state: State::Hot,
+            poll,
+            nap: None,
+            dry_since: None,
+            served: false,
+            look_at: None,
+            is_parked: false,
+            starting: Some(starting),
+            leaving: None,
+        }
+    }
+
+    /// It is at its worker, which has not looked at it yet.
+    pub(super) fn arrive(&mut self) {
+        debug_assert!(self.leaving.is_none(), "a ring moves that must stop");
+        self.state = State::Hot;
+        self.nap = self.job.kick.is_none().then(Nap::default);
+        self.dry_since = None;
+        self.served = false;
+        self.look_at = None;
+        self.is_parked = false;
+    }
+
     /// Serve a bounded number of requests. A panic is a bug of ours, but it ends this ring only.
     pub(super) fn turn(&mut self, pace: Pace, tools: &Tools) -> Turn {
-        let job = &mut *self.job;
+        let job = &mut self.job;
         match catch_unwind(AssertUnwindSafe(|| job.turn(pace, &tools.watched))) {
             Ok(Ok(turn)) => {
                 if turn.steps > 0 {

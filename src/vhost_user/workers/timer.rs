@@ -1,4 +1,4 @@
-//! An alarm for a worker that sleeps in epoll, finer than the milliseconds of epoll's own timeout.
+//! A timer for a worker that sleeps in epoll, finer than the milliseconds of epoll's own timeout.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -9,20 +9,19 @@ use rustix::time::{
     timerfd_settime,
 };
 
-/// A descriptor that becomes readable at a moment. It is to be watched edge-triggered, and is never
-/// read.
+/// A descriptor that becomes readable at a moment. Watch it edge-triggered; it is never read.
 #[derive(Debug)]
-pub(super) struct Alarm(OwnedFd);
+pub(super) struct Timer(OwnedFd);
 
-impl Alarm {
+impl Timer {
     pub(super) fn new() -> io::Result<Self> {
         let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
         Ok(Self(timerfd_create(TimerfdClockId::Monotonic, flags)?))
     }
 
-    /// Go off at `at` instead of whenever it was set to; at once, if that is past.
+    /// Expire at `at` instead of whenever it was set to; at once, if that is past.
     pub(super) fn set(&self, at: Instant) -> io::Result<()> {
-        // No time at all would turn it off.
+        // A value of zero would turn it off.
         let wait = at
             .saturating_duration_since(Instant::now())
             .max(Duration::from_nanos(1));
@@ -36,7 +35,7 @@ impl Alarm {
     }
 }
 
-impl AsRawFd for Alarm {
+impl AsRawFd for Timer {
     fn as_raw_fd(&self) -> RawFd {
         self.0.as_raw_fd()
     }
