@@ -56,7 +56,7 @@ pub enum Error {
     /// The connection failed.
     #[error("socket: {0}")]
     Socket(std::io::Error),
-    /// No thread or descriptor was to be had.
+    /// The system has no thread or descriptor left.
     #[error("can't start a thread for the disk: {0}")]
     Thread(std::io::Error),
     /// A connection could not be taken; it waits.
@@ -102,7 +102,7 @@ pub enum Error {
     /// Replies fill the socket.
     #[error("the front end does not read its replies")]
     Deaf,
-    /// Memory that the front end had shared is gone.
+    /// The front end took away memory that it had shared.
     #[error("the front end took memory away that it had shared (truncated its file)")]
     MemoryLost,
     /// What the protocol layer refuses.

@@ -1,10 +1,11 @@
 //! What happens when a front end takes its memory away.
 //!
-//! Guest memory is a file that the front end can truncate at any time; whoever touches a page that
-//! is gone gets SIGBUS, which would end the process and with it everybody's disks. So each mapping
-//! of a front end's file is entered in a table, and a handler puts pages of zeros under a mapping
-//! that lost its file, and says so in the table: the access goes on, and the session is ended by
-//! whoever looks next. A SIGBUS anywhere else is given to the handler that was there before.
+//! Guest memory is a file that the front end can truncate at any time. A thread that touches a page
+//! beyond its new end gets SIGBUS, which would end the process and with it everybody's disks. So
+//! each mapping of a front end's file is entered in a table. A handler maps pages of zeros over a
+//! mapping that lost its file, and notes that in the table: the access goes on, and the session
+//! ends when one of its threads looks there next. A SIGBUS anywhere else goes to the handler that
+//! was installed before.
 //!
 //! The table is a fixed array of atomics, so that a signal handler may read it. It also bounds how
 //! many mappings front ends can take together: the kernel gives a process 65530, and all disks
@@ -64,12 +65,14 @@ impl Guard {
     ///
     /// # Safety
     /// `start` must be the page-aligned start of a mapping of `len_bytes`, a multiple of the page
-    /// size of its file, which nothing but the caller knows and which stays mapped for as long as
-    /// the guard exists. Its pages may turn into private pages of zeros at any time.
+    /// size of its file, which only the caller knows and which stays mapped for as long as the guard
+    /// exists. Its pages may turn into private pages of zeros at any time.
     ///
     /// # Errors
-    /// If all front ends together have too many, `many` saying whether this one has many already.
+    /// If all front ends together have too many mappings. `many` says whether this one has many
+    /// already.
     pub(super) unsafe fn new(start: usize, len_bytes: usize, many: bool) -> io::Result<Self> {
+        debug_assert!(len_bytes > 0 && start.is_multiple_of(4096), "no mapping");
         install();
         let mut free = FREE.lock();
         let taken = USED.load(Ordering::Relaxed) - free.len();
@@ -94,6 +97,11 @@ impl Guard {
             }
         };
         let entry = &TABLE[slot];
+        debug_assert_eq!(
+            entry.len_bytes.load(Ordering::Relaxed),
+            0,
+            "slot {slot} is taken"
+        );
         entry.lost.store(false, Ordering::Relaxed);
         entry.start.store(start, Ordering::Release);
         entry.len_bytes.store(len_bytes, Ordering::Release);
@@ -139,8 +147,8 @@ fn install() {
         action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
         // SAFETY: as above.
         let mut previous: libc::sigaction = unsafe { std::mem::zeroed() };
-        // SAFETY: a handler that calls nothing that isn't safe in one; `previous` is written before
-        // the handler is in force only in so far as the kernel fills it, and read after `set`.
+        // SAFETY: the handler calls only what is async-signal-safe. The kernel fills `previous`,
+        // which nobody else knows until `set`; a SIGBUS before that is treated as by default.
         let result = unsafe { libc::sigaction(libc::SIGBUS, &raw const action, &raw mut previous) };
         if result == 0 {
             let _ = PREVIOUS.set(previous);
@@ -165,8 +173,11 @@ extern "C" fn on_sigbus(
     let address = unsafe { info_ref.si_addr() }.addr();
     if let Some(slot) = find(address) {
         // SAFETY: the slot's owner promised that this range is a mapping of its own, whose pages
-        // may turn into zeros; it can't be unmapped while a thread accesses it. `mmap` replaces it
-        // as a whole, at multiples of its page size, huge or not.
+        // may turn into zeros; it can't be unmapped while a thread accesses it, as this one does.
+        // `mmap` replaces it as a whole, at multiples of its page size, huge or not, and at once
+        // for all threads. If two threads fault in it at the same time, the second one replaces
+        // zeros by zeros; what a third has written there in between is lost, which matters to
+        // nobody, since the mapping counts as lost and the guest sees neither.
         let replaced = unsafe {
             libc::mmap(
                 std::ptr::with_exposed_provenance_mut(slot.start.load(Ordering::Relaxed)),
@@ -186,7 +197,7 @@ extern "C" fn on_sigbus(
     pass_on(signal, info, context);
 }
 
-/// Do what would have been done without us.
+/// Do what the previous handler would have done.
 fn pass_on(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     type Handler = extern "C" fn(libc::c_int);
     type InfoHandler = extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void);

@@ -23,7 +23,7 @@ const PAGE_BYTES: u64 = 4096;
 /// `HUGETLBFS_MAGIC` of `statfs(2)`: such files are mapped in units of their block size only.
 const HUGETLBFS_MAGIC: u64 = 0x9584_58f6;
 
-/// Why a region can't be had.
+/// Why a region can't be mapped.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum MemoryError {
     #[error("more than {MAX_SLOTS} memory regions")]
@@ -51,7 +51,7 @@ pub(crate) enum MemoryError {
     NoSuchRegion { guest: u64, size_bytes: u64 },
 }
 
-/// Where a front end says that a region is.
+/// A region as a front end describes it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RegionSpec {
     guest: u64,
@@ -186,7 +186,7 @@ pub(crate) fn page_bytes(file: &File) -> Result<u64, rustix::io::Errno> {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct MemoryMap {
     regions: Vec<Arc<Region>>,
-    /// Regions that the front end has mapped for itself alone. What its guest writes there does
+    /// Regions that the front end has mapped privately. What its guest writes there does
     /// not arrive, so they are left out: a VM may have such memory (QEMU's NVDIMM of `share=off`)
     /// beside what its disk uses.
     private: Vec<RegionSpec>,
@@ -243,7 +243,7 @@ impl MemoryMap {
         Ok(map)
     }
 
-    /// Regions that the front end has told of.
+    /// Regions that the front end has described.
     fn slots(&self) -> usize {
         self.regions.len() + self.private.len()
     }
@@ -259,7 +259,7 @@ impl MemoryMap {
         }
         if spec.is_private(&file, pid) {
             let guest = spec.guest;
-            tracing::debug!(guest, "memory that is the front end's alone is left out");
+            tracing::debug!(guest, "private memory of the front end is left out");
             self.private.push(spec);
             return Ok(());
         }
@@ -286,7 +286,7 @@ impl MemoryMap {
         Ok(())
     }
 
-    /// Whether the front end took any of it away: then what is read here means nothing any more.
+    /// Whether the front end took any of it away: what is read here then is no longer the guest's.
     pub(crate) fn is_lost(&self) -> bool {
         self.regions.iter().any(|region| region.mapping.is_lost())
     }
@@ -296,7 +296,7 @@ impl MemoryMap {
         self.regions.is_empty()
     }
 
-    /// Fail if the front end's own address `user` is in memory that it has for itself alone.
+    /// Fail if the front end's own address `user` is in memory that it has mapped privately.
     pub(crate) fn is_shared_at(&self, user: u64) -> Result<(), Unshared> {
         let holds = |spec: &&RegionSpec| user.wrapping_sub(spec.user) < spec.size_bytes;
         match self.private.iter().find(holds) {

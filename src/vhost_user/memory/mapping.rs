@@ -27,8 +27,7 @@ impl Mapping {
     /// replaced by zeros. `many` says whether the front end has many mappings already.
     ///
     /// # Errors
-    /// What the system says, that the file is on a file system that may hang, or that there are too
-    /// many mappings.
+    /// The system's error; a file system that may hang; too many mappings.
     pub(crate) fn new(
         file: &File,
         offset_bytes: u64,
@@ -38,14 +37,14 @@ impl Mapping {
         check_mapping(file).map_err(io::Error::other)?;
         let start = map_shared(file, offset_bytes, len_bytes)?.as_ptr();
         let unmap = || {
-            // SAFETY: the range is exactly the mapping made above, which nobody uses.
+            // SAFETY: the range is exactly the mapping made above, and unused.
             let _ = unsafe { rustix::mm::munmap(start.cast(), len_bytes) };
         };
         // A guest touches its memory at random, and so do we. Refusal leaves small pages.
         // SAFETY: the range is exactly the mapping made above; the advice changes no byte.
         let _ = unsafe { rustix::mm::madvise(start.cast(), len_bytes, Advice::LinuxHugepage) };
-        // SAFETY: the range is exactly the mapping made above, which nobody else knows and which is
-        // unmapped after the guard is gone.
+        // SAFETY: the range is exactly the mapping made above. Only `Self` knows it, and unmaps it
+        // after the guard is gone.
         let guard = unsafe { Guard::new(start.expose_provenance(), len_bytes, many) };
         let region = guard.and_then(|guard| {
             let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED);
@@ -90,7 +89,7 @@ impl Mapping {
 impl Drop for Mapping {
     fn drop(&mut self) {
         self.guard = None;
-        // SAFETY: made by `new` with this size; whoever points into it holds a reference to it.
+        // SAFETY: made by `new` with this size; every user of a pointer into it holds a reference.
         let _ = unsafe { rustix::mm::munmap(self.region.as_ptr().cast(), self.region.size()) };
     }
 }

@@ -1,12 +1,12 @@
-//! Guest memory that is not shared with us: what a VMM that was started without the right option
-//! does, and how it shows.
+//! Guest memory that is not shared with us: how to notice a VMM that was started without the right
+//! option.
 //!
 //! QEMU without a memory backend has no memory to share, and sets rings up nowhere. With a backend
 //! of `share=off` it passes a file, but its guest writes into private copies of the file's pages:
 //! here the rings stay empty for ever. The first shows at once, the second in the VMM's own list of
 //! mappings where that may be read, and both end the connection. Otherwise it shows by kicks for
 //! rings in which there is nothing. A driver may do that, too ("spurious kicks", virtio 1.3
-//! §2.7.10.2), so then the log says what it may be, and nothing ends.
+//! §2.7.10.2), so then a line in the log names the likely cause, and the connection stays.
 
 use std::fs::File;
 use std::io::Read;
@@ -14,8 +14,7 @@ use std::os::fd::AsRawFd;
 use std::os::linux::fs::MetadataExt;
 use std::time::Duration;
 
-/// Why guest memory can't be used. The message ends the connection, so that the VMM says something
-/// too.
+/// Why guest memory can't be used. It ends the connection, so that the VMM reports something too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Unshared {
     #[error("the front end sets up rings and has shared no guest memory: {MEND}")]
@@ -31,13 +30,13 @@ pub(crate) const MEND: &str = "share the guest's memory (QEMU: -object \
                                --memory size=SIZE,shared=on; libvirt: \
                                <access mode='shared'/>)";
 
-/// Bytes of the list of mappings that are looked at; a VMM's is a hundredth of that.
+/// Bytes that are read of a list of mappings; a VMM's is a hundredth of that.
 const MOST_LISTED: u64 = 8 << 20;
 
-/// Bytes of what the system says of a descriptor that are looked at.
+/// Bytes that are read of what the system tells about a descriptor.
 const MOST_TOLD: u64 = 4096;
 
-/// Whether process `pid` has `file` mapped privately at its address `user`; no if it can't be told.
+/// Whether process `pid` has `file` mapped privately at its address `user`; `false` if unknown.
 pub(super) fn is_private(pid: u32, user: u64, file: &File) -> bool {
     let inode = file.metadata().map(|metadata| metadata.st_ino());
     let list = File::open(format!("/proc/{pid}/maps")).and_then(|maps| {
@@ -94,11 +93,11 @@ const FIRST_LOOK: Duration = Duration::from_millis(200);
 const NEXT_LOOK: Duration = Duration::from_secs(1);
 const LAST_LOOK: Duration = Duration::from_secs(16);
 
-/// A look now and then at rings in which there was nothing yet.
+/// Looks now and then at rings in which there was nothing yet.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Lookout {
     wait: Duration,
-    /// Looks that found a kick for nothing, until it is said.
+    /// Looks that found a kick for nothing, until one is logged.
     silent: u32,
 }
 
@@ -117,8 +116,8 @@ impl Lookout {
         self.wait
     }
 
-    /// There was still nothing after [`Lookout::wait`]; `kicked` says whether a kick came. Whether
-    /// that is to be said now: once, and not before a slow guest had its time.
+    /// There was still nothing after [`Lookout::wait`]; `kicked` says whether a kick came. Returns
+    /// whether to log that now: once, and not before a slow guest had its time.
     pub(crate) fn saw_nothing(&mut self, kicked: bool) -> bool {
         if !kicked || self.silent > MOST_SILENT {
             self.wait = (self.wait * 2).min(LAST_LOOK);

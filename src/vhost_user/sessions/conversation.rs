@@ -26,7 +26,7 @@ pub(super) fn converse(stream: UnixStream, session: Session) -> Result<(), Error
 /// A connection, message by message. When it is dropped, no ring of its session is served.
 pub(crate) struct Conversation {
     peeker: UnixStream,
-    /// The crate wants its handler behind a lock; nobody else ever takes it.
+    /// The crate requires its handler to be behind a lock, which no other thread ever takes.
     session: Arc<std::sync::Mutex<Session>>,
     handler: BackendReqHandler<std::sync::Mutex<Session>>,
 }
@@ -49,13 +49,13 @@ impl Conversation {
             if peek::comes_within(&self.peeker, limit)? {
                 break;
             }
-            self.look_for_losses()?;
+            self.check_memory()?;
             if let Ok(mut session) = self.session.lock() {
                 session.look_out();
             }
         }
         let Some(message) = peek::next(&self.peeker)? else {
-            self.look_for_losses()?;
+            self.check_memory()?;
             return Ok(false);
         };
         self.await_room()?;
@@ -68,7 +68,7 @@ impl Conversation {
                 return message.refuse(&self.peeker).map(|()| true);
             }
             Verdict::Skip => {
-                self.say_skipped(request);
+                self.log_skipped(request);
                 return message.pass_over(&self.peeker).map(|()| true);
             }
             Verdict::End(reason) => {
@@ -88,7 +88,7 @@ impl Conversation {
             }
         }
         let handled = self.handler.handle_request();
-        self.look_for_losses()?;
+        self.check_memory()?;
         match handled {
             Ok(()) => Ok(true),
             Err(WireError::Disconnected) => Ok(false),
@@ -105,7 +105,7 @@ impl Conversation {
         }
     }
 
-    fn say_skipped(&self, request: u32) {
+    fn log_skipped(&self, request: u32) {
         if let Ok(session) = self.session.lock()
             && let Some(withheld) = session.backend.log_limit.may_log()
         {
@@ -129,7 +129,7 @@ impl Conversation {
         })
     }
 
-    fn look_for_losses(&self) -> Result<(), Error> {
+    fn check_memory(&self) -> Result<(), Error> {
         if self.session.lock().is_ok_and(|session| session.is_lost()) {
             return Err(Error::MemoryLost);
         }

@@ -1,4 +1,4 @@
-//! What a server tells whoever wants to know: front ends that come and go.
+//! What a server tells its owner: front ends that come and go.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,8 +12,8 @@ pub enum ServerEvent {
         /// The number of its session.
         session: u64,
     },
-    /// A front end is gone and its rings are stopped. It is still counted as connected, until
-    /// whoever is told has returned.
+    /// A front end is gone and its rings are stopped. It still counts as connected until the
+    /// function that receives this has returned.
     Detached {
         /// The number that its session had.
         session: u64,
@@ -22,30 +22,30 @@ pub enum ServerEvent {
     },
 }
 
-/// Why a front end is gone.
+/// Why a front end has gone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Departure {
     /// It closed the connection.
     Left,
     /// The server was closed.
     Closed,
-    /// Something went wrong, as this text says: a message that is no good, memory that is gone.
+    /// Something went wrong, as this text says: a wrong message, memory that was taken away.
     Failed(String),
 }
 
 type Tell = Box<dyn Fn(ServerEvent) + Send + Sync>;
 
-/// Whom to tell.
+/// The function that is told.
 #[derive(Default)]
 pub(super) struct Hook(OnceLock<Tell>);
 
 impl Hook {
-    /// `false`: there is one already.
+    /// `false`: one is set already.
     pub(super) fn set(&self, tell: Tell) -> bool {
         self.0.set(tell).is_ok()
     }
 
-    /// A panic there must not leave a session behind that never ends.
+    /// Call the function. If it panics, the session still ends.
     pub(super) fn tell(&self, event: ServerEvent) {
         if let Some(tell) = self.0.get()
             && catch_unwind(AssertUnwindSafe(|| tell(event))).is_err()

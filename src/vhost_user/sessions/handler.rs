@@ -35,8 +35,8 @@ fn kept(file: File) -> File {
     file
 }
 
-/// A descriptor that signals for queue `index`, if one came and it is of a kind that nobody can be
-/// made to hang in.
+/// A descriptor that signals for queue `index`, if one came. It must be of a kind in which no
+/// thread can be made to hang.
 fn signal(index: u8, purpose: &'static str, fd: Option<File>) -> WireResult<Option<File>> {
     let Some(file) = fd else {
         return Ok(None);
@@ -66,7 +66,7 @@ impl VhostUserBackendReqHandlerMut for Session {
         }
         self.change_all(Stop::drain(), |session| {
             session.acked = 0;
-            // What was in flight is the business of a driver that is gone.
+            // The requests that were in flight are those of a driver that no longer runs.
             session.inflight = None;
             for vring in &mut session.vrings {
                 vring.stop();
@@ -153,7 +153,7 @@ impl VhostUserBackendReqHandlerMut for Session {
         if self.memory.is_empty() {
             return Err(refuse(Unshared::Nothing));
         }
-        // Another ring, as far as is known: what was taken from this one is returned to it.
+        // This may be another ring, so what was taken from the old one is returned to it first.
         self.change(index, Stop::drain(), |vring| vring.address = address)
     }
 
@@ -249,7 +249,7 @@ impl VhostUserBackendReqHandlerMut for Session {
             let written = device.write_config(self.acked, offset, bytes);
             written.map_err(|error| error.to_string())
         };
-        // No reason to lose a front end.
+        // That is no reason to end the connection.
         outcome.map_err(|reason| {
             let kind = std::io::ErrorKind::PermissionDenied;
             WireError::ReqHandlerError(std::io::Error::new(kind, reason))
@@ -298,7 +298,7 @@ impl VhostUserBackendReqHandlerMut for Session {
     fn set_inflight_fd(&mut self, spec: &VhostUserInflight, file: File) -> WireResult<()> {
         let queues = self.backend.device.queues().get();
         let region = Inflight::open(spec, &file, queues).map_err(refuse)?;
-        // What the old region says is not in the new one.
+        // The new region knows nothing of requests that the old one tracks.
         self.change_all(Stop::drain(), |session| {
             session.inflight = Some(Arc::new(region));
         })
@@ -335,7 +335,7 @@ impl VhostUserBackendReqHandlerMut for Session {
             .map_err(refuse)
     }
 
-    // What follows belongs to features that are not offered.
+    // These belong to features that are not offered.
 
     fn set_gpu_socket(&mut self, _gpu: GpuBackend) -> WireResult<()> {
         unsupported()

@@ -1,8 +1,8 @@
-//! What all disks of a process share: the threads that serve rings, and one thread that takes the
+//! What all disks of a process share: the threads that serve rings, and one thread that accepts the
 //! connections of all listening sockets.
 //!
-//! So a disk that nobody uses costs a descriptor and no thread. Threads grow with front ends that
-//! are connected: each has one that handles its messages, asleep but for those.
+//! So an unused disk costs a descriptor and no thread. The number of threads grows with the front
+//! ends that are connected: each has one that handles its messages, and sleeps otherwise.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt::Debug;
@@ -24,10 +24,10 @@ use crate::vhost_user::log_limit::LogLimit;
 use crate::vhost_user::workers::pool::{WorkerOptions, Workers};
 
 /// The key of the descriptor that ends the acceptor; those of listeners count from 0.
-const BELL: u64 = u64::MAX;
-/// Connections that are taken between two calls of epoll.
+const WAKER: u64 = u64::MAX;
+/// Connections that are accepted between two calls of epoll.
 const MOST_EVENTS: usize = 64;
-/// How long a listener is left alone after it failed: most likely no descriptor is left, and
+/// How long a listener isn't watched after it failed: most likely no descriptor is left, and
 /// connections wait in its queue meanwhile.
 const REST: Duration = Duration::from_millis(100);
 
@@ -40,10 +40,10 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// Start the threads: workers as `options` says, and two more, whatever is served later.
+    /// Start the threads: workers as `options` says, and two more.
     ///
     /// # Errors
-    /// [`Error::Thread`] if the system gives no thread or descriptor, or no such processor.
+    /// [`Error::Thread`] if the system has no thread or descriptor left, or no such processor.
     pub fn new(options: &WorkerOptions) -> Result<Arc<Self>, Error> {
         Ok(Arc::new(Self {
             workers: Workers::start(options).map_err(Error::Thread)?,
@@ -84,8 +84,8 @@ pub(super) trait Host: Debug + Send + Sync {
     fn log_limit(&self) -> &LogLimit;
 }
 
-/// A socket that connections are taken from. When it has been dropped, none is taken any more and
-/// the socket is closed.
+/// A socket that connections are accepted from. Once this is dropped, none is accepted any more,
+/// and the socket is closed.
 #[derive(Debug)]
 pub(super) struct Listening {
     key: u64,
@@ -94,7 +94,7 @@ pub(super) struct Listening {
 
 impl Drop for Listening {
     fn drop(&mut self) {
-        // Whoever takes a connection holds the lock until its session has begun or was refused.
+        // The acceptor holds the lock until a connection's session has begun or was refused.
         let mut listeners = self.common.listeners.lock();
         let gone = listeners.by_key.remove(&self.key);
         if let Some(gone) = &gone {
@@ -104,25 +104,25 @@ impl Drop for Listening {
     }
 }
 
-/// The thread that takes connections. Dropped to end it.
+/// The thread that accepts connections. Drop this to end it.
 #[derive(Debug)]
 struct Acceptor {
     common: Arc<Common>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// What that thread has in common with those who add and remove listeners.
+/// What that thread shares with those that add and remove listeners.
 #[derive(Debug)]
 struct Common {
     epoll: Epoll,
-    bell: EventFd,
+    waker: EventFd,
     listeners: Mutex<Listeners>,
 }
 
 #[derive(Debug, Default)]
 struct Listeners {
     by_key: HashMap<u64, Listener>,
-    /// So many so far: the key of the next one. None is used twice, so an event that comes late
+    /// Listeners so far: the key of the next one. None is used twice, so an event that comes late
     /// finds nothing.
     added: u64,
 }
@@ -133,19 +133,19 @@ struct Listener {
     host: Arc<dyn Host>,
 }
 
-/// What is worth a line in the log: why, and how many lines were withheld before it.
-type Trouble = Option<(Error, u64)>;
+/// A failure to log, and how many lines were withheld before it.
+type Failure = Option<(Error, u64)>;
 
 impl Acceptor {
     fn start() -> io::Result<Self> {
         let common = Arc::new(Common {
             epoll: Epoll::new()?,
-            bell: EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC)?,
+            waker: EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC)?,
             listeners: Mutex::default(),
         });
-        let event = EpollEvent::new(EventSet::IN, BELL);
-        let bell = common.bell.as_raw_fd();
-        common.epoll.ctl(ControlOperation::Add, bell, event)?;
+        let event = EpollEvent::new(EventSet::IN, WAKER);
+        let waker = common.waker.as_raw_fd();
+        common.epoll.ctl(ControlOperation::Add, waker, event)?;
         let own = Arc::clone(&common);
         let thread = threads::spawn_vital(Role::Acceptor, move || own.run())?;
         Ok(Self {
@@ -157,9 +157,9 @@ impl Acceptor {
 
 impl Drop for Acceptor {
     fn drop(&mut self) {
-        // Never by the thread itself: it holds a server only while that is in the list, so somebody
-        // else holds it too, and the hub with it.
-        let _ = self.common.bell.write(1);
+        // Never by the thread itself: it holds a server only while that is in the list, so another
+        // thread holds the server too, and the hub with it.
+        let _ = self.common.waker.write(1);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -198,7 +198,7 @@ impl Common {
             };
             for event in &events[..count] {
                 let key = event.data();
-                if key == BELL {
+                if key == WAKER {
                     return Ok(());
                 }
                 if self.accept(key) {
@@ -216,18 +216,18 @@ impl Common {
         }
     }
 
-    /// Take one connection, so that others have their turn. `true`: that is to be tried again
-    /// later, and the listener isn't watched until then.
+    /// Accept one connection, so that other listeners have their turn. `true`: try again later; the
+    /// listener isn't watched until then.
     fn accept(&self, key: u64) -> bool {
-        let (rests, trouble) = self.accept_locked(key);
-        // Only here, since a line in the log may take its time.
-        if let Some((error, withheld)) = trouble {
+        let (rests, failure) = self.accept_locked(key);
+        // Without the lock: a line in the log may take long.
+        if let Some((error, withheld)) = failure {
             tracing::warn!(%error, withheld, "connection not taken");
         }
         rests
     }
 
-    fn accept_locked(&self, key: u64) -> (bool, Trouble) {
+    fn accept_locked(&self, key: u64) -> (bool, Failure) {
         let listeners = self.listeners.lock();
         let Some(Listener { listener, host }) = listeners.by_key.get(&key) else {
             return (false, None);
@@ -254,7 +254,7 @@ impl Common {
     }
 }
 
-/// Whether a connection that wasn't taken is no trouble: it is gone again, or another's.
+/// Whether a failure to accept needs no action: the connection is gone again, or was accepted.
 fn is_passing(kind: ErrorKind) -> bool {
     matches!(
         kind,

@@ -32,9 +32,9 @@ pub(crate) struct Session {
     pub(super) acked: u64,
     pub(super) acked_protocol: VhostUserProtocolFeatures,
     pub(crate) memory: Arc<MemoryMap>,
-    /// Where requests that are taken are written down, if the front end wants that.
+    /// Tracks requests in flight, if the front end wants that.
     pub(super) inflight: Option<Arc<Inflight>>,
-    /// By number, as far as the front end has named any: those that it leaves alone cost nothing.
+    /// By number, up to the last one that the front end has named: the others cost nothing.
     pub(crate) vrings: Vec<Vring>,
     /// Whether rings are enabled that it has not named yet.
     are_enabled: bool,
@@ -42,19 +42,19 @@ pub(crate) struct Session {
     pub(super) transfer: Transfer,
     /// Looks at rings in which there was nothing yet.
     lookout: Option<Lookout>,
-    /// Whether there was something in a ring: guest memory is shared.
+    /// Whether a ring was ever used, so that guest memory is known to be shared.
     is_used: bool,
     /// This session's right to use the disk, while it has one. The last field: fields are dropped
-    /// in order, and the right must outlive the rings that use it.
+    /// in order, and the claim must outlive the rings that use the disk.
     claim: Option<Claim>,
 }
 
-/// What becomes of a message that leaves a ring which was set up unable to be served.
+/// What to do if a ring that is set up can't be served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum WhenNot {
-    /// It is refused: it is about this ring, and wrong.
+    /// Refuse the message, which is about this ring, and wrong.
     Refuse,
-    /// It is right, but not for this ring, which waits for better times.
+    /// Strand the ring until something changes: the message is right, but not for this ring.
     Strand,
 }
 
@@ -104,7 +104,7 @@ impl Session {
             | VhostUserProtocolFeatures::DEVICE_STATE
     }
 
-    /// Whether the front end took away memory that it had shared: then nothing here can go on.
+    /// Whether the front end took away memory that it had shared, so that no ring can go on.
     pub(super) fn is_lost(&self) -> bool {
         let region = self.inflight.as_ref();
         self.memory.is_lost() || region.is_some_and(|region| region.is_lost())
@@ -144,7 +144,7 @@ impl Session {
         Ok(&mut self.vrings[at])
     }
 
-    /// Change a ring with nobody serving it, and serve it again if it is ready.
+    /// Change a ring while it is not served, and serve it again if it is ready.
     pub(super) fn change(
         &mut self,
         index: u32,
@@ -157,7 +157,7 @@ impl Session {
         self.start_ready(WhenNot::Refuse)
     }
 
-    /// Change what all rings depend on, with none of them served.
+    /// Change what all rings depend on, while none is served.
     pub(super) fn change_all(
         &mut self,
         how: Stop,
@@ -168,8 +168,8 @@ impl Session {
         self.start_ready(WhenNot::Strand)
     }
 
-    /// Start every ring that is ready, with the right to use the disk; give the right back when no
-    /// ring is left that would use it.
+    /// Start every ring that is ready, and claim the disk for that; release it if no ring is
+    /// served.
     pub(super) fn start_ready(&mut self, when_not: WhenNot) -> WireResult<()> {
         if self.memory.is_empty() || !self.vrings.iter().any(Vring::is_ready) {
             self.connection.channel.set_live(false);
@@ -221,7 +221,7 @@ impl Session {
         Ok(())
     }
 
-    /// Have it known how rings are served.
+    /// Tell the server how rings are served.
     fn count_rings(&self) {
         let count = |which: fn(&Vring) -> bool| {
             let count = self.vrings.iter().filter(|vring| which(vring)).count();
@@ -249,12 +249,12 @@ impl Session {
         self.connection.peer.and_then(|peer| peer.pid)
     }
 
-    /// When rings should be looked at again, if nothing else happens before.
+    /// When to look at rings again, if nothing else happens before.
     pub(super) fn look_again_in(&self) -> Option<Duration> {
         self.lookout.map(Lookout::wait)
     }
 
-    /// Look whether something was in a ring meanwhile; say so if something should have been.
+    /// Look whether a ring was used meanwhile; log if none was although the guest kicks.
     pub(super) fn look_out(&mut self) {
         self.is_used |= self.vrings.iter().any(|vring| vring.is_used(&self.memory));
         let is_over = self.is_used || !self.vrings.iter().any(Vring::is_running);
@@ -274,12 +274,12 @@ impl Session {
         }
     }
 
-    /// Whether the device is somebody else's now, who must not notice what this front end says.
+    /// Whether another front end has the device, and must not notice what this one says.
     pub(super) fn is_anothers(&self) -> bool {
         self.backend.claims.are_anothers(self.claim.is_some())
     }
 
-    /// The crate does not look whether this one was negotiated.
+    /// Whether DEVICE_STATE was negotiated, which the crate does not check.
     pub(super) fn has_device_state(&self) -> WireResult<()> {
         let feature = VhostUserProtocolFeatures::DEVICE_STATE;
         if self.acked_protocol.contains(feature) {

@@ -27,7 +27,7 @@ pub(super) enum Transfer {
     Loading(File),
 }
 
-/// Why a state was not moved.
+/// Why a state was not transferred.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TransferError {
     #[error("no transfer of a state was begun")]
@@ -48,7 +48,7 @@ pub(super) enum TransferError {
 
 impl Transfer {
     /// Save the state of the disk into `pipe`, which is closed afterwards: that is its end. Only
-    /// few states are kept, so nobody may save while the disk is another's.
+    /// few states are kept, so no front end may save while another one has the disk.
     pub(super) fn save(backend: &Backend, pipe: File) -> Self {
         let save = || {
             let keeper = backend.device.state().ok_or(TransferError::Stateless)?;
@@ -59,7 +59,7 @@ impl Transfer {
         Self::Saved(save())
     }
 
-    /// Load what is to be loaded; what came of the transfer.
+    /// Load a state that is to be loaded. Returns the outcome of the transfer.
     pub(super) fn finish(self, backend: &Backend) -> Result<(), TransferError> {
         match self {
             Self::None => Err(TransferError::NotBegun),

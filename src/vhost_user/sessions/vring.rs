@@ -27,7 +27,7 @@ use crate::vhost_user::workers::pool::Workers;
 pub(super) enum Kick {
     /// By this descriptor.
     Event(Arc<File>),
-    /// Not at all: the ring is to be polled.
+    /// Not at all: the ring must be polled.
     Polled,
 }
 
@@ -54,15 +54,16 @@ pub(crate) struct Vring {
     pub(crate) enabled: bool,
     base: u16,
     kick: Option<Kick>,
-    /// What the kick descriptor had counted when it came, if that can be told: QEMU's begin with a
-    /// kick that no driver sent.
+    /// The count of the kick descriptor when it came, if known: QEMU's begin with a kick that no
+    /// driver sent.
     kicks_before: Option<u64>,
     call: Option<Arc<Notifier>>,
     err: Option<Arc<Notifier>>,
+    /// While a worker serves it.
     running: Option<RingHandle>,
-    /// It could not be served in the memory that there is now.
+    /// It could not be served in the present memory.
     stranded: bool,
-    /// There is a region for requests in flight, but no room in it for this ring.
+    /// The region that tracks requests in flight has no room for this ring.
     untracked: bool,
 }
 
@@ -74,7 +75,7 @@ pub(super) struct Surroundings<'a> {
     pub(super) memory: &'a Arc<MemoryMap>,
     pub(super) acked: u64,
     pub(super) options: RingOptions,
-    /// Where requests that are taken are written down, if the front end wants that.
+    /// Tracks requests in flight, if the front end wants that.
     pub(super) inflight: Option<&'a Arc<Inflight>>,
     /// To end the connection with.
     pub(super) hangup: &'a Arc<UnixStream>,
@@ -113,7 +114,7 @@ impl Vring {
         (self.enabled && self.size > 0 && !self.stranded).then_some((kick, address))
     }
 
-    /// Serve it, if it is ready and isn't served already. There must be memory.
+    /// Serve it, if it is ready and isn't served already. There must be guest memory.
     pub(super) fn start(
         &mut self,
         index: u16,
@@ -169,8 +170,8 @@ impl Vring {
         Ok(())
     }
 
-    /// It can't be served in the memory that there is now: its driver is told by the error
-    /// descriptor, and it waits until something about it or the memory changes.
+    /// It can't be served in the present memory: tell its driver by the error descriptor, and wait
+    /// until something about the ring or the memory changes.
     pub(super) fn strand(&mut self) {
         self.stranded = true;
         if let Some(err) = &self.err {
@@ -178,7 +179,7 @@ impl Vring {
         }
     }
 
-    /// Have nobody serve it, since something changes; it keeps its place.
+    /// Stop serving it, since something changes; it keeps its place.
     pub(super) fn pause(&mut self, how: Stop) {
         self.stranded = false;
         let running = self.running.take();
@@ -187,7 +188,7 @@ impl Vring {
         }
     }
 
-    /// Stop it ("GET_VRING_BASE"): afterwards it needs a new kick descriptor. Gives its place.
+    /// Stop it ("GET_VRING_BASE"): afterwards it needs a new kick descriptor. Returns its place.
     pub(super) fn stop(&mut self) -> u16 {
         self.pause(Stop::drain());
         self.kick = None;
@@ -197,11 +198,19 @@ impl Vring {
 
     /// Where a ring that isn't served is to begin.
     pub(super) fn set_base(&mut self, base: u16) {
+        debug_assert!(
+            !self.is_running(),
+            "a ring that is served gets another base"
+        );
         self.base = base;
     }
 
     /// A new way for kicks to arrive. The ring must be paused.
     pub(super) fn set_kick(&mut self, kick: Kick) {
+        debug_assert!(
+            !self.is_running(),
+            "a ring that is served gets another kick"
+        );
         self.kicks_before = kick.event().and_then(|kick| signals(kick));
         self.kick = Some(kick);
     }
@@ -211,7 +220,7 @@ impl Vring {
         self.is_running() && matches!(self.kick, Some(Kick::Polled))
     }
 
-    /// Whether it is served, and nobody writes down what is in flight though somebody should.
+    /// Whether it is served without tracking requests in flight, although the front end asked.
     pub(super) fn is_untracked(&self) -> bool {
         self.is_running() && self.untracked
     }
@@ -249,6 +258,10 @@ impl Vring {
 
     /// A new error descriptor. The ring must be paused.
     pub(super) fn set_err(&mut self, err: Option<File>) {
+        debug_assert!(
+            !self.is_running(),
+            "a ring that is served gets another error descriptor"
+        );
         self.err = err.map(Notifier::from).map(Arc::new);
     }
 }

@@ -12,7 +12,7 @@ pub(crate) struct Channel(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// What the front end gave us, if it did ("SET_BACKEND_REQ_FD").
+    /// What the front end passed, if it did ("SET_BACKEND_REQ_FD").
     socket: Option<OwnedFd>,
     /// Whether a ring is served. A front end whose rings are stopped must be left alone ("Ring
     /// states"), and QEMU would ignore the message.
@@ -46,8 +46,8 @@ impl Channel {
         self.0.lock().socket.is_some()
     }
 
-    /// Tell the front end that the configuration space changed: now, which gives `true`, or as soon
-    /// as it can be told.
+    /// Tell the front end that the configuration space changed: now, or as soon as it can be told.
+    /// Returns whether it was told now.
     pub(crate) fn config_changed(&self) -> bool {
         let mut state = self.0.lock();
         state.pending = true;
@@ -63,8 +63,8 @@ impl State {
         let Some(socket) = self.socket.as_ref().filter(|_| self.live && self.pending) else {
             return false;
         };
-        // Nothing is expected here, and what a front end sends all the same stays unread: it has
-        // this end of the socket too, and who receives from one waits for whoever does already.
+        // No answer is expected, and what a front end sends all the same stays unread. It has this
+        // end of the socket too, and a receive waits for any other receive that has begun.
         let words = [BackendReq::CONFIG_CHANGE_MSG as u32, 1, 0];
         let message = words.map(u32::to_ne_bytes).concat();
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;

@@ -5,12 +5,12 @@
 //! |---|---|---|
 //! | SET_VRING_KICK, _CALL, _ERR | an eventfd or a pipe | workers wait for it and write to it |
 //! | SET_MEM_TABLE, ADD_MEM_REG, SET_INFLIGHT_FD | no file of [`FILE_SYSTEMS`] | workers touch it |
-//! | SET_BACKEND_REQ_FD | a Unix stream socket | whoever resizes the disk writes to it |
+//! | SET_BACKEND_REQ_FD | a Unix stream socket | the thread that resizes the disk writes to it |
 //! | SET_DEVICE_STATE_FD | anything but such a file | only its session's thread has it |
 //! | any other | – | it is closed unseen |
 //!
-//! Even to close a file, or to ask of it, may take as long as whoever serves its file system likes.
-//! That is done by the session's own thread and costs nobody else a thing.
+//! Even closing a file, or asking about it, may take as long as the server of its file system likes.
+//! The session's own thread does that, so no other front end waits.
 
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd};
@@ -75,7 +75,7 @@ pub(crate) fn check_signal(file: &File, purpose: &'static str) -> Result<(), Des
 /// Whether `file` may be mapped into memory that workers touch.
 pub(crate) fn check_mapping(file: &File) -> Result<(), DescriptorError> {
     let number = rustix::fs::fstatfs(file).map_err(std::io::Error::from)?;
-    // 32 bits say it all; some systems have it signed.
+    // The number has 32 bits; some systems have it signed.
     let number = u64::try_from(number.f_type & 0xffff_ffff).unwrap_or(0);
     let found = FILE_SYSTEMS.iter().find(|(known, _)| *known == number);
     found.map_or(Ok(()), |&(_, file_system)| {
@@ -96,14 +96,14 @@ pub(crate) fn check_channel(socket: impl AsFd) -> Result<(), DescriptorError> {
     Err(DescriptorError::Channel { kind })
 }
 
-/// What the kernel calls it, if `/proc` is there to tell. No file system is asked.
+/// What the kernel calls it, if there is a `/proc`. No file system is asked.
 fn link(file: impl AsFd) -> Option<String> {
     let path = format!("/proc/self/fd/{}", file.as_fd().as_raw_fd());
     let link = std::fs::read_link(path).ok()?;
     Some(link.to_string_lossy().into_owned())
 }
 
-/// Its type, as far as that is known here without asking whoever serves its file system.
+/// Its type, as far as the kernel knows it without asking the server of its file system.
 fn file_type(file: impl AsFd) -> FileType {
     let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
     let about = rustix::fs::statx(file, c"", flags, StatxFlags::TYPE);

@@ -2,7 +2,7 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `peek` | a look at the next message before the `vhost` crate reads it, and at who sent it |
+//! | `peek` | a look at the next message before the `vhost` crate reads it, and at its sender |
 //! | `unserved` | messages that are not served, and what becomes of them |
 //! | `ready` | waits with a deadline |
 //! | `channel` | the back-end request channel: telling a front end that the configuration changed |

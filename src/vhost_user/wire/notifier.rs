@@ -30,8 +30,8 @@ impl From<File> for Notifier {
 }
 
 impl Notifier {
-    /// Add 1 to it. What can't be delivered is nothing that we could mend. `false`: it hung until
-    /// it was interrupted.
+    /// Add 1 to it. A failure can't be helped and is ignored, but for one: `false` means that the
+    /// write hung until it was interrupted.
     pub(crate) fn signal(&self) -> bool {
         if self.may_block {
             let mut poll = [PollFd::new(&self.file, PollFlags::OUT)];

@@ -49,7 +49,7 @@ impl Peeked {
         self.flags & !NEED_REPLY == VERSION
     }
 
-    /// Whether an answer is asked for that the message has not anyway.
+    /// Whether an acknowledgement is asked for, beside any reply that the message has.
     pub(super) fn needs_reply(&self) -> bool {
         self.flags & NEED_REPLY != 0
     }
@@ -109,7 +109,7 @@ pub struct Peer {
     pub uid: u32,
 }
 
-/// Who is at the other end, if the system tells.
+/// The process at the other end, if the system tells.
 pub(crate) fn peer(stream: &UnixStream) -> Option<Peer> {
     let mut found = libc::ucred {
         pid: 0,
@@ -134,7 +134,7 @@ pub(crate) fn peer(stream: &UnixStream) -> Option<Peer> {
     })
 }
 
-/// Wait, for however long, for the next message, and then for all of it. `None`: the other side has
+/// Wait without limit for the next message, and then for all of it. `None`: the other side has
 /// closed the connection, between two messages.
 pub(crate) fn next(stream: &UnixStream) -> Result<Option<Peeked>, Error> {
     await_first(stream)?;
@@ -174,7 +174,7 @@ pub(crate) fn next(stream: &UnixStream) -> Result<Option<Peeked>, Error> {
     }))
 }
 
-/// Whether something comes within `limit`, if only the end.
+/// Whether something comes within `limit`, even if only the end of the stream.
 pub(crate) fn comes_within(stream: &UnixStream, limit: Duration) -> Result<bool, Error> {
     let limit = rustix::time::Timespec::try_from(limit).unwrap_or_default();
     match rustix::event::poll(&mut [PollFd::new(stream, PollFlags::IN)], Some(&limit)) {

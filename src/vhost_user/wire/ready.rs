@@ -12,7 +12,7 @@ use rustix::time::Timespec;
 /// Wait until `fd` is ready for `flags`.
 ///
 /// # Errors
-/// [`io::ErrorKind::TimedOut`] if it isn't by `deadline`, or what the system says.
+/// [`io::ErrorKind::TimedOut`] if it isn't by `deadline`, or the system's error.
 pub(crate) fn wait_ready(fd: impl AsFd, flags: PollFlags, deadline: Instant) -> io::Result<()> {
     loop {
         let left = deadline.saturating_duration_since(Instant::now());

@@ -1,10 +1,10 @@
-//! Messages that are not served here: of features that are not offered, or were not taken, or that
-//! nobody knows.
+//! Messages that are not served here: their feature is not offered or was not negotiated, or they
+//! are unknown.
 //!
-//! A front end that wants to know (NEED_REPLY) is told no, and goes on ("REPLY_ACK": a back end
-//! must answer). One that doesn't can go on too, where the message means nothing to a disk. Where
-//! it would wait for a reply that never comes, or believe that something is done which isn't, its
-//! connection ends instead.
+//! A front end that asks for an acknowledgement (NEED_REPLY) gets a negative one, and goes on
+//! ("REPLY_ACK": a back end must answer). Any other can go on too if the message means nothing to a
+//! disk. If it would wait for a reply that never comes, or believe that something is done which
+//! isn't, its connection ends instead.
 
 use vhost::vhost_user::message::{FrontendReq, VhostUserProtocolFeatures as Feature};
 
@@ -15,9 +15,9 @@ use super::peek::Peeked;
 pub(crate) enum Verdict {
     /// It is handled.
     Serve,
-    /// It is answered with no.
+    /// It gets a negative acknowledgement.
     Refuse,
-    /// It is passed over.
+    /// It is skipped.
     Skip,
     /// The connection can't go on, and why.
     End(&'static str),
@@ -42,7 +42,7 @@ pub(crate) fn judge(message: &Peeked, acked: Feature) -> Verdict {
         Needs::Never { can_skip } => (can_skip, "this back end does not serve it"),
     };
     if !message.is_sound() {
-        // Whoever handles messages says what is wrong with it.
+        // The handler of messages refuses it with a reason.
         Verdict::Serve
     } else if message.needs_reply() && acked.contains(Feature::REPLY_ACK) {
         Verdict::Refuse
@@ -92,7 +92,7 @@ fn needs(request: u32) -> Needs {
         | FrontendReq::CLOSE_CRYPTO_SESSION
         | FrontendReq::GPU_SET_SOCKET
         | FrontendReq::SET_STATUS => Needs::Never { can_skip: true },
-        // Those that have a reply of their own, and those that say how rings are to be served.
+        // Those that have a reply of their own, and those that change how rings are served.
         _ => Needs::Never { can_skip: false },
     }
 }

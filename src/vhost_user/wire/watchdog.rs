@@ -25,7 +25,7 @@ const CALM: u32 = 10;
 /// Ignored by default, and unused otherwise: what it hits by mistake is only interrupted.
 const SIGNAL: libc::c_int = libc::SIGURG;
 
-/// What one worker says of itself.
+/// What a worker and the watchdog share.
 #[derive(Debug, Default)]
 pub(super) struct Pulse {
     /// Odd while the worker is inside a call; goes up by one on each side of it.
@@ -43,16 +43,17 @@ pub(crate) struct Watched {
 }
 
 impl Watched {
-    /// To be called once by the worker's own thread.
+    /// The worker's own thread must call this once, before [`Watched::during`].
     pub(crate) fn begin(&self) {
         let thread = rustix::thread::gettid().as_raw_nonzero().get();
         self.pulse.thread.store(thread, Ordering::Relaxed);
     }
 
-    /// Do what may block, until it is interrupted.
+    /// Make a call that may block, until it is interrupted.
     pub(crate) fn during<T>(&self, call: impl FnOnce() -> T) -> T {
-        // The worker is the only one who writes it.
+        // Only the worker writes it.
         let calls = self.pulse.calls.load(Ordering::Relaxed);
+        debug_assert!(calls.is_multiple_of(2), "a worker is inside two calls");
         self.pulse.calls.store(calls + 1, Ordering::Relaxed);
         // Either the watchdog sees the call before it sleeps, or we see that it does.
         fence(Ordering::SeqCst);
@@ -134,7 +135,7 @@ fn run(pulses: &[Arc<Pulse>], asleep: &AtomicBool, stop: &AtomicBool) {
                 std::thread::park();
             }
             asleep.store(false, Ordering::Relaxed);
-            // Whoever woke us is inside a call that has only begun.
+            // The worker that woke us is inside a call that has only begun.
             last = look();
             calm = 0;
             continue;

@@ -1,14 +1,14 @@
 //! How long the scheduler lets a thread run before it looks at others.
 //!
-//! A thread that wakes with a request waits until the slice of whoever runs on its processor is
-//! over, some milliseconds, whatever their priorities, unless its own slice is shorter (Linux 6.12
-//! and newer, `sched_setattr`). So who serves requests asks for short ones: it is taken from its
-//! processor more often, and gets there at once.
+//! A thread that wakes with a request waits until the slice of the thread that runs on its
+//! processor is over, some milliseconds, whatever their priorities, unless its own slice is shorter
+//! (Linux 6.12 and newer, `sched_setattr`). So threads that serve requests ask for short slices:
+//! they are taken from their processor more often, and get there at once.
 #![allow(unsafe_code)]
 
 use std::time::Duration;
 
-/// What workers ask for; the shortest that the kernel gives.
+/// What workers ask for; the shortest that the kernel allows.
 const SLICE: Duration = Duration::from_micros(100);
 
 /// `struct sched_attr`, as far as its first version goes.
@@ -25,11 +25,10 @@ struct Attributes {
     period_ns: u64,
 }
 
-/// Keep what isn't named here as it is.
+/// Keep the present policy.
 const KEEP_POLICY: u64 = 0x08;
 
-/// Ask for short slices for the calling thread. A kernel that knows none leaves it as it is, and
-/// that is well.
+/// Ask for short slices for the calling thread. An older kernel ignores that, which does no harm.
 pub(super) fn shorten() {
     let attributes = Attributes {
         size: u32::try_from(size_of::<Attributes>()).unwrap_or(0),
@@ -47,7 +46,7 @@ pub(super) fn shorten() {
     }
 }
 
-/// It is set together with the slice.
+/// The niceness must be set together with the slice.
 fn own_nice() -> i32 {
     rustix::process::getpriority_process(None).unwrap_or(0)
 }

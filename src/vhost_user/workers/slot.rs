@@ -110,7 +110,7 @@ impl Slot {
         }
     }
 
-    /// If it has been dry for long enough, have its driver kick. `is_busy`: the worker doesn't
+    /// If it has been dry for long enough, ask its driver to kick. `is_busy`: the worker doesn't
     /// sleep anyway, and to look at one more ring costs less than a kick.
     pub(super) fn cool(&mut self, now: Instant, is_busy: bool, tools: &Tools) {
         if self.state != State::Hot || self.leaving.is_some() {
@@ -132,14 +132,14 @@ impl Slot {
                 let at = now + nap.next();
                 self.look_at = Some(self.look_at.map_or(at, |other| other.min(at)));
                 self.state = State::Cold;
-                self.say_refused(tools);
+                self.log_refused(tools);
             }
             return;
         }
         if !self.poll.is_over(dry) || is_busy && dry < KEEP_BESIDE_OTHERS {
             return;
         }
-        self.say_refused(tools);
+        self.log_refused(tools);
         match self.job.enable_notification() {
             Ok(true) => self.dry_since = None,
             Ok(false) => self.state = State::Cold,
@@ -147,8 +147,8 @@ impl Slot {
         }
     }
 
-    /// Say what the driver was refused while the ring was hot, if it was.
-    fn say_refused(&mut self, tools: &Tools) {
+    /// Log what the driver was refused while the ring was hot, if anything.
+    fn log_refused(&mut self, tools: &Tools) {
         if let Some((head, fault)) = self.job.ring.take_refused()
             && let Some(withheld) = tools.log_limit.may_log()
         {
@@ -157,7 +157,7 @@ impl Slot {
         }
     }
 
-    /// Whether it has returned all that it had set aside, or never will.
+    /// Whether it must stop, and has returned all that it had set aside, or never will.
     pub(super) fn may_leave(&self) -> bool {
         self.leaving.is_some() && (self.job.is_drained() || self.state == State::Broken)
     }
@@ -169,8 +169,8 @@ impl Slot {
         self.state = State::Hot;
     }
 
-    /// Call another descriptor from now on, once at once: the old one may have been signalled and
-    /// never looked at.
+    /// Call another descriptor from now on, and once at once: the signal of the old one may have
+    /// been missed.
     pub(super) fn set_call(&mut self, call: Option<Arc<Notifier>>, tools: &Tools) {
         self.job.call = call;
         if let Err(error) = self.job.call(&tools.watched) {
@@ -179,7 +179,7 @@ impl Slot {
     }
 
     fn breaks(&mut self, error: RingError, tools: &Tools) {
-        // What memory that is gone looks like is no fault of the ring's.
+        // If memory was taken away, the ring is broken for that, whatever it looks like.
         let error = if self.job.ring.is_lost() {
             RingError::MemoryLost
         } else {
@@ -196,7 +196,7 @@ impl Slot {
         self.ends(tools);
     }
 
-    /// It is not served any more, and its driver is told.
+    /// Stop serving it, and tell its driver.
     fn ends(&mut self, tools: &Tools) {
         self.state = State::Broken;
         if let Some(err) = &self.job.err {
