@@ -29,7 +29,7 @@ const ROOMS: [(&str, &[&str]); 9] = [
 
 /// Files and folders beside each other that import each other all the same, and why. `mod` is the
 /// folder's own file.
-const CIRCLES: [(&str, &[&str], &str); 8] = [
+const CIRCLES: [(&str, &[&str], &str); 7] = [
     (
         "src/cli",
         &["args", "verbs"],
@@ -64,11 +64,6 @@ const CIRCLES: [(&str, &[&str], &str); 8] = [
         "src/vhost_user/queue",
         &["ring", "taken"],
         "a ring, and the requests that it hands out",
-    ),
-    (
-        "src/vhost_user/workers",
-        &["pool", "slot", "worker"],
-        "workers, and the rings that they hand over",
     ),
 ];
 
