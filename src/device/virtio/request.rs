@@ -1,7 +1,7 @@
 //! One request of any shape, from its buffers to its status byte and the length for the used ring.
 
 use super::BlockDevice;
-use super::parse::{self, Segments, Status};
+use super::parse::{self, Mistake, Segments, Status};
 use crate::device::block::{Asked, Attempt, Operation, Pace, Progress, Refusal, Rest, WaitReason};
 use crate::store::{self, Sink, Source, points};
 
@@ -45,27 +45,6 @@ pub struct Answer {
 pub struct Begun {
     rest: Rest,
     asked: Asked,
-}
-
-/// Why a request isn't carried out.
-enum Stop {
-    Status(Status),
-    Wait(WaitReason),
-}
-
-impl From<Status> for Stop {
-    fn from(status: Status) -> Self {
-        Self::Status(status)
-    }
-}
-
-impl From<Refusal> for Stop {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::Wait(reason) => Self::Wait(reason),
-            Refusal::Failed | Refusal::Error(_) => Self::Status(Status::IoErr),
-        }
-    }
 }
 
 impl BlockDevice {
@@ -123,11 +102,12 @@ impl BlockDevice {
         let (asked, progress) = match begun {
             begun if damaged => {
                 let asked = begun.map(|begun| begun.asked).unwrap_or_default();
-                (asked, Err(Status::IoErr.into()))
+                let written = written_bytes(0, data_in_bytes);
+                return answer(status_at, Status::IoErr, asked, written);
             }
             Some(Begun { rest, asked }) => {
-                let progress = self.volume.resume(rest, readable, data_in, pace, attempt);
-                (asked, progress.map_err(Stop::from))
+                let volume = &self.volume;
+                (asked, volume.resume(rest, readable, data_in, pace, attempt))
             }
             None => {
                 let capacity = self.volume.capacity();
@@ -135,11 +115,12 @@ impl BlockDevice {
                     Ok(operation) => {
                         may_be_poison(&operation);
                         let asked = operation.asked();
-                        let progress = self.volume.execute(operation, pace, attempt);
-                        (asked, progress.map_err(Stop::from))
+                        (asked, self.volume.execute(operation, pace, attempt))
                     }
-                    Err(parse::Mistake { kind, status }) => {
-                        (Asked { kind, bytes: 0 }, Err(status.into()))
+                    Err(Mistake { kind, status }) => {
+                        let asked = Asked { kind, bytes: 0 };
+                        let written = written_bytes(0, data_in_bytes);
+                        return answer(status_at, status, asked, written);
                     }
                 }
             }
@@ -151,17 +132,24 @@ impl BlockDevice {
                 writable[last] = writable[last].join(status_at);
                 return Outcome::Begun(Begun { rest, asked });
             }
-            Err(Stop::Wait(reason)) => return Outcome::Wait(reason),
-            Err(Stop::Status(status)) => (status, 0),
+            Err(Refusal::Wait(reason)) => return Outcome::Wait(reason),
+            Err(Refusal::Failed | Refusal::Error(_)) => (Status::IoErr, 0),
         };
-        points::reach("request-served");
-        finish(status_at, status);
-        Outcome::Done(Answer {
-            written: written_bytes(data_bytes, data_in_bytes),
-            asked,
-            ok: status == Status::Ok,
-        })
+        let written = written_bytes(data_bytes, data_in_bytes);
+        answer(status_at, status, asked, written)
     }
+}
+
+/// Finish a request.
+#[inline]
+fn answer(status_at: Sink<'_>, status: Status, asked: Asked, written: u32) -> Outcome {
+    points::reach("request-served");
+    finish(status_at, status);
+    Outcome::Done(Answer {
+        written,
+        asked,
+        ok: status == Status::Ok,
+    })
 }
 
 /// Write the status byte.

@@ -20,7 +20,7 @@ use super::pieces::Pieces;
 pub(crate) use super::split::RingAddress;
 use super::split::SplitQueue;
 use super::taken::{Gathered, Origin, Request, Taken};
-use crate::device::{Attempt, Lane, PlainRequest, Volume, WaitReason};
+use crate::device::{Attempt, Begun, Lane, PlainRequest, Volume, WaitReason};
 use crate::vhost_user::memory::map::{MAX_SLOTS, MemoryMap};
 
 /// What driver and device have agreed on.
@@ -57,6 +57,8 @@ pub(crate) struct Ring {
     seen_avail: u16,
     /// The request that is between two steps. Its buffers stay in `pieces`.
     current: Option<Request>,
+    /// What its last step left.
+    begun: Option<Begun>,
     /// Requests that a process before us had taken and not returned; the last one comes first.
     unreturned: Vec<u16>,
     /// Requests that wait.
@@ -95,6 +97,7 @@ impl Ring {
             next_avail: used_idx,
             seen_avail: used_idx,
             current: None,
+            begun: None,
             unreturned: Vec::new(),
             parking: Parking::new(volume),
             alone: 0,
@@ -163,6 +166,7 @@ impl Ring {
     /// Return what is parked by this moment, and serve nothing else. Whether there is anything.
     pub(crate) fn drain(&mut self, by: Instant) -> bool {
         // One that is between two steps begins anew, also where nothing is parked.
+        self.begun = None;
         if let Some(request) = self.current.take() {
             self.was_not_taken(request.head, request.from);
         }
@@ -281,7 +285,6 @@ impl Ring {
                         from: Origin::Parked(lane),
                         attempt,
                         since_ns: Some(parked.since_ns),
-                        begun: None,
                     })
                 }
                 None => self.take_next(attempt)?,
@@ -320,7 +323,6 @@ impl Ring {
             from,
             attempt,
             since_ns,
-            begun: None,
         }))
     }
 
@@ -333,6 +335,16 @@ impl Ring {
     /// The request that was refused last for its chain, by its head, if it wasn't logged yet.
     pub(crate) fn take_refused(&mut self) -> Option<(u16, ChainFault)> {
         self.refused.take()
+    }
+
+    /// What the last step of the one request that is taken left.
+    #[inline]
+    pub(super) fn take_begun(&mut self) -> Option<Begun> {
+        // Most often there is nothing to move.
+        if self.begun.is_none() {
+            return None;
+        }
+        self.begun.take()
     }
 
     /// Buffers of the one request that is taken.
@@ -368,7 +380,7 @@ impl Ring {
     }
 
     /// A request is done, with this many bytes written.
-    pub(super) fn complete(&mut self, request: &Request, written: u32) {
+    pub(super) fn complete(&mut self, request: Request, written: u32) {
         let len = self.pieces.used_len(written);
         self.leave(request.from);
         if self.tracker.is_some() {
@@ -378,14 +390,15 @@ impl Ring {
     }
 
     /// A request goes on later.
-    pub(super) fn keep(&mut self, request: Request) {
+    pub(super) fn keep(&mut self, request: Request, begun: Option<Begun>) {
         self.parking.set_head_of_line(None);
         self.current = Some(request);
+        self.begun = begun;
     }
 
     /// A request must wait: in a lane, or where it is, and then all others wait behind it.
-    pub(super) fn park(&mut self, request: &Request, reason: WaitReason, since_ns: u64) {
-        let &Request { head, from, .. } = request;
+    pub(super) fn park(&mut self, request: Request, reason: WaitReason, since_ns: u64) {
+        let Request { head, from, .. } = request;
         let parked = Parked {
             head,
             since_ns,
@@ -414,7 +427,9 @@ impl Ring {
             Origin::Parked(lane) => return self.parking.pop(lane),
         }
         self.alone = self.alone.saturating_sub(1);
-        self.parking.set_head_of_line(None);
+        if self.parking.is_blocked() {
+            self.parking.set_head_of_line(None);
+        }
     }
 
     /// A request stays in the avail ring after all.

@@ -18,15 +18,13 @@ pub(crate) enum Origin {
 }
 
 /// One request, by its head.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Request {
     pub(crate) head: u16,
     pub(crate) from: Origin,
     pub(crate) attempt: Attempt,
     /// When it was taken, if others were shown to the driver since.
     pub(crate) since_ns: Option<u64>,
-    /// What its last step left.
-    pub(crate) begun: Option<Begun>,
 }
 
 /// A request that was taken: [`Taken::complete`], [`Taken::keep`] or [`Taken::park`] it.
@@ -34,34 +32,31 @@ pub(crate) struct Request {
 #[must_use]
 pub(crate) struct Taken<'r> {
     ring: &'r mut Ring,
-    /// `None` once it is settled.
-    request: Option<Request>,
-    attempt: Attempt,
-    since_ns: Option<u64>,
+    request: Request,
+    is_settled: bool,
 }
 
 impl<'r> Taken<'r> {
     pub(crate) fn new(ring: &'r mut Ring, request: Request) -> Self {
         Self {
             ring,
-            attempt: request.attempt,
-            since_ns: request.since_ns,
-            request: Some(request),
+            request,
+            is_settled: false,
         }
     }
 
     pub(crate) fn attempt(&self) -> Attempt {
-        self.attempt
+        self.request.attempt
     }
 
     /// When it was taken, if others were shown to the driver since.
     pub(crate) fn since_ns(&self) -> Option<u64> {
-        self.since_ns
+        self.request.since_ns
     }
 
     /// What its last step left.
     pub(crate) fn take_begun(&mut self) -> Option<Begun> {
-        self.request.as_mut()?.begun.take()
+        self.ring.take_begun()
     }
 
     /// What it costs to serve it, in bytes.
@@ -76,33 +71,32 @@ impl<'r> Taken<'r> {
 
     /// It is done, with this many bytes written.
     pub(crate) fn complete(mut self, written: u32) {
-        if let Some(request) = self.request.take() {
-            self.ring.complete(&request, written);
-        }
+        self.is_settled = true;
+        self.ring.complete(self.request, written);
     }
 
     /// It goes on later, with what is left of its buffers; it was taken at `since_ns`.
     pub(crate) fn keep(mut self, begun: Option<Begun>, since_ns: u64) {
-        if let Some(mut request) = self.request.take() {
-            request.begun = begun;
-            request.since_ns = Some(since_ns);
-            self.ring.keep(request);
-        }
+        self.is_settled = true;
+        let since_ns = Some(since_ns);
+        let request = Request {
+            since_ns,
+            ..self.request
+        };
+        self.ring.keep(request, begun);
     }
 
     /// It must wait, and is served again from its start; it was taken at `since_ns`.
     pub(crate) fn park(mut self, reason: WaitReason, since_ns: u64) {
-        if let Some(request) = self.request.take() {
-            self.ring.park(&request, reason, since_ns);
-        }
+        self.is_settled = true;
+        self.ring.park(self.request, reason, since_ns);
     }
 }
 
 impl Drop for Taken<'_> {
     fn drop(&mut self) {
-        let is_settled = self.request.is_none();
         debug_assert!(
-            is_settled || std::thread::panicking(),
+            self.is_settled || std::thread::panicking(),
             "a request was taken and dropped: {:?}",
             self.request
         );
