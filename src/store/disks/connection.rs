@@ -38,6 +38,7 @@ impl Connection {
     ///
     /// # Errors
     /// [`Error::Disconnected`].
+    #[inline]
     pub(crate) fn alive(&self) -> Result<&DiskInner, Error> {
         if self.is_closed() {
             return Err(Error::Disconnected {
