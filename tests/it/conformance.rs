@@ -313,3 +313,21 @@ fn the_threat_model_has_every_row_and_names_every_attack_and_no_other() {
         .collect();
     assert!(missing.is_empty(), "attacks without a row: {missing:?}");
 }
+
+#[test]
+fn the_walks_of_the_architecture_name_functions_and_files_that_exist() {
+    let source = Defined::in_folder("src");
+    let files: Vec<String> = sources("src").into_iter().map(|(name, _)| name).collect();
+    let rows = table("docs/architecture.md", "hop");
+    assert!(rows.len() > 30, "the walks are gone");
+    let is_missing = |name: &&str| !source.functions.contains(*name);
+    let has_no_file = |name: &&str| !files.iter().any(|file| file.ends_with(&format!("/{name}")));
+    let mut wrong = Vec::new();
+    for row in &rows {
+        let functions = names(&row["function"]);
+        assert!(!functions.is_empty(), "no function: {row:?}");
+        wrong.extend(functions.into_iter().filter(is_missing));
+        wrong.extend(names(&row["file"]).into_iter().filter(has_no_file));
+    }
+    assert!(wrong.is_empty(), "no such functions or files: {wrong:?}");
+}
