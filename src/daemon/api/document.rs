@@ -1,8 +1,5 @@
 //! The OpenAPI document, made of the routes themselves.
 
-use axum::extract::State;
-use axum::http::header::CONTENT_TYPE;
-use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 use utoipa::OpenApi;
 use utoipa::openapi::path::Operation;
@@ -14,7 +11,7 @@ use utoipa_axum::router::OpenApiRouter;
 use super::handlers::download::PLAIN_TYPE;
 use super::routes;
 use super::state::Api;
-use super::wire::failure::{Failure, PROBLEM_TYPE};
+use super::wire::failure::PROBLEM_TYPE;
 use crate::model::frames::FRAMES_TYPE;
 use crate::model::{Event, Problem};
 
@@ -189,17 +186,4 @@ fn problem(answer: &mut Answer) {
     answer
         .content
         .insert(PROBLEM_TYPE.to_owned(), RefOr::T(content));
-}
-
-/// The OpenAPI document
-#[utoipa::path(
-    get,
-    path = "/openapi.json",
-    tag = "daemon",
-    operation_id = "get_openapi",
-    responses((status = 200, description = "this document", body = Object)),
-)]
-pub(super) async fn openapi(State(api): State<Api>) -> Result<Response, Failure> {
-    let json = api.work(|_| document().to_string()).await?;
-    Ok(([(CONTENT_TYPE, "application/json")], json).into_response())
 }

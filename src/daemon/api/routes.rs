@@ -9,12 +9,12 @@ use axum::http::{Method, StatusCode};
 use axum::middleware::{Next, from_fn, from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use tower_http::catch_panic::CatchPanicLayer;
+use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::document;
 use super::handlers::{disks, download, events, groups, observe, snapshots, upload};
-use super::state::{Api, Place};
+use super::state::{Api, Permit};
 use super::wire::contract::{self, Contract};
 use super::wire::failure::Failure;
 use super::wire::peer::Peer;
@@ -49,7 +49,7 @@ pub(super) fn ordinary() -> OpenApiRouter<Api> {
         .routes(routes!(groups::config, groups::apply))
         .routes(routes!(observe::metrics))
         .routes(routes!(observe::healthz))
-        .routes(routes!(document::openapi))
+        .routes(routes!(observe::openapi))
 }
 
 /// Paths whose requests last as long as somebody reads or writes; each has a bound of its own.
@@ -60,17 +60,17 @@ pub(super) fn streams() -> OpenApiRouter<Api> {
 }
 
 /// Everything that can be asked.
-pub(super) fn router(api: Api) -> Router {
+pub(super) fn router(api: Api, document: &OpenApi) -> Router {
     let bounded = from_fn_with_state(api.clone(), bound);
     let router = Router::from(ordinary())
         .layer(bounded)
         .merge(Router::from(streams()));
-    guard(router).with_state(api)
+    guard(router, document).with_state(api)
 }
 
 /// What holds for all paths, and for those that don't exist.
-fn guard(router: Router<Api>) -> Router<Api> {
-    let contract = Contract::new(&document::routed());
+fn guard(router: Router<Api>, document: &OpenApi) -> Router<Api> {
+    let contract = Contract::new(document);
     router
         .fallback(unknown)
         .layer(map_response(wrong_method))
@@ -99,7 +99,7 @@ async fn admit(request: Request, next: Next) -> Response {
 
 /// Bounds how many short requests there are, and how long each takes.
 async fn bound(State(api): State<Api>, request: Request, next: Next) -> Result<Response, Failure> {
-    let _place = api.place(Place::Request)?;
+    let _permit = api.permit(Permit::Request)?;
     let limit = api.options().request_time;
     let answered = tokio::time::timeout(limit, next.run(request)).await;
     answered.map_err(|_| {

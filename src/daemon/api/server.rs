@@ -21,7 +21,7 @@ use tower::ServiceExt;
 
 use super::state::Api;
 use super::wire::peer::{Access, Peer};
-use super::{Options, routes};
+use super::{Options, document, routes};
 use crate::daemon::Error;
 use crate::daemon::disks::Disks;
 use crate::model::{Problem, ProblemKind};
@@ -97,7 +97,7 @@ impl Server {
         let (stop, stopped) = watch::channel(false);
         let (fresh, other_listeners) = mpsc::unbounded_channel();
         let thread = threads::spawn(Role::Api, move || {
-            let api = Api::new(disks, options, stopped);
+            let api = Api::new(disks, options, document::document, stopped);
             run(runtime, listener, other_listeners, api);
         })
         .map_err(fail("start the API's thread"))?;
@@ -149,7 +149,7 @@ fn socket_group(listener: &tokio::net::UnixListener) -> Option<u32> {
 
 async fn accept(mut listener: tokio::net::UnixListener, mut others: Others, api: Api) {
     let access = Access::new(socket_group(&listener));
-    let router = routes::router(api.clone());
+    let router = routes::router(api.clone(), &document::routed());
     let room = Arc::new(Semaphore::new(api.options().most_connections));
     let mut stop = api.stopped();
     let mut serving = JoinSet::new();
@@ -157,12 +157,12 @@ async fn accept(mut listener: tokio::net::UnixListener, mut others: Others, api:
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => match Arc::clone(&room).try_acquire_owned() {
-                    Ok(place) => {
+                    Ok(permit) => {
                         let peer = access.judge(&stream);
                         let (api, router) = (api.clone(), router.clone());
                         serving.spawn(async move {
                             serve(stream, peer, api, router).await;
-                            drop(place);
+                            drop(permit);
                         });
                     }
                     Err(_) => turn_away(&stream),

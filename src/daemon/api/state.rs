@@ -8,6 +8,7 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use serde_json::Value;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, watch};
 
 use super::Options;
@@ -24,6 +25,8 @@ pub(super) struct Api(Arc<Shared>);
 struct Shared {
     disks: Arc<Disks>,
     options: Options,
+    /// Makes the OpenAPI document, of which the routes that ask for it are a part.
+    document: fn() -> Value,
     requests: Arc<Semaphore>,
     jobs: Arc<Semaphore>,
     transfers: Arc<Semaphore>,
@@ -36,7 +39,7 @@ struct Shared {
 
 /// What there is a bounded number of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum Permit {
     /// Requests.
     Request,
     /// Uploads and downloads.
@@ -47,17 +50,23 @@ pub(super) enum Place {
 
 impl Api {
     /// For these disks; `stopped` says when it is over.
-    pub(super) fn new(disks: Arc<Disks>, options: Options, stopped: watch::Receiver<bool>) -> Self {
-        let places = |count| Arc::new(Semaphore::new(count));
+    pub(super) fn new(
+        disks: Arc<Disks>,
+        options: Options,
+        document: fn() -> Value,
+        stopped: watch::Receiver<bool>,
+    ) -> Self {
+        let permits = |count| Arc::new(Semaphore::new(count));
         // A job may outlive its request, whose time was over: then it holds up new ones.
         let jobs = options.most_requests + options.most_transfers + options.most_listeners;
         Self(Arc::new(Shared {
             disks,
             options,
-            requests: places(options.most_requests),
-            jobs: places(jobs),
-            transfers: places(options.most_transfers),
-            listeners: places(options.most_listeners),
+            document,
+            requests: permits(options.most_requests),
+            jobs: permits(jobs),
+            transfers: permits(options.most_transfers),
+            listeners: permits(options.most_listeners),
             stopped,
             freeing: Arc::default(),
             scraped: Mutex::new(None),
@@ -79,19 +88,24 @@ impl Api {
         self.0.stopped.clone()
     }
 
+    /// Makes the OpenAPI document.
+    pub(super) fn document(&self) -> fn() -> Value {
+        self.0.document
+    }
+
     /// The metrics made last, and when making them began.
     pub(super) fn scraped(&self) -> &Mutex<Option<(Instant, Bytes)>> {
         &self.0.scraped
     }
 
-    /// A place, to be held as long as what it is for lasts.
-    pub(super) fn place(&self, place: Place) -> Result<OwnedSemaphorePermit, Failure> {
-        let (places, what) = match place {
-            Place::Request => (&self.0.requests, "requests"),
-            Place::Transfer => (&self.0.transfers, "transfers"),
-            Place::Listener => (&self.0.listeners, "listeners to events"),
+    /// A permit, to be held for as long as the work that it is for.
+    pub(super) fn permit(&self, permit: Permit) -> Result<OwnedSemaphorePermit, Failure> {
+        let (permits, what) = match permit {
+            Permit::Request => (&self.0.requests, "requests"),
+            Permit::Transfer => (&self.0.transfers, "transfers"),
+            Permit::Listener => (&self.0.listeners, "listeners to events"),
         };
-        take(places, what)
+        take(permits, what)
     }
 
     /// Do something that may take time on a thread that is there for it. It is done even if the
@@ -100,10 +114,10 @@ impl Api {
         &self,
         job: impl FnOnce(&Disks) -> T + Send + 'static,
     ) -> Result<T, Failure> {
-        let place = take(&self.0.jobs, "requests under way")?;
+        let permit = take(&self.0.jobs, "requests under way")?;
         let disks = Arc::clone(&self.0.disks);
         let done = tokio::task::spawn_blocking(move || {
-            let _place = place;
+            let _permit = permit;
             job(&disks)
         });
         done.await.map_err(|error| Failure::internal(&error))
@@ -160,8 +174,8 @@ impl Api {
     }
 }
 
-fn take(places: &Arc<Semaphore>, what: &str) -> Result<OwnedSemaphorePermit, Failure> {
-    Arc::clone(places).try_acquire_owned().map_err(|_| {
+fn take(permits: &Arc<Semaphore>, what: &str) -> Result<OwnedSemaphorePermit, Failure> {
+    Arc::clone(permits).try_acquire_owned().map_err(|_| {
         let detail = format!("too many {what} at the same time: try again in a second");
         Failure::new(ProblemKind::Busy, detail)
     })

@@ -17,7 +17,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use utoipa::IntoParams;
 
 use crate::daemon::api::input::{Asked, At, Name, Named};
-use crate::daemon::api::state::{Api, Place};
+use crate::daemon::api::state::{Api, Permit};
 use crate::daemon::api::wire::accept::wanted;
 use crate::daemon::api::wire::failure::Failure;
 use crate::daemon::disks::{Reader, Target, content};
@@ -76,7 +76,7 @@ pub(crate) async fn content(
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     let as_frames = wants_frames(&headers)?;
-    let place = api.place(Place::Transfer)?;
+    let permit = api.permit(Permit::Transfer)?;
     let target = Target {
         disk: at.name.into_string(),
         snapshot: query.snapshot.map(Name::into_string),
@@ -103,7 +103,7 @@ pub(crate) async fn content(
     let (send, receive) = mpsc::channel(WAITING);
     let idle = api.options().idle_time;
     tokio::spawn(async move {
-        let _place = place;
+        let _permit = permit;
         let mut source = Some(source);
         while let Some(mut current) = source.take() {
             let read = tokio::task::spawn_blocking(move || (current.next(), current)).await;

@@ -17,7 +17,7 @@ use tokio_stream::wrappers::{BroadcastStream, WatchStream};
 use utoipa::IntoParams;
 
 use crate::daemon::api::input::{Asked, Name};
-use crate::daemon::api::state::{Api, Place};
+use crate::daemon::api::state::{Api, Permit};
 use crate::daemon::api::wire::failure::Failure;
 use crate::daemon::disks::Disks;
 use crate::model::{Event, EventKind};
@@ -54,7 +54,7 @@ pub(crate) async fn listen(
     State(api): State<Api>,
     Asked(query): Asked<EventsQuery>,
 ) -> Result<Response, Failure> {
-    let place = api.place(Place::Listener)?;
+    let permit = api.permit(Permit::Listener)?;
     let only = query.disk.map(Name::into_string);
     // First this, so that nothing that happens to the disk after the look is missed.
     let events = BroadcastStream::new(api.disks().events().listen());
@@ -68,7 +68,7 @@ pub(crate) async fn listen(
         over: false,
     };
     let messages = events.filter_map(move |event| {
-        let _held = &place;
+        let _held = &permit;
         message(event, only.as_deref())
     });
     let keep_alive = KeepAlive::new().interval(api.options().keep_alive_time);

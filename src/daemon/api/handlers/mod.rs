@@ -5,7 +5,7 @@
 //! | `disks`, `snapshots`, `groups` | what can be done with disks, snapshots, and all at once |
 //! | `download`, `upload` | content of disks, as streams |
 //! | `events` | what happens, as it happens |
-//! | `observe` | metrics and health |
+//! | `observe` | metrics, health, and the OpenAPI document |
 
 pub(crate) mod disks;
 pub(crate) mod download;

@@ -1,4 +1,4 @@
-//! Metrics and health.
+//! Metrics, health, and the OpenAPI document.
 
 use std::time::Instant;
 
@@ -57,4 +57,18 @@ async fn scrape(api: &Api) -> Result<Bytes, Failure> {
 )]
 pub(crate) async fn healthz() -> &'static str {
     "ok\n"
+}
+
+/// The OpenAPI document
+#[utoipa::path(
+    get,
+    path = "/openapi.json",
+    tag = "daemon",
+    operation_id = "get_openapi",
+    responses((status = 200, description = "this document", body = Object)),
+)]
+pub(crate) async fn openapi(State(api): State<Api>) -> Result<Response, Failure> {
+    let document = api.document();
+    let json = api.work(move |_| document().to_string()).await?;
+    Ok(([(CONTENT_TYPE, "application/json")], json).into_response())
 }

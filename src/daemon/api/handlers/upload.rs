@@ -15,7 +15,7 @@ use crate::image::{Known, Origin, Probe};
 use super::disks::image;
 use super::download::PLAIN_TYPE;
 use crate::daemon::api::input::{Asked, At, Named, content_length, expect_type, media_type};
-use crate::daemon::api::state::{Api, Place};
+use crate::daemon::api::state::{Api, Permit};
 use crate::daemon::api::wire::failure::Failure;
 use crate::daemon::api::wire::frames::{Parser, Part};
 use crate::daemon::disks::{Upload, UploadOptions, upload};
@@ -97,7 +97,7 @@ pub(crate) async fn set_content(
     let is_plain = media_type(&headers) == PLAIN_TYPE;
     let length = content_length(&headers).filter(|_| is_plain);
     let image = image(query.image, query.image_id, query.image_bytes)?;
-    let place = api.place(Place::Transfer)?;
+    let permit = api.permit(Permit::Transfer)?;
     let name = at.name.into_string();
     let options = UploadOptions {
         force: query.force,
@@ -111,7 +111,7 @@ pub(crate) async fn set_content(
     if let (Err(failure), Some(upload)) = (&done, upload.get()) {
         upload.fail(failure.detail());
     }
-    drop(place);
+    drop(permit);
     done?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
