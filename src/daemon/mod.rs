@@ -1,6 +1,6 @@
 //! The process: names, sockets, signals, and the disks that it serves.
 //!
-//! The command line (and whoever embeds ramblk) speaks to this room only. [`run()`] is `ramblk
+//! The command line (and a program that embeds ramblk) speaks to this room only. [`run()`] is `ramblk
 //! run`: one disk, for as long as somebody wants it. [`Export`] is what it is made of: a disk,
 //! offered on a socket, that can be resized while guests use it.
 //!

@@ -32,7 +32,7 @@ pub struct Report {
     pub file_bytes: u64,
     /// What it takes of the host's memory.
     pub memory_bytes: u64,
-    /// What of that nothing uses any more; the next daemon gives it back.
+    /// What of that nothing uses any more; the next daemon frees it.
     pub unused_bytes: u64,
     /// Disks, and snapshots as `NAME@SNAPSHOT`, in order.
     pub disks: Vec<SavedDisk>,

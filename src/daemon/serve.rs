@@ -52,7 +52,7 @@ pub struct ServeOptions {
     pub socket_group: Option<String>,
     /// How long a disk waits for its first content while nobody brings it, before it goes.
     pub import_timeout: Duration,
-    /// Disks that are to be there from the start.
+    /// Disks that the daemon starts with.
     pub declaration: Declaration,
 }
 
@@ -240,7 +240,7 @@ pub fn serve(config: ServeConfig) -> Result<(), Error> {
 }
 
 /// Make the API's socket again whenever somebody removes it. One that was inherited is the
-/// business of whoever made it.
+/// business of the process that made it.
 fn look_after_api(
     disks: &Arc<Disks>,
     api_path: &Arc<Mutex<Option<SocketPath>>>,
@@ -334,10 +334,10 @@ fn listen(path: &Path, access: SocketAccess) -> Result<(SocketPath, UnixListener
     })
 }
 
-/// The API's socket, if whoever started us made it (systemd's socket activation).
+/// The API's socket, if our parent made it (systemd's socket activation).
 fn inherited_listener(listed: &[(i32, String)]) -> Result<Option<UnixListener>, Error> {
     let named = listed.iter().find(|(_, name)| name == "api");
-    // Whoever gives one descriptor without a name means this one.
+    // A single descriptor without a name is this one.
     let alone = listed
         .first()
         .filter(|(_, name)| listed.len() == 1 && name == "unknown");

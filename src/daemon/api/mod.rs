@@ -46,7 +46,7 @@ pub struct Options {
     pub header_time: Duration,
     /// How long a transfer may move nothing.
     pub idle_time: Duration,
-    /// How often somebody who listens to events hears that the connection lives.
+    /// How often a listener to events hears that the connection is alive.
     pub keep_alive_time: Duration,
 }
 

@@ -79,7 +79,7 @@ fn guard(router: Router<Api>, document: &OpenApi) -> Router<Api> {
         .layer(CatchPanicLayer::custom(panicked))
 }
 
-/// Who may not ask gets no further; what others change is logged.
+/// Refuses clients that are not authorised; what others change is logged.
 async fn admit(request: Request, next: Next) -> Response {
     let peer = request.extensions().get::<Peer>().copied();
     let Some(peer) = peer.filter(|peer| peer.allowed) else {
@@ -131,7 +131,7 @@ async fn wrong_method(response: Response) -> Response {
     problem
 }
 
-/// The hook that prints panics has told where; who asked gets an answer, and all others too.
+/// The hook that prints panics has told where; the client gets an answer, and so do all others.
 fn panicked(_what: Box<dyn Any + Send + 'static>) -> Response {
     Failure::internal(&"a handler panicked").into_response()
 }

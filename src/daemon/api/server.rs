@@ -47,7 +47,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub struct FreshListeners(mpsc::UnboundedSender<UnixListener>);
 
 impl FreshListeners {
-    /// Serve who connects to `listener` from now on, and nobody any more at the one before.
+    /// Serve clients that connect to `listener` from now on, and none at the one before.
     ///
     /// # Errors
     ///
@@ -70,11 +70,11 @@ pub struct Server {
 }
 
 impl Server {
-    /// Serve `disks` to who connects to `listener`.
+    /// Serve `disks` to clients that connect to `listener`.
     ///
     /// # Errors
     ///
-    /// If the system gives no thread, or the listener is no socket that can be waited for.
+    /// If there is no thread left, or the listener can't be polled.
     pub fn start(
         listener: UnixListener,
         disks: Arc<Disks>,
@@ -140,7 +140,7 @@ fn run(runtime: Runtime, listener: tokio::net::UnixListener, others: Others, api
     runtime.shutdown_timeout(WORK_FAREWELL);
 }
 
-/// Who owns the socket's path, if it has one.
+/// The group that owns the socket's path, if it has one.
 fn socket_group(listener: &tokio::net::UnixListener) -> Option<u32> {
     let address = listener.local_addr().ok()?;
     let metadata = std::fs::metadata(address.as_pathname()?).ok()?;
@@ -229,6 +229,6 @@ fn turn_away(stream: &UnixStream) {
          retry-after: 1\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     );
-    // It fits into the empty buffer of a new socket; who is gone already needs no answer.
+    // It fits into the empty buffer of a new socket; a client that has left needs no answer.
     let _ = stream.try_write(answer.as_bytes());
 }

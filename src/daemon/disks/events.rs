@@ -1,4 +1,4 @@
-//! What happens to disks, told to whoever listens.
+//! What happens to disks, told to listeners.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -3,7 +3,7 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `events` | what happens to disks, told to listeners |
-//! | `settings` | what a disk is to be |
+//! | `settings` | the settings of a disk, and what the daemon keeps of them |
 //! | `served` | one disk that is served |
 //! | `registry` | which disks are served, and the locks that keep that consistent |
 //! | `actions` | what can be done with disks: functions over the registry |

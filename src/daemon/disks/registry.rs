@@ -3,8 +3,8 @@
 //! It finds, inserts, removes and lists. What can be done with disks is in `actions`, as functions
 //! over it, and what happens to them by itself in `upkeep`.
 //!
-//! Two locks. *Control* is held by whoever changes which disks there are or what they are, from
-//! the first check to the event that tells of the change, so that each change is whole before the
+//! Two locks. *Control* is held by every thread that changes which disks there are or what they
+//! are, from the first check to the event that tells of the change, so that each change is whole before the
 //! next one begins. The *table* is locked for a look or an update at a time; readers need only
 //! that.
 

@@ -3,7 +3,7 @@
 //!
 //! `/proc/self/cgroup` says which group we are in, `/proc/self/mountinfo` where groups can be seen:
 //! each mount shows the part of its hierarchy below one group (its *root*), so what lies above that
-//! can't be read, and a path is to be taken from there on. In a namespace of groups both are
+//! can't be read, and a path counts from there on. In a namespace of groups both are
 //! relative to the namespace's own root, and may lead out of it (`/../other`). Every group from
 //! ours up to the mount's root counts.
 
@@ -53,7 +53,7 @@ fn bounds_from(top: &Path, inside: &Path, version: Version) -> Vec<Bound> {
     groups.flat_map(|dir| version.bounds(dir)).collect()
 }
 
-/// Where groups would be, for whoever has no `/proc`.
+/// Where groups usually are, for a process without `/proc`.
 fn usual_mounts() -> Vec<Mount> {
     let mount = |point: &str, version| Mount {
         root: "/".into(),

@@ -5,7 +5,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 /// What there may be where the system doesn't tell, as in some sandboxes.
 const USUAL_DESCRIPTORS: u64 = 1024;
 
-/// Have as many descriptors as we may; gives how many that are.
+/// Raise the limit as far as possible; returns it.
 pub(crate) fn raise_limit() -> u64 {
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
         return USUAL_DESCRIPTORS;

@@ -1,4 +1,4 @@
-//! What whoever started us passed: a socket by its number (QEMU's back-end conventions, `--fd`),
+//! What our parent process passed: a socket by its number (QEMU's back-end conventions, `--fd`),
 //! and the limit on descriptors, for the command.
 #![allow(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! What the machine gives a process, and what this one leaves on it: limits, signals, descriptors,
+//! What a process has of its machine, and what this one leaves on it: limits, signals, descriptors,
 //! sockets, and the place where disks lie.
 //!
 //! | file | what it holds |
@@ -12,7 +12,7 @@
 //! | `signals` | what the process makes of signals that end others |
 //! | `unfinished` | files that are not whole when a signal ends the process |
 //! | `socket` | a listening socket that removes its own path, and nobody else's |
-//! | `removal` | who notices that a socket of ours was removed |
+//! | `removal` | notices that a socket of ours was removed |
 //! | `state_dir` | where disks lie, so that they outlive the process |
 
 pub(crate) mod cgroup;

@@ -25,7 +25,7 @@ pub fn default_run_dir() -> Result<PathBuf, Error> {
     })
 }
 
-/// The API's socket of whoever asks: `api.sock` in [`default_run_dir`]. A user without a daemon
+/// The API's socket for the caller: `api.sock` in [`default_run_dir`]. A user without a daemon
 /// of his own gets the system's.
 pub fn default_api_socket() -> PathBuf {
     let system = PathBuf::from(SYSTEM_RUN_DIR).join(API_SOCKET);

@@ -31,7 +31,7 @@ pub(crate) type Look = Box<dyn Fn() -> bool + Send>;
 /// What is watched.
 #[derive(Debug)]
 pub(crate) struct Removals {
-    /// `None` if the system gives none.
+    /// `None` if the system has none left.
     inotify: Option<OwnedFd>,
     /// Whether something could not be watched.
     blind: AtomicBool,
@@ -107,7 +107,7 @@ impl Removals {
         self.ends.store(true, Ordering::Release);
         self.ring();
         if let Some(thread) = self.thread.lock().take()
-            // Whoever lets go of something last may be that thread itself.
+            // The last owner of something may be that thread itself.
             && thread.thread().id() != std::thread::current().id()
         {
             let _ = thread.join();
@@ -152,7 +152,7 @@ impl Removals {
         is_ready(1)
     }
 
-    /// What they say is of no interest: whoever looks sees for itself.
+    /// Their content is of no interest: each look checks for itself.
     fn forget_events(&self) {
         let mut events = [0; 4096];
         let Some(inotify) = &self.inotify else {

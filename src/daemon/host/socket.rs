@@ -14,7 +14,7 @@ use crate::daemon::Error;
 /// Connections that may wait to be taken.
 const BACKLOG: i32 = 128;
 
-/// Who may connect.
+/// Which users may connect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SocketAccess {
     /// Permission bits of the path.

@@ -22,14 +22,14 @@ use crate::store::{self, Bytes, Store, StoreOptions};
 pub(crate) const ARENA: &str = "arena";
 /// The name that the service manager keeps it under.
 const STORED_NAME: &str = "ramblk-arena";
-/// File systems in memory, by the number that statfs gives.
+/// File systems in memory, by the number that statfs returns.
 const TMPFS: i64 = 0x0102_1994;
 const RAMFS: i64 = 0x8584_58f6;
-/// A state directory that nobody chose must have room for so many bytes, or it is passed over.
+/// A state directory that nobody chose must have room for this many bytes, or it is skipped.
 const LEAST_ROOM_BYTES: u64 = 64 << 20;
 
 /// A process that was killed has its file until its memory is unmapped, which takes a tenth of a
-/// second for a few GiB. Whoever starts the next one at once has it wait for that.
+/// second for a few GiB. A daemon that starts meanwhile waits for that.
 const PREDECESSOR_ENDS_WITHIN: Duration = Duration::from_secs(3);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
@@ -90,7 +90,7 @@ impl Surroundings {
 pub(crate) fn choose(option: &StateOption, run_dir: Option<&Path>) -> Result<Location, Error> {
     let conventional = paths::default_run_dir();
     let around = match (run_dir, &conventional) {
-        // Whoever says where sockets go has a reason to; disks go there too, if they can.
+        // A caller that says where sockets go has a reason to; disks go there too, if they can.
         (Some(run_dir), _) => Surroundings::look(run_dir),
         (None, Ok(run_dir)) => Surroundings::look(run_dir),
         (None, Err(_)) => Surroundings::default(),
@@ -125,7 +125,7 @@ fn choose_in(option: &StateOption, around: &Surroundings) -> Result<Location, Er
     }
 }
 
-/// Whether disks can lie in a directory; gives how many bytes there is room for.
+/// Check that disks can lie in a directory; returns how many bytes there is room for.
 fn check(path: &Path) -> Result<u64, Error> {
     let refused = |errno: rustix::io::Errno| Error::StateDirectory {
         path: path.to_owned(),

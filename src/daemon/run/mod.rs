@@ -120,7 +120,7 @@ fn place(socket: Option<&Path>) -> String {
     socket.map_or_else(|| "inherited".into(), |path| path.display().to_string())
 }
 
-/// Make the socket, if there is to be one. Gives the directory that was made for it, if one was.
+/// Make the socket, if it has a path. Returns the directory that was made for it, if one was.
 fn listen(export: &mut Export, endpoint: &Endpoint) -> Result<Option<tempfile::TempDir>, Error> {
     match endpoint {
         Endpoint::Path(path) => export.listen_at(path).map(|()| None),

@@ -129,7 +129,7 @@ fn a_damaged_disk_is_told_from_whole_ones_and_saved_in_part() {
     assert_eq!(whole, [true, true, false, true]);
     let human = text(&home.run("fsck state").stdout);
     assert!(
-        human.contains("(hurts b)") && human.contains("in part"),
+        human.contains("(affects b)") && human.contains("in part"),
         "{human}"
     );
 

@@ -116,7 +116,7 @@ pub(crate) async fn content(
                 Ok((Err(problem), _)) => Err(io::Error::other(problem.detail)),
                 Err(error) => Err(io::Error::other(error)),
             };
-            // Who doesn't read, or is gone, gets no more.
+            // A client that doesn't read, or has left, gets no more.
             match tokio::time::timeout(idle, send.send(chunk)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) | Err(_) => break,

@@ -2,7 +2,7 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `peer` | who is at the other end |
+//! | `peer` | the client of a connection |
 //! | `failure` | problem documents as answers |
 //! | `accept` | which form of content is wanted |
 //! | `contract` | parameters and headers, held against the document |

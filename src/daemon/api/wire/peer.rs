@@ -1,4 +1,4 @@
-//! Who is at the other end of a connection, and whether that one may ask.
+//! The client of a connection, and whether it is authorised.
 //!
 //! The mode of the socket's file decides who can connect. This is asked besides, since a mode is
 //! changed easily and by mistake: root, the daemon's own user, and members of the file's group may
@@ -25,7 +25,7 @@ pub(crate) struct Peer {
     pub(crate) allowed: bool,
 }
 
-/// Who may ask.
+/// Which clients are authorised.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Access {
     own_uid: u32,
@@ -41,20 +41,20 @@ impl Access {
         }
     }
 
-    /// Who is there, and whether that one may ask.
+    /// The client of a connection, and whether it is authorised.
     pub(crate) fn judge(&self, stream: &UnixStream) -> Peer {
-        let Ok(who) = stream.peer_cred() else {
+        let Ok(peer) = stream.peer_cred() else {
             return Peer {
                 uid: None,
                 pid: None,
                 allowed: false,
             };
         };
-        let member = |group| who.gid() == group || groups(stream).contains(&group);
+        let member = |group| peer.gid() == group || groups(stream).contains(&group);
         Peer {
-            uid: Some(who.uid()),
-            pid: who.pid(),
-            allowed: self.allows(who.uid(), member),
+            uid: Some(peer.uid()),
+            pid: peer.pid(),
+            allowed: self.allows(peer.uid(), member),
         }
     }
 
@@ -63,7 +63,7 @@ impl Access {
     }
 }
 
-/// The supplementary groups of who connected; none if the system doesn't tell.
+/// The supplementary groups of the client; none if the system doesn't tell.
 fn groups(stream: &UnixStream) -> Vec<u32> {
     match ask_groups(stream.as_fd(), FEW_GROUPS) {
         Ok(groups) => groups,

@@ -21,7 +21,7 @@ use crate::model::{
 /// A declaration of more disks is a mistake.
 const MOST_DISKS: usize = 100_000;
 
-/// How a declaration is to be applied.
+/// How to apply a declaration.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ApplyOptions {
     /// Say what would be done, and do nothing.
@@ -29,12 +29,12 @@ pub struct ApplyOptions {
     /// Take away what isn't declared: disks and groups, and labels, limits, quota, group and
     /// `on_full` of disks.
     pub prune: bool,
-    /// The daemon starts: what can't be now and can be later is passed over, rather than keep it
-    /// from starting. That is the size of a disk that is importing.
+    /// The daemon starts: what has to wait is skipped, so that the start succeeds. That is the size of a
+    /// disk that is importing.
     pub starting: bool,
 }
 
-/// What is to be done, in this order.
+/// A step of a plan. They are done in this order.
 enum Planned<'a> {
     Group(&'a str, Limits),
     Disk(&'a DeclaredDisk),
@@ -148,7 +148,7 @@ pub fn apply(
     Ok(plan.applied)
 }
 
-/// What is to be done, after everything that can be said before anything is.
+/// Make a plan, after everything is checked that can be.
 fn plan<'a>(
     disks: &Disks,
     declaration: &'a Declaration,
@@ -265,7 +265,7 @@ fn plan_disk<'a>(
         && disks.find_group(group).is_none()
     {
         return Err(not_found("group", group).with_detail(format!(
-            "disk {name:?} is to be in group {group:?}, which is not there; add it to the \
+            "disk {name:?} names group {group:?}, which is not there; add it to the \
              configuration"
         )));
     }

@@ -164,7 +164,7 @@ impl Drop for Upload {
             return;
         }
         if let Some(key) = self.served.uploads.end(Some(self.begun.number)) {
-            // Whoever else ended it wanted the same.
+            // If another thread ended it, it wanted the same.
             let _ = self.store.destroy(&key);
         } else {
             self.fail("another upload took over, or the disk was destroyed");
@@ -173,18 +173,18 @@ impl Drop for Upload {
         let reason = self.reason.lock().take().unwrap_or_default();
         tracing::info!(disk = self.served.name, reason, "an import came to nothing");
         self.tell(EventKind::ImportFailed, ("reason", reason.into()));
-        // Who waits for the next one looks when that is due.
+        // The monitor computes anew when the next one is overdue.
         self.store.pressure().raise();
     }
 }
 
-/// Begin to bring new content for a disk, which stays as it is until [`commit`]; it will
+/// Begin to upload new content for a disk, which is unchanged until [`commit`]; it will
 /// have `length_bytes`, if that is known. Refused while a front end is connected, unless
 /// `force`. An upload that is under way ends.
 ///
 /// # Errors
 /// `not-found`; `invalid`; `attached`; `too-large`; `conflict` if the disk is importing another
-/// image, or is to be importing and isn't; `over-budget`.
+/// image, or `options` need it to be importing and it isn't; `over-budget`.
 pub fn begin(
     disks: &Disks,
     name: &str,
@@ -246,7 +246,7 @@ fn plan(
             ),
         ));
     }
-    // What is to be kept of it in the end must have its place, whatever its length.
+    // The metadata of the whole content must fit, whatever its length.
     let origin = metadata.origin.after(image, size_bytes);
     let last = Metadata {
         origin,
@@ -373,6 +373,6 @@ fn swap(disks: &Disks, upload: &Upload, content_bytes: u64) -> Result<Leftover, 
 /// End the upload of a disk, if there is one: another one takes over, or the disk goes.
 pub(crate) fn end(disks: &Disks, served: &ServedDisk) -> Option<Leftover> {
     let key = served.uploads.end(None)?;
-    // Whoever sends it may have ended it just now.
+    // Its sender may have ended it just now.
     disks.store().destroy(&key).ok()
 }

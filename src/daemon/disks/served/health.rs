@@ -4,7 +4,7 @@ use crate::model::DiskState;
 
 /// Parts of a bound, in percent, at which somebody wants to know.
 pub(crate) const LEVELS: [u64; 2] = [80, 95];
-/// A charge must fall so many percent below a mark again before passing it is told again.
+/// A charge must fall this many percent below a mark again before passing it is told again.
 const SLACK: u64 = 5;
 /// What the monitor knows of a disk.
 #[derive(Clone, Copy, Debug, Default)]

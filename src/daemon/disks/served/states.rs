@@ -2,8 +2,8 @@
 //!
 //! A VMM that saves a VM asks each device for its state. The bytes of a RAM disk are ours and may
 //! be many, so the state is a name for them: saving takes a snapshot in the store, which costs
-//! nothing, and the state says which. Loading gives the disk the content of that snapshot. On
-//! another host, in another store, or when the snapshot is gone, there is nothing to load, and
+//! nothing, and the state says which. Loading replaces the content of the disk by that snapshot's.
+//! On another host, in another store, or when the snapshot is gone, there is nothing to load, and
 //! saying so is the only answer that loses no data.
 
 use std::collections::VecDeque;
@@ -113,13 +113,13 @@ impl SavedStates {
             Known::Nothing => self.find_saved(),
             Known::Gone => Snapshots::default(),
         };
-        // Whoever else ended one wanted the same.
+        // If another thread ended one, it wanted the same.
         let destroy = |key: &String| self.store.destroy(key).ok();
         saved.keys.iter().filter_map(destroy).collect()
     }
 
-    /// The state with the snapshot `snapshot` of `size_bytes`: words, so that who finds one in a
-    /// VM's snapshot can tell what it is.
+    /// The state with the snapshot `snapshot` of `size_bytes`: words, so that it can be told what
+    /// it is when one is found in a VM's snapshot.
     fn words(&self, snapshot: &str, size_bytes: u64) -> String {
         format!(
             "{MAGIC} {VERSION} pool={:032x} disk={} snapshot={snapshot} size_bytes={size_bytes}\n",

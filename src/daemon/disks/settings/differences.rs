@@ -42,8 +42,8 @@ pub(crate) fn fixed_differences(one: &DiskSettings, two: &DiskSettings) -> Vec<&
     differing.map(|field| field.0).collect()
 }
 
-/// Whether a disk that has so many queues is another one than the one that is wanted. Whoever says
-/// nothing of queues has the usual number; one that was made so when that was 16 keeps it.
+/// Whether a disk with `had` queues is another one than the one that is wanted. Without a word on
+/// queues a disk has the usual number; one that was made when that was 16 keeps it.
 fn differ_in_queues(had: u16, wanted: u16) -> bool {
     let is_usual = had == FORMER_QUEUES && wanted == USUAL_QUEUES;
     had != wanted && !is_usual

@@ -1,4 +1,4 @@
-//! What a disk is to be: settings, checked, and what the daemon keeps of them beside the store's
+//! The settings of a disk: checked, and what the daemon keeps of them beside the store's
 //! record.
 //!
 //! | file | what it holds |

@@ -24,7 +24,7 @@ pub(crate) struct Origin {
 }
 
 impl Origin {
-    /// Of a disk whose first content is to be this image's.
+    /// Of a disk whose first content will be this image's.
     pub(crate) fn to_come(image: Image) -> Self {
         Self {
             image: Some(image),
@@ -90,8 +90,8 @@ impl Origin {
         let wanted = words(image);
         let Some(had) = self.image() else {
             return Err(conflict(format!(
-                "disk {name:?} exists and was not made from an image that is known, and is to be \
-                 made from {wanted}: replace its content with ramblk import, or destroy it first"
+                "disk {name:?} exists and was not made from an image that is known, and you ask \
+                 for {wanted}: replace its content with ramblk import, or destroy it first"
             )));
         };
         if image.is(had) {
@@ -103,8 +103,8 @@ impl Origin {
                 return Ok(());
             }
             return Err(conflict(format!(
-                "disk {name:?} is importing {}, and is to be made from {wanted}: wait for it, or \
-                 destroy the disk first",
+                "disk {name:?} is importing {}, and you ask for {wanted}: wait for it, or destroy \
+                 the disk first",
                 words(had)
             )));
         }
@@ -113,8 +113,7 @@ impl Origin {
             _ => " (whether a stream is the same can't be told; name it with an id)",
         };
         Err(conflict(format!(
-            "disk {name:?} exists and was made from {}, and is to be made from {wanted}{why}: \
-             replace its content with ramblk import, or destroy it first",
+            "disk {name:?} exists and was made from {}, and you ask for {wanted}{why}: replace its content with ramblk import, or destroy it first",
             words(had)
         )))
     }
