@@ -1,8 +1,8 @@
 //! The process: names, sockets, signals, and the disks that it serves.
 //!
-//! The command line (and a program that embeds ramblk) speaks to this room only. [`run()`] is `ramblk
-//! run`: one disk, for as long as somebody wants it. [`Export`] is what it is made of: a disk,
-//! offered on a socket, that can be resized while guests use it.
+//! The command line, or a program that embeds ramblk, speaks to this room only. [`run()`] is
+//! `ramblk run`: one disk, until a signal, its command or its front end ends it. [`Export`] is
+//! what it is made of: a disk on a socket, which can be resized while guests use it.
 //!
 //! | file | what it holds |
 //! |---|---|

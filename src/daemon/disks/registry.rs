@@ -4,9 +4,9 @@
 //! over it, and what happens to them by itself in `upkeep`.
 //!
 //! Two locks. *Control* is held by every thread that changes which disks there are or what they
-//! are, from the first check to the event that tells of the change, so that each change is whole before the
-//! next one begins. The *table* is locked for a look or an update at a time; readers need only
-//! that.
+//! are, from the first check to the event that tells of the change, so that each change is whole
+//! before the next one begins. The *table* is locked for a look or an update at a time; readers
+//! need only that.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;

@@ -27,7 +27,7 @@ pub(crate) async fn metrics(State(api): State<Api>) -> Result<Response, Failure>
     Ok(([(CONTENT_TYPE, TEXT_FORMAT)], text).into_response())
 }
 
-/// One text is made at a time, and is for all clients that had asked before it was begun: many clients
+/// One text is made at a time, for all clients that had asked before it was begun: many clients
 /// neither wait for each other in a row, nor fill memory with copies.
 async fn scrape(api: &Api) -> Result<Bytes, Failure> {
     let asked = Instant::now();

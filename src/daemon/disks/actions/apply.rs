@@ -29,8 +29,8 @@ pub struct ApplyOptions {
     /// Take away what isn't declared: disks and groups, and labels, limits, quota, group and
     /// `on_full` of disks.
     pub prune: bool,
-    /// The daemon starts: what has to wait is skipped, so that the start succeeds. That is the size of a
-    /// disk that is importing.
+    /// The daemon starts: what has to wait is skipped, so that the start succeeds. That is the size
+    /// of a disk that is importing.
     pub starting: bool,
 }
 

@@ -113,7 +113,8 @@ impl Origin {
             _ => " (whether a stream is the same can't be told; name it with an id)",
         };
         Err(conflict(format!(
-            "disk {name:?} exists and was made from {}, and you ask for {wanted}{why}: replace its content with ramblk import, or destroy it first",
+            "disk {name:?} exists and was made from {}, and you ask for {wanted}{why}: \
+             replace its content with ramblk import, or destroy it first",
             words(had)
         )))
     }
