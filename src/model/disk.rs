@@ -128,7 +128,7 @@ pub enum DiskState {
     /// It works.
     #[default]
     Ok,
-    /// A write failed because there was no memory, and there is none yet.
+    /// A write found no memory, and there has been none since.
     Full,
     /// Writes wait for memory.
     Stalled,
@@ -193,7 +193,7 @@ pub struct Disk {
     pub on_full: OnFull,
     /// Bytes of all mapped sectors, including those shared with other disks.
     pub mapped_bytes: u64,
-    /// Bytes of memory that are charged to it: what it did not share when it was written.
+    /// Bytes of memory that are charged to it: those that its own writes have taken.
     pub charged_bytes: u64,
     /// Bytes of memory that destroying it would free. Lists leave it out, because it takes time to
     /// count.

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `output` | for people or for programs |
 //! | `tables`, `pool` | answers for people |
+//! | `states` | states of disks, in words |
 //! | `rates` | rates and latencies out of counters |
 //! | `diff` | what a configuration changes |
 //! | `samples` | answers for tests |
@@ -14,4 +15,5 @@ pub(super) mod pool;
 pub(super) mod rates;
 #[cfg(test)]
 pub(super) mod samples;
+pub(super) mod states;
 pub(super) mod tables;

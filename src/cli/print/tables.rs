@@ -6,8 +6,8 @@ use std::time::{Duration, UNIX_EPOCH};
 use comfy_table::{Cell, CellAlignment, Table};
 
 use crate::cli::print::rates::{Rates, quantile, real};
+use crate::cli::print::states::{import, queues, share, state};
 use crate::cli::values::size::{human, human_and_exact};
-use crate::cli::values::words::{import, share, state};
 use crate::model::{
     Disk, Event, FrontEnd, Group, Limits, MapExtent, OnFull, OperationStats, Rate, Resized,
     Snapshot, Stats,
@@ -157,8 +157,8 @@ fn front_end(end: &FrontEnd) -> String {
         (true, true) => "in use",
         (true, false) => "in use; can't be notified of a new size",
     };
-    let polled = crate::cli::values::words::queues(end.polled_queues, "polled");
-    let more = polled + &crate::cli::values::words::queues(end.untracked_queues, "untracked");
+    let polled = queues(end.polled_queues, "polled");
+    let more = polled + &queues(end.untracked_queues, "untracked");
     format!("{who} ({how}{more})")
 }
 

@@ -23,7 +23,7 @@ use crate::cli::print::output::OutputArgs;
 use crate::cli::print::tables;
 use crate::cli::transfer::{Progress, Sink, Source};
 use crate::cli::values::size::human;
-use crate::cli::values::words::parse_target;
+use crate::cli::values::target::parse_target;
 use crate::client::{Client, path};
 use crate::image::Opening;
 use crate::model::frames::{Decoder, FRAMES_TYPE};

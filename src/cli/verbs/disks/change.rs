@@ -8,10 +8,9 @@ use super::limits::LimitArgs;
 use crate::cli::error::Error;
 use crate::cli::print::output::OutputArgs;
 use crate::cli::print::tables;
+use crate::cli::values::label::{Label, changes, parse_label_change};
+use crate::cli::values::or_none::{OrNone, parse_name_or_none, parse_size_or_none};
 use crate::cli::values::size::{NewSize, exact, human_and_exact, parse_new_size};
-use crate::cli::values::words::{
-    Label, OrNone, changes, parse_label_change, parse_name_or_none, parse_size_or_none,
-};
 use crate::client::{Client, Method, path};
 use crate::model::{Disk, DiskPatch, Limits, Patched, ProblemKind};
 

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use crate::cli::values::words::{OrNone, parse_count_or_none, parse_size_or_none};
+use crate::cli::values::or_none::{OrNone, parse_count_or_none, parse_size_or_none};
 use crate::model::{Limits, LimitsPatch, RatePatch};
 
 type Bound = OrNone<u64>;

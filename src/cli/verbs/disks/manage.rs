@@ -7,7 +7,8 @@ use super::snapshots;
 use crate::cli::error::Error;
 use crate::cli::print::output::OutputArgs;
 use crate::cli::print::tables;
-use crate::cli::values::words::{parse_label, parse_target};
+use crate::cli::values::label::parse_label;
+use crate::cli::values::target::parse_target;
 use crate::client::{Client, path};
 use crate::model::{Disk, ProblemKind, Snapshot, Target};
 

@@ -6,8 +6,9 @@ use clap::builder::NonEmptyStringValueParser;
 use crate::cli::error::Error;
 use crate::cli::print::output::OutputArgs;
 use crate::cli::print::tables::{self, pairs};
+use crate::cli::values::label::{parse_label, unique};
 use crate::cli::values::size::human_and_exact;
-use crate::cli::values::words::{parse_label, parse_target, unique};
+use crate::cli::values::target::parse_target;
 use crate::client::{Client, Method, StatusCode, path};
 use crate::model::{Disk, ForkRequest, ProblemKind, ResetRequest, Snapshot, Target};
 

@@ -7,9 +7,9 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Cell, Row as TableRow, Table};
 
 use super::view::{Row, Sort, View};
+use crate::cli::print::states::state;
 use crate::cli::print::tables::{bandwidth, time};
 use crate::cli::values::size::human;
-use crate::cli::values::words::state;
 
 /// Headings, widths of their columns, and the order that each shows.
 const COLUMNS: [(&str, u16, Option<Sort>); 9] = [
