@@ -32,7 +32,7 @@ use crate::store::{DiskSpec, SectorSize, Sink, Source, Store};
 /// Wait a millisecond for a front end that has begun something, and not seconds: a fuzzer tries it
 /// out thousands of times.
 pub fn hurry() {
-    super::IS_IN_A_HURRY.store(true, Ordering::Relaxed);
+    super::error::IS_IN_A_HURRY.store(true, Ordering::Relaxed);
 }
 
 /// Where a region of guest memory is, in the guest's addresses and the front end's.

@@ -67,7 +67,7 @@ impl RegionSpec {
         (self.guest, self.size_bytes, self.user) == (guest, size_bytes, user)
     }
 
-    /// Whether process `pid`, which sent this, has `file` mapped there for itself alone.
+    /// Whether process `pid`, which sent this, has `file` mapped privately there.
     fn is_private(&self, file: &File, pid: Option<u32>) -> bool {
         pid.is_some_and(|pid| unshared::is_private(pid, self.user, file))
     }

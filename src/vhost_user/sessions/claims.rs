@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::vhost_user::patience;
+use crate::vhost_user::error::patience;
 
 /// How many front ends may use a disk at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

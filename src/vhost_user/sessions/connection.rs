@@ -13,7 +13,7 @@ use crate::vhost_user::wire::peek::{self, Peer};
 /// thread reads messages from a duplicate of the socket.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    /// For whoever has to end the connection.
+    /// For ending the connection.
     pub(super) stream: Arc<UnixStream>,
     pub(crate) channel: Channel,
     /// The process that connected, if the system tells.

@@ -10,11 +10,11 @@ use vhost::vhost_user::message::{FrontendReq, VhostUserProtocolFeatures as Featu
 use vhost::vhost_user::{BackendReqHandler, Error as WireError};
 
 use super::session::Session;
+use crate::vhost_user::error::{Error, patience};
 use crate::vhost_user::wire::descriptor::check_channel;
 use crate::vhost_user::wire::peek;
 use crate::vhost_user::wire::ready::wait_ready;
 use crate::vhost_user::wire::unserved::{self, Verdict};
-use crate::vhost_user::{Error, patience};
 
 /// Handle messages until the connection ends. When this returns, no ring of the session is served.
 pub(super) fn converse(stream: UnixStream, session: Session) -> Result<(), Error> {

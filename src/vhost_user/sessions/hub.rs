@@ -19,7 +19,7 @@ use vmm_sys_util::eventfd::EventFd;
 
 use crate::store::points;
 use crate::threads::{self, Role};
-use crate::vhost_user::Error;
+use crate::vhost_user::error::Error;
 use crate::vhost_user::log_limit::LogLimit;
 use crate::vhost_user::workers::pool::{WorkerOptions, Workers};
 

@@ -17,7 +17,7 @@ use super::hub::{Host, Hub, Listening};
 use super::session::Session;
 use crate::device::BlockDevice;
 use crate::threads::{self, Role};
-use crate::vhost_user::Error;
+use crate::vhost_user::error::Error;
 use crate::vhost_user::log_limit::{LastFailure, LogLimit};
 
 /// Connections at a time; more are closed as they come.

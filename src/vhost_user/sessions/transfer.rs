@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use super::backend::Backend;
 use super::claims::ClaimError;
 use crate::device::{MOST_STATE_BYTES, StateError};
-use crate::vhost_user::patience;
+use crate::vhost_user::error::patience;
 use crate::vhost_user::wire::ready::wait_ready;
 
 /// A transfer, from SET_DEVICE_STATE_FD to CHECK_DEVICE_STATE.
@@ -59,7 +59,7 @@ impl Transfer {
         Self::Saved(save())
     }
 
-    /// Load a state that is to be loaded. Returns the outcome of the transfer.
+    /// Finish the transfer: if it is a load, load the state. Returns its outcome.
     pub(super) fn finish(self, backend: &Backend) -> Result<(), TransferError> {
         match self {
             Self::None => Err(TransferError::NotBegun),

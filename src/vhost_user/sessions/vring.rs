@@ -196,7 +196,7 @@ impl Vring {
         self.base
     }
 
-    /// Where a ring that isn't served is to begin.
+    /// Where a ring that isn't served will begin.
     pub(super) fn set_base(&mut self, base: u16) {
         debug_assert!(
             !self.is_running(),

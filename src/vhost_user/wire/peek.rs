@@ -18,7 +18,7 @@ use rustix::io::Errno;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags};
 use vhost::vhost_user::message::{MAX_ATTACHED_FD_ENTRIES, MAX_MSG_SIZE};
 
-use crate::vhost_user::{Error, patience};
+use crate::vhost_user::error::{Error, patience};
 
 /// Bytes of a message's header: request, flags, size of the body.
 pub(super) const HEADER_BYTES: usize = 12;

@@ -7,7 +7,7 @@
 //! and a thread looks every few milliseconds whether one is inside the same call still: a signal
 //! then interrupts the write, which fails, and the front end loses its connection.
 //!
-//! The thread sleeps, without waking, while no worker calls anybody.
+//! The thread sleeps, without waking, while no worker calls a driver.
 #![allow(unsafe_code)]
 
 use std::io;

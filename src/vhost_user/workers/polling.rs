@@ -1,16 +1,16 @@
-//! How long a worker looks at a ring that has run dry before it goes to sleep.
+//! How long a worker polls a ring that has run dry before it goes to sleep.
 //!
-//! To be woken costs the driver a system call and the request several microseconds, so it is worth
-//! a look around when the next request is near, and a waste when it isn't. What decides is how long
-//! the last pause was: one that a longer look would have covered makes the next look longer, one
-//! that no look could have covered ends looking altogether.
+//! Waking a worker costs the driver a system call and the request several microseconds, so polling
+//! pays if the next request is near, and is a waste if it isn't. The length of the last pause
+//! decides: if polling for longer would have covered it, the next time is longer; if no time could
+//! have covered it, polling ends altogether.
 
 use std::time::Duration;
 
-/// The first look after a short pause.
+/// How long to poll after a first short pause.
 const FIRST: Duration = Duration::from_micros(8);
 
-/// The time to look at one ring.
+/// How long to poll one ring.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PollTime {
     most: Duration,
@@ -18,23 +18,23 @@ pub(super) struct PollTime {
 }
 
 impl PollTime {
-    /// Never longer than `most`; 0 means never to look.
+    /// Never longer than `most`; 0 means never to poll.
     pub(super) fn new(most: Duration) -> Self {
         let now = Duration::ZERO;
         Self { most, now }
     }
 
-    /// The longest look.
+    /// The longest time.
     pub(super) fn most(self) -> Duration {
         self.most
     }
 
-    /// Whether a look that has lasted for `time` is to end.
+    /// Whether polling ends after `time`.
     pub(super) fn is_over(self, time: Duration) -> bool {
         time >= self.now
     }
 
-    /// The ring was kicked, so long after it had run dry.
+    /// The ring was kicked `pause` after it had run dry.
     pub(super) fn kicked_after(&mut self, pause: Duration) {
         if pause > self.most {
             self.now = Duration::ZERO;

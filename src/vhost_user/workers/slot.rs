@@ -50,7 +50,7 @@ pub(super) struct Slot {
 pub(super) enum State {
     /// Waits for a kick.
     Cold,
-    /// Has requests, or is looked at.
+    /// Has requests, or is polled.
     Hot,
     /// Its ring can't be followed any more.
     Broken,

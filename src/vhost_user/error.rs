@@ -1,0 +1,86 @@
+//! Why a session ends, and how long a front end may keep us waiting.
+
+use std::io;
+#[cfg(ramblk_hooks)]
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// Set by the fuzz targets.
+#[cfg(ramblk_hooks)]
+pub(super) static IS_IN_A_HURRY: AtomicBool = AtomicBool::new(false);
+
+/// How long a front end may keep us waiting: with the rest of a message, with room for a reply, at
+/// the other end of a pipe, or with a disk that another one wants.
+pub(super) fn patience() -> Duration {
+    #[cfg(ramblk_hooks)]
+    if IS_IN_A_HURRY.load(Ordering::Relaxed) {
+        return Duration::from_millis(1);
+    }
+    Duration::from_secs(5)
+}
+
+/// Why a session ended, or a server could not start. A session's error is logged, with the
+/// session's number, and is told to the front end only where the protocol has a way.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The connection failed.
+    #[error("socket: {0}")]
+    Socket(io::Error),
+    /// The system has no thread or descriptor left.
+    #[error("can't start a thread for the disk: {0}")]
+    Thread(io::Error),
+    /// A connection could not be taken; it waits.
+    #[error("can't accept a connection, trying again: {0}")]
+    Accept(io::Error),
+    /// The server was closed.
+    #[error("the disk is served no more")]
+    Closed,
+    /// No more front ends are taken.
+    #[error("{limit} front ends are connected, which is the most; close one of them first")]
+    TooManySessions {
+        /// How many there can be.
+        limit: usize,
+    },
+    /// The connection was closed in the middle of a message.
+    #[error("the front end closed the connection {seen_bytes} bytes into a message")]
+    CutOff {
+        /// Bytes that had arrived.
+        seen_bytes: usize,
+    },
+    /// A message stopped coming.
+    #[error("a message stopped after {seen_bytes} of {wanted_bytes} bytes")]
+    Stalled {
+        /// Bytes that had arrived.
+        seen_bytes: usize,
+        /// Bytes that should have.
+        wanted_bytes: usize,
+    },
+    /// More descriptors than any message has.
+    #[error("a message with {count} or more file descriptors")]
+    TooManyFds {
+        /// How many were seen.
+        count: usize,
+    },
+    /// A body longer than any message has.
+    #[error("message {request} announces a body of {size_bytes} bytes")]
+    TooLong {
+        /// The request code.
+        request: u32,
+        /// The size it announced.
+        size_bytes: usize,
+    },
+    /// Replies fill the socket.
+    #[error("the front end does not read its replies")]
+    Deaf,
+    /// The front end took away memory that it had shared.
+    #[error("the front end took memory away that it had shared (truncated its file)")]
+    MemoryLost,
+    /// What the protocol layer refuses.
+    #[error("message {request}: {reason}")]
+    Protocol {
+        /// The request code.
+        request: u32,
+        /// Why.
+        reason: String,
+    },
+}
