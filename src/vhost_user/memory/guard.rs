@@ -65,8 +65,8 @@ impl Guard {
     ///
     /// # Safety
     /// `start` must be the page-aligned start of a mapping of `len_bytes`, a multiple of the page
-    /// size of its file, which only the caller knows and which stays mapped for as long as the guard
-    /// exists. Its pages may turn into private pages of zeros at any time.
+    /// size of its file, which only the caller knows and which stays mapped for as long as the
+    /// guard exists. Its pages may turn into private pages of zeros at any time.
     ///
     /// # Errors
     /// If all front ends together have too many mappings. `many` says whether this one has many

@@ -9,8 +9,8 @@
 //! | SET_DEVICE_STATE_FD | anything but such a file | only its session's thread has it |
 //! | any other | – | it is closed unseen |
 //!
-//! Even closing a file, or asking about it, may take as long as the server of its file system likes.
-//! The session's own thread does that, so no other front end waits.
+//! Even closing a file, or asking about it, may take as long as the server of its file system
+//! likes. The session's own thread does that, so no other front end waits.
 
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd};

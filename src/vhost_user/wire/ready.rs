@@ -1,5 +1,5 @@
-//! Waits for a descriptor of a front end's with a deadline. Its flags are the front end's, so a read
-//! or a write could wait for ever.
+//! Waits for a descriptor of a front end's with a deadline. Its flags are the front end's, so a
+//! read or a write could wait for ever.
 
 use std::io;
 use std::os::fd::AsFd;
