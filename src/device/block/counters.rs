@@ -21,7 +21,7 @@ pub struct Count {
 }
 
 impl Count {
-    /// One more, of so many bytes if it succeeded.
+    /// Count one more, with `bytes` if it succeeded.
     #[inline]
     pub fn add(&mut self, ok: bool, bytes: u64) {
         self.completed += 1;

@@ -123,7 +123,7 @@ impl Pair {
         }
     }
 
-    /// The buckets, and what a request of so many bytes takes from each.
+    /// The buckets, and what a request of `bytes` takes from each.
     fn each(&self, bytes: u64) -> impl Iterator<Item = (&Bucket, u64)> {
         let requests = self.requests.iter().map(|bucket| (bucket, 1));
         requests.chain(self.bytes.iter().map(move |bucket| (bucket, bytes)))

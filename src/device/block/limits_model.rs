@@ -38,7 +38,7 @@ fn play(limiter: &Limiter, asks: &[Ask]) -> Vec<Went> {
     went
 }
 
-/// The most that may go in `time`, the last one of which has so many units.
+/// The most units that may go in `time`, when the last request has `last` of them.
 fn most(rate: f64, burst: u64, time: Duration, last: u64) -> f64 {
     let burst = (burst as f64).max(rate * LEAST_BURST.as_secs_f64());
     burst + rate * time.as_secs_f64() + (last as f64 - burst).max(0.0)

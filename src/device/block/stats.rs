@@ -1,4 +1,4 @@
-//! What a device has done, queue by queue: counted by who serves, read by who wants to know.
+//! What was done to a disk, queue by queue: counted by the threads that serve it, read at any time.
 //!
 //! Each ring that is served counts in a block of its own, so nobody who serves ever writes where
 //! another one does, and needs no more than a load and a store for it. A block outlives its ring:
@@ -229,7 +229,7 @@ impl Blocks {
         let blocks = &mut queues[queue];
         let mut free: Option<Arc<Block>> = None;
         blocks.retain_mut(|block| {
-            // Whoever had it is gone, and all that it wrote is to be seen.
+            // Its last user is gone, and all that it wrote is visible.
             let is_free = Arc::get_mut(block).is_some();
             match &free {
                 Some(first) if is_free => {

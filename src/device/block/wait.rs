@@ -72,8 +72,7 @@ impl WaitReason {
         }
     }
 
-    /// When [`super::Volume::may_retry`] is to be asked next, at the latest, for the first one of
-    /// its lane.
+    /// When to ask [`super::Volume::may_retry`] next, at the latest, for the first one of its lane.
     pub fn look_at(self, now: Instant) -> Instant {
         let look_at = now + LOOK_EVERY;
         match self.0 {

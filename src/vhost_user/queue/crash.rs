@@ -154,7 +154,7 @@ extern "C" fn on_crash(
     let previous = at.and_then(|at| PREVIOUS[at].get()).unwrap_or(&default);
     // SAFETY: a valid action, no old one asked for.
     unsafe { libc::sigaction(signal, previous, std::ptr::null_mut()) };
-    // Whoever returns to a fault has it again. What was sent must be sent again.
+    // A return to a fault raises it again. What was sent must be sent again.
     if info.si_code <= 0 {
         // SAFETY: no memory is involved. It comes when this handler has returned.
         unsafe { libc::raise(signal) };

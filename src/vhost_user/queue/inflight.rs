@@ -162,7 +162,7 @@ pub(crate) struct Inflight {
     layout: Layout,
 }
 
-/// Check what a front end asks for or brings; gives the layout that it knows of.
+/// Check what a front end asks for or brings. Returns the layout that it knows of.
 fn shape(spec: &VhostUserInflight, most_queues: u16) -> Result<Layout, InflightError> {
     // Copied out: the message's layout is packed on the wire.
     let (queues, queue_size) = (spec.num_queues, spec.queue_size);

@@ -1,4 +1,4 @@
-//! What a worker does for one ring: a bounded turn, and what is to be said to the driver after it.
+//! What a worker does for one ring: a bounded turn, and the call that the driver gets after it.
 
 use std::fs::File;
 use std::net::Shutdown;
@@ -15,7 +15,7 @@ const BATCH_REQUESTS: u32 = 32;
 /// The same where the driver looks by itself: it can go on with the first while we do the others.
 const SOON_REQUESTS: u32 = 16;
 /// Requests whose cost does not show in their bytes (ranges to discard or to zero) may each take
-/// long, so a turn is not only counted but timed, every so many requests.
+/// long, so the clock is read after this many of them.
 const TIMED_REQUESTS: u32 = 8;
 
 /// How much a ring may have done for it before the worker looks at what else there is.
@@ -29,7 +29,7 @@ struct Share {
     time: Duration,
 }
 
-/// Nobody waits but whoever wants to stop the ring.
+/// Nobody waits, except a session that stops the ring.
 const ALONE: Share = Share {
     batches: 4,
     batch_bytes: 256 << 10,

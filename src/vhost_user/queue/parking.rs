@@ -211,7 +211,7 @@ impl Parking {
         }
     }
 
-    /// When the ring is to be looked at again, if requests wait.
+    /// When to look at the ring again, if requests wait.
     pub(crate) fn look_at(&self, now: Instant) -> Option<Instant> {
         let reasons = Lane::ALL.into_iter().filter_map(|lane| self.reason(lane));
         reasons.map(|reason| reason.look_at(now)).min()

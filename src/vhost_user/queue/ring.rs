@@ -177,7 +177,7 @@ impl Ring {
         has_any
     }
 
-    /// What is to be done next. Whether the avail ring has anything is not known yet.
+    /// What to do next. Whether the avail ring has anything is not known yet.
     #[inline]
     pub(crate) fn next(&self) -> Next {
         if self.current.is_some() {
