@@ -35,4 +35,5 @@ pub use run::config::{Endpoint, RunConfig, RunOptions};
 pub use run::export::Export;
 pub use run::{Ending, run};
 pub use salvage::{Damage, Report, Salvage, SavedDisk};
-pub use serve::{ServeConfig, ServeOptions, serve};
+pub use serve::config::{ServeConfig, ServeOptions};
+pub use serve::serve;

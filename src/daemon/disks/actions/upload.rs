@@ -34,7 +34,7 @@ pub struct UploadOptions {
 }
 
 /// An upload that may begin.
-struct Planned {
+struct Admitted {
     served: Arc<ServedDisk>,
     /// Of what it is filled into.
     spec: DiskSpec,
@@ -194,16 +194,16 @@ pub fn begin(
 ) -> Result<Upload, Problem> {
     image.as_ref().map_or(Ok(()), check_image)?;
     let control = disks.control();
-    let planned = plan(disks, name, image.as_ref(), length_bytes, options)?;
-    let ended = end(disks, &planned.served);
+    let admitted = admit(disks, name, image.as_ref(), length_bytes, options)?;
+    let ended = end(disks, &admitted.served);
     drop(control);
     // Without the lock, since it takes time with what had come; and before room is asked for.
     drop(ended);
     let (begun, late) = {
         let _control = disks.control();
-        let planned = plan(disks, name, image.as_ref(), length_bytes, options)?;
-        let late = end(disks, &planned.served);
-        (begin_locked(disks, planned, image, options.force), late)
+        let admitted = admit(disks, name, image.as_ref(), length_bytes, options)?;
+        let late = end(disks, &admitted.served);
+        (begin_locked(disks, admitted, image, options.force), late)
     };
     // Of one that began in between.
     drop(late);
@@ -211,13 +211,13 @@ pub fn begin(
 }
 
 /// Whether new content may come, and what is known of it. The control is held.
-fn plan(
+fn admit(
     disks: &Disks,
     name: &str,
     image: Option<&Image>,
     length_bytes: Option<u64>,
     options: UploadOptions,
-) -> Result<Planned, Problem> {
+) -> Result<Admitted, Problem> {
     let served = disks.find(name)?;
     if options.importing {
         served.check_importing()?;
@@ -255,7 +255,7 @@ fn plan(
     last.encode()?;
     let mut spec = DiskSpec::new(info.spec.sector_size, size_bytes);
     (spec.quota_bytes, spec.on_full) = (info.spec.quota_bytes, OnFull::Error);
-    Ok(Planned {
+    Ok(Admitted {
         called: known.map(|image| image.name.clone()),
         served,
         spec,
@@ -266,16 +266,16 @@ fn plan(
 /// The control is held, and the disk has no upload.
 fn begin_locked(
     disks: &Disks,
-    planned: Planned,
+    admitted: Admitted,
     image: Option<Image>,
     force: bool,
 ) -> Result<Upload, Problem> {
-    let Planned {
+    let Admitted {
         served,
         spec,
         total_bytes,
         called,
-    } = planned;
+    } = admitted;
     let store = Arc::clone(disks.store());
     let begun = served.uploads.begin(served.id, total_bytes, |key| {
         Ok::<_, Problem>(store.create(key, &spec)?.into_never_waiting())

@@ -66,6 +66,10 @@ impl ServedDisk {
     ) -> Result<Self, Error> {
         let disk = disk.into_owner();
         let info = disk.get_info()?;
+        debug_assert!(
+            age == Age::Old || valid.metadata.settings(&info.spec) == valid.settings,
+            "the record and what is beside it are the settings that were asked for"
+        );
         let guests = store.open(&info.key)?;
         let metadata = Arc::new(Mutex::new(valid.metadata.clone()));
         let states = SavedStates::new(store, &info.key, info.id, &metadata, age == Age::New);

@@ -1,175 +1,33 @@
 //! The life of a daemon: many disks, made and destroyed over its API, until a signal ends it.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `config` | what was asked for, checked as a whole |
+//! | `mod` | the daemon's life |
+
+pub(crate) mod config;
 
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use parking_lot::Mutex;
 use sd_notify::NotifyState;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::api;
-use super::disks::upkeep::adopt::forget_readers;
-use super::disks::upkeep::sockets;
-use super::disks::{self, ApplyOptions, Disks, DisksOptions, apply, describe};
-use super::error::Error;
-use super::host::limit::MemoryLimit;
-use super::host::socket::{Identity, SocketAccess, SocketPath};
-use super::host::state_dir::{self, Location, StateOption};
-use super::host::{descriptors, inherit, paths, workers};
-use crate::model::Declaration;
-use crate::store::{Bytes, MOST_DISKS, OwnerWords, Store, StoreOptions};
-use crate::vhost_user::{Hub, WorkerOptions, crash};
-
-/// Options of `ramblk serve`, as they were given.
-#[derive(Clone, Debug)]
-pub struct ServeOptions {
-    /// The directory of sockets; by default [`paths::default_run_dir`].
-    pub run_dir: Option<PathBuf>,
-    /// The path of the API's socket; by default `api.sock` in the directory of sockets.
-    pub api_socket: Option<PathBuf>,
-    /// Where disks lie.
-    pub state: StateOption,
-    /// Whether what disks take is kept from being swapped out.
-    pub lock_memory: bool,
-    /// Memory that all disks together may take; without it, what is safe for the host.
-    pub memory_limit_bytes: Option<u64>,
-    /// Whether huge pages are made of memory in full use.
-    pub huge_pages: bool,
-    /// Threads that serve queues; without it, as many as there are processors.
-    pub workers: Option<u16>,
-    /// How long a queue that has run dry is looked at before its worker sleeps, at most, in
-    /// microseconds.
-    pub poll_us: u32,
-    /// Processors that workers are to run on, each on one, by number.
-    pub cpus: Vec<usize>,
-    /// Permission bits of all sockets.
-    pub socket_mode: u32,
-    /// The group that owns all sockets, by name or number; without it, the process's.
-    pub socket_group: Option<String>,
-    /// How long a disk waits for its first content while nobody brings it, before it goes.
-    pub import_timeout: Duration,
-    /// Disks that the daemon starts with.
-    pub declaration: Declaration,
-}
-
-impl Default for ServeOptions {
-    /// What `ramblk serve` does where nothing is said.
-    fn default() -> Self {
-        Self {
-            run_dir: None,
-            api_socket: None,
-            state: StateOption::Default,
-            lock_memory: false,
-            memory_limit_bytes: None,
-            huge_pages: true,
-            workers: None,
-            poll_us: 32,
-            cpus: Vec::new(),
-            socket_mode: 0o660,
-            socket_group: None,
-            import_timeout: Duration::from_secs(60),
-            declaration: Declaration::default(),
-        }
-    }
-}
-
-/// Options that fit the machine.
-#[derive(Debug)]
-pub struct ServeConfig {
-    run_dir: PathBuf,
-    api_socket: PathBuf,
-    location: Location,
-    lock_memory: bool,
-    limit: MemoryLimit,
-    huge_pages: bool,
-    workers: WorkerOptions,
-    access: SocketAccess,
-    import_timeout: Duration,
-    declaration: Declaration,
-    /// Whether somebody asked for just this limit.
-    limit_is_asked: bool,
-}
-
-impl ServeConfig {
-    /// Check `options`. Makes the state directory, and touches nothing else.
-    ///
-    /// # Errors
-    /// Whatever is wrong with them.
-    pub fn new(options: ServeOptions) -> Result<Self, Error> {
-        let workers = workers::options(options.workers, options.poll_us, options.cpus)?;
-        let location = state_dir::choose(&options.state, options.run_dir.as_deref())?;
-        let limit = memory_limit(options.memory_limit_bytes, &location)?;
-        let run_dir = match options.run_dir {
-            Some(run_dir) => run_dir,
-            None => paths::default_run_dir()?,
-        };
-        let api_socket = options.api_socket;
-        Ok(Self {
-            api_socket: api_socket.unwrap_or_else(|| run_dir.join(paths::API_SOCKET)),
-            run_dir,
-            location,
-            lock_memory: options.lock_memory,
-            limit,
-            huge_pages: options.huge_pages,
-            workers,
-            access: SocketAccess::new(options.socket_mode, options.socket_group.as_deref())?,
-            import_timeout: import_timeout(options.import_timeout)?,
-            declaration: options.declaration,
-            limit_is_asked: options.memory_limit_bytes.is_some(),
-        })
-    }
-}
-
-/// What disks may take: what was asked for, if there is room for it, or what is safe.
-fn memory_limit(asked_bytes: Option<u64>, location: &Location) -> Result<MemoryLimit, Error> {
-    let room_bytes = location.room_bytes()?;
-    match (asked_bytes, location) {
-        (Some(asked_bytes), Location::Directory(path)) if asked_bytes > room_bytes => {
-            Err(Error::StateDirectory {
-                path: path.clone(),
-                reason: format!(
-                    "has room for {}, and disks are to have {}: enlarge it (mount -o \
-                     remount,size=...), or give a smaller --memory-limit or another --state-dir",
-                    Bytes(room_bytes),
-                    Bytes(asked_bytes)
-                ),
-            })
-        }
-        (Some(asked_bytes), _) => MemoryLimit::asked(asked_bytes).checked(),
-        (None, _) => {
-            let usual = MemoryLimit::usual();
-            let room = MemoryLimit {
-                bytes: room_bytes,
-                from: "the room in the state directory".into(),
-            };
-            let least = if room.bytes < usual.bytes {
-                room
-            } else {
-                usual
-            };
-            least.checked()
-        }
-    }
-}
-
-/// Longest time that a disk can wait for its first content.
-const MOST_IMPORT_TIMEOUT: Duration = Duration::from_secs(7 * 24 * 3600);
-
-/// A time in which a client can begin to send, and that ends.
-fn import_timeout(asked: Duration) -> Result<Duration, Error> {
-    if asked < Duration::from_secs(1) || asked > MOST_IMPORT_TIMEOUT {
-        return Err(Error::Usage(format!(
-            "--import-timeout of {} s is not possible: give 1 to {} seconds",
-            asked.as_secs(),
-            MOST_IMPORT_TIMEOUT.as_secs()
-        )));
-    }
-    Ok(asked)
-}
+use crate::daemon::api;
+use crate::daemon::disks::upkeep::adopt::forget_readers;
+use crate::daemon::disks::upkeep::sockets;
+use crate::daemon::disks::{self, ApplyOptions, Disks, DisksOptions, apply, describe};
+use crate::daemon::error::Error;
+use crate::daemon::host::socket::{Identity, SocketAccess, SocketPath};
+use crate::daemon::host::state_dir::{self, Location};
+use crate::daemon::host::{descriptors, inherit, paths};
+use crate::store::{MOST_DISKS, OwnerWords, Store, StoreOptions};
+use crate::vhost_user::{Hub, crash};
+use config::ServeConfig;
 
 /// Serve until a signal says that it is enough.
 ///
