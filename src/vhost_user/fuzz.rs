@@ -337,7 +337,7 @@ impl InflightShape {
 }
 
 impl InflightRegion {
-    /// As GET_INFLIGHT_FD makes one; gives its size too.
+    /// Create a region as GET_INFLIGHT_FD does. Returns its size too.
     pub fn create(shape: InflightShape, most_queues: u16) -> Result<(u64, File), String> {
         let made = inflight::create(&shape.spec(), most_queues);
         made.map(|(answer, file)| (answer.mmap_size, file))

@@ -7,12 +7,22 @@ use std::path::Path;
 use crate::tidy::{root, sources};
 
 /// What not to write, and what to write instead.
-const PHRASES: [(&str, &str); 6] = [
+const PHRASES: [(&str, &str); 16] = [
+    ("are to be", "must be, should be, or are"),
     ("as it were", "nothing"),
+    ("at hand", "known, prefetched, or recorded"),
+    ("for who", "for the caller, the driver, or the thread that"),
+    ("gives back", "returns, or frees"),
+    ("gives how", "returns how"),
     ("gives the", "returns the"),
+    ("gives what", "returns what"),
     ("is to be", "must be, should be, or is"),
+    ("of who", "of the caller, the driver, or the thread that"),
     ("so many", "that many, or the number"),
+    ("to who", "to the caller, the driver, or the thread that"),
     ("who asks", "the caller, or the client"),
+    ("who has", "the owner, or the thread that has"),
+    ("who wants", "the caller, or a driver that wants"),
     ("whoever", "the caller, the client, or any thread that"),
 ];
 

@@ -82,7 +82,7 @@ impl Removals {
             tracing::warn!(
                 ?path,
                 ?error,
-                "the system gives no more watches (fs.inotify): sockets are looked at once a second"
+                "the system has no more watches (fs.inotify): sockets are looked at once a second"
             );
             self.ring();
         }

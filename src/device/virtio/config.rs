@@ -144,7 +144,7 @@ impl BlockDevice {
         put(44, &discard_alignment.to_le_bytes());
         put(48, &MAX_DISCARD_SECTORS.to_le_bytes());
         put(52, &u32::try_from(MAX_SEGMENTS).unwrap_or(1).to_le_bytes());
-        // write_zeroes_may_unmap: UNMAP really gives memory back.
+        // write_zeroes_may_unmap: UNMAP really frees memory.
         put(56, &[1]);
         config
     }

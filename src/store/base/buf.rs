@@ -99,7 +99,7 @@ impl<'a> Sink<'a> {
     }
 
     /// Undo a [`Piece::split_at`] whose first part may have been cut again: from where `self`
-    /// begins to the end of `tail`. Gives `tail` if it does not follow.
+    /// begins to the end of `tail`. Returns `tail` if it does not follow.
     pub(crate) fn join(self, tail: Self) -> Self {
         if self.ptr.wrapping_add(self.len) != tail.ptr {
             return tail;

@@ -138,7 +138,7 @@ impl Record {
         })
     }
 
-    /// What the words of a record say; `load` gives those of its settings' block, which is below
+    /// What the words of a record say; `load` returns those of its settings' block, below
     /// `blocks`.
     pub(crate) fn parse(
         block: Block,

@@ -7,7 +7,7 @@
 //! | `pressure` | the signal that memory gets short, or is there again |
 //! | `account` | the budget: pool limit, quotas, who is charged |
 //! | `free` | which blocks are free, and which have memory behind them |
-//! | `pool` | blocks in use, their counts, and the thread that gives memory back or makes it huge |
+//! | `pool` | blocks in use, their counts, and the thread that returns memory or makes it huge |
 
 pub(super) mod account;
 pub(super) mod arena;

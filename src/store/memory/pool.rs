@@ -189,8 +189,8 @@ impl Pool {
         self.count(block).load(Ordering::Acquire) & REFERENCES == 1
     }
 
-    /// Count one entry less. Returns whether it was the last: then the caller gives the block back,
-    /// with what it names.
+    /// Count one entry less. Returns whether it was the last: then the caller frees the block and
+    /// what it names.
     pub(crate) fn release(&self, block: Block) -> bool {
         let had = self.count(block).fetch_sub(1, Ordering::AcqRel) & REFERENCES;
         debug_assert!(had > 0, "{block:?} was free");
@@ -409,7 +409,7 @@ impl Pool {
     }
 }
 
-/// The thread that gives memory back; dropping it ends the thread.
+/// The thread that returns memory to the host; dropping it ends the thread.
 #[derive(Debug)]
 pub(crate) struct Reclaimer {
     pool: Arc<Pool>,

@@ -309,7 +309,7 @@ impl PageMap {
     }
 
     /// Unmap all beyond `size_bytes`, after [`PageMap::prepare_cut`] and under the same lock; adds
-    /// what is to be freed to `out`.
+    /// to `out` what the caller must free.
     ///
     /// # Errors
     /// None, if all was prepared.

@@ -8,7 +8,7 @@
 //! was installed before.
 //!
 //! The table is a fixed array of atomics, so that a signal handler may read it. It also bounds how
-//! many mappings front ends can take together: the kernel gives a process 65530, and all disks
+//! many mappings front ends can take together: the kernel allows a process 65530, and all disks
 //! share them.
 //!
 //! The handler runs on the alternate stack that every Rust thread has.

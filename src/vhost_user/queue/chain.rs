@@ -2,9 +2,9 @@
 //!
 //! Every descriptor is read once, into memory of our own, and a walk has an end. A chain that can't
 //! be followed, or is longer than any request, is the fault of that request: it fails, and its
-//! head goes back to the driver, who has the queue as before. Indirect tables are served whether
-//! their feature was negotiated or not, and whatever the size of the ring, since drivers are about
-//! that have either wrong.
+//! head goes back to the driver, whose queue goes on. Indirect tables are served whether
+//! their feature was negotiated or not, and whatever the size of the ring, since some drivers
+//! have either wrong.
 #![allow(unsafe_code)]
 
 use super::pieces::Pieces;

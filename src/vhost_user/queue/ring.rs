@@ -63,7 +63,7 @@ pub(crate) struct Ring {
     unreturned: Vec<u16>,
     /// Requests that wait.
     parking: Parking,
-    /// This many requests are to be served one by one, since the process may have died of one.
+    /// This many requests must be served one by one, since the process may have died of one.
     alone: u16,
     tracker: Option<Tracker>,
     /// Heads completed since the used index was published, for the tracker.
