@@ -1,5 +1,5 @@
 //! Limits against what they promise: in no stretch of time more than the burst and what the rate
-//! gives in it, and no less than that to who always wants more.
+//! gives in it, and no less than that for a driver that always wants more.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use proptest::prelude::*;

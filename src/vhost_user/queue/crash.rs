@@ -2,7 +2,7 @@
 //!
 //! A request that the process dies of would be executed again by the next one, and so on. So a
 //! process that comes after a crash is *careful*: what it finds in a ring it serves one by one, and
-//! keeps at hand which one that is. If that thread dies again, the handler of the signal notes it
+//! records which one that is. If that thread dies again, the handler of the signal notes it
 //! in the store, and the next process knows whose disk to leave alone.
 //!
 //! Only a request whose own thread dies by itself (a fault, an abort) is noted, never one of a
