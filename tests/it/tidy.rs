@@ -29,7 +29,7 @@ const ROOMS: [(&str, &[&str]); 9] = [
 
 /// Files and folders beside each other that import each other all the same, and why. `mod` is the
 /// folder's own file.
-const CIRCLES: [(&str, &[&str], &str); 7] = [
+const CIRCLES: [(&str, &[&str], &str); 6] = [
     (
         "src/cli",
         &["args", "verbs"],
@@ -44,11 +44,6 @@ const CIRCLES: [(&str, &[&str], &str); 7] = [
         "src/cli/verbs",
         &["content", "disks", "mod"],
         "the list of verbs, and what they share; a disk is made with content",
-    ),
-    (
-        "src/daemon/api",
-        &["document", "routes"],
-        "routes serve the document that is made of them",
     ),
     (
         "src/device/block",
