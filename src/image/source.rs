@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::ops::Range;
 
 use super::Error;
-use crate::store::{self, Disk};
+use crate::store::{self, Disk, is_zero};
 
 /// How much [`load`] reads at once.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -40,7 +40,6 @@ pub trait Source: Debug + Send {
 /// The runs of pages in `bytes` that aren't all zeros, each with its place. `bytes` lie at
 /// `start_bytes`, and pages are counted from there; the last one may be shorter.
 pub fn data_runs(start_bytes: u64, bytes: &[u8]) -> impl Iterator<Item = (u64, &[u8])> {
-    let is_zero = |page: &[u8]| page.iter().all(|&byte| byte == 0);
     let mut done = 0;
     std::iter::from_fn(move || {
         let pages = bytes[done..].chunks(PAGE_BYTES);

@@ -41,7 +41,7 @@ mod layout;
 mod memory;
 mod pages;
 
-pub use base::buf::{Data, Piece, Sink, Source, total_bytes};
+pub use base::buf::{Data, Piece, Sink, Source, is_zero, total_bytes};
 pub use base::bytes::Bytes;
 pub use base::copy::{prefetch, prefetch_write};
 pub use base::error::Error;

@@ -200,6 +200,14 @@ pub fn total_bytes<P: Piece>(pieces: &[P]) -> u64 {
     pieces.iter().map(|piece| piece.len() as u64).sum()
 }
 
+const ZEROS: [u8; 512] = [0; 512];
+
+/// Whether all bytes are zero.
+pub fn is_zero(bytes: &[u8]) -> bool {
+    let mut chunks = bytes.chunks(ZEROS.len());
+    chunks.all(|chunk| *chunk == ZEROS[..chunk.len()])
+}
+
 /// Hands out a list of pieces a given number of bytes at a time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cursor<'a, T> {
@@ -235,18 +243,17 @@ impl<'a, P: Piece> Cursor<'a, P> {
 }
 
 impl Cursor<'_, Source<'_>> {
-    /// Whether the next `len` bytes are zero; they are skipped then.
+    /// Skip the next `len` bytes if all are zero. Returns whether they are.
     pub(crate) fn skip_zeros(&mut self, len: usize) -> bool {
-        const STEP: usize = 512;
         let mut ahead = *self;
         let mut left = len;
-        let mut bytes = [0; STEP];
+        let mut bytes = [0; ZEROS.len()];
         while left > 0 {
-            let Some(piece) = ahead.next(left.min(STEP)) else {
+            let Some(piece) = ahead.next(left.min(bytes.len())) else {
                 return false;
             };
             let n = piece.copy_to(&mut bytes);
-            if bytes[..n] != [0; STEP][..n] {
+            if !is_zero(&bytes[..n]) {
                 return false;
             }
             left -= n;
@@ -263,6 +270,26 @@ impl Cursor<'_, Sink<'_>> {
             let Some(piece) = self.next(len) else { return };
             piece.fill_zero();
             len -= piece.len();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_byte_that_is_not_zero_is_found_wherever_it_is() {
+        for len in [0, 1, 511, 512, 513, 4096] {
+            let mut bytes = vec![0; len];
+            assert!(is_zero(&bytes));
+            for at in [0, len / 2, len.saturating_sub(1)] {
+                if let Some(byte) = bytes.get_mut(at) {
+                    *byte = 1;
+                    assert!(!is_zero(&bytes), "byte {at} of {len}");
+                    bytes[at] = 0;
+                }
+            }
         }
     }
 }

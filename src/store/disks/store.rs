@@ -107,8 +107,8 @@ impl Store {
         superblock::layout(self.table.pool().arena())
     }
 
-    /// Make the arena one of the current layout, at one instant. The caller has brought the settings
-    /// of all disks to that layout, or still understands the old ones.
+    /// Make the arena one of the current layout, at one instant. The caller has brought the
+    /// settings of all disks to that layout, or still understands the old ones.
     pub fn carry_over(&self) {
         superblock::carry_over(self.table.pool().arena());
     }

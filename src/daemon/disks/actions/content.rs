@@ -28,18 +28,16 @@ impl Drop for Reader {
 
 /// The mapped stretch that contains or follows a byte: its start and length in bytes.
 fn next_mapped(disk: &Disk, from_bytes: u64) -> Result<Option<(u64, u64)>, Problem> {
-    let capacity = disk.capacity();
-    let sector_bytes = capacity.sector_size().bytes();
-    if from_bytes >= capacity.bytes() {
-        return Ok(None);
+    let sector_bytes = disk.sector_size().bytes();
+    for extent in disk.extents_from(from_bytes / sector_bytes)? {
+        let extent = extent?;
+        if extent.mapped {
+            let start_bytes = (extent.start_sector * sector_bytes).max(from_bytes);
+            let end_bytes = (extent.start_sector + extent.sectors) * sector_bytes;
+            return Ok(Some((start_bytes, end_bytes - start_bytes)));
+        }
     }
-    let start = disk.seek_mapped(from_bytes / sector_bytes)?;
-    if start >= capacity.sectors() {
-        return Ok(None);
-    }
-    let end = disk.seek_unmapped(start)?;
-    let start_bytes = (start * sector_bytes).max(from_bytes);
-    Ok(Some((start_bytes, end * sector_bytes - start_bytes)))
+    Ok(None)
 }
 
 impl Reader {

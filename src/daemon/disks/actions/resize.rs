@@ -108,19 +108,11 @@ const RESIZE_HINT: &str = "the guest's monitor can't be told: have it read the c
 
 /// Mapped bytes from `from_bytes` to the end.
 fn mapped_from(disk: &Disk, from_bytes: u64) -> Result<u64, Problem> {
-    let capacity = disk.capacity();
-    let sector_bytes = capacity.sector_size().bytes();
-    let end = capacity.sectors();
-    let mut at = from_bytes / sector_bytes;
+    let sector_bytes = disk.sector_size().bytes();
     let mut mapped_sectors = 0;
-    while at < end {
-        let start = disk.seek_mapped(at)?;
-        if start >= end {
-            break;
-        }
-        let stop = disk.seek_unmapped(start)?.min(end);
-        mapped_sectors += stop - start;
-        at = stop;
+    for extent in disk.extents_from(from_bytes / sector_bytes)? {
+        let extent = extent?;
+        mapped_sectors += if extent.mapped { extent.sectors } else { 0 };
     }
     Ok(mapped_sectors * sector_bytes)
 }
