@@ -22,10 +22,12 @@ impl Connection {
     }
 
     /// The disk, whether it lives or not.
+    #[inline]
     pub(crate) fn inner(&self) -> &DiskInner {
         &self.inner
     }
 
+    #[inline]
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire) || self.inner.is_destroyed()
     }

@@ -39,6 +39,7 @@ impl Entry {
     pub(crate) const SHARED_BIT: u64 = SHARED;
 
     /// The entry in a word.
+    #[inline]
     pub(crate) fn load(word: &AtomicU64) -> Self {
         Self(word.load(Ordering::Acquire))
     }

@@ -64,15 +64,18 @@ pub(crate) struct Leaf<'t> {
 
 impl<'t> Leaf<'t> {
     /// The leaf in `block`, which [`Tree::leaf_now`] or one of its kind returned.
+    #[inline]
     pub(crate) fn new(tree: &'t Tree, block: Block) -> Self {
         Self { tree, block }
     }
 
+    #[inline]
     fn word(self, index: usize) -> &'t AtomicU64 {
         debug_assert!(index < LEAF_PAGES);
         self.tree.nodes.word(self.block, index)
     }
 
+    #[inline]
     fn arena(self) -> &'t Arena {
         self.tree.nodes.arena()
     }

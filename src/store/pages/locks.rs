@@ -25,6 +25,7 @@ impl ShardLocks {
 
     /// The lock of a leaf.
     #[allow(clippy::cast_possible_truncation, reason = "below 64")]
+    #[inline]
     pub(crate) fn of_leaf(&self, leaf: u64) -> &RwLock<()> {
         &self.0[(leaf % SHARDS as u64) as usize].0
     }

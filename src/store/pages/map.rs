@@ -47,6 +47,7 @@ impl PageMap {
         }
     }
 
+    #[inline]
     fn locks(&self) -> &ShardLocks {
         self.locks.get_or_init(ShardLocks::new)
     }

@@ -26,10 +26,12 @@ impl Nodes {
         }
     }
 
+    #[inline]
     pub(crate) fn pool(&self) -> &Pool {
         &self.pool
     }
 
+    #[inline]
     pub(crate) fn arena(&self) -> &Arena {
         self.pool.arena()
     }
@@ -56,11 +58,13 @@ impl Nodes {
     }
 
     /// An entry of a node.
+    #[inline]
     pub(crate) fn word(&self, node: Block, index: usize) -> &AtomicU64 {
         self.arena().word(node, index)
     }
 
     /// All entries of a node.
+    #[inline]
     pub(crate) fn words(&self, node: Block) -> &[AtomicU64; BLOCK_WORDS] {
         self.arena().words(node)
     }

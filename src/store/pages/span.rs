@@ -100,6 +100,7 @@ pub(crate) fn segments(range: ByteRange) -> impl Iterator<Item = Segment> {
 
 impl Span {
     /// The bits of the sectors that it covers.
+    #[inline]
     pub(crate) fn mask(self) -> u8 {
         debug_assert!(self.len > 0 && self.offset + self.len <= BLOCK_BYTES);
         let sectors = self.len / SECTOR;
