@@ -2,9 +2,9 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `error` | what can go wrong |
 //! | `limits` | bounds that callers may run into |
 //! | `bytes` | a number of bytes in a sentence |
+//! | `error` | what can go wrong |
 //! | `range` | sector size, capacity, and a byte range that is proven to lie inside it |
 //! | `copy` | the routines that touch memory which others may change |
 //! | `buf` | pieces of a caller's or a guest's memory |
