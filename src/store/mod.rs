@@ -28,7 +28,7 @@
 //! | `layout` | what the words of an arena mean: records and entries |
 //! | `pages` | the tree of a disk, and its locks |
 //! | `disks` | disks by key, connections to them, and their recovery |
-//! | `inspect` | an arena that nobody uses, damaged or not: what is there, and what can be read |
+//! | `inspect` | an arena that no store has open: what it holds, and what can still be read |
 //!
 //! Each imports only from those above it; `inspect` needs none of `pages` and `disks`.
 //!

@@ -18,7 +18,7 @@ pub struct Change<'a> {
     pub even_below_charge: bool,
     /// What a write does from now on when there is no memory left for it.
     pub on_full: Option<OnFull>,
-    /// Whether nobody but its owner may change it; connections that are open stay as they are.
+    /// Whether only its owner may write to it. Open connections keep what they may do.
     pub read_only: Option<bool>,
 }
 

@@ -328,7 +328,7 @@ impl Disk {
     /// [`Disk::write_zeroes`] on a range.
     ///
     /// # Errors
-    /// As there.
+    /// As [`Disk::write_zeroes`].
     pub fn write_zeroes_range(&self, range: ByteRange, unmap: bool) -> Result<(), Error> {
         let map = self.writable()?.map();
         self.settle(self.stalling(|| {
@@ -368,7 +368,7 @@ impl Disk {
     /// [`Disk::discard`] on a range; of the disk's own sectors only whole ones are unmapped.
     ///
     /// # Errors
-    /// As there.
+    /// As [`Disk::discard`].
     pub fn discard_range(&self, range: ByteRange) -> Result<(), Error> {
         self.settle(self.writable()?.map().unmap(range, false))
     }
@@ -439,7 +439,7 @@ impl Disk {
     /// [`Disk::resize`] to a size in bytes.
     ///
     /// # Errors
-    /// As there.
+    /// As [`Disk::resize`].
     pub fn resize_bytes(&self, size_bytes: u64, shrink: Shrink) -> Result<Leftover, Error> {
         self.change(&Change::default(), Some((size_bytes, shrink)))
     }

@@ -32,7 +32,7 @@ pub(crate) struct DiskInner {
     /// As the record says, to be read without its lock.
     read_only: AtomicBool,
     stalls: AtomicBool,
-    /// Whether nobody may ever change it.
+    /// Whether it can never be changed.
     snapshot: bool,
     destroyed: AtomicBool,
 }

@@ -6,10 +6,10 @@ use super::table::{DiskTable, Placed};
 use crate::store::base::range::SECTOR_BYTES;
 use crate::store::pages::detached::Detached;
 
-/// Memory that a change took away from a disk, and that nobody can come by any more: what lay
-/// beyond a new end, was there before a reset, or belonged to a disk that is gone. The change
-/// itself was one instant. Dropping this frees the memory, which takes time with how much it is and
-/// holds no lock that anybody else needs; until then it is charged.
+/// Memory that a change took away from a disk and that nothing can reach any more: what lay beyond
+/// a new end, was there before a reset, or belonged to a disk that is gone. The change itself was
+/// one instant. Dropping this frees the memory, which takes time with how much it is, and blocks no
+/// other operation; until then the memory is charged.
 #[derive(Debug)]
 pub struct Leftover {
     table: Arc<DiskTable>,

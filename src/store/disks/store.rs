@@ -54,7 +54,7 @@ impl Store {
     /// As [`Store::new`], with these options.
     ///
     /// # Errors
-    /// As there.
+    /// As [`Store::new`].
     pub fn with_options(options: &StoreOptions) -> Result<Self, Error> {
         let file = arena::memory_file().map_err(Error::arena("create"))?;
         Self::create_in(file, options)
@@ -95,7 +95,7 @@ impl Store {
     /// [`Store::open_in`] on the file at `path`.
     ///
     /// # Errors
-    /// As there; [`Error::Arena`] if there is no such file.
+    /// As [`Store::open_in`]; [`Error::Arena`] if there is no such file.
     pub fn open_at(path: &Path, options: &StoreOptions) -> Result<Self, Error> {
         let file = File::options().read(true).write(true).open(path);
         Self::open_in(file.map_err(Error::arena("open"))?, options)
@@ -155,7 +155,7 @@ impl Store {
     /// As [`Store::create`], with settings that the disk carries from its first instant on.
     ///
     /// # Errors
-    /// As there; [`Error::SettingsTooLong`].
+    /// As [`Store::create`]; [`Error::SettingsTooLong`].
     pub fn create_with(&self, key: &str, spec: &DiskSpec, settings: &[u8]) -> Result<Disk, Error> {
         let mut slots = self.table.lock();
         self.create_locked(&mut slots, key, spec, settings)
@@ -259,15 +259,15 @@ impl Store {
     /// instant on.
     ///
     /// # Errors
-    /// As there; [`Error::SettingsTooLong`].
+    /// As [`Store::fork`]; [`Error::SettingsTooLong`].
     pub fn fork_with(&self, source: &str, key: &str, change: &Change<'_>) -> Result<Disk, Error> {
         self.branch(source, key, false, change)
     }
 
-    /// As [`Store::fork`], but nobody can ever change the new one.
+    /// As [`Store::fork`], but the new disk is a snapshot: it can never be changed.
     ///
     /// # Errors
-    /// As there.
+    /// As [`Store::fork`].
     pub fn snapshot(&self, source: &str, key: &str) -> Result<Disk, Error> {
         self.branch(source, key, true, &Change::default())
     }
@@ -328,7 +328,7 @@ impl Store {
     /// instant.
     ///
     /// # Errors
-    /// As there; [`Error::SettingsTooLong`].
+    /// As [`Store::reset`]; [`Error::SettingsTooLong`].
     pub fn reset_with(
         &self,
         key: &str,

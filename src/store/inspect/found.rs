@@ -26,7 +26,7 @@ pub struct FoundDisk {
     pub size_bytes: u64,
     /// The size of its sectors in bytes.
     pub sector_bytes: u64,
-    /// Whether nobody can ever change it.
+    /// Whether it is a snapshot, which can never be changed.
     pub snapshot: bool,
     /// What it may take, in bytes.
     pub quota_bytes: Option<u64>,

@@ -1,4 +1,4 @@
-//! An arena that nobody uses, looked at as a whole.
+//! An arena that no store has open, inspected as a whole.
 
 use std::fs::File;
 

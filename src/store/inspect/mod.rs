@@ -1,4 +1,4 @@
-//! An arena that nobody uses, looked at: what is there, what is wrong, what can still be read.
+//! An arena that no store has open: what it holds, what is wrong, what can still be read.
 //!
 //! Recovery refuses an arena at the first thing that does not add up. This goes on, and tells what
 //! each one costs which disk. It changes nothing, takes no memory of the file's holes, and ends

@@ -18,7 +18,7 @@ pub struct DiskSpec {
     pub sector_size: SectorSize,
     /// Its size in bytes, a multiple of the sector size.
     pub size_bytes: u64,
-    /// Whether nobody but its owner may change it ([`crate::store::Disk::into_owner`]).
+    /// Whether only its owner may write to it ([`crate::store::Disk::into_owner`]).
     pub read_only: bool,
     /// Most bytes of memory that may be charged to it; `None` for no bound but the store's.
     pub quota_bytes: Option<u64>,
@@ -63,7 +63,7 @@ pub struct DiskInfo {
     pub size_bytes: u64,
     /// Whether this connection may not write.
     pub read_only: bool,
-    /// Whether nobody may ever write: it is a snapshot.
+    /// Whether it is a snapshot, which can never be changed.
     pub snapshot: bool,
     /// Bytes of all mapped sectors.
     pub mapped_bytes: u64,

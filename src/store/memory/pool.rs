@@ -61,7 +61,7 @@ pub(crate) struct Pool {
 
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Thousands of counts help nobody.
+        // Without thousands of counts.
         f.debug_struct("Pool")
             .field("arena", &self.arena)
             .field("limit_bytes", &self.budget.limit_bytes())

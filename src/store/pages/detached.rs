@@ -8,7 +8,7 @@ use crate::store::layout::entry::Entry;
 use crate::store::layout::levels::TOP;
 use crate::store::memory::pool::Pool;
 
-/// Entries that nobody else can come by any more, with their levels: freeing them needs no lock.
+/// Entries that nothing else can reach any more, with their levels: freeing them needs no lock.
 #[derive(Debug, Default)]
 pub(crate) struct Detached {
     pub(crate) entries: Vec<(Entry, u32)>,

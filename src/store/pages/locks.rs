@@ -30,8 +30,8 @@ impl ShardLocks {
         &self.0[(leaf % SHARDS as u64) as usize].0
     }
 
-    /// Wait until no request is amid a leaf, and keep all out. Takes the shards by number, and the
-    /// caller must hold none.
+    /// Wait for all requests that are in a leaf, and keep others out. Takes the shards by number;
+    /// the caller must hold none.
     pub(crate) fn lock_all(&self) -> AllShards<'_> {
         AllShards {
             _shards: self.0.each_ref().map(|shard| shard.0.write()),

@@ -52,7 +52,7 @@ impl PageMap {
         self.locks.get_or_init(ShardLocks::new)
     }
 
-    /// Wait until no request is amid a leaf, and keep all out.
+    /// Wait for all requests that are in a leaf, and keep others out.
     pub(crate) fn lock_all(&self) -> AllShards<'_> {
         self.locks().lock_all()
     }

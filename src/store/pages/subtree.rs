@@ -24,7 +24,7 @@ pub(crate) fn sectors(arena: &Arena, entry: Entry, level: u32) -> u64 {
     }
 }
 
-/// Free what only these entries name. Needs no lock where nobody else can come by them any more.
+/// Free what only these entries name. Needs no lock where nothing else can reach them any more.
 pub(crate) fn free(pool: &Pool, entries: impl IntoIterator<Item = (Entry, u32)>) {
     let mut blocks = Vec::new();
     for (entry, level) in entries {
