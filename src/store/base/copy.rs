@@ -103,6 +103,7 @@ pub(crate) unsafe fn copy_past_caches(dst: *mut u8, src: *const u8, len: usize) 
 
 /// Prefetch `len` bytes for a later copy from or to them: copies of scattered pages wait for memory
 /// most of the time, and so they wait together. A hint; nothing need be mapped at `ptr`.
+#[inline]
 pub fn prefetch(ptr: *const u8, len: usize) {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     for offset in (0..len).step_by(64) {
@@ -115,6 +116,7 @@ pub fn prefetch(ptr: *const u8, len: usize) {
 }
 
 /// Prefetch a byte for a later write: another processor that has it gives it up. A hint.
+#[inline]
 pub fn prefetch_write(ptr: *mut u8) {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     // SAFETY: a hint: it changes nothing, and an address that isn't mapped is ignored, as is the
@@ -134,6 +136,7 @@ pub fn prefetch_write(ptr: *mut u8) {
 ///
 /// # Safety
 /// `dst` must be mapped writable for `len` bytes, and no Rust reference to them may be in use.
+#[inline]
 pub(crate) unsafe fn zero(dst: *mut u8, len: usize) {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     // SAFETY: the caller vouches for the range; the direction flag is clear in the Rust ABI.

@@ -25,6 +25,7 @@ pub(crate) fn sectors_below(level: u32) -> u64 {
 
 /// The entry of a node at `level` on the way to `leaf`.
 #[allow(clippy::cast_possible_truncation, reason = "below 512")]
+#[inline]
 pub(crate) fn index(leaf: u64, level: u32) -> usize {
     debug_assert!(level > LEAF && level <= TOP);
     (leaf >> (FANOUT_BITS * (level - LEAF - 1)) & (BLOCK_WORDS as u64 - 1)) as usize

@@ -54,6 +54,7 @@ pub(crate) struct Record {
 }
 
 /// The word of a record that holds the root of its disk's tree: the only one that changes.
+#[inline]
 pub(crate) fn root(arena: &Arena, record: Block) -> &AtomicU64 {
     arena.word(record, of::ROOT)
 }

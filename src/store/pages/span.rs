@@ -56,11 +56,13 @@ impl Segment {
     }
 
     /// First byte of the disk after it.
+    #[inline]
     pub(crate) fn end_bytes(self) -> u64 {
         self.leaf * LEAF_BYTES + (self.first + self.len) as u64
     }
 
     /// Its pages, in order.
+    #[inline]
     pub(crate) fn spans(self) -> impl Iterator<Item = Span> {
         let end = self.first + self.len;
         let mut at = self.first;
@@ -80,6 +82,7 @@ impl Segment {
 }
 
 /// The leaves of a range, in order.
+#[inline]
 pub(crate) fn segments(range: ByteRange) -> impl Iterator<Item = Segment> {
     let end = range.end_bytes();
     let mut at = range.start_bytes();
@@ -113,6 +116,7 @@ impl Span {
     }
 
     /// Whether it covers its page.
+    #[inline]
     pub(crate) fn is_whole(self) -> bool {
         self.len == BLOCK_BYTES
     }
