@@ -1,7 +1,7 @@
 //! What guests and other clients do to a disk, whichever way their requests come.
 //!
 //! [`block`] has the operations on a disk as plain calls: read, write, flush, discard, write zeroes
-//! and the identifier, each admitted under the disk's limits and counted. [`virtio`] makes requests
+//! and the identifier, each admitted under the disk's limits and counted. `virtio` makes requests
 //! of virtio-blk into these operations and answers them. A front door of another protocol would be
 //! a sibling of `virtio`. Nothing here knows sockets, eventfds, threads or descriptors.
 //!

@@ -341,9 +341,7 @@ impl Ring {
     #[inline]
     pub(super) fn take_begun(&mut self) -> Option<Begun> {
         // Most often there is nothing to move.
-        if self.begun.is_none() {
-            return None;
-        }
+        self.begun.as_ref()?;
         self.begun.take()
     }
 

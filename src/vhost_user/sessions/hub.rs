@@ -31,7 +31,7 @@ const MOST_EVENTS: usize = 64;
 /// connections wait in its queue meanwhile.
 const REST: Duration = Duration::from_millis(100);
 
-/// The threads that any number of [`Server`](super::Server)s share. It ends with the last of them,
+/// The threads that any number of [`Server`](crate::vhost_user::Server)s share. It ends with the last of them,
 /// or when it is dropped, whichever is later.
 #[derive(Debug)]
 pub struct Hub {
