@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::admission::Flags;
 use super::{Class, Refusal, Volume};
-use crate::store::{self, ByteRange, Data};
+use crate::store::{self, ByteRange, Data, points};
 
 /// Reads and writes of single pieces that are carried out together by [`Batch::run`].
 #[derive(Debug)]
@@ -38,6 +38,9 @@ impl<'v> Batch<'v> {
     pub fn add(&mut self, range: ByteRange, data: Data<'v>) -> Result<(), Refusal> {
         if !self.flags.are_clear() {
             self.admit(range, data)?;
+        }
+        if let Data::Out(from) = data {
+            points::may_be_poison(from);
         }
         if let Some(ranges) = &mut self.ranges
             && ranges.add(range, data)

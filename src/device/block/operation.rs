@@ -1,7 +1,7 @@
 //! What a front door asks of a disk, and what can come of it.
 
 use super::{Class, WaitReason};
-use crate::store::{self, ByteRange, Sink, Source};
+use crate::store::{self, ByteRange, Sink, Source, points};
 
 /// How many [`OperationKind`]s there are.
 pub(super) const OPERATIONS: usize = 6;
@@ -74,6 +74,14 @@ pub enum Operation<'a, 'm> {
 }
 
 impl Operation<'_, '_> {
+    /// For tests of what becomes of an operation that the process dies of.
+    #[inline]
+    pub(super) fn may_be_poison(&self) {
+        if let Self::Write { from, .. } = self {
+            from.iter().for_each(|&from| points::may_be_poison(from));
+        }
+    }
+
     /// How it is counted.
     pub fn asked(&self) -> Asked {
         let sum = |segments: &[Segment]| segments.iter().map(|it| it.range.len_bytes()).sum();

@@ -76,6 +76,7 @@ impl Volume {
             self.admission
                 .decide(flags, &self.disk, operation.cost(), attempt)?;
         }
+        operation.may_be_poison();
         // Before the disk is asked for memory: what is freed after that is worth another try.
         let seen = self.disk.room_changes();
         let needs_memory = operation.needs_memory();

@@ -87,9 +87,6 @@ impl BlockDevice {
         let capacity = self.volume.capacity();
         let mut batch = self.volume.batch();
         for (request, status) in requests.iter().zip(&mut statuses) {
-            if let Data::Out(from) = request.data {
-                points::may_be_poison(from);
-            }
             let sector = u64::from_le_bytes(field(&request.header, 8));
             let range = capacity.range_512(sector, request.data_bytes());
             match range

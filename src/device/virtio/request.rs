@@ -2,7 +2,7 @@
 
 use super::BlockDevice;
 use super::parse::{self, Mistake, Segments, Status};
-use crate::device::block::{Asked, Attempt, Operation, Pace, Progress, Refusal, Rest, WaitReason};
+use crate::device::block::{Asked, Attempt, Pace, Progress, Refusal, Rest, WaitReason};
 use crate::store::{self, Sink, Source, points};
 
 /// The buffers of a request in order, cut into descriptors in any way (virtio 1.3 §2.6.4.1: no
@@ -113,7 +113,6 @@ impl BlockDevice {
                 let capacity = self.volume.capacity();
                 match parse::parse(capacity, acked, readable, data_in, &mut segments) {
                     Ok(operation) => {
-                        may_be_poison(&operation);
                         let asked = operation.asked();
                         (asked, self.volume.execute(operation, pace, attempt))
                     }
@@ -166,12 +165,4 @@ pub(super) fn finish(status_at: Sink<'_>, status: Status) {
 pub(super) fn written_bytes(data_bytes: u64, data_in_bytes: u64) -> u32 {
     let written_bytes = data_bytes + u64::from(data_bytes >= data_in_bytes);
     u32::try_from(written_bytes).unwrap_or(u32::MAX)
-}
-
-/// For tests of what becomes of a request that the process dies of.
-#[inline]
-fn may_be_poison(operation: &Operation<'_, '_>) {
-    if let Operation::Write { from, .. } = operation {
-        from.iter().for_each(|&from| points::may_be_poison(from));
-    }
 }
