@@ -31,8 +31,8 @@ const MOST_EVENTS: usize = 64;
 /// connections wait in its queue meanwhile.
 const REST: Duration = Duration::from_millis(100);
 
-/// The threads that any number of [`Server`](crate::vhost_user::Server)s share. It ends with the last of them,
-/// or when it is dropped, whichever is later.
+/// The threads that any number of [`Server`](crate::vhost_user::Server)s share. It ends with the
+/// last of them, or when it is dropped, whichever is later.
 #[derive(Debug)]
 pub struct Hub {
     acceptor: Acceptor,
