@@ -8,6 +8,7 @@ use super::bench::Bench;
 use super::serve::Serve;
 use super::verbs::ApiVerb;
 use crate::cli::values::cpus::{Cpus, parse_cpus};
+use crate::cli::values::format::FormatArg;
 use crate::cli::values::mode::parse_mode;
 use crate::cli::values::size::parse_size;
 use crate::daemon::RunOptions;
@@ -75,29 +76,6 @@ pub(super) struct Run {
     /// exits when the command does, with its exit code.
     #[arg(last = true, value_name = "CMD")]
     command: Vec<String>,
-}
-
-/// The format of an image.
-#[derive(Clone, Copy, Debug, Default, Args)]
-pub(super) struct FormatArg {
-    /// Format of the image. Without it, an image is refused that begins or ends like a compressed
-    /// file, an archive or another format. A guest may have written such bytes: then use raw.
-    #[arg(long, value_enum, value_name = "FORMAT")]
-    format: Option<ImageFormat>,
-}
-
-/// Formats of images that are read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum ImageFormat {
-    // A doc comment here would make the help longer by a paragraph.
-    Raw,
-}
-
-impl FormatArg {
-    /// Whether to take the bytes as they are.
-    pub(super) fn is_raw(self) -> bool {
-        self.format == Some(ImageFormat::Raw)
-    }
 }
 
 /// Options of both programs.

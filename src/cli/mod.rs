@@ -61,7 +61,7 @@ pub fn ramblk() -> ExitCode {
         args::Verb::Run(run) => serve("ramblk", run.into()),
         args::Verb::Bench(bench) => end(bench.run(), output),
         args::Verb::Serve(serve) => serve.run(),
-        args::Verb::Api(verb) => end(verb.run(words.api_socket), output),
+        args::Verb::Api(verb) => end(verb.run(words.api_socket, args::Ramblk::command()), output),
     }
 }
 

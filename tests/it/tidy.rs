@@ -29,22 +29,7 @@ const ROOMS: [(&str, &[&str]); 9] = [
 
 /// Files and folders beside each other that import each other all the same, and why. `mod` is the
 /// folder's own file.
-const CIRCLES: [(&str, &[&str], &str); 6] = [
-    (
-        "src/cli",
-        &["args", "verbs"],
-        "the command line names each verb's options, and some verbs its formats and help",
-    ),
-    (
-        "src/cli/recipes",
-        &["mod", "qemu"],
-        "the list of recipes, and what they share",
-    ),
-    (
-        "src/cli/verbs",
-        &["content", "disks", "mod"],
-        "the list of verbs, and what they share; a disk is made with content",
-    ),
+const CIRCLES: [(&str, &[&str], &str); 3] = [
     (
         "src/device/block",
         &["batch", "volume"],

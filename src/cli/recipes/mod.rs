@@ -5,17 +5,20 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `qemu` | QEMU's command line, and QMP |
+//! | `shared` | queues, quoting and comments |
 //! | `ids` | names of disks as identifiers of others |
 
 mod ids;
 mod qemu;
+mod shared;
 
 use clap::ValueEnum;
 use serde::Serialize;
 use serde_json::Value;
 
 use self::qemu::{Qemu, lines};
-use crate::model::{Disk, Share};
+use self::shared::{QUEUE_SIZE, comments, notes, queues, quoted};
+use crate::model::Disk;
 
 pub(super) use self::qemu::Version;
 
@@ -64,11 +67,6 @@ pub(super) struct Recipe {
     remove: Vec<Value>,
 }
 
-/// The most queues that a recipe asks for; a guest uses one per processor.
-const MOST_QUEUES: u16 = 4;
-/// Entries of a queue.
-const QUEUE_SIZE: u16 = 256;
-
 /// The recipe for a disk.
 pub(super) fn recipe(wanted: &Wanted, disk: &Disk) -> Recipe {
     let qemu = Qemu::new(disk, wanted.qemu_version, wanted.bus.as_deref());
@@ -96,41 +94,6 @@ pub(super) fn recipe(wanted: &Wanted, disk: &Disk) -> Recipe {
         recipe.remove = qemu.remove().into();
     }
     recipe
-}
-
-fn queues(disk: &Disk) -> u16 {
-    disk.queues.clamp(1, MOST_QUEUES)
-}
-
-/// A word for a shell, in quotes only if it needs them.
-fn quoted(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%=,".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
-        return text.to_owned();
-    }
-    format!("'{}'", text.replace('\'', r"'\''"))
-}
-
-/// Comments about a disk.
-fn notes(disk: &Disk) -> Vec<String> {
-    let mut notes = Vec::new();
-    if disk.read_only || disk.share == Share::Ro {
-        notes.push("The guest sees this disk as read-only; no option is needed.".into());
-    }
-    if disk.share == Share::None && disk.attached {
-        notes.push(
-            "A front end is connected now; this one is served once that one disconnects.".into(),
-        );
-    }
-    notes.push(format!(
-        "In the guest: /dev/disk/by-id/virtio-{}",
-        disk.serial
-    ));
-    notes
-}
-
-fn comments(notes: &[String]) -> String {
-    notes.iter().map(|note| format!("# {note}\n")).collect()
 }
 
 fn xml(text: &str) -> String {

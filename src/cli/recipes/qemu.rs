@@ -4,7 +4,8 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use super::{QUEUE_SIZE, comments, ids, notes, queues, quoted};
+use super::ids;
+use super::shared::{QUEUE_SIZE, comments, notes, queues, quoted};
 use crate::model::Disk;
 
 /// How often QEMU tries to connect again, in milliseconds.

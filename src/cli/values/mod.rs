@@ -5,11 +5,13 @@
 //! | `size` | sizes, as in 10G |
 //! | `cpus` | lists of processors, as in 2,4-7 |
 //! | `mode` | permissions, as in 0660 |
+//! | `format` | the format of an image |
 //! | `label` | labels, as in vm=web-1 |
 //! | `target` | disks and snapshots, as in scratch@clean |
 //! | `or_none` | values that `none` removes |
 
 pub(super) mod cpus;
+pub(super) mod format;
 pub(super) mod label;
 pub(super) mod mode;
 pub(super) mod or_none;

@@ -2,10 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, CommandFactory};
+use clap::{Args, Command};
 use clap_complete::Shell;
 
-use crate::cli::args::Ramblk;
 use crate::cli::error::Error;
 use crate::cli::print::output::out;
 
@@ -17,9 +16,9 @@ pub(in crate::cli) struct Completions {
 }
 
 impl Completions {
-    pub(super) fn run(self) -> Result<(), Error> {
+    pub(super) fn run(self, mut program: Command) -> Result<(), Error> {
         let mut text = Vec::new();
-        clap_complete::generate(self.shell, &mut Ramblk::command(), "ramblk", &mut text);
+        clap_complete::generate(self.shell, &mut program, "ramblk", &mut text);
         out(&String::from_utf8_lossy(&text))
     }
 }
@@ -32,7 +31,7 @@ pub(in crate::cli) struct Man {
 }
 
 impl Man {
-    pub(super) fn run(self) -> Result<(), Error> {
+    pub(super) fn run(self, program: Command) -> Result<(), Error> {
         match self.folder {
             Some(folder) => {
                 let failed = |source| Error::File {
@@ -41,11 +40,11 @@ impl Man {
                     source,
                 };
                 std::fs::create_dir_all(&folder).map_err(failed)?;
-                clap_mangen::generate_to(Ramblk::command(), &folder).map_err(failed)
+                clap_mangen::generate_to(program, &folder).map_err(failed)
             }
             None => {
                 let mut text = Vec::new();
-                clap_mangen::Man::new(Ramblk::command())
+                clap_mangen::Man::new(program)
                     .render(&mut text)
                     .map_err(Error::Output)?;
                 out(&String::from_utf8_lossy(&text))

@@ -20,16 +20,15 @@ mod watch;
 
 use std::path::PathBuf;
 
-use clap::Subcommand;
+use clap::{Command, Subcommand};
 
 use self::content::salvage;
 use self::disks::{change, create, groups, manage, snapshots};
 #[cfg(feature = "top")]
 use self::watch::top;
 use super::error::Error;
-use crate::client::{Client, path};
+use crate::client::Client;
 use crate::daemon::default_api_socket;
-use crate::model::Target;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ApiVerb {
@@ -95,8 +94,8 @@ pub(super) enum ApiVerb {
 }
 
 impl ApiVerb {
-    /// Run the verb, with the daemon at this socket or at the default one.
-    pub(super) fn run(self, api_socket: Option<PathBuf>) -> Result<(), Error> {
+    /// Run the verb of `program`, with the daemon at this socket or at the default one.
+    pub(super) fn run(self, api_socket: Option<PathBuf>, program: Command) -> Result<(), Error> {
         let socket = || api_socket.or_else(named).unwrap_or_else(default_api_socket);
         let ask = || Client::new(socket()).map_err(Error::from);
         match self {
@@ -127,8 +126,8 @@ impl ApiVerb {
             Self::Attach(verb) => verb.run(&ask()?),
             Self::Ping(verb) => verb.run(&ask()?),
             Self::Openapi(verb) => verb.run(&ask()?),
-            Self::Completions(verb) => verb.run(),
-            Self::Man(verb) => verb.run(),
+            Self::Completions(verb) => verb.run(program),
+            Self::Man(verb) => verb.run(program),
         }
     }
 }
@@ -137,10 +136,4 @@ impl ApiVerb {
 fn named() -> Option<PathBuf> {
     let path = std::env::var_os("RAMBLK_API").map(PathBuf::from);
     path.filter(|path| !path.as_os_str().is_empty())
-}
-
-/// The target's snapshot as part of a query, after `mark` (`?` or `&`), or nothing.
-fn snapshot_query(target: &Target, mark: char) -> String {
-    let snapshot = target.snapshot.as_deref().map(path::encode);
-    snapshot.map_or_else(String::new, |name| format!("{mark}snapshot={name}"))
 }

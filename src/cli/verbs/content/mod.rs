@@ -16,12 +16,11 @@ use clap::builder::NonEmptyStringValueParser;
 use serde::Serialize;
 
 use self::image::{ImageArgs, Loading, load};
-use super::snapshot_query;
-use crate::cli::args::FormatArg;
 use crate::cli::error::Error;
 use crate::cli::print::output::OutputArgs;
 use crate::cli::print::tables;
 use crate::cli::transfer::{Progress, Sink, Source};
+use crate::cli::values::format::FormatArg;
 use crate::cli::values::size::human;
 use crate::cli::values::target::parse_target;
 use crate::client::{Client, path};
@@ -227,4 +226,10 @@ impl Export {
             }
         })
     }
+}
+
+/// The target's snapshot as part of a query, after `mark` (`?` or `&`), or nothing.
+fn snapshot_query(target: &Target, mark: char) -> String {
+    let snapshot = target.snapshot.as_deref().map(path::encode);
+    snapshot.map_or_else(String::new, |name| format!("{mark}snapshot={name}"))
 }

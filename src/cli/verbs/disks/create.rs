@@ -6,10 +6,10 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, ValueEnum};
 
 use super::limits::LimitArgs;
-use crate::cli::args::FormatArg;
 use crate::cli::error::Error;
 use crate::cli::print::output::OutputArgs;
 use crate::cli::transfer::Source;
+use crate::cli::values::format::FormatArg;
 use crate::cli::values::label::{parse_label, unique};
 use crate::cli::values::or_none::{OrNone, parse_size_or_none};
 use crate::cli::values::size::parse_size;
