@@ -15,7 +15,8 @@ pub(crate) struct ShardLocks([Shard; SHARDS]);
 
 /// All shards of a disk, held exclusively: what a function takes that changes the whole tree.
 pub(crate) struct AllShards<'a> {
-    _shards: [RwLockWriteGuard<'a, ()>; SHARDS],
+    /// Not an array, which would be copied whenever this moves.
+    _shards: Box<[RwLockWriteGuard<'a, ()>]>,
 }
 
 impl ShardLocks {
@@ -34,7 +35,7 @@ impl ShardLocks {
     /// the caller must hold none.
     pub(crate) fn lock_all(&self) -> AllShards<'_> {
         AllShards {
-            _shards: self.0.each_ref().map(|shard| shard.0.write()),
+            _shards: self.0.iter().map(|shard| shard.0.write()).collect(),
         }
     }
 }
