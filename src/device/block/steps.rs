@@ -40,6 +40,7 @@ fn with_front<P: Piece, T>(pieces: &mut [P], bytes: u64, act: impl FnOnce(&[P]) 
 }
 
 impl Volume {
+    #[inline]
     pub(super) fn begin(
         &self,
         operation: Operation<'_, '_>,

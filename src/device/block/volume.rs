@@ -65,6 +65,7 @@ impl Volume {
     ///
     /// # Errors
     /// [`Refusal`].
+    #[inline]
     pub fn execute(
         &self,
         operation: Operation<'_, '_>,

@@ -140,7 +140,7 @@ impl BlockDevice {
 }
 
 /// Finish a request.
-#[inline]
+#[inline(always)]
 fn answer(status_at: Sink<'_>, status: Status, asked: Asked, written: u32) -> Outcome {
     points::reach("request-served");
     finish(status_at, status);

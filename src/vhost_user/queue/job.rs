@@ -186,7 +186,6 @@ impl Job {
     }
 
     /// Serve one request of any shape, or a step of it. `None`: there is none.
-    #[inline(never)]
     fn one(&mut self, next: Next, pace: Pace, turn: &mut Turn) -> Result<Option<Step>, RingError> {
         let _alone = self.names(next);
         let is_late = self.ring.parking().is_late();

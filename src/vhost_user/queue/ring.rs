@@ -296,6 +296,7 @@ impl Ring {
     }
 
     /// Take the next request in order.
+    #[inline]
     fn take_next(&mut self, attempt: Attempt) -> Result<Option<Request>, RingError> {
         let left = self.unreturned.last().copied();
         let head = match left {
@@ -378,6 +379,7 @@ impl Ring {
     }
 
     /// A request is done, with this many bytes written.
+    #[inline]
     pub(super) fn complete(&mut self, request: Request, written: u32) {
         let len = self.pieces.used_len(written);
         self.leave(request.from);
