@@ -67,6 +67,7 @@ pub(super) fn longest_chain(size: u16) -> u16 {
 ///
 /// # Errors
 /// Why it can't be followed.
+#[inline]
 pub(super) fn collect(
     queue: &SplitQueue,
     head: u16,

@@ -327,6 +327,7 @@ impl Ring {
         }))
     }
 
+    #[inline]
     fn collect(&mut self, head: u16) {
         if let Err(fault) = chain::collect(&self.queue, head, &mut self.pieces) {
             self.refused = Some((head, fault));
