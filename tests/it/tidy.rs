@@ -242,6 +242,12 @@ fn files_name_each_other_in_listed_circles_only() {
     for (folder, names) in &circles {
         assert!(is_listed(folder, names), "a circle in {folder}: {names:?}");
     }
+    for (folder, members, _) in &CIRCLES {
+        let is_there = circles.iter().any(|(other, names)| {
+            other == folder && members.iter().all(|name| names.iter().any(|at| at == name))
+        });
+        assert!(is_there, "no circle of {members:?} in {folder} any more");
+    }
 }
 
 #[test]

@@ -30,7 +30,7 @@ use crate::threads::{self, Role};
 /// Listeners that replace the first one.
 type Others = mpsc::UnboundedReceiver<UnixListener>;
 
-/// Threads that ask the registry. Two, so that one long request doesn't hold up all others, and
+/// Threads that ask the registry. Three, so that one long request doesn't hold up all others, and
 /// many don't take every processor from those that serve queues.
 const WORK_THREADS: usize = 3;
 /// Bytes that a connection may buffer in each direction; a request's head must fit.

@@ -81,6 +81,10 @@ impl Admission {
         self.set(FAILED, failed);
     }
 
+    pub(super) fn has_failed(&self) -> bool {
+        self.flags().has(FAILED)
+    }
+
     pub(super) fn limits(&self) -> Limits {
         self.limiter.limits()
     }

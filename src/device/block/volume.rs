@@ -148,6 +148,11 @@ impl Volume {
         self.admission.set_failed(failed);
     }
 
+    /// Whether every operation fails.
+    pub fn has_failed(&self) -> bool {
+        self.admission.has_failed()
+    }
+
     /// The disk's own limits.
     pub fn limits(&self) -> Limits {
         self.admission.limits()

@@ -100,7 +100,8 @@ impl BlockDevice {
         let data_in_bytes = store::total_bytes(data_in);
         let mut segments = Segments::new();
         let (asked, progress) = match begun {
-            begun if damaged => {
+            // A disk fails because the process may have died of a request: none is parsed again.
+            begun if damaged || self.volume.has_failed() => {
                 let asked = begun.map(|begun| begun.asked).unwrap_or_default();
                 let written = written_bytes(0, data_in_bytes);
                 return answer(status_at, Status::IoErr, asked, written);
