@@ -27,7 +27,7 @@ fn a_running_guest_sees_a_resize_by_the_command_line() {
     let mut guest = Guest::start(&Machine::new(), &socket, job);
     guest.wait_for_request("grow");
     let text = daemon.say(&["resize", "disk", "128M"]);
-    assert!(text.contains("told"), "{text}");
+    assert!(text.contains("notified"), "{text}");
     guest.answer("ok");
     guest.wait_for_request("shrink");
     let refused = daemon.verb(&["resize", "disk", "32M"]);

@@ -94,7 +94,7 @@ fn a_stalled_disk_holds_up_no_reset_no_resize_and_no_end_of_its_machine() {
     guest.wait_for_request("stalls");
     daemon.await_field("disk", "state", "stalled");
     let text = daemon.say(&["resize", "disk", "128M"]);
-    assert!(text.contains("told"), "{text}");
+    assert!(text.contains("notified"), "{text}");
     guest.answer("ok");
     guest.wait_for_request("boot");
     guest.answer("second");
