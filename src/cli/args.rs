@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 
 use super::bench::Bench;
 use super::serve::Serve;
@@ -10,9 +10,10 @@ use super::verbs::ApiVerb;
 use crate::cli::values::cpus::{Cpus, parse_cpus};
 use crate::cli::values::format::FormatArg;
 use crate::cli::values::mode::parse_mode;
+use crate::cli::values::share::Share;
 use crate::cli::values::size::parse_size;
 use crate::daemon::RunOptions;
-use crate::model::{self, USUAL_QUEUES};
+use crate::model::USUAL_QUEUES;
 
 /// RAM disks for virtual machines, over vhost-user-blk.
 #[derive(Debug, Parser)]
@@ -136,23 +137,6 @@ struct DiskArgs {
     /// Serial that guests see, at most 20 bytes.
     #[arg(long)]
     serial: Option<String>,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Share {
-    None,
-    Ro,
-    Rw,
-}
-
-impl From<Share> for model::Share {
-    fn from(share: Share) -> Self {
-        match share {
-            Share::None => Self::None,
-            Share::Ro => Self::Ro,
-            Share::Rw => Self::Rw,
-        }
-    }
 }
 
 impl From<Run> for RunOptions {

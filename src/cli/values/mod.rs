@@ -7,6 +7,7 @@
 //! | `mode` | permissions, as in 0660 |
 //! | `format` | the format of an image |
 //! | `label` | labels, as in vm=web-1 |
+//! | `share` | front ends that may use a disk at the same time, as in ro |
 //! | `target` | disks and snapshots, as in scratch@clean |
 //! | `or_none` | values that `none` removes |
 
@@ -15,5 +16,6 @@ pub(super) mod format;
 pub(super) mod label;
 pub(super) mod mode;
 pub(super) mod or_none;
+pub(super) mod share;
 pub(super) mod size;
 pub(super) mod target;

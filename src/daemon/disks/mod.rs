@@ -26,7 +26,6 @@ pub use actions::{
 };
 pub use registry::{Disks, DisksOptions};
 pub use settings::names::{MAX_NAME_BYTES, Made, Target, check_name};
-pub use settings::valid::MOST_LABELS;
 
 use std::sync::Arc;
 

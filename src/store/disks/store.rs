@@ -229,19 +229,11 @@ impl Store {
     /// # Errors
     /// As [`Store::create`], but for [`Error::Exists`].
     pub fn connect(&self, key: &str) -> Result<Disk, Error> {
-        self.connect_or(key, &DiskSpec::default())
-    }
-
-    /// Connect to a disk, making it as `spec` says if there is none.
-    ///
-    /// # Errors
-    /// As [`Store::create`], but for [`Error::Exists`].
-    pub fn connect_or(&self, key: &str, spec: &DiskSpec) -> Result<Disk, Error> {
-        Capacity::new(spec.size_bytes, spec.sector_size)?;
+        let spec = DiskSpec::default();
         let mut slots = self.table.lock();
         match self.find(key) {
             Ok(disk) => Ok(Disk::open(disk)),
-            Err(_) => self.create_locked(&mut slots, key, spec, &[]),
+            Err(_) => self.create_locked(&mut slots, key, &spec, &[]),
         }
     }
 

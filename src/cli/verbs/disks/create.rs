@@ -12,6 +12,7 @@ use crate::cli::transfer::Source;
 use crate::cli::values::format::FormatArg;
 use crate::cli::values::label::{parse_label, unique};
 use crate::cli::values::or_none::{OrNone, parse_size_or_none};
+use crate::cli::values::share::Share;
 use crate::cli::values::size::parse_size;
 use crate::cli::verbs::content::image::{ImageArgs, Loading, image_query, load};
 use crate::client::{Client, Method, StatusCode, path};
@@ -100,28 +101,11 @@ pub(in crate::cli) enum OnFull {
     Stall,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Share {
-    None,
-    Ro,
-    Rw,
-}
-
 impl From<OnFull> for model::OnFull {
     fn from(on_full: OnFull) -> Self {
         match on_full {
             OnFull::Error => Self::Error,
             OnFull::Stall => Self::Stall,
-        }
-    }
-}
-
-impl From<Share> for model::Share {
-    fn from(share: Share) -> Self {
-        match share {
-            Share::None => Self::None,
-            Share::Ro => Self::Ro,
-            Share::Rw => Self::Rw,
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::store::{self, Bytes, Capacity, DiskSpec, SectorSize};
 pub(crate) const MOST_QUEUES: u16 = 256;
 
 /// Labels of a disk, at most.
-pub const MOST_LABELS: usize = 32;
+const MOST_LABELS: usize = 32;
 const MAX_LABEL_KEY_BYTES: usize = 63;
 const MAX_LABEL_VALUE_BYTES: usize = 255;
 /// A page, the nodes that lead to it and the disk's own record.
