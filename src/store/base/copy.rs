@@ -7,7 +7,7 @@
 //! flight.
 #![allow(unsafe_code)]
 
-/// Copy `len` bytes, from the first on, while others may touch them.
+/// Copy `len` bytes, in any order, while others may touch them.
 ///
 /// # Safety
 /// `src` must be mapped readable and `dst` writable for `len` bytes; they must not overlap; no Rust
