@@ -2,8 +2,10 @@
 //! descriptors.
 
 use std::fs;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
 use tempfile::TempDir;
@@ -87,12 +89,47 @@ fn a_command_has_the_signals_and_limits_that_ramblk_was_started_with() {
     let look =
         "ulimit -n; sed -n 's/^\\(Sig[BI]..:\\).*\\(.\\{7\\}\\)$/\\1 \\2/p' /proc/self/status";
     fs::write(dir.path().join("look"), look).unwrap();
-    let directly = after("ulimit -Sn 64", dir.path(), "sh", "look");
-    let words = "run --size 1M -- sh look";
-    let beside = after("ulimit -Sn 64", dir.path(), RAMBLK, words);
-    let text = |output: &Output| String::from_utf8(output.stdout.clone()).unwrap();
-    assert!(text(&directly).starts_with("64\n"), "{directly:?}");
-    assert_eq!(text(&beside), text(&directly), "{beside:?}");
+    // The second one as `nohup` does it, and a shell without job control for what it starts with `&`.
+    for first in ["ulimit -Sn 64", "ulimit -Sn 64; trap '' HUP INT"] {
+        let directly = after(first, dir.path(), "sh", "look");
+        let beside = after(first, dir.path(), RAMBLK, "run --size 1M -- sh look");
+        let text = |output: &Output| String::from_utf8(output.stdout.clone()).unwrap();
+        assert!(text(&directly).starts_with("64\n"), "{directly:?}");
+        assert_eq!(text(&beside), text(&directly), "{first}: {beside:?}");
+    }
+}
+
+#[test]
+fn a_signal_that_was_ignored_at_the_start_ends_nothing() {
+    for words in [
+        "run --size 1M --socket-path s",
+        "serve --run-dir . --state-dir none --memory-limit 64M",
+    ] {
+        for (first, goes_on) in [("trap '' HUP INT", true), ("true", false)] {
+            let dir = TempDir::new().unwrap();
+            let mut child = Command::new("sh")
+                .args(["-c", &format!("{first}; exec \"$0\" {words}"), RAMBLK])
+                .current_dir(dir.path())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
+            let socket = dir.path().join(if words.starts_with("run") {
+                "s"
+            } else {
+                "api.sock"
+            });
+            eventually("it serves", || UnixStream::connect(&socket).is_ok());
+            let pid = Pid::from_child(&child);
+            rustix::process::kill_process(pid, Signal::HUP).unwrap();
+            if goes_on {
+                rustix::process::kill_process(pid, Signal::INT).unwrap();
+                std::thread::sleep(Duration::from_millis(300));
+                assert_eq!(child.try_wait().unwrap(), None, "{words}");
+                rustix::process::kill_process(pid, Signal::TERM).unwrap();
+            }
+            assert_eq!(child.wait().unwrap().code(), Some(0), "{words}");
+        }
+    }
 }
 
 #[test]
@@ -113,9 +150,7 @@ fn a_log_that_can_not_be_written_harms_nobody() {
         .stderr(fs::File::create("/dev/full").unwrap())
         .spawn()
         .unwrap();
-    eventually("it serves", || {
-        std::os::unix::net::UnixStream::connect(&socket).is_ok()
-    });
+    eventually("it serves", || UnixStream::connect(&socket).is_ok());
     rustix::process::kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }

@@ -6,6 +6,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
+use super::signals;
 use crate::store::Temporary;
 use crate::threads::{self, Role};
 
@@ -15,10 +16,8 @@ use crate::threads::{self, Role};
 /// # Errors
 /// If the system takes no handler, or has no thread.
 pub fn remove_at_signal(temporary: Temporary) -> io::Result<()> {
-    let ignored = ignored_signals();
-    let heard = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];
-    let heard = heard.iter().filter(|&&it| ignored >> (it - 1) & 1 == 0);
-    let mut signals = Signals::new(heard)?;
+    let ending = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];
+    let mut signals = Signals::new(signals::not_ignored(&ending))?;
     threads::spawn(Role::Signals, move || {
         for signal in signals.forever() {
             temporary.remove();
@@ -26,12 +25,4 @@ pub fn remove_at_signal(temporary: Temporary) -> io::Result<()> {
         }
     })?;
     Ok(())
-}
-
-/// A bit for each signal that the process was started to ignore, the first one lowest.
-fn ignored_signals() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    line.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok())
-        .unwrap_or(0)
 }

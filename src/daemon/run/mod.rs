@@ -27,6 +27,7 @@ use crate::daemon::error::Error;
 use crate::daemon::host::descriptors;
 use crate::daemon::host::inherit::{self, Inherited};
 use crate::daemon::host::removal::Removals;
+use crate::daemon::host::signals;
 use command::Command;
 use config::{Endpoint, RunConfig};
 use export::Export;
@@ -70,8 +71,9 @@ pub fn run(config: &RunConfig) -> Result<Ending, Error> {
     let store = Arc::new(Store::with_options(&options)?);
     let mut export = Export::create(&store, config, &Hub::new(&config.workers)?)?;
     // Only now: while an image loads there is nothing to clean up, and a signal ends us at once.
-    let mut signals =
-        Signals::new([SIGTERM, SIGINT, SIGHUP, SIGCHLD]).map_err(system("watch for signals"))?;
+    let mut heard = signals::not_ignored(&[SIGINT, SIGHUP]);
+    heard.extend([SIGTERM, SIGCHLD]);
+    let mut signals = Signals::new(heard).map_err(system("watch for signals"))?;
     let private = listen(&mut export, &config.endpoint)?;
     let mut connected = None;
     match inherited {

@@ -24,7 +24,7 @@ use crate::daemon::disks::{self, ApplyOptions, Disks, DisksOptions, apply, descr
 use crate::daemon::error::Error;
 use crate::daemon::host::socket::{Identity, SocketAccess, SocketPath};
 use crate::daemon::host::state_dir::{self, Location};
-use crate::daemon::host::{descriptors, inherit, paths};
+use crate::daemon::host::{descriptors, inherit, paths, signals};
 use crate::store::{MOST_DISKS, OwnerWords, Store, StoreOptions};
 use crate::vhost_user::{Hub, crash};
 use config::ServeConfig;
@@ -39,7 +39,9 @@ pub fn serve(config: ServeConfig) -> Result<(), Error> {
         sd_notify::listen_fds_with_names().map_or_else(|_| Vec::new(), Iterator::collect);
     let inherited = inherited_listener(&listed)?;
     let stored = state_dir::stored(&listed)?;
-    let signals = Signals::new([SIGTERM, SIGINT, SIGHUP]);
+    let mut heard = signals::not_ignored(&[SIGINT, SIGHUP]);
+    heard.push(SIGTERM);
+    let signals = Signals::new(heard);
     let mut signals = signals.map_err(Error::system("watch for signals"))?;
     let descriptors = descriptors::raise_limit();
     paths::make_directory(&config.run_dir)?;
