@@ -14,10 +14,9 @@ use std::sync::{Arc, OnceLock};
 
 use vhost::vhost_user::message::{VhostUserInflight, VhostUserMemoryRegion};
 
-use super::memory::guard;
 use super::memory::map::{MemoryMap, RegionSpec};
 use super::queue::inflight::{self, Inflight};
-use super::queue::job::Job;
+use super::queue::job::{Job, Wiring};
 use super::queue::ring::{Next, Ring, RingAddress, RingOptions};
 use super::sessions::backend::Backend;
 use super::sessions::connection::Connection;
@@ -113,6 +112,10 @@ fn nothing() -> Result<Arc<Volume>, String> {
 
 impl SplitRing {
     pub fn new(memory: &Memory, setup: Setup) -> Result<Self, String> {
+        Self::of(memory, setup, &nothing()?)
+    }
+
+    fn of(memory: &Memory, setup: Setup, volume: &Arc<Volume>) -> Result<Self, String> {
         let address = RingAddress {
             desc: setup.desc,
             avail: setup.avail,
@@ -123,7 +126,7 @@ impl SplitRing {
             in_order: false,
         };
         let memory = Arc::clone(&memory.0);
-        let ring = Ring::new(memory, setup.size, address, options, &nothing()?);
+        let ring = Ring::new(memory, setup.size, address, options, volume);
         ring.map(Self).map_err(|error| short(&error))
     }
 
@@ -203,7 +206,8 @@ pub struct Turns {
 impl Turns {
     /// `call` is the driver's eventfd.
     pub fn new(
-        ring: SplitRing,
+        memory: &Memory,
+        setup: Setup,
         device: Arc<BlockDevice>,
         acked: u64,
         call: File,
@@ -212,22 +216,18 @@ impl Turns {
         let watchdog = Watchdog::start(1).map_err(said)?;
         let watched = watchdog.watched(0).ok_or("no watchdog for a worker")?;
         let (hangup, _) = UnixStream::pair().map_err(said)?;
-        let job = Job {
-            ring: ring.0,
+        let ring = SplitRing::of(memory, setup, device.volume())?;
+        let wiring = Wiring {
             index: 0,
-            disk_id: 0,
-            counters: device.volume().counters(0),
             device,
             acked,
             kick: None,
             call: Some(Arc::new(Notifier::from(call))),
             err: None,
             hangup: Arc::new(hangup),
-            calls: true,
-            losses: guard::losses(),
         };
         Ok(Self {
-            job,
+            job: Job::new(ring.0, wiring),
             watched,
             _watchdog: watchdog,
         })

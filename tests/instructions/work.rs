@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use ramblk::device::{BlockDevice, Serial};
 use ramblk::store::{DiskSpec, SectorSize, Store};
-use ramblk::vhost_user::fuzz::{Memory, Region, Setup, SplitRing, Turns};
+use ramblk::vhost_user::fuzz::{Memory, Region, Setup, Turns};
 use rustix::event::EventfdFlags;
 use rustix::fs::MemfdFlags;
 
@@ -148,10 +148,9 @@ impl Rig {
         }
         let device = BlockDevice::new(disk, Serial::new("counted")?, NonZeroU16::MIN);
         let device = Arc::new(device);
-        let ring = SplitRing::new(&memory, setup)?;
         let call = rustix::event::eventfd(0, EventfdFlags::CLOEXEC)?;
         Ok(Self {
-            turns: Turns::new(ring, device, ACKED, call.into())?,
+            turns: Turns::new(&memory, setup, device, ACKED, call.into())?,
             file,
             _store: store,
             index: 0,

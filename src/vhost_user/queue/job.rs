@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use super::crash;
 use super::ring::{Next, Ring, RingError};
 use crate::device::{BlockDevice, Outcome, Pace, QueueCounters};
+use crate::vhost_user::wire::notifier::Notifier;
+use crate::vhost_user::wire::watchdog::Watched;
 
 /// Requests between two updates of the used index, at most.
 const BATCH_REQUESTS: u32 = 32;
@@ -45,17 +47,12 @@ const BESIDE_OTHERS: Share = Share {
     turn_bytes: 64 << 10,
     time: Duration::from_micros(50),
 };
-use crate::vhost_user::memory::guard;
-use crate::vhost_user::wire::notifier::Notifier;
-use crate::vhost_user::wire::watchdog::Watched;
 
-/// What a worker needs to serve one ring.
+/// What a ring is connected to: the device behind it, and the descriptors in front of it.
 #[derive(Debug)]
-pub(crate) struct Job {
-    pub(crate) ring: Ring,
+pub(crate) struct Wiring {
+    /// The queue's number.
     pub(crate) index: u16,
-    /// The store's number of the disk.
-    pub(crate) disk_id: u64,
     pub(crate) device: Arc<BlockDevice>,
     /// Feature bits the driver accepted.
     pub(crate) acked: u64,
@@ -65,11 +62,24 @@ pub(crate) struct Job {
     pub(crate) err: Option<Arc<Notifier>>,
     /// The connection, to be ended when the front end takes its memory away.
     pub(crate) hangup: Arc<UnixStream>,
-    pub(crate) counters: QueueCounters,
+}
+
+/// What a worker needs to serve one ring.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) ring: Ring,
+    pub(crate) index: u16,
+    /// The store's number of the disk.
+    disk_id: u64,
+    pub(crate) device: Arc<BlockDevice>,
+    acked: u64,
+    pub(crate) kick: Option<Arc<File>>,
+    pub(crate) call: Option<Arc<Notifier>>,
+    pub(crate) err: Option<Arc<Notifier>>,
+    hangup: Arc<UnixStream>,
+    counters: QueueCounters,
     /// Whether the driver wanted to be called when it was shown something last.
-    pub(crate) calls: bool,
-    /// [`guard::losses`] when we looked last, first before the ring was made.
-    pub(crate) losses: usize,
+    calls: bool,
 }
 
 /// What came of a turn.
@@ -103,6 +113,39 @@ enum Step {
 }
 
 impl Job {
+    /// Serve `ring`, whose requests are for the disk of the device in `wiring`. They are counted
+    /// as those of the queue with that number, and a crash names them by it.
+    pub(crate) fn new(ring: Ring, wiring: Wiring) -> Self {
+        let Wiring {
+            index,
+            device,
+            acked,
+            kick,
+            call,
+            err,
+            hangup,
+        } = wiring;
+        let volume = device.volume();
+        debug_assert!(
+            ring.parking().is_of(volume),
+            "requests of a ring wait for the disk that serves them"
+        );
+        Self {
+            ring,
+            index,
+            disk_id: volume.disk_id(),
+            counters: volume.counters(index),
+            device,
+            acked,
+            kick,
+            call,
+            err,
+            hangup,
+            // One call too many harms nobody.
+            calls: true,
+        }
+    }
+
     /// Serve what is there, but not more than a share of it.
     pub(crate) fn turn(&mut self, pace: Pace, watched: &Watched) -> Result<Turn, RingError> {
         let share = match pace {
@@ -114,7 +157,7 @@ impl Job {
         self.ring.disable_notification();
         for _ in 0..share.batches {
             let more = self.batch(pace, share, &mut turn, &mut since);
-            self.look_for_losses()?;
+            self.ring.look_for_losses()?;
             // What was done before a ring broke is the driver's to know.
             let published = self.ring.publish_used();
             self.counters.shown(self.ring.unanswered());
@@ -252,20 +295,8 @@ impl Job {
     /// Ask the driver to kick when it has something; whether it has already.
     pub(crate) fn enable_notification(&mut self) -> Result<bool, RingError> {
         let more = self.ring.enable_notification()?;
-        self.look_for_losses()?;
+        self.ring.look_for_losses()?;
         Ok(more)
-    }
-
-    /// Whether memory was taken away under us, since we looked last; most likely another's.
-    fn look_for_losses(&mut self) -> Result<(), RingError> {
-        let losses = guard::losses();
-        if losses != self.losses {
-            self.losses = losses;
-            if self.ring.is_lost() {
-                return Err(RingError::MemoryLost);
-            }
-        }
-        Ok(())
     }
 
     /// Call the driver.

@@ -11,6 +11,7 @@
 //! | `parking` | requests of a ring that wait |
 //! | `fault` | what makes a ring stop for good |
 //! | `inflight` | requests that were taken and not returned, written down for after a crash |
+//! | `record` | what a ring writes down there, if it is tracked |
 //! | `job` | one ring's turn: batches of requests, and the call that follows |
 //! | `crash` | which request the process died of, for the one that comes after it |
 
@@ -22,6 +23,7 @@ pub(super) mod inflight;
 pub(super) mod job;
 pub(super) mod parking;
 mod pieces;
+mod record;
 pub(super) mod ring;
 mod split;
 mod taken;

@@ -68,6 +68,11 @@ impl Parking {
         }
     }
 
+    /// Whether its requests are for the disk of `volume`.
+    pub(crate) fn is_of(&self, volume: &Arc<Volume>) -> bool {
+        Arc::ptr_eq(&self.volume, volume)
+    }
+
     /// Have room for all requests that a driver can have on a ring of `size`; nothing is allocated
     /// later.
     pub(crate) fn make_room(&mut self, size: u16) {

@@ -17,10 +17,12 @@ use super::gather::Plain;
 use super::inflight::{Inflight, Tracker};
 use super::parking::{Parked, Parking};
 use super::pieces::Pieces;
+use super::record::Record;
 pub(crate) use super::split::RingAddress;
 use super::split::SplitQueue;
 use super::taken::{Gathered, Origin, Request, Taken};
 use crate::device::{Attempt, Begun, Lane, PlainRequest, Volume, WaitReason};
+use crate::vhost_user::memory::guard;
 use crate::vhost_user::memory::map::{MAX_SLOTS, MemoryMap};
 
 /// What driver and device have agreed on.
@@ -65,15 +67,15 @@ pub(crate) struct Ring {
     parking: Parking,
     /// This many requests must be served one by one, since the process may have died of one.
     alone: u16,
-    tracker: Option<Tracker>,
-    /// Heads completed since the used index was published, for the tracker.
-    completed: Vec<u16>,
+    record: Record,
     /// Buffers of the one request that is taken.
     pieces: Pieces,
     /// The last request that was refused for its chain, by its head, until it was logged.
     refused: Option<(u16, ChainFault)>,
     /// The plain requests that are taken; none in between.
     plain: Plain,
+    /// [`guard::losses`] when we looked last, first before the queue was mapped.
+    losses: usize,
 }
 
 impl Ring {
@@ -87,6 +89,7 @@ impl Ring {
         options: RingOptions,
         volume: &Arc<Volume>,
     ) -> Result<Self, RingError> {
+        let losses = guard::losses();
         let queue = SplitQueue::new(memory, size, address, options.event_idx)?;
         let used_idx = queue.next_used();
         // Room for every descriptor of a chain to be cut in two by the border of a region.
@@ -101,11 +104,11 @@ impl Ring {
             unreturned: Vec::new(),
             parking: Parking::new(volume),
             alone: 0,
-            tracker: None,
-            completed: Vec::new(),
+            record: Record::default(),
             pieces: Pieces::with_room(most_pieces),
             refused: None,
             plain: Plain::new(),
+            losses,
         })
     }
 
@@ -130,11 +133,10 @@ impl Ring {
         self.seen_avail = self.next_avail;
         unreturned.reverse();
         self.unreturned = unreturned;
-        self.tracker = Some(tracker);
+        self.record.begin(tracker, self.queue.size());
         if !self.in_order {
             self.parking.make_room(self.queue.size());
         }
-        self.completed.reserve_exact(usize::from(self.queue.size()));
         Ok(true)
     }
 
@@ -154,7 +156,20 @@ impl Ring {
 
     /// Whether the front end took away memory that this ring uses.
     pub(crate) fn is_lost(&self) -> bool {
-        self.queue.memory().is_lost() || self.tracker.as_ref().is_some_and(Tracker::is_lost)
+        self.queue.memory().is_lost() || self.record.is_lost()
+    }
+
+    /// Whether memory was taken away under us since we looked last; most likely another's was.
+    #[inline]
+    pub(crate) fn look_for_losses(&mut self) -> Result<(), RingError> {
+        let losses = guard::losses();
+        if losses != self.losses {
+            self.losses = losses;
+            if self.is_lost() {
+                return Err(RingError::MemoryLost);
+            }
+        }
+        Ok(())
     }
 
     /// Requests that wait, and when to try them again.
@@ -265,10 +280,7 @@ impl Ring {
             }
             _ => {}
         }
-        if let Some(tracker) = &mut self.tracker {
-            let heads = self.plain.heads();
-            heads.iter().for_each(|&head| tracker.taken(head));
-        }
+        self.record.taken(self.plain.heads());
         Ok(Some(Gathered::new(self, bytes)))
     }
 
@@ -313,10 +325,8 @@ impl Ring {
             Some(_) => Origin::Unreturned,
             None => Origin::Avail,
         };
-        if from == Origin::Avail
-            && let Some(tracker) = &mut self.tracker
-        {
-            tracker.taken(head);
+        if from == Origin::Avail {
+            self.record.taken(&[head]);
         }
         let since_ns = self.parking.head_of_line().map(|parked| parked.since_ns);
         Ok(Some(Request {
@@ -369,10 +379,8 @@ impl Ring {
             self.next_avail = self.next_avail.wrapping_add(1);
             self.queue.add_used(head, len);
         }
-        if let Some(tracker) = &self.tracker {
-            self.completed.extend_from_slice(done);
-            left.iter().for_each(|&head| tracker.not_taken(head));
-        }
+        self.record.completed(done);
+        self.record.not_taken(left);
         let left = self.plain.requests().iter().skip(done.len());
         let left_bytes = left.map(PlainRequest::data_bytes).sum();
         self.plain.clear();
@@ -384,9 +392,7 @@ impl Ring {
     pub(super) fn complete(&mut self, request: Request, written: u32) {
         let len = self.pieces.used_len(written);
         self.leave(request.from);
-        if self.tracker.is_some() {
-            self.completed.push(request.head);
-        }
+        self.record.completed(&[request.head]);
         self.queue.add_used(request.head, len);
     }
 
@@ -435,10 +441,8 @@ impl Ring {
 
     /// A request stays in the avail ring after all.
     fn was_not_taken(&self, head: u16, from: Origin) {
-        if from == Origin::Avail
-            && let Some(tracker) = &self.tracker
-        {
-            tracker.not_taken(head);
+        if from == Origin::Avail {
+            self.record.not_taken(&[head]);
         }
     }
 
@@ -464,14 +468,9 @@ impl Ring {
         if !self.queue.has_unpublished() {
             return None;
         }
-        if let Some(tracker) = &self.tracker {
-            tracker.returning(&self.completed);
-        }
+        self.record.returning();
         let old = self.queue.publish_used();
-        if let Some(tracker) = &self.tracker {
-            tracker.returned(&self.completed, self.queue.next_used());
-        }
-        self.completed.clear();
+        self.record.returned(self.queue.next_used());
         Some(self.queue.needs_notification(old))
     }
 

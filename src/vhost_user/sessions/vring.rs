@@ -10,12 +10,11 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use crate::device::BlockDevice;
-use crate::vhost_user::memory::guard;
 use crate::vhost_user::memory::map::MemoryMap;
 use crate::vhost_user::memory::unshared::signals;
 use crate::vhost_user::queue::crash;
 use crate::vhost_user::queue::inflight::Inflight;
-use crate::vhost_user::queue::job::Job;
+use crate::vhost_user::queue::job::{Job, Wiring};
 use crate::vhost_user::queue::parking::Stop;
 use crate::vhost_user::queue::ring::{Ring, RingAddress, RingError, RingOptions};
 use crate::vhost_user::wire::notifier::Notifier;
@@ -127,7 +126,6 @@ impl Vring {
         if self.running.is_some() {
             return Ok(());
         }
-        let losses = guard::losses();
         let mut ring = Ring::new(
             Arc::clone(around.memory),
             self.size,
@@ -152,21 +150,16 @@ impl Vring {
                 "base taken from the used ring"
             );
         }
-        let job = Job {
-            ring,
+        let wiring = Wiring {
             index,
-            disk_id: around.device.volume().disk_id(),
-            counters: around.device.volume().counters(index),
             device: Arc::clone(around.device),
             acked: around.acked,
             kick,
             call: self.call.clone(),
             err: self.err.clone(),
             hangup: Arc::clone(around.hangup),
-            calls: true,
-            losses,
         };
-        self.running = Some(around.workers.serve(job)?);
+        self.running = Some(around.workers.serve(Job::new(ring, wiring))?);
         Ok(())
     }
 
