@@ -20,7 +20,7 @@
 //! - [`load`]: load for any vhost-user-blk back end, and its results; imports no other room.
 //! - [`cli`]: the command line.
 //!
-//! In a library, [`store`] is useful by itself, and [`daemon::Export`] serves a disk from within
+//! In a library, [`store`] is useful by itself, and [`daemon::disks`] serves disks from within
 //! another program. `docs/architecture.md` describes the whole.
 #![cfg_attr(
     not(feature = "cli"),

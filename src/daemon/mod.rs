@@ -1,14 +1,17 @@
 //! The process: names, sockets, signals, and the disks that it serves.
 //!
-//! The command line, or a program that embeds ramblk, speaks to this room only. [`run()`] is
-//! `ramblk run`: one disk, until a signal, its command or its front end ends it. [`Export`] is
-//! what it is made of: a disk on a socket, which can be resized while guests use it.
+//! The command line, or a program that embeds ramblk, speaks to this room only. [`Disks`] is the
+//! registry: disks by name, each at a socket, which can be changed while guests use them.
+//! [`serve()`] is that with an API, and [`run()`] the same with one disk and no API, until a
+//! signal, its command or its front end ends it.
+//!
+//! [`Disks`]: disks::Disks
 //!
 //! | file | what it holds |
 //! |---|---|
 //! | `error` | why something can't be done |
 //! | `host` | limits, signals, descriptors, sockets, and the place where disks lie |
-//! | `disks` | the disks of a daemon, by name |
+//! | `disks` | the registry: disks by name, and what can be done with them |
 //! | `run` | one disk's life: make, serve, wait for signal or command, end |
 //! | `metrics` | figures of all disks, for Prometheus |
 //! | `api` | the REST API of `ramblk serve` |
@@ -32,7 +35,6 @@ pub use host::socket::SocketAccess;
 pub use host::state_dir::StateOption;
 pub use host::unfinished::remove_at_signal;
 pub use run::config::{Endpoint, RunConfig, RunOptions};
-pub use run::export::Export;
 pub use run::{Ending, run};
 pub use salvage::{Damage, Report, Salvage, SavedDisk};
 pub use serve::config::{ServeConfig, ServeOptions};

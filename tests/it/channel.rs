@@ -6,15 +6,12 @@ use std::io::Read;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
-use ramblk::daemon::{Export, RunConfig, RunOptions};
-use ramblk::model::Share;
-use ramblk::store::{Shrink, Store};
-use ramblk::vhost_user::Hub;
-use tempfile::TempDir;
+use ramblk::daemon::disks::change;
+use ramblk::model::{DiskPatch, DiskSettings, Share};
 
+use crate::disks::World;
 use crate::driver::client::{Client, code};
 use crate::driver::disk::{ALL, Disk};
 use crate::driver::memory::MIB;
@@ -23,38 +20,31 @@ use crate::driver::wire::readable;
 
 /// A disk of 16 MiB.
 struct Growing {
-    export: Export,
+    world: World,
     socket: PathBuf,
-    _folder: TempDir,
 }
 
 impl Growing {
     fn new(share: Share) -> Self {
-        let folder = TempDir::new().unwrap();
-        let socket = folder.path().join("vhost.sock");
-        let store = Arc::new(Store::new(64 * MIB).unwrap());
-        let options = RunOptions {
-            size_bytes: Some(16 * MIB),
-            socket_path: Some(socket.clone()),
+        let world = World::new(64 * MIB);
+        let settings = DiskSettings {
             queues: 2,
             share,
-            memory_limit_bytes: Some(64 * MIB),
-            ..RunOptions::default()
+            ..DiskSettings::new(16 * MIB)
         };
-        let config = RunConfig::new("growing", options).unwrap();
-        let hub = Hub::new(config.workers()).unwrap();
-        let mut export = Export::create(&store, &config, &hub).unwrap();
-        export.listen_at(&socket).unwrap();
-        Self {
-            export,
-            socket,
-            _folder: folder,
-        }
+        let socket = world.create_with("growing", settings);
+        Self { world, socket }
     }
 
     /// Resize, and return how many front ends were notified.
     fn becomes(&self, mib: u64) -> usize {
-        self.export.resize(mib * MIB, Shrink::Allow).unwrap()
+        let patch = DiskPatch {
+            size_bytes: Some(mib * MIB),
+            shrink: true,
+            ..DiskPatch::default()
+        };
+        let patched = change::patch(&self.world.disks, "growing", patch).unwrap();
+        patched.resized.unwrap().notified
     }
 }
 

@@ -1,32 +1,55 @@
 //! A disk that changes its size while a guest uses it, through the library: the guest's kernel
 //! learns of it by a configuration interrupt.
 
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use ramblk::daemon::{Export, RunConfig, RunOptions};
-use ramblk::model::Share;
-use ramblk::store::{Shrink, Store};
-use ramblk::vhost_user::Hub;
+use ramblk::daemon::SocketAccess;
+use ramblk::daemon::disks::{self, Disks, DisksOptions, change, create, describe};
+use ramblk::model::{DiskPatch, DiskSettings, Patched, Problem, ProblemKind};
+use ramblk::store::Store;
+use ramblk::vhost_user::{Hub, WorkerOptions};
 
 use crate::harness::{Guest, MIB, Machine};
+
+/// The disks of this process, with sockets in `run_dir`.
+fn open(run_dir: &Path) -> Arc<Disks> {
+    let workers = WorkerOptions {
+        count: 4,
+        poll: Duration::from_micros(32),
+        cpus: Vec::new(),
+    };
+    let options = DisksOptions {
+        run_dir: run_dir.to_owned(),
+        access: SocketAccess::default(),
+        most_disks: 1,
+        workers: workers.count,
+        limit_from: "a test".to_owned(),
+        import_timeout: Duration::MAX,
+    };
+    let store = Arc::new(Store::new(256 * MIB).unwrap());
+    disks::open(store, Hub::new(&workers).unwrap(), options).unwrap()
+}
+
+fn resize(disks: &Disks, size_bytes: u64, shrink: bool) -> Result<Patched, Problem> {
+    let patch = DiskPatch {
+        size_bytes: Some(size_bytes),
+        shrink,
+        ..DiskPatch::default()
+    };
+    change::patch(disks, "growing", patch)
+}
 
 #[test]
 fn a_running_guest_sees_its_disk_grow_and_shrink_at_once() {
     let scratch = tempfile::tempdir().unwrap();
-    let socket = scratch.path().join("disk.sock");
-    let store = Store::new(256 * MIB).unwrap();
-    let options = RunOptions {
-        size_bytes: Some(64 * MIB),
-        socket_path: Some(socket.clone()),
+    let disks = open(scratch.path());
+    let settings = DiskSettings {
         queues: 4,
-        share: Share::None,
-        memory_limit_bytes: Some(256 * MIB),
-        ..RunOptions::default()
+        ..DiskSettings::new(64 * MIB)
     };
-    let config = RunConfig::new("growing", options).unwrap();
-    let hub = Hub::new(config.workers()).unwrap();
-    let mut export = Export::create(&Arc::new(store), &config, &hub).unwrap();
-    export.listen_at(&socket).unwrap();
+    let (disk, _) = create::put(&disks, "growing", settings).unwrap();
 
     let job = "
         size() { cat /sys/block/vda/size; }
@@ -53,22 +76,19 @@ fn a_running_guest_sees_its_disk_grow_and_shrink_at_once() {
         becomes 65536
         check_eq head \"$(dd if=/dev/vda bs=1M count=1 | sum)\" \"$(sum </tmp/head)\"
     ";
-    let mut guest = Guest::start(&Machine::new(), &socket, job);
+    let mut guest = Guest::start(&Machine::new(), Path::new(&disk.socket), job);
     guest.wait_for_request("grow");
-    assert_eq!(
-        export.resize(128 * MIB, Shrink::Refuse).unwrap(),
-        1,
-        "one front end is told"
-    );
+    let grown = resize(&disks, 128 * MIB, false).unwrap();
+    let told = grown.resized.unwrap().notified;
+    assert_eq!(told, 1, "one front end is told");
     guest.answer("ok");
     guest.wait_for_request("shrink");
-    assert!(
-        export.resize(32 * MIB, Shrink::Refuse).is_err(),
-        "not without being asked"
-    );
-    assert_eq!(export.info().unwrap().size_bytes, 128 * MIB);
-    export.resize(32 * MIB, Shrink::Allow).unwrap();
-    assert!(export.info().unwrap().mapped_bytes <= 32 * MIB);
+    let refused = resize(&disks, 32 * MIB, false).unwrap_err();
+    assert!(refused.is(ProblemKind::WouldLoseData), "{refused:?}");
+    let found = || describe::get(&disks, "growing").unwrap();
+    assert_eq!(found().size_bytes, 128 * MIB);
+    resize(&disks, 32 * MIB, true).unwrap();
+    assert!(found().mapped_bytes <= 32 * MIB);
     guest.answer("ok");
     guest.finish();
 }

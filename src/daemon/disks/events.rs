@@ -1,6 +1,7 @@
 //! What happens to disks, told to listeners.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -15,14 +16,15 @@ const KEPT: usize = 1024;
 #[derive(Debug)]
 pub struct Events {
     next: AtomicU64,
-    sender: broadcast::Sender<Event>,
+    /// Made for the first listener, since the room for events that are kept is 100 KiB.
+    sender: OnceLock<broadcast::Sender<Event>>,
 }
 
 impl Default for Events {
     fn default() -> Self {
         Self {
             next: AtomicU64::new(1),
-            sender: broadcast::channel(KEPT).0,
+            sender: OnceLock::new(),
         }
     }
 }
@@ -39,8 +41,10 @@ impl Events {
             disk: disk.map(str::to_owned),
             details,
         };
-        // Nobody may be listening.
-        let _ = self.sender.send(event);
+        // Nobody may be listening, or may ever have been.
+        if let Some(sender) = self.sender.get() {
+            let _ = sender.send(event);
+        }
     }
 
     /// Tell that something happened to `disk`, with one detail.
@@ -51,6 +55,7 @@ impl Events {
 
     /// Listen to what happens from now on.
     pub fn listen(&self) -> broadcast::Receiver<Event> {
-        self.sender.subscribe()
+        let sender = self.sender.get_or_init(|| broadcast::channel(KEPT).0);
+        sender.subscribe()
     }
 }

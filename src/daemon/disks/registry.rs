@@ -77,8 +77,8 @@ pub(super) struct Watcher {
 }
 
 impl Disks {
-    /// Without a disk, whatever the store has: see [`super::open`].
-    pub(super) fn new(
+    /// Without a disk, whatever the store has, and without a thread: see [`super::open`].
+    pub(in crate::daemon) fn new(
         store: Arc<Store>,
         hub: Arc<Hub>,
         options: DisksOptions,

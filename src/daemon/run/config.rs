@@ -3,16 +3,14 @@
 use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 
-use crate::daemon::disks::settings::metadata::Metadata;
-use crate::daemon::disks::settings::valid::{MOST_QUEUES, ValidDisk};
+use crate::daemon::disks::settings::valid::ValidDisk;
 use crate::daemon::error::{Error, MAX_SOCKET_PATH_BYTES};
 use crate::daemon::host::limit::MemoryLimit;
 use crate::daemon::host::socket::SocketAccess;
 use crate::daemon::host::workers;
-use crate::device::Serial;
 use crate::image::RawImage;
-use crate::model::{DiskSettings, Share};
-use crate::store::{Capacity, DiskSpec, SectorSize};
+use crate::model::{DiskSettings, Problem, Share};
+use crate::store::SectorSize;
 use crate::vhost_user::WorkerOptions;
 
 /// Options of `ramblk run`, as they were given.
@@ -146,45 +144,26 @@ impl RunConfig {
                 ));
             }
         };
-        Capacity::new(size_bytes, sector_size)?;
-        let queues = NonZeroU16::new(options.queues)
-            .filter(|queues| queues.get() <= MOST_QUEUES)
-            .ok_or_else(|| {
-                Error::Usage(format!(
-                    "{} queues are not possible: give --queues from 1 to {MOST_QUEUES}",
-                    options.queues
-                ))
-            })?;
-        let workers = workers(queues, options.workers, options.poll_us, options.cpus)?;
-        let serial = match &options.serial {
-            Some(serial) => Serial::new(serial)?,
-            None => Serial::for_name(name)?,
-        };
         let asked = options.memory_limit_bytes.map(MemoryLimit::asked);
         let limit = asked.unwrap_or_else(MemoryLimit::usual).checked()?;
-        let endpoint = endpoint(options.socket_path, options.fd, &options.command)?;
         let settings = DiskSettings {
             block_size: options.block_bytes,
             queues: options.queues,
-            read_only: options.read_only || options.share == Share::Ro,
+            read_only: options.read_only,
+            serial: options.serial,
             share: options.share,
             in_order: options.in_order,
             detect_zeroes: options.detect_zeroes,
             ..DiskSettings::new(size_bytes)
         };
-        let mut spec = DiskSpec::new(sector_size, size_bytes);
-        spec.detect_zeroes = settings.detect_zeroes;
-        spec.read_only = settings.read_only;
+        let disk =
+            ValidDisk::new(name, settings, limit.bytes).map_err(|problem| usage(&problem))?;
+        let (count, poll_us) = (options.workers, options.poll_us);
+        let workers = workers(disk.queues, count, poll_us, options.cpus)?;
+        let endpoint = endpoint(options.socket_path, options.fd, &options.command)?;
         Ok(Self {
             name: name.to_owned(),
-            disk: ValidDisk {
-                spec,
-                serial,
-                queues,
-                metadata: Metadata::of(&settings),
-                blob: Vec::new(),
-                settings,
-            },
+            disk,
             endpoint,
             access: SocketAccess::new(options.socket_mode, options.socket_group.as_deref())?,
             image,
@@ -194,6 +173,17 @@ impl RunConfig {
             workers,
         })
     }
+}
+
+/// A setting that can't be, with the option that names it here.
+fn usage(problem: &Problem) -> Error {
+    let option = match problem.field.as_deref() {
+        Some("size_bytes") => " (--size)",
+        Some("queues") => " (--queues)",
+        Some("serial") => " (--serial)",
+        _ => "",
+    };
+    Error::Usage(format!("{}{option}", problem.detail))
 }
 
 fn workers(

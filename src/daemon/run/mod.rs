@@ -1,38 +1,41 @@
-//! The life of one disk: make it, serve it, and end when a signal, the command, or the one front
-//! end says so.
+//! The life of one disk: the daemon's registry with one disk and no API, until a signal, the
+//! command, or the one front end ends it.
+//!
+//! Nothing is started that only many disks need: there is no monitor, and a thread watches for
+//! removals only if there is a socket to remove.
 //!
 //! | file | what it holds |
 //! |---|---|
 //! | `config` | what the user asked for, checked as a whole before anything is touched |
-//! | `export` | a disk on a socket |
 //! | `command` | the command that ramblk runs beside the disk |
 //! | `mod` | the disk's life |
 
 pub(crate) mod command;
 pub(crate) mod config;
-pub(crate) mod export;
 
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use tempfile::TempDir;
 
-use crate::daemon::disks::served::socket::SocketChange;
+use crate::daemon::disks::served::disk::ServedDisk;
+use crate::daemon::disks::served::factory::ServeAt;
+use crate::daemon::disks::upkeep::sockets;
+use crate::daemon::disks::{Disks, DisksOptions, create};
 use crate::daemon::error::Error;
-use crate::daemon::host::descriptors;
 use crate::daemon::host::inherit::{self, Inherited};
-use crate::daemon::host::removal::Removals;
-use crate::daemon::host::signals;
+use crate::daemon::host::{descriptors, signals};
 use command::Command;
 use config::{Endpoint, RunConfig};
-use export::Export;
 
-use crate::store::{Store, StoreOptions};
+use crate::store::{Disk, Store, StoreOptions};
 use crate::threads::{self, Role};
 use crate::vhost_user::Hub;
 
@@ -56,45 +59,95 @@ enum Event {
 /// # Errors
 /// What stands in the way of serving it; nothing is left behind.
 pub fn run(config: &RunConfig) -> Result<Ending, Error> {
-    let system = |what| move |source| Error::System { what, source };
     // First of all, before a descriptor of our own can have the number that was meant.
     let inherited = match config.endpoint {
         Endpoint::Fd(fd) => Some(inherit::take(fd)?),
         Endpoint::Path(_) | Endpoint::Private => None,
     };
-    let (events, incoming) = channel();
     // Each queue of each front end brings three, and the usual soft limit is 1024.
     let inherited_limit = getrlimit(Resource::RLIMIT_NOFILE).ok();
     descriptors::raise_limit();
-    let mut options = StoreOptions::new(config.limit.bytes);
-    options.huge_pages = config.huge_pages;
-    let store = Arc::new(Store::with_options(&options)?);
-    let mut export = Export::create(&store, config, &Hub::new(&config.workers)?)?;
+    let (store, disk) = make(config)?;
     // Only now: while an image loads there is nothing to clean up, and a signal ends us at once.
     let mut heard = signals::not_ignored(&[SIGINT, SIGHUP]);
     heard.extend([SIGTERM, SIGCHLD]);
-    let mut signals = Signals::new(heard).map_err(system("watch for signals"))?;
-    let private = listen(&mut export, &config.endpoint)?;
-    let mut connected = None;
-    match inherited {
-        Some(Inherited::Listening(listener)) => export.listen(listener)?,
-        Some(Inherited::Connected(stream)) => connected = Some(stream),
-        None => {}
+    let signals = Signals::new(heard).map_err(Error::system("watch for signals"))?;
+    let is_connected = matches!(inherited, Some(Inherited::Connected(_)));
+    let (private, at) = place(&config.endpoint, inherited)?;
+    let disks = Disks::new(store, Hub::new(&config.workers)?, only_disk(config))?;
+    let disks = Arc::new(disks);
+    let served = create::serve_new_at(&disks, &config.name, disk, &config.disk, at)?;
+    let socket = served.socket_path();
+    let (events, incoming) = channel();
+    if is_connected {
+        watch_front_end(served, events.clone())?;
+    } else {
+        // The registry has it, and ends it.
+        drop(served);
     }
-    let export = Arc::new(export);
-    if let Some(stream) = connected {
-        export.connect(stream)?;
-        watch_front_end(Arc::clone(&export), events.clone())?;
+    forward(signals, events)?;
+    say_what(config, socket.as_deref());
+    let command = Command::start(&config.command, socket.as_deref(), inherited_limit)?;
+    if socket.is_some() {
+        sockets::watch(&disks)?;
     }
-    let forward = events;
-    threads::spawn(Role::Signals, move || {
-        for signal in signals.forever() {
-            if forward.send(Event::Signal(signal)).is_err() {
-                return;
-            }
-        }
-    })
-    .map_err(system("start a thread"))?;
+    let ending = wait(&incoming, command);
+    disks.close();
+    drop(disks);
+    drop(private);
+    Ok(ending)
+}
+
+/// The disk of `config` with its image loaded, in a store of its own.
+fn make(config: &RunConfig) -> Result<(Arc<Store>, Disk), Error> {
+    let mut options = StoreOptions::new(config.limit.bytes);
+    options.huge_pages = config.huge_pages;
+    let store = Arc::new(Store::with_options(&options)?);
+    let valid = &config.disk;
+    let disk = store.create_with(&config.name, &valid.spec, &valid.blob)?;
+    // A read-only disk has its content from us.
+    let disk = disk.into_owner();
+    if let Some(image) = &config.image {
+        image.load(&disk)?;
+    }
+    Ok((store, disk))
+}
+
+/// Where front ends come from, and the directory that was made for a socket, if one was.
+fn place(
+    endpoint: &Endpoint,
+    inherited: Option<Inherited>,
+) -> Result<(Option<TempDir>, ServeAt), Error> {
+    if let Some(inherited) = inherited {
+        return Ok((None, ServeAt::Inherited(inherited)));
+    }
+    if let Endpoint::Path(path) = endpoint {
+        return Ok((None, ServeAt::Path(path.clone())));
+    }
+    let directory = tempfile::Builder::new()
+        .prefix("ramblk-")
+        .tempdir()
+        .map_err(Error::system("make a directory"))?;
+    let path = directory.path().join("vhost.sock");
+    Ok((Some(directory), ServeAt::Path(path)))
+}
+
+/// A registry that has room for this disk and no other.
+fn only_disk(config: &RunConfig) -> DisksOptions {
+    DisksOptions {
+        // No disk has a directory of its own in it.
+        run_dir: PathBuf::new(),
+        access: config.access,
+        most_disks: 1,
+        workers: config.workers.count,
+        limit_from: config.limit.from.clone(),
+        import_timeout: Duration::MAX,
+    }
+}
+
+/// Say that the disk is there, and where.
+fn say_what(config: &RunConfig, socket: Option<&Path>) {
+    let place = socket.map_or_else(|| "inherited".into(), |path| path.display().to_string());
     tracing::info!(
         disk = config.name,
         size_bytes = config.disk.spec.size_bytes,
@@ -102,79 +155,31 @@ pub fn run(config: &RunConfig) -> Result<Ending, Error> {
         queues = config.disk.queues.get(),
         read_only = config.disk.spec.read_only,
         serial = config.disk.serial.text(),
-        socket = %place(export.socket_path().as_deref()),
+        socket = %place,
         memory_limit_bytes = config.limit.bytes,
         memory_limit_from = config.limit.from,
         "serving"
     );
-    let socket = export.socket_path();
-    let command = Command::start(&config.command, socket.as_deref(), inherited_limit)?;
-    let removals = watch_socket(&export)?;
-    let ending = wait(&incoming, command);
-    removals.stop();
-    drop(export);
-    drop(private);
-    Ok(ending)
 }
 
-/// Where front ends connect, in a word.
-fn place(socket: Option<&Path>) -> String {
-    socket.map_or_else(|| "inherited".into(), |path| path.display().to_string())
-}
-
-/// Make the socket, if it has a path. Returns the directory that was made for it, if one was.
-fn listen(export: &mut Export, endpoint: &Endpoint) -> Result<Option<tempfile::TempDir>, Error> {
-    match endpoint {
-        Endpoint::Path(path) => export.listen_at(path).map(|()| None),
-        Endpoint::Private => {
-            let directory = tempfile::Builder::new()
-                .prefix("ramblk-")
-                .tempdir()
-                .map_err(|source| Error::System {
-                    what: "make a directory",
-                    source,
-                })?;
-            export.listen_at(&directory.path().join("vhost.sock"))?;
-            Ok(Some(directory))
+/// Have every signal sent as an event.
+fn forward(mut signals: Signals, events: Sender<Event>) -> Result<(), Error> {
+    threads::spawn(Role::Signals, move || {
+        for signal in signals.forever() {
+            if events.send(Event::Signal(signal)).is_err() {
+                return;
+            }
         }
-        Endpoint::Fd(_) => Ok(None),
-    }
-}
-
-/// Make the socket again whenever somebody removes it.
-fn watch_socket(export: &Arc<Export>) -> Result<Arc<Removals>, Error> {
-    let removals = Removals::new()?;
-    let Some(path) = export.socket_path() else {
-        return Ok(removals);
-    };
-    removals.watch(&path);
-    let (watched, watcher) = (Arc::downgrade(export), Arc::downgrade(&removals));
-    removals.look_also(Box::new(move || {
-        let Some(export) = watched.upgrade() else {
-            return false;
-        };
-        export.mend_socket(|socket, change| match change {
-            SocketChange::Removed(_) => {}
-            SocketChange::Restored => {
-                tracing::warn!(?socket, "the socket was removed, and is there again");
-                if let Some(watcher) = watcher.upgrade() {
-                    watcher.watch(socket);
-                }
-            }
-            SocketChange::Missing(error) => {
-                tracing::warn!(%error, "the socket was removed, and nobody can connect");
-            }
-        })
-    }));
-    removals.start()?;
-    Ok(removals)
+    })
+    .map(|_| ())
+    .map_err(Error::system("start a thread"))
 }
 
 /// A connection that was inherited can't be made again: its end is ours.
-fn watch_front_end(export: Arc<Export>, events: Sender<Event>) -> Result<(), Error> {
+fn watch_front_end(served: Arc<ServedDisk>, events: Sender<Event>) -> Result<(), Error> {
     threads::spawn(Role::LastSession, move || {
-        export.wait_until_idle();
-        drop(export);
+        served.server.wait_until_idle();
+        drop(served);
         let _ = events.send(Event::FrontEndGone);
     })
     .map(|_| ())

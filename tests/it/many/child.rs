@@ -8,7 +8,9 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ramblk::daemon::{Export, RunConfig, RunOptions};
+use ramblk::daemon::SocketAccess;
+use ramblk::daemon::disks::{self, DestroyOptions, Disks, DisksOptions, create, destroy};
+use ramblk::model::DiskSettings;
 use ramblk::store::Store;
 use ramblk::vhost_user::{Hub, WorkerOptions};
 use rustix::process::Resource;
@@ -150,21 +152,47 @@ impl Drop for Many {
 }
 
 fn socket(folder: &Path, disk: usize) -> PathBuf {
-    folder.join(format!("{disk}.sock"))
+    folder.join(name(disk)).join("vhost.sock")
 }
 
-fn export(store: &Arc<Store>, hub: &Arc<Hub>, folder: &Path, disk: usize) -> Export {
-    let options = RunOptions {
-        size_bytes: Some(16 * MIB),
-        socket_path: Some(socket(folder, disk)),
-        queues: QUEUES,
-        memory_limit_bytes: Some(MIB),
-        ..RunOptions::default()
+fn name(disk: usize) -> String {
+    format!("disk-{disk}")
+}
+
+/// The registry of a daemon, without its API.
+fn open(folder: &Path) -> Arc<Disks> {
+    let workers = WorkerOptions {
+        count: 2,
+        poll: Duration::from_micros(32),
+        cpus: Vec::new(),
     };
-    let config = RunConfig::new(&format!("disk-{disk}"), options).unwrap();
-    let mut export = Export::create(store, &config, hub).unwrap();
-    export.listen_at(&socket(folder, disk)).unwrap();
-    export
+    let options = DisksOptions {
+        run_dir: folder.to_owned(),
+        access: SocketAccess::default(),
+        most_disks: usize::MAX,
+        workers: workers.count,
+        limit_from: "a test".to_owned(),
+        import_timeout: Duration::MAX,
+    };
+    let store = Arc::new(Store::new(1024 * MIB).unwrap());
+    disks::open(store, Hub::new(&workers).unwrap(), options).unwrap()
+}
+
+fn make(disks: &Disks, disk: usize) {
+    let settings = DiskSettings {
+        queues: QUEUES,
+        ..DiskSettings::new(16 * MIB)
+    };
+    create::put(disks, &name(disk), settings).unwrap();
+}
+
+/// Destroy it under whatever front end is connected.
+fn unmake(disks: &Disks, disk: usize) {
+    let options = DestroyOptions {
+        force: true,
+        ..DestroyOptions::default()
+    };
+    destroy::destroy(disks, &name(disk), options).unwrap();
 }
 
 fn limit_descriptors(count: Option<u64>) {
@@ -190,16 +218,9 @@ fn entry() {
     let folder = Path::new(&folder);
     let disks: usize = std::env::var(DISKS).unwrap().parse().unwrap();
     limit_descriptors(None);
-    let hub = Hub::new(&WorkerOptions {
-        count: 2,
-        poll: Duration::from_micros(32),
-        cpus: Vec::new(),
-    });
-    let (hub, store) = (hub.unwrap(), Arc::new(Store::new(1024 * MIB).unwrap()));
+    let registry = open(folder);
     let began = Instant::now();
-    let mut exports: Vec<_> = (0..disks)
-        .map(|disk| export(&store, &hub, folder, disk))
-        .collect();
+    (0..disks).for_each(|disk| make(&registry, disk));
     let took_us = began.elapsed().as_micros().to_string();
     let lines = BufReader::new(std::io::stdin()).lines();
     let (words, incoming) = std::sync::mpsc::channel();
@@ -213,8 +234,8 @@ fn entry() {
             match word.as_str() {
                 "churn" => {
                     next = loop {
-                        drop(export(&store, &hub, folder, usize::MAX));
-                        store.destroy(&format!("disk-{}", usize::MAX)).unwrap();
+                        make(&registry, usize::MAX);
+                        unmake(&registry, usize::MAX);
                         churned += 1;
                         match incoming.try_recv() {
                             Ok(word) => break Some(word),
@@ -234,7 +255,7 @@ fn entry() {
                     next = incoming.recv().ok();
                 }
                 _ => {
-                    exports.clear();
+                    registry.close();
                     fs::write(folder.join("dropped"), "").unwrap();
                     next = incoming.recv().ok();
                 }
@@ -242,7 +263,7 @@ fn entry() {
         }
         fs::write(folder.join("churned"), churned.to_string()).unwrap();
         assert!(own_threads() > 0);
-        drop((exports, hub, store));
+        drop(registry);
         // A thread that was joined may still be in /proc for a moment.
         let deadline = Instant::now() + Duration::from_secs(2);
         while own_threads() > 0 {

@@ -6,11 +6,13 @@ use super::describe::describe;
 use super::groups;
 use crate::daemon::disks::registry::Disks;
 use crate::daemon::disks::served::disk::{Age, ServedDisk};
+use crate::daemon::disks::served::factory::ServeAt;
 use crate::daemon::disks::settings::differences::field_changes_to;
 use crate::daemon::disks::settings::names::Made;
 use crate::daemon::disks::settings::origin::{self, Origin};
 use crate::daemon::disks::settings::problems::{conflict, figures};
 use crate::daemon::disks::settings::valid::ValidDisk;
+use crate::daemon::error::Error;
 use crate::device::Limiter;
 use crate::model::{Disk, DiskSettings, EventKind, Image, Problem, ProblemKind};
 use crate::store;
@@ -92,8 +94,8 @@ pub(crate) fn create(
     Ok(served)
 }
 
-/// Serve a disk that the store has just got, unless its content is still to come. If that fails,
-/// it is gone again. Control is held.
+/// Serve a disk that the store has just got at its own socket, unless its content is still to
+/// come. If that fails, it is gone again. Control is held.
 pub(crate) fn serve_new(
     disks: &Disks,
     name: &str,
@@ -101,16 +103,48 @@ pub(crate) fn serve_new(
     valid: &ValidDisk,
     limiter: Option<Arc<Limiter>>,
 ) -> Result<Arc<ServedDisk>, Problem> {
+    let listen = |served: &ServedDisk| match served.is_importing() {
+        true => Ok(()),
+        false => disks.factory.listen(served),
+    };
+    Ok(add(disks, name, disk, valid, limiter, listen)?)
+}
+
+/// Serve a disk that the store has just got, with all of its content, to front ends that come from
+/// elsewhere. If that fails, it is gone again.
+///
+/// # Errors
+/// What is wrong with the socket or descriptor.
+pub(crate) fn serve_new_at(
+    disks: &Disks,
+    name: &str,
+    disk: store::Disk,
+    valid: &ValidDisk,
+    at: ServeAt,
+) -> Result<Arc<ServedDisk>, Error> {
+    let _control = disks.control();
+    let listen = |served: &ServedDisk| disks.factory.listen_at(served, at);
+    add(disks, name, disk, valid, None, listen)
+}
+
+/// Have a disk that the store has just got in the registry, once `listen` has let front ends
+/// connect. If that fails, it is gone again. Control is held.
+fn add(
+    disks: &Disks,
+    name: &str,
+    disk: store::Disk,
+    valid: &ValidDisk,
+    limiter: Option<Arc<Limiter>>,
+    listen: impl FnOnce(&ServedDisk) -> Result<(), Error>,
+) -> Result<Arc<ServedDisk>, Error> {
     let prepared = disks.factory.prepare(disk, valid, Age::New);
     let served = prepared.and_then(|served| {
         served.limit(&valid.settings.limits, limiter);
-        if !served.is_importing() {
-            disks.factory.listen(&served)?;
-        }
+        listen(&served)?;
         Ok(served)
     });
     let served = served.inspect_err(|_| {
-        // The problem is the one to tell; the disk was made a moment ago.
+        // The error is the one to tell; the disk was made a moment ago.
         let _ = disks.store().destroy(name);
     })?;
     Ok(disks.insert(served))

@@ -67,7 +67,7 @@ pub(crate) fn describe(disks: &Disks, served: &ServedDisk) -> Result<Disk, Probl
     let settings = metadata.settings(&info.spec);
     let unreachable = served.unreachable();
     let front_ends = front_ends(served);
-    let socket = disks.factory.absolute_socket_path(&served.name);
+    let socket = disks.factory.absolute_socket_path(served);
     Ok(Disk {
         name: served.name.clone(),
         size_bytes: settings.size_bytes,

@@ -1,9 +1,9 @@
 //! A served disk: its bytes in the store, its device, its server and its socket.
 //!
-//! It is the one way from a disk of the store to front ends, for a daemon's disks and for the one
-//! of `ramblk run`.
+//! It is the one way from a disk of the store to front ends.
 
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -244,19 +244,20 @@ impl ServedDisk {
         Ok(())
     }
 
-    /// Ask for its socket.
-    pub(crate) fn with_socket<T>(&self, ask: impl FnOnce(&Socket) -> Option<T>) -> Option<T> {
-        self.socket.lock().as_ref().and_then(ask)
+    /// The path of its socket, if it has one.
+    pub(crate) fn socket_path(&self) -> Option<PathBuf> {
+        let socket = self.socket.lock();
+        socket.as_ref()?.path().map(Path::to_owned)
     }
 
     /// Why nobody can connect, if that is so.
     pub(crate) fn unreachable(&self) -> Option<String> {
-        self.with_socket(Socket::trouble)
+        self.socket.lock().as_ref().and_then(Socket::trouble)
     }
 
     /// Make its socket again if somebody removed it; returns whether it is still missing. Front
     /// ends that are connected notice nothing.
-    pub(crate) fn mend_socket(&self, tell: impl Fn(&std::path::Path, SocketChange<'_>)) -> bool {
+    pub(crate) fn mend_socket(&self, tell: impl Fn(&Path, SocketChange<'_>)) -> bool {
         let mut socket = self.socket.lock();
         let Some(socket) = socket.as_mut() else {
             return false;

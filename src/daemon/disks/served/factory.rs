@@ -13,6 +13,7 @@ use crate::daemon::disks::settings::metadata::Metadata;
 use crate::daemon::disks::settings::problems::invalid;
 use crate::daemon::disks::settings::valid::{ValidDisk, check_socket_path};
 use crate::daemon::error::Error;
+use crate::daemon::host::inherit::Inherited;
 use crate::daemon::host::removal::Removals;
 use crate::daemon::host::socket::SocketAccess;
 use crate::daemon::host::{paths, state_dir};
@@ -23,7 +24,16 @@ use crate::vhost_user::{Departure, Hub, Server, ServerEvent};
 /// What else may lie where the directories of disks are.
 const OWN_FILES: [&str; 2] = [paths::API_SOCKET, state_dir::ARENA];
 
-/// Makes served disks, each with a socket in a directory of its own.
+/// Where front ends come from, if a disk has no socket in a directory of its own.
+#[derive(Debug)]
+pub(crate) enum ServeAt {
+    /// They connect to this path.
+    Path(PathBuf),
+    /// They come through what the process inherited.
+    Inherited(Inherited),
+}
+
+/// Makes served disks, each with a socket in a directory of its own unless the caller says where.
 #[derive(Debug)]
 pub(crate) struct DiskFactory {
     pub(crate) store: Arc<Store>,
@@ -55,14 +65,16 @@ impl DiskFactory {
         })
     }
 
-    /// The path of the socket of a disk.
-    pub(crate) fn socket_path(&self, name: &str) -> PathBuf {
+    /// The path of the socket that a disk has in its own directory.
+    fn own_socket_path(&self, name: &str) -> PathBuf {
         self.run_dir.join(name).join("vhost.sock")
     }
 
-    /// The same path for others, who may be in another directory.
-    pub(crate) fn absolute_socket_path(&self, name: &str) -> PathBuf {
-        let path = self.socket_path(name);
+    /// The path of the socket of a disk, or where it will be, as a process in another directory
+    /// needs it.
+    pub(crate) fn absolute_socket_path(&self, served: &ServedDisk) -> PathBuf {
+        let path = served.socket_path();
+        let path = path.unwrap_or_else(|| self.own_socket_path(&served.name));
         std::path::absolute(&path).unwrap_or(path)
     }
 
@@ -74,7 +86,7 @@ impl DiskFactory {
                 format!("{name:?} is the name of a file of ramblk's own: choose another"),
             ));
         }
-        check_socket_path(&self.socket_path(name))
+        check_socket_path(&self.own_socket_path(name))
     }
 
     /// Get ready to serve a disk, whose front ends are told of as events.
@@ -93,19 +105,34 @@ impl DiskFactory {
     pub(crate) fn make_socket(&self, served: &ServedDisk) -> Result<NewSocket, Error> {
         // Somebody may have removed it since the daemon started.
         paths::make_directory(&self.run_dir)?;
-        Socket::make_in_own_directory(&self.socket_path(&served.name), self.access)
+        Socket::make_in_own_directory(&self.own_socket_path(&served.name), self.access)
     }
 
     /// Serve front ends that connect to `socket`.
     pub(crate) fn serve_at(&self, served: &ServedDisk, socket: NewSocket) -> Result<(), Error> {
         served.listen(socket)?;
-        self.removals.watch(&self.socket_path(&served.name));
+        if let Some(path) = served.socket_path() {
+            self.removals.watch(&path);
+        }
         Ok(())
     }
 
-    /// Let front ends connect.
+    /// Let front ends connect to the socket in the disk's own directory.
     pub(crate) fn listen(&self, served: &ServedDisk) -> Result<(), Error> {
         self.serve_at(served, self.make_socket(served)?)
+    }
+
+    /// Let front ends come from elsewhere.
+    pub(crate) fn listen_at(&self, served: &ServedDisk, at: ServeAt) -> Result<(), Error> {
+        match at {
+            ServeAt::Path(path) => self.serve_at(served, Socket::make(&path, self.access)?),
+            ServeAt::Inherited(Inherited::Listening(listener)) => {
+                Ok(served.server.listen(listener)?)
+            }
+            ServeAt::Inherited(Inherited::Connected(stream)) => {
+                Ok(served.server.connect(stream)?)
+            }
+        }
     }
 
     /// Make the socket of a disk again if somebody removed it; returns whether it is still

@@ -14,7 +14,7 @@ use crate::model::{DiskSettings, Limits, Problem, ProblemKind, Rate, Share};
 use crate::store::{self, Bytes, Capacity, DiskSpec, SectorSize};
 
 /// The most queues a disk can have: what guests and front ends are known to handle.
-pub(crate) const MOST_QUEUES: u16 = 256;
+const MOST_QUEUES: u16 = 256;
 
 /// Labels of a disk, at most.
 const MOST_LABELS: usize = 32;
