@@ -97,6 +97,11 @@ pub(super) struct Bench {
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     cpu: Vec<usize>,
 
+    /// Also report the requests of each interval of this length, in seconds. Without --warm-up 0,
+    /// the first one begins after the warm-up.
+    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
+    interval: Option<Duration>,
+
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -189,6 +194,7 @@ impl From<Bench> for load::Options {
             verify: bench.verify,
             fill: bench.fill,
             cpus: bench.cpu,
+            interval: bench.interval,
         }
     }
 }

@@ -25,7 +25,7 @@ mod run;
 mod virtqueue;
 
 pub use options::{Driver, Op, Options, Pattern};
-pub use report::{BackEnd, Errors, Latency, Report};
+pub use report::{BackEnd, Errors, Interval, Latency, Report};
 pub use run::run;
 
 use std::path::PathBuf;

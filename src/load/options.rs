@@ -91,6 +91,8 @@ pub struct Options {
     pub fill: bool,
     /// Processors to pin the queues' threads to.
     pub cpus: Vec<usize>,
+    /// The length of the intervals whose requests are reported one by one.
+    pub interval: Option<Duration>,
 }
 
 /// The default for the most bytes of a data descriptor.
@@ -177,6 +179,9 @@ impl Options {
                 self.cpus.len(),
                 self.queues
             ));
+        }
+        if self.interval.is_some_and(|interval| interval.is_zero()) {
+            return usage("--interval must be above 0; use for example 0.25".into());
         }
         if self.verify && !self.fill && matches!(self.op, Op::Read | Op::Flush) {
             return usage("--verify needs known content; add --fill".into());

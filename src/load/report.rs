@@ -63,6 +63,8 @@ pub struct Report {
     pub driver_busy_ns_per_request: Option<u64>,
     /// The cost of the back end.
     pub back_end: BackEnd,
+    /// What completed in each interval; `null` without `--interval`.
+    pub intervals: Option<Vec<Interval>>,
     /// Kicks per request.
     pub kicks_per_request: f64,
     /// Calls per request.
@@ -84,6 +86,28 @@ pub struct Errors {
     pub no_status: u64,
     /// Any other status.
     pub other: u64,
+}
+
+/// What completed in one interval of the measurement.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Interval {
+    /// When it ended, in seconds from the start of the measurement.
+    pub until_seconds: f64,
+    /// Requests that completed in it.
+    pub requests: u64,
+    /// Requests per second.
+    pub iops: f64,
+}
+
+impl Interval {
+    /// Requests that completed between two times, in seconds from the start of the measurement.
+    pub(super) fn new(from_seconds: f64, until_seconds: f64, requests: u64) -> Self {
+        Self {
+            until_seconds,
+            requests,
+            iops: ratio(requests as f64, until_seconds - from_seconds),
+        }
+    }
 }
 
 /// Latencies in ns.
@@ -116,13 +140,23 @@ pub struct BackEnd {
     pub wake_ups_per_request: Option<f64>,
 }
 
+/// What the main thread noted during the measurement.
+#[derive(Debug, Default)]
+pub(super) struct Measured {
+    /// What the back end spent, if its process is visible.
+    pub(super) spent: Option<Spent>,
+    /// With `--interval`.
+    pub(super) intervals: Option<Vec<Interval>>,
+}
+
 impl Report {
     pub(super) fn new(
         plan: &Plan,
         tallies: &[Tally],
         pid: Option<u32>,
-        spent: Option<Spent>,
+        measured: Measured,
     ) -> Self {
+        let Measured { spent, intervals } = measured;
         let options = &plan.options;
         let sum = |of: fn(&Tally) -> u64| tallies.iter().map(of).sum::<u64>();
         let requests = sum(|tally| tally.requests);
@@ -175,6 +209,7 @@ impl Report {
                 wake_ups_per_s: spent.map(|s| ratio(s.wake_ups as f64, s.seconds)),
                 wake_ups_per_request: spent.map(|spent| per_request(spent.wake_ups as f64)),
             },
+            intervals,
             kicks_per_request: per_request(sum(|tally| tally.kicks) as f64),
             calls_per_request: per_request(sum(|tally| tally.calls) as f64),
             verified_sectors: options.verify.then(|| sum(|tally| tally.verified_sectors)),
@@ -282,6 +317,10 @@ impl fmt::Display for Report {
             self.calls_per_request
         )?;
         writeln!(f, "{back_end}")?;
+        for interval in self.intervals.iter().flatten() {
+            let (until, iops) = (interval.until_seconds, interval.iops);
+            writeln!(f, "until     {until:.3} s: {iops:.0} requests/s")?;
+        }
         if let Some(sectors) = self.verified_sectors {
             writeln!(
                 f,

@@ -14,10 +14,10 @@ use crate::load::Error;
 use crate::load::control::{Control, Stage};
 use crate::load::front::{Front, PATIENCE};
 use crate::load::options::{Driver, Options, Plan};
-use crate::load::process::{self, Sample, Spent};
+use crate::load::process::{self, Sample};
 use crate::load::queue::tally::Tally;
 use crate::load::queue::thread::{EventFds, QueueThread};
-use crate::load::report::Report;
+use crate::load::report::{Interval, Measured, Report};
 use crate::load::virtqueue::eventfd::EventFd;
 use crate::load::virtqueue::memory::Memory;
 use crate::load::virtqueue::slots::Layout;
@@ -58,7 +58,7 @@ pub fn run(options: &Options) -> Result<Report, Error> {
     front.start(&plan, &memory, &rings)?;
     let pid = process::peer(front.stream());
     let mut supervisor = Supervisor::new(&plan, &control, &front, &calls)?;
-    let (spent, tallies) = thread::scope(|scope| {
+    let (measured, tallies) = thread::scope(|scope| {
         let mut threads = Vec::new();
         for (queue, driver) in (0..).zip(drivers) {
             let control = &control;
@@ -72,17 +72,17 @@ pub fn run(options: &Options) -> Result<Report, Error> {
                 source,
             }));
         }
-        let spent = supervisor.all_stages(pid);
-        let failed = spent.is_err() || threads.iter().any(Result::is_err);
+        let measured = supervisor.all_stages(pid);
+        let failed = measured.is_err() || threads.iter().any(Result::is_err);
         if failed {
             control.enter(Stage::Abort, &calls);
         }
-        (spent, threads.into_iter().map(join).collect::<Vec<_>>())
+        (measured, threads.into_iter().map(join).collect::<Vec<_>>())
     });
-    let tallies = settle(&spent, tallies)?;
-    let spent = spent?;
+    let tallies = settle(measured.is_ok(), tallies)?;
+    let measured = measured?;
     front.stop(tallies.len());
-    Ok(Report::new(&plan, &tallies, pid, spent))
+    Ok(Report::new(&plan, &tallies, pid, measured))
 }
 
 /// The layout of each queue, and the size of all in bytes.
@@ -105,11 +105,9 @@ fn join(thread: Result<Handle<'_>, Error>) -> Result<Tally, Error> {
         .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
-/// All tallies, or the first error that isn't a mere consequence.
-fn settle(
-    spent: &Result<Option<Spent>, Error>,
-    tallies: Vec<Result<Tally, Error>>,
-) -> Result<Vec<Tally>, Error> {
+/// All tallies, or the first error that isn't a mere consequence. `measured`: whether the
+/// supervisor did not give up.
+fn settle(measured: bool, tallies: Vec<Result<Tally, Error>>) -> Result<Vec<Tally>, Error> {
     let mut good = Vec::new();
     let mut aborted = None;
     for tally in tallies {
@@ -121,7 +119,7 @@ fn settle(
     }
     // If the supervisor gave up, its error explains what threads did.
     match aborted {
-        Some(error) if spent.is_ok() => Err(error),
+        Some(error) if measured => Err(error),
         _ => Ok(good),
     }
 }
@@ -164,8 +162,8 @@ impl<'r> Supervisor<'r> {
         })
     }
 
-    /// Run all stages. Returns what the back end spent during the measurement.
-    fn all_stages(&mut self, pid: Option<u32>) -> Result<Option<Spent>, Error> {
+    /// Run all stages, and return what was noted during the measurement.
+    fn all_stages(&mut self, pid: Option<u32>) -> Result<Measured, Error> {
         let options = &self.plan.options;
         if options.fill {
             self.wait(None, Control::all_filled)?;
@@ -175,19 +173,55 @@ impl<'r> Supervisor<'r> {
         let before = Sample::new(pid);
         self.control.enter(Stage::Measure, self.calls);
         let most = options.duration.unwrap_or(Duration::MAX);
-        self.wait(Some(most), Control::all_counted)?;
+        let intervals = match options.interval {
+            Some(each) => Some(self.measure_by(each, most)?),
+            None => {
+                self.wait(Some(most), Control::all_counted)?;
+                None
+            }
+        };
         let spent = before.and_then(|before| Some(Sample::new(pid)?.since(&before)));
         self.control.enter(Stage::Stop, self.calls);
         self.wait(None, Control::all_ended)?;
-        Ok(spent)
+        Ok(Measured { spent, intervals })
+    }
+
+    /// Wait until the measurement is over, and no longer than `most`. Counts what completes in each
+    /// interval; the times are those at which this thread ran, so that a late one changes no rate.
+    fn measure_by(&mut self, each: Duration, most: Duration) -> Result<Vec<Interval>, Error> {
+        let began = Instant::now();
+        let completed = |control: &Control| -> u64 {
+            let lanes = control.lanes.iter();
+            lanes
+                .map(|lane| lane.completed.load(Ordering::Relaxed))
+                .sum()
+        };
+        let mut intervals = Vec::new();
+        let (mut from, mut seen) = (Duration::ZERO, completed(self.control));
+        let mut due = each;
+        while from < most && !self.is_over(Control::all_counted, true) {
+            let until = due.min(most).saturating_sub(began.elapsed());
+            self.wait(Some(until), Control::all_counted)?;
+            let (now, count) = (began.elapsed(), completed(self.control));
+            let [from_s, now_s] = [from, now].map(|time| time.as_secs_f64());
+            intervals.push(Interval::new(from_s, now_s, count - seen));
+            (from, seen) = (now, count);
+            due += each;
+        }
+        Ok(intervals)
+    }
+
+    /// Whether a wait ends. `interruptible`: SIGINT ends it.
+    fn is_over(&self, is_over: fn(&Control) -> bool, interruptible: bool) -> bool {
+        let interrupted = interruptible && self.interrupted.load(Ordering::Relaxed);
+        is_over(self.control) || self.control.has_failed() || interrupted
     }
 
     /// Wait until `is_over`, and no longer than `most`. SIGINT ends a wait that has such a bound.
     fn wait(&mut self, most: Option<Duration>, is_over: fn(&Control) -> bool) -> Result<(), Error> {
         let began = Instant::now();
         loop {
-            let interrupted = self.interrupted.load(Ordering::Relaxed);
-            if is_over(self.control) || self.control.has_failed() || interrupted && most.is_some() {
+            if self.is_over(is_over, most.is_some()) {
                 return Ok(());
             }
             let left = most.map_or(LOOK, |most| most.saturating_sub(began.elapsed()).min(LOOK));

@@ -5,6 +5,12 @@
 //! medians are compared. The process that hammers yields to every other one (SCHED_IDLE), so that
 //! its own processor time does not count against the daemon.
 //!
+//! There are two places. *With a processor to spare*, the driver and the daemon's one worker are
+//! pinned to processor 0, and the client that hammers to processor 1; the daemon's other threads
+//! may run on both. *With none*, nothing is pinned, and driver and worker may use both processors.
+//! `--ramblk PATH` measures another build, and words without dashes choose loads whose names
+//! contain them.
+//!
 //! It also measures what a client that creates small disks notices of the destruction of a large
 //! one: the longest create while a disk whose pages are spread over 64 GiB is destroyed
 //! (`--destroy` measures only that). It prints a Markdown table and exits with 0: it is a report,
@@ -32,14 +38,49 @@ use tempfile::TempDir;
 
 /// Number of connections that hammer.
 const CONNECTIONS: usize = 64;
-/// A loud p99 may be at most this many times a quiet one.
-const BAR: f64 = 1.25;
+/// Where driver and daemon run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// Driver and worker on processor 0, so that processor 1 is left.
+    Spare,
+    /// Anywhere.
+    None,
+}
 
-/// Loads of a disk: a name, and options of `ramblk bench`.
-const LOADS: [(&str, &[&str]); 3] = [
-    ("QD1, 5000/s", &["--depth", "1", "--rate", "5000"]),
-    ("QD4, 20000/s", &["--depth", "4", "--rate", "20000"]),
-    ("QD1, unpaced", &["--depth", "1"]),
+impl Place {
+    /// The words in the table, and how many times a quiet p99 a loud one may be.
+    fn name_and_bar(self) -> (&'static str, f64) {
+        match self {
+            Self::Spare => ("a processor to spare", 1.25),
+            Self::None => ("none to spare", 3.0),
+        }
+    }
+
+    fn daemon_options(self) -> &'static [&'static str] {
+        match self {
+            Self::Spare => &["--pin", "0"],
+            Self::None => &[],
+        }
+    }
+}
+
+/// Loads of a disk: a name, and options of `ramblk bench`. A driver that polls takes a whole
+/// processor, so that none is to spare.
+const LOADS: [(&str, Place, &str); 6] = [
+    ("QD1, sleeps", Place::Spare, "--depth 1 --driver sleep"),
+    (
+        "QD1, 5000/s, sleeps",
+        Place::Spare,
+        "--depth 1 --driver sleep --rate 5000",
+    ),
+    ("QD1, sleeps", Place::None, "--depth 1 --driver sleep"),
+    (
+        "QD1, 5000/s, sleeps",
+        Place::None,
+        "--depth 1 --driver sleep --rate 5000",
+    ),
+    ("QD1, polls", Place::None, "--depth 1"),
+    ("QD4, 20000/s, polls", Place::None, "--depth 4 --rate 20000"),
 ];
 
 /// The option that makes this program the hammering client.
@@ -52,43 +93,99 @@ fn main() {
     {
         return crowd(Path::new(api));
     }
-    let quick = std::env::args().any(|word| word == "--quick");
-    let (rounds, seconds) = if quick { (3, "1") } else { (7, "4") };
-    if !std::env::args().any(|word| word == "--destroy") {
-        hammer_all(rounds, seconds);
+    let words = Words::parse(std::env::args().skip(1));
+    let (rounds, seconds) = if words.quick { (3, "1") } else { (7, "2") };
+    if !words.destroy {
+        hammer_all(&words, rounds, seconds);
     }
-    destroy_large(rounds);
+    if words.destroy || words.wanted.is_empty() {
+        destroy_large(&words.ramblk, rounds);
+    }
+}
+
+/// What the user wants.
+struct Words {
+    quick: bool,
+    destroy: bool,
+    ramblk: PathBuf,
+    wanted: Vec<String>,
+}
+
+impl Words {
+    fn parse(mut words: impl Iterator<Item = String>) -> Self {
+        let mut parsed = Self {
+            quick: false,
+            destroy: false,
+            ramblk: env!("CARGO_BIN_EXE_ramblk").into(),
+            wanted: Vec::new(),
+        };
+        while let Some(word) = words.next() {
+            match word.as_str() {
+                "--quick" => parsed.quick = true,
+                "--destroy" => parsed.destroy = true,
+                "--ramblk" => parsed.ramblk = words.next().expect("a path").into(),
+                // Cargo passes it to every benchmark.
+                "--bench" => {}
+                _ => parsed.wanted.push(word),
+            }
+        }
+        parsed
+    }
 }
 
 /// Measure the load of one disk while others are created and destroyed.
-fn hammer_all(rounds: usize, seconds: &str) {
-    let daemon = Daemon::start("1G");
-    daemon.make("loaded", 256 << 20);
+fn hammer_all(words: &Words, rounds: usize, seconds: &str) {
     println!(
-        "{} processors; {rounds} rounds of {seconds} s each way, {CONNECTIONS} connections\n",
+        "{} processors; {rounds} rounds of {seconds} s each way, {CONNECTIONS} connections; \
+         medians, and the lowest and highest round\n",
         thread::available_parallelism().map_or(1, usize::from)
     );
     println!(
-        "| load | p99 quiet, µs | p99 hammered, µs | ratio | API requests/s | bar | met |\n\
-         |---|---|---|---|---|---|---|"
+        "| load | place | p99 quiet, µs | p99 hammered, µs | ratio | API requests/s | bar | met |\n\
+         |---|---|---|---|---|---|---|---|"
     );
-    for (name, words) in LOADS {
+    for (name, place, options) in LOADS {
+        let (where_it_runs, bar) = place.name_and_bar();
+        let is_wanted = |word: &String| format!("{name}, {where_it_runs}").contains(word);
+        if !words.wanted.is_empty() && !words.wanted.iter().any(is_wanted) {
+            continue;
+        }
+        let daemon = Daemon::start(&words.ramblk, "1G", place.daemon_options());
+        daemon.make("loaded", 256 << 20);
         let (mut quiet, mut loud, mut rates) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..rounds {
-            quiet.push(daemon.p99(words, seconds));
-            let (p99, rate) = daemon.hammered(|| daemon.p99(words, seconds));
+            quiet.push(daemon.p99(place, options, seconds));
+            let (p99, rate) = daemon.hammered(place, || daemon.p99(place, options, seconds));
             loud.push(p99);
             rates.push(rate);
         }
-        let (quiet, loud, rate) = (median(quiet), median(loud), median(rates));
-        let ratio = loud / quiet;
-        let met = if ratio <= BAR { "yes" } else { "no" };
+        let ratio = median(loud.clone()) / median(quiet.clone());
+        let met = if ratio <= bar { "yes" } else { "no" };
         println!(
-            "| {name} | {:.1} | {:.1} | {ratio:.2} | {rate:.0} | <= {BAR} | {met} |",
-            quiet / 1e3,
-            loud / 1e3
+            "| {name} | {where_it_runs} | {} | {} | {ratio:.2} | {:.0} | <= {bar} | {met} |",
+            spread_us(&quiet),
+            spread_us(&loud),
+            median(rates),
         );
     }
+}
+
+/// The median, and the lowest and highest.
+fn spread_us(values_ns: &[f64]) -> String {
+    let low = values_ns.iter().copied().fold(f64::INFINITY, f64::min);
+    let high = values_ns.iter().copied().fold(0.0, f64::max);
+    let [middle, low, high] = [median(values_ns.to_vec()), low, high].map(|ns| ns / 1e3);
+    format!("{middle:.1} ({low:.1} to {high:.1})")
+}
+
+/// A command that runs on one processor only, if there is one to spare.
+fn command(program: &Path, place: Place, cpu: usize) -> Command {
+    if place == Place::None {
+        return Command::new(program);
+    }
+    let mut command = Command::new("taskset");
+    command.args(["-c", &cpu.to_string()]).arg(program);
+    command
 }
 
 /// Leaves of the large disk, 2 MiB each: 64 GiB.
@@ -99,8 +196,8 @@ const PAGES: u64 = 16;
 const LONGEST: Duration = Duration::from_millis(10);
 
 /// Measure creates during the destruction of a large disk.
-fn destroy_large(rounds: usize) {
-    let daemon = Daemon::start("4G");
+fn destroy_large(ramblk: &Path, rounds: usize) {
+    let daemon = Daemon::start(ramblk, "4G", &[]);
     let mut client = Client::connect(&daemon.api());
     let (mut quiet, mut beside, mut ends) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..rounds {
@@ -154,11 +251,12 @@ struct Daemon {
 }
 
 impl Daemon {
-    fn start(limit: &str) -> Self {
+    fn start(ramblk: &Path, limit: &str, options: &[&str]) -> Self {
         let folder = TempDir::new().unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_ramblk"))
+        let child = Command::new(ramblk)
             .args(["serve", "--memory-limit", limit, "--run-dir"])
             .arg(folder.path())
+            .args(options)
             .env("RAMBLK_LOG", "warn")
             .stdout(Stdio::null())
             .spawn()
@@ -183,12 +281,12 @@ impl Daemon {
     }
 
     /// In nanoseconds.
-    fn p99(&self, words: &[&str], seconds: &str) -> f64 {
-        let output = Command::new(env!("CARGO_BIN_EXE_ramblk"))
+    fn p99(&self, place: Place, options: &str, seconds: &str) -> f64 {
+        let output = command(Path::new(env!("CARGO_BIN_EXE_ramblk")), place, 0)
             .arg("bench")
             .arg(self.folder.path().join("loaded/vhost.sock"))
             .args(["--op", "mixed", "--seconds", seconds, "-o", "json"])
-            .args(words)
+            .args(options.split_whitespace())
             .output()
             .unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
@@ -199,10 +297,10 @@ impl Daemon {
 
     /// The result of `measure` while the API is hammered, and the requests per second of the
     /// hammering.
-    fn hammered(&self, measure: impl FnOnce() -> f64) -> (f64, f64) {
+    fn hammered(&self, place: Place, measure: impl FnOnce() -> f64) -> (f64, f64) {
         // The client yields to everything else: only what the daemon does about its requests is
         // measured.
-        let mut crowd = Command::new("chrt")
+        let mut crowd = command(Path::new("chrt"), place, 1)
             .args(["--idle", "0"])
             .arg(std::env::current_exe().unwrap())
             .arg(HAMMER)

@@ -30,13 +30,34 @@ pub(crate) enum Peer {
     StockUnmoved,
 }
 
+impl Peer {
+    /// Whether reads find what was written.
+    fn moves_bytes(self) -> bool {
+        matches!(self, Self::Ramblk | Self::File | Self::Stock)
+    }
+}
+
+/// What to start.
+#[derive(Debug)]
+pub(crate) struct Start<'a> {
+    pub(crate) peer: Peer,
+    /// The program of [`Peer::Ramblk`] and [`Peer::Stock`], and of their kind.
+    pub(crate) program: &'a Path,
+    /// Further options of `ramblk run` or `ramblk serve`.
+    pub(crate) options: &'a [String],
+    /// Disks of 256 MiB, each with a socket of its own.
+    pub(crate) disks: usize,
+    /// The processor that it must run on; `None` for any.
+    pub(crate) cpu: Option<usize>,
+}
+
 /// A running back end, killed when dropped.
 #[derive(Debug)]
 pub(crate) struct BackEnd {
     child: Child,
     folder: TempDir,
-    socket: PathBuf,
-    /// Whether its disk has been written.
+    sockets: Vec<PathBuf>,
+    /// Whether its disks have been written.
     filled: Cell<bool>,
 }
 
@@ -46,35 +67,57 @@ const TMPFS: &str = "/dev/shm";
 const LISTENS_WITHIN: Duration = Duration::from_secs(10);
 
 impl BackEnd {
-    /// Start a back end with a disk of 256 MiB. `more` are options of `ramblk run`.
+    /// Start a back end with one disk, on the processor of back ends. `more` are options of
+    /// `ramblk run`.
     pub(crate) fn start(peer: Peer, settings: &Settings, more: &[&str]) -> Result<Self, Failure> {
-        let folder = if peer == Peer::File {
+        let unmoved = || {
+            let missing = "there is no build that moves no bytes; run this by scripts/bench peers";
+            settings.unmoved.as_ref().ok_or(missing)
+        };
+        let own = std::env::current_exe()?;
+        let program = match peer {
+            Peer::RamblkUnmoved => &unmoved()?.ramblk,
+            Peer::StockUnmoved => &unmoved()?.peers,
+            Peer::Stock => &own,
+            Peer::Ramblk | Peer::NullCo | Peer::File => &settings.ramblk,
+        };
+        let options: Vec<String> = more.iter().map(ToString::to_string).collect();
+        Self::launch(&Start {
+            peer,
+            program,
+            options: &options,
+            disks: 1,
+            cpu: Some(BACK_END_CPU),
+        })
+    }
+
+    /// Start a back end, and wait until it listens.
+    pub(crate) fn launch(start: &Start<'_>) -> Result<Self, Failure> {
+        let folder = if start.peer == Peer::File {
             TempDir::new_in(TMPFS)?
         } else {
             TempDir::new()?
         };
-        let socket = folder.path().join("vhost.sock");
-        let mut command = command(peer, settings, folder.path(), &socket)?;
-        if matches!(peer, Peer::Ramblk | Peer::RamblkUnmoved) {
-            command.args(more);
-        }
+        let sockets = sockets(folder.path(), start.disks);
+        let mut command = command(start, folder.path(), &sockets)?;
         command.stdin(Stdio::null()).stdout(Stdio::null());
         command.stderr(File::create(folder.path().join("stderr"))?);
-        let child = pinned(BACK_END_CPU, || command.spawn())?
-            .map_err(|error| format!("can't start {command:?}: {error}"))?;
+        let child = match start.cpu {
+            Some(cpu) => pinned(cpu, || command.spawn())?,
+            None => command.spawn(),
+        };
+        let child = child.map_err(|error| format!("can't start {command:?}: {error}"))?;
         let mut back_end = Self {
             child,
             folder,
-            socket,
-            filled: Cell::new(matches!(
-                peer,
-                Peer::RamblkUnmoved | Peer::NullCo | Peer::StockUnmoved
-            )),
+            sockets,
+            filled: Cell::new(!start.peer.moves_bytes()),
         };
         let deadline = Instant::now() + LISTENS_WITHIN;
         while !back_end.listens()? {
             if back_end.child.try_wait()?.is_some() || Instant::now() > deadline {
-                return Err(format!("{peer:?} does not listen: {}", back_end.stderr()).into());
+                let said = back_end.stderr();
+                return Err(format!("{command:?} does not listen: {said}").into());
             }
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -84,10 +127,12 @@ impl BackEnd {
     /// The kernel marks listening Unix sockets with the flag SO_ACCEPTCON. A connection instead
     /// would be one front end too many for back ends that serve only one.
     fn listens(&self) -> Result<bool, Failure> {
-        let path = self.socket.to_string_lossy();
         let table = read_to_string("/proc/net/unix")?;
-        Ok(table.lines().any(|line| {
-            line.ends_with(&*path) && line.split_whitespace().nth(3) == Some("00010000")
+        Ok(self.sockets.iter().all(|socket| {
+            let path = socket.to_string_lossy();
+            table.lines().any(|line| {
+                line.ends_with(&*path) && line.split_whitespace().nth(3) == Some("00010000")
+            })
         }))
     }
 
@@ -96,24 +141,43 @@ impl BackEnd {
         said.trim().replace('\n', "; ")
     }
 
+    /// The socket of its first disk.
     pub(crate) fn socket(&self) -> &Path {
-        &self.socket
+        &self.sockets[0]
     }
 
-    /// Whether the disk still needs filling. Returns true once: the caller fills it.
+    /// The sockets of all its disks.
+    pub(crate) fn sockets(&self) -> &[PathBuf] {
+        &self.sockets
+    }
+
+    /// Whether the disks still need filling. Returns true once: the caller fills them.
     pub(crate) fn wants_filling(&self) -> bool {
         !self.filled.replace(true)
     }
 
     /// How often its threads have gone to sleep.
     pub(crate) fn wake_ups(&self) -> Result<u64, Failure> {
-        let mut sum = 0;
-        for task in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
-            let status = read_to_string(task?.path().join("status"))?;
+        self.sum_of_threads("status", |status| {
             let count = status
                 .lines()
                 .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
-            sum += count.ok_or("no count of switches")?.trim().parse::<u64>()?;
+            count.and_then(|count| count.trim().parse().ok())
+        })
+    }
+
+    /// Processor time of its threads, user and system, in nanoseconds.
+    pub(crate) fn cpu_ns(&self) -> Result<u64, Failure> {
+        self.sum_of_threads("schedstat", |text| {
+            text.split_whitespace().next()?.parse().ok()
+        })
+    }
+
+    fn sum_of_threads(&self, file: &str, of: fn(&str) -> Option<u64>) -> Result<u64, Failure> {
+        let mut sum = 0;
+        for task in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+            let text = read_to_string(task?.path().join(file))?;
+            sum += of(&text).ok_or_else(|| format!("no figure in a thread's {file}"))?;
         }
         Ok(sum)
     }
@@ -138,54 +202,75 @@ impl Drop for BackEnd {
     }
 }
 
-fn command(
-    peer: Peer,
-    settings: &Settings,
-    folder: &Path,
-    socket: &Path,
-) -> Result<Command, Failure> {
-    let unmoved = || {
-        let missing = "there is no build that moves no bytes; run this by scripts/bench peers";
-        settings.unmoved.as_ref().ok_or(missing)
-    };
-    let size = SPAN_BYTES.to_string();
-    let ramblk = |program: &Path| {
-        let mut command = Command::new(program);
-        command
-            .args(["run", "--size", &size, "--socket-path"])
-            .arg(socket);
-        command
-    };
-    let stock = |program: &Path| {
-        let mut command = Command::new(program);
-        command.arg("--stock").arg(socket);
-        command
-    };
-    Ok(match peer {
-        Peer::Ramblk => ramblk(&settings.ramblk),
-        Peer::RamblkUnmoved => ramblk(&unmoved()?.ramblk),
-        Peer::NullCo => storage_daemon(&format!("driver=null-co,node-name=d,size={size}"), socket),
-        Peer::File => {
-            let file = folder.join("disk.raw");
-            File::create(&file)?.set_len(SPAN_BYTES)?;
-            let file = file.display();
-            let node = format!("driver=raw,node-name=d,file.driver=file,file.filename={file}");
-            storage_daemon(&node, socket)
+/// Where a back end in this folder listens. `ramblk serve` has a folder for each disk.
+fn sockets(folder: &Path, disks: usize) -> Vec<PathBuf> {
+    match disks {
+        1 => vec![folder.join("vhost.sock")],
+        _ => (0..disks)
+            .map(|disk| folder.join(format!("disk-{disk}/vhost.sock")))
+            .collect(),
+    }
+}
+
+fn command(start: &Start<'_>, folder: &Path, sockets: &[PathBuf]) -> Result<Command, Failure> {
+    let mut command = Command::new(start.program);
+    let several = sockets.len() > 1;
+    if several && !matches!(start.peer, Peer::Ramblk | Peer::RamblkUnmoved) {
+        for folder in sockets.iter().filter_map(|socket| socket.parent()) {
+            fs::create_dir(folder)?;
         }
-        Peer::Stock => stock(&std::env::current_exe()?),
-        Peer::StockUnmoved => stock(&unmoved()?.peers),
-    })
+    }
+    match start.peer {
+        Peer::Ramblk | Peer::RamblkUnmoved if several => {
+            let disk = |at| format!("[[disk]]\nname = \"disk-{at}\"\nsize_bytes = {SPAN_BYTES}\n");
+            let disks: Vec<String> = (0..sockets.len()).map(disk).collect();
+            let config = folder.join("disks.toml");
+            fs::write(&config, disks.concat())?;
+            command.args(["serve", "--state-dir", "none", "--memory-limit", "4G"]);
+            command.arg("--run-dir").arg(folder);
+            command.arg("--config").arg(config).args(start.options);
+        }
+        Peer::Ramblk | Peer::RamblkUnmoved => {
+            command.args(["run", "--size", &SPAN_BYTES.to_string()]);
+            command.arg("--socket-path").arg(&sockets[0]);
+            command.args(start.options);
+        }
+        Peer::Stock | Peer::StockUnmoved => {
+            command.arg("--stock").args(sockets);
+        }
+        Peer::NullCo => {
+            let node = |_| Ok(format!("driver=null-co,size={SPAN_BYTES}"));
+            command = storage_daemon(sockets, node)?;
+        }
+        Peer::File => {
+            let node = |at| {
+                let file = folder.join(format!("disk-{at}.raw"));
+                File::create(&file)?.set_len(SPAN_BYTES)?;
+                let file = file.display();
+                Ok(format!("driver=raw,file.driver=file,file.filename={file}"))
+            };
+            command = storage_daemon(sockets, node)?;
+        }
+    }
+    Ok(command)
 }
 
 /// As its manual starts it. An I/O thread makes little difference, since it does not poll for
 /// kicks.
-fn storage_daemon(node: &str, socket: &Path) -> Command {
+fn storage_daemon(
+    sockets: &[PathBuf],
+    node: impl Fn(usize) -> Result<String, Failure>,
+) -> Result<Command, Failure> {
     let mut command = Command::new("qemu-storage-daemon");
-    command.args(["--blockdev", node, "--export"]);
-    command.arg(format!(
-        "type=vhost-user-blk,id=e,node-name=d,writable=on,num-queues=2,\
-         addr.type=unix,addr.path={}",
-        socket.display()
-    ));
-    command
+    for (at, socket) in sockets.iter().enumerate() {
+        command.arg("--blockdev");
+        command.arg(format!("{},node-name=d{at}", node(at)?));
+        command.arg("--export");
+        command.arg(format!(
+            "type=vhost-user-blk,id=e{at},node-name=d{at},writable=on,num-queues=2,\
+             addr.type=unix,addr.path={}",
+            socket.display()
+        ));
+    }
+    Ok(command)
 }

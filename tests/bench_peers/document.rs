@@ -48,14 +48,18 @@ pub(crate) fn machine(settings: &Settings, words: &[String]) -> String {
             said("date", &["-u", "+%Y-%m-%d"]),
             command.trim()
         ),
-        format!(
-            "medians of {} rounds of {} s each; in parentheses the lowest and highest of the \
-             rounds' own ratios",
-            settings.rounds(),
-            settings.seconds()
-        ),
     ];
     items.map(|item| format!("- {item}\n")).concat()
+}
+
+/// How rows with bars are measured.
+pub(crate) fn how(settings: &Settings) -> String {
+    format!(
+        "- medians of {} rounds of {} s each; in parentheses the lowest and highest of the \
+         rounds' own ratios\n",
+        settings.rounds(),
+        settings.seconds()
+    )
 }
 
 fn read(file: &str) -> String {

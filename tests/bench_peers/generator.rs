@@ -39,6 +39,8 @@ pub(crate) enum Metric {
     P99,
     CpuPerRequest,
     CpuPercent,
+    KicksPerRequest,
+    WakeUpsPerRequest,
 }
 
 impl Metric {
@@ -51,6 +53,8 @@ impl Metric {
             Self::P99 => "/latency_ns/p99",
             Self::CpuPerRequest => "/back_end/cpu_ns_per_request",
             Self::CpuPercent => "/back_end/cpu_percent",
+            Self::KicksPerRequest => "/kicks_per_request",
+            Self::WakeUpsPerRequest => "/back_end/wake_ups_per_request",
         }
     }
 }
@@ -65,10 +69,32 @@ impl Figures {
         let figure = self.0.pointer(pointer).and_then(Value::as_f64);
         figure.ok_or_else(|| format!("`ramblk bench` printed no number at {pointer}").into())
     }
+
+    /// Requests per second of each interval.
+    pub(crate) fn intervals(&self) -> Vec<f64> {
+        let intervals = self.0.pointer("/intervals").and_then(Value::as_array);
+        let rates = intervals.into_iter().flatten();
+        rates
+            .filter_map(|interval| interval["iops"].as_f64())
+            .collect()
+    }
+
+    /// The output of a run that has been started, once it ends.
+    pub(crate) fn of(run: Child) -> Result<Self, Failure> {
+        let output = run.wait_with_output()?;
+        if !output.status.success() {
+            return Err(String::from_utf8_lossy(&output.stderr).trim().into());
+        }
+        let printed: Value = serde_json::from_slice(&output.stdout)?;
+        match printed.pointer("/errors").and_then(Value::as_u64) {
+            Some(0) => Ok(Self(printed)),
+            errors => Err(format!("{errors:?} requests failed").into()),
+        }
+    }
 }
 
 impl Load {
-    /// Start a run.
+    /// Start a run on the processor of drivers.
     pub(crate) fn start(
         self,
         ramblk: &Path,
@@ -76,6 +102,13 @@ impl Load {
         seconds: f64,
         fill: bool,
     ) -> Result<Child, Failure> {
+        let mut command = self.command(ramblk, socket, seconds);
+        command.args(fill.then_some("--fill"));
+        Ok(pinned(DRIVER_CPU, || command.spawn())??)
+    }
+
+    /// A run.
+    pub(crate) fn command(self, ramblk: &Path, socket: &Path, seconds: f64) -> Command {
         let mut command = Command::new(ramblk);
         let driver = match self.driver {
             Driver::Poll => "poll",
@@ -91,10 +124,9 @@ impl Load {
         if let Some(rate) = self.rate {
             command.args(["--rate", &rate.to_string()]);
         }
-        command.args(fill.then_some("--fill"));
         command.stdin(Stdio::null());
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        Ok(pinned(DRIVER_CPU, || command.spawn())??)
+        command
     }
 
     /// Run to the end.
@@ -105,16 +137,6 @@ impl Load {
         seconds: f64,
         fill: bool,
     ) -> Result<Figures, Failure> {
-        let output = self
-            .start(ramblk, socket, seconds, fill)?
-            .wait_with_output()?;
-        if !output.status.success() {
-            return Err(String::from_utf8_lossy(&output.stderr).trim().into());
-        }
-        let printed: Value = serde_json::from_slice(&output.stdout)?;
-        match printed.pointer("/errors").and_then(Value::as_u64) {
-            Some(0) => Ok(Figures(printed)),
-            errors => Err(format!("{errors:?} requests failed").into()),
-        }
+        Figures::of(self.start(ramblk, socket, seconds, fill)?)
     }
 }

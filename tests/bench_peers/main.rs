@@ -1,19 +1,24 @@
 //! ramblk's data path beside other vhost-user-blk back ends, and beside the machine's own copying.
 //!
-//! Each measurement is one run of `ramblk bench`, with the driver on processor 0 and the back end
-//! on processor 1. A row starts its back ends, measures them in turn, round after round, and
-//! compares medians. The program prints a Markdown table and exits with 0 if it could run: it is a
-//! report, not a test. `scripts/bench peers` builds and runs it.
+//! Each measurement is one run of `ramblk bench`. A row starts its back ends, measures them in
+//! turn, round after round, and compares medians. The program prints Markdown tables and exits
+//! with 0 if it could run: it is a report, not a test. `scripts/bench peers` builds and runs it.
+//!
+//! There are rows with bars (`rows`), with the driver on processor 0 and the back end on
+//! processor 1, and rows of back ends as users start them (`rounds`).
 //!
 //! | words | meaning |
 //! |---|---|
-//! | `ROW...` | rows whose names begin like this |
+//! | `ROW...` | rows with this name, or whose names begin like this; a `*` stands for anything |
+//! | `--list` | print the names of all rows |
 //! | `--quick` | fewer and shorter rounds |
-//! | `--save` | write the table into `docs/performance.md`, and the plot beside it |
-//! | `--ramblk PATH` | measure another build of ramblk |
+//! | `--save` | write the table of rows with bars into `docs/performance.md`, and the plot |
+//! | `--ramblk '[NAME=]PATH [OPTION...]'` | compare another build too; only `rounds`, any number |
+//! | `--peers LIST` | which back ends take part in `rounds` |
+//! | `--rounds N`, `--seconds S` | how long `rounds` measure |
 //! | `--unmoved PEERS RAMBLK` | this program and ramblk, built so that disks move no bytes |
 //! | `--where` | print the paths of this program and its ramblk |
-//! | `--stock`, `--copies` | modes in which this program starts itself |
+//! | `--stock`, `--copies`, `--spin` | modes in which this program starts itself |
 #![allow(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -40,6 +45,7 @@ mod plot;
 #[path = "../bench/report.rs"]
 #[allow(dead_code, reason = "as above")]
 mod report;
+mod rounds;
 mod rows;
 mod stock;
 mod table;
@@ -47,12 +53,13 @@ mod table;
 #[allow(dead_code, reason = "as above")]
 mod yardstick;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use copies::Copies;
 use generator::SPAN_BYTES;
 use measure::Failure;
+use rounds::Row;
 use rows::ROWS;
 use table::Line;
 
@@ -64,6 +71,15 @@ pub(crate) struct Settings {
     ramblk: PathBuf,
     unmoved: Option<Unmoved>,
     wanted: Vec<String>,
+    list: bool,
+    /// Whether to print where the programs are.
+    place: bool,
+    /// Other builds of ramblk.
+    builds: Vec<rounds::Build>,
+    /// Which back ends take turns; `None` for the usual ones.
+    peers: Option<Vec<rounds::Kind>>,
+    rounds_of_turns: Option<usize>,
+    seconds_of_turns: Option<f64>,
 }
 
 /// Programs that move no bytes.
@@ -82,6 +98,32 @@ impl Settings {
         if self.quick { 0.5 } else { 2.0 }
     }
 
+    /// Rounds in which back ends take turns.
+    fn rounds_of_turns(&self) -> usize {
+        self.rounds_of_turns
+            .unwrap_or(if self.quick { 3 } else { 9 })
+    }
+
+    /// The time that each of those is measured.
+    fn seconds_of_turns(&self) -> f64 {
+        self.seconds_of_turns.unwrap_or(0.4)
+    }
+
+    /// Whether to measure the row with this name. A name that is given whole is that row alone,
+    /// even if other names begin like it.
+    fn wants(&self, name: &str, is_name: impl Fn(&str) -> bool) -> bool {
+        self.wanted.is_empty()
+            || self.wanted.iter().any(|word| match word.split_once('*') {
+                Some((start, end)) => {
+                    name.len() >= start.len() + end.len()
+                        && name.starts_with(start)
+                        && name.ends_with(end)
+                }
+                None if is_name(word) => name == word,
+                None => name.starts_with(word),
+            })
+    }
+
     fn parse(words: &[String]) -> Result<Self, Failure> {
         let mut settings = Self {
             quick: false,
@@ -89,19 +131,30 @@ impl Settings {
             ramblk: env!("CARGO_BIN_EXE_ramblk").into(),
             unmoved: None,
             wanted: Vec::new(),
+            list: false,
+            place: false,
+            builds: Vec::new(),
+            peers: None,
+            rounds_of_turns: None,
+            seconds_of_turns: None,
         };
         let mut words = words.iter();
         while let Some(word) = words.next() {
-            let mut path = || {
-                let path = words.next().map(PathBuf::from);
-                path.ok_or_else(|| format!("{word} needs a path behind it"))
+            let mut next = || {
+                let next = words.next();
+                next.ok_or_else(|| format!("{word} needs a word behind it"))
             };
             match word.as_str() {
                 "--quick" => settings.quick = true,
                 "--save" => settings.save = true,
-                "--ramblk" => settings.ramblk = path()?,
+                "--list" => settings.list = true,
+                "--where" => settings.place = true,
+                "--ramblk" => settings.builds.push(rounds::Build::parse(next()?)?),
+                "--peers" => settings.peers = Some(rounds::Kind::parse_list(next()?)?),
+                "--rounds" => settings.rounds_of_turns = Some(next()?.parse()?),
+                "--seconds" => settings.seconds_of_turns = Some(next()?.parse()?),
                 "--unmoved" => {
-                    let (peers, ramblk) = (path()?, path()?);
+                    let (peers, ramblk) = (next()?.into(), next()?.into());
                     settings.unmoved = Some(Unmoved { peers, ramblk });
                 }
                 name if !name.starts_with('-') => settings.wanted.push(name.to_owned()),
@@ -127,14 +180,13 @@ fn main() -> ExitCode {
 
 fn run(words: &[String]) -> Result<(), Failure> {
     match words {
-        [mode, socket] if mode == "--stock" => stock::serve(Path::new(socket), SPAN_BYTES),
-        [mode, words @ ..] if mode == "--copies" => {
-            println!("{}", Copies::parse(words)?.here()?);
+        [mode, sockets @ ..] if mode == "--stock" => stock::serve(sockets, SPAN_BYTES),
+        [mode] if mode == rounds::SPIN => {
+            rounds::spin();
             Ok(())
         }
-        [mode] if mode == "--where" => {
-            let own = std::env::current_exe()?;
-            println!("{}\n{}", own.display(), env!("CARGO_BIN_EXE_ramblk"));
+        [mode, words @ ..] if mode == "--copies" => {
+            println!("{}", Copies::parse(words)?.here()?);
             Ok(())
         }
         words => report(&Settings::parse(words)?, words),
@@ -143,27 +195,64 @@ fn run(words: &[String]) -> Result<(), Failure> {
 
 /// Measure everything that was selected, and print each row when it is ready.
 fn report(settings: &Settings, words: &[String]) -> Result<(), Failure> {
-    let is_wanted = |name: &str| {
-        let wanted = &settings.wanted;
-        wanted.is_empty() || wanted.iter().any(|word| name.starts_with(word))
-    };
-    let chosen: Vec<_> = ROWS.iter().filter(|(name, _)| is_wanted(name)).collect();
-    if chosen.is_empty() {
-        let names: Vec<&str> = ROWS.iter().map(|(name, _)| *name).collect();
-        println!("no such row; there are: {}", names.join(", "));
+    let turns = rounds::rows();
+    let names: Vec<&str> = ROWS
+        .iter()
+        .map(|(name, _)| *name)
+        .chain(turns.iter().map(|row| row.name.as_str()))
+        .collect();
+    let is_wanted = |name: &str| settings.wants(name, |word| names.contains(&word));
+    let barred: Vec<_> = ROWS.iter().filter(|(name, _)| is_wanted(name)).collect();
+    let turns: Vec<&Row> = turns.iter().filter(|row| is_wanted(&row.name)).collect();
+    if settings.place {
+        let own = std::env::current_exe()?;
+        println!("{}\n{}", own.display(), settings.ramblk.display());
         return Ok(());
     }
+    if settings.list {
+        barred.iter().for_each(|(name, _)| println!("{name}"));
+        for row in turns {
+            println!("{}: {}", row.name, row.what());
+        }
+        return Ok(());
+    }
+    if barred.is_empty() && turns.is_empty() {
+        return Err(format!("no such row; there are: {}", names.join(", ")).into());
+    }
     let machine = document::machine(settings, words);
-    println!("{machine}\n{}", Line::head());
+    print!("{machine}");
     let mut lines = Vec::new();
-    for (name, kind) in chosen {
+    let how = document::how(settings);
+    if !barred.is_empty() {
+        println!("{how}\n{}", Line::head());
+    }
+    for (name, kind) in barred {
         let measured = kind.run(settings);
         let measured = measured.unwrap_or_else(|error| vec![Line::failed(name, &error)]);
         measured.iter().for_each(|line| println!("{line}"));
         lines.extend(measured);
     }
     if settings.save {
-        document::save(&machine, &lines)?;
+        document::save(&(machine + &how), &lines)?;
+    }
+    take_turns(&turns, settings)
+}
+
+/// Measure the rows in which back ends take turns.
+fn take_turns(rows: &[&Row], settings: &Settings) -> Result<(), Failure> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    println!("{}", rounds::phase()?);
+    let mut all = Vec::new();
+    for row in rows {
+        let rounds = rounds::measure(row, settings)?;
+        println!("{rounds}");
+        all.push(rounds);
+    }
+    if all.len() > 1 {
+        println!("{}", rounds::summary(&all, settings));
+        println!("{}", rounds::phase()?);
     }
     Ok(())
 }

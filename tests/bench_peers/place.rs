@@ -12,11 +12,16 @@ pub(crate) const BACK_END_CPU: usize = 1;
 /// Run `start` on one processor; the processes that it starts stay there.
 pub(crate) fn pinned<T>(cpu: usize, start: impl FnOnce() -> T) -> Result<T, Failure> {
     let before = sched_getaffinity(None)?;
-    let mut set = CpuSet::new();
-    set.set(cpu);
-    sched_setaffinity(None, &set)
-        .map_err(|error| format!("can't run on processor {cpu}: {error}; this needs two"))?;
+    pin(cpu)?;
     let started = start();
     sched_setaffinity(None, &before)?;
     Ok(started)
+}
+
+/// Keep this thread on a processor.
+pub(crate) fn pin(cpu: usize) -> Result<(), Failure> {
+    let mut set = CpuSet::new();
+    set.set(cpu);
+    let done = sched_setaffinity(None, &set);
+    Ok(done.map_err(|error| format!("can't run on processor {cpu}: {error}; this needs two"))?)
 }

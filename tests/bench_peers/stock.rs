@@ -40,9 +40,19 @@ struct Stock {
     acked: AtomicU64,
 }
 
-/// Serve a disk of `size_bytes` at `socket` to one front end after the other, until the process
-/// ends.
-pub(crate) fn serve(socket: &Path, size_bytes: u64) -> Result<(), Failure> {
+/// Serve a disk of `size_bytes` at each of `sockets`, until the process ends.
+pub(crate) fn serve(sockets: &[String], size_bytes: u64) -> Result<(), Failure> {
+    std::thread::scope(|scope| {
+        let serve = |socket| scope.spawn(move || serve_disk(Path::new(socket), size_bytes));
+        let servers: Vec<_> = sockets.iter().map(serve).collect();
+        servers
+            .into_iter()
+            .try_for_each(|server| server.join().map_err(|_| "a disk's server panicked")?)
+    })
+}
+
+/// Serve a disk to one front end after the other.
+fn serve_disk(socket: &Path, size_bytes: u64) -> Result<(), Failure> {
     let store = Store::new(size_bytes + size_bytes / 16 + 64 * MIB)?;
     let disk = store.create("stock", &DiskSpec::new(SectorSize::S512, size_bytes))?;
     let device = Arc::new(BlockDevice::new(disk, Serial::new("stock")?, QUEUES));

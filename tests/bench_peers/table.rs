@@ -119,5 +119,6 @@ pub(crate) fn figure(metric: Metric, number: f64) -> String {
         Metric::BytesPerS => format!("{:.1} GB/s", number / 1e9),
         Metric::P50 | Metric::P99 | Metric::CpuPerRequest => report::time(number),
         Metric::CpuPercent => format!("{number:.1} %"),
+        Metric::KicksPerRequest | Metric::WakeUpsPerRequest => format!("{number:.3}"),
     }
 }

@@ -196,6 +196,28 @@ fn a_number_of_requests_and_a_rate_are_kept() {
 }
 
 #[test]
+fn intervals_add_up_to_the_whole_measurement() {
+    let ramblk = Ramblk::run(&[]);
+    let socket = ramblk.socket();
+    assert_eq!(results(socket, "")["intervals"], Value::Null);
+    for way in ["", "--driver sleep --queues 2"] {
+        let words = format!("{way} --warm-up 0 --seconds 0.3 --interval 0.08");
+        let found = results(socket, &words);
+        let intervals = found["intervals"].as_array().unwrap();
+        assert_eq!(intervals.len(), 4, "{way}: {found}");
+        let until = |at: usize| number(&intervals[at], "/until_seconds");
+        assert!(
+            until(0) >= 0.08 && until(2) >= 0.24 && until(3) >= 0.3,
+            "{way}: {found}"
+        );
+        let sum: f64 = intervals.iter().map(|each| number(each, "/requests")).sum();
+        // The queues count from when they notice the start until they notice the end.
+        let ratio = sum / number(&found, "/requests");
+        assert!((0.8..1.2).contains(&ratio), "{way}: {found}");
+    }
+}
+
+#[test]
 fn words_that_can_not_be_are_refused_with_advice() {
     let ramblk = Ramblk::run(&["--block-size", "4096"]);
     let socket = ramblk.socket();
@@ -208,6 +230,7 @@ fn words_that_can_not_be_are_refused_with_advice() {
         ("--read-percent 101", "use 0 to 100"),
         ("--rate 0", "above 0"),
         ("--rate inf", "above 0"),
+        ("--interval 0", "above 0"),
         ("--seconds x", "number of seconds"),
         ("--seconds -1", "bench --help"),
         ("--verify", "add --fill"),

@@ -84,6 +84,7 @@ fn plan(depth: u16) -> Plan {
         indirect: false,
         verify: false,
         fill: false,
+        interval: None,
         cpus: Vec::new(),
     };
     let disk = Disk {
