@@ -142,6 +142,7 @@ impl Disks {
     /// Add a disk. Control is held.
     pub(super) fn insert(&self, served: ServedDisk) -> Arc<ServedDisk> {
         self.debug_assert_control();
+        debug_assert!(served.is_in_force(), "{:?} isn't as it says", served.name);
         let served = Arc::new(served);
         let (name, mut table) = (&served.name, self.table.write());
         table.names.insert(served.id, name.clone());
@@ -155,6 +156,11 @@ impl Disks {
     /// get errors until they leave.
     pub(super) fn remove(&self, served: &Arc<ServedDisk>) {
         self.debug_assert_control();
+        debug_assert!(
+            served.disk.is_disconnected(),
+            "{:?} is removed, and the store has it",
+            served.name
+        );
         let mut table = self.table.write();
         let removed = table.disks.remove(&served.name);
         debug_assert!(removed.is_some_and(|it| Arc::ptr_eq(&it, served)));

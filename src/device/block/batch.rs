@@ -88,3 +88,13 @@ impl<'v> Batch<'v> {
         }
     }
 }
+
+impl Drop for Batch<'_> {
+    fn drop(&mut self) {
+        let is_run = self.ranges.as_ref().is_none_or(store::Batch::is_empty);
+        debug_assert!(
+            is_run || std::thread::panicking(),
+            "a batch is dropped with what was added and not carried out"
+        );
+    }
+}

@@ -107,6 +107,11 @@ impl QueueCounters {
         let Some(since_ns) = self.since_ns.take() else {
             return;
         };
+        debug_assert!(
+            left as u64 <= self.taken,
+            "{left} requests are unanswered, and {} were taken",
+            self.taken
+        );
         let latency_ns = now_ns() - since_ns;
         while self.some != 0 {
             let kind = (self.some.trailing_zeros() as usize).min(OPERATIONS - 1);

@@ -82,6 +82,15 @@ impl Operation<'_, '_> {
         }
     }
 
+    /// Whether the buffers of a read or a write hold as many bytes as its range.
+    pub(super) fn fits(&self) -> bool {
+        match self {
+            Self::Read { range, to } => store::total_bytes(to) == range.len_bytes(),
+            Self::Write { range, from } => store::total_bytes(from) == range.len_bytes(),
+            _ => true,
+        }
+    }
+
     /// How it is counted.
     pub fn asked(&self) -> Asked {
         let sum = |segments: &[Segment]| segments.iter().map(|it| it.range.len_bytes()).sum();

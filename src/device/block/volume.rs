@@ -72,6 +72,7 @@ impl Volume {
         pace: Pace,
         attempt: Attempt,
     ) -> Result<Progress, Refusal> {
+        debug_assert!(operation.fits(), "buffers of another length than the range");
         let flags = self.admission.flags();
         if !flags.are_clear() {
             self.admission

@@ -2,7 +2,9 @@
 
 use super::BlockDevice;
 use super::parse::{self, Mistake, Segments, Status};
-use crate::device::block::{Asked, Attempt, Pace, Progress, Refusal, Rest, WaitReason};
+use crate::device::block::{
+    Asked, Attempt, OperationKind, Pace, Progress, Refusal, Rest, WaitReason,
+};
 use crate::store::{self, Sink, Source, points};
 
 /// The buffers of a request in order, cut into descriptors in any way (virtio 1.3 §2.6.4.1: no
@@ -135,6 +137,11 @@ impl BlockDevice {
             Err(Refusal::Wait(reason)) => return Outcome::Wait(reason),
             Err(Refusal::Failed | Refusal::Error(_)) => (Status::IoErr, 0),
         };
+        debug_assert!(
+            !matches!(asked.kind, OperationKind::Read) || data_bytes <= asked.bytes,
+            "a read of {} bytes wrote {data_bytes}",
+            asked.bytes
+        );
         let written = written_bytes(data_bytes, data_in_bytes);
         answer(status_at, status, asked, written)
     }

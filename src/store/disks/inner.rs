@@ -200,6 +200,10 @@ impl DiskInner {
     /// The disk as it is now, with a reference to its tree for the caller.
     pub(crate) fn share(&self) -> Moment {
         let all = self.map.lock_all();
+        debug_assert!(
+            self.tree().mapped.fits(self.map.capacity().sectors_512()),
+            "more is mapped than the disk has"
+        );
         Moment {
             root: self.tree().share_root(&all),
             capacity: self.map.capacity(),

@@ -70,6 +70,11 @@ impl<'d> Batch<'d> {
         true
     }
 
+    /// Whether there is nothing to carry out.
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
     /// Carry out what was added, and be empty again.
     pub fn run(&mut self) {
         let arena = self.map.tree.nodes.arena();

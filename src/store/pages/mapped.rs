@@ -61,6 +61,13 @@ impl Mapped {
         part
     }
 
+    /// Whether this many sectors can hold what is mapped: for assertions, under all shards. Of a
+    /// count that still includes a part that was cut off, nothing can be told.
+    pub(crate) fn fits(&self, sectors: u64) -> bool {
+        let mut parts = self.parts.lock().clone().into_iter();
+        parts.any(|part| part.0.lock().is_some()) || self.sectors() <= sectors
+    }
+
     /// The count of another tree with the same content. Under all shards of this one.
     pub(crate) fn share(&self) -> Self {
         let other = Self::default();

@@ -87,6 +87,14 @@ impl Plain {
         &self.requests
     }
 
+    /// Whether this can be what was written of the first ones of them: for assertions.
+    pub(super) fn offered(&self, written: &[u32]) -> bool {
+        let mut pairs = written.iter().zip(&self.requests);
+        // The status byte comes after the data.
+        written.len() <= self.requests.len()
+            && pairs.all(|(&len, request)| u64::from(len) <= request.data_bytes() + 1)
+    }
+
     /// Their heads, in the same order.
     #[inline]
     pub(super) fn heads(&self) -> &[u16] {

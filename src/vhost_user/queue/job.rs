@@ -202,6 +202,10 @@ impl Job {
                     self.counters.take(gathered.requests().len());
                     let outcomes = self.device.serve_plain(gathered.requests());
                     outcomes.count(&mut self.counters);
+                    debug_assert!(
+                        gathered.offered(outcomes.written()),
+                        "more was written than was offered: {outcomes:?}"
+                    );
                     let done = gathered.complete(outcomes.written());
                     turn.steps += done.requests;
                     turn.bytes += done.bytes;
@@ -249,6 +253,10 @@ impl Job {
                     None => self.counters.answered_one(answer.asked, answer.ok),
                     Some(at) => self.counters.answered_late(answer.asked, answer.ok, at),
                 }
+                debug_assert!(
+                    taken.offered(answer.written),
+                    "more was written than was offered: {answer:?}"
+                );
                 taken.complete(answer.written);
             }
             Outcome::Begun(begun) => {

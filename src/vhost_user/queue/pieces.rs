@@ -24,6 +24,9 @@ pub(super) struct Pieces {
     gap: bool,
     /// The last writable buffer is one that could not be found, so there is no status byte.
     no_status: bool,
+    /// Writable bytes, before any were used up.
+    #[cfg(debug_assertions)]
+    offered_bytes: u64,
 }
 
 // SAFETY: the pieces lie in the mappings of the ring that this is part of, which keeps them,
@@ -84,6 +87,21 @@ impl Pieces {
         if self.no_status {
             self.writable.clear();
         }
+        #[cfg(debug_assertions)]
+        {
+            self.offered_bytes = store::total_bytes(&self.writable);
+        }
+    }
+
+    /// Whether the chain had room for this many bytes: for assertions.
+    #[cfg(debug_assertions)]
+    pub(super) fn offered(&self, written: u32) -> bool {
+        u64::from(written) <= self.offered_bytes
+    }
+
+    #[cfg(not(debug_assertions))]
+    pub(super) fn offered(&self, _: u32) -> bool {
+        true
     }
 
     /// Add a buffer, cut where it crosses from one region into the next. Buffers of no bytes are

@@ -365,8 +365,8 @@ impl Ring {
 
     /// The plain requests that are taken.
     #[inline]
-    pub(super) fn plain(&self) -> &[PlainRequest<'_>] {
-        self.plain.requests()
+    pub(super) fn plain(&self) -> &Plain {
+        &self.plain
     }
 
     /// The first ones of the plain requests are done, with these lengths for the driver; the others

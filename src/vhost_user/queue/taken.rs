@@ -69,6 +69,11 @@ impl<'r> Taken<'r> {
         self.ring.pieces().lend()
     }
 
+    /// Whether its chain had room for this many bytes: for assertions.
+    pub(crate) fn offered(&mut self, written: u32) -> bool {
+        self.ring.pieces().offered(written)
+    }
+
     /// It is done, with this many bytes written.
     pub(crate) fn complete(mut self, written: u32) {
         self.is_settled = true;
@@ -133,7 +138,12 @@ impl<'r> Gathered<'r> {
 
     #[inline]
     pub(crate) fn requests(&self) -> &[PlainRequest<'_>] {
-        self.ring.plain()
+        self.ring.plain().requests()
+    }
+
+    /// Whether this can be what was written of the first ones of them: for assertions.
+    pub(crate) fn offered(&self, written: &[u32]) -> bool {
+        self.ring.plain().offered(written)
     }
 
     /// The first ones of them are done, with these lengths for the driver, in their order. The

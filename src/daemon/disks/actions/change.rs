@@ -132,6 +132,11 @@ pub(crate) fn patch_locked(
     if repairs {
         served.follow_state();
     }
+    debug_assert!(
+        served.is_in_force() && served.settings().is_ok_and(|found| found == settings),
+        "what is shown of {:?} is not what it has",
+        served.name
+    );
     let resized = resize.map(|resize| announce(disks, served, &resize));
     let mut changed = differences(&had, &settings);
     changed.retain(|&field| field != "size_bytes");

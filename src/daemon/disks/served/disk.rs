@@ -145,9 +145,23 @@ impl ServedDisk {
         let mut metadata = self.metadata.lock();
         let mut new = metadata.clone();
         edit(&mut new);
-        let stored = store(&new.encode()?)?;
+        let blob = new.encode()?;
+        let stored = store(&blob)?;
+        debug_assert!(
+            self.disk.settings().is_ok_and(|kept| kept == blob),
+            "the store keeps something else of {:?}",
+            self.name
+        );
         *metadata = new;
         Ok(stored)
+    }
+
+    /// Whether its device does what its settings say: for assertions, while nothing changes them.
+    pub(crate) fn is_in_force(&self) -> bool {
+        let (metadata, volume) = (self.metadata.lock(), self.server.device().volume());
+        volume.limits() == (&metadata.limits).into()
+            && volume.group().is_some() == metadata.group.is_some()
+            && volume.has_failed() == metadata.failure.is_some()
     }
 
     /// The disk is gone from the store, and its saved states go too.
