@@ -4,19 +4,21 @@
 //!
 //! | switch | what it does |
 //! |---|---|
-//! | `hooks` | points at which a test kills the process or has it fail, and the rings and |
-//! | | sessions that fuzz targets drive: all of it waits for a variable or a call |
+//! | `hooks` | points at which a test kills the process or has it fail; each asks for a variable, |
+//! | | also while a request is served |
+//! | `rings` | public names for the rings and sessions that fuzz targets and the counting of |
+//! | | instructions drive; what serves requests is what is shipped |
 //! | `schedules` | locks and atomics are those of a scheduler that tries out interleavings; |
 //! | | needs the feature `shuttle` |
 //! | `null` | disks move no bytes: what remains is the cost of rings and look-ups |
 //!
 //! The cfg of `hooks` is `ramblk_hooks`, and so on.
 //!
-//! Without the variable, an unoptimised build has the hooks and an optimised one has none. So
-//! nearly all tests share one build of the library.
+//! Without the variable, an unoptimised build has `hooks` and `rings`, and an optimised one has
+//! neither. So nearly all tests share one build of the library.
 #![allow(clippy::panic, reason = "that is how a build script fails")]
 
-const SWITCHES: [&str; 3] = ["hooks", "schedules", "null"];
+const SWITCHES: [&str; 4] = ["hooks", "rings", "schedules", "null"];
 
 fn main() {
     println!("cargo::rerun-if-changed=src/build.rs");
@@ -26,7 +28,7 @@ fn main() {
     }
     let wanted = std::env::var("RAMBLK_TEST").unwrap_or_else(|_| {
         let is_optimised = std::env::var("PROFILE").is_ok_and(|profile| profile == "release");
-        if is_optimised { "" } else { "hooks" }.to_owned()
+        if is_optimised { "" } else { "hooks,rings" }.to_owned()
     });
     for switch in wanted.split(',').filter(|switch| !switch.is_empty()) {
         assert!(

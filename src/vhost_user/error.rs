@@ -1,18 +1,18 @@
 //! Why a session ends, and how long a front end may keep us waiting.
 
 use std::io;
-#[cfg(ramblk_hooks)]
+#[cfg(ramblk_rings)]
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Set by the fuzz targets.
-#[cfg(ramblk_hooks)]
+#[cfg(ramblk_rings)]
 pub(super) static IS_IN_A_HURRY: AtomicBool = AtomicBool::new(false);
 
 /// How long a front end may keep us waiting: with the rest of a message, with room for a reply, at
 /// the other end of a pipe, or with a disk that another one wants.
 pub(super) fn patience() -> Duration {
-    #[cfg(ramblk_hooks)]
+    #[cfg(ramblk_rings)]
     if IS_IN_A_HURRY.load(Ordering::Relaxed) {
         return Duration::from_millis(1);
     }

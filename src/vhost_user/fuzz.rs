@@ -1,6 +1,6 @@
-//! What the fuzz targets hold in their hands: this room's own rings and sessions, with names that
-//! are public. Nothing that is shipped has this module; what must be true is asserted in
-//! `tests/fuzz`, not here.
+//! What the fuzz targets and the counting of instructions drive: this room's own rings and
+//! sessions, with public names. Nothing that is shipped has this module; what must be true is
+//! asserted in `tests/fuzz`, not here.
 #![allow(
     missing_docs,
     clippy::missing_errors_doc,
@@ -27,6 +27,9 @@ use super::wire::notifier::Notifier;
 use super::wire::watchdog::{Watchdog, Watched};
 use crate::device::{Attempt, BlockDevice, Pace, PlainRequest, Serial, Volume};
 use crate::store::{DiskSpec, SectorSize, Sink, Source, Store};
+
+/// Whether requests pass the points at which tests kill, which nothing that is shipped has.
+pub const HAS_HOOKS: bool = cfg!(ramblk_hooks);
 
 /// Wait a millisecond for a front end that has begun something, and not seconds: a fuzzer tries it
 /// out thousands of times.

@@ -15,10 +15,10 @@
 //! | `queue` | a split virtqueue: its memory, its requests, and a turn of serving them |
 //! | `workers` | the threads that serve rings |
 //! | `sessions` | servers, their connections, and what each front end negotiated |
-//! | `fuzz` | rings and sessions for the fuzz targets, with the switch `hooks` only |
+//! | `fuzz` | rings and sessions for the fuzz targets, with the switch `rings` only |
 
 mod error;
-#[cfg(ramblk_hooks)]
+#[cfg(ramblk_rings)]
 pub mod fuzz;
 mod log_limit;
 mod memory;

@@ -43,7 +43,7 @@ impl<'m> PlainRequest<'m> {
     }
 
     /// Header, data and the place of the status.
-    #[cfg(ramblk_hooks)]
+    #[cfg(ramblk_rings)]
     pub fn parts(&self) -> ([u8; HEADER_BYTES], Data<'m>, Sink<'m>) {
         (self.header, self.data, self.status)
     }

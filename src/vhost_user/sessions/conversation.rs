@@ -137,7 +137,7 @@ impl Conversation {
     }
 }
 
-#[cfg(ramblk_hooks)]
+#[cfg(ramblk_rings)]
 impl Conversation {
     /// Look at the session between two messages.
     pub(crate) fn with<T>(&self, look: impl FnOnce(&Session) -> T) -> Option<T> {

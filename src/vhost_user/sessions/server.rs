@@ -328,7 +328,7 @@ impl Shared {
     }
 }
 
-#[cfg(ramblk_hooks)]
+#[cfg(ramblk_rings)]
 impl Server {
     pub(crate) fn backend(&self) -> &Arc<Backend> {
         &self.shared.backend

@@ -9,8 +9,8 @@
     reason = "a test fails by panicking"
 )]
 
-#[cfg(not(ramblk_hooks))]
-compile_error!("an optimised build has no rings with public names: set RAMBLK_TEST=hooks");
+#[cfg(not(ramblk_rings))]
+compile_error!("an optimised build has no rings with public names: set RAMBLK_TEST=rings");
 
 #[path = "../checks/mod.rs"]
 mod checks;
