@@ -38,6 +38,8 @@ pub(super) struct Figures {
     pub(super) rss_kib: u64,
     /// Processor time used so far, in hundredths of a second.
     pub(super) ticks: u64,
+    /// How often its threads went to sleep.
+    pub(super) wake_ups: u64,
 }
 
 impl Many {
@@ -92,7 +94,15 @@ impl Many {
         let rss = rss.and_then(|line| line.split_whitespace().next());
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
         let fields = stat.rsplit_once(')').unwrap().1.split_whitespace();
+        let sleeps = |task: fs::DirEntry| {
+            let status = fs::read_to_string(task.path().join("status")).ok()?;
+            let mut lines = status.lines();
+            let sleeps = lines.find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
+            sleeps.trim().parse::<u64>().ok()
+        };
+        let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
         Figures {
+            wake_ups: tasks.filter_map(|task| sleeps(task.ok()?)).sum(),
             threads: count("task"),
             fds: count("fd"),
             rss_kib: rss.unwrap().parse().unwrap(),
