@@ -120,8 +120,12 @@ impl<'a> Visit<'a> for Defined {
 
 impl Defined {
     fn in_folder(folder: &str) -> Self {
+        Self::in_files(sources(folder))
+    }
+
+    fn in_files(files: impl IntoIterator<Item = (String, String)>) -> Self {
         let mut defined = Self::default();
-        for (name, text) in sources(folder) {
+        for (name, text) in files {
             let stem = name.trim_end_matches("/mod.rs").trim_end_matches(".rs");
             defined.module = stem.rsplit('/').next().unwrap().to_owned();
             defined.visit_file(&syn::parse_file(&text).unwrap());
@@ -314,20 +318,52 @@ fn the_threat_model_has_every_row_and_names_every_attack_and_no_other() {
     assert!(missing.is_empty(), "attacks without a row: {missing:?}");
 }
 
+/// The files of a cell of a walk. Each stands in the folder of the one before it, or in the nearest
+/// folder around that in which there is such a file.
+fn walked<'f>(cell: &str, files: &'f BTreeMap<String, BTreeSet<String>>) -> Vec<&'f str> {
+    let mut folder = "src".to_owned();
+    let mut found = Vec::new();
+    for name in names(cell) {
+        let path = loop {
+            let path = format!("{folder}/{name}");
+            if let Some((path, _)) = files.get_key_value(&path) {
+                break path;
+            }
+            let around = folder.rsplit_once('/').map(|(around, _)| around.to_owned());
+            folder = around.unwrap_or_else(|| panic!("no file {name} of {cell}"));
+        };
+        folder = path.rsplit_once('/').unwrap().0.to_owned();
+        found.push(path.as_str());
+    }
+    found
+}
+
 #[test]
-fn the_walks_of_the_architecture_name_functions_and_files_that_exist() {
-    let source = Defined::in_folder("src");
-    let files: Vec<String> = sources("src").into_iter().map(|(name, _)| name).collect();
+fn the_walks_of_the_architecture_name_functions_in_the_files_beside_them() {
+    let files: BTreeMap<String, BTreeSet<String>> = sources("src")
+        .into_iter()
+        .map(|(name, text)| {
+            let functions = Defined::in_files([(name.clone(), text)]).functions;
+            (name, functions)
+        })
+        .collect();
     let rows = table("docs/architecture.md", "hop");
     assert!(rows.len() > 30, "the walks are gone");
-    let is_missing = |name: &&str| !source.functions.contains(*name);
-    let has_no_file = |name: &&str| !files.iter().any(|file| file.ends_with(&format!("/{name}")));
     let mut wrong = Vec::new();
     for row in &rows {
-        let functions = names(&row["function"]);
+        let (functions, walked) = (names(&row["function"]), walked(&row["file"], &files));
+        let hop = &row["hop"];
         assert!(!functions.is_empty(), "no function: {row:?}");
-        wrong.extend(functions.into_iter().filter(is_missing));
-        wrong.extend(names(&row["file"]).into_iter().filter(has_no_file));
+        for function in &functions {
+            if !walked.iter().any(|file| files[*file].contains(*function)) {
+                wrong.push(format!("{hop}: no {function} in {walked:?}"));
+            }
+        }
+        for file in &walked {
+            if !functions.iter().any(|name| files[*file].contains(*name)) {
+                wrong.push(format!("{hop}: none of {functions:?} in {file}"));
+            }
+        }
     }
-    assert!(wrong.is_empty(), "no such functions or files: {wrong:?}");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

@@ -20,6 +20,13 @@ struct Module {
     handed_on: BTreeSet<Way>,
 }
 
+impl Module {
+    /// A folder's own file hands on what is in the folder, which makes it depend on nothing there.
+    fn is_face_of(&self, target: &[String]) -> bool {
+        self.file.ends_with("/mod.rs") && target.starts_with(&way_of(&self.file))
+    }
+}
+
 /// The modules of a crate.
 #[derive(Debug, Default)]
 pub(crate) struct Modules(BTreeMap<Way, Module>);
@@ -58,10 +65,10 @@ impl Modules {
         let mut edges: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
         let tests = |way: &Way| way.last().is_some_and(|name| name == "tests");
         for (way, module) in self.0.iter().filter(|(way, _)| !tests(way)) {
-            let named = module
-                .paths
-                .iter()
-                .filter_map(|path| self.resolve(way, path, 0));
+            let resolve = |path: &Way| self.resolve(way, path, 0);
+            let handed_on = module.handed_on.iter().filter_map(resolve);
+            let handed_on = handed_on.filter(|target| !module.is_face_of(target));
+            let named = module.paths.iter().filter_map(resolve).chain(handed_on);
             let files = named.map(|way| self.0[&way].file.as_str());
             edges
                 .entry(&module.file)

@@ -348,7 +348,16 @@ fn the_checks_themselves_can_fail() {
     assert_eq!(circle("use crate::store::Type;"), found);
     assert_eq!(circle("use super::super::a::{self, Type};"), found);
     assert_eq!(circle("fn g(of: super::super::Type) {}"), found);
+    assert_eq!(circle("pub(crate) use super::super::a::Type;"), found);
     assert!(circle("use super::b; mod tests { use crate::store::a; }").is_empty());
+    let handed_on = |text: &str| {
+        let d = "use super::a::c::f;";
+        let files = [("mod", ""), ("a/mod", text), ("a/c", ""), ("d", d)];
+        let files = files.map(|(name, text)| (format!("src/store/{name}.rs"), text.to_owned()));
+        imports::circles(&Modules::read(&files).edges())
+    };
+    assert!(handed_on("pub use c::Type; mod m { pub use super::c::f; }").is_empty());
+    assert_eq!(handed_on("pub use super::d::Type;").len(), 1);
     assert!(says_unsafe("fn f() { unsafe { g() } }"));
     assert!(!says_unsafe(
         "#![allow(unsafe_code)] // unsafe\nfn f() { \"unsafe\"; }"
