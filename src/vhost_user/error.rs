@@ -1,4 +1,4 @@
-//! Why a session ends, and how long a front end may keep us waiting.
+//! Why a session ends, and how long a session waits for its front end.
 
 use std::io;
 #[cfg(ramblk_rings)]
@@ -9,8 +9,8 @@ use std::time::Duration;
 #[cfg(ramblk_rings)]
 pub(super) static IS_IN_A_HURRY: AtomicBool = AtomicBool::new(false);
 
-/// How long a front end may keep us waiting: with the rest of a message, with room for a reply, at
-/// the other end of a pipe, or with a disk that another one wants.
+/// How long a session waits for the rest of a message, for room for a reply, for the other end of a
+/// pipe, or for a front end that uses the disk.
 pub(super) fn patience() -> Duration {
     #[cfg(ramblk_rings)]
     if IS_IN_A_HURRY.load(Ordering::Relaxed) {
@@ -29,14 +29,14 @@ pub enum Error {
     /// The system has no thread or descriptor left.
     #[error("can't start a thread for the disk: {0}")]
     Thread(io::Error),
-    /// A connection could not be taken; it waits.
+    /// A connection could not be accepted. It waits.
     #[error("can't accept a connection, trying again: {0}")]
     Accept(io::Error),
     /// The server was closed.
-    #[error("the disk is served no more")]
+    #[error("the disk is no longer served")]
     Closed,
-    /// No more front ends are taken.
-    #[error("{limit} front ends are connected, which is the most; close one of them first")]
+    /// No more front ends are accepted.
+    #[error("{limit} front ends are connected, which is the limit; disconnect one of them first")]
     TooManySessions {
         /// How many there can be.
         limit: usize,
@@ -72,10 +72,10 @@ pub enum Error {
     /// Replies fill the socket.
     #[error("the front end does not read its replies")]
     Deaf,
-    /// The front end took away memory that it had shared.
-    #[error("the front end took memory away that it had shared (truncated its file)")]
+    /// The front end truncated a file whose memory it had shared.
+    #[error("the front end truncated a file whose memory it had shared")]
     MemoryLost,
-    /// What the protocol layer refuses.
+    /// The message is wrong, or is not supported.
     #[error("message {request}: {reason}")]
     Protocol {
         /// The request code.

@@ -1,6 +1,5 @@
-//! What the fuzz targets and the counting of instructions drive: this room's own rings and
-//! sessions, with public names. Nothing that is shipped has this module; what must be true is
-//! asserted in `tests/fuzz`, not here.
+//! Public names for this room's rings and sessions, for the fuzz targets and the counting of
+//! instructions. No release has this module. What must hold is asserted in `tests/fuzz`, not here.
 #![allow(
     missing_docs,
     clippy::missing_errors_doc,
@@ -31,8 +30,8 @@ use crate::store::{DiskSpec, SectorSize, Sink, Source, Store};
 /// Whether requests pass the points at which tests kill, which nothing that is shipped has.
 pub const HAS_HOOKS: bool = cfg!(ramblk_hooks);
 
-/// Wait a millisecond for a front end that has begun something, and not seconds: a fuzzer tries it
-/// out thousands of times.
+/// Wait for front ends for a millisecond at most, and not for seconds: a fuzzer does that thousands
+/// of times.
 pub fn hurry() {
     super::error::IS_IN_A_HURRY.store(true, Ordering::Relaxed);
 }
@@ -86,7 +85,7 @@ pub enum Step {
     Continued,
 }
 
-/// A ring, and the name of what is wrong with it where something is.
+/// A ring. Its errors are names of what is wrong with it.
 #[derive(Debug)]
 pub struct SplitRing(Ring);
 
@@ -98,7 +97,7 @@ fn short(error: &impl std::fmt::Debug) -> String {
     text[..end].to_owned()
 }
 
-/// What rings count those in that wait, though none does here.
+/// The volume in which rings count their waiting requests. Here none ever waits.
 fn nothing() -> Result<Arc<Volume>, String> {
     static VOLUME: OnceLock<Arc<Volume>> = OnceLock::new();
     if let Some(volume) = VOLUME.get() {
@@ -159,8 +158,8 @@ impl SplitRing {
         }
     }
 
-    /// `serve` hands the length of each to the function that it gets. Returns how many there were,
-    /// and the bytes of their data.
+    /// `serve` passes the length of each request to the function that it receives. Returns the
+    /// number of requests and the bytes of their data.
     pub fn serve_plain(
         &mut self,
         most_requests: u32,
@@ -319,7 +318,7 @@ impl std::fmt::Debug for Front {
 #[derive(Clone, Debug)]
 pub struct InflightRegion(Arc<Inflight>);
 
-/// What a front end says of such a region.
+/// The shape that a front end names for such a region.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct InflightShape {
     pub size_bytes: u64,

@@ -9,8 +9,8 @@ const LINES_PER_WINDOW: u32 = 20;
 /// How long the same failure is not logged again.
 const REPEATED_WITHIN: Duration = Duration::from_secs(60);
 
-/// Lets at most [`LINES_PER_WINDOW`] lines through in each [`WINDOW`], and counts the rest. It has
-/// a lock, so never ask it while serving requests: only where a connection or a ring ends.
+/// Lets at most [`LINES_PER_WINDOW`] lines through in each [`WINDOW`], and counts the rest. It
+/// takes a lock, so never use it while serving requests: only where a connection or a ring ends.
 #[derive(Debug, Default)]
 pub(super) struct LogLimit(Mutex<State>);
 
@@ -46,8 +46,8 @@ impl LogLimit {
     }
 }
 
-/// The last failure that was logged, and when: a front end that connects again every second, and
-/// fails alike each time, fills no log.
+/// The last failure that was logged, and when. So a front end that connects every second, and fails
+/// in the same way each time, doesn't fill the log.
 #[derive(Debug, Default)]
 pub(super) struct LastFailure(Mutex<Option<(String, Instant)>>);
 

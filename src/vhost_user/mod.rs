@@ -1,17 +1,17 @@
 //! The wire: vhost-user sessions, guest memory, rings, and the threads that serve them.
 //!
-//! [`Server`] offers one [`crate::device::BlockDevice`] to front ends that come, go, crash and come
-//! again; any number of servers share the threads of one [`Hub`]. The names of the vhost, vm-memory
-//! and epoll crates stay in this room.
+//! [`Server`] offers one [`crate::device::BlockDevice`] to front ends that connect, disconnect,
+//! crash and reconnect. Any number of servers share the threads of one [`Hub`]. Only this room
+//! names the vhost and vm-memory crates.
 //!
 //! Sub-rooms and files import from those above them in this table only.
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `error` | why a session ends, and how long a front end may keep us waiting |
+//! | `error` | why a session ends, and how long a session waits for its front end |
 //! | `log_limit` | bounds on lines in the log |
 //! | `wire` | what comes over a front end's socket: messages and descriptors |
-//! | `memory` | guest memory: what front ends share with us, mapped |
+//! | `memory` | guest memory: the files that front ends share, mapped |
 //! | `queue` | a split virtqueue: its memory, its requests, and a turn of serving them |
 //! | `workers` | the threads that serve rings |
 //! | `sessions` | servers, their connections, and what each front end negotiated |

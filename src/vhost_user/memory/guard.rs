@@ -1,15 +1,15 @@
-//! What happens when a front end takes its memory away.
+//! A SIGBUS handler for front ends that truncate the files of their memory.
 //!
 //! Guest memory is a file that the front end can truncate at any time. A thread that touches a page
-//! beyond its new end gets SIGBUS, which would end the process and with it everybody's disks. So
-//! each mapping of a front end's file is entered in a table. A handler maps pages of zeros over a
-//! mapping that lost its file, and notes that in the table: the access goes on, and the session
-//! ends when one of its threads looks there next. A SIGBUS anywhere else goes to the handler that
-//! was installed before.
+//! beyond its new end gets SIGBUS, which would end the process and with it all disks. So a table
+//! has every mapping of a front end's file. If a mapping loses its file, the handler maps zeros in
+//! its place and marks it as lost in the table. The access continues, and the session ends when one
+//! of its threads next checks the mark. Any other SIGBUS goes to the handler that was installed
+//! before.
 //!
-//! The table is a fixed array of atomics, so that a signal handler may read it. It also bounds how
-//! many mappings front ends can take together: the kernel allows a process 65530, and all disks
-//! share them.
+//! The table is a fixed array of atomics, so that a signal handler can read it. It also bounds the
+//! mappings of all front ends together: the kernel allows a process 65530, and all disks share
+//! them.
 //!
 //! The handler runs on the alternate stack that every Rust thread has.
 #![allow(unsafe_code)]
@@ -23,38 +23,39 @@ use parking_lot::Mutex;
 /// Mappings of all front ends together.
 const MOST_MAPPINGS: usize = 40 << 10;
 
-/// Of these, what is kept for front ends that have few: so that those with hundreds of regions each
-/// can't keep an honest one from starting.
+/// Part of these is reserved for front ends with few mappings, so that those with hundreds of
+/// regions each can't keep an honest one from starting.
 const KEPT_FOR_FEW: usize = 16 << 10;
 
-/// One mapping. `len_bytes` is 0 in a slot that is free, and is written last and cleared first.
-struct Slot {
+/// One slot of the table. `len_bytes` is 0 if the slot is free; it is written last and cleared
+/// first.
+struct GuardedMapping {
     start: AtomicUsize,
     len_bytes: AtomicUsize,
     lost: AtomicBool,
 }
 
-static TABLE: [Slot; MOST_MAPPINGS] = [const {
-    Slot {
+static TABLE: [GuardedMapping; MOST_MAPPINGS] = [const {
+    GuardedMapping {
         start: AtomicUsize::new(0),
         len_bytes: AtomicUsize::new(0),
         lost: AtomicBool::new(false),
     }
 }; MOST_MAPPINGS];
 
-/// Slots below this one have been used: the handler looks no further.
+/// Only slots below this one have ever been used, so the handler searches no further.
 static USED: AtomicUsize = AtomicUsize::new(0);
 
 /// Slots below [`USED`] that are free.
 static FREE: Mutex<Vec<usize>> = Mutex::new(Vec::new());
 
-/// How often a mapping was lost so far: one look tells that none was.
+/// How many mappings were lost so far. If the number hasn't changed, none was lost since.
 static LOSSES: AtomicUsize = AtomicUsize::new(0);
 
-/// What SIGBUS did before.
+/// The previous action of SIGBUS.
 static PREVIOUS: OnceLock<libc::sigaction> = OnceLock::new();
 
-/// A mapping that is in the table. Dropped before it is unmapped.
+/// An entry of the table for a mapping. Drop it before you unmap that.
 #[derive(Debug)]
 pub(super) struct Guard {
     slot: usize,
@@ -65,11 +66,11 @@ impl Guard {
     ///
     /// # Safety
     /// `start` must be the page-aligned start of a mapping of `len_bytes`, a multiple of the page
-    /// size of its file, which only the caller knows and which stays mapped for as long as the
-    /// guard exists. Its pages may turn into private pages of zeros at any time.
+    /// size of its file. Only the caller may use the mapping, and it must stay mapped as long as
+    /// the guard exists. Its pages may turn into private pages of zeros at any time.
     ///
     /// # Errors
-    /// If all front ends together have too many mappings. `many` says whether this one has many
+    /// All front ends together have too many mappings. `many` says whether this one has many
     /// already.
     pub(super) unsafe fn new(start: usize, len_bytes: usize, many: bool) -> io::Result<Self> {
         debug_assert!(len_bytes > 0 && start.is_multiple_of(4096), "no mapping");
@@ -78,8 +79,8 @@ impl Guard {
         let taken = USED.load(Ordering::Relaxed) - free.len();
         if many && taken >= MOST_MAPPINGS - KEPT_FOR_FEW {
             return Err(io::Error::other(format!(
-                "all front ends together have {taken} memory regions, so none can have many; \
-                 disconnect one that has"
+                "all front ends together have {taken} memory regions, so one with many is refused; \
+                 disconnect another one that has many"
             )));
         }
         let slot = match free.pop() {
@@ -88,7 +89,7 @@ impl Guard {
                 let slot = USED.load(Ordering::Relaxed);
                 if slot == MOST_MAPPINGS {
                     return Err(io::Error::other(format!(
-                        "all front ends together have {MOST_MAPPINGS} mappings, which is the most; \
+                        "all front ends together have {MOST_MAPPINGS} mappings, the most possible; \
                          disconnect one that has many memory regions"
                     )));
                 }
@@ -108,7 +109,7 @@ impl Guard {
         Ok(Self { slot })
     }
 
-    /// Whether the file behind the mapping was taken away.
+    /// Whether the mapping has lost its file.
     pub(super) fn is_lost(&self) -> bool {
         TABLE[self.slot].lost.load(Ordering::Relaxed)
     }
@@ -127,12 +128,12 @@ pub(crate) fn losses() -> usize {
 }
 
 /// The slot whose mapping holds `address`. Safe to call from a signal handler.
-fn find(address: usize) -> Option<&'static Slot> {
+fn find(address: usize) -> Option<&'static GuardedMapping> {
     let used = USED.load(Ordering::Acquire).min(MOST_MAPPINGS);
     TABLE[..used].iter().find(|slot| {
         let start = slot.start.load(Ordering::Acquire);
         let len_bytes = slot.len_bytes.load(Ordering::Acquire);
-        // A slot that is filled anew meanwhile has another start already when its length shows.
+        // If the slot is reused meanwhile, it has another start before its length becomes visible.
         address.wrapping_sub(start) < len_bytes && slot.start.load(Ordering::Acquire) == start
     })
 }
@@ -148,7 +149,7 @@ fn install() {
         // SAFETY: as above.
         let mut previous: libc::sigaction = unsafe { std::mem::zeroed() };
         // SAFETY: the handler calls only what is async-signal-safe. The kernel fills `previous`,
-        // which nobody else knows until `set`; a SIGBUS before that is treated as by default.
+        // a local variable; a SIGBUS before `set` gets the default action.
         let result = unsafe { libc::sigaction(libc::SIGBUS, &raw const action, &raw mut previous) };
         if result == 0 {
             let _ = PREVIOUS.set(previous);
@@ -176,8 +177,8 @@ extern "C" fn on_sigbus(
         // may turn into zeros; it can't be unmapped while a thread accesses it, as this one does.
         // `mmap` replaces it as a whole, at multiples of its page size, huge or not, and at once
         // for all threads. If two threads fault in it at the same time, the second one replaces
-        // zeros by zeros; what a third has written there in between is lost, which matters to
-        // nobody, since the mapping counts as lost and the guest sees neither.
+        // zeros by zeros. What a third has written there in between is lost, which doesn't matter:
+        // the mapping counts as lost, and the guest can't see these pages.
         let replaced = unsafe {
             libc::mmap(
                 std::ptr::with_exposed_provenance_mut(slot.start.load(Ordering::Relaxed)),
@@ -212,7 +213,7 @@ fn pass_on(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::
         return;
     }
     if previous.is_some_and(|previous| previous.sa_flags & libc::SA_SIGINFO != 0) {
-        // SAFETY: `sigaction` gave it as a handler of this type.
+        // SAFETY: `sigaction` returned it as a handler of this type.
         let handler = unsafe { std::mem::transmute::<usize, InfoHandler>(handler) };
         handler(signal, info, context);
     } else {

@@ -13,7 +13,7 @@ use vhost::vhost_user::message::{VhostUserMemoryRegion, VhostUserSingleMemoryReg
 use super::mapping::Mapping;
 use super::unshared::{self, Unshared};
 
-/// Most regions of one map: what CONFIGURE_MEM_SLOTS promises.
+/// The most regions of one map, as CONFIGURE_MEM_SLOTS promises.
 pub(crate) const MAX_SLOTS: usize = 509;
 
 /// More regions than front ends have without hot-plugged memory.
@@ -41,13 +41,13 @@ pub(crate) enum MemoryError {
         end_bytes: u64,
         file_bytes: u64,
     },
-    #[error("memory of guest address {guest:#x} is no regular file that can be mapped")]
+    #[error("memory of guest address {guest:#x} is not a regular file that can be mapped")]
     NotAFile { guest: u64 },
     #[error("can't map region at guest address {guest:#x}: {reason}")]
     Map { guest: u64, reason: String },
     #[error(transparent)]
     Unshared(#[from] Unshared),
-    #[error("no region of {size_bytes} bytes at guest address {guest:#x} to remove")]
+    #[error("there is no region of {size_bytes} bytes at guest address {guest:#x} to remove")]
     NoSuchRegion { guest: u64, size_bytes: u64 },
 }
 
@@ -61,13 +61,13 @@ pub(crate) struct RegionSpec {
 }
 
 impl RegionSpec {
-    /// Whether it is that region; the file offset is not compared, as the specification names guest
-    /// address, size and user address as what identifies a region.
+    /// Whether it is that region. The specification identifies a region by guest address, size and
+    /// user address, so the file offset is not compared.
     fn is(&self, guest: u64, size_bytes: u64, user: u64) -> bool {
         (self.guest, self.size_bytes, self.user) == (guest, size_bytes, user)
     }
 
-    /// Whether process `pid`, which sent this, has `file` mapped privately there.
+    /// Whether process `pid`, the front end, has `file` mapped privately there.
     fn is_private(&self, file: &File, pid: Option<u32>) -> bool {
         pid.is_some_and(|pid| unshared::is_private(pid, self.user, file))
     }
@@ -186,9 +186,9 @@ pub(crate) fn page_bytes(file: &File) -> Result<u64, rustix::io::Errno> {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct MemoryMap {
     regions: Vec<Arc<Region>>,
-    /// Regions that the front end has mapped privately. What its guest writes there does
-    /// not arrive, so they are left out: a VM may have such memory (QEMU's NVDIMM of `share=off`)
-    /// beside what its disk uses.
+    /// Regions that the front end has mapped privately. What its guest writes there doesn't reach
+    /// the file, so they are left out. A VM may have such memory (QEMU's NVDIMM with `share=off`)
+    /// beside the memory that its disk uses.
     private: Vec<RegionSpec>,
 }
 
@@ -215,7 +215,7 @@ impl MemoryMap {
         }
     }
 
-    /// This map with one region more (ADD_MEM_REG).
+    /// This map and one more region (ADD_MEM_REG).
     pub(crate) fn with(
         &self,
         spec: RegionSpec,
@@ -227,7 +227,7 @@ impl MemoryMap {
         Ok(map)
     }
 
-    /// This map with one region less (REM_MEM_REG).
+    /// This map without one of its regions (REM_MEM_REG).
     pub(crate) fn without(&self, spec: RegionSpec) -> Result<Self, MemoryError> {
         let mut map = self.clone();
         map.regions
@@ -259,7 +259,10 @@ impl MemoryMap {
         }
         if spec.is_private(&file, pid) {
             let guest = spec.guest;
-            tracing::debug!(guest, "private memory of the front end is left out");
+            tracing::debug!(
+                guest,
+                "a memory region that the front end maps privately is left out"
+            );
             self.private.push(spec);
             return Ok(());
         }
@@ -286,7 +289,7 @@ impl MemoryMap {
         Ok(())
     }
 
-    /// Whether the front end took any of it away: what is read here then is no longer the guest's.
+    /// Whether any region has lost its file. Then zeros may be read instead of the guest's memory.
     pub(crate) fn is_lost(&self) -> bool {
         self.regions.iter().any(|region| region.mapping.is_lost())
     }
@@ -305,8 +308,8 @@ impl MemoryMap {
         }
     }
 
-    /// The first stretch of `len` bytes at a guest address, up to where its region ends. Adjacent
-    /// regions are adjacent for the guest: ask again for the rest to have all.
+    /// The host memory of `len` bytes at a guest address, or of fewer if their region ends before.
+    /// The next region may begin there: call this again for the rest.
     #[inline]
     pub(crate) fn host(&self, guest: u64, len: u64) -> Option<HostRange> {
         let region = self.region(guest)?;
@@ -335,7 +338,8 @@ impl MemoryMap {
         (guest - region.guest < region.size_bytes).then_some(region)
     }
 
-    /// Copy what is at one of the front end's own addresses; whether that is all in one region.
+    /// Copy the bytes at one of the front end's own addresses. Returns `false` if they don't lie in
+    /// one region.
     pub(crate) fn copy_user(&self, user: u64, to: &mut [u8]) -> bool {
         self.regions.iter().any(|region| {
             let offset = user.checked_sub(region.user);
@@ -346,8 +350,8 @@ impl MemoryMap {
         })
     }
 
-    /// The host address of `len` bytes at one of the front end's own addresses, which is how rings
-    /// are named ("SET_VRING_ADDR"). They must lie in one region.
+    /// The host address of `len` bytes at one of the front end's own addresses, by which
+    /// SET_VRING_ADDR names rings. They must lie in one region.
     pub(crate) fn user(&self, user: u64, len: u64) -> Option<*mut u8> {
         self.regions.iter().find_map(|region| {
             let offset = user.checked_sub(region.user)?;

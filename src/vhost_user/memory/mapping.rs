@@ -1,5 +1,4 @@
-//! A file of a front end's, mapped here: guest memory, and the region that tracks requests in
-//! flight.
+//! A mapped file of a front end: guest memory, or the region that tracks requests in flight.
 #![allow(unsafe_code)]
 
 use std::fs::File;
@@ -23,11 +22,11 @@ pub(crate) struct Mapping {
 
 impl Mapping {
     /// Map `len_bytes` of `file` from `offset_bytes` on, both multiples of the file's page size.
-    /// The file must be that long, which the caller has checked; what it takes away later is
-    /// replaced by zeros. `many` says whether the front end has many mappings already.
+    /// The caller has checked that the file is that long. If it is truncated later, zeros take its
+    /// place. `many` says whether the front end has many mappings already.
     ///
     /// # Errors
-    /// The system's error; a file system that may hang; too many mappings.
+    /// The system's error, a file system that may hang, or too many mappings.
     pub(crate) fn new(
         file: &File,
         offset_bytes: u64,
@@ -40,7 +39,7 @@ impl Mapping {
             // SAFETY: the range is exactly the mapping made above, and unused.
             let _ = unsafe { rustix::mm::munmap(start.cast(), len_bytes) };
         };
-        // A guest touches its memory at random, and so do we. Refusal leaves small pages.
+        // Guest memory is accessed at random. If the kernel refuses, small pages remain.
         // SAFETY: the range is exactly the mapping made above; the advice changes no byte.
         let _ = unsafe { rustix::mm::madvise(start.cast(), len_bytes, Advice::LinuxHugepage) };
         // SAFETY: the range is exactly the mapping made above. Only `Self` knows it, and unmaps it
@@ -67,7 +66,7 @@ impl Mapping {
         self.region.as_ptr()
     }
 
-    /// Copy bytes from `offset` on; whether they are all within.
+    /// Copy the bytes from `offset` on. Returns `false` if they don't lie in the mapping.
     pub(super) fn copy_to(&self, offset: usize, to: &mut [u8]) -> bool {
         let end = offset.checked_add(to.len());
         let fits = end.is_some_and(|end| end <= self.region.size());
@@ -80,7 +79,7 @@ impl Mapping {
         fits
     }
 
-    /// Whether the front end took the file away, so that zeros lie here now.
+    /// Whether the front end truncated the file, so that zeros have taken its place.
     pub(crate) fn is_lost(&self) -> bool {
         self.guard.as_ref().is_some_and(Guard::is_lost)
     }

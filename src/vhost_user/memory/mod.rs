@@ -1,11 +1,11 @@
-//! Guest memory: what front ends share with us, mapped.
+//! Guest memory: the files that front ends share, mapped.
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `guard` | what happens when such a file is truncated under us (SIGBUS) |
-//! | `mapping` | a front end's file, mapped |
+//! | `guard` | a SIGBUS handler, for files that are truncated while they are mapped |
+//! | `mapping` | a mapped file of a front end |
 //! | `map` | regions of guest memory |
-//! | `unshared` | guest memory that is not shared with us, and how it shows |
+//! | `unshared` | how to detect guest memory that is not shared |
 
 pub(super) mod guard;
 pub(super) mod map;

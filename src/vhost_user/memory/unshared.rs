@@ -1,12 +1,11 @@
-//! Guest memory that is not shared with us: how to notice a VMM that was started without the right
-//! option.
+//! Detecting guest memory that is not shared, because the VMM was started without the right option.
 //!
-//! QEMU without a memory backend has no memory to share, and sets rings up nowhere. With a backend
-//! of `share=off` it passes a file, but its guest writes into private copies of the file's pages:
-//! here the rings stay empty for ever. The first shows at once, the second in the VMM's own list of
-//! mappings where that may be read, and both end the connection. Otherwise it shows by kicks for
-//! rings in which there is nothing. A driver may do that, too ("spurious kicks", virtio 1.3
-//! §2.7.10.2), so then a line in the log names the likely cause, and the connection stays.
+//! QEMU without a memory backend shares no memory, and its rings have no valid address. With a
+//! backend of `share=off` it passes a file, but its guest writes into private copies of the file's
+//! pages, and here the rings stay empty for ever. The first case is detected at once, the second in
+//! the VMM's list of mappings if that may be read; either ends the connection. Otherwise the only
+//! sign are kicks for rings that stay empty. A driver may send such kicks too ("spurious kicks",
+//! virtio 1.3 §2.7.10.2). So the log names the likely cause, and the connection stays.
 
 use std::fs::File;
 use std::io::Read;
@@ -19,7 +18,7 @@ use std::time::Duration;
 pub(crate) enum Unshared {
     #[error("the front end sets up rings and has shared no guest memory: {MEND}")]
     Nothing,
-    #[error("the front end has guest memory at {guest:#x} mapped for itself alone: {MEND}")]
+    #[error("the front end has mapped the guest memory at {guest:#x} privately: {MEND}")]
     Private { guest: u64 },
 }
 
@@ -30,10 +29,10 @@ pub(crate) const MEND: &str = "share the guest's memory (QEMU: -object \
                                --memory size=SIZE,shared=on; libvirt: \
                                <access mode='shared'/>)";
 
-/// Bytes that are read of a list of mappings; a VMM's is a hundredth of that.
+/// The most bytes to read of a list of mappings. A VMM's list has a hundredth of that.
 const MOST_LISTED: u64 = 8 << 20;
 
-/// Bytes that are read of what the system tells about a descriptor.
+/// The most bytes to read of the system's information about a descriptor.
 const MOST_TOLD: u64 = 4096;
 
 /// Whether process `pid` has `file` mapped privately at its address `user`; `false` if unknown.
@@ -76,8 +75,8 @@ impl Line {
     }
 }
 
-/// How many signals `file` holds; `None` if it is no eventfd, or the system doesn't tell. A read of
-/// the file itself would take them away, and could block.
+/// The count of eventfd `file`. `None` if it isn't an eventfd, or the system doesn't tell. Reading
+/// the file itself would reset the count, and could block.
 pub(crate) fn signals(file: &File) -> Option<u64> {
     let info = File::open(format!("/proc/self/fdinfo/{}", file.as_raw_fd())).ok()?;
     let mut text = String::new();
@@ -87,17 +86,17 @@ pub(crate) fn signals(file: &File) -> Option<u64> {
     u64::from_str_radix(count.trim(), 16).ok()
 }
 
-/// How many looks may find that a kick came and rings hold nothing at all.
+/// How many checks may find a kick and empty rings before that is logged.
 const MOST_SILENT: u32 = 5;
 const FIRST_LOOK: Duration = Duration::from_millis(200);
 const NEXT_LOOK: Duration = Duration::from_secs(1);
 const LAST_LOOK: Duration = Duration::from_secs(16);
 
-/// Looks now and then at rings in which there was nothing yet.
+/// When to check rings that have never had a request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Lookout {
     wait: Duration,
-    /// Looks that found a kick for nothing, until one is logged.
+    /// Checks that found a kick and empty rings, until that is logged.
     silent: u32,
 }
 
@@ -111,13 +110,13 @@ impl Default for Lookout {
 }
 
 impl Lookout {
-    /// When to look next.
+    /// How long to wait before the next check.
     pub(crate) fn wait(self) -> Duration {
         self.wait
     }
 
-    /// There was still nothing after [`Lookout::wait`]; `kicked` says whether a kick came. Returns
-    /// whether to log that now: once, and not before a slow guest had its time.
+    /// The rings were still empty after [`Lookout::wait`], and `kicked` says whether a kick came.
+    /// Returns whether to log that now: once, and not before a slow guest has had time to start.
     pub(crate) fn saw_nothing(&mut self, kicked: bool) -> bool {
         if !kicked || self.silent > MOST_SILENT {
             self.wait = (self.wait * 2).min(LAST_LOOK);

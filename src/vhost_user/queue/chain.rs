@@ -1,10 +1,9 @@
-//! A walk along the descriptors of one request (virtio 1.3 §2.7.5), whatever its shape.
+//! Walking the chain of descriptors of a request of any shape (virtio 1.3 §2.7.5).
 //!
-//! Every descriptor is read once, into memory of our own, and a walk has an end. A chain that can't
-//! be followed, or is longer than any request, is the fault of that request: it fails, and its
-//! head goes back to the driver, whose queue goes on. Indirect tables are served whether
-//! their feature was negotiated or not, and whatever the size of the ring, since some drivers
-//! have either wrong.
+//! Every descriptor is copied once, and the length of a walk is bounded. If a chain can't be
+//! followed, or is longer than any request, only that request fails: its head is returned to the
+//! driver, and the queue goes on. Indirect tables are served even if their feature was not
+//! negotiated, and at any ring size, since some drivers violate either rule.
 #![allow(unsafe_code)]
 
 use super::pieces::Pieces;
@@ -13,18 +12,18 @@ use crate::device::SEG_MAX;
 use crate::store::Source;
 use crate::vhost_user::memory::map::MemoryMap;
 
-/// Descriptors that a request may have on any ring, however small: what QEMU serves
-/// (`VIRTQUEUE_MAX_SIZE`). On a longer ring it may have as many as the ring.
+/// The most descriptors of a request on a ring that is not longer than this, as in QEMU
+/// (`VIRTQUEUE_MAX_SIZE`). On a longer ring a request may have as many as the ring.
 pub(super) const LONGEST_CHAIN: u16 = 1024;
 /// Header and status come on top of the data segments.
 const _: () = assert!(SEG_MAX + 2 <= LONGEST_CHAIN as u32);
-/// This many descriptors of a chain that is too long are read to find where its status is.
+/// The most descriptors to read of a chain that is too long, in search of its status byte.
 const MOST_FOLLOWED: u16 = 4096;
 
-/// Why a request fails before anybody looks at what it asks for.
+/// Why a request fails before its header is parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ChainFault {
-    #[error("descriptor {next} named in a table of {entries}")]
+    #[error("next descriptor {next} in a table of {entries}")]
     Next { next: u16, entries: u32 },
     #[error("a chain of more than {limit} descriptors: a loop, or longer than any request")]
     TooLong { limit: u16 },
@@ -41,7 +40,7 @@ pub(crate) enum ChainFault {
 enum Table {
     /// In the queue's own table.
     Queue,
-    /// In a table of the guest's, for this request.
+    /// In an indirect table.
     Indirect { address: u64, len: u32 },
 }
 
@@ -53,20 +52,20 @@ struct At {
     index: u16,
 }
 
-/// What follows a descriptor, if anything does.
+/// The place of the next descriptor of the chain, if there is one.
 type Following = Result<Option<At>, ChainFault>;
 
-/// How many descriptors a chain may have on a queue of `size`. Drivers should keep it within the
-/// queue (§2.7.5), but Linux fills an indirect table up to `seg_max` and Windows beyond that.
+/// How many descriptors a chain may have on a queue of `size`. A driver must not exceed the queue
+/// size (§2.7.5.3.1), but Linux fills indirect tables up to `seg_max`, and Windows beyond that.
 pub(super) fn longest_chain(size: u16) -> u16 {
     size.max(LONGEST_CHAIN)
 }
 
-/// Collect the buffers of the chain that starts at `head`, which is below the queue's size. Of one
-/// that can't be followed only its status byte is left, if one was found.
+/// Collect the buffers of the chain that starts at `head`, which is below the queue's size. If the
+/// chain can't be followed, only the status byte remains, if one was found.
 ///
 /// # Errors
-/// Why it can't be followed.
+/// The chain can't be followed.
 #[inline]
 pub(super) fn collect(
     queue: &SplitQueue,
@@ -94,15 +93,15 @@ pub(super) fn collect(
 struct Walk<'a> {
     queue: &'a SplitQueue,
     memory: &'a MemoryMap,
-    /// Descriptors that the chain may have, and those that were read.
+    /// The most descriptors of the chain, and how many were read.
     limit: u16,
     walked: u32,
     pieces: &'a mut Pieces,
 }
 
 impl Walk<'_> {
-    /// Most chains lie in the queue's own table as a whole. One that doesn't goes on elsewhere,
-    /// where the descriptor that says so is read anew.
+    /// Walk a chain in the queue's own table, where most chains lie as a whole. If it refers to an
+    /// indirect table, the walk continues in `through_tables`, which reads that descriptor again.
     #[inline]
     fn through_queue(&mut self, head: u16) -> Result<(), ChainFault> {
         let mut index = head;
@@ -139,7 +138,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// The chain is too long, from `descriptor` on: look for its last writable byte all the same.
+    /// The chain is too long: go on from `descriptor` to find its last writable byte.
     #[cold]
     fn find_status(
         &mut self,
@@ -168,8 +167,8 @@ impl Walk<'_> {
         Err(ChainFault::TooLong { limit })
     }
 
-    /// The descriptor at a place, and the place of the one that follows it. One that refers to a
-    /// table is as good as the first one of that.
+    /// The descriptor at a place, and the place of the next one. A descriptor that refers to an
+    /// indirect table stands for the table's first descriptor.
     #[inline]
     fn follow(&self, at: At) -> Result<(Descriptor, Following), ChainFault> {
         let mut table = at.table;
@@ -198,7 +197,7 @@ impl Walk<'_> {
         Ok((descriptor, following))
     }
 
-    /// The indirect table that a descriptor refers to, whose WRITE flag means nothing (§2.7.5.3).
+    /// The indirect table that a descriptor refers to. Its WRITE flag is ignored (§2.7.5.3.2).
     fn enter(from: Table, referring: Descriptor) -> Result<Table, ChainFault> {
         let (address, len) = (referring.addr, referring.len);
         if from != Table::Queue {

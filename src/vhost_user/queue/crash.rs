@@ -1,13 +1,13 @@
-//! Which request the process died of.
+//! Finding the request on which the process crashed.
 //!
-//! A request that the process dies of would be executed again by the next one, and so on. So a
-//! process that comes after a crash is *careful*: what it finds in a ring it serves one by one, and
-//! records which one that is. If that thread dies again, the handler of the signal notes it
-//! in the store, and the next process knows whose disk to leave alone.
+//! The next process would execute that request again, and crash too. So a process after a crash is
+//! *careful*: it serves the requests that it finds in a ring one by one, and records which one it
+//! is serving. If that thread crashes, the signal handler notes the request in the store, and the
+//! next process marks its disk as failed.
 //!
-//! Only a request whose own thread dies by itself (a fault, an abort) is noted, never one of a
-//! process that is killed from outside: so none is blamed for having been in flight when that
-//! happened, however often.
+//! A request is noted only if the thread that serves it crashes by itself (a fault or an abort). If
+//! the process is killed from outside, no request is blamed for being in flight, however often that
+//! happens.
 #![allow(unsafe_code)]
 
 use std::sync::OnceLock;
@@ -15,9 +15,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::store::OwnerWords;
 
-/// Which of the words is which.
+/// Indexes of the owner words.
 mod at {
-    /// Not 0 from a crash on until a process ends well.
+    /// Not 0 from a crash until a process ends as it should.
     pub(super) const CRASHED: usize = 0;
     pub(super) const DISK: usize = 1;
     /// [`super::NAMED`], queue and head.
@@ -25,7 +25,7 @@ mod at {
 }
 
 const NAMED: u64 = 1 << 63;
-/// Signals by which a process that makes a mistake dies.
+/// The signals of a crash.
 const SIGNALS: [libc::c_int; 5] = [
     libc::SIGABRT,
     libc::SIGSEGV,
@@ -36,17 +36,17 @@ const SIGNALS: [libc::c_int; 5] = [
 
 static WORDS: OnceLock<OwnerWords> = OnceLock::new();
 static IS_CAREFUL: AtomicBool = AtomicBool::new(false);
-/// What the signals did before.
+/// The previous actions of these signals.
 static PREVIOUS: [OnceLock<libc::sigaction>; SIGNALS.len()] =
     [const { OnceLock::new() }; SIGNALS.len()];
 
 thread_local! {
-    /// Disk and place of the request that this thread serves alone. Without a destructor and made
-    /// by the compiler, so that a signal handler may look.
+    /// Disk and place of the one request that this thread serves. It is a constant without a
+    /// destructor, so that a signal handler can read it.
     static ALONE: [AtomicU64; 2] = const { [AtomicU64::new(0), AtomicU64::new(0)] };
 }
 
-/// A request that a process died of while it served nothing else in that thread.
+/// The request on which a process crashed, if its thread served nothing else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Culprit {
     /// The store's number of its disk.
@@ -57,8 +57,8 @@ pub struct Culprit {
     pub head: u16,
 }
 
-/// Note in `words` what this process dies of, if it does. If one before it crashed, rings are begun
-/// with care from now on. Only the first call counts: there is one process to die.
+/// If this process crashes, note the request in `words`. If the process before this one crashed,
+/// rings start carefully from now on. Only the first call has an effect.
 pub fn watch(words: OwnerWords) {
     IS_CAREFUL.store(words.get(at::CRASHED) != 0, Ordering::Relaxed);
     if WORDS.set(words).is_ok() {
@@ -68,19 +68,19 @@ pub fn watch(words: OwnerWords) {
     }
 }
 
-/// The culprit has had its consequences.
+/// Clear the culprit, after its disk was marked as failed.
 pub fn forget_culprit(words: &OwnerWords) {
     words.set(at::PLACE, 0);
 }
 
-/// The process ends as it should: the next one needn't be careful.
+/// The process ends as it should, so the next one needn't be careful.
 pub fn ends_well() {
     if let Some(words) = WORDS.get() {
         words.set(at::CRASHED, 0);
     }
 }
 
-/// The request that the process before this one died of, if that is known.
+/// The request on which the process before this one crashed, if known.
 pub fn culprit(words: &OwnerWords) -> Option<Culprit> {
     let place = words.get(at::PLACE);
     let part = |shift: u32| u16::try_from(place >> shift & 0xffff).unwrap_or(u16::MAX);
@@ -96,11 +96,11 @@ pub(crate) fn is_careful() -> bool {
     IS_CAREFUL.load(Ordering::Relaxed)
 }
 
-/// While there is one, this thread serves nothing but that request.
+/// While this exists, its thread serves only the request that it was made for.
 #[derive(Debug)]
 pub(super) struct Alone(());
 
-/// This thread serves nothing but this request from now on.
+/// Record that this thread serves only this request.
 pub(super) fn alone(disk_id: u64, queue: u16, head: u16) -> Alone {
     ALONE.with(|[disk, place]| {
         disk.store(disk_id, Ordering::Release);
@@ -123,14 +123,14 @@ fn install(signal: libc::c_int, previous: &OnceLock<libc::sigaction>) {
     action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
     // SAFETY: as above.
     let mut before: libc::sigaction = unsafe { std::mem::zeroed() };
-    // SAFETY: a handler that calls nothing that isn't safe in one. Should the signal come before
-    // `previous` is set, it does what it does by default.
+    // SAFETY: the handler calls only what is async-signal-safe. A signal before `previous` is set
+    // gets the default action.
     let result = unsafe { libc::sigaction(signal, &raw const action, &raw mut before) };
     if result == 0 {
         let _ = previous.set(before);
     } else {
         let error = std::io::Error::last_os_error();
-        tracing::warn!(signal, %error, "a crash by this signal will not be noticed");
+        tracing::warn!(signal, %error, "can't watch for this signal: a crash by it goes unnoticed");
     }
 }
 
@@ -154,14 +154,15 @@ extern "C" fn on_crash(
     let previous = at.and_then(|at| PREVIOUS[at].get()).unwrap_or(&default);
     // SAFETY: a valid action, no old one asked for.
     unsafe { libc::sigaction(signal, previous, std::ptr::null_mut()) };
-    // A return to a fault raises it again. What was sent must be sent again.
+    // Returning to a faulting instruction raises its signal again. One that was sent must be sent
+    // again.
     if info.si_code <= 0 {
-        // SAFETY: no memory is involved. It comes when this handler has returned.
+        // SAFETY: no memory is involved. The signal arrives when this handler has returned.
         unsafe { libc::raise(signal) };
     }
 }
 
-/// Whether this thread is at fault: the kernel says so, or the thread itself (`abort`).
+/// Whether this thread caused the signal: by a fault, or by `abort`.
 fn is_own(info: &libc::siginfo_t) -> bool {
     // SAFETY: a signal that was sent by a thread names its process.
     let sender = || unsafe { info.si_pid() };
@@ -170,7 +171,7 @@ fn is_own(info: &libc::siginfo_t) -> bool {
     info.si_code > 0 || info.si_code == libc::SI_TKILL && sender() == own()
 }
 
-/// The first one that dies counts.
+/// Note the request of this thread, unless another thread has noted its own.
 fn take_down(words: &OwnerWords) {
     if words.get(at::PLACE) != 0 {
         return;

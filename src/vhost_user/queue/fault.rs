@@ -1,12 +1,12 @@
-//! Why a ring can't be followed any further: its indexes or its parts make no sense. What is wrong
-//! with a single request is [`ChainFault`](super::chain::ChainFault), and no reason for this.
+//! Why a ring can't go on: its indexes or its parts make no sense. What is wrong with a single
+//! request is a [`ChainFault`](super::chain::ChainFault), which doesn't stop the ring.
 
 use super::inflight::InflightError;
 
-/// A ring that can't be followed any further.
+/// Why a ring can't go on.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RingError {
-    #[error("ring size {size} is no power of two between 1 and 32768")]
+    #[error("ring size {size} is not a power of two between 1 and 32768")]
     Size { size: u32 },
     #[error("{what} at {address:#x} is misaligned or not all in one region of guest memory")]
     Address { what: &'static str, address: u64 },
@@ -14,9 +14,9 @@ pub(crate) enum RingError {
     AvailJump { from: u16, to: u16, size: u16 },
     #[error("head {head} on a ring of {size}")]
     Head { head: u16, size: u16 },
-    #[error("the front end took memory away that it had shared")]
+    #[error("the front end truncated a file whose memory it had shared")]
     MemoryLost,
-    #[error("a descriptor of the front end's hung when it was signalled")]
+    #[error("a write to a descriptor of the front end hung")]
     Hung,
     #[error(transparent)]
     Inflight(#[from] InflightError),

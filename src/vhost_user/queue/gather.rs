@@ -1,9 +1,9 @@
-//! Requests of the plainest shape, taken several at a time.
+//! Plain requests, taken several at a time.
 //!
-//! Most requests are a header, one buffer and a status byte, in descriptors of their own. Several
-//! of those can be held at once, and the store can overlap what they wait for. Any other request
-//! (a longer chain, a buffer across regions, a mistake) isn't plain, and [`super::chain`] reads it
-//! anew and judges it.
+//! Most requests have a header, one buffer and a status byte, each in its own descriptor. The ring
+//! takes several of these at once, so that the store can overlap their waits for memory. Any other
+//! request (a longer chain, a buffer across regions, a mistake) isn't plain. [`super::chain`] reads
+//! such a request again and decides.
 #![allow(unsafe_code)]
 
 use super::split::{Descriptor, F_INDIRECT, F_NEXT, F_WRITE, SplitQueue};
@@ -13,7 +13,7 @@ use crate::vhost_user::memory::map::MemoryMap;
 
 const FLAGS: u16 = F_NEXT | F_WRITE | F_INDIRECT;
 
-/// A request with more data than this takes a while, and is served by itself.
+/// A request with more data than this takes longer, and is served by itself.
 const MOST_BYTES: u32 = 64 << 10;
 /// Descriptors of a plain request.
 const PLAIN: usize = 3;
@@ -22,14 +22,14 @@ const TABLE_BYTES: usize = PLAIN * 16;
 /// The plain requests that are taken together, and how the next ones are found.
 #[derive(Debug)]
 pub(super) struct Plain {
-    /// Their lifetime is that of the ring's memory; what is lent has a shorter one.
+    /// They live as long as the ring's memory; callers borrow them for less.
     requests: Vec<PlainRequest<'static>>,
     heads: Vec<u16>,
-    /// The region in which the last buffer was: guest address, length, host address.
+    /// The region of the last buffer: guest address, length, host address.
     guest: u64,
     len_bytes: u64,
     host: *mut u8,
-    /// Where the last request had its header. Never read.
+    /// Where the last request had its header, for prefetching. Never dereferenced.
     header: *const u8,
 }
 
@@ -49,15 +49,14 @@ impl Plain {
         }
     }
 
-    /// Prefetch what the next request of a driver with one at a time begins with, which uses the
-    /// same header again.
+    /// Prefetch the last request's header: a driver with one request at a time uses it again.
     pub(super) fn prefetch_header(&self) {
         store::prefetch(self.header, 1);
     }
 
-    /// Take the requests from `position` in the avail ring on, as far as they are plain:
-    /// [`MOST_BATCHED`] and `most_requests` at most, and about `most_bytes` of data. Returns how
-    /// many bytes those have.
+    /// Take the requests from `position` in the avail ring on, up to the first that isn't plain: at
+    /// most [`MOST_BATCHED`] and `most_requests`, and about `most_bytes` of data. Returns the bytes
+    /// of their data.
     #[inline]
     pub(super) fn gather(
         &mut self,
@@ -134,9 +133,9 @@ impl Plain {
         let header_at = self.find(memory, first)?;
         self.header = header_at;
         let mut header = [0; HEADER_BYTES];
-        // SAFETY: `find` returns mapped memory as long as the descriptor says that no Rust
-        // reference points into, and the queue's map keeps it mapped; requests are cleared before
-        // the ring serves others. Here and below.
+        // SAFETY: `find` returns mapped memory of the descriptor's length. No Rust reference points
+        // into it, and the queue's map keeps it mapped. Requests are cleared before the ring serves
+        // others. Here and below.
         unsafe { Source::new(header_at, HEADER_BYTES) }.copy_to(&mut header);
         let len = second.len as usize;
         let data = if write == 0 {
@@ -151,7 +150,7 @@ impl Plain {
         PlainRequest::new(header, data, status)
     }
 
-    /// The descriptors of an indirect table that has as many as a plain request, in order.
+    /// The descriptors of an indirect table that has those of a plain request, in order.
     #[inline]
     fn table(&mut self, queue: &SplitQueue, referring: Descriptor) -> Option<[Descriptor; PLAIN]> {
         if referring.has(F_NEXT) || referring.len as usize != TABLE_BYTES {
@@ -165,7 +164,8 @@ impl Plain {
         (first.next == 1 && second.next == 2).then_some([first, second, third])
     }
 
-    /// The host address of a buffer, if it lies in one region: most often in that of the last one.
+    /// The host address of a buffer, if it lies in one region: most often in that of the last
+    /// buffer.
     #[inline]
     fn find(&mut self, memory: &MemoryMap, buffer: Descriptor) -> Option<*mut u8> {
         let offset = buffer.addr.wrapping_sub(self.guest);
@@ -187,7 +187,7 @@ impl Plain {
     }
 }
 
-/// The number of the descriptor behind one, if it says that there is one.
+/// The number of the next descriptor, if the NEXT flag is set.
 #[inline]
 fn next_of(descriptor: Descriptor) -> Option<u16> {
     descriptor.has(F_NEXT).then_some(descriptor.next)

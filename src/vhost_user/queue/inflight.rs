@@ -1,9 +1,9 @@
-//! The region in which requests that were taken and not yet returned are written down, so that
-//! they are known after a crash ("Inflight I/O tracking", split virtqueue).
+//! The in-flight region: which requests were taken and not yet returned, for the process after a
+//! crash ("Inflight I/O tracking", split virtqueue).
 //!
-//! The region is a file that the back end makes and the front end keeps: it comes back with
-//! SET_INFLIGHT_FD after every reconnect. Another program or version may have written it, so the
-//! part of a queue is laid out as the specification says:
+//! The region is a file that the back end makes and the front end keeps. The front end passes it
+//! with SET_INFLIGHT_FD after every reconnect. Another program or version may have written it, so
+//! the part of a queue is laid out as the specification says:
 //!
 //! ```text
 //! per queue, at a multiple of 64 bytes, in native byte order:
@@ -11,22 +11,22 @@
 //!   desc_num times:  u8 inflight   u8[5] unused   u16 next   u64 counter
 //! ```
 //!
-//! Where the parts are is the back end's own affair. First there is one for each queue of the
-//! length that was asked for, one after the other, as every back end has it. A driver may take
-//! longer rings than its front end asked for (over virtio-mmio, QEMU asks for 128 and its guest
-//! takes 1024), so behind these a region of ours has a part for each queue of [`ROOM`]: of zeros in
-//! a file that has no memory for them before they are looked at. A queue that starts costs a page
-//! of each of its parts or two, and an unused one nothing. A ring is written down in the first
-//! part that it fits in. One that fits in none is served all the same, and not written down: after
-//! a crash it goes on from its used index.
+//! The specification leaves open where the parts are. First comes one part for each queue, one
+//! after the other, with as many entries as the front end asked for, as in every back end. A driver
+//! may use longer rings than its front end asked for (over virtio-mmio QEMU asks for 128, and its
+//! guest uses 1024). So a region that we make has a second part of [`ROOM`] entries for each queue
+//! behind these. The file is sparse: a queue that starts takes one or two pages for each of its
+//! parts, and an unused queue none. A ring is tracked in the first part that is long enough. If
+//! none is, it is served untracked: after a crash it goes on from its used index.
 //!
-//! The process may be killed between any two stores, so their order is what recovery relies on.
-//! For a request that is taken: its counter, then its mark. For a batch that is returned: each head
-//! linked before the last one, the used index of the ring, the marks taken off, the used index
-//! noted here. A batch that died between the last two is found by the links: it *was* returned.
+//! The process may be killed between any two stores, and recovery relies on their order. When a
+//! request is taken: its counter, then its mark. When a batch is returned: links from each head to
+//! the one before, the last head, the used index of the ring, the marks removed, the used index
+//! noted here. If the process dies before the last of these stores, the links show which batch
+//! *was* returned.
 //!
-//! The front end can write this region at any time. Each field is read once, every index is
-//! compared with the queue size, and walks are bounded by it: what a front end can break so is its
+//! The front end can write to this region at any time. Each field is read once, every index is
+//! compared with the queue size, and the size bounds every walk. So a front end can harm only its
 //! own guest.
 #![allow(unsafe_code)]
 
@@ -42,14 +42,15 @@ use crate::store::points;
 use crate::vhost_user::memory::map::page_bytes;
 use crate::vhost_user::memory::mapping::Mapping;
 
-/// The longest ring that there is room for whatever was asked for: as long as those of QEMU's
-/// guests can be. More would cost a front end that migrates the region its copy.
+/// The longest ring that every region of ours has room for, whatever the front end asked for.
+/// QEMU's guests have no longer ones. A larger region would cost a front end that migrates it more
+/// copying.
 const ROOM: u16 = 1024;
 /// Longest split ring (virtio 1.3 §2.7).
 pub(crate) const LARGEST_RING: u16 = 1 << 15;
 const HEADER_BYTES: usize = 16;
 const ENTRY_BYTES: usize = 16;
-/// What the region of each queue is aligned to, as other back ends do it.
+/// The alignment of each queue's part, as in other back ends.
 const QUEUE_ALIGNMENT: usize = 64;
 const VERSION: u16 = 1;
 
@@ -83,7 +84,9 @@ pub(crate) enum InflightError {
         wanted_bytes: u64,
         file_bytes: u64,
     },
-    #[error("an in-flight region that is no regular file at a multiple of its page size")]
+    #[error(
+        "an in-flight region that is not a regular file, or not at a multiple of its page size"
+    )]
     NotAFile,
     #[error("can't make or map an in-flight region: {0}")]
     System(#[from] std::io::Error),
@@ -111,20 +114,20 @@ struct Layout {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Part {
     offset: usize,
-    /// Entries that it has.
+    /// Its number of entries.
     entries: u16,
-    /// Whether it is of [`ROOM`], which no other back end has.
+    /// Whether it is a second part, which no other back end has.
     is_room: bool,
 }
 
 impl Layout {
-    /// With parts of [`ROOM`] too, where they are longer than those that were asked for.
+    /// The same layout, with second parts of [`ROOM`] entries if these are longer.
     fn with_room(self) -> Self {
         let has_room = self.queue_size < ROOM;
         Self { has_room, ..self }
     }
 
-    /// Bytes of the parts that every back end has.
+    /// Bytes of the first parts, which every back end has.
     fn asked_bytes(self) -> usize {
         usize::from(self.queues) * stride(self.queue_size)
     }
@@ -155,14 +158,14 @@ impl Layout {
     }
 }
 
-/// The region of a front end, mapped.
+/// The mapped in-flight region of a front end.
 #[derive(Debug)]
 pub(crate) struct Inflight {
     mapping: Mapping,
     layout: Layout,
 }
 
-/// Check what a front end asks for or brings. Returns the layout that it knows of.
+/// Check the shape that a front end asks for or passes. Returns the layout without second parts.
 fn shape(spec: &VhostUserInflight, most_queues: u16) -> Result<Layout, InflightError> {
     // Copied out: the message's layout is packed on the wire.
     let (queues, queue_size) = (spec.num_queues, spec.queue_size);
@@ -184,8 +187,8 @@ fn shape(spec: &VhostUserInflight, most_queues: u16) -> Result<Layout, InflightE
     }
 }
 
-/// Make a region ("GET_INFLIGHT_FD"): a file of zeros that can't become shorter, for the front end
-/// to keep and to bring back.
+/// Make a region (GET_INFLIGHT_FD): a file of zeros that can't become shorter, which the front end
+/// keeps and passes again.
 pub(crate) fn create(
     spec: &VhostUserInflight,
     most_queues: u16,
@@ -199,7 +202,7 @@ pub(crate) fn create(
         Ok(file)
     });
     let file = File::from(made.map_err(std::io::Error::from)?);
-    // By whole bytes first: a front end is sent the padding too, and it must tell nothing.
+    // Zero it as a whole: the padding is sent to the front end too, and must not leak memory.
     let mut answer = VhostUserInflight::default();
     answer.as_mut_slice().fill(0);
     answer.mmap_size = bytes;
@@ -209,8 +212,8 @@ pub(crate) fn create(
 }
 
 impl Inflight {
-    /// Map what a front end brings ("SET_INFLIGHT_FD"). Its content is not looked at before a ring
-    /// starts with it.
+    /// Map the region that a front end passes (SET_INFLIGHT_FD). Its content is checked only when a
+    /// ring starts with it.
     pub(crate) fn open(
         spec: &VhostUserInflight,
         file: &File,
@@ -249,13 +252,13 @@ impl Inflight {
         Ok(Self { mapping, layout })
     }
 
-    /// Whether the front end took the file away.
+    /// Whether the front end truncated the file.
     pub(crate) fn is_lost(&self) -> bool {
         self.mapping.is_lost()
     }
 }
 
-/// The part of a region that belongs to one ring that is being served.
+/// The part of a region in which one ring is tracked.
 #[derive(Debug)]
 pub(super) struct Tracker {
     /// Keeps `base` mapped.
@@ -263,7 +266,7 @@ pub(super) struct Tracker {
     base: *mut u8,
     /// The ring's.
     size: u16,
-    /// Those that there is room for, which are no fewer.
+    /// Entries of the part, which are no fewer.
     entries: u16,
     is_room: bool,
     /// The next request's place in the order of requests.
@@ -275,11 +278,11 @@ unsafe impl Send for Tracker {}
 
 impl Tracker {
     /// The tracker of ring `queue`, and the heads that were taken and not returned, in the order in
-    /// which they were taken. `used_idx` is the ring's used index. `None`: the region has no part
-    /// for this queue, or none that is long enough.
+    /// which they were taken. `used_idx` is the ring's used index. `None` if the region has no part
+    /// for this queue that is long enough.
     ///
     /// # Errors
-    /// A region that was not written for a ring like this, or by somebody who broke it.
+    /// The region has an unknown version, or is damaged.
     pub(super) fn new(
         region: &Arc<Inflight>,
         queue: u16,
@@ -296,20 +299,21 @@ impl Tracker {
             counter: 0,
         };
         let Some(part) = parts().find(|part| part.entries >= size) else {
-            // What they say is of another driver, and must not be believed of a later one.
+            // Clear the other parts: they may describe another driver's ring, which must not be
+            // taken for that of a later driver.
             parts().for_each(|other| at(other).void());
             return Ok(None);
         };
         let mut tracker = at(part);
         let unreturned = tracker.recover(used_idx)?;
-        // Another driver used it, with a ring of another length.
+        // Another driver used the part, with a ring of another length.
         parts()
             .filter(|&other| other != part)
             .for_each(|other| at(other).void());
         Ok(Some((tracker, unreturned)))
     }
 
-    /// Whether the front end took the region away.
+    /// Whether the front end truncated the region's file.
     pub(super) fn is_lost(&self) -> bool {
         self.region.is_lost()
     }
@@ -319,7 +323,7 @@ impl Tracker {
             0 => self.begin(used_idx),
             VERSION => {
                 let desc_num = self.header(at::DESC_NUM).load(Ordering::Relaxed);
-                // QEMU's back ends write down the length that was asked for, in their parts.
+                // QEMU's back ends note the length that was asked for, in their parts.
                 let is_asked = !self.is_room && desc_num == self.entries;
                 if desc_num == self.size || is_asked {
                     self.finish_batch(used_idx)?;
@@ -355,7 +359,7 @@ impl Tracker {
         self.header(at::VERSION).store(VERSION, Ordering::Release);
     }
 
-    /// What it says is about a driver that is gone: as if it had never been used.
+    /// Clear the part, which describes the ring of a driver that is gone.
     fn void(&self) {
         if self.header(at::VERSION).load(Ordering::Relaxed) != 0 {
             (0..self.entries).for_each(|head| self.mark(head).store(0, Ordering::Relaxed));
@@ -363,14 +367,14 @@ impl Tracker {
         }
     }
 
-    /// Take the marks off a batch that was shown to the driver by a process that died before it had
-    /// taken them off itself.
+    /// Remove the marks of a batch that the last process published, if it died before it had
+    /// removed them.
     fn finish_batch(&self, used_idx: u16) -> Result<(), InflightError> {
         let noted = self.header(at::USED_IDX).load(Ordering::Relaxed);
         let returned = used_idx.wrapping_sub(noted);
         if returned > self.size {
-            // A ring that can't have come from there in one batch was set up anew since: what the
-            // region says is about a driver that is gone.
+            // One batch can't lead from the noted index to this one, so the ring was set up again
+            // since, and the part describes the ring of a driver that is gone.
             tracing::info!(noted, used_idx, "in-flight region of a ring that was reset");
             (0..self.size).for_each(|head| self.mark(head).store(0, Ordering::Relaxed));
             self.header(at::USED_IDX).store(used_idx, Ordering::Release);
@@ -392,7 +396,7 @@ impl Tracker {
         Ok(())
     }
 
-    /// Nobody waits for `heads`, which are all that was unreturned: begin anew.
+    /// Forget `heads`, which are all unreturned requests: the driver no longer waits for them.
     pub(super) fn forget(&mut self, heads: &[u16]) {
         self.unmark(heads);
         self.counter = 0;
@@ -405,7 +409,7 @@ impl Tracker {
         }
     }
 
-    /// Request `head` was taken: written down before anything is done for it.
+    /// Record that request `head` was taken, before anything is done for it.
     pub(super) fn taken(&mut self, head: u16) {
         self.order(head).store(self.counter, Ordering::Relaxed);
         points::reach("request-counted");
@@ -414,12 +418,12 @@ impl Tracker {
         self.counter = self.counter.wrapping_add(1);
     }
 
-    /// Request `head` stays in the avail ring after all, and will be taken again.
+    /// Record that request `head` stays in the avail ring after all. It will be taken again.
     pub(super) fn not_taken(&self, head: u16) {
         self.mark(head).store(0, Ordering::Release);
     }
 
-    /// Requests `heads` are about to be returned by one store to the used index.
+    /// Record that requests `heads` are about to be returned by one store to the used index.
     pub(super) fn returning(&self, heads: &[u16]) {
         let last = self.header(at::LAST_BATCH_HEAD);
         let mut before = last.load(Ordering::Relaxed);
@@ -432,7 +436,7 @@ impl Tracker {
         }
     }
 
-    /// They were returned, and the used index is `used_idx` now.
+    /// Record that they were returned, and that the used index is `used_idx` now.
     pub(super) fn returned(&self, heads: &[u16], used_idx: u16) {
         self.unmark(heads);
         self.header(at::USED_IDX).store(used_idx, Ordering::Release);
@@ -445,7 +449,8 @@ impl Tracker {
         unsafe { AtomicU16::from_ptr(self.base.wrapping_add(field).cast()) }
     }
 
-    /// Where entry `head`, which every caller has compared with a number of entries, has `field`.
+    /// The address of `field` in entry `head`, which every caller has compared with the number of
+    /// entries.
     fn entry(&self, head: u16, field: usize) -> *mut u8 {
         let head = usize::from(head & (self.entries - 1));
         self.base

@@ -1,4 +1,4 @@
-//! What a worker does for one ring: a bounded turn, and the call that the driver gets after it.
+//! Serving one ring: a turn of bounded length, and the call that follows it.
 
 use std::fs::File;
 use std::net::Shutdown;
@@ -12,36 +12,37 @@ use crate::device::{BlockDevice, Outcome, Pace, QueueCounters};
 use crate::vhost_user::wire::notifier::Notifier;
 use crate::vhost_user::wire::watchdog::Watched;
 
-/// Requests between two updates of the used index, at most.
+/// The most requests between two updates of the used index.
 const BATCH_REQUESTS: u32 = 32;
-/// The same where the driver looks by itself: it can go on with the first while we do the others.
+/// The same for a driver that polls: it can go on with the first requests while we serve the
+/// others.
 const SOON_REQUESTS: u32 = 16;
-/// Requests whose cost does not show in their bytes (ranges to discard or to zero) may each take
-/// long, so the clock is read after this many of them.
+/// The clock is read after this many requests whose bytes don't show their cost (ranges to discard
+/// or to zero), since each of them may take long.
 const TIMED_REQUESTS: u32 = 8;
 
-/// How much a ring may have done for it before the worker looks at what else there is.
+/// The most that one turn of a ring may do before the worker serves other rings and reads its mail.
 #[derive(Clone, Copy, Debug)]
-struct Share {
+struct TurnBounds {
     batches: u32,
-    /// Bytes that make a batch end, so that its first request needn't wait for megabytes.
+    /// Bytes after which a batch ends, so that its first request needn't wait for megabytes.
     batch_bytes: u64,
-    /// Bytes that make the turn end.
+    /// Bytes after which the turn ends.
     turn_bytes: u64,
     time: Duration,
 }
 
-/// Nobody waits, except a session that stops the ring.
-const ALONE: Share = Share {
+/// The ring is the worker's only hot one: only a session that stops it may have to wait.
+const ALONE: TurnBounds = TurnBounds {
     batches: 4,
     batch_bytes: 256 << 10,
     turn_bytes: 1 << 20,
     time: Duration::from_millis(1),
 };
 
-/// Other rings wait. A few microseconds each keep the wait short even beside many; less, and going
-/// from ring to ring would be all that is done.
-const BESIDE_OTHERS: Share = Share {
+/// Other rings wait. With a few microseconds for each, the wait is short even beside many rings.
+/// With less, the worker would spend its time on going from ring to ring.
+const BESIDE_OTHERS: TurnBounds = TurnBounds {
     batches: 1,
     batch_bytes: 64 << 10,
     turn_bytes: 64 << 10,
@@ -56,11 +57,11 @@ pub(crate) struct Wiring {
     pub(crate) device: Arc<BlockDevice>,
     /// Feature bits the driver accepted.
     pub(crate) acked: u64,
-    /// `None` if the driver has none, so that the ring must be looked at time and again.
+    /// `None` if the front end passed none, so that the ring must be polled.
     pub(crate) kick: Option<Arc<File>>,
     pub(crate) call: Option<Arc<Notifier>>,
     pub(crate) err: Option<Arc<Notifier>>,
-    /// The connection, to be ended when the front end takes its memory away.
+    /// The connection, which ends when the front end truncates its memory.
     pub(crate) hangup: Arc<UnixStream>,
 }
 
@@ -78,11 +79,11 @@ pub(crate) struct Job {
     pub(crate) err: Option<Arc<Notifier>>,
     hangup: Arc<UnixStream>,
     counters: QueueCounters,
-    /// Whether the driver wanted to be called when it was shown something last.
+    /// Whether the driver wanted a call at the last publication.
     calls: bool,
 }
 
-/// What came of a turn.
+/// What a turn did.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Turn {
     /// Requests, or steps of long ones.
@@ -91,22 +92,22 @@ pub(crate) struct Turn {
     pub(crate) bytes: u64,
 }
 
-/// A clock that is not read before it is asked: most turns are over sooner.
+/// A clock that is read only when it is asked for the first time. Most turns end before that.
 #[derive(Debug, Default)]
 struct Since(Option<Instant>);
 
 impl Since {
-    /// Whether `time` has gone by since this was asked first.
+    /// Whether `time` has passed since the first call.
     fn is_past(&mut self, time: Duration) -> bool {
         let now = Instant::now();
         now.duration_since(*self.0.get_or_insert(now)) >= time
     }
 }
 
-/// How far one request came.
+/// What happened to one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
-    /// It was answered, or must wait.
+    /// It was completed, or must wait.
     Settled,
     /// A step of it was done.
     Begun,
@@ -141,24 +142,24 @@ impl Job {
             call,
             err,
             hangup,
-            // One call too many harms nobody.
+            // A superfluous call does no harm.
             calls: true,
         }
     }
 
-    /// Serve what is there, but not more than a share of it.
+    /// Serve what is available, within the bounds of one turn.
     pub(crate) fn turn(&mut self, pace: Pace, watched: &Watched) -> Result<Turn, RingError> {
-        let share = match pace {
+        let bounds = match pace {
             Pace::Alone => ALONE,
             Pace::BesideOthers => BESIDE_OTHERS,
         };
         let mut turn = Turn::default();
         let mut since = Since::default();
         self.ring.disable_notification();
-        for _ in 0..share.batches {
-            let more = self.batch(pace, share, &mut turn, &mut since);
+        for _ in 0..bounds.batches {
+            let more = self.batch(pace, bounds, &mut turn, &mut since);
             self.ring.look_for_losses()?;
-            // What was done before a ring broke is the driver's to know.
+            // If the ring breaks, the requests before that are still published.
             let published = self.ring.publish_used();
             self.counters.shown(self.ring.unanswered());
             if let Some(calls) = published {
@@ -167,25 +168,25 @@ impl Job {
                     self.call(watched)?;
                 }
             }
-            if !more? || turn.bytes >= share.turn_bytes {
+            if !more? || turn.bytes >= bounds.turn_bytes {
                 break;
             }
         }
         Ok(turn)
     }
 
-    /// Serve until the ring is dry, or all that there is must wait, or the time is over, which is
-    /// then `false`, or the batch is full.
+    /// Serve one batch. Returns `false` if the ring is empty, all its requests must wait, or the
+    /// time is over, and `true` if the batch is full.
     fn batch(
         &mut self,
         pace: Pace,
-        share: Share,
+        bounds: TurnBounds,
         turn: &mut Turn,
         since: &mut Since,
     ) -> Result<bool, RingError> {
-        let end_bytes = turn.bytes + share.batch_bytes;
+        let end_bytes = turn.bytes + bounds.batch_bytes;
         let mut untimed = 0;
-        // To call a driver that sleeps is dear, so it is called for as many as there are.
+        // Calling a sleeping driver is expensive, so one call is for as many requests as possible.
         let most_steps = if self.ring.goes_alone() {
             1
         } else if self.calls {
@@ -224,7 +225,7 @@ impl Job {
             untimed += 1;
             if untimed == TIMED_REQUESTS || step == Step::Begun {
                 untimed = 0;
-                if since.is_past(share.time) {
+                if since.is_past(bounds.time) {
                     return Ok(false);
                 }
             }
@@ -232,7 +233,7 @@ impl Job {
         Ok(true)
     }
 
-    /// Serve one request of any shape, or a step of it. `None`: there is none.
+    /// Serve one request of any shape, or a step of it. `None` if there is none.
     fn one(&mut self, next: Next, pace: Pace, turn: &mut Turn) -> Result<Option<Step>, RingError> {
         let _alone = self.names(next);
         let is_late = self.ring.parking().is_late();
@@ -268,7 +269,7 @@ impl Job {
         Ok(Some(Step::Settled))
     }
 
-    /// After a crash, have it known which request is being served.
+    /// In a careful process, record which request is being served.
     #[inline]
     fn names(&self, next: Next) -> Option<crash::Alone> {
         let is_retry = matches!(next, Next::Retry(..));
@@ -277,22 +278,22 @@ impl Job {
         names.then(|| crash::alone(self.disk_id, self.index, head()))
     }
 
-    /// Whether stopping takes a while: requests are parked that must be returned first.
+    /// Begin to stop. Returns whether parked requests must be returned first.
     pub(crate) fn begins_to_drain(&mut self, by: Instant) -> bool {
         self.ring.drain(by)
     }
 
-    /// Whether all of those were returned.
+    /// Whether all of these were returned.
     pub(crate) fn is_drained(&self) -> bool {
         self.ring.parking().is_drained()
     }
 
-    /// Whether nothing goes on before a request that waits does.
+    /// Whether the whole ring waits behind a request at the head of the line.
     pub(crate) fn is_held(&self) -> bool {
         self.ring.parking().is_blocked()
     }
 
-    /// When there is something to do for requests that wait, or that the last turn had no time for.
+    /// When to serve the ring again for requests that wait, or for which the last turn had no time.
     pub(crate) fn look_at(&self, now: Instant) -> Option<Instant> {
         if self.ring.is_amid() {
             return Some(now);
@@ -300,7 +301,7 @@ impl Job {
         self.ring.parking().look_at(now)
     }
 
-    /// Ask the driver to kick when it has something; whether it has already.
+    /// Ask the driver for a kick when it makes a request available. Returns whether it already has.
     pub(crate) fn enable_notification(&mut self) -> Result<bool, RingError> {
         let more = self.ring.enable_notification()?;
         self.ring.look_for_losses()?;

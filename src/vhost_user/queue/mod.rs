@@ -4,16 +4,16 @@
 //! |---|---|
 //! | `split` | a split virtqueue in guest memory: its layout and notifications |
 //! | `ring` | a ring that is served: which request is next |
-//! | `taken` | requests that were taken, until it is said what became of them |
-//! | `chain` | a walk along the descriptors of one request |
-//! | `gather` | requests of the plainest shape, taken several at a time |
+//! | `taken` | tokens for requests that were taken and must be completed, kept or parked |
+//! | `chain` | walking the chain of descriptors of one request |
+//! | `gather` | plain requests, taken several at a time |
 //! | `pieces` | the buffers of one request |
 //! | `parking` | requests of a ring that wait |
-//! | `fault` | what makes a ring stop for good |
-//! | `inflight` | requests that were taken and not returned, written down for after a crash |
-//! | `record` | what a ring writes down there, if it is tracked |
+//! | `fault` | why a ring can't go on |
+//! | `inflight` | the in-flight region: requests that were taken and not returned |
+//! | `record` | what a tracked ring records there |
 //! | `job` | one ring's turn: batches of requests, and the call that follows |
-//! | `crash` | which request the process died of, for the one that comes after it |
+//! | `crash` | finding the request on which a process crashed |
 
 mod chain;
 pub mod crash;

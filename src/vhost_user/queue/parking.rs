@@ -1,9 +1,9 @@
 //! Requests of a ring that wait for their limits or for memory.
 //!
-//! A parked request is no more than its head: its chain is walked again when it is tried again, as
-//! it would be after a crash, so what a guest changes meanwhile is its own business. Where requests
-//! may come back in any order, those behind a parked one go on. Elsewhere a request that must wait
-//! stays where it is, at the head of the line, and all others wait behind it.
+//! Of a parked request only the head is kept. Its chain is walked again when it is tried again, as
+//! after a crash, so a guest that changes the chain meanwhile harms only itself. If requests may
+//! complete in any order, those behind a parked one go on. Otherwise a request that must wait stays
+//! in the avail ring, at the head of the line, and all others wait behind it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,20 +11,21 @@ use std::time::{Duration, Instant};
 
 use crate::device::{Attempt, Lane, Volume, WaitReason};
 
-/// How long a ring that stops may take for what it has parked.
+/// How long a ring that stops may take to return its parked requests.
 const DRAIN_WITHIN: Duration = Duration::from_millis(30);
 
-/// How a ring stops. What is still in its avail ring is served from there by the next one.
+/// How a ring stops. Requests that are still in its avail ring stay there for the ring's next
+/// start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stop {
-    /// What it has parked stays in the in-flight region, where the next one finds it.
+    /// Parked requests stay in the in-flight region, where the ring's next start finds them.
     Leave,
-    /// What it has parked is returned: done by this moment, whatever its limits, or failed.
+    /// Parked requests are returned: served by this moment, regardless of limits, or failed.
     Drain(Instant),
 }
 
 impl Stop {
-    /// Return all that is parked within a bounded time from now.
+    /// Return all parked requests within a bounded time from now.
     pub(crate) fn drain() -> Self {
         Self::Drain(Instant::now() + DRAIN_WITHIN)
     }
@@ -39,24 +40,25 @@ pub(crate) struct Parked {
     pub(crate) reason: WaitReason,
 }
 
-/// The requests of one ring that wait, in the order in which they were taken. Only the first one of
-/// a lane is tried again.
+/// The waiting requests of one ring. Each lane is in the order in which its requests were taken,
+/// and only its first request is tried again.
 #[derive(Debug)]
 pub(crate) struct Parking {
-    /// Counts them, for as long as they are here.
+    /// Counts the requests that wait.
     volume: Arc<Volume>,
     lanes: [VecDeque<Parked>; Lane::ALL.len()],
-    /// Requests in all lanes, and how many there may be.
+    /// Requests in all lanes.
     count: usize,
+    /// The most requests that may be in all lanes.
     most: usize,
-    /// One that waits where it is, before all others of the ring.
+    /// The request that waits in the avail ring, before all others of the ring.
     head_of_line: Option<Parked>,
-    /// The ring stops, and this is when it must have.
+    /// The ring is stopping, and must have stopped by then.
     drain_by: Option<Instant>,
 }
 
 impl Parking {
-    /// With room in its lanes for none.
+    /// Lanes without room: see [`Self::make_room`].
     pub(crate) fn new(volume: &Arc<Volume>) -> Self {
         Self {
             volume: Arc::clone(volume),
@@ -73,15 +75,15 @@ impl Parking {
         Arc::ptr_eq(&self.volume, volume)
     }
 
-    /// Have room for all requests that a driver can have on a ring of `size`; nothing is allocated
-    /// later.
+    /// Allocate room for all requests that a driver can have outstanding on a ring of `size`.
+    /// Nothing is allocated later.
     pub(crate) fn make_room(&mut self, size: u16) {
         self.most = size.into();
         self.lanes = std::array::from_fn(|_| VecDeque::with_capacity(self.most));
     }
 
-    /// Whether one more may go into a lane. Only a driver that breaks the rules has more out than
-    /// its ring has room for.
+    /// Whether one more request may go into a lane. Only a driver that violates the specification
+    /// has more outstanding than its ring has descriptors.
     pub(crate) fn has_room(&self) -> bool {
         self.count < self.most
     }
@@ -92,19 +94,19 @@ impl Parking {
         self.count + usize::from(self.head_of_line.is_some())
     }
 
-    /// Whether all others wait behind one at the head of the line.
+    /// Whether a request waits at the head of the line, and all others behind it.
     #[inline]
     pub(crate) fn is_blocked(&self) -> bool {
         self.head_of_line.is_some()
     }
 
-    /// Whether requests are in lanes, so that their place in the avail ring is lost.
+    /// Whether requests are in lanes: they have left the avail ring.
     #[inline]
     pub(crate) fn has_lanes(&self) -> bool {
         self.count > 0
     }
 
-    /// The first one of a lane.
+    /// The first request of a lane.
     pub(crate) fn first(&self, lane: Lane) -> Option<Parked> {
         self.lanes[lane.index()].front().copied()
     }
@@ -118,7 +120,7 @@ impl Parking {
         !self.lanes[lane.index()].is_empty() || self.head_of_line.as_ref().is_some_and(lane_of)
     }
 
-    /// Put a request behind those that wait for the same.
+    /// Add a request at the end of the lane of its reason.
     pub(crate) fn push(&mut self, parked: Parked) {
         let lane = parked.reason.lane();
         self.lanes[lane.index()].push_back(parked);
@@ -126,14 +128,14 @@ impl Parking {
         self.volume.begins_to_wait(lane);
     }
 
-    /// The first one of a lane must wait longer.
+    /// The first request of a lane goes on waiting, for `reason`.
     pub(crate) fn keep_first(&mut self, reason: WaitReason) {
         if let Some(first) = self.lanes[reason.lane().index()].front_mut() {
             first.reason = reason;
         }
     }
 
-    /// The first one of a lane waits no longer; it is the turn of the one behind it.
+    /// Remove the first request of a lane. The one behind it is tried next.
     pub(crate) fn pop(&mut self, lane: Lane) {
         let queue = &mut self.lanes[lane.index()];
         if queue.pop_front().is_some() {
@@ -145,7 +147,7 @@ impl Parking {
         }
     }
 
-    /// Have all others wait behind this one, or none.
+    /// Set the request at the head of the line, behind which all others wait, or `None`.
     pub(crate) fn set_head_of_line(&mut self, parked: Option<Parked>) {
         let before = self.head_of_line.take().map(|it| it.reason.lane());
         let after = parked.map(|it| it.reason.lane());
@@ -160,29 +162,29 @@ impl Parking {
         self.head_of_line = parked;
     }
 
-    /// Return what is in lanes, and nothing else, from now on.
+    /// From now on only return the requests in lanes, and take no new ones.
     pub(crate) fn drain(&mut self, by: Instant) {
         self.drain_by = Some(by);
     }
 
-    /// Whether all of it was returned.
+    /// Whether [`Self::drain`] was called and all requests in lanes were returned.
     pub(crate) fn is_drained(&self) -> bool {
         self.drain_by.is_some() && !self.has_lanes()
     }
 
-    /// Whether there is no time left for what is still in lanes: it fails.
+    /// Whether the time to drain is over, so that requests in lanes fail.
     #[inline]
     pub(crate) fn is_late(&self) -> bool {
         self.drain_by.is_some_and(|by| by <= Instant::now())
     }
 
-    /// Whether nothing waits here, and no request need look.
+    /// Whether nothing waits and the ring isn't stopping, so that new requests may go on at once.
     #[inline]
     pub(crate) fn is_idle(&self) -> bool {
         self.len() == 0 && self.drain_by.is_none()
     }
 
-    /// The lane whose first one may be tried again now, and as which attempt.
+    /// The lane whose first request may be tried again now, and as which attempt.
     pub(crate) fn next(&self) -> Option<(Lane, Attempt)> {
         if self.drain_by.is_some() {
             let lane = Lane::ALL.into_iter().find(|&it| self.first(it).is_some());
@@ -196,19 +198,20 @@ impl Parking {
         })
     }
 
-    /// What the first one waits for that waits in a lane, or at the head of the line for the same.
+    /// The reason for which a lane waits: that of its first request, or of the request at the head
+    /// of the line if that belongs to this lane.
     fn reason(&self, lane: Lane) -> Option<WaitReason> {
         let at_head = || self.head_of_line.filter(|it| it.reason.lane() == lane);
         let first = self.first(lane).or_else(at_head);
         first.map(|parked| parked.reason)
     }
 
-    /// Whether a request that is new may be tried: none of those in lanes keeps it from that.
+    /// Whether a new request may be tried. Requests in lanes don't prevent that.
     pub(crate) fn lets_new(&self) -> bool {
         self.head_of_line.is_none() && self.drain_by.is_none()
     }
 
-    /// The first attempt at a new request: it is behind those in lanes.
+    /// The first attempt at a new request, which comes behind those in lanes.
     pub(crate) fn first_attempt(&self) -> Attempt {
         Attempt::First {
             behind_reads: self.has(Lane::Reads),
@@ -224,7 +227,8 @@ impl Parking {
 }
 
 impl Drop for Parking {
-    /// What waits here goes back to the driver, or to the one that serves the ring next.
+    /// The requests that still wait are returned to the driver, or served after the ring's next
+    /// start. They no longer count as waiting.
     fn drop(&mut self) {
         self.set_head_of_line(None);
         for lane in Lane::ALL {

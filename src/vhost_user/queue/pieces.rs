@@ -1,4 +1,4 @@
-//! The buffers of one request, as stretches of host memory.
+//! The buffers of one request, as pieces of host memory.
 #![allow(unsafe_code)]
 
 use super::split::{Descriptor, F_WRITE};
@@ -6,7 +6,7 @@ use crate::device::Buffers;
 use crate::store::{self, Piece, Sink, Source};
 use crate::vhost_user::memory::map::MemoryMap;
 
-/// What a descriptor counts for, beside the bytes of its buffer, where a chain is walked.
+/// The cost of walking to a descriptor, in bytes, beside the bytes of its buffer.
 const DESCRIPTOR_BYTES: u64 = 64;
 
 /// The buffers of the request being served, emptied before the ring is used again. Their lifetime
@@ -15,27 +15,26 @@ const DESCRIPTOR_BYTES: u64 = 64;
 pub(super) struct Pieces {
     readable: Vec<Source<'static>>,
     writable: Vec<Sink<'static>>,
-    /// Descriptors that were read to find them.
+    /// How many descriptors were read to find the pieces.
     descriptors: u32,
-    /// Some buffer could not be found, or came in the wrong order.
+    /// A buffer is outside of guest memory, or in the wrong order.
     damaged: bool,
-    /// Some writable buffer could not be found: what lies after it can't be counted as written,
-    /// since the length counts from the first writable byte (§2.7.8.2).
+    /// A writable buffer is outside of guest memory. What lies behind it can't be counted as
+    /// written, since the used length counts from the first writable byte (§2.7.8.2).
     gap: bool,
-    /// The last writable buffer is one that could not be found, so there is no status byte.
+    /// The last writable buffer is outside of guest memory, so there is no status byte.
     no_status: bool,
     /// Writable bytes, before any were used up.
     #[cfg(debug_assertions)]
     offered_bytes: u64,
 }
 
-// SAFETY: the pieces lie in the mappings of the ring that this is part of, which keeps them,
-// whichever thread uses them.
+// SAFETY: the pieces lie in mappings that the ring of this value keeps, whichever thread uses them.
 unsafe impl Send for Pieces {}
 
 impl Pieces {
-    /// With room for this many pieces of either kind. Nothing is allocated later; a request that
-    /// has more is damaged.
+    /// Allocate room for this many pieces of either kind. Nothing is allocated later; a request
+    /// with more pieces is damaged.
     pub(super) fn with_room(most: usize) -> Self {
         Self {
             readable: Vec::with_capacity(most),
@@ -52,13 +51,13 @@ impl Pieces {
         self.no_status = false;
     }
 
-    /// The buffers, to be used up.
+    /// The buffers. Serving the request consumes them.
     pub(super) fn lend(&mut self) -> Buffers<'_, '_> {
         let (reads, writes) = (self.readable.len(), self.writable.len());
         let (readable, writable) = (self.readable.as_mut_ptr(), self.writable.as_mut_ptr());
         // SAFETY: the same slice, borrowed from `self` for as long as what is returned lives. Only
-        // the pieces' own lifetime is shorter: nobody can keep one beyond the loan, and whatever is
-        // put in their place is cleared before the next request.
+        // the pieces' own lifetime is shorter, so none can be kept longer than the borrow. Whatever
+        // is put in their place is cleared before the next request.
         let readable = unsafe { std::slice::from_raw_parts_mut(readable.cast(), reads) };
         // SAFETY: as above.
         let writable = unsafe { std::slice::from_raw_parts_mut(writable.cast(), writes) };
@@ -69,19 +68,19 @@ impl Pieces {
         }
     }
 
-    /// What it costs to serve them, in bytes. Descriptors cost once.
+    /// The cost of serving them, in bytes. Each descriptor counts once.
     pub(super) fn take_cost(&mut self) -> u64 {
         let descriptors = std::mem::take(&mut self.descriptors);
         let bytes = store::total_bytes(&self.readable) + store::total_bytes(&self.writable);
         bytes + u64::from(descriptors) * DESCRIPTOR_BYTES
     }
 
-    /// The length for the driver, when `written` bytes were written.
+    /// The used length for the driver, if `written` bytes were written.
     pub(super) fn used_len(&self, written: u32) -> u32 {
         if self.gap { 0 } else { written }
     }
 
-    /// All buffers were added, out of this many descriptors.
+    /// All buffers were added; this many descriptors were read.
     pub(super) fn end(&mut self, descriptors: u32) {
         self.descriptors = descriptors;
         if self.no_status {
@@ -104,8 +103,8 @@ impl Pieces {
         true
     }
 
-    /// Add a buffer, cut where it crosses from one region into the next. Buffers of no bytes are
-    /// allowed and say nothing.
+    /// Add a buffer, cut where it crosses from one region into the next. Empty buffers are allowed
+    /// and ignored.
     pub(super) fn add(&mut self, memory: &MemoryMap, descriptor: Descriptor) {
         let (address, len) = (descriptor.addr, descriptor.len);
         if len == 0 {
@@ -140,8 +139,8 @@ impl Pieces {
         self.no_status &= !writable;
     }
 
-    /// The request fails, since its chain can't be followed to its end. The last writable byte that
-    /// was found is the best guess at its status, and at worst a byte of the failed request's own
+    /// The chain can't be followed to its end, so the request fails. The last writable byte that
+    /// was found probably is the status byte; at worst it is a byte of the failed request's own
     /// data.
     pub(super) fn refuse(&mut self) {
         self.damaged = true;
@@ -153,7 +152,7 @@ impl Pieces {
         }
     }
 
-    /// Whether one more piece fits into what was reserved when the ring started.
+    /// Whether one more piece fits into the room that was allocated when the ring started.
     fn has_room(&self, writable: bool) -> bool {
         if writable {
             self.writable.len() < self.writable.capacity()

@@ -1,9 +1,9 @@
-//! What a ring writes down in its part of the in-flight region, if it has one.
+//! What a ring records in its part of the in-flight region, if it has one.
 
 use super::inflight::Tracker;
 
-/// The ring's part of the region, and what is still to be written there. A ring that isn't tracked
-/// writes nothing down.
+/// The ring's part of the region, and what must still be recorded there. A ring that isn't tracked
+/// records nothing.
 #[derive(Debug, Default)]
 pub(super) struct Record {
     tracker: Option<Tracker>,
@@ -12,7 +12,7 @@ pub(super) struct Record {
 }
 
 impl Record {
-    /// Write down in `tracker`'s part what is taken from now on on a ring of `size`; nothing is
+    /// From now on record in `tracker`'s part what is taken from a ring of `size`. Nothing is
     /// allocated later.
     pub(super) fn begin(&mut self, tracker: Tracker, size: u16) {
         debug_assert!(self.tracker.is_none(), "a ring is tracked twice");
@@ -20,12 +20,12 @@ impl Record {
         self.completed.reserve_exact(size.into());
     }
 
-    /// Whether the front end took the region away.
+    /// Whether the front end truncated the region's file.
     pub(super) fn is_lost(&self) -> bool {
         self.tracker.as_ref().is_some_and(Tracker::is_lost)
     }
 
-    /// Requests `heads` were taken, in this order.
+    /// Record that requests `heads` were taken, in this order.
     #[inline]
     pub(super) fn taken(&mut self, heads: &[u16]) {
         if let Some(tracker) = &mut self.tracker {
@@ -33,7 +33,7 @@ impl Record {
         }
     }
 
-    /// Requests `heads` stay in the avail ring after all.
+    /// Record that requests `heads` stay in the avail ring after all.
     #[inline]
     pub(super) fn not_taken(&self, heads: &[u16]) {
         if let Some(tracker) = &self.tracker {
@@ -41,7 +41,7 @@ impl Record {
         }
     }
 
-    /// Requests `heads` are done, and the driver is shown that later.
+    /// Note that requests `heads` are done. They are published later.
     #[inline]
     pub(super) fn completed(&mut self, heads: &[u16]) {
         if self.tracker.is_some() {
@@ -49,7 +49,7 @@ impl Record {
         }
     }
 
-    /// The driver is about to be shown what was completed.
+    /// Record that the completed requests are about to be published.
     #[inline]
     pub(super) fn returning(&self) {
         if let Some(tracker) = &self.tracker {
@@ -57,7 +57,7 @@ impl Record {
         }
     }
 
-    /// It was shown that, and the used index is `used_idx` now.
+    /// Record that they were published, and that the used index is `used_idx` now.
     #[inline]
     pub(super) fn returned(&mut self, used_idx: u16) {
         if let Some(tracker) = &self.tracker {

@@ -1,12 +1,11 @@
-//! A ring that is being served: which of its requests is next, and what becomes of it.
+//! A ring that is being served: which of its requests is next, and what happens to it.
 //!
-//! Requests are taken from four places: one that takes long goes on first, then those that a
-//! process before this one had taken and not returned, those that are parked and may be tried
-//! again, and what the avail ring has. Whatever is taken is held by a token ([`Gathered`],
-//! [`Taken`]) that has to say what became of it: completed, parked, kept for its next step, or left
-//! where it was. A request that is wrong in itself (a chain that can't be followed, a buffer
-//! outside memory) fails alone; a ring whose indexes or heads make no sense is a [`RingError`],
-//! after which nothing it says can be believed.
+//! Requests are taken from four places, in this order: the long request that is between two steps,
+//! the requests that the last process had taken and not returned, parked requests that may be tried
+//! again, and the avail ring. A token ([`Gathered`], [`Taken`]) holds what was taken; it must be
+//! completed, parked, kept for its next step, or left where it was. A request that is wrong in
+//! itself (a chain that can't be followed, a buffer outside of guest memory) fails alone. If
+//! indexes or heads make no sense, that is a [`RingError`], and the ring can't go on.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -29,22 +28,22 @@ use crate::vhost_user::memory::map::{MAX_SLOTS, MemoryMap};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RingOptions {
     pub(crate) event_idx: bool,
-    /// Whether requests are to come back in the order in which they were made available.
+    /// Whether requests must complete in the order in which they were made available.
     pub(crate) in_order: bool,
 }
 
-/// What a ring is to do next.
+/// What to do next for a ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
-    /// Serve what comes, several at once if they are plain.
+    /// Serve new requests, several at once if they are plain.
     Gather,
-    /// Serve what comes, one by one: it may have to wait behind others.
+    /// Serve new requests one by one, since they may have to wait behind others.
     Take(Attempt),
-    /// Go on with a request that has begun.
+    /// Go on with the request that is between two steps.
     Resume,
-    /// Try the first one again that waits in a lane, or at the head of the line for the same.
+    /// Try the first request of a lane again, or the one at the head of the line.
     Retry(Lane, Attempt),
-    /// Nothing can be done now.
+    /// Nothing, for now.
     Nothing,
 }
 
@@ -59,29 +58,30 @@ pub(crate) struct Ring {
     seen_avail: u16,
     /// The request that is between two steps. Its buffers stay in `pieces`.
     current: Option<Request>,
-    /// What its last step left.
+    /// The state of that request after its last step.
     begun: Option<Begun>,
-    /// Requests that a process before us had taken and not returned; the last one comes first.
+    /// Requests that the last process had taken and not returned; the next one is at the end.
     unreturned: Vec<u16>,
     /// Requests that wait.
     parking: Parking,
-    /// This many requests must be served one by one, since the process may have died of one.
+    /// This many requests must be served one by one, since the last process may have crashed on
+    /// one.
     alone: u16,
     record: Record,
-    /// Buffers of the one request that is taken.
+    /// The buffers of the one request that was taken.
     pieces: Pieces,
-    /// The last request that was refused for its chain, by its head, until it was logged.
+    /// The head of the last request that failed because of its chain, and why, until that is
+    /// logged.
     refused: Option<(u16, ChainFault)>,
-    /// The plain requests that are taken; none in between.
+    /// The plain requests that were gathered. Empty between two batches.
     plain: Plain,
     /// [`guard::losses`] when we looked last, first before the queue was mapped.
     losses: usize,
 }
 
 impl Ring {
-    /// A ring at `address` in `memory`, whose requests are for `volume`. It goes on where the used
-    /// index in memory says that it was left: a device that completes in order has nothing in
-    /// between.
+    /// A ring at `address` in `memory`, whose requests are for `volume`. It goes on from the used
+    /// index in memory, which is where a device that completes in order left it.
     pub(crate) fn new(
         memory: Arc<MemoryMap>,
         size: u32,
@@ -92,7 +92,7 @@ impl Ring {
         let losses = guard::losses();
         let queue = SplitQueue::new(memory, size, address, options.event_idx)?;
         let used_idx = queue.next_used();
-        // Room for every descriptor of a chain to be cut in two by the border of a region.
+        // Each descriptor of a chain may be cut in two at the border of a region.
         let most_pieces = usize::from(chain::longest_chain(queue.size())) * 2 + MAX_SLOTS;
         Ok(Self {
             queue,
@@ -112,9 +112,9 @@ impl Ring {
         })
     }
 
-    /// Write down what is taken and returned in the part of `region` for queue `index`; whether it
-    /// has one that is long enough. What was taken and not returned before, as the region says, is
-    /// served first, and what the avail ring has after it next.
+    /// Track the ring in the part of `region` for queue `index`. Returns `false` if the region has
+    /// no part that is long enough. Requests that were taken and not returned, as the region says,
+    /// are served first, and then the avail ring from behind them.
     pub(crate) fn track(&mut self, region: &Arc<Inflight>, index: u16) -> Result<bool, RingError> {
         let next_used = self.queue.next_used();
         let tracked = Tracker::new(region, index, self.queue.size(), next_used)?;
@@ -123,7 +123,7 @@ impl Ring {
         };
         let to = self.queue.avail_idx();
         if unreturned.len() > usize::from(to.wrapping_sub(next_used)) {
-            // More than the driver ever asked for: it is about one that is gone.
+            // More than the driver ever made available: they are those of a driver that is gone.
             tracker.forget(&unreturned);
             unreturned.clear();
         }
@@ -140,21 +140,21 @@ impl Ring {
         Ok(true)
     }
 
-    /// Serve what there is now one by one: the process before this one may have died of it.
+    /// Serve all present requests one by one: the last process may have crashed on one of them.
     pub(crate) fn be_careful(&mut self) {
         let waiting = self.queue.avail_idx().wrapping_sub(self.next_avail);
-        // Whether a driver that says nonsense has more out is seen later.
+        // If the avail index is nonsense, that is found out later.
         let unreturned = u16::try_from(self.unreturned.len()).unwrap_or(u16::MAX);
         self.alone = waiting.min(self.queue.size()).saturating_add(unreturned);
     }
 
-    /// The index that a front end is told when the ring stops ("GET_VRING_BASE"): what was taken
-    /// and not returned is taken again from there.
+    /// The answer to GET_VRING_BASE when the ring stops. Requests that were taken and not returned
+    /// are taken again from there.
     pub(crate) fn position(&self) -> u16 {
         self.queue.next_used()
     }
 
-    /// Whether the front end took away memory that this ring uses.
+    /// Whether the front end truncated memory that this ring uses.
     pub(crate) fn is_lost(&self) -> bool {
         self.queue.memory().is_lost() || self.record.is_lost()
     }
@@ -172,15 +172,15 @@ impl Ring {
         Ok(())
     }
 
-    /// Requests that wait, and when to try them again.
+    /// The requests that wait, and when to try them again.
     #[inline]
     pub(crate) fn parking(&self) -> &Parking {
         &self.parking
     }
 
-    /// Return what is parked by this moment, and serve nothing else. Whether there is anything.
+    /// Return parked requests by this moment, and take no new ones. Returns whether any are parked.
     pub(crate) fn drain(&mut self, by: Instant) -> bool {
-        // One that is between two steps begins anew, also where nothing is parked.
+        // A request between two steps starts again later, even if nothing is parked.
         self.begun = None;
         if let Some(request) = self.current.take() {
             self.was_not_taken(request.head, request.from);
@@ -192,7 +192,7 @@ impl Ring {
         has_any
     }
 
-    /// What to do next. Whether the avail ring has anything is not known yet.
+    /// What to do next, before the avail ring is looked at.
     #[inline]
     pub(crate) fn next(&self) -> Next {
         if self.current.is_some() {
@@ -216,25 +216,25 @@ impl Ring {
         }
     }
 
-    /// Whether the next request is served alone.
+    /// Whether the next request must be served alone.
     #[inline]
     pub(crate) fn goes_alone(&self) -> bool {
         self.alone > 0
     }
 
-    /// Whether the ring has work that no kick announces.
+    /// Whether the ring has work for which no kick will come.
     #[inline]
     pub(crate) fn is_amid(&self) -> bool {
         self.current.is_some() || !self.unreturned.is_empty() && !self.parking.is_blocked()
     }
 
-    /// Whether there was a request when the avail ring was read last, or is one before it.
+    /// Whether the avail ring had a request when it was last read, or a request comes before those.
     #[inline]
     pub(crate) fn has_next(&self) -> bool {
         self.is_amid() || self.next_avail != self.seen_avail
     }
 
-    /// How many requests were taken, and neither returned nor left.
+    /// How many requests were taken and not yet returned, or left in the avail ring.
     #[inline]
     pub(crate) fn unanswered(&self) -> usize {
         let begun = self.current.as_ref();
@@ -242,7 +242,7 @@ impl Ring {
         self.parking.len() + usize::from(begun.is_some())
     }
 
-    /// The head of the request that [`Ring::take`] takes, or whatever stands there.
+    /// The head of the request that [`Ring::take`] will take. If there is none, any number.
     pub(crate) fn next_head(&self, next: Next) -> u16 {
         let parked = |lane| self.parking.first(lane).map(|parked| parked.head);
         let known = match next {
@@ -254,9 +254,9 @@ impl Ring {
         known.unwrap_or_else(|| self.queue.head_at(self.next_avail))
     }
 
-    /// Take the requests that come next in the avail ring as far as they are plain: at most
-    /// `most_requests`, from 1 on, and about `most_bytes` of data. `None`: the next request isn't
-    /// plain, or there is none; [`Ring::take`] tells.
+    /// Take the next requests of the avail ring, up to the first that isn't plain: at most
+    /// `most_requests`, which is not 0, and about `most_bytes` of data. `None` if the next request
+    /// isn't plain or there is none; [`Ring::take`] shows which.
     #[inline]
     pub(crate) fn gather(
         &mut self,
@@ -274,7 +274,7 @@ impl Ring {
         match self.plain.requests() {
             [] => return Ok(None),
             [request] => {
-                // Nothing else hides the wait for them.
+                // With a lone request, nothing else hides the wait for these lines.
                 request.prefetch_status();
                 self.queue.prefetch_used();
             }
@@ -284,7 +284,7 @@ impl Ring {
         Ok(Some(Gathered::new(self, bytes)))
     }
 
-    /// Take one request of any shape: what [`Ring::next`] said. `None`: there is none.
+    /// Take one request of any shape, as [`Ring::next`] returned. `None` if there is none.
     pub(crate) fn take(&mut self, next: Next) -> Result<Option<Taken<'_>>, RingError> {
         let request = match next {
             Next::Nothing => None,
@@ -307,7 +307,7 @@ impl Ring {
         Ok(request.map(|request| Taken::new(self, request)))
     }
 
-    /// Take the next request in order.
+    /// Take the next request of the avail ring.
     #[inline]
     fn take_next(&mut self, attempt: Attempt) -> Result<Option<Request>, RingError> {
         let left = self.unreturned.last().copied();
@@ -344,33 +344,34 @@ impl Ring {
         }
     }
 
-    /// The request that was refused last for its chain, by its head, if it wasn't logged yet.
+    /// The head of the last request that failed because of its chain, and why, unless it was
+    /// logged.
     pub(crate) fn take_refused(&mut self) -> Option<(u16, ChainFault)> {
         self.refused.take()
     }
 
-    /// What the last step of the one request that is taken left.
+    /// The state after the last step of the request that was taken.
     #[inline]
     pub(super) fn take_begun(&mut self) -> Option<Begun> {
-        // Most often there is nothing to move.
+        // Most often there is none.
         self.begun.as_ref()?;
         self.begun.take()
     }
 
-    /// Buffers of the one request that is taken.
+    /// The buffers of the one request that was taken.
     #[inline]
     pub(super) fn pieces(&mut self) -> &mut Pieces {
         &mut self.pieces
     }
 
-    /// The plain requests that are taken.
+    /// The plain requests that were gathered.
     #[inline]
     pub(super) fn plain(&self) -> &Plain {
         &self.plain
     }
 
-    /// The first ones of the plain requests are done, with these lengths for the driver; the others
-    /// stay in the avail ring. Returns how many bytes of data those have.
+    /// Complete the first plain requests, with these used lengths. The others stay in the avail
+    /// ring. Returns the bytes of data of those that were completed.
     #[inline]
     pub(super) fn complete_plain(&mut self, written: &[u32]) -> u64 {
         let heads = self.plain.heads();
@@ -387,7 +388,7 @@ impl Ring {
         left_bytes
     }
 
-    /// A request is done, with this many bytes written.
+    /// Complete a request, into which this many bytes were written.
     #[inline]
     pub(super) fn complete(&mut self, request: Request, written: u32) {
         let len = self.pieces.used_len(written);
@@ -396,14 +397,14 @@ impl Ring {
         self.queue.add_used(request.head, len);
     }
 
-    /// A request goes on later.
+    /// Keep a request for its next step.
     pub(super) fn keep(&mut self, request: Request, begun: Option<Begun>) {
         self.parking.set_head_of_line(None);
         self.current = Some(request);
         self.begun = begun;
     }
 
-    /// A request must wait: in a lane, or where it is, and then all others wait behind it.
+    /// Park a request: in a lane, or in the avail ring, with all others behind it.
     pub(super) fn park(&mut self, request: Request, reason: WaitReason, since_ns: u64) {
         let Request { head, from, .. } = request;
         let parked = Parked {
@@ -424,7 +425,7 @@ impl Ring {
         }
     }
 
-    /// A request is not to be found any more where it was.
+    /// Remove a request from where it was found.
     fn leave(&mut self, from: Origin) {
         match from {
             Origin::Avail => self.next_avail = self.next_avail.wrapping_add(1),
@@ -439,14 +440,14 @@ impl Ring {
         }
     }
 
-    /// A request stays in the avail ring after all.
+    /// A request stays in the avail ring after all. Clear its mark.
     fn was_not_taken(&self, head: u16, from: Origin) {
         if from == Origin::Avail {
             self.record.not_taken(&[head]);
         }
     }
 
-    /// Read the avail index; whether there is something new.
+    /// Read the avail index. Returns whether there is a new request.
     fn look(&mut self) -> Result<bool, RingError> {
         let (from, to, size) = (self.next_avail, self.queue.avail_idx(), self.queue.size());
         if to.wrapping_sub(from) > size {
@@ -454,16 +455,16 @@ impl Ring {
         }
         self.seen_avail = to;
         if to == from {
-            // A driver with one request at a time uses the same header again: prefetch that and the
-            // place in the avail ring before the index says that they are new.
+            // A driver with one request at a time uses the same header again. Prefetch that, and
+            // the next entry of the avail ring, before the index says that they are new.
             self.queue.prefetch_avail(from);
             self.plain.prefetch_header();
         }
         Ok(to != from)
     }
 
-    /// Show the driver what has been completed, if anything was since the last time; whether it
-    /// wants to be called for that.
+    /// Publish the requests that were completed since the last publication. Returns whether the
+    /// driver wants a call for them, or `None` if there are none.
     pub(crate) fn publish_used(&mut self) -> Option<bool> {
         if !self.queue.has_unpublished() {
             return None;
@@ -474,13 +475,14 @@ impl Ring {
         Some(self.queue.needs_notification(old))
     }
 
-    /// Ask the driver not to kick while we look by ourselves.
+    /// Ask the driver not to kick while the ring is polled.
     #[inline]
     pub(crate) fn disable_notification(&mut self) {
         self.queue.disable_notification();
     }
 
-    /// Ask for a kick from here on; whether something came meanwhile, which is then ours to find.
+    /// Ask for a kick for the next request. Returns whether one came in the meantime, possibly
+    /// without a kick.
     pub(crate) fn enable_notification(&mut self) -> Result<bool, RingError> {
         self.queue.enable_notification(self.next_avail);
         self.look()

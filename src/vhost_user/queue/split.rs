@@ -1,8 +1,8 @@
 //! A split virtqueue in guest memory (virtio 1.3 §2.7): its layout and its notifications.
 //!
-//! The pointers are resolved once and stay good for as long as the queue holds its [`MemoryMap`].
-//! Every field that the guest can write is read once, into memory of our own. Which request comes
-//! next is the business of [`super::ring`].
+//! The pointers are resolved once, and are valid as long as the queue holds its [`MemoryMap`].
+//! Every field that the guest can write is copied once. [`super::ring`] decides which request comes
+//! next.
 #![allow(unsafe_code)]
 
 use std::sync::Arc;
@@ -37,7 +37,7 @@ pub(super) struct Descriptor {
 }
 
 impl Descriptor {
-    /// As it lies in memory, little-endian.
+    /// Decode its bytes, which are little-endian (§2.7.5).
     #[inline]
     pub(super) fn from_le(bytes: [u8; 16]) -> Self {
         let word = |at: usize| u64::from_ne_bytes(std::array::from_fn(|i| bytes[at + i]));
@@ -61,7 +61,7 @@ impl Descriptor {
     }
 }
 
-/// Where a front end says that a ring is, in its own addresses.
+/// The addresses of a ring's three parts, in the front end's own address space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RingAddress {
     pub(crate) desc: u64,
@@ -70,8 +70,8 @@ pub(crate) struct RingAddress {
 }
 
 impl RingAddress {
-    /// Where a driver that uses its ring leaves something: address and bytes, which every ring has.
-    /// Of the used ring that is the index: the flags before it are ours to write at any time.
+    /// Places, as address and bytes, that are not all zero once the ring was used. Of the used ring
+    /// it is the index: the device may write the flags before it at any time.
     pub(crate) fn places(self) -> [(u64, usize); 3] {
         let used_idx = self.used.saturating_add(2);
         [(self.desc, 16), (self.avail, 6), (used_idx, 2)]
@@ -89,9 +89,9 @@ pub(super) struct SplitQueue {
     event_idx: bool,
     /// The next entry of the used ring to fill.
     next_used: u16,
-    /// The used index that the driver has been shown.
+    /// The used index that was published.
     published_used: u16,
-    /// Whether the driver has been asked to kick.
+    /// Whether the driver was asked to kick.
     notifies: bool,
 }
 
@@ -99,7 +99,7 @@ pub(super) struct SplitQueue {
 unsafe impl Send for SplitQueue {}
 
 impl SplitQueue {
-    /// A queue at `address` in `memory`. It goes on at the used index in memory.
+    /// A queue at `address` in `memory`. It goes on from the used index in memory.
     pub(super) fn new(
         memory: Arc<MemoryMap>,
         size: u32,
@@ -151,20 +151,20 @@ impl SplitQueue {
         self.size
     }
 
-    /// The used index, with what isn't published yet.
+    /// The used index, including entries that aren't published yet.
     #[inline]
     pub(super) fn next_used(&self) -> u16 {
         self.next_used
     }
 
-    /// Where the driver says that the next request will be put. What it wrote before is visible
-    /// after this (Acquire).
+    /// The avail index: where the driver will put its next request. What it wrote before that is
+    /// visible after this (Acquire).
     #[inline]
     pub(super) fn avail_idx(&self) -> u16 {
         u16::from_le(self.avail_u16(2).load(Ordering::Acquire))
     }
 
-    /// What the avail ring has at `position`: any number.
+    /// The head in the avail ring at `position`. The driver can write any number there.
     #[inline]
     pub(super) fn head_at(&self, position: u16) -> u16 {
         let slot = usize::from(position & (self.size - 1));
@@ -204,13 +204,13 @@ impl SplitQueue {
         self.next_used = self.next_used.wrapping_add(1);
     }
 
-    /// Whether there are entries that the driver hasn't been shown.
+    /// Whether there are entries that were added and not published.
     #[inline]
     pub(super) fn has_unpublished(&self) -> bool {
         self.published_used != self.next_used
     }
 
-    /// Show the driver the entries that were added. Returns the index that it was shown before.
+    /// Publish the entries that were added. Returns the used index that was published before.
     pub(super) fn publish_used(&mut self) -> u16 {
         let (old, new) = (self.published_used, self.next_used);
         // Release: entries and status bytes are visible before the index is.
@@ -220,10 +220,11 @@ impl SplitQueue {
         old
     }
 
-    /// Whether the driver wants to be called for what was published since the index was `old`.
+    /// Whether the driver wants a call for the entries that were published since used index `old`.
     pub(super) fn needs_notification(&self, old: u16) -> bool {
         let new = self.published_used;
-        // The index must be visible before the driver's wish is read, or both sides may wait.
+        // The index must be visible before the driver's flags or `used_event` are read, or both
+        // sides may wait.
         fence(Ordering::SeqCst);
         if self.event_idx {
             let at = 4 + usize::from(self.size) * 2;
@@ -235,8 +236,8 @@ impl SplitQueue {
         }
     }
 
-    /// Ask the driver not to kick while we look by ourselves. With EVENT_IDX nothing needs to be
-    /// said: the event index stays behind, and the driver kicks only when it passes it.
+    /// Ask the driver not to kick while the ring is polled. With EVENT_IDX nothing needs to be
+    /// written: the event index stays behind, and the driver kicks only when it passes that.
     #[inline]
     pub(super) fn disable_notification(&mut self) {
         if self.notifies && !self.event_idx {
@@ -247,7 +248,7 @@ impl SplitQueue {
     }
 
     /// Ask the driver to kick when it puts a request at `next_avail`. Read the avail index again
-    /// after this: something may have come in between.
+    /// after this, since a request may have come in between.
     pub(super) fn enable_notification(&mut self, next_avail: u16) {
         if self.event_idx {
             let at = 4 + usize::from(self.size) * 8;
@@ -257,7 +258,7 @@ impl SplitQueue {
             self.used_u16(0).store(0, Ordering::Relaxed);
         }
         self.notifies = true;
-        // The wish must be visible before the index is read again (§2.7.10.1).
+        // The flags or `avail_event` must be visible before the index is read again (§2.7.10.1).
         fence(Ordering::SeqCst);
     }
 

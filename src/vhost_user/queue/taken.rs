@@ -1,7 +1,8 @@
-//! Requests that were taken out of a ring, until it is said what became of them.
+//! Tokens for requests that were taken out of a ring.
 //!
-//! A token borrows its ring, so nothing else can be taken meanwhile, and dropping it unsettled is a
-//! panic in debug builds: its request would be neither returned to the driver nor served again.
+//! A token borrows its ring, so nothing else can be taken meanwhile. It must be completed, kept or
+//! parked: dropping it is a panic in debug builds, since its request would be neither returned to
+//! the driver nor served again.
 
 use super::ring::Ring;
 use crate::device::{Attempt, Begun, Buffers, Lane, PlainRequest, WaitReason};
@@ -11,9 +12,9 @@ use crate::device::{Attempt, Begun, Buffers, Lane, PlainRequest, WaitReason};
 pub(crate) enum Origin {
     /// In the avail ring.
     Avail,
-    /// Among those that a process before us had taken.
+    /// Among those that the last process had taken and not returned.
     Unreturned,
-    /// First in a lane of those that wait.
+    /// First in a lane of waiting requests.
     Parked(Lane),
 }
 
@@ -23,7 +24,7 @@ pub(crate) struct Request {
     pub(crate) head: u16,
     pub(crate) from: Origin,
     pub(crate) attempt: Attempt,
-    /// When it was taken, if others were shown to the driver since.
+    /// When it was taken, if others were published since.
     pub(crate) since_ns: Option<u64>,
 }
 
@@ -49,22 +50,22 @@ impl<'r> Taken<'r> {
         self.request.attempt
     }
 
-    /// When it was taken, if others were shown to the driver since.
+    /// When it was taken, if others were published since.
     pub(crate) fn since_ns(&self) -> Option<u64> {
         self.request.since_ns
     }
 
-    /// What its last step left.
+    /// Its state after its last step.
     pub(crate) fn take_begun(&mut self) -> Option<Begun> {
         self.ring.take_begun()
     }
 
-    /// What it costs to serve it, in bytes.
+    /// The cost of serving it, in bytes.
     pub(crate) fn take_cost(&mut self) -> u64 {
         self.ring.pieces().take_cost()
     }
 
-    /// Its buffers, which serving it uses up.
+    /// Its buffers. Serving it consumes them.
     pub(crate) fn buffers(&mut self) -> Buffers<'_, '_> {
         self.ring.pieces().lend()
     }
@@ -74,13 +75,13 @@ impl<'r> Taken<'r> {
         self.ring.pieces().offered(written)
     }
 
-    /// It is done, with this many bytes written.
+    /// Complete it. This many bytes were written into its buffers.
     pub(crate) fn complete(mut self, written: u32) {
         self.is_settled = true;
         self.ring.complete(self.request, written);
     }
 
-    /// It goes on later, with what is left of its buffers; it was taken at `since_ns`.
+    /// Keep it for its next step, with what is left of its buffers. It was taken at `since_ns`.
     pub(crate) fn keep(mut self, begun: Option<Begun>, since_ns: u64) {
         self.is_settled = true;
         let since_ns = Some(since_ns);
@@ -91,7 +92,7 @@ impl<'r> Taken<'r> {
         self.ring.keep(request, begun);
     }
 
-    /// It must wait, and is served again from its start; it was taken at `since_ns`.
+    /// Park it. It will be served again from its start. It was taken at `since_ns`.
     pub(crate) fn park(mut self, reason: WaitReason, since_ns: u64) {
         self.is_settled = true;
         self.ring.park(self.request, reason, since_ns);
@@ -118,7 +119,7 @@ pub(crate) struct Gathered<'r> {
     is_settled: bool,
 }
 
-/// How much was done of what was gathered.
+/// How many of the gathered requests were completed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Done {
     pub(crate) requests: u32,
@@ -146,8 +147,8 @@ impl<'r> Gathered<'r> {
         self.ring.plain().offered(written)
     }
 
-    /// The first ones of them are done, with these lengths for the driver, in their order. The
-    /// others are left where they are.
+    /// Complete the first requests, with these used lengths, in their order. The others stay in the
+    /// avail ring.
     #[inline]
     pub(crate) fn complete(mut self, written: &[u32]) -> Done {
         self.is_settled = true;

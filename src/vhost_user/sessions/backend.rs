@@ -8,14 +8,14 @@ use crate::device::BlockDevice;
 use crate::vhost_user::log_limit::LogLimit;
 use crate::vhost_user::workers::pool::Workers;
 
-/// What all sessions of one server share. It knows neither them nor the server.
+/// What all sessions of one server share. It knows neither the sessions nor the server.
 #[derive(Debug)]
 pub(crate) struct Backend {
     pub(super) device: Arc<BlockDevice>,
     pub(crate) claims: Arc<Claims>,
     /// Whether IN_ORDER is offered.
     pub(super) in_order: bool,
-    /// For lines that a front end can cause.
+    /// Bounds log lines that a front end can cause.
     pub(super) log_limit: LogLimit,
     hub: Arc<Hub>,
 }

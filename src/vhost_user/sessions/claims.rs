@@ -10,7 +10,7 @@ use crate::vhost_user::error::patience;
 /// How many front ends may use a disk at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Share {
-    /// One. Another may connect, and takes over when the first has stopped.
+    /// One. Another one may connect, and takes over when the first has stopped.
     None,
     /// Any number. For a device that is read-only, or guests that coordinate their writes.
     Any,
@@ -27,7 +27,7 @@ pub(crate) struct Claims {
 #[derive(Debug, Default)]
 struct State {
     held: usize,
-    /// No front end waits for another one any more.
+    /// Front ends no longer wait for each other: the server is closing.
     is_closed: bool,
 }
 
@@ -58,8 +58,8 @@ impl Claims {
         self.share == Share::Any
     }
 
-    /// Whether another front end than the caller uses a disk that only one may use; `own` says
-    /// whether the caller holds a claim itself.
+    /// Whether only one front end may use the disk, and one other than the caller does. `own` says
+    /// whether the caller itself holds a claim.
     pub(super) fn are_anothers(&self, own: bool) -> bool {
         self.share == Share::None && self.held() > usize::from(own)
     }
@@ -81,7 +81,7 @@ impl Claims {
         Ok(Claim(Arc::clone(self)))
     }
 
-    /// Have no front end wait for another one from now on.
+    /// Refuse front ends that wait for another one, now and later.
     pub(super) fn close(&self) {
         self.state.lock().is_closed = true;
         self.changed.notify_all();
@@ -96,7 +96,7 @@ impl Claims {
 impl Drop for Claim {
     fn drop(&mut self) {
         let mut state = self.0.state.lock();
-        debug_assert!(state.held > 0, "a claim is released that nobody held");
+        debug_assert!(state.held > 0, "a claim is released that was not held");
         state.held -= 1;
         drop(state);
         self.0.changed.notify_all();

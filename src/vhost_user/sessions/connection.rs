@@ -1,4 +1,4 @@
-//! A front end's connection: what a session and the server that has it both need.
+//! A front end's connection, as its session and its server share it.
 
 use std::io;
 use std::net::Shutdown;
@@ -16,7 +16,7 @@ pub(crate) struct Connection {
     /// For ending the connection.
     pub(super) stream: Arc<UnixStream>,
     pub(crate) channel: Channel,
-    /// The process that connected, if the system tells.
+    /// The process that connected, if the system knows it.
     pub(super) peer: Option<Peer>,
     polled_queues: AtomicU16,
     untracked_queues: AtomicU16,
@@ -27,15 +27,15 @@ pub(crate) struct Connection {
 pub struct FrontEnd {
     /// The number of its session, which no other session of the same server has.
     pub session: u64,
-    /// Whether a ring of it is served.
+    /// Whether any of its rings is served.
     pub live: bool,
-    /// Whether it passed a channel for telling it that the configuration changed.
+    /// Whether it passed a channel for CONFIG_CHANGE.
     pub notifiable: bool,
-    /// Rings that are polled, because it passed no descriptor for their kicks.
+    /// Rings that are polled because the front end passed no kick descriptor.
     pub polled_queues: u16,
     /// Rings that its in-flight region has no room for.
     pub untracked_queues: u16,
-    /// The process that connected, if the system tells.
+    /// The process that connected, if the system knows it.
     pub peer: Option<Peer>,
 }
 
@@ -52,7 +52,7 @@ impl Connection {
         })
     }
 
-    /// End it: the session's thread reads the end of the stream.
+    /// Shut the connection down. The session's thread then reads the end of the stream.
     pub(super) fn hang_up(&self) {
         let _ = self.stream.shutdown(Shutdown::Both);
     }

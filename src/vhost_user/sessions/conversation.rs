@@ -43,7 +43,8 @@ impl Conversation {
         })
     }
 
-    /// Wait for the next message and handle it. `false`: the other side has closed the connection.
+    /// Wait for the next message and handle it. Returns `false` if the front end has closed the
+    /// connection.
     pub(crate) fn step(&mut self) -> Result<bool, Error> {
         while let Some(limit) = self.session.lock().ok().and_then(|it| it.look_again_in()) {
             if peek::comes_within(&self.peeker, limit)? {
@@ -64,7 +65,7 @@ impl Conversation {
         match unserved::judge(&message, acked.unwrap_or_else(|_| Feature::empty())) {
             Verdict::Serve => {}
             Verdict::Refuse => {
-                tracing::debug!(request, "message refused: it is not served");
+                tracing::debug!(request, "message refused: it is not supported");
                 return message.refuse(&self.peeker).map(|()| true);
             }
             Verdict::Skip => {
@@ -114,13 +115,13 @@ impl Conversation {
                 serial,
                 request,
                 withheld,
-                "message skipped: it is not served here"
+                "message skipped: it is not supported"
             );
         }
     }
 
-    /// Wait until a reply can be sent: the crate would try for ever. A socket that can be written
-    /// to has room for more than the longest one.
+    /// Wait until a reply can be sent, since the crate would try for ever. A writable socket has
+    /// room for more than the longest reply.
     fn await_room(&self) -> Result<(), Error> {
         let deadline = Instant::now() + patience();
         wait_ready(&self.peeker, PollFlags::OUT, deadline).map_err(|error| match error.kind() {
@@ -139,7 +140,7 @@ impl Conversation {
 
 #[cfg(ramblk_rings)]
 impl Conversation {
-    /// Look at the session between two messages.
+    /// Call `look` with the session, between two messages.
     pub(crate) fn with<T>(&self, look: impl FnOnce(&Session) -> T) -> Option<T> {
         self.session.lock().ok().map(|session| look(&session))
     }

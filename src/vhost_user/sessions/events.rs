@@ -1,4 +1,4 @@
-//! What a server tells its owner: front ends that come and go.
+//! Events of a server: front ends that connect and disconnect.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,8 +12,8 @@ pub enum ServerEvent {
         /// The number of its session.
         session: u64,
     },
-    /// A front end is gone and its rings are stopped. It still counts as connected until the
-    /// function that receives this has returned.
+    /// A front end has disconnected and its rings have stopped. It counts as connected until the
+    /// function that receives this event has returned.
     Detached {
         /// The number that its session had.
         session: u64,
@@ -22,25 +22,25 @@ pub enum ServerEvent {
     },
 }
 
-/// Why a front end has gone.
+/// Why a front end disconnected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Departure {
     /// It closed the connection.
     Left,
     /// The server was closed.
     Closed,
-    /// Something went wrong, as this text says: a wrong message, memory that was taken away.
+    /// Something went wrong, as this text says: a wrong message, for example, or truncated memory.
     Failed(String),
 }
 
 type Tell = Box<dyn Fn(ServerEvent) + Send + Sync>;
 
-/// The function that is told.
+/// The function that receives the events.
 #[derive(Default)]
 pub(super) struct Hook(OnceLock<Tell>);
 
 impl Hook {
-    /// `false`: one is set already.
+    /// Set the function. Returns `false` if one was set before.
     pub(super) fn set(&self, tell: Tell) -> bool {
         self.0.set(tell).is_ok()
     }
@@ -50,7 +50,7 @@ impl Hook {
         if let Some(tell) = self.0.get()
             && catch_unwind(AssertUnwindSafe(|| tell(event))).is_err()
         {
-            tracing::error!("bug: telling of an event panicked");
+            tracing::error!("bug: reporting an event panicked");
         }
     }
 }

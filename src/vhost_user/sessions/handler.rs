@@ -1,8 +1,8 @@
-//! What each message of a front end does.
+//! The handlers of a front end's messages.
 //!
-//! The `vhost` crate parses the messages and calls these handlers; an error from one of them is
-//! acknowledged as such where the front end asked for it, and ends the connection, but for one of
-//! kind `PermissionDenied`, which is no more than an answer.
+//! The `vhost` crate parses the messages and calls these handlers. An error from a handler is
+//! acknowledged as a failure if the front end asked for that, and ends the connection. Only an
+//! error of kind `PermissionDenied` leaves the connection open.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -28,15 +28,16 @@ use crate::vhost_user::queue::parking::Stop;
 use crate::vhost_user::queue::ring::RingAddress;
 use crate::vhost_user::wire::descriptor::{check_mapping, check_signal};
 
-/// A descriptor as it came, but closed in a program that this process runs: the crate receives it
-/// without `MSG_CMSG_CLOEXEC`. That flag is the descriptor's, not the file's, so it is ours to set.
+/// Set the close-on-exec flag of a descriptor, so that a program that this process runs doesn't
+/// inherit it: the crate receives it without `MSG_CMSG_CLOEXEC`. The flag belongs to our
+/// descriptor, not to the file that the front end shares.
 fn kept(file: File) -> File {
     let _ = rustix::io::fcntl_setfd(&file, FdFlags::CLOEXEC);
     file
 }
 
-/// A descriptor that signals for queue `index`, if one came. It must be of a kind in which no
-/// thread can be made to hang.
+/// The kick, call or error descriptor of queue `index`, if the message has one. It must be of a
+/// kind that can't make a thread hang.
 fn signal(index: u8, purpose: &'static str, fd: Option<File>) -> WireResult<Option<File>> {
     let Some(file) = fd else {
         return Ok(None);
@@ -56,7 +57,7 @@ impl VhostUserBackendReqHandlerMut for Session {
     }
 
     fn reset_owner(&mut self) -> WireResult<()> {
-        // Deprecated: should be ignored, or disable all rings and nothing more.
+        // Deprecated: a back end should ignore it, or only disable all rings.
         self.change_all(Stop::Leave, |session| session.enable_all(false))
     }
 
@@ -66,7 +67,7 @@ impl VhostUserBackendReqHandlerMut for Session {
         }
         self.change_all(Stop::drain(), |session| {
             session.acked = 0;
-            // The requests that were in flight are those of a driver that no longer runs.
+            // The requests in flight are those of a driver that no longer runs.
             session.inflight = None;
             for vring in &mut session.vrings {
                 vring.stop();
@@ -118,7 +119,7 @@ impl VhostUserBackendReqHandlerMut for Session {
         let vring = self.vring(index)?;
         if !num.is_power_of_two() || num > u32::from(LARGEST_RING) {
             return Err(refuse(format_args!(
-                "queue {index}: {num} is no size for a split ring"
+                "queue {index}: {num} is not a size of a split ring"
             )));
         }
         if vring.is_running() && vring.size != num {
@@ -153,13 +154,17 @@ impl VhostUserBackendReqHandlerMut for Session {
         if self.memory.is_empty() {
             return Err(refuse(Unshared::Nothing));
         }
-        // This may be another ring, so what was taken from the old one is returned to it first.
+        // This may be another ring, so requests that were taken from the old one are returned
+        // first.
         self.change(index, Stop::drain(), |vring| vring.address = address)
     }
 
     fn set_vring_base(&mut self, index: u32, base: u32) -> WireResult<()> {
-        let base = u16::try_from(base)
-            .map_err(|_| refuse(format_args!("queue {index}: base {base} is no ring index")))?;
+        let base = u16::try_from(base).map_err(|_| {
+            refuse(format_args!(
+                "queue {index}: base {base} is not a ring index"
+            ))
+        })?;
         let vring = self.vring(index)?;
         if vring.is_running() {
             return Err(refuse(format_args!(
@@ -237,8 +242,8 @@ impl VhostUserBackendReqHandlerMut for Session {
         bytes: &[u8],
         flags: VhostUserConfigFlags,
     ) -> WireResult<()> {
-        // 0 is a driver's write, 1 a VMM's while it migrates; cloud-hypervisor sends 1 for both.
-        // What no driver may write is read-only either way.
+        // Flag 0 is for a driver's write, 1 for a VMM that migrates; cloud-hypervisor sends 1 for
+        // both. Fields that a driver must not write are read-only in either case.
         let offset = usize::try_from(offset).map_err(refuse)?;
         let outcome = if flags.bits() > 1 {
             Err(format!("flags {:#x} are unknown", flags.bits()))
@@ -249,7 +254,7 @@ impl VhostUserBackendReqHandlerMut for Session {
             let written = device.write_config(self.acked, offset, bytes);
             written.map_err(|error| error.to_string())
         };
-        // That is no reason to end the connection.
+        // This must not end the connection.
         outcome.map_err(|reason| {
             let kind = std::io::ErrorKind::PermissionDenied;
             WireError::ReqHandlerError(std::io::Error::new(kind, reason))
@@ -257,7 +262,8 @@ impl VhostUserBackendReqHandlerMut for Session {
     }
 
     fn set_backend_req_fd(&mut self, _backend: Backend) {
-        // The crate's own duplicate can't send CONFIG_CHANGE; it has checked that this is a socket.
+        // The crate's own duplicate can't send CONFIG_CHANGE. The crate has checked that this is a
+        // socket.
         self.connection
             .channel
             .replace(self.arriving_channel.take());
@@ -298,7 +304,7 @@ impl VhostUserBackendReqHandlerMut for Session {
     fn set_inflight_fd(&mut self, spec: &VhostUserInflight, file: File) -> WireResult<()> {
         let queues = self.backend.device.queues().get();
         let region = Inflight::open(spec, &file, queues).map_err(refuse)?;
-        // The new region knows nothing of requests that the old one tracks.
+        // The new region doesn't have the requests that the old one tracks.
         self.change_all(Stop::drain(), |session| {
             session.inflight = Some(Arc::new(region));
         })
@@ -313,7 +319,9 @@ impl VhostUserBackendReqHandlerMut for Session {
         self.has_device_state()?;
         check_mapping(&fd).map_err(refuse)?;
         if self.vrings.iter().any(Vring::is_running) {
-            return Err(refuse("the state of a device is moved while its rings run"));
+            return Err(refuse(
+                "the device's state can't be transferred while its rings run",
+            ));
         }
         self.transfer = match direction {
             VhostTransferStateDirection::SAVE => Transfer::save(&self.backend, kept(fd)),
@@ -329,7 +337,7 @@ impl VhostUserBackendReqHandlerMut for Session {
             .finish(backend)
             .inspect_err(|error| {
                 if let Some(withheld) = backend.log_limit.may_log() {
-                    tracing::warn!(withheld, %error, "state of the disk is not moved");
+                    tracing::warn!(withheld, %error, "the disk's state was not transferred");
                 }
             })
             .map_err(refuse)

@@ -1,8 +1,8 @@
 //! What all disks of a process share: the threads that serve rings, and one thread that accepts the
 //! connections of all listening sockets.
 //!
-//! So an unused disk costs a descriptor and no thread. The number of threads grows with the front
-//! ends that are connected: each has one that handles its messages, and sleeps otherwise.
+//! So an unused disk costs a descriptor and no thread. Each connected front end has a thread, which
+//! handles its messages and sleeps otherwise.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt::Debug;
@@ -23,16 +23,16 @@ use crate::vhost_user::error::Error;
 use crate::vhost_user::log_limit::LogLimit;
 use crate::vhost_user::workers::pool::{WorkerOptions, Workers};
 
-/// The key of the descriptor that ends the acceptor; those of listeners count from 0.
+/// The epoll key of the descriptor that ends the acceptor. Keys of listeners count from 0.
 const WAKER: u64 = u64::MAX;
-/// Connections that are accepted between two calls of epoll.
+/// The most connections to accept between two calls of epoll.
 const MOST_EVENTS: usize = 64;
-/// How long a listener isn't watched after it failed: most likely no descriptor is left, and
-/// connections wait in its queue meanwhile.
+/// How long not to watch a listener after it failed, most likely because no descriptor is left.
+/// Connections wait in its queue meanwhile.
 const REST: Duration = Duration::from_millis(100);
 
-/// The threads that any number of [`Server`](crate::vhost_user::Server)s share. It ends with the
-/// last of them, or when it is dropped, whichever is later.
+/// The threads that any number of [`Server`](crate::vhost_user::Server)s share. They end when the
+/// last server has ended and you have dropped the hub.
 #[derive(Debug)]
 pub struct Hub {
     acceptor: Acceptor,
@@ -40,7 +40,7 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// Start the threads: workers as `options` says, and two more.
+    /// Start the threads: the workers that `options` specifies, the acceptor and the watchdog.
     ///
     /// # Errors
     /// [`Error::Thread`] if the system has no thread or descriptor left, or no such processor.
@@ -55,7 +55,7 @@ impl Hub {
         &self.workers
     }
 
-    /// Hand every connection to `listener` to `host`, until what this returns is dropped.
+    /// Pass every connection to `listener` to `host`, until the returned value is dropped.
     pub(super) fn listen(
         &self,
         listener: UnixListener,
@@ -74,18 +74,18 @@ impl Hub {
     }
 }
 
-/// What has a listening socket. The acceptor calls it with the lock on all listeners held, so it
-/// must neither wait nor listen.
+/// The owner of a listening socket. The acceptor calls it while it holds the lock on all listeners,
+/// so it must neither wait nor listen.
 pub(super) trait Host: Debug + Send + Sync {
     /// Begin a session with a front end that has connected.
     fn connect(self: Arc<Self>, stream: UnixStream) -> Result<(), Error>;
 
-    /// For lines about connections that could not be accepted.
+    /// Bounds log lines about connections that could not be accepted.
     fn log_limit(&self) -> &LogLimit;
 }
 
-/// A socket that connections are accepted from. Once this is dropped, none is accepted any more,
-/// and the socket is closed.
+/// A socket whose connections are accepted. Dropping this closes the socket; then no connection is
+/// accepted any more.
 #[derive(Debug)]
 pub(super) struct Listening {
     key: u64,
@@ -111,7 +111,7 @@ struct Acceptor {
     thread: Option<JoinHandle<()>>,
 }
 
-/// What that thread shares with those that add and remove listeners.
+/// What that thread shares with threads that add and remove listeners.
 #[derive(Debug)]
 struct Common {
     epoll: Epoll,
@@ -122,8 +122,7 @@ struct Common {
 #[derive(Debug, Default)]
 struct Listeners {
     by_key: HashMap<u64, Listener>,
-    /// Listeners so far: the key of the next one. None is used twice, so an event that comes late
-    /// finds nothing.
+    /// The key of the next listener. No key is used twice, so a late event finds no listener.
     added: u64,
 }
 
@@ -157,8 +156,8 @@ impl Acceptor {
 
 impl Drop for Acceptor {
     fn drop(&mut self) {
-        // Never by the thread itself: it holds a server only while that is in the list, so another
-        // thread holds the server too, and the hub with it.
+        // The thread itself never runs this: it holds a server only while that is in the list, so
+        // another thread holds the server too, and with it the hub.
         let _ = self.common.waker.write(1);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -175,7 +174,7 @@ impl Common {
 
     fn unwatch(&self, listener: &UnixListener) {
         let none = EpollEvent::default();
-        // One that rests isn't watched, which is as well.
+        // A listener that rests isn't watched, so this may fail.
         let _ = self
             .epoll
             .ctl(ControlOperation::Delete, listener.as_raw_fd(), none);
@@ -216,13 +215,13 @@ impl Common {
         }
     }
 
-    /// Accept one connection, so that other listeners have their turn. `true`: try again later; the
-    /// listener isn't watched until then.
+    /// Accept one connection, and let other listeners have their turn. Returns `true` if the
+    /// listener failed and must rest.
     fn accept(&self, key: u64) -> bool {
         let (rests, failure) = self.accept_locked(key);
-        // Without the lock: a line in the log may take long.
+        // Not under the lock, since writing to the log may take long.
         if let Some((error, withheld)) = failure {
-            tracing::warn!(%error, withheld, "connection not taken");
+            tracing::warn!(%error, withheld, "connection not accepted");
         }
         rests
     }
@@ -246,7 +245,7 @@ impl Common {
         }
     }
 
-    /// `false`: it can't be watched yet.
+    /// Watch a listener again. Returns `false` if that isn't possible yet.
     fn watch_again(&self, key: u64) -> bool {
         let listeners = self.listeners.lock();
         let listener = listeners.by_key.get(&key);
@@ -254,7 +253,7 @@ impl Common {
     }
 }
 
-/// Whether a failure to accept needs no action: the connection is gone again, or was accepted.
+/// Whether a failure to accept needs no action: the connection was closed again, or was accepted.
 fn is_passing(kind: ErrorKind) -> bool {
     matches!(
         kind,

@@ -4,15 +4,15 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `events` | what a server tells of front ends that come and go |
+//! | `events` | events of a server: front ends that connect and disconnect |
 //! | `hub` | what all disks share: workers, and the thread that accepts connections |
-//! | `claims` | who may use a disk, one at a time or together |
+//! | `claims` | the right to use a disk, for one front end at a time or for several |
 //! | `backend` | the disk that the sessions of one server share |
-//! | `connection` | handles for a session, for its thread and its server |
+//! | `connection` | a connection, as its session and its server share it |
 //! | `vring` | one ring as a front end sets it up; when it starts and stops |
 //! | `transfer` | the device's state, saved to and loaded from a pipe |
 //! | `session` | one front end: what it negotiated, and its rings |
-//! | `handler` | what each of its messages does |
+//! | `handler` | the handlers of its messages |
 //! | `conversation` | a connection, message by message |
 //! | `server` | one disk, and the front ends that are connected to it |
 

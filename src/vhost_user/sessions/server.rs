@@ -20,9 +20,9 @@ use crate::threads::{self, Role};
 use crate::vhost_user::error::Error;
 use crate::vhost_user::log_limit::{LastFailure, LogLimit};
 
-/// Connections at a time; more are closed as they come.
+/// The most connections at a time. More are closed at once.
 const MOST_SESSIONS: usize = 1024;
-/// How long a server that closes waits for its sessions.
+/// How long a closing server waits for its sessions to end.
 const END_WITHIN: Duration = Duration::from_millis(500);
 
 /// How a device is served.
@@ -34,21 +34,21 @@ pub struct ServerOptions {
     pub in_order: bool,
 }
 
-/// A device that is being served. Dropping it [closes](Server::close) it. It has no thread of its
-/// own, but one for each front end that is connected.
+/// A device that is being served. Dropping it [closes](Server::close) it. It has one thread for
+/// each connected front end, and none otherwise.
 #[derive(Debug)]
 pub struct Server {
     shared: Arc<Shared>,
 }
 
-/// What the server shares with the threads of its sessions and with the hub.
+/// What the server shares with its sessions' threads and with the hub.
 #[derive(Debug)]
 struct Shared {
     backend: Arc<Backend>,
     hook: Hook,
     last_failure: LastFailure,
     state: Mutex<State>,
-    /// A session has ended.
+    /// Signalled when a session has ended.
     changed: Condvar,
 }
 
@@ -56,9 +56,9 @@ struct Shared {
 struct State {
     sessions: HashMap<u64, Arc<Connection>>,
     listening: Vec<Listening>,
-    /// Sessions so far: the number of the next one.
+    /// The number of the next session.
     started: u64,
-    /// Once the server closes: when it stops waiting for sessions to end.
+    /// When a closing server stops waiting for its sessions to end; `None` if it isn't closing.
     ends_by: Option<Instant>,
 }
 
@@ -77,25 +77,25 @@ impl Server {
         }
     }
 
-    /// Have `tell` called for every front end that comes and goes. Threads that serve no requests
-    /// call it, with one event of a session after the other; it must not wait for this server to
-    /// do something. Only the first call has an effect; any other returns `false`.
+    /// Call `tell` whenever a front end connects or disconnects. It is called on a session's
+    /// thread, with the events of that session in order, and must not wait for this server to do
+    /// something. Only the first call of this function has an effect; any other returns `false`.
     pub fn on_event(&self, tell: Box<dyn Fn(ServerEvent) + Send + Sync>) -> bool {
         self.shared.hook.set(tell)
     }
 
-    /// Serve everybody who connects to `listener`.
+    /// Serve every front end that connects to `listener`.
     ///
     /// # Errors
-    /// [`Error::Socket`]; [`Error::Closed`].
+    /// [`Error::Socket`] if the system refuses; [`Error::Closed`] if the server was closed.
     pub fn listen(&self, listener: UnixListener) -> Result<(), Error> {
         let host: Arc<dyn Host> = Arc::<Shared>::clone(&self.shared);
         let listening = self.shared.backend.hub().listen(listener, host);
         let listening = listening.map_err(Error::Socket)?;
         let mut state = self.shared.state.lock();
         if state.ends_by.is_some() {
-            // The acceptor takes this lock while it holds the one on listeners, so `Listening`,
-            // which takes that one, must not be dropped under this one.
+            // The acceptor takes this lock while it holds the lock on all listeners. Dropping a
+            // `Listening` takes the latter, so it must not happen under this lock.
             drop(state);
             return Err(Error::Closed);
         }
@@ -103,11 +103,11 @@ impl Server {
         Ok(())
     }
 
-    /// Serve everybody who connects to `listener`, and stop accepting at all other sockets.
-    /// Front ends that are connected stay.
+    /// Serve every front end that connects to `listener`, and stop listening on all other sockets.
+    /// Connected front ends stay.
     ///
     /// # Errors
-    /// [`Error::Socket`]; [`Error::Closed`].
+    /// The same as [`Self::listen`].
     pub fn listen_instead(&self, listener: UnixListener) -> Result<(), Error> {
         let others = std::mem::take(&mut self.shared.state.lock().listening);
         // As in `listen`.
@@ -116,7 +116,7 @@ impl Server {
         listened
     }
 
-    /// Serve one connection that exists already.
+    /// Serve a front end that is connected already.
     ///
     /// # Errors
     /// [`Error::Thread`], [`Error::Socket`], [`Error::TooManySessions`], [`Error::Closed`].
@@ -124,16 +124,17 @@ impl Server {
         self.shared.begin(stream)
     }
 
-    /// Accept no connection any more. Front ends that are connected stay.
+    /// Stop listening on all sockets. Connected front ends stay.
     pub fn stop_listening(&self) {
         let listening = std::mem::take(&mut self.shared.state.lock().listening);
         // As in `listen`.
         drop(listening);
     }
 
-    /// Stop serving: close sockets, end connections and stop their rings. Requests that were begun
-    /// are completed; the others stay in the rings. When this returns, no connection is accepted
-    /// and, unless that took half a second, no ring is served; slower sessions end by themselves.
+    /// Stop serving: close sockets, end connections and stop their rings. Requests that have begun
+    /// are completed; the others stay in the rings. Waits up to half a second for sessions to end.
+    /// When this returns, no connection is accepted, and no ring is served but those of sessions
+    /// that did not end in time.
     pub fn close(&self) {
         let deadline = self.hang_up();
         let mut state = self.shared.state.lock();
@@ -148,8 +149,8 @@ impl Server {
         }
     }
 
-    /// Begin to [close](Self::close) without waiting. To close several servers, call this for each
-    /// first: then they end at the same time. Returns when `close` stops waiting.
+    /// Begin to [close](Self::close) without waiting. To close several servers at the same time,
+    /// call this for each of them first. Returns when `close` will stop waiting.
     pub fn hang_up(&self) -> Instant {
         let mut state = self.shared.state.lock();
         let first = state.ends_by.is_none();
@@ -172,7 +173,7 @@ impl Server {
         ends_by
     }
 
-    /// Wait until no session is left.
+    /// Wait until no front end is connected.
     pub fn wait_until_idle(&self) {
         let mut state = self.shared.state.lock();
         while !state.sessions.is_empty() {
@@ -185,8 +186,8 @@ impl Server {
         &self.shared.backend.device
     }
 
-    /// Call `act` unless a front end is connected, or in any case with `force`. No session begins
-    /// meanwhile, so it must be quick. Returns `None` if it was not called.
+    /// Call `act`, unless a front end is connected and `force` is false. No session can begin while
+    /// it runs, so it must be quick. Returns `None` if it was not called.
     pub fn unless_attached<T>(&self, force: bool, act: impl FnOnce() -> T) -> Option<T> {
         let state = self.shared.state.lock();
         (force || state.sessions.is_empty()).then(act)
@@ -205,8 +206,8 @@ impl Server {
         connections.iter().map(look).collect()
     }
 
-    /// Tell every front end that has a channel for it that the configuration space changed.
-    /// Returns how many were told.
+    /// Send CONFIG_CHANGE to every front end that has a channel for it. Returns how many were
+    /// notified.
     pub fn config_changed(&self) -> usize {
         let connections = self.shared.connections();
         let told = |(_, connection): &&(u64, Arc<Connection>)| connection.channel.config_changed();
@@ -231,7 +232,7 @@ impl Host for Shared {
 }
 
 impl Shared {
-    /// The sessions that there are, to look at without the lock on all of them.
+    /// All sessions, for use without the lock on the list.
     fn connections(&self) -> Vec<(u64, Arc<Connection>)> {
         let state = self.state.lock();
         let sessions = state.sessions.iter();
@@ -274,17 +275,17 @@ impl Shared {
         Ok(number)
     }
 
-    /// Handle a front end's messages until it is gone.
+    /// Handle a front end's messages until it disconnects.
     fn serve(&self, number: u64, stream: UnixStream, session: Session) {
         let serial = self.backend.device.volume().serial().text();
-        // A front end that comes soon after one that failed may well fail alike.
+        // A front end that connects soon after a failed one will probably fail in the same way.
         if !self.last_failure.is_recent()
             && let Some(withheld) = self.log_limit().may_log()
         {
             tracing::info!(serial, session = number, withheld, "front end connected");
         }
         self.hook.tell(ServerEvent::Attached { session: number });
-        // A panic is a bug of ours; it must cost this front end its connection and no other.
+        // A panic is a bug of ours. It must end only this front end's connection.
         let ended = catch_unwind(AssertUnwindSafe(|| converse(stream, session)));
         let reason = match ended {
             Ok(Ok(())) if self.state.lock().ends_by.is_some() => Departure::Closed,

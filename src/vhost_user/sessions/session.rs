@@ -1,6 +1,6 @@
 //! One front end: what it negotiated, and its rings.
 //!
-//! Whatever it changes, the front end's disk, and everybody else's, stays as it is.
+//! Nothing that a front end negotiates changes its disk, or the disk of another front end.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -32,33 +32,34 @@ pub(crate) struct Session {
     pub(super) acked: u64,
     pub(super) acked_protocol: VhostUserProtocolFeatures,
     pub(crate) memory: Arc<MemoryMap>,
-    /// Tracks requests in flight, if the front end wants that.
+    /// Tracks requests in flight, if the front end passed a region for that.
     pub(super) inflight: Option<Arc<Inflight>>,
-    /// By number, up to the last one that the front end has named: the others cost nothing.
+    /// The rings by number, up to the highest one that a message has named. The others cost
+    /// nothing.
     pub(crate) vrings: Vec<Vring>,
-    /// Whether rings are enabled that it has not named yet.
+    /// Whether rings beyond these are enabled.
     are_enabled: bool,
     /// A transfer of the device's state that was begun.
     pub(super) transfer: Transfer,
-    /// Looks at rings in which there was nothing yet.
+    /// When to check rings that have never had a request.
     lookout: Option<Lookout>,
     /// Whether a ring was ever used, so that guest memory is known to be shared.
     is_used: bool,
-    /// This session's right to use the disk, while it has one. The last field: fields are dropped
-    /// in order, and the claim must outlive the rings that use the disk.
+    /// This session's right to use the disk, if it has one. This must be the last field: fields are
+    /// dropped in order, and the claim must outlive the rings that use the disk.
     claim: Option<Claim>,
 }
 
-/// What to do if a ring that is set up can't be served.
+/// What to do with a ring that can't be served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum WhenNot {
-    /// Refuse the message, which is about this ring, and wrong.
+    /// Refuse the message, which is wrong about this ring.
     Refuse,
-    /// Strand the ring until something changes: the message is right, but not for this ring.
+    /// Leave the ring unserved until something changes. The message is about something else.
     Strand,
 }
 
-/// A reason for the log, and for the crate to refuse the message with.
+/// An error with which the crate refuses the message, and whose reason is logged.
 pub(super) fn refuse(reason: impl std::fmt::Display) -> WireError {
     WireError::ReqHandlerError(std::io::Error::other(reason.to_string()))
 }
@@ -82,13 +83,13 @@ impl Session {
         }
     }
 
-    /// The bits on offer: the device's, and those of rings and transport that are served here.
+    /// The offered feature bits: the device's, and those of rings and transport.
     pub(super) fn offered(&self) -> u64 {
         self.backend.device.features()
             | 1 << VIRTIO_RING_F_INDIRECT_DESC
             | 1 << VIRTIO_RING_F_EVENT_IDX
-            // Every request is completed before the next one is begun, so this costs nothing; but
-            // what was promised once must stay so.
+            // Every request is completed before the next one begins, so this costs nothing now. But
+            // it must stay true once it was promised.
             | u64::from(self.backend.in_order) << VIRTIO_F_IN_ORDER
             | VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits()
     }
@@ -104,18 +105,18 @@ impl Session {
             | VhostUserProtocolFeatures::DEVICE_STATE
     }
 
-    /// Whether the front end took away memory that it had shared, so that no ring can go on.
+    /// Whether the front end truncated memory that it had shared, so that no ring can go on.
     pub(super) fn is_lost(&self) -> bool {
         let region = self.inflight.as_ref();
         self.memory.is_lost() || region.is_some_and(|region| region.is_lost())
     }
 
-    /// Hand over the descriptor of a SET_BACKEND_REQ_FD that is about to be handled.
+    /// Keep the descriptor of a SET_BACKEND_REQ_FD for its handler, which runs next.
     pub(super) fn channel_arrives(&mut self, socket: OwnedFd) {
         self.arriving_channel = Some(socket);
     }
 
-    /// How many rings there may be.
+    /// The most rings that the front end may use.
     pub(super) fn queues(&self) -> usize {
         usize::from(self.backend.device.queues().get())
     }
@@ -144,7 +145,7 @@ impl Session {
         Ok(&mut self.vrings[at])
     }
 
-    /// Change a ring while it is not served, and serve it again if it is ready.
+    /// Pause a ring, change it, and serve it again if it is ready.
     pub(super) fn change(
         &mut self,
         index: u32,
@@ -157,7 +158,7 @@ impl Session {
         self.start_ready(WhenNot::Refuse)
     }
 
-    /// Change what all rings depend on, while none is served.
+    /// Pause all rings, change what they depend on, and serve them again.
     pub(super) fn change_all(
         &mut self,
         how: Stop,
@@ -199,7 +200,7 @@ impl Session {
                 (Ok(()), _) => {}
                 (Err(error), WhenNot::Strand) => {
                     if let Some(withheld) = self.backend.log_limit.may_log() {
-                        tracing::warn!(queue = index, withheld, %error, "ring can't go on");
+                        tracing::warn!(queue = index, withheld, %error, "ring can't be served");
                     }
                     vring.strand();
                 }
@@ -208,7 +209,7 @@ impl Session {
                 }
             }
         }
-        // Those that were ready may all be stranded now.
+        // Perhaps none of those that were ready could be started.
         let live = self.vrings.iter().any(Vring::is_running);
         self.connection.channel.set_live(live);
         self.count_rings();
@@ -221,7 +222,7 @@ impl Session {
         Ok(())
     }
 
-    /// Tell the server how rings are served.
+    /// Update the counts of rings that are served differently.
     fn count_rings(&self) {
         let count = |which: fn(&Vring) -> bool| {
             let count = self.vrings.iter().filter(|vring| which(vring)).count();
@@ -244,17 +245,17 @@ impl Session {
         }
     }
 
-    /// The front end's process, if the system tells.
+    /// The front end's process, if the system knows it.
     pub(super) fn peer_pid(&self) -> Option<u32> {
         self.connection.peer.and_then(|peer| peer.pid)
     }
 
-    /// When to look at rings again, if nothing else happens before.
+    /// How long to wait for a message before checking unused rings.
     pub(super) fn look_again_in(&self) -> Option<Duration> {
         self.lookout.map(Lookout::wait)
     }
 
-    /// Look whether a ring was used meanwhile; log if none was although the guest kicks.
+    /// Check whether any ring was used. Log it if none was although the guest kicks.
     pub(super) fn look_out(&mut self) {
         self.is_used |= self.vrings.iter().any(|vring| vring.is_used(&self.memory));
         let is_over = self.is_used || !self.vrings.iter().any(Vring::is_running);
@@ -269,12 +270,12 @@ impl Session {
             tracing::warn!(
                 serial,
                 withheld,
-                "the guest kicks, and nothing of what it writes arrives: if it hangs, {MEND}"
+                "the guest kicks, but its rings stay empty here: if it hangs, {MEND}"
             );
         }
     }
 
-    /// Whether another front end has the device, and must not notice what this one says.
+    /// Whether another front end uses the device, and must not notice this one's messages.
     pub(super) fn is_anothers(&self) -> bool {
         self.backend.claims.are_anothers(self.claim.is_some())
     }

@@ -1,9 +1,9 @@
-//! The device's state on its way through a pipe ("SET_DEVICE_STATE_FD").
+//! The transfer of the device's state through a pipe (SET_DEVICE_STATE_FD).
 //!
-//! A front end passes one end of a pipe and asks for the state to be written to it, or read from
-//! it; CHECK_DEVICE_STATE then asks whether that worked. A state is small, so saving writes it at
-//! once; loading reads it when it is asked for the outcome, since the front end writes after our
-//! reply and has closed its end by then.
+//! A front end passes one end of a pipe and asks the back end to write the state to it or to read
+//! the state from it. CHECK_DEVICE_STATE then asks whether that worked. A state is small, so saving
+//! writes it at once. Loading reads it at CHECK_DEVICE_STATE: the front end writes after our reply,
+//! and has closed its end of the pipe by then.
 
 use std::fs::File;
 use std::io;
@@ -47,13 +47,14 @@ pub(super) enum TransferError {
 }
 
 impl Transfer {
-    /// Save the state of the disk into `pipe`, which is closed afterwards: that is its end. Only
-    /// few states are kept, so no front end may save while another one has the disk.
+    /// Save the state of the disk into `pipe`, which is closed afterwards: that ends the state.
+    /// The number of saved states is limited, so a front end can't save while another one has the
+    /// disk.
     pub(super) fn save(backend: &Backend, pipe: File) -> Self {
         let save = || {
-            let keeper = backend.device.state().ok_or(TransferError::Stateless)?;
+            let disk_state = backend.device.state().ok_or(TransferError::Stateless)?;
             let _claim = backend.claims.claim()?;
-            let state = keeper.save()?;
+            let state = disk_state.save()?;
             Ok(write_all(&pipe, &state)?)
         };
         Self::Saved(save())
@@ -69,9 +70,9 @@ impl Transfer {
                 if backend.claims.are_shared() {
                     return Err(TransferError::SharedDisk);
                 }
-                let keeper = backend.device.state().ok_or(TransferError::Stateless)?;
+                let disk_state = backend.device.state().ok_or(TransferError::Stateless)?;
                 let _claim = backend.claims.claim()?;
-                Ok(keeper.load(&state)?)
+                Ok(disk_state.load(&state)?)
             }
         }
     }

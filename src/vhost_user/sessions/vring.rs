@@ -1,8 +1,8 @@
 //! One ring as its front end sets it up, message by message, and when it is served.
 //!
-//! A ring is *started* by its kick descriptor and stopped by GET_VRING_BASE; a started ring is
-//! served while it is also enabled ("Ring states"). Whatever changes while a ring is served stops
-//! it, changes, and serves it again where it was: there is one way in and one way out.
+//! A kick descriptor *starts* a ring and GET_VRING_BASE stops it. A started ring is served while it
+//! is also enabled ("Ring states"). To change anything about a ring that is served, it is paused,
+//! changed, and served again from where it was.
 
 use std::fs::File;
 use std::io;
@@ -53,14 +53,14 @@ pub(crate) struct Vring {
     pub(crate) enabled: bool,
     base: u16,
     kick: Option<Kick>,
-    /// The count of the kick descriptor when it came, if known: QEMU's begin with a kick that no
-    /// driver sent.
+    /// The count of the kick descriptor when it was passed, if known: QEMU's kick descriptors begin
+    /// with a kick that no driver sent.
     kicks_before: Option<u64>,
     call: Option<Arc<Notifier>>,
     err: Option<Arc<Notifier>>,
     /// While a worker serves it.
     running: Option<RingHandle>,
-    /// It could not be served in the present memory.
+    /// It could not be served in the present guest memory.
     stranded: bool,
     /// The region that tracks requests in flight has no room for this ring.
     untracked: bool,
@@ -76,7 +76,7 @@ pub(super) struct Surroundings<'a> {
     pub(super) options: RingOptions,
     /// Tracks requests in flight, if the front end wants that.
     pub(super) inflight: Option<&'a Arc<Inflight>>,
-    /// To end the connection with.
+    /// The connection, so that a worker can end it.
     pub(super) hangup: &'a Arc<UnixStream>,
 }
 
@@ -96,24 +96,24 @@ impl Vring {
         vring
     }
 
-    /// Whether a worker has it.
+    /// Whether a worker serves it.
     pub(crate) fn is_running(&self) -> bool {
         self.running.is_some()
     }
 
-    /// Whether it has all that it needs to be served, given memory.
+    /// Whether it can be served, provided that there is guest memory.
     pub(crate) fn is_ready(&self) -> bool {
         self.ready().is_some()
     }
 
-    /// What a ring needs besides its size, if it has all.
+    /// The ring's kick and address, if it is ready.
     fn ready(&self) -> Option<(&Kick, RingAddress)> {
         let kick = self.kick.as_ref()?;
         let address = self.address?;
         (self.enabled && self.size > 0 && !self.stranded).then_some((kick, address))
     }
 
-    /// Serve it, if it is ready and isn't served already. There must be guest memory.
+    /// Serve it if it is ready and not served already. There must be guest memory.
     pub(super) fn start(
         &mut self,
         index: u16,
@@ -141,8 +141,8 @@ impl Vring {
             ring.be_careful();
         }
         if ring.position() != self.base {
-            // Everything completes in order here, so the ring itself knows best: a front end that
-            // reconnects may name the avail index instead, and what is in between would be lost.
+            // Everything completes in order here, so the used index in memory is right. A front end
+            // that reconnects may name the avail index, and the requests in between would be lost.
             tracing::debug!(
                 queue = index,
                 named = self.base,
@@ -163,8 +163,8 @@ impl Vring {
         Ok(())
     }
 
-    /// It can't be served in the present memory: tell its driver by the error descriptor, and wait
-    /// until something about the ring or the memory changes.
+    /// It can't be served in the present guest memory. Signal its error descriptor, and don't serve
+    /// it until the ring or the memory changes.
     pub(super) fn strand(&mut self) {
         self.stranded = true;
         if let Some(err) = &self.err {
@@ -172,7 +172,7 @@ impl Vring {
         }
     }
 
-    /// Stop serving it, since something changes; it keeps its place.
+    /// Stop serving it for a change. It keeps its position.
     pub(super) fn pause(&mut self, how: Stop) {
         self.stranded = false;
         let running = self.running.take();
@@ -181,7 +181,7 @@ impl Vring {
         }
     }
 
-    /// Stop it ("GET_VRING_BASE"): afterwards it needs a new kick descriptor. Returns its place.
+    /// Stop it (GET_VRING_BASE). Afterwards it needs a new kick descriptor. Returns its position.
     pub(super) fn stop(&mut self) -> u16 {
         self.pause(Stop::drain());
         self.kick = None;
@@ -189,7 +189,7 @@ impl Vring {
         self.base
     }
 
-    /// Where a ring that isn't served will begin.
+    /// Set the position from which the ring will start. It must not be served now.
     pub(super) fn set_base(&mut self, base: u16) {
         debug_assert!(
             !self.is_running(),
@@ -198,7 +198,7 @@ impl Vring {
         self.base = base;
     }
 
-    /// A new way for kicks to arrive. The ring must be paused.
+    /// Set how kicks arrive. The ring must be paused.
     pub(super) fn set_kick(&mut self, kick: Kick) {
         debug_assert!(
             !self.is_running(),
@@ -208,18 +208,18 @@ impl Vring {
         self.kick = Some(kick);
     }
 
-    /// Whether it is served, and polled for want of a kick descriptor.
+    /// Whether it is served, and polled because it has no kick descriptor.
     pub(super) fn is_polled(&self) -> bool {
         self.is_running() && matches!(self.kick, Some(Kick::Polled))
     }
 
-    /// Whether it is served without tracking requests in flight, although the front end asked.
+    /// Whether it is served untracked although the front end passed an in-flight region.
     pub(super) fn is_untracked(&self) -> bool {
         self.is_running() && self.untracked
     }
 
-    /// Whether it is served and is known to have been kicked since its descriptor came: a kick is
-    /// never read, so it can still be seen.
+    /// Whether it is served and its descriptor is known to have been kicked. Kicks are never read,
+    /// so the count still shows them.
     pub(super) fn was_kicked(&self) -> bool {
         let kick = self.kick.as_ref().and_then(Kick::event);
         let kicks = || kick.and_then(|kick| signals(kick));
@@ -229,7 +229,7 @@ impl Vring {
                 .is_some_and(|before| kicks() > Some(before))
     }
 
-    /// Whether it is served, and the driver or a back end has ever left anything in it.
+    /// Whether it is served, and a driver or a back end has ever used it.
     pub(super) fn is_used(&self, memory: &MemoryMap) -> bool {
         let mut found = [0; 64];
         let places = self.address.map(RingAddress::places).unwrap_or_default();
@@ -240,8 +240,8 @@ impl Vring {
             })
     }
 
-    /// A new call descriptor, at any time; it is signalled once, since the driver may have missed
-    /// the old one.
+    /// Set the call descriptor, at any time. It is signalled once, since the driver may have missed
+    /// a call by the old one.
     pub(super) fn set_call(&mut self, call: Option<File>) {
         self.call = call.map(Notifier::from).map(Arc::new);
         if let Some(running) = &self.running {
@@ -249,7 +249,7 @@ impl Vring {
         }
     }
 
-    /// A new error descriptor. The ring must be paused.
+    /// Set the error descriptor. The ring must be paused.
     pub(super) fn set_err(&mut self, err: Option<File>) {
         debug_assert!(
             !self.is_running(),

@@ -29,7 +29,7 @@ impl Channel {
         state.tell();
     }
 
-    /// Say whether a ring is served: what is pending is told as soon as one is.
+    /// Set whether a ring is served. A pending CONFIG_CHANGE is sent as soon as one is.
     pub(crate) fn set_live(&self, live: bool) {
         let mut state = self.0.lock();
         state.live = live;
@@ -41,13 +41,12 @@ impl Channel {
         self.0.lock().live
     }
 
-    /// Whether the front end can be told anything.
+    /// Whether the front end passed a channel.
     pub(crate) fn is_there(&self) -> bool {
         self.0.lock().socket.is_some()
     }
 
-    /// Tell the front end that the configuration space changed: now, or as soon as it can be told.
-    /// Returns whether it was told now.
+    /// Send CONFIG_CHANGE now or as soon as possible. Returns whether it was sent now.
     pub(crate) fn config_changed(&self) -> bool {
         let mut state = self.0.lock();
         state.pending = true;
@@ -56,15 +55,14 @@ impl Channel {
 }
 
 impl State {
-    /// Send CONFIG_CHANGE_MSG if one is due; whether it went out. It is sent without NEED_REPLY:
-    /// QEMU reads the configuration back before it acknowledges, from the thread that would wait
-    /// for us.
+    /// Send a pending CONFIG_CHANGE_MSG. Returns whether it was sent. It has no NEED_REPLY: before
+    /// it answers, QEMU would read the configuration from the session that waits for the answer.
     fn tell(&mut self) -> bool {
         let Some(socket) = self.socket.as_ref().filter(|_| self.live && self.pending) else {
             return false;
         };
-        // No answer is expected, and what a front end sends all the same stays unread. It has this
-        // end of the socket too, and a receive waits for any other receive that has begun.
+        // No answer is expected, and anything that a front end sends stays unread: it may hold this
+        // end of the socket too, and our receive would wait for one that it has begun.
         let words = [BackendReq::CONFIG_CHANGE_MSG as u32, 1, 0];
         let message = words.map(u32::to_ne_bytes).concat();
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;

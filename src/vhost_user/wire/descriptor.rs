@@ -1,15 +1,15 @@
-//! What kinds of descriptors a front end may pass, so that no thread that serves others can be made
-//! to wait in one.
+//! Which kinds of descriptors a front end may pass, so that it can't make a thread wait that serves
+//! other front ends.
 //!
-//! | message | what it may be | because |
+//! | message | kinds | because |
 //! |---|---|---|
 //! | SET_VRING_KICK, _CALL, _ERR | an eventfd or a pipe | workers wait for it and write to it |
 //! | SET_MEM_TABLE, ADD_MEM_REG, SET_INFLIGHT_FD | no file of [`FILE_SYSTEMS`] | workers touch it |
 //! | SET_BACKEND_REQ_FD | a Unix stream socket | the thread that resizes the disk writes to it |
-//! | SET_DEVICE_STATE_FD | anything but such a file | only its session's thread has it |
-//! | any other | – | it is closed unseen |
+//! | SET_DEVICE_STATE_FD | anything but such a file | only the session's thread uses it |
+//! | any other | – | it is closed without being used |
 //!
-//! Even closing a file, or asking about it, may take as long as the server of its file system
+//! Even closing a file or asking for its type may take as long as the server of its file system
 //! likes. The session's own thread does that, so no other front end waits.
 
 use std::fs::File;
@@ -19,8 +19,8 @@ use rustix::fs::{AtFlags, FileType, StatxFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketType, sockopt};
 
-/// File systems that another process or machine answers for: a page may never come. Numbers are
-/// those of `statfs(2)`.
+/// File systems that are served by another process or machine, which may never deliver a page.
+/// Numbers are those of `statfs(2)`.
 const FILE_SYSTEMS: [(u64, &str); 14] = [
     (0x6573_5546, "FUSE"),
     (0x6969, "NFS"),
@@ -37,10 +37,10 @@ const FILE_SYSTEMS: [(u64, &str); 14] = [
     (0x0116_1970, "GFS2"),
     (0x786f_4256, "vboxsf"),
 ];
-/// `ANON_INODE_FS_MAGIC`: where eventfds live, and their like.
+/// `ANON_INODE_FS_MAGIC`: the file system of eventfds and the like.
 const ANONYMOUS: u64 = 0x0904_1934;
 
-/// Why a descriptor isn't taken.
+/// Why a descriptor is refused.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DescriptorError {
     #[error("its {purpose} descriptor is {kind}, in which a thread might hang: pass an eventfd")]
@@ -56,12 +56,12 @@ pub(crate) enum DescriptorError {
     System(#[from] std::io::Error),
 }
 
-/// Whether `file` can be waited for and written to by a thread that serves others: an eventfd, or a
-/// pipe. `purpose` is for the message.
+/// Check that `file` is an eventfd or a pipe, so that workers can wait for it and write to it.
+/// `purpose` is for the message.
 pub(crate) fn check_signal(file: &File, purpose: &'static str) -> Result<(), DescriptorError> {
     let link = link(file);
     let is_eventfd = match link.as_deref() {
-        // What has a path begins with a slash; no front end can choose a name without one.
+        // A file with a path begins with a slash. A front end can't choose a name without one.
         Some(link) => link == "anon_inode:[eventfd]",
         None => is_eventfd(file),
     };
@@ -72,10 +72,10 @@ pub(crate) fn check_signal(file: &File, purpose: &'static str) -> Result<(), Des
     Err(DescriptorError::Signal { purpose, kind })
 }
 
-/// Whether `file` may be mapped into memory that workers touch.
+/// Check that `file` may be mapped into memory that workers touch.
 pub(crate) fn check_mapping(file: &File) -> Result<(), DescriptorError> {
     let number = rustix::fs::fstatfs(file).map_err(std::io::Error::from)?;
-    // The number has 32 bits; some systems have it signed.
+    // The number has 32 bits, and is signed on some systems.
     let number = u64::try_from(number.f_type & 0xffff_ffff).unwrap_or(0);
     let found = FILE_SYSTEMS.iter().find(|(known, _)| *known == number);
     found.map_or(Ok(()), |&(_, file_system)| {
@@ -83,8 +83,8 @@ pub(crate) fn check_mapping(file: &File) -> Result<(), DescriptorError> {
     })
 }
 
-/// Whether `socket` can be the back-end request channel. A send to any other kind of socket may
-/// wait, whatever its flags say.
+/// Check that `socket` is a Unix stream socket, as the back-end request channel must be. Sending to
+/// another kind of socket may block, whatever its flags are.
 pub(crate) fn check_channel(socket: impl AsFd) -> Result<(), DescriptorError> {
     let is_unix = sockopt::socket_domain(&socket).is_ok_and(|it| it == AddressFamily::UNIX);
     let is_stream = sockopt::socket_type(&socket).is_ok_and(|it| it == SocketType::STREAM);
@@ -96,14 +96,14 @@ pub(crate) fn check_channel(socket: impl AsFd) -> Result<(), DescriptorError> {
     Err(DescriptorError::Channel { kind })
 }
 
-/// What the kernel calls it, if there is a `/proc`. No file system is asked.
+/// The kernel's name for the file, if there is a `/proc`. This doesn't ask the file system.
 fn link(file: impl AsFd) -> Option<String> {
     let path = format!("/proc/self/fd/{}", file.as_fd().as_raw_fd());
     let link = std::fs::read_link(path).ok()?;
     Some(link.to_string_lossy().into_owned())
 }
 
-/// Its type, as far as the kernel knows it without asking the server of its file system.
+/// The file's type, if the kernel knows it without asking the server of the file system.
 fn file_type(file: impl AsFd) -> FileType {
     let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
     let about = rustix::fs::statx(file, c"", flags, StatxFlags::TYPE);
@@ -112,8 +112,8 @@ fn file_type(file: impl AsFd) -> FileType {
     })
 }
 
-/// Whether it is an eventfd, found out without `/proc`: an anonymous file to which 0 can be added.
-/// That changes nothing, never waits, and is refused by everything else that is anonymous.
+/// Whether it is an eventfd, without `/proc`: an anonymous file that accepts the number 0. Writing
+/// it changes nothing and never blocks, and every other kind of anonymous file refuses it.
 fn is_eventfd(file: &File) -> bool {
     let is_anonymous = || {
         let about = rustix::fs::fstatfs(file);
@@ -126,7 +126,7 @@ fn is_eventfd(file: &File) -> bool {
         && rustix::io::write(file, &[0; 4]) == Err(Errno::INVAL)
 }
 
-/// What to call it in a message.
+/// The file's kind, for a message.
 fn kind(file: impl AsFd, link: Option<String>) -> String {
     let kind = match file_type(file) {
         FileType::RegularFile => "a regular file",

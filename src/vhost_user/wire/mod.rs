@@ -2,13 +2,13 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `peek` | a look at the next message before the `vhost` crate reads it, and at its sender |
-//! | `unserved` | messages that are not served, and what becomes of them |
-//! | `ready` | waits with a deadline |
-//! | `channel` | the back-end request channel: telling a front end that the configuration changed |
-//! | `descriptor` | which kinds of descriptors are taken for what |
-//! | `notifier` | a front end's eventfd that we signal |
-//! | `watchdog` | frees a worker that hangs in a front end's descriptor |
+//! | `peek` | reading the next message in advance of the `vhost` crate, and its sender |
+//! | `unserved` | how messages that are not supported are answered |
+//! | `ready` | waiting with a deadline |
+//! | `channel` | the back-end request channel, which carries CONFIG_CHANGE |
+//! | `descriptor` | which kinds of descriptors are accepted in each message |
+//! | `notifier` | signalling a front end's eventfd |
+//! | `watchdog` | interrupts a worker whose write to a front end's descriptor hangs |
 
 pub(super) mod channel;
 pub(super) mod descriptor;

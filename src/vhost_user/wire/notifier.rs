@@ -1,9 +1,9 @@
-//! A front end's eventfd that we signal: its call or its error descriptor.
+//! Signalling a front end's eventfd: its call or its error descriptor.
 //!
-//! The file behind it is shared with the front end, so its flags are not ours to change. Where it
-//! may block, it is asked first whether it would: a full one has its reader's attention anyway, and
-//! a worker must not wait for it. A front end that makes it block after that is caught by the
-//! [watchdog](super::watchdog).
+//! The file is shared with the front end, so we must not change its flags. If it may block, poll
+//! tells first whether it would: a full eventfd wakes its reader anyway, and a worker must not wait
+//! for it. If the front end makes it block after that, the [watchdog](super::watchdog) interrupts
+//! the write.
 
 use std::fs::File;
 
@@ -30,8 +30,8 @@ impl From<File> for Notifier {
 }
 
 impl Notifier {
-    /// Add 1 to it. A failure can't be helped and is ignored, but for one: `false` means that the
-    /// write hung until it was interrupted.
+    /// Add 1 to it. Returns `false` if the write hung until it was interrupted. Other failures are
+    /// ignored, since nothing can be done about them.
     pub(crate) fn signal(&self) -> bool {
         if self.may_block {
             let mut poll = [PollFd::new(&self.file, PollFlags::OUT)];

@@ -1,10 +1,10 @@
-//! A look at the next message before the `vhost` crate reads it.
+//! Peeking at the next message before the `vhost` crate reads it.
 //!
-//! The crate reads a message with one call for the header and one for the body, and keeps the
-//! back-end request channel to itself. So this shim waits until a message is there as a whole,
-//! however it was cut up on its way, and takes duplicates of its descriptors. `SO_PEEK_OFF` makes
-//! each peek go on where the last one ended, so every byte and every descriptor is seen once;
-//! reading the message later moves the offset back by itself.
+//! The crate reads a message with one call for the header and one for the body, and doesn't pass on
+//! the back-end request channel. So this shim waits until a whole message has arrived, in however
+//! many pieces, and takes duplicates of its descriptors. With `SO_PEEK_OFF` each peek goes on where
+//! the last one ended, so every byte and every descriptor is seen once. Reading the message later
+//! moves the offset back.
 #![allow(unsafe_code)]
 
 use std::io::IoSliceMut;
@@ -26,7 +26,7 @@ pub(super) const HEADER_BYTES: usize = 12;
 /// The kernel's own bound on descriptors of one `sendmsg` (`SCM_MAX_FD`).
 const MOST_FDS: usize = 253;
 
-/// A message that has arrived as a whole.
+/// A message that has arrived completely.
 #[derive(Debug)]
 pub(crate) struct Peeked {
     /// The request code.
@@ -44,17 +44,17 @@ const REPLY: u32 = 4;
 const NEED_REPLY: u32 = 8;
 
 impl Peeked {
-    /// Whether its header is one that a front end may send.
+    /// Whether its header is valid for a front end's message.
     pub(super) fn is_sound(&self) -> bool {
         self.flags & !NEED_REPLY == VERSION
     }
 
-    /// Whether an acknowledgement is asked for, beside any reply that the message has.
+    /// Whether the front end asks for an acknowledgement (NEED_REPLY).
     pub(super) fn needs_reply(&self) -> bool {
         self.flags & NEED_REPLY != 0
     }
 
-    /// Take it from the connection unread; its descriptors are closed.
+    /// Remove it from the connection unread. Its descriptors are closed.
     pub(crate) fn pass_over(self, stream: &UnixStream) -> Result<(), Error> {
         let mut left = HEADER_BYTES + self.size;
         let mut unread = [0; HEADER_BYTES + MAX_MSG_SIZE];
@@ -69,7 +69,7 @@ impl Peeked {
         Ok(())
     }
 
-    /// Take it from the connection unread, and answer that it was not done ("REPLY_ACK").
+    /// Remove it from the connection unread, and answer with a failure (REPLY_ACK).
     pub(crate) fn refuse(self, stream: &UnixStream) -> Result<(), Error> {
         let words = [self.request, VERSION | REPLY, 8, 1, 0];
         self.pass_over(stream)?;
@@ -109,7 +109,7 @@ pub struct Peer {
     pub uid: u32,
 }
 
-/// The process at the other end, if the system tells.
+/// The process at the other end, if the system knows it.
 pub(crate) fn peer(stream: &UnixStream) -> Option<Peer> {
     let mut found = libc::ucred {
         pid: 0,
@@ -134,8 +134,8 @@ pub(crate) fn peer(stream: &UnixStream) -> Option<Peer> {
     })
 }
 
-/// Wait without limit for the next message, and then for all of it. `None`: the other side has
-/// closed the connection, between two messages.
+/// Wait without limit for the next message to begin, and then for all of it. `None` if the front
+/// end closed the connection between two messages.
 pub(crate) fn next(stream: &UnixStream) -> Result<Option<Peeked>, Error> {
     await_first(stream)?;
     let deadline = Instant::now() + patience();
@@ -174,7 +174,7 @@ pub(crate) fn next(stream: &UnixStream) -> Result<Option<Peeked>, Error> {
     }))
 }
 
-/// Whether something comes within `limit`, even if only the end of the stream.
+/// Wait up to `limit` for bytes or the end of the stream. Returns whether either came.
 pub(crate) fn comes_within(stream: &UnixStream, limit: Duration) -> Result<bool, Error> {
     let limit = rustix::time::Timespec::try_from(limit).unwrap_or_default();
     match rustix::event::poll(&mut [PollFd::new(stream, PollFlags::IN)], Some(&limit)) {
@@ -208,7 +208,8 @@ fn await_bytes(stream: &UnixStream, deadline: Instant, wanted: usize) -> Result<
     }
 }
 
-/// A message that comes in pieces is rare, and poll can't wait for more than the first piece.
+/// Sleep until more of a message has arrived. Messages in pieces are rare, and poll can wait only
+/// for the first piece.
 fn wait(deadline: Instant, seen_bytes: usize, wanted_bytes: usize) -> Result<(), Error> {
     if Instant::now() >= deadline {
         return Err(Error::Stalled {

@@ -1,5 +1,5 @@
-//! Waits for a descriptor of a front end's with a deadline. Its flags are the front end's, so a
-//! read or a write could wait for ever.
+//! Waiting with a deadline for a front end's descriptor. The front end controls its flags, so a
+//! read or a write could block for ever.
 
 use std::io;
 use std::os::fd::AsFd;

@@ -1,48 +1,48 @@
-//! Messages that are not served here: their feature is not offered or was not negotiated, or they
-//! are unknown.
+//! Messages that are not supported: their feature is not offered or was not negotiated, or they are
+//! unknown.
 //!
-//! A front end that asks for an acknowledgement (NEED_REPLY) gets a negative one, and goes on
-//! ("REPLY_ACK": a back end must answer). Any other can go on too if the message means nothing to a
-//! disk. If it would wait for a reply that never comes, or believe that something is done which
-//! isn't, its connection ends instead.
+//! If the front end asks for an acknowledgement (NEED_REPLY), it gets a failure, and the connection
+//! goes on (REPLY_ACK: a back end must answer). Otherwise a message that means nothing to a disk is
+//! skipped. If the front end would wait for a reply that never comes, or believe that something was
+//! done that wasn't, its connection ends.
 
 use vhost::vhost_user::message::{FrontendReq, VhostUserProtocolFeatures as Feature};
 
 use super::peek::Peeked;
 
-/// What becomes of a message.
+/// What to do with a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// It is handled.
     Serve,
-    /// It gets a negative acknowledgement.
+    /// It is answered with a failure.
     Refuse,
     /// It is skipped.
     Skip,
-    /// The connection can't go on, and why.
+    /// It ends the connection, for this reason.
     End(&'static str),
 }
 
-/// What it takes to serve a message.
+/// What a message needs to be handled.
 enum Needs {
     Nothing,
     Feature(Feature),
-    /// It never is; whether a front end that sent it could be left without an answer.
+    /// It is never handled. `can_skip` says whether its front end can go on without an answer.
     Never {
         can_skip: bool,
     },
 }
 
-/// What becomes of `message` where these features were taken.
+/// What to do with `message` if these features were negotiated.
 pub(crate) fn judge(message: &Peeked, acked: Feature) -> Verdict {
     let (can_skip, why) = match needs(message.request) {
         Needs::Nothing => return Verdict::Serve,
         Needs::Feature(feature) if acked.contains(feature) => return Verdict::Serve,
         Needs::Feature(_) => (false, "its protocol feature was not negotiated"),
-        Needs::Never { can_skip } => (can_skip, "this back end does not serve it"),
+        Needs::Never { can_skip } => (can_skip, "this back end does not support it"),
     };
     if !message.is_sound() {
-        // The handler of messages refuses it with a reason.
+        // The crate's handler refuses it with a reason.
         Verdict::Serve
     } else if message.needs_reply() && acked.contains(Feature::REPLY_ACK) {
         Verdict::Refuse
@@ -92,7 +92,7 @@ fn needs(request: u32) -> Needs {
         | FrontendReq::CLOSE_CRYPTO_SESSION
         | FrontendReq::GPU_SET_SOCKET
         | FrontendReq::SET_STATUS => Needs::Never { can_skip: true },
-        // Those that have a reply of their own, and those that change how rings are served.
+        // These have a reply of their own, or change how rings are served.
         _ => Needs::Never { can_skip: false },
     }
 }

@@ -1,13 +1,13 @@
-//! Frees workers that hang in a front end's descriptor.
+//! Interrupts a worker whose write to a front end's descriptor hangs.
 //!
-//! A worker calls a driver by a write to an eventfd that the front end passed. Whether that write
-//! may block is a flag of the file, which the front end shares and can change at any moment, and an
-//! eventfd that it filled makes the write wait for as long as it likes; asking first leaves a gap.
-//! All other rings of that worker would wait too. So a worker notes when it is inside such a call,
-//! and a thread looks every few milliseconds whether one is inside the same call still: a signal
-//! then interrupts the write, which fails, and the front end loses its connection.
+//! A worker calls a driver by writing to an eventfd that the front end passed. The front end shares
+//! the file: it can make it blocking at any moment and fill it, and then the write waits as long as
+//! the front end likes, and with it all other rings of the worker. Polling the eventfd first leaves
+//! a gap. So a worker notes when it is inside such a call, and a thread checks every few
+//! milliseconds whether a worker is still inside the same call. If so, a signal interrupts the
+//! write, it fails, and the front end's connection ends.
 //!
-//! The thread sleeps, without waking, while no worker calls a driver.
+//! The thread sleeps without waking while no worker calls a driver.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -22,15 +22,16 @@ use crate::threads::{self, Role};
 const PERIOD: Duration = Duration::from_millis(10);
 /// Periods without a call after which the thread goes to sleep.
 const CALM: u32 = 10;
-/// Ignored by default, and unused otherwise: what it hits by mistake is only interrupted.
+/// A signal that is ignored by default and not used otherwise, so a thread that gets it by mistake
+/// is only interrupted.
 const SIGNAL: libc::c_int = libc::SIGURG;
 
 /// What a worker and the watchdog share.
 #[derive(Debug, Default)]
 pub(super) struct Pulse {
-    /// Odd while the worker is inside a call; goes up by one on each side of it.
+    /// Incremented before and after each call, so that it is odd inside a call.
     calls: AtomicU64,
-    /// The worker's thread, in the kernel's numbering; 0 before it runs.
+    /// The kernel's number of the worker's thread; 0 before it runs.
     thread: AtomicI32,
 }
 
@@ -55,7 +56,7 @@ impl Watched {
         let calls = self.pulse.calls.load(Ordering::Relaxed);
         debug_assert!(calls.is_multiple_of(2), "a worker is inside two calls");
         self.pulse.calls.store(calls + 1, Ordering::Relaxed);
-        // Either the watchdog sees the call before it sleeps, or we see that it does.
+        // Either the watchdog sees the call before it sleeps, or we see that it sleeps.
         fence(Ordering::SeqCst);
         if self.asleep.load(Ordering::Relaxed) {
             self.watchdog.unpark();
@@ -66,7 +67,7 @@ impl Watched {
     }
 }
 
-/// The watching thread. Dropped after the workers have ended.
+/// The watching thread. Drop it after the workers have ended.
 #[derive(Debug)]
 pub(crate) struct Watchdog {
     pulses: Vec<Arc<Pulse>>,
@@ -95,7 +96,7 @@ impl Watchdog {
         })
     }
 
-    /// What worker `number` needs.
+    /// The handle for worker `number`.
     pub(crate) fn watched(&self, number: usize) -> Option<Watched> {
         Some(Watched {
             pulse: Arc::clone(self.pulses.get(number)?),
@@ -135,7 +136,7 @@ fn run(pulses: &[Arc<Pulse>], asleep: &AtomicBool, stop: &AtomicBool) {
                 std::thread::park();
             }
             asleep.store(false, Ordering::Relaxed);
-            // The worker that woke us is inside a call that has only begun.
+            // The worker that woke this thread has only just begun its call.
             last = look();
             calm = 0;
             continue;
@@ -151,7 +152,7 @@ fn run(pulses: &[Arc<Pulse>], asleep: &AtomicBool, stop: &AtomicBool) {
     }
 }
 
-/// Interrupt the system call that a thread of ours is in.
+/// Interrupt the system call of a thread of this process.
 fn interrupt(thread: libc::pid_t) {
     if thread == 0 {
         return;
@@ -163,7 +164,7 @@ fn interrupt(thread: libc::pid_t) {
 
 extern "C" fn nothing(_: libc::c_int) {}
 
-/// Have the signal interrupt, and do nothing else.
+/// Install a handler that does nothing, so that the signal only interrupts.
 fn make_signal_harmless() -> io::Result<()> {
     static ONCE: Once = Once::new();
     let mut outcome = Ok(());
