@@ -1,14 +1,14 @@
-//! What guests and other clients do to a disk, whichever way their requests come.
+//! The block device: operations on a disk, and virtio-blk on top of them.
 //!
-//! [`block`] has the operations on a disk as plain calls: read, write, flush, discard, write zeroes
-//! and the identifier, each admitted under the disk's limits and counted. `virtio` makes requests
-//! of virtio-blk into these operations and answers them. A front door of another protocol would be
-//! a sibling of `virtio`. Nothing here knows sockets, eventfds, threads or descriptors.
+//! [`block`] has the operations as plain calls: read, write, flush, discard, write zeroes and the
+//! identifier, each subject to the disk's limits and counted. `virtio` turns requests of virtio-blk
+//! into these operations and answers them. A front door of another protocol would be a sibling of
+//! `virtio`. Nothing here knows sockets, eventfds, threads or descriptors.
 //!
 //! | folder | what it holds |
 //! |---|---|
 //! | `block` | a disk as all front doors share it: operations, admission, limits, statistics |
-//! | `virtio` | a virtio-blk device: requests parsed and finished, the configuration space |
+//! | `virtio` | a virtio-blk device: parsing and finishing requests, the configuration space |
 
 pub mod block;
 mod virtio;

@@ -24,15 +24,15 @@
 //! | folder | what it knows |
 //! |---|---|
 //! | `base` | units, errors, pieces of memory, locks |
-//! | `memory` | blocks of 4 KiB: the file that they lie in, which are free, who pays for them |
+//! | `memory` | blocks of 4 KiB: the file that they lie in, which are free, which account pays |
 //! | `layout` | what the words of an arena mean: records and entries |
 //! | `pages` | the tree of a disk, and its locks |
 //! | `disks` | disks by key, connections to them, and their recovery |
-//! | `inspect` | an arena that no store has open: what it holds, and what can still be read |
+//! | `inspect` | an arena that no store has open: its content, and what can still be read |
 //!
 //! Each imports only from those above it; `inspect` needs none of `pages` and `disks`.
 //!
-//! `docs/store.md` explains why it is built so.
+//! `docs/store.md` explains why it is built this way.
 
 mod base;
 mod disks;

@@ -1,12 +1,12 @@
-//! Whether an operation may go now: one decision, whatever it depends on.
+//! Admission: may an operation run now, must it wait, or does it fail?
 //!
-//! What can stand in an operation's way is one word of flags. The fast path loads it once, relaxed,
-//! and goes on if it is 0; a flag that is set leads to [`Admission::decide`], which knows the
-//! operation, its range and the attempt. Whatever else is to hold an operation up or to fail it has
-//! its flag here and its case there.
+//! One word of flags says whether anything may delay or fail the operations of a disk. The fast
+//! path loads it once, relaxed, and goes on if it is 0. If a flag is set, [`Admission::decide`]
+//! looks at the operation and at how often it was tried. A new reason to delay or to fail
+//! operations is a new flag here and a new case there.
 //!
-//! What a disk does without memory is no flag: the store decides that ([`OnFull`]) and is asked
-//! once memory was missing. A disk that is being imported has no front end yet.
+//! Two things are not flags. What happens when memory is missing is a setting of the store's disk
+//! ([`OnFull`]), which is read only then. And a disk that is importing has no front end yet.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -20,15 +20,15 @@ use crate::store::{Disk, OnFull};
 
 /// Every operation fails.
 const FAILED: u32 = 1 << 0;
-/// There is a limit, the disk's own or its group's.
+/// There is a limit: the disk's own, or its group's.
 const LIMITED: u32 = 1 << 1;
 
-/// What stands in the way of a disk's operations, and what waits because of it.
+/// What delays or fails a disk's operations, and how many wait.
 #[derive(Debug)]
 pub(super) struct Admission {
     flags: AtomicU32,
     limiter: Arc<Limiter>,
-    /// Held while the limits or the group change.
+    /// Serialises changes of the limits and of the group.
     changing: Mutex<()>,
     full_events: AtomicU64,
     throttled_total: AtomicU64,
@@ -105,7 +105,8 @@ impl Admission {
         self.set(LIMITED, self.limiter.is_active());
     }
 
-    /// Let one of several small operations go, or have it ask by itself.
+    /// Admit an operation of a batch. One that must wait is refused here, without being counted or
+    /// taking from the limits: it leaves the batch and asks [`Self::decide`] by itself.
     #[cold]
     pub(super) fn decide_now(
         &self,
@@ -122,7 +123,8 @@ impl Admission {
         Ok(())
     }
 
-    /// Let an operation go, or say what it waits for. `cost` is what it takes from the limits.
+    /// Admit an operation, or return why it waits or fails. `cost` is what it takes from the
+    /// limits.
     #[cold]
     pub(super) fn decide(
         &self,
@@ -163,7 +165,8 @@ impl Admission {
         let reason = if is_behind {
             Reason::Turn(class.into())
         } else {
-            // Before the reservation: one in limits that change meanwhile counts as an old one.
+            // Read before the reservation: if the limits change in between, the reservation counts
+            // as one of the old limits, and the operation asks again.
             let epoch = self.limiter.epoch();
             let now = Instant::now();
             let due = self.limiter.reserve(class, bytes, now);
@@ -178,8 +181,8 @@ impl Admission {
         Err(Refusal::Wait(WaitReason(reason)))
     }
 
-    /// What an operation that found no memory waits for, if it is to wait. `seen` are the changes
-    /// of the store before it looked for memory.
+    /// The reason for which an operation that found no memory waits, or `None` if it fails. `seen`
+    /// is [`Disk::room_changes`] from before it looked for memory.
     #[cold]
     pub(super) fn without_memory(
         &self,
@@ -197,8 +200,8 @@ impl Admission {
         Some(WaitReason(Reason::Memory { seen, tried_at }))
     }
 
-    /// The same for one of several small operations: whether it is to ask by itself, where it is
-    /// counted.
+    /// The same for an operation of a batch. Returns whether it may have to wait: then it leaves
+    /// the batch and is tried by itself, and is counted there.
     #[cold]
     pub(super) fn without_memory_now(&self, disk: &Disk) -> bool {
         let stalls = stalls(disk);
@@ -208,7 +211,8 @@ impl Admission {
         stalls
     }
 
-    /// As which attempt the first one of a lane may be tried again now; `None`: not yet.
+    /// Whether the first operation of a lane may be tried again now, and as which attempt. `None`
+    /// means not yet.
     pub(super) fn may_retry(
         &self,
         disk: &Disk,
@@ -217,7 +221,7 @@ impl Admission {
     ) -> Option<Attempt> {
         let is_gone = disk.is_disconnected();
         match reason.0 {
-            // Those before it have just found some.
+            // The one before it has just found memory.
             Reason::Turn(Lane::Memory) => Some(Attempt::Memory),
             Reason::Turn(Lane::Reads | Lane::Writes) => Some(Attempt::Turn),
             Reason::Limit(_, due, _) if is_gone || due <= now => Some(Attempt::Due),
@@ -241,9 +245,9 @@ impl Admission {
         self.throttled_total.load(Ordering::Relaxed)
     }
 
-    /// How many more, or fewer, wait in a lane.
+    /// Change the number of operations that wait in a lane by `more`, which may be negative.
     pub(super) fn count_waiting(&self, lane: Lane, more: i64) {
-        // A difference that wraps around, as the sum does.
+        // A negative difference wraps around, and so does the sum.
         self.waiting[lane.index()].fetch_add(more.cast_unsigned(), Ordering::Relaxed);
     }
 
@@ -252,8 +256,8 @@ impl Admission {
     }
 }
 
-/// Whether writes wait when there is no memory for them, which the disk's owner may change at any
-/// time: once they don't, those that wait fail within some 10 ms.
+/// Whether writes wait when there is no memory for them. The disk's owner may change this at any
+/// time: if they no longer do, those that wait fail within about 10 ms.
 fn stalls(disk: &Disk) -> bool {
     disk.on_full() == OnFull::Stall
 }

@@ -1,5 +1,5 @@
-//! The operations of a volume as an NBD server would call them: offsets and lengths in bytes,
-//! buffers of its own, answers by error number, and none of virtio's words.
+//! A test that calls the operations of a volume as an NBD server would: with offsets and lengths in
+//! bytes, its own buffers, and error numbers as answers, without anything of virtio.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::num::NonZeroU64;
@@ -88,7 +88,7 @@ impl From<Refusal> for Errno {
         match refusal {
             Refusal::Error(Error::IsReadOnly { .. }) => Self::Perm,
             Refusal::Error(Error::OutOfRange { .. } | Error::Misaligned { .. }) => Self::Inval,
-            Refusal::Error(error) if error.is_want_of_memory() => Self::NoSpace,
+            Refusal::Error(error) if error.is_out_of_memory() => Self::NoSpace,
             _ => Self::Io,
         }
     }
@@ -127,7 +127,7 @@ impl Export {
         range.map_err(|error| Refusal::from(error).into())
     }
 
-    /// Carry a command out and answer it, however long that takes.
+    /// Execute a command and answer it, however long that takes.
     fn serve(&mut self, offset: u64, command: Command<'_>) -> Result<(), Errno> {
         let mut job = Job::new(self, offset, command)?;
         self.counters.take(1);

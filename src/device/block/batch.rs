@@ -6,15 +6,15 @@ use super::admission::Flags;
 use super::{Class, Refusal, Volume};
 use crate::store::{self, ByteRange, Data, points};
 
-/// Reads and writes of single pieces that are carried out together by [`Batch::run`].
+/// Reads and writes of one piece each, which [`Batch::run`] executes together.
 #[derive(Debug)]
 pub struct Batch<'v> {
     volume: &'v Volume,
-    /// As they were when the batch began.
+    /// The flags when the batch began.
     flags: Flags,
-    /// The moment for which limits are asked, once one is.
+    /// When limits were first consulted: all operations of the batch use this time.
     now: Option<Instant>,
-    /// `None` once the disk is gone: asking for each by itself tells why.
+    /// `None` if the disk is gone. Each operation by itself then returns the reason.
     ranges: Option<store::Batch<'v>>,
 }
 
@@ -28,12 +28,12 @@ impl<'v> Batch<'v> {
         }
     }
 
-    /// Add a read or a write of one piece, as long as `range`. It is done when [`Batch::run`] has
-    /// returned, or already now.
+    /// Add a read or a write of one piece, which is as long as `range`. It is done when
+    /// [`Batch::run`] has returned, or already now.
     ///
     /// # Errors
-    /// [`Refusal`]. One that must wait is not to be added again: [`Volume::execute`] it by itself,
-    /// which says for what it waits.
+    /// [`Refusal`]. Don't add one again that must wait: pass it to [`Volume::execute`], which
+    /// returns what it waits for.
     #[inline]
     pub fn add(&mut self, range: ByteRange, data: Data<'v>) -> Result<(), Refusal> {
         if !self.flags.are_clear() {
@@ -60,9 +60,9 @@ impl<'v> Batch<'v> {
         self.volume.admission().decide_now(self.flags, cost, now)
     }
 
-    /// One that the store does not take into its batch.
+    /// Execute one that the store does not accept into its batch.
     fn alone(&mut self, range: ByteRange, data: Data<'v>) -> Result<(), Refusal> {
-        // It may have to wait for a lock, which no thread may do that holds parts of the disk.
+        // It may have to wait for a lock. A thread must not do that while its batch holds locks.
         self.run();
         let disk = self.volume.disk();
         let result = match data {
@@ -71,8 +71,7 @@ impl<'v> Batch<'v> {
         };
         match result {
             Err(error)
-                if error.is_want_of_memory()
-                    && self.volume.admission().without_memory_now(disk) =>
+                if error.is_out_of_memory() && self.volume.admission().without_memory_now(disk) =>
             {
                 Err(Refusal::Wait(super::WaitReason::turn(super::Lane::Memory)))
             }
@@ -80,7 +79,7 @@ impl<'v> Batch<'v> {
         }
     }
 
-    /// Carry out what was added, and be empty again.
+    /// Execute all that was added. The batch is then empty.
     #[inline]
     pub fn run(&mut self) {
         if let Some(ranges) = &mut self.ranges {

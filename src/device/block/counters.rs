@@ -1,8 +1,8 @@
 //! Counting the operations of one queue, by the thread that serves it.
 //!
-//! Requests that are taken together are shown to the client together, and the clock is read once
-//! before and once after: each counts with that time. A request that goes on after others were
-//! shown (a long one, one that had to wait) has a time of its own.
+//! Requests that are taken together are published to the client together. The clock is read once
+//! before and once after, and each request counts with that time. A request that continues after
+//! others were published (a long one, or one that had to wait) has its own time.
 
 use std::sync::Arc;
 
@@ -40,13 +40,13 @@ impl Count {
 #[derive(Debug)]
 pub struct QueueCounters {
     block: Arc<Block>,
-    /// What was answered and isn't shown yet.
+    /// Requests that were answered and not yet published.
     counts: [Count; OPERATIONS],
-    /// Kinds of which there are any, as bits by their numbers: most often one.
+    /// The kinds of these requests, as bits by their numbers. Most often it is one.
     some: u32,
-    /// When the first of these was taken.
+    /// When the first of them was taken.
     since_ns: Option<u64>,
-    /// Requests that were taken and not shown.
+    /// Requests that were taken and not published.
     taken: u64,
 }
 
@@ -70,12 +70,13 @@ impl QueueCounters {
         self.block.set_in_flight(self.taken);
     }
 
-    /// When what is served now was taken: to be kept with a request that is not answered at once.
+    /// When the requests that are served now were taken. Keep this with a request that is not
+    /// answered at once.
     pub fn taken_at_ns(&self) -> u64 {
         self.since_ns.unwrap_or_else(now_ns)
     }
 
-    /// Some of one kind were answered.
+    /// Requests of one kind were answered.
     #[inline]
     pub fn answered(&mut self, kind: OperationKind, count: Count) {
         if count.completed > 0 {
@@ -84,25 +85,26 @@ impl QueueCounters {
         }
     }
 
-    /// One was answered.
+    /// One request was answered.
     #[inline]
     pub fn answered_one(&mut self, asked: Asked, ok: bool) {
         self.counts[asked.kind as usize].add(ok, asked.bytes);
         self.some |= 1 << asked.kind as u32;
     }
 
-    /// One was answered that others were shown before; it was taken at `taken_at_ns`.
+    /// A request was answered after others that were taken with it were published. It was taken at
+    /// `taken_at_ns`.
     #[cold]
     pub fn answered_late(&mut self, asked: Asked, ok: bool, taken_at_ns: u64) {
         let mut count = Count::default();
         count.add(ok, asked.bytes);
-        // It is shown a moment later, with the others.
+        // It will be published with the others in a moment.
         let latency_ns = now_ns() - taken_at_ns;
         self.block.count(asked.kind as usize, count, latency_ns);
     }
 
-    /// What was answered has been shown to the client. `left` requests that were taken are still
-    /// not answered.
+    /// All answered requests were published to the client. `left` requests that were taken are not
+    /// answered yet.
     pub fn shown(&mut self, left: usize) {
         let Some(since_ns) = self.since_ns.take() else {
             return;
@@ -126,13 +128,13 @@ impl QueueCounters {
 
 impl Drop for QueueCounters {
     fn drop(&mut self) {
-        // What the queue had taken goes back to its client.
+        // Requests that were taken and not published are no longer in flight here.
         self.block.set_in_flight(0);
     }
 }
 
-/// A clock that only goes up. Plain numbers, which cost half of what `Instant` takes: it is read
-/// twice for a request that comes alone.
+/// The monotonic clock in nanoseconds. This costs half of what `Instant` does, and is read twice
+/// for a request that comes alone.
 fn now_ns() -> u64 {
     let now = clock_gettime(ClockId::Monotonic);
     now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs()

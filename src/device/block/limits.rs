@@ -1,14 +1,13 @@
 //! How many requests and bytes a second a disk, or a group of disks, may have.
 //!
-//! Each rate is a bucket that fills steadily and is kept as one number: the moment at which it will
-//! be full again (the "theoretical arrival time" of the generic cell rate algorithm). Taking from
-//! it is one atomic addition to that moment, by whichever worker; nobody refills it, nothing is
-//! locked, and a worker that wakes late takes up what it missed, since the moment does not depend
-//! on when anybody looked.
+//! Each rate is a bucket that fills steadily. It is stored as one number: the moment at which it
+//! will be full again (the "theoretical arrival time" of the generic cell rate algorithm). A worker
+//! takes from it with one atomic addition. There is no lock and no refilling, and a worker that
+//! wakes late loses nothing, since the moment does not depend on when it is read.
 //!
-//! A request that finds too little in a bucket takes it all the same and is told when there will
-//! have been enough: it waits until then, and what comes after it finds the bucket as if it were
-//! gone already. So queues that share a limiter have their turns in the order in which they asked.
+//! A request that finds too little in a bucket takes from it anyway, and waits until there would
+//! have been enough. Later requests find the bucket as if it had already gone. So queues that share
+//! a limiter take turns in the order in which they asked.
 
 use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,11 +16,11 @@ use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 
-/// What a bucket holds at least, as time at its rate. A thread wakes some time after it wanted to,
-/// and what the disk had coming meanwhile must not be lost.
+/// The least that a bucket holds, as time at its rate. A thread wakes later than it asked for, and
+/// what the rate allowed in the meantime must not be lost.
 const LEAST_BURST: Duration = Duration::from_millis(10);
 
-/// Which limits a request comes under.
+/// Which limits apply to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
     /// Reads.
@@ -30,13 +29,13 @@ pub enum Class {
     Write,
 }
 
-/// The rates of one kind of request. `None` is no limit.
+/// The rates of one kind of request. `None` means no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limit {
     /// Requests a second.
     pub iops: Option<NonZeroU64>,
-    /// Requests that may come at once after a quiet time: the size of the bucket that `iops` fills.
-    /// It has room for a hundredth of a second's worth in any case.
+    /// Requests that may be made at once after a pause: the size of the bucket that `iops` fills.
+    /// The bucket always has room for what the rate allows in 10 ms.
     pub iops_burst: u64,
     /// Bytes a second.
     pub bytes_per_second: Option<NonZeroU64>,
@@ -45,7 +44,7 @@ pub struct Limit {
     pub burst_bytes: u64,
 }
 
-/// What a disk or a group of disks may have; without limits by default.
+/// The limits of a disk or of a group of disks. By default there are none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
     /// Reads and writes together.
@@ -77,13 +76,13 @@ impl Bucket {
         bucket
     }
 
-    /// How long it takes to fill by so much, rounded up, so that the rate is never exceeded.
+    /// How long it takes to fill by `units`, rounded up so that the rate is never exceeded.
     fn cost_ns(&self, units: u64) -> u64 {
         let ns = u128::from(units) * 1_000_000_000;
         u64::try_from(ns.div_ceil(u128::from(self.per_second.get()))).unwrap_or(u64::MAX)
     }
 
-    /// When there will be enough in it, from `now_ns` on.
+    /// When there will be enough in it: `now_ns` or later.
     fn due_ns(&self, cost_ns: u64, full_at_ns: u64, now_ns: u64) -> u64 {
         let missing_ns = self.burst_ns - cost_ns.min(self.burst_ns);
         full_at_ns.saturating_sub(missing_ns).max(now_ns)
@@ -95,7 +94,7 @@ impl Bucket {
         self.due_ns(self.cost_ns(units), full_at_ns, now_ns)
     }
 
-    /// Take `units`, and give when there will have been enough.
+    /// Take `units`. Returns when there would have been enough.
     fn take_ns(&self, units: u64, now_ns: u64) -> u64 {
         let cost_ns = self.cost_ns(units);
         let after = |full_at_ns: u64| Some(full_at_ns.max(now_ns).saturating_add(cost_ns));
@@ -130,7 +129,7 @@ impl Pair {
     }
 }
 
-/// Limits with the state of their buckets. Another one takes its place when the limits change.
+/// Limits and the state of their buckets. If the limits change, a new schedule replaces this one.
 #[derive(Debug)]
 struct Schedule {
     limits: Limits,
@@ -166,7 +165,7 @@ impl Schedule {
     }
 }
 
-/// Which schedules a reservation was made in: it is void once that is another one.
+/// The schedules in which a reservation was made. If either was replaced, the reservation is void.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Epoch {
     own: u64,
@@ -182,7 +181,7 @@ pub struct Limiter {
     group: ArcSwapOption<Limiter>,
 }
 
-/// What time it is, in nanoseconds since this was asked first.
+/// `now` in nanoseconds since the first call.
 fn ns_of(now: Instant) -> u64 {
     let ns = now.saturating_duration_since(*ORIGIN).as_nanos();
     u64::try_from(ns).unwrap_or(u64::MAX)
@@ -200,20 +199,20 @@ impl Limiter {
         })
     }
 
-    /// The limits now.
+    /// The present limits.
     pub fn limits(&self) -> Limits {
         self.schedule.load().limits
     }
 
-    /// Have other limits from now on, with full buckets. Requests that wait notice within some
-    /// 10 ms. The same limits again change nothing.
+    /// Set new limits, with full buckets. Waiting requests notice this within about 10 ms. Setting
+    /// the same limits again changes nothing.
     pub fn set(&self, limits: &Limits) {
         if self.limits() != *limits {
             self.schedule.store(Arc::new(Schedule::new(limits)));
         }
     }
 
-    /// Come under the limits of a group as well, or of none. A group of that group is not asked.
+    /// Set the group whose limits apply as well, or none. A group of that group is ignored.
     pub(super) fn set_group(&self, group: Option<Arc<Self>>) {
         self.group.store(group);
     }
@@ -239,7 +238,7 @@ impl Limiter {
         }
     }
 
-    /// The latest of what `act` gives for all buckets that a request comes under.
+    /// Call `act` for all buckets that a request counts against, and return its latest result.
     fn latest(&self, class: Class, bytes: u64, act: impl Fn(&Bucket, u64) -> u64) -> u64 {
         let own = self.schedule.load();
         let group = self.group.load();
@@ -258,16 +257,17 @@ impl Limiter {
         if due_ns > now_ns {
             return false;
         }
-        // Another worker may have been faster: then a little more goes now and less afterwards.
+        // Another worker may have taken it in between: then a little more goes now, and less later.
         self.latest(class, bytes, |bucket, units| bucket.take_ns(units, now_ns));
         true
     }
 
-    /// Take what a request needs, which may go at the moment that is given.
+    /// Take what a request needs. Returns when it may be served.
     pub(super) fn reserve(&self, class: Class, bytes: u64, now: Instant) -> Instant {
         let now_ns = ns_of(now);
         let due_ns = self.latest(class, bytes, |bucket, units| bucket.take_ns(units, now_ns));
-        // A rate of a byte a second and a long request: what can't be told is far enough away.
+        // At a byte per second, a long request may be due at a time that an `Instant` can't hold.
+        // Some decades are far enough away.
         let wait = Duration::from_nanos(due_ns.saturating_sub(now_ns));
         now.checked_add(wait)
             .unwrap_or(now + Duration::from_secs(1 << 30))

@@ -1,12 +1,12 @@
-//! Limits against what they promise: in no stretch of time more than the burst and what the rate
-//! gives in it, and no less than that for a driver that always wants more.
+//! Limits, compared with what they promise: in any interval at most the burst plus the rate times
+//! the interval, and no less than that for a driver that always wants more.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// A request that was let go: when, of which class, and of how many bytes.
+/// A request that was admitted: when, its class, and its bytes.
 type Went = (Duration, Class, u64);
 
 #[derive(Clone, Copy, Debug)]
@@ -14,11 +14,11 @@ struct Ask {
     pause: Duration,
     class: Class,
     bytes: u64,
-    /// Whether it takes its turn if it can't go at once.
+    /// Whether it waits for its turn if it can't go at once.
     waits: bool,
 }
 
-/// What became of requests that came one after the other, each when the one before it had gone.
+/// Make requests one after the other, each when the one before it has gone.
 fn play(limiter: &Limiter, asks: &[Ask]) -> Vec<Went> {
     let began = Instant::now();
     let mut now = began;
@@ -44,7 +44,7 @@ fn most(rate: f64, burst: u64, time: Duration, last: u64) -> f64 {
     burst + rate * time.as_secs_f64() + (last as f64 - burst).max(0.0)
 }
 
-/// Every stretch of time, against one rate. `slack`: units that other rates may have held up.
+/// Compare every interval with one rate. `slack`: units that other rates may have delayed.
 fn holds(went: &[(Duration, u64)], rate: NonZeroU64, burst: u64, slack: u64) {
     let rate = rate.get() as f64;
     for (at, (from, _)) in went.iter().enumerate() {
@@ -137,7 +137,7 @@ proptest! {
     }
 
     #[test]
-    fn who_always_wants_more_gets_all_that_the_rate_gives(
+    fn a_driver_that_always_wants_more_gets_all_that_the_rate_allows(
         rate in 1..1_000_000u64, burst in 0..100u64, late_micros in 0..9_000u64,
     ) {
         let limits = Limits {
@@ -187,7 +187,7 @@ fn workers_that_ask_at_the_same_moment_share_what_there_is() {
             .map(|thread| thread.join().unwrap())
             .sum()
     });
-    // One for each other worker that was between its look and its taking.
+    // One for each other worker that had looked and not yet taken.
     assert!((1000..=1003).contains(&went), "{went}");
 }
 

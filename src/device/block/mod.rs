@@ -1,22 +1,23 @@
-//! Block operations on a disk, without the words of any protocol.
+//! Block operations on a disk, independent of any protocol.
 //!
-//! A front door makes what its client asks for into an [`Operation`] and hands it to
-//! [`Volume::execute`]; small reads and writes may go together through [`Volume::batch`]. Either
-//! way the operation passes the volume's admission first, and an operation that must wait comes
-//! back as [`Refusal::Wait`]: the volume keeps none and no call here blocks. The front door counts
-//! what it answers with [`QueueCounters`], since it alone knows when its client saw the answer.
+//! A front door (the server side of a protocol) turns each request into an [`Operation`] and passes
+//! it to [`Volume::execute`]. Small reads and writes can go together through [`Volume::batch`].
+//! Either way the operation first passes the volume's admission. If it must wait, it is refused
+//! with [`Refusal::Wait`]: the volume keeps no operation, and no call here blocks. The front door
+//! counts its answers with [`QueueCounters`], since only it knows when its client saw them.
 //!
 //! | file | what it holds |
 //! |---|---|
 //! | `volume` | a disk with its admission and statistics: what front doors share |
-//! | `operation` | what a front door asks for, and what can come of it |
-//! | `steps` | an operation carried out, a long one in steps |
+//! | `operation` | operations, and their results |
+//! | `steps` | executing an operation, a long one in steps |
 //! | `batch` | small reads and writes, several at a time |
-//! | `admission` | whether an operation may go now: one decision behind one load |
+//! | `admission` | whether an operation runs now, waits or fails: one decision behind one load |
 //! | `wait` | what an operation waits for, and when to try it again |
 //! | `limits` | how many requests and bytes a second there may be |
-//! | `counters` | counting what one queue does |
-//! | `stats` | what was done, queue by queue |
+//! | `limits_model` | the limits compared with what they promise (a test) |
+//! | `counters` | counting the operations of one queue |
+//! | `stats` | statistics of all queues |
 //! | `serial` | the identifier of a disk |
 //! | `as_nbd` | the operations called as an NBD server would (a test) |
 

@@ -1,4 +1,4 @@
-//! What a front door asks of a disk, and what can come of it.
+//! The operations that a front door asks for, and their results.
 
 use super::{Class, WaitReason};
 use crate::store::{self, ByteRange, Sink, Source, points};
@@ -33,7 +33,7 @@ pub struct Asked {
     pub bytes: u64,
 }
 
-/// A range to discard or to zero.
+/// A range to discard or to write zeroes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Segment {
     /// The range, inside the disk.
@@ -42,8 +42,8 @@ pub struct Segment {
     pub unmap: bool,
 }
 
-/// What a client asks for. The buffers of a read or a write hold as many bytes as their range.
-/// What a long one has used of them is cut off, so that they hold the rest.
+/// An operation. The buffers of a read or a write have as many bytes as its range. A long operation
+/// cuts off what it has used of them, so that they have the rest.
 #[derive(Debug)]
 pub enum Operation<'a, 'm> {
     /// The disk's bytes to the client.
@@ -74,7 +74,7 @@ pub enum Operation<'a, 'm> {
 }
 
 impl Operation<'_, '_> {
-    /// For tests of what becomes of an operation that the process dies of.
+    /// For tests of operations that crash the process.
     #[inline]
     pub(super) fn may_be_poison(&self) {
         if let Self::Write { from, .. } = self {
@@ -105,8 +105,8 @@ impl Operation<'_, '_> {
         Asked { kind, bytes }
     }
 
-    /// What it takes from the limits. Discards and zeroes move no bytes and may name the whole
-    /// disk, so each is one write of none.
+    /// What it takes from the limits. Discards and write-zeroes move no bytes and may name the
+    /// whole disk, so each counts as one write of no bytes.
     pub(super) fn cost(&self) -> Option<(Class, u64)> {
         match self {
             Self::Read { range, .. } => Some((Class::Read, range.len_bytes())),
@@ -116,17 +116,17 @@ impl Operation<'_, '_> {
         }
     }
 
-    /// Whether it waits for memory if there is none. A discard doesn't: what there is no memory to
-    /// cut out of a page stays.
+    /// Whether it may wait for memory. A discard doesn't: if there is no memory to cut sectors out
+    /// of a shared page, they stay.
     pub(super) fn needs_memory(&self) -> bool {
         matches!(self, Self::Write { .. } | Self::WriteZeroes(_))
     }
 }
 
-/// How much of a long operation is done in one go.
+/// How much of a long operation one step does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Pace {
-    /// About a millisecond's worth: nobody else waits.
+    /// About a millisecond's worth: no other queue waits.
     #[default]
     Alone,
     /// A few microseconds' worth: other queues wait.
@@ -134,7 +134,7 @@ pub enum Pace {
 }
 
 impl Pace {
-    /// Payload of one step.
+    /// Bytes of payload of one step.
     pub(super) fn step_bytes(self) -> u64 {
         match self {
             Self::Alone => 1 << 20,
@@ -142,8 +142,8 @@ impl Pace {
         }
     }
 
-    /// What one step discards or zeroes, of a disk that is fully mapped in the worst case, and up
-    /// to as much again where that ends a range.
+    /// Bytes that one step discards or zeroes, chosen for a fully mapped disk, which is the worst
+    /// case. A step does up to twice as much if that ends a range.
     pub(super) fn step_range_bytes(self) -> u64 {
         match self {
             Self::Alone => 64 << 20,
@@ -152,12 +152,12 @@ impl Pace {
     }
 }
 
-/// How far an operation came.
+/// How much of an operation is done.
 #[derive(Debug)]
 pub enum Progress {
-    /// To its end, with this many bytes in the client's buffers.
+    /// All of it, with this many bytes in the client's buffers.
     Done(u64),
-    /// This is left: hand it to [`super::Volume::resume`] with what is left of the buffers.
+    /// A part. Pass the rest to [`super::Volume::resume`] with what is left of the buffers.
     Rest(Rest),
 }
 
@@ -176,16 +176,16 @@ pub(super) enum Left {
     },
     Segments {
         zero: bool,
-        /// On the heap, unlike those of a short operation: a rest is moved about.
+        /// On the heap, unlike those of a short operation, since a rest is moved around.
         segments: Box<[Segment]>,
         index: usize,
-        /// What is left of the segment at `index`, if that has begun.
+        /// The rest of the segment at `index`, if that has begun.
         range: Option<ByteRange>,
     },
 }
 
 impl Rest {
-    /// As [`Operation::needs_memory`].
+    /// The same as [`Operation::needs_memory`].
     pub(super) fn needs_memory(&self) -> bool {
         matches!(
             self.0,
@@ -194,15 +194,15 @@ impl Rest {
     }
 }
 
-/// Why an operation is not carried out now.
+/// Why an operation is not executed now.
 #[derive(Debug)]
 pub enum Refusal {
     /// The disk is marked as failed: every operation fails.
     Failed,
     /// The disk refuses it. Part of it may have been done.
     Error(store::Error),
-    /// It must wait. Ask for it again, from its start and with all of its buffers; doing again what
-    /// was done already does no harm.
+    /// It must wait. Execute it again later, from its start and with all of its buffers. Repeating
+    /// the part that was done does no harm.
     Wait(WaitReason),
 }
 

@@ -1,24 +1,24 @@
-//! The identifier of a disk: what GET_ID answers in virtio-blk.
+//! The identifier of a disk, which virtio-blk's GET_ID returns.
 
 use crate::store::Sink;
 
 /// Bytes of a serial on the wire (`VIRTIO_BLK_ID_BYTES`, virtio 1.3 §5.2.6).
 pub const SERIAL_BYTES: usize = 20;
 
-/// A serial, as GET_ID answers it: at most 20 bytes, padded with NUL, no NUL if it has 20.
+/// A serial as GET_ID returns it: at most 20 bytes, padded with NUL. One of 20 bytes has no NUL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Serial([u8; SERIAL_BYTES]);
 
-/// A serial that can't be one.
+/// Why a text can't be a serial.
 #[derive(Debug, thiserror::Error)]
 pub enum SerialError {
     /// Too long, or empty: guests would show nothing.
-    #[error("a serial has 1 to {SERIAL_BYTES} bytes, {serial:?} has {len}", len = serial.len())]
+    #[error("a serial has 1 to {SERIAL_BYTES} bytes; {serial:?} has {len}", len = serial.len())]
     Length {
         /// The text at fault.
         serial: String,
     },
-    /// Bytes that guests would turn into something else in `/dev/disk/by-id`.
+    /// Characters that guests would replace in `/dev/disk/by-id`.
     #[error("serial {serial:?} has a character other than a printable ASCII one")]
     Characters {
         /// The text at fault.
@@ -27,10 +27,11 @@ pub enum SerialError {
 }
 
 impl Serial {
-    /// The serial that reads `text`.
+    /// The serial with this text.
     ///
     /// # Errors
-    /// [`SerialError`] if it has no or more than 20 bytes, or any that isn't printable ASCII.
+    /// [`SerialError`] if it is empty, has more than 20 bytes, or has any that isn't printable
+    /// ASCII.
     pub fn new(text: &str) -> Result<Self, SerialError> {
         if text.is_empty() || text.len() > SERIAL_BYTES {
             return Err(SerialError::Length {
@@ -50,12 +51,11 @@ impl Serial {
         Ok(Self(bytes))
     }
 
-    /// The serial of a disk whose owner gave none: its name, or, where that is longer than 20
-    /// bytes, the name's first 11 characters and a hash of all of it, so that two long names
-    /// differ.
+    /// The default serial of a disk: its name. If the name is longer than 20 bytes, it is the
+    /// name's first 11 characters and a hash of the whole name, so that two long names differ.
     ///
     /// # Errors
-    /// As [`Serial::new`].
+    /// The same as [`Serial::new`].
     pub fn for_name(name: &str) -> Result<Self, SerialError> {
         if name.len() <= SERIAL_BYTES {
             return Self::new(name);
@@ -74,7 +74,7 @@ impl Serial {
         std::str::from_utf8(&self.0[..len]).unwrap_or_default()
     }
 
-    /// Copy as many of the 20 bytes as the buffers hold; returns their number.
+    /// Copy as many of the 20 bytes as the buffers hold. Returns their number.
     pub(super) fn copy_to(&self, to: &[Sink<'_>]) -> u64 {
         let mut done = 0;
         for piece in to {
@@ -84,7 +84,7 @@ impl Serial {
     }
 }
 
-/// FNV-1a, 32 bits: a serial must stay the same over versions, which no hasher of `std` promises.
+/// FNV-1a, 32 bits. A serial must be the same in all versions, which no hasher of `std` promises.
 fn fnv1a_32(bytes: &[u8]) -> u32 {
     bytes.iter().fold(0x811c_9dc5, |hash, &byte| {
         (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)

@@ -1,10 +1,9 @@
-//! What was done to a disk, queue by queue: counted by the threads that serve it, read at any time.
+//! The statistics of a disk by queue. The threads that serve it count, and any thread may read.
 //!
-//! Each ring that is served counts in a block of its own, so nobody who serves ever writes where
-//! another one does, and needs no more than a load and a store for it. A block outlives its ring:
-//! the next ring of the same queue goes on with it. So nothing that is counted goes down, a queue
-//! has as many blocks as it ever had rings at the same time (one, but for disks that are shared),
-//! and a queue that was never used has none.
+//! Each ring in service counts in its own block, so only one thread writes to a block, and counting
+//! takes no more than a load and a store. A block outlives its ring: the next ring of the same
+//! queue continues with it. So no count ever decreases. A queue has as many blocks as it ever had
+//! rings at the same time: one, unless the disk is shared. A queue that was never used has none.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,9 +13,10 @@ use parking_lot::Mutex;
 use super::operation::OPERATIONS;
 use super::{Count, OperationKind};
 
-/// Upper bounds of the classes of latency, in nanoseconds, ascending; one more class is beyond the
-/// last. Powers of two, so that a class is found by counting bits: each is twice the one before up
-/// to a millisecond, where a RAM disk's latencies lie, and from there on four times, up to 17 s.
+/// Upper bounds of the latency classes in nanoseconds, ascending. One more class lies beyond the
+/// last bound. They are powers of two, so that a class is found by counting bits. Up to a
+/// millisecond, where a RAM disk's latencies lie, each is twice the one before; from there to 17 s
+/// it is four times that.
 pub const LATENCY_BOUNDS_NS: [u64; 18] = {
     let mut bounds = [0; 18];
     let mut at = 0;
@@ -36,33 +36,31 @@ const FINE: usize = 10;
 /// Classes of latency.
 pub const LATENCY_CLASSES: usize = LATENCY_BOUNDS_NS.len() + 1;
 
-/// What was done of one kind of request.
+/// Statistics of one kind of request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OperationStats {
-    /// Requests that were answered, whatever the answer.
+    /// Requests that were answered, successful or not.
     pub completed: u64,
-    /// Those of them that were not done: answered with another status than OK, or not at all for
-    /// want of a place for one.
+    /// Those that failed: their status is not OK, or they had no room for a status.
     pub errors: u64,
-    /// Bytes read, written, discarded or zeroed by those that were done.
+    /// Bytes read, written, discarded or zeroed by those that succeeded.
     pub bytes: u64,
     /// The sum of their latencies.
     pub time_ns: u64,
-    /// How many took how long.
+    /// The distribution of their latencies.
     pub latency: LatencyHistogram,
 }
 
-/// How many requests took how long, from when they were taken to when the driver was shown that
-/// they are done. Requests that are taken together are shown together, and count alike.
+/// A histogram of latencies: the time from taking a request to publishing it to the driver.
+/// Requests that are taken and published together have the same latency.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LatencyHistogram {
-    /// By class, not summed up: those up to the bound of [`LATENCY_BOUNDS_NS`] with the same
-    /// number, and above the one before. The last class has no bound.
+    /// The number of requests in each class, not cumulative. A class goes up to the bound of
+    /// [`LATENCY_BOUNDS_NS`] with the same index. The last class has no bound.
     pub requests: [u64; LATENCY_CLASSES],
 }
 
-/// What a queue has done since the device was made, over all front ends and whatever became of
-/// them.
+/// Statistics of a queue since the device was made, over all its front ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct QueueStats {
     /// IN.
@@ -75,16 +73,16 @@ pub struct QueueStats {
     pub discards: OperationStats,
     /// WRITE_ZEROES.
     pub write_zeroes: OperationStats,
-    /// GET_ID, whose bytes are none of the disk's, and what nobody can tell what it is.
+    /// GET_ID, whose bytes are not the disk's, and requests of unknown kinds.
     pub others: OperationStats,
-    /// Requests that are taken and not shown to be done, now.
+    /// Requests that were taken and not yet published.
     pub in_flight: u64,
 }
 
-/// What a device has done. While requests are served, what is counted of one may be seen in part.
+/// Statistics of a device. While requests are served, you may see one that is counted in part.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// By number, as far as queues were ever used.
+    /// The queues by number, up to the last one that was ever used.
     pub queues: Vec<QueueStats>,
 }
 
@@ -113,7 +111,7 @@ impl OperationStats {
 }
 
 impl QueueStats {
-    /// Add what another queue has done.
+    /// Add the statistics of another queue.
     pub fn add(&mut self, more: &Self) {
         self.reads.add(&more.reads);
         self.writes.add(&more.writes);
@@ -125,8 +123,8 @@ impl QueueStats {
     }
 }
 
-/// The block in which one ring counts, on cache lines that nobody else writes: processors fetch
-/// them in pairs.
+/// The block in which one ring counts. It has cache lines of its own, aligned to two lines because
+/// processors fetch them in pairs.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(super) struct Block {
@@ -134,7 +132,7 @@ pub(super) struct Block {
     operations: [Operation; OPERATIONS],
 }
 
-/// How many were completed is the sum of all classes.
+/// Counters of one kind. The number of completed requests is the sum of all classes.
 #[derive(Debug, Default)]
 struct Operation {
     errors: AtomicU64,
@@ -143,7 +141,7 @@ struct Operation {
     latency: [AtomicU64; LATENCY_CLASSES],
 }
 
-/// Only one thread writes, so there is nothing to lose between the two.
+/// Add without a read-modify-write instruction, since only one thread writes.
 fn add(to: &AtomicU64, more: u64) {
     to.store(to.load(Ordering::Relaxed) + more, Ordering::Relaxed);
 }
@@ -154,7 +152,7 @@ fn get(from: &AtomicU64) -> u64 {
 
 /// The class of a latency: the first bound that it does not exceed.
 fn class_of(latency_ns: u64) -> usize {
-    // Bits of the bound, beyond those of the first.
+    // The bits of the latency beyond those of the first bound.
     let bits = (u64::BITS - latency_ns.saturating_sub(1).leading_zeros()) as usize;
     let fine = bits.saturating_sub(FIRST_BITS);
     let coarse = (fine + FINE).div_ceil(2);
@@ -166,7 +164,7 @@ impl Block {
         self.in_flight.store(requests, Ordering::Relaxed);
     }
 
-    /// Count requests of the kind with this number that took equally long, each.
+    /// Count requests of the kind with this number, each with the same latency.
     pub(super) fn count(&self, kind: usize, count: Count, latency_ns: u64) {
         let operation = &self.operations[kind.min(OPERATIONS - 1)];
         let completed = count.completed.into();
@@ -201,7 +199,7 @@ impl Block {
         }
     }
 
-    /// Add what another block has, which nobody writes any more, as nobody writes this one.
+    /// Add the counts of another block. No thread may write to either.
     fn take_over(&self, from: &Self) {
         for (to, from) in self.operations.iter().zip(&from.operations) {
             add(&to.errors, get(&from.errors));
@@ -219,7 +217,7 @@ impl Block {
 pub(super) struct Blocks(Mutex<Vec<Vec<Arc<Block>>>>);
 
 impl Blocks {
-    /// A block for a ring of `queue`: one that no ring has any more, or a new one.
+    /// A block for a ring of `queue`: one that is no longer used, or a new one.
     pub(super) fn lend(&self, queue: u16) -> Arc<Block> {
         let queue = usize::from(queue);
         let mut queues = self.0.lock();
@@ -229,7 +227,7 @@ impl Blocks {
         let blocks = &mut queues[queue];
         let mut free: Option<Arc<Block>> = None;
         blocks.retain_mut(|block| {
-            // Its last user is gone, and all that it wrote is visible.
+            // Its last user is gone, and everything that it wrote is visible.
             let is_free = Arc::get_mut(block).is_some();
             match &free {
                 Some(first) if is_free => {
@@ -294,7 +292,7 @@ mod tests {
         rings.iter().for_each(|ring| count(ring));
         drop(rings);
         assert_eq!(blocks.0.lock()[2].len(), 3);
-        // Two that nobody has become one; the third is lent.
+        // Two unused blocks become one; the third is in use.
         let ring = blocks.lend(2);
         count(&ring);
         assert_eq!(blocks.0.lock()[2].len(), 1);

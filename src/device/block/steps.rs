@@ -1,22 +1,20 @@
-//! Operations carried out, long ones a step at a time.
+//! Executing operations, long ones in steps.
 //!
-//! A guest may ask for gigabytes in one request: a thousand descriptors that all name the same
-//! 32 MiB are enough. A worker that finished it in one go would keep other queues, other guests and
-//! the one that wants to stop the ring waiting for seconds. So such an operation is cut at round
-//! places of the disk into steps of about a millisecond at most, and what is left of it is kept in
-//! between.
+//! A guest can ask for gigabytes in one request: a thousand descriptors that all name the same
+//! 32 MiB are enough. If a worker finished that at once, other queues, other guests and a session
+//! that stops the ring would wait for seconds. So such an operation is cut at round offsets of the
+//! disk into steps of at most about a millisecond.
 
 use super::operation::Left;
 use super::{Operation, Pace, Progress, Rest, Segment, Volume};
 use crate::store::{ByteRange, Error, Piece, Sink, Source};
 
-/// The part of a range that is one step: up to a multiple of `step_bytes` on the disk. And the
-/// rest.
+/// Cut a range into one step, which ends at a multiple of `step_bytes` on the disk, and the rest.
 fn cut(range: ByteRange, step_bytes: u64) -> (ByteRange, ByteRange) {
     range.split_at(step_bytes - range.start_bytes() % step_bytes)
 }
 
-/// Let `act` have the first `bytes` of the pieces, which are taken off them.
+/// Call `act` with the first `bytes` of the pieces, and cut these off the pieces.
 fn with_front<P: Piece, T>(pieces: &mut [P], bytes: u64, act: impl FnOnce(&[P]) -> T) -> T {
     let mut left = usize::try_from(bytes).unwrap_or(usize::MAX);
     let full = pieces.iter().take_while(|piece| {

@@ -11,8 +11,7 @@ use super::{
 };
 use crate::store::{Capacity, Disk, Sink, Source};
 
-/// A disk with what holds its operations up and what counts them, shared by all queues of all its
-/// front ends.
+/// A disk with its admission and statistics, shared by all queues of all its front ends.
 #[derive(Debug)]
 pub struct Volume {
     disk: Disk,
@@ -25,7 +24,7 @@ impl Volume {
     /// A volume on this connection to a disk. It is read-only if the connection is.
     pub fn new(disk: Disk, serial: Serial) -> Self {
         Self {
-            // A queue has other things to do than to wait for memory.
+            // The threads that serve queues must not wait for memory.
             disk: disk.into_never_waiting(),
             serial,
             admission: Admission::new(),
@@ -41,7 +40,7 @@ impl Volume {
         &self.admission
     }
 
-    /// The size now: what makes [`crate::store::ByteRange`]s.
+    /// The present size, which makes [`crate::store::ByteRange`]s.
     pub fn capacity(&self) -> Capacity {
         self.disk.capacity()
     }
@@ -61,10 +60,10 @@ impl Volume {
         &self.serial
     }
 
-    /// Begin an operation if it may go now, and end it unless it takes long.
+    /// Execute an operation if it is admitted, or the first step of a long one.
     ///
     /// # Errors
-    /// [`Refusal`].
+    /// [`Refusal`] if it must wait or fails.
     #[inline]
     pub fn execute(
         &self,
@@ -79,21 +78,22 @@ impl Volume {
                 .decide(flags, &self.disk, operation.cost(), attempt)?;
         }
         operation.may_be_poison();
-        // Before the disk is asked for memory: what is freed after that is worth another try.
+        // Read before the disk looks for memory, so that memory freed later is a reason to try
+        // again.
         let seen = self.disk.room_changes();
         let needs_memory = operation.needs_memory();
         match self.begin(operation, pace) {
-            Err(error) if needs_memory && error.is_want_of_memory() => {
+            Err(error) if needs_memory && error.is_out_of_memory() => {
                 Err(self.refuse_full(error, seen, attempt))
             }
             outcome => Ok(outcome?),
         }
     }
 
-    /// Do the next step of a long operation, with what is left of its buffers.
+    /// Execute the next step of a long operation, with what is left of its buffers.
     ///
     /// # Errors
-    /// [`Refusal`].
+    /// [`Refusal`] if it must wait for memory or fails.
     pub fn resume<'m>(
         &self,
         rest: Rest,
@@ -104,13 +104,13 @@ impl Volume {
     ) -> Result<Progress, Refusal> {
         let flags = self.admission.flags();
         if !flags.are_clear() {
-            // It has passed its limits.
+            // Limits apply only to the first step.
             self.admission.decide(flags, &self.disk, None, attempt)?;
         }
         let seen = self.disk.room_changes();
         let needs_memory = rest.needs_memory();
         match self.go_on(rest, from, to, pace) {
-            Err(error) if needs_memory && error.is_want_of_memory() => {
+            Err(error) if needs_memory && error.is_out_of_memory() => {
                 Err(self.refuse_full(error, seen, attempt))
             }
             outcome => Ok(outcome?),
@@ -122,29 +122,29 @@ impl Volume {
         reason.map_or(Refusal::Error(error), Refusal::Wait)
     }
 
-    /// Small reads and writes, to be carried out together.
+    /// A batch of small reads and writes, to execute them together.
     pub fn batch(&self) -> Batch<'_> {
         Batch::new(self)
     }
 
-    /// As which attempt an operation that waits, and is the first of its lane, may be tried again
-    /// now; `None`: not yet.
+    /// Whether the first waiting operation of a lane may be tried again now, and as which attempt.
+    /// `None` means not yet.
     pub fn may_retry(&self, reason: WaitReason, now: Instant) -> Option<Attempt> {
         self.admission.may_retry(&self.disk, reason, now)
     }
 
-    /// One more operation waits in a lane of some queue.
+    /// Count one more operation that waits in a lane of any queue.
     pub fn begins_to_wait(&self, lane: Lane) {
         self.admission.count_waiting(lane, 1);
     }
 
-    /// One of those operations waits no longer.
+    /// Count one less operation that waits in a lane of any queue.
     pub fn ends_to_wait(&self, lane: Lane) {
         self.admission.count_waiting(lane, -1);
     }
 
-    /// Have every operation fail from now on, or be carried out again. For a disk that must not be
-    /// touched before somebody has looked at it.
+    /// Mark the disk as failed, so that every operation fails, or remove that mark. This is for a
+    /// disk that must not be used before its owner has repaired it.
     pub fn set_failed(&self, failed: bool) {
         self.admission.set_failed(failed);
     }
@@ -159,8 +159,8 @@ impl Volume {
         self.admission.limits()
     }
 
-    /// Have other limits from now on, with full buckets. Operations that wait notice within some
-    /// 10 ms. The same limits again change nothing.
+    /// Set new limits, with full buckets. Waiting operations notice this within about 10 ms.
+    /// Setting the same limits again changes nothing.
     pub fn set_limits(&self, limits: &Limits) {
         self.admission.set_limits(limits);
     }
@@ -170,18 +170,19 @@ impl Volume {
         self.admission.group()
     }
 
-    /// Have the disk share the limits of a group, beside its own, or those of none. At any time.
+    /// Set the group whose limits the disk shares, beside its own limits, or none. You can do this
+    /// at any time.
     pub fn set_group(&self, group: Option<Arc<Limiter>>) {
         self.admission.set_group(group);
     }
 
-    /// How many writes found no memory so far: they failed, or began to wait for it.
+    /// How many writes have found no memory: they failed, or began to wait for it.
     pub fn full_events(&self) -> u64 {
         self.admission.full_events()
     }
 
-    /// How many operations had to wait for their limits so far. On a queue that keeps its order
-    /// those behind one that waits are not looked at yet, and not counted.
+    /// How many operations have had to wait for limits. On a queue that keeps its order, operations
+    /// behind a waiting one are not looked at, and not counted.
     pub fn throttled_total(&self) -> u64 {
         self.admission.throttled_total()
     }
@@ -197,18 +198,18 @@ impl Volume {
         self.admission.waiting(Lane::Memory)
     }
 
-    /// End the disk for this volume, not for others: every operation fails from now on, and those
-    /// that wait do within some 10 ms.
+    /// Disconnect this volume from its disk; other connections stay. Every operation fails from now
+    /// on, and waiting ones fail within about 10 ms.
     pub fn disconnect(&self) {
         self.disk.disconnect();
     }
 
-    /// What to count the operations of one user of queue `queue` with.
+    /// Counters for one user of queue `queue`.
     pub fn counters(&self, queue: u16) -> QueueCounters {
         QueueCounters::new(self.blocks.lend(queue))
     }
 
-    /// What has been done until now. Takes no lock that the data path takes.
+    /// The present statistics. Takes no lock that the data path takes.
     pub fn stats(&self) -> Stats {
         self.blocks.read()
     }

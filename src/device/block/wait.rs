@@ -5,15 +5,16 @@ use std::time::{Duration, Instant};
 use super::Class;
 use super::limits::Epoch;
 
-/// How often something that waits is looked at: limits, memory or the disk may have changed.
+/// How often to check a waiting operation: limits, memory or the disk may have changed.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
-/// How often an operation without memory is tried again though nothing was freed here: the host
-/// itself may have some by now.
+/// How often to try an operation again that found no memory, even if nothing was freed here: the
+/// host itself may have memory again.
 pub(super) const TRY_EVERY: Duration = Duration::from_millis(100);
-/// How soon it is tried again where something is freed all the time, if not for it.
+/// How long to wait before that if something was freed, so that frequent frees don't cause constant
+/// attempts.
 pub(super) const TRY_AFTER: Duration = Duration::from_millis(1);
 
-/// Operations that wait for the same thing, and so go in the order in which they came.
+/// A group of operations that wait for the same thing, and go on in the order in which they came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lane {
     /// Reads that wait for their limits.
@@ -28,7 +29,7 @@ impl Lane {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Reads, Self::Writes, Self::Memory];
 
-    /// Its place in [`Lane::ALL`].
+    /// Its index in [`Lane::ALL`].
     pub fn index(self) -> usize {
         self as usize
     }
@@ -58,12 +59,12 @@ pub(super) enum Reason {
 }
 
 impl WaitReason {
-    /// It waits for those before it in its lane.
+    /// It waits for the operations before it in this lane.
     pub fn turn(lane: Lane) -> Self {
         Self(Reason::Turn(lane))
     }
 
-    /// Where it waits.
+    /// The lane in which it waits.
     pub fn lane(self) -> Lane {
         match self.0 {
             Reason::Turn(lane) => lane,
@@ -72,7 +73,8 @@ impl WaitReason {
         }
     }
 
-    /// When to ask [`super::Volume::may_retry`] next, at the latest, for the first one of its lane.
+    /// When to call [`super::Volume::may_retry`] next, at the latest, if it is the first of its
+    /// lane.
     pub fn look_at(self, now: Instant) -> Instant {
         let look_at = now + LOOK_EVERY;
         match self.0 {
@@ -86,20 +88,20 @@ impl WaitReason {
 /// Which attempt at an operation this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Attempt {
-    /// The first. It must not overtake those of its class that wait already.
+    /// The first. It must not overtake waiting operations of its class.
     First {
         /// Reads wait for their limits.
         behind_reads: bool,
         /// Writes wait for their limits.
         behind_writes: bool,
     },
-    /// It waited for its turn, which has come.
+    /// The operations before it are gone.
     Turn,
-    /// It waited for the moment that its limits named, which has come.
+    /// The moment at which its limits allow it has come.
     Due,
-    /// It waited for memory, of which there may be some now.
+    /// It waited for memory, and there may be some now.
     Memory,
-    /// The last: no limit holds it, and without memory it fails.
+    /// The last: limits don't apply, and without memory it fails.
     Last,
 }
 

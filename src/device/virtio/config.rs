@@ -1,4 +1,4 @@
-//! What the device says of itself: features, limits, configuration space.
+//! The device's feature bits, limits and configuration space.
 
 use std::sync::atomic::Ordering;
 
@@ -7,27 +7,27 @@ use virtio_bindings::{virtio_blk as blk, virtio_config};
 use super::BlockDevice;
 use crate::store::{PAGE_BYTES, SECTOR_BYTES};
 
-/// Bytes of the configuration space that mean something (virtio 1.3 §5.2.4, up to and including
-/// `unused1`). Reads beyond are answered with zeros.
+/// Bytes of the configuration space's fields (virtio 1.3 §5.2.4, up to and including `unused1`).
+/// Reads beyond them return zeros.
 pub const CONFIG_BYTES: usize = 60;
 
-/// Data segments in one request (`seg_max`): fits the smallest ring that drivers use, 128 entries,
-/// less header and status, since INDIRECT_DESC may not be negotiated.
+/// The most data segments of one request (`seg_max`): the 128 entries of the smallest ring that
+/// drivers use, less header and status, in case INDIRECT_DESC is not negotiated.
 pub const SEG_MAX: u32 = 126;
 
-/// Ranges in one DISCARD or WRITE_ZEROES.
+/// The most ranges of one DISCARD or WRITE_ZEROES.
 pub const MAX_SEGMENTS: usize = 256;
 
-/// Sectors of 512 bytes in each of them: 4 GiB less 4 KiB.
+/// The most sectors of 512 bytes in each of these ranges: 4 GiB less 4 KiB.
 pub const MAX_DISCARD_SECTORS: u32 = 8_388_600;
 
-/// Where `writeback` is in the configuration space.
+/// The offset of `writeback` in the configuration space.
 const WRITEBACK_AT: usize = 32;
 
-/// Why the configuration space can't be written so.
+/// Why a write to the configuration space is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// Only the cache mode can be written, where CONFIG_WCE was negotiated.
+    /// Only the cache mode can be written, and only if CONFIG_WCE was negotiated.
     #[error("the {len_bytes} configuration bytes at {offset} are read-only")]
     ReadOnly {
         /// Where.
@@ -44,8 +44,8 @@ pub enum ConfigError {
 }
 
 impl BlockDevice {
-    /// The device's own feature bits, with VERSION_1; those of rings and transport are not its
-    /// affair (virtio 1.3 §5.2.3).
+    /// The device's own feature bits (virtio 1.3 §5.2.3) and VERSION_1. Those of rings and
+    /// transport belong to the transport.
     pub fn features(&self) -> u64 {
         let mut bits = vec![
             virtio_config::VIRTIO_F_VERSION_1,
@@ -65,8 +65,8 @@ impl BlockDevice {
             .fold(0, |features, bit| features | 1 << bit)
     }
 
-    /// Answer a read of the configuration space at any offset and of any length: what lies beyond
-    /// the fields is zero.
+    /// Read the configuration space at any offset, with any length. Bytes beyond the fields are
+    /// zero.
     pub fn read_config(&self, offset: usize, out: &mut [u8]) {
         let config = self.config();
         let from = config.get(offset..).unwrap_or_default();
@@ -79,7 +79,7 @@ impl BlockDevice {
     /// accepted CONFIG_WCE (virtio 1.3 §5.2.4).
     ///
     /// # Errors
-    /// [`ConfigError`], and nothing has changed.
+    /// [`ConfigError`]; then nothing changes.
     pub fn write_config(&self, acked: u64, offset: usize, bytes: &[u8]) -> Result<(), ConfigError> {
         let negotiated = acked & 1 << blk::VIRTIO_BLK_F_CONFIG_WCE != 0;
         if offset != WRITEBACK_AT || bytes.len() != 1 || !negotiated {
@@ -97,8 +97,8 @@ impl BlockDevice {
         }
     }
 
-    /// The driver accepted these features. Without FLUSH a device whose cache mode can be set MUST
-    /// begin with write-through (§5.2.5).
+    /// Note that the driver accepted these features. Without FLUSH, a device whose cache mode can
+    /// be set MUST begin with write-through (§5.2.5).
     pub fn accept(&self, acked: u64) {
         let has = |bit: u32| acked & 1 << bit != 0;
         if has(blk::VIRTIO_BLK_F_CONFIG_WCE) && !has(blk::VIRTIO_BLK_F_FLUSH) {
@@ -122,7 +122,7 @@ impl BlockDevice {
         put(0, &capacity.sectors_512().to_le_bytes());
         put(12, &SEG_MAX.to_le_bytes());
         put(20, &u32::try_from(block_bytes).unwrap_or(512).to_le_bytes());
-        // Topology, in logical blocks: whole pages are what is cheap to write and to give back.
+        // Topology, in logical blocks: whole pages are cheap to write and to discard.
         put(
             24,
             &[

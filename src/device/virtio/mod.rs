@@ -1,17 +1,18 @@
-//! A virtio-blk device: what its driver sees of a disk (virtio 1.3 §5.2).
+//! A virtio-blk device on a disk (virtio 1.3 §5.2).
 //!
-//! A request comes as the pieces of memory that a ring found. [`BlockDevice::serve`] parses it into
-//! an operation, has the volume carry it out, and finishes it: the status byte and the length for
-//! the used ring. [`BlockDevice::serve_plain`] does so for several small reads and writes at once.
-//! Whatever a guest sends, these calls return, and the status byte is all that the guest learns.
+//! A request arrives as the pieces of memory that a ring found. [`BlockDevice::serve`] parses it
+//! into an operation, lets the volume execute that, and finishes the request with the status byte
+//! and the length for the used ring. [`BlockDevice::serve_plain`] does the same for several small
+//! reads and writes at once. These calls return whatever a guest sends, and the guest learns only
+//! the status byte.
 //!
 //! | file | what it holds |
 //! |---|---|
 //! | `config` | feature bits, the configuration space |
-//! | `request` | one request of any shape: served, and finished |
-//! | `parse` | guest bytes to an operation: every mistake of a guest is caught there |
+//! | `request` | serving and finishing one request of any shape |
+//! | `parse` | from a guest's bytes to an operation; catches every mistake of a guest |
 //! | `plain` | plain reads and writes, several at a time |
-//! | `state` | what a VM's snapshot holds of the disk |
+//! | `state` | the device's state, for a snapshot of its VM |
 
 mod config;
 mod parse;
@@ -39,8 +40,8 @@ pub struct BlockDevice {
     volume: Arc<Volume>,
     queues: NonZeroU16,
     state: Option<Box<dyn SavedState>>,
-    /// `writeback` of the configuration space: what the driver chose. A write to memory is as
-    /// stable when it completes as after a flush, so both modes are kept alike.
+    /// `writeback` of the configuration space, as the driver chose it. Both modes are served in the
+    /// same way: a write to memory is as stable when it completes as after a flush.
     writeback: AtomicBool,
 }
 
@@ -55,7 +56,7 @@ impl BlockDevice {
         }
     }
 
-    /// With what saves and loads the state of its disk.
+    /// Set what saves and loads the state of its disk.
     #[must_use]
     pub fn with_state(self, state: Box<dyn SavedState>) -> Self {
         Self {
@@ -64,7 +65,7 @@ impl BlockDevice {
         }
     }
 
-    /// What saves and loads the state of its disk, if there is such a thing.
+    /// What saves and loads the state of its disk, if that was set.
     pub fn state(&self) -> Option<&dyn SavedState> {
         self.state.as_deref()
     }

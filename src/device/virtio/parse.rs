@@ -1,7 +1,7 @@
-//! Guest bytes to an operation with proven ranges, or to the status that the mistake deserves.
+//! Parsing a guest's bytes into an operation with proven ranges, or into the status of its mistake.
 //!
-//! Each byte of the header and of the discard segments is read once, into memory of our own: a
-//! guest that changes them afterwards changes nothing. Only payload stays where it is.
+//! Each byte of the header and of the discard segments is copied once, so a guest that changes it
+//! later changes nothing. Only payload stays where it is.
 
 use arrayvec::ArrayVec;
 use virtio_bindings::virtio_blk;
@@ -22,7 +22,7 @@ pub(super) enum Status {
     Ok,
     /// Not done: a device or driver error (1).
     IoErr,
-    /// A request that this device does not serve (2).
+    /// The device does not support the request (2).
     Unsupported,
 }
 
@@ -38,13 +38,13 @@ impl Status {
 }
 
 impl From<store::Error> for Status {
-    /// Whatever the store refuses is an I/O error to the guest.
+    /// Every error of the store is an I/O error for the guest.
     fn from(_: store::Error) -> Self {
         Self::IoErr
     }
 }
 
-/// The request types that are served; everything else is [`Status::Unsupported`].
+/// The supported request types. Any other type gets [`Status::Unsupported`].
 pub(super) mod kind {
     use super::virtio_blk;
 
@@ -56,13 +56,14 @@ pub(super) mod kind {
     pub(crate) const WRITE_ZEROES: u32 = virtio_blk::VIRTIO_BLK_T_WRITE_ZEROES;
 }
 
-/// The ranges of one DISCARD or WRITE_ZEROES. Not an array: to fill that costs more than a flush.
+/// The ranges of one DISCARD or WRITE_ZEROES. Not an array, since filling one costs more than a
+/// flush.
 pub(super) type Segments = ArrayVec<Segment, MAX_SEGMENTS>;
 
-/// A request that can't be understood.
+/// A request that can't be parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Mistake {
-    /// What it asks for, as far as it can be told.
+    /// What it asks for, as far as that is known.
     pub(super) kind: OperationKind,
     /// What to answer.
     pub(super) status: Status,
@@ -79,7 +80,7 @@ pub(super) fn split_status<'s, 'a>(
     Some((status, &mut writable[..=last]))
 }
 
-/// Understand a request. `room` is for its ranges.
+/// Parse a request. `room` is for its ranges.
 ///
 /// # Errors
 /// The mistake, with the status to answer with.
@@ -136,9 +137,9 @@ fn kind_of(kind: u32) -> OperationKind {
     }
 }
 
-/// Read the segments (`virtio_blk_discard_write_zeroes`), and judge the flags of all of them: an
-/// unknown flag is UNSUPP (§5.2.6.2 MUST), also where the range next to it is wrong. Every range is
-/// proven before the first is touched: all or nothing.
+/// Read the segments (`virtio_blk_discard_write_zeroes`) and check the flags of all of them: an
+/// unknown flag is UNSUPP (§5.2.6.2 MUST), even beside a wrong range. All ranges are proven before
+/// the first is touched, so it is all or nothing.
 fn segments<'a>(
     capacity: Capacity,
     data_out: &mut [Source<'_>],
@@ -175,13 +176,13 @@ fn segments<'a>(
     Ok(room)
 }
 
-/// Copy the first bytes of the pieces, and return the pieces that remain. `None`: there are fewer.
+/// Copy the first bytes of the pieces, and return the remaining pieces. `None` if there are fewer.
 fn take<'s, 'a>(pieces: &'s mut [Source<'a>], out: &mut [u8]) -> Option<&'s mut [Source<'a>]> {
     let mut filled = 0;
     for index in 0..pieces.len() {
         let copied = pieces[index].copy_to(&mut out[filled..]);
         filled += copied;
-        // Emptied where they lie: the next step of a long request finds only what is left.
+        // Emptied in place, so that the next step of a long request finds only what is left.
         pieces[index] = pieces[index].split_at(copied).1;
         if filled == out.len() {
             return Some(&mut pieces[index..]);

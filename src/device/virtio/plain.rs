@@ -1,4 +1,4 @@
-//! Reads and writes of the plainest shape, several at a time.
+//! Plain reads and writes, several at a time.
 
 use super::parse::{Status, field, kind};
 use super::request::{finish, written_bytes};
@@ -15,8 +15,7 @@ pub struct PlainRequest<'m> {
 }
 
 impl<'m> PlainRequest<'m> {
-    /// A request with these buffers, if it is a read or a write: others have other shapes. `status`
-    /// is one byte.
+    /// A request with these buffers, if it is a read or a write. `status` is one byte.
     #[inline]
     pub fn new(header: [u8; HEADER_BYTES], data: Data<'m>, status: Sink<'m>) -> Option<Self> {
         let number = u32::from_le_bytes(field(&header, 0));
@@ -31,7 +30,7 @@ impl<'m> PlainRequest<'m> {
         })
     }
 
-    /// Prefetch the place of the status for the write that follows.
+    /// Prefetch the status byte, for writing.
     pub fn prefetch_status(&self) {
         self.status.prefetch();
     }
@@ -49,8 +48,8 @@ impl<'m> PlainRequest<'m> {
     }
 }
 
-/// What became of the first ones of some plain requests. Those behind them must be served by
-/// [`BlockDevice::serve`], one by one: the next one would have to wait.
+/// The results of the first of several plain requests. Serve those behind them one by one with
+/// [`BlockDevice::serve`]: the next one would have to wait.
 #[derive(Clone, Copy, Debug)]
 #[must_use]
 pub struct Outcomes {
@@ -61,7 +60,7 @@ pub struct Outcomes {
 }
 
 impl Outcomes {
-    /// Bytes written by each that is done, for the used ring, in their order.
+    /// The used length of each request that is done, in their order.
     pub fn written(&self) -> &[u32] {
         &self.written[..self.done]
     }
@@ -74,8 +73,8 @@ impl Outcomes {
 }
 
 impl BlockDevice {
-    /// Serve some requests, as [`BlockDevice::serve`] would one after the other: [`MOST_BATCHED`]
-    /// at most, and none from the first one on that has to wait.
+    /// Serve up to [`MOST_BATCHED`] requests, as [`BlockDevice::serve`] would one after the other.
+    /// Stops before the first one that must wait.
     pub fn serve_plain(&self, requests: &[PlainRequest<'_>]) -> Outcomes {
         let mut outcomes = Outcomes {
             written: [0; MOST_BATCHED],

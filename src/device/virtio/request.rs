@@ -1,4 +1,4 @@
-//! One request of any shape, from its buffers to its status byte and the length for the used ring.
+//! Serving one request of any shape, up to its status byte and the length for the used ring.
 
 use super::BlockDevice;
 use super::parse::{self, Mistake, Segments, Status};
@@ -7,36 +7,36 @@ use crate::device::block::{
 };
 use crate::store::{self, Sink, Source, points};
 
-/// The buffers of a request in order, cut into descriptors in any way (virtio 1.3 §2.6.4.1: no
-/// layout may be assumed). Serving a request uses them up.
+/// The buffers of a request in order, cut into descriptors in any way (virtio 1.3 §2.7.4.1: the
+/// device must not assume a layout). Serving the request consumes them.
 #[derive(Debug)]
 pub struct Buffers<'a, 'm> {
     /// What the driver wrote for the device.
     pub readable: &'a mut [Source<'m>],
     /// What the device writes.
     pub writable: &'a mut [Sink<'m>],
-    /// The ring could not make sense of all of them: the request fails.
+    /// The ring could not find all of them, so the request fails.
     pub damaged: bool,
 }
 
-/// What became of a request, or of a step of it.
+/// The outcome of serving a request, or a step of it.
 #[derive(Debug)]
 pub enum Outcome {
     /// It is done, and its status byte written.
     Done(Answer),
-    /// It takes long: part of it is done. Serve it again with this, and with what is left of its
-    /// buffers. Given up in between, part of it is done.
+    /// Part of a long request is done. Serve it again with this value and with what is left of its
+    /// buffers. If you don't, that part stays done.
     Begun(Begun),
     /// It must wait. Serve it again from its start, with all of its buffers.
     Wait(WaitReason),
 }
 
-/// How a request was answered.
+/// The answer to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Answer {
     /// Bytes written, for the used ring.
     pub written: u32,
-    /// What it asked for, as far as it could be told.
+    /// What it asked for, as far as that is known.
     pub asked: Asked,
     /// Whether the status is OK.
     pub ok: bool,
@@ -50,9 +50,9 @@ pub struct Begun {
 }
 
 impl BlockDevice {
-    /// Serve one request (virtio 1.3 §5.2.6) to its end, however long that takes, and return the
-    /// number of bytes written, for the used ring. It waits for nothing: no limit holds it, and
-    /// without memory it fails.
+    /// Serve one request (virtio 1.3 §5.2.6) to its end, however long that takes. Returns the
+    /// number of bytes written, for the used ring. It doesn't wait: limits don't apply, and without
+    /// memory the request fails.
     pub fn handle<'m>(
         &self,
         acked: u64,
@@ -77,7 +77,7 @@ impl BlockDevice {
 
     /// Serve a request, or one step of it at this pace. `acked` are the feature bits that the
     /// driver accepted; `begun` is what the step before returned. Without a writable byte there is
-    /// no place for a status, and nothing is done.
+    /// no room for a status, and nothing is done.
     pub fn serve(
         &self,
         acked: u64,
@@ -102,7 +102,7 @@ impl BlockDevice {
         let data_in_bytes = store::total_bytes(data_in);
         let mut segments = Segments::new();
         let (asked, progress) = match begun {
-            // A disk fails because the process may have died of a request: none is parsed again.
+            // The process may have crashed on one of this disk's requests, so none is parsed.
             begun if damaged || self.volume.has_failed() => {
                 let asked = begun.map(|begun| begun.asked).unwrap_or_default();
                 let written = written_bytes(0, data_in_bytes);
@@ -130,7 +130,7 @@ impl BlockDevice {
         let (status, data_bytes) = match progress {
             Ok(Progress::Done(data_bytes)) => (Status::Ok, data_bytes),
             Ok(Progress::Rest(rest)) => {
-                // The status byte is found again behind what is left of the data.
+                // The next step finds the status byte again, behind what is left of the data.
                 writable[last] = writable[last].join(status_at);
                 return Outcome::Begun(Begun { rest, asked });
             }
@@ -166,9 +166,9 @@ pub(super) fn finish(status_at: Sink<'_>, status: Status) {
     points::reach("status-written");
 }
 
-/// The length for the used ring, when `data_bytes` of `data_in_bytes` were written before the
-/// status. It counts from the first writable byte (§2.7.8.2): the status, which is the last one,
-/// can only be counted if everything before it was written too.
+/// The length for the used ring, if `data_bytes` of `data_in_bytes` were written before the status.
+/// It counts from the first writable byte (§2.7.8.2), so the status, which is the last byte, counts
+/// only if everything before it was written too.
 #[inline]
 pub(super) fn written_bytes(data_bytes: u64, data_in_bytes: u64) -> u32 {
     let written_bytes = data_bytes + u64::from(data_bytes >= data_in_bytes);

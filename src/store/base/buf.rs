@@ -1,7 +1,7 @@
 //! Pieces of memory that payload bytes come from and go to.
 //!
-//! A piece is a pointer and a length. No reference to its bytes is ever made, since others may
-//! change them at any moment: [`copy`](super::copy) touches them.
+//! A piece is a pointer and a length. No reference to its bytes is ever made, since other threads
+//! or a guest may change them at any moment. Only [`copy`](super::copy) touches them.
 #![allow(unsafe_code)]
 
 use std::marker::PhantomData;
@@ -25,7 +25,7 @@ pub struct Sink<'a> {
 }
 
 impl<'a> Source<'a> {
-    /// Memory that others may change meanwhile.
+    /// A piece of memory that a guest or another thread may change meanwhile.
     ///
     /// # Safety
     /// `ptr` must be mapped readable for `len` bytes for all of `'a`.
@@ -37,7 +37,7 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// Copy as many bytes as both hold into memory of our own. Returns how many.
+    /// Copy as many bytes as both have into `out`. Returns how many.
     #[inline]
     pub fn copy_to(self, out: &mut [u8]) -> usize {
         let n = self.len.min(out.len());
@@ -63,7 +63,7 @@ impl<'a> From<&'a [u8]> for Source<'a> {
 }
 
 impl<'a> Sink<'a> {
-    /// Memory that others may read and change meanwhile.
+    /// A piece of memory that a guest or another thread may read and change meanwhile.
     ///
     /// # Safety
     /// `ptr` must be mapped writable for `len` bytes for all of `'a`, and no Rust reference to
@@ -76,7 +76,7 @@ impl<'a> Sink<'a> {
         }
     }
 
-    /// Copy as many bytes as both hold out of memory of our own. Returns how many.
+    /// Copy as many bytes as both have from `bytes`. Returns how many.
     pub fn copy_from(self, bytes: &[u8]) -> usize {
         let n = self.len.min(bytes.len());
         // SAFETY: `n` is within both lengths; the sink is mapped by the contract of `new`.
@@ -98,8 +98,8 @@ impl<'a> Sink<'a> {
         unsafe { zero(self.ptr, self.len) };
     }
 
-    /// Undo a [`Piece::split_at`] whose first part may have been cut again: from where `self`
-    /// begins to the end of `tail`. Returns `tail` if it does not follow.
+    /// Undo a [`Piece::split_at`], even if `self` was cut again since: the piece from the start of
+    /// `self` to the end of `tail`. Returns `tail` if it does not follow `self`.
     pub(crate) fn join(self, tail: Self) -> Self {
         if self.ptr.wrapping_add(self.len) != tail.ptr {
             return tail;
@@ -125,12 +125,12 @@ impl<'a> From<&'a mut [u8]> for Sink<'a> {
     }
 }
 
-/// A piece, and which way its bytes go.
+/// A piece, and the direction of its bytes.
 #[derive(Clone, Copy, Debug)]
 pub enum Data<'a> {
-    /// To be written to a disk.
+    /// Bytes to write to a disk.
     Out(Source<'a>),
-    /// To be filled from a disk.
+    /// Room for bytes of a disk.
     In(Sink<'a>),
 }
 
@@ -143,7 +143,7 @@ impl Data<'_> {
         }
     }
 
-    /// Whether it holds no byte.
+    /// Whether it is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -154,10 +154,10 @@ pub trait Piece: Copy {
     /// Length in bytes.
     fn len(self) -> usize;
 
-    /// Cut in two at `mid`, which is brought down to the length.
+    /// Cut it in two at `mid`, or at its end if `mid` is larger.
     fn split_at(self, mid: usize) -> (Self, Self);
 
-    /// Whether it holds no byte.
+    /// Whether it is empty.
     fn is_empty(self) -> bool {
         self.len() == 0
     }
@@ -208,7 +208,7 @@ pub fn is_zero(bytes: &[u8]) -> bool {
     chunks.all(|chunk| *chunk == ZEROS[..chunk.len()])
 }
 
-/// Hands out a list of pieces a given number of bytes at a time.
+/// Iterates over a list of pieces, a given number of bytes at a time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cursor<'a, T> {
     rest: &'a [T],

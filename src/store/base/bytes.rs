@@ -1,4 +1,4 @@
-//! A number of bytes in a sentence: short, and exact.
+//! Formatting a number of bytes for messages: short, and exact.
 
 use std::fmt;
 

@@ -1,20 +1,19 @@
-//! The routines that touch memory which others may change at the same moment.
+//! The routines that touch memory which a guest or another thread may change at the same moment.
 //!
 //! A guest may change its memory, and another queue may write the same page, at any moment. So no
-//! reference to such bytes is ever made: these routines touch them with instructions that the
-//! compiler can assume nothing about. What a racing reader gets is some mixture of old and new
-//! bytes, which is what the specification promises a driver that has two requests on one sector in
-//! flight.
+//! reference to such bytes is ever made: these routines use instructions about which the compiler
+//! can assume nothing. A racing reader gets a mixture of old and new bytes. That is all that the
+//! specification promises a driver with two requests for one sector in flight.
 #![allow(unsafe_code)]
 
-/// Copy `len` bytes, in any order, while others may touch them.
+/// Copy `len` bytes, in any order, while other threads or a guest may touch them.
 ///
 /// # Safety
 /// `src` must be mapped readable and `dst` writable for `len` bytes; they must not overlap; no Rust
 /// reference to the bytes at `dst` may be in use.
 #[inline]
 pub(crate) unsafe fn copy(dst: *mut u8, src: *const u8, len: usize) {
-    // Headers, descriptors and status bytes: to begin a long copy would cost more than they do.
+    // Headers, descriptors and status bytes: starting a long copy would cost more than they do.
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     if len <= 64 && len.is_multiple_of(16) {
         for offset in (0..len).step_by(16) {
@@ -57,9 +56,9 @@ pub(crate) unsafe fn copy(dst: *mut u8, src: *const u8, len: usize) {
     }
 }
 
-/// As [`copy`], past the caches where that is possible: for a target that is seldom read again soon
-/// and mostly in no cache. An ordinary store would have its old bytes read from memory first; with
-/// 4 KiB at random that is almost half of the time.
+/// The same as [`copy`], past the caches where that is possible. It is for a target that is mostly
+/// in no cache, and seldom read again soon. Before an ordinary store the processor would read the
+/// old bytes from memory; for random copies of 4 KiB that takes almost half of the time.
 ///
 /// # Safety
 /// As [`copy`].
@@ -101,8 +100,8 @@ pub(crate) unsafe fn copy_past_caches(dst: *mut u8, src: *const u8, len: usize) 
     unsafe { copy(dst, src, len) };
 }
 
-/// Prefetch `len` bytes for a later copy from or to them: copies of scattered pages wait for memory
-/// most of the time, and so they wait together. A hint; nothing need be mapped at `ptr`.
+/// Prefetch `len` bytes for a later copy from or to them. Copies of scattered pages wait for memory
+/// most of the time, and this overlaps their waits. It is a hint; nothing need be mapped at `ptr`.
 #[inline]
 pub fn prefetch(ptr: *const u8, len: usize) {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
@@ -115,7 +114,8 @@ pub fn prefetch(ptr: *const u8, len: usize) {
     let _ = (ptr, len);
 }
 
-/// Prefetch a byte for a later write: another processor that has it gives it up. A hint.
+/// Prefetch a byte for a later write, which takes its cache line from other processors. It is a
+/// hint.
 #[inline]
 pub fn prefetch_write(ptr: *mut u8) {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
@@ -132,7 +132,7 @@ pub fn prefetch_write(ptr: *mut u8) {
     let _ = ptr;
 }
 
-/// Fill `len` bytes with zeros, while others may touch them.
+/// Fill `len` bytes with zeros, while other threads or a guest may touch them.
 ///
 /// # Safety
 /// `dst` must be mapped writable for `len` bytes, and no Rust reference to them may be in use.
@@ -156,8 +156,8 @@ pub(crate) unsafe fn zero(dst: *mut u8, len: usize) {
     }
 }
 
-/// For machines without routines of their own, and for Miri: words where both sides are aligned
-/// alike, as pages and most guests' buffers are, and bytes elsewhere.
+/// Routines for machines without their own, and for Miri. They move words where both sides have the
+/// same alignment, as pages and most guests' buffers do, and bytes elsewhere.
 #[cfg(any(test, not(all(target_arch = "x86_64", not(miri)))))]
 mod portable {
     const WORD: usize = size_of::<u64>();
@@ -228,7 +228,7 @@ mod tests {
             for (from, to, len) in cases() {
                 let mut target = vec![0; 640];
                 let at = target.as_mut_ptr().wrapping_add(to);
-                // SAFETY: both ranges lie in their vectors, which nobody else touches.
+                // SAFETY: both ranges lie in their vectors, which no other thread uses.
                 unsafe { copy(at, source.as_ptr().wrapping_add(from), len) };
                 let mut expected = vec![0; 640];
                 expected[to..to + len].copy_from_slice(&source[from..from + len]);
@@ -242,7 +242,7 @@ mod tests {
         for zero in [zero as Zero, portable::zero] {
             for (_, to, len) in cases().filter(|(from, ..)| *from == 0) {
                 let mut target = vec![7; 640];
-                // SAFETY: the range lies in the vector, which nobody else touches.
+                // SAFETY: the range lies in the vector, which no other thread uses.
                 unsafe { zero(target.as_mut_ptr().wrapping_add(to), len) };
                 let mut expected = vec![7; 640];
                 expected[to..to + len].fill(0);

@@ -1,9 +1,9 @@
-//! What can go wrong in the store.
+//! The errors of the store.
 
 use super::bytes::Bytes;
 use super::limits::{LAYOUT, MAX_CAPACITY_BYTES, MAX_KEY_BYTES, MAX_SETTINGS_BYTES, OLDEST_LAYOUT};
 
-/// What can go wrong in the store. No message names anything but the values at fault.
+/// An error of the store. Its message names only the values at fault.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No disk has this key.
@@ -12,7 +12,7 @@ pub enum Error {
         /// The key that was asked for.
         key: String,
     },
-    /// A disk with this key exists; it is never replaced silently.
+    /// A disk with this key exists. It is never replaced silently.
     #[error("a disk named {key:?} exists already; destroy it first or choose another name")]
     Exists {
         /// The key that was asked for.
@@ -30,13 +30,13 @@ pub enum Error {
         /// The key of the disk.
         key: String,
     },
-    /// Something that this store does not do.
+    /// The store does not support this.
     #[error("not implemented: {what}")]
     Unimplemented {
-        /// What was asked for, and what can be had instead.
+        /// What was requested, and what to use instead.
         what: String,
     },
-    /// A key of no or too many bytes.
+    /// A key that is empty or too long.
     #[error("a disk's name has 1 to {MAX_KEY_BYTES} bytes, this one has {len_bytes}")]
     InvalidKey {
         /// The length of the key at fault.
@@ -44,7 +44,7 @@ pub enum Error {
     },
     /// A size that no disk can have.
     #[error(
-        "{} is no size for a disk with sectors of {sector_bytes} bytes: give a multiple of \
+        "{} is not a size for a disk with sectors of {sector_bytes} bytes: give a multiple of \
          {sector_bytes} between {sector_bytes} and {}",
         Bytes(*size_bytes), Bytes(MAX_CAPACITY_BYTES)
     )]
@@ -64,16 +64,16 @@ pub enum Error {
         /// The disk's size at that moment.
         size_bytes: u64,
     },
-    /// A buffer that holds no whole number of sectors.
-    #[error("a buffer of {len_bytes} bytes is no multiple of the sector size, {sector_bytes}")]
+    /// A buffer whose length is not a whole number of sectors.
+    #[error("a buffer of {len_bytes} bytes is not a multiple of the sector size, {sector_bytes}")]
     Misaligned {
         /// The buffer's length.
         len_bytes: u64,
         /// The sector size of the disk.
         sector_bytes: u64,
     },
-    /// A smaller size would lose data, and [`Shrink::Allow`](crate::store::Shrink::Allow) did not
-    /// ask for it.
+    /// A smaller size would lose data, and was not requested with
+    /// [`Shrink::Allow`](crate::store::Shrink::Allow).
     #[error(
         "{} is less than the disk's {}: what lies beyond would be lost; ask for the shrink \
          explicitly",
@@ -113,7 +113,7 @@ pub enum Error {
         charged_bytes: u64,
     },
     /// The host has no memory left for the store, though its limit isn't reached.
-    #[error("the host gave no memory ({source}); free some, or lower the memory limit")]
+    #[error("the host has no memory left ({source}); free some, or lower the memory limit")]
     HostFull {
         /// The system's reason.
         source: std::io::Error,
@@ -133,7 +133,7 @@ pub enum Error {
         /// The limit that was asked for.
         limit_bytes: u64,
     },
-    /// The system gave no address space for the store.
+    /// The system has no address space left for the store.
     #[error(
         "can't reserve {} of address space: {source}; lower the memory limit", Bytes(*bytes)
     )]
@@ -154,8 +154,8 @@ pub enum Error {
     /// Another process has the arena open.
     #[error("the arena is in use by another process; stop that one first")]
     Busy,
-    /// The file is no arena.
-    #[error("the file is no ramblk arena; it is left as it is")]
+    /// The file is not an arena.
+    #[error("the file is not a ramblk arena; it is left as it is")]
     Foreign,
     /// The arena was written by another version.
     #[error(
@@ -176,7 +176,7 @@ pub enum Error {
     },
 }
 
-/// What to do about it, where that isn't plain.
+/// What to do about a refusal, if that isn't obvious.
 fn advice(doing: &str, source: &std::io::Error) -> &'static str {
     use std::io::ErrorKind::{FileTooLarge, OutOfMemory, PermissionDenied, Unsupported};
     match source.kind() {
@@ -209,8 +209,8 @@ impl Error {
         }
     }
 
-    /// Whether it would have gone well with more memory.
-    pub fn is_want_of_memory(&self) -> bool {
+    /// Whether the operation would have succeeded with more memory.
+    pub fn is_out_of_memory(&self) -> bool {
         matches!(
             self,
             Self::Full { .. } | Self::OverQuota { .. } | Self::HostFull { .. }

@@ -3,13 +3,13 @@
 /// The largest disk, in bytes: 64 TiB.
 pub const MAX_CAPACITY_BYTES: u64 = 64 << 40;
 
-/// Longest key of a disk, in bytes.
+/// The longest key of a disk, in bytes.
 pub const MAX_KEY_BYTES: usize = 64;
 
-/// Most bytes of settings that a disk keeps for its owner.
+/// The most bytes of settings that a disk keeps for its owner.
 pub const MAX_SETTINGS_BYTES: usize = 4096;
 
-/// Most disks and snapshots. Less than the table has room for, so that counts can't overflow.
+/// The most disks and snapshots. The table has room for more, but counts must not overflow.
 pub const MOST_DISKS: usize = 60_000;
 
 /// How many words a store keeps for its owner.
@@ -17,10 +17,10 @@ pub const OWNER_WORDS: usize = 8;
 
 /// The layout that this code writes.
 ///
-/// 2: the owner's settings no longer repeat what the record says, and `READ_ONLY` means that only
-/// the owner may write. The words of the store itself are as in layout 1, so that a
-/// record which was written under either is read alike.
+/// In layout 2 the owner's settings no longer repeat fields of the record, and `READ_ONLY` means
+/// that only the owner may write. The words of the store itself are as in layout 1, so records of
+/// both layouts are read in the same way.
 pub(crate) const LAYOUT: u64 = 2;
-/// The oldest one that it reads. [`Store::carry_over`](crate::store::Store::carry_over) makes it
-/// [`LAYOUT`].
+/// The oldest layout that this code reads. [`Store::carry_over`](crate::store::Store::carry_over)
+/// converts it to [`LAYOUT`].
 pub(crate) const OLDEST_LAYOUT: u64 = 1;

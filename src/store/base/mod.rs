@@ -1,16 +1,16 @@
-//! What everything else in the store stands on: units, errors, pieces of memory, locks.
+//! The basis of the store: units, errors, pieces of memory, locks.
 //!
 //! | file | what it holds |
 //! |---|---|
 //! | `limits` | bounds that callers may run into |
-//! | `bytes` | a number of bytes in a sentence |
-//! | `error` | what can go wrong |
+//! | `bytes` | formatting a number of bytes for messages |
+//! | `error` | the errors of the store |
 //! | `range` | sector size, capacity, and a byte range that is proven to lie inside it |
-//! | `copy` | the routines that touch memory which others may change |
+//! | `copy` | the routines that touch memory which a guest or another thread may change |
 //! | `buf` | pieces of a caller's or a guest's memory |
 //! | `sync` | the locks, here and in the workers' mail |
 //! | `points` | named places at which tests kill the process |
-//! | `new_file` | a file that gets its name when it is whole |
+//! | `new_file` | a file that gets its name when it is complete |
 
 pub(super) mod buf;
 pub(super) mod bytes;

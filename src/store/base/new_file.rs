@@ -1,8 +1,7 @@
-//! A file that gets its name when it is whole.
+//! A file that gets its name when it is complete.
 //!
-//! Where the file system can (`O_TMPFILE`), it has none before: whatever ends the process, nothing
-//! is left behind. Elsewhere it has a temporary one, which a process that ends by a signal can
-//! remove.
+//! If the file system supports `O_TMPFILE`, the file has no name before, and nothing is left behind
+//! however the process ends. Otherwise it has a temporary name, which a signal handler can remove.
 
 use std::fs::File;
 use std::io;
@@ -14,9 +13,9 @@ use parking_lot::Mutex;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use tempfile::{Builder, TempPath};
 
-/// What temporary names begin with.
+/// The prefix of temporary names.
 const PREFIX: &str = ".ramblk-";
-/// Where an open file can be named.
+/// The directory through which an open file gets a name.
 const OPEN_FILES: &str = "/proc/self/fd";
 
 /// A file that has no name yet, or a temporary one.
@@ -27,23 +26,23 @@ pub struct NewFile {
     temporary: Temporary,
 }
 
-/// The name that a new file has meanwhile, if it has one. Removed with the last owner.
+/// The temporary name of a new file, if it has one. It is removed when the last clone is dropped.
 #[derive(Clone, Debug, Default)]
 pub struct Temporary(Arc<Mutex<Option<TempPath>>>);
 
 impl Temporary {
-    /// Remove it, if it is there. Don't use the file afterwards.
+    /// Remove the name, if it exists. Don't use the file afterwards.
     pub fn remove(&self) {
         drop(self.0.lock().take());
     }
 }
 
 impl NewFile {
-    /// An empty file in `folder`, to be read and written, with these permissions but for what the
-    /// process's umask takes away.
+    /// Create an empty file in `folder`, open for reading and writing. Its permissions are `mode`
+    /// without the bits of the process's umask.
     ///
     /// # Errors
-    /// The system's, for example if the folder isn't there.
+    /// The system's, for example if the folder doesn't exist.
     pub fn new_in(folder: &Path, mode: u32) -> io::Result<Self> {
         if Path::new(OPEN_FILES).exists() {
             let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
@@ -71,15 +70,16 @@ impl NewFile {
         &self.file
     }
 
-    /// The name that it has, or will have for a moment: for a handler that ends the process.
+    /// The temporary name that it has or will have for a moment, for a handler that ends the
+    /// process.
     pub fn temporary(&self) -> Temporary {
         self.temporary.clone()
     }
 
-    /// Give it its name, unless another file has it already.
+    /// Give it its name, unless another file has that name.
     ///
     /// # Errors
-    /// [`io::ErrorKind::AlreadyExists`] then; or the system's.
+    /// [`io::ErrorKind::AlreadyExists`] if one has; or the system's.
     pub fn persist_new(self, path: &Path) -> io::Result<()> {
         let mut temporary = self.temporary.0.lock();
         match temporary.take() {
@@ -88,10 +88,10 @@ impl NewFile {
         }
     }
 
-    /// Give it its name, and replace a file that has it already at one instant.
+    /// Give it its name, and replace a file of that name at one instant.
     ///
     /// # Errors
-    /// The system's; a file that has the name stays then.
+    /// The system's. Then a file of that name stays.
     pub fn persist(self, path: &Path) -> io::Result<()> {
         // A handler that ends the process waits until the temporary name is gone.
         let mut temporary = self.temporary.0.lock();

@@ -1,15 +1,16 @@
-//! Named places at which a test can have the process killed, to prove that what the arena (and, in
-//! the rooms above, a ring) holds just then is whole, or another thread run. Without the switches
-//! `hooks` and `schedules` (`src/build.rs`) there is nothing here.
+//! Named points at which a test can kill the process, to prove that the arena (and, in the rooms
+//! above, a ring) is valid at that moment, or at which it can run another thread. Without the
+//! switches `hooks` and `schedules` (`src/build.rs`) these functions do nothing.
 
-/// Let the scheduler of a test take another thread.
+/// Let the scheduler of a test switch to another thread.
 #[cfg(ramblk_schedules)]
 pub(crate) fn reach(_point: &str) {
-    // A yield would also put this thread behind all others, and hide what they could do in between.
+    // A yield would put this thread behind all others, and hide some interleavings.
     shuttle::sync::atomic::AtomicBool::new(false).load(std::sync::atomic::Ordering::SeqCst);
 }
 
-/// `RAMBLK_KILL_AT=<point>:<count>` kills the process when it comes to that point for that time.
+/// `RAMBLK_KILL_AT=<point>:<count>` kills the process when it reaches the point for the count-th
+/// time.
 #[cfg(all(ramblk_hooks, not(ramblk_schedules)))]
 pub(crate) fn reach(point: &str) {
     use std::sync::OnceLock;
@@ -50,11 +51,11 @@ pub(crate) fn is_broken() -> bool {
     false
 }
 
-/// `RAMBLK_FAIL_AT=<point>:error` or `<point>:panic` has what happens at that point go wrong, from
-/// half a second after it was reached first.
+/// `RAMBLK_FAIL_AT=<point>:error` or `<point>:panic` makes the step at that point fail or panic,
+/// from half a second after it was first reached.
 ///
 /// # Errors
-/// What was asked for.
+/// The requested one.
 #[cfg(ramblk_hooks)]
 #[allow(clippy::panic, reason = "a test asks for it")]
 pub(crate) fn may_fail(point: &str) -> std::io::Result<()> {
@@ -90,7 +91,7 @@ pub(crate) fn may_fail(_point: &str) -> std::io::Result<()> {
     Ok(())
 }
 
-/// `RAMBLK_TEST_POISON` has the process die of data that begins with these words.
+/// With `RAMBLK_TEST_POISON` the process aborts over data that begins with `poison for tests`.
 #[cfg(ramblk_hooks)]
 pub(crate) fn may_be_poison(from: super::buf::Source<'_>) {
     use std::sync::OnceLock;

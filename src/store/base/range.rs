@@ -10,7 +10,7 @@ use super::limits::MAX_CAPACITY_BYTES;
 /// (virtio 1.3 §5.2.6: `sector` is in units of 512 bytes).
 pub const SECTOR_BYTES: u64 = 512;
 
-/// The grain at which memory is taken for a disk and given back, in bytes.
+/// The unit in which a disk takes and frees memory, in bytes.
 pub const PAGE_BYTES: u64 = 4096;
 
 /// A disk's own sector (logical block) size.
@@ -70,7 +70,7 @@ impl Capacity {
         Ok(Self { bytes, sector_size })
     }
 
-    /// What a disk that is being destroyed has left.
+    /// The capacity of a disk that is being destroyed: none.
     pub(crate) fn nothing(sector_size: SectorSize) -> Self {
         Self {
             bytes: 0,
@@ -78,7 +78,8 @@ impl Capacity {
         }
     }
 
-    /// For a size that [`Capacity::new`] has accepted before (or that came from `nothing`).
+    /// The capacity of a size that [`Capacity::new`] has accepted before (or that is from
+    /// `nothing`).
     pub(crate) fn known(bytes: u64, sector_size: SectorSize) -> Self {
         Self { bytes, sector_size }
     }
@@ -106,7 +107,7 @@ impl Capacity {
     /// `len_bytes` from 512-byte sector `sector`, as virtio-blk requests name them.
     ///
     /// # Errors
-    /// [`Error::Misaligned`] if `len_bytes` is no multiple of 512, [`Error::OutOfRange`] if the
+    /// [`Error::Misaligned`] if `len_bytes` is not a multiple of 512, [`Error::OutOfRange`] if the
     /// range does not lie inside the capacity; a `sector` whose byte number overflows 64 bits is
     /// out of range.
     pub fn range_512(self, sector: u64, len_bytes: u64) -> Result<ByteRange, Error> {
@@ -116,7 +117,7 @@ impl Capacity {
     /// `len_bytes` from the disk's own sector `sector`.
     ///
     /// # Errors
-    /// As [`Capacity::range_512`], with the disk's own sector size.
+    /// The same as [`Capacity::range_512`], with the disk's own sector size.
     pub fn range_own(self, sector: u64, len_bytes: u64) -> Result<ByteRange, Error> {
         self.range(sector, self.sector_size.bytes(), len_bytes)
     }
@@ -149,9 +150,9 @@ impl Capacity {
     }
 }
 
-/// A range of whole 512-byte sectors that lay inside its disk when it was made.
+/// A range of whole 512-byte sectors that was inside its disk when it was made.
 ///
-/// A disk that shrinks meanwhile checks again, under its locks, and answers [`Error::OutOfRange`].
+/// If the disk has shrunk since, the check under its locks fails with [`Error::OutOfRange`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ByteRange {
     start_bytes: u64,
@@ -174,7 +175,7 @@ impl ByteRange {
         self.start_bytes + self.len_bytes
     }
 
-    /// Cut in two after `len_bytes`, a multiple of 512 that is brought down to the length.
+    /// Cut it in two after `len_bytes`, a multiple of 512, or at its end if that is larger.
     pub(crate) fn split_at(self, len_bytes: u64) -> (Self, Self) {
         let len_bytes = len_bytes.min(self.len_bytes);
         let head = Self { len_bytes, ..self };
@@ -186,14 +187,14 @@ impl ByteRange {
     }
 }
 
-/// A stretch of a disk that is mapped, or isn't, as a whole.
+/// A run of sectors that are all mapped, or all unmapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Extent {
     /// First sector, in the disk's own sectors.
     pub start_sector: u64,
     /// Length in the disk's own sectors; at least 1.
     pub sectors: u64,
-    /// Whether it is mapped (written, or zeroed without being given back).
+    /// Whether it is mapped: written, or zeroed without being unmapped.
     pub mapped: bool,
 }
 

@@ -1,5 +1,5 @@
-//! The locks of the store and of the workers' mail, and the atomics of the latter. A test of
-//! interleavings has them belong to its scheduler.
+//! The locks of the store and of the workers' mail, and the atomics of the latter. With the switch
+//! `schedules` they are those of a test's scheduler.
 
 #[cfg(not(ramblk_schedules))]
 pub(crate) use parking_lot::{MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};

@@ -1,4 +1,4 @@
-//! The file of an arena: made, or opened and recovered, and locked against other processes.
+//! The file of an arena: creating it, opening it with recovery, and locking out other processes.
 
 use std::fs::File;
 
@@ -13,7 +13,7 @@ use crate::store::memory::pool::Pool;
 /// How a store keeps its memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoreOptions {
-    /// Most bytes that all disks together may take, pages, nodes and records included.
+    /// The most bytes that all disks together may take, including nodes and records.
     pub limit_bytes: u64,
     /// Make huge pages of memory that is in use, 2 MiB at a time and in the background, even where
     /// the system's setting for shared memory is "never". This takes up to three seconds of
@@ -61,10 +61,10 @@ fn pool(file: File, blocks: u32, options: &StoreOptions) -> Result<Pool, Error> 
     Ok(Pool::new(arena, limit_bytes, FIRST_GROUP, huge))
 }
 
-/// Make an arena of an empty file.
+/// Make an arena in an empty file.
 ///
 /// # Errors
-/// As [`Store::create_in`](crate::store::Store::create_in).
+/// The same as [`Store::create_in`](crate::store::Store::create_in).
 pub(crate) fn create(file: File, options: &StoreOptions) -> Result<Pool, Error> {
     lock(&file)?;
     let blocks = superblock::blocks_for(options.limit_bytes)?;
@@ -80,10 +80,11 @@ pub(crate) fn create(file: File, options: &StoreOptions) -> Result<Pool, Error> 
     Ok(pool)
 }
 
-/// Open the arena in a file, and find its disks. A larger limit than before makes it grow.
+/// Open the arena in a file, and find its disks. If the limit is larger than before, the arena
+/// grows.
 ///
 /// # Errors
-/// As [`Store::open_in`](crate::store::Store::open_in).
+/// The same as [`Store::open_in`](crate::store::Store::open_in).
 pub(crate) fn open(file: File, options: &StoreOptions) -> Result<(Pool, Vec<Found>), Error> {
     lock(&file)?;
     let had = recover::blocks(&file)?;

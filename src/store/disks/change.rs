@@ -1,4 +1,4 @@
-//! Changes that a disk's owner may make to its record.
+//! Changes that a disk's owner can make to its record.
 
 use crate::store::base::error::Error;
 
@@ -8,22 +8,22 @@ use crate::store::layout::spec::OnFull;
 /// A change of a disk's record. `None` leaves a field as it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Change<'a> {
-    /// The owner's settings, which the store doesn't look into: at most
+    /// The owner's settings, which the store doesn't interpret: at most
     /// [`MAX_SETTINGS_BYTES`](crate::store::MAX_SETTINGS_BYTES).
     pub settings: Option<&'a [u8]>,
-    /// Most bytes of memory that may be charged to it from now on; `Some(None)` for no bound but
-    /// the store's.
+    /// The most bytes of memory that may be charged to it from now on; `Some(None)` for no bound
+    /// but the store's.
     pub quota_bytes: Option<Option<u64>>,
-    /// Whether a lower quota may be less than what the disk is charged for, which it keeps.
+    /// Whether a lower quota may be below the disk's charge. The disk then keeps its memory.
     pub even_below_charge: bool,
     /// What a write does from now on when there is no memory left for it.
     pub on_full: Option<OnFull>,
-    /// Whether only its owner may write to it. Open connections keep what they may do.
+    /// Whether only its owner may write to it. Open connections are not affected.
     pub read_only: Option<bool>,
 }
 
 impl Change<'_> {
-    /// Whether it is possible.
+    /// Check that the settings are not too long.
     ///
     /// # Errors
     /// [`Error::SettingsTooLong`].

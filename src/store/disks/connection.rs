@@ -1,4 +1,4 @@
-//! A disk as one of its users holds it, until the user closes it or the disk is destroyed.
+//! A connection to a disk, which ends when its user closes it or the disk is destroyed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::inner::DiskInner;
 use crate::store::base::error::Error;
 
-/// A way to a disk, which ends with the first of the two.
+/// A connection to a disk.
 #[derive(Debug)]
 pub(crate) struct Connection {
     inner: Arc<DiskInner>,
@@ -21,7 +21,7 @@ impl Connection {
         }
     }
 
-    /// The disk, whether it lives or not.
+    /// The disk, even if it was destroyed.
     #[inline]
     pub(crate) fn inner(&self) -> &DiskInner {
         &self.inner
@@ -39,7 +39,7 @@ impl Connection {
     /// The disk.
     ///
     /// # Errors
-    /// [`Error::Disconnected`].
+    /// [`Error::Disconnected`] if it was destroyed or the connection closed.
     #[inline]
     pub(crate) fn alive(&self) -> Result<&DiskInner, Error> {
         if self.is_closed() {

@@ -1,4 +1,4 @@
-//! A connection to one disk: everything that can be done to it.
+//! A connection to a disk, with all its operations.
 
 use std::sync::Arc;
 
@@ -15,13 +15,13 @@ use crate::store::pages::batch::Batch;
 
 /// A connection to a disk. Connections to the same disk see each other's writes at once.
 ///
-/// Sectors are the disk's own, of [`DiskInfo::sector_bytes`], except where a [`ByteRange`] is
-/// taken.
+/// Sectors are the disk's own, of [`DiskInfo::sector_bytes`], unless a function takes a
+/// [`ByteRange`].
 #[derive(Debug)]
 pub struct Disk {
     connection: Connection,
     read_only: bool,
-    /// Whether a write fails for want of memory even on a disk that stalls.
+    /// Whether a write without memory fails even on a disk that stalls.
     never_waits: bool,
 }
 
@@ -38,7 +38,7 @@ impl Disk {
         self.connection.inner()
     }
 
-    /// The same connection, but one that may not write.
+    /// Make this connection read-only.
     pub fn into_read_only(self) -> Self {
         Self {
             read_only: true,
@@ -46,8 +46,8 @@ impl Disk {
         }
     }
 
-    /// The same connection, but its owner's: it may write also where the disk is read-only, unless
-    /// that is a snapshot.
+    /// Make this the owner's connection, which may write even if the disk is read-only, unless it
+    /// is a snapshot.
     pub fn into_owner(self) -> Self {
         Self {
             read_only: self.inner().is_snapshot(),
@@ -55,8 +55,8 @@ impl Disk {
         }
     }
 
-    /// The same connection, but one that never waits for memory: a write fails at once, and the
-    /// caller does what [`Disk::on_full`] says.
+    /// Make this connection never wait for memory: a write without memory fails at once, and the
+    /// caller follows [`Disk::on_full`].
     pub fn into_never_waiting(self) -> Self {
         Self {
             never_waits: true,
@@ -64,7 +64,7 @@ impl Disk {
         }
     }
 
-    /// What a write does now when there is no memory left for it.
+    /// What a write should do if there is no memory for it.
     pub fn on_full(&self) -> OnFull {
         if self.inner().stalls() {
             OnFull::Stall
@@ -73,19 +73,18 @@ impl Disk {
         }
     }
 
-    /// A number that grows whenever a write that found no memory may find some: something was freed
-    /// in the store, or a quota changed. Memory of the host's that comes back does not show in it.
+    /// A number that changes whenever a write that found no memory may find some: memory was freed
+    /// in the store, or a quota changed. It doesn't show when the host itself has memory again.
     pub fn room_changes(&self) -> u64 {
         self.inner().room_changes()
     }
 
-    /// Whether this connection was closed or its disk destroyed: everything fails then.
+    /// Whether this connection was closed or its disk destroyed. Then every operation fails.
     pub fn is_disconnected(&self) -> bool {
         self.connection.is_closed()
     }
 
-    /// Close this connection: everything asked of it later is [`Error::Disconnected`]. The disk
-    /// stays.
+    /// Close this connection. Later operations fail with [`Error::Disconnected`]. The disk stays.
     pub fn disconnect(&self) {
         self.connection.close();
     }
@@ -103,8 +102,8 @@ impl Disk {
         }
     }
 
-    /// A disk that is destroyed while it is used has size 0: replace an error that comes from that
-    /// by [`Error::Disconnected`].
+    /// Replace an error by [`Error::Disconnected`] if the disk was destroyed meanwhile, since it
+    /// then has size 0.
     fn settle<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
         if result.is_err() {
             self.alive().and(result)
@@ -113,7 +112,7 @@ impl Disk {
         }
     }
 
-    /// What the disk is now.
+    /// The present state of the disk.
     ///
     /// # Errors
     /// [`Error::Disconnected`].
@@ -139,8 +138,8 @@ impl Disk {
         })
     }
 
-    /// Bytes of memory that would be free if this disk were gone. Takes time with how much of it
-    /// isn't shared.
+    /// Bytes of memory that destroying this disk would free. Takes longer the more of it isn't
+    /// shared.
     ///
     /// # Errors
     /// [`Error::Disconnected`].
@@ -148,7 +147,7 @@ impl Disk {
         Ok(self.alive()?.map().unique_bytes())
     }
 
-    /// The owner's settings. A fork begins with the same.
+    /// The owner's settings. A fork starts with the same ones.
     ///
     /// # Errors
     /// [`Error::Disconnected`].
@@ -160,7 +159,7 @@ impl Disk {
     /// one instant.
     ///
     /// # Errors
-    /// [`Error::SettingsTooLong`], [`Error::is_want_of_memory`], [`Error::Disconnected`].
+    /// [`Error::SettingsTooLong`], [`Error::is_out_of_memory`], [`Error::Disconnected`].
     pub fn set_settings(&self, settings: &[u8]) -> Result<(), Error> {
         let settings = Some(settings);
         self.change(
@@ -173,11 +172,11 @@ impl Disk {
         .map(drop)
     }
 
-    /// Change what the disk's record says, and its size with it: all of it at one instant, or
-    /// nothing. What lay beyond a smaller size is freed when the answer is dropped.
+    /// Change fields of the disk's record and its size, all at one instant or none. The memory
+    /// beyond a smaller size is freed when you drop the result.
     ///
     /// # Errors
-    /// As [`Disk::set_settings`] and [`Disk::resize`]; [`Error::QuotaBelowCharge`].
+    /// The same as [`Disk::set_settings`] and [`Disk::resize`]; [`Error::QuotaBelowCharge`].
     pub fn change(
         &self,
         change: &Change<'_>,
@@ -190,11 +189,11 @@ impl Disk {
         self.settle(inner.change(change, size))
     }
 
-    /// Bound what may be charged to the disk from now on; `None` for no bound but the store's. What
-    /// it has stays, if it is more.
+    /// Bound the memory that may be charged to the disk from now on; `None` for no bound but the
+    /// store's. If the disk has more, it keeps that.
     ///
     /// # Errors
-    /// [`Error::is_want_of_memory`], [`Error::Disconnected`].
+    /// [`Error::is_out_of_memory`], [`Error::Disconnected`].
     pub fn set_quota(&self, quota_bytes: Option<u64>) -> Result<(), Error> {
         let change = Change {
             quota_bytes: Some(quota_bytes),
@@ -204,7 +203,7 @@ impl Disk {
         self.change(&change, None).map(drop)
     }
 
-    /// Whether a change would accept this quota now.
+    /// Check that [`Disk::change`] would accept this quota now.
     ///
     /// # Errors
     /// [`Error::QuotaBelowCharge`], [`Error::Disconnected`].
@@ -212,15 +211,15 @@ impl Disk {
         self.alive()?.check_quota(quota_bytes, false)
     }
 
-    /// Raise [`Store::pressure`](crate::store::Store::pressure) when the disk's charge comes to
-    /// `above_bytes` or more, or falls below `below_bytes`.
+    /// Raise [`Store::pressure`](crate::store::Store::pressure) when the disk's charge reaches
+    /// `above_bytes`, or falls below `below_bytes`.
     pub fn set_marks(&self, above_bytes: u64, below_bytes: u64) {
         if !self.inner().is_destroyed() {
             self.inner().set_marks(above_bytes, below_bytes);
         }
     }
 
-    /// The size now: what makes [`ByteRange`]s. Nothing, once the disk is destroyed.
+    /// The present size, which makes [`ByteRange`]s. It is 0 once the disk is destroyed.
     pub fn capacity(&self) -> Capacity {
         self.inner().map().capacity()
     }
@@ -230,16 +229,17 @@ impl Disk {
         self.inner().sector_size()
     }
 
-    /// Whether this connection may not write.
+    /// Whether this connection is read-only.
     pub fn is_read_only(&self) -> bool {
         self.read_only
     }
 
-    /// Fill `bufs`, one after the other, from sector `start` on. What was never written reads zero.
+    /// Fill `bufs`, one after the other, from sector `start` on. Unmapped sectors read as zeros.
     ///
     /// # Errors
-    /// [`Error::Misaligned`] if a buffer is no multiple of the sector size, [`Error::OutOfRange`]
-    /// if start or end lie outside the disk: nothing is read then. [`Error::Disconnected`].
+    /// [`Error::Misaligned`] if a buffer is not a multiple of the sector size,
+    /// [`Error::OutOfRange`] if start or end lie outside the disk; then nothing is read.
+    /// [`Error::Disconnected`].
     pub fn read(&self, start: u64, bufs: &mut [&mut [u8]]) -> Result<(), Error> {
         self.alive()?;
         let range = self.range_of(start, bufs.iter().map(|buf| buf.len()))?;
@@ -247,12 +247,12 @@ impl Disk {
         self.read_into(range, &sinks)
     }
 
-    /// Write `bufs`, one after the other, from sector `start` on. The bytes are copied; the
-    /// caller's buffers are its own again when this returns.
+    /// Write `bufs`, one after the other, from sector `start` on. The bytes are copied, so you can
+    /// reuse the buffers when this returns.
     ///
     /// # Errors
-    /// As [`Disk::read`], [`Error::IsReadOnly`], and [`Error::Full`], after which part of the range
-    /// may have been written.
+    /// The same as [`Disk::read`]; [`Error::IsReadOnly`]; and [`Error::Full`], after which part of
+    /// the range may have been written.
     pub fn write(&self, start: u64, bufs: &[&[u8]]) -> Result<(), Error> {
         self.writable()?;
         let range = self.range_of(start, bufs.iter().map(|buf| buf.len()))?;
@@ -289,16 +289,16 @@ impl Disk {
     /// Write the bytes of `sources`, which must hold as many as `range`.
     ///
     /// # Errors
-    /// As [`Disk::read_into`], [`Error::IsReadOnly`], and [`Error::Full`], after which part of the
-    /// range may have been written.
+    /// The same as [`Disk::read_into`]; [`Error::IsReadOnly`]; and [`Error::Full`], after which
+    /// part of the range may have been written.
     pub fn write_from(&self, range: ByteRange, sources: &[Source<'_>]) -> Result<(), Error> {
         self.same_length(range, total_bytes(sources))?;
         let inner = self.writable()?;
         self.settle(self.stalling(|| inner.map().write(range, sources)))
     }
 
-    /// A batch of reads and writes of single pieces. `None` once the disk is gone: a read or write
-    /// outside of a batch then says why.
+    /// A batch of reads and writes of single pieces. `None` if the disk is gone; a read or write
+    /// outside of a batch then returns the reason.
     pub fn batch(&self) -> Option<Batch<'_>> {
         let inner = self.alive().ok()?;
         Some(Batch::new(inner.map(), !self.read_only))
@@ -314,8 +314,8 @@ impl Disk {
         })
     }
 
-    /// Make `sectors` sectors from `start` on read zero. With `unmap` they are given back, without
-    /// they stay mapped.
+    /// Zero `sectors` sectors from `start` on. With `unmap` they are unmapped and their memory is
+    /// freed; without it they count as mapped.
     ///
     /// # Errors
     /// [`Error::OutOfRange`], [`Error::IsReadOnly`], [`Error::Disconnected`], [`Error::Full`] if
@@ -328,7 +328,7 @@ impl Disk {
     /// [`Disk::write_zeroes`] on a range.
     ///
     /// # Errors
-    /// As [`Disk::write_zeroes`].
+    /// The same as [`Disk::write_zeroes`].
     pub fn write_zeroes_range(&self, range: ByteRange, unmap: bool) -> Result<(), Error> {
         let map = self.writable()?.map();
         self.settle(self.stalling(|| {
@@ -345,7 +345,7 @@ impl Disk {
         loop {
             match act() {
                 Err(error)
-                    if error.is_want_of_memory() && self.inner().stalls() && !self.never_waits =>
+                    if error.is_out_of_memory() && self.inner().stalls() && !self.never_waits =>
                 {
                     self.alive()?;
                     self.inner().wait_for_room();
@@ -355,8 +355,8 @@ impl Disk {
         }
     }
 
-    /// Give `sectors` sectors from `start` on back: they are unmapped and read zero. Costs what is
-    /// mapped there.
+    /// Unmap `sectors` sectors from `start` on, which then read as zeros, and free their memory.
+    /// The cost depends on how much is mapped there.
     ///
     /// # Errors
     /// [`Error::OutOfRange`], [`Error::IsReadOnly`], [`Error::Disconnected`].
@@ -365,10 +365,10 @@ impl Disk {
         self.discard_range(self.sectors_range(start, sectors)?)
     }
 
-    /// [`Disk::discard`] on a range; of the disk's own sectors only whole ones are unmapped.
+    /// [`Disk::discard`] on a range. Only whole sectors of the disk's own size are unmapped.
     ///
     /// # Errors
-    /// As [`Disk::discard`].
+    /// The same as [`Disk::discard`].
     pub fn discard_range(&self, range: ByteRange) -> Result<(), Error> {
         self.settle(self.writable()?.map().unmap(range, false))
     }
@@ -384,8 +384,8 @@ impl Disk {
         self.capacity().range_own(start, len_bytes)
     }
 
-    /// Returns when every write that was answered before is as safe as this store makes it: it is
-    /// in memory, and was before its answer.
+    /// Return when all completed writes are as stable as this store makes them. They are in memory
+    /// when they complete, so this does nothing.
     ///
     /// # Errors
     /// [`Error::Disconnected`].
@@ -404,12 +404,12 @@ impl Disk {
     /// The first unmapped sector at or after `start`; the disk's size in sectors if there is none.
     ///
     /// # Errors
-    /// As [`Disk::seek_mapped`].
+    /// The same as [`Disk::seek_mapped`].
     pub fn seek_unmapped(&self, start: u64) -> Result<u64, Error> {
         self.connection.seek(start, false)
     }
 
-    /// The whole disk as mapped and unmapped stretches.
+    /// The whole disk as mapped and unmapped extents.
     ///
     /// # Errors
     /// [`Error::Disconnected`].
@@ -425,12 +425,12 @@ impl Disk {
         Extents::new(&self.connection, start)
     }
 
-    /// Change the size to `sectors` of the disk's own, at one instant. New sectors are unmapped;
-    /// what lay beyond a smaller size is freed when the answer is dropped.
+    /// Change the size to `sectors` of the disk's own size, at one instant. New sectors are
+    /// unmapped. The memory beyond a smaller size is freed when you drop the result.
     ///
     /// # Errors
     /// [`Error::InvalidSize`], [`Error::WouldShrink`] unless `shrink` allows it,
-    /// [`Error::IsReadOnly`], [`Error::Disconnected`]. Nothing changes then.
+    /// [`Error::IsReadOnly`], [`Error::Disconnected`]. Then nothing changes.
     pub fn resize(&self, sectors: u64, shrink: Shrink) -> Result<Leftover, Error> {
         let size_bytes = sectors.saturating_mul(self.sector_size().bytes());
         self.resize_bytes(size_bytes, shrink)
@@ -439,7 +439,7 @@ impl Disk {
     /// [`Disk::resize`] to a size in bytes.
     ///
     /// # Errors
-    /// As [`Disk::resize`].
+    /// The same as [`Disk::resize`].
     pub fn resize_bytes(&self, size_bytes: u64, shrink: Shrink) -> Result<Leftover, Error> {
         self.change(&Change::default(), Some((size_bytes, shrink)))
     }

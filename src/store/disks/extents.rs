@@ -1,13 +1,13 @@
-//! A disk as a row of mapped and unmapped stretches.
+//! The extents of a disk.
 
 use super::connection::Connection;
 use crate::store::base::error::Error;
 use crate::store::base::range::Extent;
 
-/// The extents of a disk in order, without gaps; neighbours differ in `mapped`.
+/// The extents of a disk in order, without gaps. Neighbours differ in `mapped`.
 ///
-/// Exact while nobody writes. Beside writers each extent is true at the moment at which it is
-/// found. Ends with the disk as it is then, and after the first error.
+/// They are exact while no connection writes. Otherwise each extent is right at the moment at which
+/// it is found. The iterator ends at the disk's end of that moment, and after the first error.
 #[derive(Debug)]
 pub struct Extents<'a> {
     connection: &'a Connection,
@@ -38,7 +38,7 @@ impl<'a> Extents<'a> {
         } else {
             next
         };
-        // Another thread may have changed `start_sector` between the two questions.
+        // Another thread may have changed `start_sector` between the two calls.
         let end = end.clamp(start_sector + 1, self.end);
         Ok(Extent {
             start_sector,

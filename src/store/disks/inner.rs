@@ -1,4 +1,4 @@
-//! A disk itself, shared by its connections: its map and its record, and what changes both.
+//! A disk as its connections share it: its map and its record, and the operations that change both.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,17 +22,17 @@ use crate::store::pages::mapped::Mapped;
 use crate::store::pages::subtree;
 use crate::store::pages::tree::Tree;
 
-/// A disk. Only changed under the lock on the disk table, but for its bytes.
+/// A disk. Everything but its bytes changes only under the disk table's lock.
 #[derive(Debug)]
 pub(crate) struct DiskInner {
     table: Arc<DiskTable>,
     slot: u32,
     about: Mutex<About>,
     map: PageMap,
-    /// As the record says, to be read without its lock.
+    /// Copies of fields of the record, to read them without its lock.
     read_only: AtomicBool,
     stalls: AtomicBool,
-    /// Whether it can never be changed.
+    /// Whether it is a snapshot, which never changes.
     snapshot: bool,
     destroyed: AtomicBool,
 }
@@ -52,7 +52,7 @@ pub(crate) struct Moment {
     pub(crate) mapped: Mapped,
 }
 
-/// A record that will replace a disk's, while nobody else changes the disk's tree.
+/// A changed record, before it replaces the disk's. It holds all locks of the disk's tree.
 struct Edit<'d> {
     disk: &'d DiskInner,
     about: MutexGuard<'d, About>,
@@ -60,7 +60,7 @@ struct Edit<'d> {
     all: AllShards<'d>,
 }
 
-/// The record was replaced; the disk's tree is still locked.
+/// The record was replaced, and the disk's tree is still locked.
 struct Committed<'d> {
     disk: &'d DiskInner,
     old: Placed,
@@ -74,8 +74,8 @@ impl Edit<'_> {
 }
 
 impl<'d> Edit<'d> {
-    /// Publish the record, with a tree that hangs at `root`: the instant at which all of the change
-    /// counts.
+    /// Publish the record, with the tree of `root`. This is the instant at which the whole change
+    /// takes effect.
     ///
     /// # Errors
     /// [`Error::HostFull`]; nothing changes then.
@@ -100,7 +100,7 @@ impl<'d> Edit<'d> {
 }
 
 impl Committed<'_> {
-    /// Let requests go on, and free the record that was replaced.
+    /// Release the locks, and free the record that was replaced.
     fn finish(self) {
         drop(self.all);
         self.disk.table.free(self.old);
@@ -211,7 +211,7 @@ impl DiskInner {
         }
     }
 
-    /// Give the reference of a [`Moment`] back.
+    /// Drop the reference of a [`Moment`].
     pub(crate) fn unshare(&self, root: Entry) {
         subtree::free(self.table.pool(), [(root, TOP)]);
     }
@@ -220,7 +220,7 @@ impl DiskInner {
         Leftover::new(&self.table, detached)
     }
 
-    /// Begin to replace the record by a changed one. The disk table is locked.
+    /// Begin to replace the record by a changed one. The caller holds the disk table's lock.
     fn edit(&self, change: impl FnOnce(&mut Record)) -> Edit<'_> {
         let about = self.about.lock();
         let mut record = about.record.clone();
@@ -233,7 +233,7 @@ impl DiskInner {
         }
     }
 
-    /// Give the disk another key. The disk table is locked.
+    /// Give the disk another key. The caller holds the disk table's lock.
     ///
     /// # Errors
     /// [`Error::HostFull`].
@@ -244,7 +244,7 @@ impl DiskInner {
         Ok(())
     }
 
-    /// To be asked under the lock on the disk table.
+    /// Check that the disk was not destroyed. The caller holds the disk table's lock.
     fn check_alive(&self) -> Result<(), Error> {
         if !self.is_destroyed() {
             return Ok(());
@@ -252,7 +252,7 @@ impl DiskInner {
         Err(Error::Disconnected { key: self.key() })
     }
 
-    /// Change the record, and the size with it: all of it at one instant, or nothing.
+    /// Change the record and the size, all of it at one instant or nothing.
     ///
     /// # Errors
     /// As [`Disk::change`](crate::store::Disk::change).
@@ -304,7 +304,7 @@ impl DiskInner {
         cut.map(|()| left)
     }
 
-    /// Whether a quota is not below what the disk is charged for; raising one is always allowed.
+    /// Check that a quota is not below the disk's charge. You can always raise a quota.
     ///
     /// # Errors
     /// [`Error::QuotaBelowCharge`].
@@ -325,7 +325,7 @@ impl DiskInner {
         })
     }
 
-    /// Have what is read without the record's lock be as the record says.
+    /// Update the copies that are read without the record's lock.
     fn follow_record(&self, change: &Change<'_>) {
         let spec = self.with_record(|record| record.spec);
         self.read_only.store(spec.read_only, Ordering::Relaxed);
@@ -337,10 +337,10 @@ impl DiskInner {
         }
     }
 
-    /// After recovery: carry out a shrink that was committed, and interrupted then.
+    /// After recovery: finish a shrink that was committed and then interrupted.
     ///
     /// # Errors
-    /// [`Error::is_want_of_memory`].
+    /// [`Error::is_out_of_memory`].
     pub(crate) fn cut_to_size(&self) -> Result<(), Error> {
         if self.map.is_cut() {
             return Ok(());
@@ -355,8 +355,8 @@ impl DiskInner {
         cut
     }
 
-    /// Take over the content and size of another disk, with these settings if there are any. The
-    /// disk table is locked.
+    /// Take over the content and size of another disk, and `settings` if there are any. The caller
+    /// holds the disk table's lock.
     ///
     /// # Errors
     /// As [`Store::reset_with`](crate::store::Store::reset_with).
@@ -366,8 +366,9 @@ impl DiskInner {
         Ok(self.leftover(Detached::tree(before)))
     }
 
-    /// Take over content, size and charge of a disk that nobody writes to and that ends after this.
-    /// Returns the root of the tree that this one had. The disk table is locked.
+    /// Take over content, size and charge of `from`, which no connection writes to and which the
+    /// caller destroys next. Returns the root of this disk's old tree. The caller holds the disk
+    /// table's lock.
     ///
     /// # Errors
     /// As [`Store::take_over`](crate::store::Store::take_over).
@@ -397,9 +398,9 @@ impl DiskInner {
         Ok(())
     }
 
-    /// Have content and size of `from`, at one instant; `and_charge`: the two also exchange their
-    /// accounts, since what is in the new tree was paid for by its own, and goes on being so.
-    /// Returns the root of the tree that this disk had.
+    /// Replace content and size by those of `from`, at one instant. With `and_charge` the two disks
+    /// also exchange their accounts: the blocks of the new tree stay charged to the account that
+    /// already pays for them. Returns the root of this disk's old tree.
     fn replace_content(
         &self,
         from: &Self,
@@ -430,7 +431,8 @@ impl DiskInner {
         Ok(before)
     }
 
-    /// End the disk for every connection, at one instant. The disk table is locked.
+    /// Destroy the disk for all its connections, at one instant. The caller holds the disk table's
+    /// lock.
     pub(crate) fn end(&self) -> Leftover {
         let about = self.about.lock();
         let root = {

@@ -1,4 +1,4 @@
-//! What a change of a disk leaves to be freed.
+//! Memory that a change of a disk leaves to be freed.
 
 use std::sync::Arc;
 
@@ -6,16 +6,16 @@ use super::table::{DiskTable, Placed};
 use crate::store::base::range::SECTOR_BYTES;
 use crate::store::pages::detached::Detached;
 
-/// Memory that a change took away from a disk and that nothing can reach any more: what lay beyond
-/// a new end, was there before a reset, or belonged to a disk that is gone. The change itself was
-/// one instant. Dropping this frees the memory, which takes time with how much it is, and blocks no
-/// other operation; until then the memory is charged.
+/// Memory that a change took from a disk and that nothing else can reach: beyond a new end, from
+/// before a reset, or of a destroyed disk. The change itself took effect at one instant. Dropping
+/// this frees the memory, which takes longer the more it is, and blocks no other operation. Until
+/// then the memory stays charged.
 #[derive(Debug)]
 pub struct Leftover {
     table: Arc<DiskTable>,
     pub(crate) detached: Detached,
     pub(crate) record: Option<Placed>,
-    /// The place in the disk table, which another disk may have after this.
+    /// The slot of the disk table, which another disk may use after this.
     pub(crate) slot: Option<u32>,
 }
 
@@ -29,7 +29,7 @@ impl Leftover {
         }
     }
 
-    /// Free it now. Returns how many bytes of mapped sectors a disk lost with it that lives on.
+    /// Free it now. Returns how many bytes of mapped sectors a disk that still exists has lost.
     pub fn free(mut self) -> u64 {
         self.free_all() * SECTOR_BYTES
     }
@@ -39,8 +39,8 @@ impl Leftover {
         if let Some(record) = self.record.take() {
             self.table.free(record);
         }
-        // Last: the bound on disks is what bounds the references to a block, those of disks that
-        // are being freed included.
+        // Last: the bound on disks bounds the references to a block, and disks that are being freed
+        // still count.
         if let Some(slot) = self.slot.take() {
             self.table.lock().give_back(slot);
         }

@@ -1,16 +1,16 @@
-//! Disks by key: made, changed, forked, found again after a restart, ended.
+//! Disks by key: creating, changing, forking, recovering and destroying them.
 //!
 //! | file | what it holds |
 //! |---|---|
 //! | `table` | how a disk's record is replaced |
-//! | `change` | changes that an owner may make to a record |
-//! | `leftover` | what a change took from a disk and will be freed |
-//! | `inner` | a disk itself, shared by its connections |
-//! | `connection` | a disk as one of its users holds it |
-//! | `extents` | a disk as a row of mapped and unmapped stretches |
-//! | `disk` | everything that can be done to one disk |
-//! | `recover` | an arena that was left by another process: mark and sweep |
-//! | `arena_file` | the file of an arena: made, or opened and recovered |
+//! | `change` | changes that an owner can make to a record |
+//! | `leftover` | memory that a change took from a disk, to be freed |
+//! | `inner` | a disk as its connections share it |
+//! | `connection` | a connection, which a user closes or the end of the disk |
+//! | `extents` | the extents of a disk |
+//! | `disk` | the operations on a disk |
+//! | `recover` | recovering an arena that another process left: mark and sweep |
+//! | `arena_file` | the file of an arena: creating it, and opening it with recovery |
 //! | `store` | the disks by key: create, fork, reset, rename, destroy |
 //! | `owner_words` | words that a store keeps for its owner |
 

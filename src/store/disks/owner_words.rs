@@ -1,17 +1,17 @@
-//! Words that a store keeps for its owner, and that outlive the process as the disks do.
+//! Words that a store keeps for its owner. They outlive the process as the disks do.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::store::Store;
 
-/// The [`OWNER_WORDS`](crate::store::OWNER_WORDS) words of 64 bits, all 0 in a new store. Their
-/// meaning is the owner's business. A signal handler may read and write them.
+/// The [`OWNER_WORDS`](crate::store::OWNER_WORDS) words of 64 bits, all 0 in a new store. Only the
+/// owner knows their meaning. A signal handler may read and write them.
 #[derive(Clone, Debug)]
 pub struct OwnerWords(Arc<Store>);
 
 impl OwnerWords {
-    /// The words of a store, which stays open for as long as this or a clone lives.
+    /// The words of a store, which stays open as long as this or a clone exists.
     pub fn new(store: &Arc<Store>) -> Self {
         Self(Arc::clone(store))
     }

@@ -1,5 +1,6 @@
-//! An arena that another process left: every record and node is read and checked, what they name is
-//! counted (mark), and all the rest is free (sweep). Nothing is written before all of it is sound.
+//! Recovering an arena that another process left. Every record and node is read and checked, and
+//! the blocks that they name are counted (mark); all others are free (sweep). Nothing is written
+//! before everything was found to be valid.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -28,8 +29,8 @@ pub(crate) struct Found {
     pub(crate) mapped_sectors: u64,
 }
 
-/// What a block is used as; 0 is unused. The top bit: the entry that was found first does not say
-/// `SHARED`.
+/// The use of a block is a byte; 0 means unused. Its top bit means that the first entry that names
+/// the block doesn't have `SHARED`.
 const CLAIMED: u8 = 0x80;
 const AS_RECORD: u8 = 16;
 const AS_SETTINGS: u8 = 17;
@@ -37,13 +38,13 @@ const AS_SETTINGS: u8 = 17;
 struct Mark<'a> {
     pool: &'a Pool,
     used_as: Vec<u8>,
-    /// Blocks that the file has memory for.
+    /// The blocks that the file has memory for.
     data: Vec<u64>,
-    /// Mapped sectors below nodes that were walked.
+    /// Mapped sectors below the nodes that were walked.
     sectors: HashMap<Block, u64>,
 }
 
-/// The size in blocks that the file's superblock says, if the file is an arena and that long.
+/// The size in blocks according to the superblock, if the file is an arena and that long.
 pub(crate) fn blocks(file: &File) -> Result<u32, Error> {
     let refused = |source| Error::Arena {
         doing: "read",
@@ -69,7 +70,7 @@ pub(crate) fn blocks(file: &File) -> Result<u32, Error> {
     Ok(blocks)
 }
 
-/// Find all disks, count what they use, and make the free list.
+/// Find all disks, count the blocks that they use, and make the free list.
 pub(crate) fn recover(pool: &Pool) -> Result<Vec<Found>, Error> {
     let arena = pool.arena();
     let mut mark = Mark {
@@ -110,7 +111,7 @@ pub(crate) fn recover(pool: &Pool) -> Result<Vec<Found>, Error> {
             mapped_sectors: 0,
         });
     }
-    // Older disks first: what a fork still shares is charged to the one that it came from.
+    // Older disks first, so that blocks which a fork shares are charged to the older disk.
     found.sort_by_key(|disk| disk.record.id);
     for disk in &mut found {
         mark.once(disk.block, AS_RECORD, disk.account)?;
@@ -125,8 +126,8 @@ pub(crate) fn recover(pool: &Pool) -> Result<Vec<Found>, Error> {
     Ok(found)
 }
 
-/// Which blocks the file has memory for. What hasn't is never touched: that would take memory, and
-/// end the process if none is left.
+/// Which blocks the file has memory for. The others must not be touched: that would take memory,
+/// and end the process if none is left.
 fn data(arena: &Arena) -> Result<Vec<u64>, Error> {
     let refused = |errno: Errno| Error::Arena {
         doing: "look for data in",
@@ -222,7 +223,7 @@ impl Mark<'_> {
         if level == PAGE {
             return Ok(own);
         }
-        // A node that is being walked right now would have no count yet: that is a loop.
+        // A node without a count is still being walked, so this is a loop.
         let known = self.sectors.get(&block).copied();
         known.ok_or_else(|| twice(block))
     }

@@ -41,37 +41,37 @@ pub struct Store {
 }
 
 impl Store {
-    /// An empty store whose disks together never take more than `limit_bytes` of memory, pages and
-    /// nodes included. Its memory is gone with the process.
+    /// An empty store whose disks together never take more than `limit_bytes` of memory, including
+    /// nodes and records. It ends with the process.
     ///
     /// # Errors
-    /// [`Error::LimitTooLarge`]; [`Error::Reserve`], [`Error::Arena`], [`Error::HostFull`] for want
-    /// of address space, a thread or memory.
+    /// [`Error::LimitTooLarge`]; [`Error::Reserve`], [`Error::Arena`] and [`Error::HostFull`] if
+    /// there is no address space, no thread or no memory left.
     pub fn new(limit_bytes: u64) -> Result<Self, Error> {
         Self::with_options(&StoreOptions::new(limit_bytes))
     }
 
-    /// As [`Store::new`], with these options.
+    /// The same as [`Store::new`], with these options.
     ///
     /// # Errors
-    /// As [`Store::new`].
+    /// The same as [`Store::new`].
     pub fn with_options(options: &StoreOptions) -> Result<Self, Error> {
         let file = arena::memory_file().map_err(Error::arena("create"))?;
         Self::create_in(file, options)
     }
 
-    /// An empty store in an empty file, on a tmpfs or a memfd, that outlives the process with it.
+    /// An empty store in an empty file, on a tmpfs or a memfd. The store lives as long as the file.
     ///
     /// # Errors
-    /// As [`Store::new`]; [`Error::Busy`] if another process has it open.
+    /// The same as [`Store::new`]; [`Error::Busy`] if another process has it open.
     pub fn create_in(file: File, options: &StoreOptions) -> Result<Self, Error> {
         Self::start(arena_file::create(file, options)?, Vec::new())
     }
 
-    /// An empty store in a new file. The file appears when it is a whole arena, and not before.
+    /// An empty store in a new file, which appears only when it is a complete arena.
     ///
     /// # Errors
-    /// As [`Store::create_in`]; [`Error::Arena`] if the file exists or can't be made.
+    /// The same as [`Store::create_in`]; [`Error::Arena`] if the file exists or can't be created.
     pub fn create_at(path: &Path, options: &StoreOptions) -> Result<Self, Error> {
         let folder = path.parent().unwrap_or(Path::new("."));
         let new = NewFile::new_in(folder, 0o600).map_err(Error::arena("create"))?;
@@ -81,12 +81,12 @@ impl Store {
         Ok(store)
     }
 
-    /// The store that lies in a file, with every disk as it was at the last instant of the process
-    /// that had it, however that ended. A larger limit than before makes the arena grow.
+    /// Open the store in a file. Every disk is as it was when the last process ended, however that
+    /// ended. If the limit is larger than before, the arena grows.
     ///
     /// # Errors
-    /// [`Error::Busy`], [`Error::Foreign`], [`Error::OtherLayout`], [`Error::Damaged`]: the file is
-    /// left as it is. Else as [`Store::new`].
+    /// [`Error::Busy`], [`Error::Foreign`], [`Error::OtherLayout`], [`Error::Damaged`]; then the
+    /// file stays as it is. Otherwise the same as [`Store::new`].
     pub fn open_in(file: File, options: &StoreOptions) -> Result<Self, Error> {
         let (pool, found) = arena_file::open(file, options)?;
         Self::start(pool, found)
@@ -95,20 +95,20 @@ impl Store {
     /// [`Store::open_in`] on the file at `path`.
     ///
     /// # Errors
-    /// As [`Store::open_in`]; [`Error::Arena`] if there is no such file.
+    /// The same as [`Store::open_in`]; [`Error::Arena`] if there is no such file.
     pub fn open_at(path: &Path, options: &StoreOptions) -> Result<Self, Error> {
         let file = File::options().read(true).write(true).open(path);
         Self::open_in(file.map_err(Error::arena("open"))?, options)
     }
 
-    /// The layout of the arena: the current one, or an older one that was opened and is still what
-    /// the version that wrote it reads.
+    /// The layout of the arena: the current one, or an older one that was not converted yet and
+    /// that its own version can still read.
     pub fn layout(&self) -> u64 {
         superblock::layout(self.table.pool().arena())
     }
 
-    /// Make the arena one of the current layout, at one instant. The caller has brought the
-    /// settings of all disks to that layout, or still understands the old ones.
+    /// Convert the arena to the current layout, at one instant. The caller has converted the
+    /// settings of all disks, or can still read the old ones.
     pub fn carry_over(&self) {
         superblock::carry_over(self.table.pool().arena());
     }
@@ -143,19 +143,19 @@ impl Store {
         })
     }
 
-    /// Make a new, empty disk and connect to it.
+    /// Create an empty disk and connect to it.
     ///
     /// # Errors
-    /// [`Error::Exists`] if the key is taken, live or not connected to; [`Error::InvalidKey`],
-    /// [`Error::InvalidSize`]; [`Error::TooManyDisks`]; [`Error::is_want_of_memory`].
+    /// [`Error::Exists`] if a disk has this key; [`Error::InvalidKey`],
+    /// [`Error::InvalidSize`]; [`Error::TooManyDisks`]; [`Error::is_out_of_memory`].
     pub fn create(&self, key: &str, spec: &DiskSpec) -> Result<Disk, Error> {
         self.create_with(key, spec, &[])
     }
 
-    /// As [`Store::create`], with settings that the disk carries from its first instant on.
+    /// The same as [`Store::create`], with settings that the disk has from the start.
     ///
     /// # Errors
-    /// As [`Store::create`]; [`Error::SettingsTooLong`].
+    /// The same as [`Store::create`]; [`Error::SettingsTooLong`].
     pub fn create_with(&self, key: &str, spec: &DiskSpec, settings: &[u8]) -> Result<Disk, Error> {
         let mut slots = self.table.lock();
         self.create_locked(&mut slots, key, spec, settings)
@@ -183,7 +183,7 @@ impl Store {
             .map(Disk::open)
     }
 
-    /// Publish a new disk whose tree hangs at `root`, a reference of its own.
+    /// Publish a new disk with the tree of `root`, which is a reference for this disk.
     fn add(
         &self,
         slots: &mut super::table::Slots,
@@ -209,7 +209,7 @@ impl Store {
         Ok(disk)
     }
 
-    /// Connect to a disk that exists.
+    /// Connect to an existing disk.
     ///
     /// # Errors
     /// [`Error::Unknown`].
@@ -224,10 +224,10 @@ impl Store {
         })
     }
 
-    /// Connect to a disk, making it if there is none: 32768 sectors of 512 bytes.
+    /// Connect to a disk, or create it with 32768 sectors of 512 bytes.
     ///
     /// # Errors
-    /// As [`Store::create`], but for [`Error::Exists`].
+    /// The same as [`Store::create`], except [`Error::Exists`].
     pub fn connect(&self, key: &str) -> Result<Disk, Error> {
         let spec = DiskSpec::default();
         let mut slots = self.table.lock();
@@ -237,29 +237,29 @@ impl Store {
         }
     }
 
-    /// A new writable disk with the content that `source` has at one moment, whatever else is done
-    /// to it. Takes one block, however much is mapped: what neither changes, both share.
+    /// Create a writable disk with the content of `source` at one moment, even while that is
+    /// written to. It takes one block, however much is mapped: both disks share what neither has
+    /// changed.
     ///
     /// # Errors
     /// [`Error::Unknown`], [`Error::Exists`], [`Error::InvalidKey`], [`Error::TooManyDisks`],
-    /// [`Error::is_want_of_memory`].
+    /// [`Error::is_out_of_memory`].
     pub fn fork(&self, source: &str, key: &str) -> Result<Disk, Error> {
         self.branch(source, key, false, &Change::default())
     }
 
-    /// As [`Store::fork`], with a record that differs from the source's by `change` from its first
-    /// instant on.
+    /// The same as [`Store::fork`], with `change` applied to the new disk's record from the start.
     ///
     /// # Errors
-    /// As [`Store::fork`]; [`Error::SettingsTooLong`].
+    /// The same as [`Store::fork`]; [`Error::SettingsTooLong`].
     pub fn fork_with(&self, source: &str, key: &str, change: &Change<'_>) -> Result<Disk, Error> {
         self.branch(source, key, false, change)
     }
 
-    /// As [`Store::fork`], but the new disk is a snapshot: it can never be changed.
+    /// The same as [`Store::fork`], but the new disk is a snapshot, which never changes.
     ///
     /// # Errors
-    /// As [`Store::fork`].
+    /// The same as [`Store::fork`].
     pub fn snapshot(&self, source: &str, key: &str) -> Result<Disk, Error> {
         self.branch(source, key, true, &Change::default())
     }
@@ -293,7 +293,7 @@ impl Store {
     /// Give a disk another key. Connections stay.
     ///
     /// # Errors
-    /// [`Error::Unknown`], [`Error::Exists`], [`Error::InvalidKey`], [`Error::is_want_of_memory`].
+    /// [`Error::Unknown`], [`Error::Exists`], [`Error::InvalidKey`], [`Error::is_out_of_memory`].
     pub fn rename(&self, key: &str, new: &str) -> Result<(), Error> {
         let _slots = self.table.lock();
         let disk = self.find(key)?;
@@ -305,22 +305,22 @@ impl Store {
         Ok(())
     }
 
-    /// Replace a disk's content and size by those of another disk, which is most often a snapshot
-    /// of it. All connections see the change at one moment. What only the old content held is freed
-    /// when the answer is dropped.
+    /// Replace a disk's content and size by those of another disk, most often a snapshot of it. All
+    /// connections see the change at one instant. The memory of the old content is freed when you
+    /// drop the result.
     ///
     /// # Errors
     /// [`Error::Unknown`], [`Error::IsReadOnly`], [`Error::Unimplemented`] between disks of
-    /// different sector sizes, [`Error::is_want_of_memory`].
+    /// different sector sizes, [`Error::is_out_of_memory`].
     pub fn reset(&self, key: &str, to: &str) -> Result<Leftover, Error> {
         self.reset_with(key, to, None)
     }
 
-    /// As [`Store::reset`], and also replace the settings, unless they are `None`, at the same
-    /// instant.
+    /// The same as [`Store::reset`]. At the same instant also replace the settings, unless they are
+    /// `None`.
     ///
     /// # Errors
-    /// As [`Store::reset`]; [`Error::SettingsTooLong`].
+    /// The same as [`Store::reset`]; [`Error::SettingsTooLong`].
     pub fn reset_with(
         &self,
         key: &str,
@@ -336,15 +336,15 @@ impl Store {
         disk.reset(&to, settings)
     }
 
-    /// Replace a disk's content, size and charge by those of another disk, to which nobody writes
-    /// any more, and its settings by `settings`; and end that other disk. All connections, and a
-    /// process that opens the store after a crash, see all of it or nothing. What the disk had is
-    /// freed when the answer is dropped, which takes time with how much is mapped. Snapshots keep
-    /// what they share of it, and that counts for the store's limit alone then.
+    /// Replace a disk's content, size and charge by those of the disk `from`, and its settings by
+    /// `settings`; and destroy `from`, to which no connection may write any more. All connections,
+    /// and a process that opens the store after a crash, see all of this or nothing. The memory of
+    /// the old content is freed when you drop the result, which takes longer the more is mapped.
+    /// Snapshots keep what they share with it, which then counts only against the store's limit.
     ///
     /// # Errors
-    /// As [`Store::reset`]; [`Error::SettingsTooLong`]; [`Error::OverQuota`] if the other disk is
-    /// charged for more than this one's quota; [`Error::Exists`] if both are the same.
+    /// The same as [`Store::reset`]; [`Error::SettingsTooLong`]; [`Error::OverQuota`] if `from` is
+    /// charged for more than this disk's quota; [`Error::Exists`] if both are the same disk.
     pub fn take_over(&self, key: &str, from: &str, settings: &[u8]) -> Result<Leftover, Error> {
         let _slots = self.table.lock();
         let (disk, other) = (self.find(key)?, self.find(from)?);
@@ -356,14 +356,14 @@ impl Store {
         let root = disk.take_over(&other, settings)?;
         points::reach("content-taken-over");
         self.disks.write().remove(from);
-        // The tree of the other disk is this disk's too, and stays.
+        // This disk has the tree of the other one now, so that stays.
         let mut left = other.end();
         left.detached.entries.push((root, TOP));
         Ok(left)
     }
 
-    /// End a disk, at one instant: its connections answer [`Error::Disconnected`], and its key is
-    /// free. What only this disk held is freed when the answer is dropped.
+    /// Destroy a disk, at one instant: its connections fail with [`Error::Disconnected`], and its
+    /// key is free. The memory that only this disk had is freed when you drop the result.
     ///
     /// # Errors
     /// [`Error::Unknown`].
@@ -374,23 +374,23 @@ impl Store {
         Ok(disk.end())
     }
 
-    /// What differs between two snapshots of related disks, in order, in sectors of 512 bytes at
-    /// the grain at which pages are shared; `mapped` says whether `to` maps it. Takes time with
-    /// how much differs.
+    /// The differences between two snapshots of related disks, in order, in sectors of 512 bytes.
+    /// Their granularity is that at which pages are shared; `mapped` says whether `to` maps them.
+    /// Takes longer the more differs.
     ///
     /// # Errors
-    /// [`Error::Unknown`], [`Error::Unimplemented`] for disks that are no snapshots.
+    /// [`Error::Unknown`], [`Error::Unimplemented`] for disks that aren't snapshots.
     pub fn changed(&self, from: &str, to: &str) -> Result<Vec<Extent>, Error> {
         let slots = self.table.lock();
         let (one, two) = (self.find(from)?, self.find(to)?);
         for (disk, key) in [(&one, from), (&two, to)] {
             if !disk.is_snapshot() {
                 return Err(Error::Unimplemented {
-                    what: format!("changes of {key:?}, which is no snapshot; take one of it"),
+                    what: format!("changes of {key:?}, which is not a snapshot; take one of it"),
                 });
             }
         }
-        // References of our own, so that both stay as they are without the lock.
+        // Own references, so that both trees stay as they are without the lock.
         let (from, to) = (one.share().root, two.share().root);
         drop(slots);
         let changed = diff::changed(self.table.pool().arena(), from, to);
@@ -399,7 +399,7 @@ impl Store {
         Ok(changed)
     }
 
-    /// Return the memory of all free blocks to the host now, rather than within a second.
+    /// Return the memory of all free blocks to the host now, instead of within a second.
     pub fn reclaim(&self) {
         self.table
             .pool()
@@ -423,25 +423,24 @@ impl Store {
         self.table.pool().budget().limit_bytes()
     }
 
-    /// Bytes of memory that all disks take now: pages, nodes and records.
+    /// Bytes of memory that all disks take: pages, nodes and records.
     pub fn charged_bytes(&self) -> u64 {
         self.table.pool().budget().charged_bytes()
     }
 
-    /// The signal that memory gets short, or is there again: raised when a charge passes a mark,
-    /// and when a charge was refused.
+    /// The pressure signal, which is raised when a charge passes a mark or is refused.
     pub fn pressure(&self) -> &Arc<PressureSignal> {
         self.table.pool().budget().pressure()
     }
 
-    /// Raise [`Store::pressure`] when the charge of all disks comes to `above_bytes` or more, or
-    /// falls below `below_bytes`.
+    /// Raise [`Store::pressure`] when the charge of all disks reaches `above_bytes`, or falls below
+    /// `below_bytes`.
     pub fn set_marks(&self, above_bytes: u64, below_bytes: u64) {
         let budget = self.table.pool().budget();
         budget.marks().set(above_bytes, below_bytes);
     }
 
-    /// The arena's own id: another arena has another one.
+    /// The arena's id, which no other arena has.
     pub fn id(&self) -> u128 {
         let [low, high] = superblock::id(self.table.pool().arena());
         u128::from(high) << 64 | u128::from(low)

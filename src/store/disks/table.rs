@@ -1,5 +1,5 @@
-//! The disk table: how a disk's record is made, replaced and removed. One control operation at a
-//! time, each of which takes effect with one store of a word.
+//! The disk table: how a disk's record is added, replaced and removed. There is one control
+//! operation at a time, and each takes effect with one store of a word.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ pub(crate) struct DiskTable {
     slots: Mutex<Slots>,
 }
 
-/// Which slots are free. The holder of the lock around it is the only one to change records.
+/// Which slots are free. Only the thread that holds the lock around this may change records.
 #[derive(Debug)]
 pub(crate) struct Slots {
     next_id: u64,
@@ -37,7 +37,7 @@ pub(crate) struct Placed {
 }
 
 impl DiskTable {
-    /// For an arena whose table has these slots in use.
+    /// The table of an arena in which these slots are in use.
     pub(crate) fn new(pool: Arc<Pool>, used: &[u32], last_id: u64) -> Self {
         let next_slot = used.iter().max().map_or(0, |slot| slot + 1);
         let mut taken = vec![false; next_slot as usize];
@@ -60,16 +60,16 @@ impl DiskTable {
         &self.pool
     }
 
-    /// Keep all other control operations out.
+    /// Take the lock for a control operation.
     pub(crate) fn lock(&self) -> MutexGuard<'_, Slots> {
         self.slots.lock()
     }
 
-    /// Write a record that nothing names yet. `replaces`: it takes the place of another record of
-    /// the same disk, so limit and quota don't apply.
+    /// Write a record that nothing names yet. If it `replaces` another record of the same disk,
+    /// limit and quota don't apply.
     ///
     /// # Errors
-    /// [`Error::is_want_of_memory`]; nothing is taken then.
+    /// [`Error::is_out_of_memory`]; then nothing is taken.
     pub(crate) fn place(
         &self,
         account: u16,
@@ -92,7 +92,7 @@ impl DiskTable {
         Ok(Placed { block, settings })
     }
 
-    /// Let a slot name a record, or none: the instant at which it counts.
+    /// Let a slot name a record, or none. This is the instant at which the operation takes effect.
     pub(crate) fn publish(&self, slot: u32, placed: Option<Placed>) {
         slots::set(self.pool.arena(), slot, placed.map(|placed| placed.block));
         points::reach("slot-published");
@@ -114,7 +114,7 @@ impl DiskTable {
 }
 
 impl Slots {
-    /// A number that no disk of this arena had before.
+    /// A number that no disk of this arena has had.
     pub(crate) fn next_id(&mut self) -> u64 {
         self.next_id += 1;
         self.next_id - 1
@@ -140,7 +140,7 @@ impl Slots {
         Ok(slot)
     }
 
-    /// Free a slot, which names nothing any more.
+    /// Free a slot that no longer names a record.
     pub(crate) fn give_back(&mut self, slot: u32) {
         debug_assert!(self.used > 0 && slot < self.next_slot && !self.spare.contains(&slot));
         self.spare.push(slot);

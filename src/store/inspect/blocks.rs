@@ -1,7 +1,7 @@
-//! The file as it lies there: which blocks it has memory for, and what they hold.
+//! The file itself: which blocks it has memory for, and their words.
 //!
-//! It is read and never mapped: a hole that is touched through a mapping takes memory, and the end
-//! of a file that was cut kills a process that touches what lies behind it.
+//! It is read and never mapped. Touching a hole through a mapping takes memory, and touching what
+//! lies behind the end of a cut file kills the process.
 
 use std::fs::File;
 use std::io;
@@ -18,7 +18,7 @@ use crate::store::memory::arena::{BLOCK_BYTES, BLOCK_WORDS, Block};
 struct Stretch {
     first: u32,
     count: u32,
-    /// How many blocks with memory lie before it.
+    /// How many blocks with memory come before it.
     before: usize,
 }
 
@@ -31,7 +31,7 @@ pub(super) struct Blocks {
 }
 
 impl Blocks {
-    /// Look which there are. A block that the end of the file cuts is none.
+    /// Find them. A block that the end of the file cuts doesn't count.
     pub(super) fn look(file: File) -> io::Result<Self> {
         let whole = u32::try_from(file.metadata()?.len() / BLOCK_BYTES as u64).unwrap_or(u32::MAX);
         let end_bytes = u64::from(whole) * BLOCK_BYTES as u64;
@@ -42,12 +42,12 @@ impl Blocks {
                 Err(Errno::NXIO) => break,
                 Err(errno) => return Err(errno.into()),
             };
-            // Where each page has a hole behind it the file is no larger than the list.
+            // If each page has a hole behind it, the list is as large as the file.
             at = rustix::fs::seek(&file, SeekFrom::Hole(start))?.max(start + 1);
             let first = u32::try_from(start / BLOCK_BYTES as u64).unwrap_or(u32::MAX);
             let last = at.min(end_bytes).div_ceil(BLOCK_BYTES as u64);
             let last = u32::try_from(last).unwrap_or(u32::MAX).min(whole);
-            // A file system with smaller blocks may say the same one twice.
+            // A file system with smaller blocks may report the same one twice.
             let had = stretches.last().map_or(0, |had| had.first + had.count);
             let first = first.max(had);
             if first < last {
@@ -66,18 +66,18 @@ impl Blocks {
         })
     }
 
-    /// How many have memory.
+    /// The number of blocks with memory.
     pub(super) fn count(&self) -> usize {
         self.count
     }
 
-    /// All that have memory, in order.
+    /// All blocks with memory, in order.
     pub(super) fn iter(&self) -> impl Iterator<Item = Block> {
         let stretches = self.stretches.iter();
         stretches.flat_map(|stretch| (stretch.first..stretch.first + stretch.count).map(Block))
     }
 
-    /// How many with memory lie before this one, if it has memory itself.
+    /// How many blocks with memory come before this one, if it has memory itself.
     pub(super) fn rank(&self, block: Block) -> Option<usize> {
         let behind = self.stretches.partition_point(|it| it.first <= block.0);
         let stretch = self.stretches.get(behind.checked_sub(1)?)?;
@@ -105,7 +105,7 @@ impl Blocks {
 
 impl Drop for Blocks {
     fn drop(&mut self) {
-        // As an arena does.
+        // The same as an arena does.
         let _ = rustix::fs::flock(&self.file, rustix::fs::FlockOperation::Unlock);
     }
 }

@@ -1,6 +1,6 @@
-//! What each block is used as, by everything that names it. A block that two things use is no
-//! longer to be trusted, and whose it is can't be told: unless one of them is proven by more than a
-//! number, as a record by its sum.
+//! The uses of each block, by everything that names it. If two things use a block, it is unknown
+//! whose it is, and neither is trusted, unless one is proven by more than a number, as a record by
+//! its sum.
 
 use crate::store::layout::levels::{LEAF, PAGE, TOP};
 
@@ -21,12 +21,12 @@ impl Use {
 const PAGES: u16 = 1 << PAGE;
 const NODES: u16 = ((1 << (TOP + 1)) - 1) & !PAGES;
 const PROVEN: u16 = Use::RECORD.0 | Use::SETTINGS.0;
-/// It is named more than once, and by an entry that says to be the only one.
+/// The block is named more than once, and by an entry that claims to be the only one.
 const AGAIN: u16 = 1 << 7;
 const OWN: u16 = 1 << 8;
 
-/// What each block that has memory is used as, by rank. Records must be claimed before nodes, and
-/// nodes before pages: what is better proven is not hurt by what comes after it.
+/// The use of each block with memory, by rank. Claim records before nodes, and nodes before pages:
+/// a better proven use is not affected by later ones.
 #[derive(Debug)]
 pub(super) struct Claims(Vec<u16>);
 
@@ -35,7 +35,7 @@ impl Claims {
         Self(vec![0; count])
     }
 
-    /// Something uses this block. Returns whether it is the first.
+    /// Note a use of this block. Returns whether it is the first.
     pub(super) fn claim(&mut self, rank: usize, used: Use, shared: bool) -> bool {
         let Some(claims) = self.0.get_mut(rank) else {
             return false;
@@ -54,7 +54,7 @@ impl Claims {
         had == 0
     }
 
-    /// Whether the block is what this use takes it for.
+    /// Whether the block has this use, and no other one contradicts it.
     pub(super) fn holds(&self, rank: usize, used: Use) -> bool {
         let claims = self.0.get(rank).copied().unwrap_or(0);
         let of_class = [PAGES, NODES, PROVEN].map(|class| claims & class);
@@ -68,7 +68,7 @@ impl Claims {
         self.holds(rank, Use::at(LEAF))
     }
 
-    /// How many blocks nothing uses.
+    /// The number of unused blocks.
     pub(super) fn unused(&self) -> usize {
         self.0.iter().filter(|&&claims| claims == 0).count()
     }

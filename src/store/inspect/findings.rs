@@ -1,16 +1,16 @@
 //! What is wrong in an arena.
 
-/// Most findings that are kept; those beyond are only counted.
+/// The most findings to keep. Further ones are only counted.
 const MOST_FINDINGS: usize = 1000;
-/// Most disks that are named in a finding.
+/// The most disks to name in a finding.
 const MOST_NAMED: usize = 100;
 
 /// Something that is wrong in an arena.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// What it is, and where.
+    /// What is wrong, and where.
     pub what: String,
-    /// Keys of disks whose content it hurts, at most a hundred; empty if they can't be told.
+    /// Keys of disks whose content it damages, at most a hundred; empty if they are unknown.
     pub keys: Vec<String>,
 }
 
@@ -22,7 +22,7 @@ pub(super) struct Findings {
 }
 
 impl Findings {
-    /// Remember something. Returns its number, if there is room for it.
+    /// Add a finding. Returns its number, if it is kept.
     pub(super) fn add(&mut self, what: String) -> Option<u32> {
         if self.kept.len() >= MOST_FINDINGS {
             self.more += 1;
@@ -33,7 +33,7 @@ impl Findings {
         u32::try_from(self.kept.len() - 1).ok()
     }
 
-    /// Finding `number` hurts the disk with this key.
+    /// Note that finding `number` damages the disk with this key.
     pub(super) fn hurts(&mut self, number: u32, key: &str) {
         let finding = self.kept.get_mut(number as usize);
         if let Some(finding) = finding.filter(|it| it.keys.len() < MOST_NAMED) {
@@ -41,7 +41,7 @@ impl Findings {
         }
     }
 
-    /// Those that were kept.
+    /// The findings that were kept.
     pub(super) fn kept(&self) -> &[Finding] {
         &self.kept
     }

@@ -20,7 +20,7 @@ pub struct FoundDisk {
     pub key: String,
     /// Its number in the arena.
     pub id: u64,
-    /// The number of what it was forked from.
+    /// The number of the disk that it was forked from.
     pub parent_id: Option<u64>,
     /// Its size in bytes.
     pub size_bytes: u64,
@@ -28,13 +28,13 @@ pub struct FoundDisk {
     pub sector_bytes: u64,
     /// Whether it is a snapshot, which can never be changed.
     pub snapshot: bool,
-    /// What it may take, in bytes.
+    /// Its quota in bytes.
     pub quota_bytes: Option<u64>,
-    /// What its owner keeps with it.
+    /// Its owner's settings.
     pub settings: Vec<u8>,
     /// Bytes that are mapped and can be read.
     pub mapped_bytes: u64,
-    /// Bytes of its address range that can't be read: what was mapped there, if anything, is lost.
+    /// Bytes of its address range that can't be read. What was mapped there, if anything, is lost.
     pub lost_bytes: u64,
     pub(super) root: Entry,
 }
@@ -56,7 +56,7 @@ pub(super) fn disks(
     table_blocks: u32,
 ) -> Result<Vec<FoundDisk>, Error> {
     let mut disks = Vec::<FoundDisk>::new();
-    // The superblock and the table itself are in nobody's tree.
+    // The superblock and the table itself belong to no tree.
     for number in 0..=table_blocks {
         if let Some(rank) = trees.blocks.rank(Block(number)) {
             trees.claims.claim(rank, Use::RECORD, false);

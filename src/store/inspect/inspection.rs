@@ -1,4 +1,4 @@
-//! An arena that no store has open, inspected as a whole.
+//! Inspecting an arena that no store has open.
 
 use std::fs::File;
 
@@ -15,7 +15,7 @@ use crate::store::base::range::SECTOR_BYTES;
 use crate::store::layout::superblock;
 use crate::store::memory::arena::{BLOCK_BYTES, Block};
 
-/// An arena that was looked at. It holds a lock on the file that lets no store open it meanwhile.
+/// An inspected arena. It holds a lock on the file, so that no store can open it meanwhile.
 #[derive(Debug)]
 pub struct Inspection {
     trees: Trees,
@@ -27,12 +27,12 @@ pub struct Inspection {
 }
 
 impl Inspection {
-    /// Look at the arena in a file that is open to be read.
+    /// Inspect the arena in a file that is open for reading.
     ///
     /// # Errors
-    /// [`Error::Busy`] if a store has it open: what it says would change while it is read.
-    /// [`Error::Foreign`] and [`Error::OtherLayout`] for what can't be understood, and
-    /// [`Error::Arena`] if it can't be read.
+    /// [`Error::Busy`] if a store has it open and could change it. [`Error::Foreign`] if it isn't
+    /// an arena, [`Error::OtherLayout`] if its layout is unknown, and [`Error::Arena`] if it can't
+    /// be read.
     pub fn open(file: File) -> Result<Self, Error> {
         rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared).map_err(|errno| {
             if errno == rustix::io::Errno::WOULDBLOCK {
@@ -65,7 +65,7 @@ impl Inspection {
         let mut judge = Judge::new(&trees, &mut findings);
         for disk in &mut disks {
             let below = judge.disk(&disk.key, disk.root)?;
-            // A disk that was made smaller may have something behind its end until it is opened.
+            // A disk that was shrunk may have data behind its end until a store opens it.
             let bytes = |sectors: u64| sectors.saturating_mul(SECTOR_BYTES).min(disk.size_bytes);
             (disk.mapped_bytes, disk.lost_bytes) =
                 (bytes(below.mapped_sectors), bytes(below.lost_sectors));
@@ -105,7 +105,7 @@ impl Inspection {
         self.trees.blocks.count() as u64 * BLOCK_BYTES as u64
     }
 
-    /// Bytes of these that nothing uses: a store would give them back.
+    /// Bytes of these that are unused. A store would free them.
     pub fn unused_bytes(&self) -> u64 {
         self.trees.claims.unused() as u64 * BLOCK_BYTES as u64
     }
@@ -125,10 +125,10 @@ impl Inspection {
         self.findings.more()
     }
 
-    /// What a disk holds.
+    /// The content of a disk.
     ///
     /// # Errors
-    /// [`Error::Unknown`] if there is no such disk, or nothing is left that names it.
+    /// [`Error::Unknown`] if there is no such disk, or its record is lost.
     pub fn parts(&self, key: &str) -> Result<Parts<'_>, Error> {
         let disk = self.disk(key)?;
         Ok(Parts::new(&self.trees, disk.root, disk.size_bytes))
@@ -146,7 +146,7 @@ impl Inspection {
         })
     }
 
-    /// The bytes of a part: as many as it is long. None for a part that is lost.
+    /// The bytes of a part, as many as its length; none if the part is lost.
     ///
     /// # Errors
     /// [`Error::Arena`] if the file can't be read.

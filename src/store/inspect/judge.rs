@@ -1,4 +1,4 @@
-//! What lies below each node, and what of it is lost.
+//! Finding out what lies below each node, and how much of it is lost.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use crate::store::layout::entry::Entry;
 use crate::store::layout::levels::{LEAF, PAGE, PAGE_SECTORS, TOP, sectors_below};
 use crate::store::memory::arena::Block;
 
-/// Findings that a node passes on to the entries that share it.
+/// The most findings that a node passes on to the entries that share it.
 const MOST_BELOW: usize = 16;
 
 /// What lies below a node.
@@ -34,7 +34,7 @@ impl Below {
     }
 }
 
-/// Walks each node once, also where disks share it.
+/// Walks each node once, even if several disks share it.
 #[derive(Debug)]
 pub(super) struct Judge<'a> {
     trees: &'a Trees,
@@ -43,7 +43,7 @@ pub(super) struct Judge<'a> {
 }
 
 impl<'a> Judge<'a> {
-    /// All blocks must be claimed.
+    /// Claim all blocks before this.
     pub(super) fn new(trees: &'a Trees, findings: &'a mut Findings) -> Self {
         Self {
             trees,
@@ -52,7 +52,7 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// What is below the root of a disk; its findings name the disk from now on.
+    /// What lies below the root of a disk. The findings about it name the disk from now on.
     ///
     /// # Errors
     /// [`Error::Arena`] if the file can't be read.
@@ -111,7 +111,7 @@ impl<'a> Judge<'a> {
             }
             return Ok(below);
         }
-        // One finding for all that is wrong in a leaf: there may be 512 of them.
+        // One finding for all wrong entries of a leaf, of which there may be 512.
         let mut faults = Vec::new();
         for (at, &word) in words.iter().enumerate() {
             match self.trees.follow(Entry(word), PAGE) {

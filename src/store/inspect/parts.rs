@@ -11,13 +11,13 @@ use crate::store::layout::levels::{PAGE, TOP, sectors_below};
 use crate::store::layout::words::Words;
 use crate::store::memory::arena::{BLOCK_BYTES, Block};
 
-/// Most pages that are one part.
+/// The most pages of one part.
 const MOST_PAGES: u32 = 64;
 
-/// What a bit of a mask stands for.
+/// The bytes that a bit of a mask stands for.
 const PAGE_PART_BYTES: usize = BLOCK_BYTES / 8;
 
-/// A stretch of a disk that holds data, or whose data are lost. Whatever lies between is zero.
+/// A part of a disk that has data, or whose data is lost. Between parts are zeros.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part {
     /// Its first byte.
@@ -27,7 +27,7 @@ pub struct Part {
     place: Option<Place>,
 }
 
-/// Where the bytes are: pages one behind the other.
+/// Where the bytes are: in consecutive pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Place {
     first: Block,
@@ -42,7 +42,7 @@ impl Part {
         self.place.is_none()
     }
 
-    /// Fill `bytes` with the bytes of this part: as many as it is long, none if it is lost.
+    /// Fill `bytes` with the bytes of this part, as many as its length, or none if it is lost.
     ///
     /// # Errors
     /// [`Error::Arena`] if the file can't be read.
@@ -54,7 +54,7 @@ impl Part {
         bytes.resize(place.pages as usize * BLOCK_BYTES, 0);
         let read = blocks.read(place.first, bytes);
         read.map_err(Error::arena("read"))?;
-        // Only a part of one page has a mask that is not full.
+        // Only a part of a single page can have a mask that is not full.
         for (at, sector) in bytes.chunks_exact_mut(PAGE_PART_BYTES).enumerate() {
             if place.mask != FULL && place.mask >> at & 1 == 0 {
                 sector.fill(0);
@@ -64,7 +64,8 @@ impl Part {
         Ok(())
     }
 
-    /// One part with what follows, if they can be read as one.
+    /// Join this part with the next one, if they can be read as one. Returns whether they were
+    /// joined.
     fn join(&mut self, next: &Self) -> bool {
         let joined = match (&mut self.place, &next.place) {
             _ if self.start_bytes + self.length_bytes != next.start_bytes => false,
@@ -90,10 +91,10 @@ impl Part {
 pub struct Parts<'a> {
     trees: &'a Trees,
     size_bytes: u64,
-    /// Nodes on the way to what comes next.
+    /// The nodes on the path to the next entry.
     path: Vec<Step>,
     root: Option<Entry>,
-    /// A node is in a disk's tree once; following it again could go on for ever.
+    /// Nodes that were followed. A tree has each node once; following it again might never end.
     seen: HashSet<Block>,
     held: Option<Part>,
 }
@@ -101,15 +102,15 @@ pub struct Parts<'a> {
 #[derive(Debug)]
 struct Step {
     words: Box<Words>,
-    /// The entry that is next.
+    /// The index of the next entry.
     at: usize,
     start_sector: u64,
-    /// Of what the entries name.
+    /// The level of what the entries name.
     level: u32,
 }
 
 impl<'a> Parts<'a> {
-    /// What is below `root`, for a disk of `size_bytes`.
+    /// The parts below `root`, for a disk of `size_bytes`.
     pub(super) fn new(trees: &'a Trees, root: Entry, size_bytes: u64) -> Self {
         Self {
             trees,
@@ -121,7 +122,7 @@ impl<'a> Parts<'a> {
         }
     }
 
-    /// What an entry is, or the way to what is below it.
+    /// The part that an entry is, or the first step below it.
     fn visit(
         &mut self,
         entry: Entry,
@@ -200,7 +201,7 @@ impl Iterator for Parts<'_> {
                     return Some(Ok(whole));
                 }
                 Err(error) => {
-                    // It would be as wrong the next time.
+                    // Trying again would fail in the same way.
                     self.path.clear();
                     return Some(Err(error));
                 }

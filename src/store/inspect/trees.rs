@@ -14,33 +14,33 @@ pub(super) enum Fault {
     Nonsense,
     /// The file has nothing there.
     Missing,
-    /// Something else uses the block too.
+    /// Something else uses the block as well.
     Taken,
 }
 
 impl Fault {
-    /// What to say about an entry with this fault.
+    /// A message about an entry with this fault.
     pub(super) fn say(self, entry: Entry) -> String {
         let block = entry.0 >> 12;
         match self {
-            Self::Nonsense => format!("is {:#x}, which is no entry", entry.0),
+            Self::Nonsense => format!("is {:#x}, which is not an entry", entry.0),
             Self::Missing => format!("names block {block}, which is missing"),
             Self::Taken => format!("names block {block}, which something else uses too"),
         }
     }
 }
 
-/// Blocks that have memory, and what they are used as.
+/// The blocks with memory, and their uses.
 #[derive(Debug)]
 pub(super) struct Trees {
     pub(super) blocks: Blocks,
     pub(super) claims: Claims,
-    /// How many blocks the arena has, by what it says of itself or by the file's length.
+    /// How many blocks the arena has, according to its superblock or to the file's length.
     pub(super) arena_blocks: u32,
 }
 
 impl Trees {
-    /// Nothing is claimed yet.
+    /// No block is claimed yet.
     pub(super) fn new(blocks: Blocks, arena_blocks: u32) -> Self {
         Self {
             claims: Claims::new(blocks.count()),
@@ -76,7 +76,7 @@ impl Trees {
         }
     }
 
-    /// Claim the node that an entry names, and once for each node those below.
+    /// Claim the node that an entry names, and the nodes below it, each once.
     fn claim_nodes(&mut self, entry: Entry, level: u32) -> Result<(), Error> {
         if !entry.is_sound(false, self.arena_blocks) {
             return Ok(());

@@ -1,4 +1,4 @@
-//! The 8 bytes of which trees are made.
+//! Entries: the 8 bytes of which trees are made.
 //!
 //! `segment : 8 | block : 44 | mask : 8 | flags : 4`, from the top. The segment is 0. In a leaf an
 //! entry names a page of payload and the mask of its mapped sectors; in an inner node, and in a
@@ -11,8 +11,8 @@
 //! | block | the sectors of the mask lie in that page | a node |
 //!
 //! `SHARED` beside a block says that another entry may name it too. It is set before that can
-//! become true, and cleared by whatever finds a count of one. Without it the block is this entry's
-//! own, and no count has to be looked up.
+//! become true, and cleared by any thread that finds a count of one. Without it the block belongs
+//! to this entry alone, and no count needs to be looked up.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -44,17 +44,17 @@ impl Entry {
         Self(word.load(Ordering::Acquire))
     }
 
-    /// A node, this entry's own.
+    /// An entry that names a node, and is the only one.
     pub(crate) fn node(block: Block) -> Self {
         Self(u64::from(block.0) << BLOCK_SHIFT)
     }
 
-    /// A page of payload, this entry's own.
+    /// An entry that names a page of payload, and is the only one.
     pub(crate) fn page(block: Block, mask: u8) -> Self {
         Self(u64::from(block.0) << BLOCK_SHIFT | Self::mask_bits(mask))
     }
 
-    /// Sectors that are mapped and zero, without a page; none is [`Entry::NONE`].
+    /// Sectors that are mapped and zero, without a page. An empty mask is [`Entry::NONE`].
     pub(crate) fn zeros(mask: u8) -> Self {
         if mask == 0 {
             Self::NONE
@@ -63,7 +63,7 @@ impl Entry {
         }
     }
 
-    /// What a mask is in the word, to be set in place.
+    /// A mask's bits in the word, to set them in place.
     pub(crate) fn mask_bits(mask: u8) -> u64 {
         u64::from(mask) << MASK_SHIFT
     }
@@ -108,7 +108,7 @@ impl Entry {
         Self(self.0 | SHARED)
     }
 
-    /// Whether the word can stand in a leaf (`true`) or above (`false`) of an arena of `blocks`.
+    /// Whether the word is valid in a leaf (`true`) or above (`false`) of an arena of `blocks`.
     pub(crate) fn is_sound(self, in_leaf: bool, blocks: u32) -> bool {
         let block = self.0 >> BLOCK_SHIFT;
         let flags = self.0 & 0xf;

@@ -1,5 +1,5 @@
-//! What the levels of a tree cover. Four levels of nodes with 512 entries each: a leaf covers
-//! 2 MiB, the one above it 1 GiB, then 512 GiB, and the top as much as any disk may have.
+//! The levels of a tree. There are four levels of nodes with 512 entries each. A leaf covers 2 MiB,
+//! the node above it 1 GiB, then 512 GiB, and the top more than the largest disk has.
 
 use crate::store::memory::arena::{BLOCK_BYTES, BLOCK_WORDS};
 
@@ -33,5 +33,5 @@ pub(crate) fn index(leaf: u64, level: u32) -> usize {
 
 /// Entries of a leaf.
 pub(crate) const LEAF_PAGES: usize = 512;
-/// What a leaf covers.
+/// The bytes that a leaf covers.
 pub(crate) const LEAF_BYTES: u64 = (LEAF_PAGES * BLOCK_BYTES) as u64;

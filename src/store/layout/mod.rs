@@ -1,4 +1,4 @@
-//! What the words of an arena mean.
+//! The layout of an arena: what its words mean.
 //!
 //! | blocks | hold |
 //! |---|---|
@@ -8,12 +8,12 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `words` | words of a block as values, and how texts and sums lie in them |
-//! | `superblock` | what the arena says of itself |
+//! | `words` | words of a block as values, with texts and sums in them |
+//! | `superblock` | the first block, which describes the arena |
 //! | `slots` | the words of the disk table |
-//! | `levels` | what the levels of a tree cover |
+//! | `levels` | the levels of a tree, and what they cover |
 //! | `entry` | the 8 bytes of which trees are made |
-//! | `spec` | what a disk is made with, and what it is |
+//! | `spec` | the settings of a new disk, and what a disk reports |
 //! | `record` | disk records |
 
 pub(super) mod entry;

@@ -1,8 +1,8 @@
-//! Everything about a disk but its bytes, as a block of its own.
+//! Records: everything about a disk except its bytes, in a block.
 //!
-//! A record is written before the disk table names it and never changed after, but for its root.
-//! So whatever becomes of a disk (created, forked, reset, resized, renamed, destroyed) happens at
-//! one instant: the store of its word in the table.
+//! A record is written before the disk table names it, and later only its root changes. So
+//! creating, forking, resetting, resizing, renaming and destroying a disk each take effect at one
+//! instant: the store of its word in the table.
 
 use std::sync::atomic::AtomicU64;
 
@@ -39,13 +39,13 @@ const DETECT_ZEROES: u64 = 8;
 const FLAGS: u64 = READ_ONLY | SNAPSHOT | STALL | DETECT_ZEROES;
 const SECTOR_SHIFT: u32 = 16;
 
-/// Everything about a disk but its bytes.
+/// Everything about a disk except its bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Record {
-    /// Never used again for another disk of the arena.
+    /// No other disk of the arena ever has this number.
     pub(crate) id: u64,
     pub(crate) key: String,
-    /// With the size that it has now.
+    /// The settings of the disk, with its present size.
     pub(crate) spec: DiskSpec,
     pub(crate) snapshot: bool,
     /// The disk that this one was forked from; 0 for none.
@@ -59,12 +59,12 @@ pub(crate) fn root(arena: &Arena, record: Block) -> &AtomicU64 {
     arena.word(record, of::ROOT)
 }
 
-/// The root that the words of a record say.
+/// The root in the words of a record.
 pub(crate) fn root_of(words: &Words) -> Entry {
     Entry(words[of::ROOT])
 }
 
-/// Whether a record has room for `settings`.
+/// Check that a record has room for `settings`.
 ///
 /// # Errors
 /// [`Error::SettingsTooLong`].
@@ -83,7 +83,7 @@ fn record_sum(words: &Words, settings: &[u8]) -> u64 {
 }
 
 impl Record {
-    /// Write the record into a block of its own, with its settings in another.
+    /// Write the record into a block, and its settings into another one.
     pub(crate) fn write(&self, arena: &Arena, block: Block, settings: Option<Block>, root: Entry) {
         for index in 0..BLOCK_WORDS {
             put(arena, block, index, 0);
@@ -126,8 +126,8 @@ impl Record {
         put(arena, block, of::SUM, sum);
     }
 
-    /// Read a record, whose block lies in the arena and has memory. Returns its settings' block
-    /// too, which is read once `has_memory` has vouched for it.
+    /// Read a record, whose block lies in the arena and has memory. Also returns the block of its
+    /// settings, which is read only if `has_memory` accepts it.
     pub(crate) fn read(
         arena: &Arena,
         block: Block,
@@ -139,8 +139,8 @@ impl Record {
         })
     }
 
-    /// What the words of a record say; `load` returns those of its settings' block, below
-    /// `blocks`.
+    /// Parse the words of a record. `load` returns those of its settings' block, whose number is
+    /// below `blocks`.
     pub(crate) fn parse(
         block: Block,
         words: &Words,
@@ -149,7 +149,7 @@ impl Record {
     ) -> Result<(Self, Option<Block>), Error> {
         let damaged = |what: &str| Error::damaged(&format!("disk record {}: {what}", block.0));
         if words[of::MAGIC] != RECORD_MAGIC {
-            return Err(damaged("no record is there"));
+            return Err(damaged("there is no record"));
         }
         let lengths = words[of::LENGTHS];
         let fits = |len: u64, most: usize| usize::try_from(len).ok().filter(|&len| len <= most);
@@ -176,7 +176,7 @@ impl Record {
             return Err(damaged("its sum is wrong"));
         }
         let key = String::from_utf8(to_bytes(&words[of::KEY..], key_len))
-            .map_err(|_| damaged("a key that is no text"))?;
+            .map_err(|_| damaged("a key that is not text"))?;
         let record = Self {
             id: words[of::ID],
             key,
@@ -189,7 +189,7 @@ impl Record {
     }
 }
 
-/// The part of a record that its disk was made with, or what is wrong with it.
+/// The settings in a record, or what is wrong with them.
 fn spec(words: &Words) -> Result<DiskSpec, &'static str> {
     let flags = words[of::FLAGS];
     if flags & ((1 << SECTOR_SHIFT) - 1) & !FLAGS != 0 {

@@ -4,7 +4,7 @@ use super::{superblock, words};
 use crate::store::base::error::Error;
 use crate::store::memory::arena::{Arena, Block, GROUP_BLOCKS};
 
-/// How many slots of the table can be read.
+/// How many slots of the table have memory.
 pub(crate) fn count(arena: &Arena) -> Result<u32, Error> {
     Ok(superblock::table_blocks(arena)? * GROUP_BLOCKS)
 }
@@ -16,7 +16,7 @@ fn place(slot: u32) -> (Block, usize) {
     )
 }
 
-/// Have memory behind a slot of the table.
+/// Back a slot of the table with memory.
 pub(crate) fn back(arena: &Arena, slot: u32) -> Result<(), Error> {
     let (block, _) = place(slot);
     if block.0 > superblock::table_blocks(arena)? {
@@ -34,7 +34,7 @@ pub(crate) fn get(arena: &Arena, slot: u32) -> u64 {
     words::get(arena, block, index)
 }
 
-/// The instant at which a disk becomes what its record says, or is gone.
+/// Let a slot name a record or none: the instant at which a change of a disk takes effect.
 pub(crate) fn set(arena: &Arena, slot: u32, record: Option<Block>) {
     let (block, index) = place(slot);
     words::put(

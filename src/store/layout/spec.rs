@@ -1,17 +1,17 @@
-//! What a disk is made with, and what it is at some moment.
+//! The settings of a new disk, and what a disk reports of itself.
 
 use crate::store::base::range::SectorSize;
 
-/// What a write does when there is no memory left for it.
+/// What a write does when there is no memory for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnFull {
     /// It fails.
     Error,
-    /// Its caller waits until memory is freed, the disk is destroyed, or the connection closed.
+    /// It waits until memory is freed, the disk is destroyed, or the connection is closed.
     Stall,
 }
 
-/// What a new disk is made with.
+/// The settings of a new disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DiskSpec {
     /// Its own sector size.
@@ -20,12 +20,12 @@ pub struct DiskSpec {
     pub size_bytes: u64,
     /// Whether only its owner may write to it ([`crate::store::Disk::into_owner`]).
     pub read_only: bool,
-    /// Most bytes of memory that may be charged to it; `None` for no bound but the store's.
+    /// The most bytes of memory that may be charged to it; `None` for no bound but the store's.
     pub quota_bytes: Option<u64>,
-    /// What a write does when there is no memory left for it.
+    /// What a write does when there is no memory for it.
     pub on_full: OnFull,
-    /// Whether a write of zeros maps them without taking memory, where whole pages or sectors
-    /// without a page are written.
+    /// Whether writing zeros takes no memory, if the write covers whole pages, or sectors that have
+    /// no page.
     pub detect_zeroes: bool,
 }
 
@@ -61,15 +61,16 @@ pub struct DiskInfo {
     pub size_sectors: u64,
     /// Its size in bytes.
     pub size_bytes: u64,
-    /// Whether this connection may not write.
+    /// Whether this connection is read-only.
     pub read_only: bool,
-    /// Whether it is a snapshot, which can never be changed.
+    /// Whether it is a snapshot, which never changes.
     pub snapshot: bool,
     /// Bytes of all mapped sectors.
     pub mapped_bytes: u64,
-    /// Bytes of memory that it was charged for: what it took itself, also where others share it.
+    /// Bytes of memory that are charged to it: those that it took itself, even if others share
+    /// them.
     pub charged_bytes: u64,
-    /// What the disk was made with and what was changed since, its size too.
+    /// Its present settings, including its size.
     pub spec: DiskSpec,
     /// A number that no other disk of the store ever has.
     pub id: u64,
@@ -77,11 +78,11 @@ pub struct DiskInfo {
     pub parent_id: Option<u64>,
 }
 
-/// Whether a resize may lose what lies beyond the new size.
+/// Whether a resize may lose data beyond the new size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shrink {
     /// A smaller size is an error.
     Refuse,
-    /// A smaller size is what is wanted; the data beyond it is freed.
+    /// A smaller size is allowed, and the data beyond it is freed.
     Allow,
 }

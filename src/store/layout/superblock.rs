@@ -1,4 +1,4 @@
-//! What the arena says of itself: the first block.
+//! The superblock: the first block, which describes the arena.
 
 use std::sync::atomic::AtomicU64;
 
@@ -8,7 +8,7 @@ use crate::store::base::limits::{LAYOUT, OLDEST_LAYOUT, OWNER_WORDS};
 use crate::store::base::points;
 use crate::store::memory::arena::{Arena, BLOCK_BYTES, Block, GROUP_BLOCKS};
 
-/// First group that blocks are handed out from.
+/// The first group from which blocks are taken.
 pub(crate) const FIRST_GROUP: u32 = 1;
 /// Blocks of the disk table.
 pub(crate) const TABLE_BLOCKS: u32 = 128;
@@ -22,22 +22,22 @@ mod at {
     pub(super) const MAGIC: usize = 0;
     pub(super) const LAYOUT: usize = 1;
     pub(super) const ID: usize = 2;
-    /// Of the words before it, with this very layout, in layouts of odd numbers. Layouts of even
-    /// numbers have theirs elsewhere: so the sum of the next one can be there already when the
-    /// layout changes, which is the one word that tells.
+    /// The sum of the words before it, in layouts with odd numbers. Layouts with even numbers have
+    /// theirs in another word. So the sum of the next layout can be written before the word of the
+    /// layout changes, and that word alone decides.
     pub(super) const ODD_SUM: usize = 4;
-    /// Changes when the arena grows, so by itself.
+    /// Not part of the sum, since it changes when the arena grows.
     pub(super) const BLOCKS: usize = 5;
     pub(super) const EVEN_SUM: usize = 6;
     pub(super) const TABLE_BLOCKS: usize = 8;
-    /// The owner's. Zeros in arenas that were made before there were any.
+    /// The owner's words. They are zeros in arenas of versions that had none.
     pub(super) const OWNER_WORDS: usize = 16;
 }
 
 /// How many blocks an arena has for a limit.
 pub(crate) fn blocks_for(limit_bytes: u64) -> Result<u32, Error> {
     let group_bytes = u64::from(GROUP_BLOCKS) * BLOCK_BYTES as u64;
-    // One group more: records are replaced also where the limit is reached.
+    // One more group, since records can be replaced even if the limit is reached.
     let groups = limit_bytes.div_ceil(group_bytes) + u64::from(FIRST_GROUP) + 1;
     u32::try_from(groups)
         .ok()
@@ -78,8 +78,8 @@ pub(crate) fn format(arena: &Arena, id: [u64; 2]) -> Result<(), Error> {
     Ok(())
 }
 
-/// Make an arena of an older layout one of this layout, at the instant at which the layout's word
-/// changes. What was an arena of that layout until then is one of this layout as it is.
+/// Convert an arena of an older layout to this one, at the instant at which the layout's word
+/// changes. Nothing else of the arena differs between the two.
 pub(crate) fn carry_over(arena: &Arena) {
     let had = layout(arena);
     if had != LAYOUT {
@@ -89,7 +89,7 @@ pub(crate) fn carry_over(arena: &Arena) {
         put(arena, SUPERBLOCK, at::LAYOUT, LAYOUT);
         points::reach("layout-changed");
     }
-    // For an older version, that it finds no damaged layout but another one.
+    // So that an older version finds another layout, and not a damaged one.
     put(arena, SUPERBLOCK, sum_at(LAYOUT + 1), 0);
 }
 
@@ -98,10 +98,10 @@ pub(crate) fn layout(arena: &Arena) -> u64 {
     get(arena, SUPERBLOCK, at::LAYOUT)
 }
 
-/// How many words of a superblock [`read`] looks at.
+/// How many words of a superblock [`read`] needs.
 pub(crate) const WORDS: usize = 8;
 
-/// What the first bytes of a file say: how many blocks the arena has.
+/// Check the first words of a file. Returns how many blocks the arena has.
 pub(crate) fn read(words: &[u64; WORDS]) -> Result<u32, Error> {
     if words[at::MAGIC] != MAGIC {
         return Err(Error::Foreign);
@@ -115,7 +115,7 @@ pub(crate) fn read(words: &[u64; WORDS]) -> Result<u32, Error> {
         .ok_or_else(|| Error::damaged("its superblock names an impossible size"))
 }
 
-/// A layout that this code reads.
+/// Check that this code can read a layout.
 fn known_layout(found: u64) -> Result<u64, Error> {
     if (OLDEST_LAYOUT..=LAYOUT).contains(&found) {
         return Ok(found);
@@ -123,25 +123,25 @@ fn known_layout(found: u64) -> Result<u64, Error> {
     Err(Error::OtherLayout { found })
 }
 
-/// What is left of a superblock in a damaged arena.
+/// What can be read of the superblock of a damaged arena.
 pub(crate) struct Remains {
     pub(crate) id: [u64; 2],
     /// Its layout.
     pub(crate) layout: u64,
-    /// How many blocks the arena has, if it says something possible.
+    /// How many blocks the arena has, if the number is possible.
     pub(crate) blocks: Option<u32>,
-    /// How many blocks of the disk table are in use, or all of them if it doesn't say.
+    /// How many blocks of the disk table are in use, or all if the number is impossible.
     pub(crate) table_blocks: u32,
     /// What is wrong with it.
     pub(crate) faults: Vec<String>,
 }
 
-/// Read a superblock that may be damaged. One that belongs to something else is refused.
+/// Read a superblock that may be damaged. A file of another program is refused.
 pub(crate) fn examine(words: &Words) -> Result<Remains, Error> {
     let mut faults = Vec::new();
     let id = [words[at::ID], words[at::ID + 1]];
     let says = words[at::LAYOUT];
-    // What it says, if that may be; else the newest one whose sum is right.
+    // The layout that it names, if possible; else the newest one whose sum is right.
     let layouts = (OLDEST_LAYOUT..=LAYOUT).rev();
     let mut layouts = known_layout(says).into_iter().chain(layouts);
     let summed = layouts.find(|&layout| superblock_sum(layout, id) == words[sum_at(layout)]);

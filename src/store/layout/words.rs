@@ -1,4 +1,4 @@
-//! Words of a block as values, and how texts and sums lie in them.
+//! Words of a block as values, with texts and sums in them.
 
 use std::sync::atomic::Ordering;
 

@@ -1,8 +1,8 @@
-//! The budget: who is charged for which memory, and how much there may be.
+//! The budget: which account is charged for which memory, and the bounds.
 //!
-//! Every block that a disk takes is charged to the pool and to that disk's account, before it is
-//! taken, and given back to both when it is freed. An account can outlive its disk, while others
-//! share what the disk once took: then it counts for nobody's quota.
+//! Every block that a disk takes is charged to the pool and to the disk's account before it is
+//! taken, and uncharged when it is freed. An account outlives its disk while other disks share
+//! blocks that the disk took. Then it counts against no quota.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -13,17 +13,17 @@ use super::arena::BLOCK_BYTES;
 use super::pressure::{Marks, PressureSignal};
 use crate::store::base::error::Error;
 
-/// The account of blocks that belong to no disk.
-pub(crate) const NOBODY: u16 = 0;
+/// The account of blocks whose disks are gone.
+pub(crate) const NO_DISK: u16 = 0;
 
-/// Accounts in a chunk, and chunks.
+/// The number of accounts in a chunk, and of chunks.
 const CHUNK: usize = 256;
 
 /// How much one disk takes.
 #[derive(Debug, Default)]
 pub(crate) struct Account {
     charged_bytes: AtomicU64,
-    /// 0: no quota.
+    /// The quota in blocks; 0 means none.
     quota_bytes: AtomicU64,
     marks: Marks,
 }
@@ -60,7 +60,7 @@ pub(crate) struct Budget {
 #[derive(Debug)]
 struct Numbers {
     next: u16,
-    /// Of no disk, and free as soon as nothing is charged to them.
+    /// Accounts of disks that are gone. They are free as soon as nothing is charged to them.
     closed: Vec<u16>,
 }
 
@@ -75,7 +75,7 @@ impl Budget {
                 .map(|_| OnceLock::new())
                 .collect(),
             numbers: Mutex::new(Numbers {
-                next: NOBODY + 1,
+                next: NO_DISK + 1,
                 closed: Vec::new(),
             }),
         }
@@ -93,7 +93,7 @@ impl Budget {
         &self.marks
     }
 
-    /// Rung when a charge passes a mark, or a bound refuses one.
+    /// Raised when a charge passes a mark, or a bound refuses one.
     pub(crate) fn pressure(&self) -> &Arc<PressureSignal> {
         &self.pressure
     }
@@ -117,8 +117,8 @@ impl Budget {
     fn spare_number(&self) -> Result<u16, Error> {
         let mut numbers = self.numbers.lock();
         let spare = |&number: &u16| self.account(number).charged_bytes() == 0;
-        // The last one closed is the likeliest to be empty; a look at a few is enough as long as
-        // there are numbers that were never used.
+        // The account that was closed last is the most likely to be empty. Checking a few is enough
+        // while there are numbers that were never used.
         let fresh = numbers.next < u16::MAX;
         let look = if fresh { 16 } else { usize::MAX };
         if let Some(at) = numbers.closed.iter().rev().take(look).position(spare) {
@@ -132,7 +132,7 @@ impl Budget {
         Ok(numbers.next - 1)
     }
 
-    /// The disk of an account is gone; what is still charged to it counts for the pool alone.
+    /// Close the account of a destroyed disk. What is still charged to it counts only for the pool.
     pub(crate) fn close(&self, number: u16) {
         let account = self.account(number);
         account.set_quota(None);
@@ -140,7 +140,7 @@ impl Budget {
         self.numbers.lock().closed.push(number);
     }
 
-    /// Which accounts belong to no disk.
+    /// Which accounts are closed.
     pub(crate) fn closed(&self) -> Vec<bool> {
         let mut closed = vec![false; usize::from(u16::MAX) + 1];
         for &number in &self.numbers.lock().closed {
@@ -149,12 +149,12 @@ impl Budget {
         closed
     }
 
-    /// A block of a closed account is nobody's from now on, or again that account's.
+    /// Move the charge for a block from a closed account to [`NO_DISK`], or `back`.
     pub(crate) fn adopt(&self, number: u16, back: bool) {
         let (from, to) = if back {
-            (NOBODY, number)
+            (NO_DISK, number)
         } else {
-            (number, NOBODY)
+            (number, NO_DISK)
         };
         add_beyond(&self.account(to).charged_bytes);
         sub(&self.account(from).charged_bytes, 1);
@@ -163,7 +163,7 @@ impl Budget {
     /// Reserve a block.
     ///
     /// # Errors
-    /// [`Error::OverQuota`] or [`Error::Full`]; nothing is reserved then.
+    /// [`Error::OverQuota`] or [`Error::Full`]; then nothing is reserved.
     pub(crate) fn charge(&self, number: u16) -> Result<(), Error> {
         let account = self.account(number);
         let quota_bytes = account.quota_bytes.load(Ordering::Relaxed);
@@ -188,13 +188,13 @@ impl Budget {
         Ok(())
     }
 
-    /// Count a block whatever the bounds: one that is there already, or replaces another one.
+    /// Charge a block beyond the bounds: one that exists already, or that replaces another one.
     pub(crate) fn charge_beyond(&self, number: u16) {
         add_beyond(&self.account(number).charged_bytes);
         add_beyond(&self.charged_bytes);
     }
 
-    /// Give blocks back.
+    /// Uncharge blocks.
     pub(crate) fn uncharge(&self, number: u16, blocks: u64) {
         let account = self.account(number);
         let charged_bytes = sub(&account.charged_bytes, blocks);
@@ -206,7 +206,7 @@ impl Budget {
     }
 }
 
-/// Add a block unless that is beyond `bound`. Returns the sum.
+/// Add a block, unless the sum would exceed `bound`. Returns the sum.
 fn add(to: &AtomicU64, bound: u64) -> Result<u64, ()> {
     let more = |charged: u64| {
         charged
@@ -222,7 +222,7 @@ fn add_beyond(to: &AtomicU64) {
     to.fetch_add(BLOCK_BYTES as u64, Ordering::Relaxed);
 }
 
-/// Take blocks off. Returns the rest.
+/// Subtract blocks. Returns the rest.
 fn sub(from: &AtomicU64, blocks: u64) -> u64 {
     let bytes = blocks * BLOCK_BYTES as u64;
     from.fetch_sub(bytes, Ordering::Relaxed).wrapping_sub(bytes)

@@ -1,11 +1,12 @@
-//! One memory file, mapped once: where every byte of every disk lies, by block number.
+//! The arena: one memory file, mapped once, in which every byte of every disk lies in a numbered
+//! block.
 //!
-//! A block is 4 KiB of the file. Some blocks are payload, touched only through [`copy`]; all others
-//! (superblock, disk table, records, nodes) are rows of 512 words, touched only as atomics. Blocks
-//! refer to each other by number, so the file means the same wherever it is mapped.
+//! A block is 4 KiB of the file. Some blocks are payload, which only [`copy`] touches. All others
+//! (superblock, disk table, records, nodes) are 512 words, touched only as atomics. Blocks refer to
+//! each other by number, so the file means the same wherever it is mapped.
 //!
-//! A hole of a shared mapping that is touched takes memory, and kills the process if none is left.
-//! So every block is backed before it is used ([`Arena::back`]): there want of memory is an error.
+//! Touching a hole of a shared mapping takes memory, and kills the process if none is left. So
+//! every block is backed before it is used ([`Arena::back`]), where lack of memory is an error.
 #![allow(unsafe_code)]
 
 use std::fs::File;
@@ -27,10 +28,10 @@ use crate::store::base::range::PAGE_BYTES;
 pub(crate) const BLOCK_BYTES: usize = PAGE_BYTES as usize;
 /// Words in a block.
 pub(crate) const BLOCK_WORDS: usize = BLOCK_BYTES / 8;
-/// Blocks that make a huge page.
+/// Blocks of a huge page.
 pub(crate) const GROUP_BLOCKS: u32 = 512;
 
-/// What [`Arena::copy_in_near`] takes to be near.
+/// The longest copy that [`Arena::copy_in_near`] takes to be in the caches.
 pub(crate) const NEAR_BYTES: usize = 8 << 10;
 
 /// A block by its number in the file.
@@ -51,10 +52,11 @@ unsafe impl Send for Arena {}
 // SAFETY: as above.
 unsafe impl Sync for Arena {}
 
-/// A memory file that is gone with its last descriptor, for [`crate::store::Store::create_in`].
+/// A memory file for [`crate::store::Store::create_in`], which exists until its last descriptor is
+/// closed.
 ///
 /// # Errors
-/// What the system says.
+/// The system's.
 pub fn memory_file() -> io::Result<File> {
     let fd: OwnedFd = rustix::fs::memfd_create("ramblk", MemfdFlags::CLOEXEC)?;
     Ok(fd.into())
@@ -90,8 +92,8 @@ impl Arena {
         &self.file
     }
 
-    /// Byte `offset` after the start of a block. What lies outside would be another process's
-    /// memory or none: such a number is a broken invariant, and the process ends.
+    /// Byte `offset` after the start of a block. A number outside of the arena is a broken
+    /// invariant, and ends the process, since it would be other memory or none.
     fn at(&self, block: Block, offset: usize, len: usize) -> *mut u8 {
         let start = block.0 as usize * BLOCK_BYTES + offset;
         if start + len > self.blocks as usize * BLOCK_BYTES {
@@ -100,7 +102,7 @@ impl Arena {
         self.base.as_ptr().wrapping_add(start)
     }
 
-    /// Word `index` (below 512) of a block that is no payload.
+    /// Word `index` (below 512) of a block that isn't payload.
     pub(crate) fn word(&self, block: Block, index: usize) -> &AtomicU64 {
         debug_assert!(index < BLOCK_WORDS);
         let at = self.at(block, index * 8, 8).cast::<u64>();
@@ -109,7 +111,7 @@ impl Arena {
         unsafe { AtomicU64::from_ptr(at) }
     }
 
-    /// All words of a block that is no payload.
+    /// All words of a block that isn't payload.
     pub(crate) fn words(&self, block: Block) -> &[AtomicU64; BLOCK_WORDS] {
         let at = self
             .at(block, 0, BLOCK_BYTES)
@@ -138,8 +140,8 @@ impl Arena {
         unsafe { copy::copy(to.as_ptr(), from, to.len()) };
     }
 
-    /// As [`Arena::copy_in`], where the target was [prefetched](Arena::prefetch) before: unless it
-    /// is long, it is in the caches by now.
+    /// The same as [`Arena::copy_in`], for a target that was [prefetched](Arena::prefetch): unless
+    /// it is long, it is in the caches by now.
     pub(crate) fn copy_in_near(&self, block: Block, offset: usize, from: Source<'_>) {
         let to = self.at(block, offset, from.len());
         if cfg!(ramblk_null) {
@@ -161,7 +163,7 @@ impl Arena {
         }
     }
 
-    /// Copy part of one block to the same place of another.
+    /// Copy part of one block to the same place in another one.
     pub(crate) fn copy_between(&self, from: Block, to: Block, offset: usize, len: usize) {
         debug_assert!(from != to && offset + len <= BLOCK_BYTES);
         let (from, to) = (self.at(from, offset, len), self.at(to, offset, len));
@@ -177,15 +179,15 @@ impl Arena {
         unsafe { copy::zero(at, len) };
     }
 
-    /// Have memory behind `count` blocks, zero where there was none.
+    /// Back `count` blocks with memory, which is zero where there was none.
     ///
     /// # Errors
-    /// What the system says when it has none left.
+    /// The system's, if it has no memory left.
     pub(crate) fn back(&self, first: Block, count: u32) -> io::Result<()> {
         self.advise(first, count, Advice::LinuxPopulateWrite)
     }
 
-    /// Make one huge page of a group's memory, which must all be backed.
+    /// Make a huge page of a group, whose blocks must all be backed.
     pub(crate) fn collapse(&self, group: u32) -> io::Result<()> {
         let len = GROUP_BLOCKS as usize * BLOCK_BYTES;
         let start = self.at(Block(group * GROUP_BLOCKS), 0, len);
@@ -205,19 +207,19 @@ impl Arena {
         Ok(())
     }
 
-    /// Take the mapping of a group away and leave its memory: the next access maps it again. This
-    /// interrupts the other processors once, instead of once for each punch that follows.
+    /// Unmap a group and keep its memory; the next access maps it again. This interrupts the other
+    /// processors once, instead of once for each punch that follows.
     pub(crate) fn unmap(&self, group: u32) -> io::Result<()> {
         let first = Block(group * GROUP_BLOCKS);
         self.advise(first, GROUP_BLOCKS, Advice::LinuxDontNeed)
     }
 
-    /// Map backed blocks again, so that the next access need not.
+    /// Map backed blocks again, so that the next access doesn't have to.
     pub(crate) fn map_again(&self, first: Block, count: u32) -> io::Result<()> {
         self.advise(first, count, Advice::LinuxPopulateRead)
     }
 
-    /// Give the memory of `count` blocks back to the host; they read zero when backed again.
+    /// Return the memory of `count` blocks to the host. They are zero when they are backed again.
     pub(crate) fn punch(&self, first: Block, count: u32) -> io::Result<()> {
         let start = u64::from(first.0) * BLOCK_BYTES as u64;
         let len = u64::from(count) * BLOCK_BYTES as u64;
@@ -229,10 +231,10 @@ impl Arena {
 impl Drop for Arena {
     fn drop(&mut self) {
         let bytes = self.blocks as usize * BLOCK_BYTES;
-        // SAFETY: the mapping is ours, and nobody can hold a word of it beyond `self`.
+        // SAFETY: the mapping is ours, and no word of it can be borrowed beyond `self`.
         let _ = unsafe { rustix::mm::munmap(self.base.as_ptr().cast(), bytes) };
-        // The lock goes with the last descriptor, and a child that was forked a moment ago, and has
-        // not begun its program yet, has one too.
+        // The lock ends with the last descriptor. A child that was just forked, and has not started
+        // its program yet, has one too.
         let _ = rustix::fs::flock(&self.file, rustix::fs::FlockOperation::Unlock);
     }
 }

@@ -1,8 +1,8 @@
-//! Which blocks are free, and which of those have memory behind them.
+//! The free list: which blocks are free, and which of them have memory.
 //!
-//! Blocks are handed out densely: from the lowest group that has a free one, so that a thinly
-//! written disk fills whole groups, and whole groups become free again. All of this is behind one
-//! lock, which is held for a handful of instructions, or for one call that backs a stretch.
+//! Blocks are taken densely, from the lowest group that has a free one, so that a sparsely written
+//! disk fills whole groups, and whole groups become free again. One lock protects all of this; it
+//! is held for a handful of instructions, or for one call that backs a run.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -20,9 +20,9 @@ type Bits = [u64; WORDS];
 #[derive(Debug)]
 struct Group {
     free: Bits,
-    /// Safe to touch: memory is behind them.
+    /// Blocks with memory, which may be touched.
     backed: Bits,
-    /// Free ones that the host may still hold memory for.
+    /// Free blocks for which the host may still hold memory.
     held: Bits,
     last_freed: Instant,
 }
@@ -31,9 +31,9 @@ struct Group {
 pub(crate) enum Candidate {
     /// This block, ready for use.
     Ready(Block),
-    /// These have to be backed first.
+    /// These blocks, which must be backed first.
     Unbacked(Block, u32),
-    /// Nothing is left.
+    /// No block is left.
     None,
 }
 
@@ -41,12 +41,12 @@ pub(crate) enum Candidate {
 #[derive(Debug)]
 pub(crate) struct Free {
     groups: BTreeMap<u32, Group>,
-    /// Wholly free and without memory.
+    /// Groups that are entirely free and have no memory.
     empty: BTreeSet<u32>,
-    /// Never used from here on.
+    /// Groups from this one on were never used.
     next: u32,
     end: u32,
-    /// Groups that were used up, and when: huge pages are made of these.
+    /// Groups that became fully used, and when: they become huge pages.
     full: VecDeque<(u32, Instant)>,
 }
 
@@ -102,7 +102,7 @@ impl Group {
     }
 }
 
-/// Free blocks out of circulation while their memory is given back.
+/// Free blocks that can't be taken while their memory is being returned to the host.
 pub(crate) struct Taken {
     group: u32,
     bits: Bits,
@@ -115,12 +115,12 @@ impl Taken {
         self.group
     }
 
-    /// Stretches of neighbours.
+    /// Runs of neighbouring blocks.
     pub(crate) fn runs(&self) -> Vec<(Block, u32)> {
         self.blocks(&self.bits)
     }
 
-    /// Stretches of blocks in use beside them.
+    /// Runs of blocks in use beside them.
     pub(crate) fn used_runs(&self) -> Vec<(Block, u32)> {
         self.blocks(&self.used)
     }
@@ -135,7 +135,7 @@ impl Taken {
 }
 
 impl Free {
-    /// Groups from `first` up to `end`; none has ever been used.
+    /// A list of the groups from `first` up to `end`, none of which was ever used.
     pub(crate) fn new(first: u32, end: u32) -> Self {
         Self {
             groups: BTreeMap::new(),
@@ -146,7 +146,7 @@ impl Free {
         }
     }
 
-    /// Look for a block in the lowest group that has one.
+    /// Find a block in the lowest group that has a free one.
     pub(crate) fn take(&mut self) -> Candidate {
         loop {
             if let Some(mut lowest) = self.groups.first_entry() {
@@ -184,7 +184,7 @@ impl Free {
         }
     }
 
-    /// Free blocks from `first` on have memory now.
+    /// Note that free blocks from `first` on have memory now.
     pub(crate) fn backed(&mut self, first: Block, count: u32) {
         if let Some(group) = self.groups.get_mut(&(first.0 / GROUP_BLOCKS)) {
             for index in (first.0 % GROUP_BLOCKS..).take(count as usize) {
@@ -194,7 +194,7 @@ impl Free {
         }
     }
 
-    /// Blocks that are backed come back.
+    /// Free blocks that have memory.
     pub(crate) fn give_back(&mut self, blocks: &[Block]) {
         let now = Instant::now();
         for same in blocks.chunk_by(|a, b| a.0 / GROUP_BLOCKS == b.0 / GROUP_BLOCKS) {
@@ -203,7 +203,7 @@ impl Free {
             };
             let group = self.groups.entry(number).or_insert_with(|| {
                 let mut group = Group::new([0; WORDS]);
-                // A group that isn't listed has no free block: all of it is in use, so backed.
+                // A group that isn't listed has no free block, so all of it is in use and backed.
                 group.backed = [u64::MAX; WORDS];
                 group
             });
@@ -218,7 +218,7 @@ impl Free {
         }
     }
 
-    /// After recovery: what is not in use in this group is free, and may still have memory.
+    /// After recovery: the blocks of this group that are not in use are free, and may have memory.
     pub(crate) fn found(&mut self, number: u32, used: &Bits) {
         let mut group = Group::new(used.map(|word| !word));
         group.backed = *used;
@@ -231,12 +231,12 @@ impl Free {
         }
     }
 
-    /// How many groups were used up and not looked at since.
+    /// How many groups became fully used and were not checked since.
     pub(crate) fn full_groups(&self) -> usize {
         self.full.len()
     }
 
-    /// The next group that was used up so long ago and still is.
+    /// The next group that became fully used at least `after` ago, and still is.
     pub(crate) fn take_full(&mut self, after: Duration) -> Option<u32> {
         while let Some(&(number, since)) = self.full.front() {
             if since.elapsed() < after {
@@ -250,15 +250,15 @@ impl Free {
         None
     }
 
-    /// Groups that have free blocks whose memory may be given back.
+    /// Groups with free blocks whose memory may be returned to the host.
     pub(crate) fn held_groups(&self) -> Vec<u32> {
         let held =
             |(&number, group): (&u32, &Group)| first(&group.free, &group.held).map(|_| number);
         self.groups.iter().filter_map(held).collect()
     }
 
-    /// Take free blocks of a group out of circulation, if it was quiet for long enough: for
-    /// `whole_after` if all of it is free, else for `part_after`.
+    /// Withdraw the free blocks of a group, if it was unused for long enough: for `whole_after` if
+    /// all of it is free, otherwise for `part_after`.
     pub(crate) fn take_held(
         &mut self,
         number: u32,
@@ -285,10 +285,10 @@ impl Free {
         })
     }
 
-    /// Back into circulation; `punched` says that their memory is gone.
+    /// Make withdrawn blocks available again. `punched` says that they have no memory any more.
     pub(crate) fn put_back(&mut self, taken: &Taken, punched: bool) {
         let Some(group) = self.groups.get_mut(&taken.group) else {
-            // All others of the group were taken meanwhile, and it was delisted.
+            // All other blocks of the group were taken meanwhile, so it was delisted.
             let mut group = Group::new(taken.bits);
             group.backed =
                 std::array::from_fn(|at| if punched { !taken.bits[at] } else { u64::MAX });

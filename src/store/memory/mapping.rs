@@ -1,4 +1,4 @@
-//! A file mapped shared, in such a way that huge pages are possible.
+//! Mapping a file so that huge pages are possible.
 #![allow(unsafe_code)]
 
 use std::fs::File;
@@ -13,16 +13,16 @@ const HUGE: usize = 2 << 20;
 const PROTECTION: ProtFlags = ProtFlags::READ.union(ProtFlags::WRITE);
 const FLAGS: MapFlags = MapFlags::SHARED.union(MapFlags::NORESERVE);
 
-/// Map `len_bytes` of `file` from `offset_bytes` on, to be read and written, and left out of core
-/// dumps: what others keep in memory has no place there. The mapping is its caller's to unmap.
+/// Map `len_bytes` of `file` from `offset_bytes` on, shared, readable and writable. The mapping is
+/// left out of core dumps, which must not contain guests' data. The caller must unmap it.
 ///
 /// # Errors
-/// What the system says.
+/// The system's.
 pub fn map_shared(file: &File, offset_bytes: u64, len_bytes: usize) -> io::Result<NonNull<u8>> {
     let aligned = if len_bytes < HUGE {
         None
     } else {
-        // Files with pages of their own size may want another alignment still, and know it.
+        // Files with another page size may need another alignment, which the kernel chooses.
         map_aligned(file, offset_bytes, len_bytes).ok()
     };
     let start = match aligned {
@@ -32,14 +32,14 @@ pub fn map_shared(file: &File, offset_bytes: u64, len_bytes: usize) -> io::Resul
             rustix::mm::mmap(null_mut(), len_bytes, PROTECTION, FLAGS, file, offset_bytes)
         }?,
     };
-    // A refusal changes nothing else.
+    // If this is refused, nothing else changes.
     // SAFETY: the range is exactly the mapping made above.
     let _ = unsafe { rustix::mm::madvise(start, len_bytes, Advice::LinuxDontDump) };
     NonNull::new(start.cast()).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
 }
 
-/// Map where address and offset in the file agree, as huge pages demand: the kernel aligns memory
-/// files by itself only since 6.7.
+/// Map at an address that agrees with the offset in the file modulo 2 MiB, as huge pages require.
+/// Only since 6.7 does the kernel do this itself for memory files.
 fn map_aligned(
     file: &File,
     offset_bytes: u64,
@@ -56,7 +56,7 @@ fn map_aligned(
     let before = (HUGE + within - room.addr() % HUGE) % HUGE;
     let start = room.wrapping_byte_add(before);
     let fixed = FLAGS | MapFlags::FIXED;
-    // SAFETY: the range lies in the room made above, which nobody else knows.
+    // SAFETY: the range lies in the room that was reserved above, which only this function knows.
     let mapped =
         unsafe { rustix::mm::mmap(start, len_bytes, PROTECTION, fixed, file, offset_bytes) };
     let left = match mapped {
@@ -89,7 +89,7 @@ mod tests {
                 let start = map_shared(&file, offset_bytes, len_bytes).unwrap();
                 let offset = usize::try_from(offset_bytes).unwrap();
                 assert_eq!(start.addr().get() % HUGE, offset % HUGE);
-                // SAFETY: the mapping was made above, and nobody else knows it.
+                // SAFETY: the mapping was made above, and nothing else uses it.
                 unsafe { rustix::mm::munmap(start.as_ptr().cast(), len_bytes) }.unwrap();
             }
         }

@@ -1,12 +1,12 @@
-//! Blocks of 4 KiB: the file that they lie in, which are free, and who pays for them.
+//! Blocks of 4 KiB: the file that they lie in, which are free, and which account pays for them.
 //!
 //! | file | what it holds |
 //! |---|---|
 //! | `mapping` | a file mapped so that huge pages are possible |
 //! | `arena` | the memory file: blocks as words or as payload, backing, punching |
-//! | `pressure` | the signal that memory gets short, or is there again |
-//! | `account` | the budget: pool limit, quotas, who is charged |
-//! | `free` | which blocks are free, and which have memory behind them |
+//! | `pressure` | the signal that memory is short, or available again |
+//! | `account` | the budget: the pool's limit, quotas, charges |
+//! | `free` | which blocks are free, and which of them have memory |
 //! | `pool` | blocks in use, their counts, and the thread that returns memory or makes it huge |
 
 pub(super) mod account;

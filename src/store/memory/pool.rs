@@ -1,12 +1,13 @@
-//! Blocks in use and free ones: taken, counted, shared, freed, and given back to the host.
+//! The pool of blocks: taking, counting, sharing and freeing them, and returning memory to the
+//! host.
 //!
-//! Invariants: a block in use has a count of the entries that name it, and memory behind it. The
-//! count is only looked at where an entry says `SHARED`; whatever holds a reference keeps the
-//! block. A block is charged before it is taken. Counts, owners and the free list are outside the
-//! arena; after a crash they are made anew from the trees.
+//! Invariants: a block in use has memory, and a count of the entries that name it. The count is
+//! read only if an entry has `SHARED`. A reference keeps the block. A block is charged before it is
+//! taken. Counts, owners and the free list are outside the arena; after a crash they are rebuilt
+//! from the trees.
 //!
-//! Freed blocks are used again first. What is still free after a while is given back to the host by
-//! a thread of its own, so that a discard costs its caller no system call.
+//! Freed blocks are reused first. A thread returns those that are still free after a while to the
+//! host, so that a discard makes no system call.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -16,7 +17,7 @@ use std::time::Duration;
 
 use parking_lot::Condvar;
 
-use super::account::{Budget, NOBODY};
+use super::account::{Budget, NO_DISK};
 use super::arena::{Arena, Block, GROUP_BLOCKS};
 use super::free::{Candidate, Free, Taken};
 use crate::store::base::error::Error;
@@ -24,20 +25,20 @@ use crate::store::base::points;
 use crate::store::base::sync::Mutex;
 use crate::threads::{self, Role};
 
-/// How long freed memory waits for a new use: whole groups, and parts of one.
+/// How long freed memory waits to be reused: whole groups, and parts of a group.
 const WHOLE_AFTER: Duration = Duration::from_millis(100);
 const PART_AFTER: Duration = Duration::from_millis(300);
-/// How often the reclaimer looks.
+/// How often the reclaimer checks.
 const TICK: Duration = Duration::from_millis(50);
-/// How long a group stays used up before a huge page is made of it, and how many at a time, so that
-/// others have the processor too.
+/// How long a group must be fully used before it becomes a huge page, and how many become one at a
+/// time, so that other threads get the processor too.
 const FULL_AFTER: Duration = Duration::from_millis(100);
 const HUGE_AT_ONCE: usize = 32;
-/// With this many stretches to punch in a group, the group's mapping is taken away first.
+/// With at least this many runs to punch in a group, the group is unmapped first.
 const MANY_STRETCHES: usize = 4;
 
 const GROUP: usize = GROUP_BLOCKS as usize;
-/// In a count: references below, the account that pays above.
+/// A count has the references in its low bits, and the account that pays above them.
 const OWNER_SHIFT: u32 = 16;
 const REFERENCES: u32 = (1 << OWNER_SHIFT) - 1;
 
@@ -49,19 +50,19 @@ pub(crate) struct Pool {
     budget: Budget,
     counts: Box<[OnceLock<Counts>]>,
     free: Mutex<Free>,
-    /// Beside the condition variables, and held for nothing else.
+    /// The mutex of the condition variables, which protects nothing else.
     wake: parking_lot::Mutex<Wake>,
     reclaimer: Condvar,
     room: Condvar,
-    /// How often there was room where there may have been none before.
+    /// Counts when there may be room again.
     room_changes: AtomicU64,
-    /// Whether huge pages are made of groups that are used up.
+    /// Whether fully used groups become huge pages.
     huge: AtomicBool,
 }
 
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Without thousands of counts.
+        // Not with thousands of counts.
         f.debug_struct("Pool")
             .field("arena", &self.arena)
             .field("limit_bytes", &self.budget.limit_bytes())
@@ -72,7 +73,7 @@ impl fmt::Debug for Pool {
 
 #[derive(Debug, Default)]
 struct Wake {
-    /// Something was freed, or a group used up.
+    /// Memory was freed, or a group is fully used.
     stirred: bool,
     closing: bool,
 }
@@ -108,17 +109,17 @@ impl Pool {
         &group[block.0 as usize % GROUP]
     }
 
-    /// Take a block for `account`, with one reference. Its bytes are whatever the last user left.
+    /// Take a block for `account`, with one reference. It still has the bytes of its last user.
     ///
     /// # Errors
-    /// [`Error::Full`], [`Error::OverQuota`], [`Error::HostFull`]; nothing is taken then.
+    /// [`Error::Full`], [`Error::OverQuota`], [`Error::HostFull`]; then nothing is taken.
     pub(crate) fn take(&self, account: u16) -> Result<Block, Error> {
         self.budget.charge(account)?;
         self.take_charged(account)
     }
 
-    /// As [`Pool::take`], but beyond limit and quota: for what replaces something that is freed at
-    /// once.
+    /// The same as [`Pool::take`], but beyond limit and quota, for a block that replaces one which
+    /// is freed at once.
     ///
     /// # Errors
     /// [`Error::HostFull`].
@@ -156,7 +157,7 @@ impl Pool {
                     return Ok(block);
                 }
                 Candidate::Unbacked(first, count) => {
-                    // A shorter stretch may still be had where a long one is not.
+                    // There may still be memory for a shorter run.
                     let backed = self.arena.back(first, count).map(|()| count);
                     let backed = backed.or_else(|_| self.arena.back(first, 1).map(|()| 1));
                     let count = backed.map_err(|source| {
@@ -174,7 +175,7 @@ impl Pool {
         }
     }
 
-    /// Count one more entry that names the block. The caller knows of another one.
+    /// Count one more entry that names the block. The caller knows another one.
     pub(crate) fn share(&self, block: Block) {
         let had = self.count(block).fetch_add(1, Ordering::Relaxed) & REFERENCES;
         debug_assert!(
@@ -183,22 +184,22 @@ impl Pool {
         );
     }
 
-    /// Whether the caller's entry is the only one that names the block: then nobody else can make
-    /// another.
+    /// Whether the caller's entry is the only one that names the block. Then no other thread can
+    /// make another one.
     pub(crate) fn is_exclusive(&self, block: Block) -> bool {
         self.count(block).load(Ordering::Acquire) & REFERENCES == 1
     }
 
-    /// Count one entry less. Returns whether it was the last: then the caller frees the block and
-    /// what it names.
+    /// Count one entry less. Returns whether it was the last. Then the caller frees the block and
+    /// what that names.
     pub(crate) fn release(&self, block: Block) -> bool {
         let had = self.count(block).fetch_sub(1, Ordering::AcqRel) & REFERENCES;
         debug_assert!(had > 0, "{block:?} was free");
         had == 1
     }
 
-    /// Recovery found an entry that names this block; whether it is the first one. It is charged
-    /// to `account` then.
+    /// Recovery found an entry that names this block. If it is the first one, charge the block to
+    /// `account`. Returns whether it is.
     pub(crate) fn found(&self, block: Block, account: u16) -> bool {
         let count = self.count(block);
         if count.fetch_add(1, Ordering::Relaxed) > 0 {
@@ -209,9 +210,9 @@ impl Pool {
         true
     }
 
-    /// An account for a new disk. Numbers of dropped disks whose blocks others still share are
-    /// taken back once all are used up: a long line of forks is no shortage. The disk
-    /// table is locked.
+    /// An account for a new disk. If all numbers are used, those of destroyed disks whose blocks
+    /// others still share are freed, so a long chain of forks doesn't use them up. The caller holds
+    /// the disk table's lock.
     ///
     /// # Errors
     /// [`Error::TooManyDisks`].
@@ -222,7 +223,7 @@ impl Pool {
         })
     }
 
-    /// Blocks that closed accounts pay for become nobody's.
+    /// Move the charges of closed accounts to [`NO_DISK`].
     fn adopt_orphans(&self) {
         let closed = self.budget.closed();
         for count in self
@@ -236,9 +237,9 @@ impl Pool {
                 && let Ok(owner) = u16::try_from(now >> OWNER_SHIFT)
                 && closed[usize::from(owner)]
             {
-                // Charged first: either account is right for a thread that frees the block.
+                // Charge first: a thread that frees the block may use either account.
                 self.budget.adopt(owner, false);
-                let new = u32::from(NOBODY) << OWNER_SHIFT | now & REFERENCES;
+                let new = u32::from(NO_DISK) << OWNER_SHIFT | now & REFERENCES;
                 let (set, read) = (Ordering::Relaxed, Ordering::Relaxed);
                 match count.compare_exchange(now, new, set, read) {
                     Ok(_) => break,
@@ -251,7 +252,7 @@ impl Pool {
         }
     }
 
-    /// Make the free list out of the counts.
+    /// Make the free list from the counts.
     pub(crate) fn sweep(&self, first_group: u32, last_data: usize) {
         let last = self.counts.iter().rposition(|group| group.get().is_some());
         let mut free = self.free.lock();
@@ -280,7 +281,7 @@ impl Pool {
         for same in owners.chunk_by(|a, b| a == b) {
             let owner = same.first().and_then(|&owner| u16::try_from(owner).ok());
             self.budget
-                .uncharge(owner.unwrap_or(NOBODY), same.len() as u64);
+                .uncharge(owner.unwrap_or(NO_DISK), same.len() as u64);
         }
         if blocks.len() > 1 {
             blocks.sort_unstable();
@@ -296,7 +297,7 @@ impl Pool {
         self.make_room();
     }
 
-    /// Something was freed, or a bound raised: wake the writes that wait for memory.
+    /// Memory was freed, or a bound raised: wake the writes that wait for memory.
     pub(crate) fn make_room(&self) {
         self.room_changes.fetch_add(1, Ordering::Release);
         self.room.notify_all();
@@ -306,7 +307,7 @@ impl Pool {
         self.room_changes.load(Ordering::Acquire)
     }
 
-    /// Wake the pool's thread: there is something to do.
+    /// Wake the pool's thread, for which there is work.
     fn stir(&self) {
         let mut wake = self.wake.lock();
         if !wake.stirred {
@@ -315,13 +316,13 @@ impl Pool {
         }
     }
 
-    /// Wait until something was freed, or for a moment.
+    /// Wait until memory was freed, but only for a moment.
     pub(crate) fn wait_for_room(&self) {
         let mut wake = self.wake.lock();
         self.room.wait_for(&mut wake, Duration::from_millis(20));
     }
 
-    /// Give memory back to the host until [`Pool::close`].
+    /// Return memory to the host until [`Pool::close`].
     fn reclaim(&self) {
         loop {
             {
@@ -331,7 +332,7 @@ impl Pool {
                 }
                 wake.stirred = false;
             }
-            // Until nothing is left to do; what comes meanwhile only makes it go on.
+            // Until nothing is left to do. New work meanwhile only continues the loop.
             loop {
                 let mut wake = self.wake.lock();
                 if !wake.closing {
@@ -350,8 +351,8 @@ impl Pool {
         }
     }
 
-    /// Give the host what was free for that long: whole groups, and parts of one. Returns how many
-    /// groups had something to give.
+    /// Return memory to the host that was free for that long: whole groups, and parts of groups.
+    /// Returns how many groups had some.
     pub(crate) fn reclaim_once(&self, whole_after: Duration, part_after: Duration) -> usize {
         let groups = self.free.lock().held_groups();
         for &group in &groups {
@@ -363,9 +364,9 @@ impl Pool {
         groups.len()
     }
 
-    /// Make huge pages of some groups that are used up. Returns whether there are more. Not at
-    /// once, since an access waits while its group is made one, and a group that was just used up
-    /// is accessed.
+    /// Make huge pages of some fully used groups. Returns whether there are more. A group waits for
+    /// a while before that, since accesses wait while its page is made, and a group that has only
+    /// just been filled is being accessed.
     fn make_huge(&self) -> bool {
         for _ in 0..HUGE_AT_ONCE {
             let Some(group) = self.free.lock().take_full(FULL_AFTER) else {
@@ -374,7 +375,7 @@ impl Pool {
             if !self.huge.load(Ordering::Relaxed) {
                 continue;
             }
-            // Where the system makes none it never will; small pages do as well.
+            // If the system makes none now, it never will. Small pages work too.
             if let Err(error) = self.arena.collapse(group) {
                 tracing::debug!(%error, "the system makes no huge pages");
                 self.huge.store(false, Ordering::Relaxed);
@@ -388,7 +389,7 @@ impl Pool {
         let runs = taken.runs();
         let unmaps = runs.len() >= MANY_STRETCHES;
         if unmaps {
-            // Refusal costs time only.
+            // If this is refused, it only costs time.
             let _ = self.arena.unmap(taken.group());
         }
         let mut punched = true;
@@ -423,7 +424,7 @@ impl Reclaimer {
     /// [`Error::Arena`] if no thread can be started.
     pub(crate) fn start(pool: Arc<Pool>) -> Result<Self, Error> {
         if cfg!(ramblk_schedules) {
-            // The test calls what the thread would do.
+            // The test calls the thread's function itself.
             return Ok(Self { pool, thread: None });
         }
         let worker = Arc::clone(&pool);

@@ -1,14 +1,14 @@
-//! The signal that memory gets short, or is there again.
+//! The pressure signal: memory is short, or available again.
 //!
-//! It is raised when a charge passes a mark, upwards or downwards, and when a charge was refused.
-//! Raising it never waits, and says only that there is something to look at.
+//! It is raised when a charge passes a mark in either direction, and when a charge was refused.
+//! Raising it never waits, and only says that there is something to check.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-/// Raised when memory gets short or is there again; one thread waits for it.
+/// Raised when memory is short or available again. One thread waits for it.
 #[derive(Debug, Default)]
 pub struct PressureSignal {
     raised: AtomicBool,
@@ -20,14 +20,14 @@ impl PressureSignal {
     /// Wake the thread that waits. Until that thread has seen it, raising it again costs one load.
     pub fn raise(&self) {
         if !self.raised.load(Ordering::Relaxed) && !self.raised.swap(true, Ordering::AcqRel) {
-            // A waiter looks at `raised` under the lock, so it can't miss this.
+            // A waiter reads `raised` under the lock, so it can't miss this.
             drop(self.lock.lock());
             self.changed.notify_all();
         }
     }
 
-    /// Wait until it is raised, or return at once if it was since the last call; `false` after
-    /// `timeout` without it. For one thread.
+    /// Wait until it is raised, or return at once if it was raised since the last call. Returns
+    /// `false` if that doesn't happen within `timeout`. Only one thread may wait.
     pub fn wait(&self, timeout: Option<Duration>) -> bool {
         let mut lock = self.lock.lock();
         if !self.raised.load(Ordering::Acquire) {
@@ -59,8 +59,7 @@ impl Default for Marks {
 }
 
 impl Marks {
-    /// Raise the signal when a charge comes to `above_bytes` or more, or to less than
-    /// `below_bytes`.
+    /// Raise the signal when a charge reaches `above_bytes`, or falls below `below_bytes`.
     pub(crate) fn set(&self, above_bytes: u64, below_bytes: u64) {
         self.above_bytes.store(above_bytes, Ordering::Relaxed);
         self.below_bytes.store(below_bytes, Ordering::Relaxed);

@@ -1,12 +1,12 @@
 //! Several small reads and overwrites at once, whose waits for memory overlap.
 //!
-//! A copy of 4 KiB from somewhere on the disk waits for memory nearly all of the time. Locks are
-//! fences, which no copy can overlap with, so all ranges are looked up and locked first; then one
-//! is copied while the memory of the next is on its way.
+//! A copy of 4 KiB from a random place of the disk waits for memory nearly all of the time. Locks
+//! are fences, with which no copy can overlap. So all ranges are looked up and locked first, and
+//! then each is copied while the memory of the next is being fetched.
 //!
-//! Shards are taken as they come and not in their order, so never with waiting: what can't be had
-//! at once, or is more than an overwrite, is refused, and its caller asks for it by itself when the
-//! batch has run.
+//! Shards are locked in the order of the ranges, not by number, so a batch must never wait. A range
+//! is refused if its lock is held, or if it needs more than a read or an overwrite. Its caller
+//! handles it by itself when the batch has run.
 
 use arrayvec::ArrayVec;
 
@@ -17,12 +17,12 @@ use crate::store::base::range::ByteRange;
 use crate::store::base::sync::RwLockReadGuard;
 use crate::store::memory::arena::NEAR_BYTES;
 
-/// Ranges in one batch, at most.
+/// The most ranges of one batch.
 pub const MOST_BATCHED: usize = 16;
 
-/// How many ranges ahead memory is asked for. More makes what is near go far away again.
+/// How many ranges ahead to prefetch. With more, lines leave the caches again before they are used.
 const AHEAD: usize = 2;
-/// How much of a range is asked for: the processor sees by itself where a longer copy goes on.
+/// How much of a range to prefetch. The processor itself prefetches the rest of a longer copy.
 const AHEAD_BYTES: usize = 4096;
 
 #[derive(Debug)]
@@ -32,13 +32,13 @@ struct Item<'d> {
     _lock: RwLockReadGuard<'d, ()>,
 }
 
-/// Reads and overwrites that are carried out together by [`Batch::run`]. While it lives,
-/// whatever wants to change their leaves waits.
+/// Reads and overwrites that [`Batch::run`] executes together. While it exists, changes of their
+/// leaves wait.
 #[derive(Debug)]
 pub struct Batch<'d> {
     map: &'d PageMap,
     writable: bool,
-    /// Not an array of options: to make and move one costs more than a look-up.
+    /// Not an array of options: making and moving one costs more than a look-up.
     items: ArrayVec<Item<'d>, MOST_BATCHED>,
 }
 
@@ -51,8 +51,8 @@ impl<'d> Batch<'d> {
         }
     }
 
-    /// Add a read or a write. `false`: not possible in this batch; [`Batch::run`] it, and ask for
-    /// this one by itself.
+    /// Add a read or a write. Returns `false` if it isn't possible in this batch. Then
+    /// [`Batch::run`] the batch, and do this one by itself.
     pub fn add(&mut self, range: ByteRange, data: Data<'d>) -> bool {
         let write = matches!(data, Data::Out(_));
         if self.items.is_full() || write && !self.writable || data.len() as u64 != range.len_bytes()
@@ -75,7 +75,7 @@ impl<'d> Batch<'d> {
         self.items.is_empty()
     }
 
-    /// Carry out what was added, and be empty again.
+    /// Execute all that was added. The batch is then empty.
     pub fn run(&mut self) {
         let arena = self.map.tree.nodes.arena();
         let items = &self.items[..];
@@ -84,13 +84,13 @@ impl<'d> Batch<'d> {
                 && let Stretch::At(block, offset) = item.stretch
             {
                 match item.data {
-                    // Its stores go past the caches.
+                    // Not prefetched, since its stores go past the caches.
                     Data::Out(from) if from.len() > NEAR_BYTES => {}
                     data => arena.prefetch(block, offset, data.len().min(AHEAD_BYTES)),
                 }
             }
         };
-        // The first has nothing to overlap with: it is copied at once.
+        // The first range has nothing to overlap with, and is copied at once.
         for ahead in 1..AHEAD {
             prefetch(items.get(ahead));
         }

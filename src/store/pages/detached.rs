@@ -1,4 +1,4 @@
-//! Parts of a tree that were taken out of it, and wait to be counted and freed.
+//! Parts that were taken out of a tree, and that wait to be counted and freed.
 
 use std::sync::Arc;
 
@@ -8,18 +8,18 @@ use crate::store::layout::entry::Entry;
 use crate::store::layout::levels::TOP;
 use crate::store::memory::pool::Pool;
 
-/// Entries that nothing else can reach any more, with their levels: freeing them needs no lock.
+/// Entries with their levels. Nothing else can reach them any more, so freeing them needs no lock.
 #[derive(Debug, Default)]
 pub(crate) struct Detached {
     pub(crate) entries: Vec<(Entry, u32)>,
-    /// The count of a tree that lives on, which still has the sectors of these entries.
+    /// The count of a tree that still exists, which includes the sectors of these entries.
     pub(crate) part: Option<Arc<CutOff>>,
-    /// Sectors that were taken off that count already.
+    /// Sectors that were subtracted from that count already.
     pub(crate) lost_sectors: u64,
 }
 
 impl Detached {
-    /// A whole tree, which nothing counts any more.
+    /// A whole tree, which no count includes any more.
     pub(crate) fn tree(root: Entry) -> Self {
         Self {
             entries: vec![(root, TOP)],
@@ -27,8 +27,8 @@ impl Detached {
         }
     }
 
-    /// Count and free all of it, and be empty. Returns how many mapped sectors a tree lost with it
-    /// that lives on. Takes time with how much it is.
+    /// Count and free everything. Returns how many mapped sectors a tree that still exists has
+    /// lost. Takes longer the more it is.
     pub(crate) fn free(&mut self, pool: &Pool) -> u64 {
         let entries = std::mem::take(&mut self.entries);
         let counted = self.part.take().map_or(0, |part| {

@@ -1,11 +1,11 @@
-//! What differs between two snapshots: shared parts of their trees are passed over unread.
+//! The differences between two snapshots. Parts that their trees share are skipped without reading.
 
 use crate::store::base::range::Extent;
 use crate::store::layout::entry::{Entry, FULL};
 use crate::store::layout::levels::{LEAF, PAGE, PAGE_SECTORS, TOP, sectors_below};
 use crate::store::memory::arena::{Arena, BLOCK_WORDS};
 
-/// Whether two entries name the same.
+/// Whether two entries name the same block, or the same zeros.
 fn same(one: Entry, two: Entry) -> bool {
     one.shared() == two.shared()
 }
@@ -63,7 +63,7 @@ impl Walk<'_> {
     }
 }
 
-/// What is not the same below two roots of one arena that nobody changes.
+/// The differences below two roots of one arena, which nothing changes meanwhile.
 pub(crate) fn changed(arena: &Arena, from: Entry, to: Entry) -> Vec<Extent> {
     let mut walk = Walk {
         arena,

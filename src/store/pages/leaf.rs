@@ -1,9 +1,9 @@
-//! What happens to the pages of one leaf, under the lock of the leaf's shard; a leaf that is
-//! changed is the disk's own ([`Tree::own_leaf`]).
+//! Operations on the pages of one leaf, under the lock of the leaf's shard. A leaf must be the
+//! disk's own before it is changed ([`Tree::own_leaf`]).
 //!
 //! An entry is published after the page's bytes are in place. Sectors of a new page that no write
-//! covers are zeroed first, so nobody can read what a page's last user left. On a disk with sectors
-//! of 4096 bytes a mask is 0 or [`FULL`].
+//! covers are zeroed first, so that the bytes of the page's last user can't be read. On a disk with
+//! sectors of 4096 bytes a mask is 0 or [`FULL`].
 
 use std::iter::Peekable;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,7 +18,7 @@ use crate::store::layout::entry::{Entry, FULL};
 use crate::store::layout::levels::{LEAF, LEAF_PAGES, PAGE, PAGE_SECTORS};
 use crate::store::memory::arena::{Arena, BLOCK_BYTES, Block};
 
-/// Neighbouring bytes of neighbouring blocks, to be copied at once.
+/// Neighbouring bytes of neighbouring blocks, which are copied at once.
 #[derive(Clone, Copy, Debug)]
 struct Run {
     block: Block,
@@ -32,8 +32,8 @@ impl Run {
         Self { block, offset, len }
     }
 
-    /// Extend `run` by `next` if that follows, or replace it. Returns the run that is complete
-    /// then.
+    /// Extend `run` by `next` if that follows it. Otherwise replace it, and return the complete
+    /// run.
     fn join(run: &mut Option<Self>, next: Self) -> Option<Self> {
         let start = |run: &Self| run.block.0 as usize * BLOCK_BYTES + run.offset;
         match run {
@@ -49,13 +49,13 @@ impl Run {
 /// Where neighbouring spans lie.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Stretch {
-    /// One behind the other in the arena, from this many bytes after the start of this block on.
+    /// Contiguous in the arena, from this many bytes after the start of this block on.
     At(Block, usize),
-    /// Nowhere: they read zero.
+    /// Nowhere: they read as zeros.
     Zeros,
 }
 
-/// A leaf of a tree. It stays where it is for as long as its shard's lock is held.
+/// A leaf of a tree. It stays where it is while its shard's lock is held.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Leaf<'t> {
     tree: &'t Tree,
@@ -63,7 +63,7 @@ pub(crate) struct Leaf<'t> {
 }
 
 impl<'t> Leaf<'t> {
-    /// The leaf in `block`, which [`Tree::leaf_now`] or one of its kind returned.
+    /// The leaf in `block`, which [`Tree::leaf_now`] or a similar function returned.
     #[inline]
     pub(crate) fn new(tree: &'t Tree, block: Block) -> Self {
         Self { tree, block }
@@ -90,8 +90,8 @@ impl<'t> Leaf<'t> {
         subtree::sectors(self.arena(), Entry::node(self.block), LEAF)
     }
 
-    /// Where spans lie, if that is one stretch that can be read, or overwritten, without a change
-    /// of the leaf.
+    /// Where spans lie, if that is one contiguous stretch that can be read, or overwritten, without
+    /// changing the leaf.
     #[inline]
     pub(crate) fn stretch(self, spans: impl Iterator<Item = Span>, write: bool) -> Option<Stretch> {
         let mut found = None;
@@ -120,7 +120,7 @@ impl<'t> Leaf<'t> {
         found
     }
 
-    /// Copy out what is mapped, zeros for the rest.
+    /// Copy out mapped sectors, and zeros for the rest.
     pub(crate) fn read(self, spans: impl Iterator<Item = Span>, to: &mut Cursor<'_, Sink<'_>>) {
         let mut run: Option<Run> = None;
         for span in spans {
@@ -180,8 +180,8 @@ impl<'t> Leaf<'t> {
         }
     }
 
-    /// Write spans for as long as their pages are there and the disk's own, which the shared lock
-    /// allows. Stops before the first span that needs more.
+    /// Write spans whose pages exist and are the disk's own, for which the shared lock is enough.
+    /// Stops before the first other span.
     pub(crate) fn overwrite(
         self,
         spans: &mut Peekable<impl Iterator<Item = Span>>,
@@ -208,11 +208,11 @@ impl<'t> Leaf<'t> {
         self.copy_run_in(run, from);
     }
 
-    /// Write a span, with a new page where need be: `from`, or zeros where that is `None`. `whole`:
-    /// the page counts as one sector.
+    /// Write `from` to a span, or zeros if that is `None`, into a new page if necessary. `whole`
+    /// means that the page is one sector.
     ///
     /// # Errors
-    /// [`Error::is_want_of_memory`]; the leaf stays as it is then.
+    /// [`Error::is_out_of_memory`]; then the leaf stays as it is.
     pub(crate) fn write_span(
         self,
         span: Span,
@@ -245,7 +245,8 @@ impl<'t> Leaf<'t> {
         Ok(())
     }
 
-    /// Fill a new page outside of `span`: from the old page where that is mapped, else with zeros.
+    /// Fill a new page outside of `span`: from the old page where that is mapped, otherwise with
+    /// zeros.
     fn prepare(self, old: Entry, block: Block, span: Span) {
         if span.is_whole() {
             return;
@@ -272,10 +273,10 @@ impl<'t> Leaf<'t> {
         }
     }
 
-    /// Map a span as zeros; a page that it covers is freed.
+    /// Map a span as zeros. A page that it covers is freed.
     ///
     /// # Errors
-    /// As [`Leaf::write_span`].
+    /// The same as [`Leaf::write_span`].
     pub(crate) fn zero_span(self, span: Span, whole: bool) -> Result<(), Error> {
         let word = self.word(span.index);
         let entry = Entry::load(word);
@@ -292,12 +293,12 @@ impl<'t> Leaf<'t> {
         Ok(())
     }
 
-    /// Unmap a span, and add a page that is free then to `freed`. `whole`: the page counts as one
-    /// sector, and part of it can't be unmapped; such a part is zeroed if `must_be_zero`, else left
-    /// alone.
+    /// Unmap a span. If its page is free then, add that to `freed`. `whole` means that the page is
+    /// one sector, and a part of it can't be unmapped; such a part is zeroed if `must_be_zero`,
+    /// otherwise left alone.
     ///
     /// # Errors
-    /// As [`Leaf::write_span`].
+    /// The same as [`Leaf::write_span`].
     pub(crate) fn unmap_span(
         self,
         span: Span,

@@ -4,16 +4,16 @@ use crate::store::base::sync::{RwLock, RwLockWriteGuard};
 
 const SHARDS: usize = 64;
 
-/// A lock on a cache line of its own.
+/// A lock with its own cache line.
 #[derive(Debug, Default)]
 #[repr(align(64))]
 struct Shard(RwLock<()>);
 
-/// Locks of a disk's leaves, which are spread over 64 shards by number.
+/// The locks of a disk's leaves, which are distributed over 64 shards by number.
 #[derive(Debug)]
 pub(crate) struct ShardLocks([Shard; SHARDS]);
 
-/// All shards of a disk, held exclusively: what a function takes that changes the whole tree.
+/// All shards of a disk, held exclusively. Functions that change the whole tree take this.
 pub(crate) struct AllShards<'a> {
     /// Not an array, which would be copied whenever this moves.
     _shards: Box<[RwLockWriteGuard<'a, ()>]>,
@@ -31,8 +31,8 @@ impl ShardLocks {
         &self.0[(leaf % SHARDS as u64) as usize].0
     }
 
-    /// Wait for all requests that are in a leaf, and keep others out. Takes the shards by number;
-    /// the caller must hold none.
+    /// Lock all shards, which waits for all requests that use a leaf. The caller must not hold any
+    /// shard. Shards are locked by number.
     pub(crate) fn lock_all(&self) -> AllShards<'_> {
         AllShards {
             _shards: self.0.iter().map(|shard| shard.0.write()).collect(),

@@ -1,10 +1,10 @@
-//! Which sector of a disk is mapped, and to which page: the tree, its locks and its size.
+//! The map of a disk, from sectors to pages: its tree, locks and size.
 //!
-//! A disk is a row of 2 MiB leaves whose locks are 64 shards, by number. An access waits for one
-//! shard at a time: shared to read and to overwrite, exclusive to change the leaf. So queues that
-//! work on different blocks, or overwrite the same one, do not wait for each other, and a page is
-//! never freed under a reader. What concerns the whole tree holds all shards: a fork, a shrink or
-//! the removal of whole leaves is one point in time for all queues.
+//! A disk is a sequence of leaves of 2 MiB. Their locks are 64 shards, by number. An access waits
+//! for one shard at a time: shared to read and to overwrite, exclusive to change the leaf. So
+//! queues that use different leaves, or overwrite the same one, don't wait for each other, and a
+//! page is never freed under a reader. Operations on the whole tree hold all shards: a fork, a
+//! shrink or the removal of whole leaves is one instant for all queues.
 //!
 //! The size is checked under the lock, so a stale [`ByteRange`] is an error, never a byte outside.
 //! Order of locks: shards by number, then the making of nodes, then the free list.
@@ -29,7 +29,7 @@ use crate::store::layout::levels::LEAF_BYTES;
 #[derive(Debug)]
 pub(crate) struct PageMap {
     pub(crate) tree: Tree,
-    /// Made at the first access: an untouched fork has none.
+    /// Made at the first access, so an untouched fork has none.
     locks: OnceLock<Box<ShardLocks>>,
     sector_size: SectorSize,
     size_bytes: AtomicU64,
@@ -52,12 +52,12 @@ impl PageMap {
         self.locks.get_or_init(ShardLocks::new)
     }
 
-    /// Wait for all requests that are in a leaf, and keep others out.
+    /// Lock all shards, which waits for all requests that use a leaf.
     pub(crate) fn lock_all(&self) -> AllShards<'_> {
         self.locks().lock_all()
     }
 
-    /// The size now.
+    /// The present size.
     pub(crate) fn capacity(&self) -> Capacity {
         Capacity::known(self.size_bytes.load(Ordering::Acquire), self.sector_size)
     }
@@ -68,13 +68,13 @@ impl PageMap {
         self.size_bytes.store(capacity.bytes(), Ordering::Release);
     }
 
-    /// Mapped bytes: exact while nothing changes.
+    /// Mapped bytes. The number is exact while nothing changes.
     pub(crate) fn mapped_bytes(&self) -> u64 {
         self.tree.mapped.sectors() * SECTOR_BYTES
     }
 
-    /// Bytes that would be free if this disk were gone: exact while nothing changes. Leaf by leaf,
-    /// so that no write waits for all of it.
+    /// Bytes that destroying this disk would free. The number is exact while nothing changes. They
+    /// are counted leaf by leaf, so that no write waits for all of it.
     pub(crate) fn unique_bytes(&self) -> u64 {
         let mut unique = Unique::default();
         let mut next = Some(0);
@@ -91,7 +91,7 @@ impl PageMap {
         self.sector_size == SectorSize::S4096
     }
 
-    /// Whether the size still covers `end_bytes`. Under a lock that keeps the size as it is.
+    /// Check that the size still covers `end_bytes`. The caller holds a lock that keeps the size.
     fn check_end(&self, range: ByteRange, end_bytes: u64) -> Result<(), Error> {
         let size_bytes = self.size_bytes.load(Ordering::Acquire);
         if end_bytes <= size_bytes {
@@ -123,9 +123,9 @@ impl PageMap {
         Ok(())
     }
 
-    /// Where a range lies, if it can be read, or overwritten, in one go and nobody changes its
-    /// leaf. It stays there for as long as the lock is held. Never waits, so the caller may hold
-    /// other shards.
+    /// Where a range lies, if it can be read, or overwritten, at once, and no thread is changing
+    /// its leaf. It stays there while the returned lock is held. This never waits, so the caller
+    /// may hold other shards.
     #[inline]
     pub(crate) fn locate(
         &self,
@@ -153,8 +153,8 @@ impl PageMap {
     /// Write the bytes of `from`, as many as the range has.
     ///
     /// # Errors
-    /// [`Error::OutOfRange`] if the disk shrank, [`Error::is_want_of_memory`]: part of the range
-    /// may be written then.
+    /// [`Error::OutOfRange`] if the disk shrank, [`Error::is_out_of_memory`], after which part of
+    /// the range may be written.
     pub(crate) fn write(&self, range: ByteRange, from: &[Source<'_>]) -> Result<(), Error> {
         let mut from = Cursor::new(from);
         let (detect, whole) = (self.detect_zeroes, self.whole_pages());
@@ -184,7 +184,7 @@ impl PageMap {
         Ok(())
     }
 
-    /// Change a leaf, which is made or copied first where need be.
+    /// Change a leaf, which is created or copied first if necessary.
     fn change(
         &self,
         range: ByteRange,
@@ -213,10 +213,10 @@ impl PageMap {
         }
     }
 
-    /// Map the range as zeros: it reads zero and counts as mapped, without pages where it can.
+    /// Map the range as zeros: it reads as zeros and counts as mapped, without pages if possible.
     ///
     /// # Errors
-    /// As [`PageMap::write`].
+    /// The same as [`PageMap::write`].
     pub(crate) fn map_zero(&self, range: ByteRange) -> Result<(), Error> {
         let whole = self.whole_pages();
         self.fill(range, Entry::ALL_ZERO, |segment| {
@@ -227,25 +227,26 @@ impl PageMap {
         })
     }
 
-    /// Unmap the range. `must_be_zero`: parts that can't be unmapped, because a sector is larger,
-    /// are zeroed; without it they are left alone, and so is what there is no memory to cut out of
-    /// an area that is shared, or mapped and zero as a whole.
+    /// Unmap the range. Parts of sectors, which can't be unmapped, are zeroed if `must_be_zero`.
+    /// Otherwise they are left alone. So is a part of an area that is shared, or mapped and zero as
+    /// a whole, if there is no memory to cut it out.
     ///
     /// # Errors
-    /// [`Error::OutOfRange`] if the disk shrank; [`Error::is_want_of_memory`] if `must_be_zero`.
+    /// [`Error::OutOfRange`] if the disk shrank; [`Error::is_out_of_memory`] if `must_be_zero`.
     pub(crate) fn unmap(&self, range: ByteRange, must_be_zero: bool) -> Result<(), Error> {
-        // All or nothing: a shrink since the range was made is found before the first change.
+        // All or nothing: check for a shrink since the range was made before the first change.
         self.check_end(range, range.end_bytes())?;
         let result = self.fill(range, Entry::NONE, |segment| {
             self.unmap_segment(range, segment, must_be_zero)
         });
         match result {
-            Err(error) if error.is_want_of_memory() && !must_be_zero => Ok(()),
+            Err(error) if error.is_out_of_memory() && !must_be_zero => Ok(()),
             other => other,
         }
     }
 
-    /// Make whole leaves of the range `fill`, at one moment; call `part` for parts of a leaf.
+    /// Set whole leaves of the range to `fill`, at one instant, and call `part` for parts of
+    /// leaves.
     fn fill(
         &self,
         range: ByteRange,
@@ -282,10 +283,10 @@ impl PageMap {
         must_be_zero: bool,
     ) -> Result<(), Error> {
         {
-            // Where nothing is mapped nothing can be unmapped, and no leaf is made to find out.
+            // If nothing is mapped, there is nothing to unmap, and no leaf must be created.
             let _lock = self.locks().of_leaf(segment.leaf).read();
             self.check_end(range, segment.end_bytes())?;
-            if self.tree.slot(segment.leaf).entry().is_none() {
+            if self.tree.link(segment.leaf).entry().is_none() {
                 return Ok(());
             }
         }
@@ -300,20 +301,20 @@ impl PageMap {
         })
     }
 
-    /// Have what is needed to cut the disk off at `size_bytes`.
+    /// Take the memory that is needed to cut the disk off at `size_bytes`.
     ///
     /// # Errors
-    /// [`Error::is_want_of_memory`].
+    /// [`Error::is_out_of_memory`].
     pub(crate) fn prepare_cut(&self, all: &AllShards<'_>, size_bytes: u64) -> Result<(), Error> {
         let within = !size_bytes.is_multiple_of(LEAF_BYTES);
         self.tree.own_path(all, size_bytes / LEAF_BYTES, within)
     }
 
-    /// Unmap all beyond `size_bytes`, after [`PageMap::prepare_cut`] and under the same lock; adds
-    /// to `out` what the caller must free.
+    /// Unmap everything beyond `size_bytes`, after [`PageMap::prepare_cut`] and under the same
+    /// lock. Adds to `out` what the caller must free.
     ///
     /// # Errors
-    /// None, if all was prepared.
+    /// None, if that was prepared.
     pub(crate) fn cut(
         &self,
         all: &AllShards<'_>,
@@ -361,7 +362,7 @@ impl PageMap {
 
     /// The first byte of the disk that is mapped (or isn't) in one leaf, from byte `within` of it.
     fn find_in_leaf(&self, number: u64, within: u64, mapped: bool) -> Option<u64> {
-        let entry = self.tree.slot(number).entry();
+        let entry = self.tree.link(number).entry();
         let within = match entry.block() {
             None => (entry.is_none() != mapped).then_some(within)?,
             Some(leaf) => {
@@ -372,7 +373,7 @@ impl PageMap {
         Some(number * LEAF_BYTES + within)
     }
 
-    /// Let the tree go: nothing is left to look up. Returns its root.
+    /// Detach the tree, so that nothing can be looked up any more. Returns its root.
     pub(crate) fn detach(&self, all: &AllShards<'_>) -> Entry {
         let root = self.tree.root_entry();
         self.tree.set_record(all, None);
@@ -380,7 +381,7 @@ impl PageMap {
         root
     }
 
-    /// Whether nothing is mapped beyond the size; a killed process may have left something there.
+    /// Whether nothing is mapped beyond the size. A killed process may have left something there.
     pub(crate) fn is_cut(&self) -> bool {
         let size_bytes = self.capacity().bytes();
         let (number, within) = (size_bytes / LEAF_BYTES, size_bytes % LEAF_BYTES);

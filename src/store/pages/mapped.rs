@@ -1,9 +1,9 @@
-//! How many sectors of a tree are mapped, also while a part that was cut off is still being
+//! Counting the mapped sectors of a tree, even while a part that was cut off is still being
 //! counted.
 //!
-//! Counting what lies below a node takes time with how much that is, and is done without a lock.
-//! Until then the tree's count still includes the part, and so does that of a fork made meanwhile.
-//! The part knows all of these counts, and is taken off each of them once it is counted.
+//! Counting what lies below a node takes longer the more it is, and happens without a lock. Until
+//! it is done, the tree's count still includes the part, and so do those of forks made meanwhile.
+//! The part has a list of these counts, and is subtracted from each of them once it is counted.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,13 +16,13 @@ type Count = Arc<AtomicU64>;
 #[derive(Debug, Default)]
 pub(crate) struct Mapped {
     sectors: Count,
-    /// Parts that may be in the count still. Those that were counted since are dropped when the
-    /// next one comes.
+    /// Parts that the count may still include. Parts that were counted since are dropped when the
+    /// next one is added.
     parts: Mutex<Vec<Arc<CutOff>>>,
 }
 
-/// A part of a tree that was cut off, and the counts that still include it; `None` once it was
-/// taken off them.
+/// A part of a tree that was cut off: the counts that still include it, or `None` once it was
+/// subtracted from them.
 #[derive(Debug)]
 pub(crate) struct CutOff(Mutex<Option<Vec<Count>>>);
 
@@ -34,7 +34,7 @@ impl Mapped {
         }
     }
 
-    /// The count, with what was cut off and not counted yet.
+    /// The count, including parts that were cut off and not counted yet.
     pub(crate) fn sectors(&self) -> u64 {
         self.sectors.load(Ordering::Relaxed)
     }
@@ -51,7 +51,8 @@ impl Mapped {
         }
     }
 
-    /// A part that was cut off and isn't counted yet. Under the same lock as the cut: all shards.
+    /// Add a part that was cut off and isn't counted yet. The caller holds all shards, as for the
+    /// cut.
     pub(crate) fn cut_off(&self) -> Arc<CutOff> {
         let counts = vec![Arc::clone(&self.sectors)];
         let part = Arc::new(CutOff(Mutex::new(Some(counts))));
@@ -68,23 +69,23 @@ impl Mapped {
         parts.any(|part| part.0.lock().is_some()) || self.sectors() <= sectors
     }
 
-    /// The count of another tree with the same content. Under all shards of this one.
+    /// The count for another tree with the same content. The caller holds all shards of this tree.
     pub(crate) fn share(&self) -> Self {
         let other = Self::default();
         other.take_over(self);
         other
     }
 
-    /// Count the content of another tree, which this tree has from now on. Under all shards of
-    /// both, or where nobody else knows of them.
+    /// Count the content of another tree, which this tree has from now on. The caller holds all
+    /// shards of both, or no other thread can reach them.
     pub(crate) fn take_over(&self, other: &Self) {
         for part in self.parts.lock().drain(..) {
             if let Some(counts) = &mut *part.0.lock() {
                 counts.retain(|count| !Arc::ptr_eq(count, &self.sectors));
             }
         }
-        // All parts stay as they are between the look at the count and the entry that says that it
-        // was copied. Always in the same order, since trees have parts in common.
+        // Lock all parts between reading the count and noting that it was copied. Always in the
+        // same order, since trees have parts in common.
         let mut parts = other.parts.lock().clone();
         parts.sort_unstable_by_key(Arc::as_ptr);
         let mut open: Vec<MutexGuard<'_, _>> = parts.iter().map(|part| part.0.lock()).collect();
@@ -98,7 +99,7 @@ impl Mapped {
 }
 
 impl CutOff {
-    /// Take the part, which has `sectors` mapped ones, off every count that still includes it.
+    /// Subtract the part, which has `sectors` mapped ones, from every count that includes it.
     pub(crate) fn counted(&self, sectors: u64) {
         let mut open = self.0.lock();
         for count in open.take().into_iter().flatten() {

@@ -1,19 +1,19 @@
-//! Which page of a disk lies in which block: a disk's tree, and its locks.
+//! The map of a disk, from sectors to pages: its tree and its locks.
 //!
 //! | file | what it holds |
 //! |---|---|
 //! | `span` | a byte range cut along leaves and pages |
 //! | `locks` | the locks of one disk |
-//! | `mapped` | how many sectors of a tree are mapped |
-//! | `subtree` | what lies below an entry: counted, and freed |
+//! | `mapped` | counting the mapped sectors of a tree |
+//! | `subtree` | counting and freeing what lies below an entry |
 //! | `detached` | parts of a tree that wait to be counted and freed |
-//! | `nodes` | nodes and pages as one disk has them: taken on its account, copied where shared |
-//! | `tree` | the tree of one disk: looked up, grown, cut |
-//! | `unique` | how much memory only one disk names |
-//! | `leaf` | what happens to the pages of one leaf |
+//! | `nodes` | a disk's nodes and pages: taken on its account, copied if they are shared |
+//! | `tree` | the tree of one disk: looking up, growing, cutting |
+//! | `unique` | counting the memory that only one disk names |
+//! | `leaf` | operations on the pages of one leaf |
 //! | `map` | the tree under its locks: read, write, zero, unmap, find |
 //! | `batch` | several small reads and overwrites at once, whose waits for memory overlap |
-//! | `diff` | what differs between two snapshots |
+//! | `diff` | the differences between two snapshots |
 //!
 //! Each imports only from those above it.
 

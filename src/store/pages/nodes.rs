@@ -1,4 +1,4 @@
-//! Nodes and pages as one disk has them: taken on its account, and copied where they are shared.
+//! A disk's nodes and pages: taken on its account, and copied if they are shared.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
@@ -11,7 +11,7 @@ use crate::store::layout::levels::LEAF;
 use crate::store::memory::arena::{Arena, BLOCK_WORDS, Block};
 use crate::store::memory::pool::Pool;
 
-/// The pool, and the account that pays for what one disk takes from it.
+/// The pool, and the account that one disk's blocks are charged to.
 #[derive(Debug)]
 pub(crate) struct Nodes {
     pool: Arc<Pool>,
@@ -36,23 +36,23 @@ impl Nodes {
         self.pool.arena()
     }
 
-    /// The account that pays for what is taken.
+    /// The account that blocks are charged to.
     pub(crate) fn account(&self) -> u16 {
         self.account.load(Ordering::Relaxed)
     }
 
-    /// Each pays with the other's account from now on. Under all shards of one of them, while
-    /// nobody writes to the other.
+    /// Exchange the accounts of two disks. The caller holds all shards of one, and no connection
+    /// writes to the other.
     pub(crate) fn exchange_account(&self, with: &Self) {
         let own = self.account();
         self.account.store(with.account(), Ordering::Relaxed);
         with.account.store(own, Ordering::Relaxed);
     }
 
-    /// A block for this disk, with one reference. Its bytes are whatever the last user left.
+    /// Take a block for this disk, with one reference. It still has the bytes of its last user.
     ///
     /// # Errors
-    /// [`Error::is_want_of_memory`]; nothing is taken then.
+    /// [`Error::is_out_of_memory`]; then nothing is taken.
     pub(crate) fn take(&self) -> Result<Block, Error> {
         self.pool.take(self.account())
     }
@@ -74,7 +74,7 @@ impl Nodes {
         words.all(|word| Entry::load(word).is_none())
     }
 
-    /// The entry of a word that may be changed, without `SHARED` where that isn't true any more.
+    /// The entry of a word that may be changed. If `SHARED` is no longer true, the bit is cleared.
     pub(crate) fn settled(&self, word: &AtomicU64) -> Entry {
         let entry = Entry::load(word);
         match entry.block() {
@@ -86,10 +86,10 @@ impl Nodes {
         }
     }
 
-    /// The node of a word as this disk's own: the node that is there, a copy, or a new one.
+    /// Make the node of a word this disk's own: the present node, a copy of it, or a new one.
     ///
     /// # Errors
-    /// [`Error::is_want_of_memory`]; the word stays as it is then.
+    /// [`Error::is_out_of_memory`]; then the word stays as it is.
     pub(crate) fn own(&self, word: &AtomicU64, level: u32) -> Result<Block, Error> {
         let entry = self.settled(word);
         let Some(old) = entry.block() else {
@@ -128,7 +128,7 @@ impl Nodes {
             let mut entry = Entry::load(from);
             if let Some(block) = entry.block() {
                 self.pool.share(block);
-                // Before the copy can be seen: from then on the old one isn't alone.
+                // Before the copy is visible: from then on the old entry isn't the only one.
                 from.fetch_or(Entry::SHARED_BIT, Ordering::Release);
                 entry = entry.shared();
             }
@@ -137,7 +137,7 @@ impl Nodes {
         Ok(node)
     }
 
-    /// An entry is gone: free what only that entry named.
+    /// Free what only this entry, which was removed, named.
     pub(crate) fn release(&self, entry: Entry, level: u32) {
         subtree::free(&self.pool, [(entry, level)]);
     }

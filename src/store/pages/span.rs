@@ -45,7 +45,7 @@ impl Segment {
         }
     }
 
-    /// The leaf but for its first `bytes` bytes.
+    /// The leaf without its first `bytes` bytes.
     pub(crate) fn tail(leaf: u64, bytes: u64) -> Self {
         debug_assert!(bytes < LEAF_BYTES);
         Self {

@@ -1,12 +1,11 @@
-//! What lies below an entry that nobody changes: how much of it is mapped, and its way back into
-//! the pool.
+//! Counting and freeing what lies below an entry, which nothing changes meanwhile.
 
 use crate::store::layout::entry::Entry;
 use crate::store::layout::levels::{PAGE, sectors_below};
 use crate::store::memory::arena::{Arena, Block};
 use crate::store::memory::pool::Pool;
 
-/// How many freed blocks are collected before they go back to the pool.
+/// How many blocks to collect before freeing them in the pool.
 const BATCH: usize = 4096;
 
 /// Mapped sectors below an entry.
@@ -24,7 +23,7 @@ pub(crate) fn sectors(arena: &Arena, entry: Entry, level: u32) -> u64 {
     }
 }
 
-/// Free what only these entries name. Needs no lock where nothing else can reach them any more.
+/// Free what only these entries name. Needs no lock if nothing else can reach them any more.
 pub(crate) fn free(pool: &Pool, entries: impl IntoIterator<Item = (Entry, u32)>) {
     let mut blocks = Vec::new();
     for (entry, level) in entries {
@@ -35,7 +34,7 @@ pub(crate) fn free(pool: &Pool, entries: impl IntoIterator<Item = (Entry, u32)>)
 
 fn collect(pool: &Pool, entry: Entry, level: u32, blocks: &mut Vec<Block>) {
     let Some(block) = entry.block() else { return };
-    // Without SHARED it is this entry's alone, and its count needs no look.
+    // Without SHARED the block belongs to this entry alone, and its count need not be read.
     if entry.is_shared() && !pool.release(block) {
         return;
     }

@@ -1,14 +1,14 @@
-//! The tree of one disk: from its record's root down to leaves, nodes copied when they are shared.
-//! A node that is missing costs nothing.
+//! The tree of one disk, from its record's root down to the leaves. Shared nodes are copied before
+//! they change. A missing node costs nothing.
 //!
 //! | lock held | what is allowed |
 //! |---|---|
 //! | a leaf's shard, shared | look up, read that leaf, overwrite pages that are its own |
-//! | a leaf's shard | change that leaf; hang it into the tree, or take it out |
+//! | a leaf's shard | change that leaf; add it to the tree, or remove it |
 //! | all shards ([`AllShards`]) | copy and remove inner nodes, change the root |
 //!
-//! So a node is never freed or copied while somebody else walks through it. Every change is
-//! published by one store of 8 bytes, after all that it names is in place.
+//! So a node is never freed or copied while another thread walks through it. Every change is
+//! published by one store of 8 bytes, after everything that it names is in place.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -26,9 +26,9 @@ use crate::store::layout::record;
 use crate::store::memory::arena::{BLOCK_WORDS, Block};
 use crate::store::memory::pool::Pool;
 
-/// Where a leaf hangs.
+/// How a leaf hangs in the tree.
 #[derive(Debug)]
-pub(crate) enum Slot<'a> {
+pub(crate) enum LeafLink<'a> {
     /// A node above it is missing: nothing is mapped.
     Nothing,
     /// A node above it is missing: all is mapped and zero.
@@ -37,8 +37,8 @@ pub(crate) enum Slot<'a> {
     At(&'a AtomicU64, bool),
 }
 
-impl Slot<'_> {
-    /// The leaf's entry, also where a node above it is missing.
+impl LeafLink<'_> {
+    /// The leaf's entry, even if a node above it is missing.
     pub(crate) fn entry(&self) -> Entry {
         match self {
             Self::Nothing => Entry::NONE,
@@ -77,7 +77,7 @@ impl Tree {
         }
     }
 
-    /// Another record took its place, or none.
+    /// Set the record that replaces this one, or none.
     pub(crate) fn set_record(&self, _all: &AllShards<'_>, record: Option<Block>) {
         self.record
             .store(record.map_or(0, |block| block.0), Ordering::Release);
@@ -92,7 +92,7 @@ impl Tree {
         self.root().map_or(Entry::NONE, Entry::load)
     }
 
-    /// Have another record name the root too. Returns the entry for that record.
+    /// Share the root with another record. Returns the entry for that record.
     pub(crate) fn share_root(&self, _all: &AllShards<'_>) -> Entry {
         let Some(root) = self.root() else {
             return Entry::NONE;
@@ -106,55 +106,55 @@ impl Tree {
         entry.shared()
     }
 
-    /// Find where a leaf hangs.
-    pub(crate) fn slot(&self, leaf: u64) -> Slot<'_> {
+    /// Find how a leaf hangs in the tree.
+    pub(crate) fn link(&self, leaf: u64) -> LeafLink<'_> {
         let Some(mut word) = self.root() else {
-            return Slot::Nothing;
+            return LeafLink::Nothing;
         };
         let mut own = true;
         for level in (LEAF + 1..=TOP).rev() {
             let entry = Entry::load(word);
             let Some(node) = entry.block() else {
                 return if entry.is_none() {
-                    Slot::Nothing
+                    LeafLink::Nothing
                 } else {
-                    Slot::Zero
+                    LeafLink::Zero
                 };
             };
             own &= !entry.is_shared();
             word = self.nodes.word(node, index(leaf, level));
         }
-        Slot::At(word, own)
+        LeafLink::At(word, own)
     }
 
-    /// The leaf, if it is there.
+    /// The leaf, if it exists.
     pub(crate) fn leaf_now(&self, leaf: u64) -> Option<Block> {
-        match self.slot(leaf) {
-            Slot::At(word, _) => Entry::load(word).block(),
-            Slot::Nothing | Slot::Zero => None,
+        match self.link(leaf) {
+            LeafLink::At(word, _) => Entry::load(word).block(),
+            LeafLink::Nothing | LeafLink::Zero => None,
         }
     }
 
-    /// The leaf, if it is there and all this disk's own.
+    /// The leaf, if it exists and belongs to this disk alone.
     pub(crate) fn own_leaf_now(&self, leaf: u64) -> Option<Block> {
-        match self.slot(leaf) {
-            Slot::At(word, true) => Some(Entry::load(word))
+        match self.link(leaf) {
+            LeafLink::At(word, true) => Some(Entry::load(word))
                 .filter(|entry| !entry.is_shared())?
                 .block(),
             _ => None,
         }
     }
 
-    /// The leaf as this disk's own, made or copied if need be. `None`: a node above it is shared,
-    /// and [`Tree::own_path`] has to come first.
+    /// The leaf as this disk's own, created or copied if necessary. `None` if a node above it is
+    /// shared; then call [`Tree::own_path`] first.
     ///
     /// # Errors
-    /// [`Error::is_want_of_memory`].
+    /// [`Error::is_out_of_memory`].
     pub(crate) fn own_leaf(&self, leaf: u64) -> Result<Option<Block>, Error> {
-        let word = match self.slot(leaf) {
-            Slot::At(word, true) => word,
-            Slot::At(_, false) => return Ok(None),
-            Slot::Nothing | Slot::Zero => match self.grow(leaf)? {
+        let word = match self.link(leaf) {
+            LeafLink::At(word, true) => word,
+            LeafLink::At(_, false) => return Ok(None),
+            LeafLink::Nothing | LeafLink::Zero => match self.grow(leaf)? {
                 Some(word) => word,
                 None => return Ok(None),
             },
@@ -162,7 +162,7 @@ impl Tree {
         self.nodes.own(word, LEAF).map(Some)
     }
 
-    /// Make the inner nodes above a leaf, where they are missing.
+    /// Create missing inner nodes above a leaf.
     fn grow(&self, leaf: u64) -> Result<Option<&AtomicU64>, Error> {
         let _growing = self.growing.lock();
         let Some(mut word) = self.root() else {
@@ -178,11 +178,11 @@ impl Tree {
         Ok(Some(word))
     }
 
-    /// Have an own node at every place above a leaf that isn't empty, and at the leaf's own
-    /// `with_leaf`: then cutting the tree off there takes no memory.
+    /// Make all nodes above a leaf this disk's own, where they aren't empty, and with `with_leaf`
+    /// the leaf itself. Then cutting the tree off there takes no memory.
     ///
     /// # Errors
-    /// [`Error::is_want_of_memory`].
+    /// [`Error::is_out_of_memory`].
     pub(crate) fn own_path(
         &self,
         _all: &AllShards<'_>,
@@ -205,10 +205,10 @@ impl Tree {
         Ok(())
     }
 
-    /// Take a leaf out of the tree, whose path must be this disk's own. Returns whether the node
-    /// above may have become empty.
+    /// Remove a leaf from the tree. The nodes above it must be this disk's own. Returns whether the
+    /// node above may have become empty.
     pub(crate) fn remove_leaf(&self, leaf: u64) -> bool {
-        let Slot::At(word, true) = self.slot(leaf) else {
+        let LeafLink::At(word, true) = self.link(leaf) else {
             return false;
         };
         let entry = Entry(word.swap(0, Ordering::AcqRel));
@@ -243,10 +243,10 @@ impl Tree {
     }
 
     /// Set all leaves from `first` up to `end` to `fill` ([`Entry::NONE`] or [`Entry::ALL_ZERO`]),
-    /// and detach what hung there.
+    /// and detach what was there.
     ///
     /// # Errors
-    /// [`Error::is_want_of_memory`], after which part of it may be done.
+    /// [`Error::is_out_of_memory`], after which a part may be done.
     pub(crate) fn set(
         &self,
         _all: &AllShards<'_>,

@@ -1,4 +1,4 @@
-//! How much memory only one disk names.
+//! Counting the memory that only one disk names.
 
 use super::tree::Tree;
 use crate::store::base::range::PAGE_BYTES;
@@ -6,7 +6,7 @@ use crate::store::layout::entry::Entry;
 use crate::store::layout::levels::{LEAF, TOP, index, leaves_below};
 use crate::store::memory::arena::Block;
 
-/// Blocks that nothing else names, as a walk from leaf to leaf counts them.
+/// Counts the blocks that nothing else names, leaf by leaf.
 #[derive(Debug, Default)]
 pub(crate) struct Unique {
     blocks: u64,
@@ -15,7 +15,7 @@ pub(crate) struct Unique {
 }
 
 impl Unique {
-    /// Bytes of what was counted.
+    /// The bytes that were counted.
     pub(crate) fn bytes(&self) -> u64 {
         self.blocks * PAGE_BYTES
     }
@@ -26,8 +26,8 @@ impl Unique {
         *last = Some(node);
     }
 
-    /// Count the first leaf at or after `leaf`, and the nodes above it. Returns the leaf to go on
-    /// with. Under the shard of `leaf`; once that is released the answer may be out of date.
+    /// Count the first leaf at or after `leaf`, and the nodes above it. Returns the next leaf. The
+    /// caller holds the shard of `leaf`; once that is released, the count may be out of date.
     pub(crate) fn add_leaf(&mut self, tree: &Tree, leaf: u64) -> Option<u64> {
         let nodes = &tree.nodes;
         let is_own = |entry: Entry, block| !entry.is_shared() || nodes.pool().is_exclusive(block);

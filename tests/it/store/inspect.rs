@@ -175,7 +175,7 @@ fn one_disk_is_hurt_and_the_others_are_whole() {
     assert!(found.disk("alone").unwrap().is_whole());
     let finding = &found.findings()[0];
     assert_eq!(finding.keys, ["fork", "golden", "golden@1"], "{finding:?}");
-    assert!(finding.what.contains("no entry"), "{finding:?}");
+    assert!(finding.what.contains("not an entry"), "{finding:?}");
     let parts: Vec<_> = found.parts("golden").unwrap().map(Result::unwrap).collect();
     let lost: Vec<_> = parts.iter().filter(|part| part.is_lost()).collect();
     assert_eq!((lost.len(), lost[0].start_bytes), (1, 5000 * 512));

@@ -102,7 +102,7 @@ fn a_full_pool_has_room_again_when_the_end_of_a_disk_returns() {
         let disk = store.create("hog", &spec(16 << 20)).unwrap();
         let full = (0..).map(|page| disk.write(page * 8, &[&[1; 4096]]));
         let full = full.take(4096).find_map(Result::err).unwrap();
-        assert!(full.is_want_of_memory());
+        assert!(full.is_out_of_memory());
         store.destroy("hog").unwrap();
         assert_eq!(store.charged_bytes(), 0);
     }
