@@ -10,7 +10,7 @@ pub const MAX_SOCKET_PATH_BYTES: usize = 107;
 /// Why ramblk can't do what it was asked for.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A request that could never work: the user must say something else.
+    /// The options or settings are wrong.
     #[error("{0}")]
     Usage(String),
     /// The path is too long for a socket.
@@ -23,7 +23,7 @@ pub enum Error {
         /// The path at fault.
         path: PathBuf,
     },
-    /// Somebody listens there.
+    /// Another process listens there.
     #[error(
         "socket {path:?} is in use by a running process; stop that or choose another --socket-path"
     )]
@@ -31,23 +31,23 @@ pub enum Error {
         /// The path at fault.
         path: PathBuf,
     },
-    /// Something that is no socket is there.
-    #[error("{path:?} exists and is no socket; remove it yourself or choose another --socket-path")]
+    /// A file other than a socket is there.
+    #[error("{path:?} exists and is not a socket; remove it or choose another --socket-path")]
     PathTaken {
         /// The path at fault.
         path: PathBuf,
     },
-    /// What was ours is gone, and something else is there.
+    /// Our socket is gone, and another file is there.
     #[error(
-        "{path:?} is somebody else's now and is left as it is; remove it, and the socket is made \
+        "{path:?} is another file now, and is left as it is; remove it, and the socket is created \
          again"
     )]
     Replaced {
         /// The path at fault.
         path: PathBuf,
     },
-    /// The socket can't be made.
-    #[error("can't make socket {path:?}: {source}{hint}")]
+    /// The socket can't be created.
+    #[error("can't create socket {path:?}: {source}{hint}")]
     Socket {
         /// The path at fault.
         path: PathBuf,
@@ -56,23 +56,23 @@ pub enum Error {
         /// What to do about it; may be empty.
         hint: &'static str,
     },
-    /// A descriptor that isn't what it has to be.
-    #[error("--fd {fd} is no Unix stream socket: {reason}")]
+    /// An inherited descriptor is of the wrong kind.
+    #[error("--fd {fd} is not a Unix stream socket: {reason}")]
     Descriptor {
         /// Its number.
         fd: i32,
         /// What is wrong with it.
         reason: String,
     },
-    /// A directory can't be made.
-    #[error("can't make directory {path:?}: {source}; make it yourself or choose another")]
+    /// A directory can't be created.
+    #[error("can't create directory {path:?}: {source}; create it yourself or choose another")]
     Directory {
         /// The path at fault.
         path: PathBuf,
         /// The system's reason.
         source: std::io::Error,
     },
-    /// Disks can't lie there.
+    /// The state directory can't be used.
     #[error("state directory {path:?} {reason}")]
     StateDirectory {
         /// The directory.
@@ -80,7 +80,7 @@ pub enum Error {
         /// What is wrong with it, and what to do.
         reason: String,
     },
-    /// What lies there can't be used.
+    /// The file with the disks can't be used.
     #[error("{path:?}: {source}")]
     State {
         /// The file.
@@ -88,8 +88,8 @@ pub enum Error {
         /// What is wrong with it.
         source: store::Error,
     },
-    /// What lies there is damaged.
-    #[error("{path:?}: {source}; 'ramblk fsck {}' says what can be saved", directory.display())]
+    /// The file with the disks is damaged.
+    #[error("{path:?}: {source}; 'ramblk fsck {}' shows what can be saved", directory.display())]
     StateDamaged {
         /// The file.
         path: PathBuf,
@@ -106,10 +106,10 @@ pub enum Error {
         /// The socket.
         path: PathBuf,
     },
-    /// Disks that are there can't be taken up.
-    #[error("can't take up the disks that are there: {0}")]
+    /// The existing disks can't be adopted.
+    #[error("can't adopt the existing disks: {0}")]
     Disks(Box<model::Problem>),
-    /// The disks that are there take more than they may.
+    /// The existing disks take more than the memory limit.
     #[error(
         "the memory limit of {limit_bytes} bytes is less than the {charged_bytes} bytes that the \
          disks take already; start with a larger --memory-limit, and destroy or discard what is \
@@ -155,12 +155,12 @@ pub enum Error {
 }
 
 impl Error {
-    /// What was tried when the system refused.
+    /// Make an error of the system's; `what` says what was tried.
     pub(crate) fn system(what: &'static str) -> impl Fn(std::io::Error) -> Self {
         move |source| Self::System { what, source }
     }
 
-    /// Whether another process uses what was asked for (exit code 4).
+    /// Whether another process uses the file or socket (exit code 4).
     pub fn is_busy(&self) -> bool {
         matches!(
             self,
@@ -172,12 +172,12 @@ impl Error {
         )
     }
 
-    /// Whether memory doesn't allow it (exit code 5).
+    /// Whether there is not enough memory (exit code 5).
     pub fn is_over_budget(&self) -> bool {
         matches!(self, Self::LimitBelowCharge { .. })
     }
 
-    /// Whether the request itself is wrong, so that trying again can't help (exit code 2).
+    /// Whether the options are wrong, so that trying again can't help (exit code 2).
     pub fn is_usage(&self) -> bool {
         matches!(
             self,

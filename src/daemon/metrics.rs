@@ -1,9 +1,9 @@
-//! Metrics in the text format of Prometheus, read when they are asked for.
+//! Metrics in the text format of Prometheus, collected for each request.
 //!
-//! Names are those of the node exporter's diskstats where there are such, with `ramblk_disk` for
-//! `node_disk`. The one label is `disk`. Two figures that a disk has are left out, since each costs
-//! a walk over what is mapped: the bytes that only it holds, and how a fork shares. What a disk was
-//! charged for is what it took itself, so `mapped` less `charged` is at least what it shares.
+//! Names are those of the node exporter's diskstats where it has the same figure, with
+//! `ramblk_disk` for `node_disk`. The only label is `disk`. Figures that need a walk over a disk's
+//! map are left out: the bytes that destroying it would free, and how many a fork shares. A disk is
+//! charged for the memory that it took itself, so it shares at least `mapped` less `charged`.
 
 use std::fmt;
 
@@ -16,10 +16,10 @@ use prometheus_client::registry::Registry;
 use super::disks::{Disks, describe};
 use crate::model::{Disk, DiskState, HistogramBucket, OperationStats, Pool, Stats};
 
-/// All metrics as text. Takes time with the number of disks.
+/// All metrics as text. Takes longer the more disks there are.
 pub(super) fn text(disks: &Disks) -> Result<String, fmt::Error> {
     let rows = describe::list(disks, &[]).into_iter().filter_map(|disk| {
-        // A disk may be gone since.
+        // A disk may have been destroyed since.
         let stats = describe::stats(disks, &disk.name).ok()?;
         Some(Row::new(disk, stats))
     });
@@ -115,7 +115,7 @@ const TIMES: [(&str, &str, &str); 5] = [
     ),
 ];
 
-/// What goes up and down.
+/// Gauges.
 const GAUGES: [Whole; 12] = [
     ("io_now", "Requests being served", |row| {
         Some(row.stats.in_flight)
@@ -129,12 +129,12 @@ const GAUGES: [Whole; 12] = [
     ("size_bytes", "Size", |row| Some(row.disk.size_bytes)),
     (
         "mapped_bytes",
-        "Bytes of mapped sectors, shared ones too",
+        "Bytes of mapped sectors, including shared ones",
         |row| Some(row.disk.mapped_bytes),
     ),
     (
         "charged_bytes",
-        "Bytes of memory that it took itself, for data and for finding it",
+        "Bytes of memory that it took itself, for data and the tables that map it",
         |row| Some(row.disk.charged_bytes),
     ),
     (
@@ -155,7 +155,7 @@ const GAUGES: [Whole; 12] = [
     }),
     (
         "short_of_memory",
-        "1 if a write found no memory since there was room last",
+        "1 if a write found no memory, until there is room again",
         |row| {
             let short = matches!(row.disk.state, DiskState::Full | DiskState::Stalled);
             Some(short.into())
@@ -163,7 +163,7 @@ const GAUGES: [Whole; 12] = [
     ),
     (
         "failed",
-        "1 if every request fails, since ramblk died of one twice",
+        "1 if every request fails, because ramblk crashed on one twice",
         |row| Some(row.disk.failure.is_some().into()),
     ),
 ];
@@ -225,7 +225,7 @@ impl Scrape {
             ("ramblk_snapshots", "Snapshots", pool.snapshots as u64),
             (
                 "ramblk_most_disks",
-                "Disks that there can be",
+                "Most disks that the limit on descriptors allows",
                 pool.most_disks as u64,
             ),
             (
@@ -241,7 +241,7 @@ impl Scrape {
         let help = "How long requests took";
         let mut family = encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
         for row in &self.rows {
-            // Kinds that were never asked for are left out: of many disks most are idle.
+            // Kinds without a request are left out, since most of many disks are idle.
             let used = row
                 .stats
                 .operations
@@ -267,7 +267,7 @@ impl Collector for Scrape {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let build = [("version", env!("CARGO_PKG_VERSION"))];
         let name = "ramblk_build_info";
-        let mut info = encoder.encode_descriptor(name, "What runs", None, MetricType::Gauge)?;
+        let mut info = encoder.encode_descriptor(name, "Version", None, MetricType::Gauge)?;
         info.encode_family(&build)?.encode_gauge(&1_u64)?;
         for (name, help, value) in self.pool() {
             let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
@@ -306,13 +306,13 @@ impl Collector for Scrape {
 }
 
 /// Exact up to 104 days, and to a nanosecond in 10^16 beyond.
-#[expect(clippy::cast_precision_loss, reason = "as said")]
+#[expect(clippy::cast_precision_loss, reason = "as the comment says")]
 fn seconds(ns: u64) -> f64 {
     ns as f64 / 1e9
 }
 
-/// The crate writes OpenMetrics, where a counter's family lacks the `_total` that its samples have.
-/// In the older format, which every Prometheus reads, it has it.
+/// Convert OpenMetrics, which the crate writes, to the older format that every Prometheus reads. In
+/// the older format the names of counters end with `_total` in HELP and TYPE too.
 fn prometheus(open: &str) -> String {
     let mut text = String::with_capacity(open.len());
     let mut lines = open.lines().peekable();

@@ -1,22 +1,22 @@
-//! The process: names, sockets, signals, and the disks that it serves.
+//! The process: sockets, signals, and the disks that it serves.
 //!
-//! The command line, or a program that embeds ramblk, speaks to this room only. [`Disks`] is the
-//! registry: disks by name, each at a socket, which can be changed while guests use them.
-//! [`serve()`] is that with an API, and [`run()`] the same with one disk and no API, until a
-//! signal, its command or its front end ends it.
+//! The command line, or a program that embeds ramblk, uses only this room. [`Disks`] is the
+//! registry: disks by name, each at a socket, which you can change while guests use them.
+//! [`serve()`] runs it with an API. [`run()`] runs it with one disk and no API, until a signal, its
+//! command or its front end ends it.
 //!
 //! [`Disks`]: disks::Disks
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `error` | why something can't be done |
-//! | `host` | limits, signals, descriptors, sockets, and the place where disks lie |
-//! | `disks` | the registry: disks by name, and what can be done with them |
-//! | `run` | one disk's life: make, serve, wait for signal or command, end |
+//! | `error` | the errors of this room |
+//! | `host` | limits, signals, descriptors, sockets, and the place of the disks |
+//! | `disks` | the registry: disks by name, and the actions on them |
+//! | `run` | the life of one disk: create it, serve it, wait for a signal or the command |
 //! | `metrics` | figures of all disks, for Prometheus |
 //! | `api` | the REST API of `ramblk serve` |
 //! | `serve` | the life of a daemon |
-//! | `salvage` | what no daemon uses, damaged or not: what is there, and what can be saved |
+//! | `salvage` | the state directory of a stopped daemon: what is in it, and what can be saved |
 
 pub mod api;
 pub mod disks;

@@ -1,5 +1,5 @@
-//! A state directory that no daemon uses, damaged or not: what is there, what is wrong, and the
-//! disks that can be saved. Nothing is changed.
+//! The state directory of a stopped daemon, damaged or not: what is in it, what is wrong with it,
+//! and which disks can be saved. Nothing is changed.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -15,12 +15,12 @@ use super::host::state_dir;
 use crate::model::Limits;
 use crate::store::{self, Finding, FoundDisk, Inspection, Part};
 
-/// What is in a state directory.
+/// The content of a state directory.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     /// The file that disks lie in.
     pub path: PathBuf,
-    /// Whether a daemon would take it as it is.
+    /// Whether a daemon would accept it.
     pub clean: bool,
     /// Its layout.
     pub layout: u64,
@@ -30,9 +30,9 @@ pub struct Report {
     pub size_bytes: u64,
     /// How long it is.
     pub file_bytes: u64,
-    /// What it takes of the host's memory.
+    /// The host's memory that it takes.
     pub memory_bytes: u64,
-    /// What of that nothing uses any more; the next daemon frees it.
+    /// The part of that which is unused; the next daemon frees it.
     pub unused_bytes: u64,
     /// Disks, and snapshots as `NAME@SNAPSHOT`, in order.
     pub disks: Vec<SavedDisk>,
@@ -44,7 +44,7 @@ pub struct Report {
     pub more_findings: u64,
 }
 
-/// A disk or a snapshot, and what is left of it.
+/// A disk or a snapshot, and how much of it can be read.
 #[derive(Clone, Debug, Serialize)]
 pub struct SavedDisk {
     /// `NAME` or `NAME@SNAPSHOT`.
@@ -53,26 +53,26 @@ pub struct SavedDisk {
     pub size_bytes: u64,
     /// Its quota.
     pub quota_bytes: Option<u64>,
-    /// What of it is mapped and can be read.
+    /// Mapped bytes that can be read.
     pub mapped_bytes: u64,
-    /// What of its address range can't be read.
+    /// Bytes of its address range that can't be read.
     pub lost_bytes: u64,
     /// Whether all of it can be read.
     pub whole: bool,
-    /// Whether its first content had not come yet, so that there is nothing to save.
+    /// Whether its first content was incomplete, so that there is nothing to save.
     pub importing: bool,
 }
 
-/// Something that is wrong.
+/// A finding: something that is wrong.
 #[derive(Clone, Debug, Serialize)]
 pub struct Damage {
-    /// What it is, and where.
+    /// What is wrong, and where.
     pub what: String,
-    /// The disks and snapshots that it hurts, as far as that can be told.
+    /// The disks and snapshots that it damages, as far as known.
     pub disks: Vec<String>,
 }
 
-/// A state directory that is looked at. No daemon can start on it meanwhile.
+/// A state directory that is being inspected. No daemon can start on it meanwhile.
 #[derive(Debug)]
 pub struct Salvage {
     path: PathBuf,
@@ -80,11 +80,11 @@ pub struct Salvage {
 }
 
 impl Salvage {
-    /// Look at a state directory, or at a copy of the file in one.
+    /// Inspect a state directory, or a copy of the file in one.
     ///
     /// # Errors
-    /// [`Error::State`]: a daemon uses it ([`Error::is_busy`]), it is nothing of ramblk's or of
-    /// another version, or it can't be read. [`Error::StateDirectory`] if there is nothing.
+    /// [`Error::State`] if a daemon uses it ([`Error::is_busy`]), it isn't ramblk's, has an unknown
+    /// layout, or can't be read. [`Error::StateDirectory`] if it doesn't exist.
     pub fn open(place: &Path) -> Result<Self, Error> {
         let path = if place.is_dir() {
             place.join(state_dir::ARENA)
@@ -111,7 +111,7 @@ impl Salvage {
         }
     }
 
-    /// All about it.
+    /// The report.
     pub fn report(&self) -> Report {
         let found = &self.inspection;
         let groups = found.disks().iter();
@@ -135,7 +135,7 @@ impl Salvage {
         }
     }
 
-    /// What a daemon keeps with its disks, and could not read.
+    /// Findings about settings that a daemon could not read.
     fn bad_settings(&self) -> Vec<Damage> {
         let disks = self.inspection.disks();
         let has = |key: &str| self.inspection.disk(key).is_ok();
@@ -146,7 +146,7 @@ impl Salvage {
             }
             let target = Target::parse(&disk.key).ok()?;
             if target.snapshot.is_some() {
-                return (!has(&target.disk)).then(|| "its disk is not there".to_owned());
+                return (!has(&target.disk)).then(|| "its disk does not exist".to_owned());
             }
             if disk.settings.is_empty() {
                 return None;
@@ -156,7 +156,7 @@ impl Salvage {
                 Ok(decoded) => {
                     let group = decoded.metadata.group?;
                     let there = has(&format!("{GROUP_PREFIX}{group}"));
-                    (!there).then(|| format!("its group {group:?} is not there"))
+                    (!there).then(|| format!("its group {group:?} does not exist"))
                 }
             }
         };
@@ -173,17 +173,17 @@ impl Salvage {
         found.collect()
     }
 
-    /// The disk or snapshot that is meant, if it is there.
+    /// A disk or snapshot, if it exists.
     pub fn disk(&self, target: &Target) -> Option<SavedDisk> {
         let found = self.inspection.disk(&key(target)).ok()?;
         is_named(found).then(|| saved(found))
     }
 
-    /// Stretches of a disk or snapshot that hold data, in order, and those that can't be read. What
-    /// lies between is zeros.
+    /// The extents of a disk or snapshot that have data or can't be read, in order. Between them
+    /// are zeros.
     ///
     /// # Errors
-    /// [`Error::Store`] if it is not there; as an item, if the file can't be read.
+    /// [`Error::Store`] if it does not exist. An item is an error if the file can't be read.
     pub fn parts(
         &self,
         target: &Target,
@@ -192,7 +192,7 @@ impl Salvage {
         Ok(parts.map(|part| Ok(part?)))
     }
 
-    /// The bytes of a stretch; none of one that can't be read.
+    /// The bytes of an extent; none if the extent can't be read.
     ///
     /// # Errors
     /// [`Error::Store`] if the file can't be read.
@@ -208,7 +208,7 @@ fn key(target: &Target) -> String {
     }
 }
 
-/// Whether it is something that users have a name for.
+/// Whether it is a disk or snapshot of a user, not one of the daemon's own.
 fn is_named(disk: &FoundDisk) -> bool {
     let own = [GROUP_PREFIX, READER_PREFIX, STATE_PREFIX, IMPORT_PREFIX];
     !own.iter().any(|prefix| disk.key.starts_with(prefix))

@@ -11,7 +11,8 @@ pub struct Rate {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1)]
     pub iops: Option<u64>,
-    /// Requests that may come at once after a pause; by default as many as in a few milliseconds.
+    /// Requests that may come at once after a pause; by default what the rate allows in a few
+    /// milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1)]
     pub iops_burst: Option<u64>,
@@ -19,7 +20,8 @@ pub struct Rate {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1)]
     pub bytes_per_second: Option<u64>,
-    /// Bytes that may be moved at once after a pause; by default as many as in a few milliseconds.
+    /// Bytes that may be moved at once after a pause; by default what the rate allows in a few
+    /// milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1)]
     pub bytes_burst: Option<u64>,

@@ -89,7 +89,8 @@ fn a_command_has_the_signals_and_limits_that_ramblk_was_started_with() {
     let look =
         "ulimit -n; sed -n 's/^\\(Sig[BI]..:\\).*\\(.\\{7\\}\\)$/\\1 \\2/p' /proc/self/status";
     fs::write(dir.path().join("look"), look).unwrap();
-    // The second one as `nohup` does it, and a shell without job control for what it starts with `&`.
+    // The second one as `nohup` does it, and a shell without job control for what it starts with
+    // `&`.
     for first in ["ulimit -Sn 64", "ulimit -Sn 64; trap '' HUP INT"] {
         let directly = after(first, dir.path(), "sh", "look");
         let beside = after(first, dir.path(), RAMBLK, "run --size 1M -- sh look");
@@ -174,7 +175,7 @@ fn too_few_descriptors_are_one_line() {
     clippy::print_stderr,
     reason = "a host where it can not be tried says so"
 )]
-fn a_full_run_directory_is_want_of_room() {
+fn a_full_run_directory_is_lack_of_room() {
     let daemon = Daemon::start();
     let run = daemon.path("run");
     // Room for the directory itself.

@@ -14,7 +14,7 @@ use crate::harness::{Ramblk, eventually};
 
 /// The option to set, for each VMM.
 const MENDS: [&str; 2] = ["memory-backend-memfd", "shared=on"];
-const SILENT: &str = "nothing of what it writes arrives";
+const SILENT: &str = "but its rings stay empty here";
 
 fn says(ramblk: &Ramblk, what: &str) {
     eventually("the log says what is wrong", || {
@@ -57,7 +57,7 @@ fn guest_memory_of_share_off_is_refused_before_the_guest_hangs() {
         };
         assert!(refused && client.closes_within(PATIENCE));
     }
-    says(&ramblk, "guest memory at 0x0 mapped for itself alone");
+    says(&ramblk, "mapped the guest memory at 0x0 privately");
 }
 
 /// QEMU with an NVDIMM of `share=off` beside shared memory, as with Kata.
@@ -106,10 +106,7 @@ fn a_ring_in_a_private_region_is_refused_by_name() {
         assert!(client.refused(code::SET_VRING_ADDR, &ring, &[]));
         assert!(client.closes_within(PATIENCE));
     }
-    says(
-        &ramblk,
-        "guest memory at 0x200000000 mapped for itself alone",
-    );
+    says(&ramblk, "mapped the guest memory at 0x200000000 privately");
 }
 
 /// `share=off` where the mappings can't be inspected: a kick comes, and the rings stay empty for

@@ -33,7 +33,7 @@ fn a_running_guest_sees_a_resize_by_the_command_line() {
     let refused = daemon.verb(&["resize", "disk", "32M"]);
     assert_eq!(refused.status.code(), Some(4), "{refused:?}");
     let text = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(text.contains("would go"), "{text}");
+    assert!(text.contains("would be lost"), "{text}");
     daemon.say(&["resize", "disk", "32M", "--shrink"]);
     guest.answer("ok");
     guest.finish();

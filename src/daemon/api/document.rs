@@ -1,4 +1,4 @@
-//! The OpenAPI document, made of the routes themselves.
+//! The OpenAPI document, generated from the routes.
 
 use serde_json::{Map, Value, json};
 use utoipa::OpenApi;
@@ -33,9 +33,9 @@ use crate::model::{Event, Problem};
 )]
 struct Base;
 
-/// The OpenAPI 3.1 document of everything that can be asked, as JSON.
+/// The OpenAPI 3.1 document of the whole API, as JSON.
 pub fn document() -> Value {
-    // Nothing in it fails to be written down.
+    // Nothing in it can fail to serialise.
     let mut document = serde_json::to_value(routed()).unwrap_or_default();
     if let Some(schemas) = document.pointer_mut("/components/schemas") {
         join(schemas, "ConfigDisk");
@@ -44,8 +44,8 @@ pub fn document() -> Value {
     document
 }
 
-/// One object instead of two that refuse each other's fields, which is what a flattened field
-/// becomes.
+/// Replace the schema of a struct with a flattened field by one object. The derived schema has two
+/// objects, which refuse each other's fields.
 fn join(schemas: &mut Value, name: &str) {
     let Some(parts) = schemas.pointer(&format!("/{name}/allOf")).cloned() else {
         return;
@@ -72,7 +72,7 @@ fn join(schemas: &mut Value, name: &str) {
     }
 }
 
-/// The derived schemas take 64-bit numbers for signed ones.
+/// Correct 64-bit numbers, which the derived schemas take for signed ones.
 fn precise(schema: &mut Value) {
     match schema {
         Value::Object(fields) => {
@@ -89,7 +89,7 @@ fn precise(schema: &mut Value) {
     }
 }
 
-/// The document as it is made of the routes.
+/// The document as it is generated from the routes.
 pub(super) fn routed() -> utoipa::openapi::OpenApi {
     let router = OpenApiRouter::<Api>::with_openapi(Base::openapi());
     let router = router.merge(routes::ordinary()).merge(routes::streams());
@@ -114,7 +114,7 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
     [get, put, post, delete, patch].into_iter().flatten()
 }
 
-/// What can go wrong with every operation of a kind need not be said with each.
+/// Add the errors that every operation of a kind can return, so that handlers need not repeat them.
 fn complete(operation: &mut Operation, stream: bool) {
     let body = operation.request_body.is_some();
     let common = [
@@ -123,7 +123,7 @@ fn complete(operation: &mut Operation, stream: bool) {
         (
             true,
             "412",
-            "it has a precondition, and nothing here has a version",
+            "the request has a precondition, and nothing here has a version",
         ),
         (body, "413", "the body is too long"),
         (
@@ -134,7 +134,7 @@ fn complete(operation: &mut Operation, stream: bool) {
         (
             true,
             "417",
-            "it expects something other than `100-continue`",
+            "the request expects something other than `100-continue`",
         ),
         (true, "500", "the daemon failed"),
         (
@@ -147,7 +147,7 @@ fn complete(operation: &mut Operation, stream: bool) {
             "503",
             "too many requests are being served; `Retry-After` says when to try again",
         ),
-        (!stream || body, "504", "it took too long"),
+        (!stream || body, "504", "the request took too long"),
     ];
     if let Some(RefOr::T(body)) = &mut operation.request_body {
         body.required = Some(Required::True);
@@ -170,7 +170,7 @@ fn complete(operation: &mut Operation, stream: bool) {
     }
 }
 
-/// Bytes are no array of numbers.
+/// Describe content as bytes, not as an array of numbers.
 fn binary((media_type, content): (&String, &mut RefOr<Content>)) {
     if let RefOr::T(content) = content
         && [PLAIN_TYPE, FRAMES_TYPE].contains(&&**media_type)

@@ -1,4 +1,4 @@
-//! Names, queries and bodies, checked.
+//! Checked input: names, queries and bodies.
 
 use std::error::Error as _;
 
@@ -20,10 +20,10 @@ use super::wire::failure::Failure;
 use super::wire::strict::Strict;
 use crate::model::ProblemKind;
 
-/// Longest name of a disk, snapshot or group, in bytes.
+/// The longest name of a disk, snapshot or group, in bytes.
 const MAX_NAME_BYTES: usize = 64;
 
-/// A name that can be one.
+/// A valid name.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(try_from = "String")]
 pub(super) struct Name(String);
@@ -47,7 +47,7 @@ impl TryFrom<String> for Name {
             Ok(Self(name))
         } else {
             Err(format!(
-                "{name:?} is no name: use 1 to {MAX_NAME_BYTES} of A-Z a-z 0-9 . _ - and begin \
+                "{name:?} is not a name: use 1 to {MAX_NAME_BYTES} of A-Z a-z 0-9 . _ - and begin \
                  with a letter or digit"
             ))
         }
@@ -75,7 +75,7 @@ pub(super) struct NamedSnapshot {
     pub(super) snapshot: Name,
 }
 
-/// What a path names.
+/// The names in a path.
 pub(super) struct At<T>(pub(super) T);
 
 impl<T: DeserializeOwned + Send> FromRequestParts<Api> for At<T> {
@@ -92,7 +92,7 @@ impl<T: DeserializeOwned + Send> FromRequestParts<Api> for At<T> {
     }
 }
 
-/// Which part of a path is no name, if one isn't.
+/// The refusal of the first part of a path that isn't a name, if there is one.
 async fn no_name(parts: &mut Parts, api: &Api) -> Option<Failure> {
     let all = Path::<Vec<(String, String)>>::from_request_parts(parts, api).await;
     let (key, why) = match all {
@@ -101,9 +101,10 @@ async fn no_name(parts: &mut Parts, api: &Api) -> Option<Failure> {
             Some((key, why))
         })?,
         Err(PathRejection::FailedToDeserializePathParams(failed)) => match failed.kind() {
-            ErrorKind::InvalidUtf8InPathParam { key } => {
-                (key.clone(), format!("{key} is no UTF-8: encode it as such"))
-            }
+            ErrorKind::InvalidUtf8InPathParam { key } => (
+                key.clone(),
+                format!("{key} is not UTF-8: encode it as UTF-8"),
+            ),
             _ => return None,
         },
         Err(_) => return None,
@@ -111,7 +112,7 @@ async fn no_name(parts: &mut Parts, api: &Api) -> Option<Failure> {
     Some(Failure::invalid(why).at(key))
 }
 
-/// What a query asks for. Unknown and repeated keys were refused before.
+/// A query. The contract has refused unknown and repeated keys before.
 pub(super) struct Asked<T>(pub(super) T);
 
 impl<T: DeserializeOwned> FromRequestParts<Api> for Asked<T> {
@@ -125,7 +126,7 @@ impl<T: DeserializeOwned> FromRequestParts<Api> for Asked<T> {
     }
 }
 
-/// Which parameter is at fault, and why.
+/// The refusal of a query, with the parameter at fault.
 fn bad_value(rejection: &QueryRejection) -> Failure {
     type Located = serde_path_to_error::Error<serde::de::value::Error>;
     let mut source = rejection.source();
@@ -139,7 +140,7 @@ fn bad_value(rejection: &QueryRejection) -> Failure {
     Failure::invalid(rejection.body_text())
 }
 
-/// The media type of a body, without parameters, in small letters.
+/// The media type of a body, without parameters, in lower case.
 pub(super) fn media_type(headers: &HeaderMap) -> String {
     let value = headers
         .get(CONTENT_TYPE)
@@ -148,7 +149,7 @@ pub(super) fn media_type(headers: &HeaderMap) -> String {
     value.unwrap_or_default().trim().to_ascii_lowercase()
 }
 
-/// That a body is of one of these types.
+/// Check that a body has one of these media types.
 pub(super) fn expect_type(headers: &HeaderMap, types: &[&str]) -> Result<(), Failure> {
     let given = media_type(headers);
     if types.contains(&given.as_str()) {
@@ -158,7 +159,7 @@ pub(super) fn expect_type(headers: &HeaderMap, types: &[&str]) -> Result<(), Fai
     Err(Failure::new(ProblemKind::UnsupportedMediaType, detail).at("content-type"))
 }
 
-/// That JSON is in the encoding that it has (RFC 8259, 8.1).
+/// Check that JSON is in UTF-8, as it must be (RFC 8259, 8.1).
 fn expect_utf8(headers: &HeaderMap) -> Result<(), Failure> {
     let value = headers.get(CONTENT_TYPE);
     let value = value.and_then(|value| value.to_str().ok()).unwrap_or("");
@@ -167,7 +168,7 @@ fn expect_utf8(headers: &HeaderMap) -> Result<(), Failure> {
         let charset = value.trim().trim_matches('"').to_ascii_lowercase();
         let right = matches!(&*charset, "utf-8" | "utf8" | "us-ascii");
         if name.trim().eq_ignore_ascii_case("charset") && !right {
-            let detail = format!("charset {charset:?} is not decoded here: send UTF-8");
+            let detail = format!("charset {charset:?} is not supported: send UTF-8");
             let failure = Failure::new(ProblemKind::UnsupportedMediaType, detail);
             return Err(failure.at("content-type"));
         }
@@ -175,7 +176,7 @@ fn expect_utf8(headers: &HeaderMap) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What a body says, as JSON.
+/// A body of JSON.
 pub(super) struct Json<T>(pub(super) T);
 
 impl<T: DeserializeOwned> FromRequest<Api> for Json<T> {
@@ -188,7 +189,7 @@ impl<T: DeserializeOwned> FromRequest<Api> for Json<T> {
     }
 }
 
-/// What a body says is to change (RFC 7396).
+/// A body with a merge patch (RFC 7396).
 pub(super) struct MergePatch<T>(pub(super) T);
 
 impl<T: DeserializeOwned> FromRequest<Api> for MergePatch<T> {
@@ -202,7 +203,7 @@ impl<T: DeserializeOwned> FromRequest<Api> for MergePatch<T> {
     }
 }
 
-/// How long a body is said to be.
+/// The announced length of a body.
 pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
@@ -231,7 +232,7 @@ async fn read(request: Request, most_bytes: usize) -> Result<Bytes, Failure> {
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
     let json: Value = serde_json::from_slice(body)
-        .map_err(|error| Failure::invalid(format!("the body is no JSON: {error}")))?;
+        .map_err(|error| Failure::invalid(format!("the body is not JSON: {error}")))?;
     serde_path_to_error::deserialize(Strict(json)).map_err(|error| {
         let field = error.path().to_string();
         let reason = error.into_inner();

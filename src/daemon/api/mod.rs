@@ -1,15 +1,16 @@
 //! The REST API: HTTP/1.1 and JSON over a Unix socket.
 //!
-//! It runs on one thread of its own, with a lower priority than those that serve queues, and asks
-//! [`Disks`] on two more such threads. What can be asked is bounded: connections, requests at the
-//! same time, bodies, times. `docs/api.md` says how to use it, `/openapi.json` what can be said.
+//! Its event loop has one thread and calls [`Disks`] on three work threads. All have a lower
+//! priority than the threads that serve queues. Connections, simultaneous requests, bodies and
+//! times are bounded. `docs/api.md` says how to use the API, and `/openapi.json` has all
+//! operations.
 //!
 //! | file | what it holds |
 //! |---|---|
 //! | `wire` | the caller, media types and JSON, problem documents |
-//! | `state` | what requests share, and how they get work done elsewhere |
-//! | `input` | names, queries and bodies, checked |
-//! | `handlers` | what each path does |
+//! | `state` | what requests share, and how they run work on other threads |
+//! | `input` | checked input: names, queries and bodies |
+//! | `handlers` | the handlers of all paths |
 //! | `routes` | all paths in one table, and what is checked before any of them |
 //! | `document` | the OpenAPI document |
 //! | `server` | the thread: connections, and how they end |
@@ -27,26 +28,26 @@ pub use server::{FreshListeners, Server};
 
 use std::time::Duration;
 
-/// Bounds of an API server. The defaults are meant for use; tests take smaller ones.
+/// The bounds of an API server. The defaults are for use; tests take smaller ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Connections at the same time; one more is answered 503 and closed.
+    /// Connections at the same time. One more is answered with 503 and closed.
     pub most_connections: usize,
-    /// Requests at the same time, streams not counted; one more is answered 503.
+    /// Requests at the same time, without streams. One more is answered with 503.
     pub most_requests: usize,
     /// Uploads and downloads at the same time.
     pub most_transfers: usize,
     /// Listeners to events at the same time.
     pub most_listeners: usize,
-    /// Longest body in bytes, but for contents of disks.
+    /// The longest body in bytes, except for content of disks.
     pub most_body_bytes: usize,
-    /// How long a request may take, streams not counted.
+    /// How long a request may take, except for streams.
     pub request_time: Duration,
     /// How long a connection may take to send a request's head, or be idle before it.
     pub header_time: Duration,
-    /// How long a transfer may move nothing.
+    /// How long a transfer may move no bytes.
     pub idle_time: Duration,
-    /// How often a listener to events hears that the connection is alive.
+    /// How often a listener to events gets a comment, which keeps the connection alive.
     pub keep_alive_time: Duration,
 }
 

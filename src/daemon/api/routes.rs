@@ -52,14 +52,14 @@ pub(super) fn ordinary() -> OpenApiRouter<Api> {
         .routes(routes!(observe::openapi))
 }
 
-/// Paths whose requests last as long as somebody reads or writes; each has a bound of its own.
+/// Paths whose requests last as long as the client reads or writes. Each kind has its own bound.
 pub(super) fn streams() -> OpenApiRouter<Api> {
     OpenApiRouter::default()
         .routes(routes!(download::content, upload::set_content))
         .routes(routes!(events::listen))
 }
 
-/// Everything that can be asked.
+/// The router of all paths.
 pub(super) fn router(api: Api, document: &OpenApi) -> Router {
     let bounded = from_fn_with_state(api.clone(), bound);
     let router = Router::from(ordinary())
@@ -68,7 +68,7 @@ pub(super) fn router(api: Api, document: &OpenApi) -> Router {
     guard(router, document).with_state(api)
 }
 
-/// What holds for all paths, and for those that don't exist.
+/// Add what applies to all paths, and to those that don't exist.
 fn guard(router: Router<Api>, document: &OpenApi) -> Router<Api> {
     let contract = Contract::new(document);
     router
@@ -79,13 +79,14 @@ fn guard(router: Router<Api>, document: &OpenApi) -> Router<Api> {
         .layer(CatchPanicLayer::custom(panicked))
 }
 
-/// Refuses clients that are not authorised; what others change is logged.
+/// Refuses clients that are not authorised, and logs the changes of others.
 async fn admit(request: Request, next: Next) -> Response {
     let peer = request.extensions().get::<Peer>().copied();
     let Some(peer) = peer.filter(|peer| peer.allowed) else {
         let uid = peer.and_then(|peer| peer.uid);
         tracing::info!(uid, "an API request was refused");
-        let detail = "only root, the daemon's user and members of the socket's group may ask";
+        let detail =
+            "only root, the daemon's user and members of the socket's group are authorised";
         return Failure::new(ProblemKind::Forbidden, detail).into_response();
     };
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
@@ -97,14 +98,14 @@ async fn admit(request: Request, next: Next) -> Response {
     response
 }
 
-/// Bounds how many short requests there are, and how long each takes.
+/// Bounds the number of short requests, and how long each takes.
 async fn bound(State(api): State<Api>, request: Request, next: Next) -> Result<Response, Failure> {
     let _permit = api.permit(Permit::Request)?;
     let limit = api.options().request_time;
     let answered = tokio::time::timeout(limit, next.run(request)).await;
     answered.map_err(|_| {
         let detail = format!(
-            "no answer within {} s; what was begun goes on, so look whether it is done",
+            "no answer within {} s; the request may still be carried out: check whether it was",
             limit.as_secs_f64()
         );
         Failure::new(ProblemKind::Timeout, detail)
@@ -113,17 +114,17 @@ async fn bound(State(api): State<Api>, request: Request, next: Next) -> Result<R
 
 async fn unknown(request: Request) -> Failure {
     let path = request.uri().path();
-    let detail = format!("there is nothing at {path:?}; /openapi.json lists what there is");
+    let detail = format!("there is no path {path:?}; /openapi.json lists all paths");
     Failure::new(ProblemKind::NotFound, detail)
 }
 
-/// The router answers a wrong method with nothing but the right ones.
+/// Turn the router's answer to a wrong method into a problem document.
 async fn wrong_method(response: Response) -> Response {
     if response.status() != StatusCode::METHOD_NOT_ALLOWED {
         return response;
     }
     let allowed = response.headers().get(ALLOW).cloned();
-    let detail = "this path knows other methods: see the header `Allow`";
+    let detail = "this path has other methods: see the header `Allow`";
     let mut problem = Failure::new(ProblemKind::MethodNotAllowed, detail).into_response();
     if let Some(allowed) = allowed {
         problem.headers_mut().insert(ALLOW, allowed);
@@ -131,7 +132,7 @@ async fn wrong_method(response: Response) -> Response {
     problem
 }
 
-/// The hook that prints panics has told where; the client gets an answer, and so do all others.
+/// The answer after a panic of a handler. The panic hook has logged where it was.
 fn panicked(_what: Box<dyn Any + Send + 'static>) -> Response {
     Failure::internal(&"a handler panicked").into_response()
 }

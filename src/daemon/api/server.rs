@@ -30,38 +30,38 @@ use crate::threads::{self, Role};
 /// Listeners that replace the first one.
 type Others = mpsc::UnboundedReceiver<UnixListener>;
 
-/// Threads that ask the registry. Three, so that one long request doesn't hold up all others, and
-/// many don't take every processor from those that serve queues.
+/// Work threads, which call the registry. With three, one long request doesn't delay all others,
+/// and many requests don't take every processor from the threads that serve queues.
 const WORK_THREADS: usize = 3;
-/// Bytes that a connection may buffer in each direction; a request's head must fit.
+/// Bytes that a connection may buffer in each direction. A request's head must fit.
 const BUFFER_BYTES: usize = 256 << 10;
-/// How long answers under way may take when the server ends.
+/// How long pending answers may take when the server ends.
 const FAREWELL: Duration = Duration::from_millis(700);
-/// How long work that nobody waits for may take after that.
+/// How long work without a waiting client may take after that.
 const WORK_FAREWELL: Duration = Duration::from_millis(200);
-/// A pause after a connection could not be taken, for want of descriptors most likely.
+/// The pause after a connection could not be accepted, most likely for lack of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Where another listener is handed to a running server.
+/// Passes another listener to a running server.
 #[derive(Clone, Debug)]
 pub struct FreshListeners(mpsc::UnboundedSender<UnixListener>);
 
 impl FreshListeners {
-    /// Serve clients that connect to `listener` from now on, and none at the one before.
+    /// Accept connections from `listener` from now on, and no longer from the one before.
     ///
     /// # Errors
     ///
-    /// If it can't be made ready.
+    /// [`Error::System`] if it can't be made non-blocking.
     pub fn replace(&self, listener: UnixListener) -> Result<(), Error> {
         let ready = listener.set_nonblocking(true);
         ready.map_err(Error::system("make the API socket non-blocking"))?;
-        // A server that has ended needs none.
+        // If the server has ended, it needs no listener.
         let _ = self.0.send(listener);
         Ok(())
     }
 }
 
-/// A running API server. It ends when dropped.
+/// A running API server. Drop it to end it.
 #[derive(Debug)]
 pub struct Server {
     stop: watch::Sender<bool>,
@@ -74,7 +74,7 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// If there is no thread left, or the listener can't be polled.
+    /// [`Error::System`] if there is no thread left, or the listener can't be polled.
     pub fn start(
         listener: UnixListener,
         disks: Arc<Disks>,
@@ -108,13 +108,13 @@ impl Server {
         })
     }
 
-    /// Where another listener is handed to it.
+    /// The handle that passes another listener to it.
     pub fn fresh_listeners(&self) -> FreshListeners {
         self.fresh.clone()
     }
 
-    /// End it: no new connections, answers under way are given, streams end. Takes less than a
-    /// second, or as long as the registry takes for what can't be left half done.
+    /// End the server: it accepts no new connection, finishes pending answers, and ends streams.
+    /// Takes less than a second, or as long as the registry takes for a change that has begun.
     pub fn stop(mut self) {
         self.end();
     }
@@ -168,7 +168,7 @@ async fn accept(mut listener: tokio::net::UnixListener, mut others: Others, api:
                     Err(_) => turn_away(&stream),
                 },
                 Err(error) => {
-                    tracing::warn!(%error, "can't take a connection to the API");
+                    tracing::warn!(%error, "can't accept a connection to the API");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             },
@@ -213,11 +213,11 @@ async fn serve(stream: UnixStream, peer: Peer, api: Api, router: Router) {
 }
 
 async fn until(stop: &mut watch::Receiver<bool>) {
-    // An error says that the server's owner is gone, which is as good.
+    // An error means that the server was dropped, which also ends it.
     let _ = stop.wait_for(|stopped| *stopped).await;
 }
 
-/// Say that there is no room, without waiting for what is asked.
+/// Answer with 503, without waiting for the request.
 fn turn_away(stream: &UnixStream) {
     let problem = Problem::new(
         ProblemKind::Busy,
@@ -229,6 +229,6 @@ fn turn_away(stream: &UnixStream) {
          retry-after: 1\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     );
-    // It fits into the empty buffer of a new socket; a client that has left needs no answer.
+    // It fits into the empty buffer of a new socket. If the client has disconnected, it needs none.
     let _ = stream.try_write(answer.as_bytes());
 }

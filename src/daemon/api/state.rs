@@ -1,4 +1,4 @@
-//! What requests share, and how they get work done elsewhere.
+//! What requests share, and how they run work on other threads.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -25,19 +25,20 @@ pub(super) struct Api(Arc<Shared>);
 struct Shared {
     disks: Arc<Disks>,
     options: Options,
-    /// Makes the OpenAPI document, of which the routes that ask for it are a part.
+    /// Makes the OpenAPI document. A function, since the document contains the routes that use
+    /// this.
     document: fn() -> Value,
     requests: Arc<Semaphore>,
     jobs: Arc<Semaphore>,
     transfers: Arc<Semaphore>,
     listeners: Arc<Semaphore>,
     stopped: watch::Receiver<bool>,
-    /// Held while memory is freed.
+    /// Held while memory is freed, so that one work thread at most does that.
     freeing: Arc<Mutex<()>>,
     scraped: Mutex<Option<(Instant, Bytes)>>,
 }
 
-/// What there is a bounded number of.
+/// The kinds of work whose number is bounded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Permit {
     /// Requests.
@@ -49,7 +50,7 @@ pub(super) enum Permit {
 }
 
 impl Api {
-    /// For these disks; `stopped` says when it is over.
+    /// The state for these disks. `stopped` becomes true when the server ends.
     pub(super) fn new(
         disks: Arc<Disks>,
         options: Options,
@@ -57,7 +58,7 @@ impl Api {
         stopped: watch::Receiver<bool>,
     ) -> Self {
         let permits = |count| Arc::new(Semaphore::new(count));
-        // A job may outlive its request, whose time was over: then it holds up new ones.
+        // A job may go on after its request has timed out. It then still counts as a job.
         let jobs = options.most_requests + options.most_transfers + options.most_listeners;
         Self(Arc::new(Shared {
             disks,
@@ -78,7 +79,7 @@ impl Api {
         &self.0.options
     }
 
-    /// The disks, for what takes no time.
+    /// The disks, for calls that take no time.
     pub(super) fn disks(&self) -> &Arc<Disks> {
         &self.0.disks
     }
@@ -93,12 +94,12 @@ impl Api {
         self.0.document
     }
 
-    /// The metrics made last, and when making them began.
+    /// The last metrics, and when their rendering began.
     pub(super) fn scraped(&self) -> &Mutex<Option<(Instant, Bytes)>> {
         &self.0.scraped
     }
 
-    /// A permit, to be held for as long as the work that it is for.
+    /// A permit. Hold it as long as the work lasts.
     pub(super) fn permit(&self, permit: Permit) -> Result<OwnedSemaphorePermit, Failure> {
         let (permits, what) = match permit {
             Permit::Request => (&self.0.requests, "requests"),
@@ -108,8 +109,7 @@ impl Api {
         take(permits, what)
     }
 
-    /// Do something that may take time on a thread that is there for it. It is done even if the
-    /// request's time is over before.
+    /// Run `job` on a work thread. It runs to its end even if the request times out.
     pub(super) async fn work<T: Send + 'static>(
         &self,
         job: impl FnOnce(&Disks) -> T + Send + 'static,
@@ -123,12 +123,12 @@ impl Api {
         done.await.map_err(|error| Failure::internal(&error))
     }
 
-    /// Do something, and answer with what came of it.
+    /// Run `job` on a work thread, and answer with its result.
     pub(super) async fn answer<T: Serialize>(
         &self,
         job: impl FnOnce(&Disks) -> Result<(StatusCode, T), Problem> + Send + 'static,
     ) -> Result<Response, Failure> {
-        // Written down on that thread too: a long list takes its time.
+        // Serialised on that thread too, since that takes a while for a long list.
         let done = self.work(move |disks| {
             job(disks).map(|(status, value)| (status, serde_json::to_vec(&value)))
         });
@@ -137,7 +137,7 @@ impl Api {
         Ok((status, [(CONTENT_TYPE, "application/json")], body).into_response())
     }
 
-    /// Do something that answers `200`.
+    /// The same, with status 200.
     pub(super) async fn ok<T: Serialize>(
         &self,
         job: impl FnOnce(&Disks) -> Result<T, Problem> + Send + 'static,
@@ -146,7 +146,7 @@ impl Api {
         self.answer(move |disks| job(disks).map(ok)).await
     }
 
-    /// Do something that has nothing to tell.
+    /// Run a job without a result, and answer 204.
     pub(super) async fn done(
         &self,
         job: impl FnOnce(&Disks) -> Result<(), Problem> + Send + 'static,
@@ -155,15 +155,15 @@ impl Api {
         Ok(StatusCode::NO_CONTENT.into_response())
     }
 
-    /// Do something that leaves memory to be freed, and free it before it is answered. One frees
-    /// at a time, so that all others find a thread for work, however large what is freed is.
+    /// Run a job that leaves memory to be freed, and free it before the answer. Only one request
+    /// frees at a time, so that the others find a work thread, however much there is to free.
     pub(super) async fn freeing<T: Send + 'static>(
         &self,
         job: impl FnOnce(&Disks) -> Result<(T, Vec<Leftover>), Problem> + Send + 'static,
     ) -> Result<T, Failure> {
         let (value, left) = self.work(job).await??;
         let turn = Arc::clone(&self.0.freeing);
-        // It is freed also if the request's time is over before.
+        // It is freed even if the request times out.
         let freed = tokio::spawn(async move {
             let _turn = turn.lock().await;
             tokio::task::spawn_blocking(move || drop(left)).await

@@ -1,4 +1,4 @@
-//! What happens to disks, told to listeners.
+//! Events of disks, for listeners.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -9,14 +9,15 @@ use tokio::sync::broadcast;
 
 use crate::model::{Detail, Event, EventKind};
 
-/// Events that a listener may be late by. One that is later has missed some, and is told so.
+/// How many events a listener may be late. A listener that is later misses some, and learns how
+/// many.
 const KEPT: usize = 1024;
 
-/// Where events come from and go to. Nobody waits here, on either side.
+/// The channel of events. Neither senders nor listeners delay each other.
 #[derive(Debug)]
 pub struct Events {
     next: AtomicU64,
-    /// Made for the first listener, since the room for events that are kept is 100 KiB.
+    /// Made for the first listener, since its room for events takes 100 KiB.
     sender: OnceLock<broadcast::Sender<Event>>,
 }
 
@@ -30,7 +31,7 @@ impl Default for Events {
 }
 
 impl Events {
-    /// Tell that something happened: to `disk`, or to the pool.
+    /// Send an event about `disk`, or about the pool.
     pub fn tell(&self, kind: EventKind, disk: Option<&str>, details: BTreeMap<String, Detail>) {
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
         let time_ns = since.map_or(0, |since| since.as_nanos());
@@ -41,19 +42,19 @@ impl Events {
             disk: disk.map(str::to_owned),
             details,
         };
-        // Nobody may be listening, or may ever have been.
+        // There may be no listener, and may never have been one.
         if let Some(sender) = self.sender.get() {
             let _ = sender.send(event);
         }
     }
 
-    /// Tell that something happened to `disk`, with one detail.
+    /// Send an event about `disk` with one detail.
     pub fn tell_with(&self, kind: EventKind, disk: &str, key: &str, value: impl Into<Detail>) {
         let details = BTreeMap::from([(key.to_owned(), value.into())]);
         self.tell(kind, Some(disk), details);
     }
 
-    /// Listen to what happens from now on.
+    /// Receive all events from now on.
     pub fn listen(&self) -> broadcast::Receiver<Event> {
         let sender = self.sender.get_or_init(|| broadcast::channel(KEPT).0);
         sender.subscribe()

@@ -1,14 +1,15 @@
-//! The disks of a daemon, by name: made, changed, copied and destroyed while others run.
+//! The disks of a daemon, by name: they are created, changed, forked and destroyed while others
+//! run.
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `events` | what happens to disks, told to listeners |
-//! | `settings` | the settings of a disk, and what the daemon keeps of them |
+//! | `events` | events of disks, for listeners |
+//! | `settings` | the settings of a disk, and how the daemon stores them |
 //! | `served` | one disk that is served |
 //! | `registry` | which disks are served, and the locks that keep that consistent |
-//! | `actions` | what can be done with disks: functions over the registry |
-//! | `upkeep` | what happens to them by itself |
-//! | `mod` | the start |
+//! | `actions` | the actions on disks: functions over the registry |
+//! | `upkeep` | what the daemon does by itself: the monitor, sockets, the start |
+//! | `mod` | opening the registry |
 
 pub(crate) mod actions;
 pub mod events;
@@ -33,16 +34,16 @@ use super::error::Error;
 use crate::store::Store;
 use crate::vhost_user::Hub;
 
-/// The disks that `store` has, each at its socket again; none, if it is new.
+/// Open the registry with the disks of `store`, and let each listen at its socket.
 ///
 /// # Errors
-/// If there is no thread left, or what the store has is not a daemon's.
+/// There is no thread left, or the store's content is not that of a daemon.
 pub fn open(store: Arc<Store>, hub: Arc<Hub>, options: DisksOptions) -> Result<Arc<Disks>, Error> {
     let disks = Arc::new(Disks::new(store, hub, options)?);
     upkeep::monitor::start(&disks)?;
     upkeep::adopt::adopt(&disks).map_err(|problem| Error::Disks(Box::new(problem)))?;
     upkeep::sockets::watch(&disks)?;
-    // There may be disks that wait for content.
+    // Some disks may be importing.
     disks.store().pressure().raise();
     Ok(disks)
 }

@@ -1,12 +1,12 @@
 //! The registry: which disks are served, by name, and the locks that keep it consistent.
 //!
-//! It finds, inserts, removes and lists. What can be done with disks is in `actions`, as functions
-//! over it, and what happens to them by itself in `upkeep`.
+//! It finds, inserts, removes and lists. Actions on disks are functions over it, in `actions`; what
+//! the daemon does by itself is in `upkeep`.
 //!
-//! Two locks. *Control* is held by every thread that changes which disks there are or what they
-//! are, from the first check to the event that tells of the change, so that each change is whole
-//! before the next one begins. The *table* is locked for a look or an update at a time; readers
-//! need only that.
+//! There are two locks. A thread that changes which disks exist, or a disk's settings, holds
+//! *control* from the first check to the event that reports the change, so each change is complete
+//! before the next one begins. The *table* is locked for one look-up or update at a time; readers
+//! need only that lock.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -31,11 +31,11 @@ use crate::vhost_user::Hub;
 /// How a daemon keeps its disks.
 #[derive(Clone, Debug)]
 pub struct DisksOptions {
-    /// The directory in which each disk has one of its own, with its socket.
+    /// The directory in which each disk has its own directory with its socket.
     pub run_dir: PathBuf,
-    /// Who may connect to them.
+    /// Which users may connect to the sockets.
     pub access: SocketAccess,
-    /// Disks that there can be.
+    /// The most disks.
     pub most_disks: usize,
     /// Threads that serve queues, as [`super::describe::pool`] reports it.
     pub workers: usize,
@@ -45,16 +45,16 @@ pub struct DisksOptions {
     pub import_timeout: Duration,
 }
 
-/// All disks of a daemon. Any thread may ask anything at any time.
+/// All disks of a daemon. You can use it from any thread at any time.
 #[derive(Debug)]
 pub struct Disks {
     pub(super) factory: DiskFactory,
     pub(super) options: DisksOptions,
     control: Mutex<()>,
     table: RwLock<Table>,
-    /// What somebody should see to.
+    /// Warnings for the operator.
     warnings: Mutex<Vec<String>>,
-    /// The thread that watches over the disks, if one does.
+    /// The monitor's thread, if it was started.
     pub(super) watcher: Watcher,
 }
 
@@ -65,7 +65,7 @@ struct Table {
     /// Names of disks and snapshots, by the store's number.
     names: HashMap<u64, String>,
     snapshots: usize,
-    /// Destroyed while a front end was connected, which gets errors until it goes.
+    /// Disks that were destroyed under a front end, which gets errors until it disconnects.
     detached: Vec<Arc<ServedDisk>>,
 }
 
@@ -77,7 +77,7 @@ pub(super) struct Watcher {
 }
 
 impl Disks {
-    /// Without a disk, whatever the store has, and without a thread: see [`super::open`].
+    /// An empty registry without a thread, whatever the store has: see [`super::open`].
     pub(in crate::daemon) fn new(
         store: Arc<Store>,
         hub: Arc<Hub>,
@@ -94,7 +94,7 @@ impl Disks {
         })
     }
 
-    /// What happens to the disks.
+    /// The events of the disks.
     pub fn events(&self) -> &Arc<Events> {
         &self.factory.events
     }
@@ -103,13 +103,13 @@ impl Disks {
         &self.factory.store
     }
 
-    /// Begin a change, which ends when the answer is dropped.
+    /// Take the control lock, for a change.
     pub(super) fn control(&self) -> MutexGuard<'_, ()> {
         self.control.lock()
     }
 
     fn debug_assert_control(&self) {
-        debug_assert!(self.control.is_locked(), "a change is made under control");
+        debug_assert!(self.control.is_locked(), "a change needs the control lock");
     }
 
     // Disks
@@ -120,7 +120,7 @@ impl Disks {
         found.ok_or_else(|| not_found("disk", name))
     }
 
-    /// Check that there is such a disk. Takes no time.
+    /// Check that a disk exists. Takes no time.
     ///
     /// # Errors
     /// `not-found`.
@@ -139,7 +139,7 @@ impl Disks {
         (table.disks.len(), table.snapshots)
     }
 
-    /// Add a disk. Control is held.
+    /// Add a disk. The caller holds the control lock.
     pub(super) fn insert(&self, served: ServedDisk) -> Arc<ServedDisk> {
         self.debug_assert_control();
         debug_assert!(served.is_in_force(), "{:?} isn't as it says", served.name);
@@ -147,13 +147,13 @@ impl Disks {
         let (name, mut table) = (&served.name, self.table.write());
         table.names.insert(served.id, name.clone());
         let before = table.disks.insert(name.clone(), Arc::clone(&served));
-        debug_assert!(before.is_none(), "{name:?} was there");
+        debug_assert!(before.is_none(), "{name:?} existed");
         drop(table);
         served
     }
 
-    /// Remove a disk that the store has no more. Control is held. Front ends that are connected
-    /// get errors until they leave.
+    /// Remove a disk that was destroyed in the store. Connected front ends get errors until they
+    /// disconnect. The caller holds the control lock.
     pub(super) fn remove(&self, served: &Arc<ServedDisk>) {
         self.debug_assert_control();
         debug_assert!(
@@ -170,46 +170,47 @@ impl Disks {
         }
     }
 
-    /// Let go of removed disks whose last front end has left.
+    /// Drop detached disks whose last front end has disconnected.
     pub(super) fn drop_detached(&self) {
         let mut table = self.table.write();
         let (stay, gone) = std::mem::take(&mut table.detached)
             .into_iter()
             .partition::<Vec<_>, _>(|served| served.is_attached());
         table.detached = stay;
-        // They end without the table.
+        // Dropped without the lock on the table.
         drop(table);
         drop(gone);
     }
 
     // Snapshots, and what was forked from what
 
-    /// The disk or snapshot with the store's number `id`, while there is one.
+    /// The name of the disk or snapshot with the store's number `id`, if it exists.
     pub(super) fn name_of(&self, id: u64) -> Option<String> {
         self.table.read().names.get(&id).cloned()
     }
 
-    /// Add a snapshot of a disk, which the store has as `key` with number `id`. Control is held.
+    /// Add a snapshot of a disk, which the store has as `key` with number `id`. The caller holds
+    /// the control lock.
     pub(super) fn insert_snapshot(&self, of: &ServedDisk, snapshot: &str, key: &str, id: u64) {
         self.debug_assert_control();
         let is_new = of.snapshots.lock().insert(snapshot.to_owned());
-        debug_assert!(is_new, "{key:?} was there");
+        debug_assert!(is_new, "{key:?} existed");
         let mut table = self.table.write();
         table.names.insert(id, key.to_owned());
         table.snapshots += 1;
     }
 
-    /// Remove a snapshot that the store has no more. Control is held.
+    /// Remove a snapshot that was destroyed in the store. The caller holds the control lock.
     pub(super) fn remove_snapshot(&self, of: &ServedDisk, snapshot: &str, id: u64) {
         self.debug_assert_control();
         let was_there = of.snapshots.lock().remove(snapshot);
-        debug_assert!(was_there, "{snapshot:?} of {:?} was not there", of.name);
+        debug_assert!(was_there, "{snapshot:?} of {:?} didn't exist", of.name);
         let mut table = self.table.write();
         table.names.remove(&id);
         table.snapshots -= 1;
     }
 
-    /// Disks that were forked from a disk or any snapshot of it, or from one snapshot; sorted.
+    /// Disks that were forked from a disk or any of its snapshots, or only from `snapshot`; sorted.
     pub(super) fn children(&self, name: &str, snapshot: Option<&str>) -> Vec<String> {
         let table = self.table.read();
         let is_meant = |parent: &String| match (parent.split_once('@'), snapshot) {
@@ -236,7 +237,7 @@ impl Disks {
         self.table.read().groups.values().cloned().collect()
     }
 
-    /// Add a group. Control is held.
+    /// Add a group. The caller holds the control lock.
     pub(super) fn insert_group(&self, group: LimitGroup) -> Arc<LimitGroup> {
         self.debug_assert_control();
         let group = Arc::new(group);
@@ -246,7 +247,7 @@ impl Disks {
         group
     }
 
-    /// Remove a group. Control is held.
+    /// Remove a group. The caller holds the control lock.
     pub(super) fn remove_group(&self, name: &str) {
         self.debug_assert_control();
         self.table.write().groups.remove(name);
@@ -262,15 +263,15 @@ impl Disks {
         self.warnings.lock().clone()
     }
 
-    /// End every session and remove every socket; the disks stay in the store.
+    /// End all sessions and remove all sockets. The disks stay in the store.
     pub fn close(&self) {
         let _control = self.control();
         let table = std::mem::take(&mut *self.table.write());
-        // All sockets first, so that no front end finds one and then another end of file.
+        // All sockets first, so that no front end reconnects only to be disconnected again.
         for served in table.disks.values() {
             served.stop_listening();
         }
-        // Then all connections, so that those that hang are waited for at the same time.
+        // Then all connections, so that hung ones are waited for at the same time.
         for served in table.disks.values().chain(&table.detached) {
             served.server.hang_up();
         }
@@ -284,7 +285,7 @@ impl Drop for Disks {
         self.watcher.ends.store(true, Ordering::Release);
         self.store().pressure().raise();
         if let Some(thread) = self.watcher.thread.lock().take()
-            // The last owner of the disks may be that thread itself.
+            // That thread may itself drop the last reference to the registry.
             && thread.thread().id() != std::thread::current().id()
         {
             let _ = thread.join();

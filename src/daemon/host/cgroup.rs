@@ -1,29 +1,28 @@
-//! Limits on memory that control groups set for this process: version 1, version 2, or both beside
-//! each other.
+//! Memory limits that control groups set for this process: version 1, version 2, or both.
 //!
-//! `/proc/self/cgroup` says which group we are in, `/proc/self/mountinfo` where groups can be seen:
-//! each mount shows the part of its hierarchy below one group (its *root*), so what lies above that
-//! can't be read, and a path counts from there on. In a namespace of groups both are
-//! relative to the namespace's own root, and may lead out of it (`/../other`). Every group from
-//! ours up to the mount's root counts.
+//! `/proc/self/cgroup` says which group we are in, and `/proc/self/mountinfo` where groups are
+//! mounted. Each mount shows the part of its hierarchy below one group (its *root*): groups above
+//! the root can't be read, and paths are relative to it. In a namespace of groups both are relative
+//! to the namespace's root, and may lead out of it (`/../other`). Every group from ours up to the
+//! mount's root counts.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Version 1 has no word for "no limit" but the largest number of pages that there is, in bytes,
-/// which depends on the size of a page. No machine comes near.
+/// Version 1 writes "no limit" as the largest possible number of pages in bytes, which depends on
+/// the page size. No machine has this much memory.
 const NO_LIMIT_BYTES: u64 = 1 << 62;
-/// Where groups are mounted if nobody tells.
+/// Where groups are mounted if `/proc` doesn't show it.
 const USUAL: &str = "sys/fs/cgroup";
 
-/// A limit, and the file that says so.
+/// A limit, and the file that has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Bound {
     pub(crate) bytes: u64,
     pub(crate) file: PathBuf,
 }
 
-/// The smallest limit that holds for this process, whose `/` is `root`: another one in tests.
+/// The smallest limit of this process. `root` is its `/`, or another directory in tests.
 pub(crate) fn smallest(root: &Path) -> Option<Bound> {
     let read = |name: &str| fs::read_to_string(root.join(name));
     let own = read("proc/self/cgroup").unwrap_or_default();
@@ -44,10 +43,11 @@ pub(crate) fn smallest(root: &Path) -> Option<Bound> {
     })
 }
 
-/// The limits of the group at `inside` below `top`, and of all between, `top` included.
+/// The limits of the group at `inside` below `top`, and of all groups up to and including `top`.
 fn bounds_from(top: &Path, inside: &Path, version: Version) -> Vec<Bound> {
     let group = top.join(inside);
-    // A path that leads nowhere is one of another namespace: what is mounted is all we know of.
+    // A path that doesn't exist is one of another namespace. Only the mounted groups are known
+    // then.
     let group = if group.is_dir() { &group } else { top };
     let groups = group.ancestors().take_while(|dir| dir.starts_with(top));
     groups.flat_map(|dir| version.bounds(dir)).collect()
@@ -71,7 +71,7 @@ enum Version {
 }
 
 impl Version {
-    /// Limits that the group at `dir` has itself.
+    /// The limits of the group at `dir` itself.
     fn bounds(self, dir: &Path) -> Vec<Bound> {
         let read = |name: &str, parse: fn(&str) -> Option<u64>| {
             let file = dir.join(name);
@@ -79,19 +79,19 @@ impl Version {
             Some(Bound { bytes, file })
         };
         let found = match self {
-            // What lies above the mount's root shows in the second one only.
+            // Only the second file shows limits above the mount's root.
             Self::One => [
                 read("memory.limit_in_bytes", limit),
                 read("memory.stat", hierarchical_limit),
             ],
-            // Above `high` a process is slowed down until it stands still.
+            // Above `high` a process is throttled until it stands still.
             Self::Two => [read("memory.max", limit), read("memory.high", limit)],
         };
         found.into_iter().flatten().collect()
     }
 }
 
-/// A number of bytes that is a limit. `max` is none.
+/// Parse a limit in bytes. `max` means none.
 fn limit(text: &str) -> Option<u64> {
     let bytes = text.trim().parse().ok()?;
     (bytes < NO_LIMIT_BYTES).then_some(bytes)
@@ -105,7 +105,7 @@ fn hierarchical_limit(stat: &str) -> Option<u64> {
 /// A mounted hierarchy that may limit memory.
 #[derive(Debug)]
 struct Mount {
-    /// The group that is seen at the mount point.
+    /// The group at the mount point.
     root: PathBuf,
     point: PathBuf,
     version: Version,
@@ -130,7 +130,7 @@ impl Mount {
         })
     }
 
-    /// Where our group is below the mount point, by what `/proc/self/cgroup` says.
+    /// The path of our group below the mount point, from its path in `/proc/self/cgroup`.
     fn inside(&self, own: &str) -> PathBuf {
         let path = own.lines().find_map(|line| {
             let mut fields = line.splitn(3, ':').skip(1);
@@ -141,7 +141,7 @@ impl Mount {
             };
             is_ours.then_some(path)
         });
-        // Both are paths from the same place. One that leaves the mount can't be followed.
+        // Both paths begin at the same place. One that leaves the mount can't be followed.
         let inside = Path::new(path.unwrap_or("/")).strip_prefix(&self.root);
         let inside = inside.ok().filter(|inside| {
             let mut parts = inside.components();
@@ -151,7 +151,7 @@ impl Mount {
     }
 }
 
-/// Spaces and the like are written as three octal digits.
+/// Decode spaces and the like, which are written as three octal digits.
 fn unescape(text: &str) -> String {
     let known = [
         ("\\040", " "),

@@ -2,10 +2,10 @@
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-/// What there may be where the system doesn't tell, as in some sandboxes.
+/// The assumed limit if the system doesn't report one, as in some sandboxes.
 const USUAL_DESCRIPTORS: u64 = 1024;
 
-/// Raise the limit as far as possible; returns it.
+/// Raise the limit as far as possible. Returns the new limit.
 pub(crate) fn raise_limit() -> u64 {
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
         return USUAL_DESCRIPTORS;

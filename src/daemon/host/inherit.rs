@@ -1,5 +1,5 @@
-//! What our parent process passed: a socket by its number (QEMU's back-end conventions, `--fd`),
-//! and the limit on descriptors, for the command.
+//! Inherited descriptors: a socket that the parent process passes by number (QEMU's back-end
+//! conventions, `--fd`), and the limit on descriptors, for the command.
 #![allow(unsafe_code)]
 
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
@@ -12,7 +12,7 @@ use rustix::net::{AddressFamily, SocketType, sockopt};
 
 use crate::daemon::Error;
 
-/// What it turned out to be. The conventions say only "a socket", and programs disagree.
+/// The kind of an inherited socket. The conventions say only "a socket", and programs differ.
 #[derive(Debug)]
 pub(crate) enum Inherited {
     /// Front ends connect to it.
@@ -21,7 +21,7 @@ pub(crate) enum Inherited {
     Connected(UnixStream),
 }
 
-/// Take the socket with number `fd`. A duplicate is taken; children inherit neither.
+/// Take the socket with number `fd`, as a duplicate. Children inherit neither.
 pub(crate) fn take(fd: RawFd) -> Result<Inherited, Error> {
     let refused = |reason: &str| refused(fd, reason);
     let owned = take_any(fd)?;
@@ -46,23 +46,23 @@ fn refused(fd: RawFd, reason: &str) -> Error {
     }
 }
 
-/// Take whatever has number `fd`, as [`take`] does.
+/// Take the descriptor with number `fd`, of any kind, in the same way.
 pub(crate) fn take_any(fd: RawFd) -> Result<OwnedFd, Error> {
     let refused = |reason: &str| refused(fd, reason);
     if fd < 0 {
         return Err(refused("a descriptor is not negative"));
     }
-    // SAFETY: the number is only handed to the kernel, in two calls that check it; whatever
-    // it is stays open meanwhile, since no other thread of ours exists yet.
+    // SAFETY: the number is only passed to the kernel, in two calls that check it. The descriptor
+    // stays open meanwhile, since this process has no other thread yet.
     let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
     let owned: OwnedFd = rustix::io::fcntl_dupfd_cloexec(borrowed, 3)
         .map_err(|errno| refused(&std::io::Error::from(errno).to_string()))?;
-    // The one we were given must not live on in the command: nobody would serve it there.
+    // The original must not be inherited by the command, which would not serve it.
     let _ = rustix::io::fcntl_setfd(borrowed, rustix::io::FdFlags::CLOEXEC);
     Ok(owned)
 }
 
-/// Have `program` begin with these limits on descriptors, whatever ours are by then.
+/// Start `program` with these limits on descriptors, whatever this process has by then.
 pub(crate) fn pass_on(program: &mut Command, soft: u64, hard: u64) {
     let set = move || setrlimit(Resource::RLIMIT_NOFILE, soft, hard).map_err(Into::into);
     // SAFETY: between fork and exec the closure makes one system call: it neither allocates nor

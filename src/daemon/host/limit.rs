@@ -1,4 +1,4 @@
-//! How much memory disks may take if nobody says: never so much that the host suffers.
+//! The default memory limit, which leaves enough for the host.
 
 use std::fs;
 use std::path::Path;
@@ -7,10 +7,10 @@ use super::cgroup::{self, Bound};
 use crate::daemon::error::Error;
 use crate::store::Bytes;
 
-/// Enough for a page and the table that names it, with room to spare.
+/// The least limit: a page and the nodes that lead to it, with room to spare.
 const LEAST_LIMIT_BYTES: u64 = 64 << 10;
 
-/// A memory limit, and where it comes from, in words.
+/// A memory limit and its origin, in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct MemoryLimit {
     pub(crate) bytes: u64,
@@ -18,25 +18,25 @@ pub(crate) struct MemoryLimit {
 }
 
 impl MemoryLimit {
-    /// What somebody asked for.
+    /// A limit that the user set.
     pub(crate) fn asked(bytes: u64) -> Self {
         let from = "--memory-limit".to_owned();
         Self { bytes, from }
     }
 
-    /// The least of half of the host's memory and three quarters of the smallest limit of a control
-    /// group that we are in.
+    /// The default: half of the host's memory, or three quarters of the smallest limit of our
+    /// control groups if that is less.
     pub(crate) fn usual() -> Self {
         let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-        // Without `/proc` the kernel tells it too, but not what a container's own would say.
+        // Without `/proc` the kernel has it too, but not as a container may have it.
         let host_bytes = total_bytes(&meminfo).unwrap_or_else(system_bytes);
         Self::least(host_bytes, cgroup::smallest(Path::new("/")))
     }
 
-    /// This limit, if anything fits into it.
+    /// This limit, if a disk fits into it.
     ///
     /// # Errors
-    /// [`Error::Usage`] if no disk does.
+    /// [`Error::Usage`] if none does.
     pub(crate) fn checked(self) -> Result<Self, Error> {
         if self.bytes < LEAST_LIMIT_BYTES {
             return Err(Error::Usage(format!(
@@ -70,7 +70,7 @@ fn total_bytes(meminfo: &str) -> Option<u64> {
     kib.checked_mul(1024)
 }
 
-/// The memory that `sysinfo(2)` tells of.
+/// The host's memory according to `sysinfo(2)`.
 fn system_bytes() -> u64 {
     let about = rustix::system::sysinfo();
     about.totalram.saturating_mul(about.mem_unit.into())

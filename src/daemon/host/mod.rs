@@ -1,19 +1,18 @@
-//! What a process has of its machine, and what this one leaves on it: limits, signals, descriptors,
-//! sockets, and the place where disks lie.
+//! The process and its host: limits, signals, descriptors, sockets, and the place of the disks.
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `paths` | where things are if nobody says |
-//! | `cgroup` | limits on memory that control groups set |
-//! | `limit` | how much memory disks may take if nobody says |
-//! | `descriptors` | how many descriptors this process may have open |
-//! | `workers` | threads that serve queues, as they were asked for |
+//! | `paths` | default paths |
+//! | `cgroup` | memory limits of control groups |
+//! | `limit` | the default memory limit |
+//! | `descriptors` | the limit on open descriptors |
+//! | `workers` | the options for threads that serve queues |
 //! | `inherit` | a socket that was passed by number |
-//! | `signals` | what the process makes of signals that end others |
-//! | `unfinished` | files that are not whole when a signal ends the process |
-//! | `socket` | a listening socket that removes its own path, and nobody else's |
-//! | `removal` | notices that a socket of ours was removed |
-//! | `state_dir` | where disks lie, so that they outlive the process |
+//! | `signals` | signals that would end the process |
+//! | `unfinished` | removes an incomplete file when a signal ends the process |
+//! | `socket` | a listening socket that removes only its own path |
+//! | `removal` | detects that a socket or the arena was removed |
+//! | `state_dir` | where disks are kept across restarts |
 
 pub(crate) mod cgroup;
 pub(crate) mod descriptors;

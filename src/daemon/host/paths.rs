@@ -1,4 +1,4 @@
-//! Where a daemon puts its things if nobody says, and where others look for them.
+//! Default paths of a daemon, and where clients look for its socket.
 
 use std::env;
 use std::fs;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::daemon::Error;
 
-/// What root's daemon uses.
+/// The run directory of root's daemon.
 const SYSTEM_RUN_DIR: &str = "/run/ramblk";
 /// The name of the API's socket in the run directory.
 pub(crate) const API_SOCKET: &str = "api.sock";
@@ -25,8 +25,8 @@ pub fn default_run_dir() -> Result<PathBuf, Error> {
     })
 }
 
-/// The API's socket for the caller: `api.sock` in [`default_run_dir`]. A user without a daemon
-/// of his own gets the system's.
+/// The API's socket for a client: `api.sock` in [`default_run_dir`], or that of root's daemon if
+/// the user has none.
 pub fn default_api_socket() -> PathBuf {
     let system = PathBuf::from(SYSTEM_RUN_DIR).join(API_SOCKET);
     let own = run_dir(&variable, rustix::process::geteuid().is_root());
@@ -36,7 +36,7 @@ pub fn default_api_socket() -> PathBuf {
     }
 }
 
-/// Make a directory, and those above it.
+/// Create a directory, and those above it.
 pub(crate) fn make_directory(path: &Path) -> Result<(), Error> {
     fs::create_dir_all(path).map_err(|source| Error::Directory {
         path: path.to_owned(),

@@ -1,4 +1,5 @@
-//! A listening socket at a path, which goes when it goes, and comes again when others remove it.
+//! A listening socket at a path. The path is removed with it, and can be created again if another
+//! process removes it.
 
 use std::fs::{self, Metadata};
 use std::io::ErrorKind;
@@ -11,7 +12,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use crate::daemon::Error;
 
-/// Connections that may wait to be taken.
+/// The most connections that wait to be accepted.
 const BACKLOG: i32 = 128;
 
 /// Which users may connect.
@@ -24,7 +25,7 @@ pub struct SocketAccess {
 }
 
 impl Default for SocketAccess {
-    /// The owner and the group, as VMMs run under another user of the same group.
+    /// Owner and group, since VMMs may run as another user of the same group.
     fn default() -> Self {
         Self {
             mode: 0o660,
@@ -68,8 +69,8 @@ fn group_number(group: &str) -> Result<u32, Error> {
     }
 }
 
-/// Which of all things that were ever at a path one is. Numbers of inodes are used again, so the
-/// moment of its birth belongs to it, where the file system knows that.
+/// The identity of a file at a path. Inode numbers are reused, so it includes the time of birth, if
+/// the file system knows that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
     device: u64,
@@ -78,7 +79,7 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    /// Of what is at `path`, if there is anything.
+    /// The identity of the file at `path`.
     pub(crate) fn at(path: &Path) -> std::io::Result<Self> {
         fs::symlink_metadata(path).map(|found| Self::of(&found))
     }
@@ -92,20 +93,20 @@ impl Identity {
     }
 }
 
-/// The path of a socket that we made. Dropping it removes the path, if it is still ours: another
-/// process may have put its own socket there.
+/// The path of a socket that this process created. Dropping it removes the path, unless another
+/// process has put its own socket there.
 #[derive(Debug)]
 pub(crate) struct SocketPath {
     path: PathBuf,
     access: SocketAccess,
     identity: Identity,
-    /// Its directory was removed, and made again by us.
+    /// Its directory was removed, and this process has created it again.
     made_directory: bool,
 }
 
 impl SocketPath {
-    /// Listen at `path`, for those whom `access` names. A socket that nobody listens at any more,
-    /// left by a killed process, is replaced.
+    /// Listen at `path`, for the users that `access` names. A socket that a killed process left is
+    /// replaced.
     pub(crate) fn listen(path: &Path, access: SocketAccess) -> Result<(Self, UnixListener), Error> {
         make_room(path)?;
         let (identity, listener) = bind(path, access)?;
@@ -122,13 +123,13 @@ impl SocketPath {
         &self.path
     }
 
-    /// Whether what is at the path is what we made.
+    /// Whether the path still has the socket that this process created.
     pub(crate) fn is_there(&self) -> bool {
         Identity::at(&self.path).is_ok_and(|found| found == self.identity)
     }
 
-    /// Listen there again after somebody removed it, and the directory too if that is gone. What
-    /// has taken its place is left as it is.
+    /// Create the socket again after it was removed, and its directory if that is gone too. A file
+    /// that has taken its place is left as it is.
     pub(crate) fn make_again(&mut self) -> Result<UnixListener, Error> {
         if Identity::at(&self.path).is_ok() {
             return Err(Error::Replaced {
@@ -150,7 +151,7 @@ impl SocketPath {
         Ok(listener)
     }
 
-    /// Remove it, if it is still ours.
+    /// Remove the path, if it still has the socket that this process created.
     pub(crate) fn remove(&self) {
         if self.is_there() {
             let _ = fs::remove_file(&self.path);
@@ -164,18 +165,18 @@ impl Drop for SocketPath {
         if let Some(directory) = self.path.parent()
             && self.made_directory
         {
-            // Where somebody put something else into it, it stays.
+            // If it contains anything else, it stays.
             let _ = fs::remove_dir(directory);
         }
     }
 }
 
-/// Make a socket at a path where there is nothing, and listen.
+/// Create a socket at a path that doesn't exist, and listen.
 fn bind(path: &Path, access: SocketAccess) -> Result<(Identity, UnixListener), Error> {
     let failed = |source: std::io::Error| {
         let hint = match source.kind() {
-            ErrorKind::NotFound => "; make its directory first",
-            ErrorKind::AddrInUse => "; another process was faster",
+            ErrorKind::NotFound => "; create its directory first",
+            ErrorKind::AddrInUse => "; another process has just created it",
             _ => "",
         };
         Error::Socket {
@@ -191,7 +192,7 @@ fn bind(path: &Path, access: SocketAccess) -> Result<(Identity, UnixListener), E
         .map_err(refused)?;
     rustix::net::bind(&socket, &address).map_err(refused)?;
     let listen = || {
-        // Nobody can connect before we listen, so nobody does whom the mode will keep out.
+        // A socket accepts no connection before it listens, so the mode applies to all of them.
         fs::set_permissions(path, fs::Permissions::from_mode(access.mode)).map_err(failed)?;
         if access.group.is_some() {
             std::os::unix::fs::chown(path, None, access.group).map_err(failed)?;
@@ -202,14 +203,14 @@ fn bind(path: &Path, access: SocketAccess) -> Result<(Identity, UnixListener), E
     match listen() {
         Ok(identity) => Ok((identity, UnixListener::from(socket))),
         Err(error) => {
-            // It was made a moment ago, by us.
+            // This process has only just created it.
             let _ = fs::remove_file(path);
             Err(error)
         }
     }
 }
 
-/// Remove what is at `path` if it is a socket that nobody listens at.
+/// Remove the file at `path` if it is a socket on which no process listens.
 fn make_room(path: &Path) -> Result<(), Error> {
     let Ok(there) = fs::symlink_metadata(path) else {
         return Ok(());
@@ -221,7 +222,7 @@ fn make_room(path: &Path) -> Result<(), Error> {
     }
     match UnixStream::connect(path) {
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
-            tracing::info!(path = %path.display(), "replacing a socket that nobody listens at");
+            tracing::info!(path = %path.display(), "replacing a socket that no process listens on");
             fs::remove_file(path).map_err(|source| Error::Socket {
                 path: path.to_owned(),
                 source,

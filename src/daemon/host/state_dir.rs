@@ -1,9 +1,9 @@
-//! Where disks lie, so that they outlive the process: a file in a directory on a tmpfs, a file that
-//! the service manager keeps for us, or nowhere.
+//! Where disks are kept across restarts: in a file in a directory on a tmpfs, in a memory file that
+//! the service manager keeps, or nowhere.
 //!
-//! Never on a disk: every guest write would become a write to it, and where that is full a process
-//! is killed by SIGBUS rather than told. And never in `/dev/shm` unasked: a user's login manager
-//! empties that.
+//! Never on a storage device: every write of a guest would become a write to it, and if it is full
+//! the process is killed by SIGBUS instead of getting an error. And never in `/dev/shm` by default,
+//! since a user's login manager empties that.
 
 use std::fs::{self, File};
 use std::os::fd::{AsFd, OwnedFd};
@@ -20,35 +20,35 @@ use crate::store::{self, Bytes, Store, StoreOptions};
 
 /// The file in the directory.
 pub(crate) const ARENA: &str = "arena";
-/// The name that the service manager keeps it under.
+/// The name under which the service manager keeps the memory file.
 const STORED_NAME: &str = "ramblk-arena";
 /// File systems in memory, by the number that statfs returns.
 const TMPFS: i64 = 0x0102_1994;
 const RAMFS: i64 = 0x8584_58f6;
-/// A state directory that nobody chose must have room for this many bytes, or it is skipped.
+/// A default state directory must have room for this many bytes, or it is skipped.
 const LEAST_ROOM_BYTES: u64 = 64 << 20;
 
-/// A process that was killed has its file until its memory is unmapped, which takes a tenth of a
-/// second for a few GiB. A daemon that starts meanwhile waits for that.
+/// How long a starting daemon waits for its predecessor. A killed process keeps its file until its
+/// memory is unmapped, which takes a tenth of a second for a few GiB.
 const PREDECESSOR_ENDS_WITHIN: Duration = Duration::from_secs(3);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
-/// Where disks are to lie.
+/// Where to keep disks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum StateOption {
-    /// Where they are safest, of what is there.
+    /// In the best place that is available.
     #[default]
     Default,
     /// In this directory.
     Directory(PathBuf),
     /// With the service manager (systemd's file descriptor store).
     Manager,
-    /// In the process alone.
+    /// Only in the process.
     None,
 }
 
 impl StateOption {
-    /// What `--state-dir` says: a path, `systemd`, or `none`.
+    /// Parse the value of `--state-dir`: a path, `systemd`, or `none`.
     pub fn parse(text: &str) -> Self {
         match text {
             "none" => Self::None,
@@ -58,21 +58,21 @@ impl StateOption {
     }
 }
 
-/// Where disks lie.
+/// Where disks are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Location {
     Directory(PathBuf),
     Manager,
-    /// Nowhere that outlives the process, for this reason.
+    /// Only in the process, for this reason.
     Process(String),
 }
 
-/// What a choice depends on.
+/// What the default depends on.
 #[derive(Clone, Debug, Default)]
 struct Surroundings {
-    /// The manager keeps descriptors, and says so.
+    /// Whether the service manager says that it keeps descriptors.
     keeps_descriptors: bool,
-    /// Directories that are ours by convention, the best first.
+    /// Directories that are ours by convention, in order of preference.
     conventional: Vec<PathBuf>,
 }
 
@@ -86,11 +86,11 @@ impl Surroundings {
     }
 }
 
-/// Choose a place for disks.
+/// Choose where to keep disks.
 pub(crate) fn choose(option: &StateOption, run_dir: Option<&Path>) -> Result<Location, Error> {
     let conventional = paths::default_run_dir();
     let around = match (run_dir, &conventional) {
-        // A caller that says where sockets go has a reason to; disks go there too, if they can.
+        // If the user chose a directory for sockets, disks go there too if possible.
         (Some(run_dir), _) => Surroundings::look(run_dir),
         (None, Ok(run_dir)) => Surroundings::look(run_dir),
         (None, Err(_)) => Surroundings::default(),
@@ -112,7 +112,7 @@ fn choose_in(option: &StateOption, around: &Surroundings) -> Result<Location, Er
             let mut reason = "there is no runtime directory".to_owned();
             for path in &around.conventional {
                 match paths::make_directory(path).and_then(|()| check(path)) {
-                    // One with disks in it is used, however full it is.
+                    // A directory that has disks is used, however full it is.
                     Ok(room) if room >= LEAST_ROOM_BYTES || path.join(ARENA).exists() => {
                         return Ok(Location::Directory(path.clone()));
                     }
@@ -125,11 +125,11 @@ fn choose_in(option: &StateOption, around: &Surroundings) -> Result<Location, Er
     }
 }
 
-/// Check that disks can lie in a directory; returns how many bytes there is room for.
+/// Check that disks can be kept in a directory. Returns its free bytes.
 fn check(path: &Path) -> Result<u64, Error> {
     let refused = |errno: rustix::io::Errno| Error::StateDirectory {
         path: path.to_owned(),
-        reason: format!("can't be looked at: {}", std::io::Error::from(errno)),
+        reason: format!("can't be used: {}", std::io::Error::from(errno)),
     };
     let kind = rustix::fs::statfs(path).map_err(refused)?.f_type;
     if kind != TMPFS && kind != RAMFS {
@@ -142,7 +142,7 @@ fn check(path: &Path) -> Result<u64, Error> {
         });
     }
     if kind == RAMFS {
-        // It has no bound, and says 0.
+        // It has no bound, and reports 0.
         return Ok(u64::MAX);
     }
     Ok(room(&rustix::fs::statvfs(path).map_err(refused)?))
@@ -157,7 +157,7 @@ fn room(about: &StatVfs) -> u64 {
 }
 
 impl Location {
-    /// Bytes that disks may take there, those that they take already included.
+    /// Bytes that disks may take there, including those that they already take.
     pub(crate) fn room_bytes(&self) -> Result<u64, Error> {
         match self {
             Self::Directory(path) => {
@@ -169,7 +169,7 @@ impl Location {
         }
     }
 
-    /// The store that lies there, or a new one; and whether it was there.
+    /// Open the store there, or create one. Returns whether it existed.
     pub(crate) fn open(
         &self,
         options: &StoreOptions,
@@ -186,10 +186,10 @@ impl Location {
                     .try_clone()
                     .map_err(Error::system("keep a memory file"))?;
                 let store = Store::create_in(file, options)?;
-                // Only what is whole is handed over.
+                // Pass it on only when it is complete.
                 let states = [NotifyState::FdStore, NotifyState::FdName(STORED_NAME)];
                 sd_notify::notify_with_fds(&states, &[kept.as_fd()])
-                    .map_err(Error::system("hand the disks to the service manager"))?;
+                    .map_err(Error::system("pass the disks to the service manager"))?;
                 Ok((store, false))
             }
             Self::Process(_) => Ok((Store::with_options(options)?, false)),
@@ -222,7 +222,7 @@ fn open_at(directory: &Path, options: &StoreOptions) -> Result<(Store, bool), Er
     Ok((Store::create_at(&path, options).map_err(named)?, false))
 }
 
-/// What the service manager kept for us.
+/// The memory file that the service manager has kept, if it has one.
 pub(crate) fn stored(listed: &[(i32, String)]) -> Result<Option<OwnedFd>, Error> {
     let found = listed.iter().find(|(_, name)| name == STORED_NAME);
     found.map(|(fd, _)| inherit::take_any(*fd)).transpose()

@@ -1,4 +1,4 @@
-//! Files that are not whole when a signal ends the process.
+//! Removes an incomplete file when a signal ends the process.
 
 use std::io;
 
@@ -10,11 +10,11 @@ use super::signals;
 use crate::store::Temporary;
 use crate::threads::{self, Role};
 
-/// Have a signal that ends the process take a temporary name away first. One that is ignored, as
-/// `nohup` has it, stays so.
+/// Remove a temporary file before a signal ends the process. Signals that are ignored, as with
+/// `nohup`, stay ignored.
 ///
 /// # Errors
-/// If the system takes no handler, or has no thread.
+/// The system refuses a handler, or has no thread left.
 pub fn remove_at_signal(temporary: Temporary) -> io::Result<()> {
     let ending = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];
     let mut signals = Signals::new(signals::not_ignored(&ending))?;

@@ -1,17 +1,17 @@
-//! Threads that serve queues, as they were asked for.
+//! The options for threads that serve queues.
 
 use std::time::Duration;
 
 use crate::daemon::error::Error;
 use crate::vhost_user::WorkerOptions;
 
-/// The most threads that serve queues: more than there are processors help nobody.
+/// The most threads that serve queues. More threads than processors are of no use.
 const MOST_WORKERS: usize = 256;
 
 /// A guest that makes a request every so often would keep a processor busy.
 const MOST_POLL_US: u32 = 1_000_000;
 
-/// Workers as they were asked for, or as many as there are processors for.
+/// The options for workers: as many as requested, or as there are processors for.
 pub(crate) fn options(
     count: Option<u16>,
     poll_us: u32,

@@ -9,8 +9,8 @@ use rustix::process::{Pid, Signal};
 use crate::daemon::Error;
 use crate::daemon::host::inherit;
 
-/// How long the command may take to end before it is killed: ramblk itself has promised to end
-/// within a second.
+/// How long the command may take to end before it is killed, since ramblk itself must end within a
+/// second.
 const END_WITHIN: Duration = Duration::from_millis(500);
 
 /// A command that is running.
@@ -18,9 +18,9 @@ const END_WITHIN: Duration = Duration::from_millis(500);
 pub(crate) struct Command(Child);
 
 impl Command {
-    /// Start it, with `{socket}` replaced by the socket's path in every word.
-    /// It has the limit on descriptors that ramblk itself was started with: a program that puts
-    /// them into a fixed set (`select`) must not meet a number that it did not ask for.
+    /// Start it, with `{socket}` replaced by the socket's path in every word. It gets the limit on
+    /// descriptors that ramblk itself was started with: a program that uses `select` can't have
+    /// descriptors above 1023, and must not get more than it expects.
     pub(crate) fn start(
         words: &[String],
         socket: Option<&Path>,
@@ -53,10 +53,11 @@ impl Command {
         self.0.try_wait().ok().flatten()
     }
 
-    /// Ask it to end, and after a while see to it.
+    /// Send it SIGTERM, and after a while SIGKILL.
     pub(crate) fn end(mut self) {
         let deadline = Instant::now() + END_WITHIN;
-        // Not reaped yet, or `status` would have said so: the number is still this child's.
+        // It was not reaped, or `status` would have returned it, so the number is still this
+        // child's.
         if self.status().is_none()
             && let Some(pid) = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw)
         {

@@ -1,4 +1,4 @@
-//! What the user asked for, as plain data, and the same after it was checked.
+//! The options of `ramblk run`, as plain data and after they were checked.
 
 use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ pub struct RunOptions {
     pub size_bytes: Option<u64>,
     /// Path of the socket to listen on.
     pub socket_path: Option<PathBuf>,
-    /// Number of a socket that was inherited, listening or connected.
+    /// The number of an inherited socket, listening or connected.
     pub fd: Option<i32>,
     /// Permission bits of that path.
     pub socket_mode: u32,
@@ -30,39 +30,37 @@ pub struct RunOptions {
     pub block_bytes: u64,
     /// Request queues.
     pub queues: u16,
-    /// Whether guests may not write.
+    /// Whether guests can only read.
     pub read_only: bool,
-    /// What GET_ID answers; without it, the disk's name.
+    /// The serial, which GET_ID returns; without it, the disk's name.
     pub serial: Option<String>,
-    /// A raw image that the disk begins with.
+    /// A raw image with the disk's first content.
     pub image: Option<PathBuf>,
-    /// Whether its bytes are the disk's even if they look like another format's.
+    /// Whether to take the image's bytes as they are, even if they look like another format.
     pub image_as_it_is: bool,
     /// How many front ends may use the disk at the same time.
     pub share: Share,
-    /// Memory that the disk may take; without it, what is safe for the host.
+    /// The most memory that the disk may take; without it, a default that is safe for the host.
     pub memory_limit_bytes: Option<u64>,
-    /// Whether huge pages are made of memory in full use.
+    /// Whether fully used memory moves to huge pages.
     pub huge_pages: bool,
-    /// Whether zeros that are written take no memory.
+    /// Whether zeros that a guest writes take no memory.
     pub detect_zeroes: bool,
     /// Whether guests may rely on requests being completed in order (VIRTIO_F_IN_ORDER).
     pub in_order: bool,
-    /// Threads that serve queues; without it, as many as there are processors for, but no more than
-    /// queues.
+    /// Threads that serve queues; without it, one per processor, but no more than queues.
     pub workers: Option<u16>,
     /// How long a queue that has run dry is looked at before its worker sleeps, at most, in
     /// microseconds.
     pub poll_us: u32,
-    /// Processors that workers are to run on, each on one, by number.
+    /// Processors to pin workers to, one each, by number.
     pub cpus: Vec<usize>,
     /// A command to run beside the disk; `{socket}` in it stands for the socket's path.
     pub command: Vec<String>,
 }
 
 impl Default for RunOptions {
-    /// What `ramblk run` does where nothing else is said. A size and a place to connect to are
-    /// missing.
+    /// The defaults of `ramblk run`, without a size and a socket.
     fn default() -> Self {
         Self {
             size_bytes: None,
@@ -89,18 +87,18 @@ impl Default for RunOptions {
     }
 }
 
-/// Where front ends come from.
+/// How front ends connect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Endpoint {
     /// They connect to this path.
     Path(PathBuf),
-    /// They connect to a socket in a new private directory, whose path only the command is told.
+    /// They connect to a socket in a new private directory, whose path only the command gets.
     Private,
     /// They come through an inherited descriptor.
     Fd(i32),
 }
 
-/// Options that fit together and with the machine.
+/// Options that were checked, together and with the machine.
 #[derive(Debug)]
 pub struct RunConfig {
     pub(crate) name: String,
@@ -115,19 +113,20 @@ pub struct RunConfig {
 }
 
 impl RunConfig {
-    /// The threads that are to serve the disk.
+    /// The options for the threads that will serve the disk.
     pub fn workers(&self) -> &WorkerOptions {
         &self.workers
     }
 
-    /// Check `options` for a disk called `name`. Touches nothing; the image is only opened.
+    /// Check `options` for a disk called `name`. This changes nothing; the image is only opened.
     ///
     /// # Errors
-    /// Whatever is wrong with them, in the order in which they would be needed.
+    /// [`Error::Usage`] for options that are wrong or don't fit together, and what is wrong with
+    /// the image.
     pub fn new(name: &str, options: RunOptions) -> Result<Self, Error> {
         let sector_size = SectorSize::from_bytes(options.block_bytes)?;
         if options.image_as_it_is && options.image.is_none() {
-            let text = "--format says what an image is, and none is given: leave it out";
+            let text = "--format needs --image: give an image, or leave it out";
             return Err(Error::Usage(text.into()));
         }
         let open = match options.image_as_it_is {
@@ -193,7 +192,7 @@ fn workers(
     cpus: Vec<usize>,
 ) -> Result<WorkerOptions, Error> {
     let mut options = workers::options(count, poll_us, cpus)?;
-    // More would never have anything to do.
+    // More would never have work.
     options.count = options.count.min(usize::from(queues.get()));
     Ok(options)
 }
@@ -201,7 +200,7 @@ fn workers(
 fn endpoint(path: Option<PathBuf>, fd: Option<i32>, command: &[String]) -> Result<Endpoint, Error> {
     match (path, fd) {
         (Some(_), Some(_)) => Err(Error::Usage(
-            "--socket-path and --fd exclude each other: give one of them".into(),
+            "--socket-path and --fd can't be combined: give one of them".into(),
         )),
         (Some(path), None) => {
             check_path(&path)?;
@@ -209,12 +208,12 @@ fn endpoint(path: Option<PathBuf>, fd: Option<i32>, command: &[String]) -> Resul
         }
         (None, Some(fd)) if command.iter().any(|word| word.contains("{socket}")) => {
             Err(Error::Usage(format!(
-                "with --fd {fd} there is no path to put in for {{socket}}"
+                "with --fd {fd} there is no path that could replace {{socket}}"
             )))
         }
         (None, Some(fd)) => Ok(Endpoint::Fd(fd)),
         (None, None) if command.is_empty() => Err(Error::Usage(
-            "where should front ends connect? give --socket-path PATH".into(),
+            "there is no socket for front ends: give --socket-path PATH".into(),
         )),
         (None, None) => Ok(Endpoint::Private),
     }

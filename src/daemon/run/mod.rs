@@ -1,12 +1,12 @@
 //! The life of one disk: the daemon's registry with one disk and no API, until a signal, the
-//! command, or the one front end ends it.
+//! command, or the front end of an inherited connection ends it.
 //!
-//! Nothing is started that only many disks need: there is no monitor, and a thread watches for
-//! removals only if there is a socket to remove.
+//! It starts nothing that only many disks need: there is no monitor, and a thread watches for
+//! removals only if there is a socket to watch.
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `config` | what the user asked for, checked as a whole before anything is touched |
+//! | `config` | the options, checked as a whole before anything happens |
 //! | `command` | the command that ramblk runs beside the disk |
 //! | `mod` | the disk's life |
 
@@ -42,9 +42,10 @@ use crate::vhost_user::Hub;
 /// Why a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// Somebody asked for it, or the one connection was closed.
+    /// A signal, or the end of the one inherited connection.
     Asked,
-    /// The command ended with this exit code; 128 and the signal's number if a signal ended it.
+    /// The command ended with this exit code, or with 128 plus the number of the signal that ended
+    /// it.
     Command(u8),
 }
 
@@ -54,21 +55,22 @@ enum Event {
     FrontEndGone,
 }
 
-/// Serve the disk of `config` until the end of it.
+/// Serve the disk of `config` until it ends.
 ///
 /// # Errors
-/// What stands in the way of serving it; nothing is left behind.
+/// It can't be served. Then nothing is left behind.
 pub fn run(config: &RunConfig) -> Result<Ending, Error> {
-    // First of all, before a descriptor of our own can have the number that was meant.
+    // First of all, before a descriptor of our own can get the number of the inherited one.
     let inherited = match config.endpoint {
         Endpoint::Fd(fd) => Some(inherit::take(fd)?),
         Endpoint::Path(_) | Endpoint::Private => None,
     };
-    // Each queue of each front end brings three, and the usual soft limit is 1024.
+    // Each queue of each front end has three descriptors, and the usual soft limit is 1024.
     let inherited_limit = getrlimit(Resource::RLIMIT_NOFILE).ok();
     descriptors::raise_limit();
     let (store, disk) = make(config)?;
-    // Only now: while an image loads there is nothing to clean up, and a signal ends us at once.
+    // Not earlier: while an image loads there is nothing to clean up, so a signal may end the
+    // process.
     let mut heard = signals::not_ignored(&[SIGINT, SIGHUP]);
     heard.extend([SIGTERM, SIGCHLD]);
     let signals = Signals::new(heard).map_err(Error::system("watch for signals"))?;
@@ -82,7 +84,7 @@ pub fn run(config: &RunConfig) -> Result<Ending, Error> {
     if is_connected {
         watch_front_end(served, events.clone())?;
     } else {
-        // The registry has it, and ends it.
+        // The registry has the disk, and ends it.
         drop(served);
     }
     forward(signals, events)?;
@@ -98,14 +100,14 @@ pub fn run(config: &RunConfig) -> Result<Ending, Error> {
     Ok(ending)
 }
 
-/// The disk of `config` with its image loaded, in a store of its own.
+/// The disk of `config` with its image loaded, in its own store.
 fn make(config: &RunConfig) -> Result<(Arc<Store>, Disk), Error> {
     let mut options = StoreOptions::new(config.limit.bytes);
     options.huge_pages = config.huge_pages;
     let store = Arc::new(Store::with_options(&options)?);
     let valid = &config.disk;
     let disk = store.create_with(&config.name, &valid.spec, &valid.blob)?;
-    // A read-only disk has its content from us.
+    // The owner may write to a read-only disk.
     let disk = disk.into_owner();
     if let Some(image) = &config.image {
         image.load(&disk)?;
@@ -113,7 +115,7 @@ fn make(config: &RunConfig) -> Result<(Arc<Store>, Disk), Error> {
     Ok((store, disk))
 }
 
-/// Where front ends come from, and the directory that was made for a socket, if one was.
+/// How front ends connect, and the directory that was created for a socket, if any.
 fn place(
     endpoint: &Endpoint,
     inherited: Option<Inherited>,
@@ -132,10 +134,10 @@ fn place(
     Ok((Some(directory), ServeAt::Path(path)))
 }
 
-/// A registry that has room for this disk and no other.
+/// A registry with room for this one disk.
 fn only_disk(config: &RunConfig) -> DisksOptions {
     DisksOptions {
-        // No disk has a directory of its own in it.
+        // No disk has its own directory in it.
         run_dir: PathBuf::new(),
         access: config.access,
         most_disks: 1,
@@ -145,7 +147,7 @@ fn only_disk(config: &RunConfig) -> DisksOptions {
     }
 }
 
-/// Say that the disk is there, and where.
+/// Log that the disk is served, and where.
 fn say_what(config: &RunConfig, socket: Option<&Path>) {
     let place = socket.map_or_else(|| "inherited".into(), |path| path.display().to_string());
     tracing::info!(
@@ -162,7 +164,7 @@ fn say_what(config: &RunConfig, socket: Option<&Path>) {
     );
 }
 
-/// Have every signal sent as an event.
+/// Send every signal as an event.
 fn forward(mut signals: Signals, events: Sender<Event>) -> Result<(), Error> {
     threads::spawn(Role::Signals, move || {
         for signal in signals.forever() {
@@ -175,7 +177,7 @@ fn forward(mut signals: Signals, events: Sender<Event>) -> Result<(), Error> {
     .map_err(Error::system("start a thread"))
 }
 
-/// A connection that was inherited can't be made again: its end is ours.
+/// End the run when an inherited connection ends, since it can't be made again.
 fn watch_front_end(served: Arc<ServedDisk>, events: Sender<Event>) -> Result<(), Error> {
     threads::spawn(Role::LastSession, move || {
         served.server.wait_until_idle();
@@ -188,7 +190,7 @@ fn watch_front_end(served: Arc<ServedDisk>, events: Sender<Event>) -> Result<(),
 
 fn wait(incoming: &Receiver<Event>, mut command: Option<Command>) -> Ending {
     loop {
-        // The signal thread lives as long as the process, so there is always a sender.
+        // The signal thread lives as long as the process, so there always is a sender.
         let event = incoming.recv().unwrap_or(Event::Signal(SIGTERM));
         if let Some(status) = command.as_mut().and_then(Command::status) {
             return Ending::Command(exit_code(status));
@@ -196,7 +198,7 @@ fn wait(incoming: &Receiver<Event>, mut command: Option<Command>) -> Ending {
         if let Event::Signal(SIGCHLD) = event {
             continue;
         }
-        // The command goes first: it may still have something to write.
+        // The command ends first, since it may still write to the disk.
         if let Some(command) = command {
             command.end();
         }

@@ -1,4 +1,4 @@
-//! What `ramblk serve` was asked for, as plain data, and the same after it was checked.
+//! The options of `ramblk serve`, as plain data and after they were checked.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,33 +19,33 @@ pub struct ServeOptions {
     pub run_dir: Option<PathBuf>,
     /// The path of the API's socket; by default `api.sock` in the directory of sockets.
     pub api_socket: Option<PathBuf>,
-    /// Where disks lie.
+    /// Where to keep disks.
     pub state: StateOption,
-    /// Whether what disks take is kept from being swapped out.
+    /// Whether to lock the disks' memory, so that it isn't swapped out.
     pub lock_memory: bool,
-    /// Memory that all disks together may take; without it, what is safe for the host.
+    /// The most memory of all disks together; without it, a default that is safe for the host.
     pub memory_limit_bytes: Option<u64>,
-    /// Whether huge pages are made of memory in full use.
+    /// Whether fully used memory moves to huge pages.
     pub huge_pages: bool,
-    /// Threads that serve queues; without it, as many as there are processors.
+    /// Threads that serve queues; without it, one per processor.
     pub workers: Option<u16>,
     /// How long a queue that has run dry is looked at before its worker sleeps, at most, in
     /// microseconds.
     pub poll_us: u32,
-    /// Processors that workers are to run on, each on one, by number.
+    /// Processors to pin workers to, one each, by number.
     pub cpus: Vec<usize>,
     /// Permission bits of all sockets.
     pub socket_mode: u32,
     /// The group that owns all sockets, by name or number; without it, the process's.
     pub socket_group: Option<String>,
-    /// How long a disk waits for its first content while nobody brings it, before it goes.
+    /// How long a disk is importing while no client sends content, before it is destroyed.
     pub import_timeout: Duration,
     /// Disks that the daemon starts with.
     pub declaration: Declaration,
 }
 
 impl Default for ServeOptions {
-    /// What `ramblk serve` does where nothing is said.
+    /// The defaults of `ramblk serve`.
     fn default() -> Self {
         Self {
             run_dir: None,
@@ -65,7 +65,7 @@ impl Default for ServeOptions {
     }
 }
 
-/// Options that fit the machine.
+/// Options that were checked, together and with the machine.
 #[derive(Debug)]
 pub struct ServeConfig {
     pub(super) run_dir: PathBuf,
@@ -78,15 +78,15 @@ pub struct ServeConfig {
     pub(super) access: SocketAccess,
     pub(super) import_timeout: Duration,
     pub(super) declaration: Declaration,
-    /// Whether somebody asked for just this limit.
+    /// Whether the user set this limit.
     pub(super) limit_is_asked: bool,
 }
 
 impl ServeConfig {
-    /// Check `options`. Makes the state directory, and touches nothing else.
+    /// Check `options`. This creates the state directory, and changes nothing else.
     ///
     /// # Errors
-    /// Whatever is wrong with them.
+    /// [`Error::Usage`] for wrong options, and what is wrong with the state directory.
     pub fn new(options: ServeOptions) -> Result<Self, Error> {
         let workers = workers::options(options.workers, options.poll_us, options.cpus)?;
         let location = state_dir::choose(&options.state, options.run_dir.as_deref())?;
@@ -112,7 +112,7 @@ impl ServeConfig {
     }
 }
 
-/// What disks may take: what was asked for, if there is room for it, or what is safe.
+/// The memory limit: the user's, if there is room for it, or the default.
 fn memory_limit(asked_bytes: Option<u64>, location: &Location) -> Result<MemoryLimit, Error> {
     let room_bytes = location.room_bytes()?;
     match (asked_bytes, location) {
@@ -120,7 +120,7 @@ fn memory_limit(asked_bytes: Option<u64>, location: &Location) -> Result<MemoryL
             Err(Error::StateDirectory {
                 path: path.clone(),
                 reason: format!(
-                    "has room for {}, and disks are to have {}: enlarge it (mount -o \
+                    "has room for {}, and the memory limit is {}: enlarge it (mount -o \
                      remount,size=...), or give a smaller --memory-limit or another --state-dir",
                     Bytes(room_bytes),
                     Bytes(asked_bytes)
@@ -144,10 +144,10 @@ fn memory_limit(asked_bytes: Option<u64>, location: &Location) -> Result<MemoryL
     }
 }
 
-/// Longest time that a disk can wait for its first content.
+/// The longest import timeout.
 const MOST_IMPORT_TIMEOUT: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// A time in which a client can begin to send, and that ends.
+/// Check the import timeout.
 fn import_timeout(asked: Duration) -> Result<Duration, Error> {
     if asked < Duration::from_secs(1) || asked > MOST_IMPORT_TIMEOUT {
         return Err(Error::Usage(format!(

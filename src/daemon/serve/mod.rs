@@ -1,8 +1,8 @@
-//! The life of a daemon: many disks, made and destroyed over its API, until a signal ends it.
+//! The life of a daemon: it serves any number of disks and its API, until a signal ends it.
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `config` | what was asked for, checked as a whole |
+//! | `config` | the options, checked as a whole |
 //! | `mod` | the daemon's life |
 
 pub(crate) mod config;
@@ -29,12 +29,12 @@ use crate::store::{MOST_DISKS, OwnerWords, Store, StoreOptions};
 use crate::vhost_user::{Hub, crash};
 use config::ServeConfig;
 
-/// Serve until a signal says that it is enough.
+/// Run a daemon until a signal ends it.
 ///
 /// # Errors
-/// What stands in the way; nothing is left behind.
+/// It can't start. Then nothing is left behind.
 pub fn serve(config: ServeConfig) -> Result<(), Error> {
-    // First of all, before a descriptor of our own can have a number that was meant.
+    // First of all, before a descriptor of our own can get the number of an inherited one.
     let listed: Vec<_> =
         sd_notify::listen_fds_with_names().map_or_else(|_| Vec::new(), Iterator::collect);
     let inherited = inherited_listener(&listed)?;
@@ -66,8 +66,8 @@ pub fn serve(config: ServeConfig) -> Result<(), Error> {
         import_timeout: config.import_timeout,
     };
     let most_disks = options.most_disks;
-    // The API first: it keeps a second daemon out before that touches any other socket. Nobody is
-    // answered there yet.
+    // The API's socket comes first: a second daemon fails here, before it replaces any other
+    // socket. Requests are not answered yet.
     let (api_path, listener) = match inherited {
         Some(listener) => (None, listener),
         None => {
@@ -93,14 +93,14 @@ pub fn serve(config: ServeConfig) -> Result<(), Error> {
     tell_manager(&[NotifyState::Stopping]);
     api.stop();
     disks.close();
-    // By itself, as others may hold on to the disks for a while.
+    // Explicitly, since other threads may keep references to the disks for a while.
     drop(api_path.lock().take());
     crash::ends_well();
     Ok(())
 }
 
-/// Make the API's socket again whenever somebody removes it. One that was inherited is the
-/// business of the process that made it.
+/// Create the API's socket again whenever it is removed. An inherited one belongs to the process
+/// that created it.
 fn look_after_api(
     disks: &Arc<Disks>,
     api_path: &Arc<Mutex<Option<SocketPath>>>,
@@ -123,7 +123,7 @@ fn look_after_api(
             sockets::tell_of_api(&disks, path.path(), false);
         }
         let made = path.make_again().and_then(|listener| {
-            // One that can't be listened at must not look as if it could.
+            // Remove one that is not served, so that no client connects to it.
             listeners.replace(listener).inspect_err(|_| path.remove())
         });
         if let Err(error) = made {
@@ -138,7 +138,7 @@ fn look_after_api(
     sockets::look_also(disks, look);
 }
 
-/// Say so when the file that disks lie in is removed: it can't be made again.
+/// Warn when the file with the disks is removed: it can't be created again.
 fn look_after_state(disks: &Arc<Disks>, location: &Location) {
     let Location::Directory(directory) = location else {
         return;
@@ -162,15 +162,14 @@ fn look_after_state(disks: &Arc<Disks>, location: &Location) {
     sockets::look_also(disks, look);
 }
 
-/// What a disk's record and settings take.
+/// The memory of a disk's record and settings.
 const RECORD_BYTES: u64 = 8 << 10;
 
-/// Whether the disks that are there fit into the limit. One that nobody asked for is no reason not
-/// to serve them.
+/// Check that the existing disks fit into the memory limit. If the limit is a default, only warn.
 fn check_charge(store: &Store, config: &ServeConfig) -> Result<(), Error> {
     forget_readers(store)?;
     let (limit_bytes, charged_bytes) = (store.limit_bytes(), store.charged_bytes());
-    // A record may be replaced by a larger one also where there is no room.
+    // A record may be replaced by a larger one even if there is no room.
     let beyond_bytes = store.keys().len() as u64 * RECORD_BYTES;
     if charged_bytes <= limit_bytes.saturating_add(beyond_bytes) {
         return Ok(());
@@ -186,7 +185,7 @@ fn check_charge(store: &Store, config: &ServeConfig) -> Result<(), Error> {
     Ok(())
 }
 
-/// Listen for the API, where another daemon may be already.
+/// Listen at the API's socket, where another daemon may listen already.
 fn listen(path: &Path, access: SocketAccess) -> Result<(SocketPath, UnixListener), Error> {
     SocketPath::listen(path, access).map_err(|error| match error {
         Error::PathInUse { path } => Error::AlreadyServing { path },
@@ -194,10 +193,10 @@ fn listen(path: &Path, access: SocketAccess) -> Result<(SocketPath, UnixListener
     })
 }
 
-/// The API's socket, if our parent made it (systemd's socket activation).
+/// The API's socket, if the parent process passed it (systemd's socket activation).
 fn inherited_listener(listed: &[(i32, String)]) -> Result<Option<UnixListener>, Error> {
     let named = listed.iter().find(|(_, name)| name == "api");
-    // A single descriptor without a name is this one.
+    // A single descriptor without a name is the API's socket.
     let alone = listed
         .first()
         .filter(|(_, name)| listed.len() == 1 && name == "unknown");
@@ -213,7 +212,7 @@ fn inherited_listener(listed: &[(i32, String)]) -> Result<Option<UnixListener>, 
     }
 }
 
-/// Say that we are there, and whatever somebody should know of it.
+/// Log that the daemon serves, and what the operator should know.
 fn say_what(config: &ServeConfig, most_disks: usize, found: bool, disks: usize) {
     tracing::info!(
         api_socket = %config.api_socket.display(),
@@ -243,18 +242,18 @@ fn say_what(config: &ServeConfig, most_disks: usize, found: bool, disks: usize) 
     tell_manager(&[NotifyState::Ready, NotifyState::Status(&status)]);
 }
 
-/// Nobody may be listening, and that is well.
+/// Notify the service manager, if there is one.
 fn tell_manager(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
-        tracing::warn!(%error, "can't tell the service manager");
+        tracing::warn!(%error, "can't notify the service manager");
     }
 }
 
-/// Descriptors that are kept for everything but disks.
+/// Descriptors that are reserved for everything but disks.
 const OWN_DESCRIPTORS: u64 = 512;
 
-/// Each disk has a listening socket, and each queue of each front end brings three descriptors: of
-/// four descriptors, one is kept for these.
+/// The most disks for a limit on descriptors. Each disk has a listening socket, and each queue of
+/// each front end three descriptors, for which a quarter of the limit is reserved.
 fn most_disks(descriptors: u64) -> usize {
     let disks = descriptors.saturating_sub(OWN_DESCRIPTORS) / 4 * 3;
     usize::try_from(disks).map_or(MOST_DISKS, |disks| disks.min(MOST_DISKS))

@@ -148,7 +148,7 @@ fn a_second_create_does_not_replace_what_a_guest_has_written_since() {
         ..PLAIN
     };
     let late = upload::begin(disks, "one", Some(image("a")), None, first_only);
-    says(late, ProblemKind::Conflict, &["not importing", "whole"]);
+    says(late, ProblemKind::Conflict, &["not importing", "complete"]);
     assert_eq!(look(disks, "one").0, 9);
     // While the disk is importing, this is its image.
     create::put_from(disks, "two", settings(), image("a")).unwrap();
@@ -258,7 +258,7 @@ fn a_stream_is_like_no_other_once_it_is_whole() {
     let upload = upload::begin(disks, "one", Some(stream.clone()), None, PLAIN);
     upload::commit(disks, &upload.unwrap(), 512).unwrap();
     let again = create::put_from(disks, "one", settings(), stream);
-    says(again, ProblemKind::Conflict, &["can't be told"]);
+    says(again, ProblemKind::Conflict, &["can't be compared"]);
 }
 
 #[test]
@@ -314,11 +314,11 @@ fn a_later_upload_takes_over_and_the_one_before_ends() {
     let second = upload::begin(disks, "one", Some(image("a")), None, PLAIN).unwrap();
     second.write(0, &[2; 8192]).unwrap();
     let conflict = ProblemKind::Conflict;
-    says(first.write(0, &[3; 512]), conflict, &["took over"]);
+    says(first.write(0, &[3; 512]), conflict, &["replaced this one"]);
     says(
         upload::commit(disks, &first, 8192),
         conflict,
-        &["took over"],
+        &["replaced this one"],
     );
     drop(first);
     assert!(

@@ -94,7 +94,7 @@ fn a_group_that_is_not_there_is_refused() {
         ..DiskSettings::new(1 << 20)
     };
     let refused = create::put(&world.disks, "one", settings);
-    says(refused, ProblemKind::NotFound, &["fast", "make it first"]);
+    says(refused, ProblemKind::NotFound, &["fast", "create it first"]);
 }
 
 #[test]

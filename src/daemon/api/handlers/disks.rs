@@ -1,4 +1,4 @@
-//! What can be done with disks.
+//! Handlers for disks.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -14,10 +14,10 @@ use crate::daemon::disks::{
 };
 use crate::model::{Disk, DiskPatch, DiskSettings, Image, Limits, Map, Patched, Stats};
 
-/// Most stretches of a map that are answered at once.
+/// The most extents of one answer.
 const MOST_EXTENTS: usize = 65536;
 
-/// What a list is to hold.
+/// Which disks to list.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[expect(
@@ -46,10 +46,10 @@ pub(crate) async fn list(
     Asked(query): Asked<Vec<(String, String)>>,
 ) -> Result<Response, Failure> {
     let mut labels = Vec::new();
-    // Nothing but labels gets here.
+    // The contract allows only labels here.
     for (_, value) in query {
         let Some((key, value)) = value.split_once('=') else {
-            let detail = format!("{value:?} is no label: write label=KEY=VALUE");
+            let detail = format!("{value:?} is not a label: write label=KEY=VALUE");
             return Err(Failure::invalid(detail).at("label"));
         };
         labels.push((key.to_owned(), value.to_owned()));
@@ -58,7 +58,7 @@ pub(crate) async fn list(
         .await
 }
 
-/// What a new disk begins with.
+/// The image of a new disk's first content.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(default, deny_unknown_fields)]
@@ -134,7 +134,7 @@ pub(crate) fn image(
         })),
         None if id.is_none() && size_bytes.is_none() => Ok(None),
         None => {
-            let detail = "image_id and image_bytes say more about an image: name it with image";
+            let detail = "image_id and image_bytes describe an image: name it with image";
             Err(Failure::invalid(detail).at("image"))
         }
     }
@@ -184,7 +184,7 @@ pub(crate) async fn patch(
         .await
 }
 
-/// What else may go with a disk.
+/// Which disks may be destroyed, and what with them.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(default, deny_unknown_fields)]
@@ -227,7 +227,7 @@ pub(crate) async fn destroy(
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-/// Which part of a map is wanted.
+/// Which part of a map to return.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(default, deny_unknown_fields)]

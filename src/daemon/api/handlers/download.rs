@@ -1,4 +1,4 @@
-//! Content of a disk, as a stream.
+//! The handler that streams the content of a disk.
 
 use std::io;
 use std::ops::Deref;
@@ -26,14 +26,14 @@ use crate::model::{Problem, ProblemKind};
 
 /// The media type of plain bytes.
 pub(crate) const PLAIN_TYPE: &str = "application/octet-stream";
-/// Bytes that are read at a time.
+/// How many bytes to read at a time.
 const CHUNK_BYTES: usize = 1 << 20;
-/// Chunks that may wait to be sent.
+/// How many chunks may wait to be sent.
 const WAITING: usize = 1;
-/// What isn't mapped.
+/// The content of unmapped sectors.
 static ZEROS: [u8; CHUNK_BYTES] = [0; CHUNK_BYTES];
 
-/// Whose content is wanted.
+/// Which content to return.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(default, deny_unknown_fields)]
@@ -85,15 +85,15 @@ pub(crate) async fn content(
     let reader = reader.await??;
     let size = reader.size_bytes();
     let (source, response) = if as_frames {
-        let source = Source::frames(reader);
+        let source = ContentStream::frames(reader);
         (source, [(CONTENT_TYPE, FRAMES_TYPE)].into_response())
     } else {
         match range(&headers, size) {
-            Asking::All => (Source::plain(reader, 0, size), plain(size, None)),
+            Asking::All => (ContentStream::plain(reader, 0, size), plain(size, None)),
             Asking::Part(start, end) => {
                 let said = format!("bytes {start}-{}/{size}", end.saturating_sub(1));
                 (
-                    Source::plain(reader, start, end),
+                    ContentStream::plain(reader, start, end),
                     plain(end - start, Some(said)),
                 )
             }
@@ -116,7 +116,7 @@ pub(crate) async fn content(
                 Ok((Err(problem), _)) => Err(io::Error::other(problem.detail)),
                 Err(error) => Err(io::Error::other(error)),
             };
-            // A client that doesn't read, or has left, gets no more.
+            // Stop if the client doesn't read, or has disconnected.
             match tokio::time::timeout(idle, send.send(chunk)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) | Err(_) => break,
@@ -149,7 +149,7 @@ fn beyond(size: u64) -> Response {
     ([(CONTENT_RANGE, format!("bytes */{size}"))], failure).into_response()
 }
 
-/// Whether frames are wanted, rather than plain bytes.
+/// Whether the client prefers frames to plain bytes.
 fn wants_frames(headers: &HeaderMap) -> Result<bool, Failure> {
     let (frames, plain) = (wanted(headers, FRAMES_TYPE), wanted(headers, PLAIN_TYPE));
     match (frames.quality, plain.quality) {
@@ -163,18 +163,18 @@ fn wants_frames(headers: &HeaderMap) -> Result<bool, Failure> {
     }
 }
 
-/// What of the content is asked for, in bytes.
+/// The part of the content that the client asks for, in bytes.
 #[derive(Debug, PartialEq, Eq)]
 enum Asking {
     All,
-    /// From here to before there.
+    /// From the first offset up to, and not including, the second.
     Part(u64, u64),
-    /// Nothing that there is.
+    /// A range beyond the end.
     Beyond,
 }
 
-/// A range that isn't understood, or several of them, are as good as none (RFC 9110). So is one of
-/// another version of the content: there is no way to name this one (13.1.5).
+/// The range that the headers ask for. One that can't be parsed, and several ranges, count as none
+/// (RFC 9110). So does one with `If-Range`, since content has no entity tag (13.1.5).
 fn range(headers: &HeaderMap, size: u64) -> Asking {
     if headers.contains_key(IF_RANGE) {
         return Asking::All;
@@ -199,8 +199,8 @@ fn range(headers: &HeaderMap, size: u64) -> Asking {
     }
 }
 
-/// A reader that is dropped on a thread for work, wherever its owner is dropped: the end of the
-/// moment that it holds takes time with what guests wrote since.
+/// A reader that is dropped on a work thread, wherever its owner is dropped. Dropping it destroys
+/// its snapshot, which takes longer the more guests have written since.
 struct Apart<T: Send + 'static = Reader>(Option<T>);
 
 impl<T: Send + 'static> Apart<T> {
@@ -226,8 +226,8 @@ impl<T: Send + 'static> Drop for Apart<T> {
     }
 }
 
-/// What is still to be sent.
-struct Source {
+/// The content that a download sends, chunk by chunk.
+struct ContentStream {
     reader: Apart,
     at_bytes: u64,
     end_bytes: u64,
@@ -235,7 +235,7 @@ struct Source {
     ended: bool,
 }
 
-impl Source {
+impl ContentStream {
     fn plain(reader: Apart, at_bytes: u64, end_bytes: u64) -> Self {
         Self {
             reader,
@@ -283,7 +283,7 @@ impl Source {
         Ok(Some(chunk))
     }
 
-    /// Several frames, as far as they are short.
+    /// The next frames, several if they are short.
     fn next_frames(&mut self) -> Result<Bytes, Problem> {
         let mut chunk = Vec::with_capacity(CHUNK_BYTES + HEADER_BYTES);
         while chunk.len() + HEADER_BYTES <= CHUNK_BYTES {
@@ -317,7 +317,7 @@ impl Source {
 mod tests {
     use super::*;
 
-    /// Says where it ended.
+    /// Reports the thread on which it was dropped.
     struct Ends(std::sync::mpsc::Sender<std::thread::ThreadId>);
 
     impl Drop for Ends {
@@ -332,7 +332,7 @@ mod tests {
         let mut builder = tokio::runtime::Builder::new_current_thread();
         let runtime = builder.build().unwrap();
         runtime.block_on(async {
-            // Dropped amid everything else, as by a client that goes or asks for too much.
+            // Dropped on the event loop, as when a client disconnects.
             drop(Apart::new(Ends(send)));
         });
         let here = std::thread::current().id();

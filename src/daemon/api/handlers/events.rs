@@ -1,4 +1,4 @@
-//! What happens, as it happens: server-sent events.
+//! The handler that streams server-sent events.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -22,7 +22,7 @@ use crate::daemon::api::wire::failure::Failure;
 use crate::daemon::disks::Disks;
 use crate::model::{Event, EventKind};
 
-/// Whose events are wanted.
+/// Which events to send.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(default, deny_unknown_fields)]
@@ -56,7 +56,7 @@ pub(crate) async fn listen(
 ) -> Result<Response, Failure> {
     let permit = api.permit(Permit::Listener)?;
     let only = query.disk.map(Name::into_string);
-    // First this, so that nothing that happens to the disk after the look is missed.
+    // Listen before checking that the disk exists, so that no event after the check is missed.
     let events = BroadcastStream::new(api.disks().events().listen());
     if let Some(name) = &only {
         api.disks().expect(name)?;
@@ -98,7 +98,7 @@ impl Stream for Events {
             (Some(Ok(event)), Some(only)) => {
                 event.kind == EventKind::Destroyed && event.disk.as_ref() == Some(only)
             }
-            // Its end may be among what was missed.
+            // The event of its end may be among those that were missed.
             (Some(Err(_)), Some(only)) => self.disks.expect(only).is_err(),
             (_, _) => false,
         };
@@ -123,7 +123,7 @@ fn message(event: Heard, only: Option<&str>) -> Option<Message> {
     Some(message.event(kind.as_str()?).data(data))
 }
 
-/// The messages, to their end or the server's.
+/// The messages, until they or the server end.
 fn until_stopped(
     messages: impl Stream<Item = Message>,
     stopped: watch::Receiver<bool>,

@@ -1,4 +1,4 @@
-//! What can be done with groups, and with all disks at once.
+//! Handlers for groups, and for all disks together.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -161,7 +161,7 @@ pub(crate) async fn config(State(api): State<Api>) -> Result<Response, Failure> 
     api.ok(|disks| Ok(apply::config(disks))).await
 }
 
-/// Whether it is meant.
+/// How to apply a configuration.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(default, deny_unknown_fields)]

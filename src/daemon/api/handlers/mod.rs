@@ -1,10 +1,10 @@
-//! What each path does.
+//! The handlers of all paths.
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `disks`, `snapshots`, `groups` | what can be done with disks, snapshots, and all at once |
+//! | `disks`, `snapshots`, `groups` | disks, snapshots, and groups with all disks together |
 //! | `download`, `upload` | content of disks, as streams |
-//! | `events` | what happens, as it happens |
+//! | `events` | server-sent events |
 //! | `observe` | metrics, health, and the OpenAPI document |
 
 pub(crate) mod disks;

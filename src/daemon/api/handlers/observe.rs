@@ -27,8 +27,8 @@ pub(crate) async fn metrics(State(api): State<Api>) -> Result<Response, Failure>
     Ok(([(CONTENT_TYPE, TEXT_FORMAT)], text).into_response())
 }
 
-/// One text is made at a time, for all clients that had asked before it was begun: many clients
-/// neither wait for each other in a row, nor fill memory with copies.
+/// Render the metrics. One rendering at a time serves all clients that asked before it began. Many
+/// clients then neither wait for each other in a row nor fill memory with copies.
 async fn scrape(api: &Api) -> Result<Bytes, Failure> {
     let asked = Instant::now();
     let mut scraped = api.scraped().lock().await;
@@ -52,7 +52,12 @@ async fn scrape(api: &Api) -> Result<Bytes, Failure> {
     tag = "daemon",
     operation_id = "get_health",
     responses(
-        (status = 200, description = "it answers", body = String, content_type = "text/plain"),
+        (
+            status = 200,
+            description = "the daemon answers",
+            body = String,
+            content_type = "text/plain",
+        ),
     ),
 )]
 pub(crate) async fn healthz() -> &'static str {

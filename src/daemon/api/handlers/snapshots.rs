@@ -1,4 +1,4 @@
-//! What can be done with snapshots: take them, fork from them, go back to them.
+//! Handlers for snapshots: taking, forking and resetting.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -81,7 +81,7 @@ pub(crate) async fn get(
         .await
 }
 
-/// Whether it is meant.
+/// Which snapshots may be destroyed.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(default, deny_unknown_fields)]
@@ -147,8 +147,8 @@ pub(crate) async fn fork(
 
 /// Reset a disk
 ///
-/// Replaces the disk's content by that of one of its snapshots, or by that from which it was
-/// forked.
+/// Replaces the disk's content by that of one of its snapshots, or by the content that it was
+/// forked from.
 #[utoipa::path(
     post,
     path = "/v1/disks/{name}/reset",

@@ -1,4 +1,4 @@
-//! New content for a disk, as a stream of any length.
+//! The handler that receives new content for a disk, as a stream of any length.
 
 use std::sync::Arc;
 
@@ -65,7 +65,7 @@ enum ContentFormat {
 ///
 /// As `application/octet-stream` the body is the content. As `application/vnd.ramblk.extents` (see
 /// `get_data`) the body has only the parts that are not zero; its last frame has length 0 and
-/// begins where the content ends. Plain bytes that are no raw image are refused (see `format`).
+/// begins where the content ends. Plain bytes that aren't a raw image are refused (see `format`).
 #[utoipa::path(
     put,
     path = "/v1/disks/{name}/data",
@@ -105,7 +105,7 @@ pub(crate) async fn set_content(
     };
     let begun = api.work(move |disks| upload::begin(disks, &name, image, length, options));
     let upload = Held(Some(Arc::new(begun.await??)));
-    // Frames are made on purpose: no file has them by mistake.
+    // Frames need no check: no file has them by mistake.
     let probe = (is_plain && query.format.is_none()).then(Probe::default);
     let done = receive(&api, &upload, is_plain, probe, body).await;
     if let (Err(failure), Some(upload)) = (&done, upload.get()) {
@@ -116,7 +116,7 @@ pub(crate) async fn set_content(
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-/// Take all of it, and make it the disk's.
+/// Receive all of the content and commit it.
 async fn receive(
     api: &Api,
     held: &Held,
@@ -164,14 +164,14 @@ async fn receive(
 fn foreign(known: &Known) -> Failure {
     let (name, hint) = (known.name, known.hint(Origin::Request));
     let detail = format!(
-        "the content is {name}, not raw; {hint}; send it with format=raw if the disk is to have \
+        "the content is {name}, not raw; {hint}; send it with format=raw if the disk should have \
          these very bytes"
     );
     Failure::new(ProblemKind::UnsupportedMediaType, detail).at("format")
 }
 
 fn nothing_came(seconds: u64) -> Failure {
-    let detail = format!("nothing came for {seconds} s; the disk is as it was");
+    let detail = format!("no content arrived for {seconds} s; the disk stays as it was");
     Failure::new(ProblemKind::Timeout, detail)
 }
 
@@ -189,8 +189,8 @@ async fn write(upload: &Arc<Upload>, parts: Vec<Part>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// An upload that is dropped on a worker thread, because that takes time with its content. This
-/// holds even if the client is gone, and the handler with it.
+/// An upload that is dropped on a work thread, since that takes longer the more content it has.
+/// This also works if the client disconnects and the handler is dropped.
 struct Held(Option<Arc<Upload>>);
 
 impl Held {

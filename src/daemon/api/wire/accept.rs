@@ -3,16 +3,16 @@
 use axum::http::HeaderMap;
 use axum::http::header::ACCEPT;
 
-/// How much a media type is wanted.
+/// How much the caller prefers a media type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Wanted {
-    /// In thousandths; 0 is not at all.
+    /// The quality in thousandths; 0 means not acceptable.
     pub(crate) quality: u16,
-    /// Whether it is named, rather than one of any.
+    /// Whether the type is named, and not only covered by a wildcard.
     pub(crate) named: bool,
 }
 
-/// How much this media type is wanted. Without a word about it everything is.
+/// How much the caller prefers this media type. Without an `Accept` every type is acceptable.
 pub(crate) fn wanted(headers: &HeaderMap, media_type: &str) -> Wanted {
     let values = headers.get_all(ACCEPT).iter();
     let lists = values.filter_map(|value| value.to_str().ok());
@@ -33,7 +33,7 @@ pub(crate) fn wanted(headers: &HeaderMap, media_type: &str) -> Wanted {
     }
 }
 
-/// How closely a range names a media type: 0 is not at all.
+/// How closely a range matches a media type: 0 is not at all.
 fn specific(range: &str, media_type: &str) -> u8 {
     match range.strip_suffix("/*") {
         _ if range == media_type => 3,
@@ -43,7 +43,7 @@ fn specific(range: &str, media_type: &str) -> u8 {
     }
 }
 
-/// `q=0.5`; what can't be read counts as not wanted.
+/// Parse `q=0.5`. A weight that can't be parsed counts as not acceptable.
 fn weight(parameter: &str) -> Option<u16> {
     let (name, value) = parameter.split_once('=')?;
     if !name.trim().eq_ignore_ascii_case("q") {

@@ -1,8 +1,7 @@
-//! What a request says beside its path and body, held against the document: what isn't honoured,
-//! and would change what is asked for, is refused and not passed over.
+//! Checks parameters and headers of a request against the OpenAPI document. What isn't supported
+//! and would change the request's meaning is refused, not ignored.
 //!
-//! The parameters that an operation knows, and whether it takes a body, are what the OpenAPI
-//! document says of it.
+//! The document says which parameters an operation has, and whether it takes a body.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -24,9 +23,9 @@ use utoipa::openapi::{OpenApi, RefOr, Schema};
 use super::failure::Failure;
 use crate::model::ProblemKind;
 
-/// The longest body that says nothing.
+/// The longest body that may be as good as none.
 const NOTHING_BYTES: usize = 16;
-/// How long it may take to come.
+/// How long to wait for it.
 const NOTHING_TIME: Duration = Duration::from_secs(10);
 
 /// What every operation takes, by path and method.
@@ -36,13 +35,13 @@ pub(crate) struct Contract(Arc<HashMap<(String, Method), Takes>>);
 /// What an operation takes.
 #[derive(Debug, Default)]
 struct Takes {
-    /// Parameters of its query, and whether each may be there several times.
+    /// Parameters of its query, and whether each may be repeated.
     query: BTreeMap<String, bool>,
     body: bool,
 }
 
 impl Contract {
-    /// What a document says.
+    /// The contract of a document.
     pub(crate) fn new(document: &OpenApi) -> Self {
         let mut all = HashMap::new();
         for (path, item) in &document.paths.paths {
@@ -61,7 +60,8 @@ impl Contract {
         Self(Arc::new(all))
     }
 
-    /// Whether a request is one; whether it may have a body, if something is there to take it.
+    /// Check a request's query. Returns whether it may have a body, or `None` if there is no such
+    /// path or method.
     fn check(&self, request: &Request) -> Result<Option<bool>, Failure> {
         let headers = request.headers();
         always(headers)?;
@@ -74,7 +74,7 @@ impl Contract {
         let path = request.extensions().get::<MatchedPath>();
         let takes = path.and_then(|path| self.0.get(&(path.as_str().to_owned(), method)));
         let Some(takes) = takes else {
-            // Nothing is there, or nothing of this method: somebody else says so.
+            // There is no such path or method. The router answers that.
             return Ok(None);
         };
         takes.check_query(request.uri())?;
@@ -108,18 +108,21 @@ impl Takes {
             let Some(repeats) = self.query.get(key) else {
                 let known: Vec<_> = self.query.keys().map(String::as_str).collect();
                 let detail = match &*known {
-                    [] => format!("unknown parameter {key:?}: this takes none"),
-                    known => format!("unknown parameter {key:?}: this takes {}", known.join(", ")),
+                    [] => format!("unknown parameter {key:?}: this operation has none"),
+                    known => format!(
+                        "unknown parameter {key:?}: give one of {}",
+                        known.join(", ")
+                    ),
                 };
                 return Err(Failure::invalid(detail).at(key));
             };
             if seen.contains(&&**key) && !repeats {
-                let detail = format!("parameter {key:?} is there more than once: give it once");
+                let detail = format!("parameter {key:?} is repeated: give it once");
                 return Err(Failure::invalid(detail).at(key));
             }
-            // What decodes to no text was replaced by this.
+            // The decoder has replaced invalid UTF-8 by this character.
             if value.contains(char::REPLACEMENT_CHARACTER) {
-                let detail = format!("parameter {key:?} is no UTF-8: encode it as such");
+                let detail = format!("parameter {key:?} is not UTF-8: encode it as UTF-8");
                 return Err(Failure::invalid(detail).at(key));
             }
             seen.push(key);
@@ -128,7 +131,7 @@ impl Takes {
     }
 }
 
-/// Whether a parameter may be there several times: it is an array, or perhaps null.
+/// Whether a parameter may be repeated: it is an array, possibly nullable.
 fn repeats(parameter: &Parameter) -> bool {
     let Some(RefOr::T(Schema::Array(array))) = &parameter.schema else {
         return false;
@@ -140,7 +143,7 @@ fn repeats(parameter: &Parameter) -> bool {
     }
 }
 
-/// Refuses a request that says what its operation doesn't take.
+/// Refuses a request with anything that its operation doesn't support.
 pub(crate) async fn hold(
     State(contract): State<Contract>,
     request: Request,
@@ -157,14 +160,14 @@ pub(crate) async fn hold(
     };
     let mut response = failure.into_response();
     if encoded && response.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE {
-        // RFC 9110, 12.5.3: which codings would do.
+        // RFC 9110, 12.5.3: the codings that are acceptable.
         let identity = HeaderValue::from_static("identity");
         response.headers_mut().insert(ACCEPT_ENCODING, identity);
     }
     response
 }
 
-/// The same request, if its body says nothing, as many clients send it.
+/// The same request without its body, if that is empty or `{}`, as many clients send it.
 async fn without_body(request: Request) -> Result<Request, Failure> {
     let (head, body) = request.into_parts();
     let all = axum::body::to_bytes(body, NOTHING_BYTES);
@@ -174,11 +177,13 @@ async fn without_body(request: Request) -> Result<Request, Failure> {
         .map(|all| all.as_ref().map(|all| all.trim_ascii()))
     {
         Ok(Ok(b"" | b"{}" | b"null")) => Ok(Request::from_parts(head, Body::empty())),
-        _ => Err(Failure::invalid("this takes no body: leave it out")),
+        _ => Err(Failure::invalid(
+            "this operation takes no body: leave it out",
+        )),
     }
 }
 
-/// Refuse a header that is there, by name.
+/// The refusal of a header, by name.
 fn refuse(header: &HeaderName, status: StatusCode, why: &str) -> Failure {
     let kind = match status {
         StatusCode::UNSUPPORTED_MEDIA_TYPE => ProblemKind::UnsupportedMediaType,
@@ -188,10 +193,10 @@ fn refuse(header: &HeaderName, status: StatusCode, why: &str) -> Failure {
     failure.with_status(status).at(header.as_str())
 }
 
-/// The words of a header that is a list, in small letters.
+/// The words of a list in a header, in lower case.
 fn words(headers: &HeaderMap, name: &HeaderName) -> Vec<String> {
     let values = headers.get_all(name).iter();
-    // Bytes that are no text are no word that is known.
+    // Bytes that aren't text become a word that isn't known.
     let lists = values.map(|value| String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase());
     lists
         .flat_map(|list| {
@@ -201,7 +206,7 @@ fn words(headers: &HeaderMap, name: &HeaderName) -> Vec<String> {
         .collect()
 }
 
-/// What changes the meaning of any request.
+/// Check headers that would change the meaning of any request.
 fn always(headers: &HeaderMap) -> Result<(), Failure> {
     const OVERRIDES: [&str; 3] = [
         "x-http-method-override",
@@ -210,7 +215,7 @@ fn always(headers: &HeaderMap) -> Result<(), Failure> {
     ];
     for name in OVERRIDES.map(HeaderName::from_static) {
         if headers.contains_key(&name) {
-            let why = "the method is the one in the first line: use that";
+            let why = "the method can't be overridden: use it in the request line";
             return Err(refuse(&name, StatusCode::BAD_REQUEST, why));
         }
     }
@@ -219,33 +224,33 @@ fn always(headers: &HeaderMap) -> Result<(), Failure> {
         .iter()
         .any(|word| word != "100-continue")
     {
-        let why = "nothing but 100-continue can be expected";
+        let why = "only 100-continue is supported";
         return Err(refuse(&EXPECT, StatusCode::EXPECTATION_FAILED, why));
     }
-    // RFC 9112, 6.1: one that is listed was not undone.
+    // RFC 9112, 6.1. A coding that is still listed was not decoded.
     let codings = words(headers, &TRANSFER_ENCODING);
     if codings.iter().any(|word| word != "chunked") {
-        let why = "nothing but chunked is undone here: send the body without another coding";
+        let why = "only chunked is supported: send the body without another coding";
         return Err(refuse(&TRANSFER_ENCODING, StatusCode::NOT_IMPLEMENTED, why));
     }
     Ok(())
 }
 
-/// Conditions that nothing here could be held against: there are no entity tags and no dates.
-/// `If-None-Match` and `If-Modified-Since` of a GET may be passed over, which answers in full.
+/// Check for conditions, which can't be evaluated: there are no entity tags and no dates.
+/// `If-None-Match` and `If-Modified-Since` of a GET may be ignored, since the answer is then full.
 fn conditions(headers: &HeaderMap, changes: bool) -> Result<(), Failure> {
     let names = [IF_MATCH, IF_UNMODIFIED_SINCE, IF_NONE_MATCH];
     let looked_at = if changes { &names[..] } else { &names[..2] };
     match looked_at.iter().find(|name| headers.contains_key(*name)) {
         None => Ok(()),
         Some(name) => {
-            let why = "there are no entity tags or dates here to hold it against: leave it out";
+            let why = "there are no entity tags or dates to compare it with: leave it out";
             Err(refuse(name, StatusCode::PRECONDITION_FAILED, why))
         }
     }
 }
 
-/// What changes the meaning of a body.
+/// Check headers that would change the meaning of a body.
 fn meanings(headers: &HeaderMap) -> Result<(), Failure> {
     const PARTS: [&str; 4] = [
         "upload-offset",
@@ -283,7 +288,7 @@ fn meanings(headers: &HeaderMap) -> Result<(), Failure> {
         .chain(&parts)
         .find(|it| present(it))
     {
-        let why = "a body is always the whole: a part of it can't be sent";
+        let why = "a body is always complete: a part of it can't be sent";
         return Err(refuse(name, StatusCode::BAD_REQUEST, why));
     }
     if let Some(name) = DIGESTS
@@ -295,11 +300,11 @@ fn meanings(headers: &HeaderMap) -> Result<(), Failure> {
         return Err(refuse(name, StatusCode::BAD_REQUEST, why));
     }
     if present(&TRAILER) {
-        let why = "what comes behind a body is not read: leave it out";
+        let why = "trailers are not read: leave it out";
         return Err(refuse(&TRAILER, StatusCode::BAD_REQUEST, why));
     }
     if headers.get_all(CONTENT_TYPE).iter().count() > 1 {
-        let why = "it is there more than once: a body has one type";
+        let why = "it is repeated: a body has one type";
         return Err(refuse(&CONTENT_TYPE, StatusCode::BAD_REQUEST, why));
     }
     Ok(())

@@ -11,7 +11,7 @@ pub(crate) const PROBLEM_TYPE: &str = "application/problem+json";
 /// When to try again after `busy`, in seconds.
 const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
-/// An answer that says what is wrong.
+/// A problem document as an answer.
 #[derive(Debug)]
 pub(crate) struct Failure(Box<Problem>);
 
@@ -21,21 +21,18 @@ impl Failure {
         Problem::new(kind, detail).into()
     }
 
-    /// A request that makes no sense.
+    /// The request is not valid.
     pub(crate) fn invalid(detail: impl Into<String>) -> Self {
         Self::new(ProblemKind::Invalid, detail)
     }
 
-    /// Something that should never happen; the log has more.
+    /// The daemon failed. The error is logged.
     pub(crate) fn internal(error: &dyn std::fmt::Display) -> Self {
         tracing::error!(%error, "a request to the API failed");
-        Self::new(
-            ProblemKind::Internal,
-            "the daemon failed at this; its log says more",
-        )
+        Self::new(ProblemKind::Internal, "the daemon failed; its log says why")
     }
 
-    /// With another status than its kind has.
+    /// Replace the status of its kind.
     pub(crate) fn with_status(mut self, status: StatusCode) -> Self {
         self.0.status = status.as_u16();
         self
@@ -46,7 +43,7 @@ impl Failure {
         &self.0.detail
     }
 
-    /// With the field at fault.
+    /// Add the field at fault.
     pub(crate) fn at(mut self, field: impl Into<String>) -> Self {
         self.0.field = Some(field.into());
         self

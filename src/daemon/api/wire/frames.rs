@@ -1,10 +1,10 @@
-//! Uploaded content, taken apart into data and its places.
+//! Parsing uploaded content into data and its offsets.
 
 use axum::body::Bytes;
 
 use crate::model::frames::{self, Decoder, MOST_BYTES};
 
-/// Bytes, and where they belong.
+/// Bytes and their offset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Part {
     /// In bytes from the beginning of the content.
@@ -13,12 +13,12 @@ pub(crate) struct Part {
     pub(crate) data: Vec<u8>,
 }
 
-/// Takes content in pieces of any length, and says what of it belongs where.
+/// Parses content that arrives in pieces of any length.
 #[derive(Debug)]
 pub(crate) enum Parser {
-    /// A row of frames.
+    /// A sequence of frames.
     Frames(Frames),
-    /// Nothing but the bytes, from the beginning of the disk on.
+    /// Plain bytes, from the beginning of the disk on.
     Plain(Plain),
 }
 
@@ -26,7 +26,7 @@ pub(crate) enum Parser {
 #[derive(Debug)]
 pub(crate) struct Frames {
     decoder: Decoder,
-    /// What has come of the present frame's data, and where that begins.
+    /// The data of the present frame that has arrived, and its offset.
     data: Vec<u8>,
     start_bytes: u64,
 }
@@ -40,7 +40,7 @@ pub(crate) struct Plain {
 }
 
 impl Parser {
-    /// Of frames, for a disk of this size.
+    /// A parser of frames, for a disk of this size.
     pub(crate) fn frames(size_bytes: u64) -> Self {
         Self::Frames(Frames {
             decoder: Decoder::new(size_bytes),
@@ -49,7 +49,7 @@ impl Parser {
         })
     }
 
-    /// Of bytes, for a disk of this size.
+    /// A parser of plain bytes, for a disk of this size.
     pub(crate) fn plain(size_bytes: u64) -> Self {
         Self::Plain(Plain {
             size_bytes,
@@ -58,7 +58,7 @@ impl Parser {
         })
     }
 
-    /// Take a piece: what is known of the content now. What is wrong is said in words.
+    /// Parse a piece. Returns the parts that are complete, or what is wrong with the content.
     pub(crate) fn take(&mut self, mut piece: Bytes) -> Result<Vec<Part>, String> {
         let mut parts = Vec::new();
         while !piece.is_empty() {
@@ -70,7 +70,7 @@ impl Parser {
         Ok(parts)
     }
 
-    /// How far the content is known, holes counted; all of it, once it has ended.
+    /// How much of the content has arrived, including holes; all of it once it has ended.
     pub(crate) fn at_bytes(&self) -> u64 {
         match self {
             Self::Frames(frames) => frames.decoder.at_bytes() - frames.data.len() as u64,
@@ -78,7 +78,7 @@ impl Parser {
         }
     }
 
-    /// Nothing comes any more: what there is still.
+    /// The body has ended. Returns the last part, if there is one.
     pub(crate) fn end(&mut self) -> Result<Option<Part>, String> {
         match self {
             Self::Frames(frames) => match frames.decoder.end() {

@@ -1,13 +1,13 @@
-//! What goes over the wire: the caller, media types and JSON, problem documents.
+//! The parts of HTTP: the caller, media types, headers and JSON, problem documents.
 //!
 //! | file | what it holds |
 //! |---|---|
 //! | `peer` | the client of a connection |
 //! | `failure` | problem documents as answers |
-//! | `accept` | which form of content is wanted |
-//! | `contract` | parameters and headers, held against the document |
-//! | `strict` | JSON as its schemas mean it |
-//! | `frames` | uploaded content, taken apart |
+//! | `accept` | which media type the caller prefers |
+//! | `contract` | parameters and headers, checked against the OpenAPI document |
+//! | `strict` | JSON, read strictly by its schemas |
+//! | `frames` | parsing uploaded content |
 
 pub(crate) mod accept;
 pub(crate) mod contract;

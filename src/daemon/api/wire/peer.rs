@@ -1,27 +1,27 @@
 //! The client of a connection, and whether it is authorised.
 //!
-//! The mode of the socket's file decides who can connect. This is asked besides, since a mode is
-//! changed easily and by mistake: root, the daemon's own user, and members of the file's group may
-//! ask; others get 403, though the file let them in.
-#![allow(unsafe_code, reason = "no crate asks for SO_PEERGROUPS")]
+//! The mode of the socket's file decides which users can connect. Since a mode is easily changed by
+//! mistake, each client is checked too: root, the daemon's user, and members of the file's group
+//! are authorised. Others get 403, even if the mode admits them.
+#![allow(unsafe_code, reason = "no crate has SO_PEERGROUPS")]
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use tokio::net::UnixStream;
 
-/// Most groups that a process can be in (NGROUPS_MAX of Linux).
+/// The most groups that a process can be in (NGROUPS_MAX of Linux).
 const MOST_GROUPS: usize = 65536;
-/// As many as nearly nobody is in.
+/// Room for the groups of nearly every process.
 const FEW_GROUPS: usize = 32;
 
-/// The caller's credentials at the time of the connection, as the kernel has them.
+/// The caller's credentials when it connected, according to the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Peer {
     /// Its user.
     pub(crate) uid: Option<u32>,
     /// Its process.
     pub(crate) pid: Option<i32>,
-    /// Whether it may ask.
+    /// Whether it is authorised.
     pub(crate) allowed: bool,
 }
 
@@ -33,7 +33,7 @@ pub(crate) struct Access {
 }
 
 impl Access {
-    /// Root, this process's user, and members of `group`.
+    /// Authorise root, this process's user, and members of `group`.
     pub(crate) fn new(group: Option<u32>) -> Self {
         Self {
             own_uid: rustix::process::geteuid().as_raw(),
@@ -63,7 +63,7 @@ impl Access {
     }
 }
 
-/// The supplementary groups of the client; none if the system doesn't tell.
+/// The supplementary groups of the client; none if the system doesn't report them.
 fn groups(stream: &UnixStream) -> Vec<u32> {
     match ask_groups(stream.as_fd(), FEW_GROUPS) {
         Ok(groups) => groups,
@@ -74,7 +74,7 @@ fn groups(stream: &UnixStream) -> Vec<u32> {
     }
 }
 
-/// The groups if there are at most `most`; else how many there are, or `usize::MAX`.
+/// The groups, if there are at most `most`. Otherwise their number, or `usize::MAX` if unknown.
 fn ask_groups(fd: BorrowedFd<'_>, most: usize) -> Result<Vec<u32>, usize> {
     let mut groups = vec![0_u32; most];
     let size = |count: usize| count * size_of::<u32>();

@@ -1,7 +1,5 @@
-//! JSON as its schemas mean it, where serde means a little more or less.
-//!
-//! An object is not an array of its fields, which serde takes as well; and `1.0` is a whole number,
-//! which it refuses.
+//! Reading JSON strictly by its schemas, from which serde differs in two ways: it accepts an array
+//! of fields for an object, and refuses `1.0` as a whole number.
 
 use serde::de::value::{MapDeserializer, SeqDeserializer};
 use serde::de::{Deserializer, Error as _, IntoDeserializer, Unexpected, Visitor};
@@ -11,7 +9,7 @@ use serde_json::{Error, Value};
 /// Whole numbers from here on are not exact as floating point.
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
-/// A value that is read so.
+/// A value that is read strictly.
 pub(crate) struct Strict(pub(crate) Value);
 
 impl IntoDeserializer<'_, Error> for Strict {

@@ -1,4 +1,4 @@
-//! Many disks at once, as they are declared.
+//! Applying a declaration: many disks and groups at once.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,23 +18,23 @@ use crate::model::{
     DeclaredGroup, DiskSettings, FieldChange, Limits, Problem, field_changes,
 };
 
-/// A declaration of more disks is a mistake.
+/// The most disks of a declaration.
 const MOST_DISKS: usize = 100_000;
 
 /// How to apply a declaration.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ApplyOptions {
-    /// Say what would be done, and do nothing.
+    /// Only return what would be done.
     pub dry_run: bool,
-    /// Take away what isn't declared: disks and groups, and labels, limits, quota, group and
-    /// `on_full` of disks.
+    /// Remove what isn't declared: disks and groups, and labels, limits, quota, group and `on_full`
+    /// of disks.
     pub prune: bool,
-    /// The daemon starts: what has to wait is skipped, so that the start succeeds. That is the size
-    /// of a disk that is importing.
+    /// The daemon is starting: skip a new size of a disk that is importing, so that the start
+    /// succeeds.
     pub starting: bool,
 }
 
-/// A step of a plan. They are done in this order.
+/// A step of a plan. Steps are executed in this order.
 enum Planned<'a> {
     Group(&'a str, Limits),
     Disk(&'a DeclaredDisk),
@@ -58,7 +58,7 @@ impl Plan<'_> {
     }
 }
 
-/// What a declaration makes of a disk that is there.
+/// The settings that a declaration requests for an existing disk.
 fn wanted(
     declared: &DeclaredDisk,
     served: &ServedDisk,
@@ -90,11 +90,11 @@ fn wanted(
     wanted
 }
 
-/// What a declaration makes of a disk that isn't.
+/// The settings that a declaration requests for a new disk.
 fn new_settings(declared: &DeclaredDisk) -> Result<DiskSettings, Problem> {
     if declared.size_bytes.is_none() {
         let detail = format!(
-            "disk {:?} is not there, and a new one needs a size",
+            "disk {:?} does not exist, and a new one needs a size",
             declared.name
         );
         return Err(invalid("size_bytes", detail));
@@ -106,8 +106,8 @@ fn with_limits(limits: &Limits) -> Value {
     json!({ "limits": limits })
 }
 
-/// All disks and groups, as a configuration that would make them. Snapshots and what disks have
-/// in common are not in it.
+/// All disks and groups, as a configuration that would create them. It doesn't contain snapshots,
+/// nor which disks share content.
 pub fn config(disks: &Disks) -> Config {
     let groups = disks.all_groups();
     let groups = groups.iter().map(|group| ConfigGroup {
@@ -115,7 +115,7 @@ pub fn config(disks: &Disks) -> Config {
         limits: group.limits(),
     });
     let all = disks.all();
-    // One that is destroyed meanwhile is no longer in the list.
+    // A disk that is destroyed meanwhile is left out.
     let disks = all.iter().filter_map(|served| {
         Some(ConfigDisk {
             name: served.name.clone(),
@@ -128,12 +128,12 @@ pub fn config(disks: &Disks) -> Config {
     }
 }
 
-/// Make what is declared and isn't there, and change what may be changed; doing it twice does
-/// nothing more. What isn't declared stays, unless `prune` says otherwise. All of it is checked
-/// before anything is done, and with `dry_run` that is all.
+/// Create the declared disks and groups that don't exist, and change settings that can change.
+/// Applying a declaration again changes nothing. What isn't declared stays, unless `prune` is set.
+/// Everything is checked before anything is done, and with `dry_run` nothing is done.
 ///
 /// # Errors
-/// As for each disk by itself. What was done before a want of memory stopped it stays done.
+/// The same as for each disk by itself. If memory runs out, the changes that were made before stay.
 pub fn apply(
     disks: &Disks,
     declaration: &Declaration,
@@ -148,7 +148,7 @@ pub fn apply(
     Ok(plan.applied)
 }
 
-/// Make a plan, after everything is checked that can be.
+/// Check the declaration and make a plan.
 fn plan<'a>(
     disks: &Disks,
     declaration: &'a Declaration,
@@ -167,7 +167,7 @@ fn plan<'a>(
     for group in &declaration.groups {
         plan_group(disks, group, prune, &mut plan)?;
         if !groups.insert(group.name.clone()) {
-            let detail = format!("group {:?} is there twice", group.name);
+            let detail = format!("group {:?} is declared twice", group.name);
             return Err(invalid("group", detail));
         }
     }
@@ -183,7 +183,7 @@ fn plan<'a>(
             .iter()
             .find(|disk| !seen.insert(&disk.name));
         let name = twice.map(|disk| disk.name.as_str()).unwrap_or_default();
-        return Err(invalid("disk", format!("disk {name:?} is there twice")));
+        return Err(invalid("disk", format!("disk {name:?} is declared twice")));
     }
     for disk in sorted.values() {
         let group = plan_disk(disks, disk, options, &groups, &mut plan)?;
@@ -221,7 +221,7 @@ fn plan_group<'a>(
     Ok(())
 }
 
-/// Plan for a disk; returns the group that it is in then.
+/// Plan the changes of a disk. Returns the group that it will be in.
 fn plan_disk<'a>(
     disks: &Disks,
     disk: &'a DeclaredDisk,
@@ -265,21 +265,21 @@ fn plan_disk<'a>(
         && disks.find_group(group).is_none()
     {
         return Err(not_found("group", group).with_detail(format!(
-            "disk {name:?} names group {group:?}, which is not there; add it to the \
+            "disk {name:?} names group {group:?}, which does not exist; add it to the \
              configuration"
         )));
     }
     Ok(settings.group)
 }
 
-/// Whether a disk that is there can have these settings.
+/// Check that an existing disk can get these settings.
 fn check_change(
     disks: &Disks,
     served: &ServedDisk,
     had: &DiskSettings,
     settings: DiskSettings,
 ) -> Result<ValidDisk, Problem> {
-    // A bound that was there before the pool became smaller is no mistake of the declaration.
+    // A quota that the disk already has may exceed the pool, if that has become smaller.
     let pool_bytes = match settings.quota_bytes == had.quota_bytes {
         true => u64::MAX,
         false => disks.store().limit_bytes(),
@@ -295,7 +295,7 @@ fn check_change(
     Ok(valid)
 }
 
-/// Plan the end of all that isn't declared.
+/// Plan to destroy what isn't declared.
 fn plan_prune(
     disks: &Disks,
     declared: &BTreeMap<&str, &DeclaredDisk>,
@@ -304,7 +304,7 @@ fn plan_prune(
 ) -> Result<(), Problem> {
     let mut ends = disks.all();
     ends.retain(|served| !declared.contains_key(served.name.as_str()));
-    // Forks before what they were made from.
+    // Forks before the disks that they were forked from.
     ends.sort_by_key(|served| std::cmp::Reverse(served.id));
     let ending: BTreeSet<&str> = ends.iter().map(|served| served.name.as_str()).collect();
     for served in &ends {

@@ -1,4 +1,4 @@
-//! A disk that is changed while it runs.
+//! Changing a disk while it is served.
 
 use super::describe::describe;
 use super::groups;
@@ -14,7 +14,7 @@ use crate::model::{
 };
 use crate::store::{Change, Leftover};
 
-/// What a patch makes of settings, if that can be.
+/// The settings after a patch, if they are valid.
 fn patched(
     had: &DiskSettings,
     patch: &DiskPatch,
@@ -52,7 +52,7 @@ fn patched(
     Ok(settings)
 }
 
-/// A refusal of the store's, with the field at fault and what to do.
+/// A refusal by the store, with the field at fault and what to do.
 fn explained(problem: Problem, resize: Option<&Resize>, change: &Change<'_>) -> Problem {
     if problem.is(ProblemKind::WouldLoseData) {
         return match resize {
@@ -62,7 +62,7 @@ fn explained(problem: Problem, resize: Option<&Resize>, change: &Change<'_>) -> 
     }
     if problem.is(ProblemKind::Conflict) && change.quota_bytes.is_some() {
         let detail = format!(
-            "{}; discard data, give a larger quota, or say force",
+            "{}; discard data, give a larger quota, or set force",
             problem.detail
         );
         return Problem {
@@ -73,11 +73,10 @@ fn explained(problem: Problem, resize: Option<&Resize>, change: &Change<'_>) -> 
     problem
 }
 
-/// Change a disk: all of it or nothing. A shrink takes time with what is lost.
+/// Change a disk: all fields or none. A shrink takes longer the more data it discards.
 ///
 /// # Errors
-/// `not-found`; `invalid`; `would-lose-data` for a smaller size without `shrink`;
-/// `over-budget`.
+/// `not-found`; `invalid`; `would-lose-data` for a smaller size without `shrink`; `over-budget`.
 pub fn patch(disks: &Disks, name: &str, patch: DiskPatch) -> Result<Patched, Problem> {
     let lost_bytes = Resize::would_lose(&*disks.find(name)?, &patch)?;
     let control = disks.control();
@@ -94,8 +93,8 @@ pub fn patch(disks: &Disks, name: &str, patch: DiskPatch) -> Result<Patched, Pro
     })
 }
 
-/// As [`patch`]. Control is held; what is left must be freed without it. `lost_bytes` is what a
-/// smaller size that is refused would lose.
+/// The same as [`patch`], for a caller that holds the control lock. Free the returned [`Leftover`]
+/// without that lock. `lost_bytes` is what a smaller size would lose, for the refusal.
 pub(crate) fn patch_locked(
     disks: &Disks,
     served: &ServedDisk,
@@ -126,7 +125,7 @@ pub(crate) fn patch_locked(
         let changed = changed.map_err(|problem| explained(problem, resize.as_ref(), &change));
         left = Some(changed?);
     }
-    // Nothing from here on can be refused.
+    // From here on nothing can be refused.
     served.limit(&settings.limits, limiter);
     served.set_marks(settings.quota_bytes);
     if repairs {
@@ -148,12 +147,12 @@ pub(crate) fn patch_locked(
     Ok((resized, left))
 }
 
-/// A failed disk can be repaired; nobody can make one fail.
+/// Check that a patch doesn't set `failed` to true: you can repair a disk, but not make it fail.
 fn check_repair(patch: &DiskPatch) -> Result<(), Problem> {
     if patch.failed == Some(true) {
         return Err(invalid(
             "failed",
-            "failed can only become false, which has a failed disk served again".into(),
+            "failed can only be set to false, which serves a failed disk again".into(),
         ));
     }
     Ok(())
@@ -167,7 +166,7 @@ pub fn limits(disks: &Disks, name: &str) -> Result<Limits, Problem> {
     Ok(disks.find(name)?.metadata.lock().limits)
 }
 
-/// Change the limits of a disk. Requests that wait notice.
+/// Replace the limits of a disk. They apply at once, also to waiting requests.
 ///
 /// # Errors
 /// `not-found`; `invalid`.

@@ -1,4 +1,4 @@
-//! A disk's content, to be read from outside.
+//! Reading the content and map of a disk without a front end.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,11 +10,11 @@ use crate::daemon::disks::settings::problems::invalid;
 use crate::model::{Map, MapExtent, Problem};
 use crate::store::{Bytes, Disk, Store};
 
-/// The content of a disk at one moment, to be read from any thread, in any order.
+/// The content of a disk at one moment. You can read it from any thread, in any order.
 #[derive(Debug)]
 pub struct Reader {
     disk: Disk,
-    /// The snapshot that was taken for this, to be ended with it.
+    /// The snapshot that was taken for this, which is destroyed when this is dropped.
     own: Option<(Arc<Store>, String)>,
 }
 
@@ -26,7 +26,7 @@ impl Drop for Reader {
     }
 }
 
-/// The mapped stretch that contains or follows a byte: its start and length in bytes.
+/// The mapped extent that contains or follows a byte: its start and length in bytes.
 fn next_mapped(disk: &Disk, from_bytes: u64) -> Result<Option<(u64, u64)>, Problem> {
     let sector_bytes = disk.sector_size().bytes();
     for extent in disk.extents_from(from_bytes / sector_bytes)? {
@@ -46,18 +46,19 @@ impl Reader {
         self.disk.capacity().bytes()
     }
 
-    /// The mapped stretch that contains or follows `from_bytes`: its start and length in bytes.
+    /// The mapped extent that contains or follows `from_bytes`: its start and length in bytes.
     ///
     /// # Errors
-    /// If the disk is gone.
+    /// The disk is gone.
     pub fn next_mapped(&self, from_bytes: u64) -> Result<Option<(u64, u64)>, Problem> {
         next_mapped(&self.disk, from_bytes)
     }
 
-    /// Fill `into` from `start_bytes` on; unaligned is allowed. What isn't mapped reads zero.
+    /// Fill `into` with the bytes from `start_bytes` on, which need not be aligned. Unmapped bytes
+    /// are zero.
     ///
     /// # Errors
-    /// If that is not inside the disk, or the disk is gone.
+    /// The range is not inside the disk, or the disk is gone.
     pub fn read(&self, start_bytes: u64, into: &mut [u8]) -> Result<(), Problem> {
         let sector_bytes = self.disk.sector_size().bytes();
         let first = start_bytes / sector_bytes;
@@ -66,7 +67,7 @@ impl Reader {
         if skipped == 0 && aligned {
             return Ok(self.disk.read(first, &mut [into])?);
         }
-        // Whole sectors that cover it, of which only the middle is wanted.
+        // Read whole sectors that cover the range, and copy the middle.
         let sector = usize::try_from(sector_bytes).unwrap_or(usize::MAX);
         let mut whole = vec![0; (skipped + into.len()).next_multiple_of(sector)];
         self.disk.read(first, &mut [&mut whole])?;
@@ -80,7 +81,7 @@ fn reader_key() -> String {
     format!("{READER_PREFIX}{}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// Open what `target` names.
+/// Open the disk or snapshot that `target` names.
 fn open(disks: &Disks, target: &Target) -> Result<Disk, Problem> {
     let served = disks.find(&target.disk)?;
     served.check_whole("read it")?;
@@ -91,10 +92,10 @@ fn open(disks: &Disks, target: &Target) -> Result<Disk, Problem> {
     Ok(disks.store().open(&target.key()?)?)
 }
 
-/// Stretches of it from `start_bytes` on, at most `most` of them.
+/// At most `most` extents of a disk or snapshot, from `start_bytes` on.
 ///
 /// # Errors
-/// `not-found`; `invalid` if `start_bytes` is no multiple of the block size, or beyond the
+/// `not-found`; `invalid` if `start_bytes` is not a multiple of the block size, or is beyond the
 /// disk.
 pub fn map(disks: &Disks, target: &Target, start_bytes: u64, most: usize) -> Result<Map, Problem> {
     let disk = open(disks, target)?;
@@ -104,7 +105,7 @@ pub fn map(disks: &Disks, target: &Target, start_bytes: u64, most: usize) -> Res
         return Err(invalid(
             "start_bytes",
             format!(
-                "{start_bytes} is no place in a disk of {}: give a multiple of {sector_bytes} \
+                "{start_bytes} is not an offset in a disk of {}: give a multiple of {sector_bytes} \
                  below that",
                 Bytes(size_bytes)
             ),
@@ -143,7 +144,7 @@ pub fn map(disks: &Disks, target: &Target, start_bytes: u64, most: usize) -> Res
     })
 }
 
-/// The content of it at this moment.
+/// The present content of a disk or snapshot.
 ///
 /// # Errors
 /// `not-found`; `over-budget`.

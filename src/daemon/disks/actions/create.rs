@@ -1,4 +1,4 @@
-//! Disks that are made, and served from then on.
+//! Creating disks, which are served from then on.
 
 use std::sync::Arc;
 
@@ -17,21 +17,21 @@ use crate::device::Limiter;
 use crate::model::{Disk, DiskSettings, EventKind, Image, Problem, ProblemKind};
 use crate::store;
 
-/// Make a disk, or find it made just so.
+/// Create a disk, or find one with the same settings.
 ///
 /// # Errors
-/// `invalid`; `conflict` if there is one with other settings; `over-budget`.
+/// `invalid`; `conflict` if it exists with other settings; `over-budget`.
 pub fn put(disks: &Disks, name: &str, settings: DiskSettings) -> Result<(Disk, Made), Problem> {
     put_as(disks, name, settings, None)
 }
 
-/// Make a disk whose first content is that of an image, to be brought by [`super::upload::begin`],
-/// or find it made, or being made, just so. Until its content is whole it is importing, and it
-/// is destroyed if nobody brings that for too long.
+/// Create a disk whose first content is that of an image, or find one with the same settings and
+/// image. Upload the content with [`super::upload::begin`]. Until it is complete, the disk is
+/// importing, and it is destroyed if no client uploads anything for the import timeout.
 ///
 /// # Errors
-/// As [`put`]; `conflict` if there is one that was made from another image, or from one that can't
-/// be told from others.
+/// The same as [`put`]; `conflict` if it exists and was made from another image, or from one
+/// without an id.
 pub fn put_from(
     disks: &Disks,
     name: &str,
@@ -71,13 +71,13 @@ fn put_as(
     };
     let served = create(disks, name, &valid)?;
     if served.is_importing() {
-        // The monitor has one more to destroy if nobody brings its content.
+        // The monitor computes again when the next disk is overdue.
         disks.store().pressure().raise();
     }
     Ok((describe(disks, &served)?, Made::New))
 }
 
-/// Make a disk that isn't there, and tell of it. Control is held.
+/// Create a disk that doesn't exist, and send the event. The caller holds the control lock.
 pub(crate) fn create(
     disks: &Disks,
     name: &str,
@@ -94,8 +94,8 @@ pub(crate) fn create(
     Ok(served)
 }
 
-/// Serve a disk that the store has just got at its own socket, unless its content is still to
-/// come. If that fails, it is gone again. Control is held.
+/// Serve a new disk of the store at its own socket, unless it is importing. If that fails, destroy
+/// it again. The caller holds the control lock.
 pub(crate) fn serve_new(
     disks: &Disks,
     name: &str,
@@ -110,11 +110,11 @@ pub(crate) fn serve_new(
     Ok(add(disks, name, disk, valid, limiter, listen)?)
 }
 
-/// Serve a disk that the store has just got, with all of its content, to front ends that come from
-/// elsewhere. If that fails, it is gone again.
+/// Serve a new disk of the store, with all of its content, to front ends that connect as `at` says.
+/// If that fails, destroy it again.
 ///
 /// # Errors
-/// What is wrong with the socket or descriptor.
+/// The socket or descriptor can't be used.
 pub(crate) fn serve_new_at(
     disks: &Disks,
     name: &str,
@@ -127,8 +127,8 @@ pub(crate) fn serve_new_at(
     add(disks, name, disk, valid, None, listen)
 }
 
-/// Have a disk that the store has just got in the registry, once `listen` has let front ends
-/// connect. If that fails, it is gone again. Control is held.
+/// Add a new disk of the store to the registry, after `listen` has let front ends connect. If that
+/// fails, destroy it again. The caller holds the control lock.
 fn add(
     disks: &Disks,
     name: &str,
@@ -144,13 +144,13 @@ fn add(
         Ok(served)
     });
     let served = served.inspect_err(|_| {
-        // The error is the one to tell; the disk was made a moment ago.
+        // Report the first error. The disk was only just created.
         let _ = disks.store().destroy(name);
     })?;
     Ok(disks.insert(served))
 }
 
-/// Check that there can be one more disk.
+/// Check that one more disk is possible.
 pub(crate) fn check_room(disks: &Disks) -> Result<(), Problem> {
     let most = disks.options.most_disks;
     if disks.counts().0 < most {
@@ -159,7 +159,7 @@ pub(crate) fn check_room(disks: &Disks) -> Result<(), Problem> {
     Err(Problem::new(
         ProblemKind::OverBudget,
         format!(
-            "there are {most} disks, as many as the limit on open files allows: destroy some, \
+            "there are {most} disks, which is what the limit on open files allows: destroy some, \
              or start the daemon with a higher one (ulimit -n, LimitNOFILE=)"
         ),
     ))

@@ -1,4 +1,4 @@
-//! Disks and their figures, for callers that change nothing.
+//! Describing disks and their figures.
 
 use std::sync::Arc;
 
@@ -6,7 +6,8 @@ use crate::daemon::disks::registry::Disks;
 use crate::daemon::disks::served::disk::ServedDisk;
 use crate::model::{Disk, DiskState, FrontEnd, Pool, Problem, Stats};
 
-/// All disks that have every one of `labels`, sorted by name. Takes time with their number.
+/// All disks that have every one of `labels`, sorted by name. Takes longer the more disks there
+/// are.
 pub fn list(disks: &Disks, labels: &[(String, String)]) -> Vec<Disk> {
     let wanted = |served: &Arc<ServedDisk>| {
         let metadata = served.metadata.lock();
@@ -16,13 +17,13 @@ pub fn list(disks: &Disks, labels: &[(String, String)]) -> Vec<Disk> {
     };
     let all = disks.all();
     let found = all.iter().filter(|served| wanted(served));
-    // One that is destroyed meanwhile is no longer in the list.
+    // A disk that is destroyed meanwhile is left out.
     found
         .filter_map(|served| describe(disks, served).ok())
         .collect()
 }
 
-/// A disk, with the bytes that only it holds, which takes time with what is mapped.
+/// A disk, with its `unique_bytes`. Counting these takes longer the more is mapped.
 ///
 /// # Errors
 /// `not-found`.
@@ -35,7 +36,7 @@ pub fn get(disks: &Disks, name: &str) -> Result<Disk, Problem> {
     })
 }
 
-/// What guests did to a disk.
+/// The counters of a disk's requests.
 ///
 /// # Errors
 /// `not-found`.
@@ -43,7 +44,7 @@ pub fn stats(disks: &Disks, name: &str) -> Result<Stats, Problem> {
     Ok(disks.find(name)?.stats())
 }
 
-/// The memory of all.
+/// The memory of all disks.
 pub fn pool(disks: &Disks) -> Pool {
     let all = disks.all();
     let mapped_bytes = all.iter().map(|served| served.mapped_bytes()).sum();
@@ -61,7 +62,7 @@ pub fn pool(disks: &Disks) -> Pool {
     }
 }
 
-/// A disk, without what takes time to find out.
+/// A disk, without the fields that take time to compute.
 pub(crate) fn describe(disks: &Disks, served: &ServedDisk) -> Result<Disk, Problem> {
     let (info, metadata) = served.look()?;
     let settings = metadata.settings(&info.spec);

@@ -1,4 +1,4 @@
-//! The end of a disk.
+//! Destroying disks.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,39 +11,39 @@ use crate::daemon::disks::settings::problems::{attached, conflict};
 use crate::model::{EventKind, Problem};
 use crate::store::Leftover;
 
-/// What else may go with a disk.
+/// Which disks [`destroy`] may destroy, and what with them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DestroyOptions {
-    /// Destroy it though a front end is connected, whose guest gets errors from then on, or disks
-    /// were forked from it, which can't be reset any more.
+    /// Destroy the disk even if a front end is connected, whose guest gets errors from then on, or
+    /// if disks were forked from it, which can't be reset to it any more.
     pub force: bool,
     /// Destroy its snapshots too.
     pub snapshots: bool,
-    /// Only if its first content is not whole yet.
+    /// Destroy the disk only if it is still importing.
     pub importing: bool,
 }
 
-/// Destroy a disk. Takes time with what it holds. A guest that still uses it gets errors from then
-/// on, until its front end goes.
+/// Destroy a disk and free its memory, which takes longer the more memory it has. A guest that
+/// still uses the disk gets errors from then on, until its front end disconnects.
 ///
 /// # Errors
-/// `not-found`; without `force`, `attached`, and `conflict` if disks were forked from it;
-/// `conflict` if it has snapshots that are not to go.
+/// `not-found`. Without `force`: `attached` if a front end is connected, and `conflict` if disks
+/// were forked from it. Without `snapshots`: `conflict` if it has snapshots.
 pub fn destroy(disks: &Disks, name: &str, options: DestroyOptions) -> Result<(), Problem> {
     end(disks, name, options).map(drop)
 }
 
-/// As [`destroy`], but at once: the memory is freed when the answer is dropped.
+/// The same as [`destroy`], but quick: the memory is freed when you drop the result.
 ///
 /// # Errors
-/// As there.
+/// The same as [`destroy`].
 pub fn end(disks: &Disks, name: &str, options: DestroyOptions) -> Result<Vec<Leftover>, Problem> {
     let _control = disks.control();
     let served = disks.find(name)?;
     end_locked(disks, &served, options)
 }
 
-/// As [`end`]. Control is held.
+/// The same as [`end`], for a caller that holds the control lock.
 pub(crate) fn end_locked(
     disks: &Disks,
     served: &Arc<ServedDisk>,
@@ -73,7 +73,7 @@ pub(crate) fn end_locked(
     }
     left.extend(upload::end(disks, served));
     left.push(disks.store().destroy(name)?);
-    // Only now: a front end may save another one as long as there is a disk.
+    // Last: a front end may save another state for as long as the disk exists.
     left.extend(served.forget_states());
     disks.remove(served);
     disks

@@ -1,4 +1,4 @@
-//! New disks with the content of others.
+//! Forking disks.
 
 use super::describe::describe;
 use super::snapshots::check_exists;
@@ -10,8 +10,8 @@ use crate::daemon::disks::settings::valid::ValidDisk;
 use crate::model::{Disk, EventKind, ForkRequest, Problem};
 use crate::store::Change;
 
-/// A new disk with the content of `name`, or of a snapshot of it, at one moment and without a
-/// copy.
+/// Create a disk with the content of `name` or of one of its snapshots, at one moment and without
+/// copying.
 ///
 /// # Errors
 /// `not-found`; `invalid`; `conflict` if the new name is taken; `over-budget`.
@@ -33,7 +33,7 @@ pub fn fork(disks: &Disks, name: &str, request: ForkRequest) -> Result<Disk, Pro
         }
         None => name.to_owned(),
     };
-    // Of the disk as it is now, also where a snapshot is older than that.
+    // The settings of the disk as it is now, even if the snapshot is older.
     let mut settings = source.settings()?;
     settings.size_bytes = disks.store().open(&key)?.capacity().bytes();
     settings.serial = request.serial;

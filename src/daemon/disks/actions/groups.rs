@@ -14,11 +14,11 @@ use crate::store::{DiskSpec, SectorSize};
 fn find(disks: &Disks, name: &str) -> Result<Arc<LimitGroup>, Problem> {
     disks.find_group(name).ok_or_else(|| {
         not_found("group", name)
-            .with_detail(format!("there is no group named {name:?}: make it first"))
+            .with_detail(format!("there is no group named {name:?}: create it first"))
     })
 }
 
-/// What bounds the disks of a group together.
+/// The limiter of a group, if a name is given.
 pub(crate) fn limiter(disks: &Disks, name: Option<&str>) -> Result<Option<Arc<Limiter>>, Problem> {
     let group = name.map(|name| find(disks, name)).transpose()?;
     Ok(group.map(|group| group.limiter()))
@@ -50,10 +50,10 @@ pub fn get(disks: &Disks, name: &str) -> Result<Group, Problem> {
     Ok(describe(disks, &*find(disks, name)?))
 }
 
-/// Make a group, or find it made just so.
+/// Create a group, or find one with the same limits.
 ///
 /// # Errors
-/// `invalid`; `conflict` if there is one with other limits.
+/// `invalid`; `conflict` if it exists with other limits.
 pub fn put(disks: &Disks, name: &str, limits: Limits) -> Result<(Group, Made), Problem> {
     let _control = disks.control();
     if let Some(group) = disks.find_group(name) {
@@ -69,7 +69,7 @@ pub fn put(disks: &Disks, name: &str, limits: Limits) -> Result<(Group, Made), P
     put_locked(disks, name, limits)
 }
 
-/// Change the limits of a group, which hold at once; those that aren't named stay.
+/// Change the limits of a group. They apply at once; those that aren't named stay.
 ///
 /// # Errors
 /// `not-found`; `invalid`.
@@ -79,7 +79,7 @@ pub fn patch(disks: &Disks, name: &str, patch: LimitsPatch) -> Result<Group, Pro
     Ok(put_locked(disks, name, limits)?.0)
 }
 
-/// Make a group, or change the limits of the one that is there.
+/// Create a group, or change the limits of an existing one.
 pub(crate) fn put_over(
     disks: &Disks,
     name: &str,
@@ -89,7 +89,7 @@ pub(crate) fn put_over(
     put_locked(disks, name, limits)
 }
 
-/// As [`put_over`]. Control is held.
+/// The same as [`put_over`], for a caller that holds the control lock.
 fn put_locked(disks: &Disks, name: &str, limits: Limits) -> Result<(Group, Made), Problem> {
     let key = group_key(name)?;
     check_limits(&limits)?;
@@ -100,13 +100,13 @@ fn put_locked(disks: &Disks, name: &str, limits: Limits) -> Result<(Group, Made)
         group.set_limits(limits);
         return Ok((describe(disks, &group), Made::Existing));
     }
-    // A group is a disk that nobody sees: its settings are the limits.
+    // The store keeps a group as a hidden disk, whose settings are the limits.
     store.create_with(&key, &DiskSpec::new(SectorSize::S512, 512), &encoded)?;
     let group = disks.insert_group(LimitGroup::new(name, limits));
     Ok((describe(disks, &group), Made::New))
 }
 
-/// Destroy a group that no disk is in.
+/// Destroy a group without disks.
 ///
 /// # Errors
 /// `not-found`; `conflict` if disks are in it.

@@ -1,19 +1,19 @@
-//! What can be done with disks, by name, while others run: functions over the registry.
+//! The actions on disks: functions over the registry, which leave other disks running.
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `describe` | disks and their figures, for callers that change nothing |
+//! | `describe` | describing disks and their figures |
 //! | `groups` | limits that several disks share |
-//! | `create` | a disk that is made, or found made just so |
-//! | `resize` | its size, changed while it runs |
-//! | `change` | its quota, limits and labels, changed while it runs |
-//! | `snapshots` | its snapshots |
-//! | `fork` | a new disk with the content of another |
-//! | `reset` | the way back, to a snapshot or to what it was forked from |
-//! | `content` | its bytes and map, for callers that are no guest |
-//! | `upload` | new content for it, which takes its place at one instant |
-//! | `destroy` | its end |
-//! | `apply` | many disks at once, as a configuration has them |
+//! | `create` | creating a disk |
+//! | `resize` | changing the size of a disk |
+//! | `change` | changing the other settings of a disk |
+//! | `snapshots` | snapshots of a disk |
+//! | `fork` | creating a disk with the content of another one |
+//! | `reset` | resetting a disk to a snapshot, or to what it was forked from |
+//! | `content` | reading the content and map of a disk without a front end |
+//! | `upload` | replacing the content of a disk at one instant |
+//! | `destroy` | destroying a disk |
+//! | `apply` | applying a declaration of many disks and groups |
 
 pub mod apply;
 pub mod change;

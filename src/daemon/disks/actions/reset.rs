@@ -1,4 +1,4 @@
-//! The way back: to a snapshot, or to what a disk was forked from.
+//! Resetting a disk to a snapshot, or to what it was forked from.
 
 use super::describe::describe;
 use super::snapshots::check_exists;
@@ -11,12 +11,12 @@ use crate::daemon::disks::settings::problems::{attached, not_found};
 use crate::model::{Disk, EventKind, Problem, ResetRequest};
 use crate::store::Leftover;
 
-/// Give a disk the content and size of one of its snapshots, or of what it was forked from. What
-/// only the old content held is freed when the answer is dropped.
+/// Replace content and size of a disk by those of one of its snapshots, or of what it was forked
+/// from. The memory of the old content is freed when you drop the result.
 ///
 /// # Errors
-/// `not-found` if there is no such thing to go back to; `attached` without `force`;
-/// `over-budget`.
+/// `not-found` if there is no such snapshot or parent; `attached` if a front end is connected,
+/// without `force`; `over-budget`.
 pub fn reset(
     disks: &Disks,
     name: &str,
@@ -35,12 +35,12 @@ pub fn reset(
     let store = disks.store();
     let origin = match &request.to {
         Some(_) => Origin::of_snapshot(&store.open(&key)?.settings()?),
-        // A fork was made from no image, and is as it was made.
+        // A fork was not made from an image, and is now as it was created.
         None => Origin::default(),
     };
     let edit = |metadata: &mut Metadata| metadata.origin = origin;
     let left = served.replace_metadata(edit, |blob| {
-        // No front end can come between the look and the instant.
+        // No front end can connect between the check and the reset.
         let reset = served
             .server
             .unless_attached(request.force, || store.reset_with(name, &key, Some(blob)));

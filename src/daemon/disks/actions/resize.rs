@@ -1,4 +1,4 @@
-//! The size of a disk that is changed while it runs.
+//! Resizing a disk while it is served.
 
 use std::collections::BTreeMap;
 
@@ -8,19 +8,19 @@ use crate::daemon::disks::settings::problems::invalid;
 use crate::model::{DiskPatch, EventKind, Problem, Resized};
 use crate::store::{Bytes, Capacity, Disk, Shrink};
 
-/// A size that a disk will have.
+/// A new size for a disk.
 #[derive(Debug)]
 pub(crate) struct Resize {
     from_bytes: u64,
     to_bytes: u64,
-    /// Mapped bytes beyond it.
+    /// Mapped bytes beyond the new size.
     lost_bytes: u64,
     shrink: Shrink,
 }
 
 impl Resize {
-    /// What a patch wants, if it names a size that the disk can have.
-    /// `lost_bytes` lie beyond it; a refusal tells of them.
+    /// The resize that a patch requests, if it names a size. `lost_bytes` lie beyond that size, and
+    /// a refusal names them.
     pub(crate) fn of(
         served: &ServedDisk,
         patch: &DiskPatch,
@@ -50,7 +50,7 @@ impl Resize {
         }))
     }
 
-    /// Mapped bytes that a patch would lose without having said `shrink`. Takes time with them.
+    /// Mapped bytes that a patch without `shrink` would lose. Takes longer the more there are.
     pub(crate) fn would_lose(served: &ServedDisk, patch: &DiskPatch) -> Result<u64, Problem> {
         match patch.size_bytes {
             Some(to_bytes) if !patch.shrink => mapped_from(&served.disk, to_bytes),
@@ -58,15 +58,19 @@ impl Resize {
         }
     }
 
-    /// What the store is asked for.
+    /// The arguments for the store.
     pub(crate) fn wanted(&self) -> Option<(u64, Shrink)> {
         (self.to_bytes != self.from_bytes).then_some((self.to_bytes, self.shrink))
     }
 
-    /// The store refused it, since data would be lost: say how much.
+    /// Add to the store's refusal how much data would be lost.
     pub(crate) fn explain(&self, problem: Problem) -> Problem {
         let lost_bytes = self.lost_bytes;
-        let detail = format!("{}; {} of data would go", problem.detail, Bytes(lost_bytes));
+        let detail = format!(
+            "{}; {} of data would be lost",
+            problem.detail,
+            Bytes(lost_bytes)
+        );
         Problem {
             lost_bytes: Some(lost_bytes),
             field: Some("size_bytes".into()),
@@ -75,8 +79,8 @@ impl Resize {
     }
 }
 
-/// The disk has another size: tell its guests and the listeners to events. How much was lost is
-/// known when it is freed.
+/// Notify front ends and listeners to events of the new size. How much was lost is known only when
+/// it is freed.
 pub(crate) fn announce(disks: &Disks, served: &ServedDisk, resize: &Resize) -> Resized {
     let (from_bytes, to_bytes) = (resize.from_bytes, resize.to_bytes);
     let notified = served.server.config_changed();
@@ -103,7 +107,7 @@ pub(crate) fn announce(disks: &Disks, served: &ServedDisk, resize: &Resize) -> R
 }
 
 /// Firecracker has no channel for this message.
-const RESIZE_HINT: &str = "the guest's monitor can't be told: have it read the configuration again \
+const RESIZE_HINT: &str = "the VMM can't be notified: make it read the configuration again \
     (Firecracker: PATCH /drives/ID with the same drive_id), or restart the guest";
 
 /// Mapped bytes from `from_bytes` to the end.

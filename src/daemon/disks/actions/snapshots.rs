@@ -16,7 +16,7 @@ pub fn list(disks: &Disks, name: &str) -> Result<Vec<Snapshot>, Problem> {
     let names: Vec<String> = served.snapshots.lock().iter().cloned().collect();
     Ok(names
         .iter()
-        // One that is destroyed meanwhile is no longer in the list.
+        // A snapshot that is destroyed meanwhile is left out.
         .filter_map(|snapshot| describe(disks, name, snapshot).ok())
         .collect())
 }
@@ -52,7 +52,7 @@ fn describe(disks: &Disks, disk: &str, snapshot: &str) -> Result<Snapshot, Probl
     })
 }
 
-/// Take a snapshot: at one moment, whatever guests do, and without a copy.
+/// Take a snapshot: at one moment, whatever guests do, and without copying.
 ///
 /// # Errors
 /// `not-found`; `invalid`; `conflict` if the name is taken; `over-budget`.
@@ -74,7 +74,7 @@ pub fn take(disks: &Disks, name: &str, snapshot: &str) -> Result<Snapshot, Probl
     describe(disks, name, snapshot)
 }
 
-/// Destroy a snapshot. What was forked from it stays, and can't be reset to it any more.
+/// Destroy a snapshot. Disks that were forked from it stay, and can't be reset to it any more.
 ///
 /// # Errors
 /// `not-found`; `conflict` if disks were forked from it, without `force`.
@@ -82,10 +82,10 @@ pub fn destroy(disks: &Disks, name: &str, snapshot: &str, force: bool) -> Result
     end(disks, name, snapshot, force).map(drop)
 }
 
-/// As [`destroy`], but at once: the memory is freed when the answer is dropped.
+/// The same as [`destroy`], but quick: the memory is freed when you drop the result.
 ///
 /// # Errors
-/// As there.
+/// The same as [`destroy`].
 pub fn end(disks: &Disks, name: &str, snapshot: &str, force: bool) -> Result<Leftover, Problem> {
     let _control = disks.control();
     let served = disks.find(name)?;
@@ -97,7 +97,7 @@ pub fn end(disks: &Disks, name: &str, snapshot: &str, force: bool) -> Result<Lef
     end_locked(disks, &served, snapshot)
 }
 
-/// Check that nothing was forked from `name`, which ends.
+/// Check that no disk was forked from `name`, which is about to be destroyed.
 pub(crate) fn check_children(name: &str, children: &[String]) -> Result<(), Problem> {
     let Some((first, others)) = children.split_first() else {
         return Ok(());
@@ -108,12 +108,12 @@ pub(crate) fn check_children(name: &str, children: &[String]) -> Result<(), Prob
     };
     Err(conflict(format!(
         "{which} forked from {name:?} and could not be reset to it any more, though each keeps \
-         its content; destroy these first, or say force"
+         its content; destroy these first, or set force"
     )))
 }
 
-/// As [`end`], whatever was forked from it. Control is held; what is left must be freed without
-/// it.
+/// The same as [`end`], even if disks were forked from it, for a caller that holds the control
+/// lock. Free the result without that lock.
 pub(crate) fn end_locked(
     disks: &Disks,
     served: &ServedDisk,

@@ -1,13 +1,13 @@
-//! New content for a disk, filled into a tree of its own that takes the disk's place when it is
-//! whole, at one instant.
+//! Uploading new content for a disk. It fills a tree of its own, which replaces the disk's tree at
+//! one instant when it is complete.
 //!
-//! What comes is kept in a disk of the store that nobody sees (`@import.ID.N`). It is charged to
-//! the pool, and bounded by the quota of the disk that it is for. When all of it is there, the
-//! disk's record is replaced by one that names the new tree ([`Store::take_over`]): a guest or
-//! reader sees what was there before, or all that is new. What breaks off leaves nothing.
+//! The content that has arrived is a hidden disk of the store (`@import.ID.N`). It is charged to
+//! the pool, and the target's quota bounds it too. When it is complete, [`Store::take_over`]
+//! publishes a record of the target that names the new tree: a guest or reader sees the old content
+//! or the new. An upload that breaks off leaves nothing behind.
 //!
-//! A disk has one upload at a time: a later one takes over, since the one before may be that of a
-//! client that is gone and whose end hasn't been noticed.
+//! A disk has one upload at a time. A later one replaces the one before, whose client may have
+//! disconnected without the daemon having noticed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,26 +24,26 @@ use crate::daemon::disks::settings::problems::{attached, conflict};
 use crate::model::{Detail, DiskState, EventKind, Image, Problem, ProblemKind};
 use crate::store::{Bytes, Disk, DiskSpec, Leftover, OnFull, PAGE_BYTES, Store};
 
-/// Whether an upload is meant.
+/// When an upload may replace the content.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct UploadOptions {
-    /// Do it though a front end is connected, whose guest sees other bytes all at once.
+    /// Even if a front end is connected; its guest sees the content change at one instant.
     pub force: bool,
-    /// Only if the disk's first content is not whole yet.
+    /// Only if the disk is importing.
     pub importing: bool,
 }
 
 /// An upload that may begin.
 struct Admitted {
     served: Arc<ServedDisk>,
-    /// Of what it is filled into.
+    /// The settings of the hidden disk.
     spec: DiskSpec,
     total_bytes: Option<u64>,
     called: Option<String>,
 }
 
-/// New content for a disk, on its way. Dropped before [`commit`] it leaves the disk as it
-/// is, which takes time with what has come.
+/// An upload of new content for a disk. If you drop it before [`commit`], the disk stays as it is;
+/// dropping it takes longer the more content has arrived.
 #[derive(Debug)]
 pub struct Upload {
     served: Arc<ServedDisk>,
@@ -52,11 +52,11 @@ pub struct Upload {
     /// Its number, and the disk that it fills.
     begun: Begun<Disk>,
     image: Option<Image>,
-    /// What people call what comes.
+    /// The name of the image, for events.
     called: Option<String>,
     force: bool,
     done: AtomicBool,
-    /// Why it came to nothing.
+    /// Why the upload failed.
     reason: Mutex<Option<String>>,
 }
 
@@ -66,18 +66,19 @@ impl Upload {
         self.begun.made.capacity().bytes()
     }
 
-    /// Put `bytes` at `start_bytes`. Pages of zeros stay unmapped. The end may lie within a block
-    /// only where the content ends; the rest of the block is zero then.
+    /// Write `bytes` at `start_bytes`. Pages of zeros stay unmapped. Only at the end of the content
+    /// may the bytes end within a block, whose rest is then zero.
     ///
     /// # Errors
-    /// `invalid` if that is not inside the disk, or not aligned; `over-budget`, at once, if there
-    /// is no memory for it; `conflict` if another upload took over, or the disk is gone.
+    /// `invalid` if the range is not inside the disk, or not aligned; `over-budget`, without
+    /// waiting, if there is no memory; `conflict` if another upload replaced this one, or the disk
+    /// is gone.
     pub fn write(&self, start_bytes: u64, bytes: &[u8]) -> Result<(), Problem> {
         let sector_bytes = self.begun.made.sector_size().bytes();
         if !start_bytes.is_multiple_of(sector_bytes) {
             return Err(Problem::new(
                 ProblemKind::Invalid,
-                format!("{start_bytes} is no multiple of the block size, {sector_bytes}"),
+                format!("{start_bytes} is not a multiple of the block size, {sector_bytes}"),
             ));
         }
         let mut at = start_bytes;
@@ -111,12 +112,12 @@ impl Upload {
         })
     }
 
-    /// The content is known up to here.
+    /// Note that the content has arrived up to here, including holes.
     pub fn reached(&self, bytes: u64) {
         self.begun.progress.reached(bytes);
     }
 
-    /// Say why it comes to nothing; what is said first counts.
+    /// Note why the upload failed. Only the first reason is kept.
     pub fn fail(&self, reason: &str) {
         self.reason.lock().get_or_insert_with(|| reason.to_owned());
     }
@@ -126,12 +127,12 @@ impl Upload {
             return Ok(());
         }
         Err(conflict(format!(
-            "another upload of disk {:?} took over, or the disk was destroyed",
+            "another upload of disk {:?} replaced this one, or the disk was destroyed",
             self.served.name
         )))
     }
 
-    /// That all of what was announced is there.
+    /// Check that the content has the announced length.
     fn check_length(&self, content_bytes: u64) -> Result<(), Problem> {
         if content_bytes == 0 {
             return Err(nothing("image_bytes"));
@@ -140,7 +141,7 @@ impl Upload {
             Some(total_bytes) if total_bytes != content_bytes => Err(Problem::new(
                 ProblemKind::Invalid,
                 format!(
-                    "the image has {}, and {} came: the disk stays as it was",
+                    "the image has {}, but {} arrived: the disk stays as it was",
                     Bytes(total_bytes),
                     Bytes(content_bytes)
                 ),
@@ -164,27 +165,27 @@ impl Drop for Upload {
             return;
         }
         if let Some(key) = self.served.uploads.end(Some(self.begun.number)) {
-            // If another thread ended it, it wanted the same.
+            // If another thread has ended it, nothing is left to do.
             let _ = self.store.destroy(&key);
         } else {
-            self.fail("another upload took over, or the disk was destroyed");
+            self.fail("another upload replaced this one, or the disk was destroyed");
         }
         self.fail("it broke off");
         let reason = self.reason.lock().take().unwrap_or_default();
-        tracing::info!(disk = self.served.name, reason, "an import came to nothing");
+        tracing::info!(disk = self.served.name, reason, "an import failed");
         self.tell(EventKind::ImportFailed, ("reason", reason.into()));
-        // The monitor computes anew when the next one is overdue.
+        // The monitor computes again when the next one is overdue.
         self.store.pressure().raise();
     }
 }
 
-/// Begin to upload new content for a disk, which is unchanged until [`commit`]; it will
-/// have `length_bytes`, if that is known. Refused while a front end is connected, unless
-/// `force`. An upload that is under way ends.
+/// Begin an upload of new content for a disk, which stays unchanged until [`commit`]. The content
+/// will have `length_bytes`, if that is known. An earlier upload of the disk ends.
 ///
 /// # Errors
-/// `not-found`; `invalid`; `attached`; `too-large`; `conflict` if the disk is importing another
-/// image, or `options` need it to be importing and it isn't; `over-budget`.
+/// `not-found`; `invalid`; `attached` if a front end is connected, without `force`; `too-large`;
+/// `conflict` if the disk is importing another image, or `options` require that it is importing and
+/// it isn't; `over-budget`.
 pub fn begin(
     disks: &Disks,
     name: &str,
@@ -197,7 +198,7 @@ pub fn begin(
     let admitted = admit(disks, name, image.as_ref(), length_bytes, options)?;
     let ended = end(disks, &admitted.served);
     drop(control);
-    // Without the lock, since it takes time with what had come; and before room is asked for.
+    // Not under the lock, since it takes a while, and before the new upload needs memory.
     drop(ended);
     let (begun, late) = {
         let _control = disks.control();
@@ -205,12 +206,12 @@ pub fn begin(
         let late = end(disks, &admitted.served);
         (begin_locked(disks, admitted, image, options.force), late)
     };
-    // Of one that began in between.
+    // Another upload may have begun in between.
     drop(late);
     begun
 }
 
-/// Whether new content may come, and what is known of it. The control is held.
+/// Check that an upload may begin. The caller holds the control lock.
 fn admit(
     disks: &Disks,
     name: &str,
@@ -240,13 +241,13 @@ fn admit(
         return Err(Problem::new(
             ProblemKind::TooLarge,
             format!(
-                "the content has {} and disk {name:?} {}: resize the disk first",
+                "the content has {} and disk {name:?} has {}: resize the disk first",
                 Bytes(longest),
                 Bytes(size_bytes)
             ),
         ));
     }
-    // The metadata of the whole content must fit, whatever its length.
+    // The metadata must fit into the settings, whatever length the content will have.
     let origin = metadata.origin.after(image, size_bytes);
     let last = Metadata {
         origin,
@@ -263,7 +264,7 @@ fn admit(
     })
 }
 
-/// The control is held, and the disk has no upload.
+/// Begin an upload of a disk that has none. The caller holds the control lock.
 fn begin_locked(
     disks: &Disks,
     admitted: Admitted,
@@ -293,21 +294,22 @@ fn begin_locked(
     })
 }
 
-/// All of the content has come, `content_bytes` of it: it is the disk's from now on, and zeros
-/// follow it to the disk's end. A disk that was importing can be attached to.
+/// Commit an upload, whose content of `content_bytes` has arrived: it becomes the disk's content,
+/// and zeros follow it up to the disk's end. If the disk was importing, its socket now listens.
 ///
 /// # Errors
-/// `attached` if a front end came meanwhile and the upload has no `force`; `invalid` if it is
-/// not what was announced; `conflict` if another upload took over, or the disk has another size
-/// now; `over-budget`. The disk is as it was then.
+/// `attached` if a front end has connected since, without `force`; `invalid` if the length is not
+/// the announced one; `conflict` if another upload replaced this one, or the disk was resized;
+/// `over-budget`. The disk then stays as it was.
 pub fn commit(disks: &Disks, upload: &Upload, content_bytes: u64) -> Result<(), Problem> {
     finish(disks, upload, content_bytes).map(drop)
 }
 
-/// As [`commit`], but at once: what the disk held is freed when the answer is dropped.
+/// The same as [`commit`], but quick: the memory of the old content is freed when you drop the
+/// result.
 ///
 /// # Errors
-/// As there.
+/// The same as [`commit`].
 pub fn finish(disks: &Disks, upload: &Upload, content_bytes: u64) -> Result<Leftover, Problem> {
     upload.reached(content_bytes);
     let committed = commit_now(disks, upload, content_bytes);
@@ -329,11 +331,11 @@ fn commit_now(disks: &Disks, upload: &Upload, content_bytes: u64) -> Result<Left
         )));
     }
     let was_importing = served.is_importing();
-    // What may fail comes before what counts.
+    // Steps that may fail come before the commit.
     let socket = was_importing.then(|| disks.factory.make_socket(served));
     let socket = socket.transpose()?;
     let left = swap(disks, upload, content_bytes)?;
-    // The content is the disk's: nothing from here on can be refused.
+    // The content is committed: from here on nothing can be refused.
     if let Some(socket) = socket {
         served.health.lock().state = DiskState::Ok;
         if let Err(problem) = disks.factory.serve_at(served, socket) {
@@ -345,13 +347,13 @@ fn commit_now(disks: &Disks, upload: &Upload, content_bytes: u64) -> Result<Left
     if let Ok(info) = served.disk.get_info() {
         served.set_marks(info.spec.quota_bytes);
     }
-    // It may have been looked at just before, and be taken for importing or for emptier.
+    // The monitor may have looked at the disk just before.
     disks.store().pressure().raise();
     upload.tell(EventKind::Imported, ("content_bytes", content_bytes.into()));
     Ok(left)
 }
 
-/// The instant.
+/// Replace the content, at one instant.
 fn swap(disks: &Disks, upload: &Upload, content_bytes: u64) -> Result<Leftover, Problem> {
     let served = &upload.served;
     let (image, key) = (upload.image.as_ref(), &upload.begun.key);
@@ -359,7 +361,7 @@ fn swap(disks: &Disks, upload: &Upload, content_bytes: u64) -> Result<Leftover, 
         metadata.origin = metadata.origin.after(image, content_bytes);
     };
     let left = served.replace_metadata(edit, |blob| {
-        // No front end can come between the look and the instant.
+        // No front end can connect between the check and the commit.
         let taken = served.server.unless_attached(upload.force, || {
             disks.store().take_over(&served.name, key, blob)
         });
@@ -370,9 +372,9 @@ fn swap(disks: &Disks, upload: &Upload, content_bytes: u64) -> Result<Leftover, 
     Ok(left)
 }
 
-/// End the upload of a disk, if there is one: another one takes over, or the disk goes.
+/// End the upload of a disk, if there is one, for a new upload or because the disk is destroyed.
 pub(crate) fn end(disks: &Disks, served: &ServedDisk) -> Option<Leftover> {
     let key = served.uploads.end(None)?;
-    // Its sender may have ended it just now.
+    // Its client may have ended it just now.
     disks.store().destroy(&key).ok()
 }

@@ -1,6 +1,6 @@
 //! A served disk: its bytes in the store, its device, its server and its socket.
 //!
-//! It is the one way from a disk of the store to front ends.
+//! Every disk of the store is served to front ends in this way.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -25,9 +25,9 @@ use crate::vhost_user::{self, Hub, Server, ServerOptions};
 /// Whether a disk was just made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Age {
-    /// It was: nothing can have been saved of it.
+    /// It was, so it has no saved states.
     New,
-    /// A process before this one made it.
+    /// An earlier process made it.
     Old,
 }
 
@@ -35,25 +35,25 @@ pub(crate) enum Age {
 #[derive(Debug)]
 pub(crate) struct ServedDisk {
     pub(crate) name: String,
-    /// The store's number of it.
+    /// The store's number of the disk.
     pub(crate) id: u64,
-    /// The store's number of what it was forked from.
+    /// The store's number of the disk or snapshot that it was forked from.
     pub(crate) parent_id: Option<u64>,
-    /// The owner's connection to it: no guest's.
+    /// The owner's connection to the disk; guests use another one.
     pub(crate) disk: Disk,
     pub(crate) server: Server,
     states: Arc<SavedStates>,
-    /// What the store keeps beside its record, as of now.
+    /// The present metadata, which the store keeps beside its record.
     pub(crate) metadata: Arc<Mutex<Metadata>>,
     pub(crate) snapshots: Mutex<BTreeSet<String>>,
-    /// How it was doing when the monitor looked last.
+    /// What the monitor found at its last check.
     pub(crate) health: Mutex<Health>,
     pub(crate) uploads: Uploads,
     socket: Mutex<Option<Socket>>,
 }
 
 impl ServedDisk {
-    /// Get ready to serve `disk`, which is as `valid` says. Nobody can connect yet.
+    /// Prepare to serve `disk`, which has the settings `valid`. No front end can connect yet.
     ///
     /// # Errors
     /// [`Error::Store`] if the disk is gone.
@@ -68,7 +68,7 @@ impl ServedDisk {
         let info = disk.get_info()?;
         debug_assert!(
             age == Age::Old || valid.metadata.settings(&info.spec) == valid.settings,
-            "the record and what is beside it are the settings that were asked for"
+            "record and metadata together are the requested settings"
         );
         let guests = store.open(&info.key)?;
         let metadata = Arc::new(Mutex::new(valid.metadata.clone()));
@@ -106,20 +106,20 @@ impl ServedDisk {
         self.server.sessions() > 0
     }
 
-    /// The store's record and what is kept beside it, of the same moment.
+    /// The store's record and the metadata, of the same moment.
     pub(crate) fn look(&self) -> Result<(DiskInfo, Metadata), Problem> {
         let metadata = self.metadata.lock();
         Ok((self.disk.get_info()?, metadata.clone()))
     }
 
-    /// Its settings, put together from the store's record and what is kept beside it.
+    /// Its settings, from the store's record and the metadata.
     pub(crate) fn settings(&self) -> Result<DiskSettings, Problem> {
         let (info, metadata) = self.look()?;
         Ok(metadata.settings(&info.spec))
     }
 
-    /// Change what is kept beside its record, what `change` says of the record, and the size: all
-    /// of it at one instant, or nothing. Guests are not told.
+    /// Change the metadata, the record by `change`, and the size, all of it at one instant or
+    /// nothing. Front ends are not notified.
     pub(crate) fn change(
         &self,
         edit: impl FnOnce(&mut Metadata),
@@ -135,8 +135,8 @@ impl ServedDisk {
         })
     }
 
-    /// Change what is kept beside its record: `store` has the store keep the encoded form. If
-    /// that fails, nothing has changed.
+    /// Change the metadata. `store` passes the encoded form to the store. If that fails, nothing
+    /// changes.
     pub(crate) fn replace_metadata<T>(
         &self,
         edit: impl FnOnce(&mut Metadata),
@@ -164,7 +164,7 @@ impl ServedDisk {
             && volume.has_failed() == metadata.failure.is_some()
     }
 
-    /// The disk is gone from the store, and its saved states go too.
+    /// Destroy its saved states, after the disk was destroyed in the store.
     pub(crate) fn forget_states(&self) -> Vec<Leftover> {
         self.states.forget()
     }
@@ -183,12 +183,12 @@ impl ServedDisk {
         self.disk.get_info().map_or(0, |info| info.mapped_bytes)
     }
 
-    /// What guests did to it.
+    /// The counters of its requests.
     pub(crate) fn stats(&self) -> Stats {
         stats::of(&self.name, self.server.device().volume())
     }
 
-    /// Have the store raise its pressure signal when the charge comes near the quota.
+    /// Set the charges at which the store raises its pressure signal, by the quota.
     pub(crate) fn set_marks(&self, quota_bytes: Option<u64>) {
         let (above, below) = match quota_bytes {
             Some(quota_bytes) => marks(quota_bytes, self.health.lock().level),
@@ -202,7 +202,7 @@ impl ServedDisk {
         self.metadata.lock().failure.clone()
     }
 
-    /// Serve it as one that has failed, is importing, or is neither.
+    /// Serve it according to its state: failed, importing, or neither.
     pub(crate) fn follow_state(&self) {
         let has_failed = self.failure().is_some();
         self.server.device().volume().set_failed(has_failed);
@@ -217,12 +217,12 @@ impl ServedDisk {
 
     // Its first content
 
-    /// Whether its first content is still to come.
+    /// Whether its first content is incomplete.
     pub(crate) fn is_importing(&self) -> bool {
         self.metadata.lock().origin.is_importing()
     }
 
-    /// Check that its first content is whole, as `what` needs.
+    /// Check that its first content is complete, which `what` needs.
     pub(crate) fn check_whole(&self, what: &str) -> Result<(), Problem> {
         let origin = self.metadata.lock().origin.clone();
         if !origin.is_importing() {
@@ -238,13 +238,13 @@ impl ServedDisk {
         origin.check_made_from(&self.name, image)
     }
 
-    /// Check that its first content is still to come.
+    /// Check that its first content is incomplete.
     pub(crate) fn check_importing(&self) -> Result<(), Problem> {
         if self.is_importing() {
             return Ok(());
         }
         Err(conflict(format!(
-            "disk {:?} is not importing: its content is whole",
+            "disk {:?} is not importing: its content is complete",
             self.name
         )))
     }
@@ -264,13 +264,13 @@ impl ServedDisk {
         socket.as_ref()?.path().map(Path::to_owned)
     }
 
-    /// Why nobody can connect, if that is so.
+    /// Why front ends can't connect, if they can't.
     pub(crate) fn unreachable(&self) -> Option<String> {
         self.socket.lock().as_ref().and_then(Socket::trouble)
     }
 
-    /// Make its socket again if somebody removed it; returns whether it is still missing. Front
-    /// ends that are connected notice nothing.
+    /// Create its socket again if it was removed. Returns whether it is still missing. Connected
+    /// front ends notice nothing.
     pub(crate) fn mend_socket(&self, tell: impl Fn(&Path, SocketChange<'_>)) -> bool {
         let mut socket = self.socket.lock();
         let Some(socket) = socket.as_mut() else {
@@ -280,9 +280,9 @@ impl ServedDisk {
         socket.mend(listen, tell)
     }
 
-    /// The socket goes: nobody new connects, and sessions go on.
+    /// Remove its socket, so that no front end can connect any more. Sessions go on.
     pub(crate) fn stop_listening(&self) {
-        // Held for both, so that nobody makes it again in between.
+        // Held for both steps, so that no thread creates the socket again in between.
         let mut socket = self.socket.lock();
         self.server.stop_listening();
         socket.take();

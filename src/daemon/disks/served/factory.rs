@@ -1,4 +1,4 @@
-//! What a daemon makes served disks with, and says of them.
+//! Makes served disks, and sends the events of their front ends and sockets.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -21,19 +21,19 @@ use crate::model::{Detail, EventKind, Problem};
 use crate::store::{Disk, Store};
 use crate::vhost_user::{Departure, Hub, Server, ServerEvent};
 
-/// What else may lie where the directories of disks are.
+/// Files of ramblk's own in the directory that holds the disks' directories.
 const OWN_FILES: [&str; 2] = [paths::API_SOCKET, state_dir::ARENA];
 
-/// Where front ends come from, if a disk has no socket in a directory of its own.
+/// How front ends connect to a disk that has no socket in its own directory.
 #[derive(Debug)]
 pub(crate) enum ServeAt {
     /// They connect to this path.
     Path(PathBuf),
-    /// They come through what the process inherited.
+    /// They connect through an inherited descriptor.
     Inherited(Inherited),
 }
 
-/// Makes served disks, each with a socket in a directory of its own unless the caller says where.
+/// Makes served disks, each with a socket in its own directory unless the caller names another one.
 #[derive(Debug)]
 pub(crate) struct DiskFactory {
     pub(crate) store: Arc<Store>,
@@ -45,7 +45,7 @@ pub(crate) struct DiskFactory {
 }
 
 impl DiskFactory {
-    /// For disks of `store`, served by the threads of `hub`.
+    /// A factory for disks of `store`, which the threads of `hub` serve.
     ///
     /// # Errors
     /// [`Error::System`] if there is no descriptor left.
@@ -83,13 +83,13 @@ impl DiskFactory {
         if OWN_FILES.contains(&name) {
             return Err(invalid(
                 "name",
-                format!("{name:?} is the name of a file of ramblk's own: choose another"),
+                format!("{name:?} is the name of a file of ramblk: choose another"),
             ));
         }
         check_socket_path(&self.own_socket_path(name))
     }
 
-    /// Get ready to serve a disk, whose front ends are told of as events.
+    /// Prepare to serve a disk, with events for its front ends.
     pub(crate) fn prepare(
         &self,
         disk: Disk,
@@ -101,9 +101,9 @@ impl DiskFactory {
         Ok(served)
     }
 
-    /// Make the socket of a disk, at which front ends wait until it is served.
+    /// Create the socket of a disk. Front ends that connect wait until it is served.
     pub(crate) fn make_socket(&self, served: &ServedDisk) -> Result<NewSocket, Error> {
-        // Somebody may have removed it since the daemon started.
+        // The run directory may have been removed since the daemon started.
         paths::make_directory(&self.run_dir)?;
         Socket::make_in_own_directory(&self.own_socket_path(&served.name), self.access)
     }
@@ -135,8 +135,7 @@ impl DiskFactory {
         }
     }
 
-    /// Make the socket of a disk again if somebody removed it; returns whether it is still
-    /// missing.
+    /// Create the socket of a disk again if it was removed. Returns whether it is still missing.
     pub(crate) fn mend_socket(&self, served: &ServedDisk) -> bool {
         let disk = Some(served.name.as_str());
         served.mend_socket(|path, change| match change {
@@ -146,17 +145,17 @@ impl DiskFactory {
                 self.tell_of_socket(disk, path, None);
             }
             SocketChange::Missing(reason) => {
-                tracing::warn!(disk, reason, "nobody can connect");
+                tracing::warn!(disk, reason, "front ends can't connect");
             }
         })
     }
 
-    /// Tell that a socket was removed, or without a reason that it is there again. One of no disk
-    /// is the API's.
+    /// Send the event that a socket was removed, or, without a reason, that it exists again.
+    /// Without a disk it is the API's socket.
     pub(crate) fn tell_of_socket(&self, disk: Option<&str>, socket: &Path, removed: Option<&str>) {
         let (kind, what) = match removed {
             Some(_) => (EventKind::Unreachable, "was removed"),
-            None => (EventKind::Reachable, "is there again"),
+            None => (EventKind::Reachable, "exists again"),
         };
         tracing::warn!(disk, ?socket, "a socket {what}");
         let mut details =
@@ -177,7 +176,7 @@ impl DiskFactory {
             };
             let (kind, session, reason) = match event {
                 ServerEvent::Attached { session } => {
-                    // Nobody could listen yet when that was told first.
+                    // The first event of this kind was sent before there could be listeners.
                     let failure = metadata.lock().failure.clone();
                     if let Some(reason) = &failure {
                         fault(session, reason);
@@ -185,7 +184,7 @@ impl DiskFactory {
                     (EventKind::Attached, session, failure)
                 }
                 ServerEvent::Detached { session, reason } => {
-                    // The monitor lets go of a destroyed disk when its last front end has left.
+                    // The monitor drops a detached disk when its last front end has disconnected.
                     store.pressure().raise();
                     let reason = match reason {
                         Departure::Left => None,

@@ -28,13 +28,13 @@ impl LimitGroup {
         *self.limits.lock()
     }
 
-    /// Change the limits. Requests that wait notice.
+    /// Change the limits. Waiting requests notice this.
     pub(crate) fn set_limits(&self, limits: Limits) {
         *self.limits.lock() = limits;
         self.limiter.set(&(&limits).into());
     }
 
-    /// What the devices of its disks ask.
+    /// The limiter that its disks share.
     pub(crate) fn limiter(&self) -> Arc<Limiter> {
         Arc::clone(&self.limiter)
     }

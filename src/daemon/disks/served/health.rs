@@ -1,22 +1,22 @@
-//! How a disk is doing, and how near a charge is to its bound.
+//! What the monitor knows of a disk, and how near a charge is to its bound.
 
 use crate::model::DiskState;
 
-/// Parts of a bound, in percent, at which somebody wants to know.
+/// Percentages of a bound at which an event is sent.
 pub(crate) const LEVELS: [u64; 2] = [80, 95];
-/// A charge must fall this many percent below a mark again before passing it is told again.
+/// A charge must fall this many percent below a mark before passing it causes another event.
 const SLACK: u64 = 5;
 /// What the monitor knows of a disk.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Health {
     pub(crate) state: DiskState,
-    /// Requests that had found no memory.
+    /// The number of requests that had found no memory.
     pub(crate) full_events: u64,
-    /// How near its quota it was: the number of [`LEVELS`] that it had reached.
+    /// How near its charge was to its quota: the number of [`LEVELS`] that it had reached.
     pub(crate) level: usize,
 }
 
-/// The level that a charge has reached, given the one that it had.
+/// The level that a charge has reached, given its level before.
 pub(crate) fn level(charged_bytes: u64, bound_bytes: u64, had: usize) -> usize {
     let percent = u128::from(charged_bytes) * 100 / u128::from(bound_bytes.max(1));
     let reached = |at: u64| percent >= u128::from(at);
@@ -24,7 +24,7 @@ pub(crate) fn level(charged_bytes: u64, bound_bytes: u64, had: usize) -> usize {
     LEVELS.iter().enumerate().filter(|&it| stays(it)).count()
 }
 
-/// The marks above and below which a charge of this level is looked at again.
+/// The marks above and below which a charge of this level must be checked again.
 pub(crate) fn marks(bound_bytes: u64, level: usize) -> (u64, u64) {
     let part = |percent: u64| {
         let bytes = u128::from(bound_bytes) * u128::from(percent) / 100;

@@ -2,13 +2,13 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `health` | how a disk is doing, and how near a charge is to its bound |
-//! | `stats` | what a disk's device is told, and asked |
-//! | `states` | what a VM's snapshot holds of its disk |
-//! | `uploads` | new content that is on its way |
-//! | `socket` | a disk's socket, also when somebody removes it |
+//! | `health` | what the monitor knows of a disk, and how near a charge is to its bound |
+//! | `stats` | a disk's limits for its device, and the device's counters for the API |
+//! | `states` | the state of a disk in a VM's snapshot |
+//! | `uploads` | the upload of a disk, and its progress |
+//! | `socket` | a disk's socket, which is created again if it is removed |
 //! | `disk` | the served disk |
-//! | `factory` | what a daemon makes served disks with |
+//! | `factory` | makes served disks |
 //! | `group` | a group of disks, whose limits they share |
 
 pub(crate) mod disk;

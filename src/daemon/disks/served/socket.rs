@@ -1,4 +1,4 @@
-//! The socket of a disk, and what happens when somebody removes it.
+//! The socket of a disk, which is created again if it is removed.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 use crate::daemon::error::Error;
 use crate::daemon::host::socket::{SocketAccess, SocketPath};
 
-/// A socket, and its directory if that is its own and goes with it.
+/// A socket, and its directory if that is only for it and is removed with it.
 #[derive(Debug)]
 pub(crate) struct Socket {
     path: Option<SocketPath>,
     directory: Option<PathBuf>,
-    /// Why it is missing, if it is and that was told.
+    /// Why it is missing, if that was reported.
     trouble: Option<String>,
 }
 
@@ -24,32 +24,32 @@ pub(crate) struct NewSocket {
     pub(crate) listener: UnixListener,
 }
 
-/// What became of a socket that somebody removed.
+/// What happened to a socket that was removed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum SocketChange<'a> {
     /// It was removed, for this reason.
     Removed(&'a str),
-    /// It was made again.
+    /// It was created again.
     Restored,
-    /// It can't be made again, for this reason.
+    /// It can't be created again, for this reason.
     Missing(&'a str),
 }
 
-/// Why a socket is missing, before anybody tried to make it again.
+/// Why a socket is missing, before it was tried to create it again.
 const REMOVED: &str = "its socket was removed";
 
 impl Drop for Socket {
     fn drop(&mut self) {
         drop(self.path.take());
         if let Some(directory) = &self.directory {
-            // If somebody put something else into it, it stays.
+            // If it contains anything else, it stays.
             let _ = fs::remove_dir(directory);
         }
     }
 }
 
 impl Socket {
-    /// Make a socket at `path`.
+    /// Create a socket at `path`.
     pub(crate) fn make(path: &Path, access: SocketAccess) -> Result<NewSocket, Error> {
         let socket = Self {
             path: None,
@@ -59,7 +59,7 @@ impl Socket {
         socket.listen(path, access)
     }
 
-    /// Make a socket at `path`, and its directory.
+    /// Create a socket at `path`, and its directory.
     pub(crate) fn make_in_own_directory(
         path: &Path,
         access: SocketAccess,
@@ -85,7 +85,7 @@ impl Socket {
         self.path.as_ref().map(SocketPath::path)
     }
 
-    /// Why nobody can connect, if that is so.
+    /// Why front ends can't connect, if they can't.
     pub(crate) fn trouble(&self) -> Option<String> {
         if self.path.as_ref().is_some_and(SocketPath::is_there) {
             return None;
@@ -93,8 +93,8 @@ impl Socket {
         Some(self.trouble.clone().unwrap_or_else(|| REMOVED.to_owned()))
     }
 
-    /// Make it again if somebody removed it, and have `listen` serve the new one; returns whether
-    /// it is still missing. Each change is told once.
+    /// Create it again if it was removed, and pass the new one to `listen`. Returns whether it is
+    /// still missing. Each change is reported once.
     pub(crate) fn mend(
         &mut self,
         listen: impl FnOnce(UnixListener) -> Result<(), Error>,
@@ -108,7 +108,7 @@ impl Socket {
             tell(path.path(), SocketChange::Removed(REMOVED));
             self.trouble = Some(REMOVED.to_owned());
         }
-        // One that can't be listened at must not look as if it could.
+        // Remove one that is not served, so that no front end connects to it.
         let made = path
             .make_again()
             .and_then(|listener| listen(listener).inspect_err(|_| path.remove()));
@@ -126,7 +126,7 @@ impl Socket {
     }
 }
 
-/// A directory for one socket: others may look into it, and only ramblk puts something there.
+/// Create a directory for one socket. Others may read it, and only ramblk may write to it.
 fn make_own_directory(path: &Path) -> Result<(), Error> {
     match fs::create_dir(path) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => Ok(()),

@@ -1,10 +1,10 @@
-//! What a VM's snapshot holds of its disk (vhost-user "DEVICE_STATE").
+//! The state of a disk in a VM's snapshot (vhost-user's DEVICE_STATE).
 //!
-//! A VMM that saves a VM asks each device for its state. The bytes of a RAM disk are ours and may
-//! be many, so the state is a name for them: saving takes a snapshot in the store, which costs
-//! nothing, and the state says which. Loading replaces the content of the disk by that snapshot's.
-//! On another host, in another store, or when the snapshot is gone, there is nothing to load, and
-//! saying so is the only answer that loses no data.
+//! A VMM that saves a VM asks each device for its state. The content of a RAM disk may be large, so
+//! the state only names it: saving takes a snapshot in the store, which costs nothing, and the
+//! state has its name. Loading replaces the disk's content by that of the snapshot. On another
+//! host, in another store, or if the snapshot is gone, loading fails: that is the only answer that
+//! loses no data.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,11 +17,11 @@ use crate::daemon::disks::settings::origin::Origin;
 use crate::device::{SavedState, StateError};
 use crate::store::{Leftover, Store};
 
-/// States of one disk that are kept. A front end can save as often as it likes, and snapshots hold
-/// on to memory: the oldest goes.
+/// How many states of one disk are kept. A front end can save as often as it likes, and snapshots
+/// hold memory, so the oldest one is destroyed.
 const MOST_SAVED: usize = 8;
 
-/// First word of a state, and the version of what follows.
+/// The first word of a state, and the version of the words after it.
 const MAGIC: &str = "ramblk-disk-state";
 const VERSION: &str = "1";
 
@@ -32,18 +32,18 @@ pub(crate) struct SavedStates {
     key: String,
     id: u64,
     known: Mutex<Known>,
-    /// What is kept of the disk beside its record. Locked after `known`.
+    /// The disk's metadata. Locked after `known`.
     metadata: Arc<Mutex<Metadata>>,
 }
 
 /// What is known of the states of the disk.
 #[derive(Debug)]
 enum Known {
-    /// Nothing yet: most disks are never saved.
+    /// Not looked for yet: most disks are never saved.
     Nothing,
-    /// Which there are.
+    /// The snapshots of the disk's states.
     All(Snapshots),
-    /// The disk was destroyed. Another one may have its name by now.
+    /// The disk was destroyed. Another disk may have its name now.
     Gone,
 }
 
@@ -59,8 +59,8 @@ fn refused(error: impl std::fmt::Display) -> StateError {
 }
 
 impl SavedStates {
-    /// For the disk that `store` has under `key` with number `id`, and what is kept beside its
-    /// record. A disk that `is_new` can't have been saved.
+    /// The states of the disk that `store` has under `key` with number `id`. A disk that `is_new`
+    /// has none.
     pub(crate) fn new(
         store: &Arc<Store>,
         key: &str,
@@ -81,7 +81,7 @@ impl SavedStates {
         }
     }
 
-    /// The states that there are.
+    /// The disk's states.
     fn saved<'a>(&self, known: &'a mut Known) -> Result<&'a mut Snapshots, StateError> {
         if matches!(known, Known::Nothing) {
             *known = Known::All(self.find_saved());
@@ -92,7 +92,7 @@ impl SavedStates {
         }
     }
 
-    /// The states that the store has of this disk.
+    /// Find this disk's states in the store.
     fn find_saved(&self) -> Snapshots {
         let prefix = prefix(self.id);
         let number = |key: &String| key.strip_prefix(&prefix)?.parse().ok();
@@ -104,8 +104,8 @@ impl SavedStates {
         }
     }
 
-    /// Let go of all saved states, once the store has the disk no more; none is saved or loaded
-    /// from then on.
+    /// Destroy all saved states, after the disk was destroyed. From then on none can be saved or
+    /// loaded.
     pub(crate) fn forget(&self) -> Vec<Leftover> {
         let known = std::mem::replace(&mut *self.known.lock(), Known::Gone);
         let saved = match known {
@@ -113,13 +113,13 @@ impl SavedStates {
             Known::Nothing => self.find_saved(),
             Known::Gone => Snapshots::default(),
         };
-        // If another thread ended one, it wanted the same.
+        // If another thread has destroyed one, nothing is left to do.
         let destroy = |key: &String| self.store.destroy(key).ok();
         saved.keys.iter().filter_map(destroy).collect()
     }
 
-    /// The state with the snapshot `snapshot` of `size_bytes`: words, so that it can be told what
-    /// it is when one is found in a VM's snapshot.
+    /// The state for `snapshot`, whose size is `size_bytes`. It is readable text, so that a person
+    /// who finds it in a VM's snapshot can see what it is.
     fn words(&self, snapshot: &str, size_bytes: u64) -> String {
         format!(
             "{MAGIC} {VERSION} pool={:032x} disk={} snapshot={snapshot} size_bytes={size_bytes}\n",
@@ -144,12 +144,15 @@ impl SavedState for Arc<SavedStates> {
         let oldest = (saved.keys.len() > MOST_SAVED).then(|| saved.keys.pop_front());
         let left = match oldest.flatten() {
             Some(oldest) => {
-                tracing::info!(snapshot = oldest, "oldest saved state of the disk goes");
+                tracing::info!(
+                    snapshot = oldest,
+                    "the oldest saved state of the disk is destroyed"
+                );
                 Some(self.store.destroy(&oldest).map_err(refused)?)
             }
             None => None,
         };
-        // What it held is freed when nobody waits for the lock.
+        // Its memory is freed after the lock is released.
         drop(known);
         drop(left);
         let size_bytes = snapshot.get_info().map_err(refused)?.size_bytes;
@@ -160,7 +163,7 @@ impl SavedState for Arc<SavedStates> {
         let text = std::str::from_utf8(state).unwrap_or_default();
         let mut words = text.split_whitespace();
         if words.next() != Some(MAGIC) {
-            return Err(refused("this is no saved state of a ramblk disk"));
+            return Err(refused("this is not a saved state of a ramblk disk"));
         }
         match words.next() {
             Some(VERSION) => {}
@@ -181,7 +184,7 @@ impl SavedState for Arc<SavedStates> {
         if field("disk=") != Some(&self.id.to_string()) || !snapshot.starts_with(&prefix(self.id)) {
             return Err(refused("the state was saved of another disk"));
         }
-        // Held while it is loaded, so that nobody's save makes it go.
+        // Held while it is loaded, so that no other save destroys it.
         let mut known = self.known.lock();
         let saved = self.saved(&mut known)?;
         if !saved.keys.iter().any(|key| key == snapshot) {
@@ -196,7 +199,7 @@ impl SavedState for Arc<SavedStates> {
         }
         let mut metadata = self.metadata.lock();
         let mut new = metadata.clone();
-        // The image that the content was made from is the one of that moment too.
+        // The image that the content was made from is the one of that moment.
         new.origin = Origin::of_snapshot(&source.settings().map_err(refused)?);
         let blob = new.encode().map_err(|problem| refused(problem.detail))?;
         let left = self.store.reset_with(&self.key, snapshot, Some(&blob));
@@ -289,7 +292,7 @@ mod tests {
         write(&states, 1);
         let state = states.save().unwrap();
         states.store.destroy("disk").unwrap();
-        // Between the end of the disk and of its states.
+        // After the disk was destroyed, and before its states are.
         assert!(states.save().is_err());
         states.forget();
         let spec = DiskSpec::new(SectorSize::S512, 1 << 20);
@@ -308,7 +311,7 @@ mod tests {
         assert!(states.load(&saved[0]).unwrap_err().0.contains("is gone"));
         states.load(&saved[1]).unwrap();
         assert_eq!(states.store.keys().len(), MOST_SAVED + 1);
-        // One that comes later goes on with what is there.
+        // A later process finds those that are kept.
         let again = of_disk(&states.store, false);
         again.load(&saved[1]).unwrap();
         again.save().unwrap();

@@ -1,11 +1,11 @@
-//! What a disk's device is told, and asked.
+//! A disk's limits as its device takes them, and the device's counters as the API returns them.
 
 use std::num::NonZeroU64;
 
 use crate::device::{self, LATENCY_BOUNDS_NS, Limit, Volume};
 use crate::model::{HistogramBucket, Limits, OperationStats, Rate, Stats};
 
-/// What the device is told of a rate.
+/// A rate as the device takes it.
 fn limit(rate: &Rate) -> Limit {
     let number = |rate: Option<u64>| rate.and_then(NonZeroU64::new);
     Limit {
@@ -26,7 +26,7 @@ impl From<&Limits> for device::Limits {
     }
 }
 
-/// What guests did to the disk `name`, by what its volume counted.
+/// The statistics of disk `name`, from its volume's counters.
 pub(crate) fn of(name: &str, volume: &Volume) -> Stats {
     let total = volume.stats().total();
     let named = [

@@ -1,4 +1,4 @@
-//! New content of a disk that is on its way: at most one upload, and how far it is.
+//! The upload of a disk, of which there is at most one, and its progress.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,10 +15,10 @@ pub(crate) struct Uploads(Mutex<State>);
 
 #[derive(Debug)]
 struct State {
-    /// Number of the latest upload.
+    /// The number of the latest upload.
     count: u64,
     current: Option<Current>,
-    /// Since when nobody sends anything.
+    /// Since when no client has sent content.
     idle_since: Instant,
 }
 
@@ -29,7 +29,7 @@ struct Current {
     progress: Arc<Progress>,
 }
 
-/// How far an upload is.
+/// The progress of an upload.
 #[derive(Debug)]
 pub(crate) struct Progress {
     done_bytes: AtomicU64,
@@ -37,7 +37,7 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// The content is known up to here.
+    /// Note that the content has arrived up to here, including holes.
     pub(crate) fn reached(&self, bytes: u64) {
         self.done_bytes.fetch_max(bytes, Ordering::Relaxed);
     }
@@ -50,7 +50,7 @@ pub(crate) struct Begun<T> {
     /// The store's key of the tree that it fills.
     pub(crate) key: String,
     pub(crate) progress: Arc<Progress>,
-    /// What was made for it.
+    /// What `make` returned for it.
     pub(crate) made: T,
 }
 
@@ -65,8 +65,8 @@ impl Default for Uploads {
 }
 
 impl Uploads {
-    /// Begin the next upload of the disk with number `disk_id`, once `make` has made a tree for
-    /// it under the key that it is called with. The one before must have ended.
+    /// Begin the next upload of the disk with number `disk_id`. `make` is called with the key under
+    /// which to make a tree for it. The upload before must have ended.
     pub(crate) fn begin<T, E>(
         &self,
         disk_id: u64,
@@ -96,7 +96,8 @@ impl Uploads {
         })
     }
 
-    /// How far the upload is. Without one, `first` is the image that has yet to come, if any.
+    /// The progress of the upload. Without an upload, `first` is the image of the first content, if
+    /// that is incomplete.
     pub(crate) fn progress(&self, first: Option<&Image>) -> Option<model::Import> {
         let state = self.0.lock();
         match (&state.current, first) {
@@ -114,12 +115,12 @@ impl Uploads {
         }
     }
 
-    /// A client is about to send content: wait for it from now on.
+    /// A client is about to send content, so the import timeout starts again.
     pub(crate) fn expect(&self) {
         self.0.lock().idle_since = Instant::now();
     }
 
-    /// How long nobody has sent anything; `None` during an upload.
+    /// How long no client has sent content; `None` during an upload.
     pub(crate) fn idle_for(&self) -> Option<Duration> {
         let state = self.0.lock();
         let idle = state.current.is_none();
@@ -131,8 +132,8 @@ impl Uploads {
         state.current.as_ref().is_some_and(|it| it.number == number)
     }
 
-    /// End upload `number`, or whichever there is; returns the key of its tree if it had not
-    /// ended before.
+    /// End upload `number`, or the present one. Returns the key of its tree if it had not ended
+    /// before.
     pub(crate) fn end(&self, number: Option<u64>) -> Option<String> {
         let mut state = self.0.lock();
         let meant = |it: &mut Current| number.is_none_or(|number| it.number == number);

@@ -1,4 +1,4 @@
-//! What differs between two settings of a disk, and what must change to get from one to the other.
+//! The differences between two settings of a disk, and the patch that leads from one to the other.
 
 use std::collections::BTreeMap;
 
@@ -9,10 +9,10 @@ use crate::model::{
 };
 use crate::store::Bytes;
 
-/// What was usual in 0.1.0.
+/// The default of 0.1.0.
 const FORMER_QUEUES: u16 = 16;
 
-/// Names of what differs between two settings.
+/// The names of the fields that differ.
 pub(crate) fn differences(one: &DiskSettings, two: &DiskSettings) -> Vec<&'static str> {
     let fields = [
         ("size_bytes", one.size_bytes != two.size_bytes),
@@ -27,7 +27,7 @@ pub(crate) fn differences(one: &DiskSettings, two: &DiskSettings) -> Vec<&'stati
     names
 }
 
-/// The same, of what can't be changed once the disk is made.
+/// The names of the fields that differ and can't be changed once the disk exists.
 pub(crate) fn fixed_differences(one: &DiskSettings, two: &DiskSettings) -> Vec<&'static str> {
     let fields = [
         ("block_size", one.block_size != two.block_size),
@@ -42,15 +42,14 @@ pub(crate) fn fixed_differences(one: &DiskSettings, two: &DiskSettings) -> Vec<&
     differing.map(|field| field.0).collect()
 }
 
-/// Whether a disk with `had` queues is another one than the one that is wanted. Without a word on
-/// queues a disk has the usual number; one that was made when that was 16 keeps it.
+/// Whether a disk with `had` queues differs from one with `wanted`. If `wanted` is the default, a
+/// disk that was created when the default was 16 doesn't differ.
 fn differ_in_queues(had: u16, wanted: u16) -> bool {
     let is_usual = had == FORMER_QUEUES && wanted == USUAL_QUEUES;
     had != wanted && !is_usual
 }
 
-/// What would have to change in a disk's settings to make them those that are wanted, field by
-/// field.
+/// The changes from a disk's settings to the wanted ones, field by field.
 pub(crate) fn field_changes_to(had: &DiskSettings, wanted: &DiskSettings) -> Vec<FieldChange> {
     let mut wanted = wanted.clone();
     if !differ_in_queues(had.queues, wanted.queues) {
@@ -59,10 +58,10 @@ pub(crate) fn field_changes_to(had: &DiskSettings, wanted: &DiskSettings) -> Vec
     field_changes(had, &wanted)
 }
 
-/// What must change so that a disk with settings `had` has those of `wanted`.
+/// The patch that changes the settings `had` to `wanted`.
 ///
 /// # Errors
-/// `conflict` for what can't be changed, `would-lose-data` for a smaller size.
+/// `conflict` for a field that can't be changed, `would-lose-data` for a smaller size.
 pub(crate) fn patch_to(
     name: &str,
     had: &DiskSettings,
@@ -80,7 +79,7 @@ pub(crate) fn patch_to(
         return Err(Problem::new(
             ProblemKind::WouldLoseData,
             format!(
-                "disk {name:?} has {} and is to have {}, which would lose what lies beyond: \
+                "disk {name:?} has {}, and {} would lose the data beyond: \
                  shrink it by itself first",
                 Bytes(had.size_bytes),
                 Bytes(wanted.size_bytes)

@@ -1,11 +1,11 @@
-//! What is kept of a disk beside what the store's own record says, in the record's settings.
+//! The metadata of a disk: the settings that the store's record has no fields for, in the record's
+//! blob.
 //!
-//! Each thing has one place. Size, block size, quota, what to do without memory, whether guests may
-//! write and whether zeros take memory are the record's; the rest is here. A disk's settings
-//! ([`DiskSettings`]) are put together from both.
+//! Each setting has one place. Size, block size, quota, `on_full`, read-only and detect-zeroes are
+//! fields of the record; the rest is here. A disk's settings ([`DiskSettings`]) combine both.
 //!
-//! 0.1.0 (layout 1) kept all settings here, some of them in the record too. Such a blob is read as
-//! long as it is there, and the first start of a later version replaces it.
+//! 0.1.0 (layout 1) kept all settings in the blob, and some of them in the record too. The first
+//! start of a later version converts such a blob; until then it can be read.
 
 use std::collections::BTreeMap;
 
@@ -17,13 +17,13 @@ use super::problems::{internal, invalid};
 use crate::model::{DiskSettings, Limits, OnFull, Problem, Share};
 use crate::store::{self, Change, DiskSpec};
 
-/// What is kept beside the record.
+/// The metadata of a disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Metadata {
     /// Request queues that a front end may use.
     pub(crate) queues: u16,
-    /// What guests see as the serial, if it doesn't follow from the name.
+    /// The serial, if it doesn't derive from the name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) serial: Option<String>,
     /// How many front ends may use it at the same time.
@@ -32,41 +32,41 @@ pub(crate) struct Metadata {
     /// Whether guests may rely on requests being completed in order.
     #[serde(default)]
     pub(crate) in_order: bool,
-    /// What guests may do per second.
+    /// The disk's own limits.
     #[serde(default, skip_serializing_if = "Limits::is_empty")]
     pub(crate) limits: Limits,
-    /// The group whose limits hold too.
+    /// The group whose limits the disk shares.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) group: Option<String>,
-    /// The owner's own words about it.
+    /// The labels.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) labels: BTreeMap<String, String>,
-    /// Why it has failed, if it has: no setting, and no configuration can name it.
+    /// Why it has failed, if it has. This isn't a setting, and no configuration can set it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) failure: Option<String>,
-    /// Where its content comes from, and whether that is whole.
+    /// Which image its content was made from, and whether it is complete.
     #[serde(rename = "import", default, skip_serializing_if = "Origin::is_nothing")]
     pub(crate) origin: Origin,
 }
 
-/// What layout 1 said here and later ones say in the record.
+/// Settings that layout 1 has in the blob and later layouts in the record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Moved {
     on_full: OnFull,
     read_only: bool,
 }
 
-/// A blob that was read.
+/// A decoded blob.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Decoded {
     pub(crate) metadata: Metadata,
-    /// Of a blob that 0.1.0 wrote. It is what that version served after a restart, whatever the
-    /// record said.
+    /// The moved settings of a blob that 0.1.0 wrote. That version served them after a restart,
+    /// whatever the record said.
     pub(crate) moved: Option<Moved>,
 }
 
 impl Metadata {
-    /// What is kept of these settings beside the record.
+    /// The metadata of these settings.
     pub(crate) fn of(settings: &DiskSettings) -> Self {
         Self {
             queues: settings.queues,
@@ -81,7 +81,7 @@ impl Metadata {
         }
     }
 
-    /// The settings of a disk that has this beside its record.
+    /// The settings of a disk with this metadata and a record with `spec`.
     pub(crate) fn settings(&self, spec: &DiskSpec) -> DiskSettings {
         DiskSettings {
             size_bytes: spec.size_bytes,
@@ -100,7 +100,7 @@ impl Metadata {
         }
     }
 
-    /// The same as settings are changed; what is no setting stays.
+    /// The metadata after the settings were changed. What isn't a setting stays.
     pub(crate) fn with(&self, settings: &DiskSettings) -> Self {
         Self {
             failure: self.failure.clone(),
@@ -109,17 +109,17 @@ impl Metadata {
         }
     }
 
-    /// What the store keeps.
+    /// The blob for the store.
     ///
     /// # Errors
-    /// `invalid` if that is too much.
+    /// `invalid` if it is too long.
     pub(crate) fn encode(&self) -> Result<Vec<u8>, Problem> {
         let blob = serde_json::to_vec(self).map_err(internal)?;
         if blob.len() > store::MAX_SETTINGS_BYTES {
             return Err(invalid(
                 "labels",
                 format!(
-                    "the settings take {} bytes and may take {}: give shorter labels",
+                    "the settings take {} bytes, and can take {}: give shorter labels",
                     blob.len(),
                     store::MAX_SETTINGS_BYTES
                 ),
@@ -130,17 +130,17 @@ impl Metadata {
 }
 
 impl Origin {
-    /// Of the content of a snapshot with these settings beside its record.
+    /// The origin of a snapshot's content, from the snapshot's blob.
     pub(crate) fn of_snapshot(settings: &[u8]) -> Self {
         Decoded::new(settings).map_or_else(|_| Self::default(), |decoded| decoded.metadata.origin)
     }
 }
 
 impl Decoded {
-    /// Understand a blob. A disk that was made without one has what is usual.
+    /// Decode a blob. An empty one has the defaults.
     ///
     /// # Errors
-    /// If it is none.
+    /// It isn't a blob of this or an earlier version.
     pub(crate) fn new(blob: &[u8]) -> serde_json::Result<Self> {
         if blob.is_empty() {
             let metadata = Metadata::of(&DiskSettings::new(0));
@@ -150,7 +150,7 @@ impl Decoded {
             });
         }
         let fields: Map<String, Value> = serde_json::from_slice(blob)?;
-        // All settings, as 0.1.0 had them here, have a size among them.
+        // A blob of 0.1.0 has all settings, including a size.
         if fields.contains_key("size_bytes") {
             return Self::of_layout_1(fields);
         }
@@ -181,7 +181,7 @@ impl Decoded {
 }
 
 impl Moved {
-    /// The record as this has it.
+    /// `spec` with these settings.
     pub(crate) fn spec(self, spec: DiskSpec) -> DiskSpec {
         DiskSpec {
             on_full: self.on_full.into(),
@@ -190,7 +190,7 @@ impl Moved {
         }
     }
 
-    /// What makes it so, with `settings` beside it.
+    /// The change that moves them into the record, with `settings` as the new blob.
     pub(crate) fn change(self, settings: &[u8]) -> Change<'_> {
         Change {
             settings: Some(settings),

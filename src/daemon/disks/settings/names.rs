@@ -1,34 +1,34 @@
-//! Names of disks, snapshots and groups, and the keys that the store has them under.
+//! Names of disks, snapshots and groups, and their keys in the store.
 //!
-//! A name has no `@` in front, so the keys of what only the daemon knows can't be one.
+//! A name doesn't begin with `@`, so it can't collide with a key of the daemon's own.
 
 use super::problems::invalid;
 use crate::model::Problem;
 pub use crate::model::Target;
 use crate::store::MAX_KEY_BYTES;
 
-/// Longest name of a disk, a snapshot or a group, in bytes.
+/// The longest name of a disk, a snapshot or a group, in bytes.
 pub const MAX_NAME_BYTES: usize = 64;
 
-/// Start of the keys of groups.
+/// The prefix of the keys of groups.
 pub(crate) const GROUP_PREFIX: &str = "@group.";
-/// Start of the keys of the snapshots that readers hold.
+/// The prefix of the keys of the snapshots that readers hold.
 pub(crate) const READER_PREFIX: &str = "@read.";
-/// Start of the keys of content that is being uploaded.
+/// The prefix of the keys of content that is being uploaded.
 pub(crate) const IMPORT_PREFIX: &str = "@import.";
-/// Start of the keys of saved device states.
+/// The prefix of the keys of saved device states.
 pub(crate) const STATE_PREFIX: &str = "@state.";
 
-/// Whether something was made, or was there as it should be.
+/// Whether something was created, or existed with the same settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Made {
-    /// It was made now.
+    /// It was created now.
     New,
-    /// It was there, just so.
+    /// It existed with the same settings.
     Existing,
 }
 
-/// Whether `name` can be one of a disk, a snapshot or a group.
+/// Check that `name` is valid for a disk, a snapshot or a group.
 pub fn check_name(name: &str) -> Result<(), Problem> {
     let fits = name.len() <= MAX_NAME_BYTES
         && name.starts_with(|c: char| c.is_ascii_alphanumeric())
@@ -41,8 +41,8 @@ pub fn check_name(name: &str) -> Result<(), Problem> {
     Err(invalid(
         "name",
         format!(
-            "{name:?} is no name: use 1 to {MAX_NAME_BYTES} of A-Z a-z 0-9 . _ -, and begin with a \
-             letter or digit"
+            "{name:?} is not a name: use 1 to {MAX_NAME_BYTES} of A-Z a-z 0-9 . _ -, and begin \
+             with a letter or digit"
         ),
     ))
 }
@@ -92,7 +92,7 @@ impl Target {
     }
 }
 
-/// The store's key of a group: it is kept as a disk that nobody sees, in its settings.
+/// The store's key of a group, which is a hidden disk whose settings are the limits.
 pub(crate) fn group_key(name: &str) -> Result<String, Problem> {
     check_name(name)?;
     let key = format!("{GROUP_PREFIX}{name}");

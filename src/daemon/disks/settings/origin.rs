@@ -1,7 +1,7 @@
-//! Which image a disk's content was made from, and whether it is whole.
+//! The origin of a disk's content: which image it was made from, and whether it is complete.
 //!
-//! It lies beside the settings in the store (`blob`), in the same record as the root of the disk's
-//! tree: so a disk and what is said of its content change at one instant.
+//! The store keeps it with the settings, in the record that also has the root of the disk's tree.
+//! So content and origin change at one instant.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,22 +9,22 @@ use super::problems::{conflict, invalid};
 use crate::model::{self, Image, Problem};
 use crate::store::Bytes;
 
-/// Longest name or id of an image, in bytes. Both are kept with the settings.
+/// The longest name or id of an image, in bytes. Both are kept with the settings.
 const MOST_IMAGE_BYTES: usize = 255;
 
-/// Where a disk's content comes from.
+/// The origin of a disk's content.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Origin {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     image: Option<Image>,
-    /// Whether the first content is still to come.
+    /// Whether the first content is incomplete.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     importing: bool,
 }
 
 impl Origin {
-    /// Of a disk whose first content will be this image's.
+    /// The origin of a disk whose first content will be this image's.
     pub(crate) fn to_come(image: Image) -> Self {
         Self {
             image: Some(image),
@@ -32,7 +32,7 @@ impl Origin {
         }
     }
 
-    /// Of a disk that has the content of this image, or of one that nobody named.
+    /// The origin of a disk with the complete content of this image, or of an unnamed one.
     fn whole(image: Option<Image>) -> Self {
         Self {
             image,
@@ -40,12 +40,12 @@ impl Origin {
         }
     }
 
-    /// Whether there is nothing to say.
+    /// Whether it is empty, and need not be stored.
     pub(crate) fn is_nothing(&self) -> bool {
         *self == Self::default()
     }
 
-    /// Whether the first content is still to come.
+    /// Whether the first content is incomplete.
     pub(crate) fn is_importing(&self) -> bool {
         self.importing
     }
@@ -55,12 +55,12 @@ impl Origin {
         self.image.as_ref()
     }
 
-    /// The image that is still to come.
+    /// The image of the first content, if that is incomplete.
     pub(crate) fn importing_image(&self) -> Option<&Image> {
         self.image.as_ref().filter(|_| self.importing)
     }
 
-    /// What it becomes when content of `image` is whole.
+    /// The origin after content of `image` was committed.
     pub(crate) fn after(&self, image: Option<&Image>, content_bytes: u64) -> Self {
         let known = image.or(self.importing_image());
         Self::whole(known.map(|image| Image {
@@ -69,23 +69,22 @@ impl Origin {
         }))
     }
 
-    /// The refusal of `what` for disk `name`, whose content is still to come and has come as far
-    /// as `progress` says.
+    /// The refusal of `what` for disk `name`, whose first content is incomplete, with its
+    /// `progress`.
     pub(crate) fn incomplete(&self, name: &str, progress: &model::Import, what: &str) -> Problem {
         let total = progress.total_bytes.map_or_else(
             || "an unknown length".into(),
             |bytes| Bytes(bytes).to_string(),
         );
         conflict(format!(
-            "disk {name:?} is importing ({} of {total} have come) from {}, so nobody can {what}; \
+            "disk {name:?} is importing ({} of {total} have arrived) from {}: you can't {what}; \
              wait until it is whole, or destroy it",
             Bytes(progress.done_bytes),
             self.image().map_or_else(|| "an image".into(), words)
         ))
     }
 
-    /// Check that disk `name`, of which this is the origin, was made, or is being made, from
-    /// `image`.
+    /// Check that disk `name`, which has this origin, was made or is being made from `image`.
     pub(crate) fn check_made_from(&self, name: &str, image: &Image) -> Result<(), Problem> {
         let wanted = words(image);
         let Some(had) = self.image() else {
@@ -98,7 +97,7 @@ impl Origin {
             return Ok(());
         }
         if self.is_importing() {
-            // A stream that nobody named comes anew: what there was of it is gone.
+            // A stream without an id is sent again: what had arrived of it is gone.
             if image.id.is_none() && had.id.is_none() && image.name == had.name {
                 return Ok(());
             }
@@ -110,7 +109,7 @@ impl Origin {
         }
         let why = match (&image.id, &had.id) {
             (Some(_), Some(_)) => "",
-            _ => " (whether a stream is the same can't be told; name it with an id)",
+            _ => " (streams can't be compared; name this one with an id)",
         };
         Err(conflict(format!(
             "disk {name:?} exists and was made from {}, and you ask for {wanted}{why}: \
@@ -120,14 +119,15 @@ impl Origin {
     }
 }
 
-/// An image as it may be named.
+/// Check the name and id of an image.
 pub(crate) fn check_image(image: &Image) -> Result<(), Problem> {
     let fits = |text: &str| {
         !text.is_empty() && text.len() <= MOST_IMAGE_BYTES && !text.contains(char::is_control)
     };
     let wrong = |field: &str, text: &str| {
         let detail = format!(
-            "{text:?} names no image: use 1 to {MOST_IMAGE_BYTES} bytes without control characters"
+            "{text:?} can't name an image: use 1 to {MOST_IMAGE_BYTES} bytes without control \
+             characters"
         );
         Err(invalid(field, detail))
     };
@@ -141,14 +141,14 @@ pub(crate) fn check_image(image: &Image) -> Result<(), Problem> {
     }
 }
 
-/// Content of no bytes is a mistake more often than not, and would empty a disk.
+/// The refusal of empty content, which is most often a mistake and would empty the disk.
 pub(crate) fn nothing(field: &str) -> Problem {
     let detail = "the image has no bytes: the disk stays as it is; give one that has some, or \
                   destroy the disk and create an empty one";
     invalid(field, detail.into())
 }
 
-/// An image in words, with what tells it from others.
+/// An image in words, with its id.
 fn words(image: &Image) -> String {
     let size = image.size_bytes.map(|bytes| Bytes(bytes).to_string());
     let id = image.id.as_ref().map(|id| format!("id {id}"));
@@ -179,7 +179,7 @@ mod tests {
         assert!(!whole.is_importing());
         assert_eq!(whole.image().unwrap().size_bytes, Some(4096));
         assert_eq!(whole.image().unwrap().name, "a");
-        // Other content that nobody named is not that image's.
+        // Other content without a name doesn't belong to that image.
         assert_eq!(whole.after(None, 512), Origin::default());
         let other = whole.after(Some(&image("b", None)), 512);
         assert_eq!(other.image().unwrap().name, "b");

@@ -1,15 +1,15 @@
-//! What the rooms below say, as the API's problems.
+//! Errors of the rooms below, as the API's problems.
 
 use crate::daemon::Error;
 use crate::model::{FieldChange, Problem, ProblemKind};
 use crate::{image, store, vhost_user};
 
-/// Something that can't be.
+/// An error that should be impossible.
 pub(crate) fn internal(error: impl std::fmt::Display) -> Problem {
     Problem::new(ProblemKind::Internal, error.to_string())
 }
 
-/// There is no disk, or snapshot, of this name.
+/// There is no disk or snapshot of this name.
 pub(crate) fn not_found(what: &str, name: &str) -> Problem {
     Problem::new(
         ProblemKind::NotFound,
@@ -17,7 +17,7 @@ pub(crate) fn not_found(what: &str, name: &str) -> Problem {
     )
 }
 
-/// What something is, and what it was asked to be.
+/// The changes in words: what each field is, and what was requested.
 pub(crate) fn figures(changes: &[FieldChange]) -> String {
     let word = |value: &serde_json::Value| match value.is_null() {
         true => "none".to_owned(),
@@ -91,7 +91,7 @@ impl From<Error> for Problem {
                 Self::new(ProblemKind::Conflict, error.to_string())
             }
             Error::Socket { ref source, .. } | Error::Directory { ref source, .. }
-                if is_want_of_room(source) =>
+                if is_lack_of_room(source) =>
             {
                 Self::new(ProblemKind::OverBudget, error.to_string())
             }
@@ -106,8 +106,8 @@ impl From<vhost_user::Error> for Problem {
     }
 }
 
-/// Whether there would be one if there were more descriptors, or room in the run directory.
-fn is_want_of_room(error: &std::io::Error) -> bool {
+/// Whether the error is for lack of descriptors, or of room in the run directory.
+fn is_lack_of_room(error: &std::io::Error) -> bool {
     const WANTS: [i32; 4] = [libc::EMFILE, libc::ENFILE, libc::ENOSPC, libc::EDQUOT];
     error
         .raw_os_error()

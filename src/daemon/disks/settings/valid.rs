@@ -1,4 +1,4 @@
-//! What was asked for, made into what can't be wrong: names, labels, settings.
+//! Checking settings: after that they are a type that can't be wrong.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU16;
@@ -13,14 +13,14 @@ use crate::device::Serial;
 use crate::model::{DiskSettings, Limits, Problem, ProblemKind, Rate, Share};
 use crate::store::{self, Bytes, Capacity, DiskSpec, SectorSize};
 
-/// The most queues a disk can have: what guests and front ends are known to handle.
+/// The most queues of a disk, which guests and front ends are known to handle.
 const MOST_QUEUES: u16 = 256;
 
-/// Labels of a disk, at most.
+/// The most labels of a disk.
 const MOST_LABELS: usize = 32;
 const MAX_LABEL_KEY_BYTES: usize = 63;
 const MAX_LABEL_VALUE_BYTES: usize = 255;
-/// A page, the nodes that lead to it and the disk's own record.
+/// Enough for a page, the nodes that lead to it, and the disk's record.
 const LEAST_QUOTA_BYTES: u64 = 64 << 10;
 
 pub(crate) fn check_labels(labels: &BTreeMap<String, String>) -> Result<(), Problem> {
@@ -43,7 +43,8 @@ pub(crate) fn check_labels(labels: &BTreeMap<String, String>) -> Result<(), Prob
             return Err(invalid(
                 "labels",
                 format!(
-                    "label {key:?} is no key: use 1 to {MAX_LABEL_KEY_BYTES} of A-Z a-z 0-9 . _ - /"
+                    "{key:?} is not a label's key: use 1 to {MAX_LABEL_KEY_BYTES} of \
+                     A-Z a-z 0-9 . _ - /"
                 ),
             ));
         }
@@ -80,7 +81,7 @@ fn check_rate(field: &str, rate: &Rate) -> Result<(), Problem> {
         if per_second == Some(0) || burst == Some(0) {
             return Err(invalid(
                 field,
-                format!("a limit of 0 {what} lets nothing through: leave it out for no limit"),
+                format!("a limit of 0 {what} admits no request: leave it out for no limit"),
             ));
         }
         if per_second.is_none() && burst.is_some() {
@@ -124,18 +125,18 @@ pub(crate) fn check_quota(quota_bytes: Option<u64>, pool_bytes: u64) -> Result<(
     Ok(())
 }
 
-/// Settings that fit together, and what is made of them.
+/// Settings that were checked together, and what they are stored as.
 #[derive(Debug)]
 pub(crate) struct ValidDisk {
-    /// Without what follows from the name, or from other settings.
+    /// The settings, without those that derive from the name or from other settings.
     pub(crate) settings: DiskSettings,
-    /// What of it the store's record says.
+    /// The settings that are fields of the store's record.
     pub(crate) spec: DiskSpec,
     pub(crate) serial: Serial,
     pub(crate) queues: NonZeroU16,
-    /// What is kept beside that.
+    /// The settings that are not.
     pub(crate) metadata: Metadata,
-    /// The same as the store keeps it.
+    /// The same, as the blob for the store.
     pub(crate) blob: Vec<u8>,
 }
 
@@ -170,7 +171,7 @@ impl ValidDisk {
         check_limits(&settings.limits)?;
         check_quota(settings.quota_bytes, pool_bytes)?;
         settings.group.as_deref().map(check_name).transpose()?;
-        // One way to say it, so that equal settings are equal.
+        // A normal form, so that equal settings compare as equal.
         settings.read_only |= settings.share == Share::Ro;
         settings.serial = settings.serial.filter(|own| {
             Serial::for_name(name).map_or(true, |default| default.text() != own.as_str())
@@ -197,8 +198,7 @@ impl ValidDisk {
         })
     }
 
-    /// A disk that the store has, with what is kept beside its record. A pool that is smaller than
-    /// it was is no reason to lose it.
+    /// The settings of an existing disk. Its quota may exceed the pool, if that has become smaller.
     ///
     /// # Errors
     /// `invalid`, with the field.
@@ -208,10 +208,10 @@ impl ValidDisk {
         valid.with_metadata(metadata)
     }
 
-    /// The same disk, whose content comes from there.
+    /// The same settings with another origin.
     ///
     /// # Errors
-    /// `invalid` if there is no room for that beside its labels.
+    /// `invalid` if the origin and the labels together are too long.
     pub(crate) fn with_origin(self, origin: Origin) -> Result<Self, Problem> {
         let metadata = Metadata {
             origin,
@@ -230,8 +230,7 @@ impl ValidDisk {
     }
 }
 
-/// A size that isn't a multiple of the block size is most often a typing error: the nearest ones
-/// that are help most.
+/// The error for a size that isn't a multiple of the block size, with the nearest ones that are.
 fn size_advice(error: &store::Error, settings: &DiskSettings) -> String {
     let (size, block) = (settings.size_bytes, settings.block_size);
     let below = size / block * block;
@@ -243,7 +242,7 @@ fn size_advice(error: &store::Error, settings: &DiskSettings) -> String {
     }
 }
 
-/// The socket of a disk, if its path can be one.
+/// Check that a path can be that of a socket.
 pub(crate) fn check_socket_path(path: &Path) -> Result<(), Problem> {
     let len = path.as_os_str().len();
     if len <= MAX_SOCKET_PATH_BYTES {

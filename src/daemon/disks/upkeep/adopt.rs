@@ -1,4 +1,4 @@
-//! What a process before this one left in the store: disks with all that belongs to them.
+//! Adopting the disks, snapshots and groups that an earlier process left in the store.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -17,11 +17,11 @@ use crate::model::{EventKind, Limits, Problem, ProblemKind};
 use crate::store::{self, Change, Disk, OwnerWords, Store};
 use crate::vhost_user::crash::{self, Culprit};
 
-/// Destroy what only the process before this one had a use for: snapshots of its readers, and new
-/// content that was not whole.
+/// Destroy what only the earlier process could use: snapshots of its readers, and incomplete
+/// uploads.
 ///
 /// # Errors
-/// None that can be expected.
+/// The store's, of which none is expected.
 pub(crate) fn forget_readers(store: &Store) -> Result<(), store::Error> {
     let is_theirs = |key: &String| {
         [READER_PREFIX, IMPORT_PREFIX]
@@ -33,18 +33,18 @@ pub(crate) fn forget_readers(store: &Store) -> Result<(), store::Error> {
     theirs.try_for_each(|key| store.destroy(key).map(drop))
 }
 
-/// A disk that the store has.
+/// A disk of the store, with its metadata decoded.
 struct Found {
     id: u64,
     disk: Disk,
     valid: ValidDisk,
-    /// What an older version kept elsewhere.
+    /// Settings that an older version kept elsewhere.
     moved: Option<Moved>,
     limiter: Option<Arc<Limiter>>,
 }
 
-/// Have every disk of the store in the registry and at its socket. No socket listens before all of
-/// them are there.
+/// Put every disk of the store into the registry, and let it listen at its socket. No socket
+/// listens before all disks are in the registry.
 pub(crate) fn adopt(disks: &Disks) -> Result<(), Problem> {
     let _control = disks.control();
     let store = disks.store();
@@ -63,8 +63,8 @@ pub(crate) fn adopt(disks: &Disks) -> Result<(), Problem> {
     let found: Vec<Found> = found
         .map(|target| find(disks, &target.disk))
         .collect::<Result<_, _>>()?;
-    // All of it can be understood. What an older version left is what that one can serve until
-    // this instant, and ours from here on.
+    // Everything was decoded, so state of an older version can be converted. Until this instant the
+    // older version can serve it, and from here on only this one.
     store.carry_over();
     let words = OwnerWords::new(store);
     let culprit = crash::culprit(&words);
@@ -93,7 +93,7 @@ fn adopt_group(disks: &Disks, key: &str, name: &str) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Understand a disk that the store has, and change nothing.
+/// Read and check a disk of the store, without changing anything.
 fn find(disks: &Disks, name: &str) -> Result<Found, Problem> {
     let disk = disks.store().open(name)?.into_owner();
     let info = disk.get_info()?;
@@ -128,7 +128,7 @@ fn adopt_disk(
     Ok(disks.insert(served))
 }
 
-/// The process before this one died of a request of this disk.
+/// Mark a disk as failed, on one of whose requests the earlier process crashed.
 fn blame(disks: &Disks, served: &ServedDisk, culprit: &Culprit) {
     let reason = format!(
         "ramblk crashed twice while it served a request of this disk (queue {}, descriptor {}); \
@@ -142,8 +142,8 @@ fn blame(disks: &Disks, served: &ServedDisk, culprit: &Culprit) {
     );
     let fail = |metadata: &mut Metadata| metadata.failure = Some(reason.clone());
     if let Err(problem) = served.change(fail, &Change::default(), None) {
-        // It stays so for as long as this process lives, at least.
-        tracing::error!(disk = served.name, %problem, "can't keep that it has failed");
+        // It stays failed at least as long as this process lives.
+        tracing::error!(disk = served.name, %problem, "can't store that the disk has failed");
         fail(&mut served.metadata.lock());
     }
     served.follow_state();
@@ -155,7 +155,7 @@ fn adopt_snapshot(disks: &Disks, target: &Target, snapshot: &str) -> Result<(), 
     let key = target.key()?;
     let id = disks.store().open(&key)?.get_info()?.id;
     let Ok(served) = disks.find(&target.disk) else {
-        // Disks go after their snapshots, so this can't be; and data is not ours to throw away.
+        // A disk is destroyed after its snapshots, so this should be impossible. Keep the data.
         tracing::warn!(key, "a snapshot without its disk; it is left as it is");
         return Ok(());
     };
@@ -163,7 +163,7 @@ fn adopt_snapshot(disks: &Disks, target: &Target, snapshot: &str) -> Result<(), 
     Ok(())
 }
 
-/// A state that was saved of a disk that is gone is nobody's.
+/// Destroy saved states whose disk is gone.
 fn drop_stray_states(
     store: &Store,
     keys: &[String],

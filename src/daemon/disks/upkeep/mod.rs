@@ -1,11 +1,11 @@
-//! What happens to disks by itself, and what a start finds.
+//! What the daemon does with disks by itself.
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `unclaimed` | disks whose first content nobody brings |
-//! | `monitor` | the thread that notices want of memory, and lets go of destroyed disks |
-//! | `sockets` | sockets that are removed, and made again |
-//! | `adopt` | what a process before this one left in the store |
+//! | `unclaimed` | destroys disks whose first content no client sends |
+//! | `monitor` | the thread that reports lack of memory, and drops detached disks |
+//! | `sockets` | creates sockets again that were removed |
+//! | `adopt` | adopts what an earlier process left in the store |
 
 pub(crate) mod adopt;
 pub(crate) mod monitor;

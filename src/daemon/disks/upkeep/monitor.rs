@@ -1,9 +1,7 @@
-//! The thread that notices want of memory, and lets go of disks that were destroyed under a front
-//! end.
+//! The monitor: one thread that reports lack of memory for all disks, and drops detached disks.
 //!
-//! One thread for all disks. It sleeps until the store raises its pressure signal: when a charge
-//! passes a mark, when a write found no memory, when a front end has left. Only while something is
-//! full does it look again by itself.
+//! It sleeps until the pressure signal is raised: a charge passes a mark, a write finds no memory,
+//! or a front end disconnects. Only while a disk or the pool is full does it check again by itself.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,15 +17,15 @@ use crate::model::{DiskState, EventKind};
 use crate::store::{DiskInfo, PressureSignal};
 use crate::threads::{self, Role};
 
-/// How often a disk that was full is looked at.
+/// How often to check a disk that was full.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// What must be free so that something is no longer full: a page and the nodes that may lead to it,
-/// and a part of its bound, or the next write would find it full again.
+/// What must be free before a bound counts as no longer reached: a page and the nodes that lead to
+/// it, and a part of the bound, or the next write would reach it again.
 const ROOM_BYTES: u64 = 32 << 10;
 const ROOM_PART: u64 = 64;
 
-/// Watch over `disks` from now on, until they go.
+/// Start the monitor of `disks`. It ends with the registry.
 ///
 /// # Errors
 /// [`Error::System`] if there is no thread left.
@@ -46,8 +44,8 @@ fn watch(disks: &Weak<Disks>, pressure: &PressureSignal, ends: &AtomicBool) {
     let (mut look_within, mut was_raised) = (None, false);
     let mut pool_level = 0;
     loop {
-        // The signal is raised where memory is refused, and the disk counts that a moment
-        // later: so there is a second look.
+        // The signal is raised when memory is refused, and the disk counts that a moment later. So
+        // check twice.
         let second = was_raised.then_some(LOOK_EVERY);
         was_raised = pressure.wait(sooner(look_within, second));
         if ends.load(Ordering::Acquire) {
@@ -65,7 +63,7 @@ fn sooner(one: Option<Duration>, two: Option<Duration>) -> Option<Duration> {
     one.into_iter().chain(two).min()
 }
 
-/// Look at everything; returns when to look again, if the signal is not enough.
+/// Check everything. Returns when to check again, if that must be without a signal.
 fn look(disks: &Disks, pool_level: &mut usize) -> Option<Duration> {
     disks.drop_detached();
     look_at_pool(disks, pool_level);
@@ -76,7 +74,7 @@ fn look(disks: &Disks, pool_level: &mut usize) -> Option<Duration> {
     sooner(is_full.then_some(LOOK_EVERY), destroy_overdue(disks))
 }
 
-/// Have the signal raised when the charge of all disks leaves this level.
+/// Set the marks at which the charge of all disks leaves this level.
 fn mark_pool(disks: &Disks, level: usize) {
     let store = disks.store();
     let (above, below) = marks(store.limit_bytes(), level);
@@ -93,7 +91,7 @@ fn look_at_pool(disks: &Disks, pool_level: &mut usize) {
     }
 }
 
-/// Look at one disk; returns whether it is full.
+/// Check one disk. Returns whether it is full.
 fn look_at(disks: &Disks, served: &ServedDisk) -> bool {
     let Ok(info) = served.disk.get_info() else {
         return false;
@@ -129,7 +127,7 @@ fn look_at(disks: &Disks, served: &ServedDisk) -> bool {
     matches!(now.state, DiskState::Full | DiskState::Stalled)
 }
 
-/// Whether there is room for more of a disk.
+/// Whether a disk has room again.
 fn has_room(disks: &Disks, info: &DiskInfo) -> bool {
     let room = |charged: u64, bound: u64| {
         bound.saturating_sub(charged) >= ROOM_BYTES.max(bound / ROOM_PART)

@@ -1,4 +1,4 @@
-//! Sockets that are removed under the daemon, and made again.
+//! Creates the sockets of disks again if they are removed.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use crate::daemon::error::Error;
 use crate::daemon::host::removal::Look;
 use crate::model::EventKind;
 
-/// Look after the sockets of disks from now on, until the registry is gone.
+/// Watch the sockets of disks, until the registry is dropped.
 ///
 /// # Errors
 /// [`Error::System`] if there is no thread left.
@@ -28,26 +28,26 @@ pub(crate) fn watch(disks: &Arc<Disks>) -> Result<(), Error> {
     removals.start()
 }
 
-/// Have `look` called, too, whenever something that is watched has changed.
+/// Add a check, which is made whenever a watched file has changed.
 pub(crate) fn look_also(disks: &Disks, look: Look) {
     disks.factory.removals.look_also(look);
 }
 
-/// Have it noticed when what is at `path` is removed.
+/// Watch the file at `path`.
 pub(crate) fn watch_path(disks: &Disks, path: &Path) {
     disks.factory.removals.watch(path);
 }
 
-/// Tell that the API's socket is gone, or there again.
+/// Send the event that the API's socket was removed, or exists again.
 pub(crate) fn tell_of_api(disks: &Disks, socket: &Path, is_there: bool) {
     let removed = (!is_there).then_some("the API's socket was removed");
     disks.factory.tell_of_socket(None, socket, removed);
 }
 
-/// Tell that disks end with this process, since their file was removed.
+/// Warn that the disks will be lost when this process ends, since their file was removed.
 pub(crate) fn tell_of_lost_state(disks: &Disks, arena: &Path) {
     let warning = format!(
-        "{arena:?} was removed: all disks are gone when this process ends; export those that are \
+        "{arena:?} was removed: all disks are lost when this process ends; export those that are \
          needed"
     );
     tracing::error!("{warning}");

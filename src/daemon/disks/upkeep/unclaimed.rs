@@ -1,4 +1,4 @@
-//! Disks whose first content nobody brings: they are destroyed.
+//! Destroys disks whose first content no client sends.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,7 +9,8 @@ use crate::daemon::disks::registry::Disks;
 use crate::daemon::disks::served::disk::ServedDisk;
 use crate::model::EventKind;
 
-/// Destroy disks whose first content nobody has brought for too long; returns when to look again.
+/// Destroy disks whose first content no client has sent for the import timeout. Returns when to
+/// check again.
 pub(crate) fn destroy_overdue(disks: &Disks) -> Option<Duration> {
     let timeout = disks.options.import_timeout;
     let mut next: Option<Duration> = None;
@@ -36,8 +37,12 @@ fn destroy_unclaimed(disks: &Disks, served: &Arc<ServedDisk>) {
     if !same || !served.is_importing() || idle.is_none_or(|it| it < timeout) {
         return;
     }
-    let reason = format!("nobody brought its content for {} s", timeout.as_secs());
-    tracing::warn!(disk = served.name, reason, "a disk that was importing goes");
+    let reason = format!("no client sent its content for {} s", timeout.as_secs());
+    tracing::warn!(
+        disk = served.name,
+        reason,
+        "a disk that was importing is destroyed"
+    );
     let image = served.metadata.lock().origin.image().cloned();
     let image = image.map(|image| ("image".to_owned(), image.name));
     let details: BTreeMap<_, _> = [("reason".to_owned(), reason)]
@@ -51,7 +56,7 @@ fn destroy_unclaimed(disks: &Disks, served: &Arc<ServedDisk>) {
     drop(control);
     if let Err(problem) = gone {
         tracing::error!(disk = served.name, %problem, "can't destroy it");
-        // Not again and again.
+        // Don't try this again and again.
         served.uploads.expect();
     }
 }

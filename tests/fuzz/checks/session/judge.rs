@@ -43,7 +43,7 @@ pub(crate) fn judge(
 fn is_fine(handled: &Result<bool, String>) -> bool {
     match handled {
         Ok(more) => *more,
-        Err(error) => error.contains("took memory away"),
+        Err(error) => error.contains("truncated a file"),
     }
 }
 
