@@ -5,8 +5,10 @@
 //!
 //! ```text
 //! cli ──► daemon ──► vhost_user ──► device ──► store ◄── image
+//!  │        ├──► image
 //!  │        └──► model
 //!  ├────► client ──► model
+//!  ├────► model, image
 //!  └────► load
 //! ```
 //!

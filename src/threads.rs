@@ -1,13 +1,12 @@
-//! The threads of the process: every one starts here and says its role.
+//! The threads of the process. Every thread starts here, with a role.
 //!
-//! A role has a name, which `ps -L` and `/proc/PID/task` show, a stack size, a niceness, and an
-//! answer to what happens when its thread ends. If a *vital* thread ends by itself, the process
-//! does. A daemon that lived on without a thread that serves rings or takes connections would
-//! answer some clients and leave others waiting for ever. A crash is what everybody is prepared
-//! for: a supervisor starts the daemon again, disks are where they were, front ends connect again
-//! and go on.
+//! A role has a name, which `ps -L` and `/proc/PID/task` show, a stack size and a niceness, and
+//! says whether it is *vital*. If a vital thread ends by itself, the process ends. A daemon without
+//! a thread that serves rings or accepts connections would answer some clients and leave others
+//! waiting for ever. A crash is better: a supervisor starts the daemon again, the disks still
+//! exist, and front ends reconnect and go on.
 //!
-//! This file is below every room and knows none of them but for what their threads do.
+//! This file is below every room. It knows only what their threads are for.
 
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -19,9 +18,9 @@ use std::thread::{Builder, JoinHandle, Scope, ScopedJoinHandle};
 pub(crate) enum Role {
     /// Serves rings: the worker with this number.
     Worker(usize),
-    /// Takes the connections of all listening sockets.
+    /// Accepts the connections of all listening sockets.
     Acceptor,
-    /// Frees workers that hang in a front end's descriptor.
+    /// Interrupts workers whose write to a front end's descriptor hangs.
     Watchdog,
     /// Handles the messages of the front end in this session.
     Session(u64),
@@ -29,11 +28,11 @@ pub(crate) enum Role {
     Reclaimer,
     /// The event loop of the API.
     Api,
-    /// Does what the API is asked for; the event loop starts these.
+    /// Does the work of API requests; the event loop starts these threads.
     ApiWork,
-    /// Notices sockets that were removed.
+    /// Detects sockets that were removed.
     Removal,
-    /// Tells which disks and quotas are full.
+    /// Reports which disks and quotas are full.
     Monitor,
     /// Receives signals.
     Signals,
@@ -45,9 +44,10 @@ pub(crate) enum Role {
     LoadWatch,
 }
 
-/// The API's threads come after those of the queues.
+/// The API's threads have a lower priority than those that serve queues.
 const API_NICE: i32 = 10;
-/// For threads that call little. What a front end's message needs is far below this.
+/// The stack of threads with shallow calls. Handling a front end's message needs far less than
+/// this.
 const SMALL_STACK_BYTES: usize = 256 << 10;
 
 impl Role {
@@ -71,18 +71,18 @@ impl Role {
         fixed.into()
     }
 
-    /// Whether the process ends if the thread does, unless it was asked to.
+    /// Whether the process ends if the thread ends without being told to.
     fn is_vital(self) -> bool {
         matches!(self, Self::Worker(_) | Self::Acceptor | Self::Watchdog)
     }
 
-    /// `None`: the usual stack.
+    /// The size of its stack; `None` for the default.
     fn stack_bytes(self) -> Option<usize> {
         matches!(self, Self::Session(_) | Self::Removal).then_some(SMALL_STACK_BYTES)
     }
 
-    /// What is added to the niceness of the thread that starts it. The kernel takes it per thread,
-    /// and threads that this one starts inherit it.
+    /// What to add to the niceness of the thread that starts it. The kernel has a niceness per
+    /// thread, which the threads that it starts inherit.
     fn nice(self) -> Option<i32> {
         (self == Self::Api).then_some(API_NICE)
     }
@@ -100,7 +100,7 @@ impl Role {
         if let Some(nice) = self.nice()
             && let Err(error) = rustix::process::nice(nice)
         {
-            tracing::warn!(thread = %self.name(), %error, "the thread keeps the usual priority");
+            tracing::warn!(thread = %self.name(), %error, "the thread keeps the default priority");
         }
         let guard = self.is_vital().then(|| Guard(self));
         let done = act();
@@ -120,8 +120,8 @@ pub(crate) fn spawn<T: Send + 'static>(
     role.builder().spawn(move || role.play(act))
 }
 
-/// Start a thread that may return `Ok` only, which means that it was asked to end. With an error,
-/// or by a panic, it takes the process down.
+/// Start a vital thread. It returns `Ok` if it was told to end. If it returns an error or panics,
+/// the process ends.
 ///
 /// # Errors
 /// If the system has no thread left.
@@ -149,7 +149,7 @@ pub(crate) fn spawn_scoped<'scope, T: Send + 'scope>(
     role.builder().spawn_scoped(scope, move || role.play(act))
 }
 
-/// Ends the process when it is dropped: the thread unwinds.
+/// Ends the process when it is dropped, which happens when the thread unwinds.
 struct Guard(Role);
 
 impl Drop for Guard {
@@ -158,7 +158,7 @@ impl Drop for Guard {
     }
 }
 
-/// Raise a signal of the process's own, so that its end counts as a crash and not as a kill.
+/// Abort, so that the end of the process counts as a crash and not as a kill.
 fn abort(role: Role, why: &dyn Display) -> ! {
     tracing::error!(
         thread = %role.name(),

@@ -15,14 +15,18 @@ use crate::cli::values::size::parse_size;
 use crate::daemon::RunOptions;
 use crate::model::USUAL_QUEUES;
 
+/// The widest line of a help text, on a terminal of any width.
+const MOST_COLUMNS: usize = 80;
+
 /// RAM disks for virtual machines, over vhost-user-blk.
 #[derive(Debug, Parser)]
-#[command(name = "ramblk", version)]
+#[command(name = "ramblk", version, max_term_width = MOST_COLUMNS)]
 pub(super) struct Ramblk {
     /// Socket of the daemon's API. The default is $RAMBLK_API, or else api.sock in
     /// $XDG_RUNTIME_DIR/ramblk or /run/ramblk.
-    // Not clap's `env`, which would also set where `serve` creates its socket.
-    #[arg(long, global = true, value_name = "PATH")]
+    // Not clap's `env`, which would also set where `serve` creates its socket. Behind each verb's
+    // own options, and before --help, which has number 999.
+    #[arg(long, global = true, value_name = "PATH", display_order = 998)]
     pub(super) api_socket: Option<PathBuf>,
 
     #[command(subcommand)]
@@ -31,11 +35,11 @@ pub(super) struct Ramblk {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
-    /// Serve one new disk until SIGTERM, or until the command after -- exits.
+    /// Serve one new disk, until SIGTERM or as long as a command runs.
     Run(Run),
-    /// Run a daemon that serves any number of disks over an API, until SIGTERM.
+    /// Run a daemon that serves any number of disks, until SIGTERM.
     Serve(Serve),
-    /// Measure a vhost-user-blk back end under load, as a guest's driver would make it.
+    /// Measure a vhost-user-blk back end under the load of a driver.
     Bench(Bench),
     #[command(flatten)]
     Api(ApiVerb),
@@ -53,27 +57,27 @@ pub(super) struct Run {
     #[command(flatten)]
     format: FormatArg,
 
-    /// Front ends that may use the disk at the same time: one (none), any number that only read
-    /// (ro, which makes the disk read-only), or any number that write at their own risk (rw).
+    /// Front ends that may use the disk at the same time: one (none), any number, read-only (ro),
+    /// or any number, all writing at their own risk (rw).
     #[arg(long, value_enum, default_value_t = Share::None)]
     share: Share,
 
-    /// The most memory that the disk may take; beyond it the guest's writes fail. The default is
+    /// The most memory that the disk may take. Beyond that the guest's writes fail. The default is
     /// half of the host's memory or three quarters of the cgroup's limit, whichever is less.
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     memory_limit: Option<u64>,
 
-    /// Use small pages only. By default memory in full use is turned into huge pages in the
-    /// background, which costs processor time once and makes random access faster.
+    /// Use small pages only. By default fully used memory moves to huge pages in the background,
+    /// which costs processor time once and makes random access faster.
     #[arg(long)]
     no_huge_pages: bool,
 
     /// Take no memory for zeros that a guest writes: pages of zeros, and sectors of zeros in unused
-    /// pages. They stay mapped. Every write is searched for zeros.
+    /// pages. These sectors count as mapped. Searching every write for zeros costs processor time.
     #[arg(long)]
     detect_zeroes: bool,
 
-    /// Command to run beside the disk. {socket} in it is replaced by the socket's path. ramblk
+    /// Command to run beside the disk. ramblk replaces {socket} in it with the socket's path, and
     /// exits when the command does, with its exit code.
     #[arg(last = true, value_name = "CMD")]
     command: Vec<String>,
@@ -115,8 +119,8 @@ struct DiskArgs {
     #[arg(long)]
     read_only: bool,
 
-    /// Complete requests in the order in which they were made (VIRTIO_F_IN_ORDER), so that
-    /// cloud-hypervisor loses none when it reconnects.
+    /// Complete requests in the order in which they were made (VIRTIO_F_IN_ORDER), so that none is
+    /// lost when cloud-hypervisor reconnects.
     #[arg(long)]
     in_order: bool,
 
@@ -124,8 +128,8 @@ struct DiskArgs {
     #[arg(long, value_name = "N")]
     workers: Option<u16>,
 
-    /// Processors to pin these threads to, one each, as in 2,4-7. Without --workers there are as
-    /// many threads.
+    /// Processors to pin these threads to, one each, as in 2,4-7. Without --workers there is one
+    /// thread for each of these processors.
     #[arg(long, value_name = "CPUS", value_parser = parse_cpus)]
     pin: Option<Cpus>,
 
@@ -178,7 +182,7 @@ impl From<DiskArgs> for RunOptions {
 /// A RAM disk as a vhost-user back-end program, by QEMU's conventions: --socket-path or --fd,
 /// --print-capabilities, --blk-file, --read-only.
 #[derive(Debug, Parser)]
-#[command(name = "vhost-user-ramblk", version)]
+#[command(name = "vhost-user-ramblk", version, max_term_width = MOST_COLUMNS)]
 pub(super) struct VhostUserRamblk {
     #[command(flatten)]
     disk: DiskArgs,
@@ -190,7 +194,7 @@ pub(super) struct VhostUserRamblk {
     #[command(flatten)]
     format: FormatArg,
 
-    /// Print the capabilities of this back end as JSON, and exit. Other options are ignored.
+    /// Print the capabilities of this back end as JSON and exit. All other options are ignored.
     #[arg(long)]
     print_capabilities: bool,
 }

@@ -12,7 +12,7 @@ use crate::load::{self, Report};
 
 #[derive(Debug, Args)]
 pub(super) struct Bench {
-    /// Socket of the back end: ramblk's or that of any other vhost-user-blk device.
+    /// Socket of the back end, which may be ramblk or any other vhost-user-blk device.
     socket: PathBuf,
 
     /// Requests to make.
@@ -55,16 +55,16 @@ pub(super) struct Bench {
     #[arg(long, value_parser = parse_seconds)]
     seconds: Option<Duration>,
 
-    /// How long to make load before measuring, in seconds.
+    /// How long to put load on it before measuring, in seconds.
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds, default_value = "0.5")]
     warm_up: Duration,
 
-    /// Stop after this many requests of all queues.
+    /// Stop after this many requests, counted over all queues.
     #[arg(long, value_name = "N")]
     requests: Option<u64>,
 
-    /// Requests per second of all queues, made on time even if earlier ones are outstanding.
-    /// Latency is then counted from when a request is due.
+    /// Requests per second of all queues together. Each is made on time, even if earlier ones are
+    /// outstanding, and its latency counts from when it was due.
     #[arg(long, value_name = "N")]
     rate: Option<f64>,
 
@@ -72,7 +72,7 @@ pub(super) struct Bench {
     #[arg(long)]
     burst: bool,
 
-    /// The largest data descriptor; 1M by default.
+    /// The most bytes of one data descriptor; 1M by default.
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     segment_size: Option<u64>,
 
@@ -84,8 +84,8 @@ pub(super) struct Bench {
     #[arg(long)]
     indirect: bool,
 
-    /// Write content that identifies its place and time, compare all reads with it, and finally
-    /// read back all that was written. This slows the driver down.
+    /// Write content that identifies its place and time, compare all reads with it, and at the end
+    /// read back everything that was written. This slows the driver down.
     #[arg(long)]
     verify: bool,
 

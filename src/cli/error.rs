@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::model::{Problem, ProblemKind, frames};
 use crate::{client, daemon, image, load};
 
-/// The reader of stdout is gone: the code that a shell shows after SIGPIPE.
+/// The reader of stdout has exited: the code that a shell shows after SIGPIPE.
 const EXIT_PIPE: u8 = 128 + 13;
 /// Any other error.
 pub(super) const EXIT_ERROR: u8 = 1;
@@ -27,7 +27,7 @@ pub(super) const EXIT_WOULD_CHANGE: u8 = 8;
 /// Why a verb failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
-    /// The command line makes no sense.
+    /// The command line is wrong.
     #[error("{0}")]
     Usage(String),
     /// The daemon refused.
@@ -91,7 +91,7 @@ impl Error {
         matches!(self, Self::Problem(problem) if problem.is(kind))
     }
 
-    /// Whether there is nothing left to report, or nothing that reads it.
+    /// Whether everything was reported already, or the reader of stdout is gone.
     pub(super) fn is_silent(&self) -> bool {
         matches!(self, Self::Told { .. }) || self.is_closed_pipe()
     }
@@ -143,10 +143,10 @@ impl From<frames::Error> for Error {
     fn from(error: frames::Error) -> Self {
         Self::Other(match error {
             frames::Error::Beyond { .. } => {
-                "the daemon has a disk of another size now; export a snapshot of it".into()
+                "the disk's size changed during the export; export a snapshot of it".into()
             }
             frames::Error::CutOff { .. } => {
-                "the daemon broke off before the end of the disk".into()
+                "the daemon ended the transfer before the end of the disk".into()
             }
             error => format!("the daemon sent invalid content: {error}"),
         })

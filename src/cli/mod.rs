@@ -5,11 +5,11 @@
 //! | `args` | the options of both programs |
 //! | `bench` | `ramblk bench` |
 //! | `serve` | `ramblk serve` |
-//! | `verbs` | the verbs that speak to a daemon |
+//! | `verbs` | the verbs that use a daemon's API |
 //! | `values` | values of options, and how they are written |
 //! | `file` | the configuration file |
-//! | `transfer` | a disk's content from and to files, sparse |
-//! | `print` | answers for people or for programs |
+//! | `transfer` | a disk's content from and to sparse files |
+//! | `print` | printing results and failures |
 //! | `log` | the log, and its filter |
 //! | `recipes` | how to attach a disk to a VMM |
 //! | `usage` | what is wrong with a command line |
@@ -67,12 +67,12 @@ pub fn ramblk() -> ExitCode {
 
 /// The first thing that each program does.
 fn prepare() {
-    // If that is refused, the limit ends the process.
+    // If this is refused, a limit on file sizes still ends the process.
     let _ = daemon::survive_file_size_limits();
 }
 
-/// The program `vhost-user-ramblk`: one disk, started by a management layer that knows nothing of
-/// ramblk but QEMU's conventions for vhost-user back-end programs.
+/// The program `vhost-user-ramblk`: one disk, for a management layer that knows only QEMU's
+/// conventions for vhost-user back-end programs.
 pub fn vhost_user_ramblk() -> ExitCode {
     prepare();
     let words: Vec<OsString> = std::env::args_os().collect();
@@ -91,7 +91,7 @@ pub fn vhost_user_ramblk() -> ExitCode {
 }
 
 fn serve(name: &str, options: RunOptions) -> ExitCode {
-    // The terminal is the command's; only warnings are logged beside it.
+    // The command uses the terminal, so only warnings are logged there.
     let level = match options.command.is_empty() {
         true => "info",
         false => "warn",

@@ -23,7 +23,7 @@ pub(super) struct Serve {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// Directory for sockets; each disk's is DIR/NAME/vhost.sock. The default is
+    /// Directory for sockets. Each disk's socket is DIR/NAME/vhost.sock. The default is
     /// $RUNTIME_DIRECTORY, or else /run/ramblk for root and $XDG_RUNTIME_DIR/ramblk for others.
     #[arg(long, value_name = "DIR")]
     run_dir: Option<PathBuf>,
@@ -32,8 +32,9 @@ pub(super) struct Serve {
     #[arg(long, value_name = "PATH")]
     api_socket: Option<PathBuf>,
 
-    /// Where disks outlive a restart of the daemon: a directory on a tmpfs, systemd (its file
-    /// descriptor store), or none. The default is the best of these that is available.
+    /// Where to keep disks across restarts of the daemon: a directory on a tmpfs, systemd (in its
+    /// file descriptor store), or none. The default is systemd if it offers that, or else the
+    /// directory for sockets if that is on a tmpfs, or else none.
     #[arg(long, value_name = "DIR")]
     state_dir: Option<String>,
 
@@ -46,8 +47,7 @@ pub(super) struct Serve {
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     memory_limit: Option<u64>,
 
-    /// Use small pages only. By default memory in full use is turned into huge pages in the
-    /// background.
+    /// Use small pages only. By default fully used memory moves to huge pages in the background.
     #[arg(long)]
     no_huge_pages: bool,
 
@@ -55,8 +55,8 @@ pub(super) struct Serve {
     #[arg(long, value_name = "N")]
     workers: Option<u16>,
 
-    /// Processors to pin these threads to, one each, as in 2,4-7. Without --workers there are as
-    /// many threads.
+    /// Processors to pin these threads to, one each, as in 2,4-7. Without --workers there is one
+    /// thread for each of these processors.
     #[arg(long, value_name = "CPUS", value_parser = parse_cpus)]
     pin: Option<Cpus>,
 
@@ -69,8 +69,8 @@ pub(super) struct Serve {
     #[arg(long, value_name = "MODE", value_parser = parse_mode)]
     socket_mode: Option<u32>,
 
-    /// How long a disk waits for its first content while no client sends any, in seconds; then it
-    /// is destroyed. 60 by default.
+    /// Destroy a disk whose first content is incomplete when no client has sent any of it for this
+    /// long, in seconds; 60 by default.
     #[arg(long, value_name = "SECONDS")]
     import_timeout: Option<u64>,
 

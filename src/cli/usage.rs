@@ -41,7 +41,7 @@ fn what(error: &clap::Error, verb: &str) -> String {
             let near = near(error, ContextKind::SuggestedArg);
             format!("{verb} has no option '{option}'{near}")
         }
-        ErrorKind::UnknownArgument => format!("{verb} has no use for '{option}'"),
+        ErrorKind::UnknownArgument => format!("{verb} takes no argument '{option}'"),
         ErrorKind::MissingRequiredArgument => {
             format!(
                 "{verb} needs {}",
@@ -80,7 +80,7 @@ fn what(error: &clap::Error, verb: &str) -> String {
     }
 }
 
-/// A parser's message; those of Rust's numbers in plain words.
+/// A parser's message. Messages of Rust's number parsers become plain words.
 fn reason(why: &str) -> String {
     if let Some((_, range)) = why.split_once(" is not in ") {
         let (least, most) = range.split_once("..").unwrap_or((range, ""));
@@ -119,7 +119,7 @@ fn listed(error: &clap::Error, kind: ContextKind, between: &str) -> String {
     }
 }
 
-/// An option as it is typed: `--size SIZE`, not `--size <SIZE>`.
+/// An option as you type it: `--size SIZE`, not `--size <SIZE>`.
 fn plain(option: &str) -> String {
     option.replace(['<', '>'], "")
 }

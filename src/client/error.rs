@@ -1,4 +1,4 @@
-//! Why a request was not answered as you asked.
+//! The errors of the client.
 
 use std::io;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use crate::model::{Problem, ProblemKind};
 /// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Nobody listens at the socket.
+    /// No process listens at the socket.
     #[error("no daemon answers at {socket:?} ({source})")]
     NoDaemon {
         /// The socket.
@@ -18,7 +18,7 @@ pub enum Error {
         source: io::Error,
     },
     /// This user may not connect to the socket.
-    #[error("may not use the daemon's socket {socket:?} ({source})")]
+    #[error("you may not use the daemon's socket {socket:?} ({source})")]
     NotAllowed {
         /// The socket.
         socket: PathBuf,
@@ -28,7 +28,7 @@ pub enum Error {
     /// The daemon refused the request.
     #[error(transparent)]
     Problem(Box<Problem>),
-    /// The daemon closed the connection early, or sent what is no valid answer.
+    /// The daemon closed the connection early, or sent an invalid answer.
     #[error("the daemon at {socket:?} {what}; see what its log says")]
     Broken {
         /// The socket.
@@ -48,10 +48,10 @@ pub enum Error {
         within: Duration,
     },
     /// The client could not start.
-    #[error("can't start to ask: {0}")]
+    #[error("can't start the client: {0}")]
     Runtime(io::Error),
     /// The path or the body can't be sent.
-    #[error("can't ask for {path}: {reason}")]
+    #[error("can't request {path}: {reason}")]
     Request {
         /// The path.
         path: String,

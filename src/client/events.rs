@@ -2,10 +2,10 @@
 
 /// The longest line, and the longest event, that is kept.
 const MOST_BYTES: usize = 1 << 20;
-/// What the daemon did if one is longer.
+/// What the daemon did, in an error, if one is longer.
 pub(super) const ENDLESS: &str = "sent an event without an end";
 
-/// An event is longer than any of ours.
+/// An event is longer than any that a daemon sends.
 #[derive(Debug)]
 pub(super) struct TooLong;
 

@@ -1,12 +1,11 @@
-//! A client of the API: one request at a time, each on a connection of its own over the Unix
-//! socket.
+//! A client of the API: one request at a time, each on its own connection over the Unix socket.
 //!
-//! Calls block, and panic inside an asynchronous task: a program with an event loop makes them on
-//! a thread of their own.
+//! Calls block, and panic inside an asynchronous task. If your program has an event loop, make them
+//! on another thread.
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `events` | events out of a stream |
+//! | `events` | parsing a stream of events |
 //! | `path` | paths of the API |
 //! | `error` | why a request failed |
 //!
@@ -97,7 +96,7 @@ impl Client {
     /// Read a resource.
     ///
     /// # Errors
-    /// Any [`Error`]; so for each call below.
+    /// Any [`Error`], as for each call below.
     pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
         self.whole(Method::GET, path, None)
             .and_then(|(_, body)| self.parse(&body))
@@ -182,8 +181,8 @@ impl Client {
         })
     }
 
-    /// Hear events as they happen, each as its JSON, until the daemon ends or `each` fails.
-    /// `disk` names the only disk to hear of.
+    /// Receive events as they happen, each as its JSON, until the daemon ends or `each` fails.
+    /// `disk` limits them to those of one disk.
     pub fn events<E: From<Error>>(
         &self,
         disk: Option<&str>,
@@ -277,7 +276,7 @@ impl Client {
     fn parse<T: DeserializeOwned>(&self, body: &[u8]) -> Result<T, Error> {
         serde_json::from_slice(body).map_err(|error| {
             self.odd(&format!(
-                "gave an answer that this version does not understand ({error})"
+                "sent an answer that this version does not understand ({error})"
             ))
         })
     }
@@ -301,7 +300,7 @@ impl Client {
         }
     }
 
-    /// hyper's error and what is below it: the reason is often in there.
+    /// hyper's error and its sources, which often have the reason.
     fn broke(&self, error: &hyper::Error) -> Error {
         let mut text = error.to_string();
         let mut below = std::error::Error::source(error);
@@ -329,7 +328,8 @@ fn full(bytes: Vec<u8>) -> Content {
     body.map_err(|never| match never {}).boxed_unsync()
 }
 
-/// A body that is made part by part. Making a part may block: nothing else runs here.
+/// A body that is made part by part. Making a part may block, since nothing else runs on this
+/// thread.
 struct Parts<I>(I);
 
 impl<I: Iterator<Item = io::Result<Bytes>> + Unpin> Body for Parts<I> {

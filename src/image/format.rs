@@ -1,13 +1,13 @@
 //! Formats other than raw, recognised by the beginning and the end of a file.
 //!
 //! A row of [`KNOWN`] says how to recognise a format, and how to convert it to a raw image. A file
-//! of no known format is raw. So is one with a partition table, or with a signature that file
-//! systems and volume managers write behind a boot area: compressed files and archives have none,
-//! and a boot area may hold anything.
+//! without a known format is raw. So is a file with a partition table, or with a signature that
+//! file systems and volume managers write behind a boot area: compressed files and archives have
+//! neither, and a boot area may contain anything.
 
 use super::marks;
 
-/// The bytes of a file's beginning that every format is recognised by. They reach the header of a
+/// The bytes at a file's beginning by which formats are recognised. They include the header of a
 /// partition table behind a sector of 4096 bytes.
 pub const HEAD_BYTES: usize = 4608;
 /// Likewise of a file's end: a sector.
@@ -81,7 +81,7 @@ pub enum Way {
     },
     /// A command that seeks in both files.
     Convert(&'static str),
-    /// As `Stream`, for one member, with a command that lists all.
+    /// The same as `Stream`, for one member, with a command that lists all members.
     Member {
         /// It lists the members of a file.
         list: &'static str,
@@ -129,7 +129,7 @@ fn ends(tail: &[u8]) -> Option<&'static Known> {
     KNOWN.iter().find(|known| (known.ends)(tail))
 }
 
-/// Recognises the format of content that comes once, piece by piece.
+/// Recognises the format of content that arrives piece by piece.
 #[derive(Debug, Default)]
 pub struct Probe {
     head: Vec<u8>,
@@ -138,9 +138,8 @@ pub struct Probe {
 }
 
 impl Probe {
-    /// Take the next piece. Returns the format that the content begins like, at most once, as soon
-    /// as
-    /// [`HEAD_BYTES`] have come; for shorter content [`Self::end`] returns it.
+    /// Take the next piece. As soon as [`HEAD_BYTES`] have arrived, this returns once the format
+    /// that the content begins like. For shorter content [`Self::end`] returns it.
     pub fn take(&mut self, piece: &[u8]) -> Option<&'static Known> {
         let last = &piece[piece.len().saturating_sub(TAIL_BYTES)..];
         let kept = TAIL_BYTES - last.len();

@@ -1,4 +1,4 @@
-//! How to convert a file that is no raw image, with a command to copy.
+//! How to convert a file that isn't a raw image, with a command to copy.
 
 use std::path::Path;
 

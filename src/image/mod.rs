@@ -1,28 +1,28 @@
 //! Disks from files. Only raw images are read: the file's bytes are the disk's bytes.
 //!
-//! A format is a type that implements [`Source`]; `run` writes one onto a disk with [`load`], and
-//! the command line sends one to a daemon. Nothing here guesses: a file that begins or ends like
-//! another format is refused. A guest can write such bytes onto a disk that is raw; then you say
-//! so.
+//! A format is a type that implements [`ImageReader`]. `run` writes an image onto a disk with
+//! [`load`], and the command line sends one to a daemon. Nothing is guessed: a file that begins or
+//! ends like another format is refused. A guest can write such bytes to a raw disk; then you must
+//! say that its image is raw.
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `source` | what every format has in common; zeros are left out |
+//! | `reader` | the trait of all formats, and how an image gets onto a disk without its zeros |
 //! | `raw` | raw images, from files, devices and pipes |
 //! | `format` | known formats, and how to recognise them |
-//! | `marks` | beginnings and ends that a few bytes don't tell |
-//! | `hint` | how to convert a file that is no raw image |
+//! | `marks` | signatures that take more than a few bytes to recognise |
+//! | `hint` | how to convert a file that isn't a raw image |
 
 mod format;
 mod hint;
 mod marks;
 mod raw;
-mod source;
+mod reader;
 
 pub use format::{Format, HEAD_BYTES, KNOWN, Kind, Known, Probe, TAIL_BYTES, Way, probe};
 pub use hint::Origin;
 pub use raw::{Opening, RawImage, RawPipe, open};
-pub use source::{Source, data_runs, load};
+pub use reader::{ImageReader, data_runs, load};
 
 use std::io;
 use std::path::PathBuf;
@@ -40,7 +40,7 @@ pub enum Error {
         /// The system's reason.
         source: io::Error,
     },
-    /// The image has a format that isn't read here.
+    /// The image has a format that isn't supported.
     #[error(
         "{what} is {name}, not raw; {hint}, or use --format raw to take its bytes as they are",
         name = known.name
@@ -56,7 +56,7 @@ pub enum Error {
     /// The file was written to while it was read.
     #[error(
         "image {path:?} was changed while it was read; the disk stays as it was: try again when \
-         nobody writes to it"
+         nothing writes to it"
     )]
     Changed {
         /// The file.

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 
-use super::source::{self, PAGE_BYTES};
-use super::{Error, HEAD_BYTES, Known, Origin, Probe, Source, TAIL_BYTES, probe};
+use super::reader::{self, PAGE_BYTES};
+use super::{Error, HEAD_BYTES, ImageReader, Known, Origin, Probe, TAIL_BYTES, probe};
 use crate::store::Disk;
 
 /// How to open an image.
@@ -18,8 +18,8 @@ use crate::store::Disk;
 pub struct Opening<'a> {
     /// Take its bytes as they are, whatever format they look like.
     pub as_it_is: bool,
-    /// A command that reads an image from a pipe, as in `ramblk import vm1 -`, to name to the user
-    /// of one that must be converted first.
+    /// A command that reads an image from a pipe, as in `ramblk import vm1 -`. It is named to the
+    /// user if the image must be converted first.
     pub pipe_command: Option<&'a str>,
 }
 
@@ -27,7 +27,7 @@ pub struct Opening<'a> {
 ///
 /// # Errors
 /// [`Error::Read`], [`Error::Format`].
-pub fn open(path: &Path, how: Opening<'_>) -> Result<Box<dyn Source>, Error> {
+pub fn open(path: &Path, how: Opening<'_>) -> Result<Box<dyn ImageReader>, Error> {
     let file = File::open(path).map_err(|source| failed(path, source))?;
     let kind = file.metadata().map_err(|source| failed(path, source))?;
     let kind = kind.file_type();
@@ -47,7 +47,7 @@ pub struct RawImage {
 }
 
 impl RawImage {
-    /// Open a file, or block device, that is a raw image as far as can be told.
+    /// Open a file or block device that looks like a raw image.
     ///
     /// # Errors
     /// [`Error::Read`], [`Error::Format`].
@@ -96,7 +96,7 @@ impl RawImage {
         self.size_bytes
     }
 
-    /// Write it onto the beginning of an empty disk, as [`load`](source::load) does.
+    /// Write it onto the beginning of an empty disk, as [`load`](reader::load) does.
     ///
     /// # Errors
     /// [`Error::TooLarge`] before anything is written, [`Error::Read`], [`Error::Store`].
@@ -109,10 +109,10 @@ impl RawImage {
                 disk_bytes,
             });
         }
-        source::load(&mut &*self, disk)
+        reader::load(&mut &*self, disk)
     }
 
-    /// Where the next data at or after `at` starts, as far as the file system can tell.
+    /// Where the next data at or after `at` starts, as far as the file system knows.
     fn next_data(&self, at: u64) -> io::Result<Option<u64>> {
         if at >= self.size_bytes {
             return Ok(None);
@@ -131,7 +131,7 @@ impl RawImage {
         let Some(data) = self.next_data(from_bytes)? else {
             return Ok(None);
         };
-        // Pages of the file are pages of the disk, whatever the grain of its holes.
+        // Start at a page of the disk, whatever the granularity of the file's holes.
         let start = data / PAGE_BYTES as u64 * PAGE_BYTES as u64;
         let rest = usize::try_from(self.size_bytes - start).unwrap_or(usize::MAX);
         let length = rest.min(chunk.len());
@@ -140,7 +140,7 @@ impl RawImage {
     }
 }
 
-impl Source for &RawImage {
+impl ImageReader for &RawImage {
     fn size_bytes(&self) -> Option<u64> {
         Some(self.size_bytes)
     }
@@ -165,7 +165,7 @@ impl Source for &RawImage {
     }
 }
 
-impl Source for RawImage {
+impl ImageReader for RawImage {
     fn size_bytes(&self) -> Option<u64> {
         Some(self.size_bytes)
     }
@@ -175,21 +175,21 @@ impl Source for RawImage {
     }
 
     fn read(&mut self, from_bytes: u64, chunk: &mut [u8]) -> Result<Option<Range<u64>>, Error> {
-        Source::read(&mut &*self, from_bytes, chunk)
+        ImageReader::read(&mut &*self, from_bytes, chunk)
     }
 
     fn end_bytes(&self) -> Result<u64, Error> {
-        Source::end_bytes(&self)
+        ImageReader::end_bytes(&self)
     }
 }
 
-/// A raw image from a pipe: it comes once, and its size shows at its end.
+/// A raw image from a pipe. It can be read once, and its size is known only at its end.
 pub struct RawPipe {
     path: PathBuf,
     pipe: Box<dyn Read + Send>,
     /// Bytes that were read.
     read_bytes: u64,
-    /// What the end of another format would show, and the command that reads a pipe.
+    /// What recognises other formats, and the command that reads a pipe.
     probe: Option<(Probe, String)>,
 }
 
@@ -213,7 +213,7 @@ impl RawPipe {
         if !how.as_it_is {
             let read = pipe.by_ref().take(HEAD_BYTES as u64).read_to_end(&mut head);
             read.map_err(|source| failed(path, source))?;
-            // A short one is all that there is.
+            // If this is shorter, it is all of the content.
             let tail = match head.len() < HEAD_BYTES {
                 true => &head[head.len().saturating_sub(TAIL_BYTES)..],
                 false => &[],
@@ -231,7 +231,7 @@ impl RawPipe {
     }
 }
 
-impl Source for RawPipe {
+impl ImageReader for RawPipe {
     fn size_bytes(&self) -> Option<u64> {
         None
     }
@@ -259,18 +259,18 @@ impl Source for RawPipe {
     }
 }
 
-/// Refuse what comes from a pipe if it has a known format.
+/// Refuse content from a pipe if it has a known format.
 fn refuse(known: Option<&'static Known>, command: &str) -> Result<(), Error> {
     known.map_or(Ok(()), |known| {
         Err(Error::Format {
-            what: "what comes from the pipe".into(),
+            what: "the content of the pipe".into(),
             known,
             hint: known.hint(Origin::Pipe { reader: command }),
         })
     })
 }
 
-/// Fill all of it, unless the end comes first.
+/// Fill `into`, unless the content ends before.
 fn fill(pipe: &mut impl Read, into: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while filled < into.len() {
@@ -288,8 +288,8 @@ fn end_of(file: &File) -> io::Result<u64> {
     Ok(rustix::fs::seek(file, SeekFrom::End(0))?)
 }
 
-/// What tells a file from others and from what it was before: its number and length, and when its
-/// bytes and its inode changed last; a clock alone is too coarse. A device has only a number.
+/// The identity of a file's content: its inode number and length, and when its bytes and its inode
+/// last changed. A time alone is too coarse. A device has only a number.
 fn identity(file: &File, size_bytes: u64) -> io::Result<String> {
     let about = file.metadata()?;
     if about.file_type().is_block_device() {

@@ -1,5 +1,5 @@
-//! What the user asked for, and the plan that it becomes once the disk is known. Everything is
-//! checked here, before the first request.
+//! The options, and the plan that they become once the disk is known. Everything is checked here,
+//! before the first request.
 
 use std::ops::Range;
 use std::path::PathBuf;

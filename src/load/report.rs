@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::load::options::{Driver, Op, Pattern, Plan};
 use crate::load::process::Spent;
-use crate::load::queue::tally::Tally;
+use crate::load::queue::results::QueueResults;
 
 /// Results of a run, over all queues.
 #[derive(Clone, Debug, Serialize)]
@@ -152,15 +152,15 @@ pub(super) struct Measured {
 impl Report {
     pub(super) fn new(
         plan: &Plan,
-        tallies: &[Tally],
+        queues: &[QueueResults],
         pid: Option<u32>,
         measured: Measured,
     ) -> Self {
         let Measured { spent, intervals } = measured;
         let options = &plan.options;
-        let sum = |of: fn(&Tally) -> u64| tallies.iter().map(of).sum::<u64>();
-        let requests = sum(|tally| tally.requests);
-        let wall_ns = tallies.iter().map(|tally| tally.wall_ns).max().unwrap_or(0);
+        let sum = |of: fn(&QueueResults) -> u64| queues.iter().map(of).sum::<u64>();
+        let requests = sum(|queue| queue.requests);
+        let wall_ns = queues.iter().map(|queue| queue.wall_ns).max().unwrap_or(0);
         let seconds = wall_ns as f64 / 1e9;
         let per_request = |count: f64| ratio(count, requests as f64);
         let iops = ratio(requests as f64, seconds);
@@ -170,10 +170,10 @@ impl Report {
             options.block_bytes
         };
         let errors = Errors {
-            io: sum(|tally| tally.errors[0]),
-            unsupported: sum(|tally| tally.errors[1]),
-            no_status: sum(|tally| tally.errors[2]),
-            other: sum(|tally| tally.errors[3]),
+            io: sum(|queue| queue.errors[0]),
+            unsupported: sum(|queue| queue.errors[1]),
+            no_status: sum(|queue| queue.errors[2]),
+            other: sum(|queue| queue.errors[3]),
         };
         Self {
             socket: options.socket.display().to_string(),
@@ -197,9 +197,9 @@ impl Report {
             errors_by_kind: errors,
             iops,
             bandwidth_bytes_per_s: iops * block_bytes as f64,
-            latency_ns: Latency::new(tallies),
-            driver_cpu_ns_per_request: per_request(sum(|tally| tally.cpu_ns) as f64),
-            driver_busy_ns_per_request: merged(tallies, |tally| &tally.busy_ns)
+            latency_ns: Latency::new(queues),
+            driver_cpu_ns_per_request: per_request(sum(|queue| queue.cpu_ns) as f64),
+            driver_busy_ns_per_request: merged(queues, |queue| &queue.busy_ns)
                 .map(|busy| busy.value_at_quantile(0.5)),
             back_end: BackEnd {
                 pid,
@@ -210,9 +210,9 @@ impl Report {
                 wake_ups_per_request: spent.map(|spent| per_request(spent.wake_ups as f64)),
             },
             intervals,
-            kicks_per_request: per_request(sum(|tally| tally.kicks) as f64),
-            calls_per_request: per_request(sum(|tally| tally.calls) as f64),
-            verified_sectors: options.verify.then(|| sum(|tally| tally.verified_sectors)),
+            kicks_per_request: per_request(sum(|queue| queue.kicks) as f64),
+            calls_per_request: per_request(sum(|queue| queue.calls) as f64),
+            verified_sectors: options.verify.then(|| sum(|queue| queue.verified_sectors)),
             verified: options.verify,
         }
     }
@@ -224,21 +224,24 @@ fn ratio(part: f64, whole: f64) -> f64 {
 }
 
 /// One histogram of all queues, unless it is empty.
-fn merged(tallies: &[Tally], of: fn(&Tally) -> &Histogram<u64>) -> Option<Histogram<u64>> {
+fn merged(
+    queues: &[QueueResults],
+    of: fn(&QueueResults) -> &Histogram<u64>,
+) -> Option<Histogram<u64>> {
     let mut all: Option<Histogram<u64>> = None;
-    for tally in tallies {
+    for queue in queues {
         match &mut all {
-            None => all = Some(of(tally).clone()),
+            None => all = Some(of(queue).clone()),
             // All have the same bounds, so nothing can be too large.
-            Some(all) => all.add(of(tally)).unwrap_or_default(),
+            Some(all) => all.add(of(queue)).unwrap_or_default(),
         }
     }
     all.filter(|all| !all.is_empty())
 }
 
 impl Latency {
-    fn new(tallies: &[Tally]) -> Self {
-        let Some(all) = merged(tallies, |tally| &tally.latency_ns) else {
+    fn new(queues: &[QueueResults]) -> Self {
+        let Some(all) = merged(queues, |queue| &queue.latency_ns) else {
             return Self::default();
         };
         Self {

@@ -15,7 +15,7 @@ use crate::load::control::{Control, Stage};
 use crate::load::front::{Front, PATIENCE};
 use crate::load::options::{Driver, Options, Plan};
 use crate::load::process::{self, Sample};
-use crate::load::queue::tally::Tally;
+use crate::load::queue::results::QueueResults;
 use crate::load::queue::thread::{EventFds, QueueThread};
 use crate::load::report::{Interval, Measured, Report};
 use crate::load::virtqueue::eventfd::EventFd;
@@ -58,7 +58,7 @@ pub fn run(options: &Options) -> Result<Report, Error> {
     front.start(&plan, &memory, &rings)?;
     let pid = process::peer(front.stream());
     let mut supervisor = Supervisor::new(&plan, &control, &front, &calls)?;
-    let (measured, tallies) = thread::scope(|scope| {
+    let (measured, results) = thread::scope(|scope| {
         let mut threads = Vec::new();
         for (queue, driver) in (0..).zip(drivers) {
             let control = &control;
@@ -79,10 +79,10 @@ pub fn run(options: &Options) -> Result<Report, Error> {
         }
         (measured, threads.into_iter().map(join).collect::<Vec<_>>())
     });
-    let tallies = settle(measured.is_ok(), tallies)?;
+    let results = settle(measured.is_ok(), results)?;
     let measured = measured?;
-    front.stop(tallies.len());
-    Ok(Report::new(&plan, &tallies, pid, measured))
+    front.stop(results.len());
+    Ok(Report::new(&plan, &results, pid, measured))
 }
 
 /// The layout of each queue, and the size of all in bytes.
@@ -97,22 +97,25 @@ fn lay_out(plan: &Plan) -> (Vec<Layout>, usize) {
     (layouts, end)
 }
 
-type Handle<'s> = thread::ScopedJoinHandle<'s, Result<Tally, Error>>;
+type Handle<'s> = thread::ScopedJoinHandle<'s, Result<QueueResults, Error>>;
 
-fn join(thread: Result<Handle<'_>, Error>) -> Result<Tally, Error> {
+fn join(thread: Result<Handle<'_>, Error>) -> Result<QueueResults, Error> {
     thread?
         .join()
         .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
-/// All tallies, or the first error that isn't a mere consequence. `measured`: whether the
-/// supervisor did not give up.
-fn settle(measured: bool, tallies: Vec<Result<Tally, Error>>) -> Result<Vec<Tally>, Error> {
+/// The results of all queues, or the first error that isn't only a consequence of another one.
+/// `measured` is false if the supervisor gave up.
+fn settle(
+    measured: bool,
+    results: Vec<Result<QueueResults, Error>>,
+) -> Result<Vec<QueueResults>, Error> {
     let mut good = Vec::new();
     let mut aborted = None;
-    for tally in tallies {
-        match tally {
-            Ok(tally) => good.push(tally),
+    for result in results {
+        match result {
+            Ok(result) => good.push(result),
             Err(Error::Aborted) => aborted = Some(Error::Aborted),
             Err(error) => return Err(error),
         }

@@ -103,7 +103,7 @@ fn wrong_words_are_one_line_on_stderr_and_exit_code_2() {
         ("--socket-path s", "--size"),
         ("--size 1M", "--socket-path"),
         (&long, "107"),
-        ("--size 1M --socket-path s --fd 3", "exclude"),
+        ("--size 1M --socket-path s --fd 3", "be combined"),
         ("--size 1M --socket-path s --block-size 1024", "512 or 4096"),
         ("--size 1M --socket-path s --queues 0", "--queues"),
         (
@@ -132,7 +132,7 @@ fn what_the_system_refuses_is_one_line_and_exit_code_1() {
     fs::write(at("image.qcow2"), b"QFI\xfb\0\0\0\x03 and so on").unwrap();
     fs::write(at("big"), vec![1; 8192]).unwrap();
     for (line, hint) in [
-        ("--size 1M --socket-path file", "is no socket"),
+        ("--size 1M --socket-path file", "is not a socket"),
         ("--size 1M --socket-path live", "in use"),
         ("--size 1M --socket-path no/such/dir/s", "directory"),
         ("--size 1M --socket-path s --image nothing", "No such file"),

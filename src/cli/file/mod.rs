@@ -1,6 +1,12 @@
 //! The configuration file (TOML): `[daemon]`, `[[group]]` and `[[disk]]`. Sizes are numbers of
 //! bytes or strings as on the command line. An unknown key is an error, which names the line and
 //! the known keys.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `mod` | the file as a whole, its section `[daemon]`, and its errors |
+//! | `declared` | the sections `[[group]]` and `[[disk]]`, from and to the API's types |
+//! | `values` | sizes, modes and processors as the file writes them |
 
 mod declared;
 mod values;

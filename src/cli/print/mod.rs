@@ -1,13 +1,13 @@
-//! What is printed.
+//! Printing results and failures.
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `output` | for people or for programs |
-//! | `tables`, `pool` | answers for people |
+//! | `output` | text for people or JSON for programs |
+//! | `tables`, `pool` | answers of the API, as text |
 //! | `states` | states of disks, in words |
-//! | `rates` | rates and latencies out of counters |
+//! | `rates` | rates and latencies from counters |
 //! | `diff` | what a configuration changes |
-//! | `samples` | answers for tests |
+//! | `samples` | answers of the API, for tests |
 
 pub(super) mod diff;
 pub(super) mod output;

@@ -1,4 +1,4 @@
-//! Printing for people or for programs: results to stdout, failures to stderr.
+//! Printing text for people or JSON for programs: results to stdout, failures to stderr.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -17,7 +17,7 @@ pub(in crate::cli) enum Output {
 }
 
 impl Output {
-    /// The form that a command line asks for; a verb without the option prints for people.
+    /// The form that a command line requests. A verb without the option prints for people.
     pub(in crate::cli) fn of(words: &ArgMatches) -> Self {
         match words.subcommand() {
             Some((_, words)) => Self::of(words),
@@ -59,7 +59,7 @@ fn failure(error: &Error, name: Option<&str>) -> Map<String, Value> {
 /// The option of each verb that prints something.
 #[derive(Clone, Copy, Debug, Args)]
 pub(in crate::cli) struct OutputArgs {
-    /// Output for people, or JSON as in the API, with exact numbers.
+    /// Text for people, or JSON as in the API, with exact numbers.
     #[arg(long, short, value_enum, default_value_t = Output::Human)]
     output: Output,
 }

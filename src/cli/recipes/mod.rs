@@ -30,10 +30,13 @@ pub(super) enum Vmm {
     Qemu,
     /// QMP commands for a running QEMU
     Qmp,
-    /// XML of the device for virsh attach-device
+    /// XML of the device, for virsh attach-device
     Libvirt,
+    /// A command line, and a command for a running machine
     CloudHypervisor,
+    /// A command line
     Crosvm,
+    /// A call of the API before the machine starts
     Firecracker,
 }
 

@@ -2,14 +2,14 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `source` | a raw image as frames: holes and pages of zeros are left out |
+//! | `upload` | a raw image as frames: holes and pages of zeros are left out |
 //! | `sink` | frames as a raw image: what no frame names is a hole |
-//! | `progress` | a bar on stderr, if somebody looks |
+//! | `progress` | a progress bar on stderr, if that is a terminal |
 
 mod progress;
 mod sink;
-mod source;
+mod upload;
 
 pub(super) use progress::Progress;
 pub(super) use sink::Sink;
-pub(super) use source::Source;
+pub(super) use upload::ImageUpload;

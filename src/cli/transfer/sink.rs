@@ -1,4 +1,4 @@
-//! A raw image to write: a file with holes, a block device, or stdout.
+//! Writing a raw image: to a file with holes, a block device, or stdout.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
@@ -11,7 +11,7 @@ use crate::cli::error::Error;
 use crate::daemon::{Bytes, NewFile, remove_at_signal};
 use crate::image::data_runs;
 
-/// Zeros to write where there can be no holes.
+/// Zeros, for destinations without holes.
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// An image to write. A file gets its name only once it is complete.
@@ -19,7 +19,7 @@ static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 pub(in crate::cli) struct Sink {
     path: PathBuf,
     into: Destination,
-    /// All before this is written.
+    /// Everything before this offset is written.
     at: u64,
 }
 
@@ -27,7 +27,7 @@ pub(in crate::cli) struct Sink {
 enum Destination {
     /// A new file without a name, and whether it may replace an existing one.
     File(NewFile, bool),
-    /// A device, with its old content.
+    /// A device, which still has its old content.
     Device(File),
     Stdout,
 }
@@ -105,7 +105,7 @@ impl Sink {
             Destination::Stdout => io::stdout().lock().flush().map_err(Error::Output),
             Destination::Device(file) => file.sync_all().map_err(failed),
             Destination::File(new, overwrite) => {
-                // A name that outlives a crash of the host must not stand for half an image.
+                // Otherwise the name could survive a crash of the host, and the content not.
                 new.file().sync_all().map_err(failed)?;
                 let named = match overwrite {
                     true => new.persist(&self.path),
@@ -124,7 +124,7 @@ impl Sink {
         let failed = |source| failed(&self.path, source);
         let length = end.saturating_sub(self.at);
         match &mut self.into {
-            // The file began as one hole.
+            // A new file is one hole.
             Destination::File(..) => {}
             _ if length == 0 => {}
             Destination::Stdout => zeros(length, |_, part| io::stdout().lock().write_all(part))

@@ -5,8 +5,8 @@ use clap::{Args, ValueEnum};
 /// The format of an image.
 #[derive(Clone, Copy, Debug, Default, Args)]
 pub(in crate::cli) struct FormatArg {
-    /// Format of the image. Without it, an image is refused that begins or ends like a compressed
-    /// file, an archive or another format. A guest may have written such bytes: then use raw.
+    /// Format of the image. By default an image that begins or ends like a compressed file, an
+    /// archive or another disk format is refused. Use raw if a guest wrote such bytes to its disk.
     #[arg(long, value_enum, value_name = "FORMAT")]
     format: Option<ImageFormat>,
 }
@@ -14,7 +14,7 @@ pub(in crate::cli) struct FormatArg {
 /// Formats of images that are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum ImageFormat {
-    // A doc comment here would make the help longer by a paragraph.
+    // A doc comment here would add a paragraph to the help.
     Raw,
 }
 

@@ -11,6 +11,7 @@ use crate::model::Disk;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Attach {
+    /// The disk's name.
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     name: String,
 
@@ -22,11 +23,11 @@ pub(in crate::cli) struct Attach {
     #[arg(long, value_name = "VERSION", value_parser = Version::parse)]
     qemu_version: Option<Version>,
 
-    /// With qmp: the bus to plug the disk into, for example a free pcie-root-port.
+    /// The bus to plug the disk into, with qmp: for example a free pcie-root-port.
     #[arg(long, value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
     bus: Option<String>,
 
-    /// With qmp: print how to remove the disk again.
+    /// Print how to remove the disk again, with qmp.
     #[arg(long)]
     remove: bool,
 

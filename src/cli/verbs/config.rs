@@ -17,12 +17,12 @@ pub(in crate::cli) struct Apply {
     #[arg(long, short, value_name = "FILE")]
     file: PathBuf,
 
-    /// Only print what would change, field by field. The exit code is 8 if anything would.
+    /// Only print what would change, field by field, and exit with 8 if anything would.
     #[arg(long)]
     dry_run: bool,
 
-    /// Remove what the file does not name: disks and groups, and labels, limits, quota, group and
-    /// on_full of disks. Disks that are in use or have snapshots are not destroyed.
+    /// Remove what the file doesn't name: disks and groups, and the labels, limits, quota, group
+    /// and on_full of disks. Disks that are in use or have snapshots are not destroyed.
     #[arg(long)]
     prune: bool,
 

@@ -10,7 +10,7 @@ use crate::cli::print::output::out;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Completions {
-    /// The shell. Its manual says where completions belong.
+    /// The shell. Its manual says where to put its completions.
     #[arg(value_enum)]
     shell: Shell,
 }
@@ -25,7 +25,7 @@ impl Completions {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Man {
-    /// Directory for the pages of all verbs. By default the first page goes to stdout.
+    /// Directory for the pages of all verbs. By default ramblk's own page is printed.
     #[arg(value_name = "DIR")]
     folder: Option<PathBuf>,
 }

@@ -1,4 +1,4 @@
-//! The verbs that speak to a daemon. Each has its options and its work in one place.
+//! The verbs that use a daemon's API. Each has its options and its work in one place.
 //!
 //! | file | verbs |
 //! |---|---|
@@ -46,9 +46,9 @@ pub(super) enum ApiVerb {
     Set(change::Set),
     /// Show a disk's limits, or change some of them at once.
     Limit(change::Limit),
-    /// Serve a disk again that failed because ramblk crashed on one of its requests.
+    /// Serve a failed disk again, one of whose requests crashed ramblk.
     Repair(change::Repair),
-    /// List the mapped extents of a disk, and its holes.
+    /// List the mapped extents and the holes of a disk.
     Map(content::MapVerb),
     /// Show the counters of a disk's requests.
     Stats(watch::StatsVerb),
@@ -61,13 +61,13 @@ pub(super) enum ApiVerb {
     Snapshots(snapshots::List),
     /// Create a disk with the content of another disk or of a snapshot.
     Fork(snapshots::Fork),
-    /// Reset a disk's content to a snapshot, or to that from which it was forked.
+    /// Reset a disk to a snapshot, or to what it was forked from.
     Reset(snapshots::Reset),
     /// Replace a disk's content with a raw image.
     Import(content::Import),
     /// Write the content of a disk or of a snapshot to a raw image.
     Export(content::Export),
-    /// Check the state directory of a daemon that is not running; changes nothing.
+    /// Check the state directory of a stopped daemon; changes nothing.
     Fsck(salvage::Fsck),
     /// Manage groups of disks that share limits.
     #[command(subcommand)]
@@ -76,20 +76,20 @@ pub(super) enum ApiVerb {
     Pool(watch::PoolVerb),
     /// Print events as they happen.
     Events(watch::Events),
-    /// Create and change disks and groups as declared in a file; others stay.
+    /// Create and change the disks and groups that a file declares.
     Apply(config::Apply),
-    /// Print all disks and groups as a configuration file for apply.
+    /// Print all disks and groups as a file for apply.
     ExportConfig(config::ExportConfig),
     /// Print how to attach a disk to a virtual machine.
     Attach(attach::Attach),
     /// Check that the daemon answers, and print its version.
     #[command(alias = "version")]
     Ping(about::Ping),
-    /// Print the description of the API (OpenAPI 3.1).
+    /// Print the OpenAPI 3.1 document of the API.
     Openapi(about::Openapi),
     /// Print shell completions.
     Completions(help::Completions),
-    /// Print the manual page, or write those of all verbs into a directory.
+    /// Print the manual page, or write the pages of all verbs.
     Man(help::Man),
 }
 
@@ -132,7 +132,7 @@ impl ApiVerb {
     }
 }
 
-/// The socket in the environment.
+/// The socket that the environment names.
 fn named() -> Option<PathBuf> {
     let path = std::env::var_os("RAMBLK_API").map(PathBuf::from);
     path.filter(|path| !path.as_os_str().is_empty())

@@ -3,10 +3,10 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `thread` | one queue's thread |
-//! | `source` | the sequence of requests |
+//! | `requests` | the sequence of requests |
 //! | `pace` | when requests are due at a fixed rate |
 //! | `content` | the content that the disk must hold |
-//! | `tally` | the results of a thread |
+//! | `results` | the results of a thread |
 //! | `mock` | the other side of a ring, for tests |
 
 pub(super) mod content;
@@ -14,6 +14,6 @@ pub(super) mod content;
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod mock;
 pub(super) mod pace;
-pub(super) mod source;
-pub(super) mod tally;
+pub(super) mod requests;
+pub(super) mod results;
 pub(super) mod thread;

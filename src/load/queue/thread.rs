@@ -10,8 +10,8 @@ use crate::load::control::{Control, Lane, NUDGE, Stage};
 use crate::load::options::{Driver, Plan};
 use crate::load::queue::content::Content;
 use crate::load::queue::pace::Pace;
-use crate::load::queue::source::{Job, Source};
-use crate::load::queue::tally::{Tally, cpu_ns};
+use crate::load::queue::requests::{Job, Requests};
+use crate::load::queue::results::{QueueResults, cpu_ns};
 use crate::load::virtqueue::eventfd::EventFd;
 use crate::load::virtqueue::memory::Memory;
 use crate::load::virtqueue::ring::{Ring, low16};
@@ -47,7 +47,7 @@ pub(in crate::load) struct QueueThread<'m> {
     slots: Slots<'m>,
     free: Vec<u16>,
     eventfds: EventFds,
-    source: Source,
+    requests: Requests,
     content: Option<Content>,
     pace: Option<Pace>,
     /// Requests to make while they count.
@@ -63,7 +63,7 @@ pub(in crate::load) struct QueueThread<'m> {
     sampled_from: u64,
     began_cpu_ns: u64,
     began_ns: u64,
-    tally: Tally,
+    results: QueueResults,
 }
 
 impl<'m> QueueThread<'m> {
@@ -109,7 +109,7 @@ impl<'m> QueueThread<'m> {
             slots,
             free: (0..options.depth).rev().collect(),
             eventfds,
-            source: Source::new(plan, queue),
+            requests: Requests::new(plan, queue),
             content: options.verify.then(content),
             pace: None,
             share: requests / queues + rest,
@@ -123,7 +123,7 @@ impl<'m> QueueThread<'m> {
             sampled_from: 0,
             began_cpu_ns: 0,
             began_ns: 0,
-            tally: Tally::new()?,
+            results: QueueResults::new()?,
             plan,
             control,
         })
@@ -133,7 +133,7 @@ impl<'m> QueueThread<'m> {
     ///
     /// # Errors
     /// The back end returns a request that is not in flight, or wrong content.
-    pub(in crate::load) fn run(mut self, queue: u16) -> Result<Tally, Error> {
+    pub(in crate::load) fn run(mut self, queue: u16) -> Result<QueueResults, Error> {
         self.pin(queue)?;
         if self.plan.options.fill {
             self.work(Job::Fill)?;
@@ -155,9 +155,9 @@ impl<'m> QueueThread<'m> {
             self.work(Job::Sweep)?;
         }
         if let Some(content) = &self.content {
-            self.tally.verified_sectors = content.verified_sectors;
+            self.results.verified_sectors = content.verified_sectors;
         }
-        Ok(self.tally)
+        Ok(self.results)
     }
 
     /// Pin the thread, and make its wake-ups precise.
@@ -212,13 +212,13 @@ impl<'m> QueueThread<'m> {
         let due = self.batches.is_multiple_of(SAMPLED);
         if due && requests > 0 && self.pace.is_none() && self.counting == Counting::Yes {
             let took_ns = self.clock() - self.now_ns;
-            self.tally.busy_ns.saturating_record(took_ns / requests);
+            self.results.busy_ns.saturating_record(took_ns / requests);
         }
     }
 
     /// Begin to make requests for a job.
     pub(in crate::load) fn begin_job(&mut self, job: Job) -> Result<(), Error> {
-        self.source.begin(job);
+        self.requests.begin(job);
         self.now_ns = self.clock();
         self.check_stage()
     }
@@ -253,7 +253,7 @@ impl<'m> QueueThread<'m> {
             Counting::Not => free,
             Counting::Soon | Counting::Over => 0,
             Counting::Yes => {
-                let made = self.tally.requests + self.in_flight();
+                let made = self.results.requests + self.in_flight();
                 let left = self.share.saturating_sub(made);
                 free.min(usize::try_from(left).unwrap_or(free))
             }
@@ -311,8 +311,8 @@ impl<'m> QueueThread<'m> {
             self.compare(first)?;
         }
         if counts {
-            self.tally.requests += u64::from(ready);
-            if self.tally.requests >= self.share {
+            self.results.requests += u64::from(ready);
+            if self.results.requests >= self.share {
                 self.end();
                 self.control.counted();
             }
@@ -325,7 +325,7 @@ impl<'m> QueueThread<'m> {
     fn record(&mut self, begun_ns: u64, alike: u64) {
         if alike > 0 {
             let latency = self.now_ns.saturating_sub(begun_ns);
-            self.tally.latency_ns.saturating_record_n(latency, alike);
+            self.results.latency_ns.saturating_record_n(latency, alike);
         }
     }
 
@@ -340,7 +340,7 @@ impl<'m> QueueThread<'m> {
                 UNSET => 2,
                 _ => 3,
             };
-            self.tally.errors[kind] += 1;
+            self.results.errors[kind] += 1;
         }
     }
 
@@ -362,7 +362,7 @@ impl<'m> QueueThread<'m> {
     pub(in crate::load) fn submit(&mut self, most: usize) -> bool {
         let before = self.submitted;
         for _ in 0..most {
-            let Some((kind, block)) = self.source.next(self.content.as_ref()) else {
+            let Some((kind, block)) = self.requests.next(self.content.as_ref()) else {
                 break;
             };
             let Some(slot) = self.free.pop() else {
@@ -388,7 +388,7 @@ impl<'m> QueueThread<'m> {
         let wanted = self.ring.publish();
         self.sample();
         if wanted {
-            self.tally.kicks += 1;
+            self.results.kicks += 1;
             self.eventfds.kick.add(1);
         }
         true
@@ -418,7 +418,7 @@ impl<'m> QueueThread<'m> {
         if self.ring.enable_calls()
             && wait_ns.is_none_or(|wait_ns| self.eventfds.call.wait(Some(wait_ns)))
         {
-            self.tally.calls += self.eventfds.call.read()? % NUDGE;
+            self.results.calls += self.eventfds.call.read()? % NUDGE;
         }
         self.ring.disable_calls();
         Ok(())
@@ -442,9 +442,9 @@ impl<'m> QueueThread<'m> {
     fn begin(&mut self) {
         self.counting = Counting::Yes;
         self.calls_so_far();
-        self.tally.kicks = 0;
-        self.tally.calls = 0;
-        self.tally.requests = 0;
+        self.results.kicks = 0;
+        self.results.calls = 0;
+        self.results.requests = 0;
         self.began_cpu_ns = cpu_ns();
         self.began_ns = self.clock();
     }
@@ -452,8 +452,8 @@ impl<'m> QueueThread<'m> {
     /// Stop counting.
     fn end(&mut self) {
         if self.counting == Counting::Yes {
-            self.tally.wall_ns = self.clock() - self.began_ns;
-            self.tally.cpu_ns = cpu_ns() - self.began_cpu_ns;
+            self.results.wall_ns = self.clock() - self.began_ns;
+            self.results.cpu_ns = cpu_ns() - self.began_cpu_ns;
             self.calls_so_far();
         }
         self.counting = Counting::Over;
@@ -462,7 +462,7 @@ impl<'m> QueueThread<'m> {
     /// Count calls that came without a wait.
     fn calls_so_far(&mut self) {
         if self.eventfds.call.wait(Some(0)) {
-            self.tally.calls += self.eventfds.call.read().unwrap_or(0) % NUDGE;
+            self.results.calls += self.eventfds.call.read().unwrap_or(0) % NUDGE;
         }
     }
 }

@@ -105,10 +105,10 @@ impl Memory {
         Ok(unsafe { slice::from_raw_parts(at.cast(), count) })
     }
 
-    /// Words of 32 bits, as [`Memory::words16`].
+    /// Words of 32 bits, like [`Memory::words16`].
     ///
     /// # Errors
-    /// As there.
+    /// The same as [`Memory::words16`].
     pub(in crate::load) fn words32(
         &self,
         at_bytes: usize,
@@ -119,10 +119,10 @@ impl Memory {
         Ok(unsafe { slice::from_raw_parts(at.cast(), count) })
     }
 
-    /// Words of 64 bits, as [`Memory::words16`].
+    /// Words of 64 bits, like [`Memory::words16`].
     ///
     /// # Errors
-    /// As there.
+    /// The same as [`Memory::words16`].
     pub(in crate::load) fn words64(
         &self,
         at_bytes: usize,

@@ -115,7 +115,8 @@ fn a_shrink_is_refused_with_the_line_that_does_it() {
     disk.q().write(1024, &[7; 8192]).unwrap();
     let said = daemon.refused("resize a 512K", 4);
     assert!(
-        said.contains("8K of data would go") && said.contains("'ramblk resize a 512K --shrink'"),
+        said.contains("8K of data would be lost")
+            && said.contains("'ramblk resize a 512K --shrink'"),
         "{said}"
     );
     let resized = daemon.json("resize a 512K --shrink");

@@ -17,9 +17,15 @@ fn compare(name: &str, text: &str) {
 }
 
 fn run(words: &[&str]) -> String {
-    let output = Command::new(RAMBLK)
+    run_in(RAMBLK, words, 80)
+}
+
+/// Run a program as on a terminal of this many columns.
+fn run_in(program: &str, words: &[&str], columns: usize) -> String {
+    let output = Command::new(program)
         .args(words)
         .env_remove("RAMBLK_API")
+        .env("COLUMNS", columns.to_string())
         .output()
         .unwrap();
     assert!(
@@ -38,7 +44,10 @@ pub(super) fn verbs(words: &[&str]) -> Vec<String> {
         .skip_while(|line| *line != "Commands:")
         .skip(1)
         .take_while(|line| !line.is_empty());
-    let names = lines.filter_map(|line| line.split_whitespace().next());
+    // A description may go on in the next line, further to the right.
+    let heads = lines.filter_map(|line| line.strip_prefix("  "));
+    let heads = heads.filter(|line| !line.starts_with(' '));
+    let names = heads.filter_map(|line| line.split_whitespace().next());
     names
         .filter(|name| *name != "help")
         .map(str::to_owned)
@@ -61,6 +70,38 @@ fn each_verb_has_its_help() {
             }
         }
     }
+}
+
+/// Every verb, and each verb below another one.
+fn all_verbs() -> Vec<Vec<String>> {
+    let mut found = vec![Vec::new()];
+    for verb in verbs(&[]) {
+        for below in verbs(&[&verb]) {
+            found.push(vec![verb.clone(), below]);
+        }
+        found.push(vec![verb]);
+    }
+    found
+}
+
+#[test]
+fn no_line_of_help_is_wider_than_80_columns_on_a_terminal_of_any_width() {
+    let vhost_user = env!("CARGO_BIN_EXE_vhost-user-ramblk");
+    let mut faults = Vec::new();
+    for columns in [80, 200] {
+        for option in ["--help", "-h"] {
+            let mut texts = vec![run_in(vhost_user, &[option], columns)];
+            for verb in all_verbs() {
+                let words: Vec<&str> = verb.iter().map(String::as_str).chain([option]).collect();
+                texts.push(run_in(RAMBLK, &words, columns));
+            }
+            assert!(texts.len() > 30, "{} texts", texts.len());
+            let lines = texts.iter().flat_map(|text| text.lines());
+            let wide = lines.filter(|line| line.chars().count() > 80);
+            faults.extend(wide.map(|line| format!("{columns}: {line}")));
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
 #[test]

@@ -72,7 +72,7 @@ const MISTAKES: [(&str, &str); 16] = [
     ),
     (
         "list a",
-        "ramblk list has no use for 'a'; see 'ramblk list --help'",
+        "ramblk list takes no argument 'a'; see 'ramblk list --help'",
     ),
     (
         "export a out --partial",

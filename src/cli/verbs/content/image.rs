@@ -4,7 +4,7 @@ use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 
 use crate::cli::error::Error;
-use crate::cli::transfer::{Progress, Source};
+use crate::cli::transfer::{ImageUpload, Progress};
 use crate::cli::values::size::parse_size;
 use crate::client::{Client, path};
 use crate::daemon::Bytes;
@@ -13,13 +13,13 @@ use crate::model::{Disk, ProblemKind};
 /// Options that describe an image.
 #[derive(Clone, Debug, Args)]
 pub(in crate::cli) struct ImageArgs {
-    /// Identifier that only this image has, for example its digest. By default a file is the same
-    /// image as long as it is not changed, and stdin never is.
+    /// Identifier of the image, for example its digest: equal identifiers mean equal content. By
+    /// default a file counts as the same image until it changes, and stdin never does.
     #[arg(long, value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
     image_id: Option<String>,
 
-    /// Length of the image: one of another length is refused. Without it, stdin may be cut off
-    /// unnoticed.
+    /// Length of the image. An image of another length is refused; without this option, nothing
+    /// detects that stdin was cut off.
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     image_size: Option<u64>,
 }
@@ -29,13 +29,13 @@ impl ImageArgs {
     ///
     /// # Errors
     /// The image has another length.
-    pub(in crate::cli::verbs) fn describe(&self, image: Source) -> Result<Source, Error> {
+    pub(in crate::cli::verbs) fn describe(&self, image: ImageUpload) -> Result<ImageUpload, Error> {
         image.expect(self.image_size, self.image_id.as_deref())
     }
 }
 
 /// The description of an image, as a query of the API.
-pub(in crate::cli::verbs) fn image_query(image: &Source) -> String {
+pub(in crate::cli::verbs) fn image_query(image: &ImageUpload) -> String {
     let mut query = format!("image={}", path::encode(&image.name()));
     if let Some(id) = image.id() {
         query += &format!("&image_id={}", path::encode(id));
@@ -59,7 +59,7 @@ pub(in crate::cli::verbs) struct Loading {
 pub(in crate::cli::verbs) fn load(
     client: &Client,
     disk: &Disk,
-    image: Source,
+    image: ImageUpload,
     when: Loading,
 ) -> Result<(), Error> {
     let image_bytes = image.size_bytes();

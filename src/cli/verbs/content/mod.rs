@@ -1,8 +1,8 @@
-//! Verbs about what disks hold: `map`, `import`, `export`, `fsck`.
+//! Verbs about the content of disks: `map`, `import`, `export`, `fsck`.
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `image` | an image on its way into a disk |
+//! | `image` | sending an image to a disk |
 //! | `salvage` | `fsck`, and `export` without a daemon |
 
 pub(super) mod image;
@@ -19,7 +19,7 @@ use self::image::{ImageArgs, Loading, load};
 use crate::cli::error::Error;
 use crate::cli::print::output::OutputArgs;
 use crate::cli::print::tables;
-use crate::cli::transfer::{Progress, Sink, Source};
+use crate::cli::transfer::{ImageUpload, Progress, Sink};
 use crate::cli::values::format::FormatArg;
 use crate::cli::values::size::human;
 use crate::cli::values::target::parse_target;
@@ -35,6 +35,7 @@ const EXTENTS: usize = 10_000;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct MapVerb {
+    /// The disk, or a snapshot of it.
     #[arg(value_name = "NAME[@SNAPSHOT]", value_parser = parse_target)]
     target: Target,
 
@@ -56,7 +57,7 @@ impl MapVerb {
             map.extents
                 .into_iter()
                 .for_each(|it| join(&mut extents, it));
-            // A part that leads nowhere would be requested for ever.
+            // A part that isn't followed by another one would be requested for ever.
             next = map.next_bytes.filter(|&next| next > start);
         }
         self.output.print(&extents, |extents| tables::map(extents))
@@ -78,6 +79,7 @@ fn join(extents: &mut Vec<MapExtent>, next: MapExtent) {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Import {
+    /// The disk's name.
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     name: String,
 
@@ -106,7 +108,7 @@ impl Import {
             as_it_is: self.format.is_raw(),
             pipe_command: Some(&format!("ramblk import {} -", self.name)),
         };
-        let image = self.image.describe(Source::open(&self.file, how)?)?;
+        let image = self.image.describe(ImageUpload::open(&self.file, how)?)?;
         let when = Loading {
             force: self.force,
             ..Loading::default()
@@ -122,6 +124,7 @@ impl Import {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Export {
+    /// The disk, or a snapshot of it.
     #[arg(value_name = "NAME[@SNAPSHOT]", value_parser = parse_target)]
     target: Target,
 
@@ -209,7 +212,7 @@ impl Export {
         progress.end();
         got?;
         if decoder.end()? != size_bytes {
-            let text = "the daemon has a disk of another size now; export a snapshot of it";
+            let text = "the disk's size changed during the export; export a snapshot of it";
             return Err(Error::Other(text.into()));
         }
         sink.finish(size_bytes)?;

@@ -16,6 +16,7 @@ use crate::model::{Disk, DiskPatch, Limits, Patched, ProblemKind};
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Resize {
+    /// The disk's name.
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     name: String,
 
@@ -48,7 +49,7 @@ impl Resize {
                     .ok_or_else(|| {
                         Error::Usage({
                             let now = human_and_exact(now);
-                            format!("{} has only {now}: take away less", self.name)
+                            format!("{} has only {now}: give a smaller number", self.name)
                         })
                     })?
             }
@@ -75,6 +76,7 @@ impl Resize {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Set {
+    /// The disk's name.
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     name: String,
 
@@ -94,8 +96,8 @@ pub(in crate::cli) struct Set {
     #[arg(long, value_name = "GROUP", value_parser = parse_name_or_none)]
     group: Option<OrNone<String>>,
 
-    /// Allow a quota that is less than the disk takes already: its guest can then write nothing
-    /// new.
+    /// Allow a quota below the memory that the disk already takes. Its guest can then overwrite
+    /// data, but not write anything new.
     #[arg(long)]
     force: bool,
 
@@ -141,14 +143,15 @@ impl Set {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Limit {
+    /// The disk's name.
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     name: String,
 
     #[command(flatten)]
-    limits: LimitArgs,
+    output: OutputArgs,
 
     #[command(flatten)]
-    output: OutputArgs,
+    limits: LimitArgs,
 }
 
 impl Limit {
@@ -167,6 +170,7 @@ impl Limit {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Repair {
+    /// The disk's name.
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     name: String,
 

@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use super::limits::LimitArgs;
 use crate::cli::error::Error;
 use crate::cli::print::output::OutputArgs;
-use crate::cli::transfer::Source;
+use crate::cli::transfer::ImageUpload;
 use crate::cli::values::format::FormatArg;
 use crate::cli::values::label::{parse_label, unique};
 use crate::cli::values::or_none::{OrNone, parse_size_or_none};
@@ -30,7 +30,7 @@ pub(in crate::cli) struct Create {
     #[arg(long, value_parser = parse_size, required_unless_present = "image")]
     size: Option<u64>,
 
-    /// Raw image with the disk's first content; - is stdin, and needs --size.
+    /// Raw image with the disk's first content, or - for stdin, which needs --size.
     #[arg(long, value_name = "FILE")]
     image: Option<PathBuf>,
 
@@ -64,8 +64,8 @@ pub(in crate::cli) struct Create {
     #[arg(long)]
     serial: Option<String>,
 
-    /// Front ends that may use the disk at the same time: one (none), any number that only read
-    /// (ro), or any number that write at their own risk (rw).
+    /// Front ends that may use the disk at the same time: one (none), any number, read-only (ro),
+    /// or any number, all writing at their own risk (rw).
     #[arg(long, value_enum, default_value_t = Share::None)]
     share: Share,
 
@@ -77,7 +77,7 @@ pub(in crate::cli) struct Create {
     #[arg(long)]
     detect_zeroes: bool,
 
-    /// Label, to find the disk by; may be given more than once.
+    /// Label, by which list finds the disk; may be given more than once.
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse_label)]
     labels: Vec<(String, String)>,
 
@@ -127,7 +127,7 @@ impl Create {
                 _ => format!("{} exists already, as asked\n", disk.name),
             });
         };
-        // Another client may have been faster, and a guest may have written to the disk since.
+        // Another client may have sent the content first, and a guest may have written since.
         let when = Loading {
             importing: true,
             ..Loading::default()
@@ -143,7 +143,7 @@ impl Create {
         self.output.print(&disk, made)
     }
 
-    fn open_image(&self) -> Result<Option<Source>, Error> {
+    fn open_image(&self) -> Result<Option<ImageUpload>, Error> {
         let as_it_is = self.format.is_raw();
         let Some(image) = &self.image else {
             return match as_it_is {
@@ -161,11 +161,11 @@ impl Create {
             as_it_is,
             pipe_command: Some(&command),
         };
-        Source::open(image, how).map(Some)
+        ImageUpload::open(image, how).map(Some)
     }
 
-    fn settings(&self, image: Option<&Source>) -> Result<DiskSettings, Error> {
-        let image_bytes = image.and_then(Source::size_bytes);
+    fn settings(&self, image: Option<&ImageUpload>) -> Result<DiskSettings, Error> {
+        let image_bytes = image.and_then(ImageUpload::size_bytes);
         // The daemon refuses an impossible block size.
         let whole = |bytes: u64| bytes.next_multiple_of(self.block_size.max(1));
         let size_bytes = self

@@ -1,4 +1,4 @@
-//! A verb over several names: it goes on after a failure, reports on each name, and ends with the
+//! How a verb treats several names: it goes on after a failure, reports each, and ends with the
 //! exit code of the first failure.
 
 use std::fmt::Display;
@@ -18,7 +18,7 @@ pub(super) fn each<N: Display>(
     for name in names {
         match one(name) {
             Ok(()) => {}
-            // Nothing reads the results of the others.
+            // Nothing would read the results of the others.
             Err(error) if error.is_closed_pipe() => return Err(error),
             Err(error) => {
                 let said = name.to_string();

@@ -28,6 +28,7 @@ pub(in crate::cli) enum GroupVerb {
 /// Options of `create` and `set`.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct WithLimits {
+    /// The group's name.
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     name: String,
     #[command(flatten)]
@@ -44,6 +45,7 @@ pub(in crate::cli) struct List {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Show {
+    /// The group's name.
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     name: String,
     #[command(flatten)]
@@ -52,6 +54,7 @@ pub(in crate::cli) struct Show {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Destroy {
+    /// Names of groups.
     #[arg(required = true, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     names: Vec<String>,
 

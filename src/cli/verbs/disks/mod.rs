@@ -1,4 +1,4 @@
-//! Verbs that make and change disks and groups.
+//! Verbs that create and change disks and groups.
 //!
 //! | file | verbs |
 //! |---|---|
@@ -8,7 +8,7 @@
 //! | `snapshots` | `snapshot`, `snapshots`, `fork`, `reset` |
 //! | `groups` | `group` |
 //! | `limits` | the options for limits that `create`, `limit` and `group set` share |
-//! | `each` | what a verb over several names does |
+//! | `each` | how a verb treats several names |
 
 pub(super) mod change;
 pub(super) mod create;

@@ -14,6 +14,7 @@ use crate::model::{Disk, ForkRequest, ProblemKind, ResetRequest, Snapshot, Targe
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Take {
+    /// The disk's name.
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     name: String,
 
@@ -41,6 +42,7 @@ impl Take {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct List {
+    /// The disk's name.
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     name: String,
 
@@ -75,11 +77,11 @@ pub(in crate::cli) struct Fork {
     #[arg(long)]
     serial: Option<String>,
 
-    /// Whether the new disk is read-only. The default is that of the old one.
+    /// Whether the new disk is read-only. The default is that of the forked disk.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     read_only: Option<bool>,
 
-    /// Request queues. The default is that of the old one.
+    /// The most request queues that a front end may use. The default is that of the forked disk.
     #[arg(long)]
     queues: Option<u16>,
 
@@ -107,10 +109,11 @@ impl Fork {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Reset {
+    /// The disk's name.
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     name: String,
 
-    /// One of its snapshots. The default is the content from which the disk was forked.
+    /// One of the disk's snapshots. The default is the content that the disk was forked from.
     #[arg(long, value_name = "SNAPSHOT")]
     to: Option<String>,
 

@@ -1,4 +1,9 @@
 //! Verbs that watch disks: `stats`, `pool`, `events`, `top`.
+//!
+//! | file | verbs |
+//! |---|---|
+//! | `mod` | `stats`, `pool`, `events` |
+//! | `top` | `top` |
 
 #[cfg(feature = "top")]
 pub(super) mod top;
@@ -129,7 +134,7 @@ impl Events {
     fn other(&self, data: &str) -> Result<(), Error> {
         match serde_json::from_str::<Missed>(data) {
             Ok(missed) => self.output.print(&missed, |it| {
-                format!("{} events came too fast, and are missing here\n", it.missed)
+                format!("{} events came too fast and were missed\n", it.missed)
             }),
             Err(_) => Ok(()),
         }
@@ -150,7 +155,7 @@ impl Events {
             return Ok(());
         }
         Err(Error::Other(
-            "the stream of events ended, because the daemon did".into(),
+            "the stream of events ended, most likely because the daemon ended".into(),
         ))
     }
 }

@@ -41,7 +41,7 @@ impl Top {
             ));
         }
         let mut view = View::new(client.socket());
-        // Before the screen is taken, so that a missing daemon is reported on the ordinary one.
+        // Before switching screens, so that a missing daemon is reported on the ordinary one.
         look(client, &mut view)?;
         let failed = |error| Error::Other(format!("can't use this terminal: {error}"));
         // This restores the terminal after a panic, too.
@@ -101,7 +101,7 @@ fn press(view: &mut View, key: KeyEvent) -> bool {
     true
 }
 
-/// Get everything once.
+/// Request all data once.
 fn look(client: &Client, view: &mut View) -> Result<(), Error> {
     let pool: Pool = client.get("/v1/pool")?;
     let disks: Vec<Disk> = client.get("/v1/disks")?;

@@ -10,12 +10,12 @@ use crate::load::Error;
 /// The longest latency that the histogram resolves.
 const MOST_LATENCY_NS: u64 = 100_000_000_000;
 
-/// Likewise for the driver's own time per request.
+/// The same for the driver's own time per request.
 const MOST_BUSY_NS: u64 = 1_000_000_000;
 
 /// The results of one queue.
 #[derive(Debug)]
-pub(in crate::load) struct Tally {
+pub(in crate::load) struct QueueResults {
     pub(in crate::load) requests: u64,
     /// Requests that failed in the whole run: I/O errors, unsupported, no status, other statuses.
     pub(in crate::load) errors: [u64; 4],
@@ -30,7 +30,7 @@ pub(in crate::load) struct Tally {
     pub(in crate::load) busy_ns: Histogram<u64>,
 }
 
-impl Tally {
+impl QueueResults {
     /// Empty results.
     ///
     /// # Errors

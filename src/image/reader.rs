@@ -1,4 +1,4 @@
-//! What every format of image has in common.
+//! Reading an image: the trait that every format implements, and what works with any of them.
 
 use std::fmt::Debug;
 use std::ops::Range;
@@ -8,26 +8,25 @@ use crate::store::{self, Disk, is_zero};
 
 /// How much [`load`] reads at once.
 const CHUNK_BYTES: usize = 1 << 20;
-/// The grain at which zeros are left out: a page of the store.
+/// The unit in which zeros are left out: a page of the store.
 #[allow(clippy::cast_possible_truncation, reason = "4096")]
 pub(super) const PAGE_BYTES: usize = store::PAGE_BYTES as usize;
 
 /// The content of an image, read from its beginning to its end.
-pub trait Source: Debug + Send {
+pub trait ImageReader: Debug + Send {
     /// The size of the content in bytes, if it is known before all of it was read.
     fn size_bytes(&self) -> Option<u64>;
 
-    /// What tells this content from other content, if anything does: it changes when the image is
-    /// written to.
+    /// An identifier of this content, if there is one. It changes when the image is written to.
     fn identity(&self) -> Option<&str>;
 
-    /// Read the next part that may hold data, and return its place in bytes. It begins at
-    /// `from_bytes` or later, at a multiple of a page (4096 bytes), and fills `chunk`, a multiple
-    /// of a page too, unless the content ends before. What is skipped is zeros. `from_bytes` is 0
-    /// or the end of the last part.
+    /// Read the next part that may have data, and return its range in bytes. It begins at
+    /// `from_bytes` or later, at a multiple of a page (4096 bytes), and fills `chunk`, whose length
+    /// is a multiple of a page too, unless the content ends before. Skipped bytes are zeros.
+    /// `from_bytes` is 0 or the end of the last part.
     ///
     /// # Errors
-    /// [`Error::Read`], and [`Error::Format`] where that shows only now.
+    /// [`Error::Read`], and [`Error::Format`] if that is known only now.
     fn read(&mut self, from_bytes: u64, chunk: &mut [u8]) -> Result<Option<Range<u64>>, Error>;
 
     /// The size of the content in bytes, after all of it was read.
@@ -37,8 +36,8 @@ pub trait Source: Debug + Send {
     fn end_bytes(&self) -> Result<u64, Error>;
 }
 
-/// The runs of pages in `bytes` that aren't all zeros, each with its place. `bytes` lie at
-/// `start_bytes`, and pages are counted from there; the last one may be shorter.
+/// The runs of pages in `bytes` that aren't all zeros, each with its offset. `bytes` begin at
+/// offset `start_bytes`, where the first page begins too. The last page may be shorter.
 pub fn data_runs(start_bytes: u64, bytes: &[u8]) -> impl Iterator<Item = (u64, &[u8])> {
     let mut done = 0;
     std::iter::from_fn(move || {
@@ -52,12 +51,12 @@ pub fn data_runs(start_bytes: u64, bytes: &[u8]) -> impl Iterator<Item = (u64, &
     })
 }
 
-/// Write an image onto the beginning of an empty disk. Holes, and pages of zeros, stay unmapped; a
-/// last page that the image fills only partly is filled up with zeros.
+/// Write an image onto the beginning of an empty disk. Holes and pages of zeros stay unmapped. If
+/// the image fills its last page only in part, the rest of that page is zeros.
 ///
 /// # Errors
-/// [`Error::Read`], [`Error::Store`]; so if the image is longer than the disk.
-pub fn load(source: &mut dyn Source, disk: &Disk) -> Result<(), Error> {
+/// [`Error::Read`]; [`Error::Store`], also if the image is longer than the disk.
+pub fn load(source: &mut dyn ImageReader, disk: &Disk) -> Result<(), Error> {
     let (disk_bytes, sector_bytes) = (disk.capacity().bytes(), disk.sector_size().bytes());
     let mut chunk = vec![0; CHUNK_BYTES];
     let mut at = 0;

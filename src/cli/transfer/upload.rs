@@ -1,4 +1,4 @@
-//! An image on its way to a daemon, as frames.
+//! Uploading an image to a daemon, as frames.
 
 use std::collections::VecDeque;
 use std::io;
@@ -19,25 +19,25 @@ const MOST_NAME_BYTES: usize = 255;
 
 /// An image to send: a file, a block device or a pipe.
 #[derive(Debug)]
-pub(in crate::cli) struct Source {
+pub(in crate::cli) struct ImageUpload {
     path: PathBuf,
-    image: Box<dyn image::Source>,
+    image: Box<dyn image::ImageReader>,
     size_bytes: Option<u64>,
-    /// What tells it from other images.
+    /// Its identifier.
     id: Option<String>,
 }
 
-impl Source {
+impl ImageUpload {
     /// Open a file, or stdin if it is `-`.
     ///
     /// # Errors
-    /// It can't be read, or is no raw image as far as can be told.
+    /// It can't be read, or does not look like a raw image.
     pub(in crate::cli) fn open(path: &Path, how: Opening) -> Result<Self, Error> {
         let (path, image) = match path == Path::new("-") {
             true => {
                 let path = Path::new("stdin");
                 let pipe = RawPipe::new(path, Box::new(io::stdin()), how)?;
-                (path, Box::new(pipe) as Box<dyn image::Source>)
+                (path, Box::new(pipe) as Box<dyn image::ImageReader>)
             }
             false => (path, image::open(path, how)?),
         };
@@ -54,7 +54,7 @@ impl Source {
         self.size_bytes
     }
 
-    /// The same image, which must have this size in bytes, and which `id` tells from others.
+    /// The same image, which must have this size in bytes, with this identifier.
     ///
     /// # Errors
     /// The image is a file of another size, or is empty.
@@ -97,13 +97,13 @@ impl Source {
         name[from..].to_owned()
     }
 
-    /// What tells it from other images.
+    /// Its identifier.
     pub(in crate::cli) fn id(&self) -> Option<&str> {
         self.id.as_deref()
     }
 
-    /// All frames of a disk of `disk_bytes` that begins with this image, and what is wrong with the
-    /// image if they end too early.
+    /// The frames of a disk of `disk_bytes` that begins with this image. If they end too early, the
+    /// [`Trouble`] has the reason.
     pub(in crate::cli) fn frames(self, disk_bytes: u64, progress: Progress) -> (Frames, Trouble) {
         let trouble = Trouble::default();
         let frames = Frames {
@@ -111,7 +111,7 @@ impl Source {
             chunk: vec![0; MOST_BYTES],
             ready: VecDeque::new(),
             next: 0,
-            source: self,
+            upload: self,
             disk_bytes,
             progress,
             ended: false,
@@ -120,24 +120,25 @@ impl Source {
     }
 }
 
-/// An empty image is hardly meant.
+/// The error for an empty image, which is most likely a mistake.
 fn nothing(path: &Path) -> Error {
     Error::Other(format!(
-        "image {path:?} has no bytes: the disk stays as it is; what was to write it may have failed"
+        "image {path:?} has no bytes: the disk stays as it is; the program that writes the image \
+         may have failed"
     ))
 }
 
-/// What is wrong with an image, once that is known.
+/// What turned out to be wrong with an image while it was read.
 #[derive(Clone, Debug, Default)]
 pub(in crate::cli) struct Trouble(Arc<Mutex<Option<Error>>>);
 
 impl Trouble {
-    /// It, if there is any.
+    /// Take the error, if there is one.
     pub(in crate::cli) fn take(&self) -> Option<Error> {
         self.0.lock().take()
     }
 
-    /// Keep it; the frames break off then.
+    /// Keep the error. Returns one that ends the frames.
     fn tell(&self, error: Error) -> io::Error {
         *self.0.lock() = Some(error);
         io::Error::other("the image can't be sent")
@@ -147,9 +148,9 @@ impl Trouble {
 /// Frames, made one by one: runs of pages that aren't all zeros.
 #[derive(Debug)]
 pub(in crate::cli) struct Frames {
-    source: Source,
+    upload: ImageUpload,
     chunk: Vec<u8>,
-    /// Frames of what was read last.
+    /// Frames of the part that was read last.
     ready: VecDeque<Bytes>,
     /// Where to read next, in bytes.
     next: u64,
@@ -179,10 +180,10 @@ impl Iterator for Frames {
 }
 
 impl Frames {
-    /// Read the next part, and make frames of it; at the end, the last one.
+    /// Read the next part and make frames of it. At the end of the image, make the last frame.
     fn read(&mut self) -> Result<(), Error> {
         self.progress.at(self.next);
-        let Some(part) = self.source.image.read(self.next, &mut self.chunk)? else {
+        let Some(part) = self.upload.image.read(self.next, &mut self.chunk)? else {
             self.ended = true;
             let end = self.end()?;
             self.ready.push_back(frame(end, &[]));
@@ -192,7 +193,7 @@ impl Frames {
         if self.next > self.disk_bytes {
             return Err(Error::Other(format!(
                 "{} has more bytes than the disk, which has {}; the disk stays as it was",
-                self.source.path.display(),
+                self.upload.path.display(),
                 daemon::Bytes(self.disk_bytes)
             )));
         }
@@ -202,14 +203,14 @@ impl Frames {
         Ok(())
     }
 
-    /// Where the image ends, if it is as long as it was said to be.
+    /// Where the image ends, in bytes, if that is the expected length.
     fn end(&self) -> Result<u64, Error> {
-        let Source { path, image, .. } = &self.source;
+        let ImageUpload { path, image, .. } = &self.upload;
         let end = image.end_bytes()?;
         if end == 0 {
             return Err(nothing(path));
         }
-        match self.source.size_bytes {
+        match self.upload.size_bytes {
             Some(size) if size != end => Err(Error::Other(format!(
                 "{} ended after {} and not after the {} of --image-size; the disk stays as it was",
                 path.display(),
@@ -221,7 +222,7 @@ impl Frames {
     }
 }
 
-/// A frame as it is sent.
+/// A frame's bytes.
 fn frame(start_bytes: u64, bytes: &[u8]) -> Bytes {
     [&header(start_bytes, bytes.len() as u64), bytes]
         .concat()

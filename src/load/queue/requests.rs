@@ -19,7 +19,7 @@ pub(in crate::load) enum Job {
 
 /// A sequence of requests, endless for [`Job::Load`].
 #[derive(Debug)]
-pub(in crate::load) struct Source {
+pub(in crate::load) struct Requests {
     op: Op,
     read_percent: u32,
     random: bool,
@@ -32,8 +32,8 @@ pub(in crate::load) struct Source {
     dice: fastrand::Rng,
 }
 
-impl Source {
-    /// For one queue.
+impl Requests {
+    /// The requests of one queue, which begin with the load itself.
     pub(in crate::load) fn new(plan: &Plan, queue: u16) -> Self {
         let options = &plan.options;
         let own = plan.slice(queue);
