@@ -1,6 +1,6 @@
-//! The conformance tables in `docs`, compared with the code: the functions and tests that they name
-//! exist, the built program offers exactly what they say, and every message that the session
-//! handles has a row.
+//! The tables in `docs`, compared with the code: the functions and tests that they name exist, the
+//! built program offers exactly what they say, every message that the session handles has a row,
+//! and so has every test switch and variable.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -366,4 +366,38 @@ fn the_walks_of_the_architecture_name_functions_in_the_files_beside_them() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The variables that a text names: `RAMBLK_TEST` and the like.
+fn variables(text: &str) -> BTreeSet<String> {
+    let is_part = |c: char| c.is_ascii_uppercase() || c == '_';
+    text.split(|c| !is_part(c))
+        .filter(|word| word.len() > "RAMBLK_".len() && word.starts_with("RAMBLK_"))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn the_page_for_contributors_has_exactly_the_switches_and_variables_of_the_code() {
+    const PAGE: &str = "docs/CONTRIBUTING.md";
+    let mut code = String::new();
+    for (_, text) in [sources("src"), sources("tests")].concat() {
+        code += &text;
+    }
+    for script in fs::read_dir(root().join("scripts")).unwrap() {
+        code += &fs::read_to_string(script.unwrap().path()).unwrap();
+    }
+    let page = fs::read_to_string(root().join(PAGE)).unwrap();
+    assert_eq!(variables(&page), variables(&code));
+
+    let build = fs::read_to_string(root().join("src/build.rs")).unwrap();
+    let (_, rest) = build.split_once("] = [").unwrap();
+    let (switches, _) = rest.split_once(']').unwrap();
+    let known: BTreeSet<&str> = switches.split('"').skip(1).step_by(2).collect();
+    let rows = table(PAGE, "`RAMBLK_TEST`");
+    let listed: BTreeSet<&str> = rows
+        .iter()
+        .flat_map(|row| names(&row["`RAMBLK_TEST`"]))
+        .collect();
+    assert_eq!(listed, known);
 }

@@ -62,7 +62,7 @@ fn what_somebody_put_in_the_place_of_a_socket_stays_and_is_said() {
             && disk["unreachable"]
                 .as_str()
                 .unwrap()
-                .contains("somebody else's")
+                .contains("is another file now")
     });
     assert!(daemon.ok("show vm1").contains("unreachable: "));
     other.set_nonblocking(true).unwrap();

@@ -27,24 +27,12 @@ const ROOMS: [(&str, &[&str]); 9] = [
     ("cli", &["daemon", "client", "model", "image", "load"]),
 ];
 
-/// Files and folders beside each other that import each other all the same, and why. `mod` is the
-/// folder's own file.
-const CIRCLES: [(&str, &[&str], &str); 3] = [
-    (
-        "src/device/block",
-        &["batch", "volume"],
-        "a volume, and several of its requests at a time",
-    ),
-    (
-        "src/device/block",
-        &["counters", "stats"],
-        "counters, and their sum",
-    ),
-    (
-        "src/vhost_user/queue",
-        &["ring", "taken"],
-        "a ring, and the requests that it hands out",
-    ),
+/// Files and folders beside each other that import each other in a circle. `mod` is the folder's
+/// own file. `docs/architecture.md` has the same circles, with a reason for each.
+const CIRCLES: [(&str, &[&str]); 3] = [
+    ("src/device/block", &["batch", "volume"]),
+    ("src/device/block", &["counters", "stats"]),
+    ("src/vhost_user/queue", &["ring", "taken"]),
 ];
 
 /// Crates that only some rooms may name.
@@ -236,18 +224,99 @@ fn files_name_each_other_in_listed_circles_only() {
     let modules = Modules::read(&files);
     let circles = imports::circles(&modules.edges());
     let is_listed = |folder: &str, names: &[String]| {
-        let mut listed = CIRCLES.iter().filter(|(listed, ..)| *listed == folder);
-        listed.any(|(_, members, _)| names.iter().all(|name| members.contains(&name.as_str())))
+        let mut listed = CIRCLES.iter().filter(|(listed, _)| *listed == folder);
+        listed.any(|(_, members)| names.iter().all(|name| members.contains(&name.as_str())))
     };
     for (folder, names) in &circles {
         assert!(is_listed(folder, names), "a circle in {folder}: {names:?}");
     }
-    for (folder, members, _) in &CIRCLES {
+    for (folder, members) in &CIRCLES {
         let is_there = circles.iter().any(|(other, names)| {
             other == folder && members.iter().all(|name| names.iter().any(|at| at == name))
         });
         assert!(is_there, "no circle of {members:?} in {folder} any more");
     }
+}
+
+/// The rows of the tables in `text` whose first column has one of these `heads`: the names between
+/// backticks in the first cell, and the second cell.
+fn table(text: &str, heads: &[&str]) -> Vec<(Vec<String>, String)> {
+    let mut rows = Vec::new();
+    let mut is_wanted = None;
+    for line in text.lines() {
+        let line = line.trim_start_matches("//!").trim();
+        let Some(cells) = line.strip_prefix('|') else {
+            is_wanted = None;
+            continue;
+        };
+        let mut cells = cells.split('|').map(str::trim);
+        let (first, second) = (cells.next().unwrap(), cells.next().unwrap_or_default());
+        if *is_wanted.get_or_insert_with(|| heads.contains(&first)) {
+            let names = first.split('`').skip(1).step_by(2).map(str::to_owned);
+            rows.push((names.collect::<Vec<String>>(), second.to_owned()));
+        }
+    }
+    // Without the head of each table, and the line below it.
+    rows.retain(|(names, _)| !names.is_empty());
+    rows
+}
+
+#[test]
+fn the_page_of_the_architecture_has_exactly_the_circles_that_stay() {
+    let page = fs::read_to_string(root().join("docs/architecture.md")).unwrap();
+    let rows = table(&page, &["circle"]);
+    let listed: BTreeSet<Vec<String>> = rows
+        .iter()
+        .map(|(names, reason)| {
+            assert!(reason.len() > 10, "no reason for {names:?}");
+            let mut names = names.clone();
+            names[1..].sort();
+            names
+        })
+        .collect();
+    let known = CIRCLES.map(|(folder, members)| {
+        let folder = folder.trim_start_matches("src/");
+        [&[folder][..], members]
+            .concat()
+            .into_iter()
+            .map(str::to_owned)
+            .collect()
+    });
+    assert_eq!(listed, BTreeSet::from(known));
+    assert_eq!(listed.len(), rows.len(), "a circle stands there twice");
+}
+
+/// What a folder's table lacks of its files and folders, and what it has too many.
+fn table_faults(folder: &str, table_of: &str, files: &[(String, String)]) -> Vec<String> {
+    let named: BTreeSet<String> = table(table_of, &["file", "folder"])
+        .into_iter()
+        .flat_map(|(names, _)| names)
+        .filter(|name| name != "mod")
+        .collect();
+    let there: BTreeSet<String> = files
+        .iter()
+        .filter_map(|(name, _)| name.strip_prefix(&format!("{folder}/")))
+        .map(|name| name.split('/').next().unwrap().trim_end_matches(".rs"))
+        .filter(|name| *name != "mod")
+        .map(str::to_owned)
+        .collect();
+    let lacks = there.difference(&named);
+    let lacks = lacks.map(|name| format!("{folder}: its table lacks `{name}`"));
+    let gone = named.difference(&there);
+    let gone = gone.map(|name| format!("{folder}: its table names `{name}`, which is not there"));
+    lacks.chain(gone).collect()
+}
+
+#[test]
+fn every_folder_has_a_table_of_exactly_its_files() {
+    let files = sources("src");
+    let mut faults = Vec::new();
+    for (name, text) in &files {
+        if let Some(folder) = name.strip_suffix("/mod.rs") {
+            faults.extend(table_faults(folder, text, &files));
+        }
+    }
+    assert!(faults.is_empty(), "{faults:#?}");
 }
 
 #[test]
@@ -358,6 +427,19 @@ fn the_checks_themselves_can_fail() {
     };
     assert!(handed_on("pub use c::Type; mod m { pub use super::c::f; }").is_empty());
     assert_eq!(handed_on("pub use super::d::Type;").len(), 1);
+    let files = ["m/a.rs", "m/b/mod.rs", "m/b/c.rs", "m/mod.rs", "n/d.rs"];
+    let files = files.map(|name| (name.to_owned(), String::new()));
+    let listing = "//! What.\n//!\n//! | file | holds |\n//! |---|---|\n//! | `a`, `x` | `y` |";
+    assert_eq!(
+        table_faults("m", listing, &files),
+        [
+            "m: its table lacks `b`",
+            "m: its table names `x`, which is not there"
+        ]
+    );
+    let blocks = "//! | file | holds |\n//! |---|---|\n//! | `a` | |\n//! | `b` | |\n//!\n\
+                  //! | block | holds |\n//! |---|---|\n//! | `z` | |";
+    assert!(table_faults("m", blocks, &files).is_empty());
     assert!(says_unsafe("fn f() { unsafe { g() } }"));
     assert!(!says_unsafe(
         "#![allow(unsafe_code)] // unsafe\nfn f() { \"unsafe\"; }"

@@ -99,7 +99,7 @@ fn a_file_of_somebody_else_is_refused_and_left_alone() {
         fs::write(home.arena(), bytes).unwrap();
         let (code, line) = home.refused(home.serve(&[]));
         assert_eq!(code, Some(1));
-        assert!(line.contains("no ramblk arena"), "{line}");
+        assert!(line.contains("not a ramblk arena"), "{line}");
         assert_eq!(fs::read(home.arena()).unwrap(), bytes);
     }
 }
@@ -176,7 +176,7 @@ fn too_small_a_tmpfs_is_explained_and_a_small_one_bounds_what_disks_take() {
     let unmounted = Command::new("umount").arg(home.path("state")).status();
     assert!(unmounted.unwrap().success());
     assert_eq!(code, Some(1), "{line}");
-    for words in ["room for 8M", "to have 64M", "remount,size="] {
+    for words in ["room for 8M", "limit is 64M", "remount,size="] {
         assert!(line.contains(words), "{line}");
     }
     assert!(

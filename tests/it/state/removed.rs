@@ -19,7 +19,7 @@ fn a_removed_arena_is_said_and_no_second_daemon_takes_its_place() {
         home.json("pool")["warnings"][0].is_string()
     });
     assert!(
-        home.log().contains("was removed: all disks are gone when"),
+        home.log().contains("was removed: all disks are lost when"),
         "{}",
         home.log()
     );
