@@ -21,9 +21,10 @@ fn run(program: &str, words: &[&str]) -> Output {
     Command::new(program).args(words).output().unwrap()
 }
 
+/// As a shell's foreground job, which ignores no signal, whatever the tests were started as.
 fn start(words: &[&str]) -> Child {
-    Command::new(RAMBLK)
-        .arg("run")
+    Command::new("env")
+        .args(["--default-signal=HUP,INT", RAMBLK, "run"])
         .args(words)
         .stderr(Stdio::null())
         .spawn()
