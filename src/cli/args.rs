@@ -135,7 +135,7 @@ struct DiskArgs {
 
     /// The longest time to poll an empty queue before its thread sleeps, in microseconds. The time
     /// adapts, and is 0 while requests are further apart.
-    #[arg(long, value_name = "N", default_value_t = 32)]
+    #[arg(long, value_name = "N", default_value_t = 64)]
     poll_us: u32,
 
     /// Serial that guests see, at most 20 bytes.

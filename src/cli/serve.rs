@@ -60,7 +60,7 @@ pub(super) struct Serve {
     #[arg(long, value_name = "CPUS", value_parser = parse_cpus)]
     pin: Option<Cpus>,
 
-    /// The longest time to poll an empty queue before its thread sleeps, in microseconds; 32 by
+    /// The longest time to poll an empty queue before its thread sleeps, in microseconds; 64 by
     /// default.
     #[arg(long, value_name = "N")]
     poll_us: Option<u32>,

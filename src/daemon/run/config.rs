@@ -80,7 +80,7 @@ impl Default for RunOptions {
             detect_zeroes: false,
             in_order: false,
             workers: None,
-            poll_us: 32,
+            poll_us: workers::DEFAULT_POLL_US,
             cpus: Vec::new(),
             command: Vec::new(),
         }

@@ -55,7 +55,7 @@ impl Default for ServeOptions {
             memory_limit_bytes: None,
             huge_pages: true,
             workers: None,
-            poll_us: 32,
+            poll_us: workers::DEFAULT_POLL_US,
             cpus: Vec::new(),
             socket_mode: 0o660,
             socket_group: None,

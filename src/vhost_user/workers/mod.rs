@@ -7,6 +7,7 @@
 //! | `slice` | how long the scheduler lets a worker run |
 //! | `timer` | wakes a worker at a moment |
 //! | `polling` | how long a ring that has run dry is polled |
+//! | `wake` | what it costs to wake a thread |
 //! | `mail` | what workers are told, and how it finds a ring that moves |
 //! | `slot` | one ring as a worker serves it, hot or cold |
 //! | `order` | what sessions tell workers to do with a ring |
@@ -25,4 +26,5 @@ mod slice;
 mod slot;
 mod slots;
 mod timer;
+mod wake;
 mod worker;

@@ -17,6 +17,7 @@ use super::order::{RingHandle, RingMail};
 use super::polling::PollTime;
 use super::slice;
 use super::slot::Slot;
+use super::wake;
 use super::worker::Worker;
 use crate::threads::{self, Role};
 use crate::vhost_user::queue::job::Job;
@@ -41,6 +42,8 @@ pub(crate) struct Workers {
     mailboxes: Mailboxes<RingMail>,
     threads: Vec<JoinHandle<()>>,
     poll: Duration,
+    /// What it costs to wake one.
+    wake: Duration,
     /// Frees workers that hang, until all have ended.
     watchdog: Watchdog,
     /// The number of the next ring. Held while a worker is chosen for one.
@@ -57,34 +60,44 @@ impl Workers {
             mailboxes: (0..count).map(|_| mailbox()).collect::<io::Result<_>>()?,
             threads: Vec::new(),
             poll: options.poll,
+            wake: Duration::ZERO,
             watchdog: Watchdog::start(count)?,
             next: Mutex::new(0),
         };
+        let (waker, sleeper) = wake::pair()?;
+        let mut sleeper = Some(sleeper);
         for number in 0..count {
             let watched = workers.watchdog.watched(number);
             let watched = watched.ok_or_else(|| io::Error::other("no watchdog"))?;
             let worker = Worker::new(number, &workers.mailboxes, watched)?;
             let cpu = options.cpus.iter().cycle().nth(number).copied();
             let (pinned, answer) = sync_channel(1);
+            let sleeper = sleeper.take();
             let thread = threads::spawn_vital(Role::Worker(number), move || {
                 slice::shorten();
                 let pin = cpu.map_or(Ok(()), pin);
                 let is_pinned = pin.is_ok();
                 let _ = pinned.send(pin);
-                if is_pinned { worker.run() } else { Ok(()) }
+                if !is_pinned {
+                    return Ok(());
+                }
+                sleeper.map_or(Ok(()), |sleeper| sleeper.answer())?;
+                worker.run()
             })?;
             workers.threads.push(thread);
             answer
                 .recv()
                 .map_err(|_| io::Error::other("a worker ended"))??;
         }
+        workers.wake = waker.measure();
+        tracing::debug!(wake = ?workers.wake, "what it costs to wake a worker");
         Ok(workers)
     }
 
     /// Serve a ring, on the worker that has the fewest.
     pub(crate) fn serve(&self, job: Job) -> io::Result<RingHandle> {
         let (starting, answer) = sync_channel(1);
-        let slot = Slot::new(job, PollTime::new(self.poll), starting);
+        let slot = Slot::new(job, PollTime::new(self.poll, self.wake), starting);
         let handle = self.place(Box::new(slot));
         // By then others may be placed: they needn't wait for this worker, whatever it is doing.
         let gone = || io::Error::other("the worker thread is gone");

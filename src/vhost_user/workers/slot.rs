@@ -34,6 +34,12 @@ pub(super) struct Slot {
     nap: Option<Nap>,
     /// When it was first found to have run dry.
     dry_since: Option<Instant>,
+    /// How long it had been dry when it was looked at last, while it is polled.
+    dry: Option<Duration>,
+    /// When it went cold.
+    cold_since: Option<Instant>,
+    /// A kick ended the pause that it is served after.
+    was_kicked: bool,
     /// Whether it had requests since busy rings were counted.
     pub(super) served: bool,
     /// When to look at it again while it is cold, for requests that wait.
@@ -65,6 +71,9 @@ impl Slot {
             poll,
             nap: None,
             dry_since: None,
+            dry: None,
+            cold_since: None,
+            was_kicked: false,
             served: false,
             look_at: None,
             is_parked: false,
@@ -79,6 +88,9 @@ impl Slot {
         self.state = State::Hot;
         self.nap = self.job.kick.is_none().then(Nap::default);
         self.dry_since = None;
+        self.dry = None;
+        self.cold_since = None;
+        self.was_kicked = false;
         self.served = false;
         self.look_at = None;
         self.is_parked = false;
@@ -90,7 +102,9 @@ impl Slot {
         match catch_unwind(AssertUnwindSafe(|| job.turn(pace, &tools.watched))) {
             Ok(Ok(turn)) => {
                 if turn.steps > 0 {
-                    self.dry_since = None;
+                    if self.dry_since.take().is_some() || self.was_kicked {
+                        self.resumed(turn.steps);
+                    }
                     self.served = true;
                     if let Some(nap) = &mut self.nap {
                         *nap = Nap::default();
@@ -107,6 +121,15 @@ impl Slot {
                 self.ends(tools);
                 Turn::default()
             }
+        }
+    }
+
+    /// The first requests after a pause were served.
+    fn resumed(&mut self, count: u32) {
+        self.was_kicked = false;
+        self.poll.resumed_with(count);
+        if let Some(dry) = self.dry.take() {
+            self.poll.found_after(dry);
         }
     }
 
@@ -137,12 +160,17 @@ impl Slot {
             return;
         }
         if !self.poll.is_over(dry) || is_busy && dry < KEEP_BESIDE_OTHERS {
+            self.dry = Some(dry);
             return;
         }
         self.log_refused(tools);
         match self.job.enable_notification() {
-            Ok(true) => self.dry_since = None,
-            Ok(false) => self.state = State::Cold,
+            Ok(true) => (self.dry_since, self.dry) = (None, None),
+            Ok(false) => {
+                self.state = State::Cold;
+                self.dry = None;
+                self.cold_since = Some(now);
+            }
             Err(error) => self.breaks(error, tools),
         }
     }
@@ -162,9 +190,13 @@ impl Slot {
         self.leaving.is_some() && (self.job.is_drained() || self.state == State::Broken)
     }
 
-    pub(super) fn kicked(&mut self, now: Instant) {
+    /// It was kicked, and is hot. `slept`: its worker slept until then.
+    pub(super) fn kicked(&mut self, now: Instant, slept: bool) {
         if let Some(dry_since) = self.dry_since.take() {
-            self.poll.kicked_after(now.duration_since(dry_since));
+            let cold_since = self.cold_since.take().filter(|_| slept);
+            let slept = cold_since.map(|since| now.duration_since(since));
+            self.poll.kicked_after(now.duration_since(dry_since), slept);
+            self.was_kicked = true;
         }
         self.state = State::Hot;
     }

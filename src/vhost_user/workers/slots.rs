@@ -175,12 +175,13 @@ impl Slots {
         parked.filter_map(|placed| placed.ring.look_at).min()
     }
 
-    /// The ring in place `at` was kicked; nothing if it is hot or gone.
-    pub(super) fn kicked(&mut self, at: usize, now: Instant) {
+    /// The ring in place `at` was kicked; nothing if it is hot or gone. `slept` as in
+    /// [`Slot::kicked`].
+    pub(super) fn kicked(&mut self, at: usize, now: Instant, slept: bool) {
         if let Some(slot) = self.get_mut(at)
             && slot.state == State::Cold
         {
-            slot.kicked(now);
+            slot.kicked(now, slept);
             self.hot.push(at);
         }
     }

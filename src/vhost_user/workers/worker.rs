@@ -198,7 +198,7 @@ impl Worker {
             }
             // The timer's number is no ring's: the clock tells which ring has waited long enough.
             let at = usize::try_from(event.data()).unwrap_or(usize::MAX);
-            self.slots.kicked(at, now);
+            self.slots.kicked(at, now, timeout_ms != 0);
         }
         Ok(())
     }
