@@ -26,8 +26,9 @@ use crate::store::layout::record::{Record, check_settings};
 use crate::store::layout::spec::DiskSpec;
 use crate::store::layout::superblock;
 use crate::store::memory::arena;
-use crate::store::memory::pool::{Pool, Reclaimer};
+use crate::store::memory::pool::Pool;
 use crate::store::memory::pressure::PressureSignal;
+use crate::store::memory::reclaimer::Reclaimer;
 use crate::store::pages::detached::Detached;
 use crate::store::pages::diff;
 use crate::store::pages::mapped::Mapped;
@@ -404,6 +405,12 @@ impl Store {
         self.table
             .pool()
             .reclaim_once(Duration::ZERO, Duration::ZERO);
+    }
+
+    /// Make huge pages now of all memory that is used up, rather than when the machine has time for
+    /// it. Without [`huge_pages`](super::arena_file::StoreOptions) it does nothing.
+    pub fn make_huge_pages(&self) {
+        while self.table.pool().make_huge_page(Duration::ZERO) {}
     }
 
     /// The keys of all disks and snapshots, sorted.

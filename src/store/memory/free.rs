@@ -2,12 +2,13 @@
 //!
 //! Blocks are taken densely, from the lowest group that has a free one, so that a sparsely written
 //! disk fills whole groups, and whole groups become free again. One lock protects all of this; it
-//! is held for a handful of instructions, or for one call that backs a run.
+//! is held for a handful of instructions, or for one call that backs a run or a group.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::arena::{Block, GROUP_BLOCKS};
+use super::huge::Opening;
 
 /// How many blocks are backed by one call.
 const STRETCH: u32 = 64;
@@ -25,6 +26,8 @@ struct Group {
     /// Free blocks for which the host may still hold memory.
     held: Bits,
     last_freed: Instant,
+    /// Its memory is a huge page, or will be one from the start.
+    huge: bool,
 }
 
 /// The answer to [`Free::take`].
@@ -33,6 +36,8 @@ pub(crate) enum Candidate {
     Ready(Block),
     /// These blocks, which must be backed first.
     Unbacked(Block, u32),
+    /// This group, which must be backed first, as a whole by a huge page.
+    Huge(u32),
     /// No block is left.
     None,
 }
@@ -46,8 +51,39 @@ pub(crate) struct Free {
     /// Groups from this one on were never used.
     next: u32,
     end: u32,
-    /// Groups that became fully used, and when: they become huge pages.
-    full: VecDeque<(u32, Instant)>,
+    /// `None` where no huge pages are made.
+    huge: Option<Huge>,
+}
+
+/// Groups that have or want huge pages.
+#[derive(Debug, Default)]
+struct Huge {
+    opening: Opening,
+    full: Full,
+}
+
+/// Groups that were used up, each once, and when: huge pages are made of these.
+#[derive(Debug, Default)]
+struct Full {
+    queue: VecDeque<(u32, Instant)>,
+    /// Those in the queue: a group may be freed and used up again while it waits.
+    numbers: HashSet<u32>,
+}
+
+impl Full {
+    fn push(&mut self, number: u32) {
+        if self.numbers.insert(number) {
+            self.queue.push_back((number, Instant::now()));
+        }
+    }
+
+    /// The next one that was used up so long ago.
+    fn pop(&mut self, after: Duration) -> Option<u32> {
+        let is_due = |&(_, since): &(u32, Instant)| since.elapsed() >= after;
+        let (number, _) = self.queue.pop_front_if(|next| is_due(next))?;
+        self.numbers.remove(&number);
+        Some(number)
+    }
 }
 
 fn test(bits: &Bits, index: u32) -> bool {
@@ -90,6 +126,7 @@ impl Group {
             backed: [0; WORDS],
             held: [0; WORDS],
             last_freed: Instant::now(),
+            huge: false,
         }
     }
 
@@ -135,14 +172,15 @@ impl Taken {
 }
 
 impl Free {
-    /// A list of the groups from `first` up to `end`, none of which was ever used.
-    pub(crate) fn new(first: u32, end: u32) -> Self {
+    /// A list of the groups from `first` up to `end`, none of which was ever used. `huge`: those
+    /// that become fully used are kept for [`Free::take_full`].
+    pub(crate) fn new(first: u32, end: u32, huge: bool) -> Self {
         Self {
             groups: BTreeMap::new(),
             empty: BTreeSet::new(),
             next: first,
             end,
-            full: VecDeque::new(),
+            huge: huge.then(Huge::default),
         }
     }
 
@@ -156,10 +194,17 @@ impl Free {
                     clear(&mut group.free, index);
                     clear(&mut group.held, index);
                     if !group.has_free() {
-                        self.full
-                            .push_back((lowest.remove_entry().0, Instant::now()));
+                        let (number, group) = lowest.remove_entry();
+                        if let Some(huge) = &mut self.huge
+                            && !group.huge
+                        {
+                            huge.full.push(number);
+                        }
                     }
                     return Candidate::Ready(Block(base + index));
+                }
+                if group.huge && group.is_all_free() {
+                    return Candidate::Huge(*lowest.key());
                 }
                 let Some(index) = first(&group.free, &group.free) else {
                     lowest.remove();
@@ -180,7 +225,11 @@ impl Free {
             } else {
                 return Candidate::None;
             };
-            self.groups.insert(group, Group::new([u64::MAX; WORDS]));
+            let mut opened = Group::new([u64::MAX; WORDS]);
+            if let Some(huge) = &mut self.huge {
+                opened.huge = huge.opening.wants(opened.last_freed);
+            }
+            self.groups.insert(group, opened);
         }
     }
 
@@ -190,6 +239,19 @@ impl Free {
             for index in (first.0 % GROUP_BLOCKS..).take(count as usize) {
                 set(&mut group.backed, index);
                 set(&mut group.held, index);
+            }
+        }
+    }
+
+    /// A huge page was made for a group in `spent`, or couldn't be: then small ones back the group.
+    pub(crate) fn backed_huge(&mut self, number: u32, made: bool, spent: Duration) {
+        if let Some(huge) = &mut self.huge {
+            huge.opening.took(Instant::now(), made, spent);
+        }
+        if let Some(group) = self.groups.get_mut(&number) {
+            group.huge = made;
+            if made {
+                (group.backed, group.held) = ([u64::MAX; WORDS], [u64::MAX; WORDS]);
             }
         }
     }
@@ -226,28 +288,29 @@ impl Free {
         self.next = self.next.max(number + 1);
         if group.has_free() {
             self.groups.insert(number, group);
-        } else {
-            self.full.push_back((number, Instant::now()));
+        } else if let Some(huge) = &mut self.huge {
+            huge.full.push(number);
         }
     }
 
     /// How many groups became fully used and were not checked since.
     pub(crate) fn full_groups(&self) -> usize {
-        self.full.len()
+        self.huge.as_ref().map_or(0, |huge| huge.full.queue.len())
     }
 
     /// The next group that became fully used at least `after` ago, and still is.
     pub(crate) fn take_full(&mut self, after: Duration) -> Option<u32> {
-        while let Some(&(number, since)) = self.full.front() {
-            if since.elapsed() < after {
-                return None;
-            }
-            self.full.pop_front();
+        while let Some(number) = self.huge.as_mut()?.full.pop(after) {
             if !self.groups.contains_key(&number) && !self.empty.contains(&number) {
                 return Some(number);
             }
         }
         None
+    }
+
+    /// No huge pages are made any more.
+    pub(crate) fn make_no_huge(&mut self) {
+        self.huge = None;
     }
 
     /// Groups with free blocks whose memory may be returned to the host.
@@ -278,6 +341,7 @@ impl Free {
         let used = group.free.map(|word| !word);
         group.free = std::array::from_fn(|at| group.free[at] & !bits[at]);
         group.held = std::array::from_fn(|at| group.held[at] & !bits[at]);
+        group.huge = false;
         Some(Taken {
             group: number,
             bits,

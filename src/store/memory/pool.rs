@@ -6,14 +6,13 @@
 //! taken. Counts, owners and the free list are outside the arena; after a crash they are rebuilt
 //! from the trees.
 //!
-//! Freed blocks are reused first. A thread returns those that are still free after a while to the
-//! host, so that a discard makes no system call.
+//! Freed blocks are reused first. A [thread](super::reclaimer) returns those that are still free
+//! after a while to the host, so that a discard makes no system call.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::thread::JoinHandle;
-use std::time::Duration;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use parking_lot::Condvar;
 
@@ -23,17 +22,7 @@ use super::free::{Candidate, Free, Taken};
 use crate::store::base::error::Error;
 use crate::store::base::points;
 use crate::store::base::sync::Mutex;
-use crate::threads::{self, Role};
 
-/// How long freed memory waits to be reused: whole groups, and parts of a group.
-const WHOLE_AFTER: Duration = Duration::from_millis(100);
-const PART_AFTER: Duration = Duration::from_millis(300);
-/// How often the reclaimer checks.
-const TICK: Duration = Duration::from_millis(50);
-/// How long a group must be fully used before it becomes a huge page, and how many become one at a
-/// time, so that other threads get the processor too.
-const FULL_AFTER: Duration = Duration::from_millis(100);
-const HUGE_AT_ONCE: usize = 32;
 /// With at least this many runs to punch in a group, the group is unmapped first.
 const MANY_STRETCHES: usize = 4;
 
@@ -56,8 +45,6 @@ pub(crate) struct Pool {
     room: Condvar,
     /// Counts when there may be room again.
     room_changes: AtomicU64,
-    /// Whether fully used groups become huge pages.
-    huge: AtomicBool,
 }
 
 impl fmt::Debug for Pool {
@@ -78,20 +65,29 @@ struct Wake {
     closing: bool,
 }
 
+/// Why [`Pool::sleep`] returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Woken {
+    /// The pool is closed.
+    Closing,
+    /// Something was freed, or a group used up.
+    Stirred,
+    Time,
+}
+
 impl Pool {
     /// A pool of the groups from `first_group` on.
     pub(crate) fn new(arena: Arena, limit_bytes: u64, first_group: u32, huge: bool) -> Self {
         let groups = arena.blocks() / GROUP_BLOCKS;
         Self {
             counts: (0..groups).map(|_| OnceLock::new()).collect(),
-            free: Mutex::new(Free::new(first_group, groups)),
+            free: Mutex::new(Free::new(first_group, groups, huge)),
             budget: Budget::new(limit_bytes),
             wake: parking_lot::Mutex::default(),
             reclaimer: Condvar::new(),
             room: Condvar::new(),
             room_changes: AtomicU64::new(0),
             arena,
-            huge: AtomicBool::new(huge),
         }
     }
 
@@ -146,12 +142,14 @@ impl Pool {
     fn take_free(&self) -> Result<Block, Error> {
         let mut free = self.free.lock();
         let full = free.full_groups();
+        let mut opened = false;
         loop {
             match free.take() {
                 Candidate::Ready(block) => {
-                    let is_new = free.full_groups() > full && self.huge.load(Ordering::Relaxed);
+                    let used_up = free.full_groups() > full;
                     drop(free);
-                    if is_new {
+                    // There is a huge page to make, or to return what isn't used of one.
+                    if used_up || opened {
                         self.stir();
                     }
                     return Ok(block);
@@ -165,6 +163,12 @@ impl Pool {
                         Error::HostFull { source }
                     })?;
                     free.backed(first, count);
+                }
+                Candidate::Huge(group) => {
+                    let start = Instant::now();
+                    let made = self.arena.back_huge(group).is_ok();
+                    free.backed_huge(group, made, start.elapsed());
+                    opened = true;
                 }
                 Candidate::None => {
                     return Err(Error::Full {
@@ -322,30 +326,22 @@ impl Pool {
         self.room.wait_for(&mut wake, Duration::from_millis(20));
     }
 
-    /// Return memory to the host until [`Pool::close`].
-    fn reclaim(&self) {
+    /// Wait until `until`, if there is one, or until the pool is closed; `may_stir`: or something
+    /// was freed or used up.
+    pub(super) fn sleep(&self, until: Option<Instant>, may_stir: bool) -> Woken {
+        let mut wake = self.wake.lock();
         loop {
-            {
-                let mut wake = self.wake.lock();
-                while !wake.stirred && !wake.closing {
-                    self.reclaimer.wait(&mut wake);
-                }
-                wake.stirred = false;
+            if wake.closing {
+                return Woken::Closing;
             }
-            // Until nothing is left to do. New work meanwhile only continues the loop.
-            loop {
-                let mut wake = self.wake.lock();
-                if !wake.closing {
-                    self.reclaimer.wait_for(&mut wake, TICK);
-                }
-                if wake.closing {
-                    return;
-                }
-                drop(wake);
-                let left = self.reclaim_once(WHOLE_AFTER, PART_AFTER);
-                let more = self.make_huge();
-                if left == 0 && !more {
-                    break;
+            if may_stir && std::mem::take(&mut wake.stirred) {
+                return Woken::Stirred;
+            }
+            match until {
+                None => self.reclaimer.wait(&mut wake),
+                Some(until) if until <= Instant::now() => return Woken::Time,
+                Some(until) => {
+                    self.reclaimer.wait_until(&mut wake, until);
                 }
             }
         }
@@ -364,24 +360,24 @@ impl Pool {
         groups.len()
     }
 
-    /// Make huge pages of some fully used groups. Returns whether there are more. A group waits for
-    /// a while before that, since accesses wait while its page is made, and a group that has only
-    /// just been filled is being accessed.
-    fn make_huge(&self) -> bool {
-        for _ in 0..HUGE_AT_ONCE {
-            let Some(group) = self.free.lock().take_full(FULL_AFTER) else {
-                break;
-            };
-            if !self.huge.load(Ordering::Relaxed) {
-                continue;
-            }
-            // If the system makes none now, it never will. Small pages work too.
-            if let Err(error) = self.arena.collapse(group) {
-                tracing::debug!(%error, "the system makes no huge pages");
-                self.huge.store(false, Ordering::Relaxed);
-            }
-        }
+    /// Whether groups wait for a huge page.
+    pub(super) fn wants_huge(&self) -> bool {
         self.free.lock().full_groups() > 0
+    }
+
+    /// Make a huge page of the next group that was used up that long ago and still is. Returns
+    /// whether there was one. An access to it waits meanwhile, and a group that was just used up is
+    /// accessed.
+    pub(crate) fn make_huge_page(&self, after: Duration) -> bool {
+        let Some(group) = self.free.lock().take_full(after) else {
+            return false;
+        };
+        // Where the system makes none it never will; small pages do as well.
+        if let Err(error) = self.arena.collapse(group) {
+            tracing::debug!(%error, "the system makes no huge pages");
+            self.free.lock().make_no_huge();
+        }
+        true
     }
 
     fn punch(&self, taken: &Taken) {
@@ -404,47 +400,9 @@ impl Pool {
         self.free.lock().put_back(taken, punched);
     }
 
-    fn close(&self) {
+    /// End the thread that waits in [`Pool::sleep`].
+    pub(super) fn close(&self) {
         self.wake.lock().closing = true;
         self.reclaimer.notify_all();
-    }
-}
-
-/// The thread that returns memory to the host; dropping it ends the thread.
-#[derive(Debug)]
-pub(crate) struct Reclaimer {
-    pool: Arc<Pool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Reclaimer {
-    /// Start it.
-    ///
-    /// # Errors
-    /// [`Error::Arena`] if no thread can be started.
-    pub(crate) fn start(pool: Arc<Pool>) -> Result<Self, Error> {
-        if cfg!(ramblk_schedules) {
-            // The test calls the thread's function itself.
-            return Ok(Self { pool, thread: None });
-        }
-        let worker = Arc::clone(&pool);
-        let thread = threads::spawn(Role::Reclaimer, move || worker.reclaim());
-        let thread = thread.map_err(|source| Error::Arena {
-            doing: "start a thread for",
-            source,
-        })?;
-        Ok(Self {
-            pool,
-            thread: Some(thread),
-        })
-    }
-}
-
-impl Drop for Reclaimer {
-    fn drop(&mut self) {
-        self.pool.close();
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
     }
 }
