@@ -31,7 +31,8 @@ pub(crate) const BLOCK_WORDS: usize = BLOCK_BYTES / 8;
 /// Blocks of a huge page.
 pub(crate) const GROUP_BLOCKS: u32 = 512;
 
-/// The longest copy that [`Arena::copy_in_near`] takes to be in the caches.
+/// The longest copy that [`Arena::copy_in_near`] takes to be in the caches, and that
+/// [`Arena::copy_out`] takes to be short.
 pub(crate) const NEAR_BYTES: usize = 8 << 10;
 
 /// A block by its number in the file.
@@ -131,13 +132,19 @@ impl Arena {
     }
 
     /// Fill `to` from `offset` bytes after the start of `block`, and on from the blocks behind it.
+    #[inline]
     pub(crate) fn copy_out(&self, block: Block, offset: usize, to: Sink<'_>) {
         let from = self.at(block, offset, to.len());
         if cfg!(ramblk_null) {
             return;
         }
-        // SAFETY: as in `copy_in`, the other way round.
-        unsafe { copy::copy(to.as_ptr(), from, to.len()) };
+        if to.len() > NEAR_BYTES {
+            // SAFETY: as in `copy_in`, the other way round.
+            unsafe { copy::copy_ahead(to.as_ptr(), from, to.len()) };
+        } else {
+            // SAFETY: as above.
+            unsafe { copy::copy(to.as_ptr(), from, to.len()) };
+        }
     }
 
     /// The same as [`Arena::copy_in`], for a target that was [prefetched](Arena::prefetch): unless
