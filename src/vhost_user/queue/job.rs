@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::crash;
 use super::ring::{Next, Ring, RingError};
+use super::taken::Done;
 use crate::device::{BlockDevice, Outcome, Pace, QueueCounters};
 use crate::vhost_user::wire::notifier::Notifier;
 use crate::vhost_user::wire::watchdog::Watched;
@@ -199,20 +200,26 @@ impl Job {
             let next = self.ring.next();
             if next == Next::Gather {
                 let most = (end_steps - turn.steps, end_bytes - turn.bytes);
-                if let Some(gathered) = self.ring.gather(most.0, most.1)? {
-                    self.counters.take(gathered.requests().len());
-                    let outcomes = self.device.serve_plain(gathered.requests());
-                    outcomes.count(&mut self.counters);
-                    debug_assert!(
-                        gathered.offered(outcomes.written()),
-                        "more was written than was offered: {outcomes:?}"
-                    );
-                    let done = gathered.complete(outcomes.written());
-                    turn.steps += done.requests;
-                    turn.bytes += done.bytes;
-                    if done.requests > 0 {
-                        continue;
+                let done = match self.ring.gather(most.0, most.1)? {
+                    None => Done::default(),
+                    Some(gathered) => {
+                        self.counters.take(gathered.requests().len());
+                        let outcomes = self.device.serve_plain(gathered.requests());
+                        outcomes.count(&mut self.counters);
+                        debug_assert!(
+                            gathered.offered(outcomes.written()),
+                            "more was written than was offered: {outcomes:?}"
+                        );
+                        gathered.complete(outcomes.written())
                     }
+                };
+                turn.steps += done.requests;
+                turn.bytes += done.bytes;
+                if done.requests > 0 {
+                    if self.was_lone(turn) {
+                        return Ok(false);
+                    }
+                    continue;
                 }
                 if !self.ring.has_next() {
                     return Ok(false);
@@ -222,6 +229,9 @@ impl Job {
                 return Ok(false);
             };
             turn.steps += 1;
+            if step == Step::Settled && next == Next::Gather && self.was_lone(turn) {
+                return Ok(false);
+            }
             untimed += 1;
             if untimed == TIMED_REQUESTS || step == Step::Begun {
                 untimed = 0;
@@ -231,6 +241,13 @@ impl Job {
             }
         }
         Ok(true)
+    }
+
+    /// Whether the turn has served one request and saw no other. A driver with one at a time waits
+    /// for that one, and puts no other before: another look for more would be in vain.
+    #[inline]
+    fn was_lone(&self, turn: &Turn) -> bool {
+        turn.steps == 1 && !self.ring.has_next()
     }
 
     /// Serve one request of any shape, or a step of it. `None` if there is none.

@@ -381,9 +381,12 @@ impl Ring {
             self.queue.add_used(head, len);
         }
         self.record.completed(done);
-        self.record.not_taken(left);
-        let left = self.plain.requests().iter().skip(done.len());
-        let left_bytes = left.map(PlainRequest::data_bytes).sum();
+        let mut left_bytes = 0;
+        if !left.is_empty() {
+            self.record.not_taken(left);
+            let left = self.plain.requests().iter().skip(done.len());
+            left_bytes = left.map(PlainRequest::data_bytes).sum();
+        }
         self.plain.clear();
         left_bytes
     }
