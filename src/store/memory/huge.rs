@@ -1,4 +1,4 @@
-//! When huge pages are made, so that nobody notices.
+//! When huge pages are made, so that no request waits for it.
 //!
 //! There are two moments for it. When a group is opened, nothing lies in it yet: a huge page for it
 //! costs less than its 512 small ones. But it takes all of their memory at once, so [`Opening`]

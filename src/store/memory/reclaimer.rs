@@ -13,7 +13,7 @@ use crate::threads::{self, Role};
 /// How long freed memory waits for a new use: whole groups, and parts of one.
 const WHOLE_AFTER: Duration = Duration::from_millis(100);
 const PART_AFTER: Duration = Duration::from_millis(300);
-/// How often it looks while there is something to give back.
+/// How often it looks while there is memory to free.
 const TICK: Duration = Duration::from_millis(50);
 /// How long a group stays used up before a huge page is made of it.
 const FULL_AFTER: Duration = Duration::from_millis(100);
