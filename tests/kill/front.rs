@@ -47,6 +47,15 @@ impl Base {
     }
 }
 
+/// When a front end passes its call descriptors.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Calls {
+    /// Before its rings start, as cloud-hypervisor does.
+    First,
+    /// After they do, as QEMU does.
+    Last,
+}
+
 /// A new in-flight region for a front end, which keeps it.
 pub(crate) fn new_region(socket: &Path, queues: u16, entries: u16) -> Inflight {
     eventually("the daemon listens", || Wire::try_connect(socket).is_some());
@@ -62,6 +71,7 @@ pub(crate) fn come(
     rings: &[&Ring],
     region: Option<&Inflight>,
     base: Base,
+    calls: Calls,
 ) -> Option<Client> {
     let client = Client {
         wire: Wire::try_connect(socket)?,
@@ -74,7 +84,10 @@ pub(crate) fn come(
         None => PROTOCOL & !protocol::INFLIGHT,
     };
     tell(code::SET_PROTOCOL_FEATURES, &protocol.to_le_bytes(), &[])?;
-    let features = FEATURES & !feature::EVENT_IDX;
+    let features = match rings.iter().all(|ring| ring.event_idx) {
+        true => FEATURES,
+        false => FEATURES & !feature::EVENT_IDX,
+    };
     tell(code::SET_FEATURES, &features.to_le_bytes(), &[])?;
     let fds: Vec<_> = mem.regions().iter().map(Region::fd).collect();
     tell(code::SET_MEM_TABLE, &table(mem.regions()), &fds)?;
@@ -89,10 +102,16 @@ pub(crate) fn come(
         let mut sent = vring(code::SET_VRING_NUM, u32::from(ring.size));
         tell(code::SET_VRING_ADDR, &ring.addresses(), &[])?;
         sent &= vring(code::SET_VRING_BASE, u32::from(base.of(ring)));
-        tell(code::SET_VRING_CALL, &number, &[ring.call.as_fd()])?;
+        let call = || tell(code::SET_VRING_CALL, &number, &[ring.call.as_fd()]);
+        if matches!(calls, Calls::First) {
+            call()?;
+        }
         tell(code::SET_VRING_ERR, &number, &[ring.err.as_fd()])?;
         tell(code::SET_VRING_KICK, &number, &[ring.kick.as_fd()])?;
         sent &= vring(code::SET_VRING_ENABLE, 1);
+        if matches!(calls, Calls::Last) {
+            call()?;
+        }
         sent.then_some(())?;
     }
     Some(client)
@@ -108,7 +127,7 @@ pub(crate) fn come_at_last(
 ) -> Client {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        if let Some(client) = come(socket, mem, rings, region, base) {
+        if let Some(client) = come(socket, mem, rings, region, base, Calls::First) {
             return client;
         }
         assert!(Instant::now() < deadline, "nothing listens at {socket:?}");
@@ -149,7 +168,8 @@ impl Front {
     pub(crate) fn come(&mut self, daemon: &Daemon, base: Base) -> bool {
         let rings: Vec<_> = self.loads.iter().map(|load| &load.ring).collect();
         let socket = daemon.socket(self.disk);
-        self.client = come(&socket, &self.mem, &rings, self.region.as_ref(), base);
+        let region = self.region.as_ref();
+        self.client = come(&socket, &self.mem, &rings, region, base, Calls::First);
         self.client.is_some()
     }
 

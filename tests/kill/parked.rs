@@ -150,3 +150,29 @@ fn without_one_the_queue_waits_and_its_used_index_is_the_base() {
         guest.ends(&[2, 3, 4]);
     }
 }
+
+/// The first two are done, the others stay in the avail ring: the daemon dies once it has taken
+/// the mark off this many of these.
+fn dies_while_it_gives_requests_back(count: usize) {
+    let mut guest = Guest::new(true);
+    let at = ("RAMBLK_KILL_AT", format!("mark-given-back:{count}"));
+    guest.daemon.set_environment(&[at]);
+    guest.dies_and_comes_again(Base::Used);
+    guest.submit();
+    guest.daemon.is_killed();
+    guest.daemon.set_environment(&[]);
+    guest.client = None;
+    guest.daemon.start_again();
+    guest.come(Base::Used);
+    guest.gets(&[0, 1, 3, 4]);
+    guest.gets_nothing();
+    guest.ends(&[2]);
+}
+
+#[test]
+#[cfg_attr(not(ramblk_hooks), ignore = "there are no hooks in this build")]
+fn with_an_in_flight_region_those_behind_one_that_waits_are_done_once_wherever_the_daemon_dies() {
+    for count in 1..=3 {
+        dies_while_it_gives_requests_back(count);
+    }
+}

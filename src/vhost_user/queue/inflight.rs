@@ -421,6 +421,7 @@ impl Tracker {
     /// Record that request `head` stays in the avail ring after all. It will be taken again.
     pub(super) fn not_taken(&self, head: u16) {
         self.mark(head).store(0, Ordering::Release);
+        points::reach("mark-given-back");
     }
 
     /// Record that requests `heads` are about to be returned by one store to the used index.

@@ -33,11 +33,12 @@ impl Record {
         }
     }
 
-    /// Record that requests `heads` stay in the avail ring after all.
+    /// Record that requests `heads`, which were taken last, stay in the avail ring after all. The last
+    /// one's mark goes first: whenever we die, what the region says was taken has no gap.
     #[inline]
     pub(super) fn not_taken(&self, heads: &[u16]) {
         if let Some(tracker) = &self.tracker {
-            heads.iter().for_each(|&head| tracker.not_taken(head));
+            heads.iter().rev().for_each(|&head| tracker.not_taken(head));
         }
     }
 

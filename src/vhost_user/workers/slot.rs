@@ -205,6 +205,11 @@ impl Slot {
     /// been missed.
     pub(super) fn set_call(&mut self, call: Option<Arc<Notifier>>, tools: &Tools) {
         self.job.call = call;
+        self.call(tools);
+    }
+
+    /// Call the driver, whether or not there is something: one call too many does no harm.
+    pub(super) fn call(&mut self, tools: &Tools) {
         if let Err(error) = self.job.call(&tools.watched) {
             self.breaks(error, tools);
         }

@@ -280,6 +280,7 @@ impl Worker {
 impl Rings<RingMail> for Worker {
     fn take(&mut self, mut placed: Placed<RingMail>) {
         let starting = placed.ring.starting.take();
+        let id = placed.id;
         let added = self.add(placed).map_err(|(error, placed)| {
             self.mailbox.lost_ring();
             if starting.is_none() {
@@ -291,6 +292,10 @@ impl Rings<RingMail> for Worker {
             error
         });
         if let Some(starting) = starting {
+            // A process before us may have shown the driver something, and died before the call.
+            if let Some(slot) = self.slots.find(id).and_then(|at| self.slots.get_mut(at)) {
+                slot.call(&self.tools);
+            }
             // A receiver that has gone away no longer wants the answer.
             let _ = starting.send(added);
         }
