@@ -156,16 +156,19 @@ fn survives_each_point(tracked: bool) {
 }
 
 #[test]
+#[cfg_attr(not(ramblk_hooks), ignore = "there are no hooks in this build")]
 fn all_comes_back_once_wherever_the_daemon_dies_with_an_in_flight_region() {
     survives_each_point(true);
 }
 
 #[test]
+#[cfg_attr(not(ramblk_hooks), ignore = "there are no hooks in this build")]
 fn all_comes_back_once_wherever_the_daemon_dies_without_one() {
     survives_each_point(false);
 }
 
 #[test]
+#[cfg_attr(not(ramblk_hooks), ignore = "there are no hooks in this build")]
 fn a_batch_that_was_shown_is_forgotten_in_any_number_of_lives() {
     let mut test = Test::new(true);
     for count in 1..6 {

@@ -152,16 +152,19 @@ fn is_failed(daemon: &mut Daemon) {
 }
 
 #[test]
+#[cfg_attr(not(ramblk_hooks), ignore = "there are no hooks in this build")]
 fn poison_costs_one_disk_with_an_in_flight_region() {
     a_poisoned_guest_costs_its_own_disk_only(true, 1);
 }
 
 #[test]
+#[cfg_attr(not(ramblk_hooks), ignore = "there are no hooks in this build")]
 fn poison_costs_one_disk_without_one() {
     a_poisoned_guest_costs_its_own_disk_only(false, 1);
 }
 
 #[test]
+#[cfg_attr(not(ramblk_hooks), ignore = "there are no hooks in this build")]
 fn poison_of_another_shape_costs_one_disk() {
     a_poisoned_guest_costs_its_own_disk_only(true, 2);
     a_poisoned_guest_costs_its_own_disk_only(false, 4);

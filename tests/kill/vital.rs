@@ -45,16 +45,19 @@ fn goes_down(fault: &str, thread: &str, why: &str) {
 }
 
 #[test]
+#[cfg_attr(not(ramblk_hooks), ignore = "there are no hooks in this build")]
 fn a_worker_that_can_not_wait_takes_the_daemon_down_and_the_next_one_goes_on() {
     goes_down("worker-waits:error", "ramblk-work-", "a test asked for it");
 }
 
 #[test]
+#[cfg_attr(not(ramblk_hooks), ignore = "there are no hooks in this build")]
 fn a_worker_that_panics_takes_the_daemon_down_and_the_next_one_goes_on() {
     goes_down("worker-waits:panic", "ramblk-work-", "it panicked");
 }
 
 #[test]
+#[cfg_attr(not(ramblk_hooks), ignore = "there are no hooks in this build")]
 fn an_acceptor_that_ends_takes_the_daemon_down_and_the_next_one_goes_on() {
     goes_down(
         "acceptor-waits:error",
