@@ -121,10 +121,6 @@ fn starts(text: &str) -> Vec<String> {
 #[test]
 fn every_thread_starts_in_one_file() {
     for (name, text) in sources("src") {
-        // `#[cfg(test)]` stands where this one is declared.
-        if name.ends_with("/limits_model.rs") {
-            continue;
-        }
         assert_eq!(
             !starts(&text).is_empty(),
             name == HOME,

@@ -213,7 +213,7 @@ impl Limiter {
     }
 
     /// Set the group whose limits apply as well, or none. A group of that group is ignored.
-    pub(super) fn set_group(&self, group: Option<Arc<Self>>) {
+    pub fn set_group(&self, group: Option<Arc<Self>>) {
         self.group.store(group);
     }
 
@@ -223,7 +223,7 @@ impl Limiter {
     }
 
     /// Whether there may be a limit.
-    pub(super) fn is_active(&self) -> bool {
+    pub fn is_active(&self) -> bool {
         self.schedule.load().is_limited() || self.group.load().is_some()
     }
 
@@ -250,8 +250,9 @@ impl Limiter {
             .unwrap_or(0)
     }
 
-    /// Take what a request needs if all of it is there now.
-    pub(super) fn take_now(&self, class: Class, bytes: u64, now: Instant) -> bool {
+    /// Take what a request of `class` with `bytes` of data needs if all of it is there at the
+    /// moment `now`; whether it was.
+    pub fn take_now(&self, class: Class, bytes: u64, now: Instant) -> bool {
         let now_ns = ns_of(now);
         let due_ns = self.latest(class, bytes, |bucket, units| bucket.when_ns(units, now_ns));
         if due_ns > now_ns {
@@ -262,8 +263,9 @@ impl Limiter {
         true
     }
 
-    /// Take what a request needs. Returns when it may be served.
-    pub(super) fn reserve(&self, class: Class, bytes: u64, now: Instant) -> Instant {
+    /// Take what a request of `class` with `bytes` of data needs, whether or not it is there at the
+    /// moment `now`. Returns when it may be served: `now`, or later.
+    pub fn reserve(&self, class: Class, bytes: u64, now: Instant) -> Instant {
         let now_ns = ns_of(now);
         let due_ns = self.latest(class, bytes, |bucket, units| bucket.take_ns(units, now_ns));
         // At a byte per second, a long request may be due at a time that an `Instant` can't hold.
@@ -273,7 +275,3 @@ impl Limiter {
             .unwrap_or(now + Duration::from_secs(1 << 30))
     }
 }
-
-#[cfg(test)]
-#[path = "limits_model.rs"]
-mod model;

@@ -19,11 +19,8 @@
 //! | `counters` | counting the operations of one queue |
 //! | `stats` | statistics of all queues |
 //! | `serial` | the identifier of a disk |
-//! | `as_nbd` | the operations called as an NBD server would (a test) |
 
 mod admission;
-#[cfg(test)]
-mod as_nbd;
 mod batch;
 mod counters;
 mod limits;

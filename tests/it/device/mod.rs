@@ -1,7 +1,9 @@
 //! The device's answers, whatever the request and however it is cut into descriptors: the rules of
 //! virtio 1.3 §5.2 without a ring around them.
 
+mod as_nbd;
 mod batch;
+mod limits;
 mod long;
 mod rig;
 

@@ -1,15 +1,13 @@
 //! A test that calls the operations of a volume as an NBD server would: with offsets and lengths in
-//! bytes, its own buffers, and error numbers as answers, without anything of virtio.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+//! bytes, its own buffers, and error numbers as answers, without anything of virtio, and with what
+//! is public only.
 
 use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
-use super::{
-    Attempt, Limit, Limits, Operation, OperationKind, Pace, Progress, QueueCounters, Refusal,
-    Segment, Serial, Volume,
-};
-use crate::store::{ByteRange, Data, DiskSpec, Error, Piece, SectorSize, Sink, Source, Store};
+use ramblk::device::block::{Operation, OperationKind, Progress, Refusal, Segment};
+use ramblk::device::{Attempt, Limit, Limits, OperationStats, Pace, QueueCounters, Serial, Volume};
+use ramblk::store::{ByteRange, Data, DiskSpec, Error, Piece, SectorSize, Sink, Source, Store};
 
 const MIB: usize = 1 << 20;
 
@@ -193,7 +191,7 @@ fn commands_of_nbd_are_plain_calls() {
     );
 
     let total = export.volume.stats().total();
-    let done = |it: super::OperationStats| (it.completed, it.errors, it.bytes);
+    let done = |it: OperationStats| (it.completed, it.errors, it.bytes);
     assert_eq!(done(total.writes), (1, 0, 3 * MIB as u64));
     assert_eq!(done(total.reads), (3, 0, 3 * MIB as u64 + 8192));
     assert_eq!(done(total.flushes), (1, 0, 0));

@@ -1,10 +1,14 @@
 //! Limits, compared with what they promise: in any interval at most the burst plus the rate times
 //! the interval, and no less than that for a driver that always wants more.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::num::NonZeroU64;
+use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
+use ramblk::device::{Class, Limit, Limiter, Limits};
 
-use super::*;
+/// What a rate lets go at once in any case, as time at that rate.
+const LEAST_BURST: Duration = Duration::from_millis(10);
 
 /// A request that was admitted: when, its class, and its bytes.
 type Went = (Duration, Class, u64);
