@@ -70,6 +70,12 @@ impl QueueCounters {
         self.block.set_in_flight(self.taken);
     }
 
+    /// Some of the requests that were taken last are not served after all: they stay where they were.
+    pub fn left(&mut self, requests: usize) {
+        self.taken -= requests as u64;
+        self.block.set_in_flight(self.taken);
+    }
+
     /// When the requests that are served now were taken. Keep this with a request that is not
     /// answered at once.
     pub fn taken_at_ns(&self) -> u64 {
@@ -101,6 +107,7 @@ impl QueueCounters {
         // It will be published with the others in a moment.
         let latency_ns = now_ns() - taken_at_ns;
         self.block.count(asked.kind as usize, count, latency_ns);
+        self.taken -= 1;
     }
 
     /// All answered requests were published to the client. `left` requests that were taken are not
@@ -109,10 +116,10 @@ impl QueueCounters {
         let Some(since_ns) = self.since_ns.take() else {
             return;
         };
-        debug_assert!(
-            left as u64 <= self.taken,
-            "{left} requests are unanswered, and {} were taken",
-            self.taken
+        debug_assert_eq!(
+            self.taken,
+            self.unshown() + left as u64,
+            "requests in flight"
         );
         let latency_ns = now_ns() - since_ns;
         while self.some != 0 {
@@ -123,6 +130,12 @@ impl QueueCounters {
         }
         self.taken = left as u64;
         self.block.set_in_flight(self.taken);
+    }
+
+    /// How many were answered since some were shown.
+    fn unshown(&self) -> u64 {
+        let completed = self.counts.iter().map(|count| u64::from(count.completed));
+        completed.sum()
     }
 }
 

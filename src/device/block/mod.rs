@@ -15,7 +15,6 @@
 //! | `admission` | whether an operation runs now, waits or fails: one decision behind one load |
 //! | `wait` | what an operation waits for, and when to try it again |
 //! | `limits` | how many requests and bytes a second there may be |
-//! | `limits_model` | the limits compared with what they promise (a test) |
 //! | `counters` | counting the operations of one queue |
 //! | `stats` | statistics of all queues |
 //! | `serial` | the identifier of a disk |

@@ -203,14 +203,19 @@ impl Job {
                 let done = match self.ring.gather(most.0, most.1)? {
                     None => Done::default(),
                     Some(gathered) => {
-                        self.counters.take(gathered.requests().len());
+                        let taken = gathered.requests().len();
+                        self.counters.take(taken);
                         let outcomes = self.device.serve_plain(gathered.requests());
                         outcomes.count(&mut self.counters);
                         debug_assert!(
                             gathered.offered(outcomes.written()),
                             "more was written than was offered: {outcomes:?}"
                         );
-                        gathered.complete(outcomes.written())
+                        let done = outcomes.written();
+                        if done.len() < taken {
+                            self.counters.left(taken - done.len());
+                        }
+                        gathered.complete(done)
                     }
                 };
                 turn.steps += done.requests;
@@ -297,7 +302,10 @@ impl Job {
 
     /// Begin to stop. Returns whether parked requests must be returned first.
     pub(crate) fn begins_to_drain(&mut self, by: Instant) -> bool {
-        self.ring.drain(by)
+        let taken = self.ring.unanswered();
+        let has_any = self.ring.drain(by);
+        self.counters.left(taken - self.ring.unanswered());
+        has_any
     }
 
     /// Whether all of these were returned.

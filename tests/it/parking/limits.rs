@@ -1,6 +1,7 @@
 //! Rates: kept, shared, changed, and without effect on others.
 
 use std::num::NonZeroU64;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use ramblk::device::{Limit, Limiter, Limits};
@@ -228,4 +229,29 @@ fn what_waits_is_in_flight_and_its_wait_is_part_of_its_latency() {
             "{total:?}"
         );
     }
+}
+
+#[test]
+fn no_more_is_in_flight_than_the_driver_has_out_while_limits_hold_requests_back() {
+    const DEPTH: u16 = 16;
+    let place = Place::new();
+    place.limit(&writes(iops(400)));
+    let mut disk = place.attach(1);
+    let is_over = AtomicBool::new(false);
+    let most = std::thread::scope(|scope| {
+        let watcher = scope.spawn(|| {
+            let mut most = 0;
+            while !is_over.load(Ordering::Relaxed) {
+                most = place.volume().stats().total().in_flight.max(most);
+            }
+            most
+        });
+        for _ in 0..10 {
+            (0..DEPTH).for_each(|number| disk.q().page(number, OUT, 0));
+            disk.q().all(DEPTH.into(), SECOND);
+        }
+        is_over.store(true, Ordering::Relaxed);
+        watcher.join().unwrap()
+    });
+    assert!((1..=u64::from(DEPTH)).contains(&most), "{most} in flight");
 }
