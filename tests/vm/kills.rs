@@ -23,6 +23,15 @@ fn job(make: &str, kind: &str, check: &str) -> String {
         load=$!
         host loaded
         kill -INT $load
+        is_over() {{ ! [ -d /proc/$load ] || grep -q '^State:.Z' /proc/$load/status; }}
+        for second in $(seq 60); do is_over || sleep 1; done
+        # Whether a request is lost, or fio hangs by itself.
+        is_over || {{
+            echo \"reads and writes at the disk: $(cat /sys/block/vda/inflight)\"
+            echo w >/proc/sysrq-trigger
+            for task in $(pidof fio); do cat /proc/$task/stat /proc/$task/stack; done || true
+            fail 'fio does not end'
+        }}
         wait $load || true
         ! grep -E 'verify:|error' /tmp/out || fail \"fio: $(cat /tmp/out)\"
         umount /mnt
