@@ -478,6 +478,11 @@ impl Ring {
         Some(self.queue.needs_notification(old))
     }
 
+    /// Whether the driver may wait for a call for what was published before this ring was made.
+    pub(crate) fn may_owe_call(&self) -> bool {
+        self.queue.may_owe_notification()
+    }
+
     /// Ask the driver not to kick while the ring is polled.
     #[inline]
     pub(crate) fn disable_notification(&mut self) {

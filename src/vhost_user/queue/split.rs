@@ -227,13 +227,36 @@ impl SplitQueue {
         // sides may wait.
         fence(Ordering::SeqCst);
         if self.event_idx {
-            let at = 4 + usize::from(self.size) * 2;
-            let event = u16::from_le(self.avail_u16(at).load(Ordering::Relaxed));
+            let event = self.used_event();
             // §2.7.10: call if `event` lies in [old, new).
             new.wrapping_sub(event).wrapping_sub(1) < new.wrapping_sub(old)
         } else {
-            u16::from_le(self.avail_u16(0).load(Ordering::Relaxed)) & AVAIL_F_NO_INTERRUPT == 0
+            self.wants_interrupts()
         }
+    }
+
+    /// Whether the driver may wait for a call for what is published, which is not known of the
+    /// process that published it. A driver that wants no calls doesn't, nor does one that asked for
+    /// one at the next request: it has seen all.
+    pub(super) fn may_owe_notification(&self) -> bool {
+        if self.event_idx {
+            self.used_event() != self.published_used
+        } else {
+            self.wants_interrupts()
+        }
+    }
+
+    /// Where the driver asked for a call (`used_event`).
+    #[inline]
+    fn used_event(&self) -> u16 {
+        let at = 4 + usize::from(self.size) * 2;
+        u16::from_le(self.avail_u16(at).load(Ordering::Relaxed))
+    }
+
+    /// Whether the driver wants calls at all.
+    #[inline]
+    fn wants_interrupts(&self) -> bool {
+        u16::from_le(self.avail_u16(0).load(Ordering::Relaxed)) & AVAIL_F_NO_INTERRUPT == 0
     }
 
     /// Ask the driver not to kick while the ring is polled. With EVENT_IDX nothing needs to be

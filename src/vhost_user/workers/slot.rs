@@ -208,8 +208,14 @@ impl Slot {
         self.call(tools);
     }
 
-    /// Call the driver, whether or not there is something: one call too many does no harm.
-    pub(super) fn call(&mut self, tools: &Tools) {
+    /// Call the driver if it may wait for a call that a process before us owed it.
+    pub(super) fn call_if_owed(&mut self, tools: &Tools) {
+        if self.job.ring.may_owe_call() {
+            self.call(tools);
+        }
+    }
+
+    fn call(&mut self, tools: &Tools) {
         if let Err(error) = self.job.call(&tools.watched) {
             self.breaks(error, tools);
         }

@@ -294,7 +294,7 @@ impl Rings<RingMail> for Worker {
         if let Some(starting) = starting {
             // A process before us may have shown the driver something, and died before the call.
             if let Some(slot) = self.slots.find(id).and_then(|at| self.slots.get_mut(at)) {
-                slot.call(&self.tools);
+                slot.call_if_owed(&self.tools);
             }
             // A receiver that has gone away no longer wants the answer.
             let _ = starting.send(added);
