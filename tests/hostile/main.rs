@@ -1,6 +1,14 @@
 //! Hostile guests and hostile front ends against the built program. Names of tests are sentences;
 //! `docs/threat-model.md` lists the attacks, and the test for each.
 //!
+//! | file | what it holds |
+//! |---|---|
+//! | `guests` | guests that mean harm |
+//! | `front_ends` | front ends that mean harm |
+//! | `attacks` | attacks that go on until they are stopped |
+//! | `honest` | an honest front end beside them |
+//! | `victim` | a disk under attack, and the check that it is unharmed |
+//!
 //! Beside every attack an honest front end of the same process works on the same disk (`honest`).
 //! It writes and reads back its own part for as long as the test lasts, and fails the test if a
 //! byte is wrong or if it makes no progress for five seconds. Hostile guests here write only to
@@ -24,18 +32,7 @@ mod driver;
 mod harness;
 
 mod attacks;
-mod crowds;
-mod descriptors;
-mod fuse;
-mod giants;
+mod front_ends;
+mod guests;
 mod honest;
-mod inflight;
-mod mapping;
-mod messages;
-mod nuisance;
-mod requests;
-mod rings;
-mod running;
-mod transfers;
-mod truncated;
 mod victim;

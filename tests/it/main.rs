@@ -1,4 +1,20 @@
 //! All tests that need no virtual machine, in one program. Names of tests are sentences.
+//!
+//! | room | what it is about |
+//! |---|---|
+//! | `store` | the store |
+//! | `device` | the device without a ring around it |
+//! | `io` | requests, sent to the built program |
+//! | `queues` | rings and the threads that serve them |
+//! | `sessions` | front ends |
+//! | `disks` | the disks of a daemon, called as the API calls them |
+//! | `api` | the REST API |
+//! | `state` | where disks lie while no daemon runs |
+//! | `verbs` | the command line of a daemon |
+//! | `programs` | the programs as processes |
+//! | `house` | sources and pages |
+//! | `driver` | a front end and a driver that can make every mistake |
+//! | `harness` | the built program, serving one disk for one test |
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -8,48 +24,17 @@
 )]
 
 mod api;
-mod attached;
-mod bench;
-mod channel;
-mod cli;
-mod conformance;
-mod crowded;
 mod device;
-mod device_state;
 mod disks;
 #[allow(dead_code, reason = "shared with tests/hostile and its benchmark")]
 mod driver;
-mod framing;
-mod frontends;
 #[allow(dead_code, reason = "as above")]
 mod harness;
-mod hosts;
-mod hotplug;
-mod image;
-mod imports;
-mod in_order;
-mod inflight;
-mod lifecycle;
-mod many;
-mod negotiation;
-mod parking;
-mod plain;
-mod prose;
-mod recovery;
-mod regions;
-mod removed;
-mod requests;
-mod rings;
-mod session;
-mod sharing;
+mod house;
+mod io;
+mod programs;
+mod queues;
+mod sessions;
 mod state;
-mod stats;
 mod store;
-mod third_party;
-mod threads;
-mod tidy;
-mod unshared;
 mod verbs;
-mod workers;
-mod writeback;
-mod zeroes;

@@ -11,27 +11,7 @@
     reason = "a failed step is a failed test, and the figures measured belong on the terminal"
 )]
 
-mod boot;
-mod cache;
-mod command;
-mod daemon;
-mod discard;
-mod filesystems;
-mod full;
-mod geometry;
+mod disks;
+mod endings;
 mod harness;
-mod hotplug;
-mod kexec;
-mod kills;
-mod limits;
-mod microvm;
-mod orders;
-mod resize;
-mod restarts;
-mod rings;
-mod shutdown;
-mod sleep;
-
-mod uboot;
-mod uefi;
-mod write_protection;
+mod machines;

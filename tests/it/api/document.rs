@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::kit::Kit;
 use crate::driver::disk::Disk;
-use crate::tidy::{root, sources};
+use crate::house::tidy::{root, sources};
 
 const METHODS: [&str; 5] = ["get", "put", "post", "patch", "delete"];
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::kit::Kit;
 use crate::driver::disk::Disk;
-use crate::tidy::root;
+use crate::house::tidy::root;
 
 /// The metrics of a disk that was used in every way, and of one that wasn't.
 fn metrics() -> String {

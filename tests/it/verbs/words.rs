@@ -159,7 +159,7 @@ fn a_name_that_is_too_long_is_told_the_bound_of_the_handbook() {
         said.contains("has 64 characters") && said.contains("can have 63"),
         "{said}"
     );
-    let handbook = crate::tidy::root().join("docs/daemon.md");
+    let handbook = crate::house::tidy::root().join("docs/daemon.md");
     let handbook = std::fs::read_to_string(handbook).unwrap();
     assert!(handbook.contains("at most 63 characters together"));
 }

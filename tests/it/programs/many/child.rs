@@ -47,7 +47,7 @@ impl Many {
     pub(super) fn start(disks: usize) -> Self {
         let folder = TempDir::new().unwrap();
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["many::child::entry", "--exact", "--nocapture"])
+            .args(["programs::many::child::entry", "--exact", "--nocapture"])
             .env(FOLDER, folder.path())
             .env(DISKS, disks.to_string())
             .stdin(Stdio::piped())

@@ -2,7 +2,7 @@
 
 use syn::visit::Visit;
 
-use crate::tidy::sources;
+use super::tidy::sources;
 
 /// The one file that may.
 const HOME: &str = "src/threads.rs";

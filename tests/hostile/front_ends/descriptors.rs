@@ -9,11 +9,11 @@ use rustix::event::{EventfdFlags, epoll, eventfd};
 use rustix::fs::inotify;
 use rustix::time::{TimerfdClockId, TimerfdFlags, timerfd_create};
 
+use super::fuse::Hanging;
 use crate::driver::client::{Client, code, single, table};
 use crate::driver::data::pattern;
 use crate::driver::disk::{ALL, Disk};
 use crate::driver::memory::Memory;
-use crate::fuse::Hanging;
 use crate::harness::{Ramblk, eventually};
 use crate::victim::{KEPT, Victim, odd_descriptors};
 

@@ -8,11 +8,11 @@ use std::fs;
 use syn::visit::Visit;
 use vhost::vhost_user::message::FrontendReq;
 
+use super::tidy::{root, sources};
 use crate::driver::client::{Client, PATIENCE, code};
 use crate::driver::disk::ALL;
 use crate::driver::wire::{Answer, NEED_REPLY};
 use crate::harness::Ramblk;
-use crate::tidy::{root, sources};
 
 const PAGES: [&str; 2] = ["docs/virtio-blk.md", "docs/vhost-user.md"];
 

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 
+use super::nuisance::misbehave;
 use crate::driver::client::{Client, code, single};
 use crate::driver::disk::Disk;
 use crate::driver::memory::{MIB, Region};
 use crate::driver::ring::Ring;
 use crate::driver::wire::{VERSION, message};
 use crate::harness::eventually;
-use crate::nuisance::misbehave;
 use crate::victim::{MINE, Victim};
 
 const CONNECTIONS: usize = 10_000;

@@ -1,0 +1,13 @@
+//! Guests that mean harm: what they write into their rings and memory.
+//!
+//! | file | what is attacked |
+//! |---|---|
+//! | `requests` | requests |
+//! | `rings` | rings: chains, indexes, heads |
+//! | `giants` | time and memory, by large requests or many |
+//! | `running` | what changes while it is used, with the help of a front end |
+
+mod giants;
+mod requests;
+mod rings;
+mod running;

@@ -1,0 +1,21 @@
+//! What guests do with a disk, and what happens to it meanwhile.
+//!
+//! | file | what it is about |
+//! |---|---|
+//! | `filesystems` | file systems, and `fstrim` |
+//! | `discard` | discard and write-zeroes |
+//! | `cache` | the cache mode |
+//! | `write_protection` | read-only disks |
+//! | `full` | writes when no memory is left |
+//! | `limits` | disks with limits |
+//! | `resize` | a size that changes |
+//! | `daemon` | verbs that change disks in use |
+
+mod cache;
+mod daemon;
+mod discard;
+mod filesystems;
+mod full;
+mod limits;
+mod resize;
+mod write_protection;
