@@ -19,12 +19,11 @@ pub(crate) mod settings;
 pub(crate) mod upkeep;
 
 pub use actions::apply::ApplyOptions;
+pub use actions::branch::{fork, reset, snapshots};
 pub use actions::content::Reader;
 pub use actions::destroy::DestroyOptions;
 pub use actions::upload::{Upload, UploadOptions};
-pub use actions::{
-    apply, change, content, create, describe, destroy, fork, groups, reset, snapshots, upload,
-};
+pub use actions::{apply, change, content, create, describe, destroy, groups, upload};
 pub use registry::{Disks, DisksOptions};
 pub use settings::names::{MAX_NAME_BYTES, Made, Target, check_name};
 

@@ -15,11 +15,11 @@ use crate::store::layout::levels::TOP;
 use crate::store::layout::record::{Record, check_settings};
 use crate::store::layout::spec::{OnFull, Shrink};
 use crate::store::memory::account::Account;
-use crate::store::pages::detached::Detached;
 use crate::store::pages::locks::AllShards;
 use crate::store::pages::map::PageMap;
-use crate::store::pages::mapped::Mapped;
-use crate::store::pages::subtree;
+use crate::store::pages::subtrees::detached::Detached;
+use crate::store::pages::subtrees::mapped::Mapped;
+use crate::store::pages::subtrees::subtree;
 use crate::store::pages::tree::Tree;
 
 /// A disk. Everything but its bytes changes only under the disk table's lock.

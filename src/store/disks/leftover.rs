@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::table::{DiskTable, Placed};
 use crate::store::base::range::SECTOR_BYTES;
-use crate::store::pages::detached::Detached;
+use crate::store::pages::subtrees::detached::Detached;
 
 /// Memory that a change took from a disk and that nothing else can reach: beyond a new end, from
 /// before a reset, or of a destroyed disk. The change itself took effect at one instant. Dropping

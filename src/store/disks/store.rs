@@ -29,9 +29,9 @@ use crate::store::memory::arena;
 use crate::store::memory::pool::Pool;
 use crate::store::memory::pressure::PressureSignal;
 use crate::store::memory::reclaimer::Reclaimer;
-use crate::store::pages::detached::Detached;
 use crate::store::pages::diff;
-use crate::store::pages::mapped::Mapped;
+use crate::store::pages::subtrees::detached::Detached;
+use crate::store::pages::subtrees::mapped::Mapped;
 
 /// A set of disks that share one memory limit.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use std::iter::Peekable;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::span::{SECTOR, Span};
-use super::subtree;
+use super::subtrees::subtree;
 use super::tree::Tree;
 use crate::store::base::buf::{Cursor, Piece, Sink, Source};
 use crate::store::base::error::Error;

@@ -12,10 +12,10 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::detached::Detached;
 use super::leaf::{Leaf, Stretch};
 use super::locks::{AllShards, ShardLocks};
 use super::span::{Segment, segments};
+use super::subtrees::detached::Detached;
 use super::tree::Tree;
 use super::unique::Unique;
 use crate::store::base::buf::{Cursor, Sink, Source};

@@ -4,9 +4,7 @@
 //! |---|---|
 //! | `span` | a byte range cut along leaves and pages |
 //! | `locks` | the locks of one disk |
-//! | `mapped` | counting the mapped sectors of a tree |
-//! | `subtree` | counting and freeing what lies below an entry |
-//! | `detached` | parts of a tree that wait to be counted and freed |
+//! | `subtrees` | counting, cutting off and freeing what lies below an entry |
 //! | `nodes` | a disk's nodes and pages: taken on its account, copied if they are shared |
 //! | `tree` | the tree of one disk: looking up, growing, cutting |
 //! | `unique` | counting the memory that only one disk names |
@@ -18,14 +16,12 @@
 //! Each imports only from those above it.
 
 pub(super) mod batch;
-pub(super) mod detached;
 pub(super) mod diff;
 pub(super) mod leaf;
 pub(super) mod locks;
 pub(super) mod map;
-pub(super) mod mapped;
 pub(super) mod nodes;
 pub(super) mod span;
-pub(super) mod subtree;
+pub(super) mod subtrees;
 pub(super) mod tree;
 pub(super) mod unique;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
-use super::subtree;
+use super::subtrees::subtree;
 use crate::store::base::error::Error;
 use crate::store::base::points;
 use crate::store::layout::entry::{Entry, FULL};

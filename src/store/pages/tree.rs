@@ -13,11 +13,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use super::detached::Detached;
 use super::locks::AllShards;
-use super::mapped::Mapped;
 use super::nodes::Nodes;
-use super::subtree;
+use super::subtrees::detached::Detached;
+use super::subtrees::mapped::Mapped;
+use super::subtrees::subtree;
 use crate::store::base::error::Error;
 use crate::store::base::sync::Mutex;
 use crate::store::layout::entry::Entry;

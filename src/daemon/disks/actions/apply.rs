@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
+use super::branch::snapshots::check_children;
 use super::destroy::{self, DestroyOptions};
-use super::snapshots::check_children;
 use super::{change, create, groups};
 use crate::daemon::disks::registry::Disks;
 use crate::daemon::disks::served::disk::ServedDisk;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::snapshots::check_exists;
+use super::branch::snapshots::check_exists;
 use crate::daemon::disks::registry::Disks;
 use crate::daemon::disks::settings::names::{READER_PREFIX, Target};
 use crate::daemon::disks::settings::problems::invalid;

@@ -1,7 +1,7 @@
 //! Resetting a disk to a snapshot, or to what it was forked from.
 
-use super::describe::describe;
 use super::snapshots::check_exists;
+use crate::daemon::disks::actions::describe::describe;
 use crate::daemon::disks::registry::Disks;
 use crate::daemon::disks::served::disk::ServedDisk;
 use crate::daemon::disks::settings::metadata::Metadata;

@@ -1,8 +1,8 @@
 //! Forking disks.
 
-use super::describe::describe;
 use super::snapshots::check_exists;
-use super::{create, groups};
+use crate::daemon::disks::actions::describe::describe;
+use crate::daemon::disks::actions::{create, groups};
 use crate::daemon::disks::registry::Disks;
 use crate::daemon::disks::settings::names::{check_name, snapshot_key};
 use crate::daemon::disks::settings::problems::conflict;
