@@ -70,7 +70,8 @@ impl QueueCounters {
         self.block.set_in_flight(self.taken);
     }
 
-    /// Some of the requests that were taken last are not served after all: they stay where they were.
+    /// Some of the requests that were taken last are not served after all: they stay where they
+    /// were.
     pub fn left(&mut self, requests: usize) {
         self.taken -= requests as u64;
         self.block.set_in_flight(self.taken);

@@ -33,8 +33,8 @@ impl Record {
         }
     }
 
-    /// Record that requests `heads`, which were taken last, stay in the avail ring after all. The last
-    /// one's mark goes first: whenever we die, what the region says was taken has no gap.
+    /// Record that requests `heads`, which were taken last, stay in the avail ring after all. The
+    /// mark of the last one goes first, so that the region never has a gap.
     #[inline]
     pub(super) fn not_taken(&self, heads: &[u16]) {
         if let Some(tracker) = &self.tracker {
