@@ -14,7 +14,7 @@
 //! | `apply` | applying a declaration of many disks and groups |
 
 pub mod apply;
-pub mod branch;
+pub(crate) mod branch;
 pub mod change;
 pub mod content;
 pub mod create;
