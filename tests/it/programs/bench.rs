@@ -1,6 +1,7 @@
 //! `ramblk bench` as its users see it: against ramblk, and against QEMU's back end, which can be
 //! told to lose everything.
 
+use std::fs;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -352,6 +353,12 @@ fn a_back_end_that_dies_is_an_error_at_once() {
             let began = Instant::now();
             let text = failure(&socket, &format!("--seconds 60 --driver {driver}"), 1);
             (text, began.elapsed())
+        });
+        // The one that listens has the path too.
+        let path = null.socket.to_str().unwrap();
+        eventually("the driver is connected", || {
+            let sockets = fs::read_to_string("/proc/net/unix").unwrap();
+            sockets.lines().filter(|it| it.ends_with(path)).count() > 1
         });
         thread::sleep(Duration::from_millis(300));
         null.child.kill().unwrap();
