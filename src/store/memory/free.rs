@@ -293,6 +293,11 @@ impl Free {
         }
     }
 
+    /// Whether there are huge pages, as far as is known.
+    pub(crate) fn makes_huge(&self) -> bool {
+        self.huge.is_some()
+    }
+
     /// How many groups became fully used and were not checked since.
     pub(crate) fn full_groups(&self) -> usize {
         self.huge.as_ref().map_or(0, |huge| huge.full.queue.len())

@@ -360,6 +360,11 @@ impl Pool {
         groups.len()
     }
 
+    /// Whether there are huge pages, as far as is known.
+    pub(super) fn makes_huge(&self) -> bool {
+        self.free.lock().makes_huge()
+    }
+
     /// Whether groups wait for a huge page.
     pub(super) fn wants_huge(&self) -> bool {
         self.free.lock().full_groups() > 0

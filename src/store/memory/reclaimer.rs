@@ -36,7 +36,7 @@ impl Reclaimer {
             return Ok(Self { pool, thread: None });
         }
         let work = Work::new(Arc::clone(&pool));
-        let thread = threads::spawn(Role::Reclaimer, move || work.run());
+        let thread = threads::spawn(Role::Reclaimer, move || work.begin());
         let thread = thread.map_err(|source| Error::Arena {
             doing: "start a thread for",
             source,
@@ -62,8 +62,7 @@ impl Drop for Reclaimer {
 struct Work {
     pool: Arc<Pool>,
     pacer: Pacer,
-    /// Made by the thread itself, once there are huge pages to make.
-    waits: Option<Waits>,
+    waits: Waits,
     /// When to give memory back, and when to make huge pages. `None`: there is nothing to do.
     back_at: Option<Instant>,
     huge_at: Option<Instant>,
@@ -74,10 +73,19 @@ impl Work {
         Self {
             pool,
             pacer: Pacer::default(),
-            waits: None,
+            waits: Waits::unknown(),
             back_at: None,
             huge_at: None,
         }
+    }
+
+    /// [Run](Self::run), in the thread whose waits count. What it reads is opened now: a process
+    /// that has no more descriptors later needs none for this.
+    fn begin(mut self) {
+        if self.pool.makes_huge() {
+            self.waits = Waits::new();
+        }
+        self.run();
     }
 
     /// Give memory back to the host, and make huge pages, until [`Pool::close`].
@@ -104,7 +112,7 @@ impl Work {
         let left = self.pool.reclaim_once(WHOLE_AFTER, PART_AFTER);
         self.back_at = (left > 0).then(|| Instant::now() + TICK);
         if self.huge_at.is_none() && self.pool.wants_huge() {
-            self.waits.get_or_insert_with(Waits::new).begin();
+            self.waits.begin();
             self.huge_at = Some(Instant::now() + FULL_AFTER);
         }
     }
@@ -114,8 +122,7 @@ impl Work {
         if !self.pool.wants_huge() {
             return None;
         }
-        let waits = self.waits.get_or_insert_with(Waits::new);
-        let pause = match self.pacer.next(waits.are_long() != Some(true)) {
+        let pause = match self.pacer.next(self.waits.are_long() != Some(true)) {
             Next::HoldOff(pause) => pause,
             Next::Step => {
                 let start = Instant::now();
@@ -126,7 +133,7 @@ impl Work {
                     made += 1;
                 }
                 // Others may have waited for this.
-                waits.begin();
+                self.waits.begin();
                 match made {
                     // None was used up that long ago.
                     0 => FULL_AFTER,
@@ -161,11 +168,8 @@ mod tests {
             pool.take(NO_DISK).unwrap();
         }
         assert!(pool.wants_huge());
-        let work = Work {
-            // However busy the machine is.
-            waits: Some(Waits::unknown()),
-            ..Work::new(Arc::clone(&pool))
-        };
+        // However busy the machine is: nothing is known of it.
+        let work = Work::new(Arc::clone(&pool));
         let thread = std::thread::spawn(move || work.run());
         let deadline = Instant::now() + Duration::from_secs(60);
         while pool.wants_huge() {

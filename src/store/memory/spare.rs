@@ -53,7 +53,6 @@ impl Waits {
     }
 
     /// Where nothing says.
-    #[cfg(test)]
     pub(super) fn unknown() -> Self {
         let (source, last) = (None, None);
         Self { source, last }
