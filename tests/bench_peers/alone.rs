@@ -6,19 +6,12 @@ use std::time::Duration;
 use crate::Settings;
 use crate::back_end::{BackEnd, Peer};
 use crate::compare::Bar;
-use crate::generator::{Driver, Load, Metric};
+use crate::generator::{Driver, Load, Metric, load};
 use crate::measure::{Failure, median};
 use crate::report;
 use crate::table::{Column, Line};
 
-const SMALL: Load = Load {
-    op: "read",
-    block_kib: 4,
-    depth: 1,
-    queues: 1,
-    driver: Driver::Sleep,
-    rate: None,
-};
+const SMALL: Load = load("read", 4, 1, Driver::Sleep);
 
 /// Killed when dropped.
 struct Background(Child);

@@ -30,6 +30,18 @@ pub(crate) struct Load {
     pub(crate) rate: Option<f64>,
 }
 
+/// As many requests as possible on one queue.
+pub(crate) const fn load(op: &'static str, block_kib: u64, depth: u16, driver: Driver) -> Load {
+    Load {
+        op,
+        block_kib,
+        depth,
+        queues: 1,
+        driver,
+        rate: None,
+    }
+}
+
 /// A figure of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Metric {

@@ -3,7 +3,7 @@
 use crate::back_end::Peer;
 use crate::compare::{self, Bar, Beside, Row, Verdict};
 use crate::generator::Driver::{Poll, Sleep};
-use crate::generator::{Driver, Load, Metric};
+use crate::generator::{Load, Metric, load};
 use crate::measure::Failure;
 use crate::table::Line;
 use crate::{Settings, alone};
@@ -26,17 +26,6 @@ impl Kind {
 }
 
 const ALL: &[Peer] = &[Peer::Ramblk, Peer::NullCo, Peer::File, Peer::Stock];
-
-const fn load(op: &'static str, block_kib: u64, depth: u16, driver: Driver) -> Load {
-    Load {
-        op,
-        block_kib,
-        depth,
-        queues: 1,
-        driver,
-        rate: None,
-    }
-}
 
 /// One verdict.
 const fn verdict(metric: Metric, beside: Beside, bar: Bar) -> [Option<Verdict>; 2] {

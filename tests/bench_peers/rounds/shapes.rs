@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::generator::Driver::{Poll, Sleep};
-use crate::generator::{Driver, Load};
+use crate::generator::{Load, load};
 
 /// What of a run counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,17 +74,6 @@ impl Row {
             what += ", pinned";
         }
         what
-    }
-}
-
-const fn load(op: &'static str, block_kib: u64, depth: u16, driver: Driver) -> Load {
-    Load {
-        op,
-        block_kib,
-        depth,
-        queues: 1,
-        driver,
-        rate: None,
     }
 }
 
