@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use libc::c_int;
-use signal_hook::consts::SIGXFSZ;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 
 /// Handle SIGXFSZ, so that a write beyond the limit on file sizes (`ulimit -f`) fails with `EFBIG`.
 /// Such an error is reported and cleaned up after; the signal would end the process silently.
@@ -29,6 +29,14 @@ pub(crate) fn not_ignored(signals: &[c_int]) -> Vec<c_int> {
     let ignored = ignored();
     let is_heard = |signal: &c_int| ignored >> (signal - 1) & 1 == 0;
     signals.iter().copied().filter(is_heard).collect()
+}
+
+/// The signals that end a process that serves disks: SIGTERM, and those of a terminal unless they
+/// are [ignored](not_ignored).
+pub(crate) fn ending() -> Vec<c_int> {
+    let mut ending = not_ignored(&[SIGINT, SIGHUP]);
+    ending.push(SIGTERM);
+    ending
 }
 
 /// A bit for each ignored signal, the lowest for the first one. No bit if `/proc` is missing.

@@ -21,7 +21,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit};
-use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGCHLD, SIGTERM};
 use signal_hook::iterator::Signals;
 use tempfile::TempDir;
 
@@ -71,8 +71,8 @@ pub fn run(config: &RunConfig) -> Result<Ending, Error> {
     let (store, disk) = make(config)?;
     // Not earlier: while an image loads there is nothing to clean up, so a signal may end the
     // process.
-    let mut heard = signals::not_ignored(&[SIGINT, SIGHUP]);
-    heard.extend([SIGTERM, SIGCHLD]);
+    let mut heard = signals::ending();
+    heard.push(SIGCHLD);
     let signals = Signals::new(heard).map_err(Error::system("watch for signals"))?;
     let is_connected = matches!(inherited, Some(Inherited::Connected(_)));
     let (private, at) = place(&config.endpoint, inherited)?;

@@ -14,7 +14,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use sd_notify::NotifyState;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::daemon::api;
@@ -39,9 +38,7 @@ pub fn serve(config: ServeConfig) -> Result<(), Error> {
         sd_notify::listen_fds_with_names().map_or_else(|_| Vec::new(), Iterator::collect);
     let inherited = inherited_listener(&listed)?;
     let stored = state_dir::stored(&listed)?;
-    let mut heard = signals::not_ignored(&[SIGINT, SIGHUP]);
-    heard.push(SIGTERM);
-    let signals = Signals::new(heard);
+    let signals = Signals::new(signals::ending());
     let mut signals = signals.map_err(Error::system("watch for signals"))?;
     let descriptors = descriptors::raise_limit();
     paths::make_directory(&config.run_dir)?;
