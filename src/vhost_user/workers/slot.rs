@@ -32,14 +32,7 @@ pub(super) struct Slot {
     poll: PollTime,
     /// The pause before the next look, if the driver can't kick.
     nap: Option<Nap>,
-    /// When it was first found to have run dry.
-    dry_since: Option<Instant>,
-    /// How long it had been dry when it was looked at last, while it is polled.
-    dry: Option<Duration>,
-    /// When it went cold.
-    cold_since: Option<Instant>,
-    /// A kick ended the pause that it is served after.
-    was_kicked: bool,
+    pause: Pause,
     /// Whether it had requests since busy rings were counted.
     pub(super) served: bool,
     /// When to look at it again while it is cold, for requests that wait.
@@ -50,6 +43,19 @@ pub(super) struct Slot {
     pub(super) starting: Option<SyncSender<io::Result<()>>>,
     /// For a ring that must stop once it has returned what it set aside: receives its avail index.
     pub(super) leaving: Option<SyncSender<Option<u16>>>,
+}
+
+/// What is known of a pause: the ring is dry, or was a moment ago.
+#[derive(Clone, Copy, Debug, Default)]
+struct Pause {
+    /// When it was first found to have run dry.
+    dry_since: Option<Instant>,
+    /// How long it had been dry when it was looked at last, while it is polled.
+    dry: Option<Duration>,
+    /// When it went cold.
+    cold_since: Option<Instant>,
+    /// A kick ended the pause that it is served after.
+    was_kicked: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,10 +76,7 @@ impl Slot {
             state: State::Hot,
             poll,
             nap: None,
-            dry_since: None,
-            dry: None,
-            cold_since: None,
-            was_kicked: false,
+            pause: Pause::default(),
             served: false,
             look_at: None,
             is_parked: false,
@@ -87,10 +90,7 @@ impl Slot {
         debug_assert!(self.leaving.is_none(), "a ring moves that must stop");
         self.state = State::Hot;
         self.nap = self.job.kick.is_none().then(Nap::default);
-        self.dry_since = None;
-        self.dry = None;
-        self.cold_since = None;
-        self.was_kicked = false;
+        self.pause = Pause::default();
         self.served = false;
         self.look_at = None;
         self.is_parked = false;
@@ -102,7 +102,7 @@ impl Slot {
         match catch_unwind(AssertUnwindSafe(|| job.turn(pace, &tools.watched))) {
             Ok(Ok(turn)) => {
                 if turn.steps > 0 {
-                    if self.dry_since.take().is_some() || self.was_kicked {
+                    if self.pause.dry_since.take().is_some() || self.pause.was_kicked {
                         self.resumed(turn.steps);
                     }
                     self.served = true;
@@ -126,9 +126,9 @@ impl Slot {
 
     /// The first requests after a pause were served.
     fn resumed(&mut self, count: u32) {
-        self.was_kicked = false;
+        self.pause.was_kicked = false;
         self.poll.resumed_with(count);
-        if let Some(dry) = self.dry.take() {
+        if let Some(dry) = self.pause.dry.take() {
             self.poll.found_after(dry);
         }
     }
@@ -148,7 +148,7 @@ impl Slot {
             self.state = State::Cold;
             return;
         }
-        let dry_since = *self.dry_since.get_or_insert(now);
+        let dry_since = *self.pause.dry_since.get_or_insert(now);
         let dry = now.duration_since(dry_since);
         if let Some(nap) = &mut self.nap {
             if dry >= self.poll.most() {
@@ -160,16 +160,16 @@ impl Slot {
             return;
         }
         if !self.poll.is_over(dry) || is_busy && dry < KEEP_BESIDE_OTHERS {
-            self.dry = Some(dry);
+            self.pause.dry = Some(dry);
             return;
         }
         self.log_refused(tools);
         match self.job.enable_notification() {
-            Ok(true) => (self.dry_since, self.dry) = (None, None),
+            Ok(true) => (self.pause.dry_since, self.pause.dry) = (None, None),
             Ok(false) => {
                 self.state = State::Cold;
-                self.dry = None;
-                self.cold_since = Some(now);
+                self.pause.dry = None;
+                self.pause.cold_since = Some(now);
             }
             Err(error) => self.breaks(error, tools),
         }
@@ -192,11 +192,11 @@ impl Slot {
 
     /// It was kicked, and is hot. `slept`: its worker slept until then.
     pub(super) fn kicked(&mut self, now: Instant, slept: bool) {
-        if let Some(dry_since) = self.dry_since.take() {
-            let cold_since = self.cold_since.take().filter(|_| slept);
+        if let Some(dry_since) = self.pause.dry_since.take() {
+            let cold_since = self.pause.cold_since.take().filter(|_| slept);
             let slept = cold_since.map(|since| now.duration_since(since));
             self.poll.kicked_after(now.duration_since(dry_since), slept);
-            self.was_kicked = true;
+            self.pause.was_kicked = true;
         }
         self.state = State::Hot;
     }
