@@ -64,8 +64,9 @@ impl Workers {
             watchdog: Watchdog::start(count)?,
             next: Mutex::new(0),
         };
-        let (waker, sleeper) = wake::pair()?;
-        let mut sleeper = Some(sleeper);
+        // Only a controller that may poll asks for the cost.
+        let polls = !options.poll.is_zero();
+        let (waker, mut sleeper) = polls.then(wake::pair).transpose()?.unzip();
         for number in 0..count {
             let watched = workers.watchdog.watched(number);
             let watched = watched.ok_or_else(|| io::Error::other("no watchdog"))?;
@@ -81,7 +82,7 @@ impl Workers {
                 if !is_pinned {
                     return Ok(());
                 }
-                sleeper.map_or(Ok(()), |sleeper| sleeper.answer())?;
+                sleeper.map_or(Ok(()), |sleeper: wake::Sleeper| sleeper.answer())?;
                 worker.run()
             })?;
             workers.threads.push(thread);
@@ -89,8 +90,10 @@ impl Workers {
                 .recv()
                 .map_err(|_| io::Error::other("a worker ended"))??;
         }
-        workers.wake = waker.measure();
-        tracing::debug!(wake = ?workers.wake, "what it costs to wake a worker");
+        if let Some(waker) = waker {
+            workers.wake = waker.measure();
+            tracing::debug!(wake = ?workers.wake, "what it costs to wake a worker");
+        }
         Ok(workers)
     }
 
