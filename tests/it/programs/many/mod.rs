@@ -105,9 +105,12 @@ fn a_disk_that_nobody_uses_costs_a_descriptor_and_little_memory() {
     const DISKS: usize = 1000;
     let few = Many::start(1).figures();
     let many = Many::start(DISKS);
+    // The daemon opens a file or two for a moment, for example to see how busy the machine is.
+    eventually("a disk costs one descriptor and no thread", || {
+        let now = many.figures();
+        now.threads == few.threads && now.fds < few.fds + DISKS
+    });
     let before = many.figures();
-    assert_eq!(before.threads, few.threads);
-    assert!(before.fds < few.fds + DISKS, "{before:?}, {few:?}");
     let kib = (before.rss_kib - few.rss_kib) / (DISKS as u64 - 1);
     assert!(kib <= MOST_KIB_PER_DISK, "{kib} KiB per disk");
     let each = many.made_within() / DISKS as u32;
