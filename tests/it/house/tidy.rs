@@ -36,7 +36,7 @@ const CIRCLES: [(&str, &[&str]); 3] = [
 ];
 
 /// Crates that only some rooms may name.
-const CRATES: [(&str, &[&str]); 26] = [
+const CRATES: [(&str, &[&str]); 34] = [
     ("vhost", &["vhost_user", "load"]),
     ("virtio_queue", &["vhost_user"]),
     ("vm_memory", &["vhost_user"]),
@@ -51,6 +51,14 @@ const CRATES: [(&str, &[&str]); 26] = [
     ("percent_encoding", &["client"]),
     ("ratatui", &["cli"]),
     ("toml", &["cli"]),
+    ("blake3", &["daemon", "image"]),
+    ("flate2", &["image"]),
+    ("liblzma", &["image"]),
+    ("object_store", &["remote"]),
+    ("oci_client", &["remote"]),
+    ("reqwest", &["remote"]),
+    ("rustls", &["remote"]),
+    ("zstd", &["image"]),
     ("axum", &["daemon"]),
     ("tower", &["daemon"]),
     ("tower_http", &["daemon"]),
@@ -59,7 +67,7 @@ const CRATES: [(&str, &[&str]); 26] = [
     ("prometheus_client", &["daemon"]),
     ("serde_path_to_error", &["daemon"]),
     ("tokio_stream", &["daemon"]),
-    ("tokio", &["daemon", "client"]),
+    ("tokio", &["daemon", "client", "remote"]),
     ("hyper", &["daemon", "client"]),
     ("hyper_util", &["daemon", "client"]),
     ("signal_hook", &["daemon", "load"]),
