@@ -12,7 +12,7 @@ use crate::driver::disk::{ALL, Disk, HEADER, STATUS, TABLE, encode, request_head
 use crate::driver::kind::{DISCARD, GET_ID, IN, OUT, WRITE_ZEROES};
 use crate::driver::memory::{MIB, Memory};
 use crate::driver::ring::{INDIRECT, Piece, Ring, readable_at, writable_at};
-use crate::victim::{KEPT, MINE, Victim};
+use crate::victim::{KEPT, MINE, PARTS, Victim};
 
 const SECONDS: Duration = Duration::from_secs(5);
 /// The fourth region of memory, 16 MiB, which is truncated; the driver itself never touches it.
@@ -146,7 +146,8 @@ fn rings_in_memory_that_was_cut_off_before_they_start_cost_the_session() {
 
 #[test]
 fn rings_in_memory_that_is_cut_off_while_they_run_cost_the_session() {
-    let victim = Victim::new();
+    // Without polling: a worker that still polls the ring would serve the request before the cut.
+    let victim = Victim::sized("64M", &PARTS, &["--poll-us", "0"]);
     for part in 0..3 {
         for len in [0, 4096] {
             let mut disk = Disk::prepare(victim.ramblk.socket(), ALL);
