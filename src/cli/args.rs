@@ -1,11 +1,13 @@
 //! The options of both programs, as plain data.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
 use super::bench::Bench;
+use super::error::Error;
 use super::serve::Serve;
+use super::transfer::medium;
 use super::verbs::ApiVerb;
 use crate::cli::values::cpus::{Cpus, parse_cpus};
 use crate::cli::values::format::FormatArg;
@@ -13,6 +15,7 @@ use crate::cli::values::mode::parse_mode;
 use crate::cli::values::share::Share;
 use crate::cli::values::size::parse_size;
 use crate::daemon::RunOptions;
+use crate::image::{ImageReader, Opening, open_medium};
 use crate::model::USUAL_QUEUES;
 
 /// The widest line of a help text, on a terminal of any width.
@@ -143,19 +146,44 @@ struct DiskArgs {
     serial: Option<String>,
 }
 
-impl From<Run> for RunOptions {
-    fn from(run: Run) -> Self {
-        Self {
-            image: run.image,
-            image_as_it_is: run.format.is_raw(),
-            share: run.share.into(),
-            memory_limit_bytes: run.memory_limit,
-            huge_pages: !run.no_huge_pages,
-            detect_zeroes: run.detect_zeroes,
-            command: run.command,
-            ..Self::from(run.disk)
-        }
+impl Run {
+    /// The options, with the image open.
+    ///
+    /// # Errors
+    /// The image can't be opened.
+    pub(super) fn options(self) -> Result<RunOptions, Error> {
+        let image = open(self.image.as_deref(), &self.format, self.disk.size)?;
+        Ok(RunOptions {
+            image,
+            share: self.share.into(),
+            memory_limit_bytes: self.memory_limit,
+            huge_pages: !self.no_huge_pages,
+            detect_zeroes: self.detect_zeroes,
+            command: self.command,
+            ..RunOptions::from(self.disk)
+        })
     }
+}
+
+/// Open the image of a disk.
+fn open(
+    path: Option<&Path>,
+    format: &FormatArg,
+    most_bytes: Option<u64>,
+) -> Result<Option<Box<dyn ImageReader>>, Error> {
+    let Some(path) = path else {
+        return match format.is_given() {
+            true => Err(Error::Usage(
+                "--format needs --image: give an image, or leave it out".into(),
+            )),
+            false => Ok(None),
+        };
+    };
+    let how = Opening {
+        most_bytes,
+        ..format.opening()?
+    };
+    Ok(Some(open_medium(medium(path)?, &how)?))
 }
 
 impl From<DiskArgs> for RunOptions {
@@ -199,13 +227,17 @@ pub(super) struct VhostUserRamblk {
     print_capabilities: bool,
 }
 
-impl From<VhostUserRamblk> for RunOptions {
-    fn from(args: VhostUserRamblk) -> Self {
-        Self {
-            image: args.blk_file,
-            image_as_it_is: args.format.is_raw(),
-            ..Self::from(args.disk)
-        }
+impl VhostUserRamblk {
+    /// The options, with the image open.
+    ///
+    /// # Errors
+    /// The image can't be opened.
+    pub(super) fn options(self) -> Result<RunOptions, Error> {
+        let image = open(self.blk_file.as_deref(), &self.format, self.disk.size)?;
+        Ok(RunOptions {
+            image,
+            ..RunOptions::from(self.disk)
+        })
     }
 }
 

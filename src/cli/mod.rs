@@ -58,7 +58,7 @@ pub fn ramblk() -> ExitCode {
         }
     };
     match words.verb {
-        args::Verb::Run(run) => serve("ramblk", run.into()),
+        args::Verb::Run(run) => serve("ramblk", run.options()),
         args::Verb::Bench(bench) => end(bench.run(), output),
         args::Verb::Serve(serve) => serve.run(),
         args::Verb::Api(verb) => end(verb.run(words.api_socket, args::Ramblk::command()), output),
@@ -85,12 +85,16 @@ pub fn vhost_user_ramblk() -> ExitCode {
         return end(output::line(CAPABILITIES), Output::Human);
     }
     match args::VhostUserRamblk::try_parse_from(words) {
-        Ok(args) => serve("ramblk", args.into()),
+        Ok(args) => serve("ramblk", args.options()),
         Err(error) => refuse(&error, &args::VhostUserRamblk::command()),
     }
 }
 
-fn serve(name: &str, options: RunOptions) -> ExitCode {
+fn serve(name: &str, options: Result<RunOptions, error::Error>) -> ExitCode {
+    let options = match options {
+        Ok(options) => options,
+        Err(error) => return end(Err(error), Output::Human),
+    };
     // The command uses the terminal, so only warnings are logged there.
     let level = match options.command.is_empty() {
         true => "info",
@@ -99,7 +103,7 @@ fn serve(name: &str, options: RunOptions) -> ExitCode {
     if let Err(error) = log_to_stderr(level) {
         return end(Err(error), Output::Human);
     }
-    match RunConfig::new(name, options).and_then(|config| daemon::run(&config)) {
+    match RunConfig::new(name, options).and_then(daemon::run) {
         Ok(Ending::Asked) => ExitCode::SUCCESS,
         Ok(Ending::Command(code)) => ExitCode::from(code),
         Err(error) => {

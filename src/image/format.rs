@@ -55,6 +55,62 @@ pub enum Format {
     Torrent,
 }
 
+/// A format that is read, as it is named in options: with a dot, one inside of another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ImageFormat {
+    /// The disk's bytes.
+    Raw,
+    /// QEMU's format.
+    Qcow2,
+    /// Raw or qcow2, compressed.
+    Packed(Packing, Content),
+}
+
+/// How a whole image is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "the names are those of the formats")]
+pub enum Packing {
+    Gzip,
+    Xz,
+    Zstd,
+}
+
+/// What is inside of a compressed image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "the names are those of the formats")]
+pub enum Content {
+    Raw,
+    Qcow2,
+}
+
+impl ImageFormat {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Raw,
+        Self::Qcow2,
+        Self::Packed(Packing::Gzip, Content::Raw),
+        Self::Packed(Packing::Xz, Content::Raw),
+        Self::Packed(Packing::Zstd, Content::Raw),
+        Self::Packed(Packing::Gzip, Content::Qcow2),
+        Self::Packed(Packing::Xz, Content::Qcow2),
+        Self::Packed(Packing::Zstd, Content::Qcow2),
+    ];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Qcow2 => "qcow2",
+            Self::Packed(Packing::Gzip, Content::Raw) => "gz",
+            Self::Packed(Packing::Xz, Content::Raw) => "xz",
+            Self::Packed(Packing::Zstd, Content::Raw) => "zst",
+            Self::Packed(Packing::Gzip, Content::Qcow2) => "qcow2.gz",
+            Self::Packed(Packing::Xz, Content::Qcow2) => "qcow2.xz",
+            Self::Packed(Packing::Zstd, Content::Qcow2) => "qcow2.zst",
+        }
+    }
+}
+
 /// The purpose of a format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {

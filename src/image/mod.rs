@@ -1,14 +1,20 @@
-//! Disks from files. Only raw images are read: the file's bytes are the disk's bytes.
+//! Disks from images, and images from disks.
 //!
-//! A format is a type that implements [`ImageReader`]. `run` writes an image onto a disk with
-//! [`load`], and the command line sends one to a daemon. Nothing is guessed: a file that begins or
-//! ends like another format is refused. A guest can write such bytes to a raw disk; then you must
-//! say that its image is raw.
+//! An image's bytes are a [`Medium`]: a file or an object of which any part can be read, or a
+//! stream. [`open_medium`] makes an [`ImageReader`] of it, whatever its format. `run` writes an
+//! image onto a disk with [`load`], and the command line sends one to a daemon. An [`ImageWriter`]
+//! writes an image front to back into an [`Output`].
+//!
+//! A guest can write anything to its raw disk, also the beginning of another format. So a format
+//! that was named is not looked for, and what is known to be raw is never taken for something else.
 //!
 //! | file | what it holds |
 //! |---|---|
 //! | `reader` | the trait of all formats, and how an image gets onto a disk without its zeros |
-//! | `raw` | raw images, from files, devices and pipes |
+//! | `medium` | where an image's bytes are: files, objects, streams |
+//! | `raw` | raw images |
+//! | `open` | opening an image, whatever its format |
+//! | `writer` | the trait that writes an image, and where its bytes go |
 //! | `format` | known formats, and how to recognise them |
 //! | `marks` | signatures that take more than a few bytes to recognise |
 //! | `hint` | how to convert a file that isn't a raw image |
@@ -16,16 +22,23 @@
 mod format;
 mod hint;
 mod marks;
+mod medium;
+mod open;
 mod raw;
 mod reader;
+mod writer;
 
-pub use format::{Format, HEAD_BYTES, KNOWN, Kind, Known, Probe, TAIL_BYTES, Way, probe};
+pub use format::{
+    Content, Format, HEAD_BYTES, ImageFormat, KNOWN, Kind, Known, Packing, Probe, TAIL_BYTES, Way,
+    probe,
+};
 pub use hint::Origin;
-pub use raw::{Opening, RawImage, RawPipe, open};
-pub use reader::{ImageReader, data_runs, load};
+pub use medium::{FileMedium, Medium, ReadAt, Stream};
+pub use open::{Opening, open, open_medium};
+pub use reader::{About, Extents, ImageReader, Part, data_runs, load};
+pub use writer::{Base, ImageWriter, Labels, Output};
 
 use std::io;
-use std::path::PathBuf;
 
 use crate::store::{self, Bytes};
 
@@ -33,10 +46,10 @@ use crate::store::{self, Bytes};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file can't be read.
-    #[error("can't read image {path:?}: {source}")]
+    #[error("can't read image {name:?}: {source}")]
     Read {
-        /// The file.
-        path: PathBuf,
+        /// The file or object.
+        name: String,
         /// The system's reason.
         source: io::Error,
     },
@@ -55,21 +68,58 @@ pub enum Error {
     },
     /// The file was written to while it was read.
     #[error(
-        "image {path:?} was changed while it was read; the disk stays as it was: try again when \
+        "image {name:?} was changed while it was read; the disk stays as it was: try again when \
          nothing writes to it"
     )]
     Changed {
-        /// The file.
-        path: PathBuf,
+        /// The file or object.
+        name: String,
+    },
+    /// What the image says can't be, or it is cut off.
+    #[error("image {name:?} is damaged: {what}; get it again, or check it where it was made")]
+    Damaged {
+        /// The file or object.
+        name: String,
+        /// What is wrong, with the value.
+        what: String,
+    },
+    /// The image needs something that isn't supported.
+    #[error("image {name:?} {what}")]
+    Unsupported {
+        /// The file or object.
+        name: String,
+        /// What it needs, and what to do.
+        what: String,
+    },
+    /// The bytes aren't those that were asked for.
+    #[error(
+        "image {name:?} has the digest {found} and not {wanted}; the disk stays as it was: get the \
+         image again, or check the digest"
+    )]
+    Digest {
+        /// The file or object.
+        name: String,
+        /// The digest that was asked for.
+        wanted: String,
+        /// The digest that it has.
+        found: String,
+    },
+    /// The image can't be written.
+    #[error("can't write {name:?}: {source}")]
+    Write {
+        /// The file or object.
+        name: String,
+        /// The system's reason.
+        source: io::Error,
     },
     /// The image is larger than the disk.
     #[error(
-        "image {path:?} has {} and does not fit into a disk of {}",
+        "image {name:?} has {} and does not fit into a disk of {}",
         Bytes(*image_bytes), Bytes(*disk_bytes)
     )]
     TooLarge {
-        /// The file.
-        path: PathBuf,
+        /// The file or object.
+        name: String,
         /// Its size.
         image_bytes: u64,
         /// The disk's size.

@@ -3,37 +3,102 @@
 use std::fmt::Debug;
 use std::ops::Range;
 
-use super::Error;
+use super::writer::Labels;
+use super::{Error, ImageFormat};
 use crate::store::{self, Disk, is_zero};
 
-/// How much [`load`] reads at once.
-const CHUNK_BYTES: usize = 1 << 20;
 /// The unit in which zeros are left out: a page of the store.
 #[allow(clippy::cast_possible_truncation, reason = "4096")]
 pub(super) const PAGE_BYTES: usize = store::PAGE_BYTES as usize;
 
+/// A part of an image's content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Part<'a> {
+    /// Bytes that may be zeros in part.
+    Data {
+        /// Where they begin.
+        start_bytes: u64,
+        /// The bytes.
+        bytes: &'a [u8],
+    },
+    /// Zeros. Only an image that is opened without its base has these.
+    Zero(Range<u64>),
+}
+
+/// What is known of an image before its content is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct About {
+    /// What messages call it.
+    pub name: String,
+    /// Its format.
+    pub format: ImageFormat,
+    /// The size of its content in bytes, if that is known.
+    pub size_bytes: Option<u64>,
+    /// As [`ReadAt::identity`](super::ReadAt::identity), of all of its files.
+    pub identity: Option<String>,
+    /// What it says about its content.
+    pub labels: Labels,
+    /// Further properties for people to read, each with its name.
+    pub properties: Vec<(&'static str, String)>,
+}
+
+impl About {
+    /// An image of which nothing else is known.
+    pub(super) fn new(name: &str, format: ImageFormat) -> Self {
+        Self {
+            name: name.to_owned(),
+            format,
+            size_bytes: None,
+            identity: None,
+            labels: Labels::default(),
+            properties: Vec::new(),
+        }
+    }
+}
+
+/// How much of an image has data, as far as that is known without reading it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extents {
+    /// Runs of data.
+    pub count: u64,
+    /// Bytes of data.
+    pub data_bytes: u64,
+}
+
 /// The content of an image, read from its beginning to its end.
 pub trait ImageReader: Debug + Send {
-    /// The size of the content in bytes, if it is known before all of it was read.
-    fn size_bytes(&self) -> Option<u64>;
+    /// What is known of it.
+    fn about(&self) -> &About;
 
-    /// An identifier of this content, if there is one. It changes when the image is written to.
-    fn identity(&self) -> Option<&str>;
-
-    /// Read the next part that may have data, and return its range in bytes. It begins at
-    /// `from_bytes` or later, at a multiple of a page (4096 bytes), and fills `chunk`, whose length
-    /// is a multiple of a page too, unless the content ends before. Skipped bytes are zeros.
-    /// `from_bytes` is 0 or the end of the last part.
+    /// Read the next part. Parts come in order. What lies between them is zeros, or, in an image
+    /// that is opened without its base, the base's bytes. A part begins at a multiple of a page
+    /// (4096 bytes), and its end is one too unless the content ends there; without a base, both are
+    /// multiples of 512 bytes.
     ///
     /// # Errors
-    /// [`Error::Read`], and [`Error::Format`] if that is known only now.
-    fn read(&mut self, from_bytes: u64, chunk: &mut [u8]) -> Result<Option<Range<u64>>, Error>;
+    /// [`Error::Read`]; [`Error::Format`] and [`Error::Damaged`] if that is known only now.
+    fn next(&mut self) -> Result<Option<Part<'_>>, Error>;
 
-    /// The size of the content in bytes, after all of it was read.
+    /// The size of the content in bytes, after all of it was read. Only when this has succeeded is
+    /// the content known to be what was asked for.
     ///
     /// # Errors
-    /// [`Error::Changed`] if the image was written to meanwhile, [`Error::Read`].
-    fn end_bytes(&self) -> Result<u64, Error>;
+    /// [`Error::Changed`] if the image was written to meanwhile, [`Error::Digest`],
+    /// [`Error::Read`].
+    fn end_bytes(&mut self) -> Result<u64, Error>;
+
+    /// How much of the work is done, and in all, in bytes of the content or of a stream; `None` if
+    /// the whole isn't known.
+    fn progress(&self) -> (u64, Option<u64>);
+
+    /// How much of the image has data, from its tables alone, before anything was read. `None` if
+    /// it must be read to know.
+    ///
+    /// # Errors
+    /// As [`Self::next`].
+    fn extents(&mut self) -> Result<Option<Extents>, Error> {
+        Ok(None)
+    }
 }
 
 /// The runs of pages in `bytes` that aren't all zeros, each with its offset. `bytes` begin at
@@ -55,14 +120,23 @@ pub fn data_runs(start_bytes: u64, bytes: &[u8]) -> impl Iterator<Item = (u64, &
 /// the image fills its last page only in part, the rest of that page is zeros.
 ///
 /// # Errors
-/// [`Error::Read`]; [`Error::Store`], also if the image is longer than the disk.
-pub fn load(source: &mut dyn ImageReader, disk: &Disk) -> Result<(), Error> {
+/// [`Error::TooLarge`] before anything is written, if the size is known; [`Error::Read`], and
+/// whatever else the reader finds; [`Error::Store`], also if the image is longer than the disk.
+pub fn load(image: &mut dyn ImageReader, disk: &Disk) -> Result<(), Error> {
     let (disk_bytes, sector_bytes) = (disk.capacity().bytes(), disk.sector_size().bytes());
-    let mut chunk = vec![0; CHUNK_BYTES];
-    let mut at = 0;
-    while let Some(part) = source.read(at, &mut chunk)? {
-        let filled = usize::try_from(part.end - part.start).unwrap_or(usize::MAX);
-        for (start, bytes) in data_runs(part.start, &chunk[..filled]) {
+    if let Some(image_bytes) = image.about().size_bytes.filter(|&it| it > disk_bytes) {
+        return Err(Error::TooLarge {
+            name: image.about().name.clone(),
+            image_bytes,
+            disk_bytes,
+        });
+    }
+    while let Some(part) = image.next()? {
+        // An empty disk has zeros everywhere.
+        let Part::Data { start_bytes, bytes } = part else {
+            continue;
+        };
+        for (start, bytes) in data_runs(start_bytes, bytes) {
             let (pages, rest) = bytes.split_at(bytes.len() / PAGE_BYTES * PAGE_BYTES);
             if !pages.is_empty() {
                 disk.write(start / sector_bytes, &[pages])?;
@@ -77,9 +151,8 @@ pub fn load(source: &mut dyn ImageReader, disk: &Disk) -> Result<(), Error> {
                 disk.write(at / sector_bytes, &[padded])?;
             }
         }
-        at = part.end;
     }
-    Ok(())
+    image.end_bytes().map(|_| ())
 }
 
 #[cfg(test)]

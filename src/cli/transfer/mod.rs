@@ -2,14 +2,17 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `upload` | a raw image as frames: holes and pages of zeros are left out |
+//! | `source` | where an image is read from |
+//! | `upload` | an image as frames: holes and pages of zeros are left out |
 //! | `sink` | frames as a raw image: what no frame names is a hole |
 //! | `progress` | a progress bar on stderr, if that is a terminal |
 
 mod progress;
 mod sink;
+mod source;
 mod upload;
 
 pub(super) use progress::Progress;
 pub(super) use sink::Sink;
+pub(super) use source::medium;
 pub(super) use upload::ImageUpload;

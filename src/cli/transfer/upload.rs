@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -11,16 +11,16 @@ use super::progress::Progress;
 use crate::cli::error::Error;
 use crate::client::Bytes;
 use crate::daemon;
-use crate::image::{self, Opening, RawPipe, data_runs};
+use crate::image::{self, Medium, Opening, Part, data_runs};
 use crate::model::frames::{MOST_BYTES, header};
 
 /// Longest name of an image that the daemon keeps.
 const MOST_NAME_BYTES: usize = 255;
 
-/// An image to send: a file, a block device or a pipe.
+/// An image to send.
 #[derive(Debug)]
 pub(in crate::cli) struct ImageUpload {
-    path: PathBuf,
+    name: String,
     image: Box<dyn image::ImageReader>,
     size_bytes: Option<u64>,
     /// Its identifier.
@@ -28,23 +28,16 @@ pub(in crate::cli) struct ImageUpload {
 }
 
 impl ImageUpload {
-    /// Open a file, or stdin if it is `-`.
+    /// Open an image.
     ///
     /// # Errors
-    /// It can't be read, or does not look like a raw image.
-    pub(in crate::cli) fn open(path: &Path, how: Opening) -> Result<Self, Error> {
-        let (path, image) = match path == Path::new("-") {
-            true => {
-                let path = Path::new("stdin");
-                let pipe = RawPipe::new(path, Box::new(io::stdin()), how)?;
-                (path, Box::new(pipe) as Box<dyn image::ImageReader>)
-            }
-            false => (path, image::open(path, how)?),
-        };
+    /// It can't be read, or its format isn't supported.
+    pub(in crate::cli) fn open(medium: Medium, how: &Opening) -> Result<Self, Error> {
+        let image = image::open_medium(medium, how)?;
         Ok(Self {
-            path: path.to_owned(),
-            size_bytes: image.size_bytes(),
-            id: image.identity().map(str::to_owned),
+            name: image.about().name.clone(),
+            size_bytes: image.about().size_bytes,
+            id: image.about().identity.clone(),
             image,
         })
     }
@@ -68,14 +61,14 @@ impl ImageUpload {
         {
             return Err(Error::Usage(format!(
                 "image {:?} has {} and not the {} of --image-size",
-                self.path,
+                self.name,
                 daemon::Bytes(had),
                 daemon::Bytes(bytes)
             )));
         }
         let size_bytes = self.size_bytes.or(bytes);
         if size_bytes == Some(0) {
-            return Err(nothing(&self.path));
+            return Err(nothing(&self.name));
         }
         let id = id.map(str::to_owned).or(self.id);
         Ok(Self {
@@ -85,11 +78,14 @@ impl ImageUpload {
         })
     }
 
-    /// Its name: the absolute path, or the end of a long one.
+    /// Its name: the absolute path of a file, or the end of a long one.
     pub(in crate::cli) fn name(&self) -> String {
-        let whole = std::fs::canonicalize(&self.path);
-        let name = whole.unwrap_or_else(|_| self.path.clone());
-        let name: String = name.to_string_lossy().replace(char::is_control, "?");
+        let whole = std::fs::canonicalize(Path::new(&self.name));
+        let name = whole.map_or_else(
+            |_| self.name.clone(),
+            |path| path.to_string_lossy().into_owned(),
+        );
+        let name = name.replace(char::is_control, "?");
         let mut from = name.len().saturating_sub(MOST_NAME_BYTES);
         while !name.is_char_boundary(from) {
             from += 1;
@@ -108,9 +104,7 @@ impl ImageUpload {
         let trouble = Trouble::default();
         let frames = Frames {
             trouble: trouble.clone(),
-            chunk: vec![0; MOST_BYTES],
             ready: VecDeque::new(),
-            next: 0,
             upload: self,
             disk_bytes,
             progress,
@@ -121,9 +115,9 @@ impl ImageUpload {
 }
 
 /// The error for an empty image, which is most likely a mistake.
-fn nothing(path: &Path) -> Error {
+fn nothing(name: &str) -> Error {
     Error::Other(format!(
-        "image {path:?} has no bytes: the disk stays as it is; the program that writes the image \
+        "image {name:?} has no bytes: the disk stays as it is; the program that writes the image \
          may have failed"
     ))
 }
@@ -149,11 +143,8 @@ impl Trouble {
 #[derive(Debug)]
 pub(in crate::cli) struct Frames {
     upload: ImageUpload,
-    chunk: Vec<u8>,
     /// Frames of the part that was read last.
     ready: VecDeque<Bytes>,
-    /// Where to read next, in bytes.
-    next: u64,
     disk_bytes: u64,
     progress: Progress,
     trouble: Trouble,
@@ -182,38 +173,54 @@ impl Iterator for Frames {
 impl Frames {
     /// Read the next part and make frames of it. At the end of the image, make the last frame.
     fn read(&mut self) -> Result<(), Error> {
-        self.progress.at(self.next);
-        let Some(part) = self.upload.image.read(self.next, &mut self.chunk)? else {
-            self.ended = true;
-            let end = self.end()?;
-            self.ready.push_back(frame(end, &[]));
-            return Ok(());
+        let part = self.upload.image.next()?;
+        let range = match &part {
+            None => {
+                self.ended = true;
+                let end = self.end()?;
+                self.ready.push_back(frame(end, &[]));
+                return Ok(());
+            }
+            Some(Part::Data { start_bytes, bytes }) => {
+                *start_bytes..*start_bytes + bytes.len() as u64
+            }
+            Some(Part::Zero(range)) => range.clone(),
         };
-        self.next = part.end;
-        if self.next > self.disk_bytes {
+        if range.end > self.disk_bytes {
             return Err(Error::Other(format!(
                 "{} has more bytes than the disk, which has {}; the disk stays as it was",
-                self.upload.path.display(),
+                self.upload.name,
                 daemon::Bytes(self.disk_bytes)
             )));
         }
-        let filled = usize::try_from(part.end - part.start).unwrap_or(usize::MAX);
-        let runs = data_runs(part.start, &self.chunk[..filled]);
-        self.ready.extend(runs.map(|(at, bytes)| frame(at, bytes)));
+        if let Some(Part::Data { start_bytes, bytes }) = part {
+            for (at, run) in data_runs(start_bytes, bytes) {
+                let pieces = run.chunks(MOST_BYTES).zip(0..);
+                let frames =
+                    pieces.map(|(piece, nth): (_, u64)| frame(at + nth * MOST_BYTES as u64, piece));
+                self.ready.extend(frames);
+            }
+        }
+        self.progress.at(self.upload.image.progress().0);
         Ok(())
     }
 
     /// Where the image ends, in bytes, if that is the expected length.
-    fn end(&self) -> Result<u64, Error> {
-        let ImageUpload { path, image, .. } = &self.upload;
+    fn end(&mut self) -> Result<u64, Error> {
+        let ImageUpload {
+            name,
+            image,
+            size_bytes,
+            ..
+        } = &mut self.upload;
         let end = image.end_bytes()?;
         if end == 0 {
-            return Err(nothing(path));
+            return Err(nothing(name));
         }
-        match self.upload.size_bytes {
+        match *size_bytes {
             Some(size) if size != end => Err(Error::Other(format!(
-                "{} ended after {} and not after the {} of --image-size; the disk stays as it was",
-                path.display(),
+                "{name} ended after {} and not after the {} of --image-size; the disk stays as it \
+                 was",
                 daemon::Bytes(end),
                 daemon::Bytes(size)
             ))),

@@ -8,13 +8,13 @@ use crate::daemon::error::{Error, MAX_SOCKET_PATH_BYTES};
 use crate::daemon::host::limit::MemoryLimit;
 use crate::daemon::host::socket::SocketAccess;
 use crate::daemon::host::workers;
-use crate::image::RawImage;
+use crate::image::{About, ImageReader};
 use crate::model::{DiskSettings, Problem, Share};
 use crate::store::SectorSize;
 use crate::vhost_user::WorkerOptions;
 
 /// Options of `ramblk run`, as they were given.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct RunOptions {
     /// Size in bytes; without it, the image's.
     pub size_bytes: Option<u64>,
@@ -34,10 +34,8 @@ pub struct RunOptions {
     pub read_only: bool,
     /// The serial, which GET_ID returns; without it, the disk's name.
     pub serial: Option<String>,
-    /// A raw image with the disk's first content.
-    pub image: Option<PathBuf>,
-    /// Whether to take the image's bytes as they are, even if they look like another format.
-    pub image_as_it_is: bool,
+    /// The image with the disk's first content.
+    pub image: Option<Box<dyn ImageReader>>,
     /// How many front ends may use the disk at the same time.
     pub share: Share,
     /// The most memory that the disk may take; without it, a default that is safe for the host.
@@ -73,7 +71,6 @@ impl Default for RunOptions {
             read_only: false,
             serial: None,
             image: None,
-            image_as_it_is: false,
             share: Share::None,
             memory_limit_bytes: None,
             huge_pages: true,
@@ -105,7 +102,7 @@ pub struct RunConfig {
     pub(crate) disk: ValidDisk,
     pub(crate) endpoint: Endpoint,
     pub(crate) access: SocketAccess,
-    pub(crate) image: Option<RawImage>,
+    pub(crate) image: Option<Box<dyn ImageReader>>,
     pub(crate) command: Vec<String>,
     pub(crate) limit: MemoryLimit,
     pub(crate) huge_pages: bool,
@@ -118,25 +115,16 @@ impl RunConfig {
         &self.workers
     }
 
-    /// Check `options` for a disk called `name`. This changes nothing; the image is only opened.
+    /// Check `options` for a disk called `name`. This changes nothing.
     ///
     /// # Errors
-    /// [`Error::Usage`] for options that are wrong or don't fit together, and what is wrong with
-    /// the image.
+    /// [`Error::Usage`] for options that are wrong or don't fit together.
     pub fn new(name: &str, options: RunOptions) -> Result<Self, Error> {
         let sector_size = SectorSize::from_bytes(options.block_bytes)?;
-        if options.image_as_it_is && options.image.is_none() {
-            let text = "--format needs --image: give an image, or leave it out";
-            return Err(Error::Usage(text.into()));
-        }
-        let open = match options.image_as_it_is {
-            false => RawImage::open,
-            true => RawImage::open_as_it_is,
-        };
-        let image = options.image.as_deref().map(open).transpose()?;
+        let image = options.image;
         let size_bytes = match (options.size_bytes, &image) {
             (Some(size_bytes), _) => size_bytes,
-            (None, Some(image)) => image.size_bytes().next_multiple_of(sector_size.bytes()),
+            (None, Some(image)) => image_size(image.about())?.next_multiple_of(sector_size.bytes()),
             (None, None) => {
                 return Err(Error::Usage(
                     "a disk needs a size: give --size, as in --size 1G".into(),
@@ -172,6 +160,16 @@ impl RunConfig {
             workers,
         })
     }
+}
+
+/// The size of an image, for a disk that has no other.
+fn image_size(about: &About) -> Result<u64, Error> {
+    about.size_bytes.ok_or_else(|| {
+        Error::Usage(format!(
+            "the size of image {:?} is known only when all of it was read: give --size",
+            about.name
+        ))
+    })
 }
 
 /// A setting that can't be, with the option that names it here.

@@ -35,6 +35,7 @@ use crate::daemon::host::{descriptors, signals};
 use command::Command;
 use config::{Endpoint, RunConfig};
 
+use crate::image;
 use crate::store::{Disk, Store, StoreOptions};
 use crate::threads::{self, Role};
 use crate::vhost_user::Hub;
@@ -59,7 +60,7 @@ enum Event {
 ///
 /// # Errors
 /// It can't be served. Then nothing is left behind.
-pub fn run(config: &RunConfig) -> Result<Ending, Error> {
+pub fn run(mut config: RunConfig) -> Result<Ending, Error> {
     // First of all, before a descriptor of our own can get the number of the inherited one.
     let inherited = match config.endpoint {
         Endpoint::Fd(fd) => Some(inherit::take(fd)?),
@@ -68,7 +69,7 @@ pub fn run(config: &RunConfig) -> Result<Ending, Error> {
     // Each queue of each front end has three descriptors, and the usual soft limit is 1024.
     let inherited_limit = getrlimit(Resource::RLIMIT_NOFILE).ok();
     descriptors::raise_limit();
-    let (store, disk) = make(config)?;
+    let (store, disk) = make(&mut config)?;
     // Not earlier: while an image loads there is nothing to clean up, so a signal may end the
     // process.
     let mut heard = signals::ending();
@@ -76,7 +77,7 @@ pub fn run(config: &RunConfig) -> Result<Ending, Error> {
     let signals = Signals::new(heard).map_err(Error::system("watch for signals"))?;
     let is_connected = matches!(inherited, Some(Inherited::Connected(_)));
     let (private, at) = place(&config.endpoint, inherited)?;
-    let disks = Disks::new(store, Hub::new(&config.workers)?, only_disk(config))?;
+    let disks = Disks::new(store, Hub::new(&config.workers)?, only_disk(&config))?;
     let disks = Arc::new(disks);
     let served = create::serve_new_at(&disks, &config.name, disk, &config.disk, at)?;
     let socket = served.socket_path();
@@ -88,7 +89,7 @@ pub fn run(config: &RunConfig) -> Result<Ending, Error> {
         drop(served);
     }
     forward(signals, events)?;
-    say_what(config, socket.as_deref());
+    say_what(&config, socket.as_deref());
     let command = Command::start(&config.command, socket.as_deref(), inherited_limit)?;
     if socket.is_some() {
         sockets::watch(&disks)?;
@@ -101,7 +102,7 @@ pub fn run(config: &RunConfig) -> Result<Ending, Error> {
 }
 
 /// The disk of `config` with its image loaded, in its own store.
-fn make(config: &RunConfig) -> Result<(Arc<Store>, Disk), Error> {
+fn make(config: &mut RunConfig) -> Result<(Arc<Store>, Disk), Error> {
     let mut options = StoreOptions::new(config.limit.bytes);
     options.huge_pages = config.huge_pages;
     let store = Arc::new(Store::with_options(&options)?);
@@ -109,8 +110,8 @@ fn make(config: &RunConfig) -> Result<(Arc<Store>, Disk), Error> {
     let disk = store.create_with(&config.name, &valid.spec, &valid.blob)?;
     // The owner may write to a read-only disk.
     let disk = disk.into_owner();
-    if let Some(image) = &config.image {
-        image.load(&disk)?;
+    if let Some(mut image) = config.image.take() {
+        image::load(&mut *image, &disk)?;
     }
     Ok((store, disk))
 }

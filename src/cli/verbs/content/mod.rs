@@ -19,7 +19,7 @@ use self::image::{ImageArgs, Loading, load};
 use crate::cli::error::Error;
 use crate::cli::print::output::OutputArgs;
 use crate::cli::print::tables;
-use crate::cli::transfer::{ImageUpload, Progress, Sink};
+use crate::cli::transfer::{ImageUpload, Progress, Sink, medium};
 use crate::cli::values::format::FormatArg;
 use crate::cli::values::size::human;
 use crate::cli::values::target::parse_target;
@@ -104,11 +104,14 @@ impl Import {
     pub(in crate::cli) fn run(self, client: &Client) -> Result<(), Error> {
         let path = path::disk(&self.name);
         let disk: Disk = client.get(&path)?;
+        let command = format!("ramblk import {} -", self.name);
         let how = Opening {
-            as_it_is: self.format.is_raw(),
-            pipe_command: Some(&format!("ramblk import {} -", self.name)),
+            most_bytes: Some(disk.size_bytes),
+            pipe_command: Some(&command),
+            ..self.format.opening()?
         };
-        let image = self.image.describe(ImageUpload::open(&self.file, how)?)?;
+        let image = ImageUpload::open(medium(&self.file)?, &how)?;
+        let image = self.image.describe(image)?;
         let when = Loading {
             force: self.force,
             ..Loading::default()

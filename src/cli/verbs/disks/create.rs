@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use super::limits::LimitArgs;
 use crate::cli::error::Error;
 use crate::cli::print::output::OutputArgs;
-use crate::cli::transfer::ImageUpload;
+use crate::cli::transfer::{ImageUpload, medium};
 use crate::cli::values::format::FormatArg;
 use crate::cli::values::label::{parse_label, unique};
 use crate::cli::values::or_none::{OrNone, parse_size_or_none};
@@ -144,11 +144,12 @@ impl Create {
     }
 
     fn open_image(&self) -> Result<Option<ImageUpload>, Error> {
-        let as_it_is = self.format.is_raw();
         let Some(image) = &self.image else {
-            return match as_it_is {
+            return match self.format.is_given() {
                 true => Err(Error::Usage(
-                    "--format is for an image: give --image, or leave it out".into(),
+                    "--format and other options of an image are given: give --image, or leave \
+                     them out"
+                        .into(),
                 )),
                 false => Ok(None),
             };
@@ -158,10 +159,11 @@ impl Create {
             .map_or_else(|| "SIZE".to_owned(), |size| size.to_string());
         let command = format!("ramblk create {} --size {size} --image -", self.name);
         let how = Opening {
-            as_it_is,
+            most_bytes: self.size,
             pipe_command: Some(&command),
+            ..self.format.opening()?
         };
-        ImageUpload::open(image, how).map(Some)
+        ImageUpload::open(medium(image)?, &how).map(Some)
     }
 
     fn settings(&self, image: Option<&ImageUpload>) -> Result<DiskSettings, Error> {
