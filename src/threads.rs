@@ -38,6 +38,8 @@ pub(crate) enum Role {
     Signals,
     /// Waits for the end of an inherited connection.
     LastSession,
+    /// Reads parts of an image, or decompresses them.
+    Image,
     /// Drives this queue of `ramblk bench`.
     LoadQueue(u16),
     /// Limits how long `ramblk bench` waits for an answer.
@@ -66,6 +68,7 @@ impl Role {
             Self::Monitor => "ramblk-monitor",
             Self::Signals => "ramblk-signals",
             Self::LastSession => "ramblk-last",
+            Self::Image => "ramblk-image",
             Self::LoadWatch => "watch",
         };
         fixed.into()

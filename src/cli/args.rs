@@ -7,10 +7,9 @@ use clap::{Args, Parser, Subcommand};
 use super::bench::Bench;
 use super::error::Error;
 use super::serve::Serve;
-use super::transfer::medium;
+use super::transfer::{FormatArg, medium};
 use super::verbs::ApiVerb;
 use crate::cli::values::cpus::{Cpus, parse_cpus};
-use crate::cli::values::format::FormatArg;
 use crate::cli::values::mode::parse_mode;
 use crate::cli::values::share::Share;
 use crate::cli::values::size::parse_size;
@@ -53,7 +52,7 @@ pub(super) struct Run {
     #[command(flatten)]
     disk: DiskArgs,
 
-    /// Raw image with the disk's first content. Without --size the disk is as large as the image.
+    /// Image with the disk's first content. Without --size the disk is as large as the image.
     #[arg(long, value_name = "FILE")]
     image: Option<PathBuf>,
 
@@ -215,7 +214,7 @@ pub(super) struct VhostUserRamblk {
     #[command(flatten)]
     disk: DiskArgs,
 
-    /// Raw image with the disk's first content. It is copied into memory and never written.
+    /// Image with the disk's first content. It is copied into memory and never written.
     #[arg(long, value_name = "PATH")]
     blk_file: Option<PathBuf>,
 

@@ -14,6 +14,9 @@
 //! | `medium` | where an image's bytes are: files, objects, streams |
 //! | `raw` | raw images |
 //! | `open` | opening an image, whatever its format |
+//! | `opening` | how an image is opened, and how its format is recognised |
+//! | `ordered` | work on several threads, in order |
+//! | `qcow2` | qcow2 images |
 //! | `writer` | the trait that writes an image, and where its bytes go |
 //! | `format` | known formats, and how to recognise them |
 //! | `marks` | signatures that take more than a few bytes to recognise |
@@ -24,6 +27,11 @@ mod hint;
 mod marks;
 mod medium;
 mod open;
+mod opening;
+#[cfg(feature = "formats")]
+mod ordered;
+#[cfg(feature = "formats")]
+mod qcow2;
 mod raw;
 mod reader;
 mod writer;
@@ -34,7 +42,8 @@ pub use format::{
 };
 pub use hint::Origin;
 pub use medium::{FileMedium, Medium, ReadAt, Stream};
-pub use open::{Opening, open, open_medium};
+pub use open::{open, open_medium};
+pub use opening::Opening;
 pub use reader::{About, Extents, ImageReader, Part, data_runs, load};
 pub use writer::{Base, ImageWriter, Labels, Output};
 

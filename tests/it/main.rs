@@ -12,6 +12,7 @@
 //! | `state` | where disks lie while no daemon runs |
 //! | `verbs` | the command line of a daemon |
 //! | `programs` | the programs as processes |
+//! | `images` | images beside `qemu-img` and the compressors |
 //! | `house` | sources and pages |
 //! | `driver` | a front end and a driver that can make every mistake |
 //! | `harness` | the built program, serving one disk for one test |
@@ -31,6 +32,7 @@ mod driver;
 #[allow(dead_code, reason = "as above")]
 mod harness;
 mod house;
+mod images;
 mod io;
 mod programs;
 mod queues;

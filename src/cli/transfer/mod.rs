@@ -14,5 +14,5 @@ mod upload;
 
 pub(super) use progress::Progress;
 pub(super) use sink::Sink;
-pub(super) use source::medium;
+pub(super) use source::{FormatArg, medium};
 pub(super) use upload::ImageUpload;

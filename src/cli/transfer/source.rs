@@ -1,10 +1,14 @@
-//! Where an image is read from, as it is named on the command line.
+//! Where an image is read from, and how, as the command line names both.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
 
 use crate::cli::error::Error;
-use crate::image::Medium;
+use crate::cli::values::format::Format;
+use crate::image::{Medium, Opening, ReadAt};
 
 /// Open a file, a block device, a pipe, or stdin if it is `-`.
 ///
@@ -15,4 +19,50 @@ pub(in crate::cli) fn medium(source: &Path) -> Result<Medium, Error> {
         return Ok(Medium::stream("stdin", Box::new(io::stdin())));
     }
     Ok(Medium::open(source)?)
+}
+
+/// The format of an image, and what it is a change of.
+#[derive(Clone, Debug, Default, Args)]
+pub(in crate::cli) struct FormatArg {
+    /// Format of the image. By default qcow2 is recognised, and what begins or ends like a
+    /// compressed file, an archive or another disk format is refused. With this option nothing is
+    /// guessed: use raw if a guest wrote such bytes to its disk.
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    format: Option<Format>,
+
+    /// Image that a qcow2 image is a change of. For a longer chain give this several times, in
+    /// order.
+    #[arg(long, value_name = "FILE")]
+    backing: Vec<PathBuf>,
+
+    /// Look for further images of a chain in the folder of the image, by the names in them.
+    #[arg(long)]
+    follow_backing: bool,
+}
+
+impl FormatArg {
+    /// Whether any of these options is given.
+    pub(in crate::cli) fn is_given(&self) -> bool {
+        self.format.is_some() || !self.backing.is_empty() || self.follow_backing
+    }
+
+    /// How to open the image.
+    ///
+    /// # Errors
+    /// A base can't be opened.
+    pub(in crate::cli) fn opening(&self) -> Result<Opening<'static>, Error> {
+        let backing = self.backing.iter().map(|path| match medium(path)? {
+            Medium::Seekable(medium) => Ok(medium),
+            Medium::Stream(stream) => Err(Error::Usage(format!(
+                "--backing {} can be read only once: save it to a file first",
+                stream.name
+            ))),
+        });
+        Ok(Opening {
+            format: self.format.map(|Format(format)| format),
+            backing: backing.collect::<Result<Vec<Arc<dyn ReadAt>>, Error>>()?,
+            follow_backing: self.follow_backing,
+            ..Opening::default()
+        })
+    }
 }

@@ -5,7 +5,7 @@
 //! | `size` | sizes, as in 10G |
 //! | `cpus` | lists of processors, as in 2,4-7 |
 //! | `mode` | permissions, as in 0660 |
-//! | `format` | the format of an image |
+//! | `format` | the formats of images |
 //! | `label` | labels, as in vm=web-1 |
 //! | `share` | front ends that may use a disk at the same time, as in ro |
 //! | `target` | disks and snapshots, as in scratch@clean |

@@ -63,7 +63,7 @@ pub(super) enum ApiVerb {
     Fork(snapshots::Fork),
     /// Reset a disk to a snapshot, or to what it was forked from.
     Reset(snapshots::Reset),
-    /// Replace a disk's content with a raw image.
+    /// Replace a disk's content with an image.
     Import(content::Import),
     /// Write the content of a disk or of a snapshot to a raw image.
     Export(content::Export),

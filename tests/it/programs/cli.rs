@@ -139,7 +139,7 @@ fn what_the_system_refuses_is_one_line_and_exit_code_1() {
         ("--size 1M --socket-path s --image nothing", "No such file"),
         (
             "--size 1M --socket-path s --image image.qcow2",
-            "qemu-img convert",
+            "is damaged",
         ),
         ("--size 4K --socket-path s --image big", "does not fit"),
         ("--size 1M --fd 777", "--fd 777"),

@@ -138,7 +138,7 @@ fn an_image_that_does_not_fit_changes_nothing() {
 fn other_formats_and_missing_files_are_refused_by_name() {
     let rig = Rig::new();
     for (start, format) in [
-        (&b"QFI\xfb"[..], "qcow2"),
+        (&b"QFI\xfb\0\0\0\x01"[..], "qcow "),
         (b"KDMV", "VMDK"),
         (b"vhdxfile", "VHDX"),
     ] {

@@ -10,13 +10,7 @@ use crate::driver::data::pattern;
 const BYTES: usize = 1 << 20;
 
 /// A command that makes a file from `disk`, a raw image; the file's name; the name of its format.
-const MADE: [(&str, &str, &str); 22] = [
-    ("qemu-img convert -O qcow2 disk a.qcow2", "a.qcow2", "qcow2"),
-    (
-        "qemu-img convert -O qcow2 -c disk c.qcow2",
-        "c.qcow2",
-        "qcow2",
-    ),
+const MADE: [(&str, &str, &str); 20] = [
     ("qemu-img convert -O qcow disk a.qcow", "a.qcow", "qcow "),
     ("qemu-img convert -O qed disk a.qed", "a.qed", "QED"),
     ("qemu-img convert -O vmdk disk a.vmdk", "a.vmdk", "VMDK"),
@@ -208,7 +202,7 @@ fn what_a_guest_may_have_written_goes_in_as_raw() {
     assert!(daemon.run("export c -").stdout == disk);
     daemon.refused("create d --size 1M --format raw", 2);
     daemon.refused("run --size 1M --socket-path s --format raw", 2);
-    daemon.refused("create d --image disk --format qcow2", 2);
+    daemon.refused("create d --image disk --format vmdk", 2);
 }
 
 #[test]

@@ -19,8 +19,7 @@ use self::image::{ImageArgs, Loading, load};
 use crate::cli::error::Error;
 use crate::cli::print::output::OutputArgs;
 use crate::cli::print::tables;
-use crate::cli::transfer::{ImageUpload, Progress, Sink, medium};
-use crate::cli::values::format::FormatArg;
+use crate::cli::transfer::{FormatArg, ImageUpload, Progress, Sink, medium};
 use crate::cli::values::size::human;
 use crate::cli::values::target::parse_target;
 use crate::client::{Client, path};
@@ -83,7 +82,7 @@ pub(in crate::cli) struct Import {
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     name: String,
 
-    /// Raw image: a file, a block device, or - for stdin.
+    /// Image: a file, a block device, or - for stdin.
     file: PathBuf,
 
     /// Replace the content even if a front end uses the disk; its guest sees it change at once.

@@ -8,8 +8,7 @@ use clap::{Args, ValueEnum};
 use super::limits::LimitArgs;
 use crate::cli::error::Error;
 use crate::cli::print::output::OutputArgs;
-use crate::cli::transfer::{ImageUpload, medium};
-use crate::cli::values::format::FormatArg;
+use crate::cli::transfer::{FormatArg, ImageUpload, medium};
 use crate::cli::values::label::{parse_label, unique};
 use crate::cli::values::or_none::{OrNone, parse_size_or_none};
 use crate::cli::values::share::Share;
@@ -30,7 +29,7 @@ pub(in crate::cli) struct Create {
     #[arg(long, value_parser = parse_size, required_unless_present = "image")]
     size: Option<u64>,
 
-    /// Raw image with the disk's first content, or - for stdin, which needs --size.
+    /// Image with the disk's first content, or - for stdin, which needs --size.
     #[arg(long, value_name = "FILE")]
     image: Option<PathBuf>,
 

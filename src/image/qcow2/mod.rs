@@ -1,0 +1,23 @@
+//! qcow2, the format of QEMU: versions 2 and 3, clusters that are compressed with zlib or zstd,
+//! subclusters, and chains of images.
+//!
+//! Nothing that an image says is believed: each offset is checked against the file's size before
+//! it is read, tables are read in pieces of a fixed size, and what is read in all can't be more
+//! than the file has.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `header` | the header and its extensions, parsed |
+//! | `layer` | one image of a chain: where the bytes of a place are |
+//! | `chain` | images, each a change of the next one |
+//! | `unpack` | decompressing clusters |
+//! | `reader` | reading a chain, several parts at the same time |
+
+mod chain;
+mod header;
+mod layer;
+mod reader;
+mod unpack;
+
+pub(super) use chain::Chain;
+pub(super) use reader::Qcow2Reader;

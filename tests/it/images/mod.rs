@@ -1,0 +1,12 @@
+//! Images beside `qemu-img` and the compressors: what they write is read, and what is written they
+//! read.
+//!
+//! | file | what it is about |
+//! |---|---|
+//! | `rig` | files, the programs beside which images are read, and content |
+//! | `qcow2` | qcow2 in all its variants, and chains |
+//! | `damage` | qcow2 images that are damaged, or made to do harm |
+
+mod damage;
+mod qcow2;
+mod rig;
