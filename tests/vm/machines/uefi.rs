@@ -1,5 +1,6 @@
 //! UEFI firmware finds GRUB on the disk, GRUB finds Linux there, and Linux uses the disk: three
-//! drivers in turn. The image is made without a mount.
+//! drivers in turn. The image is made without a mount, and is what images of clouds are: a compressed
+//! qcow2 file with a partition table, a boot loader and a kernel.
 
 use std::path::Path;
 use std::process::Command;
@@ -45,7 +46,7 @@ fn tool(dir: &Path, package: &str, line: &str) {
     );
 }
 
-/// Make `disk.raw` in `dir`.
+/// Make `disk.raw` in `dir`, and `disk.qcow2` of it.
 fn make_disk(dir: &Path) {
     std::fs::write(dir.join("grub.cfg"), CONFIG).unwrap();
     let grub = format!(
@@ -71,6 +72,8 @@ fn make_disk(dir: &Path) {
     tool(dir, "fdisk", &table);
     let place = format!("dd if=partition of=disk.raw bs=1M seek={BEGINS} conv=notrunc,sparse");
     tool(dir, "coreutils", &place);
+    let convert = "qemu-img convert -c -f raw -O qcow2 -o compression_type=zstd disk.raw disk.qcow2";
+    tool(dir, "qemu-utils", convert);
 }
 
 #[test]
@@ -79,8 +82,9 @@ fn uefi_grub_and_linux_boot_from_a_disk_one_after_the_other() {
     let scratch = tempfile::tempdir().unwrap();
     make_disk(scratch.path());
     let image = scratch.path().join("disk.raw");
+    let published = scratch.path().join("disk.qcow2");
     let daemon = Daemon::serve(&[]);
-    let socket = daemon.create("disk", "256M", &["--image", image.to_str().unwrap()]);
+    let socket = daemon.create("disk", "256M", &["--image", published.to_str().unwrap()]);
     let job = format!(
         "grep -w by=grub /proc/cmdline
          [ -b /dev/vda1 ]
