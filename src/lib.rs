@@ -1,11 +1,12 @@
 //! RAM disks for virtual machines: a vhost-user-blk back end with sparse, resizable, in-memory
 //! disks.
 //!
-//! The crate has nine rooms, and imports go one way:
+//! The crate has ten rooms, and imports go one way:
 //!
 //! ```text
 //! cli ──► daemon ──► vhost_user ──► device ──► store ◄── image
 //!  │        ├──► image
+//!  │        ├──► nbd
 //!  │        └──► model
 //!  ├────► client ──► model
 //!  ├────► model, image
@@ -16,6 +17,7 @@
 //! - [`image`]: raw images, and how to recognise other formats.
 //! - [`device`]: the meaning of virtio-blk requests.
 //! - [`vhost_user`]: sessions, guest memory, rings, worker threads.
+//! - [`nbd`]: the server's side of NBD.
 //! - [`daemon`]: the process: sockets, signals, exports.
 //! - [`model`]: the API's requests and answers, as plain data.
 //! - [`client`]: a client of the API; with [`model`], all that a program needs to use a daemon.
@@ -44,6 +46,7 @@ pub mod image;
 pub mod load;
 #[cfg(feature = "model")]
 pub mod model;
+pub mod nbd;
 pub mod store;
 mod threads;
 pub mod vhost_user;

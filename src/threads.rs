@@ -30,6 +30,12 @@ pub(crate) enum Role {
     Api,
     /// Does the work of API requests; the event loop starts these threads.
     ApiWork,
+    /// Answers the NBD client on this connection.
+    Nbd(u64),
+    /// Passes bytes of an NBD client on, in one direction.
+    NbdRelay,
+    /// Accepts the clients of `ramblk nbd`.
+    NbdAccept,
     /// Detects sockets that were removed.
     Removal,
     /// Reports which disks and quotas are full.
@@ -46,7 +52,8 @@ pub(crate) enum Role {
     LoadWatch,
 }
 
-/// The API's threads have a lower priority than those that serve queues.
+/// The API's threads have a lower priority than those that serve queues. So have those that they
+/// start: for the API's work, and for NBD.
 const API_NICE: i32 = 10;
 /// The stack of threads with shallow calls. Handling a front end's message needs far less than
 /// this.
@@ -58,12 +65,15 @@ impl Role {
         let fixed = match self {
             Self::Worker(number) => return format!("ramblk-work-{number}").into(),
             Self::Session(number) => return format!("ramblk-sess-{number}").into(),
+            Self::Nbd(number) => return format!("ramblk-nbd-{number}").into(),
             Self::LoadQueue(number) => return format!("queue-{number}").into(),
             Self::Acceptor => "ramblk-accept",
             Self::Watchdog => "ramblk-watch",
             Self::Reclaimer => "ramblk-reclaim",
             Self::Api => "ramblk-api",
             Self::ApiWork => "ramblk-api-work",
+            Self::NbdRelay => "nbd-relay",
+            Self::NbdAccept => "nbd-accept",
             Self::Removal => "ramblk-removal",
             Self::Monitor => "ramblk-monitor",
             Self::Signals => "ramblk-signals",
@@ -81,7 +91,11 @@ impl Role {
 
     /// The size of its stack; `None` for the default.
     fn stack_bytes(self) -> Option<usize> {
-        matches!(self, Self::Session(_) | Self::Removal).then_some(SMALL_STACK_BYTES)
+        let is_shallow = matches!(
+            self,
+            Self::Session(_) | Self::Removal | Self::Nbd(_) | Self::NbdRelay
+        );
+        is_shallow.then_some(SMALL_STACK_BYTES)
     }
 
     /// What to add to the niceness of the thread that starts it. The kernel has a niceness per

@@ -44,7 +44,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Body, Frame, Incoming};
 use hyper::client::conn::http1;
-use hyper::header::{ACCEPT, CONTENT_TYPE, HOST};
+use hyper::header::{ACCEPT, CONNECTION, CONTENT_TYPE, HOST, HeaderValue, UPGRADE};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
@@ -181,6 +181,39 @@ impl Client {
         })
     }
 
+    /// Make a connection one of another protocol, after the answer 101. Returns its socket, which
+    /// blocks, and what came behind the answer already.
+    pub fn upgrade(
+        &self,
+        path: &str,
+        protocol: &'static str,
+    ) -> Result<(std::os::unix::net::UnixStream, Bytes), Error> {
+        let mut request = self.request(Method::GET, path, None, empty())?;
+        let headers = request.headers_mut();
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(UPGRADE, HeaderValue::from_static(protocol));
+        let upgraded = async {
+            let response = self.answer(request).await?;
+            if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+                self.checked(response).await?;
+                return Err(self.odd(&format!("did not switch to {protocol}")));
+            }
+            let upgraded = hyper::upgrade::on(response).await;
+            upgraded.map_err(|error| self.broke(&error))
+        };
+        let upgraded = self
+            .runtime
+            .block_on(self.in_time(ANSWER_WITHIN, upgraded))?;
+        let parts = upgraded.downcast::<TokioIo<UnixStream>>();
+        let parts = parts.map_err(|_| self.odd("is connected in another way"))?;
+        let stream = parts.io.into_inner().into_std().and_then(|stream| {
+            stream.set_nonblocking(false)?;
+            Ok(stream)
+        });
+        let broke = |error: io::Error| self.odd(&format!("broke off: {error}"));
+        Ok((stream.map_err(broke)?, parts.read_buf))
+    }
+
     /// Receive events as they happen, each as its JSON, until the daemon ends or `each` fails.
     /// `disk` limits them to those of one disk.
     pub fn events<E: From<Error>>(
@@ -238,7 +271,7 @@ impl Client {
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|error| self.broke(&error))?;
-        tokio::spawn(connection);
+        tokio::spawn(connection.with_upgrades());
         let answer = sender.send_request(request).await;
         answer.map_err(|error| self.broke(&error))
     }

@@ -19,6 +19,11 @@ pub fn disk(name: &str) -> String {
     format!("/v1/disks/{}", encode(name))
 }
 
+/// The path of a disk over NBD.
+pub fn nbd(disk_name: &str) -> String {
+    format!("{}/nbd", disk(disk_name))
+}
+
 /// The path of a snapshot of a disk.
 pub fn snapshot(disk_name: &str, name: &str) -> String {
     format!("{}/snapshots/{}", disk(disk_name), encode(name))

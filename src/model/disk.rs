@@ -140,11 +140,25 @@ pub enum DiskState {
     Importing,
 }
 
+/// The protocol of a front end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Protocol {
+    /// A VMM, over vhost-user.
+    #[default]
+    VhostUser,
+    /// A client that may write, over NBD.
+    Nbd,
+}
+
 /// A connected front end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FrontEnd {
     /// The number of its session.
     pub session: u64,
+    /// Its protocol.
+    #[serde(default)]
+    pub protocol: Protocol,
     /// The process that connected, if the system knows it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pid: Option<u32>,

@@ -30,8 +30,8 @@ pub use declared::{
     RatePatch, field_changes,
 };
 pub use disk::{
-    Disk, DiskPatch, DiskSettings, DiskState, ForkRequest, FrontEnd, OnFull, Patched, ResetRequest,
-    Resized, Share, Snapshot, USUAL_QUEUES,
+    Disk, DiskPatch, DiskSettings, DiskState, ForkRequest, FrontEnd, OnFull, Patched, Protocol,
+    ResetRequest, Resized, Share, Snapshot, USUAL_QUEUES,
 };
 pub use image::{Image, Import};
 pub use limits::{Group, Limits, Rate};

@@ -12,7 +12,7 @@ const REPEATED_WITHIN: Duration = Duration::from_secs(60);
 /// Lets at most [`LINES_PER_WINDOW`] lines through in each [`WINDOW`], and counts the rest. It
 /// takes a lock, so never use it while serving requests: only where a connection or a ring ends.
 #[derive(Debug, Default)]
-pub(super) struct LogLimit(Mutex<State>);
+pub(crate) struct LogLimit(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -23,7 +23,7 @@ struct State {
 
 impl LogLimit {
     /// Whether a line may be written now. If so: how many were withheld since the last one.
-    pub(super) fn may_log(&self) -> Option<u64> {
+    pub(crate) fn may_log(&self) -> Option<u64> {
         self.at(Instant::now())
     }
 

@@ -28,12 +28,14 @@ mod wire;
 mod workers;
 
 pub use error::Error;
+pub(crate) use log_limit::LogLimit;
 pub use queue::crash;
 pub use sessions::claims::Share;
 pub use sessions::connection::FrontEnd;
 pub use sessions::events::{Departure, ServerEvent};
 pub use sessions::hub::Hub;
 pub use sessions::server::{Server, ServerOptions};
+pub use sessions::visitor::{VisitError, Visitor};
 pub use wire::peek::Peer;
 #[cfg(ramblk_schedules)]
 pub use workers::mail;

@@ -11,6 +11,7 @@
 //! | `api` | the REST API |
 //! | `state` | where disks lie while no daemon runs |
 //! | `verbs` | the command line of a daemon |
+//! | `nbd` | disks over NBD |
 //! | `programs` | the programs as processes |
 //! | `images` | images beside `qemu-img` and the compressors |
 //! | `house` | sources and pages |
@@ -34,6 +35,7 @@ mod harness;
 mod house;
 mod images;
 mod io;
+mod nbd;
 mod programs;
 mod queues;
 mod sessions;

@@ -1,8 +1,8 @@
 //! Answers of a daemon for tests, always the same ones.
 
 use crate::model::{
-    Disk, DiskSettings, DiskState, FrontEnd, HistogramBucket, OnFull, OperationStats, Pool, Share,
-    Stats,
+    Disk, DiskSettings, DiskState, FrontEnd, HistogramBucket, OnFull, OperationStats, Pool,
+    Protocol, Share, Stats,
 };
 
 /// A disk of 10 GiB with a quota and a label, in use.
@@ -15,6 +15,7 @@ pub(in crate::cli) fn disk(name: &str) -> Disk {
         socket: format!("/run/ramblk/{name}/vhost.sock"),
         attached: true,
         front_ends: vec![FrontEnd {
+            protocol: Protocol::VhostUser,
             session: 1,
             pid: Some(4242),
             live: true,

@@ -9,8 +9,8 @@ use crate::cli::print::rates::{Rates, quantile, real};
 use crate::cli::print::states::{import, queues, share, state};
 use crate::cli::values::size::{human, human_and_exact};
 use crate::model::{
-    Disk, Event, FrontEnd, Group, Limits, MapExtent, OnFull, OperationStats, Rate, Resized,
-    Snapshot, Stats,
+    Disk, Event, FrontEnd, Group, Limits, MapExtent, OnFull, OperationStats, Protocol, Rate,
+    Resized, Snapshot, Stats,
 };
 
 /// Rows under headings, with columns of numbers to the right.
@@ -153,6 +153,7 @@ fn front_end(end: &FrontEnd) -> String {
         None => format!("session {}", end.session),
     };
     let how = match (end.live, end.notifiable) {
+        _ if end.protocol == Protocol::Nbd => "over NBD",
         (false, _) => "no driver started",
         (true, true) => "in use",
         (true, false) => "in use; can't be notified of a new size",

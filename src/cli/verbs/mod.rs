@@ -6,6 +6,7 @@
 //! | `content` | `map`, `import`, `export`, `fsck` |
 //! | `watch` | `stats`, `pool`, `events`, `top` |
 //! | `config` | `apply`, `export-config` |
+//! | `nbd` | `nbd` |
 //! | `attach` | `attach` |
 //! | `about` | `ping`, `openapi` |
 //! | `help` | `completions`, `man`, which need no daemon |
@@ -16,6 +17,7 @@ mod config;
 mod content;
 mod disks;
 mod help;
+mod nbd;
 mod watch;
 
 use std::path::PathBuf;
@@ -67,6 +69,8 @@ pub(super) enum ApiVerb {
     Import(content::Import),
     /// Write the content of a disk or of a snapshot to a raw image.
     Export(content::Export),
+    /// Serve a disk or a snapshot over NBD, for tools of the host.
+    Nbd(nbd::Nbd),
     /// Check the state directory of a stopped daemon; changes nothing.
     Fsck(salvage::Fsck),
     /// Manage groups of disks that share limits.
@@ -117,6 +121,7 @@ impl ApiVerb {
             Self::Reset(verb) => verb.run(&ask()?),
             Self::Import(verb) => verb.run(&ask()?),
             Self::Export(verb) => verb.run_with(ask),
+            Self::Nbd(verb) => verb.run(&ask()?),
             Self::Fsck(verb) => verb.run(),
             Self::Group(verb) => verb.run(&ask()?),
             Self::Pool(verb) => verb.run(&ask()?),

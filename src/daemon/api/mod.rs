@@ -39,13 +39,17 @@ pub struct Options {
     pub most_transfers: usize,
     /// Listeners to events at the same time.
     pub most_listeners: usize,
+    /// Connections of NBD at the same time.
+    pub most_nbd: usize,
     /// The longest body in bytes, except for content of disks.
     pub most_body_bytes: usize,
     /// How long a request may take, except for streams.
     pub request_time: Duration,
-    /// How long a connection may take to send a request's head, or be idle before it.
+    /// How long a connection may take to send a request's head, or be idle before it; and how long
+    /// a negotiation of NBD may take.
     pub header_time: Duration,
-    /// How long a transfer may move no bytes.
+    /// How long a transfer may move no bytes. An NBD client may take as long for each message that
+    /// it has begun, or for each quarter of a megabyte of one.
     pub idle_time: Duration,
     /// How often a listener to events gets a comment, which keeps the connection alive.
     pub keep_alive_time: Duration,
@@ -58,6 +62,7 @@ impl Default for Options {
             most_requests: 128,
             most_transfers: 8,
             most_listeners: 64,
+            most_nbd: 64,
             most_body_bytes: 1 << 20,
             request_time: Duration::from_secs(10),
             header_time: Duration::from_secs(30),

@@ -13,7 +13,7 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::handlers::{disks, download, events, groups, observe, snapshots, upload};
+use super::handlers::{disks, download, events, groups, nbd, observe, snapshots, upload};
 use super::state::{Api, Permit};
 use super::wire::contract::{self, Contract};
 use super::wire::failure::Failure;
@@ -57,6 +57,7 @@ pub(super) fn streams() -> OpenApiRouter<Api> {
     OpenApiRouter::default()
         .routes(routes!(download::content, upload::set_content))
         .routes(routes!(events::listen))
+        .routes(routes!(nbd::upgrade))
 }
 
 /// The router of all paths.

@@ -197,7 +197,8 @@ async fn serve(stream: UnixStream, peer: Peer, api: Api, router: Router) {
         .timer(TokioTimer::new())
         .header_read_timeout(api.options().header_time)
         .max_buf_size(BUFFER_BYTES)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
     tokio::pin!(connection);
     let mut stop = api.stopped();
     let ended = tokio::select! {

@@ -32,6 +32,7 @@ struct Shared {
     jobs: Arc<Semaphore>,
     transfers: Arc<Semaphore>,
     listeners: Arc<Semaphore>,
+    nbd: Arc<Semaphore>,
     stopped: watch::Receiver<bool>,
     /// Held while memory is freed, so that one work thread at most does that.
     freeing: Arc<Mutex<()>>,
@@ -47,6 +48,8 @@ pub(super) enum Permit {
     Transfer,
     /// Listeners to events.
     Listener,
+    /// Connections of NBD.
+    Nbd,
 }
 
 impl Api {
@@ -59,7 +62,10 @@ impl Api {
     ) -> Self {
         let permits = |count| Arc::new(Semaphore::new(count));
         // A job may go on after its request has timed out. It then still counts as a job.
-        let jobs = options.most_requests + options.most_transfers + options.most_listeners;
+        let jobs = options.most_requests
+            + options.most_transfers
+            + options.most_listeners
+            + options.most_nbd;
         Self(Arc::new(Shared {
             disks,
             options,
@@ -68,6 +74,7 @@ impl Api {
             jobs: permits(jobs),
             transfers: permits(options.most_transfers),
             listeners: permits(options.most_listeners),
+            nbd: permits(options.most_nbd),
             stopped,
             freeing: Arc::default(),
             scraped: Mutex::new(None),
@@ -105,6 +112,7 @@ impl Api {
             Permit::Request => (&self.0.requests, "requests"),
             Permit::Transfer => (&self.0.transfers, "transfers"),
             Permit::Listener => (&self.0.listeners, "listeners to events"),
+            Permit::Nbd => (&self.0.nbd, "NBD connections"),
         };
         take(permits, what)
     }

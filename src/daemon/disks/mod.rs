@@ -23,8 +23,10 @@ pub use actions::branch::{fork, reset, snapshots};
 pub use actions::content::Reader;
 pub use actions::destroy::DestroyOptions;
 pub use actions::upload::{Upload, UploadOptions};
+pub use actions::view::{self, ViewOptions};
 pub use actions::{apply, change, content, create, describe, destroy, groups, upload};
 pub use registry::{Disks, DisksOptions};
+pub use served::views::View;
 pub use settings::names::{MAX_NAME_BYTES, Made, Target, check_name};
 
 use std::sync::Arc;

@@ -273,7 +273,7 @@ impl Disks {
         }
         // Then all connections, so that hung ones are waited for at the same time.
         for served in table.disks.values().chain(&table.detached) {
-            served.server.hang_up();
+            served.hang_up();
         }
         drop(table);
     }

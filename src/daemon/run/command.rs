@@ -1,6 +1,5 @@
 //! The command that ramblk runs beside a disk, most often a virtual machine monitor.
 
-use std::path::Path;
 use std::process::{Child, Command as Program, ExitStatus};
 use std::time::{Duration, Instant};
 
@@ -18,26 +17,28 @@ const END_WITHIN: Duration = Duration::from_millis(500);
 pub(crate) struct Command(Child);
 
 impl Command {
-    /// Start it, with `{socket}` replaced by the socket's path in every word. It gets the limit on
-    /// descriptors that ramblk itself was started with: a program that uses `select` can't have
-    /// descriptors above 1023, and must not get more than it expects.
+    /// Start it, with each first of `values` replaced by the second in every word, and with one
+    /// more variable in its environment. It gets the limit on descriptors that ramblk itself was
+    /// started with: a program that uses `select` can't have descriptors above 1023, and must not
+    /// get more than it expects.
     pub(crate) fn start(
         words: &[String],
-        socket: Option<&Path>,
+        values: &[(&str, &str)],
+        variable: Option<(&str, &str)>,
         descriptors: Option<(u64, u64)>,
     ) -> Result<Option<Self>, Error> {
-        let socket = socket
-            .map(|path| path.display().to_string())
-            .unwrap_or_default();
-        let words: Vec<String> = words
-            .iter()
-            .map(|word| word.replace("{socket}", &socket))
-            .collect();
+        let fill = |word: &String| {
+            let filled = values.iter();
+            filled.fold(word.clone(), |word, (name, value)| {
+                word.replace(name, value)
+            })
+        };
+        let words: Vec<String> = words.iter().map(fill).collect();
         let Some((program, arguments)) = words.split_first() else {
             return Ok(None);
         };
         let mut program_line = Program::new(program);
-        program_line.args(arguments);
+        program_line.args(arguments).envs(variable);
         if let Some((soft, hard)) = descriptors {
             inherit::pass_on(&mut program_line, soft, hard);
         }

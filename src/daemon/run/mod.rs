@@ -8,21 +8,18 @@
 //! |---|---|
 //! | `config` | the options, checked as a whole before anything happens |
 //! | `command` | the command that ramblk runs beside the disk |
+//! | `life` | what the run waits for: a signal, the command, or another end |
 //! | `mod` | the disk's life |
 
 pub(crate) mod command;
 pub(crate) mod config;
+pub(crate) mod life;
 
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit};
-use signal_hook::consts::{SIGCHLD, SIGTERM};
-use signal_hook::iterator::Signals;
 use tempfile::TempDir;
 
 use crate::daemon::disks::served::disk::ServedDisk;
@@ -30,31 +27,18 @@ use crate::daemon::disks::served::factory::ServeAt;
 use crate::daemon::disks::upkeep::sockets;
 use crate::daemon::disks::{Disks, DisksOptions, create};
 use crate::daemon::error::Error;
+use crate::daemon::host::descriptors;
 use crate::daemon::host::inherit::{self, Inherited};
-use crate::daemon::host::{descriptors, signals};
 use command::Command;
 use config::{Endpoint, RunConfig};
+use life::{Ender, Life};
+
+pub use life::Ending;
 
 use crate::image;
 use crate::store::{Disk, Store, StoreOptions};
 use crate::threads::{self, Role};
 use crate::vhost_user::Hub;
-
-/// Why a run ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// A signal, or the end of the one inherited connection.
-    Asked,
-    /// The command ended with this exit code, or with 128 plus the number of the signal that ended
-    /// it.
-    Command(u8),
-}
-
-#[derive(Debug)]
-enum Event {
-    Signal(i32),
-    FrontEndGone,
-}
 
 /// Serve the disk of `config` until it ends.
 ///
@@ -72,29 +56,27 @@ pub fn run(mut config: RunConfig) -> Result<Ending, Error> {
     let (store, disk) = make(&mut config)?;
     // Not earlier: while an image loads there is nothing to clean up, so a signal may end the
     // process.
-    let mut heard = signals::ending();
-    heard.push(SIGCHLD);
-    let signals = Signals::new(heard).map_err(Error::system("watch for signals"))?;
+    let life = Life::begin()?;
     let is_connected = matches!(inherited, Some(Inherited::Connected(_)));
     let (private, at) = place(&config.endpoint, inherited)?;
     let disks = Disks::new(store, Hub::new(&config.workers)?, only_disk(&config))?;
     let disks = Arc::new(disks);
     let served = create::serve_new_at(&disks, &config.name, disk, &config.disk, at)?;
     let socket = served.socket_path();
-    let (events, incoming) = channel();
     if is_connected {
-        watch_front_end(served, events.clone())?;
+        watch_front_end(served, life.ender())?;
     } else {
         // The registry has the disk, and ends it.
         drop(served);
     }
-    forward(signals, events)?;
     say_what(&config, socket.as_deref());
-    let command = Command::start(&config.command, socket.as_deref(), inherited_limit)?;
+    let path = socket.as_ref().map(|path| path.display().to_string());
+    let values = [("{socket}", path.as_deref().unwrap_or_default())];
+    let command = Command::start(&config.command, &values, None, inherited_limit)?;
     if socket.is_some() {
         sockets::watch(&disks)?;
     }
-    let ending = wait(&incoming, command);
+    let ending = life.wait(command);
     disks.close();
     drop(disks);
     drop(private);
@@ -165,51 +147,13 @@ fn say_what(config: &RunConfig, socket: Option<&Path>) {
     );
 }
 
-/// Send every signal as an event.
-fn forward(mut signals: Signals, events: Sender<Event>) -> Result<(), Error> {
-    threads::spawn(Role::Signals, move || {
-        for signal in signals.forever() {
-            if events.send(Event::Signal(signal)).is_err() {
-                return;
-            }
-        }
-    })
-    .map(|_| ())
-    .map_err(Error::system("start a thread"))
-}
-
 /// End the run when an inherited connection ends, since it can't be made again.
-fn watch_front_end(served: Arc<ServedDisk>, events: Sender<Event>) -> Result<(), Error> {
+fn watch_front_end(served: Arc<ServedDisk>, ender: Ender) -> Result<(), Error> {
     threads::spawn(Role::LastSession, move || {
         served.server.wait_until_idle();
         drop(served);
-        let _ = events.send(Event::FrontEndGone);
+        ender.end();
     })
     .map(|_| ())
     .map_err(Error::system("start a thread"))
-}
-
-fn wait(incoming: &Receiver<Event>, mut command: Option<Command>) -> Ending {
-    loop {
-        // The signal thread lives as long as the process, so there always is a sender.
-        let event = incoming.recv().unwrap_or(Event::Signal(SIGTERM));
-        if let Some(status) = command.as_mut().and_then(Command::status) {
-            return Ending::Command(exit_code(status));
-        }
-        if let Event::Signal(SIGCHLD) = event {
-            continue;
-        }
-        // The command ends first, since it may still write to the disk.
-        if let Some(command) = command {
-            command.end();
-        }
-        return Ending::Asked;
-    }
-}
-
-fn exit_code(status: ExitStatus) -> u8 {
-    let code = status
-        .code()
-        .or_else(|| status.signal().map(|signal| 128 + signal));
-    code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
 }

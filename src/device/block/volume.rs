@@ -9,7 +9,7 @@ use super::{
     Attempt, Batch, Lane, Limiter, Limits, Operation, Pace, Progress, QueueCounters, Refusal, Rest,
     Serial, Stats, WaitReason,
 };
-use crate::store::{Capacity, Disk, Sink, Source};
+use crate::store::{Capacity, Disk, Error, Extent, Sink, Source};
 
 /// A disk with its admission and statistics, shared by all queues of all its front ends.
 #[derive(Debug)]
@@ -43,6 +43,15 @@ impl Volume {
     /// The present size, which makes [`crate::store::ByteRange`]s.
     pub fn capacity(&self) -> Capacity {
         self.disk.capacity()
+    }
+
+    /// The extent of the disk that begins at sector `start`, cut off before sector `end`: see
+    /// [`Disk::extent_at`].
+    ///
+    /// # Errors
+    /// The same.
+    pub fn extent_at(&self, start: u64, end: u64) -> Result<Extent, Error> {
+        self.disk.extent_at(start, end)
     }
 
     /// Whether writes, discards and zeroes fail.
@@ -117,7 +126,7 @@ impl Volume {
         }
     }
 
-    fn refuse_full(&self, error: crate::store::Error, seen: u64, attempt: Attempt) -> Refusal {
+    fn refuse_full(&self, error: Error, seen: u64, attempt: Attempt) -> Refusal {
         let reason = self.admission.without_memory(&self.disk, seen, attempt);
         reason.map_or(Refusal::Error(error), Refusal::Wait)
     }

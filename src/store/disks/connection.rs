@@ -56,10 +56,21 @@ impl Connection {
     /// # Errors
     /// [`Error::OutOfRange`] if `start` is past the end, [`Error::Disconnected`].
     pub(crate) fn seek(&self, start: u64, mapped: bool) -> Result<u64, Error> {
+        self.seek_before(start, u64::MAX, mapped)
+    }
+
+    /// The same as [`Connection::seek`], but looks no further than before sector `end`; `end` if
+    /// there is none before it.
+    ///
+    /// # Errors
+    /// The same as [`Connection::seek`].
+    pub(crate) fn seek_before(&self, start: u64, end: u64, mapped: bool) -> Result<u64, Error> {
         let map = self.alive()?.map();
         let capacity = map.capacity();
+        let sector_bytes = capacity.sector_size().bytes();
         let at = capacity.range_own(start, 0)?.start_bytes();
-        let found = map.find(at, mapped).unwrap_or(u64::MAX);
-        Ok(found.min(capacity.bytes()) / capacity.sector_size().bytes())
+        let end = end.saturating_mul(sector_bytes).min(capacity.bytes());
+        let found = map.find(at, end, mapped).unwrap_or(u64::MAX);
+        Ok(found.min(end) / sector_bytes)
     }
 }

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use super::change::Change;
 use super::connection::Connection;
-use super::extents::Extents;
+use super::extents::{Extents, extent_at};
 use super::inner::DiskInner;
 use super::leftover::Leftover;
 use crate::store::base::buf::{Sink, Source, total_bytes};
 use crate::store::base::error::Error;
-use crate::store::base::range::{ByteRange, Capacity, SectorSize};
+use crate::store::base::range::{ByteRange, Capacity, Extent, SectorSize};
 use crate::store::layout::spec::{DiskInfo, DiskSpec, OnFull, Shrink};
 use crate::store::pages::batch::Batch;
 
@@ -423,6 +423,15 @@ impl Disk {
     /// [`Error::Disconnected`].
     pub fn extents_from(&self, start: u64) -> Result<Extents<'_>, Error> {
         Extents::new(&self.connection, start)
+    }
+
+    /// The extent that begins at sector `start`, cut off before sector `end`, which lies behind it.
+    /// Looks no further than that.
+    ///
+    /// # Errors
+    /// The same as [`Disk::seek_mapped`].
+    pub fn extent_at(&self, start: u64, end: u64) -> Result<Extent, Error> {
+        extent_at(&self.connection, start, end)
     }
 
     /// Change the size to `sectors` of the disk's own size, at one instant. New sectors are

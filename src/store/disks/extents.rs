@@ -48,6 +48,19 @@ impl<'a> Extents<'a> {
     }
 }
 
+/// The extent of a disk that begins at sector `start`, cut off before sector `end`, which lies
+/// behind it. Looks no further than that.
+pub(crate) fn extent_at(connection: &Connection, start: u64, end: u64) -> Result<Extent, Error> {
+    let mapped = connection.seek_before(start, start + 1, true)? == start;
+    let sectors = connection.seek_before(start, end, !mapped)? - start;
+    Ok(Extent {
+        start_sector: start,
+        // Another thread may have changed `start` between the two calls.
+        sectors: sectors.max(1),
+        mapped,
+    })
+}
+
 impl Iterator for Extents<'_> {
     type Item = Result<Extent, Error>;
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -382,6 +383,21 @@ impl Store {
     /// # Errors
     /// [`Error::Unknown`], [`Error::Unimplemented`] for disks that aren't snapshots.
     pub fn changed(&self, from: &str, to: &str) -> Result<Vec<Extent>, Error> {
+        self.changed_within(from, to, 0..u64::MAX, usize::MAX)
+    }
+
+    /// The same as [`Store::changed`], but only the first `most` differences among the sectors
+    /// `within`, all of them whole. Takes longer the more differs there.
+    ///
+    /// # Errors
+    /// The same as [`Store::changed`].
+    pub fn changed_within(
+        &self,
+        from: &str,
+        to: &str,
+        within: Range<u64>,
+        most: usize,
+    ) -> Result<Vec<Extent>, Error> {
         let slots = self.table.lock();
         let (one, two) = (self.find(from)?, self.find(to)?);
         for (disk, key) in [(&one, from), (&two, to)] {
@@ -394,7 +410,7 @@ impl Store {
         // Own references, so that both trees stay as they are without the lock.
         let (from, to) = (one.share().root, two.share().root);
         drop(slots);
-        let changed = diff::changed(self.table.pool().arena(), from, to);
+        let changed = diff::changed(self.table.pool().arena(), from, to, (within, most));
         one.unshare(from);
         two.unshare(to);
         Ok(changed)

@@ -1,5 +1,7 @@
 //! The differences between two snapshots. Parts that their trees share are skipped without reading.
 
+use std::ops::Range;
+
 use crate::store::base::range::Extent;
 use crate::store::layout::entry::{Entry, FULL};
 use crate::store::layout::levels::{LEAF, PAGE, PAGE_SECTORS, TOP, sectors_below};
@@ -12,6 +14,10 @@ fn same(one: Entry, two: Entry) -> bool {
 
 struct Walk<'a> {
     arena: &'a Arena,
+    /// The sectors that are looked at.
+    within: Range<u64>,
+    /// After how many extents to stop.
+    most: usize,
     extents: Vec<Extent>,
 }
 
@@ -26,7 +32,10 @@ impl Walk<'_> {
     }
 
     fn compare(&mut self, from: Entry, to: Entry, level: u32, start: u64) {
-        if same(from, to) {
+        let end = start + sectors_below(level);
+        let is_outside = start >= self.within.end || end <= self.within.start;
+        // One more than wanted is looked for, so that the last one of these is whole.
+        if same(from, to) || is_outside || self.extents.len() > self.most {
             return;
         }
         if level == PAGE {
@@ -36,7 +45,8 @@ impl Walk<'_> {
                 from.mask() | to.mask()
             };
             for sector in 0..PAGE_SECTORS {
-                if differing >> sector & 1 == 1 {
+                let is_inside = self.within.contains(&(start + sector));
+                if is_inside && differing >> sector & 1 == 1 {
                     self.push(start + sector, to.mask() >> sector & 1 == 1);
                 }
             }
@@ -63,12 +73,21 @@ impl Walk<'_> {
     }
 }
 
-/// The differences below two roots of one arena, which nothing changes meanwhile.
-pub(crate) fn changed(arena: &Arena, from: Entry, to: Entry) -> Vec<Extent> {
+/// The first `most` differences below two roots of one arena, among the sectors `within`. Nothing
+/// changes these trees meanwhile.
+pub(crate) fn changed(
+    arena: &Arena,
+    from: Entry,
+    to: Entry,
+    (within, most): (Range<u64>, usize),
+) -> Vec<Extent> {
     let mut walk = Walk {
         arena,
+        within,
+        most,
         extents: Vec::new(),
     };
     walk.compare(from, to, TOP, 0);
+    walk.extents.truncate(most);
     walk.extents
 }

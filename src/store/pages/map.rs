@@ -344,11 +344,12 @@ impl PageMap {
         Ok(())
     }
 
-    /// The first byte at or after `at` (a multiple of 512) that is mapped (or isn't).
-    pub(crate) fn find(&self, at: u64, mapped: bool) -> Option<u64> {
+    /// The first byte at or after `at` (a multiple of 512) that is mapped (or isn't), unless that
+    /// lies in a leaf that begins at `end` or later. It may lie behind `end` in the same leaf.
+    pub(crate) fn find(&self, at: u64, end: u64, mapped: bool) -> Option<u64> {
         let skip = if mapped { Entry::NONE } else { Entry::ALL_ZERO };
         let mut at = at;
-        while at < self.size_bytes.load(Ordering::Acquire) {
+        while at < end.min(self.size_bytes.load(Ordering::Acquire)) {
             let number = at / LEAF_BYTES;
             let _lock = self.locks().of_leaf(number).read();
             let found = self.find_in_leaf(number, at % LEAF_BYTES, mapped);

@@ -37,6 +37,23 @@ pub struct FrontEnd {
     pub untracked_queues: u16,
     /// The process that connected, if the system knows it.
     pub peer: Option<Peer>,
+    /// Whether it came through another front door than vhost-user.
+    pub is_visitor: bool,
+}
+
+impl FrontEnd {
+    /// A visitor with session number `session`. Its disk is in use as long as it is there.
+    pub(super) fn visitor(session: u64, peer: Option<Peer>) -> Self {
+        Self {
+            session,
+            live: true,
+            notifiable: false,
+            polled_queues: 0,
+            untracked_queues: 0,
+            peer,
+            is_visitor: true,
+        }
+    }
 }
 
 impl Connection {
@@ -73,6 +90,7 @@ impl Connection {
             polled_queues: self.polled_queues.load(Ordering::Relaxed),
             untracked_queues: self.untracked_queues.load(Ordering::Relaxed),
             peer: self.peer,
+            is_visitor: false,
         }
     }
 }

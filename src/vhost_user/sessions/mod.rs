@@ -14,6 +14,7 @@
 //! | `session` | one front end: what it negotiated, and its rings |
 //! | `handler` | the handlers of its messages |
 //! | `conversation` | a connection, message by message |
+//! | `visitor` | users of a disk that come through another front door |
 //! | `server` | one disk, and the front ends that are connected to it |
 
 pub(super) mod backend;
@@ -26,4 +27,5 @@ pub(super) mod hub;
 pub(super) mod server;
 pub(super) mod session;
 mod transfer;
+pub(super) mod visitor;
 mod vring;

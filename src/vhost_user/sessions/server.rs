@@ -15,10 +15,12 @@ use super::conversation::converse;
 use super::events::{Departure, Hook, ServerEvent};
 use super::hub::{Host, Hub, Listening};
 use super::session::Session;
+use super::visitor::{VisitError, Visitor};
 use crate::device::BlockDevice;
 use crate::threads::{self, Role};
 use crate::vhost_user::error::Error;
 use crate::vhost_user::log_limit::{LastFailure, LogLimit};
+use crate::vhost_user::wire::peek::Peer;
 
 /// The most connections at a time. More are closed at once.
 const MOST_SESSIONS: usize = 1024;
@@ -52,9 +54,16 @@ struct Shared {
     changed: Condvar,
 }
 
+/// Who uses the disk in one session.
+#[derive(Debug)]
+enum User {
+    FrontEnd(Arc<Connection>),
+    Visitor(Option<Peer>),
+}
+
 #[derive(Debug, Default)]
 struct State {
-    sessions: HashMap<u64, Arc<Connection>>,
+    sessions: HashMap<u64, User>,
     listening: Vec<Listening>,
     /// The number of the next session.
     started: u64,
@@ -124,6 +133,15 @@ impl Server {
         self.shared.begin(stream)
     }
 
+    /// Let another user in, which came through another front door. It counts as a front end. The
+    /// caller drops it before it [closes](Self::close) the server, which otherwise waits for it.
+    ///
+    /// # Errors
+    /// [`VisitError`].
+    pub fn visit(&self, peer: Option<Peer>) -> Result<Visitor, VisitError> {
+        self.shared.visit(peer)
+    }
+
     /// Stop listening on all sockets. Connected front ends stay.
     pub fn stop_listening(&self) {
         let listening = std::mem::take(&mut self.shared.state.lock().listening);
@@ -165,8 +183,11 @@ impl Server {
         drop(state);
         drop(listening);
         let state = self.shared.state.lock();
-        for connection in state.sessions.values() {
-            connection.hang_up();
+        for user in state.sessions.values() {
+            // A visitor is ended by the one that let it in.
+            if let User::FrontEnd(connection) = user {
+                connection.hang_up();
+            }
         }
         drop(state);
         self.shared.backend.claims.close();
@@ -200,17 +221,22 @@ impl Server {
 
     /// The front ends that are connected, by session number.
     pub fn front_ends(&self) -> Vec<FrontEnd> {
-        let mut connections = self.shared.connections();
-        connections.sort_unstable_by_key(|(session, _)| *session);
-        let look = |(session, connection): &(u64, Arc<Connection>)| connection.front_end(*session);
-        connections.iter().map(look).collect()
+        let state = self.shared.state.lock();
+        let look = |(&session, user): (&u64, &User)| match user {
+            User::FrontEnd(connection) => connection.front_end(session),
+            User::Visitor(peer) => FrontEnd::visitor(session, *peer),
+        };
+        let mut found: Vec<FrontEnd> = state.sessions.iter().map(look).collect();
+        drop(state);
+        found.sort_unstable_by_key(|front_end| front_end.session);
+        found
     }
 
     /// Send CONFIG_CHANGE to every front end that has a channel for it. Returns how many were
     /// notified.
     pub fn config_changed(&self) -> usize {
         let connections = self.shared.connections();
-        let told = |(_, connection): &&(u64, Arc<Connection>)| connection.channel.config_changed();
+        let told = |connection: &&Arc<Connection>| connection.channel.config_changed();
         connections.iter().filter(told).count()
     }
 }
@@ -232,12 +258,15 @@ impl Host for Shared {
 }
 
 impl Shared {
-    /// All sessions, for use without the lock on the list.
-    fn connections(&self) -> Vec<(u64, Arc<Connection>)> {
+    /// The connections of all front ends, for use without the lock on the list.
+    fn connections(&self) -> Vec<Arc<Connection>> {
         let state = self.state.lock();
         let sessions = state.sessions.iter();
         sessions
-            .map(|(&session, connection)| (session, Arc::clone(connection)))
+            .filter_map(|(_, user)| match user {
+                User::FrontEnd(connection) => Some(Arc::clone(connection)),
+                User::Visitor(_) => None,
+            })
             .collect()
     }
 
@@ -245,7 +274,7 @@ impl Shared {
     fn begin(self: &Arc<Self>, stream: UnixStream) -> Result<(), Error> {
         stream.set_nonblocking(false).map_err(Error::Socket)?;
         let connection = Arc::new(Connection::new(&stream).map_err(Error::Socket)?);
-        let number = self.enrol(Arc::clone(&connection))?;
+        let number = self.enrol(User::FrontEnd(Arc::clone(&connection)))?;
         let server = Arc::clone(self);
         let thread = threads::spawn(Role::Session(number), move || {
             let session = Session::new(Arc::clone(&server.backend), connection);
@@ -258,8 +287,11 @@ impl Shared {
         })
     }
 
-    fn enrol(&self, connection: Arc<Connection>) -> Result<u64, Error> {
-        let mut state = self.state.lock();
+    fn enrol(&self, user: User) -> Result<u64, Error> {
+        self.enrol_locked(&mut self.state.lock(), user)
+    }
+
+    fn enrol_locked(&self, state: &mut State, user: User) -> Result<u64, Error> {
         if state.ends_by.is_some() {
             return Err(Error::Closed);
         }
@@ -270,9 +302,34 @@ impl Shared {
         }
         let number = state.started;
         state.started += 1;
-        let earlier = state.sessions.insert(number, connection);
+        let earlier = state.sessions.insert(number, user);
         debug_assert!(earlier.is_none(), "two sessions have number {number}");
         Ok(number)
+    }
+
+    /// Let a visitor in, unless the disk isn't shared and another one uses it.
+    fn visit(self: &Arc<Self>, peer: Option<Peer>) -> Result<Visitor, VisitError> {
+        let mut state = self.state.lock();
+        if !self.backend.claims.are_shared() && !state.sessions.is_empty() {
+            return Err(VisitError::Attached);
+        }
+        let number = self.enrol_locked(&mut state, User::Visitor(peer));
+        drop(state);
+        let session = number.map_err(|error| match error {
+            Error::TooManySessions { .. } => VisitError::TooMany,
+            _ => VisitError::Closed,
+        })?;
+        self.hook.tell(ServerEvent::Attached { session });
+        let server = Arc::clone(self);
+        let leave = Box::new(move || {
+            let reason = match server.state.lock().ends_by {
+                Some(_) => Departure::Closed,
+                None => Departure::Left,
+            };
+            server.hook.tell(ServerEvent::Detached { session, reason });
+            server.forget(session);
+        });
+        Visitor::new(&self.backend, leave)
     }
 
     /// Handle a front end's messages until it disconnects.
@@ -322,9 +379,9 @@ impl Shared {
     }
 
     fn forget(&self, number: u64) {
-        let connection = self.state.lock().sessions.remove(&number);
-        debug_assert!(connection.is_some(), "session {number} ends twice");
-        drop(connection);
+        let user = self.state.lock().sessions.remove(&number);
+        debug_assert!(user.is_some(), "session {number} ends twice");
+        drop(user);
         self.changed.notify_all();
     }
 }

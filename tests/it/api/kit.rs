@@ -264,6 +264,14 @@ impl Client {
         (length > 0).then_some(chunk)
     }
 
+    /// Read to the end of the connection. Returns how many bytes came.
+    pub(super) fn drain(&mut self) -> usize {
+        let mut rest = Vec::new();
+        // Cut off, or at an end: either ends it.
+        let _ = self.0.read_to_end(&mut rest);
+        rest.len()
+    }
+
     /// Fill `into`.
     pub(super) fn read_exact(&mut self, into: &mut [u8]) {
         self.0.read_exact(into).unwrap();

@@ -9,6 +9,7 @@
 //! | `strict` | headers and parameters that aren't honoured, foreign content |
 //! | `bounds` | too many, too long, too slow |
 //! | `events` | server-sent events |
+//! | `nbd` | connections that become NBD's |
 //! | `stalls` | every operation beside disks that block a caller |
 //! | `metrics` | Prometheus' checker, and the dashboard |
 //! | `document` | the OpenAPI document |
@@ -21,6 +22,7 @@ mod events;
 mod groups;
 mod kit;
 mod metrics;
+mod nbd;
 mod problems;
 mod snapshots;
 mod stalls;

@@ -124,6 +124,7 @@ fn verbs(at: &str) -> Vec<(&'static str, &'static str, String, Option<Value>, u1
         ("put_data", "PUT", of("/data"), None, 204),
         ("get_data", "GET", of("/data"), None, 200),
         ("get_map", "GET", of("/map"), None, 200),
+        ("get_nbd", "GET", of("/nbd"), None, 101),
         ("get_stats", "GET", of("/stats"), None, 200),
         ("put_limits", "PUT", of("/limits"), Some(limits), 200),
         ("get_limits", "GET", of("/limits"), None, 200),
@@ -162,6 +163,10 @@ fn ask_all(kit: &Kit, at: &str) -> Vec<(&'static str, Duration)> {
             "put_data" => client.raw(&format!("{method} {path}"), &[PLAIN], &vec![3; 2 << 20]),
             "get_events" => {
                 client.send(format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").as_bytes());
+                client.head()
+            }
+            "get_nbd" => {
+                client.send(super::nbd::upgrade(&path).as_bytes());
                 client.head()
             }
             _ => client.ask(method, &path, body.as_ref()),

@@ -12,19 +12,23 @@ use syn::visit::Visit;
 use super::imports::{self, Modules};
 
 /// Each room and the rooms below it, which are all that it may import.
-const ROOMS: [(&str, &[&str]); 9] = [
+const ROOMS: [(&str, &[&str]); 10] = [
     ("store", &[]),
     ("model", &[]),
     ("client", &["model"]),
     ("image", &["store"]),
     ("device", &["store"]),
     ("vhost_user", &["device", "store"]),
+    ("nbd", &[]),
     (
         "daemon",
-        &["vhost_user", "device", "image", "store", "model"],
+        &["vhost_user", "device", "image", "nbd", "store", "model"],
     ),
     ("load", &[]),
-    ("cli", &["daemon", "client", "model", "image", "load"]),
+    (
+        "cli",
+        &["daemon", "client", "model", "image", "load", "nbd"],
+    ),
 ];
 
 /// Files and folders beside each other that import each other in a circle. `mod` is the folder's

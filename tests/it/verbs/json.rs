@@ -52,7 +52,7 @@ const LINES: [(&str, &str, &str); 33] = [
 
 /// Verbs that other tests run with JSON, since they need something other than a daemon, or never
 /// end.
-const ELSEWHERE: [&str; 3] = ["bench", "events", "fsck"];
+const ELSEWHERE: [&str; 4] = ["bench", "events", "fsck", "nbd"];
 /// Verbs without JSON; `cli::args` has the reasons.
 const TEXT_ONLY: [&str; 5] = ["run", "serve", "top", "completions", "man"];
 

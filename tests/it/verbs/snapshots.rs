@@ -71,7 +71,7 @@ fn a_disk_in_use_is_reset_by_force_only() {
 
 impl Daemon {
     /// The end of a front end is noticed soon, not at once.
-    pub(super) fn eventually_detached(&self, disk: &str) {
+    pub(crate) fn eventually_detached(&self, disk: &str) {
         crate::harness::eventually("the front end is gone", || {
             self.json(&format!("show {disk}"))["attached"] == false
         });

@@ -5,12 +5,14 @@
 //! | `disks`, `snapshots`, `groups` | disks, snapshots, and groups with all disks together |
 //! | `download`, `upload` | content of disks, as streams |
 //! | `events` | server-sent events |
+//! | `nbd` | connections that become NBD's |
 //! | `observe` | metrics, health, and the OpenAPI document |
 
 pub(crate) mod disks;
 pub(crate) mod download;
 pub(crate) mod events;
 pub(crate) mod groups;
+pub(crate) mod nbd;
 pub(crate) mod observe;
 pub(crate) mod snapshots;
 pub(crate) mod upload;

@@ -8,7 +8,7 @@ use crate::daemon::disks::registry::Disks;
 use crate::daemon::disks::settings::names::{READER_PREFIX, Target};
 use crate::daemon::disks::settings::problems::invalid;
 use crate::model::{Map, MapExtent, Problem};
-use crate::store::{Bytes, Disk, Store};
+use crate::store::{Bytes, Disk, Error, Store};
 
 /// The content of a disk at one moment. You can read it from any thread, in any order.
 #[derive(Debug)]
@@ -60,12 +60,22 @@ impl Reader {
     /// # Errors
     /// The range is not inside the disk, or the disk is gone.
     pub fn read(&self, start_bytes: u64, into: &mut [u8]) -> Result<(), Problem> {
+        Ok(self.read_bytes(start_bytes, into)?)
+    }
+
+    /// The disk that it reads.
+    pub(crate) fn disk(&self) -> &Disk {
+        &self.disk
+    }
+
+    /// The same as [`Reader::read`], with the store's error.
+    pub(crate) fn read_bytes(&self, start_bytes: u64, into: &mut [u8]) -> Result<(), Error> {
         let sector_bytes = self.disk.sector_size().bytes();
         let first = start_bytes / sector_bytes;
         let skipped = usize::try_from(start_bytes % sector_bytes).unwrap_or(0);
         let aligned = usize::try_from(sector_bytes).is_ok_and(|n| into.len().is_multiple_of(n));
         if skipped == 0 && aligned {
-            return Ok(self.disk.read(first, &mut [into])?);
+            return self.disk.read(first, &mut [into]);
         }
         // Read whole sectors that cover the range, and copy the middle.
         let sector = usize::try_from(sector_bytes).unwrap_or(usize::MAX);

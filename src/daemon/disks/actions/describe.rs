@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::daemon::disks::registry::Disks;
 use crate::daemon::disks::served::disk::ServedDisk;
-use crate::model::{Disk, DiskState, FrontEnd, Pool, Problem, Stats};
+use crate::model::{Disk, DiskState, FrontEnd, Pool, Problem, Protocol, Stats};
 
 /// All disks that have every one of `labels`, sorted by name. Takes longer the more disks there
 /// are.
@@ -108,6 +108,10 @@ fn front_ends(served: &ServedDisk) -> Vec<FrontEnd> {
     let connected = served.server.front_ends();
     let described = connected.iter().map(|it| FrontEnd {
         session: it.session,
+        protocol: match it.is_visitor {
+            true => Protocol::Nbd,
+            false => Protocol::VhostUser,
+        },
         pid: it.peer.and_then(|peer| peer.pid),
         live: it.live,
         notifiable: it.notifiable,

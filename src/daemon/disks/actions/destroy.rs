@@ -67,6 +67,7 @@ pub(crate) fn end_locked(
         check_children(name, &disks.children(name, None))?;
     }
     served.stop_listening();
+    served.views.close();
     let mut left = Vec::new();
     for snapshot in &snapshots {
         left.push(snapshots::end_locked(disks, served, snapshot)?);

@@ -9,6 +9,7 @@
 //! | `change` | changing the other settings of a disk |
 //! | `branch` | snapshots of a disk, forks of them, and resetting a disk to one |
 //! | `content` | reading the content and map of a disk without a front end |
+//! | `view` | views of a disk for NBD clients |
 //! | `upload` | replacing the content of a disk at one instant |
 //! | `destroy` | destroying a disk |
 //! | `apply` | applying a declaration of many disks and groups |
@@ -23,3 +24,4 @@ pub mod destroy;
 pub mod groups;
 pub(crate) mod resize;
 pub mod upload;
+pub mod view;

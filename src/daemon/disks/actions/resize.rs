@@ -85,7 +85,9 @@ pub(crate) fn announce(disks: &Disks, served: &ServedDisk, resize: &Resize) -> R
     let (from_bytes, to_bytes) = (resize.from_bytes, resize.to_bytes);
     let notified = served.server.config_changed();
     let live = served.server.front_ends();
-    let live = live.iter().filter(|front_end| front_end.live).count();
+    // An NBD client keeps the size that it began with.
+    let live = live.iter().filter(|it| it.live && !it.is_visitor);
+    let live = live.count();
     let not_notified = live.saturating_sub(notified);
     if to_bytes != from_bytes {
         let details = BTreeMap::from([

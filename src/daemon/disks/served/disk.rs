@@ -13,6 +13,7 @@ use super::socket::{NewSocket, Socket, SocketChange};
 use super::states::SavedStates;
 use super::stats;
 use super::uploads::Uploads;
+use super::views::Views;
 use crate::daemon::disks::settings::metadata::Metadata;
 use crate::daemon::disks::settings::problems::conflict;
 use crate::daemon::disks::settings::valid::ValidDisk;
@@ -49,6 +50,7 @@ pub(crate) struct ServedDisk {
     /// What the monitor found at its last check.
     pub(crate) health: Mutex<Health>,
     pub(crate) uploads: Uploads,
+    pub(crate) views: Arc<Views>,
     socket: Mutex<Option<Socket>>,
 }
 
@@ -93,12 +95,19 @@ impl ServedDisk {
             snapshots: Mutex::default(),
             health: Mutex::default(),
             uploads: Uploads::default(),
+            views: Arc::default(),
             socket: Mutex::new(None),
             name: info.key,
         };
         served.follow_state();
         served.set_marks(info.spec.quota_bytes);
         Ok(served)
+    }
+
+    /// Begin to end all its sessions and views, without waiting.
+    pub(crate) fn hang_up(&self) {
+        self.views.close();
+        self.server.hang_up();
     }
 
     /// Whether a front end is connected.
@@ -286,5 +295,12 @@ impl ServedDisk {
         let mut socket = self.socket.lock();
         self.server.stop_listening();
         socket.take();
+    }
+}
+
+impl Drop for ServedDisk {
+    fn drop(&mut self) {
+        // Before the server is dropped, which waits for those that write.
+        self.views.close();
     }
 }

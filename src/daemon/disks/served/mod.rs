@@ -6,6 +6,7 @@
 //! | `stats` | a disk's limits for its device, and the device's counters for the API |
 //! | `states` | the state of a disk in a VM's snapshot |
 //! | `uploads` | the upload of a disk, and its progress |
+//! | `views` | what NBD clients see of a disk, and their connections |
 //! | `socket` | a disk's socket, which is created again if it is removed |
 //! | `disk` | the served disk |
 //! | `factory` | makes served disks |
@@ -19,3 +20,4 @@ pub(crate) mod socket;
 pub(crate) mod states;
 pub(crate) mod stats;
 pub(crate) mod uploads;
+pub(crate) mod views;

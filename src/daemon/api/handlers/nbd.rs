@@ -1,0 +1,192 @@
+//! The handler that makes a connection one of NBD.
+
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
+
+use axum::extract::{Request, State};
+use axum::http::header::{CONNECTION, HeaderName, UPGRADE};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Version};
+use axum::response::{IntoResponse, Response};
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use tokio::sync::OwnedSemaphorePermit;
+use utoipa::IntoParams;
+
+use crate::daemon::api::input::{Asked, At, Name, Named};
+use crate::daemon::api::state::{Api, Permit};
+use crate::daemon::api::wire::failure::Failure;
+use crate::daemon::api::wire::peer::Peer;
+use crate::daemon::disks::{Target, View, ViewOptions, view};
+use crate::model::ProblemKind;
+use crate::nbd::Pace;
+use crate::threads::{self, Role};
+use crate::vhost_user::{self, LogLimit};
+
+/// Bounds log lines that clients can cause.
+static LOG_LIMIT: LazyLock<LogLimit> = LazyLock::new(LogLimit::default);
+
+/// What the connection is to become.
+const NBD: &str = "nbd";
+
+/// What to serve.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct NbdQuery {
+    /// A snapshot of the disk instead of the disk.
+    #[param(value_type = Option<String>, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    snapshot: Option<Name>,
+    /// Let the client write to the disk, as one more front end.
+    rw: bool,
+    /// A name that you choose. Connections with the same one share their view of the disk: the
+    /// content of one moment, or the right to write.
+    #[param(value_type = Option<String>, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    view: Option<Name>,
+}
+
+/// Serve NBD
+///
+/// Send `Connection: Upgrade` and `Upgrade: nbd`. After the answer, the connection is one of the
+/// network block device protocol, whose server speaks first: fixed newstyle, with structured
+/// replies and metadata contexts. Without `rw` it serves the content as of this moment, whatever
+/// guests write meanwhile. The size is that of the beginning.
+#[utoipa::path(
+    get,
+    path = "/v1/disks/{name}/nbd",
+    tag = "content",
+    operation_id = "get_nbd",
+    params(Named, NbdQuery),
+    responses(
+        (status = 101, description = "the connection is one of NBD from now on"),
+        (status = 404, description = "no such disk or snapshot"),
+        (status = 409, description = "a front end uses it, it is read-only, or its first content \
+            is incomplete"),
+        (status = 426, description = "the request doesn't ask for an upgrade to `nbd`"),
+        (status = 507, description = "there is not enough memory"),
+    ),
+)]
+pub(crate) async fn upgrade(
+    State(api): State<Api>,
+    At(at): At<Named>,
+    Asked(query): Asked<NbdQuery>,
+    mut request: Request,
+) -> Result<Response, Failure> {
+    let upgraded = request.extensions_mut().remove::<OnUpgrade>();
+    let Some(upgraded) = upgraded.filter(|_| wants_nbd(&request)) else {
+        return Ok(not_asked());
+    };
+    let permit = api.permit(Permit::Nbd)?;
+    let peer = request.extensions().get::<Peer>().copied();
+    let options = ViewOptions {
+        target: Target {
+            disk: at.name.into_string(),
+            snapshot: query.snapshot.map(Name::into_string),
+        },
+        is_writable: query.rw,
+        name: query.view.map(Name::into_string),
+        peer: peer.and_then(as_front_end),
+    };
+    let view = api.work(move |disks| view::open(disks, options)).await??;
+    let pace = Pace {
+        negotiation: api.options().header_time,
+        step: api.options().idle_time,
+    };
+    tokio::spawn(begin(upgraded, view, pace, permit));
+    let headers = [
+        (CONNECTION, HeaderValue::from_static("upgrade")),
+        (UPGRADE, HeaderValue::from_static(NBD)),
+    ];
+    Ok((StatusCode::SWITCHING_PROTOCOLS, headers).into_response())
+}
+
+/// Whether a request asks for NBD on its connection.
+fn wants_nbd(request: &Request) -> bool {
+    request.version() == Version::HTTP_11
+        && has_word(request.headers(), &CONNECTION, "upgrade")
+        && has_word(request.headers(), &UPGRADE, NBD)
+}
+
+/// Whether a list in a header has this word.
+fn has_word(headers: &HeaderMap, name: &HeaderName, word: &str) -> bool {
+    let values = headers.get_all(name).iter();
+    let mut words = values
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|it| it.split(','));
+    words.any(|it| it.trim().eq_ignore_ascii_case(word))
+}
+
+/// The answer to a request for this path without an upgrade.
+fn not_asked() -> Response {
+    let detail = "this path serves NBD: send `Connection: Upgrade` and `Upgrade: nbd` with \
+                  HTTP/1.1, or use 'ramblk nbd'";
+    let failure = Failure::new(ProblemKind::Invalid, detail);
+    let failure = failure
+        .with_status(StatusCode::UPGRADE_REQUIRED)
+        .at("upgrade");
+    let upgrade = [(UPGRADE, HeaderValue::from_static(NBD))];
+    (upgrade, failure).into_response()
+}
+
+fn as_front_end(peer: Peer) -> Option<vhost_user::Peer> {
+    Some(vhost_user::Peer {
+        pid: peer.pid.and_then(|pid| u32::try_from(pid).ok()),
+        uid: peer.uid?,
+    })
+}
+
+/// Serve the connection on a thread of its own, once it is ours.
+async fn begin(upgraded: OnUpgrade, view: View, pace: Pace, permit: OwnedSemaphorePermit) {
+    let upgraded = match upgraded.await {
+        Ok(upgraded) => upgraded,
+        Err(error) => return tracing::debug!(%error, "a connection did not become one of NBD"),
+    };
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let started = take(upgraded).and_then(|stream| {
+        threads::spawn(Role::Nbd(number), move || {
+            let stream = Arc::new(stream);
+            serve(&view, &stream, pace);
+            // In this order, so that a client that sees the end of the stream knows that its view
+            // has ended too.
+            drop(view);
+            drop(permit);
+            drop(stream);
+        })
+    });
+    if let Err(error) = started
+        && let Some(withheld) = LOG_LIMIT.may_log()
+    {
+        tracing::warn!(%error, withheld, "can't serve an NBD client");
+    }
+}
+
+/// The socket of a connection that was upgraded.
+fn take(upgraded: Upgraded) -> io::Result<UnixStream> {
+    let parts = upgraded.downcast::<TokioIo<tokio::net::UnixStream>>();
+    let parts = parts.map_err(|_| io::Error::other("the connection is of another kind"))?;
+    if !parts.read_buf.is_empty() {
+        // The server speaks first, and this client did not wait for it.
+        return Err(io::Error::other(
+            "the client sent something before the answer",
+        ));
+    }
+    parts.io.into_inner().into_std()
+}
+
+fn serve(view: &View, stream: &Arc<UnixStream>, pace: Pace) {
+    let name = view.name();
+    // A panic is a bug of ours. It must end only this client's connection.
+    match catch_unwind(AssertUnwindSafe(|| view.serve(stream, pace))) {
+        Ok(Ok(())) => tracing::debug!(name, "an NBD client left"),
+        Ok(Err(error)) => {
+            if let Some(withheld) = LOG_LIMIT.may_log() {
+                tracing::info!(name, %error, withheld, "an NBD client was cut off");
+            }
+        }
+        Err(_) => tracing::error!(name, "bug: serving an NBD client panicked"),
+    }
+}
