@@ -160,6 +160,8 @@ assert call("fork_disk", "a", body=fork, status=201, kind=models.Disk).parent ==
 reset = call("reset_disk", "a", body=models.ResetRequest(to="s"), status=200, kind=models.Disk)
 assert reset.mapped_bytes == MIB
 assert call("get_data", "a", status=200, kind=File).payload.read()[:MIB] == content
+# An upgrade is nothing for a client of HTTP: without it the answer is a problem.
+call("get_nbd", "a", status=426, kind=models.Problem)
 stats = call("get_stats", "a", status=200, kind=models.Stats)
 assert stats.disk == "a" and stats.in_flight == 0
 metrics = call("get_metrics", status=200, kind=str)

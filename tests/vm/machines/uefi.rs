@@ -72,7 +72,8 @@ fn make_disk(dir: &Path) {
     tool(dir, "fdisk", &table);
     let place = format!("dd if=partition of=disk.raw bs=1M seek={BEGINS} conv=notrunc,sparse");
     tool(dir, "coreutils", &place);
-    let convert = "qemu-img convert -c -f raw -O qcow2 -o compression_type=zstd disk.raw disk.qcow2";
+    let convert =
+        "qemu-img convert -c -f raw -O qcow2 -o compression_type=zstd disk.raw disk.qcow2";
     tool(dir, "qemu-utils", convert);
 }
 

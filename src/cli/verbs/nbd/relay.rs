@@ -9,6 +9,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::net::SendFlags;
 
 use crate::cli::error::Error;
 use crate::cli::print::output::say;
@@ -213,7 +216,8 @@ impl Shared {
         let (from, to) = (Arc::clone(client), Arc::clone(daemon));
         let requests = threads::spawn(Role::NbdRelay, move || {
             copy(&from, &to);
-            // The server then answers what it has, and ends.
+            // The server then answers what it has, and ends. A write of which a part is missing
+            // ends too.
             let _ = to.shutdown(Shutdown::Write);
         });
         let requests = requests.map_err(no_thread)?;
@@ -227,7 +231,7 @@ impl Shared {
 }
 
 /// Pass bytes on until either end has ended.
-fn copy(mut from: &UnixStream, mut to: &UnixStream) {
+fn copy(mut from: &UnixStream, to: &UnixStream) {
     let mut piece = vec![0; PIECE_BYTES];
     loop {
         let count = match from.read(&mut piece) {
@@ -236,11 +240,40 @@ fn copy(mut from: &UnixStream, mut to: &UnixStream) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(_) => return,
         };
-        if to
-            .write_all(piece.get(..count).unwrap_or_default())
-            .is_err()
-        {
+        if send(piece.get(..count).unwrap_or_default(), from, to).is_err() {
             return;
         }
     }
+}
+
+/// Send all of `left`. If there is no room for it, and the sender at `from` is gone, it needs no
+/// answer: then this is an error.
+fn send(mut left: &[u8], from: &UnixStream, to: &UnixStream) -> io::Result<()> {
+    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    while !left.is_empty() {
+        match rustix::net::send(to, left, flags) {
+            Ok(count) => left = left.get(count..).unwrap_or_default(),
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => wait_for_room(from, to)?,
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(())
+}
+
+fn wait_for_room(from: &UnixStream, to: &UnixStream) -> io::Result<()> {
+    let mut polled = [
+        PollFd::new(to, PollFlags::OUT),
+        // Asked for nothing, it still says that its other end was closed.
+        PollFd::new(from, PollFlags::empty()),
+    ];
+    match poll(&mut polled, None) {
+        Ok(_) | Err(Errno::INTR) => {}
+        Err(errno) => return Err(errno.into()),
+    }
+    let [to, from] = polled.map(|it| it.revents());
+    if to.is_empty() && !from.is_empty() {
+        return Err(io::ErrorKind::BrokenPipe.into());
+    }
+    Ok(())
 }
