@@ -1,7 +1,7 @@
 //! RAM disks for virtual machines: a vhost-user-blk back end with sparse, resizable, in-memory
 //! disks.
 //!
-//! The crate has ten rooms, and imports go one way:
+//! The crate has eleven rooms, and imports go one way:
 //!
 //! ```text
 //! cli ──► daemon ──► vhost_user ──► device ──► store ◄── image
@@ -10,11 +10,13 @@
 //!  │        └──► model
 //!  ├────► client ──► model
 //!  ├────► model, image
+//!  ├────► remote ──► image
 //!  └────► load
 //! ```
 //!
 //! - [`store`]: sparse disks in memory, exact to the sector.
 //! - [`image`]: raw images, and how to recognise other formats.
+//! - [`remote`]: images on other hosts.
 //! - [`device`]: the meaning of virtio-blk requests.
 //! - [`vhost_user`]: sessions, guest memory, rings, worker threads.
 //! - [`nbd`]: the server's side of NBD.
@@ -47,6 +49,8 @@ pub mod load;
 #[cfg(feature = "model")]
 pub mod model;
 pub mod nbd;
+#[cfg(feature = "remote")]
+pub mod remote;
 pub mod store;
 mod threads;
 pub mod vhost_user;

@@ -46,6 +46,8 @@ pub(crate) enum Role {
     LastSession,
     /// Reads parts of an image, or decompresses them.
     Image,
+    /// The event loop of requests to other hosts.
+    Remote,
     /// Drives this queue of `ramblk bench`.
     LoadQueue(u16),
     /// Limits how long `ramblk bench` waits for an answer.
@@ -79,6 +81,7 @@ impl Role {
             Self::Signals => "ramblk-signals",
             Self::LastSession => "ramblk-last",
             Self::Image => "ramblk-image",
+            Self::Remote => "ramblk-remote",
             Self::LoadWatch => "watch",
         };
         fixed.into()

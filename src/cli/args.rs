@@ -178,11 +178,12 @@ fn open(
             false => Ok(None),
         };
     };
-    let how = Opening {
+    let mut how = Opening {
         most_bytes,
         ..format.opening()?
     };
-    Ok(Some(open_medium(medium(path)?, &how)?))
+    let medium = medium(path, &mut how)?;
+    Ok(Some(open_medium(medium, &how)?))
 }
 
 impl From<DiskArgs> for RunOptions {

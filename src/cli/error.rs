@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::model::{Problem, ProblemKind, frames};
-use crate::{client, daemon, image, load};
+use crate::{client, daemon, image, load, remote};
 
 /// The reader of stdout has exited: the code that a shell shows after SIGPIPE.
 const EXIT_PIPE: u8 = 128 + 13;
@@ -64,6 +64,9 @@ pub(super) enum Error {
     /// From an image.
     #[error(transparent)]
     Image(#[from] image::Error),
+    /// From another host.
+    #[error(transparent)]
+    Remote(#[from] remote::Error),
     /// From the load generator.
     #[error(transparent)]
     Load(#[from] load::Error),
@@ -79,6 +82,7 @@ impl Error {
             Self::Daemon(error) if error.is_usage() => EXIT_USAGE,
             Self::Daemon(error) if error.is_busy() => EXIT_CONFLICT,
             Self::Daemon(error) if error.is_over_budget() => EXIT_OVER_BUDGET,
+            Self::Remote(error) if error.is_usage() => EXIT_USAGE,
             Self::Load(error) if error.is_usage() => EXIT_USAGE,
             Self::Told { exit_code } => *exit_code,
             Self::Output(_) if self.is_closed_pipe() => EXIT_PIPE,

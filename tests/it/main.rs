@@ -12,6 +12,7 @@
 //! | `state` | where disks lie while no daemon runs |
 //! | `verbs` | the command line of a daemon |
 //! | `nbd` | disks over NBD |
+//! | `remote` | images on other hosts |
 //! | `programs` | the programs as processes |
 //! | `images` | images beside `qemu-img` and the compressors |
 //! | `house` | sources and pages |
@@ -38,6 +39,7 @@ mod io;
 mod nbd;
 mod programs;
 mod queues;
+mod remote;
 mod sessions;
 mod state;
 mod store;

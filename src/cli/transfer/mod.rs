@@ -14,5 +14,5 @@ mod upload;
 
 pub(super) use progress::Progress;
 pub(super) use sink::Sink;
-pub(super) use source::{FormatArg, medium};
+pub(super) use source::{FormatArg, again_if_changed, medium};
 pub(super) use upload::ImageUpload;

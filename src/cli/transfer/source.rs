@@ -7,18 +7,43 @@ use std::sync::Arc;
 use clap::Args;
 
 use crate::cli::error::Error;
+use crate::cli::print::output::say;
 use crate::cli::values::format::Format;
 use crate::image::{Medium, Opening, ReadAt};
+use crate::remote::{self, Place};
 
-/// Open a file, a block device, a pipe, or stdin if it is `-`.
+/// Where an image is read from: a path, `-` for stdin, or a URL.
 ///
 /// # Errors
 /// It can't be read.
-pub(in crate::cli) fn medium(source: &Path) -> Result<Medium, Error> {
-    if source == Path::new("-") {
-        return Ok(Medium::stream("stdin", Box::new(io::stdin())));
+pub(in crate::cli) fn medium(source: &Path, how: &mut Opening) -> Result<Medium, Error> {
+    let place = Place::parse(source)?;
+    if let Place::Local(path) = &place {
+        if path == Path::new("-") {
+            return Ok(Medium::stream("stdin", Box::new(io::stdin())));
+        }
+        return Ok(Medium::open(path)?);
     }
-    Ok(Medium::open(source)?)
+    let opened = remote::open(&place, &remote::Opening::default())?;
+    how.format = how.format.or(opened.format);
+    Ok(opened.medium)
+}
+
+/// Do something with an image, and once more from the beginning if the image became another one
+/// while it was read. Nothing of the first one was kept.
+pub(in crate::cli) fn again_if_changed<T>(
+    source: Option<&Path>,
+    mut act: impl FnMut() -> Result<T, Error>,
+) -> Result<T, Error> {
+    let done = act();
+    let is_remote = || source.is_some_and(|it| Place::parse(it).is_ok_and(|it| it.is_remote()));
+    match &done {
+        Err(Error::Image(error)) if remote::Error::is_change(error) && is_remote() => {
+            say("the image was changed while it was read: starting over");
+            act()
+        }
+        _ => done,
+    }
 }
 
 /// The format of an image, and what it is a change of.
@@ -51,13 +76,16 @@ impl FormatArg {
     /// # Errors
     /// A base can't be opened.
     pub(in crate::cli) fn opening(&self) -> Result<Opening<'static>, Error> {
-        let backing = self.backing.iter().map(|path| match medium(path)? {
-            Medium::Seekable(medium) => Ok(medium),
-            Medium::Stream(stream) => Err(Error::Usage(format!(
-                "--backing {} can be read only once: save it to a file first",
-                stream.name
-            ))),
-        });
+        let backing =
+            self.backing
+                .iter()
+                .map(|path| match medium(path, &mut Opening::default())? {
+                    Medium::Seekable(medium) => Ok(medium),
+                    Medium::Stream(stream) => Err(Error::Usage(format!(
+                        "--backing {} can be read only once: save it to a file first",
+                        stream.name
+                    ))),
+                });
         Ok(Opening {
             format: self.format.map(|Format(format)| format),
             backing: backing.collect::<Result<Vec<Arc<dyn ReadAt>>, Error>>()?,

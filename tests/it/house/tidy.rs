@@ -12,7 +12,7 @@ use syn::visit::Visit;
 use super::imports::{self, Modules};
 
 /// Each room and the rooms below it, which are all that it may import.
-const ROOMS: [(&str, &[&str]); 10] = [
+const ROOMS: [(&str, &[&str]); 11] = [
     ("store", &[]),
     ("model", &[]),
     ("client", &["model"]),
@@ -25,9 +25,12 @@ const ROOMS: [(&str, &[&str]); 10] = [
         &["vhost_user", "device", "image", "nbd", "store", "model"],
     ),
     ("load", &[]),
+    ("remote", &["image"]),
     (
         "cli",
-        &["daemon", "client", "model", "image", "load", "nbd"],
+        &[
+            "daemon", "client", "model", "image", "load", "nbd", "remote",
+        ],
     ),
 ];
 
@@ -52,17 +55,17 @@ const CRATES: [(&str, &[&str]); 34] = [
     ("comfy_table", &["cli"]),
     ("humantime", &["cli"]),
     ("indicatif", &["cli"]),
-    ("percent_encoding", &["client"]),
+    ("percent_encoding", &["client", "remote"]),
     ("ratatui", &["cli"]),
     ("toml", &["cli"]),
     ("blake3", &["daemon", "image"]),
-    ("flate2", &["image"]),
+    ("flate2", &["image", "remote"]),
     ("liblzma", &["image"]),
-    ("object_store", &["remote"]),
-    ("oci_client", &["remote"]),
+    ("base64", &["remote"]),
+    ("httpdate", &["remote"]),
     ("reqwest", &["remote"]),
     ("rustls", &["remote"]),
-    ("zstd", &["image"]),
+    ("zstd", &["image", "remote"]),
     ("axum", &["daemon"]),
     ("tower", &["daemon"]),
     ("tower_http", &["daemon"]),

@@ -19,7 +19,7 @@ use self::image::{ImageArgs, Loading, load};
 use crate::cli::error::Error;
 use crate::cli::print::output::OutputArgs;
 use crate::cli::print::tables;
-use crate::cli::transfer::{FormatArg, ImageUpload, Progress, Sink, medium};
+use crate::cli::transfer::{FormatArg, ImageUpload, Progress, Sink, again_if_changed, medium};
 use crate::cli::values::size::human;
 use crate::cli::values::target::parse_target;
 use crate::client::{Client, path};
@@ -101,15 +101,20 @@ pub(in crate::cli) struct Import {
 
 impl Import {
     pub(in crate::cli) fn run(self, client: &Client) -> Result<(), Error> {
+        again_if_changed(Some(&self.file), || self.replace(client))
+    }
+
+    fn replace(&self, client: &Client) -> Result<(), Error> {
         let path = path::disk(&self.name);
         let disk: Disk = client.get(&path)?;
         let command = format!("ramblk import {} -", self.name);
-        let how = Opening {
+        let mut how = Opening {
             most_bytes: Some(disk.size_bytes),
             pipe_command: Some(&command),
             ..self.format.opening()?
         };
-        let image = ImageUpload::open(medium(&self.file)?, &how)?;
+        let medium = medium(&self.file, &mut how)?;
+        let image = ImageUpload::open(medium, &how)?;
         let image = self.image.describe(image)?;
         let when = Loading {
             force: self.force,

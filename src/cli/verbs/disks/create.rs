@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use super::limits::LimitArgs;
 use crate::cli::error::Error;
 use crate::cli::print::output::OutputArgs;
-use crate::cli::transfer::{FormatArg, ImageUpload, medium};
+use crate::cli::transfer::{FormatArg, ImageUpload, again_if_changed, medium};
 use crate::cli::values::label::{parse_label, unique};
 use crate::cli::values::or_none::{OrNone, parse_size_or_none};
 use crate::cli::values::share::Share;
@@ -111,6 +111,10 @@ impl From<OnFull> for model::OnFull {
 
 impl Create {
     pub(in crate::cli) fn run(self, client: &Client) -> Result<(), Error> {
+        again_if_changed(self.image.as_deref(), || self.make(client))
+    }
+
+    fn make(&self, client: &Client) -> Result<(), Error> {
         let image = self.open_image()?;
         let image = image.map(|image| self.about_image.describe(image));
         let image = image.transpose()?;
@@ -157,12 +161,13 @@ impl Create {
             .size
             .map_or_else(|| "SIZE".to_owned(), |size| size.to_string());
         let command = format!("ramblk create {} --size {size} --image -", self.name);
-        let how = Opening {
+        let mut how = Opening {
             most_bytes: self.size,
             pipe_command: Some(&command),
             ..self.format.opening()?
         };
-        ImageUpload::open(medium(image)?, &how).map(Some)
+        let medium = medium(image, &mut how)?;
+        ImageUpload::open(medium, &how).map(Some)
     }
 
     fn settings(&self, image: Option<&ImageUpload>) -> Result<DiskSettings, Error> {

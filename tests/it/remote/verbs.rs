@@ -1,0 +1,58 @@
+//! The verbs of the command line with URLs.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::site::{Reply, Site, object};
+use crate::driver::data::pattern;
+use crate::verbs::{Daemon, text};
+
+#[test]
+fn a_disk_is_made_from_an_image_on_another_host() {
+    let image: &'static [u8] = Box::leak(pattern(9 << 20, 3).into_boxed_slice());
+    let site = Site::start(move |_, request| match request.path.as_str() {
+        "/disk.raw?sig=secret" => object(request, image, "\"v1\""),
+        "/whole" => Reply::status(200).body(image),
+        _ => Reply::status(404),
+    });
+    let daemon = Daemon::start();
+    let url = site.url("/disk.raw?sig=secret");
+    daemon.ok(&format!("create a --image {url}"));
+    assert!(daemon.run("export a -").stdout == image);
+    // It is the same image, and no signature is kept.
+    let again = daemon.ok(&format!("create a --image {url}"));
+    assert!(again.contains("exists already"), "{again}");
+    let shown = daemon.json("show a").to_string();
+    assert!(
+        shown.contains("/disk.raw") && !shown.contains("secret"),
+        "{shown}"
+    );
+    daemon.ok("create b --size 9M");
+    daemon.ok(&format!("import b {}", site.url("/whole")));
+    assert!(daemon.run("export b -").stdout == image);
+    let said = daemon.refused(&format!("create c --image {}", site.url("/other")), 1);
+    assert!(said.contains("404") && said.lines().count() == 1, "{said}");
+    daemon.refused("show c", 3);
+    daemon.refused("create c --image s3://bucket", 2);
+}
+
+#[test]
+fn an_image_that_changes_midway_is_read_once_more_from_its_beginning() {
+    let old: &'static [u8] = Box::leak(pattern(40 << 20, 1).into_boxed_slice());
+    let new: &'static [u8] = Box::leak(pattern(40 << 20, 2).into_boxed_slice());
+    let changed = AtomicBool::new(false);
+    let site = Site::start(move |number, request| {
+        if number == 6 {
+            changed.store(true, Ordering::SeqCst);
+        }
+        match changed.load(Ordering::SeqCst) {
+            false => object(request, old, "\"v1\""),
+            true => object(request, new, "\"v2\""),
+        }
+    });
+    let daemon = Daemon::start();
+    let made = daemon.run(&format!("create a --image {}", site.url("/disk.raw")));
+    let said = text(&made.stderr);
+    assert!(made.status.success(), "{said}");
+    assert!(said.contains("starting over"), "{said}");
+    assert!(daemon.run("export a -").stdout == new);
+}
