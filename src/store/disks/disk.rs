@@ -147,6 +147,36 @@ impl Disk {
         Ok(self.alive()?.map().unique_bytes())
     }
 
+    /// Whether nothing was written, discarded or zeroed since the content came here as a whole: by
+    /// a fork, a snapshot, a reset or a take-over. A process that opens the store later still
+    /// knows. It says nothing of the size, and is false for a disk that [is blank](Disk::is_blank).
+    ///
+    /// # Errors
+    /// [`Error::Disconnected`].
+    pub fn is_untouched(&self) -> Result<bool, Error> {
+        Ok(self.alive()?.root().is_untouched())
+    }
+
+    /// Whether all of it reads as zeros because it has no pages at all. It may be false for other
+    /// disks of zeros.
+    ///
+    /// # Errors
+    /// [`Error::Disconnected`].
+    pub fn is_blank(&self) -> Result<bool, Error> {
+        Ok(self.alive()?.root().block().is_none())
+    }
+
+    /// Whether both disks have the same size and the very same pages, as a disk and its snapshot do
+    /// until the disk is written to. It is false for other disks that happen to be equal.
+    ///
+    /// # Errors
+    /// [`Error::Disconnected`].
+    pub fn has_tree_of(&self, other: &Self) -> Result<bool, Error> {
+        let (one, two) = (self.alive()?, other.alive()?);
+        let same_size = one.map().capacity().bytes() == two.map().capacity().bytes();
+        Ok(same_size && one.root().bare() == two.root().bare())
+    }
+
     /// The owner's settings. A fork starts with the same ones.
     ///
     /// # Errors

@@ -197,6 +197,11 @@ impl DiskInner {
         self.account().marks().set(above_bytes, below_bytes);
     }
 
+    /// The root of its tree at this moment.
+    pub(crate) fn root(&self) -> Entry {
+        self.tree().root_entry()
+    }
+
     /// The disk as it is now, with a reference to its tree for the caller.
     pub(crate) fn share(&self) -> Moment {
         let all = self.map.lock_all();
@@ -421,7 +426,8 @@ impl DiskInner {
         };
         let before = edit.root();
         exchange();
-        let committed = edit.commit(moment.root).inspect_err(|_| {
+        let arrived = self.table.arrived(moment.root);
+        let committed = edit.commit(arrived).inspect_err(|_| {
             exchange();
             from.unshare(moment.root);
         })?;

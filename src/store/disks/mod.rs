@@ -7,7 +7,7 @@
 //! | `leftover` | memory that a change took from a disk, to be freed |
 //! | `inner` | a disk as its connections share it |
 //! | `connection` | a connection, which a user closes or the end of the disk |
-//! | `extents` | the extents of a disk |
+//! | `extents` | the extents of a disk, and those in which two may differ |
 //! | `disk` | the operations on a disk |
 //! | `recover` | recovering an arena that another process left: mark and sweep |
 //! | `arena_file` | the file of an arena: creating it, and opening it with recovery |

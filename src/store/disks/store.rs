@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::arena_file::{self, StoreOptions};
 use super::change::Change;
 use super::disk::Disk;
+use super::extents::Differences;
 use super::inner::DiskInner;
 use super::leftover::Leftover;
 use super::recover;
@@ -266,6 +267,20 @@ impl Store {
         self.branch(source, key, true, &Change::default())
     }
 
+    /// The same as [`Store::snapshot`], with `change` applied to the snapshot's record from the
+    /// start.
+    ///
+    /// # Errors
+    /// The same as [`Store::fork_with`].
+    pub fn snapshot_with(
+        &self,
+        source: &str,
+        key: &str,
+        change: &Change<'_>,
+    ) -> Result<Disk, Error> {
+        self.branch(source, key, true, change)
+    }
+
     fn branch(
         &self,
         source: &str,
@@ -286,7 +301,8 @@ impl Store {
         record.spec.read_only = snapshot;
         record.snapshot = snapshot;
         change.apply(&mut record);
-        let added = self.add(&mut slots, record, moment.root, moment.mapped);
+        let root = self.table.arrived(moment.root);
+        let added = self.add(&mut slots, record, root, moment.mapped);
         added
             .map(Disk::open)
             .inspect_err(|_| source.unshare(moment.root))
@@ -399,14 +415,7 @@ impl Store {
         most: usize,
     ) -> Result<Vec<Extent>, Error> {
         let slots = self.table.lock();
-        let (one, two) = (self.find(from)?, self.find(to)?);
-        for (disk, key) in [(&one, from), (&two, to)] {
-            if !disk.is_snapshot() {
-                return Err(Error::Unimplemented {
-                    what: format!("changes of {key:?}, which is not a snapshot; take one of it"),
-                });
-            }
-        }
+        let (one, two) = (self.find_snapshot(from)?, self.find_snapshot(to)?);
         // Own references, so that both trees stay as they are without the lock.
         let (from, to) = (one.share().root, two.share().root);
         drop(slots);
@@ -414,6 +423,27 @@ impl Store {
         one.unshare(from);
         two.unshare(to);
         Ok(changed)
+    }
+
+    /// The extents in which two snapshots may read differently. Unlike [`Store::changed`], this
+    /// needs no memory for a list, and takes zeros without a page for the same as nothing.
+    ///
+    /// # Errors
+    /// The same as [`Store::changed`].
+    pub fn differences(&self, from: &str, to: &str) -> Result<Differences, Error> {
+        let _slots = self.table.lock();
+        let (one, two) = (self.find_snapshot(from)?, self.find_snapshot(to)?);
+        Ok(Differences::new(self.table.pool(), one, two))
+    }
+
+    fn find_snapshot(&self, key: &str) -> Result<Arc<DiskInner>, Error> {
+        let disk = self.find(key)?;
+        if disk.is_snapshot() {
+            return Ok(disk);
+        }
+        Err(Error::Unimplemented {
+            what: format!("changes of {key:?}, which is not a snapshot; take one of it"),
+        })
     }
 
     /// Return the memory of all free blocks to the host now, instead of within a second.

@@ -10,6 +10,7 @@ use crate::store::base::sync::{Mutex, MutexGuard};
 use crate::store::layout::entry::Entry;
 use crate::store::layout::record::Record;
 use crate::store::layout::slots;
+use crate::store::layout::superblock;
 use crate::store::memory::arena::Block;
 use crate::store::memory::pool::Pool;
 
@@ -90,6 +91,16 @@ impl DiskTable {
         record.write(self.pool.arena(), block, settings, root);
         points::reach("record-written");
         Ok(Placed { block, settings })
+    }
+
+    /// The root of a tree whose content comes to a disk as a whole, with what the arena's layout
+    /// can say of that.
+    pub(crate) fn arrived(&self, root: Entry) -> Entry {
+        match superblock::layout(self.pool.arena()) {
+            // Not converted yet, and its own version would refuse the entry.
+            1 => root,
+            _ => root.untouched(),
+        }
     }
 
     /// Let a slot name a record, or none. This is the instant at which the operation takes effect.

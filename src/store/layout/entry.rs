@@ -13,6 +13,10 @@
 //! `SHARED` beside a block says that another entry may name it too. It is set before that can
 //! become true, and cleared by any thread that finds a count of one. Without it the block belongs
 //! to this entry alone, and no count needs to be looked up.
+//!
+//! `UNTOUCHED` in a root, always beside `SHARED`, says that nothing below was changed since the
+//! content came there as a whole: by a fork, a snapshot, a reset or a take-over. Every change of a
+//! tree first makes the root's node the disk's own, and with `SHARED` goes `UNTOUCHED`.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -23,7 +27,8 @@ pub(crate) const FULL: u8 = 0xff;
 
 const ZERO: u64 = 1;
 const SHARED: u64 = 2;
-const KNOWN_FLAGS: u64 = ZERO | SHARED;
+const UNTOUCHED: u64 = 4;
+const KNOWN_FLAGS: u64 = ZERO | SHARED | UNTOUCHED;
 const MASK_SHIFT: u32 = 4;
 const BLOCK_SHIFT: u32 = 12;
 
@@ -35,8 +40,10 @@ impl Entry {
     pub(crate) const NONE: Self = Self(0);
     /// In inner nodes and roots: everything below is mapped and zero.
     pub(crate) const ALL_ZERO: Self = Self(ZERO);
-    /// The bit that is set or cleared in place.
+    /// The bit that is set in place.
     pub(crate) const SHARED_BIT: u64 = SHARED;
+    /// The bits that are cleared in place, once an entry is the only one.
+    pub(crate) const SHARING_BITS: u64 = SHARED | UNTOUCHED;
 
     /// The entry in a word.
     #[inline]
@@ -108,6 +115,24 @@ impl Entry {
         Self(self.0 | SHARED)
     }
 
+    /// The same root, of a tree whose content has just come there as a whole. A root without a
+    /// block can't say so.
+    pub(crate) fn untouched(self) -> Self {
+        match self.block() {
+            Some(_) => Self(self.0 | SHARED | UNTOUCHED),
+            None => self,
+        }
+    }
+
+    pub(crate) fn is_untouched(self) -> bool {
+        self.0 & UNTOUCHED != 0
+    }
+
+    /// What it names, without what is known of others that name it.
+    pub(crate) fn bare(self) -> Self {
+        Self(self.0 & !Self::SHARING_BITS)
+    }
+
     /// Whether the word is valid in a leaf (`true`) or above (`false`) of an arena of `blocks`.
     pub(crate) fn is_sound(self, in_leaf: bool, blocks: u32) -> bool {
         let block = self.0 >> BLOCK_SHIFT;
@@ -119,10 +144,10 @@ impl Entry {
             return false;
         }
         if block == 0 {
-            flags == ZERO
-        } else {
-            flags & ZERO == 0 && block < u64::from(blocks)
+            return flags == ZERO;
         }
+        let untouched = flags & UNTOUCHED == 0 || flags & SHARED != 0 && !in_leaf;
+        untouched && flags & ZERO == 0 && block < u64::from(blocks)
     }
 }
 
@@ -157,9 +182,21 @@ mod tests {
             "segment"
         );
         assert!(
-            !Entry(4 | 1 << 12 | 0x10).is_sound(true, 10),
+            !Entry(8 | 1 << 12 | 0x10).is_sound(true, 10),
             "unknown flag"
         );
+        let root = Entry::node(Block(9)).untouched();
+        assert!(root.is_sound(false, 10) && root.is_shared() && root.is_untouched());
+        assert_eq!(root.bare(), Entry::node(Block(9)));
+        assert!(
+            !Entry(4 | 9 << 12).is_sound(false, 10),
+            "its own and untouched"
+        );
+        assert!(
+            !Entry(6 | 1 << 12 | 0x10).is_sound(true, 10),
+            "an untouched page"
+        );
+        assert_eq!(Entry::ALL_ZERO.untouched(), Entry::ALL_ZERO);
         assert!(
             !Entry(ZERO | 1 << 12 | 0x10).is_sound(true, 10),
             "zero with a page"

@@ -9,7 +9,17 @@ use crate::store::memory::arena::{Arena, BLOCK_WORDS};
 
 /// Whether two entries name the same block, or the same zeros.
 fn same(one: Entry, two: Entry) -> bool {
-    one.shared() == two.shared()
+    one.bare() == two.bare()
+}
+
+/// An entry below another one.
+fn child(arena: &Arena, entry: Entry, level: u32, at: usize) -> Entry {
+    match entry.block() {
+        Some(node) => Entry::load(arena.word(node, at)),
+        None if entry.is_none() => Entry::NONE,
+        None if level == LEAF => Entry::zeros(FULL),
+        None => Entry::ALL_ZERO,
+    }
 }
 
 struct Walk<'a> {
@@ -22,15 +32,6 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn child(&self, entry: Entry, level: u32, at: usize) -> Entry {
-        match entry.block() {
-            Some(node) => Entry::load(self.arena.word(node, at)),
-            None if entry.is_none() => Entry::NONE,
-            None if level == LEAF => Entry::zeros(FULL),
-            None => Entry::ALL_ZERO,
-        }
-    }
-
     fn compare(&mut self, from: Entry, to: Entry, level: u32, start: u64) {
         let end = start + sectors_below(level);
         let is_outside = start >= self.within.end || end <= self.within.start;
@@ -54,7 +55,8 @@ impl Walk<'_> {
         }
         let step = sectors_below(level - 1);
         for at in 0..BLOCK_WORDS {
-            let (one, two) = (self.child(from, level, at), self.child(to, level, at));
+            let one = child(self.arena, from, level, at);
+            let two = child(self.arena, to, level, at);
             self.compare(one, two, level - 1, start + at as u64 * step);
         }
     }
@@ -71,6 +73,42 @@ impl Walk<'_> {
             }),
         }
     }
+}
+
+/// Whether two entries read the same without a look at their bytes: they name the same block, or
+/// none.
+fn reads_same(one: Entry, two: Entry) -> bool {
+    let (one, two) = (one.bare(), two.bare());
+    one.block() == two.block() && (one.block().is_none() || one.mask() == two.mask())
+}
+
+/// The first page at or after page `from_page` that may read differently below two roots of one
+/// arena, which nothing changes meanwhile; and whether there are bytes of `to` for it, which
+/// otherwise reads as zeros.
+pub(crate) fn next(arena: &Arena, from: Entry, to: Entry, from_page: u64) -> Option<(u64, bool)> {
+    find(arena, (from, to), (TOP, 0), from_page)
+}
+
+/// The same, below two entries of a level that begin with the page `base`.
+fn find(
+    arena: &Arena,
+    (from, to): (Entry, Entry),
+    (level, base): (u32, u64),
+    from_page: u64,
+) -> Option<(u64, bool)> {
+    let pages = sectors_below(level) / PAGE_SECTORS;
+    if reads_same(from, to) || base + pages <= from_page {
+        return None;
+    }
+    if level == PAGE {
+        return Some((base, to.block().is_some()));
+    }
+    let step = pages / BLOCK_WORDS as u64;
+    let first = usize::try_from(from_page.saturating_sub(base) / step).ok()?;
+    (first..BLOCK_WORDS).find_map(|at| {
+        let both = (child(arena, from, level, at), child(arena, to, level, at));
+        find(arena, both, (level - 1, base + at as u64 * step), from_page)
+    })
 }
 
 /// The first `most` differences below two roots of one arena, among the sectors `within`. Nothing

@@ -74,12 +74,13 @@ impl Nodes {
         words.all(|word| Entry::load(word).is_none())
     }
 
-    /// The entry of a word that may be changed. If `SHARED` is no longer true, the bit is cleared.
+    /// The entry of a word that may be changed. If `SHARED` is no longer true, the bit is cleared;
+    /// so is `UNTOUCHED`, which is about to become wrong.
     pub(crate) fn settled(&self, word: &AtomicU64) -> Entry {
         let entry = Entry::load(word);
         match entry.block() {
             Some(block) if entry.is_shared() && self.pool.is_exclusive(block) => {
-                let own = !Entry::SHARED_BIT;
+                let own = !Entry::SHARING_BITS;
                 Entry(word.fetch_and(own, Ordering::Relaxed) & own)
             }
             _ => entry,

@@ -10,5 +10,6 @@ mod forks;
 mod inspect;
 mod kit;
 mod leftover;
+mod made;
 mod map;
 mod model;
