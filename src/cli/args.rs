@@ -248,10 +248,11 @@ mod tests {
     use super::*;
 
     /// Verbs without `-o json`, and why.
-    const TEXT_ONLY: [(&str, &str); 5] = [
+    const TEXT_ONLY: [(&str, &str); 6] = [
         ("run", "it prints nothing but its log"),
         ("serve", "it prints nothing but its log"),
         ("top", "a view for people; `stats` is the same for programs"),
+        ("read", "raw bytes"),
         ("completions", "a script for a shell"),
         ("man", "a page for man"),
     ];

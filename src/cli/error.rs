@@ -21,6 +21,8 @@ const EXIT_OVER_BUDGET: u8 = 5;
 /// No daemon answers at the API's socket.
 const EXIT_NO_DAEMON: u8 = 6;
 
+/// Two disks differ.
+pub(super) const EXIT_DIFFERENT: u8 = 1;
 /// A dry run found changes.
 pub(super) const EXIT_WOULD_CHANGE: u8 = 8;
 
@@ -55,6 +57,9 @@ pub(super) enum Error {
         /// The first failure's.
         exit_code: u8,
     },
+    /// A verb failed for which 1 is an answer.
+    #[error("{0}")]
+    NoAnswer(Box<Error>),
     /// Any other message.
     #[error("{0}")]
     Other(String),
@@ -85,6 +90,7 @@ impl Error {
             Self::Remote(error) if error.is_usage() => EXIT_USAGE,
             Self::Load(error) if error.is_usage() => EXIT_USAGE,
             Self::Told { exit_code } => *exit_code,
+            Self::NoAnswer(error) => error.exit_code().max(EXIT_USAGE),
             Self::Output(_) if self.is_closed_pipe() => EXIT_PIPE,
             _ => EXIT_ERROR,
         }
@@ -92,7 +98,11 @@ impl Error {
 
     /// Whether it is a problem of this kind.
     pub(super) fn is(&self, kind: ProblemKind) -> bool {
-        matches!(self, Self::Problem(problem) if problem.is(kind))
+        match self {
+            Self::Problem(problem) => problem.is(kind),
+            Self::NoAnswer(error) => error.is(kind),
+            _ => false,
+        }
     }
 
     /// Whether everything was reported already, or the reader of stdout is gone.
@@ -102,7 +112,11 @@ impl Error {
 
     /// Whether the reader of stdout is gone, as `head` is after its lines.
     pub(super) fn is_closed_pipe(&self) -> bool {
-        matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+        match self {
+            Self::Output(error) => error.kind() == io::ErrorKind::BrokenPipe,
+            Self::NoAnswer(error) => error.is_closed_pipe(),
+            _ => false,
+        }
     }
 
     /// The same error with advice, if it is a problem of this kind: the daemon's text names
@@ -173,6 +187,14 @@ fn problem_code(problem: &Problem) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn where_1_is_an_answer_no_failure_ends_with_it() {
+        let failed = |error| Error::NoAnswer(Box::new(error)).exit_code();
+        assert_eq!(failed(Error::Other("so it is".into())), 2);
+        let gone = Problem::new(ProblemKind::NotFound, "so it is");
+        assert_eq!(failed(Error::Problem(Box::new(gone))), 3);
+    }
 
     #[test]
     fn each_kind_of_problem_has_its_exit_code() {

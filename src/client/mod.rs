@@ -44,7 +44,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Body, Frame, Incoming};
 use hyper::client::conn::http1;
-use hyper::header::{ACCEPT, CONNECTION, CONTENT_TYPE, HOST, HeaderValue, UPGRADE};
+use hyper::header::{ACCEPT, CONNECTION, CONTENT_TYPE, HOST, HeaderValue, RANGE, UPGRADE};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
@@ -102,6 +102,16 @@ impl Client {
             .and_then(|(_, body)| self.parse(&body))
     }
 
+    /// Read a resource that may take any time to compute.
+    pub fn get_slowly<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
+        let request = self.request(Method::GET, path, None, empty())?;
+        let (_, body) = self.runtime.block_on(async {
+            let response = self.answer(request).await?;
+            self.collect(self.checked(response).await?).await
+        })?;
+        self.parse(&body)
+    }
+
     /// Read a resource as text.
     pub fn text(&self, path: &str) -> Result<String, Error> {
         let (_, body) = self.whole(Method::GET, path, None)?;
@@ -137,8 +147,24 @@ impl Client {
     where
         I: Iterator<Item = io::Result<Bytes>> + Send + Unpin + 'static,
     {
+        self.send_parts(Method::PUT, path, FRAMES_TYPE, parts)
+    }
+
+    /// Send bytes that replace a part of a disk's content. The iterator makes them as the daemon
+    /// takes them; it may block.
+    pub fn write<I>(&self, path: &str, parts: I) -> Result<(), Error>
+    where
+        I: Iterator<Item = io::Result<Bytes>> + Send + Unpin + 'static,
+    {
+        self.send_parts(Method::PATCH, path, "application/octet-stream", parts)
+    }
+
+    fn send_parts<I>(&self, method: Method, path: &str, kind: &str, parts: I) -> Result<(), Error>
+    where
+        I: Iterator<Item = io::Result<Bytes>> + Send + Unpin + 'static,
+    {
         let body = Parts(parts).boxed_unsync();
-        let request = self.request(Method::PUT, path, Some(FRAMES_TYPE), body)?;
+        let request = self.request(method, path, Some(kind), body)?;
         self.runtime.block_on(async {
             let response = self.answer(request).await?;
             let response = self.checked(response).await?;
@@ -153,12 +179,43 @@ impl Client {
         path: &str,
         accept: &str,
         idle: Option<Duration>,
-        mut each: impl FnMut(&[u8]) -> Result<(), E>,
+        each: impl FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
+        let request = self.accepting(path, accept)?;
+        self.stream_of(request, idle, each)
+    }
+
+    /// Read `length` bytes, at least one, of a disk's content from `start` on, part by part, as
+    /// [`Client::stream`] does. There are fewer if the disk ends before.
+    pub fn stream_range<E: From<Error>>(
+        &self,
+        path: &str,
+        (start, length): (u64, u64),
+        idle: Option<Duration>,
+        each: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut request = self.accepting(path, "application/octet-stream")?;
+        let last = start.saturating_add(length).saturating_sub(1);
+        if let Ok(range) = format!("bytes={start}-{last}").parse() {
+            request.headers_mut().insert(RANGE, range);
+        }
+        self.stream_of(request, idle, each)
+    }
+
+    fn accepting(&self, path: &str, accept: &str) -> Result<Request<Content>, Error> {
         let mut request = self.request(Method::GET, path, None, empty())?;
         if let Ok(accept) = accept.parse() {
             request.headers_mut().insert(ACCEPT, accept);
         }
+        Ok(request)
+    }
+
+    fn stream_of<E: From<Error>>(
+        &self,
+        request: Request<Content>,
+        idle: Option<Duration>,
+        mut each: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
         self.runtime.block_on(async {
             let response = self.in_time(ANSWER_WITHIN, self.answer(request)).await?;
             let mut body = self.checked(response).await?.into_body();

@@ -11,6 +11,7 @@
 //! |---|---|
 //! | `error` | the errors of this room |
 //! | `host` | limits, signals, descriptors, sockets, and the place of the disks |
+//! | `digest` | digests of content that is mostly zeros |
 //! | `disks` | the registry: disks by name, and the actions on them |
 //! | `run` | the life of one disk: create it, serve it, wait for a signal or the command |
 //! | `metrics` | figures of all disks, for Prometheus |
@@ -19,6 +20,7 @@
 //! | `salvage` | the state directory of a stopped daemon: what is in it, and what can be saved |
 
 pub mod api;
+mod digest;
 pub mod disks;
 mod error;
 mod host;

@@ -37,6 +37,7 @@ pub use image::{Image, Import};
 pub use limits::{Group, Limits, Rate};
 pub use problem::{Problem, ProblemKind};
 pub use reply::{
-    Detail, Event, EventKind, HistogramBucket, Map, MapExtent, OperationStats, Pool, Stats, Version,
+    Compared, ComparisonLine, ContentDigest, Detail, Difference, DifferenceKind, Event, EventKind,
+    HistogramBucket, Map, MapExtent, OperationStats, Pool, Stats, Version,
 };
 pub use target::Target;

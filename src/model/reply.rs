@@ -16,6 +16,67 @@ pub struct MapExtent {
     pub mapped: bool,
 }
 
+/// How an extent of a disk differs from the same extent of another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum DifferenceKind {
+    /// It has other bytes.
+    Data,
+    /// It reads as zeros.
+    Zero,
+}
+
+/// An extent of a disk that differs from the same extent of another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Difference {
+    /// Its offset in bytes.
+    pub start_bytes: u64,
+    /// Its length in bytes.
+    pub length_bytes: u64,
+    /// How it differs.
+    pub kind: DifferenceKind,
+}
+
+impl Difference {
+    /// Where it ends.
+    pub fn end_bytes(&self) -> u64 {
+        self.start_bytes + self.length_bytes
+    }
+}
+
+/// The end of a comparison, after all extents that differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Compared {
+    /// Whether both have the same size and bytes.
+    pub same: bool,
+    /// The size of the first one, in bytes.
+    pub from_bytes: u64,
+    /// The size of the second one, in bytes. What the first one has beyond it is not compared.
+    pub to_bytes: u64,
+}
+
+/// A line of the answer to a comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(untagged)]
+pub enum ComparisonLine {
+    /// An extent that differs.
+    Extent(Difference),
+    /// The last line.
+    End(Compared),
+}
+
+/// The digest of content.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ContentDigest {
+    /// BLAKE3 of the content, in hexadecimal.
+    #[schema(pattern = "^[0-9a-f]{64}$")]
+    pub blake3: String,
+    /// Where the content begins in the disk, in bytes.
+    pub start_bytes: u64,
+    /// Its length in bytes.
+    pub length_bytes: u64,
+}
+
 /// A part of a disk as a list of extents, without gaps.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Map {
@@ -144,6 +205,8 @@ pub enum EventKind {
     Reset,
     /// A disk's content was replaced by an image.
     Imported,
+    /// A part of a disk's content was written over the API.
+    Written,
     /// New content for a disk was incomplete or refused; the disk is unchanged.
     ImportFailed,
     /// A disk's charge came near its quota, or the pool's near its limit.

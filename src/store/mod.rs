@@ -53,8 +53,9 @@ pub use base::range::{ByteRange, Capacity, Extent, PAGE_BYTES, SECTOR_BYTES, Sec
 pub(crate) use base::{points, sync};
 pub use disks::arena_file::StoreOptions;
 pub use disks::change::Change;
+pub use disks::differences::Differences;
 pub use disks::disk::Disk;
-pub use disks::extents::{Differences, Extents};
+pub use disks::extents::Extents;
 pub use disks::leftover::Leftover;
 pub use disks::owner_words::OwnerWords;
 pub use disks::store::Store;

@@ -41,7 +41,11 @@ impl Output {
 
 /// A failure for programs: the daemon's problem document, or else a `detail`, with the exit code.
 fn failure(error: &Error, name: Option<&str>) -> Map<String, Value> {
-    let problem = match error {
+    let cause = match error {
+        Error::NoAnswer(cause) => cause,
+        error => error,
+    };
+    let problem = match cause {
         Error::Problem(problem) => serde_json::to_value(problem).ok(),
         _ => None,
     };

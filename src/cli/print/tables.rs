@@ -9,8 +9,8 @@ use crate::cli::print::rates::{Rates, quantile, real};
 use crate::cli::print::states::{import, queues, share, state};
 use crate::cli::values::size::{human, human_and_exact};
 use crate::model::{
-    Disk, Event, FrontEnd, Group, Limits, MapExtent, OnFull, OperationStats, Protocol, Rate,
-    Resized, Snapshot, Stats,
+    Compared, Difference, DifferenceKind, Disk, Event, FrontEnd, Group, Limits, MapExtent, OnFull,
+    OperationStats, Protocol, Rate, Resized, Snapshot, Stats,
 };
 
 /// Rows under headings, with columns of numbers to the right.
@@ -235,6 +235,33 @@ pub(in crate::cli) fn map(extents: &[MapExtent]) -> String {
         ]
     });
     table(&["START", "LENGTH", "IS"], &[0, 1], rows.collect())
+}
+
+/// `ramblk diff`: nothing if both are the same.
+pub(in crate::cli) fn differences(extents: &[Difference], end: &Compared) -> String {
+    let mut text = String::new();
+    if !extents.is_empty() {
+        let rows = extents.iter().map(|extent| {
+            let now = match extent.kind {
+                DifferenceKind::Data => "data",
+                DifferenceKind::Zero => "zero",
+            };
+            vec![
+                extent.start_bytes.to_string(),
+                extent.length_bytes.to_string(),
+                now.into(),
+            ]
+        });
+        text = table(&["START", "LENGTH", "NOW"], &[0, 1], rows.collect());
+    }
+    if end.from_bytes != end.to_bytes {
+        let (from, to) = (
+            human_and_exact(end.from_bytes),
+            human_and_exact(end.to_bytes),
+        );
+        text += &format!("size: {from} → {to}\n");
+    }
+    text
 }
 
 /// `ramblk stats`: since the disk was created.

@@ -3,6 +3,7 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `size` | sizes, as in 10G |
+//! | `range` | ranges of a disk, as in 1G+512 |
 //! | `cpus` | lists of processors, as in 2,4-7 |
 //! | `mode` | permissions, as in 0660 |
 //! | `format` | the formats of images |
@@ -16,6 +17,7 @@ pub(super) mod format;
 pub(super) mod label;
 pub(super) mod mode;
 pub(super) mod or_none;
+pub(super) mod range;
 pub(super) mod share;
 pub(super) mod size;
 pub(super) mod target;

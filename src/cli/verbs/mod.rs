@@ -3,7 +3,7 @@
 //! | file | verbs |
 //! |---|---|
 //! | `disks` | verbs that make and change disks and groups |
-//! | `content` | `map`, `import`, `export`, `fsck` |
+//! | `content` | `map`, `import`, `export`, `read`, `write`, `digest`, `diff`, `fsck` |
 //! | `watch` | `stats`, `pool`, `events`, `top` |
 //! | `config` | `apply`, `export-config` |
 //! | `nbd` | `nbd` |
@@ -24,7 +24,7 @@ use std::path::PathBuf;
 
 use clap::{Command, Subcommand};
 
-use self::content::salvage;
+use self::content::{look, salvage, write};
 use self::disks::{change, create, groups, manage, snapshots};
 #[cfg(feature = "top")]
 use self::watch::top;
@@ -71,6 +71,14 @@ pub(super) enum ApiVerb {
     Export(content::Export),
     /// Serve a disk or a snapshot over NBD, for tools of the host.
     Nbd(nbd::Nbd),
+    /// Write bytes of a disk or of a snapshot to stdout.
+    Read(look::Read),
+    /// Write the bytes of stdin into a disk.
+    Write(write::Write),
+    /// Print the BLAKE3 digest of a disk's content, or of a snapshot's.
+    Digest(look::DigestVerb),
+    /// Compare the content of two disks or snapshots.
+    Diff(look::Diff),
     /// Check the state directory of a stopped daemon; changes nothing.
     Fsck(salvage::Fsck),
     /// Manage groups of disks that share limits.
@@ -122,6 +130,10 @@ impl ApiVerb {
             Self::Import(verb) => verb.run(&ask()?),
             Self::Export(verb) => verb.run_with(ask),
             Self::Nbd(verb) => verb.run(&ask()?),
+            Self::Read(verb) => verb.run(&ask()?),
+            Self::Write(verb) => verb.run(&ask()?),
+            Self::Digest(verb) => verb.run(&ask()?),
+            Self::Diff(verb) => verb.run_with(ask),
             Self::Fsck(verb) => verb.run(),
             Self::Group(verb) => verb.run(&ask()?),
             Self::Pool(verb) => verb.run(&ask()?),

@@ -13,7 +13,9 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::handlers::{disks, download, events, groups, nbd, observe, snapshots, upload};
+use super::handlers::{
+    disks, download, events, groups, look, nbd, observe, snapshots, upload, write,
+};
 use super::state::{Api, Permit};
 use super::wire::contract::{self, Contract};
 use super::wire::failure::Failure;
@@ -55,7 +57,13 @@ pub(super) fn ordinary() -> OpenApiRouter<Api> {
 /// Paths whose requests last as long as the client reads or writes. Each kind has its own bound.
 pub(super) fn streams() -> OpenApiRouter<Api> {
     OpenApiRouter::default()
-        .routes(routes!(download::content, upload::set_content))
+        .routes(routes!(
+            download::content,
+            upload::set_content,
+            write::write_content
+        ))
+        .routes(routes!(look::digest))
+        .routes(routes!(look::diff))
         .routes(routes!(events::listen))
         .routes(routes!(nbd::upgrade))
 }

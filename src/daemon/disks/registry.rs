@@ -22,6 +22,7 @@ use super::served::disk::ServedDisk;
 use super::served::factory::DiskFactory;
 use super::served::group::LimitGroup;
 use super::settings::problems::not_found;
+use crate::daemon::digest::recent::Recent;
 use crate::daemon::error::Error;
 use crate::daemon::host::socket::SocketAccess;
 use crate::model::Problem;
@@ -54,6 +55,8 @@ pub struct Disks {
     table: RwLock<Table>,
     /// Warnings for the operator.
     warnings: Mutex<Vec<String>>,
+    /// Digests of snapshots.
+    pub(super) digests: Recent,
     /// The monitor's thread, if it was started.
     pub(super) watcher: Watcher,
 }
@@ -90,6 +93,7 @@ impl Disks {
             control: Mutex::new(()),
             table: RwLock::default(),
             warnings: Mutex::default(),
+            digests: Recent::default(),
             watcher: Watcher::default(),
         })
     }

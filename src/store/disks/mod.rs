@@ -7,16 +7,18 @@
 //! | `leftover` | memory that a change took from a disk, to be freed |
 //! | `inner` | a disk as its connections share it |
 //! | `connection` | a connection, which a user closes or the end of the disk |
-//! | `extents` | the extents of a disk, and those in which two may differ |
+//! | `extents` | the extents of a disk |
 //! | `disk` | the operations on a disk |
 //! | `recover` | recovering an arena that another process left: mark and sweep |
 //! | `arena_file` | the file of an arena: creating it, and opening it with recovery |
 //! | `store` | the disks by key: create, fork, reset, rename, destroy |
+//! | `differences` | where two snapshots differ |
 //! | `owner_words` | words that a store keeps for its owner |
 
 pub(super) mod arena_file;
 pub(super) mod change;
 mod connection;
+pub(super) mod differences;
 pub(super) mod disk;
 pub(super) mod extents;
 pub(super) mod inner;

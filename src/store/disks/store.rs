@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -11,7 +10,6 @@ use std::time::Duration;
 use super::arena_file::{self, StoreOptions};
 use super::change::Change;
 use super::disk::Disk;
-use super::extents::Differences;
 use super::inner::DiskInner;
 use super::leftover::Leftover;
 use super::recover;
@@ -20,7 +18,7 @@ use crate::store::base::error::Error;
 use crate::store::base::limits::MAX_KEY_BYTES;
 use crate::store::base::new_file::NewFile;
 use crate::store::base::points;
-use crate::store::base::range::{Capacity, Extent};
+use crate::store::base::range::Capacity;
 use crate::store::base::sync::RwLock;
 use crate::store::layout::entry::Entry;
 use crate::store::layout::levels::TOP;
@@ -31,7 +29,6 @@ use crate::store::memory::arena;
 use crate::store::memory::pool::Pool;
 use crate::store::memory::pressure::PressureSignal;
 use crate::store::memory::reclaimer::Reclaimer;
-use crate::store::pages::diff;
 use crate::store::pages::subtrees::detached::Detached;
 use crate::store::pages::subtrees::mapped::Mapped;
 
@@ -39,7 +36,7 @@ use crate::store::pages::subtrees::mapped::Mapped;
 #[derive(Debug)]
 pub struct Store {
     disks: RwLock<HashMap<String, Arc<DiskInner>>>,
-    table: Arc<DiskTable>,
+    pub(super) table: Arc<DiskTable>,
     _reclaimer: Reclaimer,
 }
 
@@ -390,60 +387,6 @@ impl Store {
         let disk = self.find(key)?;
         self.disks.write().remove(key);
         Ok(disk.end())
-    }
-
-    /// The differences between two snapshots of related disks, in order, in sectors of 512 bytes.
-    /// Their granularity is that at which pages are shared; `mapped` says whether `to` maps them.
-    /// Takes longer the more differs.
-    ///
-    /// # Errors
-    /// [`Error::Unknown`], [`Error::Unimplemented`] for disks that aren't snapshots.
-    pub fn changed(&self, from: &str, to: &str) -> Result<Vec<Extent>, Error> {
-        self.changed_within(from, to, 0..u64::MAX, usize::MAX)
-    }
-
-    /// The same as [`Store::changed`], but only the first `most` differences among the sectors
-    /// `within`, all of them whole. Takes longer the more differs there.
-    ///
-    /// # Errors
-    /// The same as [`Store::changed`].
-    pub fn changed_within(
-        &self,
-        from: &str,
-        to: &str,
-        within: Range<u64>,
-        most: usize,
-    ) -> Result<Vec<Extent>, Error> {
-        let slots = self.table.lock();
-        let (one, two) = (self.find_snapshot(from)?, self.find_snapshot(to)?);
-        // Own references, so that both trees stay as they are without the lock.
-        let (from, to) = (one.share().root, two.share().root);
-        drop(slots);
-        let changed = diff::changed(self.table.pool().arena(), from, to, (within, most));
-        one.unshare(from);
-        two.unshare(to);
-        Ok(changed)
-    }
-
-    /// The extents in which two snapshots may read differently. Unlike [`Store::changed`], this
-    /// needs no memory for a list, and takes zeros without a page for the same as nothing.
-    ///
-    /// # Errors
-    /// The same as [`Store::changed`].
-    pub fn differences(&self, from: &str, to: &str) -> Result<Differences, Error> {
-        let _slots = self.table.lock();
-        let (one, two) = (self.find_snapshot(from)?, self.find_snapshot(to)?);
-        Ok(Differences::new(self.table.pool(), one, two))
-    }
-
-    fn find_snapshot(&self, key: &str) -> Result<Arc<DiskInner>, Error> {
-        let disk = self.find(key)?;
-        if disk.is_snapshot() {
-            return Ok(disk);
-        }
-        Err(Error::Unimplemented {
-            what: format!("changes of {key:?}, which is not a snapshot; take one of it"),
-        })
     }
 
     /// Return the memory of all free blocks to the host now, instead of within a second.

@@ -139,7 +139,7 @@ fn no_operation_has_one_schema_for_two_media_types_and_content_is_bytes() {
             "{method} {path}"
         );
     }
-    assert_eq!(contents, 3, "an upload, a download, and a part of it");
+    assert_eq!(contents, 4, "an upload, a download, and parts of them");
 }
 
 #[test]

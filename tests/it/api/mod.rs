@@ -5,6 +5,7 @@
 //! | `kit` | a server in this process, and a client that writes HTTP by hand |
 //! | `disks`, `snapshots`, `groups` | every route, and its answers |
 //! | `content` | uploads and downloads |
+//! | `look` | digests, differences, writes of a part |
 //! | `problems` | everything that can be wrong with a request |
 //! | `strict` | headers and parameters that aren't honoured, foreign content |
 //! | `bounds` | too many, too long, too slow |
@@ -21,6 +22,7 @@ mod document;
 mod events;
 mod groups;
 mod kit;
+mod look;
 mod metrics;
 mod nbd;
 mod problems;

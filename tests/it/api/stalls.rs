@@ -111,6 +111,7 @@ fn verbs(at: &str) -> Vec<(&'static str, &'static str, String, Option<Value>, u1
     let nothing = Some(json!({}));
     let fork = Some(json!({"name": format!("{at}-fork")}));
     let back = Some(json!({"to": "s"}));
+    let diff = of(&format!("/diff?with={at}"));
     let no_disk = Some(json!({"disk": []}));
     vec![
         ("put_disk", "PUT", of(""), small, 201),
@@ -125,6 +126,9 @@ fn verbs(at: &str) -> Vec<(&'static str, &'static str, String, Option<Value>, u1
         ("get_data", "GET", of("/data"), None, 200),
         ("get_map", "GET", of("/map"), None, 200),
         ("get_nbd", "GET", of("/nbd"), None, 101),
+        ("patch_data", "PATCH", of("/data?start_bytes=0"), None, 204),
+        ("get_digest", "GET", of("/digest"), None, 200),
+        ("get_diff", "GET", diff, None, 200),
         ("get_stats", "GET", of("/stats"), None, 200),
         ("put_limits", "PUT", of("/limits"), Some(limits), 200),
         ("get_limits", "GET", of("/limits"), None, 200),
@@ -160,7 +164,9 @@ fn ask_all(kit: &Kit, at: &str) -> Vec<(&'static str, Duration)> {
         let mut client = kit.connect();
         let began = Instant::now();
         let answer = match operation {
-            "put_data" => client.raw(&format!("{method} {path}"), &[PLAIN], &vec![3; 2 << 20]),
+            "put_data" | "patch_data" => {
+                client.raw(&format!("{method} {path}"), &[PLAIN], &vec![3; 2 << 20])
+            }
             "get_events" => {
                 client.send(format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").as_bytes());
                 client.head()

@@ -10,7 +10,7 @@ use crate::driver::data::pattern;
 
 /// A line for each verb, in an order in which each works, and a member of its output with its value
 /// afterwards.
-const LINES: [(&str, &str, &str); 33] = [
+const LINES: [(&str, &str, &str); 35] = [
     ("create a --size 1M --label k=v", "/name", "\"a\""),
     ("create a --size 1M --label k=v", "/size_bytes", "1048576"),
     ("create b --image in --size 1M", "/mapped_bytes", "8192"),
@@ -28,6 +28,8 @@ const LINES: [(&str, &str, &str); 33] = [
     ("show a", "/snapshots/0", "\"s\""),
     ("list", "/1/name", "\"b\""),
     ("map a@s", "/0/mapped", "true"),
+    ("digest a@s", "/length_bytes", "2097152"),
+    ("diff a@s a", "/same", "true"),
     ("stats a", "/disk", "\"a\""),
     ("pool", "/disks", "2"),
     ("fork a@s c", "/parent", "\"a@s\""),
@@ -50,11 +52,11 @@ const LINES: [(&str, &str, &str); 33] = [
     ("destroy a --snapshots", "/name", "\"a\""),
 ];
 
-/// Verbs that other tests run with JSON, since they need something other than a daemon, or never
-/// end.
-const ELSEWHERE: [&str; 4] = ["bench", "events", "fsck", "nbd"];
+/// Verbs that other tests run with JSON, since they need something other than a daemon, or stdin,
+/// or never end.
+const ELSEWHERE: [&str; 5] = ["bench", "events", "fsck", "nbd", "write"];
 /// Verbs without JSON; `cli::args` has the reasons.
-const TEXT_ONLY: [&str; 5] = ["run", "serve", "top", "completions", "man"];
+const TEXT_ONLY: [&str; 6] = ["run", "serve", "top", "read", "completions", "man"];
 
 #[test]
 fn every_verb_prints_what_it_made_or_found_as_json() {

@@ -9,6 +9,7 @@ mod help;
 mod imports;
 mod json;
 mod limits;
+mod look;
 mod snapshots;
 mod watch;
 mod words;

@@ -1,12 +1,17 @@
-//! Verbs about the content of disks: `map`, `import`, `export`, `fsck`.
+//! Verbs about the content of disks: `map`, `import`, `export`, `read`, `write`, `digest`, `diff`,
+//! `fsck`.
 //!
 //! | file | what it holds |
 //! |---|---|
 //! | `image` | sending an image to a disk |
+//! | `look` | `read`, `digest`, `diff` |
+//! | `write` | `write` |
 //! | `salvage` | `fsck`, and `export` without a daemon |
 
 pub(super) mod image;
+pub(super) mod look;
 pub(super) mod salvage;
+pub(super) mod write;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -201,7 +206,7 @@ impl Export {
 
     /// Write the image. Returns its length and how much of it is data, in bytes.
     fn run(&self, client: &Client) -> Result<(u64, u64), Error> {
-        let size_bytes = self.size_bytes(client)?;
+        let size_bytes = size_bytes(client, &self.target)?;
         let mut sink = Sink::open(&self.file, size_bytes, self.overwrite)?;
         let progress = Progress::new("export", Some(size_bytes));
         let (disk, query) = (&self.target.disk, snapshot_query(&self.target, '?'));
@@ -225,17 +230,18 @@ impl Export {
         sink.finish(size_bytes)?;
         Ok((size_bytes, written))
     }
+}
 
-    fn size_bytes(&self, client: &Client) -> Result<u64, Error> {
-        let disk = &self.target.disk;
-        Ok(match &self.target.snapshot {
-            None => client.get::<Disk>(&path::disk(disk))?.size_bytes,
-            Some(snapshot) => {
-                let path = path::snapshot(disk, snapshot);
-                client.get::<Snapshot>(&path)?.size_bytes
-            }
-        })
-    }
+/// The size of a disk or snapshot.
+fn size_bytes(client: &Client, target: &Target) -> Result<u64, Error> {
+    let disk = &target.disk;
+    Ok(match &target.snapshot {
+        None => client.get::<Disk>(&path::disk(disk))?.size_bytes,
+        Some(snapshot) => {
+            let path = path::snapshot(disk, snapshot);
+            client.get::<Snapshot>(&path)?.size_bytes
+        }
+    })
 }
 
 /// The target's snapshot as part of a query, after `mark` (`?` or `&`), or nothing.

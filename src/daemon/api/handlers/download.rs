@@ -1,9 +1,8 @@
 //! The handler that streams the content of a disk.
 
-use std::io;
-use std::ops::Deref;
+use std::ops::{Deref, DerefMut};
 
-use axum::body::{Body, Bytes};
+use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::header::{
     ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, IF_RANGE, RANGE,
@@ -12,14 +11,13 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use utoipa::IntoParams;
 
 use crate::daemon::api::input::{Asked, At, Name, Named};
 use crate::daemon::api::state::{Api, Permit};
 use crate::daemon::api::wire::accept::wanted;
 use crate::daemon::api::wire::failure::Failure;
+use crate::daemon::api::wire::produced::produced;
 use crate::daemon::disks::{Reader, Target, content};
 use crate::model::frames::{self, FRAMES_TYPE, HEADER_BYTES};
 use crate::model::{Problem, ProblemKind};
@@ -28,8 +26,6 @@ use crate::model::{Problem, ProblemKind};
 pub(crate) const PLAIN_TYPE: &str = "application/octet-stream";
 /// How many bytes to read at a time.
 const CHUNK_BYTES: usize = 1 << 20;
-/// How many chunks may wait to be sent.
-const WAITING: usize = 1;
 /// The content of unmapped sectors.
 static ZEROS: [u8; CHUNK_BYTES] = [0; CHUNK_BYTES];
 
@@ -100,30 +96,7 @@ pub(crate) async fn content(
             Asking::Beyond => return Ok(beyond(size)),
         }
     };
-    let (send, receive) = mpsc::channel(WAITING);
-    let idle = api.options().idle_time;
-    tokio::spawn(async move {
-        let _permit = permit;
-        let mut source = Some(source);
-        while let Some(mut current) = source.take() {
-            let read = tokio::task::spawn_blocking(move || (current.next(), current)).await;
-            let chunk = match read {
-                Ok((Ok(Some(chunk)), current)) => {
-                    source = Some(current);
-                    Ok(chunk)
-                }
-                Ok((Ok(None), _)) => break,
-                Ok((Err(problem), _)) => Err(io::Error::other(problem.detail)),
-                Err(error) => Err(io::Error::other(error)),
-            };
-            // Stop if the client doesn't read, or has disconnected.
-            match tokio::time::timeout(idle, send.send(chunk)).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) | Err(_) => break,
-            }
-        }
-    });
-    let body = Body::from_stream(ReceiverStream::new(receive));
+    let body = produced(source, ContentStream::next, permit, api.options().idle_time);
     Ok(response.map(|_| body))
 }
 
@@ -201,10 +174,10 @@ fn range(headers: &HeaderMap, size: u64) -> Asking {
 
 /// A reader that is dropped on a work thread, wherever its owner is dropped. Dropping it destroys
 /// its snapshot, which takes longer the more guests have written since.
-struct Apart<T: Send + 'static = Reader>(Option<T>);
+pub(super) struct Apart<T: Send + 'static = Reader>(Option<T>);
 
 impl<T: Send + 'static> Apart<T> {
-    fn new(reader: T) -> Self {
+    pub(super) fn new(reader: T) -> Self {
         Self(Some(reader))
     }
 }
@@ -215,6 +188,13 @@ impl<T: Send + 'static> Deref for Apart<T> {
     #[allow(clippy::expect_used, reason = "it is there until it is dropped")]
     fn deref(&self) -> &T {
         self.0.as_ref().expect("a reader that wasn't dropped")
+    }
+}
+
+impl<T: Send + 'static> DerefMut for Apart<T> {
+    #[allow(clippy::expect_used, reason = "it is there until it is dropped")]
+    fn deref_mut(&mut self) -> &mut T {
+        self.0.as_mut().expect("a reader that wasn't dropped")
     }
 }
 

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `disks`, `snapshots`, `groups` | disks, snapshots, and groups with all disks together |
 //! | `download`, `upload` | content of disks, as streams |
+//! | `look`, `write` | digests and differences of content; writing a part of it |
 //! | `events` | server-sent events |
 //! | `nbd` | connections that become NBD's |
 //! | `observe` | metrics, health, and the OpenAPI document |
@@ -12,7 +13,9 @@ pub(crate) mod disks;
 pub(crate) mod download;
 pub(crate) mod events;
 pub(crate) mod groups;
+pub(crate) mod look;
 pub(crate) mod nbd;
 pub(crate) mod observe;
 pub(crate) mod snapshots;
 pub(crate) mod upload;
+pub(crate) mod write;

@@ -8,10 +8,12 @@
 //! | `contract` | parameters and headers, checked against the OpenAPI document |
 //! | `strict` | JSON, read strictly by its schemas |
 //! | `frames` | parsing uploaded content |
+//! | `produced` | a body that work threads make |
 
 pub(crate) mod accept;
 pub(crate) mod contract;
 pub(crate) mod failure;
 pub(crate) mod frames;
 pub(crate) mod peer;
+pub(crate) mod produced;
 pub(crate) mod strict;

@@ -8,7 +8,7 @@
 //! | `resize` | changing the size of a disk |
 //! | `change` | changing the other settings of a disk |
 //! | `branch` | snapshots of a disk, forks of them, and resetting a disk to one |
-//! | `content` | reading the content and map of a disk without a front end |
+//! | `content` | looking at the content of a disk, and changing a part of it |
 //! | `view` | views of a disk for NBD clients |
 //! | `upload` | replacing the content of a disk at one instant |
 //! | `destroy` | destroying a disk |

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::branch::snapshots::check_exists;
+use crate::daemon::disks::actions::branch::snapshots::check_exists;
 use crate::daemon::disks::registry::Disks;
 use crate::daemon::disks::settings::names::{READER_PREFIX, Target};
 use crate::daemon::disks::settings::problems::invalid;
@@ -14,6 +14,8 @@ use crate::store::{Bytes, Disk, Error, Store};
 #[derive(Debug)]
 pub struct Reader {
     disk: Disk,
+    /// The store's key of the snapshot that has the content.
+    key: String,
     /// The snapshot that was taken for this, which is destroyed when this is dropped.
     own: Option<(Arc<Store>, String)>,
 }
@@ -41,6 +43,21 @@ fn next_mapped(disk: &Disk, from_bytes: u64) -> Result<Option<(u64, u64)>, Probl
 }
 
 impl Reader {
+    /// The store's key of the snapshot that has the content.
+    pub(crate) fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// The snapshot that has the content.
+    pub(crate) fn disk(&self) -> &Disk {
+        &self.disk
+    }
+
+    /// Logical block size in bytes.
+    pub fn block_bytes(&self) -> u64 {
+        self.disk.sector_size().bytes()
+    }
+
     /// Size in bytes.
     pub fn size_bytes(&self) -> u64 {
         self.disk.capacity().bytes()
@@ -61,11 +78,6 @@ impl Reader {
     /// The range is not inside the disk, or the disk is gone.
     pub fn read(&self, start_bytes: u64, into: &mut [u8]) -> Result<(), Problem> {
         Ok(self.read_bytes(start_bytes, into)?)
-    }
-
-    /// The disk that it reads.
-    pub(crate) fn disk(&self) -> &Disk {
-        &self.disk
     }
 
     /// The same as [`Reader::read`], with the store's error.
@@ -161,7 +173,8 @@ pub fn map(disks: &Disks, target: &Target, start_bytes: u64, most: usize) -> Res
 pub fn reader(disks: &Disks, target: &Target) -> Result<Reader, Problem> {
     if target.snapshot.is_some() {
         let disk = open(disks, target)?;
-        return Ok(Reader { disk, own: None });
+        let (key, own) = (target.key()?, None);
+        return Ok(Reader { disk, key, own });
     }
     let served = disks.find(&target.disk)?;
     served.check_whole("read it")?;
@@ -170,6 +183,7 @@ pub fn reader(disks: &Disks, target: &Target) -> Result<Reader, Problem> {
     let disk = store.snapshot(&served.name, &key)?;
     Ok(Reader {
         disk,
+        key: key.clone(),
         own: Some((store, key)),
     })
 }

@@ -1,0 +1,115 @@
+//! The handler that writes a part of a disk.
+
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use tokio_stream::StreamExt;
+use utoipa::IntoParams;
+
+use super::download::{Apart, PLAIN_TYPE};
+use crate::daemon::api::input::{Asked, At, Named, content_length, expect_type};
+use crate::daemon::api::state::{Api, Permit};
+use crate::daemon::api::wire::failure::Failure;
+use crate::daemon::api::wire::frames::{Parser, Part};
+use crate::daemon::disks::Disks;
+use crate::daemon::disks::content::write::{self, Write};
+use crate::model::ProblemKind;
+
+/// Where to write, and when.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct WriteQuery {
+    /// Where the bytes go, in bytes from the beginning of the disk.
+    #[param(maximum = 9223372036854775807_u64)]
+    start_bytes: u64,
+    /// Write even if a front end is connected: whole blocks, which its guest sees one after the
+    /// other, and which stay written if the transfer breaks off.
+    #[serde(default)]
+    #[param(required = false)]
+    force: bool,
+}
+
+/// Write content
+///
+/// Writes the body's bytes into the disk; the rest stays. They may begin and end anywhere. The disk
+/// keeps its content until all of them have arrived, and then changes as a whole. Only beside a
+/// front end (with `force`) they are written as they arrive.
+#[utoipa::path(
+    patch,
+    path = "/v1/disks/{name}/data",
+    tag = "content",
+    operation_id = "patch_data",
+    params(Named, WriteQuery),
+    request_body(content = Vec<u8>, content_type = "application/octet-stream"),
+    responses(
+        (status = 204, description = "the bytes were written"),
+        (status = 404, description = "no such disk"),
+        (
+            status = 409,
+            description = "a front end uses it, something else wrote to it, or its first content \
+                is incomplete",
+        ),
+        (status = 507, description = "there is not enough memory"),
+    ),
+)]
+pub(crate) async fn write_content(
+    State(api): State<Api>,
+    At(at): At<Named>,
+    Asked(query): Asked<WriteQuery>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Failure> {
+    expect_type(&headers, &[PLAIN_TYPE])?;
+    let _permit = api.permit(Permit::Transfer)?;
+    let (name, start, force) = (at.name.into_string(), query.start_bytes, query.force);
+    let begin = move |disks: &Disks| write::begin(disks, &name, start, force);
+    // Dropped on a work thread, wherever that happens: it may hold what was written.
+    let write = Apart::new(Arc::new(api.work(begin).await??));
+    let room = write.room_bytes();
+    if content_length(&headers).is_some_and(|length| length > room) {
+        let detail = format!("the body has more than the disk's {room} bytes from there on");
+        return Err(Failure::new(ProblemKind::TooLarge, detail));
+    }
+    let mut parser = Parser::plain(room);
+    let mut pieces = body.into_data_stream();
+    let idle = api.options().idle_time;
+    loop {
+        let next = tokio::time::timeout(idle, pieces.next()).await;
+        let late = |_| {
+            let detail = format!("no bytes arrived for {} s", idle.as_secs());
+            Failure::new(ProblemKind::Timeout, detail)
+        };
+        let Some(piece) = next.map_err(late)? else {
+            break;
+        };
+        let cut = |error| Failure::invalid(format!("the body was cut off: {error}"));
+        let piece: Bytes = piece.map_err(cut)?;
+        let parts = parser.take(piece).map_err(Failure::invalid)?;
+        put(&write, parts).await?;
+    }
+    let last = parser.end().map_err(Failure::invalid)?;
+    put(&write, last.into_iter().collect()).await?;
+    let (write, length) = (Arc::clone(&write), parser.at_bytes());
+    api.freeing(move |disks| Ok(((), write.finish(disks, length)?)))
+        .await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+async fn put(write: &Arc<Write>, parts: Vec<Part>) -> Result<(), Failure> {
+    if parts.is_empty() {
+        return Ok(());
+    }
+    let write = Arc::clone(write);
+    let all = move || {
+        let mut parts = parts.iter();
+        parts.try_for_each(|part| write.write(part.start_bytes, &part.data))
+    };
+    let done = tokio::task::spawn_blocking(all).await;
+    done.map_err(|error| Failure::internal(&error))??;
+    Ok(())
+}
