@@ -15,32 +15,44 @@
 //! | `raw` | raw images |
 //! | `open` | opening an image, whatever its format |
 //! | `opening` | how an image is opened, and how its format is recognised |
+//! | `packed` | compressed images: streams, and zstd in frames that can be found |
 //! | `ordered` | work on several threads, in order |
 //! | `qcow2` | qcow2 images |
+//! | `inside` | the image in a stream, compressed or not |
+//! | `digest` | checking an image by its digest |
+//! | `spool` | unnamed temporary files for what can't be read, or written, in order |
+//! | `create` | writing an image, whatever its format |
 //! | `writer` | the trait that writes an image, and where its bytes go |
-//! | `format` | known formats, and how to recognise them |
-//! | `marks` | signatures that take more than a few bytes to recognise |
-//! | `hint` | how to convert a file that isn't a raw image |
+//! | `known` | formats, also those that aren't read: how to recognise and convert them |
 
-mod format;
-mod hint;
-mod marks;
+mod create;
+#[cfg(feature = "formats")]
+mod digest;
+#[cfg(feature = "formats")]
+mod inside;
+mod known;
 mod medium;
 mod open;
 mod opening;
 #[cfg(feature = "formats")]
 mod ordered;
 #[cfg(feature = "formats")]
+mod packed;
+#[cfg(feature = "formats")]
 mod qcow2;
 mod raw;
 mod reader;
+#[cfg(feature = "formats")]
+mod spool;
 mod writer;
 
-pub use format::{
-    Content, Format, HEAD_BYTES, ImageFormat, KNOWN, Kind, Known, Packing, Probe, TAIL_BYTES, Way,
-    probe,
+pub use create::{Creating, Written, create};
+#[cfg(feature = "formats")]
+pub use digest::Digest;
+pub use known::{
+    Content, Format, HEAD_BYTES, ImageFormat, KNOWN, Kind, Known, Origin, Packing, Probe,
+    TAIL_BYTES, Way, probe,
 };
-pub use hint::Origin;
 pub use medium::{FileMedium, Medium, ReadAt, Stream};
 pub use open::{open, open_medium};
 pub use opening::Opening;
@@ -121,6 +133,17 @@ pub enum Error {
         /// The system's reason.
         source: io::Error,
     },
+    /// There is no temporary file for an image that can't be read or written in order.
+    #[error(
+        "{name:?} needs a temporary file, and there is none: {source}; name another folder in the \
+         variable TMPDIR"
+    )]
+    Temporary {
+        /// The file or object.
+        name: String,
+        /// The system's reason.
+        source: io::Error,
+    },
     /// The image is larger than the disk.
     #[error(
         "image {name:?} has {} and does not fit into a disk of {}",
@@ -137,4 +160,17 @@ pub enum Error {
     /// The disk refuses the image's bytes.
     #[error(transparent)]
     Store(#[from] store::Error),
+}
+
+impl Error {
+    /// The error of an image that can't be read. Streams inside of streams pass on what was wrong
+    /// with the outer one.
+    pub(crate) fn read(name: &str, source: io::Error) -> Self {
+        source
+            .downcast::<Self>()
+            .unwrap_or_else(|source| Self::Read {
+                name: name.to_owned(),
+                source,
+            })
+    }
 }

@@ -1,18 +1,16 @@
 //! Opening an image: its format is named, or found by how it begins and ends.
 
-use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::format::{Format, HEAD_BYTES, Known, TAIL_BYTES, probe};
-use super::hint::Origin;
+use super::known::{Known, Origin};
 use super::medium::{Medium, ReadAt, Stream};
-use super::opening::{Opening, probe_medium};
-#[cfg(feature = "formats")]
-use super::qcow2::{Chain, Qcow2Reader};
-use super::raw::{RawImage, RawStream, fill, refuse};
+use super::opening::{Opening, peek, probe_head, probe_medium, readable};
+use super::raw::{RawImage, RawStream};
 use super::reader::ImageReader;
 use super::{Error, ImageFormat};
+#[cfg(feature = "formats")]
+use super::{digest, inside, qcow2};
 
 /// Open a file, a block device, or anything else that can be read, as a pipe.
 ///
@@ -27,6 +25,14 @@ pub fn open(path: &Path, how: &Opening<'_>) -> Result<Box<dyn ImageReader>, Erro
 /// # Errors
 /// [`Error::Read`], [`Error::Format`], and what is wrong with the image.
 pub fn open_medium(medium: Medium, how: &Opening<'_>) -> Result<Box<dyn ImageReader>, Error> {
+    #[cfg(feature = "formats")]
+    if let Some(digest) = how.digest {
+        return digest::checked(medium, digest, |medium| open_unchecked(medium, how));
+    }
+    open_unchecked(medium, how)
+}
+
+fn open_unchecked(medium: Medium, how: &Opening<'_>) -> Result<Box<dyn ImageReader>, Error> {
     match medium {
         Medium::Seekable(medium) => seekable(medium, how),
         Medium::Stream(stream) => streamed(stream, how),
@@ -34,63 +40,76 @@ pub fn open_medium(medium: Medium, how: &Opening<'_>) -> Result<Box<dyn ImageRea
 }
 
 fn seekable(medium: Arc<dyn ReadAt>, how: &Opening<'_>) -> Result<Box<dyn ImageReader>, Error> {
-    let known = match how.format {
-        None => probe_medium(&*medium)?,
-        Some(_) => None,
+    let (format, known) = match how.format {
+        Some(format) => (format, None),
+        None => match probe_medium(&*medium)? {
+            None => (ImageFormat::Raw, None),
+            known => (known.and_then(readable).unwrap_or(ImageFormat::Raw), known),
+        },
     };
-    let format = how.format.or_else(|| match known {
-        None => Some(ImageFormat::Raw),
-        Some(known) => readable(known),
-    });
     match (format, known) {
-        (Some(ImageFormat::Raw), _) => Ok(Box::new(RawImage::new(medium))),
+        (ImageFormat::Raw, None) => Ok(Box::new(RawImage::new(medium))),
         #[cfg(feature = "formats")]
-        (Some(ImageFormat::Qcow2), _) => {
-            let chain = Chain::open(medium, how)?;
-            Ok(Box::new(Qcow2Reader::new(chain, how)))
+        (ImageFormat::Qcow2, _) => {
+            let chain = qcow2::Chain::open(medium, how)?;
+            Ok(Box::new(qcow2::Qcow2Reader::new(chain, how)))
+        }
+        #[cfg(feature = "formats")]
+        (ImageFormat::Packed(packing, content), known) => {
+            let content = known.is_none().then_some(content);
+            inside::seekable(medium, packing, content, how)
         }
         (_, Some(known)) => {
             let (path, reader) = (Path::new(medium.name()), how.pipe_command);
-            Err(Error::Format {
-                what: format!("image {:?}", medium.name()),
-                known,
-                hint: known.hint(Origin::File { path, reader }),
-            })
+            let hint = known.hint(Origin::File { path, reader });
+            Err(foreign(format!("image {:?}", medium.name()), known, hint))
         }
-        (_, None) => Err(Error::Unsupported {
-            name: medium.name().to_owned(),
-            what: "has a format that this build does not read".into(),
-        }),
+        #[cfg(not(feature = "formats"))]
+        (_, None) => Err(not_built(medium.name())),
     }
 }
 
-/// The format to read a file with this beginning by.
-fn readable(known: &Known) -> Option<ImageFormat> {
-    match known.format {
-        #[cfg(feature = "formats")]
-        Format::Qcow2 => Some(ImageFormat::Qcow2),
-        _ => None,
-    }
-}
-
-fn streamed(mut stream: Stream, how: &Opening<'_>) -> Result<Box<dyn ImageReader>, Error> {
-    if how.format.is_some() {
-        return Ok(Box::new(RawStream::new(stream, None)));
-    }
+fn streamed(stream: Stream, how: &Opening<'_>) -> Result<Box<dyn ImageReader>, Error> {
     let command = how.pipe_command.unwrap_or("COMMAND");
-    let mut head = vec![0; HEAD_BYTES];
-    let filled = fill(&mut stream.bytes, &mut head);
-    let filled = filled.map_err(|source| Error::Read {
-        name: stream.name.clone(),
-        source,
-    })?;
-    head.truncate(filled);
-    // If this is shorter, it is all of the content.
-    let tail = match head.len() < HEAD_BYTES {
-        true => &head[head.len().saturating_sub(TAIL_BYTES)..],
-        false => &[],
+    let (format, known, stream) = match how.format {
+        Some(format) => (format, None, stream),
+        None => {
+            let (head, stream) = peek(stream)?;
+            let known = probe_head(&head);
+            let format = known.and_then(readable).unwrap_or(ImageFormat::Raw);
+            (format, known, stream)
+        }
     };
-    refuse(probe(&head, tail), command)?;
-    stream.bytes = Box::new(io::Cursor::new(head).chain(stream.bytes));
-    Ok(Box::new(RawStream::new(stream, Some(command))))
+    match (format, known) {
+        (ImageFormat::Raw, None) => {
+            // The end of a stream whose format was named isn't looked at.
+            let command = how.format.is_none().then_some(command);
+            Ok(Box::new(RawStream::new(stream, command)))
+        }
+        #[cfg(feature = "formats")]
+        (ImageFormat::Qcow2, _) => inside::qcow2(stream, how),
+        #[cfg(feature = "formats")]
+        (ImageFormat::Packed(packing, content), known) => {
+            let content = known.is_none().then_some(content);
+            inside::packed(stream, packing, content, how)
+        }
+        (_, Some(known)) => {
+            let hint = known.hint(Origin::Pipe { reader: command });
+            Err(foreign("the content of the pipe".into(), known, hint))
+        }
+        #[cfg(not(feature = "formats"))]
+        (_, None) => Err(not_built(&stream.name)),
+    }
+}
+
+fn foreign(what: String, known: &'static Known, hint: String) -> Error {
+    Error::Format { what, known, hint }
+}
+
+#[cfg(not(feature = "formats"))]
+fn not_built(name: &str) -> Error {
+    Error::Unsupported {
+        name: name.to_owned(),
+        what: "has a format that this program was built without".into(),
+    }
 }

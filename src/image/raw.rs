@@ -1,10 +1,12 @@
 //! Raw images: files, block devices and objects with their holes, and streams.
 
 use std::io::{self, Read};
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::medium::{ReadAt, Stream};
-use super::reader::{About, ImageReader, PAGE_BYTES, Part};
+use super::reader::{About, ImageReader, PAGE_BYTES, Part, data_runs};
+use super::writer::{ImageWriter, Output};
 use super::{Error, ImageFormat, Known, Origin, Probe};
 
 /// How much is read at once.
@@ -37,10 +39,7 @@ impl RawImage {
     }
 
     fn failed(&self, source: io::Error) -> Error {
-        Error::Read {
-            name: self.about.name.clone(),
-            source,
-        }
+        Error::read(&self.about.name, source)
     }
 
     /// The range of the next data, which begins at a page of the disk, whatever the granularity of
@@ -118,10 +117,7 @@ impl RawStream {
     }
 
     fn failed(&self, source: io::Error) -> Error {
-        Error::Read {
-            name: self.about.name.clone(),
-            source,
-        }
+        Error::read(&self.about.name, source)
     }
 }
 
@@ -160,6 +156,60 @@ impl ImageReader for RawStream {
 
     fn progress(&self) -> (u64, Option<u64>) {
         (self.read_bytes, self.about.size_bytes)
+    }
+}
+
+/// A raw image that is written. Pages of zeros become holes where the output has any.
+#[derive(Debug)]
+pub(super) struct RawWriter {
+    output: Box<dyn Output>,
+    /// Everything before this is written.
+    at_bytes: u64,
+}
+
+impl RawWriter {
+    pub(super) fn new(output: Box<dyn Output>) -> Self {
+        let at_bytes = 0;
+        Self { output, at_bytes }
+    }
+
+    fn skip_to(&mut self, at_bytes: u64) -> io::Result<()> {
+        let length = at_bytes.saturating_sub(self.at_bytes);
+        self.at_bytes += length;
+        match length {
+            0 => Ok(()),
+            length => self.output.skip(length),
+        }
+    }
+
+    fn failed(&self, source: io::Error) -> Error {
+        Error::Write {
+            name: self.output.name().to_owned(),
+            source,
+        }
+    }
+}
+
+impl ImageWriter for RawWriter {
+    fn data(&mut self, at_bytes: u64, bytes: &[u8]) -> Result<(), Error> {
+        for (start, run) in data_runs(at_bytes, bytes) {
+            let done = self
+                .skip_to(start)
+                .and_then(|()| self.output.write_all(run));
+            done.map_err(|source| self.failed(source))?;
+            self.at_bytes += run.len() as u64;
+        }
+        Ok(())
+    }
+
+    fn zero(&mut self, _: Range<u64>) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn finish(mut self: Box<Self>, end_bytes: u64) -> Result<(), Error> {
+        self.skip_to(end_bytes)
+            .map_err(|source| self.failed(source))?;
+        self.output.finish()
     }
 }
 

@@ -6,12 +6,29 @@ use std::ops::Range;
 
 use super::Error;
 
+/// Zeros, for what has no holes.
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+
 /// What an image's bytes go into, front to back: a file, stdout, an object on another host.
 ///
 /// Dropping it before [`Self::finish`] leaves nothing behind, as far as that can be done.
 pub trait Output: Write + Debug + Send {
     /// What messages call it.
     fn name(&self) -> &str;
+
+    /// Go on behind this many zeros, which may become a hole.
+    ///
+    /// # Errors
+    /// It can't be written.
+    fn skip(&mut self, length_bytes: u64) -> io::Result<()> {
+        let mut left = length_bytes;
+        while left > 0 {
+            let part = usize::try_from(left).map_or(ZEROS.len(), |left| left.min(ZEROS.len()));
+            self.write_all(&ZEROS[..part])?;
+            left -= part as u64;
+        }
+        Ok(())
+    }
 
     /// How many of the first bytes [`Self::rewrite_head`] can replace: 0 for a pipe. An object that
     /// is uploaded in parts can hold the first one back.

@@ -4,15 +4,17 @@
 //! |---|---|
 //! | `source` | where an image is read from |
 //! | `upload` | an image as frames: holes and pages of zeros are left out |
-//! | `sink` | frames as a raw image: what no frame names is a hole |
+//! | `output` | where an image is written to |
+//! | `sink` | frames as an image: what no frame names is a hole |
 //! | `progress` | a progress bar on stderr, if that is a terminal |
 
+mod output;
 mod progress;
 mod sink;
 mod source;
 mod upload;
 
 pub(super) use progress::Progress;
-pub(super) use sink::Sink;
+pub(super) use sink::{Sink, WriteFormatArg};
 pub(super) use source::{FormatArg, again_if_changed, medium};
 pub(super) use upload::ImageUpload;

@@ -9,7 +9,7 @@ use clap::Args;
 use crate::cli::error::Error;
 use crate::cli::print::output::say;
 use crate::cli::values::format::Format;
-use crate::image::{Medium, Opening, ReadAt};
+use crate::image::{Digest, Medium, Opening, ReadAt};
 use crate::remote::{self, Place};
 
 /// Where an image is read from: a path, `-` for stdin, or a URL.
@@ -49,9 +49,9 @@ pub(in crate::cli) fn again_if_changed<T>(
 /// The format of an image, and what it is a change of.
 #[derive(Clone, Debug, Default, Args)]
 pub(in crate::cli) struct FormatArg {
-    /// Format of the image. By default qcow2 is recognised, and what begins or ends like a
-    /// compressed file, an archive or another disk format is refused. With this option nothing is
-    /// guessed: use raw if a guest wrote such bytes to its disk.
+    /// Format of the image. By default qcow2, gzip, xz and zstd are recognised, and what begins or
+    /// ends like another format is refused. With this option nothing is guessed: use raw if a
+    /// guest wrote such bytes to its disk.
     #[arg(long, value_enum, value_name = "FORMAT")]
     format: Option<Format>,
 
@@ -63,12 +63,18 @@ pub(in crate::cli) struct FormatArg {
     /// Look for further images of a chain in the folder of the image, by the names in them.
     #[arg(long)]
     follow_backing: bool,
+
+    /// Digest that the file must have as it was published. An image with another one is refused,
+    /// and the disk stays as it was.
+    #[arg(long, value_name = "sha256:HEX")]
+    digest: Option<Digest>,
 }
 
 impl FormatArg {
     /// Whether any of these options is given.
     pub(in crate::cli) fn is_given(&self) -> bool {
-        self.format.is_some() || !self.backing.is_empty() || self.follow_backing
+        let has_base = !self.backing.is_empty() || self.follow_backing;
+        self.format.is_some() || has_base || self.digest.is_some()
     }
 
     /// How to open the image.
@@ -90,6 +96,7 @@ impl FormatArg {
             format: self.format.map(|Format(format)| format),
             backing: backing.collect::<Result<Vec<Arc<dyn ReadAt>>, Error>>()?,
             follow_backing: self.follow_backing,
+            digest: self.digest,
             ..Opening::default()
         })
     }

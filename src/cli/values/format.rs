@@ -10,7 +10,15 @@ use crate::image::ImageFormat;
 pub(in crate::cli) struct Format(pub(in crate::cli) ImageFormat);
 
 /// In the order of help texts.
-static ALL: [Format; 2] = [Format(ImageFormat::Raw), Format(ImageFormat::Qcow2)];
+static ALL: [Format; ImageFormat::ALL.len()] = {
+    let mut all = [Format(ImageFormat::Raw); ImageFormat::ALL.len()];
+    let mut at = 0;
+    while at < all.len() {
+        all[at] = Format(ImageFormat::ALL[at]);
+        at += 1;
+    }
+    all
+};
 
 impl ValueEnum for Format {
     fn value_variants<'a>() -> &'a [Self] {

@@ -35,7 +35,7 @@ use crate::daemon::default_api_socket;
 #[derive(Debug, Subcommand)]
 pub(super) enum ApiVerb {
     /// Create a disk, unless it exists with the same settings.
-    Create(create::Create),
+    Create(Box<create::Create>),
     /// List disks.
     List(manage::List),
     /// Show the details of disks or snapshots.
@@ -67,7 +67,7 @@ pub(super) enum ApiVerb {
     Reset(snapshots::Reset),
     /// Replace a disk's content with an image.
     Import(content::Import),
-    /// Write the content of a disk or of a snapshot to a raw image.
+    /// Write the content of a disk or of a snapshot to an image.
     Export(content::Export),
     /// Serve a disk or a snapshot over NBD, for tools of the host.
     Nbd(nbd::Nbd),

@@ -12,12 +12,18 @@
 //! | `chain` | images, each a change of the next one |
 //! | `unpack` | decompressing clusters |
 //! | `reader` | reading a chain, several parts at the same time |
+//! | `layout` | where everything is in an image that is written |
+//! | `writer` | writing an image front to back |
 
 mod chain;
 mod header;
 mod layer;
+mod layout;
 mod reader;
 mod unpack;
+mod writer;
 
 pub(super) use chain::Chain;
+pub(super) use layout::CLUSTER_BYTES as WRITTEN_CLUSTER_BYTES;
 pub(super) use reader::Qcow2Reader;
+pub(super) use writer::Qcow2Writer;

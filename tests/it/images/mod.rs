@@ -5,8 +5,14 @@
 //! |---|---|
 //! | `rig` | files, the programs beside which images are read, and content |
 //! | `qcow2` | qcow2 in all its variants, and chains |
+//! | `packed` | images that are compressed as a whole |
+//! | `written` | images that are written |
+//! | `cli` | the command line with images that aren't raw |
 //! | `damage` | qcow2 images that are damaged, or made to do harm |
 
+mod cli;
 mod damage;
+mod packed;
 mod qcow2;
 mod rig;
+mod written;

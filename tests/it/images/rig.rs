@@ -1,11 +1,14 @@
 //! Files in a folder, the programs beside which images are read, and content.
 
 use std::fs;
-use std::path::PathBuf;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use ramblk::image::{Error, FileMedium, ImageFormat, ImageReader, Opening, Part, ReadAt, open};
+use ramblk::image::{
+    Error, FileMedium, ImageFormat, ImageReader, Opening, Output, Part, ReadAt, open,
+};
 use tempfile::TempDir;
 
 use crate::driver::data::pattern;
@@ -44,6 +47,13 @@ impl Rig {
         let stderr = String::from_utf8_lossy(&program.stderr);
         assert!(program.status.success(), "{line}: {stderr}");
         String::from_utf8_lossy(&program.stdout).into_owned()
+    }
+
+    /// Make `pipe` one that another process writes a file into.
+    pub(super) fn feed(&self, name: &str) {
+        self.sh(&format!(
+            "rm -f pipe; mkfifo pipe; (exec >/dev/null 2>&1; cat {name} > pipe) &"
+        ));
     }
 
     /// What `qemu-img` reads of an image.
@@ -128,4 +138,31 @@ pub(super) fn named(format: ImageFormat) -> Opening<'static> {
         format: Some(format),
         ..Opening::default()
     }
+}
+
+/// A file that an image is written into.
+pub(super) fn file(path: &Path) -> Box<dyn Output> {
+    #[derive(Debug)]
+    struct Plain(fs::File);
+
+    impl Write for Plain {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Output for Plain {
+        fn name(&self) -> &str {
+            "file"
+        }
+
+        fn finish(self: Box<Self>) -> Result<(), Error> {
+            Ok(())
+        }
+    }
+    Box::new(Plain(fs::File::create(path).unwrap()))
 }

@@ -177,7 +177,7 @@ fn a_disk_with_partitions_or_a_file_system_is_raw_whatever_its_boot_area_begins_
     let rig = Rig::new();
     let gzip = &b"\x1f\x8b\x08\0\0\0\0\0\0\x03"[..];
     let refused = open(&rig.file(MIB, &[(0, gzip)]));
-    assert!(matches!(refused, Err(Error::Format { .. })));
+    assert!(matches!(refused, Err(Error::Damaged { .. })));
     let mut ext = vec![0; 1024];
     ext[..4].copy_from_slice(&1000_u32.to_le_bytes());
     ext[24..28].copy_from_slice(&2_u32.to_le_bytes());

@@ -1,4 +1,4 @@
-//! Files that are not raw images: refused with a command that works.
+//! Files in formats that are not read: refused with a command that works.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -10,7 +10,7 @@ use crate::driver::data::pattern;
 const BYTES: usize = 1 << 20;
 
 /// A command that makes a file from `disk`, a raw image; the file's name; the name of its format.
-const MADE: [(&str, &str, &str); 20] = [
+const MADE: [(&str, &str, &str); 17] = [
     ("qemu-img convert -O qcow disk a.qcow", "a.qcow", "qcow "),
     ("qemu-img convert -O qed disk a.qed", "a.qed", "QED"),
     ("qemu-img convert -O vmdk disk a.vmdk", "a.vmdk", "VMDK"),
@@ -41,11 +41,8 @@ const MADE: [(&str, &str, &str); 20] = [
         "a.hds",
         "Parallels",
     ),
-    ("gzip -kf disk", "disk.gz", "gzip"),
-    ("bzip2 -kf disk", "disk.bz2", "bzip2"),
-    ("xz -kf disk", "disk.xz", "xz"),
+    ("bzip2 -c disk > 'my disk.bz2'", "my disk.bz2", "bzip2"),
     ("xz -kf --format=lzma disk", "disk.lzma", "lzma"),
-    ("zstd -qf disk -o 'my disk.zst'", "my disk.zst", "zstd"),
     ("lz4 -qf disk disk.lz4", "disk.lz4", "lz4"),
     ("lzip -kf disk", "disk.lz", "lzip"),
     ("tar -cf disk.tar disk", "disk.tar", "tar"),

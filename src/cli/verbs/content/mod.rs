@@ -24,11 +24,13 @@ use self::image::{ImageArgs, Loading, load};
 use crate::cli::error::Error;
 use crate::cli::print::output::OutputArgs;
 use crate::cli::print::tables;
-use crate::cli::transfer::{FormatArg, ImageUpload, Progress, Sink, again_if_changed, medium};
+use crate::cli::transfer::{
+    FormatArg, ImageUpload, Progress, Sink, WriteFormatArg, again_if_changed, medium,
+};
 use crate::cli::values::size::human;
 use crate::cli::values::target::parse_target;
 use crate::client::{Client, path};
-use crate::image::Opening;
+use crate::image::{Labels, Opening, Written};
 use crate::model::frames::{Decoder, FRAMES_TYPE};
 use crate::model::{Disk, Map, MapExtent, Snapshot, Target};
 
@@ -140,8 +142,11 @@ pub(in crate::cli) struct Export {
     #[arg(value_name = "NAME[@SNAPSHOT]", value_parser = parse_target)]
     target: Target,
 
-    /// Where to write the raw image: a file, a block device, or - for stdout.
+    /// Where to write the image: a file, a block device, or - for stdout.
     file: PathBuf,
+
+    #[command(flatten)]
+    format: WriteFormatArg,
 
     /// Replace an existing file, once the new one is complete.
     #[arg(long)]
@@ -182,12 +187,13 @@ impl Export {
             let text = "the image goes to stdout: leave out '-o json', or name a file";
             return Err(Error::Usage(text.into()));
         }
+        let format = self.format.written(&self.file)?;
         let (size_bytes, data_bytes) = match &self.state_dir {
             Some(state_dir) => {
-                let how = (self.overwrite, self.partial);
+                let how = (self.overwrite, self.partial, format);
                 salvage::export(state_dir, &self.target, &self.file, how)?
             }
-            None => self.run(&ask()?)?,
+            None => self.run(&ask()?, format)?,
         };
         if to_stdout {
             return Ok(());
@@ -205,9 +211,10 @@ impl Export {
     }
 
     /// Write the image. Returns its length and how much of it is data, in bytes.
-    fn run(&self, client: &Client) -> Result<(u64, u64), Error> {
+    fn run(&self, client: &Client, format: Written) -> Result<(u64, u64), Error> {
         let size_bytes = size_bytes(client, &self.target)?;
-        let mut sink = Sink::open(&self.file, size_bytes, self.overwrite)?;
+        let how = (format, Labels::default());
+        let mut sink = Sink::open(&self.file, size_bytes, self.overwrite, how)?;
         let progress = Progress::new("export", Some(size_bytes));
         let (disk, query) = (&self.target.disk, snapshot_query(&self.target, '?'));
         let path = format!("{}/data{query}", path::disk(disk));

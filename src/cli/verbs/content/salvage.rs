@@ -11,6 +11,7 @@ use crate::cli::print::tables::{pairs, table};
 use crate::cli::transfer::{Progress, Sink};
 use crate::cli::values::size::{human, human_and_exact};
 use crate::daemon::{Bytes, Report, Salvage, SavedDisk};
+use crate::image::{Labels, Written};
 use crate::model::{Problem, ProblemKind, Target};
 
 /// The most unreadable extents that are listed one by one.
@@ -126,14 +127,14 @@ impl Lost {
     }
 }
 
-/// Write a disk of a daemon that is not running to a raw image: whether to overwrite an existing
-/// file, and whether to have zeros for unreadable extents. Returns the image's length and how much
-/// of it is data, in bytes.
+/// Write a disk of a daemon that is not running to an image: whether to overwrite an existing
+/// file, whether to have zeros for unreadable extents, and the format. Returns the disk's size and
+/// how much of it is data, in bytes.
 pub(super) fn export(
     state_dir: &Path,
     target: &Target,
     file: &Path,
-    (overwrite, partial): (bool, bool),
+    (overwrite, partial, format): (bool, bool, Written),
 ) -> Result<(u64, u64), Error> {
     let salvage = Salvage::open(state_dir)?;
     let name = target.to_string();
@@ -159,7 +160,12 @@ pub(super) fn export(
             lost.listed.first().map_or(0, |(start, _)| *start)
         )));
     }
-    let mut sink = Sink::open(file, disk.size_bytes, overwrite)?;
+    let mut sink = Sink::open(
+        file,
+        disk.size_bytes,
+        overwrite,
+        (format, Labels::default()),
+    )?;
     let progress = Progress::new("export", Some(disk.size_bytes));
     let (mut bytes, mut written) = (Vec::new(), 0);
     for part in salvage.parts(target)? {

@@ -29,7 +29,8 @@ pub(in crate::cli) struct Create {
     #[arg(long, value_parser = parse_size, required_unless_present = "image")]
     size: Option<u64>,
 
-    /// Image with the disk's first content, or - for stdin, which needs --size.
+    /// Image with the disk's first content, or - for stdin. A pipe, and a compressed raw image that
+    /// ramblk did not write, need --size.
     #[arg(long, value_name = "FILE")]
     image: Option<PathBuf>,
 
@@ -178,7 +179,10 @@ impl Create {
             .size
             .or_else(|| image_bytes.map(whole))
             .ok_or_else(|| {
-                Error::Usage("the size of an image from a pipe is not known: give --size".into())
+                Error::Usage(
+                    "the size of this image is known only when all of it was read: give --size"
+                        .into(),
+                )
             })?;
         if let Some(image_bytes) = image_bytes.filter(|&bytes| bytes > size_bytes) {
             return Err(Error::Usage(format!(
