@@ -1,6 +1,6 @@
 //! UEFI firmware finds GRUB on the disk, GRUB finds Linux there, and Linux uses the disk: three
-//! drivers in turn. The image is made without a mount, and is what images of clouds are: a compressed
-//! qcow2 file with a partition table, a boot loader and a kernel.
+//! drivers in turn. The image is made without a mount, and is what images of clouds are: a
+//! compressed qcow2 file with a partition table, a boot loader and a kernel.
 
 use std::path::Path;
 use std::process::Command;
