@@ -160,8 +160,6 @@ impl Negotiation<'_, '_> {
             Asked::ExportName(name) => self.go_at_once(name),
             Asked::Abort => {
                 self.reply(option, REP_ACK, &[])?;
-                // A client that doesn't wait for this has left.
-                let _ = self.wire.flush();
                 Ok(Step::Left)
             }
             Asked::List => {

@@ -50,8 +50,17 @@ use stream::Wire;
 /// Why it was cut off instead.
 pub fn serve(stream: &mut dyn Stream, export: &dyn Export, pace: Pace) -> Result<(), Error> {
     let mut wire = Wire::new(stream, pace);
-    match handshake::negotiate(&mut wire, export)? {
+    let ended = converse(&mut wire, export);
+    if !matches!(ended, Err(Error::Slow(_) | Error::Socket(_))) {
+        // What was asked for before the end is answered, if the client still reads.
+        let _ = wire.flush();
+    }
+    ended
+}
+
+fn converse(wire: &mut Wire<'_>, export: &dyn Export) -> Result<(), Error> {
+    match handshake::negotiate(wire, export)? {
         Negotiated::Left => Ok(()),
-        Negotiated::Go(agreed) => transmission::serve(&mut wire, export, &agreed),
+        Negotiated::Go(agreed) => transmission::serve(wire, export, &agreed),
     }
 }

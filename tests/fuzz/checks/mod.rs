@@ -8,6 +8,7 @@
 //! | `ring` | a split ring against a model of one, over memory that the input writes |
 //! | `request` | requests of a guest against a model of a disk |
 //! | `inflight` | requests in flight, with the device killed between any two stores |
+//! | `nbd` | an NBD client's messages against a second reading of the protocol |
 //! | `session` | a front end's messages against what must always hold |
 #![allow(
     dead_code,
@@ -20,6 +21,7 @@
 
 pub(crate) mod bytes;
 pub(crate) mod inflight;
+pub(crate) mod nbd;
 pub(crate) mod reached;
 pub(crate) mod request;
 pub(crate) mod ring;

@@ -143,6 +143,45 @@ fn kept_regions_are_recovered_and_refused_in_each_way() {
 }
 
 #[test]
+fn kept_conversations_have_every_option_and_command() {
+    let reached = replay("nbd", checks::nbd::check);
+    let wanted = [
+        "ABORT",
+        "BLOCK_STATUS",
+        "CACHE",
+        "EINVAL",
+        "EIO",
+        "ENOSPC",
+        "EPERM",
+        "ERR_INVALID",
+        "ERR_UNKNOWN",
+        "ERR_UNSUP",
+        "EXPORT_NAME",
+        "FLUSH",
+        "GO",
+        "INFO",
+        "LIST",
+        "LIST_META_CONTEXT",
+        "OFFSET_HOLE",
+        "READ",
+        "SET_META_CONTEXT",
+        "STRUCTURED_REPLY",
+        "TRIM",
+        "WRITE",
+        "WRITE_ZEROES",
+        "client flags",
+        "cut off",
+        "dirty bitmap",
+        "left",
+        "magic",
+        "no export",
+    ];
+    for name in wanted {
+        assert!(reached.contains(name), "no kept conversation has {name}");
+    }
+}
+
+#[test]
 fn kept_sessions_take_every_message_that_is_offered() {
     let reached = replay("session", checks::session::check);
     let wanted = [

@@ -213,6 +213,32 @@ fn regions() -> Vec<Vec<u8>> {
     seeds
 }
 
+/// An export, the client's flags, options, and requests; last the size of pieces.
+fn conversations() -> Vec<Vec<u8>> {
+    let mut seeds = Vec::new();
+    // Structured replies, all contexts, GO.
+    let contexts = [11, 3, 0, 5, 6, 0, 9];
+    let go = [4, 4, 0, 9];
+    for export in [0, 8, 9, 10, 26, 0xe8] {
+        for option in 0..16 {
+            let plain = [option, 0, 0, 0, 0, 9, 9];
+            let odd = [option, 3, 1, 5, 3, 0, 1, 2, 3];
+            let options = [&[7, 9][..], &contexts, &plain, &[7, 9], &go].concat();
+            seeds.push(cat(&[&[export, 0], &options, &[0, 0, 0, 1, 9]]));
+            seeds.push(cat(&[&[export, option], &odd, &plain]));
+        }
+        for command in 0..20 {
+            for how in [0, 2, 3, 4, 8, 0x70] {
+                let request = [command, how, 2, 7, 1, 5, 1, 0, 0, 0, 0, 0, 0, 0];
+                let begun = [&[export, 0, 7, 9][..], &contexts, &go].concat();
+                seeds.push(cat(&[&begun, &request, &request, &[0, 0, 0, 15]]));
+                seeds.push(cat(&[&[export | 0xe0, 0, 0, 0, 9], &request, &request]));
+            }
+        }
+    }
+    seeds
+}
+
 /// Messages to a session that has been brought up, or hasn't.
 fn sessions() -> Vec<Vec<u8>> {
     let mut seeds = Vec::new();
@@ -245,7 +271,8 @@ type Target = (
 
 #[test]
 fn seeds_are_run_and_written_where_asked() {
-    let targets: [Target; 4] = [
+    let targets: [Target; 5] = [
+        ("nbd", checks::nbd::check, conversations()),
         ("request", checks::request::check, requests()),
         (
             "ring",
