@@ -8,10 +8,10 @@ use super::export::{About, Export};
 use super::numbers::{
     ALLOCATION, BITMAP_PREFIX, CAN_MULTI_CONN, FIXED_NEWSTYLE, HAS_FLAGS, IHAVEOPT,
     INFO_BLOCK_SIZE, INFO_DESCRIPTION, INFO_EXPORT, INFO_NAME, MOST_PAYLOAD_BYTES, NBDMAGIC,
-    NO_ZEROES, OPT_EXPORT_NAME, OPTION_REPLY_MAGIC, PREFERRED_BYTES, READ_ONLY, REP_ACK,
-    REP_ERR_INVALID, REP_ERR_TOO_BIG, REP_ERR_UNKNOWN, REP_ERR_UNSUP, REP_INFO, REP_META_CONTEXT,
-    REP_SERVER, SEND_CACHE, SEND_DF, SEND_FAST_ZERO, SEND_FLUSH, SEND_FUA, SEND_TRIM,
-    SEND_WRITE_ZEROES,
+    NO_ZEROES, OPT_EXPORT_NAME, OPT_SET_META_CONTEXT, OPTION_REPLY_MAGIC, PREFERRED_BYTES,
+    READ_ONLY, REP_ACK, REP_ERR_INVALID, REP_ERR_TOO_BIG, REP_ERR_UNKNOWN, REP_ERR_UNSUP, REP_INFO,
+    REP_META_CONTEXT, REP_SERVER, SEND_CACHE, SEND_DF, SEND_FAST_ZERO, SEND_FLUSH, SEND_FUA,
+    SEND_TRIM, SEND_WRITE_ZEROES,
 };
 use super::options::{Asked, Contexts, MOST_DATA_BYTES, Wanted};
 use super::stream::Wire;
@@ -134,6 +134,10 @@ impl Negotiation<'_, '_> {
         }
         let option = u32::from_be_bytes(self.wire.take(self.by, WHAT)?);
         let len_bytes = u32::from_be_bytes(self.wire.take(self.by, WHAT)?);
+        if option == OPT_SET_META_CONTEXT {
+            // Whatever comes of it, the contexts before are no longer agreed.
+            self.agreed.contexts.clear();
+        }
         if len_bytes > MOST_DATA_BYTES {
             if len_bytes > MOST_SKIPPED_BYTES || option == OPT_EXPORT_NAME {
                 return Err(Error::LongOption { option, len_bytes });
@@ -298,8 +302,6 @@ impl Negotiation<'_, '_> {
     }
 
     fn set_contexts(&mut self, option: u32, asked: &Contexts) -> Result<Step, Error> {
-        // Whatever comes of it, those before are no longer agreed.
-        self.agreed.contexts.clear();
         if !self.may_ask(option, asked)? {
             return Ok(Step::Next);
         }

@@ -6,7 +6,7 @@
 //! | `content` | `map`, `import`, `export`, `read`, `write`, `digest`, `diff`, `fsck` |
 //! | `watch` | `stats`, `pool`, `events`, `top` |
 //! | `config` | `apply`, `export-config` |
-//! | `nbd` | `nbd` |
+//! | `nbd` | `nbd`, `mount` |
 //! | `attach` | `attach` |
 //! | `about` | `ping`, `openapi` |
 //! | `help` | `completions`, `man`, which need no daemon |
@@ -71,6 +71,8 @@ pub(super) enum ApiVerb {
     Export(content::Export),
     /// Serve a disk or a snapshot over NBD, for tools of the host.
     Nbd(nbd::Nbd),
+    /// Show the content of a disk or a snapshot as a file, read-only.
+    Mount(nbd::mount::Mount),
     /// Write bytes of a disk or of a snapshot to stdout.
     Read(look::Read),
     /// Write the bytes of stdin into a disk.
@@ -130,6 +132,7 @@ impl ApiVerb {
             Self::Import(verb) => verb.run(&ask()?),
             Self::Export(verb) => verb.run_with(ask),
             Self::Nbd(verb) => verb.run(&ask()?),
+            Self::Mount(verb) => verb.run(&ask()?),
             Self::Read(verb) => verb.run(&ask()?),
             Self::Write(verb) => verb.run(&ask()?),
             Self::Digest(verb) => verb.run(&ask()?),

@@ -1,14 +1,15 @@
 //! What tools of others see over NBD is what guests wrote, and the other way round.
 
 use std::fs;
-use std::process::Command;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
 use super::{Serving, attach, ok};
 use crate::driver::data::pattern;
 use crate::driver::disk::segment;
-use crate::verbs::Daemon;
+use crate::verbs::{Daemon, text};
 
 const MIB: usize = 1 << 20;
 
@@ -215,6 +216,43 @@ fn fio_and_nbdkit_verify_what_they_write() {
         attach(&daemon, "vm1").q().read(0, MIB).unwrap(),
         vec![5; MIB]
     );
+}
+
+#[test]
+fn a_mounted_disk_is_a_file() {
+    let (daemon, mut disk) = daemon();
+    let folder = daemon.path("m");
+    fs::create_dir(&folder).unwrap();
+    for how_it_ends in ["a signal", "fusermount3"] {
+        let mut child = daemon.command(&["mount", "vm1", "m", "-o", "json"]);
+        let mut child = child.stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        out.read_line(&mut line).unwrap();
+        let said: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(said["file"], "m/vm1");
+        disk.q().write(8192, &pattern(4096, 9)).unwrap();
+        assert!(fs::read(folder.join("vm1")).unwrap() == content());
+        assert!(fs::write(folder.join("vm1"), "x").is_err(), "read-only");
+        disk.q().discard(&[segment(8192, 8, 0)]).unwrap();
+        if how_it_ends == "fusermount3" {
+            let mut unmount = Command::new("fusermount3");
+            assert!(unmount.arg("-u").arg(&folder).status().unwrap().success());
+        } else {
+            let pid = rustix::process::Pid::from_child(&child);
+            rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        }
+        let ended = child.wait().unwrap();
+        assert!(ended.success(), "{how_it_ends}: {ended}");
+        assert!(fs::read_dir(&folder).unwrap().next().is_none(), "unmounted");
+    }
+    let refused = daemon.refused("mount vm1 nowhere", 2);
+    assert!(refused.contains("make it first"), "{refused}");
+    let mut without = daemon.command(&["mount", "vm1@s1", "m"]);
+    let without = without.env("PATH", "/nowhere").output().unwrap();
+    assert_eq!(without.status.code(), Some(1));
+    let by_hand = text(&without.stdout);
+    assert!(by_hand.contains("nbd-client -unix /run/nbd-vm1@s1.sock /dev/nbd0 -readonly"));
 }
 
 #[test]

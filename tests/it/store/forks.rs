@@ -134,6 +134,16 @@ fn changes_between_snapshots_are_found_without_a_look_at_the_rest() {
         .collect();
     let gib = (1 << 30) / 512;
     assert_eq!(list, [(80, 2, false), (800, 8, true), (gib, gib, true)]);
+    let within = |range, most| {
+        let changed = store.changed_within("1", "2", range, most).unwrap();
+        let list = changed.iter().map(|it| (it.start_sector, it.sectors));
+        list.collect::<Vec<_>>()
+    };
+    assert_eq!(within(0..u64::MAX, 2), [(80, 2), (800, 8)]);
+    assert_eq!(within(81..803, 9), [(81, 1), (800, 3)]);
+    assert_eq!(within(82..800, 9), []);
+    assert_eq!(within(gib + 7..gib + 9, 1), [(gib + 7, 2)]);
+    assert_eq!(within(0..gib * 9, 1), [(80, 2)], "the first is whole");
     assert!(store.changed("2", "2").unwrap().is_empty());
     assert!(matches!(
         store.changed("a", "2"),

@@ -27,6 +27,18 @@ fn mapping_is_exact_per_sector() {
     assert_eq!(disk.get_info().unwrap().mapped_bytes, 5 * 512);
     assert_eq!(disk.seek_mapped(4).unwrap(), 7);
     assert_eq!(disk.seek_unmapped(7).unwrap(), 9);
+    let at = |start, end| {
+        let extent = disk.extent_at(start, end).unwrap();
+        assert_eq!(extent.start_sector, start);
+        (extent.sectors, extent.mapped)
+    };
+    assert_eq!(at(7, 32768), (2, true));
+    assert_eq!(at(7, 8), (1, true), "cut off");
+    assert_eq!(at(8, 4095), (1, true));
+    assert_eq!(at(9, 4090), (4081, false), "cut off");
+    assert_eq!(at(9, 32768), (4086, false));
+    assert_eq!(at(32767, 99999), (1, false), "at the end");
+    assert!(disk.extent_at(32769, 32770).is_err());
 }
 
 #[test]

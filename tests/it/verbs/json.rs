@@ -54,7 +54,7 @@ const LINES: [(&str, &str, &str); 35] = [
 
 /// Verbs that other tests run with JSON, since they need something other than a daemon, or stdin,
 /// or never end.
-const ELSEWHERE: [&str; 5] = ["bench", "events", "fsck", "nbd", "write"];
+const ELSEWHERE: [&str; 6] = ["bench", "events", "fsck", "mount", "nbd", "write"];
 /// Verbs without JSON; `cli::args` has the reasons.
 const TEXT_ONLY: [&str; 6] = ["run", "serve", "top", "read", "completions", "man"];
 

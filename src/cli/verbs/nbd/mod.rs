@@ -1,9 +1,11 @@
-//! `nbd`: a look into a disk from the host.
+//! `nbd` and `mount`: a look into a disk from the host.
 //!
 //! | file | what it holds |
 //! |---|---|
 //! | `relay` | the socket, and its clients' connections to the daemon |
+//! | `mount` | `mount` |
 
+pub(super) mod mount;
 mod relay;
 
 use std::os::unix::net::UnixListener;

@@ -2,7 +2,8 @@
 //!
 //! An input selects an export, and then options and requests of a client: valid ones, nearly valid
 //! ones, or arbitrary bytes. The server must answer each that is complete, in order, with what a
-//! second reading of the protocol says. After arbitrary bytes only its messages must still be whole.
+//! second reading of the protocol says. After arbitrary bytes only its messages must still be
+//! whole.
 
 mod model;
 mod replies;
@@ -134,12 +135,14 @@ pub(crate) fn check(input: &[u8]) -> Reached {
 
 impl Script {
     fn new(bytes: &mut Bytes<'_>) -> Self {
-        let mut script = Self::default();
-        script.flags = match bytes.below(8) {
-            0..=4 => 3,
-            5 => 1,
-            6 => 0,
-            _ => bytes.u32(),
+        let mut script = Self {
+            flags: match bytes.below(8) {
+                0..=4 => 3,
+                5 => 1,
+                6 => 0,
+                _ => bytes.u32(),
+            },
+            ..Self::default()
         };
         script.sent.extend(script.flags.to_be_bytes());
         for _ in 0..MOST_OPTIONS {

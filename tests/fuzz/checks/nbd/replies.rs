@@ -285,17 +285,14 @@ impl<'a> Replies<'a> {
             return 0;
         }
         let is_odd = |n: u64| !n.is_multiple_of(about.block_bytes.into());
-        if asked.len == 0 || matches!(asked.command, 0 | 1) && asked.len > 32 << 20 {
+        let is_too_long = matches!(asked.command, 0 | 1) && asked.len > 32 << 20;
+        let is_beyond = asked.at.saturating_add(asked.len.into()) > SIZE as u64;
+        let is_unasked = asked.command == 7 && self.contexts.is_empty();
+        if asked.len == 0 || is_too_long {
             22
-        } else if asked.at.saturating_add(asked.len.into()) > SIZE as u64 {
-            if matches!(asked.command, 1 | 6) {
-                28
-            } else {
-                22
-            }
-        } else if is_odd(asked.at) || is_odd(asked.len.into()) {
-            22
-        } else if asked.command == 7 && self.contexts.is_empty() {
+        } else if is_beyond && matches!(asked.command, 1 | 6) {
+            28
+        } else if is_beyond || is_odd(asked.at) || is_odd(asked.len.into()) || is_unasked {
             22
         } else {
             0
