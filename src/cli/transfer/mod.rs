@@ -6,7 +6,7 @@
 //! | `upload` | an image as frames: holes and pages of zeros are left out |
 //! | `output` | where an image is written to |
 //! | `sink` | frames as an image: what no frame names is a hole |
-//! | `progress` | a progress bar on stderr, if that is a terminal |
+//! | `progress` | how far a transfer is: a bar for people, lines for programs |
 
 mod output;
 mod progress;

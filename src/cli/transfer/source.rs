@@ -73,8 +73,17 @@ pub(in crate::cli) struct FormatArg {
 impl FormatArg {
     /// Whether any of these options is given.
     pub(in crate::cli) fn is_given(&self) -> bool {
-        let has_base = !self.backing.is_empty() || self.follow_backing;
-        self.format.is_some() || has_base || self.digest.is_some()
+        self.format.is_some() || self.has_backing() || self.digest.is_some()
+    }
+
+    /// Whether bases are named, or looked for.
+    pub(in crate::cli) fn has_backing(&self) -> bool {
+        !self.backing.is_empty() || self.follow_backing
+    }
+
+    /// Whether a digest is given.
+    pub(in crate::cli) fn has_digest(&self) -> bool {
+        self.digest.is_some()
     }
 
     /// How to open the image.

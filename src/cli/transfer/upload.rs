@@ -1,7 +1,7 @@
 //! Uploading an image to a daemon, as frames.
 
 use std::collections::VecDeque;
-use std::io;
+use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 
 use super::progress::Progress;
 use crate::cli::error::Error;
+use crate::cli::print::output::Output;
 use crate::client::Bytes;
 use crate::daemon;
 use crate::image::{self, Medium, Opening, Part, data_runs};
@@ -25,6 +26,8 @@ pub(in crate::cli) struct ImageUpload {
     size_bytes: Option<u64>,
     /// Its identifier.
     id: Option<String>,
+    /// Whether progress is in bytes of data.
+    counts_data: bool,
 }
 
 impl ImageUpload {
@@ -38,6 +41,7 @@ impl ImageUpload {
             name: image.about().name.clone(),
             size_bytes: image.about().size_bytes,
             id: image.about().identity.clone(),
+            counts_data: false,
             image,
         })
     }
@@ -98,6 +102,22 @@ impl ImageUpload {
         self.id.as_deref()
     }
 
+    /// How far it is, by its data if that is known and shown, or else by what was read.
+    ///
+    /// # Errors
+    /// The image is damaged.
+    pub(in crate::cli) fn progress(&mut self, output: Output) -> Result<Progress, Error> {
+        let is_shown = output == Output::Json || io::stderr().is_terminal();
+        let extents = match is_shown {
+            true => self.image.extents()?,
+            false => None,
+        };
+        self.counts_data = extents.is_some();
+        let total = extents.map(|extents| extents.data_bytes);
+        let total = total.or(self.image.progress().1);
+        Ok(Progress::new("import", total, output))
+    }
+
     /// The frames of a disk of `disk_bytes` that begins with this image. If they end too early, the
     /// [`Trouble`] has the reason.
     pub(in crate::cli) fn frames(self, disk_bytes: u64, progress: Progress) -> (Frames, Trouble) {
@@ -108,6 +128,7 @@ impl ImageUpload {
             upload: self,
             disk_bytes,
             progress,
+            data_bytes: 0,
             ended: false,
         };
         (frames, trouble)
@@ -147,6 +168,8 @@ pub(in crate::cli) struct Frames {
     ready: VecDeque<Bytes>,
     disk_bytes: u64,
     progress: Progress,
+    /// Bytes of data so far.
+    data_bytes: u64,
     trouble: Trouble,
     ended: bool,
 }
@@ -194,6 +217,7 @@ impl Frames {
             )));
         }
         if let Some(Part::Data { start_bytes, bytes }) = part {
+            self.data_bytes += bytes.len() as u64;
             for (at, run) in data_runs(start_bytes, bytes) {
                 let pieces = run.chunks(MOST_BYTES).zip(0..);
                 let frames =
@@ -201,7 +225,11 @@ impl Frames {
                 self.ready.extend(frames);
             }
         }
-        self.progress.at(self.upload.image.progress().0);
+        let done = match self.upload.counts_data {
+            true => self.data_bytes,
+            false => self.upload.image.progress().0,
+        };
+        self.progress.at(done);
         Ok(())
     }
 

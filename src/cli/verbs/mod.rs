@@ -3,6 +3,7 @@
 //! | file | verbs |
 //! |---|---|
 //! | `disks` | verbs that make and change disks and groups |
+//! | `images` | `image` |
 //! | `content` | `map`, `import`, `export`, `read`, `write`, `digest`, `diff`, `fsck` |
 //! | `watch` | `stats`, `pool`, `events`, `top` |
 //! | `config` | `apply`, `export-config` |
@@ -17,6 +18,7 @@ mod config;
 mod content;
 mod disks;
 mod help;
+mod images;
 mod nbd;
 mod watch;
 
@@ -83,6 +85,9 @@ pub(super) enum ApiVerb {
     Diff(look::Diff),
     /// Check the state directory of a stopped daemon; changes nothing.
     Fsck(salvage::Fsck),
+    /// Look at images.
+    #[command(subcommand)]
+    Image(images::ImageVerb),
     /// Manage groups of disks that share limits.
     #[command(subcommand)]
     Group(groups::GroupVerb),
@@ -138,6 +143,7 @@ impl ApiVerb {
             Self::Digest(verb) => verb.run(&ask()?),
             Self::Diff(verb) => verb.run_with(ask),
             Self::Fsck(verb) => verb.run(),
+            Self::Image(verb) => verb.run(),
             Self::Group(verb) => verb.run(&ask()?),
             Self::Pool(verb) => verb.run(&ask()?),
             Self::Events(verb) => verb.run(&ask()?),

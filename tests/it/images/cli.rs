@@ -3,6 +3,8 @@
 use std::fs;
 use std::process::{Command, Stdio};
 
+use serde_json::json;
+
 use super::rig::{MIB, mixed};
 use crate::verbs::{Daemon, text};
 
@@ -177,4 +179,45 @@ fn an_export_is_in_the_format_that_its_name_says() {
     daemon.refused("export a x.zst", 1);
     let left: Vec<_> = fs::read_dir(daemon.path(".")).unwrap().collect();
     assert!(left.len() < 14, "{left:?}");
+}
+
+#[test]
+fn what_an_image_says_about_itself_is_printed_without_reading_it() {
+    let daemon = Daemon::start();
+    fs::write(daemon.path("raw"), mixed(2 * MIB)).unwrap();
+    daemon.ok("create a --image raw");
+    daemon.ok("export a a.zst");
+    sh(
+        &daemon,
+        "qemu-img create -q -f qcow2 -b raw -F raw -o cluster_size=4k top.qcow2 2M
+         qemu-io -c 'write -P 1 1M 8k' top.qcow2 >/dev/null; gzip -k raw",
+    );
+    let seen = daemon.json("image inspect top.qcow2");
+    assert_eq!(seen["format"], "qcow2");
+    assert_eq!(
+        (&seen["size_bytes"], &seen["data_bytes"]),
+        (&json!(2 << 20), &json!(8192))
+    );
+    assert_eq!(seen["backing"], json!({ "name": "raw", "format": "raw" }));
+    assert_eq!(seen["properties"]["cluster_bytes"], "4096");
+    let whole = daemon.json("image inspect top.qcow2 --follow-backing");
+    assert!(whole["data_bytes"].as_u64() > Some(8192), "{whole}");
+    let seen = daemon.json("image inspect a.zst");
+    assert_eq!(
+        (&seen["format"], &seen["size_bytes"]),
+        (&json!("zst"), &json!(2 << 20))
+    );
+    let seen = daemon.json("image inspect raw.gz");
+    assert_eq!(
+        (&seen["format"], &seen["size_bytes"]),
+        (&json!("gz"), &json!(null))
+    );
+    let text = daemon.ok("image inspect raw");
+    assert!(
+        text.contains("format  raw") && text.contains("(2097152 bytes)"),
+        "{text}"
+    );
+    let wrong = format!("image inspect raw --digest sha256:{}", "0".repeat(64));
+    assert!(daemon.refused(&wrong, 1).contains("has the digest"));
+    daemon.refused("image inspect nothing", 1);
 }

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use ramblk::image::{
     Error, FileMedium, ImageFormat, ImageReader, Opening, Output, Part, ReadAt, open,
@@ -49,11 +50,14 @@ impl Rig {
         String::from_utf8_lossy(&program.stdout).into_owned()
     }
 
-    /// Make `pipe` one that another process writes a file into.
-    pub(super) fn feed(&self, name: &str) {
+    /// Make a pipe that another process writes a file into. It must be read. Returns its name.
+    pub(super) fn feed(&self, name: &str) -> String {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let pipe = format!("pipe{}", NEXT.fetch_add(1, Ordering::Relaxed));
         self.sh(&format!(
-            "rm -f pipe; mkfifo pipe; (exec >/dev/null 2>&1; cat {name} > pipe) &"
+            "mkfifo {pipe}; (exec >/dev/null 2>&1; cat {name} > {pipe}) &"
         ));
+        pipe
     }
 
     /// What `qemu-img` reads of an image.

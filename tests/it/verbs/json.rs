@@ -10,10 +10,11 @@ use crate::driver::data::pattern;
 
 /// A line for each verb, in an order in which each works, and a member of its output with its value
 /// afterwards.
-const LINES: [(&str, &str, &str); 35] = [
+const LINES: [(&str, &str, &str); 36] = [
     ("create a --size 1M --label k=v", "/name", "\"a\""),
     ("create a --size 1M --label k=v", "/size_bytes", "1048576"),
     ("create b --image in --size 1M", "/mapped_bytes", "8192"),
+    ("image inspect in", "/format", "\"raw\""),
     ("group create g --iops 9", "/limits/total/iops", "9"),
     ("group set g --iops 8", "/limits/total/iops", "8"),
     ("group list", "/0/name", "\"g\""),
@@ -89,7 +90,11 @@ fn every_verb_prints_what_it_made_or_found_as_json() {
 fn no_verb_is_left_out_of_these_tests() {
     let words = |line: &&str| {
         let words: Vec<&str> = line.split(' ').collect();
-        let long = if words[0] == "group" { 2 } else { 1 };
+        let long = if ["group", "image"].contains(&words[0]) {
+            2
+        } else {
+            1
+        };
         words[..long].join(" ")
     };
     let lines = LINES.map(|(line, _, _)| line);
@@ -103,10 +108,10 @@ fn no_verb_is_left_out_of_these_tests() {
     let mut all = BTreeSet::new();
     for verb in super::help::verbs(&[]) {
         match &*verb {
-            "group" => all.extend(
-                super::help::verbs(&["group"])
+            "group" | "image" => all.extend(
+                super::help::verbs(&[&verb])
                     .iter()
-                    .map(|below| format!("group {below}")),
+                    .map(|below| format!("{verb} {below}")),
             ),
             _ => drop(all.insert(verb)),
         }

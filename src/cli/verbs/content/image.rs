@@ -4,7 +4,8 @@ use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 
 use crate::cli::error::Error;
-use crate::cli::transfer::{ImageUpload, Progress};
+use crate::cli::print::output::Output;
+use crate::cli::transfer::ImageUpload;
 use crate::cli::values::size::parse_size;
 use crate::client::{Client, path};
 use crate::daemon::Bytes;
@@ -53,13 +54,15 @@ pub(in crate::cli::verbs) struct Loading {
     pub(in crate::cli::verbs) force: bool,
     /// Only if the disk's first content is incomplete.
     pub(in crate::cli::verbs) importing: bool,
+    /// Whether a program is told how far it is, and not people.
+    pub(in crate::cli::verbs) json: bool,
 }
 
 /// Replace a disk's content with an image, as a whole; zeros follow it up to the end of the disk.
 pub(in crate::cli::verbs) fn load(
     client: &Client,
     disk: &Disk,
-    image: ImageUpload,
+    mut image: ImageUpload,
     when: Loading,
 ) -> Result<(), Error> {
     let image_bytes = image.size_bytes();
@@ -74,9 +77,14 @@ pub(in crate::cli::verbs) fn load(
             image_bytes.next_multiple_of(disk.block_size.max(1))
         )));
     }
-    let progress = Progress::new("import", image_bytes);
+    let Loading {
+        force,
+        importing,
+        json,
+    } = when;
+    let output = if json { Output::Json } else { Output::Human };
+    let progress = image.progress(output)?;
     let (path, query) = (path::disk(&disk.name), image_query(&image));
-    let Loading { force, importing } = when;
     let path = format!("{path}/data?force={force}&importing={importing}&{query}");
     let (frames, trouble) = image.frames(disk.size_bytes, progress.clone());
     let sent = client.upload(&path, frames);

@@ -125,6 +125,7 @@ impl Import {
         let image = self.image.describe(image)?;
         let when = Loading {
             force: self.force,
+            json: self.output.is_json(),
             ..Loading::default()
         };
         load(client, &disk, image, when)?;
@@ -215,7 +216,7 @@ impl Export {
         let size_bytes = size_bytes(client, &self.target)?;
         let how = (format, Labels::default());
         let mut sink = Sink::open(&self.file, size_bytes, self.overwrite, how)?;
-        let progress = Progress::new("export", Some(size_bytes));
+        let progress = Progress::new("export", Some(size_bytes), self.output.kind());
         let (disk, query) = (&self.target.disk, snapshot_query(&self.target, '?'));
         let path = format!("{}/data{query}", path::disk(disk));
         let mut decoder = Decoder::new(size_bytes);

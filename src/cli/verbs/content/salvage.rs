@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use crate::cli::error::Error;
-use crate::cli::print::output::{OutputArgs, say};
+use crate::cli::print::output::{Output, OutputArgs, say};
 use crate::cli::print::tables::{pairs, table};
 use crate::cli::transfer::{Progress, Sink};
 use crate::cli::values::size::{human, human_and_exact};
@@ -166,7 +166,7 @@ pub(super) fn export(
         overwrite,
         (format, Labels::default()),
     )?;
-    let progress = Progress::new("export", Some(disk.size_bytes));
+    let progress = Progress::new("export", Some(disk.size_bytes), Output::Human);
     let (mut bytes, mut written) = (Vec::new(), 0);
     for part in salvage.parts(target)? {
         let part = part?;

@@ -134,6 +134,7 @@ impl Create {
         // Another client may have sent the content first, and a guest may have written since.
         let when = Loading {
             importing: true,
+            json: self.output.is_json(),
             ..Loading::default()
         };
         if let Err(error) = load(client, &disk, image, when) {
