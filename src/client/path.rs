@@ -29,6 +29,11 @@ pub fn snapshot(disk_name: &str, name: &str) -> String {
     format!("{}/snapshots/{}", disk(disk_name), encode(name))
 }
 
+/// The path of a golden image, by its digest or name.
+pub fn image(image: &str) -> String {
+    format!("/v1/images/{}", encode(image))
+}
+
 /// The path of a group.
 pub fn group(name: &str) -> String {
     format!("/v1/groups/{}", encode(name))

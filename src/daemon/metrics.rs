@@ -203,7 +203,7 @@ impl Scrape {
         Ok(prometheus(&text))
     }
 
-    fn pool(&self) -> [(&'static str, &'static str, u64); 7] {
+    fn pool(&self) -> [(&'static str, &'static str, u64); 9] {
         let pool = &self.pool;
         [
             (
@@ -223,6 +223,12 @@ impl Scrape {
             ),
             ("ramblk_disks", "Disks", pool.disks as u64),
             ("ramblk_snapshots", "Snapshots", pool.snapshots as u64),
+            ("ramblk_images", "Golden images", pool.images as u64),
+            (
+                "ramblk_images_charged_bytes",
+                "Bytes of memory that golden images take",
+                pool.images_charged_bytes,
+            ),
             (
                 "ramblk_most_disks",
                 "Most disks that the limit on descriptors allows",

@@ -41,6 +41,6 @@ pub(crate) use run::command::Command;
 pub use run::config::{Endpoint, RunConfig, RunOptions};
 pub(crate) use run::life::{Ender, Life};
 pub use run::{Ending, run};
-pub use salvage::{Damage, Report, Salvage, SavedDisk};
+pub use salvage::{Damage, Report, Salvage, SavedDisk, SavedImage};
 pub use serve::config::{ServeConfig, ServeOptions};
 pub use serve::serve;

@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::Error;
+use super::disks::settings::golden::GoldenRecord;
 use super::disks::settings::metadata::Decoded;
 use super::disks::settings::names::{
-    GROUP_PREFIX, IMPORT_PREFIX, READER_PREFIX, STATE_PREFIX, Target,
+    GROUP_PREFIX, IMAGE_PREFIX, IMPORT_PREFIX, READER_PREFIX, STATE_PREFIX, Target,
 };
 use super::host::state_dir;
-use crate::model::Limits;
+use crate::model::{Digest, Limits};
 use crate::store::{self, Finding, FoundDisk, Inspection, Part};
 
 /// The content of a state directory.
@@ -36,6 +37,8 @@ pub struct Report {
     pub unused_bytes: u64,
     /// Disks, and snapshots as `NAME@SNAPSHOT`, in order.
     pub disks: Vec<SavedDisk>,
+    /// Golden images.
+    pub images: Vec<SavedImage>,
     /// Groups of disks.
     pub groups: Vec<String>,
     /// What is wrong.
@@ -61,6 +64,23 @@ pub struct SavedDisk {
     pub whole: bool,
     /// Whether its first content was incomplete, so that there is nothing to save.
     pub importing: bool,
+}
+
+/// A golden image, and how much of it can be read.
+#[derive(Clone, Debug, Serialize)]
+pub struct SavedImage {
+    /// Its digest, if that can be read.
+    pub digest: Option<Digest>,
+    /// Its name, if it has one.
+    pub name: Option<String>,
+    /// Its size.
+    pub size_bytes: u64,
+    /// Mapped bytes that can be read.
+    pub mapped_bytes: u64,
+    /// Bytes of its address range that can't be read.
+    pub lost_bytes: u64,
+    /// Whether all of it can be read.
+    pub whole: bool,
 }
 
 /// A finding: something that is wrong.
@@ -119,6 +139,8 @@ impl Salvage {
         let mut findings: Vec<_> = found.findings().iter().map(damage).collect();
         findings.extend(self.bad_settings());
         let disks = found.disks().iter().filter(|it| is_named(it));
+        let images = found.disks().iter();
+        let images = images.filter(|it| it.key.starts_with(IMAGE_PREFIX));
         Report {
             path: self.path.clone(),
             clean: findings.is_empty(),
@@ -129,6 +151,7 @@ impl Salvage {
             memory_bytes: found.memory_bytes(),
             unused_bytes: found.unused_bytes(),
             disks: disks.map(saved).collect(),
+            images: images.map(image).collect(),
             groups: groups.map(str::to_owned).collect(),
             findings,
             more_findings: found.more_findings(),
@@ -210,7 +233,13 @@ fn key(target: &Target) -> String {
 
 /// Whether it is a disk or snapshot of a user, not one of the daemon's own.
 fn is_named(disk: &FoundDisk) -> bool {
-    let own = [GROUP_PREFIX, READER_PREFIX, STATE_PREFIX, IMPORT_PREFIX];
+    let own = [
+        GROUP_PREFIX,
+        IMAGE_PREFIX,
+        READER_PREFIX,
+        STATE_PREFIX,
+        IMPORT_PREFIX,
+    ];
     !own.iter().any(|prefix| disk.key.starts_with(prefix))
 }
 
@@ -224,6 +253,18 @@ fn saved(disk: &FoundDisk) -> SavedDisk {
         whole: disk.is_whole(),
         importing: Decoded::new(&disk.settings)
             .is_ok_and(|decoded| decoded.metadata.origin.is_importing()),
+    }
+}
+
+fn image(disk: &FoundDisk) -> SavedImage {
+    let record = GoldenRecord::decode(&disk.settings).ok();
+    SavedImage {
+        digest: record.as_ref().map(|record| record.digest),
+        name: record.and_then(|record| record.name),
+        size_bytes: disk.size_bytes,
+        mapped_bytes: disk.mapped_bytes,
+        lost_bytes: disk.lost_bytes,
+        whole: disk.is_whole(),
     }
 }
 

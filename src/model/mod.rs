@@ -6,6 +6,8 @@
 //! |---|---|
 //! | `disk` | a disk: wanted settings, present state, and changes |
 //! | `image` | the image that a disk's content comes from |
+//! | `digest` | the digest of an image |
+//! | `golden` | golden images: read-only copies that disks are forked from |
 //! | `target` | the name of a disk or of a snapshot |
 //! | `limits` | rates and bursts |
 //! | `reply` | other answers: maps, statistics, the pool, events |
@@ -16,8 +18,10 @@
 
 mod config;
 mod declared;
+mod digest;
 mod disk;
 pub mod frames;
+mod golden;
 mod image;
 mod limits;
 mod problem;
@@ -29,10 +33,12 @@ pub use declared::{
     Action, Applied, Changed, Declaration, DeclaredDisk, DeclaredGroup, FieldChange, LimitsPatch,
     RatePatch, field_changes,
 };
+pub use digest::{Digest, NoDigest};
 pub use disk::{
     Disk, DiskPatch, DiskSettings, DiskState, ForkRequest, FrontEnd, OnFull, Patched, Protocol,
     ResetRequest, Resized, Share, Snapshot, USUAL_QUEUES,
 };
+pub use golden::{GoldenImage, GoldenOffer, GoldenRequest, GoldenState};
 pub use image::{Image, Import};
 pub use limits::{Group, Limits, Rate};
 pub use problem::{Problem, ProblemKind};

@@ -170,6 +170,12 @@ pub struct Pool {
     pub disks: usize,
     /// The number of snapshots.
     pub snapshots: usize,
+    /// The number of golden images.
+    #[serde(default)]
+    pub images: usize,
+    /// Bytes of memory that are charged to golden images.
+    #[serde(default)]
+    pub images_charged_bytes: u64,
     /// The most disks that the process's limit on file descriptors allows.
     pub most_disks: usize,
     /// Threads that serve queues.
@@ -209,6 +215,14 @@ pub enum EventKind {
     Written,
     /// New content for a disk was incomplete or refused; the disk is unchanged.
     ImportFailed,
+    /// A golden image is there.
+    ImagePulled,
+    /// The content of a golden image was incomplete or refused; there is no such image.
+    ImageFailed,
+    /// A golden image was removed by request.
+    ImageRemoved,
+    /// A golden image without forks was dropped, because memory was wanted.
+    ImageDropped,
     /// A disk's charge came near its quota, or the pool's near its limit.
     Watermark,
     /// A write found no memory.

@@ -4,12 +4,14 @@
 //! |---|---|
 //! | `output` | text for people or JSON for programs |
 //! | `tables`, `pool` | answers of the API, as text |
+//! | `images` | golden images, as text |
 //! | `states` | states of disks, in words |
 //! | `rates` | rates and latencies from counters |
 //! | `diff` | what a configuration changes |
 //! | `samples` | answers of the API, for tests |
 
 pub(super) mod diff;
+pub(super) mod images;
 pub(super) mod output;
 pub(super) mod pool;
 pub(super) mod rates;

@@ -19,6 +19,14 @@ pub(in crate::cli) fn pool(pool: &Pool) -> String {
             format!("{} of at most {}", pool.disks, pool.most_disks),
         ),
         ("snapshots", pool.snapshots.to_string()),
+        (
+            "images",
+            format!(
+                "{}, with {}",
+                pool.images,
+                human_and_exact(pool.images_charged_bytes)
+            ),
+        ),
         ("workers", pool.workers.to_string()),
     ];
     let warnings = pool.warnings.iter();

@@ -1,8 +1,10 @@
 //! Answers of a daemon for tests, always the same ones.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use crate::model::{
-    Disk, DiskSettings, DiskState, FrontEnd, HistogramBucket, OnFull, OperationStats, Pool,
-    Protocol, Share, Stats,
+    Digest, Disk, DiskSettings, DiskState, FrontEnd, GoldenImage, GoldenState, HistogramBucket,
+    OnFull, OperationStats, Pool, Protocol, Share, Stats,
 };
 
 /// A disk of 10 GiB with a quota and a label, in use.
@@ -78,6 +80,8 @@ pub(in crate::cli) fn pool() -> Pool {
         mapped_bytes: 3 << 30,
         disks: 2,
         snapshots: 1,
+        images: 2,
+        images_charged_bytes: 3 << 28,
         most_disks: 1000,
         workers: 4,
         warnings: Vec::new(),
@@ -91,4 +95,45 @@ pub(in crate::cli) fn compare(name: &str, text: &str) {
     settings.set_prepend_module_to_snapshot(false);
     settings.set_omit_expression(true);
     settings.bind(|| insta::assert_snapshot!(name, text));
+}
+
+/// A golden image with a name and forks, and one that is being fetched.
+pub(in crate::cli) fn images() -> Vec<GoldenImage> {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now_ns = since.map_or(0, |since| since.as_nanos());
+    let hours_ago = |hours: u128| {
+        let ns = now_ns.saturating_sub(hours * 3_600_000_000_000);
+        u64::try_from(ns).unwrap_or(u64::MAX)
+    };
+    let present = GoldenImage {
+        digest: Digest::new([0xab; 32]),
+        name: Some("debian-12".to_owned()),
+        source: "/images/debian-12.raw".to_owned(),
+        format: None,
+        state: GoldenState::Present,
+        size_bytes: 2 << 30,
+        mapped_bytes: 3 << 28,
+        charged_bytes: (3 << 28) + 8192,
+        keep: true,
+        pulled_ns: hours_ago(75),
+        used_ns: hours_ago(2),
+        forks: vec!["vm1".to_owned(), "vm2".to_owned()],
+        import: None,
+    };
+    let fetching = GoldenImage {
+        digest: Digest::new([0x12; 32]),
+        name: None,
+        source: "/images/other.raw".to_owned(),
+        format: None,
+        state: GoldenState::Fetching,
+        size_bytes: 0,
+        mapped_bytes: 0,
+        charged_bytes: 0,
+        keep: false,
+        pulled_ns: 0,
+        used_ns: 0,
+        forks: Vec::new(),
+        import: None,
+    };
+    vec![present, fetching]
 }

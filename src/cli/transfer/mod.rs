@@ -17,4 +17,4 @@ mod upload;
 pub(super) use progress::Progress;
 pub(super) use sink::{Sink, WriteFormatArg};
 pub(super) use source::{FormatArg, again_if_changed, medium};
-pub(super) use upload::ImageUpload;
+pub(super) use upload::{ImageUpload, image_name};

@@ -10,6 +10,7 @@ use crate::cli::error::Error;
 use crate::cli::print::output::say;
 use crate::cli::values::format::Format;
 use crate::image::{Digest, Medium, Opening, ReadAt};
+use crate::model;
 use crate::remote::{self, Place};
 
 /// Where an image is read from: a path, `-` for stdin, or a URL.
@@ -84,6 +85,16 @@ impl FormatArg {
     /// Whether a digest is given.
     pub(in crate::cli) fn has_digest(&self) -> bool {
         self.digest.is_some()
+    }
+
+    /// The name of the format, if one is given.
+    pub(in crate::cli) fn name(&self) -> Option<String> {
+        self.format.map(|Format(format)| format.name().to_owned())
+    }
+
+    /// The digest that the image must have, if one is given.
+    pub(in crate::cli) fn digest(&self) -> Option<model::Digest> {
+        self.digest?.to_string().parse().ok()
     }
 
     /// How to open the image.

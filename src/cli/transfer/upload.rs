@@ -84,17 +84,7 @@ impl ImageUpload {
 
     /// Its name: the absolute path of a file, or the end of a long one.
     pub(in crate::cli) fn name(&self) -> String {
-        let whole = std::fs::canonicalize(Path::new(&self.name));
-        let name = whole.map_or_else(
-            |_| self.name.clone(),
-            |path| path.to_string_lossy().into_owned(),
-        );
-        let name = name.replace(char::is_control, "?");
-        let mut from = name.len().saturating_sub(MOST_NAME_BYTES);
-        while !name.is_char_boundary(from) {
-            from += 1;
-        }
-        name[from..].to_owned()
+        image_name(Path::new(&self.name))
     }
 
     /// Its identifier.
@@ -133,6 +123,18 @@ impl ImageUpload {
         };
         (frames, trouble)
     }
+}
+
+/// The name of the image at `path`: the absolute path, or the end of a long one.
+pub(in crate::cli) fn image_name(path: &Path) -> String {
+    let whole = std::fs::canonicalize(path);
+    let name = whole.unwrap_or_else(|_| path.to_owned());
+    let name: String = name.to_string_lossy().replace(char::is_control, "?");
+    let mut from = name.len().saturating_sub(MOST_NAME_BYTES);
+    while !name.is_char_boundary(from) {
+        from += 1;
+    }
+    name[from..].to_owned()
 }
 
 /// The error for an empty image, which is most likely a mistake.

@@ -10,6 +10,7 @@
 //! | `nbd` | `nbd`, `mount` |
 //! | `attach` | `attach` |
 //! | `about` | `ping`, `openapi` |
+//! | `each` | how a verb treats several names |
 //! | `help` | `completions`, `man`, which need no daemon |
 
 mod about;
@@ -17,6 +18,7 @@ mod attach;
 mod config;
 mod content;
 mod disks;
+mod each;
 mod help;
 mod images;
 mod nbd;
@@ -85,7 +87,7 @@ pub(super) enum ApiVerb {
     Diff(look::Diff),
     /// Check the state directory of a stopped daemon; changes nothing.
     Fsck(salvage::Fsck),
-    /// Look at images.
+    /// Look at images, and manage golden ones, from which disks are forked.
     #[command(subcommand)]
     Image(images::ImageVerb),
     /// Manage groups of disks that share limits.
@@ -143,7 +145,7 @@ impl ApiVerb {
             Self::Digest(verb) => verb.run(&ask()?),
             Self::Diff(verb) => verb.run_with(ask),
             Self::Fsck(verb) => verb.run(),
-            Self::Image(verb) => verb.run(),
+            Self::Image(verb) => verb.run_with(ask),
             Self::Group(verb) => verb.run(&ask()?),
             Self::Pool(verb) => verb.run(&ask()?),
             Self::Events(verb) => verb.run(&ask()?),

@@ -27,6 +27,7 @@ use crate::model::{Event, Problem};
         (name = "disks", description = "Disks, by name"),
         (name = "snapshots", description = "A disk's content at one moment, and its forks"),
         (name = "content", description = "The content of a disk"),
+        (name = "images", description = "Golden images, from which disks are forked"),
         (name = "groups", description = "Limits that several disks share"),
         (name = "daemon", description = "The daemon itself"),
     ),

@@ -14,7 +14,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::handlers::{
-    disks, download, events, groups, look, nbd, observe, snapshots, upload, write,
+    disks, download, events, golden, groups, look, nbd, observe, snapshots, upload, write,
 };
 use super::state::{Api, Permit};
 use super::wire::contract::{self, Contract};
@@ -46,6 +46,8 @@ pub(super) fn ordinary() -> OpenApiRouter<Api> {
             groups::patch,
             groups::destroy
         ))
+        .routes(routes!(golden::list))
+        .routes(routes!(golden::get, golden::offer, golden::remove))
         .routes(routes!(groups::pool))
         .routes(routes!(groups::version))
         .routes(routes!(groups::config, groups::apply))
@@ -64,6 +66,7 @@ pub(super) fn streams() -> OpenApiRouter<Api> {
         ))
         .routes(routes!(look::digest))
         .routes(routes!(look::diff))
+        .routes(routes!(golden::set_content))
         .routes(routes!(events::listen))
         .routes(routes!(nbd::upgrade))
 }

@@ -22,12 +22,13 @@ pub use actions::apply::ApplyOptions;
 pub use actions::branch::{fork, reset, snapshots};
 pub use actions::content::Reader;
 pub use actions::destroy::DestroyOptions;
+pub use actions::golden;
 pub use actions::upload::{Upload, UploadOptions};
 pub use actions::view::{self, ViewOptions};
 pub use actions::{apply, change, content, create, describe, destroy, groups, upload};
 pub use registry::{Disks, DisksOptions};
 pub use served::views::View;
-pub use settings::names::{MAX_NAME_BYTES, Made, Target, check_name};
+pub use settings::names::{ImageName, MAX_NAME_BYTES, Made, Target, check_name};
 
 use std::sync::Arc;
 

@@ -20,12 +20,14 @@ use parking_lot::{Mutex, MutexGuard, RwLock};
 use super::events::Events;
 use super::served::disk::ServedDisk;
 use super::served::factory::DiskFactory;
+use super::served::golden::{Fetches, Golden};
 use super::served::group::LimitGroup;
+use super::settings::names::ImageName;
 use super::settings::problems::not_found;
 use crate::daemon::digest::recent::Recent;
 use crate::daemon::error::Error;
 use crate::daemon::host::socket::SocketAccess;
-use crate::model::Problem;
+use crate::model::{Digest, Problem};
 use crate::store::Store;
 use crate::vhost_user::Hub;
 
@@ -53,6 +55,8 @@ pub struct Disks {
     pub(super) options: DisksOptions,
     control: Mutex<()>,
     table: RwLock<Table>,
+    /// Golden images that clients are fetching.
+    pub(super) fetches: Arc<Fetches>,
     /// Warnings for the operator.
     warnings: Mutex<Vec<String>>,
     /// Digests of snapshots.
@@ -65,7 +69,8 @@ pub struct Disks {
 struct Table {
     disks: BTreeMap<String, Arc<ServedDisk>>,
     groups: BTreeMap<String, Arc<LimitGroup>>,
-    /// Names of disks and snapshots, by the store's number.
+    images: BTreeMap<Digest, Arc<Golden>>,
+    /// Keys of disks, snapshots and golden images, by the store's number.
     names: HashMap<u64, String>,
     snapshots: usize,
     /// Disks that were destroyed under a front end, which gets errors until it disconnects.
@@ -92,6 +97,7 @@ impl Disks {
             options,
             control: Mutex::new(()),
             table: RwLock::default(),
+            fetches: Arc::default(),
             warnings: Mutex::default(),
             digests: Recent::default(),
             watcher: Watcher::default(),
@@ -188,8 +194,8 @@ impl Disks {
 
     // Snapshots, and what was forked from what
 
-    /// The name of the disk or snapshot with the store's number `id`, if it exists.
-    pub(super) fn name_of(&self, id: u64) -> Option<String> {
+    /// The key of the disk, snapshot or golden image with the store's number `id`, if it exists.
+    pub(super) fn key_of(&self, id: u64) -> Option<String> {
         self.table.read().names.get(&id).cloned()
     }
 
@@ -214,6 +220,15 @@ impl Disks {
         table.snapshots -= 1;
     }
 
+    /// The name of the disk or snapshot with the store's number `id`, or the address of the golden
+    /// image, if it exists.
+    pub(super) fn name_of(&self, id: u64) -> Option<String> {
+        match self.image_with(id) {
+            Some(image) => Some(image.address()),
+            None => self.key_of(id),
+        }
+    }
+
     /// Disks that were forked from a disk or any of its snapshots, or only from `snapshot`; sorted.
     pub(super) fn children(&self, name: &str, snapshot: Option<&str>) -> Vec<String> {
         let table = self.table.read();
@@ -228,6 +243,63 @@ impl Disks {
             parent.is_some_and(is_meant)
         });
         disks.map(|served| served.name.clone()).collect()
+    }
+
+    // Golden images
+
+    /// The golden image of this name or digest.
+    pub(super) fn find_image(&self, which: &ImageName) -> Result<Arc<Golden>, Problem> {
+        let table = self.table.read();
+        let found = match which {
+            ImageName::Digest(digest) => table.images.get(digest),
+            ImageName::Name(name) => {
+                let mut images = table.images.values();
+                images.find(|image| image.record().name.as_ref() == Some(name))
+            }
+        };
+        found
+            .cloned()
+            .ok_or_else(|| not_found("image", &which.to_string()))
+    }
+
+    /// The golden image with the store's number `id`, if there is one.
+    pub(super) fn image_with(&self, id: u64) -> Option<Arc<Golden>> {
+        let table = self.table.read();
+        table.images.values().find(|image| image.id == id).cloned()
+    }
+
+    /// All golden images, sorted by digest.
+    pub(super) fn all_images(&self) -> Vec<Arc<Golden>> {
+        self.table.read().images.values().cloned().collect()
+    }
+
+    /// Add a golden image. The caller holds the control lock.
+    pub(super) fn insert_image(&self, image: Golden) -> Arc<Golden> {
+        self.debug_assert_control();
+        let image = Arc::new(image);
+        let mut table = self.table.write();
+        table.names.insert(image.id, image.key.clone());
+        let before = table.images.insert(image.digest, Arc::clone(&image));
+        debug_assert!(before.is_none(), "{} existed", image.digest);
+        drop(table);
+        image
+    }
+
+    /// Remove a golden image that was destroyed in the store. The caller holds the control lock.
+    pub(super) fn remove_image(&self, image: &Golden) {
+        self.debug_assert_control();
+        let mut table = self.table.write();
+        table.images.remove(&image.digest);
+        table.names.remove(&image.id);
+    }
+
+    /// Disks that were forked from the disk, snapshot or golden image with the store's number `id`;
+    /// sorted.
+    pub(super) fn forks_of(&self, id: u64) -> Vec<String> {
+        let table = self.table.read();
+        let disks = table.disks.values();
+        let forks = disks.filter(|served| served.parent_id == Some(id));
+        forks.map(|served| served.name.clone()).collect()
     }
 
     // Groups

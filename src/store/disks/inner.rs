@@ -360,14 +360,19 @@ impl DiskInner {
         cut
     }
 
-    /// Take over the content and size of another disk, and `settings` if there are any. The caller
-    /// holds the disk table's lock.
+    /// Take over the content and size of another disk, and `settings` if there are any. The size is
+    /// at least `least_bytes`. The caller holds the disk table's lock.
     ///
     /// # Errors
-    /// As [`Store::reset_with`](crate::store::Store::reset_with).
-    pub(crate) fn reset(&self, to: &Self, settings: Option<&[u8]>) -> Result<Leftover, Error> {
+    /// As [`Store::reset_at_least`](crate::store::Store::reset_at_least).
+    pub(crate) fn reset(
+        &self,
+        to: &Self,
+        settings: Option<&[u8]>,
+        least_bytes: u64,
+    ) -> Result<Leftover, Error> {
         self.check_may_become(to)?;
-        let before = self.replace_content(to, settings, false)?;
+        let before = self.replace_content(to, settings, least_bytes, false)?;
         Ok(self.leftover(Detached::tree(before)))
     }
 
@@ -384,7 +389,7 @@ impl DiskInner {
         if let Some(quota_bytes) = quota_bytes.filter(|&bytes| bytes < from.charged_bytes()) {
             return Err(Error::OverQuota { quota_bytes });
         }
-        let before = self.replace_content(from, Some(settings), true)?;
+        let before = self.replace_content(from, Some(settings), 0, true)?;
         self.account().set_quota(quota_bytes);
         self.table.pool().make_room();
         Ok(before)
@@ -403,18 +408,24 @@ impl DiskInner {
         Ok(())
     }
 
-    /// Replace content and size by those of `from`, at one instant. With `and_charge` the two disks
-    /// also exchange their accounts: the blocks of the new tree stay charged to the account that
-    /// already pays for them. Returns the root of this disk's old tree.
+    /// Replace content and size by those of `from`, at one instant; the size is at least
+    /// `least_bytes`. With `and_charge` the two disks also exchange their accounts: the blocks of
+    /// the new tree stay charged to the account that already pays for them. Returns the root of
+    /// this disk's old tree.
     fn replace_content(
         &self,
         from: &Self,
         settings: Option<&[u8]>,
+        least_bytes: u64,
         and_charge: bool,
     ) -> Result<Entry, Error> {
+        if least_bytes > 0 {
+            Capacity::new(least_bytes, self.sector_size())?;
+        }
         let moment = from.share();
+        let size_bytes = moment.capacity.bytes().max(least_bytes);
         let edit = self.edit(|record| {
-            record.spec.size_bytes = moment.capacity.bytes();
+            record.spec.size_bytes = size_bytes;
             if let Some(settings) = settings {
                 settings.clone_into(&mut record.settings);
             }
@@ -431,7 +442,8 @@ impl DiskInner {
             exchange();
             from.unshare(moment.root);
         })?;
-        self.map.set_capacity(&committed.all, moment.capacity);
+        let capacity = Capacity::known(size_bytes, moment.capacity.sector_size());
+        self.map.set_capacity(&committed.all, capacity);
         self.tree().mapped.take_over(&moment.mapped);
         committed.finish();
         Ok(before)

@@ -245,7 +245,7 @@ impl Store {
     /// [`Error::Unknown`], [`Error::Exists`], [`Error::InvalidKey`], [`Error::TooManyDisks`],
     /// [`Error::is_out_of_memory`].
     pub fn fork(&self, source: &str, key: &str) -> Result<Disk, Error> {
-        self.branch(source, key, false, &Change::default())
+        self.branch(source, key, false, |_| Ok(()))
     }
 
     /// The same as [`Store::fork`], with `change` applied to the new disk's record from the start.
@@ -253,7 +253,34 @@ impl Store {
     /// # Errors
     /// The same as [`Store::fork`]; [`Error::SettingsTooLong`].
     pub fn fork_with(&self, source: &str, key: &str, change: &Change<'_>) -> Result<Disk, Error> {
-        self.branch(source, key, false, change)
+        change.check()?;
+        self.branch(source, key, false, |record| {
+            change.apply(record);
+            Ok(())
+        })
+    }
+
+    /// The same as [`Store::fork`], with this spec and these settings. The new disk may be larger
+    /// than `source`; what lies beyond that is unmapped.
+    ///
+    /// # Errors
+    /// The same as [`Store::fork`]; [`Error::SettingsTooLong`], [`Error::InvalidSize`],
+    /// [`Error::WouldShrink`]; [`Error::Unimplemented`] for another sector size.
+    pub fn fork_as(
+        &self,
+        source: &str,
+        key: &str,
+        spec: &DiskSpec,
+        settings: &[u8],
+    ) -> Result<Disk, Error> {
+        check_settings(settings)?;
+        Capacity::new(spec.size_bytes, spec.sector_size)?;
+        self.branch(source, key, false, |record| {
+            spec.check_holds(&record.spec)?;
+            record.spec = *spec;
+            settings.clone_into(&mut record.settings);
+            Ok(())
+        })
     }
 
     /// The same as [`Store::fork`], but the new disk is a snapshot, which never changes.
@@ -261,7 +288,7 @@ impl Store {
     /// # Errors
     /// The same as [`Store::fork`].
     pub fn snapshot(&self, source: &str, key: &str) -> Result<Disk, Error> {
-        self.branch(source, key, true, &Change::default())
+        self.branch(source, key, true, |_| Ok(()))
     }
 
     /// The same as [`Store::snapshot`], with `change` applied to the snapshot's record from the
@@ -275,7 +302,11 @@ impl Store {
         key: &str,
         change: &Change<'_>,
     ) -> Result<Disk, Error> {
-        self.branch(source, key, true, change)
+        change.check()?;
+        self.branch(source, key, true, |record| {
+            change.apply(record);
+            Ok(())
+        })
     }
 
     fn branch(
@@ -283,9 +314,8 @@ impl Store {
         source: &str,
         key: &str,
         snapshot: bool,
-        change: &Change<'_>,
+        edit: impl FnOnce(&mut Record) -> Result<(), Error>,
     ) -> Result<Disk, Error> {
-        change.check()?;
         let mut slots = self.table.lock();
         let source = self.find(source)?;
         self.check_new_key(key)?;
@@ -297,9 +327,9 @@ impl Store {
         record.spec.size_bytes = moment.capacity.bytes();
         record.spec.read_only = snapshot;
         record.snapshot = snapshot;
-        change.apply(&mut record);
         let root = self.table.arrived(moment.root);
-        let added = self.add(&mut slots, record, root, moment.mapped);
+        let added =
+            edit(&mut record).and_then(|()| self.add(&mut slots, record, root, moment.mapped));
         added
             .map(Disk::open)
             .inspect_err(|_| source.unshare(moment.root))
@@ -328,19 +358,21 @@ impl Store {
     /// [`Error::Unknown`], [`Error::IsReadOnly`], [`Error::Unimplemented`] between disks of
     /// different sector sizes, [`Error::is_out_of_memory`].
     pub fn reset(&self, key: &str, to: &str) -> Result<Leftover, Error> {
-        self.reset_with(key, to, None)
+        self.reset_with(key, to, None, 0)
     }
 
     /// The same as [`Store::reset`]. At the same instant also replace the settings, unless they are
-    /// `None`.
+    /// `None`. The disk gets at least `least_bytes`, a multiple of its sector size or 0; what lies
+    /// beyond the other disk's content is unmapped.
     ///
     /// # Errors
-    /// The same as [`Store::reset`]; [`Error::SettingsTooLong`].
+    /// The same as [`Store::reset`]; [`Error::SettingsTooLong`], [`Error::InvalidSize`].
     pub fn reset_with(
         &self,
         key: &str,
         to: &str,
         settings: Option<&[u8]>,
+        least_bytes: u64,
     ) -> Result<Leftover, Error> {
         settings.map_or(Ok(()), check_settings)?;
         let _slots = self.table.lock();
@@ -348,7 +380,7 @@ impl Store {
         if Arc::ptr_eq(&disk, &to) {
             return Ok(Leftover::new(&self.table, Detached::default()));
         }
-        disk.reset(&to, settings)
+        disk.reset(&to, settings, least_bytes)
     }
 
     /// Replace a disk's content, size and charge by those of the disk `from`, and its settings by

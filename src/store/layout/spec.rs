@@ -1,5 +1,6 @@
 //! The settings of a new disk, and what a disk reports of itself.
 
+use crate::store::base::error::Error;
 use crate::store::base::range::SectorSize;
 
 /// What a write does when there is no memory for it.
@@ -30,6 +31,25 @@ pub struct DiskSpec {
 }
 
 impl DiskSpec {
+    /// Check that a disk with this spec can have the content of one with `other`.
+    ///
+    /// # Errors
+    /// [`Error::Unimplemented`] for another sector size, [`Error::WouldShrink`].
+    pub(crate) fn check_holds(&self, other: &Self) -> Result<(), Error> {
+        if self.sector_size != other.sector_size {
+            return Err(Error::Unimplemented {
+                what: "a fork with another sector size; copy the content instead".into(),
+            });
+        }
+        if self.size_bytes < other.size_bytes {
+            return Err(Error::WouldShrink {
+                from_bytes: other.size_bytes,
+                to_bytes: self.size_bytes,
+            });
+        }
+        Ok(())
+    }
+
     /// A writable disk, without a quota.
     pub fn new(sector_size: SectorSize, size_bytes: u64) -> Self {
         Self {

@@ -178,7 +178,7 @@ impl Budget {
         })?;
         let all_bytes = add(&self.charged_bytes, self.limit_bytes).map_err(|()| {
             sub(&account.charged_bytes, 1);
-            self.pressure.raise();
+            self.pressure.refuse();
             Error::Full {
                 limit_bytes: self.limit_bytes,
             }

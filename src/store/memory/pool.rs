@@ -159,7 +159,7 @@ impl Pool {
                     let backed = self.arena.back(first, count).map(|()| count);
                     let backed = backed.or_else(|_| self.arena.back(first, 1).map(|()| 1));
                     let count = backed.map_err(|source| {
-                        self.budget.pressure().raise();
+                        self.budget.pressure().refuse_by_host();
                         Error::HostFull { source }
                     })?;
                     free.backed(first, count);

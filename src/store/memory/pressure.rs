@@ -12,6 +12,8 @@ use parking_lot::{Condvar, Mutex};
 #[derive(Debug, Default)]
 pub struct PressureSignal {
     raised: AtomicBool,
+    refusals: AtomicU64,
+    host_refusals: AtomicU64,
     lock: Mutex<()>,
     changed: Condvar,
 }
@@ -24,6 +26,29 @@ impl PressureSignal {
             drop(self.lock.lock());
             self.changed.notify_all();
         }
+    }
+
+    /// Note that memory was refused because all disks together have as much as they may, and raise
+    /// it.
+    pub(crate) fn refuse(&self) {
+        self.refusals.fetch_add(1, Ordering::Relaxed);
+        self.raise();
+    }
+
+    /// The same, because the host has none.
+    pub(crate) fn refuse_by_host(&self) {
+        self.host_refusals.fetch_add(1, Ordering::Relaxed);
+        self.raise();
+    }
+
+    /// How often memory was refused to a disk that was within its own quota.
+    pub fn refusals(&self) -> u64 {
+        self.refusals.load(Ordering::Relaxed) + self.host_refusals()
+    }
+
+    /// How often that was because the host had none.
+    pub fn host_refusals(&self) -> u64 {
+        self.host_refusals.load(Ordering::Relaxed)
     }
 
     /// Wait until it is raised, or return at once if it was raised since the last call. Returns

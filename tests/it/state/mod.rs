@@ -3,6 +3,7 @@
 
 pub(crate) mod arena;
 mod damage;
+mod golden;
 mod home;
 mod imports;
 mod layouts;

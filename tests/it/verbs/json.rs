@@ -10,11 +10,15 @@ use crate::driver::data::pattern;
 
 /// A line for each verb, in an order in which each works, and a member of its output with its value
 /// afterwards.
-const LINES: [(&str, &str, &str); 36] = [
+const LINES: [(&str, &str, &str); 40] = [
     ("create a --size 1M --label k=v", "/name", "\"a\""),
     ("create a --size 1M --label k=v", "/size_bytes", "1048576"),
     ("create b --image in --size 1M", "/mapped_bytes", "8192"),
     ("image inspect in", "/format", "\"raw\""),
+    ("image pull in --name i", "/name", "\"i\""),
+    ("image list", "/0/state", "\"present\""),
+    ("image show i", "/name", "\"i\""),
+    ("image rm i", "/destroyed", "true"),
     ("group create g --iops 9", "/limits/total/iops", "9"),
     ("group set g --iops 8", "/limits/total/iops", "8"),
     ("group list", "/0/name", "\"g\""),

@@ -5,6 +5,7 @@ mod config;
 mod content;
 mod disks;
 mod foreign;
+pub(crate) mod golden;
 mod help;
 mod imports;
 mod json;

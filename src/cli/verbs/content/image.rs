@@ -26,6 +26,11 @@ pub(in crate::cli) struct ImageArgs {
 }
 
 impl ImageArgs {
+    /// Whether no option is given.
+    pub(in crate::cli::verbs) fn is_empty(&self) -> bool {
+        self.image_id.is_none() && self.image_size.is_none()
+    }
+
     /// The image with this description.
     ///
     /// # Errors

@@ -50,6 +50,7 @@ fn human_report(report: &Report) -> String {
         ("length", human_and_exact(report.file_bytes)),
         ("memory", human_and_exact(report.memory_bytes)),
         ("unused of it", human(report.unused_bytes)),
+        ("images", report.images.len().to_string()),
         ("groups", report.groups.len().to_string()),
     ]);
     let rows = report.disks.iter().map(|disk| {

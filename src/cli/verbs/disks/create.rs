@@ -1,6 +1,6 @@
 //! `create`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, ValueEnum};
@@ -14,10 +14,18 @@ use crate::cli::values::or_none::{OrNone, parse_size_or_none};
 use crate::cli::values::share::Share;
 use crate::cli::values::size::parse_size;
 use crate::cli::verbs::content::image::{ImageArgs, Loading, image_query, load};
+use crate::cli::verbs::images::address::{find, on_host};
+use crate::cli::verbs::images::obtain::{check_alone, obtain, source_name};
 use crate::client::{Client, Method, StatusCode, path};
 use crate::daemon::Bytes;
 use crate::image::Opening;
-use crate::model::{self, Disk, DiskSettings, DiskState, ProblemKind, USUAL_QUEUES};
+use crate::model::{
+    self, Digest, Disk, DiskSettings, DiskState, GoldenImage, GoldenRequest, GoldenState,
+    ProblemKind, USUAL_QUEUES,
+};
+
+/// How often to pull an image that is dropped before the disk can be forked from it.
+const MOST_TRIES: u32 = 3;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Create {
@@ -30,7 +38,8 @@ pub(in crate::cli) struct Create {
     size: Option<u64>,
 
     /// Image with the disk's first content, or - for stdin. A pipe, and a compressed raw image that
-    /// ramblk did not write, need --size.
+    /// ramblk did not write, need --size. image://NAME and image://sha256:HEX are golden images of
+    /// this host (see 'ramblk image'), and so is any image with --digest.
     #[arg(long, value_name = "FILE")]
     image: Option<PathBuf>,
 
@@ -116,10 +125,14 @@ impl Create {
     }
 
     fn make(&self, client: &Client) -> Result<(), Error> {
+        if let Some(source) = self.golden()? {
+            return self.fork(client, &source);
+        }
         let image = self.open_image()?;
         let image = image.map(|image| self.about_image.describe(image));
         let image = image.transpose()?;
-        let settings = self.settings(image.as_ref())?;
+        let image_bytes = image.as_ref().and_then(ImageUpload::size_bytes);
+        let settings = self.settings(image_bytes)?;
         let path = path::disk(&self.name);
         let query = image.as_ref().map(image_query);
         let wanted = query.map_or_else(|| path.clone(), |query| format!("{path}?{query}"));
@@ -172,8 +185,93 @@ impl Create {
         ImageUpload::open(medium, &how).map(Some)
     }
 
-    fn settings(&self, image: Option<&ImageUpload>) -> Result<DiskSettings, Error> {
-        let image_bytes = image.and_then(ImageUpload::size_bytes);
+    /// The golden image that the disk must be forked from, if it must.
+    fn golden(&self) -> Result<Option<Golden<'_>>, Error> {
+        let Some(source) = &self.image else {
+            return Ok(None);
+        };
+        let Some(name) = on_host(source) else {
+            return match self.format.digest() {
+                None => Ok(None),
+                Some(_) if !self.about_image.is_empty() => Err(Error::Usage(
+                    "the digest says which image it is: leave out --image-id and --image-size"
+                        .into(),
+                )),
+                Some(digest) => {
+                    check_alone(&self.format)?;
+                    Ok(Some(Golden::Published(source, digest)))
+                }
+            };
+        };
+        if self.format.is_given() || !self.about_image.is_empty() {
+            return Err(Error::Usage(format!(
+                "{source:?} is an image of this host: leave out --image-id, --image-size and what \
+                 says how to read it"
+            )));
+        }
+        Ok(Some(Golden::OnHost(name)))
+    }
+
+    /// Create the disk as a fork of a golden image.
+    fn fork(&self, client: &Client, golden: &Golden<'_>) -> Result<(), Error> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let image = self.golden_image(client, golden)?;
+            let settings = self.settings(Some(image.size_bytes))?;
+            let digest = image.digest.to_string();
+            let disk = path::disk(&self.name);
+            let wanted = format!("{disk}?from_image={}", path::encode(&digest));
+            match client.send(Method::PUT, &wanted, &settings) {
+                Ok((status, disk)) => {
+                    return self.output.print(&disk, |disk: &Disk| match status {
+                        StatusCode::CREATED => made(disk),
+                        _ => format!("{} exists already, as asked\n", disk.name),
+                    });
+                }
+                // It was dropped in between, because memory is wanted.
+                Err(error) if error.is(ProblemKind::NotFound) && tries < MOST_TRIES => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn golden_image(&self, client: &Client, golden: &Golden<'_>) -> Result<GoldenImage, Error> {
+        let (source, digest) = match golden {
+            Golden::OnHost(name) => {
+                let image = find(client, name)?;
+                return match image.state {
+                    GoldenState::Present => Ok(image),
+                    GoldenState::Fetching => Err(Error::Other(format!(
+                        "image {name} is not whole yet: wait for 'ramblk image pull'"
+                    ))),
+                };
+            }
+            Golden::Published(source, digest) => (source, digest),
+        };
+        let format = self.format.name();
+        match client.get::<GoldenImage>(&path::image(&digest.to_string())) {
+            Ok(image) if image.state == GoldenState::Present && image.format == format => {
+                return Ok(image);
+            }
+            Ok(_) => {}
+            Err(error) if error.is(ProblemKind::NotFound) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let open = || {
+            let opened = self.open_image()?;
+            opened.ok_or_else(|| Error::Usage("a digest needs an image: give --image".into()))
+        };
+        let request = GoldenRequest {
+            source: source_name(source)?,
+            name: None,
+            format,
+            keep: None,
+        };
+        obtain(client, digest, &request, self.output.kind(), open)
+    }
+
+    fn settings(&self, image_bytes: Option<u64>) -> Result<DiskSettings, Error> {
         // The daemon refuses an impossible block size.
         let whole = |bytes: u64| bytes.next_multiple_of(self.block_size.max(1));
         let size_bytes = self
@@ -209,6 +307,15 @@ impl Create {
             ..DiskSettings::new(size_bytes)
         })
     }
+}
+
+/// A golden image that a disk is forked from.
+#[derive(Clone, Copy, Debug)]
+enum Golden<'a> {
+    /// One that is on the host, by name or digest.
+    OnHost(&'a str),
+    /// One that is pulled first, unless it is there.
+    Published(&'a Path, Digest),
 }
 
 fn made(disk: &Disk) -> String {

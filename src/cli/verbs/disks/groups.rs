@@ -3,11 +3,11 @@
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 
-use super::each::{destroyed, each};
 use super::limits::LimitArgs;
 use crate::cli::error::Error;
 use crate::cli::print::output::OutputArgs;
 use crate::cli::print::tables;
+use crate::cli::verbs::each::{destroyed, each};
 use crate::client::{Client, Method, StatusCode, path};
 use crate::model::{Group, Limits, ProblemKind};
 

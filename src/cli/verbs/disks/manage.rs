@@ -2,13 +2,13 @@
 
 use clap::Args;
 
-use super::each::{destroyed, each};
 use super::snapshots;
 use crate::cli::error::Error;
 use crate::cli::print::output::OutputArgs;
 use crate::cli::print::tables;
 use crate::cli::values::label::parse_label;
 use crate::cli::values::target::parse_target;
+use crate::cli::verbs::each::{destroyed, each};
 use crate::client::{Client, path};
 use crate::model::{Disk, ProblemKind, Snapshot, Target};
 

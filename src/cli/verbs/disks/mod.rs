@@ -8,11 +8,9 @@
 //! | `snapshots` | `snapshot`, `snapshots`, `fork`, `reset` |
 //! | `groups` | `group` |
 //! | `limits` | the options for limits that `create`, `limit` and `group set` share |
-//! | `each` | how a verb treats several names |
 
 pub(super) mod change;
 pub(super) mod create;
-mod each;
 pub(super) mod groups;
 mod limits;
 pub(super) mod manage;

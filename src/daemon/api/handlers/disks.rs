@@ -10,7 +10,8 @@ use crate::daemon::api::input::{Asked, At, Json, MergePatch, Name, Named};
 use crate::daemon::api::state::Api;
 use crate::daemon::api::wire::failure::Failure;
 use crate::daemon::disks::{
-    DestroyOptions, Disks, Made, Target, change, content, create, describe, destroy,
+    DestroyOptions, Disks, ImageName, Made, Target, change, content, create, describe, destroy,
+    golden,
 };
 use crate::model::{Disk, DiskPatch, DiskSettings, Image, Limits, Map, Patched, Stats};
 
@@ -74,6 +75,10 @@ pub(crate) struct PutQuery {
     /// The length of the image in bytes, if it is known.
     #[param(minimum = 1)]
     image_bytes: Option<u64>,
+    /// The name or digest of a golden image: the disk is forked from it, and has its content at
+    /// once.
+    #[param(pattern = "^(sha256:[0-9a-f]{64}|[A-Za-z0-9][A-Za-z0-9._-]{0,63})$")]
+    from_image: Option<String>,
 }
 
 /// Create a disk
@@ -83,6 +88,9 @@ pub(crate) struct PutQuery {
 /// With `image` the disk is `importing` until `put_data` has sent all of the image's content. Until
 /// then it can't be attached. It is destroyed if no content arrives for the daemon's import
 /// timeout. A repeated request finds it importing, or complete and made from the same image.
+///
+/// With `from_image` the disk is forked from a golden image, which takes no time and no memory. It
+/// may be larger than the image, and has blocks of 512 bytes.
 #[utoipa::path(
     put,
     path = "/v1/disks/{name}",
@@ -93,7 +101,7 @@ pub(crate) struct PutQuery {
     responses(
         (status = 201, description = "the disk was created", body = Disk),
         (status = 200, description = "the disk exists with these settings", body = Disk),
-        (status = 404, description = "no such group"),
+        (status = 404, description = "no such group or golden image"),
         (status = 409, description = "it exists with other settings, or from another image"),
         (status = 507, description = "there is not enough memory, or too few descriptors"),
     ),
@@ -105,11 +113,21 @@ pub(crate) async fn put(
     Json(settings): Json<DiskSettings>,
 ) -> Result<Response, Failure> {
     let image = image(query.image, query.image_id, query.image_bytes)?;
+    let golden = query.from_image.as_deref().map(ImageName::parse);
+    let golden = golden
+        .transpose()
+        .map_err(|problem| Failure::from(problem).at("from_image"))?;
+    if image.is_some() && golden.is_some() {
+        let detail = "a disk is forked from a golden image, or gets the content that you send: \
+                      give from_image or image";
+        return Err(Failure::invalid(detail).at("from_image"));
+    }
     api.answer(move |disks| {
         let name = at.name.into_string();
-        let (disk, made) = match image {
-            Some(image) => create::put_from(disks, &name, settings, image)?,
-            None => create::put(disks, &name, settings)?,
+        let (disk, made) = match (image, golden) {
+            (Some(image), _) => create::put_from(disks, &name, settings, image)?,
+            (None, Some(which)) => golden::create::put(disks, &name, &settings, &which)?,
+            (None, None) => create::put(disks, &name, settings)?,
         };
         let status = match made {
             Made::New => StatusCode::CREATED,

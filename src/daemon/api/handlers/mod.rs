@@ -5,6 +5,7 @@
 //! | `disks`, `snapshots`, `groups` | disks, snapshots, and groups with all disks together |
 //! | `download`, `upload` | content of disks, as streams |
 //! | `look`, `write` | digests and differences of content; writing a part of it |
+//! | `golden` | golden images |
 //! | `events` | server-sent events |
 //! | `nbd` | connections that become NBD's |
 //! | `observe` | metrics, health, and the OpenAPI document |
@@ -12,6 +13,7 @@
 pub(crate) mod disks;
 pub(crate) mod download;
 pub(crate) mod events;
+pub(crate) mod golden;
 pub(crate) mod groups;
 pub(crate) mod look;
 pub(crate) mod nbd;

@@ -18,9 +18,9 @@ use crate::daemon::api::input::{Asked, At, Named, content_length, expect_type, m
 use crate::daemon::api::state::{Api, Permit};
 use crate::daemon::api::wire::failure::Failure;
 use crate::daemon::api::wire::frames::{Parser, Part};
-use crate::daemon::disks::{Upload, UploadOptions, upload};
-use crate::model::ProblemKind;
+use crate::daemon::disks::{Upload, UploadOptions, golden, upload};
 use crate::model::frames::FRAMES_TYPE;
+use crate::model::{Problem, ProblemKind};
 
 /// What the content is, and when it may replace the present one.
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -50,7 +50,7 @@ pub(crate) struct UploadQuery {
 /// Formats of content.
 #[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-enum ContentFormat {
+pub(crate) enum ContentFormat {
     /// Its bytes are the disk's bytes.
     Raw,
 }
@@ -104,29 +104,82 @@ pub(crate) async fn set_content(
         importing: query.importing,
     };
     let begun = api.work(move |disks| upload::begin(disks, &name, image, length, options));
-    let upload = Held(Some(Arc::new(begun.await??)));
+    let upload = Held::new(begun.await??);
     // Frames need no check: no file has them by mistake.
     let probe = (is_plain && query.format.is_none()).then(Probe::default);
-    let done = receive(&api, &upload, is_plain, probe, body).await;
-    if let (Err(failure), Some(upload)) = (&done, upload.get()) {
-        upload.fail(failure.detail());
-    }
+    let done = receive_all(&api, &upload, is_plain, probe, body).await;
     drop(permit);
     done?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 /// Receive all of the content and commit it.
-async fn receive(
+async fn receive_all(
     api: &Api,
-    held: &Held,
+    held: &Held<Upload>,
+    is_plain: bool,
+    probe: Option<Probe>,
+    body: Body,
+) -> Result<(), Failure> {
+    let content_bytes = receive(api, held, is_plain, probe, body).await?;
+    let upload = held.share()?;
+    let committed = api.freeing(move |disks| {
+        let left = upload::finish(disks, &upload, content_bytes)?;
+        Ok(((), vec![left]))
+    });
+    committed.await
+}
+
+/// What can receive content.
+pub(crate) trait Receiver: Send + Sync + 'static {
+    /// The most content in bytes.
+    fn size_bytes(&self) -> u64;
+    /// Take some content.
+    fn write(&self, start_bytes: u64, bytes: &[u8]) -> Result<(), Problem>;
+    /// The content has arrived up to here, including holes.
+    fn reached(&self, bytes: u64);
+    /// Note why it won't become whole.
+    fn fail(&self, reason: &str);
+}
+
+impl Receiver for Upload {
+    fn size_bytes(&self) -> u64 {
+        self.size_bytes()
+    }
+
+    fn write(&self, start_bytes: u64, bytes: &[u8]) -> Result<(), Problem> {
+        self.write(start_bytes, bytes)
+    }
+
+    fn reached(&self, bytes: u64) {
+        self.reached(bytes);
+    }
+
+    fn fail(&self, reason: &str) {
+        self.fail(reason);
+    }
+}
+
+/// Receive all of the content. Returns its length in bytes.
+pub(crate) async fn receive<T: Receiver>(
+    api: &Api,
+    held: &Held<T>,
+    is_plain: bool,
+    probe: Option<Probe>,
+    body: Body,
+) -> Result<u64, Failure> {
+    let upload = held.share()?;
+    let received = receive_into(api, &upload, is_plain, probe, body).await;
+    received.inspect_err(|failure| upload.fail(failure.detail()))
+}
+
+async fn receive_into<T: Receiver>(
+    api: &Api,
+    upload: &Arc<T>,
     is_plain: bool,
     mut probe: Option<Probe>,
     body: Body,
-) -> Result<(), Failure> {
-    let Some(upload) = held.get() else {
-        return Ok(());
-    };
+) -> Result<u64, Failure> {
     let size = upload.size_bytes();
     let mut parser = match is_plain {
         true => Parser::plain(size),
@@ -145,20 +198,15 @@ async fn receive(
             return Err(foreign(known));
         }
         let parts = parser.take(piece).map_err(Failure::invalid)?;
-        write(upload, parts).await?;
+        write(api, upload, parts).await?;
         upload.reached(parser.at_bytes());
     }
     if let Some(known) = probe.and_then(|probe| probe.end()) {
         return Err(foreign(known));
     }
     let last = parser.end().map_err(Failure::invalid)?;
-    write(upload, last.into_iter().collect()).await?;
-    let (upload, content_bytes) = (Arc::clone(upload), parser.at_bytes());
-    let committed = api.freeing(move |disks| {
-        let left = upload::finish(disks, &upload, content_bytes)?;
-        Ok(((), vec![left]))
-    });
-    committed.await
+    write(api, upload, last.into_iter().collect()).await?;
+    Ok(parser.at_bytes())
 }
 
 fn foreign(known: &Known) -> Failure {
@@ -175,14 +223,17 @@ fn nothing_came(seconds: u64) -> Failure {
     Failure::new(ProblemKind::Timeout, detail)
 }
 
-async fn write(upload: &Arc<Upload>, parts: Vec<Part>) -> Result<(), Failure> {
+async fn write<T: Receiver>(api: &Api, upload: &Arc<T>, parts: Vec<Part>) -> Result<(), Failure> {
     if parts.is_empty() {
         return Ok(());
     }
-    let upload = Arc::clone(upload);
+    let (upload, disks) = (Arc::clone(upload), Arc::clone(api.disks()));
     let all = move || {
         let mut parts = parts.iter();
-        parts.try_for_each(|part| upload.write(part.start_bytes, &part.data))
+        parts.try_for_each(|part| {
+            let write = || upload.write(part.start_bytes, &part.data);
+            golden::remove::making_room(&disks, None, write)
+        })
     };
     let done = tokio::task::spawn_blocking(all).await;
     done.map_err(|error| Failure::internal(&error))??;
@@ -191,15 +242,21 @@ async fn write(upload: &Arc<Upload>, parts: Vec<Part>) -> Result<(), Failure> {
 
 /// An upload that is dropped on a work thread, since that takes longer the more content it has.
 /// This also works if the client disconnects and the handler is dropped.
-struct Held(Option<Arc<Upload>>);
+pub(crate) struct Held<T: Receiver>(Option<Arc<T>>);
 
-impl Held {
-    fn get(&self) -> Option<&Arc<Upload>> {
-        self.0.as_ref()
+impl<T: Receiver> Held<T> {
+    pub(crate) fn new(upload: T) -> Self {
+        Self(Some(Arc::new(upload)))
+    }
+
+    /// The upload, which is there until this is dropped.
+    pub(crate) fn share(&self) -> Result<Arc<T>, Failure> {
+        let upload = self.0.as_ref().map(Arc::clone);
+        upload.ok_or_else(|| Failure::internal(&"the upload is over"))
     }
 }
 
-impl Drop for Held {
+impl<T: Receiver> Drop for Held<T> {
     fn drop(&mut self) {
         let upload = self.0.take();
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {

@@ -55,15 +55,7 @@ fn put_as(
             Some(image) => served.check_made_from(image)?,
             None => served.check_whole("take it as made")?,
         }
-        let differing = field_changes_to(&served.settings()?, &valid.settings);
-        if differing.is_empty() {
-            served.uploads.expect();
-            return Ok((describe(disks, &served)?, Made::Existing));
-        }
-        return Err(conflict(format!(
-            "disk {name:?} exists with other settings ({}); change these, or destroy it first",
-            figures(&differing)
-        )));
+        return existing(disks, &served, &valid);
     }
     let valid = match image {
         Some(image) => valid.with_origin(Origin::to_come(image))?,
@@ -75,6 +67,24 @@ fn put_as(
         disks.store().pressure().raise();
     }
     Ok((describe(disks, &served)?, Made::New))
+}
+
+/// A disk that exists, if it has these settings. The caller has checked its content.
+pub(crate) fn existing(
+    disks: &Disks,
+    served: &ServedDisk,
+    valid: &ValidDisk,
+) -> Result<(Disk, Made), Problem> {
+    let differing = field_changes_to(&served.settings()?, &valid.settings);
+    if !differing.is_empty() {
+        return Err(conflict(format!(
+            "disk {:?} exists with other settings ({}); change these, or destroy it first",
+            served.name,
+            figures(&differing)
+        )));
+    }
+    served.uploads.expect();
+    Ok((describe(disks, served)?, Made::Existing))
 }
 
 /// Create a disk that doesn't exist, and send the event. The caller holds the control lock.

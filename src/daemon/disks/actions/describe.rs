@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::daemon::disks::registry::Disks;
 use crate::daemon::disks::served::disk::ServedDisk;
+use crate::daemon::disks::served::golden::Golden;
 use crate::model::{Disk, DiskState, FrontEnd, Pool, Problem, Protocol, Stats};
 
 /// All disks that have every one of `labels`, sorted by name. Takes longer the more disks there
@@ -49,6 +50,8 @@ pub fn pool(disks: &Disks) -> Pool {
     let all = disks.all();
     let mapped_bytes = all.iter().map(|served| served.mapped_bytes()).sum();
     let (count, snapshots) = disks.counts();
+    let images = disks.all_images();
+    let charged = |image: &Arc<Golden>| Some(image.disk.get_info().ok()?.charged_bytes);
     Pool {
         limit_bytes: disks.store().limit_bytes(),
         limit_from: disks.options.limit_from.clone(),
@@ -56,6 +59,8 @@ pub fn pool(disks: &Disks) -> Pool {
         mapped_bytes,
         disks: count,
         snapshots,
+        images: images.len(),
+        images_charged_bytes: images.iter().filter_map(charged).sum(),
         most_disks: disks.options.most_disks,
         workers: disks.options.workers,
         warnings: disks.warnings(),

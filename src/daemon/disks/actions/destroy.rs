@@ -77,6 +77,10 @@ pub(crate) fn end_locked(
     // Last: a front end may save another state for as long as the disk exists.
     left.extend(served.forget_states());
     disks.remove(served);
+    let image = served.parent_id.and_then(|id| disks.image_with(id));
+    if let Some(image) = image {
+        image.touch();
+    }
     disks
         .events()
         .tell(EventKind::Destroyed, Some(name), BTreeMap::new());

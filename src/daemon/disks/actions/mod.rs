@@ -11,6 +11,7 @@
 //! | `content` | looking at the content of a disk, and changing a part of it |
 //! | `view` | views of a disk for NBD clients |
 //! | `upload` | replacing the content of a disk at one instant |
+//! | `golden` | golden images, and disks that are forked from them |
 //! | `destroy` | destroying a disk |
 //! | `apply` | applying a declaration of many disks and groups |
 
@@ -21,6 +22,7 @@ pub mod content;
 pub mod create;
 pub mod describe;
 pub mod destroy;
+pub mod golden;
 pub mod groups;
 pub(crate) mod resize;
 pub mod upload;

@@ -17,12 +17,13 @@ use parking_lot::Mutex;
 use crate::daemon::disks::events::Events;
 use crate::daemon::disks::registry::Disks;
 use crate::daemon::disks::served::disk::ServedDisk;
+use crate::daemon::disks::served::filling::fill;
 use crate::daemon::disks::served::uploads::Begun;
 use crate::daemon::disks::settings::metadata::Metadata;
 use crate::daemon::disks::settings::origin::{check_image, nothing};
 use crate::daemon::disks::settings::problems::{attached, conflict};
 use crate::model::{Detail, DiskState, EventKind, Image, Problem, ProblemKind};
-use crate::store::{Bytes, Disk, DiskSpec, Leftover, OnFull, PAGE_BYTES, Store};
+use crate::store::{Bytes, Disk, DiskSpec, Leftover, OnFull, Store};
 
 /// When an upload may replace the content.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,42 +75,10 @@ impl Upload {
     /// waiting, if there is no memory; `conflict` if another upload replaced this one, or the disk
     /// is gone.
     pub fn write(&self, start_bytes: u64, bytes: &[u8]) -> Result<(), Problem> {
-        let sector_bytes = self.begun.made.sector_size().bytes();
-        if !start_bytes.is_multiple_of(sector_bytes) {
-            return Err(Problem::new(
-                ProblemKind::Invalid,
-                format!("{start_bytes} is not a multiple of the block size, {sector_bytes}"),
-            ));
-        }
-        let mut at = start_bytes;
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            let to_page = PAGE_BYTES - at % PAGE_BYTES;
-            let len = usize::try_from(to_page).unwrap_or(usize::MAX);
-            let (now, later) = rest.split_at(len.min(rest.len()));
-            if now.iter().any(|&byte| byte != 0) {
-                self.write_page(at / sector_bytes, now)?;
-            }
-            at += now.len() as u64;
-            rest = later;
-        }
-        self.reached(at);
+        let end = fill(&self.begun.made, start_bytes, bytes);
+        let end = end.map_err(|problem| self.check_current().err().unwrap_or(problem))?;
+        self.reached(end);
         Ok(())
-    }
-
-    fn write_page(&self, sector: u64, bytes: &[u8]) -> Result<(), Problem> {
-        let sector_bytes = usize::try_from(self.begun.made.sector_size().bytes()).unwrap_or(1);
-        let written = if bytes.len().is_multiple_of(sector_bytes) {
-            self.begun.made.write(sector, &[bytes])
-        } else {
-            let mut whole = bytes.to_vec();
-            whole.resize(bytes.len().next_multiple_of(sector_bytes), 0);
-            self.begun.made.write(sector, &[&whole])
-        };
-        written.map_err(|error| match self.check_current() {
-            Err(problem) => problem,
-            Ok(()) => error.into(),
-        })
     }
 
     /// Note that the content has arrived up to here, including holes.

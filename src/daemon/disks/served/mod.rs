@@ -5,15 +5,19 @@
 //! | `health` | what the monitor knows of a disk, and how near a charge is to its bound |
 //! | `stats` | a disk's limits for its device, and the device's counters for the API |
 //! | `states` | the state of a disk in a VM's snapshot |
+//! | `filling` | filling a hidden disk with content |
 //! | `uploads` | the upload of a disk, and its progress |
 //! | `views` | what NBD clients see of a disk, and their connections |
 //! | `socket` | a disk's socket, which is created again if it is removed |
 //! | `disk` | the served disk |
 //! | `factory` | makes served disks |
 //! | `group` | a group of disks, whose limits they share |
+//! | `golden` | golden images, and those on their way |
 
 pub(crate) mod disk;
 pub(crate) mod factory;
+pub(crate) mod filling;
+pub(crate) mod golden;
 pub(crate) mod group;
 pub(crate) mod health;
 pub(crate) mod socket;

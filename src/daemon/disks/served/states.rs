@@ -202,7 +202,7 @@ impl SavedState for Arc<SavedStates> {
         // The image that the content was made from is the one of that moment.
         new.origin = Origin::of_snapshot(&source.settings().map_err(refused)?);
         let blob = new.encode().map_err(|problem| refused(problem.detail))?;
-        let left = self.store.reset_with(&self.key, snapshot, Some(&blob));
+        let left = self.store.reset_with(&self.key, snapshot, Some(&blob), 0);
         let left = left.map_err(refused)?;
         *metadata = new;
         drop((metadata, known));

@@ -37,6 +37,23 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
+    /// Nothing has arrived; the content will have `total_bytes`, if that is known.
+    pub(crate) fn new(total_bytes: Option<u64>) -> Self {
+        Self {
+            done_bytes: AtomicU64::new(0),
+            total_bytes,
+        }
+    }
+
+    /// How much has arrived, while a client sends it.
+    pub(crate) fn describe(&self) -> model::Import {
+        model::Import {
+            done_bytes: self.done_bytes.load(Ordering::Relaxed),
+            total_bytes: self.total_bytes,
+            uploading: true,
+        }
+    }
+
     /// Note that the content has arrived up to here, including holes.
     pub(crate) fn reached(&self, bytes: u64) {
         self.done_bytes.fetch_max(bytes, Ordering::Relaxed);
@@ -79,10 +96,7 @@ impl Uploads {
         let number = state.count;
         let key = format!("{IMPORT_PREFIX}{disk_id}.{number}");
         let made = make(&key)?;
-        let progress = Arc::new(Progress {
-            done_bytes: AtomicU64::new(0),
-            total_bytes,
-        });
+        let progress = Arc::new(Progress::new(total_bytes));
         state.current = Some(Current {
             number,
             key: key.clone(),
@@ -101,11 +115,7 @@ impl Uploads {
     pub(crate) fn progress(&self, first: Option<&Image>) -> Option<model::Import> {
         let state = self.0.lock();
         match (&state.current, first) {
-            (Some(current), _) => Some(model::Import {
-                done_bytes: current.progress.done_bytes.load(Ordering::Relaxed),
-                total_bytes: current.progress.total_bytes,
-                uploading: true,
-            }),
+            (Some(current), _) => Some(current.progress.describe()),
             (None, Some(image)) => Some(model::Import {
                 done_bytes: 0,
                 total_bytes: image.size_bytes,

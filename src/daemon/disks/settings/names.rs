@@ -3,8 +3,8 @@
 //! A name doesn't begin with `@`, so it can't collide with a key of the daemon's own.
 
 use super::problems::invalid;
-use crate::model::Problem;
 pub use crate::model::Target;
+use crate::model::{Digest, Problem};
 use crate::store::MAX_KEY_BYTES;
 
 /// The longest name of a disk, a snapshot or a group, in bytes.
@@ -18,6 +18,10 @@ pub(crate) const READER_PREFIX: &str = "@read.";
 pub(crate) const IMPORT_PREFIX: &str = "@import.";
 /// The prefix of the keys of saved device states.
 pub(crate) const STATE_PREFIX: &str = "@state.";
+/// The prefix of the keys of golden images.
+pub(crate) const IMAGE_PREFIX: &str = "@image.";
+/// How many digits of an image's digest are in its key, which has no room for all of them.
+const IMAGE_KEY_DIGITS: usize = 40;
 
 /// Whether something was created, or existed with the same settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,4 +111,48 @@ pub(crate) fn group_key(name: &str) -> Result<String, Problem> {
             MAX_KEY_BYTES - GROUP_PREFIX.len()
         ),
     ))
+}
+
+/// The store's key of a golden image. Its settings have the whole digest.
+pub(crate) fn image_key(digest: &Digest) -> String {
+    let hex = digest.hex();
+    format!("{IMAGE_PREFIX}{}", &hex[..IMAGE_KEY_DIGITS])
+}
+
+/// A golden image, as a request names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ImageName {
+    /// The one with this digest.
+    Digest(Digest),
+    /// The one with this name.
+    Name(String),
+}
+
+impl ImageName {
+    /// The image that `text` names: a digest, or else a name, which has no colon.
+    ///
+    /// # Errors
+    /// A problem of kind `invalid`.
+    pub fn parse(text: &str) -> Result<Self, Problem> {
+        if let Ok(digest) = text.parse() {
+            return Ok(Self::Digest(digest));
+        }
+        check_name(text).map_err(|problem| {
+            problem.with_detail(format!(
+                "{text:?} is neither the name of an image nor a digest: write sha256: and 64 \
+                 hexadecimal digits, or a name of A-Z a-z 0-9 . _ - that begins with a letter or \
+                 digit"
+            ))
+        })?;
+        Ok(Self::Name(text.to_owned()))
+    }
+}
+
+impl std::fmt::Display for ImageName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Digest(digest) => digest.fmt(f),
+            Self::Name(name) => name.fmt(f),
+        }
+    }
 }

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use crate::daemon::disks::actions::groups;
 use crate::daemon::disks::registry::Disks;
 use crate::daemon::disks::served::disk::{Age, ServedDisk};
+use crate::daemon::disks::served::golden::Golden;
 use crate::daemon::disks::served::group::LimitGroup;
+use crate::daemon::disks::settings::golden::GoldenRecord;
 use crate::daemon::disks::settings::metadata::{Decoded, Metadata, Moved};
 use crate::daemon::disks::settings::names::{
-    GROUP_PREFIX, IMPORT_PREFIX, READER_PREFIX, STATE_PREFIX, Target,
+    GROUP_PREFIX, IMAGE_PREFIX, IMPORT_PREFIX, READER_PREFIX, STATE_PREFIX, Target, image_key,
 };
 use crate::daemon::disks::settings::valid::ValidDisk;
 use crate::device::Limiter;
@@ -54,6 +56,9 @@ pub(crate) fn adopt(disks: &Disks) -> Result<(), Problem> {
         if let Some(name) = key.strip_prefix(GROUP_PREFIX) {
             adopt_group(disks, key, name)?;
         }
+        if key.starts_with(IMAGE_PREFIX) {
+            adopt_image(disks, key)?;
+        }
     }
     let named: Vec<_> = keys
         .iter()
@@ -90,6 +95,22 @@ fn adopt_group(disks: &Disks, key: &str, name: &str) -> Result<(), Problem> {
     let limits: Limits = serde_json::from_slice(&settings)
         .map_err(|error| damaged("group", name, &error.to_string()))?;
     disks.insert_group(LimitGroup::new(name, limits));
+    Ok(())
+}
+
+fn adopt_image(disks: &Disks, key: &str) -> Result<(), Problem> {
+    let disk = disks.store().open(key)?;
+    let record = GoldenRecord::decode(&disk.settings()?);
+    let record = record.ok().filter(|it| image_key(&it.digest) == key);
+    let Some(record) = record else {
+        // Its disks don't need it, so the daemon starts without it. Keep the data.
+        tracing::warn!(
+            key,
+            "the settings of an image can't be read; it is left as it is"
+        );
+        return Ok(());
+    };
+    disks.insert_image(Golden::new(disk, record)?);
     Ok(())
 }
 

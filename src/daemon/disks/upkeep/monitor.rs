@@ -9,6 +9,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::unclaimed::destroy_overdue;
+use crate::daemon::disks::actions::golden::remove::{Droppable, drop_one, next_within};
 use crate::daemon::disks::registry::Disks;
 use crate::daemon::disks::served::disk::ServedDisk;
 use crate::daemon::disks::served::health::{Health, LEVELS, level, marks};
@@ -24,6 +25,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// it, and a part of the bound, or the next write would reach it again.
 const ROOM_BYTES: u64 = 32 << 10;
 const ROOM_PART: u64 = 64;
+
+/// How long a golden image stays at least after it was used, while memory is short and not yet
+/// refused. The client that has pulled it is about to fork it.
+const FRESH: Duration = Duration::from_secs(2);
 
 /// Start the monitor of `disks`. It ends with the registry.
 ///
@@ -42,7 +47,7 @@ pub(crate) fn start(disks: &Arc<Disks>) -> Result<(), Error> {
 
 fn watch(disks: &Weak<Disks>, pressure: &PressureSignal, ends: &AtomicBool) {
     let (mut look_within, mut was_raised) = (None, false);
-    let mut pool_level = 0;
+    let mut pool = PoolHealth::default();
     loop {
         // The signal is raised when memory is refused, and the disk counts that a moment later. So
         // check twice.
@@ -54,8 +59,18 @@ fn watch(disks: &Weak<Disks>, pressure: &PressureSignal, ends: &AtomicBool) {
         let Some(disks) = disks.upgrade() else {
             return;
         };
-        look_within = look(&disks, &mut pool_level);
+        look_within = look(&disks, &mut pool);
     }
+}
+
+/// What the monitor knows of the pool.
+#[derive(Debug, Default)]
+struct PoolHealth {
+    /// How near its charge was to the limit.
+    level: usize,
+    /// How often memory had been refused, and how often by the host.
+    refusals: u64,
+    host_refusals: u64,
 }
 
 /// The shorter time, if there is one.
@@ -64,14 +79,41 @@ fn sooner(one: Option<Duration>, two: Option<Duration>) -> Option<Duration> {
 }
 
 /// Check everything. Returns when to check again, if that must be without a signal.
-fn look(disks: &Disks, pool_level: &mut usize) -> Option<Duration> {
+fn look(disks: &Disks, pool: &mut PoolHealth) -> Option<Duration> {
     disks.drop_detached();
-    look_at_pool(disks, pool_level);
+    look_at_pool(disks, &mut pool.level);
+    let unused = drop_unused_images(disks, pool);
     let mut is_full = false;
     for served in disks.all() {
         is_full |= look_at(disks, &served);
     }
-    sooner(is_full.then_some(LOOK_EVERY), destroy_overdue(disks))
+    let full = is_full.then_some(LOOK_EVERY);
+    sooner(sooner(full, unused), destroy_overdue(disks))
+}
+
+/// Drop golden images without forks while memory is wanted: it was refused, or nearly all is taken.
+/// Returns when to check again.
+fn drop_unused_images(disks: &Disks, pool: &mut PoolHealth) -> Option<Duration> {
+    let store = disks.store();
+    let pressure = store.pressure();
+    let (refusals, by_host) = (pressure.refusals(), pressure.host_refusals());
+    let is_refused = std::mem::replace(&mut pool.refusals, refusals) != refusals;
+    let has_host_none = std::mem::replace(&mut pool.host_refusals, by_host) != by_host;
+    // The thread that was refused may have dropped one already.
+    let is_short = || level(store.charged_bytes(), store.limit_bytes(), 0) == LEVELS.len();
+    if has_host_none || is_refused && is_short() {
+        drop_one(disks, Droppable::default());
+    }
+    let unused = Droppable {
+        idle_for: FRESH,
+        ..Droppable::default()
+    };
+    while is_short() && drop_one(disks, unused) {}
+    look_at_pool(disks, &mut pool.level);
+    match is_short() {
+        true => next_within(disks, FRESH),
+        false => None,
+    }
 }
 
 /// Set the marks at which the charge of all disks leaves this level.

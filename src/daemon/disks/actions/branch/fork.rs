@@ -8,7 +8,6 @@ use crate::daemon::disks::settings::names::{check_name, snapshot_key};
 use crate::daemon::disks::settings::problems::conflict;
 use crate::daemon::disks::settings::valid::ValidDisk;
 use crate::model::{Disk, EventKind, ForkRequest, Problem};
-use crate::store::Change;
 
 /// Create a disk with the content of `name` or of one of its snapshots, at one moment and without
 /// copying.
@@ -44,14 +43,9 @@ pub fn fork(disks: &Disks, name: &str, request: ForkRequest) -> Result<Disk, Pro
     let limiter = groups::limiter(disks, valid.settings.group.as_deref())?;
     create::check_room(disks)?;
     disks.factory.check(&new)?;
-    let change = Change {
-        settings: Some(&valid.blob),
-        quota_bytes: Some(valid.spec.quota_bytes),
-        on_full: Some(valid.spec.on_full),
-        read_only: Some(valid.spec.read_only),
-        ..Change::default()
-    };
-    let disk = disks.store().fork_with(&key, &new, &change)?;
+    let disk = disks
+        .store()
+        .fork_as(&key, &new, &valid.spec, &valid.blob)?;
     let served = create::serve_new(disks, &new, disk, &valid, limiter)?;
     let events = disks.events();
     events.tell_with(EventKind::Forked, &new, "from", key);

@@ -33,27 +33,34 @@ pub fn reset(
         None => parent_key(disks, &served)?,
     };
     let store = disks.store();
-    let origin = match &request.to {
-        Some(_) => Origin::of_snapshot(&store.open(&key)?.settings()?),
+    let image = served.parent_id.and_then(|id| disks.image_with(id));
+    let image = image.filter(|_| request.to.is_none());
+    let origin = match (&request.to, &image) {
+        (Some(_), _) => Origin::of_snapshot(&store.open(&key)?.settings()?),
+        (None, Some(image)) => image.record().origin(),
         // A fork was not made from an image, and is now as it was created.
-        None => Origin::default(),
+        (None, None) => Origin::default(),
     };
+    // A disk may be larger than the image that it was forked from, and stays so.
+    let size_bytes = served.disk.capacity().bytes();
+    let least_bytes = image.as_ref().map_or(0, |_| size_bytes);
     let edit = |metadata: &mut Metadata| metadata.origin = origin;
     let left = served.replace_metadata(edit, |blob| {
         // No front end can connect between the check and the reset.
-        let reset = served
-            .server
-            .unless_attached(request.force, || store.reset_with(name, &key, Some(blob)));
+        let reset = served.server.unless_attached(request.force, || {
+            store.reset_with(name, &key, Some(blob), least_bytes)
+        });
         Ok(reset.ok_or_else(|| attached(name, "reset it"))??)
     })?;
     served.server.config_changed();
     let events = disks.events();
-    events.tell_with(EventKind::Reset, name, "to", key);
+    let to = image.map_or(key, |image| image.address());
+    events.tell_with(EventKind::Reset, name, "to", to);
     Ok((describe(disks, &served)?, left))
 }
 
 fn parent_key(disks: &Disks, served: &ServedDisk) -> Result<String, Problem> {
-    let parent = served.parent_id.and_then(|id| disks.name_of(id));
+    let parent = served.parent_id.and_then(|id| disks.key_of(id));
     parent.ok_or_else(|| {
         not_found("parent of disk", &served.name).with_detail(format!(
             "disk {:?} was not forked, or what it was forked from is gone: name one of its \

@@ -147,7 +147,10 @@ impl Staged {
             // No front end can connect between the checks and the commit.
             let done = served.server.unless_attached(false, || {
                 self.check_current(served)?;
-                Ok::<_, Problem>(self.store.reset_with(&served.name, &self.key, Some(blob))?)
+                Ok::<_, Problem>(
+                    self.store
+                        .reset_with(&served.name, &self.key, Some(blob), 0)?,
+                )
             });
             done.ok_or_else(|| attached(&served.name, "write to it"))?
         })?;

@@ -1,0 +1,111 @@
+//! `image pull`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
+use sha2::{Digest as _, Sha256};
+
+use super::obtain::{check_alone, known_digest, obtain, source_name};
+use crate::cli::error::Error;
+use crate::cli::print::images;
+use crate::cli::print::output::{Output, OutputArgs};
+use crate::cli::transfer::{FormatArg, ImageUpload, Progress, again_if_changed, medium};
+use crate::client::Client;
+use crate::image::{Medium, ReadAt};
+use crate::model::{Digest, GoldenRequest};
+
+/// How much is hashed at once.
+const CHUNK_BYTES: u64 = 1 << 20;
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Pull {
+    /// The image. What comes through a pipe needs --digest.
+    #[arg(value_name = "SRC")]
+    source: PathBuf,
+
+    /// Name, by which disks can be created from it as image://NAME.
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
+    name: Option<String>,
+
+    /// Keep the image when memory is wanted, even if no disk is forked from it.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    keep: Option<bool>,
+
+    #[command(flatten)]
+    format: FormatArg,
+
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+impl Pull {
+    pub(in crate::cli) fn run(self, client: &Client) -> Result<(), Error> {
+        again_if_changed(Some(&self.source), || self.pull(client))
+    }
+
+    fn pull(&self, client: &Client) -> Result<(), Error> {
+        check_alone(&self.format)?;
+        let mut how = self.format.opening()?;
+        let mut opened = None;
+        let digest = match self.format.digest() {
+            Some(digest) => digest,
+            None => {
+                let source = medium(&self.source, &mut how)?;
+                let digest = match known_digest(&source) {
+                    Some(digest) => digest,
+                    None => self.digest_of(&source)?,
+                };
+                opened = Some(source);
+                digest
+            }
+        };
+        let request = GoldenRequest {
+            source: source_name(&self.source)?,
+            name: self.name.clone(),
+            format: self.format.name(),
+            keep: self.keep,
+        };
+        let open = || {
+            let source = opened.map_or_else(|| medium(&self.source, &mut how), Ok)?;
+            ImageUpload::open(source, &how)
+        };
+        let image = obtain(client, &digest, &request, self.output.kind(), open)?;
+        self.output.print(&image, images::pulled)
+    }
+
+    /// The digest of a file of this host.
+    fn digest_of(&self, source: &Medium) -> Result<Digest, Error> {
+        match source {
+            // What comes over a network would be fetched twice.
+            Medium::Seekable(source) if self.source.exists() => hash(&**source, self.output.kind()),
+            _ => Err(Error::Usage(format!(
+                "the digest of {} is known only when all of it was read: give the one that was \
+                 published with it as --digest sha256:HEX, or save it to a file first",
+                source.name()
+            ))),
+        }
+    }
+}
+
+fn hash(source: &dyn ReadAt, output: Output) -> Result<Digest, Error> {
+    let size_bytes = source.size_bytes();
+    let progress = Progress::new("digest", Some(size_bytes), output);
+    let mut hash = Sha256::new();
+    let mut chunk = vec![0; usize::try_from(CHUNK_BYTES.min(size_bytes)).unwrap_or_default()];
+    let mut at = 0;
+    while at < size_bytes {
+        let length = CHUNK_BYTES.min(size_bytes - at);
+        let part = &mut chunk[..usize::try_from(length).unwrap_or_default()];
+        source.read_at(at, part).map_err(|error| Error::File {
+            what: "read",
+            path: source.name().into(),
+            source: error,
+        })?;
+        hash.update(&*part);
+        at += length;
+        progress.at(at);
+    }
+    progress.end();
+    Ok(Digest::new(hash.finalize().into()))
+}

@@ -1,0 +1,96 @@
+//! Golden images whose client or daemon is killed: there is a whole image, or none.
+
+use std::fs;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::home::{Home, RAMBLK};
+use crate::driver::data::pattern;
+use crate::verbs::golden::digest;
+
+const IMAGE_BYTES: usize = 12 << 20;
+
+fn client(home: &Home, line: &str) -> Child {
+    Command::new(RAMBLK)
+        .args(line.split_whitespace())
+        .env("RAMBLK_API", home.path("run/api.sock"))
+        .current_dir(home.path("."))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+#[test]
+fn images_their_forks_and_what_is_kept_of_them_are_there_after_a_daemon_was_killed() {
+    let home = Home::new();
+    let daemon = home.start(home.serve(&[]));
+    let bytes = pattern(IMAGE_BYTES, 1);
+    fs::write(home.path("a.raw"), &bytes).unwrap();
+    home.ok("image pull a.raw --name a --keep");
+    home.ok("create vm --size 16M --image image://a");
+    let before = home.json("image show a");
+    daemon.kill();
+    let daemon = home.start(home.serve(&[]));
+    assert_eq!(home.json("image show a"), before);
+    assert_eq!(before["forks"][0], "vm");
+    let parent = home.json("show vm")["parent"].clone();
+    assert_eq!(parent, format!("image://{}", digest(&bytes)));
+    home.ok("reset vm");
+    assert_eq!(home.json("show vm")["size_bytes"], 16 << 20);
+    home.ok("create vm2 --image image://a");
+    home.ok("export vm2 out");
+    assert!(fs::read(home.path("out")).unwrap() == bytes);
+    // Nothing of it is in the way of a look into the state.
+    daemon.kill();
+    let report = home.json("fsck state");
+    assert_eq!(
+        (&report["clean"], &report["disks"][0]["name"]),
+        (&true.into(), &"vm".into())
+    );
+    assert_eq!(report["images"][0]["name"], "a", "{report}");
+}
+
+/// `RAMBLK_IMPORT_KILLS` times; `scripts/soak` sets many.
+#[test]
+fn an_image_that_is_killed_on_its_way_is_whole_or_not_there() {
+    let kills = std::env::var("RAMBLK_IMPORT_KILLS");
+    let kills: u64 = kills.map_or(6, |kills| kills.parse().unwrap());
+    let home = Home::new();
+    let mut daemon = home.start(home.serve(&[]));
+    let bytes = pattern(IMAGE_BYTES, 1);
+    fs::write(home.path("a.raw"), &bytes).unwrap();
+    let digest = digest(&bytes);
+    let line = format!("create vm --image a.raw --digest {digest}");
+    let began = Instant::now();
+    home.ok(&line);
+    let takes = began.elapsed();
+    home.ok("destroy vm");
+    home.ok(&format!("image rm {digest}"));
+    for round in 0..kills {
+        let mut sender = client(&home, &line);
+        let part = u32::try_from(round % 7 + 1).unwrap();
+        std::thread::sleep(takes * part / 8 + Duration::from_micros(round * 97 % 1000));
+        if round % 2 == 1 {
+            daemon.kill();
+            sender.wait().unwrap();
+            daemon = home.start(home.serve(&[]));
+        } else {
+            sender.kill().unwrap();
+            sender.wait().unwrap();
+        }
+        // The same command works, whatever was left.
+        home.ok(&line);
+        home.ok("export vm out --overwrite");
+        assert!(
+            fs::read(home.path("out")).unwrap() == bytes,
+            "round {round}"
+        );
+        home.ok("destroy vm");
+        home.ok(&format!("image rm {digest}"));
+        let pool = home.json("pool");
+        assert_eq!(pool["charged_bytes"], 0, "round {round}: {pool}");
+    }
+    drop(daemon);
+}
