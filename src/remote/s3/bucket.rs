@@ -1,6 +1,6 @@
 //! Where a bucket is, and the credentials for it, by the usual variables of the environment.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use reqwest::{Method, Url};
 
@@ -11,6 +11,8 @@ use super::sign::{Credentials, Signing, encode};
 
 /// The region where none is named, as in other programs.
 const USUAL_REGION: &str = "us-east-1";
+/// How long a signed URL is valid. Each is used at once, and its request may be long.
+const VALID: Duration = Duration::from_secs(3600);
 
 /// A bucket.
 #[derive(Debug)]
@@ -84,6 +86,7 @@ impl Bucket {
             credentials,
             region: &self.region,
             now: SystemTime::now(),
+            valid: VALID,
         });
         let query = match signing {
             Some(signing) => signing.query(method, &url, query),

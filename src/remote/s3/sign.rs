@@ -6,8 +6,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use reqwest::{Method, Url};
 use sha2::{Digest as _, Sha256};
 
-/// How long a signed URL is valid. Each is used at once, and its request may be long.
-const VALID: Duration = Duration::from_secs(3600);
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 /// SHA-256's block, by which HMAC (RFC 2104) pads its key.
 const HMAC_BLOCK_BYTES: usize = 64;
@@ -37,6 +35,7 @@ pub(super) struct Signing<'a> {
     pub(super) credentials: &'a Credentials,
     pub(super) region: &'a str,
     pub(super) now: SystemTime,
+    pub(super) valid: Duration,
 }
 
 impl Signing<'_> {
@@ -45,7 +44,7 @@ impl Signing<'_> {
         let time = time(self.now);
         let scope = format!("{}/{}/s3/aws4_request", &time[..8], self.region);
         let credential = format!("{}/{scope}", self.credentials.key);
-        let valid = VALID.as_secs().to_string();
+        let valid = self.valid.as_secs().to_string();
         let mut all = query.to_vec();
         all.extend([
             ("X-Amz-Algorithm", ALGORITHM),
@@ -164,6 +163,23 @@ mod tests {
         ] {
             assert_eq!(time(UNIX_EPOCH + Duration::from_secs(seconds)), wanted);
         }
+    }
+
+    /// The example of Amazon's page on signed URLs.
+    #[test]
+    fn a_signature_is_that_of_the_example() {
+        let (key, secret) = ("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY");
+        let credentials = Credentials::new(key.into(), secret.into(), None);
+        let signing = Signing {
+            credentials: &credentials,
+            region: "us-east-1",
+            now: UNIX_EPOCH + Duration::from_secs(1_369_353_600),
+            valid: Duration::from_secs(86_400),
+        };
+        let url = Url::parse("https://examplebucket.s3.amazonaws.com/test.txt").unwrap();
+        let query = signing.query(&Method::GET, &url, &[]);
+        let wanted = "aeeed9bbccd4d02ee5c0109b86d86835f995330da4c265957d157751f604d404";
+        assert!(query.ends_with(wanted), "{query}");
     }
 
     /// RFC 4231, test cases 1, 2 and 6.
