@@ -7,6 +7,7 @@ that. An operation of the document that is not called here is a failure, and so 
 client can't parse by the document.
 """
 
+import hashlib
 import importlib
 import json
 import re
@@ -147,6 +148,14 @@ mapped = call("get_map", "a", limit=1, status=200, kind=models.Map)
 assert mapped.extents[0].mapped and mapped.extents[0].length_bytes == MIB
 assert mapped.next_bytes == MIB
 
+# A look at it, and a change of a part.
+before = call("get_digest", "a", status=200)
+call("patch_data", "a", body=File(payload=BytesIO(bytes(512))), start_bytes=0, status=204)
+assert call("get_digest", "a", status=200) != before
+call("patch_data", "a", body=File(payload=BytesIO(content[:512])), start_bytes=0, status=204)
+assert call("get_digest", "a", status=200) == before
+call("get_diff", "a", with_="a", status=200)
+
 # Snapshots, forks, and back.
 taken = call("put_snapshot", "a", "s", status=201, kind=models.Snapshot)
 assert taken.mapped_bytes == MIB
@@ -166,6 +175,25 @@ stats = call("get_stats", "a", status=200, kind=models.Stats)
 assert stats.disk == "a" and stats.in_flight == 0
 metrics = call("get_metrics", status=200, kind=str)
 assert re.search(r'^ramblk_disk_\w+\{disk="a"', metrics, re.MULTILINE), metrics[:500]
+
+# A golden image, and a disk that is forked from it.
+digest = "sha256:" + hashlib.sha256(content).hexdigest()
+wanted = models.GoldenRequest(source="here", name="golden")
+offer = call("put_image", digest, body=wanted, status=201, kind=models.GoldenOffer)
+assert offer.image.state == models.GoldenState.FETCHING
+other = call("put_image", digest, body=wanted, status=202, kind=models.GoldenOffer)
+assert other.fetch in (UNSET, None)
+body = File(payload=BytesIO(content))
+image = call("put_image_data", digest, body=body, fetch=offer.fetch, status=201)
+assert (image.name, image.size_bytes) == ("golden", MIB)
+call("put_image", digest, body=wanted, status=200, kind=models.GoldenOffer)
+disk = call("put_disk", "d", body=settings(), from_image="golden", status=201, kind=models.Disk)
+assert disk.parent == "image://" + digest and disk.mapped_bytes == MIB
+assert [one.forks for one in call("list_images", status=200)] == [["d"]]
+assert call("get_image", "golden", status=200, kind=models.GoldenImage).digest == digest
+call("delete_image", "golden", status=409, kind=models.Problem)
+call("delete_disk", "d", status=204)
+call("delete_image", "golden", status=204)
 
 # All at once.
 config = call("get_config", status=200, kind=models.Config)

@@ -5,6 +5,7 @@
 //! | `kit` | a server in this process, and a client that writes HTTP by hand |
 //! | `disks`, `snapshots`, `groups` | every route, and its answers |
 //! | `content` | uploads and downloads |
+//! | `golden` | golden images |
 //! | `look` | digests, differences, writes of a part |
 //! | `problems` | everything that can be wrong with a request |
 //! | `strict` | headers and parameters that aren't honoured, foreign content |
@@ -20,6 +21,7 @@ mod content;
 mod disks;
 mod document;
 mod events;
+mod golden;
 mod groups;
 mod kit;
 mod look;

@@ -113,10 +113,22 @@ fn verbs(at: &str) -> Vec<(&'static str, &'static str, String, Option<Value>, u1
     let back = Some(json!({"to": "s"}));
     let diff = of(&format!("/diff?with={at}"));
     let no_disk = Some(json!({"disk": []}));
+    // Each round has its own image, which is sent once.
+    let image = format!(
+        "/v1/images/sha256:{:064x}",
+        at.len() + usize::from(at.as_bytes()[at.len() - 1])
+    );
+    let source = Some(json!({"source": "a"}));
+    let sent = format!("{image}/data?fetch=NUMBER");
     vec![
         ("put_disk", "PUT", of(""), small, 201),
         ("get_disk", "GET", of(""), None, 200),
         ("list_disks", "GET", "/v1/disks".into(), None, 200),
+        ("put_image", "PUT", image.clone(), source, 201),
+        ("put_image_data", "PUT", sent, None, 201),
+        ("get_image", "GET", image.clone(), None, 200),
+        ("list_images", "GET", "/v1/images".into(), None, 200),
+        ("delete_image", "DELETE", image, None, 204),
         ("put_group", "PUT", group.clone(), Some(limits.clone()), 201),
         ("patch_group", "PATCH", group.clone(), bound, 200),
         ("get_group", "GET", group.clone(), None, 200),
@@ -159,12 +171,13 @@ fn verbs(at: &str) -> Vec<(&'static str, &'static str, String, Option<Value>, u1
 
 /// Run all operations, and name those that took too long.
 fn ask_all(kit: &Kit, at: &str) -> Vec<(&'static str, Duration)> {
-    let mut slow = Vec::new();
+    let (mut slow, mut fetch) = (Vec::new(), 0);
     for (operation, method, path, body, status) in verbs(at) {
         let mut client = kit.connect();
         let began = Instant::now();
         let answer = match operation {
-            "put_data" | "patch_data" => {
+            "put_data" | "patch_data" | "put_image_data" => {
+                let path = path.replace("NUMBER", &u64::to_string(&fetch));
                 client.raw(&format!("{method} {path}"), &[PLAIN], &vec![3; 2 << 20])
             }
             "get_events" => {
@@ -179,6 +192,9 @@ fn ask_all(kit: &Kit, at: &str) -> Vec<(&'static str, Duration)> {
         };
         let took = began.elapsed();
         assert_eq!(answer.status, status, "{operation}: {answer:?}");
+        if operation == "put_image" {
+            fetch = answer.json(201)["fetch"].as_u64().unwrap();
+        }
         if took > LIMIT {
             slow.push((operation, took));
         }

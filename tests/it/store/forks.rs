@@ -32,6 +32,49 @@ fn a_fork_is_the_disk_at_one_moment_and_then_its_own() {
 }
 
 #[test]
+fn a_fork_may_be_larger_and_of_other_settings_and_a_reset_may_keep_its_size() {
+    let store = store();
+    let golden = store.create("golden", &spec(4 << 20)).unwrap();
+    fill(&golden, 1);
+    let mut larger = spec(16 << 20);
+    (larger.detect_zeroes, larger.quota_bytes) = (true, Some(1 << 20));
+    let fork = store.fork_as("golden", "fork", &larger, b"mine").unwrap();
+    let info = fork.get_info().unwrap();
+    assert_eq!(
+        (info.spec, fork.settings().unwrap()),
+        (larger, b"mine".to_vec())
+    );
+    assert_eq!(info.parent_id, Some(golden.get_info().unwrap().id));
+    let sectors = (4 << 20) / SECTOR as u64;
+    assert_eq!(read(&fork, 0, sectors as usize), noise(1, 4 << 20));
+    assert_eq!(read(&fork, sectors, 8), [0; 8 * SECTOR]);
+    fork.write(0, &[&[9; SECTOR]]).unwrap();
+    fork.write(sectors + 8, &[&[9; SECTOR]]).unwrap();
+    drop(store.reset_with("fork", "golden", None, 16 << 20).unwrap());
+    assert_eq!(fork.get_info().unwrap().size_bytes, 16 << 20);
+    assert_eq!(read(&fork, 0, 1), noise(1, SECTOR));
+    assert_eq!(read(&fork, sectors + 8, 1), [0; SECTOR]);
+    let odd = store.reset_with("fork", "golden", None, 1000);
+    assert!(matches!(odd, Err(Error::InvalidSize { .. })), "{odd:?}");
+    drop(store.reset_with("fork", "golden", None, 512).unwrap());
+    assert_eq!(fork.get_info().unwrap().size_bytes, 4 << 20);
+    let small = store.fork_as("golden", "small", &spec(1 << 20), b"");
+    assert!(matches!(small, Err(Error::WouldShrink { .. })), "{small:?}");
+    let blocks = DiskSpec::new(SectorSize::S4096, 4 << 20);
+    let other = store.fork_as("golden", "blocks", &blocks, b"");
+    assert!(
+        matches!(other, Err(Error::Unimplemented { .. })),
+        "{other:?}"
+    );
+    assert_eq!(store.keys(), ["fork", "golden"]);
+    let before = store.charged_bytes();
+    drop(store.destroy("fork").unwrap());
+    // A refused fork left no reference to the tree.
+    assert_eq!(golden.unique_bytes().unwrap(), store.charged_bytes());
+    assert!(store.charged_bytes() < before);
+}
+
+#[test]
 fn forks_of_forks_share_and_give_back_exactly_what_they_alone_held() {
     let store = store();
     let first = store.create("0", &spec(64 << 20)).unwrap();

@@ -12,8 +12,8 @@ use crate::daemon::disks::settings::problems::conflict;
 use crate::model::{Detail, Digest, EventKind, Problem};
 use crate::store::{Leftover, PAGE_BYTES};
 
-/// What an image is charged for and never shares: its record and settings.
-const OWN_BYTES: u64 = 2 * PAGE_BYTES;
+/// What an image is charged for and isn't counted as its own: its settings.
+const SETTINGS_BYTES: u64 = PAGE_BYTES;
 
 /// Remove an image. Its memory is freed when you drop the result. With `force` also if disks were
 /// forked from it: these keep their content, and can't be reset to it any more.
@@ -134,5 +134,5 @@ fn is_in_use(disks: &Disks, image: &Golden) -> bool {
     let (Ok(charged), Ok(unique)) = (charged, image.disk.unique_bytes()) else {
         return true;
     };
-    charged > unique + OWN_BYTES
+    charged > unique + SETTINGS_BYTES
 }
