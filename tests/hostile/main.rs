@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `guests` | guests that mean harm |
 //! | `front_ends` | front ends that mean harm |
+//! | `nbd` | NBD clients that mean harm |
 //! | `attacks` | attacks that go on until they are stopped |
 //! | `honest` | an honest front end beside them |
 //! | `victim` | a disk under attack, and the check that it is unharmed |
@@ -35,4 +36,5 @@ mod attacks;
 mod front_ends;
 mod guests;
 mod honest;
+mod nbd;
 mod victim;
