@@ -6,8 +6,9 @@ use clap::{Args, Parser, Subcommand};
 
 use super::bench::Bench;
 use super::error::Error;
+use super::helpers::{Fetching, fetched};
 use super::serve::Serve;
-use super::transfer::{FormatArg, medium};
+use super::transfer::FormatArg;
 use super::verbs::ApiVerb;
 use crate::cli::values::cpus::{Cpus, parse_cpus};
 use crate::cli::values::mode::parse_mode;
@@ -151,7 +152,7 @@ impl Run {
     /// # Errors
     /// The image can't be opened.
     pub(super) fn options(self) -> Result<RunOptions, Error> {
-        let image = open(self.image.as_deref(), &self.format, self.disk.size)?;
+        let image = open(self.image.as_deref(), &self.format, &self.disk)?;
         Ok(RunOptions {
             image,
             share: self.share.into(),
@@ -168,7 +169,7 @@ impl Run {
 fn open(
     path: Option<&Path>,
     format: &FormatArg,
-    most_bytes: Option<u64>,
+    disk: &DiskArgs,
 ) -> Result<Option<Box<dyn ImageReader>>, Error> {
     let Some(path) = path else {
         return match format.is_given() {
@@ -178,11 +179,21 @@ fn open(
             false => Ok(None),
         };
     };
+    let most_bytes = disk.size;
+    // The process that serves has no network.
+    if format.is_remote(path) {
+        return Ok(Some(fetched(&Fetching {
+            source: path,
+            words: format.words(),
+            most_bytes,
+            not_inherited: disk.fd,
+        })?));
+    }
     let mut how = Opening {
         most_bytes,
         ..format.opening()?
     };
-    let medium = medium(path, &mut how)?;
+    let medium = format.medium(path, &mut how)?;
     Ok(Some(open_medium(medium, &how)?))
 }
 
@@ -233,7 +244,7 @@ impl VhostUserRamblk {
     /// # Errors
     /// The image can't be opened.
     pub(super) fn options(self) -> Result<RunOptions, Error> {
-        let image = open(self.blk_file.as_deref(), &self.format, self.disk.size)?;
+        let image = open(self.blk_file.as_deref(), &self.format, &self.disk)?;
         Ok(RunOptions {
             image,
             ..RunOptions::from(self.disk)

@@ -5,6 +5,7 @@
 //! | `args` | the options of both programs |
 //! | `bench` | `ramblk bench` |
 //! | `serve` | `ramblk serve` |
+//! | `helpers` | processes that ramblk starts of itself |
 //! | `verbs` | the verbs that use a daemon's API |
 //! | `values` | values of options, and how they are written |
 //! | `file` | the configuration file |
@@ -19,6 +20,7 @@ mod args;
 mod bench;
 mod error;
 mod file;
+mod helpers;
 mod log;
 mod print;
 mod recipes;
@@ -45,6 +47,9 @@ const CAPABILITIES: &str = r#"{ "type": "block", "features": [ "read-only", "blk
 /// The program `ramblk`.
 pub fn ramblk() -> ExitCode {
     prepare();
+    if let Some(code) = helpers::run() {
+        return code;
+    }
     let mut found = match args::Ramblk::command().try_get_matches() {
         Ok(found) => found,
         Err(error) => return refuse(&error, &args::Ramblk::command()),

@@ -31,6 +31,7 @@ mod serve;
 
 pub use crate::store::{Bytes, NewFile};
 pub use error::{Error, MAX_SOCKET_PATH_BYTES};
+pub use host::inherit::keep_from_children;
 pub use host::paths::{default_api_socket, default_run_dir};
 pub use host::signals::survive_file_size_limits;
 pub use host::socket::SocketAccess;

@@ -1,49 +1,13 @@
-//! SHA-256 digests, as registries name what they store.
-
-use std::fmt;
+//! SHA-256 digests, as registries name what they store, made on the way.
 
 use sha2::{Digest as _, Sha256};
 
 use super::error::Fault;
+use crate::image::Digest;
 
-/// A SHA-256 digest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Digest([u8; 32]);
-
-impl Digest {
-    /// Read `sha256:HEX`.
-    pub fn parse(text: &str) -> Option<Self> {
-        let hex = text.strip_prefix("sha256:")?.as_bytes();
-        let mut bytes = [0; 32];
-        if hex.len() != 64 {
-            return None;
-        }
-        for (byte, pair) in bytes.iter_mut().zip(hex.chunks(2)) {
-            let digit = |at: u8| match at {
-                b'0'..=b'9' => Some(at - b'0'),
-                b'a'..=b'f' => Some(at - b'a' + 10),
-                _ => None,
-            };
-            *byte = digit(pair[0])? << 4 | digit(pair[1])?;
-        }
-        Some(Self(bytes))
-    }
-
-    pub(super) fn new(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
-
-    /// The digest of these bytes.
-    pub fn of(bytes: &[u8]) -> Self {
-        Self(Sha256::digest(bytes).into())
-    }
-}
-
-impl fmt::Display for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("sha256:")?;
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
+/// The digest of these bytes.
+pub(super) fn of(bytes: &[u8]) -> Digest {
+    Digest::from(<[u8; 32]>::from(Sha256::digest(bytes)))
 }
 
 /// A digest that is made on the way, and the one that it must be.
@@ -70,7 +34,7 @@ impl Sum {
     /// # Errors
     /// [`Fault::Digest`].
     pub(super) fn check(&self) -> Result<(), Fault> {
-        let found = Digest(self.hasher.clone().finalize().into());
+        let found = Digest::from(<[u8; 32]>::from(self.hasher.clone().finalize()));
         match found == self.wanted {
             true => Ok(()),
             false => Err(Fault::Digest {

@@ -8,6 +8,9 @@ use reqwest::StatusCode;
 
 use crate::image;
 
+/// What to do if there is no room.
+const FULL: &str = "make room there, or send less";
+
 /// Why an image on another host can't be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -191,11 +194,12 @@ impl Fault {
     /// The fault of an answer with this status.
     pub(super) fn status(status: StatusCode, said: &str, wait: Option<Duration>) -> Self {
         let next = match status.as_u16() {
+            _ if said.contains("Quota") || said.contains("StorageFull") => FULL,
             401 => "give it credentials, or check those that it has",
             403 => "check that the credentials may do this, and that a signed URL is still valid",
             404 | 410 => "check the name",
             412 => "it was changed meanwhile: try again",
-            413 | 507 => "make room there, or send less",
+            413 | 507 => FULL,
             416 => "it is shorter than it said: try again when nothing replaces it",
             408 | 429 | 503 => "it is busy: try again later",
             500.. => "try again later, or look at the server's log",

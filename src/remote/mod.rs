@@ -30,7 +30,6 @@ mod place;
 mod reference;
 mod s3;
 
-pub use digest::Digest;
 pub use error::{Error, Fault};
 pub use http::patience::Patience;
 pub use open::{create, open};

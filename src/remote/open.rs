@@ -33,7 +33,11 @@ pub fn open(place: &Place, how: &Opening) -> Result<Opened, Error> {
     };
     let source = Source::new(name, origin, Net::get()?, how.patience);
     Ok(Opened {
-        medium: medium(Arc::new(source), Some(beside(place, how.patience)), None)?,
+        medium: medium(
+            Arc::new(source),
+            Some(beside(place, how.patience)),
+            how.digest,
+        )?,
         format: None,
     })
 }

@@ -1,7 +1,7 @@
 //! How images on other hosts are opened and written.
 
 use super::http::patience::Patience;
-use crate::image::{ImageFormat, Medium};
+use crate::image::{Digest, ImageFormat, Medium, Written};
 
 /// How to open an image on another host.
 #[derive(Clone, Debug, Default)]
@@ -11,6 +11,8 @@ pub struct Opening {
     /// The platform to choose where there are several: `ARCHITECTURE` or `OS/ARCHITECTURE`, as
     /// registries name them. Without it, this host's.
     pub platform: Option<String>,
+    /// The digest that it must have.
+    pub digest: Option<Digest>,
 }
 
 /// An image on another host.
@@ -32,9 +34,7 @@ pub struct Writing {
     /// The most bytes that the image may have.
     pub most_bytes: u64,
     /// Its format.
-    pub format: ImageFormat,
-    /// What to call the disk in it.
-    pub disk: String,
+    pub format: Written,
     /// The size of the disk in bytes.
     pub disk_bytes: u64,
     /// The platform of the disk, as in [`Opening`].

@@ -57,6 +57,11 @@ impl Place {
         !matches!(self, Self::Local(_))
     }
 
+    /// Whether it is an object by itself, and not one of several in a repository.
+    pub fn is_object(&self) -> bool {
+        matches!(self, Self::Http(_) | Self::S3 { .. })
+    }
+
     /// The place with this name in the same folder.
     pub(super) fn beside(&self, name: &str) -> Option<Self> {
         match self {

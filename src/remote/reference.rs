@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use super::digest::Digest;
 use super::error::Error;
+use crate::image::Digest;
 
 const USUAL_TAG: &str = "latest";
 
@@ -86,8 +86,8 @@ impl Reference {
         }
         let version = match digest {
             Some(digest) => {
-                let digest = Digest::parse(digest);
-                Version::Digest(digest.ok_or_else(|| wrong("has a digest that isn't sha256:HEX"))?)
+                let digest = digest.parse();
+                Version::Digest(digest.map_err(|_| wrong("has a digest that isn't sha256:HEX"))?)
             }
             None => Version::Tag(tag.to_owned()),
         };
@@ -97,6 +97,14 @@ impl Reference {
             version,
             disk,
         })
+    }
+}
+
+impl Reference {
+    /// The last part of the repository's name.
+    pub(super) fn last_part(&self) -> &str {
+        let last = self.repository.rsplit('/').next();
+        last.unwrap_or(&self.repository)
     }
 }
 

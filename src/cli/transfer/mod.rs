@@ -2,18 +2,21 @@
 //!
 //! | file | what it holds |
 //! |---|---|
+//! | `helper` | how this program starts itself as a helper |
 //! | `source` | where an image is read from |
 //! | `upload` | an image as frames: holes and pages of zeros are left out |
 //! | `output` | where an image is written to |
 //! | `sink` | frames as an image: what no frame names is a hole |
 //! | `progress` | how far a transfer is: a bar for people, lines for programs |
 
+mod helper;
 mod output;
 mod progress;
 mod sink;
 mod source;
 mod upload;
 
+pub(super) use helper::{FETCH, HELPER, PROGRAM};
 pub(super) use progress::Progress;
 pub(super) use sink::{Sink, WriteFormatArg};
 pub(super) use source::{FormatArg, again_if_changed, medium};

@@ -6,9 +6,11 @@ use std::path::Path;
 
 use clap::{Args, ValueEnum};
 
+use super::helper::keeper;
 use super::output::output;
 use crate::cli::error::Error;
 use crate::image::{self, Creating, ImageWriter, Labels, Written};
+use crate::remote::{self, Patience, Place, Writing};
 
 /// The format of an image that is written.
 #[derive(Clone, Copy, Debug, Default, Args)]
@@ -39,6 +41,8 @@ impl WriteFormatArg {
     pub(in crate::cli) fn written(self, path: &Path) -> Result<Written, Error> {
         let suffix = path.extension().and_then(|suffix| suffix.to_str());
         let by_name = match suffix {
+            // A tag has no suffix. This is what other programs expect there.
+            _ if matches!(Place::parse(path), Ok(Place::Oci(_))) => WriteFormat::Zst,
             Some("qcow2") => WriteFormat::Qcow2,
             Some("zst") => WriteFormat::Zst,
             _ => WriteFormat::Raw,
@@ -73,8 +77,26 @@ impl Sink {
         overwrite: bool,
         (format, labels): (Written, Labels),
     ) -> Result<Self, Error> {
-        let length = (format == Written::Raw).then_some(size_bytes);
-        let output = output(path, length, overwrite)?;
+        let place = Place::parse(path)?;
+        let output = match &place {
+            Place::Local(path) => {
+                let length = (format == Written::Raw).then_some(size_bytes);
+                output(path, length, overwrite)?
+            }
+            place => {
+                let how = Writing {
+                    patience: Patience::default(),
+                    overwrite,
+                    // What formats add to the disk's bytes.
+                    most_bytes: size_bytes + size_bytes / 64 + (64 << 20),
+                    format,
+                    disk_bytes: size_bytes,
+                    platform: None,
+                    keeper: Some(keeper()),
+                };
+                remote::create(place, &how)?
+            }
+        };
         Ok(Self {
             image: image::create(output, Creating { format, labels })?,
             is_stdout: path == Path::new("-"),

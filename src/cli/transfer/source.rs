@@ -1,5 +1,6 @@
 //! Where an image is read from, and how, as the command line names both.
 
+use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,6 +19,11 @@ use crate::remote::{self, Place};
 /// # Errors
 /// It can't be read.
 pub(in crate::cli) fn medium(source: &Path, how: &mut Opening) -> Result<Medium, Error> {
+    medium_for(source, how, None)
+}
+
+/// As [`medium`], for this platform.
+fn medium_for(source: &Path, how: &mut Opening, platform: Option<&str>) -> Result<Medium, Error> {
     let place = Place::parse(source)?;
     if let Place::Local(path) = &place {
         if path == Path::new("-") {
@@ -25,8 +31,17 @@ pub(in crate::cli) fn medium(source: &Path, how: &mut Opening) -> Result<Medium,
         }
         return Ok(Medium::open(path)?);
     }
-    let opened = remote::open(&place, &remote::Opening::default())?;
+    let opening = remote::Opening {
+        digest: how.digest.filter(|_| place.is_object()),
+        platform: platform.map(str::to_owned),
+        ..remote::Opening::default()
+    };
+    let opened = remote::open(&place, &opening)?;
     how.format = how.format.or(opened.format);
+    if place.is_object() && matches!(opened.medium, Medium::Seekable(_)) {
+        // It is checked on the way there. To read all of it once more would be slow.
+        how.digest = None;
+    }
     Ok(opened.medium)
 }
 
@@ -69,12 +84,18 @@ pub(in crate::cli) struct FormatArg {
     /// and the disk stays as it was.
     #[arg(long, value_name = "sha256:HEX")]
     digest: Option<Digest>,
+
+    /// Platform of an image in a registry that has several, as in arm64 or linux/arm64. The default
+    /// is that of this host.
+    #[arg(long, value_name = "PLATFORM")]
+    platform: Option<String>,
 }
 
 impl FormatArg {
     /// Whether any of these options is given.
     pub(in crate::cli) fn is_given(&self) -> bool {
-        self.format.is_some() || self.has_backing() || self.digest.is_some()
+        let is_for_a_place = self.digest.is_some() || self.platform.is_some();
+        self.format.is_some() || self.has_backing() || is_for_a_place
     }
 
     /// Whether bases are named, or looked for.
@@ -95,6 +116,44 @@ impl FormatArg {
     /// The digest that the image must have, if one is given.
     pub(in crate::cli) fn digest(&self) -> Option<model::Digest> {
         self.digest?.to_string().parse().ok()
+    }
+
+    /// As [`medium`], with these options.
+    ///
+    /// # Errors
+    /// It can't be read.
+    pub(in crate::cli) fn medium(&self, source: &Path, how: &mut Opening) -> Result<Medium, Error> {
+        medium_for(source, how, self.platform.as_deref())
+    }
+
+    /// Whether the image or a base is on another host.
+    pub(in crate::cli) fn is_remote(&self, source: &Path) -> bool {
+        let bases = self.backing.iter().map(PathBuf::as_path);
+        let mut all = std::iter::once(source).chain(bases);
+        // What can't be is refused by the one that opens it.
+        all.any(|it| Place::parse(it).is_ok_and(|place| place.is_remote()))
+    }
+
+    /// These options as words.
+    pub(in crate::cli) fn words(&self) -> Vec<OsString> {
+        let mut words: Vec<OsString> = Vec::new();
+        let mut add = |name: &str, value: OsString| words.extend([name.into(), value]);
+        if let Some(Format(format)) = self.format {
+            add("--format", format.name().into());
+        }
+        for backing in &self.backing {
+            add("--backing", backing.into());
+        }
+        if let Some(digest) = self.digest {
+            add("--digest", digest.to_string().into());
+        }
+        if let Some(platform) = &self.platform {
+            add("--platform", platform.into());
+        }
+        if self.follow_backing {
+            words.push("--follow-backing".into());
+        }
+        words
     }
 
     /// How to open the image.

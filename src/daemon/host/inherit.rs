@@ -39,6 +39,14 @@ pub(crate) fn take(fd: RawFd) -> Result<Inherited, Error> {
     }
 }
 
+/// Keep a descriptor that was inherited from the processes that are started before it is taken.
+///
+/// # Errors
+/// There is none with this number.
+pub fn keep_from_children(fd: RawFd) -> Result<(), Error> {
+    take_any(fd).map(drop)
+}
+
 fn refused(fd: RawFd, reason: &str) -> Error {
     Error::Descriptor {
         fd,

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::super::digest::{Digest, Sum};
+use super::super::digest::Sum;
 use super::super::error::{Error, Fault};
 use super::blocks::{BLOCK_BYTES, Beside, Object};
 use super::source::{Found, Source};
 use super::whole::Whole;
-use crate::image::{Medium, Stream};
+use crate::image::{Digest, Medium, Stream};
 
 /// The bytes of an object, which must have this digest.
 pub(in crate::remote) fn medium(

@@ -16,6 +16,9 @@ use super::net::Net;
 use super::patience::{Patience, Tries};
 use super::request::{Ask, chunk, host, succeeded};
 
+/// How often a request is sent with another token.
+const MOST_ROUNDS: u32 = 4;
+
 /// How to ask for an object.
 pub(in crate::remote) trait Origin: Debug + Send + Sync {
     /// A request for it, with what it takes to be allowed.
@@ -270,17 +273,18 @@ impl Source {
             }
             *self.at.lock() = None;
         }
-        let ask = self.origin.ask()?;
-        let answer = self.send(ask.clone(), range, version).await?;
-        // A token ran out, or was never needed before.
-        if answer.status() == 401 && self.origin.authorize(&answer).await? {
+        let mut rounds = 0;
+        loop {
             let ask = self.origin.ask()?;
             let answer = self.send(ask.clone(), range, version).await?;
-            self.keep(ask, &answer);
-            return Ok(answer);
+            rounds += 1;
+            // A token ran out, or was never needed before. Another request may use up the new one.
+            let wants_more = answer.status() == 401 && rounds < MOST_ROUNDS;
+            if !wants_more || !self.origin.authorize(&answer).await? {
+                self.keep(ask, &answer);
+                return Ok(answer);
+            }
         }
-        self.keep(ask, &answer);
-        Ok(answer)
     }
 
     async fn send(

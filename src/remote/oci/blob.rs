@@ -6,11 +6,12 @@ use bytes::{Buf, Bytes};
 use reqwest::header::{CONTENT_RANGE, CONTENT_TYPE, LOCATION, RANGE};
 use reqwest::{Method, Response, Url};
 
-use super::super::digest::Digest;
+use super::super::digest;
 use super::super::error::Fault;
 use super::super::http::patience::Tries;
 use super::super::http::request::{Ask, succeeded};
 use super::registry::Registry;
+use crate::image::Digest;
 
 const BINARY: &str = "application/octet-stream";
 
@@ -125,7 +126,7 @@ pub(super) async fn end(registry: &Registry, url: Url) -> Result<(), Fault> {
 
 /// Send a small blob, unless the registry has it.
 pub(super) async fn put(registry: &Arc<Registry>, bytes: Bytes) -> Result<Digest, Fault> {
-    let digest = Digest::of(&bytes);
+    let digest = digest::of(&bytes);
     if has(registry, digest).await? {
         return Ok(digest);
     }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::super::digest::Digest;
 use super::super::error::Fault;
+use crate::image::Digest;
 
 /// The longest manifest, as other programs have it.
 pub(super) const MOST_BYTES: usize = 4 << 20;
@@ -51,7 +51,7 @@ fn or_none<'de, D: serde::Deserializer<'de>>(
 
 impl Descriptor {
     pub(super) fn digest(&self) -> Result<Digest, Fault> {
-        Digest::parse(&self.digest).ok_or_else(|| {
+        self.digest.parse().map_err(|_| {
             Fault::Content(format!(
                 "its manifest names {:?}, which is no SHA-256 digest; push it again",
                 self.digest

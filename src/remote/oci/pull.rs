@@ -6,7 +6,7 @@ use std::sync::Arc;
 use flate2::read::MultiGzDecoder;
 use reqwest::{Method, Response};
 
-use super::super::digest::Digest;
+use super::super::digest;
 use super::super::error::{Error, Fault};
 use super::super::http::medium::{failed, medium};
 use super::super::http::request::Ask;
@@ -18,7 +18,7 @@ use super::manifest::{
 };
 use super::registry::Registry;
 use super::tar::{DiskFile, Tar};
-use crate::image::{self, Content, ImageFormat, Medium, Packing, ReadAt, Stream};
+use crate::image::{self, Content, Digest, ImageFormat, Medium, Packing, ReadAt, Stream};
 
 /// Open the disk that `reference` names.
 pub(in crate::remote) fn open(reference: &Reference, how: &Opening) -> Result<Opened, Error> {
@@ -120,7 +120,7 @@ async fn manifest(
 ) -> Result<Manifest, Fault> {
     let path = format!("manifests/{version}");
     let text = registry.text(&path, ACCEPTED, MOST_BYTES).await?;
-    let found = Digest::of(text.as_bytes());
+    let found = digest::of(text.as_bytes());
     if let Some(wanted) = digest.filter(|&wanted| wanted != found) {
         return Err(Fault::Digest {
             wanted: wanted.to_string(),

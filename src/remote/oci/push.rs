@@ -15,7 +15,7 @@ use reqwest::header::CONTENT_TYPE;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::super::digest::Digest;
+use super::super::digest;
 use super::super::error::{Error, Fault};
 use super::super::http::request::succeeded;
 use super::super::options::Writing;
@@ -25,7 +25,7 @@ use super::manifest::{
     DISK_NAME, DISK_SIZE, DISK_TYPE, Descriptor, INDEX_TYPE, MANIFEST_TYPE, Platform, TITLE,
 };
 use super::registry::Registry;
-use crate::image::{self, Content, ImageFormat, Output, Packing};
+use crate::image::{self, Digest, Output, Written};
 
 /// How much is sent at once.
 const PIECE_BYTES: usize = 8 << 20;
@@ -41,6 +41,8 @@ pub(in crate::remote) struct Push {
     name: String,
     registry: Arc<Registry>,
     tag: String,
+    /// What the disk is called: the repository's last part.
+    disk: String,
     how: Writing,
     hasher: Sha256,
     size_bytes: u64,
@@ -87,6 +89,7 @@ impl Push {
             name,
             registry,
             tag: tag.clone(),
+            disk: reference.last_part().to_owned(),
             how: how.clone(),
             hasher: Sha256::new(),
             size_bytes: 0,
@@ -133,19 +136,20 @@ impl Push {
             return Err(Fault::Answer("it has ended the upload".into()));
         };
         let digest: [u8; 32] = self.hasher.finalize_reset().into();
-        let layer = self.layer(&Digest::new(digest));
+        let layer = self.layer(&Digest::from(digest));
         let (registry, tag, how) = (self.registry.clone(), self.tag.clone(), self.how.clone());
+        let disk = self.disk.clone();
         self.registry.net.wait(async move {
-            session.finish(Digest::new(digest)).await?;
+            session.finish(Digest::from(digest)).await?;
             match how.is_raw_zstd() {
-                true => virtual_machine(&registry, &tag, layer, &how).await,
+                true => virtual_machine(&registry, &tag, layer, (&how, &disk)).await,
                 false => file(&registry, &tag, layer).await,
             }
         })
     }
 
     fn layer(&self, digest: &Digest) -> Descriptor {
-        let (disk, how) = (&self.how.disk, &self.how);
+        let (disk, how) = (&self.disk, &self.how);
         let text = |name: &str, value: String| (name.to_owned(), value);
         let (media_type, annotations) = match how.is_raw_zstd() {
             true => (
@@ -158,7 +162,7 @@ impl Push {
             ),
             false => (
                 FILE_TYPE,
-                vec![text(TITLE, format!("{disk}.{}", how.format.name()))],
+                vec![text(TITLE, format!("{disk}.{}", how.suffix()))],
             ),
         };
         Descriptor {
@@ -172,8 +176,16 @@ impl Push {
 }
 
 impl Writing {
+    fn suffix(&self) -> &'static str {
+        match self.format {
+            Written::Raw => "raw",
+            Written::Qcow2 { .. } => "qcow2",
+            Written::Zstd => "raw.zst",
+        }
+    }
+
     fn is_raw_zstd(&self) -> bool {
-        self.format == ImageFormat::Packed(Packing::Zstd, Content::Raw)
+        self.format == Written::Zstd
     }
 }
 
@@ -190,19 +202,19 @@ async fn virtual_machine(
     registry: &Arc<Registry>,
     tag: &str,
     layer: Descriptor,
-    how: &Writing,
+    (how, disk): (&Writing, &str),
 ) -> Result<(), Fault> {
     let platform = Platform::new(how.platform.as_deref());
     let machine = json!({
         "apiVersion": "kubevirt.io/v1",
         "kind": "VirtualMachine",
-        "metadata": { "name": how.disk },
+        "metadata": { "name": disk },
         "spec": { "runStrategy": "Halted", "template": { "spec": {
             "architecture": platform.architecture,
             "domain": { "devices": {
-                "disks": [{ "name": how.disk, "disk": { "bus": "virtio" } }],
+                "disks": [{ "name": disk, "disk": { "bus": "virtio" } }],
             } },
-            "volumes": [{ "name": how.disk, "dataVolume": { "name": how.disk } }],
+            "volumes": [{ "name": disk, "dataVolume": { "name": disk } }],
         } } },
     });
     let config = Bytes::from(machine.to_string());
@@ -216,10 +228,10 @@ async fn virtual_machine(
             "mediaType": VM_CONFIG_TYPE, "digest": config.to_string(), "size": config_bytes,
         },
         "layers": [layer],
-        "annotations": { TITLE: how.disk },
+        "annotations": { TITLE: disk },
     });
     let manifest = manifest.to_string();
-    let digest = Digest::of(manifest.as_bytes());
+    let digest = digest::of(manifest.as_bytes());
     let manifest_bytes = manifest.len() as u64;
     put_manifest(registry, &digest.to_string(), MANIFEST_TYPE, manifest).await?;
     let index = json!({
@@ -234,7 +246,7 @@ async fn virtual_machine(
             artifact_type: Some(VM_TYPE.into()),
             platform: Some(platform),
         }],
-        "annotations": { TITLE: how.disk },
+        "annotations": { TITLE: disk },
     });
     put_manifest(registry, tag, INDEX_TYPE, index.to_string()).await
 }

@@ -168,7 +168,10 @@ mod tests {
     /// The example of Amazon's page on signed URLs.
     #[test]
     fn a_signature_is_that_of_the_example() {
-        let (key, secret) = ("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY");
+        let (key, secret) = (
+            "AKIAIOSFODNN7EXAMPLE",
+            "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+        );
         let credentials = Credentials::new(key.into(), secret.into(), None);
         let signing = Signing {
             credentials: &credentials,

@@ -2,10 +2,14 @@
 //!
 //! | file | what it holds |
 //! |---|---|
+//! | `oci` | registries, one of which others wrote |
 //! | `site` | a server that answers as a test says, also wrongly |
 //! | `http` | objects over HTTP, from servers that misbehave |
+//! | `s3` | buckets, of a server that others wrote |
 //! | `verbs` | the command line with URLs |
 
 mod http;
+mod oci;
+mod s3;
 mod site;
 mod verbs;

@@ -14,6 +14,7 @@ pub(crate) struct Request {
     pub(crate) method: String,
     pub(crate) path: String,
     pub(crate) headers: HashMap<String, String>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Request {
@@ -178,7 +179,7 @@ fn read(reader: &mut BufReader<&TcpStream>) -> Option<Request> {
     let length = request
         .header("content-length")
         .map_or(0, |it| it.parse().unwrap());
-    reader.take(length).read_to_end(&mut Vec::new()).ok()?;
+    reader.take(length).read_to_end(&mut request.body).ok()?;
     Some(request)
 }
 

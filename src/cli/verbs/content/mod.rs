@@ -25,7 +25,7 @@ use crate::cli::error::Error;
 use crate::cli::print::output::OutputArgs;
 use crate::cli::print::tables;
 use crate::cli::transfer::{
-    FormatArg, ImageUpload, Progress, Sink, WriteFormatArg, again_if_changed, medium,
+    FormatArg, ImageUpload, Progress, Sink, WriteFormatArg, again_if_changed,
 };
 use crate::cli::values::size::human;
 use crate::cli::values::target::parse_target;
@@ -120,7 +120,7 @@ impl Import {
             pipe_command: Some(&command),
             ..self.format.opening()?
         };
-        let medium = medium(&self.file, &mut how)?;
+        let medium = self.format.medium(&self.file, &mut how)?;
         let image = ImageUpload::open(medium, &how)?;
         let image = self.image.describe(image)?;
         let when = Loading {

@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use super::limits::LimitArgs;
 use crate::cli::error::Error;
 use crate::cli::print::output::OutputArgs;
-use crate::cli::transfer::{FormatArg, ImageUpload, again_if_changed, medium};
+use crate::cli::transfer::{FormatArg, ImageUpload, again_if_changed};
 use crate::cli::values::label::{parse_label, unique};
 use crate::cli::values::or_none::{OrNone, parse_size_or_none};
 use crate::cli::values::share::Share;
@@ -181,7 +181,7 @@ impl Create {
             pipe_command: Some(&command),
             ..self.format.opening()?
         };
-        let medium = medium(image, &mut how)?;
+        let medium = self.format.medium(image, &mut how)?;
         ImageUpload::open(medium, &how).map(Some)
     }
 
