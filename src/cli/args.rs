@@ -53,7 +53,8 @@ pub(super) struct Run {
     #[command(flatten)]
     disk: DiskArgs,
 
-    /// Image with the disk's first content. Without --size the disk is as large as the image.
+    /// Image with the disk's first content: a file, or a URL (http, https, s3, oci). Without --size
+    /// the disk is as large as the image.
     #[arg(long, value_name = "FILE")]
     image: Option<PathBuf>,
 

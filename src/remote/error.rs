@@ -170,13 +170,9 @@ impl Fault {
     pub(super) fn of(error: &reqwest::Error, host: &str) -> Self {
         let host = host.to_owned();
         let chain = chain(error);
-        for link in &chain {
-            let io = link.downcast_ref::<io::Error>();
-            let inner = io.and_then(io::Error::get_ref);
-            if let Some(tls) = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-                let why = tls.to_string();
-                return Self::Tls { host, why };
-            }
+        if let Some(tls) = chain.iter().find_map(|link| tls_error(*link)) {
+            let why = tls.to_string();
+            return Self::Tls { host, why };
         }
         let texts: Vec<String> = chain.iter().map(ToString::to_string).collect();
         let why = texts.last().cloned().unwrap_or_default();
@@ -226,6 +222,15 @@ impl Fault {
     pub(super) fn into_io(self) -> io::Error {
         io::Error::other(self)
     }
+}
+
+/// The error of TLS that this is, however often errors of I/O are wrapped around it.
+fn tls_error<'a>(link: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Error> {
+    let mut link = link;
+    while let Some(inner) = link.downcast_ref().and_then(io::Error::get_ref) {
+        link = inner;
+    }
+    link.downcast_ref()
 }
 
 /// An error and what caused it, outermost first.

@@ -7,6 +7,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 
+use rustix::process::{Signal, set_parent_process_death_signal};
 use serde::{Deserialize, Serialize};
 
 use crate::cli::error::Error;
@@ -27,6 +28,8 @@ pub(super) struct Head {
 
 /// Be the helper.
 pub(super) fn run(source: &Path, most_bytes: Option<u64>, format: &FormatArg) -> Result<(), Error> {
+    // A process that waits for another host doesn't notice that its reader is gone.
+    let _ = set_parent_process_death_signal(Some(Signal::KILL));
     let mut how = Opening {
         most_bytes,
         ..format.opening()?

@@ -45,6 +45,11 @@ fn medium_for(source: &Path, how: &mut Opening, platform: Option<&str>) -> Resul
     Ok(opened.medium)
 }
 
+/// What to call a place in messages: a URL may have a password or a signature in it.
+pub(in crate::cli) fn without_secrets(source: &Path) -> String {
+    Place::parse(source).map_or_else(|_| "the image".into(), |place| place.to_string())
+}
+
 /// Do something with an image, and once more from the beginning if the image became another one
 /// while it was read. Nothing of the first one was kept.
 pub(in crate::cli) fn again_if_changed<T>(

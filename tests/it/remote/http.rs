@@ -1,9 +1,10 @@
 //! Objects over HTTP, from servers that misbehave.
 
+use std::collections::HashMap;
 use std::io::Read;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use ramblk::image::{Medium, ReadAt};
@@ -333,18 +334,21 @@ fn redirects_are_followed_up_to_a_bound_and_carry_no_credentials_elsewhere() {
 
 #[test]
 fn a_redirect_to_a_url_that_expires_is_followed_once_more_when_it_has() {
-    let uses = AtomicUsize::new(0);
+    // Each URL is valid for three requests.
+    let uses = Mutex::new(HashMap::new());
     let target = Site::start(move |_, request| {
-        let number = uses.fetch_add(1, Ordering::SeqCst);
-        // Each URL is valid for three requests.
-        let wanted = number / 4;
-        match number % 4 {
-            3 => Reply::status(403),
-            _ => object(request, content(), "\"v1\"").with("X-Number", &wanted.to_string()),
+        let mut uses = uses.lock().unwrap();
+        let used: &mut usize = uses.entry(request.path.clone()).or_default();
+        *used += 1;
+        match *used > 3 {
+            true => Reply::status(403),
+            false => object(request, content(), "\"v1\""),
         }
     });
     let there = target.url("/object");
-    let site = Site::start(move |_, _| Reply::status(302).with("Location", &there));
+    let site = Site::start(move |number, _| {
+        Reply::status(302).with("Location", &format!("{there}?{number}"))
+    });
     let medium = seekable(&site.url("/disk"));
     assert!(all(&*medium).unwrap() == content());
     let (asked, redirected) = (target.seen().len(), site.seen().len());

@@ -309,7 +309,7 @@ fn disks_that_others_pushed_are_found() {
         it
     };
     let index = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [
-        platform(registry.image("vms", "", &[one.clone()]), "amd64"),
+        platform(registry.image("vms", "", std::slice::from_ref(&one)), "amd64"),
         platform(registry.image("vms", "", &[one, two]), "arm64"),
     ] });
     let pushed = registry.manifest("vms", "v1", INDEX, &index);

@@ -11,7 +11,7 @@ fn a_disk_is_made_from_an_image_on_another_host() {
     let image: &'static [u8] = Box::leak(pattern(9 << 20, 3).into_boxed_slice());
     let site = Site::start(move |_, request| match request.path.as_str() {
         "/disk.raw?sig=secret" => object(request, image, "\"v1\""),
-        "/whole" => Reply::status(200).body(image),
+        "/whole?sig=secret" => Reply::status(200).body(image),
         _ => Reply::status(404),
     });
     let daemon = Daemon::start();
@@ -27,7 +27,11 @@ fn a_disk_is_made_from_an_image_on_another_host() {
         "{shown}"
     );
     daemon.ok("create b --size 9M");
-    daemon.ok(&format!("import b {}", site.url("/whole")));
+    let said = daemon.ok(&format!("import b {}", site.url("/whole?sig=secret")));
+    assert!(
+        said.contains("/whole") && !said.contains("secret"),
+        "{said}"
+    );
     assert!(daemon.run("export b -").stdout == image);
     let said = daemon.refused(&format!("create c --image {}", site.url("/other")), 1);
     assert!(said.contains("404") && said.lines().count() == 1, "{said}");

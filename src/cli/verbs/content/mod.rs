@@ -25,7 +25,7 @@ use crate::cli::error::Error;
 use crate::cli::print::output::OutputArgs;
 use crate::cli::print::tables;
 use crate::cli::transfer::{
-    FormatArg, ImageUpload, Progress, Sink, WriteFormatArg, again_if_changed,
+    FormatArg, ImageUpload, Progress, Sink, WriteFormatArg, again_if_changed, without_secrets,
 };
 use crate::cli::values::size::human;
 use crate::cli::values::target::parse_target;
@@ -89,7 +89,7 @@ pub(in crate::cli) struct Import {
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     name: String,
 
-    /// Image: a file, a block device, or - for stdin.
+    /// Image: a file, a block device, - for stdin, or a URL (http, https, s3, oci).
     file: PathBuf,
 
     /// Replace the content even if a front end uses the disk; its guest sees it change at once.
@@ -131,7 +131,7 @@ impl Import {
         load(client, &disk, image, when)?;
         let disk: Disk = client.get(&path)?;
         self.output.print(&disk, |disk| {
-            let (mapped, from) = (human(disk.mapped_bytes), self.file.display());
+            let (mapped, from) = (human(disk.mapped_bytes), without_secrets(&self.file));
             format!("{} has the content of {from}: {mapped} mapped\n", disk.name)
         })
     }
@@ -143,7 +143,8 @@ pub(in crate::cli) struct Export {
     #[arg(value_name = "NAME[@SNAPSHOT]", value_parser = parse_target)]
     target: Target,
 
-    /// Where to write the image: a file, a block device, or - for stdout.
+    /// Where to write the image: a file, a block device, - for stdout, or s3://BUCKET/KEY or
+    /// oci://REGISTRY/REPOSITORY:TAG.
     file: PathBuf,
 
     #[command(flatten)]

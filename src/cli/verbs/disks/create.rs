@@ -37,9 +37,10 @@ pub(in crate::cli) struct Create {
     #[arg(long, value_parser = parse_size, required_unless_present = "image")]
     size: Option<u64>,
 
-    /// Image with the disk's first content, or - for stdin. A pipe, and a compressed raw image that
-    /// ramblk did not write, need --size. image://NAME and image://sha256:HEX are golden images of
-    /// this host (see 'ramblk image'), and so is any image with --digest.
+    /// Image with the disk's first content: a file, - for stdin, or a URL (http, https, s3, oci).
+    /// A pipe, and a compressed raw image that ramblk did not write, need --size. image://NAME and
+    /// image://sha256:HEX are golden images of this host (see 'ramblk image'), and so is any image
+    /// with --digest.
     #[arg(long, value_name = "FILE")]
     image: Option<PathBuf>,
 
