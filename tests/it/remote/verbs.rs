@@ -37,6 +37,9 @@ fn a_disk_is_made_from_an_image_on_another_host() {
     assert!(said.contains("404") && said.lines().count() == 1, "{said}");
     daemon.refused("show c", 3);
     daemon.refused("create c --image s3://bucket", 2);
+    let about = daemon.json(&format!("image inspect {url}"));
+    assert_eq!(about["size_bytes"], image.len(), "{about}");
+    assert_eq!(about["name"], site.url("/disk.raw"), "{about}");
 }
 
 #[test]

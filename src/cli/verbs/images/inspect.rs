@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::cli::error::Error;
 use crate::cli::print::output::OutputArgs;
-use crate::cli::transfer::{FormatArg, medium};
+use crate::cli::transfer::FormatArg;
 use crate::cli::values::size::human;
 use crate::image::{About, Extents, open_medium};
 
@@ -66,7 +66,7 @@ impl Inspect {
         let mut how = self.format.opening()?;
         // A change is described by itself, unless its bases are named.
         how.without_base = !self.format.has_backing();
-        let medium = medium(&self.image, &mut how)?;
+        let medium = self.format.medium(&self.image, &mut how)?;
         let file_bytes = medium.size_bytes();
         let mut image = open_medium(medium, &how)?;
         let extents = image.extents()?;
