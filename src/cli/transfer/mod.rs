@@ -19,5 +19,5 @@ mod upload;
 pub(super) use helper::{FETCH, HELPER, PROGRAM};
 pub(super) use progress::Progress;
 pub(super) use sink::{Sink, WriteFormatArg};
-pub(super) use source::{FormatArg, again_if_changed, medium, without_secrets};
+pub(super) use source::{FormatArg, again_if_changed, without_secrets};
 pub(super) use upload::{ImageUpload, image_name};

@@ -18,7 +18,7 @@ use crate::remote::{self, Place};
 ///
 /// # Errors
 /// It can't be read.
-pub(in crate::cli) fn medium(source: &Path, how: &mut Opening) -> Result<Medium, Error> {
+fn medium(source: &Path, how: &mut Opening) -> Result<Medium, Error> {
     medium_for(source, how, None)
 }
 

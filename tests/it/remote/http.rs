@@ -31,8 +31,8 @@ fn content() -> &'static [u8] {
 
 fn patience() -> Patience {
     Patience {
-        quiet: Duration::from_millis(500),
-        tries: 4,
+        quiet: Duration::from_secs(1),
+        tries: 10,
         first_pause: Duration::from_millis(5),
         longest_pause: Duration::from_millis(20),
         longest_asked: Duration::from_secs(5),
@@ -141,7 +141,7 @@ fn transfers_that_break_off_go_on_at_the_byte_that_they_had_reached() {
         let reply = match number % 7 {
             1 => reply.cut(300_000),
             2 => Reply::status(503),
-            3 => reply.stall(200_000, Duration::from_secs(2)),
+            3 => reply.stall(200_000, Duration::from_secs(4)),
             4 => Reply::status(429).with("Retry-After", "0"),
             5 => reply.cut(0),
             _ => reply,
@@ -247,14 +247,14 @@ fn a_server_without_ranges_is_read_as_a_stream() {
     };
     let error = stream.bytes.read_to_end(&mut Vec::new()).unwrap_err();
     assert!(error.to_string().contains("broke"), "{error}");
-    let time = Duration::from_secs(3);
+    let time = Duration::from_secs(4);
     let site = Site::start(move |_, _| Reply::status(200).body(content()).stall(5_000_000, time));
     let Medium::Stream(mut stream) = opened(&site.url("/disk.raw")).unwrap() else {
         panic!("it has ranges");
     };
     let error = stream.bytes.read_to_end(&mut Vec::new()).unwrap_err();
     assert!(
-        error.to_string().contains("sent nothing for 500 ms"),
+        error.to_string().contains("sent nothing for 1 s"),
         "{error}"
     );
 }

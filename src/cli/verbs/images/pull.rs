@@ -10,7 +10,7 @@ use super::obtain::{check_alone, known_digest, obtain, source_name};
 use crate::cli::error::Error;
 use crate::cli::print::images;
 use crate::cli::print::output::{Output, OutputArgs};
-use crate::cli::transfer::{FormatArg, ImageUpload, Progress, again_if_changed, medium};
+use crate::cli::transfer::{FormatArg, ImageUpload, Progress, again_if_changed};
 use crate::client::Client;
 use crate::image::{Medium, ReadAt};
 use crate::model::{Digest, GoldenRequest};
@@ -51,7 +51,7 @@ impl Pull {
         let digest = match self.format.digest() {
             Some(digest) => digest,
             None => {
-                let source = medium(&self.source, &mut how)?;
+                let source = self.format.medium(&self.source, &mut how)?;
                 let digest = match known_digest(&source) {
                     Some(digest) => digest,
                     None => self.digest_of(&source)?,
@@ -67,7 +67,7 @@ impl Pull {
             keep: self.keep,
         };
         let open = || {
-            let source = opened.map_or_else(|| medium(&self.source, &mut how), Ok)?;
+            let source = opened.map_or_else(|| self.format.medium(&self.source, &mut how), Ok)?;
             ImageUpload::open(source, &how)
         };
         let image = obtain(client, &digest, &request, self.output.kind(), open)?;
