@@ -44,7 +44,9 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Body, Frame, Incoming};
 use hyper::client::conn::http1;
-use hyper::header::{ACCEPT, CONNECTION, CONTENT_TYPE, HOST, HeaderValue, RANGE, UPGRADE};
+use hyper::header::{
+    ACCEPT, CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, RANGE, UPGRADE,
+};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
@@ -55,7 +57,7 @@ use tokio::runtime::Runtime;
 use self::events::Lines;
 use self::path::encode;
 use crate::model::Problem;
-use crate::model::frames::FRAMES_TYPE;
+use crate::model::frames::{DELTA_TYPE, FRAMES_TYPE};
 
 /// How long an answer may take. Destroying a disk returns its memory to the host first.
 const ANSWER_WITHIN: Duration = Duration::from_secs(120);
@@ -159,6 +161,14 @@ impl Client {
         self.send_parts(Method::PATCH, path, "application/octet-stream", parts)
     }
 
+    /// Send a change of a disk's content, as [`Client::upload`] does.
+    pub fn upload_change<I>(&self, path: &str, parts: I) -> Result<(), Error>
+    where
+        I: Iterator<Item = io::Result<Bytes>> + Send + Unpin + 'static,
+    {
+        self.send_parts(Method::PUT, path, DELTA_TYPE, parts)
+    }
+
     fn send_parts<I>(&self, method: Method, path: &str, kind: &str, parts: I) -> Result<(), Error>
     where
         I: Iterator<Item = io::Result<Bytes>> + Send + Unpin + 'static,
@@ -210,32 +220,42 @@ impl Client {
         Ok(request)
     }
 
+    /// Begin to read a long answer, whose head is there when this returns.
+    pub fn download(
+        &self,
+        path: &str,
+        accept: &str,
+        idle: Option<Duration>,
+    ) -> Result<Download<'_>, Error> {
+        let request = self.accepting(path, accept)?;
+        self.download_of(request, idle)
+    }
+
+    fn download_of(
+        &self,
+        request: Request<Content>,
+        idle: Option<Duration>,
+    ) -> Result<Download<'_>, Error> {
+        let response = self.runtime.block_on(async {
+            let response = self.in_time(ANSWER_WITHIN, self.answer(request)).await?;
+            self.checked(response).await
+        })?;
+        let (head, body) = response.into_parts();
+        Ok(Download {
+            client: self,
+            headers: head.headers,
+            body,
+            idle,
+        })
+    }
+
     fn stream_of<E: From<Error>>(
         &self,
         request: Request<Content>,
         idle: Option<Duration>,
-        mut each: impl FnMut(&[u8]) -> Result<(), E>,
+        each: impl FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
-        self.runtime.block_on(async {
-            let response = self.in_time(ANSWER_WITHIN, self.answer(request)).await?;
-            let mut body = self.checked(response).await?.into_body();
-            loop {
-                let next = async { Ok(body.frame().await) };
-                let frame = match idle {
-                    Some(idle) => self.in_time(idle, next).await?,
-                    None => next.await?,
-                };
-                match frame {
-                    None => return Ok(()),
-                    Some(Err(error)) => return Err(self.broke(&error).into()),
-                    Some(Ok(frame)) => {
-                        if let Ok(bytes) = frame.into_data() {
-                            each(&bytes)?;
-                        }
-                    }
-                }
-            }
-        })
+        self.download_of(request, idle)?.each(each)
     }
 
     /// Make a connection one of another protocol, after the answer 101. Returns its socket, which
@@ -416,6 +436,51 @@ fn empty() -> Content {
 fn full(bytes: Vec<u8>) -> Content {
     let body = Full::new(Bytes::from(bytes));
     body.map_err(|never| match never {}).boxed_unsync()
+}
+
+/// A long answer that is being read.
+#[derive(Debug)]
+pub struct Download<'c> {
+    client: &'c Client,
+    headers: HeaderMap,
+    body: Incoming,
+    idle: Option<Duration>,
+}
+
+impl Download<'_> {
+    /// A header of the answer.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// Read it part by part, until its end or until `each` fails.
+    ///
+    /// # Errors
+    /// Any [`Error`], and those of `each`.
+    pub fn each<E: From<Error>>(
+        mut self,
+        mut each: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let (client, body) = (self.client, &mut self.body);
+        client.runtime.block_on(async {
+            loop {
+                let next = async { Ok(body.frame().await) };
+                let frame = match self.idle {
+                    Some(idle) => client.in_time(idle, next).await?,
+                    None => next.await?,
+                };
+                match frame {
+                    None => return Ok(()),
+                    Some(Err(error)) => return Err(client.broke(&error).into()),
+                    Some(Ok(frame)) => {
+                        if let Ok(bytes) = frame.into_data() {
+                            each(&bytes)?;
+                        }
+                    }
+                }
+            }
+        })
+    }
 }
 
 /// A body that is made part by part. Making a part may block, since nothing else runs on this

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
-use super::{Image, Import, Limits};
+use super::{ContentId, Image, Import, Limits};
 
 /// The default number of queues of a disk: QEMU asks for as many as its guest has processors. An
 /// unused one costs nothing.
@@ -234,6 +234,14 @@ pub struct Disk {
     /// The image that its content came from, if the upload named it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<Image>,
+    /// The identifier of its present content, as long as that is known to be what came to it as a
+    /// whole, or what its last snapshot has: until something is written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_id: Option<ContentId>,
+    /// The identifier of the content that it was made from: by a fork of a snapshot, by a reset, or
+    /// by an import that named it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_from: Option<ContentId>,
     /// Progress of new content: the first content of a disk that is `importing`, or a replacement.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub import: Option<Import>,
@@ -329,6 +337,9 @@ pub struct Snapshot {
     pub mapped_bytes: u64,
     /// Bytes of memory that are charged to it.
     pub charged_bytes: u64,
+    /// The identifier of its content.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_id: Option<ContentId>,
 }
 
 /// A new disk with the content of another one or of a snapshot. Absent settings are those of that

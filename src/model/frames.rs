@@ -4,9 +4,21 @@
 //! in bytes, and that many bytes. Frames come in order, don't overlap, and have at most
 //! [`MOST_BYTES`] each. What lies between them is zeros. The last one is empty and begins where the
 //! content ends; a stream without it was cut off.
+//!
+//! A change of other content is a stream of another type (`application/vnd.ramblk.delta`), so that
+//! one is never taken for the other: what lies between its frames is as in the base. A frame whose
+//! length has the topmost bit set has no data, and says that that many bytes read as zeros now.
 
 /// The media type of a stream of frames.
 pub const FRAMES_TYPE: &str = "application/vnd.ramblk.extents";
+/// The media type of a stream of frames that says how content differs from a base.
+pub const DELTA_TYPE: &str = "application/vnd.ramblk.delta";
+/// The header of an answer with the identifier of its content.
+pub const CONTENT_ID: &str = "ramblk-content-id";
+/// The header of an answer with the identifier of the content that it is a change of.
+pub const BASE_ID: &str = "ramblk-base-id";
+/// The bit of a frame's length that says that the frame is zeros.
+const ZEROS: u64 = 1 << 63;
 /// The most bytes of data in a frame.
 pub const MOST_BYTES: usize = 1 << 20;
 /// The bytes before the data.
@@ -61,6 +73,20 @@ pub fn header(start_bytes: u64, length_bytes: u64) -> [u8; HEADER_BYTES] {
     header
 }
 
+/// What comes instead of a frame of zeros, in a change of other content.
+pub fn zeros_header(start_bytes: u64, length_bytes: u64) -> [u8; HEADER_BYTES] {
+    header(start_bytes, length_bytes | ZEROS)
+}
+
+/// A piece of a stream of frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Piece<'a> {
+    /// Bytes, with their place.
+    Data(u64, &'a [u8]),
+    /// Zeros that replace what was there: where they begin, and how many they are.
+    Zeros(u64, u64),
+}
+
 /// Takes a stream of frames apart, wherever it is cut.
 #[derive(Clone, Debug)]
 pub struct Decoder {
@@ -70,6 +96,9 @@ pub struct Decoder {
     at_bytes: u64,
     /// Bytes that are missing of the present frame's data.
     missing: usize,
+    /// Zeros that were announced and not returned yet.
+    zeros: Option<(u64, u64)>,
+    is_delta: bool,
     ended: bool,
 }
 
@@ -81,16 +110,26 @@ impl Decoder {
             header: Vec::with_capacity(HEADER_BYTES),
             at_bytes: 0,
             missing: 0,
+            zeros: None,
+            is_delta: false,
             ended: false,
         }
     }
 
-    /// Take bytes from the beginning of `input`, and return the data in them, with its place. A
-    /// frame may come in several pieces. `None` says that all of `input` was taken.
+    /// For a change of other content, which makes it this size in bytes.
+    pub fn delta(size_bytes: u64) -> Self {
+        Self {
+            is_delta: true,
+            ..Self::new(size_bytes)
+        }
+    }
+
+    /// Take bytes from the beginning of `input`, and return the piece in them. A frame may come in
+    /// several pieces. `None` says that all of `input` was taken.
     ///
     /// # Errors
     /// Any [`Error`] but [`Error::CutOff`].
-    pub fn next<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<(u64, &'a [u8])>, Error> {
+    pub fn next<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<Piece<'a>>, Error> {
         while !input.is_empty() {
             if self.ended {
                 return Err(Error::Trailing);
@@ -101,7 +140,7 @@ impl Decoder {
                 self.at_bytes += data.len() as u64;
                 self.missing -= data.len();
                 *input = rest;
-                return Ok(Some((start_bytes, data)));
+                return Ok(Some(Piece::Data(start_bytes, data)));
             }
             let wanted = HEADER_BYTES - self.header.len();
             let (header, rest) = input.split_at(input.len().min(wanted));
@@ -109,6 +148,9 @@ impl Decoder {
             *input = rest;
             if self.header.len() == HEADER_BYTES {
                 self.begin()?;
+            }
+            if let Some((start_bytes, length_bytes)) = self.zeros.take() {
+                return Ok(Some(Piece::Zeros(start_bytes, length_bytes)));
             }
         }
         Ok(None)
@@ -149,10 +191,14 @@ impl Decoder {
                 end_bytes,
             });
         }
-        let Some(length) = usize::try_from(length_bytes)
-            .ok()
-            .filter(|&it| it <= MOST_BYTES)
-        else {
+        let are_zeros = self.is_delta && length_bytes & ZEROS != 0;
+        let length_bytes = if are_zeros {
+            length_bytes & !ZEROS
+        } else {
+            length_bytes
+        };
+        let length = usize::try_from(length_bytes).ok();
+        let Some(length) = length.filter(|&it| it <= MOST_BYTES || are_zeros) else {
             return Err(Error::Long { length_bytes });
         };
         if start_bytes
@@ -164,6 +210,11 @@ impl Decoder {
                 length_bytes,
                 size_bytes,
             });
+        }
+        if are_zeros {
+            self.at_bytes = start_bytes + length_bytes;
+            self.zeros = Some((start_bytes, length_bytes));
+            return Ok(());
         }
         (self.at_bytes, self.missing) = (start_bytes, length);
         self.ended = length == 0;
@@ -188,7 +239,10 @@ mod tests {
         let mut data = Vec::<(u64, Vec<u8>)>::new();
         let mut decoder = Decoder::new(8192);
         for mut part in parts.iter().copied() {
-            while let Some((at, bytes)) = decoder.next(&mut part)? {
+            while let Some(piece) = decoder.next(&mut part)? {
+                let Piece::Data(at, bytes) = piece else {
+                    unreachable!("no frame of zeros in whole content");
+                };
                 match data.last_mut() {
                     Some((start, all)) if *start + all.len() as u64 == at => {
                         all.extend_from_slice(bytes);
@@ -216,6 +270,43 @@ mod tests {
         }
         let bytes: Vec<&[u8]> = whole.chunks(1).collect();
         assert_eq!(decode(&bytes).unwrap().0, wanted);
+    }
+
+    #[test]
+    fn zeros_are_frames_of_a_change_only() {
+        let long = 5 << 40;
+        let parts = [
+            frame(0, b"data"),
+            zeros_header(4096, long).to_vec(),
+            frame(8192 + long, b""),
+        ];
+        let whole = parts.concat();
+        for cut in 0..=whole.len() {
+            let (mut pieces, mut decoder) = (Vec::new(), Decoder::delta(8192 + long));
+            for mut part in [&whole[..cut], &whole[cut..]] {
+                while let Some(piece) = decoder.next(&mut part).unwrap() {
+                    pieces.push(match piece {
+                        Piece::Data(at, bytes) => (at, bytes.len() as u64, false),
+                        Piece::Zeros(at, length) => (at, length, true),
+                    });
+                }
+            }
+            assert_eq!(
+                pieces.iter().map(|it| it.1).sum::<u64>(),
+                4 + long,
+                "cut at {cut}"
+            );
+            assert_eq!(pieces.last(), Some(&(4096, long, true)));
+            assert_eq!(decoder.end(), Ok(8192 + long));
+        }
+        let zeros = zeros_header(0, 512);
+        assert!(
+            matches!(decode(&[&zeros]), Err(Error::Long { .. })),
+            "whole content"
+        );
+        let mut beyond = &zeros_header(8192, 512)[..];
+        let refused = Decoder::delta(8192).next(&mut beyond);
+        assert!(matches!(refused, Err(Error::Beyond { .. })));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `disk` | a disk: wanted settings, present state, and changes |
 //! | `image` | the image that a disk's content comes from |
+//! | `content_id` | identifiers of content |
 //! | `digest` | the digest of an image |
 //! | `golden` | golden images: read-only copies that disks are forked from |
 //! | `target` | the name of a disk or of a snapshot |
@@ -17,6 +18,7 @@
 //! | `problem` | why a request was refused (RFC 9457) |
 
 mod config;
+mod content_id;
 mod declared;
 mod digest;
 mod disk;
@@ -29,6 +31,7 @@ mod reply;
 mod target;
 
 pub use config::{Config, ConfigDisk, ConfigGroup};
+pub use content_id::ContentId;
 pub use declared::{
     Action, Applied, Changed, Declaration, DeclaredDisk, DeclaredGroup, FieldChange, LimitsPatch,
     RatePatch, field_changes,

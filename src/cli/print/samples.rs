@@ -46,6 +46,8 @@ pub(in crate::cli) fn disk(name: &str) -> Disk {
         failure: None,
         unreachable: None,
         image: None,
+        content_id: None,
+        made_from: None,
         import: None,
     }
 }

@@ -9,8 +9,8 @@ use crate::cli::print::rates::{Rates, quantile, real};
 use crate::cli::print::states::{import, queues, share, state};
 use crate::cli::values::size::{human, human_and_exact};
 use crate::model::{
-    Compared, Difference, DifferenceKind, Disk, Event, FrontEnd, Group, Limits, MapExtent, OnFull,
-    OperationStats, Protocol, Rate, Resized, Snapshot, Stats,
+    Compared, ContentId, Difference, DifferenceKind, Disk, Event, FrontEnd, Group, Limits,
+    MapExtent, OnFull, OperationStats, Protocol, Rate, Resized, Snapshot, Stats,
 };
 
 /// Rows under headings, with columns of numbers to the right.
@@ -97,6 +97,7 @@ pub(in crate::cli) fn disk(disk: &Disk) -> String {
     let why = disk.failure.as_ref().or(disk.unreachable.as_ref());
     let why = why.map(|why| format!("{}: {why}", state(disk)));
     let image = disk.image.as_ref().map(|image| image.name.clone());
+    let id = |id: Option<ContentId>| id.map_or_else(|| "-".into(), |id| id.to_string());
     pairs(&[
         ("name", disk.name.clone()),
         ("size", human_and_exact(disk.size_bytes)),
@@ -106,6 +107,8 @@ pub(in crate::cli) fn disk(disk: &Disk) -> String {
             disk.import.as_ref().map_or_else(|| "-".into(), import),
         ),
         ("image", or_dash(image.unwrap_or_default())),
+        ("content id", id(disk.content_id)),
+        ("made from", id(disk.made_from)),
         ("socket", disk.socket.clone()),
         ("attached", or_dash(ends.join("; "))),
         ("block size", human_and_exact(disk.block_size)),
@@ -404,6 +407,7 @@ mod tests {
             size_bytes: 1 << 30,
             mapped_bytes: 1536,
             charged_bytes: 0,
+            content_id: None,
         };
         compare("snapshots", &snapshots(&[snapshot]));
         let extent = |start_bytes, mapped| MapExtent {

@@ -110,7 +110,6 @@ impl Sink {
     }
 
     /// Name a range of zeros, which an image with a base has to say.
-    #[allow(dead_code, reason = "changes of other images are written by it")]
     pub(in crate::cli) fn zero(&mut self, range_bytes: Range<u64>) -> Result<(), Error> {
         let written = self.image.zero(range_bytes);
         written.map_err(|error| told(self.is_stdout, error))

@@ -12,8 +12,8 @@ use crate::cli::error::Error;
 use crate::cli::print::output::Output;
 use crate::client::Bytes;
 use crate::daemon;
-use crate::image::{self, Medium, Opening, Part, data_runs};
-use crate::model::frames::{MOST_BYTES, header};
+use crate::image::{self, Labels, Medium, Opening, Part, data_runs};
+use crate::model::frames::{MOST_BYTES, header, zeros_header};
 
 /// Longest name of an image that the daemon keeps.
 const MOST_NAME_BYTES: usize = 255;
@@ -28,6 +28,8 @@ pub(in crate::cli) struct ImageUpload {
     id: Option<String>,
     /// Whether progress is in bytes of data.
     counts_data: bool,
+    /// Whether it is sent as a change of other content.
+    is_change: bool,
 }
 
 impl ImageUpload {
@@ -42,6 +44,7 @@ impl ImageUpload {
             size_bytes: image.about().size_bytes,
             id: image.about().identity.clone(),
             counts_data: false,
+            is_change: how.without_base,
             image,
         })
     }
@@ -90,6 +93,16 @@ impl ImageUpload {
     /// Its identifier.
     pub(in crate::cli) fn id(&self) -> Option<&str> {
         self.id.as_deref()
+    }
+
+    /// What it says about its content.
+    pub(in crate::cli) fn labels(&self) -> &Labels {
+        &self.image.about().labels
+    }
+
+    /// Whether it is sent as a change of other content.
+    pub(in crate::cli) fn is_change(&self) -> bool {
+        self.is_change
     }
 
     /// How far it is, by its data if that is known and shown, or else by what was read.
@@ -218,9 +231,18 @@ impl Frames {
                 daemon::Bytes(self.disk_bytes)
             )));
         }
+        if self.upload.is_change
+            && let Some(Part::Zero(zeros)) = &part
+        {
+            let header = zeros_header(zeros.start, zeros.end - zeros.start);
+            self.ready.push_back(header.to_vec().into());
+        }
         if let Some(Part::Data { start_bytes, bytes }) = part {
             self.data_bytes += bytes.len() as u64;
-            for (at, run) in data_runs(start_bytes, bytes) {
+            // Zeros in a change replace what was there.
+            let whole = self.upload.is_change.then_some((start_bytes, bytes));
+            let runs = data_runs(start_bytes, bytes).filter(|_| whole.is_none());
+            for (at, run) in whole.into_iter().chain(runs) {
                 let pieces = run.chunks(MOST_BYTES).zip(0..);
                 let frames =
                     pieces.map(|(piece, nth): (_, u64)| frame(at + nth * MOST_BYTES as u64, piece));

@@ -12,7 +12,7 @@ use super::handlers::download::PLAIN_TYPE;
 use super::routes;
 use super::state::Api;
 use super::wire::failure::PROBLEM_TYPE;
-use crate::model::frames::FRAMES_TYPE;
+use crate::model::frames::{DELTA_TYPE, FRAMES_TYPE};
 use crate::model::{Event, Problem};
 
 #[derive(OpenApi)]
@@ -174,7 +174,7 @@ fn complete(operation: &mut Operation, stream: bool) {
 /// Describe content as bytes, not as an array of numbers.
 fn binary((media_type, content): (&String, &mut RefOr<Content>)) {
     if let RefOr::T(content) = content
-        && [PLAIN_TYPE, FRAMES_TYPE].contains(&&**media_type)
+        && [PLAIN_TYPE, FRAMES_TYPE, DELTA_TYPE].contains(&&**media_type)
     {
         let bytes = SchemaFormat::KnownFormat(KnownFormat::Binary);
         let string = ObjectBuilder::new().schema_type(Type::String);

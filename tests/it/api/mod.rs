@@ -5,6 +5,7 @@
 //! | `kit` | a server in this process, and a client that writes HTTP by hand |
 //! | `disks`, `snapshots`, `groups` | every route, and its answers |
 //! | `content` | uploads and downloads |
+//! | `deltas` | identifiers of content, and changes from one to another |
 //! | `golden` | golden images |
 //! | `look` | digests, differences, writes of a part |
 //! | `problems` | everything that can be wrong with a request |
@@ -18,6 +19,7 @@
 
 mod bounds;
 mod content;
+mod deltas;
 mod disks;
 mod document;
 mod events;

@@ -3,6 +3,7 @@
 
 pub(crate) mod arena;
 mod damage;
+mod deltas;
 mod golden;
 mod home;
 mod imports;

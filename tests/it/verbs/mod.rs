@@ -3,6 +3,7 @@
 mod attach;
 mod config;
 mod content;
+mod deltas;
 mod disks;
 mod foreign;
 pub(crate) mod golden;

@@ -9,7 +9,7 @@ use crate::cli::transfer::ImageUpload;
 use crate::cli::values::size::parse_size;
 use crate::client::{Client, path};
 use crate::daemon::Bytes;
-use crate::model::{Disk, ProblemKind};
+use crate::model::{ContentId, Disk, ProblemKind};
 
 /// Options that describe an image.
 #[derive(Clone, Debug, Args)]
@@ -70,7 +70,9 @@ pub(in crate::cli::verbs) fn load(
     mut image: ImageUpload,
     when: Loading,
 ) -> Result<(), Error> {
-    let image_bytes = image.size_bytes();
+    let is_change = image.is_change();
+    let ids = ids(&image)?;
+    let image_bytes = image.size_bytes().filter(|_| !is_change);
     if let Some(image_bytes) = image_bytes.filter(|&bytes| bytes > disk.size_bytes) {
         return Err(Error::Other(format!(
             "the image has {} and does not fit into {}, which has {}; first use 'ramblk resize {} \
@@ -90,9 +92,15 @@ pub(in crate::cli::verbs) fn load(
     let output = if json { Output::Json } else { Output::Human };
     let progress = image.progress(output)?;
     let (path, query) = (path::disk(&disk.name), image_query(&image));
-    let path = format!("{path}/data?force={force}&importing={importing}&{query}");
-    let (frames, trouble) = image.frames(disk.size_bytes, progress.clone());
-    let sent = client.upload(&path, frames);
+    let path = format!("{path}/data?force={force}&importing={importing}&{query}{ids}");
+    // A change may make the disk larger.
+    let most_bytes = image.size_bytes().filter(|_| is_change);
+    let most_bytes = most_bytes.unwrap_or(disk.size_bytes);
+    let (frames, trouble) = image.frames(most_bytes, progress.clone());
+    let sent = match is_change {
+        true => client.upload_change(&path, frames),
+        false => client.upload(&path, frames),
+    };
     progress.end();
     // A fault of the image explains why the upload broke off.
     if let Some(error) = trouble.take() {
@@ -103,4 +111,30 @@ pub(in crate::cli::verbs) fn load(
             "stop its guest, or use --force: the guest would see the content change at once".into()
         })
     })
+}
+
+/// The identifiers of the content of an image, and of what it is a change of, as part of a query.
+fn ids(image: &ImageUpload) -> Result<String, Error> {
+    let labels = image.labels();
+    // Others may have written other labels there.
+    let known = |id: &Option<String>| id.as_ref()?.parse::<ContentId>().ok();
+    let mut query = String::new();
+    if let Some(id) = known(&labels.content_id) {
+        query += &format!("&content_id={id}");
+    }
+    if image.is_change() {
+        let base = labels
+            .base
+            .as_ref()
+            .and_then(|base| known(&base.content_id));
+        let base = base.ok_or_else(|| {
+            Error::Other(format!(
+                "{} doesn't say which content it is a change of; import it without --base, with \
+                 the images that it needs as --backing",
+                image.name()
+            ))
+        })?;
+        query += &format!("&base={base}");
+    }
+    Ok(query)
 }

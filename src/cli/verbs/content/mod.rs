@@ -29,9 +29,9 @@ use crate::cli::transfer::{
 };
 use crate::cli::values::size::human;
 use crate::cli::values::target::parse_target;
-use crate::client::{Client, path};
-use crate::image::{Labels, Opening, Written};
-use crate::model::frames::{Decoder, FRAMES_TYPE};
+use crate::client::{Client, Download, path};
+use crate::image::{Base, Creating, Labels, Opening, Written};
+use crate::model::frames::{BASE_ID, CONTENT_ID, DELTA_TYPE, Decoder, FRAMES_TYPE, Piece};
 use crate::model::{Disk, Map, MapExtent, Snapshot, Target};
 
 /// How long the daemon may take between two parts of a disk's content.
@@ -96,6 +96,11 @@ pub(in crate::cli) struct Import {
     #[arg(long)]
     force: bool,
 
+    /// FILE is a change that 'export --since' has written: apply it to the disk, which must have
+    /// the content that it was made from, and no front end. The disk gets its size too.
+    #[arg(long, conflicts_with_all = ["force", "backing", "follow_backing"])]
+    base: bool,
+
     #[command(flatten)]
     format: FormatArg,
 
@@ -116,8 +121,9 @@ impl Import {
         let disk: Disk = client.get(&path)?;
         let command = format!("ramblk import {} -", self.name);
         let mut how = Opening {
-            most_bytes: Some(disk.size_bytes),
+            most_bytes: Some(disk.size_bytes).filter(|_| !self.base),
             pipe_command: Some(&command),
+            without_base: self.base,
             ..self.format.opening()?
         };
         let medium = self.format.medium(&self.file, &mut how)?;
@@ -146,6 +152,17 @@ pub(in crate::cli) struct Export {
     /// Where to write the image: a file, a block device, - for stdout, or s3://BUCKET/KEY or
     /// oci://REGISTRY/REPOSITORY:TAG.
     file: PathBuf,
+
+    /// Write only what differs from this snapshot of the disk, or of another one. 'import --base'
+    /// applies it; qemu-img takes a qcow2 with what it is a change of as its backing file.
+    #[arg(long, value_name = "[NAME@]SNAPSHOT", conflicts_with = "state_dir")]
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    since: Option<String>,
+
+    /// Name of the image of --since, in the same folder, for the qcow2 to name as its backing
+    /// file. The default is SNAPSHOT.qcow2.
+    #[arg(long, value_name = "NAME", requires = "since")]
+    backing_name: Option<String>,
 
     #[command(flatten)]
     format: WriteFormatArg,
@@ -215,18 +232,42 @@ impl Export {
     /// Write the image. Returns its length and how much of it is data, in bytes.
     fn run(&self, client: &Client, format: Written) -> Result<(u64, u64), Error> {
         let size_bytes = size_bytes(client, &self.target)?;
-        let how = (format, Labels::default());
+        let path = format!(
+            "{}/data?{}",
+            path::disk(&self.target.disk),
+            self.query(format)
+        );
+        let is_change = self.since.is_some();
+        let kind = if is_change { DELTA_TYPE } else { FRAMES_TYPE };
+        let download = client.download(&path, kind, Some(IDLE))?;
+        let how = (format, self.labels(&download));
         let mut sink = Sink::open(&self.file, size_bytes, self.overwrite, how)?;
         let progress = Progress::new("export", Some(size_bytes), self.output.kind());
-        let (disk, query) = (&self.target.disk, snapshot_query(&self.target, '?'));
-        let path = format!("{}/data{query}", path::disk(disk));
-        let mut decoder = Decoder::new(size_bytes);
-        let mut written = 0;
-        let got = client.stream(&path, FRAMES_TYPE, Some(IDLE), |mut bytes| {
-            while let Some((at, data)) = decoder.next(&mut bytes)? {
-                sink.write(at, data)?;
-                written += data.len() as u64;
-                progress.at(at);
+        let mut decoder = match is_change {
+            true => Decoder::delta(size_bytes),
+            false => Decoder::new(size_bytes),
+        };
+        let (mut written, mut frame) = (0, Vec::new());
+        let got = download.each(|mut bytes| {
+            while let Some(piece) = decoder.next(&mut bytes)? {
+                match piece {
+                    Piece::Zeros(at, length) => sink.zero(at..at + length)?,
+                    Piece::Data(at, data) if is_change => {
+                        // Parts of a change are written as they begin and end there.
+                        frame.extend_from_slice(data);
+                        if decoder.is_between_frames() {
+                            let length = frame.len() as u64;
+                            sink.write(at + data.len() as u64 - length, &frame)?;
+                            written += length;
+                            frame.clear();
+                        }
+                    }
+                    Piece::Data(at, data) => {
+                        sink.write(at, data)?;
+                        written += data.len() as u64;
+                    }
+                }
+                progress.at(decoder.at_bytes());
             }
             Ok::<(), Error>(())
         });
@@ -238,6 +279,37 @@ impl Export {
         }
         sink.finish(size_bytes)?;
         Ok((size_bytes, written))
+    }
+
+    /// What to ask the daemon for.
+    fn query(&self, format: Written) -> String {
+        let snapshot = snapshot_query(&self.target, '&');
+        let since = self.since.as_ref().map_or_else(String::new, |since| {
+            let unit_bytes = Creating::whole(format).granule_bytes();
+            format!("&base={}&unit_bytes={unit_bytes}", path::encode(since))
+        });
+        (snapshot + &since).trim_start_matches('&').to_owned()
+    }
+
+    /// What the image says about its content.
+    fn labels(&self, download: &Download<'_>) -> Labels {
+        let id = |name| download.header(name).map(str::to_owned);
+        let base = self.since.as_ref().map(|since| {
+            let snapshot = since.rsplit('@').next().unwrap_or(since);
+            let usual = || format!("{snapshot}.qcow2");
+            let name = self.backing_name.clone().unwrap_or_else(usual);
+            let is_qcow2 = Path::new(&name).extension().is_some_and(|it| it == "qcow2");
+            let format = if is_qcow2 { "qcow2" } else { "raw" };
+            Base {
+                content_id: id(BASE_ID),
+                format: Some(format.to_owned()),
+                name: Some(name),
+            }
+        });
+        Labels {
+            content_id: id(CONTENT_ID),
+            base,
+        }
     }
 }
 

@@ -146,11 +146,14 @@ impl Reset {
 
 /// `ramblk show` of a snapshot.
 pub(super) fn shown(snapshot: &Snapshot) -> String {
-    pairs(&[
+    let id = snapshot.content_id.map(|id| ("content id", id.to_string()));
+    let mut lines = vec![
         ("snapshot", snapshot.name.clone()),
         ("of", snapshot.disk.clone()),
         ("size", human_and_exact(snapshot.size_bytes)),
         ("mapped", human_and_exact(snapshot.mapped_bytes)),
         ("memory", human_and_exact(snapshot.charged_bytes)),
-    ])
+    ];
+    lines.extend(id);
+    pairs(&lines)
 }

@@ -1,7 +1,5 @@
 //! The handler that streams the content of a disk.
 
-use std::ops::{Deref, DerefMut};
-
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::header::{
@@ -10,16 +8,17 @@ use axum::http::header::{
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
-use tokio::runtime::Handle;
 use utoipa::IntoParams;
 
+use super::apart::Apart;
+use super::delta;
 use crate::daemon::api::input::{Asked, At, Name, Named};
 use crate::daemon::api::state::{Api, Permit};
 use crate::daemon::api::wire::accept::wanted;
 use crate::daemon::api::wire::failure::Failure;
 use crate::daemon::api::wire::produced::produced;
-use crate::daemon::disks::{Reader, Target, content};
-use crate::model::frames::{self, FRAMES_TYPE, HEADER_BYTES};
+use crate::daemon::disks::{Target, content};
+use crate::model::frames::{self, CONTENT_ID, FRAMES_TYPE, HEADER_BYTES};
 use crate::model::{Problem, ProblemKind};
 
 /// The media type of plain bytes.
@@ -37,6 +36,16 @@ pub(crate) struct DownloadQuery {
     /// A snapshot of the disk instead of the disk.
     #[param(value_type = Option<String>, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     snapshot: Option<Name>,
+    /// Another snapshot of the disk, or a snapshot of another one as `NAME@SNAPSHOT`: return how
+    /// the content differs from that one, as `application/vnd.ramblk.delta`.
+    #[param(
+        value_type = Option<String>,
+        pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}(@[A-Za-z0-9][A-Za-z0-9._-]{0,63})?$",
+    )]
+    base: Option<String>,
+    /// The unit of what differs: frames begin and end at multiples of it, or at the end.
+    #[param(value_type = Option<u64>, minimum = 512, maximum = 2097152)]
+    unit_bytes: Option<u64>,
 }
 
 /// Read content
@@ -46,6 +55,13 @@ pub(crate) struct DownloadQuery {
 /// `application/vnd.ramblk.extents` it has the mapped parts as a sequence of frames: an offset and
 /// a length (8 bytes each, little-endian), then that many bytes, at most 1 MiB. The last frame has
 /// the disk's size as its offset, and length 0.
+///
+/// With `base` it is a change of that content, for `put_data` of a disk that has it. Its frames are
+/// the same, but what lies between them is as in the base, and a frame whose length has its topmost
+/// bit set has no data: that many bytes read as zeros now.
+///
+/// The headers `ramblk-content-id` and `ramblk-base-id` have the identifiers of both contents, as
+/// far as they have one.
 #[utoipa::path(
     get,
     path = "/v1/disks/{name}/data",
@@ -56,12 +72,13 @@ pub(crate) struct DownloadQuery {
         (status = 200, description = "the content", content(
             (Vec<u8> = "application/octet-stream"),
             (Vec<u8> = "application/vnd.ramblk.extents"),
+            (Vec<u8> = "application/vnd.ramblk.delta"),
         )),
         (status = 206, description = "a range of the content", body = Vec<u8>,
             content_type = "application/octet-stream"),
         (status = 404, description = "no such disk or snapshot"),
         (status = 409, description = "its first content is incomplete"),
-        (status = 406, description = "neither media type is accepted"),
+        (status = 406, description = "no media type of the content is accepted"),
         (status = 416, description = "the range lies beyond the end"),
     ),
 )]
@@ -71,15 +88,23 @@ pub(crate) async fn content(
     Asked(query): Asked<DownloadQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    let as_frames = wants_frames(&headers)?;
-    let permit = api.permit(Permit::Transfer)?;
     let target = Target {
         disk: at.name.into_string(),
         snapshot: query.snapshot.map(Name::into_string),
     };
+    if let Some(base) = &query.base {
+        return delta::content(&api, target, base, query.unit_bytes, &headers).await;
+    }
+    if query.unit_bytes.is_some() {
+        let detail = "unit_bytes is for a change of another content: name that with base";
+        return Err(Failure::invalid(detail).at("unit_bytes"));
+    }
+    let as_frames = wants_frames(&headers)?;
+    let permit = api.permit(Permit::Transfer)?;
     let reader = api.work(move |disks| content::reader(disks, &target).map(Apart::new));
     let reader = reader.await??;
     let size = reader.size_bytes();
+    let id = reader.content_id();
     let (source, response) = if as_frames {
         let source = ContentStream::frames(reader);
         (source, [(CONTENT_TYPE, FRAMES_TYPE)].into_response())
@@ -97,7 +122,8 @@ pub(crate) async fn content(
         }
     };
     let body = produced(source, ContentStream::next, permit, api.options().idle_time);
-    Ok(response.map(|_| body))
+    let response = response.map(|_| body);
+    Ok(delta::identified(response, CONTENT_ID, id))
 }
 
 fn plain(length: u64, range: Option<String>) -> Response {
@@ -169,40 +195,6 @@ fn range(headers: &HeaderMap, size: u64) -> Asking {
         Asking::Part(start, end)
     } else {
         Asking::Beyond
-    }
-}
-
-/// A reader that is dropped on a work thread, wherever its owner is dropped. Dropping it destroys
-/// its snapshot, which takes longer the more guests have written since.
-pub(super) struct Apart<T: Send + 'static = Reader>(Option<T>);
-
-impl<T: Send + 'static> Apart<T> {
-    pub(super) fn new(reader: T) -> Self {
-        Self(Some(reader))
-    }
-}
-
-impl<T: Send + 'static> Deref for Apart<T> {
-    type Target = T;
-
-    #[allow(clippy::expect_used, reason = "it is there until it is dropped")]
-    fn deref(&self) -> &T {
-        self.0.as_ref().expect("a reader that wasn't dropped")
-    }
-}
-
-impl<T: Send + 'static> DerefMut for Apart<T> {
-    #[allow(clippy::expect_used, reason = "it is there until it is dropped")]
-    fn deref_mut(&mut self) -> &mut T {
-        self.0.as_mut().expect("a reader that wasn't dropped")
-    }
-}
-
-impl<T: Send + 'static> Drop for Apart<T> {
-    fn drop(&mut self) {
-        if let (Some(reader), Ok(runtime)) = (self.0.take(), Handle::try_current()) {
-            runtime.spawn_blocking(move || drop(reader));
-        }
     }
 }
 
@@ -296,29 +288,6 @@ impl ContentStream {
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
-
-    /// Reports the thread on which it was dropped.
-    struct Ends(std::sync::mpsc::Sender<std::thread::ThreadId>);
-
-    impl Drop for Ends {
-        fn drop(&mut self) {
-            self.0.send(std::thread::current().id()).unwrap();
-        }
-    }
-
-    #[test]
-    fn the_moment_that_a_download_held_never_ends_on_the_event_loop() {
-        let (send, ended) = std::sync::mpsc::channel();
-        let mut builder = tokio::runtime::Builder::new_current_thread();
-        let runtime = builder.build().unwrap();
-        runtime.block_on(async {
-            // Dropped on the event loop, as when a client disconnects.
-            drop(Apart::new(Ends(send)));
-        });
-        let here = std::thread::current().id();
-        let patience = std::time::Duration::from_secs(20);
-        assert_ne!(ended.recv_timeout(patience).unwrap(), here);
-    }
 
     #[test]
     fn ranges_are_read_as_the_specification_says() {

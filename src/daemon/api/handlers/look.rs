@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::download::Apart;
+use super::apart::Apart;
 use crate::daemon::api::input::{Asked, At, Name, Named};
 use crate::daemon::api::state::{Api, Permit};
 use crate::daemon::api::wire::failure::Failure;
@@ -129,7 +129,7 @@ pub(crate) async fn diff(
         snapshot: query.snapshot.map(Name::into_string),
     };
     let to = Target::parse(&query.with).map_err(|problem| Failure::from(problem).at("with"))?;
-    let begin = move |disks: &Disks| compare::begin(disks, &from, &to).map(Apart::new);
+    let begin = move |disks: &Disks| compare::begin(disks, &from, &to, 1).map(Apart::new);
     let comparison = Lines {
         comparison: api.work(begin).await??,
         differs: false,

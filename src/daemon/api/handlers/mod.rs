@@ -4,12 +4,16 @@
 //! |---|---|
 //! | `disks`, `snapshots`, `groups` | disks, snapshots, and groups with all disks together |
 //! | `download`, `upload` | content of disks, as streams |
+//! | `apart` | what is dropped on a work thread |
+//! | `delta` | how content differs from a base, as a stream |
 //! | `look`, `write` | digests and differences of content; writing a part of it |
 //! | `golden` | golden images |
 //! | `events` | server-sent events |
 //! | `nbd` | connections that become NBD's |
 //! | `observe` | metrics, health, and the OpenAPI document |
 
+mod apart;
+pub(crate) mod delta;
 pub(crate) mod disks;
 pub(crate) mod download;
 pub(crate) mod events;

@@ -18,9 +18,10 @@ use crate::daemon::api::input::{Asked, At, Named, content_length, expect_type, m
 use crate::daemon::api::state::{Api, Permit};
 use crate::daemon::api::wire::failure::Failure;
 use crate::daemon::api::wire::frames::{Parser, Part};
+use crate::daemon::disks::upload::Ids;
 use crate::daemon::disks::{Upload, UploadOptions, golden, upload};
-use crate::model::frames::FRAMES_TYPE;
-use crate::model::{Problem, ProblemKind};
+use crate::model::frames::{DELTA_TYPE, FRAMES_TYPE};
+use crate::model::{ContentId, Problem, ProblemKind};
 
 /// What the content is, and when it may replace the present one.
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -45,6 +46,12 @@ pub(crate) struct UploadQuery {
     /// The length of the image in bytes, if it is known: content of another length is refused.
     #[param(minimum = 1)]
     image_bytes: Option<u64>,
+    /// The identifier of the new content, if it came from an export that names it.
+    content_id: Option<ContentId>,
+    /// The identifier of the content that the body is a change of: the body is then
+    /// `application/vnd.ramblk.delta`, and the disk must have that very content and no front end.
+    /// With `image_bytes` it gets that size.
+    base: Option<ContentId>,
 }
 
 /// Formats of content.
@@ -65,7 +72,8 @@ pub(crate) enum ContentFormat {
 ///
 /// As `application/octet-stream` the body is the content. As `application/vnd.ramblk.extents` (see
 /// `get_data`) the body has only the parts that are not zero; its last frame has length 0 and
-/// begins where the content ends. Plain bytes that aren't a raw image are refused (see `format`).
+/// begins where the content ends. A change of the disk's content (see `base` and `get_data`) is
+/// applied as a whole too. Plain bytes that aren't a raw image are refused (see `format`).
 #[utoipa::path(
     put,
     path = "/v1/disks/{name}/data",
@@ -75,13 +83,15 @@ pub(crate) enum ContentFormat {
     request_body(content(
         (Vec<u8> = "application/octet-stream"),
         (Vec<u8> = "application/vnd.ramblk.extents"),
+        (Vec<u8> = "application/vnd.ramblk.delta"),
     )),
     responses(
         (status = 204, description = "the content was replaced"),
         (status = 404, description = "no such disk"),
         (
             status = 409,
-            description = "a front end uses it, another upload began, or it is not importing",
+            description = "a front end uses it, another upload began, it is not importing, or it \
+                has other content than `base`",
         ),
         (status = 507, description = "there is not enough memory"),
     ),
@@ -93,7 +103,10 @@ pub(crate) async fn set_content(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Failure> {
-    expect_type(&headers, &[PLAIN_TYPE, FRAMES_TYPE])?;
+    match query.base {
+        Some(_) => expect_type(&headers, &[DELTA_TYPE])?,
+        None => expect_type(&headers, &[PLAIN_TYPE, FRAMES_TYPE])?,
+    }
     let is_plain = media_type(&headers) == PLAIN_TYPE;
     let length = content_length(&headers).filter(|_| is_plain);
     let image = image(query.image, query.image_id, query.image_bytes)?;
@@ -103,7 +116,12 @@ pub(crate) async fn set_content(
         force: query.force,
         importing: query.importing,
     };
-    let begun = api.work(move |disks| upload::begin(disks, &name, image, length, options));
+    let ids = Ids {
+        content: query.content_id,
+        base: query.base,
+    };
+    let begun =
+        api.work(move |disks| upload::begin_with(disks, &name, (image, ids), length, options));
     let upload = Held::new(begun.await??);
     // Frames need no check: no file has them by mistake.
     let probe = (is_plain && query.format.is_none()).then(Probe::default);
@@ -125,7 +143,7 @@ async fn receive_all(
     let upload = held.share()?;
     let committed = api.freeing(move |disks| {
         let left = upload::finish(disks, &upload, content_bytes)?;
-        Ok(((), vec![left]))
+        Ok(((), left))
     });
     committed.await
 }
@@ -136,6 +154,14 @@ pub(crate) trait Receiver: Send + Sync + 'static {
     fn size_bytes(&self) -> u64;
     /// Take some content.
     fn write(&self, start_bytes: u64, bytes: &[u8]) -> Result<(), Problem>;
+    /// Replace a range by zeros. Only a change of other content has these.
+    fn zero(&self, _start_bytes: u64, _length_bytes: u64) -> Result<(), Problem> {
+        Ok(())
+    }
+    /// Whether it takes a change of other content.
+    fn is_change(&self) -> bool {
+        false
+    }
     /// The content has arrived up to here, including holes.
     fn reached(&self, bytes: u64);
     /// Note why it won't become whole.
@@ -149,6 +175,14 @@ impl Receiver for Upload {
 
     fn write(&self, start_bytes: u64, bytes: &[u8]) -> Result<(), Problem> {
         self.write(start_bytes, bytes)
+    }
+
+    fn zero(&self, start_bytes: u64, length_bytes: u64) -> Result<(), Problem> {
+        self.zero(start_bytes, length_bytes)
+    }
+
+    fn is_change(&self) -> bool {
+        self.is_change()
     }
 
     fn reached(&self, bytes: u64) {
@@ -183,6 +217,7 @@ async fn receive_into<T: Receiver>(
     let size = upload.size_bytes();
     let mut parser = match is_plain {
         true => Parser::plain(size),
+        false if upload.is_change() => Parser::delta(size),
         false => Parser::frames(size),
     };
     let mut pieces = body.into_data_stream();
@@ -231,7 +266,13 @@ async fn write<T: Receiver>(api: &Api, upload: &Arc<T>, parts: Vec<Part>) -> Res
     let all = move || {
         let mut parts = parts.iter();
         parts.try_for_each(|part| {
-            let write = || upload.write(part.start_bytes, &part.data);
+            let write = || match part {
+                Part::Data { start_bytes, data } => upload.write(*start_bytes, data),
+                Part::Zeros {
+                    start_bytes,
+                    length_bytes,
+                } => upload.zero(*start_bytes, *length_bytes),
+            };
             golden::remove::making_room(&disks, None, write)
         })
     };

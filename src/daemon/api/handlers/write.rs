@@ -10,7 +10,8 @@ use serde::Deserialize;
 use tokio_stream::StreamExt;
 use utoipa::IntoParams;
 
-use super::download::{Apart, PLAIN_TYPE};
+use super::apart::Apart;
+use super::download::PLAIN_TYPE;
 use crate::daemon::api::input::{Asked, At, Named, content_length, expect_type};
 use crate::daemon::api::state::{Api, Permit};
 use crate::daemon::api::wire::failure::Failure;
@@ -107,7 +108,11 @@ async fn put(write: &Arc<Write>, parts: Vec<Part>) -> Result<(), Failure> {
     let write = Arc::clone(write);
     let all = move || {
         let mut parts = parts.iter();
-        parts.try_for_each(|part| write.write(part.start_bytes, &part.data))
+        parts.try_for_each(|part| match part {
+            Part::Data { start_bytes, data } => write.write(*start_bytes, data),
+            // Plain bytes have none.
+            Part::Zeros { .. } => Ok(()),
+        })
     };
     let done = tokio::task::spawn_blocking(all).await;
     done.map_err(|error| Failure::internal(&error))??;

@@ -2,15 +2,25 @@
 
 use axum::body::Bytes;
 
-use crate::model::frames::{self, Decoder, MOST_BYTES};
+use crate::model::frames::{self, Decoder, MOST_BYTES, Piece};
 
-/// Bytes and their offset.
+/// A part of content, with its offset in bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Part {
-    /// In bytes from the beginning of the content.
-    pub(crate) start_bytes: u64,
-    /// The bytes.
-    pub(crate) data: Vec<u8>,
+pub(crate) enum Part {
+    /// Bytes.
+    Data {
+        /// From the beginning of the content.
+        start_bytes: u64,
+        /// The bytes.
+        data: Vec<u8>,
+    },
+    /// Zeros that replace what was there.
+    Zeros {
+        /// From the beginning of the content.
+        start_bytes: u64,
+        /// How many.
+        length_bytes: u64,
+    },
 }
 
 /// Parses content that arrives in pieces of any length.
@@ -44,6 +54,15 @@ impl Parser {
     pub(crate) fn frames(size_bytes: u64) -> Self {
         Self::Frames(Frames {
             decoder: Decoder::new(size_bytes),
+            data: Vec::new(),
+            start_bytes: 0,
+        })
+    }
+
+    /// A parser of the frames of a change, which makes the content this long.
+    pub(crate) fn delta(size_bytes: u64) -> Self {
+        Self::Frames(Frames {
+            decoder: Decoder::delta(size_bytes),
             data: Vec::new(),
             start_bytes: 0,
         })
@@ -95,13 +114,23 @@ impl Frames {
         let taken = std::mem::take(piece);
         let mut input: &[u8] = &taken;
         let wrong = |error: frames::Error| error.to_string();
-        while let Some((start_bytes, data)) = self.decoder.next(&mut input).map_err(wrong)? {
+        while let Some(piece) = self.decoder.next(&mut input).map_err(wrong)? {
+            let (start_bytes, data) = match piece {
+                Piece::Data(start_bytes, data) => (start_bytes, data),
+                Piece::Zeros(start_bytes, length_bytes) => {
+                    parts.push(Part::Zeros {
+                        start_bytes,
+                        length_bytes,
+                    });
+                    continue;
+                }
+            };
             if self.data.is_empty() {
                 self.start_bytes = start_bytes;
             }
             self.data.extend_from_slice(data);
             if self.decoder.is_between_frames() {
-                parts.push(Part {
+                parts.push(Part::Data {
                     start_bytes: self.start_bytes,
                     data: std::mem::take(&mut self.data),
                 });
@@ -134,7 +163,7 @@ impl Plain {
         }
         let start = self.at_bytes;
         self.at_bytes += data.len() as u64;
-        Some(Part {
+        Some(Part::Data {
             start_bytes: start,
             data,
         })
@@ -171,7 +200,7 @@ mod tests {
             frame(8192, &[]),
         ]
         .concat();
-        let part = |start_bytes, data| Part { start_bytes, data };
+        let part = |start_bytes, data| Part::Data { start_bytes, data };
         let expected = [part(512, vec![1; 1024]), part(1536, vec![2; 512])];
         for piece in 1..=content.len() {
             let parsed = parts(Parser::frames(8192), &content, piece).unwrap();
@@ -200,7 +229,10 @@ mod tests {
         let parsed = parts(Parser::plain(size), &content, 1000).unwrap();
         let lengths: Vec<_> = parsed
             .iter()
-            .map(|part| (part.start_bytes, part.data.len() as u64))
+            .map(|part| match part {
+                Part::Data { start_bytes, data } => (*start_bytes, data.len() as u64),
+                Part::Zeros { .. } => unreachable!("plain bytes"),
+            })
             .collect();
         assert_eq!(lengths, [(0, MOST), (MOST, 512)]);
         let beyond = parts(Parser::plain(MOST), &content, 4096).unwrap_err();

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::ids;
 use crate::daemon::disks::registry::Disks;
 use crate::daemon::disks::served::disk::ServedDisk;
 use crate::daemon::disks::served::golden::Golden;
@@ -74,6 +75,8 @@ pub(crate) fn describe(disks: &Disks, served: &ServedDisk) -> Result<Disk, Probl
     let unreachable = served.unreachable();
     let front_ends = front_ends(served);
     let socket = disks.factory.absolute_socket_path(served);
+    // Before the locks that are held until the end of the next statement.
+    let content_id = ids::of_disk(disks, served)?;
     Ok(Disk {
         name: served.name.clone(),
         size_bytes: settings.size_bytes,
@@ -106,6 +109,8 @@ pub(crate) fn describe(disks: &Disks, served: &ServedDisk) -> Result<Disk, Probl
         failure: metadata.failure,
         import: served.uploads.progress(metadata.origin.importing_image()),
         image: metadata.origin.image().cloned(),
+        content_id,
+        made_from: metadata.lineage.map(|lineage| lineage.id),
     })
 }
 

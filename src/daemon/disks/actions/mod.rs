@@ -2,6 +2,7 @@
 //!
 //! | file | what it holds |
 //! |---|---|
+//! | `ids` | the identifier of a disk's present content |
 //! | `describe` | describing disks and their figures |
 //! | `groups` | limits that several disks share |
 //! | `create` | creating a disk |
@@ -24,6 +25,7 @@ pub mod describe;
 pub mod destroy;
 pub mod golden;
 pub mod groups;
+pub(crate) mod ids;
 pub(crate) mod resize;
 pub mod upload;
 pub mod view;

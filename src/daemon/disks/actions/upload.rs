@@ -14,15 +14,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
+use super::content::staged::Staged;
 use crate::daemon::disks::events::Events;
 use crate::daemon::disks::registry::Disks;
 use crate::daemon::disks::served::disk::ServedDisk;
 use crate::daemon::disks::served::filling::fill;
 use crate::daemon::disks::served::uploads::Begun;
+use crate::daemon::disks::settings::lineage::Lineage;
 use crate::daemon::disks::settings::metadata::Metadata;
 use crate::daemon::disks::settings::origin::{check_image, nothing};
-use crate::daemon::disks::settings::problems::{attached, conflict};
-use crate::model::{Detail, DiskState, EventKind, Image, Problem, ProblemKind};
+use crate::daemon::disks::settings::problems::{attached, conflict, invalid};
+use crate::model::{ContentId, Detail, DiskState, EventKind, Image, Problem, ProblemKind};
 use crate::store::{Bytes, Disk, DiskSpec, Leftover, OnFull, Store};
 
 /// When an upload may replace the content.
@@ -32,6 +34,15 @@ pub struct UploadOptions {
     pub force: bool,
     /// Only if the disk is importing.
     pub importing: bool,
+}
+
+/// The identifiers that an upload names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ids {
+    /// That of the new content, if it has one.
+    pub content: Option<ContentId>,
+    /// That of the content which the upload is a change of: the disk must have it.
+    pub base: Option<ContentId>,
 }
 
 /// An upload that may begin.
@@ -52,6 +63,9 @@ pub struct Upload {
     events: Arc<Events>,
     /// Its number, and the disk that it fills.
     begun: Begun<Disk>,
+    /// What becomes the disk's content, if the upload is a change of the present one.
+    staged: Option<Staged>,
+    content_id: Option<ContentId>,
     image: Option<Image>,
     /// The name of the image, for events.
     called: Option<String>,
@@ -62,7 +76,24 @@ pub struct Upload {
 }
 
 impl Upload {
-    /// Size of the disk in bytes.
+    /// Whether it is a change of the disk's present content, and not content of its own.
+    pub fn is_change(&self) -> bool {
+        self.staged.is_some()
+    }
+
+    /// Replace a range by zeros, in a change of the present content.
+    ///
+    /// # Errors
+    /// The same as [`Upload::write`].
+    pub fn zero(&self, start_bytes: u64, length_bytes: u64) -> Result<(), Problem> {
+        if let Some(staged) = &self.staged {
+            staged.zero(start_bytes, length_bytes)?;
+        }
+        self.reached(start_bytes + length_bytes);
+        Ok(())
+    }
+
+    /// Size of the content in bytes, up to the end of the disk.
     pub fn size_bytes(&self) -> u64 {
         self.begun.made.capacity().bytes()
     }
@@ -75,6 +106,11 @@ impl Upload {
     /// waiting, if there is no memory; `conflict` if another upload replaced this one, or the disk
     /// is gone.
     pub fn write(&self, start_bytes: u64, bytes: &[u8]) -> Result<(), Problem> {
+        if let Some(staged) = &self.staged {
+            staged.write(start_bytes, bytes)?;
+            self.reached(start_bytes + bytes.len() as u64);
+            return Ok(());
+        }
         let end = fill(&self.begun.made, start_bytes, bytes);
         let end = end.map_err(|problem| self.check_current().err().unwrap_or(problem))?;
         self.reached(end);
@@ -105,6 +141,14 @@ impl Upload {
     fn check_length(&self, content_bytes: u64) -> Result<(), Problem> {
         if content_bytes == 0 {
             return Err(nothing("image_bytes"));
+        }
+        if self.is_change() && content_bytes != self.size_bytes() {
+            let detail = format!(
+                "the change ends at {content_bytes}, and the disk has {}: name the size with \
+                 image_bytes",
+                self.size_bytes()
+            );
+            return Err(invalid("image_bytes", detail));
         }
         match self.begun.progress.total_bytes {
             Some(total_bytes) if total_bytes != content_bytes => Err(Problem::new(
@@ -162,18 +206,53 @@ pub fn begin(
     length_bytes: Option<u64>,
     options: UploadOptions,
 ) -> Result<Upload, Problem> {
+    let named = (image, Ids::default());
+    begin_with(disks, name, named, length_bytes, options)
+}
+
+/// The same as [`begin`], with identifiers. With a base, the upload is a change of the disk's
+/// present content, which gets the size of `image`, if that has one.
+///
+/// # Errors
+/// The same as [`begin`]; `conflict` if the disk doesn't have the content of the base; `attached`
+/// with a base, even with `force`.
+pub fn begin_with(
+    disks: &Disks,
+    name: &str,
+    (image, ids): (Option<Image>, Ids),
+    length_bytes: Option<u64>,
+    options: UploadOptions,
+) -> Result<Upload, Problem> {
+    let options = UploadOptions {
+        force: options.force && ids.base.is_none(),
+        ..options
+    };
     image.as_ref().map_or(Ok(()), check_image)?;
     let control = disks.control();
-    let admitted = admit(disks, name, image.as_ref(), length_bytes, options)?;
+    let may_grow = ids.base.is_some();
+    let admitted = admit(
+        disks,
+        name,
+        image.as_ref(),
+        (length_bytes, may_grow),
+        options,
+    )?;
     let ended = end(disks, &admitted.served);
     drop(control);
     // Not under the lock, since it takes a while, and before the new upload needs memory.
     drop(ended);
     let (begun, late) = {
         let _control = disks.control();
-        let admitted = admit(disks, name, image.as_ref(), length_bytes, options)?;
+        let admitted = admit(
+            disks,
+            name,
+            image.as_ref(),
+            (length_bytes, may_grow),
+            options,
+        )?;
         let late = end(disks, &admitted.served);
-        (begin_locked(disks, admitted, image, options.force), late)
+        let begun = begin_locked(disks, admitted, (image, ids), options.force);
+        (begun, late)
     };
     // Another upload may have begun in between.
     drop(late);
@@ -185,7 +264,7 @@ fn admit(
     disks: &Disks,
     name: &str,
     image: Option<&Image>,
-    length_bytes: Option<u64>,
+    (length_bytes, may_grow): (Option<u64>, bool),
     options: UploadOptions,
 ) -> Result<Admitted, Problem> {
     let served = disks.find(name)?;
@@ -206,7 +285,7 @@ fn admit(
     let total_bytes = said.filter_map(|image| image.size_bytes).next();
     let total_bytes = total_bytes.or(length_bytes);
     let longest = total_bytes.max(length_bytes).unwrap_or(0);
-    if longest > size_bytes {
+    if longest > size_bytes && !may_grow {
         return Err(Problem::new(
             ProblemKind::TooLarge,
             format!(
@@ -237,7 +316,7 @@ fn admit(
 fn begin_locked(
     disks: &Disks,
     admitted: Admitted,
-    image: Option<Image>,
+    (image, ids): (Option<Image>, Ids),
     force: bool,
 ) -> Result<Upload, Problem> {
     let Admitted {
@@ -247,14 +326,27 @@ fn begin_locked(
         called,
     } = admitted;
     let store = Arc::clone(disks.store());
+    let staged = match ids.base {
+        Some(base) => {
+            let size_bytes = image.as_ref().and_then(|image| image.size_bytes);
+            Some(Staged::on(disks, &served, base, size_bytes)?)
+        }
+        None => None,
+    };
     let begun = served.uploads.begin(served.id, total_bytes, |key| {
-        Ok::<_, Problem>(store.create(key, &spec)?.into_never_waiting())
+        let made = match &staged {
+            Some(staged) => staged.open()?,
+            None => store.create(key, &spec)?,
+        };
+        Ok::<_, Problem>(made.into_never_waiting())
     })?;
     Ok(Upload {
         served,
         store,
         events: Arc::clone(disks.events()),
         begun,
+        staged,
+        content_id: ids.content,
         image,
         called,
         force,
@@ -279,19 +371,27 @@ pub fn commit(disks: &Disks, upload: &Upload, content_bytes: u64) -> Result<(), 
 ///
 /// # Errors
 /// The same as [`commit`].
-pub fn finish(disks: &Disks, upload: &Upload, content_bytes: u64) -> Result<Leftover, Problem> {
+pub fn finish(
+    disks: &Disks,
+    upload: &Upload,
+    content_bytes: u64,
+) -> Result<Vec<Leftover>, Problem> {
     upload.reached(content_bytes);
     let committed = commit_now(disks, upload, content_bytes);
     committed.inspect_err(|problem| upload.fail(&problem.detail))
 }
 
-fn commit_now(disks: &Disks, upload: &Upload, content_bytes: u64) -> Result<Leftover, Problem> {
+fn commit_now(
+    disks: &Disks,
+    upload: &Upload,
+    content_bytes: u64,
+) -> Result<Vec<Leftover>, Problem> {
     upload.check_length(content_bytes)?;
     let _control = disks.control();
     upload.check_current()?;
     let served = &upload.served;
     let (had_bytes, size_bytes) = (served.disk.capacity().bytes(), upload.size_bytes());
-    if had_bytes != size_bytes {
+    if had_bytes != size_bytes && !upload.is_change() {
         return Err(conflict(format!(
             "disk {:?} had {} when the import began and has {} now: import the image again",
             served.name,
@@ -323,12 +423,26 @@ fn commit_now(disks: &Disks, upload: &Upload, content_bytes: u64) -> Result<Left
 }
 
 /// Replace the content, at one instant.
-fn swap(disks: &Disks, upload: &Upload, content_bytes: u64) -> Result<Leftover, Problem> {
+fn swap(disks: &Disks, upload: &Upload, content_bytes: u64) -> Result<Vec<Leftover>, Problem> {
     let served = &upload.served;
+    let id = upload.content_id;
+    let lineage = id.map(|id| Lineage::of(id, &upload.begun.made));
+    let lineage = lineage.transpose()?.map(|lineage| match content_bytes {
+        whole if whole == upload.size_bytes() => lineage,
+        // Zeros follow it, and so the disk has other content.
+        _ => lineage.left_behind(),
+    });
     let (image, key) = (upload.image.as_ref(), &upload.begun.key);
     let edit = |metadata: &mut Metadata| {
         metadata.origin = metadata.origin.after(image, content_bytes);
+        metadata.lineage = lineage;
     };
+    if let Some(staged) = &upload.staged {
+        let left = staged.commit(served, edit)?;
+        upload.done.store(true, Ordering::Relaxed);
+        served.uploads.end(Some(upload.begun.number));
+        return Ok(left);
+    }
     let left = served.replace_metadata(edit, |blob| {
         // No front end can connect between the check and the commit.
         let taken = served.server.unless_attached(upload.force, || {
@@ -338,7 +452,7 @@ fn swap(disks: &Disks, upload: &Upload, content_bytes: u64) -> Result<Leftover, 
     })?;
     upload.done.store(true, Ordering::Relaxed);
     served.uploads.end(Some(upload.begun.number));
-    Ok(left)
+    Ok(vec![left])
 }
 
 /// End the upload of a disk, if there is one, for a new upload or because the disk is destroyed.

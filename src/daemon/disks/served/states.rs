@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::daemon::disks::settings::lineage::Lineage;
 use crate::daemon::disks::settings::metadata::Metadata;
 use crate::daemon::disks::settings::names::STATE_PREFIX;
 use crate::daemon::disks::settings::origin::Origin;
@@ -201,6 +202,7 @@ impl SavedState for Arc<SavedStates> {
         let mut new = metadata.clone();
         // The image that the content was made from is the one of that moment.
         new.origin = Origin::of_snapshot(&source.settings().map_err(refused)?);
+        new.lineage = new.lineage.map(Lineage::left_behind);
         let blob = new.encode().map_err(|problem| refused(problem.detail))?;
         let left = self.store.reset_with(&self.key, snapshot, Some(&blob), 0);
         let left = left.map_err(refused)?;

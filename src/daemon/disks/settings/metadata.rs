@@ -12,10 +12,11 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::lineage::Lineage;
 use super::origin::Origin;
 use super::problems::{internal, invalid};
 use crate::model::{DiskSettings, Limits, OnFull, Problem, Share};
-use crate::store::{self, Change, DiskSpec};
+use crate::store::{self, Change, Disk, DiskSpec};
 
 /// The metadata of a disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +48,9 @@ pub(crate) struct Metadata {
     /// Which image its content was made from, and whether it is complete.
     #[serde(rename = "import", default, skip_serializing_if = "Origin::is_nothing")]
     pub(crate) origin: Origin,
+    /// Which content it was made from; for a snapshot, the content that it has.
+    #[serde(rename = "content", default, skip_serializing_if = "Option::is_none")]
+    pub(crate) lineage: Option<Lineage>,
 }
 
 /// Settings that layout 1 has in the blob and later layouts in the record.
@@ -78,6 +82,7 @@ impl Metadata {
             labels: settings.labels.clone(),
             failure: None,
             origin: Origin::default(),
+            lineage: None,
         }
     }
 
@@ -105,8 +110,36 @@ impl Metadata {
         Self {
             failure: self.failure.clone(),
             origin: self.origin.clone(),
+            lineage: self.lineage,
             ..Self::of(settings)
         }
+    }
+
+    /// The content of a snapshot, if it has an identifier.
+    ///
+    /// # Errors
+    /// The snapshot is gone.
+    pub(crate) fn lineage_of(snapshot: &Disk) -> Result<Option<Lineage>, store::Error> {
+        let metadata = Decoded::new(&snapshot.settings()?).map(|decoded| decoded.metadata);
+        let lineage = metadata.ok().and_then(|metadata| metadata.lineage);
+        lineage.map(|had| Lineage::of(had.id, snapshot)).transpose()
+    }
+
+    /// The blob of a snapshot, without the labels if there is no room for them: only the origin and
+    /// the lineage are ever read.
+    ///
+    /// # Errors
+    /// None is expected.
+    pub(crate) fn for_snapshot(&self, lineage: Option<Lineage>) -> Result<Vec<u8>, Problem> {
+        let whole = Self {
+            lineage,
+            ..self.clone()
+        };
+        let without = || Self {
+            labels: BTreeMap::new(),
+            ..whole.clone()
+        };
+        whole.encode().or_else(|_| without().encode())
     }
 
     /// The blob for the store.

@@ -6,12 +6,14 @@
 //! | `names` | names of disks, snapshots and groups, and their keys in the store |
 //! | `origin` | which image a disk's content was made from, and whether it is complete |
 //! | `golden` | what is kept of a golden image beside its content |
+//! | `lineage` | which content a disk was made from, and whether it still has it |
 //! | `metadata` | the settings that the store's record has no fields for |
 //! | `valid` | settings that were checked together |
 //! | `differences` | the differences between two settings |
 
 pub(crate) mod differences;
 pub(crate) mod golden;
+pub(crate) mod lineage;
 pub(crate) mod metadata;
 pub(crate) mod names;
 pub(crate) mod origin;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU16;
 use std::path::Path;
 
+use super::lineage::Lineage;
 use super::metadata::Metadata;
 use super::names::check_name;
 use super::origin::Origin;
@@ -141,6 +142,22 @@ pub(crate) struct ValidDisk {
 }
 
 impl ValidDisk {
+    /// The same disk, made from this content.
+    ///
+    /// # Errors
+    /// `invalid` if there is no room for that beside the labels.
+    pub(crate) fn made_from(self, lineage: Option<Lineage>) -> Result<Self, Problem> {
+        let metadata = Metadata {
+            lineage,
+            ..self.metadata
+        };
+        Ok(Self {
+            blob: metadata.encode()?,
+            metadata,
+            ..self
+        })
+    }
+
     /// Check the settings of a disk called `name`, in a pool of `pool_bytes`.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ use crate::daemon::disks::served::disk::{Age, ServedDisk};
 use crate::daemon::disks::served::golden::Golden;
 use crate::daemon::disks::served::group::LimitGroup;
 use crate::daemon::disks::settings::golden::GoldenRecord;
+use crate::daemon::disks::settings::lineage::Lineage;
 use crate::daemon::disks::settings::metadata::{Decoded, Metadata, Moved};
 use crate::daemon::disks::settings::names::{
     GROUP_PREFIX, IMAGE_PREFIX, IMPORT_PREFIX, READER_PREFIX, STATE_PREFIX, Target, image_key,
@@ -174,13 +175,30 @@ fn blame(disks: &Disks, served: &ServedDisk, culprit: &Culprit) {
 
 fn adopt_snapshot(disks: &Disks, target: &Target, snapshot: &str) -> Result<(), Problem> {
     let key = target.key()?;
-    let id = disks.store().open(&key)?.get_info()?.id;
+    let opened = disks.store().open(&key)?;
+    let id = opened.get_info()?.id;
     let Ok(served) = disks.find(&target.disk) else {
         // A disk is destroyed after its snapshots, so this should be impossible. Keep the data.
         tracing::warn!(key, "a snapshot without its disk; it is left as it is");
         return Ok(());
     };
+    if let Err(problem) = identify(&opened) {
+        // It can't be the base of a change until a later start.
+        tracing::warn!(key, %problem, "a snapshot stays without an identifier of its content");
+    }
     disks.insert_snapshot(&served, snapshot, &key, id);
+    Ok(())
+}
+
+/// Give an identifier to the content of a snapshot that an older version took.
+fn identify(snapshot: &Disk) -> Result<(), Problem> {
+    let Ok(Decoded { metadata, .. }) = Decoded::new(&snapshot.settings()?) else {
+        return Ok(());
+    };
+    if metadata.lineage.is_none() {
+        let lineage = Lineage::new(snapshot)?;
+        snapshot.set_settings(&metadata.for_snapshot(Some(lineage))?)?;
+    }
     Ok(())
 }
 

@@ -4,6 +4,7 @@ use super::snapshots::check_exists;
 use crate::daemon::disks::actions::describe::describe;
 use crate::daemon::disks::actions::{create, groups};
 use crate::daemon::disks::registry::Disks;
+use crate::daemon::disks::settings::metadata::Metadata;
 use crate::daemon::disks::settings::names::{check_name, snapshot_key};
 use crate::daemon::disks::settings::problems::conflict;
 use crate::daemon::disks::settings::valid::ValidDisk;
@@ -34,12 +35,19 @@ pub fn fork(disks: &Disks, name: &str, request: ForkRequest) -> Result<Disk, Pro
     };
     // The settings of the disk as it is now, even if the snapshot is older.
     let mut settings = source.settings()?;
-    settings.size_bytes = disks.store().open(&key)?.capacity().bytes();
+    let content = disks.store().open(&key)?;
+    settings.size_bytes = content.capacity().bytes();
+    // What a disk has at the moment of the fork is known only of a snapshot.
+    let lineage = match request.snapshot {
+        Some(_) => Metadata::lineage_of(&content)?,
+        None => None,
+    };
     settings.serial = request.serial;
     settings.labels = request.labels;
     settings.queues = request.queues.unwrap_or(settings.queues);
     settings.read_only = request.read_only.unwrap_or(settings.read_only);
     let valid = ValidDisk::new(&new, settings, disks.store().limit_bytes())?;
+    let valid = valid.made_from(lineage)?;
     let limiter = groups::limiter(disks, valid.settings.group.as_deref())?;
     create::check_room(disks)?;
     disks.factory.check(&new)?;

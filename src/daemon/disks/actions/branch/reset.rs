@@ -35,8 +35,9 @@ pub fn reset(
     let store = disks.store();
     let image = served.parent_id.and_then(|id| disks.image_with(id));
     let image = image.filter(|_| request.to.is_none());
+    let source = store.open(&key)?;
     let origin = match (&request.to, &image) {
-        (Some(_), _) => Origin::of_snapshot(&store.open(&key)?.settings()?),
+        (Some(_), _) => Origin::of_snapshot(&source.settings()?),
         (None, Some(image)) => image.record().origin(),
         // A fork was not made from an image, and is now as it was created.
         (None, None) => Origin::default(),
@@ -44,7 +45,14 @@ pub fn reset(
     // A disk may be larger than the image that it was forked from, and stays so.
     let size_bytes = served.disk.capacity().bytes();
     let least_bytes = image.as_ref().map_or(0, |_| size_bytes);
-    let edit = |metadata: &mut Metadata| metadata.origin = origin;
+    let lineage = match source.get_info()?.snapshot {
+        true => Metadata::lineage_of(&source)?,
+        false => None,
+    };
+    let edit = |metadata: &mut Metadata| {
+        metadata.origin = origin;
+        metadata.lineage = lineage;
+    };
     let left = served.replace_metadata(edit, |blob| {
         // No front end can connect between the check and the reset.
         let reset = served.server.unless_attached(request.force, || {

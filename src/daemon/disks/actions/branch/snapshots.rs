@@ -1,11 +1,13 @@
 //! Snapshots of disks.
 
+use crate::daemon::disks::actions::ids;
 use crate::daemon::disks::registry::Disks;
 use crate::daemon::disks::served::disk::ServedDisk;
+use crate::daemon::disks::settings::lineage::Lineage;
 use crate::daemon::disks::settings::names::snapshot_key;
 use crate::daemon::disks::settings::problems::{conflict, not_found};
 use crate::model::{EventKind, Problem, Snapshot};
-use crate::store::Leftover;
+use crate::store::{Change, Disk, Leftover};
 
 /// The snapshots of a disk, sorted by name.
 ///
@@ -42,8 +44,10 @@ pub(crate) fn check_exists(served: &ServedDisk, snapshot: &str) -> Result<(), Pr
 
 fn describe(disks: &Disks, disk: &str, snapshot: &str) -> Result<Snapshot, Problem> {
     let key = snapshot_key(disk, snapshot)?;
-    let info = disks.store().open(&key)?.get_info()?;
+    let opened = disks.store().open(&key)?;
+    let info = opened.get_info()?;
     Ok(Snapshot {
+        content_id: ids::of_snapshot(&opened)?,
         disk: disk.to_owned(),
         name: snapshot.to_owned(),
         size_bytes: info.size_bytes,
@@ -66,12 +70,36 @@ pub fn take(disks: &Disks, name: &str, snapshot: &str) -> Result<Snapshot, Probl
             "snapshot {key:?} exists already; choose another name or destroy it first"
         )));
     }
-    let taken = disks.store().snapshot(name, &key)?;
+    let taken = keep(disks, &served, &key)?;
     let id = taken.get_info()?.id;
     disks.insert_snapshot(&served, snapshot, &key, id);
     let events = disks.events();
     events.tell_with(EventKind::Snapshot, name, "snapshot", snapshot);
     describe(disks, name, snapshot)
+}
+
+/// Take the snapshot `key`, with an identifier of its content: a new one, or the one that the
+/// disk's content has. A process that is killed in between leaves a snapshot without one, which
+/// the next start gives it.
+fn keep(disks: &Disks, served: &ServedDisk, key: &str) -> Result<Disk, Problem> {
+    let metadata = served.metadata.lock().clone();
+    let settings = metadata.for_snapshot(None)?;
+    let change = Change {
+        settings: Some(&settings),
+        ..Change::default()
+    };
+    let known = ids::of_disk(disks, served)?;
+    let taken = disks.store().snapshot_with(&served.name, key, &change)?;
+    // A guest may have written something in between: then it is new content.
+    let still = ids::of_disk(disks, served)?.filter(|id| Some(*id) == known);
+    let lineage = match still {
+        Some(id) => Lineage::of(id, &taken)?,
+        None => Lineage::new(&taken)?,
+    };
+    let settings = metadata.for_snapshot(Some(lineage))?;
+    let named = taken.set_settings(&settings);
+    named.inspect_err(|_| drop(disks.store().destroy(key)))?;
+    Ok(taken)
 }
 
 /// Destroy a snapshot. Disks that were forked from it stay, and can't be reset to it any more.

@@ -8,7 +8,7 @@ use super::reader::{Reader, reader};
 use crate::daemon::disks::registry::Disks;
 use crate::daemon::disks::settings::names::Target;
 use crate::model::{Difference, DifferenceKind, Problem};
-use crate::store::{Differences, is_zero};
+use crate::store::{Differences, SECTOR_BYTES, is_zero};
 
 /// The bytes to compare in one step: some milliseconds' worth.
 const STEP_BYTES: u64 = 32 << 20;
@@ -19,8 +19,10 @@ pub struct Comparison {
     from: Reader,
     to: Reader,
     differences: Differences,
-    /// The unit in which differences are told: the larger block size of the two.
-    unit_bytes: usize,
+    /// The unit in which differences are told.
+    unit_bytes: u64,
+    /// What lies before this was compared.
+    done_bytes: u64,
     /// A difference that the next one may continue.
     last: Option<Difference>,
     buffers: [Vec<u8>; 2],
@@ -41,6 +43,11 @@ impl Comparison {
         (self.from.size_bytes(), self.to.size_bytes())
     }
 
+    /// The content from which the other one differs.
+    pub fn from(&self) -> &Reader {
+        &self.from
+    }
+
     /// The content that differs from the other one.
     pub fn to(&self) -> &Reader {
         &self.to
@@ -59,11 +66,17 @@ impl Comparison {
                 found.ended = true;
                 break;
             };
-            let start = extent.start_sector * 512;
-            let end = start + extent.sectors * 512;
-            // What the second one doesn't have can't differ.
-            let length = end.min(self.to.size_bytes()).saturating_sub(start);
-            self.compare(start, length, extent.mapped, &mut found.differences)?;
+            let start = extent.start_sector * SECTOR_BYTES;
+            let end = start + extent.sectors * SECTOR_BYTES;
+            // Whole units, of which the extent before may have had the first one. What the second
+            // disk doesn't have can't differ.
+            let start = (start / self.unit_bytes * self.unit_bytes).max(self.done_bytes);
+            let end = end
+                .next_multiple_of(self.unit_bytes)
+                .min(self.to.size_bytes());
+            let length = end.saturating_sub(start);
+            self.compare(start, length, &mut found.differences)?;
+            self.done_bytes = start + length;
             compared_bytes += length;
         }
         Ok(found)
@@ -73,7 +86,6 @@ impl Comparison {
         &mut self,
         start: u64,
         length: u64,
-        mapped: bool,
         found: &mut Vec<Difference>,
     ) -> Result<(), Problem> {
         let size = usize::try_from(length).unwrap_or(usize::MAX);
@@ -87,10 +99,11 @@ impl Comparison {
         if let Some(part) = had.get_mut(..there).filter(|part| !part.is_empty()) {
             self.from.read(start, part)?;
         }
-        if mapped && size > 0 {
+        if size > 0 {
             self.to.read(start, has)?;
         }
-        let blocks = had.chunks(self.unit_bytes).zip(has.chunks(self.unit_bytes));
+        let unit = usize::try_from(self.unit_bytes).unwrap_or(usize::MAX);
+        let blocks = had.chunks(unit).zip(has.chunks(unit));
         let mut at = start;
         for (one, two) in blocks {
             if one != two {
@@ -117,17 +130,24 @@ impl Comparison {
 }
 
 /// Begin to compare a disk or snapshot, as it is now, with another one: how `to` differs from
-/// `from`.
+/// `from`, in units of `unit_bytes` (a power of two), or of a block if that is larger.
 ///
 /// # Errors
 /// `not-found`; `over-budget`.
-pub fn begin(disks: &Disks, from: &Target, to: &Target) -> Result<Comparison, Problem> {
+pub fn begin(
+    disks: &Disks,
+    from: &Target,
+    to: &Target,
+    unit_bytes: u64,
+) -> Result<Comparison, Problem> {
+    debug_assert!(unit_bytes.is_power_of_two());
     let (from, to) = (reader(disks, from)?, reader(disks, to)?);
     let differences = disks.store().differences(from.key(), to.key())?;
     let unit = from.block_bytes().max(to.block_bytes());
     Ok(Comparison {
         differences,
-        unit_bytes: usize::try_from(unit).unwrap_or(4096),
+        unit_bytes: unit.max(unit_bytes),
+        done_bytes: 0,
         last: None,
         buffers: Default::default(),
         from,

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::daemon::disks::actions::branch::snapshots::check_exists;
+use crate::daemon::disks::actions::ids;
 use crate::daemon::disks::registry::Disks;
 use crate::daemon::disks::settings::names::{READER_PREFIX, Target};
 use crate::daemon::disks::settings::problems::invalid;
-use crate::model::{Map, MapExtent, Problem};
+use crate::model::{ContentId, Map, MapExtent, Problem};
 use crate::store::{Bytes, Disk, Error, Store};
 
 /// The content of a disk at one moment. You can read it from any thread, in any order.
@@ -16,6 +17,7 @@ pub struct Reader {
     disk: Disk,
     /// The store's key of the snapshot that has the content.
     key: String,
+    content_id: Option<ContentId>,
     /// The snapshot that was taken for this, which is destroyed when this is dropped.
     own: Option<(Arc<Store>, String)>,
 }
@@ -46,6 +48,11 @@ impl Reader {
     /// The store's key of the snapshot that has the content.
     pub(crate) fn key(&self) -> &str {
         &self.key
+    }
+
+    /// The identifier of the content, if it has one.
+    pub fn content_id(&self) -> Option<ContentId> {
+        self.content_id
     }
 
     /// The snapshot that has the content.
@@ -173,16 +180,24 @@ pub fn map(disks: &Disks, target: &Target, start_bytes: u64, most: usize) -> Res
 pub fn reader(disks: &Disks, target: &Target) -> Result<Reader, Problem> {
     if target.snapshot.is_some() {
         let disk = open(disks, target)?;
-        let (key, own) = (target.key()?, None);
-        return Ok(Reader { disk, key, own });
+        return Ok(Reader {
+            content_id: ids::of_snapshot(&disk)?,
+            key: target.key()?,
+            own: None,
+            disk,
+        });
     }
     let served = disks.find(&target.disk)?;
     served.check_whole("read it")?;
     let store = Arc::clone(disks.store());
     let key = reader_key();
     let disk = store.snapshot(&served.name, &key)?;
+    let known = ids::of_disk(disks, &served)?;
+    // If nothing was written meanwhile, it is what the snapshot has.
+    let is_same = served.disk.has_tree_of(&disk)?;
     Ok(Reader {
         disk,
+        content_id: known.filter(|_| is_same),
         key: key.clone(),
         own: Some((store, key)),
     })

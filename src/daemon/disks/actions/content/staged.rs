@@ -7,14 +7,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::reader::{Reader, reader};
+use crate::daemon::disks::actions::ids;
 use crate::daemon::disks::registry::Disks;
 use crate::daemon::disks::served::disk::ServedDisk;
 use crate::daemon::disks::settings::metadata::Metadata;
 use crate::daemon::disks::settings::names::{IMPORT_PREFIX, Target};
 use crate::daemon::disks::settings::problems::{attached, conflict};
-use crate::model::Problem;
+use crate::model::{ContentId, Problem, ProblemKind};
 use crate::store::is_zero;
-use crate::store::{ByteRange, Bytes, Change, Disk, Leftover, OnFull, PAGE_BYTES, Source, Store};
+use crate::store::{
+    ByteRange, Bytes, Change, Disk, Leftover, OnFull, PAGE_BYTES, Shrink, Source, Store,
+};
 
 /// A fork of a disk that will replace the disk's content. If you drop it before that, the disk
 /// stays as it is.
@@ -63,9 +66,67 @@ impl Staged {
         })
     }
 
+    /// A fork of a disk that has the content of `base`, for a change that makes it this long.
+    ///
+    /// # Errors
+    /// The same as [`Staged::new`]; `conflict` if the disk has other content.
+    pub(crate) fn on(
+        disks: &Disks,
+        served: &ServedDisk,
+        base: ContentId,
+        size_bytes: Option<u64>,
+    ) -> Result<Self, Problem> {
+        let staged = Self::new(disks, served)?;
+        let has = ids::of_disk(disks, served)?;
+        // What it had then it still has, and so it had it at the moment of the fork.
+        staged.check_current(served)?;
+        if has != Some(base) {
+            let has = match has {
+                Some(has) => format!("it has {has}"),
+                None => "it was written to since that, or never had it".to_owned(),
+            };
+            return Err(conflict(format!(
+                "the change is one of content {base}, and disk {:?} has other content ({has}): \
+                 reset it to a snapshot with that content, or import the whole content first",
+                served.name
+            )));
+        }
+        if let Some(size_bytes) = size_bytes {
+            staged.disk.resize_bytes(size_bytes, Shrink::Allow)?.free();
+        }
+        Ok(staged)
+    }
+
     /// Its content.
     pub(crate) fn disk(&self) -> &Disk {
         &self.disk
+    }
+
+    /// Another connection to it.
+    ///
+    /// # Errors
+    /// None is expected.
+    pub(crate) fn open(&self) -> Result<Disk, Problem> {
+        Ok(self.store.open(&self.key)?)
+    }
+
+    /// Replace a range by zeros, which take no memory.
+    ///
+    /// # Errors
+    /// `invalid` if the range is not inside the disk, or not of whole blocks; `over-budget`.
+    pub(crate) fn zero(&self, start_bytes: u64, length_bytes: u64) -> Result<(), Problem> {
+        let block_bytes = self.disk.sector_size().bytes();
+        if !(start_bytes | length_bytes).is_multiple_of(block_bytes) {
+            return Err(Problem::new(
+                ProblemKind::Invalid,
+                format!(
+                    "zeros of {length_bytes} bytes at {start_bytes} are not multiples of the block \
+                     size, {block_bytes}"
+                ),
+            ));
+        }
+        let range = self.range(start_bytes, length_bytes)?;
+        Ok(self.disk.write_zeroes_range(range, true)?)
     }
 
     /// Write bytes at any offset. Pages of zeros take no memory.

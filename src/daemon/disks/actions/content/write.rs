@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::staged::Staged;
 use crate::daemon::disks::registry::Disks;
 use crate::daemon::disks::served::disk::ServedDisk;
+use crate::daemon::disks::settings::lineage::Lineage;
 use crate::daemon::disks::settings::problems::{attached, invalid};
 use crate::model::{EventKind, Problem, ProblemKind};
 use crate::store::{Bytes, Leftover, Source};
@@ -108,7 +109,9 @@ impl Write {
             return Err(Problem::new(ProblemKind::Invalid, detail));
         }
         let left = match &self.staged {
-            Some(staged) => staged.commit(&self.served, |_| {})?,
+            Some(staged) => staged.commit(&self.served, |metadata| {
+                metadata.lineage = metadata.lineage.map(Lineage::left_behind);
+            })?,
             None => Vec::new(),
         };
         let details = [
