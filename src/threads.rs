@@ -104,7 +104,8 @@ impl Role {
     /// What to add to the niceness of the thread that starts it. The kernel has a niceness per
     /// thread, which the threads that it starts inherit.
     fn nice(self) -> Option<i32> {
-        (self == Self::Api).then_some(API_NICE)
+        // The relays of `ramblk nbd` are started by its acceptor.
+        matches!(self, Self::Api | Self::NbdAccept).then_some(API_NICE)
     }
 
     fn builder(self) -> Builder {
