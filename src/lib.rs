@@ -15,7 +15,7 @@
 //! ```
 //!
 //! - [`store`]: sparse disks in memory, exact to the sector.
-//! - [`image`]: raw images, and how to recognise other formats.
+//! - [`image`]: images in and out: their formats, and where their bytes are.
 //! - [`remote`]: images on other hosts.
 //! - [`device`]: the meaning of virtio-blk requests.
 //! - [`vhost_user`]: sessions, guest memory, rings, worker threads.

@@ -43,7 +43,7 @@ impl FrameWriter {
         let packers = Ordered::new(Packer::new);
         let packers = packers.map_err(|source| failed(&*output, source))?;
         let has_base = labels.base.is_some();
-        let front = Front(labels).frame();
+        let front = Front::frame(&labels);
         let written = output.write_all(&front);
         written.map_err(|source| failed(&*output, source))?;
         Ok(Self {

@@ -35,9 +35,9 @@ pub(super) enum Kind {
     Unchanged = 2,
 }
 
-/// The labels in front of a file.
+/// The labels in front of a file, and how long their frame is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(in crate::image) struct Front(pub(in crate::image) Labels);
+pub(in crate::image) struct Front(pub(in crate::image) Labels, pub(super) u64);
 
 impl Front {
     /// The labels at the beginning of a file, of which at least [`MOST_FRONT_BYTES`] are here, or
@@ -60,15 +60,16 @@ impl Front {
             name,
             format: None,
         });
-        Some(Self(Labels { content_id, base }))
+        let length = (SKIPPABLE_BYTES + content.len()) as u64;
+        Some(Self(Labels { content_id, base }, length))
     }
 
     /// The frame. Texts longer than 255 bytes are cut.
-    pub(super) fn frame(&self) -> Vec<u8> {
-        let base = self.0.base.as_ref();
+    pub(super) fn frame(labels: &Labels) -> Vec<u8> {
+        let base = labels.base.as_ref();
         let mut content = [&FRONT[..], &[VERSION]].concat();
         for text in [
-            self.0.content_id.as_deref(),
+            labels.content_id.as_deref(),
             base.and_then(|base| base.content_id.as_deref()),
             base.and_then(|base| base.name.as_deref()),
         ] {

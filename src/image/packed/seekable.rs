@@ -14,7 +14,7 @@ use super::super::opening::Opening;
 use super::super::ordered::{Ordered, Work};
 use super::super::reader::{About, Extents, ImageReader, PAGE_BYTES, Part};
 use super::super::writer::Labels;
-use super::holes;
+use super::holes::{self, MOST_HOLE_BYTES};
 use super::labels::{self, ENTRY_BYTES, Front, INDEX_BYTES, Index, Kind, MOST_FRONT_BYTES};
 use super::table::{Row, Rows, Table};
 
@@ -80,8 +80,15 @@ impl Frames {
                 digest,
             };
             let hole_bytes = holes::packed_bytes(row.length_bytes.into());
-            if kind != Kind::Data && u64::from(row.packed_bytes) != hole_bytes {
-                return Err(self.damaged("its index names a frame with data as a hole"));
+            let can_be = match kind {
+                Kind::Data => row.length_bytes <= MOST_FRAME_BYTES,
+                Kind::Zero | Kind::Unchanged => {
+                    u64::from(row.length_bytes) <= MOST_HOLE_BYTES
+                        && u64::from(row.packed_bytes) == hole_bytes
+                }
+            };
+            if !can_be {
+                return Err(self.damaged("its index names a hole with data, or data as a hole"));
             }
             return Ok(Some(frame));
         }
@@ -114,7 +121,8 @@ impl Frames {
 /// What comes next.
 #[derive(Debug)]
 enum Item {
-    Data,
+    /// The result of the oldest job.
+    Frame,
     Zero(Range<u64>),
 }
 
@@ -144,18 +152,13 @@ impl SeekableReader {
             return Ok(None);
         };
         let front = read_front(&**medium).map_err(failed)?;
-        let Some(found) = survey(&**medium, table, front.is_some()).map_err(failed)? else {
+        let found = survey(&**medium, table, front.as_ref()).map_err(failed)?;
+        let Some(found) = found else {
             return Ok(None);
         };
         let labels = front.unwrap_or_default().0;
         if let Some(base) = labels.base.as_ref().filter(|_| !how.without_base) {
             return Err(is_a_change(medium.name(), base.content_id.as_deref()));
-        }
-        if labels.base.is_some() && found.index.is_none() {
-            return Err(Error::Damaged {
-                name: medium.name().to_owned(),
-                what: "it is a change of another image, and has no index".into(),
-            });
         }
         let frames = Frames {
             medium: Arc::clone(medium),
@@ -196,18 +199,16 @@ impl SeekableReader {
             let Some(frame) = self.frames.next()? else {
                 return Ok(());
             };
-            let range = frame.start_bytes..frame.start_bytes + u64::from(frame.length_bytes);
-            match frame.kind {
-                Kind::Data => {
-                    work.push((frame, spare.take().unwrap_or_default()));
-                    self.items.push_back(Item::Data);
-                }
-                Kind::Zero if self.without_base => {
-                    self.items.push_back(Item::Zero(range));
-                    // A range of zeros needs no thread: there may be any number of them.
-                    return Ok(());
-                }
-                Kind::Zero | Kind::Unchanged => {}
+            // A hole needs no memory, but a look whether it is one.
+            let buffer = match frame.kind {
+                Kind::Data => spare.take().unwrap_or_default(),
+                Kind::Zero | Kind::Unchanged => Vec::new(),
+            };
+            work.push((frame, buffer));
+            self.items.push_back(Item::Frame);
+            if frame.kind == Kind::Zero && self.without_base {
+                let end = frame.start_bytes + u64::from(frame.length_bytes);
+                self.items.push_back(Item::Zero(frame.start_bytes..end));
             }
         }
         Ok(())
@@ -220,27 +221,33 @@ impl ImageReader for SeekableReader {
     }
 
     fn next(&mut self) -> Result<Option<Part<'_>>, Error> {
-        self.fill()?;
-        match self.items.pop_front() {
-            None => {
-                self.at_bytes = self.size_bytes;
-                Ok(None)
-            }
-            Some(Item::Zero(range)) => {
-                self.at_bytes = range.end;
-                Ok(Some(Part::Zero(range)))
-            }
-            Some(Item::Data) => {
-                let done = self.work.as_mut().map_or(Ok(None), Ordered::pop);
-                let done = done.map_err(|source| failed(&*self.medium, source))?;
-                let Some(done) = done else {
+        loop {
+            self.fill()?;
+            match self.items.pop_front() {
+                None => {
+                    self.at_bytes = self.size_bytes;
                     return Ok(None);
-                };
-                let (start_bytes, part) = done?;
-                self.part = part;
-                self.at_bytes = start_bytes + self.part.len() as u64;
-                let bytes = &self.part[..];
-                Ok(Some(Part::Data { start_bytes, bytes }))
+                }
+                Some(Item::Zero(range)) => {
+                    self.at_bytes = range.end;
+                    return Ok(Some(Part::Zero(range)));
+                }
+                Some(Item::Frame) => {
+                    let done = self.work.as_mut().map_or(Ok(None), Ordered::pop);
+                    let done = done.map_err(|source| failed(&*self.medium, source))?;
+                    let Some(done) = done else {
+                        debug_assert!(false, "bug: a frame without a job");
+                        return Ok(None);
+                    };
+                    let (start_bytes, part) = done?;
+                    // Nothing of a hole is left.
+                    if !part.is_empty() {
+                        self.part = part;
+                        self.at_bytes = start_bytes + self.part.len() as u64;
+                        let bytes = &self.part[..];
+                        return Ok(Some(Part::Data { start_bytes, bytes }));
+                    }
+                }
             }
         }
     }
@@ -282,38 +289,50 @@ struct Found {
 }
 
 /// Check the seek table as a whole. `None` if the frames can't be read one by one.
-fn survey(medium: &dyn ReadAt, table: Table, is_ours: bool) -> io::Result<Option<Found>> {
+fn survey(medium: &dyn ReadAt, table: Table, front: Option<&Front>) -> io::Result<Option<Found>> {
+    let is_ours = front.is_some();
+    let front_bytes = front.map(|front| front.1);
+    let is_change = front.is_some_and(|front| front.0.base.is_some());
+    let granule_bytes = if is_change { 512 } else { PAGE_BYTES as u64 };
     let mut rows = Rows::new(table);
     let (mut at, mut size_bytes, mut frames) = (0_u64, 0_u64, 0_u64);
     let mut last = (0, Row::new(0, 0));
-    let mut is_small = true;
+    let mut can_be_read = true;
     while let Some(row) = rows.next(medium)? {
         last = (at, row);
-        if row.length_bytes > 0 {
+        if row.length_bytes == 0 {
+            // Nothing but the labels in front and the index is left out of the content.
+            let is_front = at == 0 && front_bytes == Some(row.packed_bytes.into());
+            let is_last = at + u64::from(row.packed_bytes) == table.start;
+            can_be_read &= is_front || (is_ours && is_last);
+        } else {
             frames += 1;
             let is_hole = is_ours
                 && u64::from(row.packed_bytes) == holes::packed_bytes(row.length_bytes.into());
-            is_small &= is_hole || row.length_bytes <= MOST_FRAME_BYTES;
-            is_small &= is_ours || size_bytes.is_multiple_of(PAGE_BYTES as u64);
+            can_be_read &= is_hole || row.length_bytes <= MOST_FRAME_BYTES;
+            can_be_read &= size_bytes.is_multiple_of(granule_bytes);
         }
         at += u64::from(row.packed_bytes);
         size_bytes += u64::from(row.length_bytes);
     }
-    if at != table.start || !is_small {
+    if at != table.start || !can_be_read {
         return Ok(None);
     }
     let index = match is_ours {
         true => read_index(medium, last.0, last.1)?,
         false => None,
     };
+    // The sizes above are those of holes only if an index says so.
     let fits = |(_, index): &(u64, Index)| {
         u64::from(index.frames) == frames && index.size_bytes == size_bytes
     };
-    Ok(Some(Found {
+    let index = index.filter(fits);
+    let found = Found {
         size_bytes,
         frames,
-        index: index.filter(fits),
-    }))
+        index,
+    };
+    Ok((index.is_some() == is_ours).then_some(found))
 }
 
 fn read_front(medium: &dyn ReadAt) -> io::Result<Option<Front>> {
@@ -417,6 +436,12 @@ impl Work for Unpacker {
             .is_some_and(|digest| *blake3::hash(&self.packed).as_bytes() != digest)
         {
             return Err(wrong("has another digest than its index says"));
+        }
+        if frame.kind != Kind::Data {
+            return match self.packed == holes::frame(frame.length_bytes.into()) {
+                true => Ok((frame.start_bytes, Vec::new())),
+                false => Err(wrong("has data, and its index says that it is a hole")),
+            };
         }
         buffer.resize(frame.length_bytes as usize, 0);
         match self.unpack(&mut buffer) {

@@ -9,6 +9,7 @@
 //! | `request` | requests of a guest against a model of a disk |
 //! | `inflight` | requests in flight, with the device killed between any two stores |
 //! | `nbd` | an NBD client's messages against a second reading of the protocol |
+//! | `image` | images of arbitrary bytes, against a second reading of them |
 //! | `session` | a front end's messages against what must always hold |
 #![allow(
     dead_code,
@@ -20,6 +21,7 @@
 )]
 
 pub(crate) mod bytes;
+pub(crate) mod image;
 pub(crate) mod inflight;
 pub(crate) mod nbd;
 pub(crate) mod reached;

@@ -14,6 +14,7 @@ compile_error!("an optimised build has no rings with public names: set RAMBLK_TE
 
 #[path = "../checks/mod.rs"]
 mod checks;
+mod images;
 mod seeds;
 
 use std::collections::BTreeSet;
@@ -179,6 +180,29 @@ fn kept_conversations_have_every_option_and_command() {
     for name in wanted {
         assert!(reached.contains(name), "no kept conversation has {name}");
     }
+}
+
+#[test]
+fn kept_qcow2_images_are_read_and_refused_in_each_way() {
+    let reached = replay("qcow2", checks::image::qcow2);
+    let wanted = [
+        "base",
+        "compressed",
+        "damaged",
+        "data",
+        "large",
+        "read",
+        "unsupported",
+        "zeros",
+    ];
+    assert_eq!(reached, BTreeSet::from(wanted));
+}
+
+#[test]
+fn kept_frames_are_read_as_they_are_decompressed() {
+    let reached = replay("frames", checks::image::frames);
+    let wanted = ["a change", "a stream", "damaged", "large", "read", "whole"];
+    assert_eq!(reached, BTreeSet::from(wanted));
 }
 
 #[test]

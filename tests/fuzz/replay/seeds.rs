@@ -271,7 +271,9 @@ type Target = (
 
 #[test]
 fn seeds_are_run_and_written_where_asked() {
-    let targets: [Target; 5] = [
+    let targets: [Target; 7] = [
+        ("qcow2", checks::image::qcow2, super::images::qcow2s()),
+        ("frames", checks::image::frames, super::images::frames()),
         ("nbd", checks::nbd::check, conversations()),
         ("request", checks::request::check, requests()),
         (

@@ -292,7 +292,8 @@ fn the_threat_model_has_every_row_and_names_every_attack_and_no_other() {
     let wanted = (1..=28)
         .map(|n| format!("G{n}"))
         .chain((1..=20).map(|n| format!("F{n}")))
-        .chain((1..=7).map(|n| format!("N{n}")));
+        .chain((1..=7).map(|n| format!("N{n}")))
+        .chain((1..=7).map(|n| format!("I{n}")));
     for id in wanted {
         let found = rows.iter().filter(|row| row["row"] == id).count();
         assert_eq!(found, 1, "rows {id}");

@@ -1,0 +1,9 @@
+//! See `checks/image`.
+#![no_main]
+
+#[path = "../checks/mod.rs"]
+mod checks;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    let _ = checks::image::frames(data);
+});
