@@ -52,6 +52,42 @@ fn images_their_forks_and_what_is_kept_of_them_are_there_after_a_daemon_was_kill
     assert_eq!(report["images"][0]["name"], "a", "{report}");
 }
 
+/// The records of a pull: the content on its way, its settings, and its key.
+#[test]
+fn a_daemon_that_is_killed_at_any_record_of_a_pull_leaves_a_whole_image_or_none() {
+    let bytes = pattern(1 << 20, 1);
+    let mut whole = Vec::new();
+    for point in ["record-written", "slot-published"] {
+        for number in 1..=4 {
+            let home = Home::new();
+            fs::write(home.path("a.raw"), &bytes).unwrap();
+            let mut serve = home.serve(&[]);
+            serve.env("RAMBLK_KILL_AT", format!("{point}:{number}"));
+            let daemon = home.start(serve);
+            let is_pulled = home.run("image pull a.raw --name a").status.success();
+            assert_eq!(is_pulled, number == 4, "{point}:{number}");
+            daemon.kill();
+            let _daemon = home.start(home.serve(&[]));
+            let images = home.json("image list");
+            if images.as_array().unwrap().is_empty() {
+                assert_eq!(home.json("pool")["charged_bytes"], 0, "{point}:{number}");
+                continue;
+            }
+            whole.push(format!("{point}:{number}"));
+            home.ok("create vm --image image://a");
+            home.ok("export vm out");
+            assert!(
+                fs::read(home.path("out")).unwrap() == bytes,
+                "{point}:{number}"
+            );
+        }
+    }
+    assert_eq!(
+        whole,
+        ["record-written:4", "slot-published:3", "slot-published:4"]
+    );
+}
+
 /// `RAMBLK_IMPORT_KILLS` times; `scripts/soak` sets many.
 #[test]
 fn an_image_that_is_killed_on_its_way_is_whole_or_not_there() {
