@@ -315,6 +315,10 @@ fn images_are_dropped_by_their_last_use_when_memory_is_wanted_but_not_those_in_u
     for gone in [4, 5, 1] {
         while is_there(disks, gone) {
             assert!(fill(1), "image {gone} is still there");
+            // On a busy machine the monitor may be later than the guest.
+            if describe::pool(disks).charged_bytes >= 61 * MIB {
+                eventually("it is dropped", || !is_there(disks, gone));
+            }
         }
         let event = until(&mut events, EventKind::ImageDropped);
         let dropped = event.details["digest"].to_string();
