@@ -1,8 +1,8 @@
-//! How fast images are imported, by `scripts/bench images`: into a daemon, beside `qemu-img convert`
-//! to a file on a tmpfs and the decompressors of the formats.
+//! How fast images are imported, by `scripts/bench images`: into a daemon, beside `qemu-img
+//! convert` to a file on a tmpfs and the decompressors of the formats.
 //!
-//! It prints a Markdown table. An import should be bound by its decompressor: the bars are 1.2 times
-//! the rate of `qemu-img` for compressed qcow2, and 0.9 times that of `zstd -d` for zstd.
+//! It prints a Markdown table. An import should be bound by its decompressor: the bars are 1.2
+//! times the rate of `qemu-img` for compressed qcow2, and 0.9 times that of `zstd -d` for zstd.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
