@@ -9,10 +9,12 @@
 //! | `written` | images that are written |
 //! | `cli` | the command line with images that aren't raw |
 //! | `damage` | qcow2 images that are damaged, or made to do harm |
+//! | `pages` | the commands of docs/images.md |
 
 mod cli;
 mod damage;
 mod packed;
+mod pages;
 mod qcow2;
 mod rig;
 mod written;
