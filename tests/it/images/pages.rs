@@ -80,7 +80,13 @@ fn content_of(daemon: &Daemon, disk: &str) -> Vec<u8> {
 fn the_page_s_way_from_a_golden_image_to_a_fleet_works() {
     let (folder, daemon) = (TempDir::new().unwrap(), Daemon::start());
     make_image(folder.path());
-    run("From a golden image to a fleet", folder.path(), &daemon, &daemon, &[]);
+    run(
+        "From a golden image to a fleet",
+        folder.path(),
+        &daemon,
+        &daemon,
+        &[],
+    );
     let disks = daemon.json("list");
     let disks = disks.as_array().unwrap().iter();
     let names: Vec<_> = disks.map(|disk| disk["name"].clone()).collect();
@@ -107,6 +113,12 @@ fn the_page_s_disk_that_pauses_here_is_the_same_there() {
     let content = make_image(folder.path());
     let more = bucket.variables();
     let more = more.each_ref().map(|(name, value)| (*name, value.as_str()));
-    run("Pause here, resume there", folder.path(), &here, &there, &more);
+    run(
+        "Pause here, resume there",
+        folder.path(),
+        &here,
+        &there,
+        &more,
+    );
     assert!(content_of(&there, "vm") == content);
 }

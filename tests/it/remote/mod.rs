@@ -13,7 +13,7 @@
 mod http;
 mod oci;
 mod run;
-mod s3;
+pub(crate) mod s3;
 mod site;
 mod tls;
 mod verbs;

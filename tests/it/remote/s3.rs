@@ -46,14 +46,14 @@ fn python(words: &[&str]) -> String {
 }
 
 /// A server with one bucket, as long as the test runs.
-struct Moto {
+pub(crate) struct Moto {
     child: Child,
     endpoint: String,
     folder: TempDir,
 }
 
 impl Moto {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let folder = TempDir::new().unwrap();
         let port = free_port();
         let log = fs::File::create(folder.path().join("log")).unwrap();
@@ -75,6 +75,15 @@ impl Moto {
         });
         python(&["make", &moto.endpoint, BUCKET]);
         moto
+    }
+
+    /// What the environment of a verb has, to find its buckets.
+    pub(crate) fn variables(&self) -> [(&'static str, String); 3] {
+        [
+            ("AWS_ENDPOINT_URL", self.endpoint.clone()),
+            ("AWS_ACCESS_KEY_ID", "id".to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", "secret".to_owned()),
+        ]
     }
 
     fn names(&self) -> String {
