@@ -28,6 +28,7 @@ mod wire;
 mod workers;
 
 pub use error::Error;
+#[cfg(feature = "daemon")]
 pub(crate) use log_limit::LogLimit;
 pub use queue::crash;
 pub use sessions::claims::Share;
