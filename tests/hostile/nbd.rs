@@ -101,7 +101,7 @@ impl Place {
         client(&self.api(), query, negotiation).expect("a connection")
     }
 
-    fn is_unharmed(self, by: &str) {
+    fn is_unharmed(&self, by: &str) {
         self.honest.gets_on(by);
         // Work threads of the API end when they have had nothing to do for a while.
         eventually("threads and descriptors are as before", || {
