@@ -8,6 +8,7 @@
 //! | `write_protection` | read-only disks |
 //! | `full` | writes when no memory is left |
 //! | `limits` | disks with limits |
+//! | `images` | disks that begin with a published image |
 //! | `resize` | a size that changes |
 //! | `daemon` | verbs that change disks in use |
 
@@ -16,6 +17,7 @@ mod daemon;
 mod discard;
 mod filesystems;
 mod full;
+mod images;
 mod limits;
 mod resize;
 mod write_protection;
