@@ -28,7 +28,7 @@ pub(super) trait Work: Send + 'static {
 /// A job, and where its result goes.
 type Order<W> = (<W as Work>::Job, SyncSender<<W as Work>::Done>);
 
-/// Threads that work on jobs, at most [`Self::room`] at a time.
+/// Threads that work on jobs, at most twice as many at a time as there are threads.
 pub(super) struct Ordered<W: Work> {
     orders: Sender<Order<W>>,
     /// Results, those that aren't there yet too, oldest first.

@@ -364,7 +364,7 @@ impl DiskInner {
     /// at least `least_bytes`. The caller holds the disk table's lock.
     ///
     /// # Errors
-    /// As [`Store::reset_at_least`](crate::store::Store::reset_at_least).
+    /// As [`Store::reset_with`](crate::store::Store::reset_with).
     pub(crate) fn reset(
         &self,
         to: &Self,
