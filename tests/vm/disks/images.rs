@@ -25,12 +25,13 @@ fn tool(folder: &Path, line: &str) {
 const JOB: &str = "
     mkdir -p /tmp/disk
     mount -t ext4 /dev/vda /tmp/disk
-    check_eq file \"$(sum </tmp/disk/file)\" \"$(seq 10000000 99999999 | head -c 4194304 | sum)\"
+    numbers() { seq ${1}0000000 99999999 | head -c 4194304; }
+    check_eq file \"$(sum </tmp/disk/file)\" \"$(numbers 1 | sum)\"
     if [ -e /tmp/disk/more ]; then
-        check_eq more \"$(sum </tmp/disk/more)\" \"$(seq 20000000 99999999 | head -c 4194304 | sum)\"
+        check_eq more \"$(sum </tmp/disk/more)\" \"$(numbers 2 | sum)\"
         echo '@host: more is there'
     else
-        seq 20000000 99999999 | head -c 4194304 >/tmp/disk/more
+        numbers 2 >/tmp/disk/more
     fi
     umount /tmp/disk
     e2fsck -fn /dev/vda
