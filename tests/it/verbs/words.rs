@@ -244,7 +244,7 @@ fn a_snapshot_is_shown_by_its_name_and_several_names_one_by_one() {
     daemon.ok("create b --size 1M");
     daemon.ok("snapshot a s");
     let shown = daemon.ok("show a@s");
-    assert!(shown.contains("snapshot  s\nof        a\n"), "{shown}");
+    assert!(shown.contains("snapshot    s\nof          a\n"), "{shown}");
     assert_eq!(daemon.json("show a@s")["disk"], "a");
     daemon.refused("show a@none", 3);
     let output = daemon.run("show a nope a@s b -o json");
