@@ -116,6 +116,10 @@ impl Rounds {
     /// round.
     fn ratio(&self, at: usize, column: &Column) -> String {
         let [ours, first] = [at, 0].map(|at| self.figures(at, column));
+        // Wake-ups at rest: a ratio to none says nothing.
+        if first.contains(&0.0) {
+            return "-".to_owned();
+        }
         let ratio = median(&ours) / median(&first);
         let mut each: Vec<f64> = ours.iter().zip(&first).map(|(a, b)| a / b).collect();
         let [low, high] = [0.0, 1.0].map(|part| quantile(&mut each, part));
