@@ -6,8 +6,9 @@ use tokio::runtime::Handle;
 
 use crate::daemon::disks::Reader;
 
-/// A reader that is dropped on a work thread, wherever its owner is dropped. Dropping it destroys
-/// its snapshot, which takes longer the more guests have written since.
+/// A reader or an upload that is dropped on a work thread, wherever its owner is dropped, also if
+/// the client disconnects. Dropping a reader destroys its snapshot, which takes longer the more
+/// guests have written since; dropping an upload takes longer the more content it has.
 pub(super) struct Apart<T: Send + 'static = Reader>(Option<T>);
 
 impl<T: Send + 'static> Apart<T> {

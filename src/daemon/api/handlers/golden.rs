@@ -1,5 +1,6 @@
 //! Handlers for golden images.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -10,14 +11,14 @@ use serde::Deserialize;
 use tokio::sync::broadcast::error::RecvError;
 use utoipa::IntoParams;
 
+use super::apart::Apart;
 use super::download::PLAIN_TYPE;
-use super::upload::{ContentFormat, Held, Receiver, receive};
-use crate::daemon::api::input::{Asked, At, Json, content_length, expect_type, media_type};
+use super::upload::{Arriving, ContentFormat, Receiver, receive};
+use crate::daemon::api::input::{Asked, At, Json, expect_type};
 use crate::daemon::api::state::{Api, Permit};
 use crate::daemon::api::wire::failure::Failure;
 use crate::daemon::disks::golden::{describe, fetch, remove};
 use crate::daemon::disks::{Disks, ImageName};
-use crate::image::Probe;
 use crate::model::frames::FRAMES_TYPE;
 use crate::model::{
     Digest, EventKind, GoldenImage, GoldenOffer, GoldenRequest, GoldenState, Problem,
@@ -219,17 +220,14 @@ pub(crate) async fn set_content(
 ) -> Result<Response, Failure> {
     expect_type(&headers, &[PLAIN_TYPE, FRAMES_TYPE])?;
     let digest = at.parse()?;
-    let is_plain = media_type(&headers) == PLAIN_TYPE;
-    let length = content_length(&headers).filter(|_| is_plain);
+    let arriving = Arriving::new(&headers, query.format);
     let permit = api.permit(Permit::Transfer)?;
-    let length = query.image_bytes.or(length);
+    let length = query.image_bytes.or(arriving.length_bytes);
     let begun = api.work(move |disks| fetch::begin(disks, digest, query.fetch, length));
-    let held = Held::new(begun.await??);
-    // Frames need no check: no file has them by mistake.
-    let probe = (is_plain && query.format.is_none()).then(Probe::default);
-    let content_bytes = receive(&api, &held, is_plain, probe, body).await?;
+    let fetching = Apart::new(Arc::new(begun.await??));
+    let content_bytes = receive(&api, &fetching, arriving, body).await?;
     drop(permit);
-    let fetched = held.share()?;
+    let fetched = Arc::clone(&fetching);
     let finish = move |disks: &Disks| fetch::finish(disks, &fetched, content_bytes);
     api.answer(move |disks| Ok((StatusCode::CREATED, finish(disks)?)))
         .await

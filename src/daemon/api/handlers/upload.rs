@@ -12,6 +12,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::image::{Known, Origin, Probe};
 
+use super::apart::Apart;
 use super::disks::image;
 use super::download::PLAIN_TYPE;
 use crate::daemon::api::input::{Asked, At, Named, content_length, expect_type, media_type};
@@ -107,8 +108,8 @@ pub(crate) async fn set_content(
         Some(_) => expect_type(&headers, &[DELTA_TYPE])?,
         None => expect_type(&headers, &[PLAIN_TYPE, FRAMES_TYPE])?,
     }
-    let is_plain = media_type(&headers) == PLAIN_TYPE;
-    let length = content_length(&headers).filter(|_| is_plain);
+    let arriving = Arriving::new(&headers, query.format);
+    let length = arriving.length_bytes;
     let image = image(query.image, query.image_id, query.image_bytes)?;
     let permit = api.permit(Permit::Transfer)?;
     let name = at.name.into_string();
@@ -122,10 +123,8 @@ pub(crate) async fn set_content(
     };
     let begun =
         api.work(move |disks| upload::begin_with(disks, &name, (image, ids), length, options));
-    let upload = Held::new(begun.await??);
-    // Frames need no check: no file has them by mistake.
-    let probe = (is_plain && query.format.is_none()).then(Probe::default);
-    let done = receive_all(&api, &upload, is_plain, probe, body).await;
+    let upload = Apart::new(Arc::new(begun.await??));
+    let done = receive_all(&api, &upload, arriving, body).await;
     drop(permit);
     done?;
     Ok(StatusCode::NO_CONTENT.into_response())
@@ -134,18 +133,38 @@ pub(crate) async fn set_content(
 /// Receive all of the content and commit it.
 async fn receive_all(
     api: &Api,
-    held: &Held<Upload>,
-    is_plain: bool,
-    probe: Option<Probe>,
+    upload: &Arc<Upload>,
+    arriving: Arriving,
     body: Body,
 ) -> Result<(), Failure> {
-    let content_bytes = receive(api, held, is_plain, probe, body).await?;
-    let upload = held.share()?;
+    let content_bytes = receive(api, upload, arriving, body).await?;
+    let upload = Arc::clone(upload);
     let committed = api.freeing(move |disks| {
         let left = upload::finish(disks, &upload, content_bytes)?;
         Ok(((), left))
     });
     committed.await
+}
+
+/// How content arrives, as the request says.
+pub(super) struct Arriving {
+    is_plain: bool,
+    /// Its length in bytes, if that is said.
+    pub(super) length_bytes: Option<u64>,
+    /// What looks for other formats in it.
+    probe: Option<Probe>,
+}
+
+impl Arriving {
+    pub(super) fn new(headers: &HeaderMap, format: Option<ContentFormat>) -> Self {
+        let is_plain = media_type(headers) == PLAIN_TYPE;
+        Self {
+            is_plain,
+            length_bytes: content_length(headers).filter(|_| is_plain),
+            // Frames need no check: no file has them by mistake.
+            probe: (is_plain && format.is_none()).then(Probe::default),
+        }
+    }
 }
 
 /// What can receive content.
@@ -195,23 +214,24 @@ impl Receiver for Upload {
 }
 
 /// Receive all of the content. Returns its length in bytes.
-pub(crate) async fn receive<T: Receiver>(
+pub(super) async fn receive<T: Receiver>(
     api: &Api,
-    held: &Held<T>,
-    is_plain: bool,
-    probe: Option<Probe>,
+    upload: &Arc<T>,
+    arriving: Arriving,
     body: Body,
 ) -> Result<u64, Failure> {
-    let upload = held.share()?;
-    let received = receive_into(api, &upload, is_plain, probe, body).await;
+    let received = receive_into(api, upload, arriving, body).await;
     received.inspect_err(|failure| upload.fail(failure.detail()))
 }
 
 async fn receive_into<T: Receiver>(
     api: &Api,
     upload: &Arc<T>,
-    is_plain: bool,
-    mut probe: Option<Probe>,
+    Arriving {
+        is_plain,
+        mut probe,
+        ..
+    }: Arriving,
     body: Body,
 ) -> Result<u64, Failure> {
     let size = upload.size_bytes();
@@ -279,29 +299,4 @@ async fn write<T: Receiver>(api: &Api, upload: &Arc<T>, parts: Vec<Part>) -> Res
     let done = tokio::task::spawn_blocking(all).await;
     done.map_err(|error| Failure::internal(&error))??;
     Ok(())
-}
-
-/// An upload that is dropped on a work thread, since that takes longer the more content it has.
-/// This also works if the client disconnects and the handler is dropped.
-pub(crate) struct Held<T: Receiver>(Option<Arc<T>>);
-
-impl<T: Receiver> Held<T> {
-    pub(crate) fn new(upload: T) -> Self {
-        Self(Some(Arc::new(upload)))
-    }
-
-    /// The upload, which is there until this is dropped.
-    pub(crate) fn share(&self) -> Result<Arc<T>, Failure> {
-        let upload = self.0.as_ref().map(Arc::clone);
-        upload.ok_or_else(|| Failure::internal(&"the upload is over"))
-    }
-}
-
-impl<T: Receiver> Drop for Held<T> {
-    fn drop(&mut self) {
-        let upload = self.0.take();
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn_blocking(move || drop(upload));
-        }
-    }
 }

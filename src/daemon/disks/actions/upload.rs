@@ -230,26 +230,17 @@ pub fn begin_with(
     image.as_ref().map_or(Ok(()), check_image)?;
     let control = disks.control();
     let may_grow = ids.base.is_some();
-    let admitted = admit(
-        disks,
-        name,
-        image.as_ref(),
-        (length_bytes, may_grow),
-        options,
-    )?;
-    let ended = end(disks, &admitted.served);
+    let admitted = || {
+        let lengths = (length_bytes, may_grow);
+        admit(disks, name, image.as_ref(), lengths, options)
+    };
+    let ended = end(disks, &admitted()?.served);
     drop(control);
     // Not under the lock, since it takes a while, and before the new upload needs memory.
     drop(ended);
     let (begun, late) = {
         let _control = disks.control();
-        let admitted = admit(
-            disks,
-            name,
-            image.as_ref(),
-            (length_bytes, may_grow),
-            options,
-        )?;
+        let admitted = admitted()?;
         let late = end(disks, &admitted.served);
         let begun = begin_locked(disks, admitted, (image, ids), options.force);
         (begun, late)
