@@ -181,6 +181,10 @@ pub(crate) trait Receiver: Send + Sync + 'static {
     fn is_change(&self) -> bool {
         false
     }
+    /// Whether nothing changes unless all of it arrives.
+    fn is_whole(&self) -> bool {
+        true
+    }
     /// The content has arrived up to here, including holes.
     fn reached(&self, bytes: u64);
     /// Note why it won't become whole.
@@ -244,7 +248,8 @@ async fn receive_into<T: Receiver>(
     let idle = api.options().idle_time;
     loop {
         let next = tokio::time::timeout(idle, pieces.next()).await;
-        let Some(piece) = next.map_err(|_| nothing_came(idle.as_secs()))? else {
+        let late = |_| nothing_came(idle.as_secs(), upload.is_whole());
+        let Some(piece) = next.map_err(late)? else {
             break;
         };
         let piece: Bytes =
@@ -273,8 +278,12 @@ fn foreign(known: &Known) -> Failure {
     Failure::new(ProblemKind::UnsupportedMediaType, detail).at("format")
 }
 
-fn nothing_came(seconds: u64) -> Failure {
-    let detail = format!("no content arrived for {seconds} s; the disk stays as it was");
+fn nothing_came(seconds: u64, is_whole: bool) -> Failure {
+    let rest = match is_whole {
+        true => "; the disk stays as it was",
+        false => "",
+    };
+    let detail = format!("no content arrived for {seconds} s{rest}");
     Failure::new(ProblemKind::Timeout, detail)
 }
 

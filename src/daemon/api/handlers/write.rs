@@ -2,23 +2,22 @@
 
 use std::sync::Arc;
 
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
-use tokio_stream::StreamExt;
 use utoipa::IntoParams;
 
 use super::apart::Apart;
 use super::download::PLAIN_TYPE;
+use super::upload::{Arriving, ContentFormat, Receiver, receive};
 use crate::daemon::api::input::{Asked, At, Named, content_length, expect_type};
 use crate::daemon::api::state::{Api, Permit};
 use crate::daemon::api::wire::failure::Failure;
-use crate::daemon::api::wire::frames::{Parser, Part};
 use crate::daemon::disks::Disks;
 use crate::daemon::disks::content::write::{self, Write};
-use crate::model::ProblemKind;
+use crate::model::{Problem, ProblemKind};
 
 /// Where to write, and when.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -76,45 +75,30 @@ pub(crate) async fn write_content(
         let detail = format!("the body has more than the disk's {room} bytes from there on");
         return Err(Failure::new(ProblemKind::TooLarge, detail));
     }
-    let mut parser = Parser::plain(room);
-    let mut pieces = body.into_data_stream();
-    let idle = api.options().idle_time;
-    loop {
-        let next = tokio::time::timeout(idle, pieces.next()).await;
-        let late = |_| {
-            let detail = format!("no bytes arrived for {} s", idle.as_secs());
-            Failure::new(ProblemKind::Timeout, detail)
-        };
-        let Some(piece) = next.map_err(late)? else {
-            break;
-        };
-        let cut = |error| Failure::invalid(format!("the body was cut off: {error}"));
-        let piece: Bytes = piece.map_err(cut)?;
-        let parts = parser.take(piece).map_err(Failure::invalid)?;
-        put(&write, parts).await?;
-    }
-    let last = parser.end().map_err(Failure::invalid)?;
-    put(&write, last.into_iter().collect()).await?;
-    let (write, length) = (Arc::clone(&write), parser.at_bytes());
+    // Bytes for a part of a disk are no image, whatever they begin with.
+    let arriving = Arriving::new(&headers, Some(ContentFormat::Raw));
+    let length = receive(&api, &write, arriving, body).await?;
+    let write = Arc::clone(&write);
     api.freeing(move |disks| Ok(((), write.finish(disks, length)?)))
         .await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-async fn put(write: &Arc<Write>, parts: Vec<Part>) -> Result<(), Failure> {
-    if parts.is_empty() {
-        return Ok(());
+impl Receiver for Write {
+    fn size_bytes(&self) -> u64 {
+        self.room_bytes()
     }
-    let write = Arc::clone(write);
-    let all = move || {
-        let mut parts = parts.iter();
-        parts.try_for_each(|part| match part {
-            Part::Data { start_bytes, data } => write.write(*start_bytes, data),
-            // Plain bytes have none.
-            Part::Zeros { .. } => Ok(()),
-        })
-    };
-    let done = tokio::task::spawn_blocking(all).await;
-    done.map_err(|error| Failure::internal(&error))??;
-    Ok(())
+
+    fn write(&self, start_bytes: u64, bytes: &[u8]) -> Result<(), Problem> {
+        self.write(start_bytes, bytes)
+    }
+
+    fn is_whole(&self) -> bool {
+        self.is_whole()
+    }
+
+    // A part has no progress that is told, and its client hears why it failed.
+    fn reached(&self, _bytes: u64) {}
+
+    fn fail(&self, _reason: &str) {}
 }

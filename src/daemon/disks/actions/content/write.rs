@@ -78,6 +78,11 @@ impl Write {
         size_bytes.saturating_sub(self.start_bytes)
     }
 
+    /// Whether the disk stays as it is unless all bytes arrive.
+    pub fn is_whole(&self) -> bool {
+        self.staged.is_some()
+    }
+
     /// Write bytes, `at_bytes` after the beginning.
     ///
     /// # Errors
