@@ -12,6 +12,7 @@ use super::transfer::FormatArg;
 use super::verbs::ApiVerb;
 use crate::cli::values::cpus::{Cpus, parse_cpus};
 use crate::cli::values::mode::parse_mode;
+use crate::cli::values::sanitize::Sanitize;
 use crate::cli::values::share::Share;
 use crate::cli::values::size::parse_size;
 use crate::daemon::RunOptions;
@@ -80,6 +81,11 @@ pub(super) struct Run {
     /// pages. These sectors count as mapped. Searching every write for zeros costs processor time.
     #[arg(long)]
     detect_zeroes: bool,
+
+    /// What to do about reads of sectors that were never written or were discarded since, and about
+    /// 256 MiB of writes without a flush.
+    #[arg(long, value_enum, default_value_t = Sanitize::Off)]
+    sanitize: Sanitize,
 
     /// Command to run beside the disk. ramblk replaces {socket} in it with the socket's path, and
     /// exits when the command does, with its exit code.
@@ -160,6 +166,7 @@ impl Run {
             memory_limit_bytes: self.memory_limit,
             huge_pages: !self.no_huge_pages,
             detect_zeroes: self.detect_zeroes,
+            sanitize: self.sanitize.into(),
             command: self.command,
             ..RunOptions::from(self.disk)
         })

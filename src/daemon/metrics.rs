@@ -49,7 +49,7 @@ struct Scrape {
 type Whole = (&'static str, &'static str, fn(&Row) -> Option<u64>);
 
 /// Counters; `_total` is added to the name.
-const COUNTERS: [Whole; 12] = [
+const COUNTERS: [Whole; 14] = [
     ("reads_completed", "Reads answered", |row| {
         Some(row.of("read").completed)
     }),
@@ -88,6 +88,16 @@ const COUNTERS: [Whole; 12] = [
     ("full", "Requests that found no memory", |row| {
         Some(row.stats.full_total)
     }),
+    (
+        "sanitizer_unwritten_reads",
+        "Reads of sectors that held nothing, if the disk has a sanitizer",
+        |row| Some(row.stats.sanitizer?.unwritten_reads),
+    ),
+    (
+        "sanitizer_no_flush",
+        "Times that 256 MiB were written without a flush, if the disk has a sanitizer",
+        |row| Some(row.stats.sanitizer?.no_flush),
+    ),
 ];
 
 /// Times, by kind of request; `_total` is added to the name.

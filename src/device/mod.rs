@@ -14,9 +14,9 @@ pub mod block;
 mod virtio;
 
 pub use block::{
-    Asked, Attempt, Class, LATENCY_BOUNDS_NS, LATENCY_CLASSES, Lane, LatencyHistogram, Limit,
-    Limiter, Limits, OperationStats, Pace, QueueCounters, QueueStats, Serial, SerialError, Stats,
-    Volume, WaitReason,
+    Asked, Attempt, Class, Finding, FindingKind, LATENCY_BOUNDS_NS, LATENCY_CLASSES, Lane,
+    LatencyHistogram, Limit, Limiter, Limits, OperationStats, Pace, QueueCounters, QueueStats,
+    Sanitize, SanitizerCounts, Serial, SerialError, Stats, UNFLUSHED_BYTES, Volume, WaitReason,
 };
 pub use virtio::{
     Answer, Begun, BlockDevice, Buffers, CONFIG_BYTES, ConfigError, HEADER_BYTES,

@@ -10,7 +10,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::disk::named;
-use super::{DiskSettings, Limits, OnFull, Rate, Share};
+use super::{DiskSettings, Limits, OnFull, Rate, Sanitize, Share};
 
 /// A declared rate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -87,6 +87,9 @@ pub struct DeclaredDisk {
     /// What happens to a write that finds no memory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_full: Option<OnFull>,
+    /// What the disk does about requests that a correct guest wouldn't make.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sanitize: Option<Sanitize>,
     /// The most memory that the disk may take, in bytes; `null` removes the bound.
     #[serde(
         default,
@@ -251,6 +254,7 @@ impl DeclaredDisk {
         set(&mut settings.in_order, &self.in_order);
         set(&mut settings.detect_zeroes, &self.detect_zeroes);
         set(&mut settings.on_full, &self.on_full);
+        set(&mut settings.sanitize, &self.sanitize);
         set(&mut settings.quota_bytes, &self.quota_bytes);
         set(&mut settings.group, &self.group);
         if self.serial.is_some() {

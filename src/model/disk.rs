@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
-use super::{ContentId, Image, Import, Limits};
+use super::{ContentId, Image, Import, Limits, Sanitize};
 
 /// The default number of queues of a disk: QEMU asks for as many as its guest has processors. An
 /// unused one costs nothing.
@@ -76,6 +76,9 @@ pub struct DiskSettings {
     /// What happens to a write that finds no memory.
     #[serde(default)]
     pub on_full: OnFull,
+    /// What the disk does about requests that a correct guest wouldn't make.
+    #[serde(default, skip_serializing_if = "Sanitize::is_off")]
+    pub sanitize: Sanitize,
     /// The most memory that the disk may take, in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quota_bytes: Option<u64>,
@@ -113,6 +116,7 @@ impl DiskSettings {
             in_order: false,
             detect_zeroes: false,
             on_full: OnFull::Error,
+            sanitize: Sanitize::Off,
             quota_bytes: None,
             limits: Limits::default(),
             group: None,
@@ -205,6 +209,9 @@ pub struct Disk {
     pub detect_zeroes: bool,
     /// What happens to a write that finds no memory.
     pub on_full: OnFull,
+    /// What it does about requests that a correct guest wouldn't make.
+    #[serde(default, skip_serializing_if = "Sanitize::is_off")]
+    pub sanitize: Sanitize,
     /// Bytes of all mapped sectors, including those shared with other disks.
     pub mapped_bytes: u64,
     /// Bytes of memory that are charged to it: those that its own writes have taken.
@@ -274,6 +281,9 @@ pub struct DiskPatch {
     /// What happens to a write that finds no memory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_full: Option<OnFull>,
+    /// What the disk does about requests that a correct guest wouldn't make.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sanitize: Option<Sanitize>,
     /// New limits, replacing all of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limits: Option<Limits>,

@@ -14,6 +14,7 @@
 //! | `reply` | other answers: maps, statistics, the pool, events |
 //! | `config` | all disks and groups at once, as the configuration file has them |
 //! | `declared` | disks and groups as declared, and what a declaration changes |
+//! | `sanitize` | the sanitizer of a disk: what it does, and what it has found |
 //! | `frames` | a disk's content as a stream |
 //! | `problem` | why a request was refused (RFC 9457) |
 
@@ -28,6 +29,7 @@ mod image;
 mod limits;
 mod problem;
 mod reply;
+mod sanitize;
 mod target;
 
 pub use config::{Config, ConfigDisk, ConfigGroup};
@@ -49,4 +51,5 @@ pub use reply::{
     Compared, ComparisonLine, ContentDigest, Detail, Difference, DifferenceKind, Event, EventKind,
     HistogramBucket, Map, MapExtent, OperationStats, Pool, Stats, Version,
 };
+pub use sanitize::{Finding, FindingKind, Findings, Sanitize, SanitizerCounts};
 pub use target::Target;

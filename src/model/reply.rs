@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::SanitizerCounts;
+
 /// An extent of a disk: a run of sectors that are all mapped, or all unmapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct MapExtent {
@@ -152,6 +154,9 @@ pub struct Stats {
     pub stalled: u64,
     /// Requests that have found no memory.
     pub full_total: u64,
+    /// What the sanitizer has found, if it was ever on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sanitizer: Option<SanitizerCounts>,
 }
 
 /// The memory of all disks together, and how many disks are possible.

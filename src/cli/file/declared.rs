@@ -13,7 +13,7 @@ use super::values::Size;
 use crate::cli::values::size::{exact, parse_size};
 use crate::model::{
     Config, ConfigDisk, ConfigGroup, DeclaredDisk, DeclaredGroup, DiskSettings, Limits,
-    LimitsPatch, OnFull, Rate, RatePatch, Share,
+    LimitsPatch, OnFull, Rate, RatePatch, Sanitize, Share,
 };
 
 /// The exported disks and groups.
@@ -57,6 +57,8 @@ pub(in crate::cli) struct FileDisk {
     detect_zeroes: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     on_full: Option<OnFull>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sanitize: Option<Sanitize>,
     #[serde(alias = "quota_bytes", skip_serializing_if = "Option::is_none")]
     quota: Option<Bytes>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -282,6 +284,7 @@ impl From<FileDisk> for DeclaredDisk {
             in_order: disk.in_order,
             detect_zeroes: disk.detect_zeroes,
             on_full: disk.on_full,
+            sanitize: disk.sanitize,
             quota_bytes: disk.quota.map(|Bytes(bytes)| bytes),
             limits: disk.limits.into(),
             group: disk
@@ -329,6 +332,7 @@ impl From<ConfigDisk> for FileDisk {
             in_order: other(settings.in_order, &usual.in_order),
             detect_zeroes: other(settings.detect_zeroes, &usual.detect_zeroes),
             on_full: other(settings.on_full, &usual.on_full),
+            sanitize: other(settings.sanitize, &usual.sanitize),
             quota: settings.quota_bytes.map(|bytes| Bytes(Some(bytes))),
             group: settings.group,
             labels: labels

@@ -32,6 +32,7 @@ pub(in crate::cli) fn disk(name: &str) -> Disk {
         in_order: false,
         detect_zeroes: false,
         on_full: OnFull::Error,
+        sanitize: Default::default(),
         mapped_bytes: 3 << 29,
         charged_bytes: (3 << 29) + 8192,
         unique_bytes: Some(3 << 29),

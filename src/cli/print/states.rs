@@ -1,7 +1,7 @@
 //! States of disks, in words.
 
 use crate::cli::values::size::human;
-use crate::model::{Disk, DiskState, Import, Share};
+use crate::model::{Disk, DiskState, Import, Sanitize, SanitizerCounts, Share};
 
 /// A disk's state.
 pub(in crate::cli) fn state(disk: &Disk) -> &'static str {
@@ -41,4 +41,22 @@ pub(in crate::cli) fn queues(count: u16, how: &str) -> String {
         0 => String::new(),
         _ => format!("; queues {how}: {count}"),
     }
+}
+
+/// What a sanitizer does, unless it is off.
+pub(in crate::cli) fn sanitizer_mode(sanitize: Sanitize) -> Option<&'static str> {
+    match sanitize {
+        Sanitize::Off => None,
+        Sanitize::Count => Some("count"),
+        Sanitize::Log => Some("log"),
+        Sanitize::Fail => Some("fail"),
+    }
+}
+
+/// The counts in a line.
+pub(in crate::cli) fn sanitizer_counts(counts: SanitizerCounts) -> String {
+    format!(
+        "sanitizer: {} reads of unwritten sectors, {} times 256 MiB written without a flush\n",
+        counts.unwritten_reads, counts.no_flush
+    )
 }

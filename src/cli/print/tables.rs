@@ -6,7 +6,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use comfy_table::{Cell, CellAlignment, Table};
 
 use crate::cli::print::rates::{Rates, quantile, real};
-use crate::cli::print::states::{import, queues, share, state};
+use crate::cli::print::states::{import, queues, sanitizer_counts, sanitizer_mode, share, state};
 use crate::cli::values::size::{human, human_and_exact};
 use crate::model::{
     Compared, ContentId, Difference, DifferenceKind, Disk, Event, FrontEnd, Group, Limits,
@@ -98,7 +98,7 @@ pub(in crate::cli) fn disk(disk: &Disk) -> String {
     let why = why.map(|why| format!("{}: {why}", state(disk)));
     let image = disk.image.as_ref().map(|image| image.name.clone());
     let id = |id: Option<ContentId>| id.map_or_else(|| "-".into(), |id| id.to_string());
-    pairs(&[
+    let mut rows = vec![
         ("name", disk.name.clone()),
         ("size", human_and_exact(disk.size_bytes)),
         ("state", why.unwrap_or_else(|| state(disk).into())),
@@ -137,7 +137,9 @@ pub(in crate::cli) fn disk(disk: &Disk) -> String {
         ("parent", disk.parent.clone().unwrap_or_else(|| "-".into())),
         ("snapshots", or_dash(disk.snapshots.join(" "))),
         ("forks", forks(disk.children.as_deref().unwrap_or_default())),
-    ])
+    ];
+    rows.extend(sanitizer_mode(disk.sanitize).map(|mode| ("sanitizer", mode.into())));
+    pairs(&rows)
 }
 
 /// A disk's forks: how many, and the first of them.
@@ -288,6 +290,7 @@ pub(in crate::cli) fn stats(stats: &Stats) -> String {
          in all: {} waited for a limit, {} found no memory",
         stats.in_flight, stats.throttled, stats.stalled, stats.throttled_total, stats.full_total
     );
+    text += &stats.sanitizer.map(sanitizer_counts).unwrap_or_default();
     text
 }
 

@@ -9,6 +9,7 @@
 //! | `format` | the formats of images |
 //! | `label` | labels, as in vm=web-1 |
 //! | `share` | front ends that may use a disk at the same time, as in ro |
+//! | `sanitize` | what a sanitizer does, as in count |
 //! | `target` | disks and snapshots, as in scratch@clean |
 //! | `or_none` | values that `none` removes |
 
@@ -18,6 +19,7 @@ pub(super) mod label;
 pub(super) mod mode;
 pub(super) mod or_none;
 pub(super) mod range;
+pub(super) mod sanitize;
 pub(super) mod share;
 pub(super) mod size;
 pub(super) mod target;

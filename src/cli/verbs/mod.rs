@@ -5,7 +5,7 @@
 //! | `disks` | verbs that make and change disks and groups |
 //! | `images` | `image` |
 //! | `content` | `map`, `import`, `export`, `read`, `write`, `digest`, `diff`, `fsck` |
-//! | `watch` | `stats`, `pool`, `events`, `top` |
+//! | `watch` | `stats`, `findings`, `pool`, `events`, `top` |
 //! | `config` | `apply`, `export-config` |
 //! | `nbd` | `nbd`, `mount` |
 //! | `attach` | `attach` |
@@ -58,6 +58,8 @@ pub(super) enum ApiVerb {
     Map(content::MapVerb),
     /// Show the counters of a disk's requests.
     Stats(watch::StatsVerb),
+    /// Show what a disk's sanitizer has found.
+    Findings(watch::FindingsVerb),
     /// Watch all disks live.
     #[cfg(feature = "top")]
     Top(top::Top),
@@ -130,6 +132,7 @@ impl ApiVerb {
             Self::Repair(verb) => verb.run(&ask()?),
             Self::Map(verb) => verb.run(&ask()?),
             Self::Stats(verb) => verb.run(&ask()?),
+            Self::Findings(verb) => verb.run(&ask()?),
             #[cfg(feature = "top")]
             Self::Top(verb) => verb.run(&ask()?),
             Self::Snapshot(verb) => verb.run(&ask()?),

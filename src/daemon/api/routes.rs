@@ -34,6 +34,7 @@ pub(super) fn ordinary() -> OpenApiRouter<Api> {
         ))
         .routes(routes!(disks::map))
         .routes(routes!(disks::stats))
+        .routes(routes!(disks::findings))
         .routes(routes!(disks::limits, disks::set_limits))
         .routes(routes!(snapshots::list))
         .routes(routes!(snapshots::get, snapshots::take, snapshots::destroy))

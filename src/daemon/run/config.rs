@@ -9,7 +9,7 @@ use crate::daemon::host::limit::MemoryLimit;
 use crate::daemon::host::socket::SocketAccess;
 use crate::daemon::host::workers;
 use crate::image::{About, ImageReader};
-use crate::model::{DiskSettings, Problem, Share};
+use crate::model::{DiskSettings, Problem, Sanitize, Share};
 use crate::store::SectorSize;
 use crate::vhost_user::WorkerOptions;
 
@@ -44,6 +44,8 @@ pub struct RunOptions {
     pub huge_pages: bool,
     /// Whether zeros that a guest writes take no memory.
     pub detect_zeroes: bool,
+    /// What the disk does about requests that a correct guest wouldn't make.
+    pub sanitize: Sanitize,
     /// Whether guests may rely on requests being completed in order (VIRTIO_F_IN_ORDER).
     pub in_order: bool,
     /// Threads that serve queues; without it, one per processor, but no more than queues.
@@ -75,6 +77,7 @@ impl Default for RunOptions {
             memory_limit_bytes: None,
             huge_pages: true,
             detect_zeroes: false,
+            sanitize: Sanitize::Off,
             in_order: false,
             workers: None,
             poll_us: workers::DEFAULT_POLL_US,
@@ -141,6 +144,7 @@ impl RunConfig {
             share: options.share,
             in_order: options.in_order,
             detect_zeroes: options.detect_zeroes,
+            sanitize: options.sanitize,
             ..DiskSettings::new(size_bytes)
         };
         let disk =

@@ -22,6 +22,8 @@ use crate::store::{Disk, OnFull};
 const FAILED: u32 = 1 << 0;
 /// There is a limit: the disk's own, or its group's.
 const LIMITED: u32 = 1 << 1;
+/// A sanitizer looks at each operation, so none may go in a batch.
+const SANITIZED: u32 = 1 << 2;
 
 /// What delays or fails a disk's operations, and how many wait.
 #[derive(Debug)]
@@ -45,6 +47,11 @@ impl Flags {
     #[inline]
     pub(super) fn are_clear(self) -> bool {
         self.0 == 0
+    }
+
+    /// Whether a sanitizer looks at each operation.
+    pub(super) fn is_sanitized(self) -> bool {
+        self.has(SANITIZED)
     }
 
     fn has(self, flag: u32) -> bool {
@@ -85,6 +92,10 @@ impl Admission {
         self.flags().has(FAILED)
     }
 
+    pub(super) fn set_sanitized(&self, sanitized: bool) {
+        self.set(SANITIZED, sanitized);
+    }
+
     pub(super) fn limits(&self) -> Limits {
         self.limiter.limits()
     }
@@ -116,6 +127,9 @@ impl Admission {
     ) -> Result<(), Refusal> {
         if flags.has(FAILED) {
             return Err(Refusal::Failed);
+        }
+        if flags.has(SANITIZED) {
+            return Err(Refusal::Wait(WaitReason::turn(class.into())));
         }
         if flags.has(LIMITED) && !self.limiter.take_now(class, bytes, now) {
             return Err(Refusal::Wait(WaitReason::turn(class.into())));

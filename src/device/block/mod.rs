@@ -18,12 +18,14 @@
 //! | `counters` | counting the operations of one queue |
 //! | `stats` | statistics of all queues |
 //! | `serial` | the identifier of a disk |
+//! | `sanitize` | requests that a correct guest wouldn't make |
 
 mod admission;
 mod batch;
 mod counters;
 mod limits;
 mod operation;
+mod sanitize;
 mod serial;
 mod stats;
 mod steps;
@@ -34,6 +36,7 @@ pub use batch::Batch;
 pub use counters::{Count, QueueCounters};
 pub use limits::{Class, Limit, Limiter, Limits};
 pub use operation::{Asked, Operation, OperationKind, Pace, Progress, Refusal, Rest, Segment};
+pub use sanitize::{Finding, FindingKind, Sanitize, SanitizerCounts, UNFLUSHED_BYTES};
 pub use serial::{SERIAL_BYTES, Serial, SerialError};
 pub use stats::{
     LATENCY_BOUNDS_NS, LATENCY_CLASSES, LatencyHistogram, OperationStats, QueueStats, Stats,

@@ -154,7 +154,9 @@ impl Volume {
 
     fn apply(&self, zero: bool, segment: Segment, range: ByteRange) -> Result<(), Error> {
         if zero {
-            self.disk().write_zeroes_range(range, segment.unmap)
+            // The guest has defined what it reads there, and the store must remember that.
+            let unmap = segment.unmap && !self.admission().flags().is_sanitized();
+            self.disk().write_zeroes_range(range, unmap)
         } else {
             self.disk().discard_range(range)
         }

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::admission::Admission;
+use super::sanitize::Sanitizer;
 use super::stats::Blocks;
 use super::{
-    Attempt, Batch, Lane, Limiter, Limits, Operation, Pace, Progress, QueueCounters, Refusal, Rest,
-    Serial, Stats, WaitReason,
+    Attempt, Batch, Finding, Lane, Limiter, Limits, Operation, Pace, Progress, QueueCounters,
+    Refusal, Rest, Sanitize, SanitizerCounts, Serial, Stats, WaitReason,
 };
 use crate::store::{Capacity, Disk, Error, Extent, Sink, Source};
 
@@ -17,6 +18,7 @@ pub struct Volume {
     disk: Disk,
     serial: Serial,
     admission: Admission,
+    sanitizer: Sanitizer,
     blocks: Blocks,
 }
 
@@ -28,6 +30,7 @@ impl Volume {
             disk: disk.into_never_waiting(),
             serial,
             admission: Admission::new(),
+            sanitizer: Sanitizer::default(),
             blocks: Blocks::default(),
         }
     }
@@ -85,6 +88,9 @@ impl Volume {
         if !flags.are_clear() {
             self.admission
                 .decide(flags, &self.disk, operation.cost(), attempt)?;
+            if flags.is_sanitized() {
+                self.sanitizer.look_at(&self.disk, &operation)?;
+            }
         }
         operation.may_be_poison();
         // Read before the disk looks for memory, so that memory freed later is a reason to try
@@ -161,6 +167,27 @@ impl Volume {
     /// Whether every operation fails.
     pub fn has_failed(&self) -> bool {
         self.admission.has_failed()
+    }
+
+    /// What its sanitizer does.
+    pub fn sanitize(&self) -> Sanitize {
+        self.sanitizer.mode()
+    }
+
+    /// Let its sanitizer do this from now on. What it has found stays.
+    pub fn set_sanitize(&self, sanitize: Sanitize) {
+        self.sanitizer.set(sanitize);
+        self.admission.set_sanitized(sanitize != Sanitize::Off);
+    }
+
+    /// The last findings of its sanitizer, oldest first.
+    pub fn findings(&self) -> Vec<Finding> {
+        self.sanitizer.findings()
+    }
+
+    /// How often its sanitizer has found something.
+    pub fn sanitizer_counts(&self) -> SanitizerCounts {
+        self.sanitizer.counts()
     }
 
     /// The disk's own limits.

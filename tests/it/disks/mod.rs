@@ -7,6 +7,7 @@ mod imports;
 mod lifecycle;
 mod names;
 mod pressure;
+mod sanitize;
 mod settings;
 
 use std::path::PathBuf;

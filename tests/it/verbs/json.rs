@@ -10,7 +10,7 @@ use crate::driver::data::pattern;
 
 /// A line for each verb, in an order in which each works, and a member of its output with its value
 /// afterwards.
-const LINES: [(&str, &str, &str); 40] = [
+const LINES: [(&str, &str, &str); 41] = [
     ("create a --size 1M --label k=v", "/name", "\"a\""),
     ("create a --size 1M --label k=v", "/size_bytes", "1048576"),
     ("create b --image in --size 1M", "/mapped_bytes", "8192"),
@@ -36,6 +36,7 @@ const LINES: [(&str, &str, &str); 40] = [
     ("digest a@s", "/length_bytes", "2097152"),
     ("diff a@s a", "/same", "true"),
     ("stats a", "/disk", "\"a\""),
+    ("findings a", "/sanitize", "\"off\""),
     ("pool", "/disks", "2"),
     ("fork a@s c", "/parent", "\"a@s\""),
     ("reset c", "/name", "\"c\""),

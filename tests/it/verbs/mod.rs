@@ -12,6 +12,7 @@ mod imports;
 mod json;
 mod limits;
 mod look;
+mod sanitize;
 mod snapshots;
 mod watch;
 mod words;

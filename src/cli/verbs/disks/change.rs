@@ -10,6 +10,7 @@ use crate::cli::print::output::OutputArgs;
 use crate::cli::print::tables;
 use crate::cli::values::label::{Label, changes, parse_label_change};
 use crate::cli::values::or_none::{OrNone, parse_name_or_none, parse_size_or_none};
+use crate::cli::values::sanitize::Sanitize;
 use crate::cli::values::size::{NewSize, exact, human_and_exact, parse_new_size};
 use crate::client::{Client, Method, path};
 use crate::model::{Disk, DiskPatch, Limits, Patched, ProblemKind};
@@ -88,6 +89,11 @@ pub(in crate::cli) struct Set {
     #[arg(long, value_enum)]
     on_full: Option<OnFull>,
 
+    /// What to do about reads of sectors that were never written or were discarded since, and about
+    /// 256 MiB of writes without a flush.
+    #[arg(long, value_enum)]
+    sanitize: Option<Sanitize>,
+
     /// Set a label, or remove one with KEY- ; may be given more than once.
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse_label_change)]
     labels: Vec<Label>,
@@ -115,14 +121,15 @@ impl Set {
             force: self.force,
             quota_bytes: self.quota.map(OrNone::option),
             on_full: self.on_full.map(Into::into),
+            sanitize: self.sanitize.map(Into::into),
             group: self.group.map(OrNone::option),
             labels,
             ..DiskPatch::default()
         };
         if patch == DiskPatch::default() {
             return Err(Error::Usage(
-                "give at least one of --quota, --on-full, --label and --group; use 'ramblk limit' \
-                 for limits and 'ramblk resize' for the size"
+                "give at least one of --quota, --on-full, --sanitize, --label and --group; use \
+                 'ramblk limit' for limits and 'ramblk resize' for the size"
                     .into(),
             ));
         }

@@ -11,6 +11,7 @@ use crate::cli::print::output::OutputArgs;
 use crate::cli::transfer::{FormatArg, ImageUpload, again_if_changed};
 use crate::cli::values::label::{parse_label, unique};
 use crate::cli::values::or_none::{OrNone, parse_size_or_none};
+use crate::cli::values::sanitize::Sanitize;
 use crate::cli::values::share::Share;
 use crate::cli::values::size::parse_size;
 use crate::cli::verbs::content::image::{ImageArgs, Loading, image_query, load};
@@ -86,6 +87,11 @@ pub(in crate::cli) struct Create {
     /// Take no memory for zeros that a guest writes.
     #[arg(long)]
     detect_zeroes: bool,
+
+    /// What to do about reads of sectors that were never written or were discarded since, and about
+    /// 256 MiB of writes without a flush.
+    #[arg(long, value_enum, default_value_t = Sanitize::Off)]
+    sanitize: Sanitize,
 
     /// Label, by which list finds the disk; may be given more than once.
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse_label)]
@@ -300,6 +306,7 @@ impl Create {
             share: self.share.into(),
             in_order: self.in_order,
             detect_zeroes: self.detect_zeroes,
+            sanitize: self.sanitize.into(),
             on_full: self.on_full.into(),
             quota_bytes: self.quota.clone().and_then(OrNone::option),
             limits: self.limits.change(model::Limits::default()),

@@ -1,8 +1,8 @@
-//! Verbs that watch disks: `stats`, `pool`, `events`, `top`.
+//! Verbs that watch disks: `stats`, `findings`, `pool`, `events`, `top`.
 //!
 //! | file | verbs |
 //! |---|---|
-//! | `mod` | `stats`, `pool`, `events` |
+//! | `mod` | `stats`, `findings`, `pool`, `events` |
 //! | `top` | `top` |
 
 #[cfg(feature = "top")]
@@ -19,7 +19,7 @@ use crate::cli::print::output::{OutputArgs, json, out};
 use crate::cli::print::rates::between;
 use crate::cli::print::tables;
 use crate::client::{Client, path};
-use crate::model::{Disk, Event, EventKind, Pool, ProblemKind, Stats};
+use crate::model::{Disk, Event, EventKind, Findings, Pool, ProblemKind, Stats};
 
 /// Lines of rates between two headings.
 const LINES: usize = 20;
@@ -97,6 +97,25 @@ impl StatsVerb {
             lines += 1;
             (before, then) = (after, now);
         }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct FindingsVerb {
+    /// The disk's name.
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    name: String,
+
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+impl FindingsVerb {
+    pub(in crate::cli) fn run(self, client: &Client) -> Result<(), Error> {
+        let path = format!("{}/findings", path::disk(&self.name));
+        let found: Findings = client.get(&path)?;
+        self.output
+            .print(&found, crate::cli::print::findings::findings)
     }
 }
 

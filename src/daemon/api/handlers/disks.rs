@@ -13,7 +13,7 @@ use crate::daemon::disks::{
     DestroyOptions, Disks, ImageName, Made, Target, change, content, create, describe, destroy,
     golden,
 };
-use crate::model::{Disk, DiskPatch, DiskSettings, Image, Limits, Map, Patched, Stats};
+use crate::model::{Disk, DiskPatch, DiskSettings, Findings, Image, Limits, Map, Patched, Stats};
 
 /// The most extents of one answer.
 const MOST_EXTENTS: usize = 65536;
@@ -308,6 +308,28 @@ pub(crate) async fn map(
 )]
 pub(crate) async fn stats(State(api): State<Api>, At(at): At<Named>) -> Result<Response, Failure> {
     api.ok(move |disks| describe::stats(disks, &at.name.into_string()))
+        .await
+}
+
+/// Show what a disk's sanitizer has found
+///
+/// The counts, and the last findings with request and time.
+#[utoipa::path(
+    get,
+    path = "/v1/disks/{name}/findings",
+    tag = "disks",
+    operation_id = "get_findings",
+    params(Named),
+    responses(
+        (status = 200, description = "what its sanitizer has found", body = Findings),
+        (status = 404, description = "no such disk"),
+    ),
+)]
+pub(crate) async fn findings(
+    State(api): State<Api>,
+    At(at): At<Named>,
+) -> Result<Response, Failure> {
+    api.ok(move |disks| describe::findings(disks, &at.name.into_string()))
         .await
 }
 

@@ -70,6 +70,7 @@ fn wanted(
         false => had.clone(),
         true => DiskSettings {
             on_full: usual.on_full,
+            sanitize: usual.sanitize,
             quota_bytes: usual.quota_bytes,
             limits: usual.limits,
             group: usual.group,

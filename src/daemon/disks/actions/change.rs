@@ -31,6 +31,9 @@ fn patched(
     if let Some(on_full) = patch.on_full {
         settings.on_full = on_full;
     }
+    if let Some(sanitize) = patch.sanitize {
+        settings.sanitize = sanitize;
+    }
     if let Some(limits) = patch.limits {
         check_limits(&limits)?;
         settings.limits = limits;
@@ -127,6 +130,7 @@ pub(crate) fn patch_locked(
     }
     // From here on nothing can be refused.
     served.limit(&settings.limits, limiter);
+    served.sanitize(settings.sanitize);
     served.set_marks(settings.quota_bytes);
     if repairs {
         served.follow_state();

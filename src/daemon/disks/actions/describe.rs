@@ -6,7 +6,7 @@ use super::ids;
 use crate::daemon::disks::registry::Disks;
 use crate::daemon::disks::served::disk::ServedDisk;
 use crate::daemon::disks::served::golden::Golden;
-use crate::model::{Disk, DiskState, FrontEnd, Pool, Problem, Protocol, Stats};
+use crate::model::{Disk, DiskState, Findings, FrontEnd, Pool, Problem, Protocol, Stats};
 
 /// All disks that have every one of `labels`, sorted by name. Takes longer the more disks there
 /// are.
@@ -44,6 +44,14 @@ pub fn get(disks: &Disks, name: &str) -> Result<Disk, Problem> {
 /// `not-found`.
 pub fn stats(disks: &Disks, name: &str) -> Result<Stats, Problem> {
     Ok(disks.find(name)?.stats())
+}
+
+/// What the sanitizer of a disk has found.
+///
+/// # Errors
+/// `not-found`.
+pub fn findings(disks: &Disks, name: &str) -> Result<Findings, Problem> {
+    Ok(disks.find(name)?.findings())
 }
 
 /// The memory of all disks.
@@ -91,6 +99,7 @@ pub(crate) fn describe(disks: &Disks, served: &ServedDisk) -> Result<Disk, Probl
         in_order: settings.in_order,
         detect_zeroes: settings.detect_zeroes,
         on_full: settings.on_full,
+        sanitize: settings.sanitize,
         mapped_bytes: info.mapped_bytes,
         charged_bytes: info.charged_bytes,
         unique_bytes: None,

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::health::{Health, marks};
+use super::sanitizer;
 use super::socket::{NewSocket, Socket, SocketChange};
 use super::states::SavedStates;
 use super::stats;
@@ -19,7 +20,9 @@ use crate::daemon::disks::settings::problems::conflict;
 use crate::daemon::disks::settings::valid::ValidDisk;
 use crate::daemon::error::Error;
 use crate::device::{BlockDevice, Limiter};
-use crate::model::{DiskSettings, DiskState, Image, Limits, Problem, Share, Stats};
+use crate::model::{
+    DiskSettings, DiskState, Findings, Image, Limits, Problem, Sanitize, Share, Stats,
+};
 use crate::store::{Change, Disk, DiskInfo, Leftover, Shrink, Store};
 use crate::vhost_user::{self, Hub, Server, ServerOptions};
 
@@ -100,6 +103,7 @@ impl ServedDisk {
             name: info.key,
         };
         served.follow_state();
+        served.sanitize(valid.settings.sanitize);
         served.set_marks(info.spec.quota_bytes);
         Ok(served)
     }
@@ -169,6 +173,7 @@ impl ServedDisk {
     pub(crate) fn is_in_force(&self) -> bool {
         let (metadata, volume) = (self.metadata.lock(), self.server.device().volume());
         volume.limits() == (&metadata.limits).into()
+            && volume.sanitize() == metadata.sanitize.into()
             && volume.group().is_some() == metadata.group.is_some()
             && volume.has_failed() == metadata.failure.is_some()
     }
@@ -185,6 +190,18 @@ impl ServedDisk {
         let volume = self.server.device().volume();
         volume.set_limits(&limits.into());
         volume.set_group(group);
+    }
+
+    /// Set what its sanitizer does.
+    pub(crate) fn sanitize(&self, sanitize: Sanitize) {
+        let volume = self.server.device().volume();
+        volume.set_sanitize(sanitize.into());
+    }
+
+    /// What its sanitizer has found.
+    pub(crate) fn findings(&self) -> Findings {
+        let sanitize = self.metadata.lock().sanitize;
+        sanitizer::findings(&self.name, sanitize, self.server.device().volume())
     }
 
     /// Bytes of all mapped sectors; 0 once the disk is gone.

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `health` | what the monitor knows of a disk, and how near a charge is to its bound |
 //! | `stats` | a disk's limits for its device, and the device's counters for the API |
+//! | `sanitizer` | what a disk's sanitizer has found, for the API |
 //! | `states` | the state of a disk in a VM's snapshot |
 //! | `filling` | filling a hidden disk with content |
 //! | `uploads` | the upload of a disk, and its progress |
@@ -20,6 +21,7 @@ pub(crate) mod filling;
 pub(crate) mod golden;
 pub(crate) mod group;
 pub(crate) mod health;
+pub(crate) mod sanitizer;
 pub(crate) mod socket;
 pub(crate) mod states;
 pub(crate) mod stats;

@@ -45,6 +45,7 @@ pub(crate) fn of(name: &str, volume: &Volume) -> Stats {
         throttled_total: volume.throttled_total(),
         stalled: volume.stalled(),
         full_total: volume.full_events(),
+        sanitizer: super::sanitizer::counts(volume),
     }
 }
 

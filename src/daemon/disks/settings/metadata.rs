@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 use super::lineage::Lineage;
 use super::origin::Origin;
 use super::problems::{internal, invalid};
-use crate::model::{DiskSettings, Limits, OnFull, Problem, Share};
+use crate::model::{DiskSettings, Limits, OnFull, Problem, Sanitize, Share};
 use crate::store::{self, Change, Disk, DiskSpec};
 
 /// The metadata of a disk.
@@ -33,6 +33,9 @@ pub(crate) struct Metadata {
     /// Whether guests may rely on requests being completed in order.
     #[serde(default)]
     pub(crate) in_order: bool,
+    /// What its sanitizer does.
+    #[serde(default, skip_serializing_if = "Sanitize::is_off")]
+    pub(crate) sanitize: Sanitize,
     /// The disk's own limits.
     #[serde(default, skip_serializing_if = "Limits::is_empty")]
     pub(crate) limits: Limits,
@@ -77,6 +80,7 @@ impl Metadata {
             serial: settings.serial.clone(),
             share: settings.share,
             in_order: settings.in_order,
+            sanitize: settings.sanitize,
             limits: settings.limits,
             group: settings.group.clone(),
             labels: settings.labels.clone(),
@@ -98,6 +102,7 @@ impl Metadata {
             in_order: self.in_order,
             detect_zeroes: spec.detect_zeroes,
             on_full: spec.on_full.into(),
+            sanitize: self.sanitize,
             quota_bytes: spec.quota_bytes,
             limits: self.limits,
             group: self.group.clone(),
