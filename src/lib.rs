@@ -1,7 +1,7 @@
 //! RAM disks for virtual machines: a vhost-user-blk back end with sparse, resizable, in-memory
 //! disks.
 //!
-//! The crate has eleven rooms, and imports go one way:
+//! The crate has twelve rooms, and imports go one way:
 //!
 //! ```text
 //! cli ──► daemon ──► vhost_user ──► device ──► store ◄── image
@@ -17,6 +17,7 @@
 //! - [`store`]: sparse disks in memory, exact to the sector.
 //! - [`image`]: images in and out: their formats, and where their bytes are.
 //! - [`remote`]: images on other hosts.
+//! - [`crash`]: what a power cut may leave of a disk, as a model.
 //! - [`device`]: the meaning of virtio-blk requests.
 //! - [`vhost_user`]: sessions, guest memory, rings, worker threads.
 //! - [`nbd`]: the server's side of NBD.
@@ -40,6 +41,7 @@
 pub mod cli;
 #[cfg(feature = "client")]
 pub mod client;
+pub mod crash;
 #[cfg(feature = "daemon")]
 pub mod daemon;
 pub mod device;

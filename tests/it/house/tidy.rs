@@ -12,17 +12,26 @@ use syn::visit::Visit;
 use super::imports::{self, Modules};
 
 /// Each room and the rooms below it, which are all that it may import.
-const ROOMS: [(&str, &[&str]); 11] = [
+const ROOMS: [(&str, &[&str]); 12] = [
     ("store", &[]),
+    ("crash", &["store"]),
     ("model", &[]),
     ("client", &["model"]),
     ("image", &["store"]),
-    ("device", &["store"]),
+    ("device", &["crash", "store"]),
     ("vhost_user", &["device", "store"]),
     ("nbd", &[]),
     (
         "daemon",
-        &["vhost_user", "device", "image", "nbd", "store", "model"],
+        &[
+            "vhost_user",
+            "device",
+            "crash",
+            "image",
+            "nbd",
+            "store",
+            "model",
+        ],
     ),
     ("load", &[]),
     ("remote", &["image"]),

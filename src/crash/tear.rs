@@ -1,0 +1,55 @@
+//! The unit in which writes are torn.
+
+use std::ops::Range;
+
+use crate::store::{ByteRange, SECTOR_BYTES};
+
+/// What a device promises to write whole or not at all: an aligned block of this many bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TearUnit(u64);
+
+/// Not a tear unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a tear unit of {0} bytes; use a power of two from 512 to 65536")]
+pub struct TearUnitError(pub u64);
+
+impl TearUnit {
+    /// The largest.
+    pub const MOST_BYTES: u64 = 65536;
+    /// A sector: what every device promises.
+    pub const SECTOR: Self = Self(SECTOR_BYTES);
+
+    /// A unit of that many bytes.
+    ///
+    /// # Errors
+    /// [`TearUnitError`] for anything but a power of two from 512 to 65536.
+    pub fn new(bytes: u64) -> Result<Self, TearUnitError> {
+        let fits = bytes.is_power_of_two() && (SECTOR_BYTES..=Self::MOST_BYTES).contains(&bytes);
+        fits.then_some(Self(bytes)).ok_or(TearUnitError(bytes))
+    }
+
+    /// In bytes.
+    pub fn bytes(self) -> u64 {
+        self.0
+    }
+
+    /// How many units a range touches.
+    pub fn count(self, range: ByteRange) -> u64 {
+        if range.len_bytes() == 0 {
+            return 0;
+        }
+        range.end_bytes().div_ceil(self.0) - range.start_bytes() / self.0
+    }
+
+    /// The part of `range` that is in these of the units which it touches, counted from 0.
+    pub fn part(self, range: ByteRange, units: &Range<u64>) -> ByteRange {
+        let first = range.start_bytes() / self.0;
+        let place = |unit: u64| {
+            let bytes = first.saturating_add(unit).saturating_mul(self.0);
+            bytes.clamp(range.start_bytes(), range.end_bytes()) - range.start_bytes()
+        };
+        let (_, from_start) = range.split_at(place(units.start));
+        let (part, _) = from_start.split_at(place(units.end).saturating_sub(place(units.start)));
+        part
+    }
+}
