@@ -36,7 +36,7 @@ pub struct Policy {
 #[error("nothing is kept, so nothing can be torn or garbage; keep all, a prefix, or a subset")]
 pub struct PolicyError;
 
-/// Up to so many units, a torn write keeps any of their subsets. A larger one keeps a few runs.
+/// A torn write of at most that many units keeps any of their subsets, a larger one a few runs.
 const MOST_SUBSET_UNITS: u64 = 64;
 /// How many ends of runs a larger torn write has.
 const MOST_CUTS: u64 = 16;

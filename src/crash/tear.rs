@@ -53,3 +53,30 @@ impl TearUnit {
         part
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+    use crate::store::{Capacity, SectorSize};
+
+    fn range(start: u64, sectors: u64) -> ByteRange {
+        let capacity = Capacity::new(8 << 9, SectorSize::S512).unwrap();
+        capacity.range_512(start, sectors << 9).unwrap()
+    }
+
+    #[test]
+    fn torn_units_are_aligned_blocks_of_the_disk() {
+        let unit = TearUnit::new(1024).unwrap();
+        let write = range(1, 4);
+        assert_eq!(unit.count(write), 3);
+        let parts = [(0..1, 1, 1), (1..2, 2, 2), (2..3, 4, 1), (0..3, 1, 4)];
+        for (units, start, sectors) in parts {
+            assert_eq!(unit.part(write, &units), range(start, sectors));
+        }
+        assert_eq!(unit.count(range(1, 0)), 0);
+        for bytes in [0, 1, 256, 513, 3 << 9, 131_072] {
+            assert!(TearUnit::new(bytes).is_err(), "{bytes}");
+        }
+    }
+}

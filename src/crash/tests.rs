@@ -129,6 +129,9 @@ struct History {
     writes: Vec<Told>,
     /// Submitted and completed.
     flushes: Vec<(usize, Option<usize>)>,
+    /// Of flushes that haven't completed.
+    flush_moments: BTreeMap<usize, Moment>,
+    writeback: bool,
 }
 
 fn range(start: u64, sectors: u64) -> ByteRange {
@@ -144,91 +147,105 @@ fn fold(settled: &[Logged], base: &mut Plain) {
 
 /// Tell a history. At most `most` writes are submitted.
 fn tell(events: &[Event], most: usize) -> History {
-    let mut told = History {
+    let mut history = History {
         ledger: Ledger::new(),
         base: Plain::new(),
         visible: Plain::new(),
         writes: Vec::new(),
         flushes: Vec::new(),
+        flush_moments: BTreeMap::new(),
+        writeback: true,
     };
-    let mut flush_moments: BTreeMap<usize, Moment> = BTreeMap::new();
-    let mut writeback = true;
     for (now, event) in events.iter().enumerate() {
-        let flying = |applied: bool| {
-            let writes = told.writes.iter().enumerate();
-            let flying = writes.filter(|(_, write)| {
-                write.completed.is_none() && write.applied.is_some() == applied
-            });
-            flying.map(|(at, _)| at).collect::<Vec<usize>>()
-        };
         match *event {
-            Event::Submit(kind, start, sectors) if told.writes.len() < most => {
-                let number = told.ledger.submit(kind, range(start, sectors), !writeback);
-                assert_eq!(number, told.writes.len() as u64);
-                told.writes.push(Told {
-                    kind,
-                    start,
-                    end: start + sectors,
-                    submitted: now,
-                    applied: None,
-                    completed: None,
-                    was_writeback: writeback,
-                });
-            }
-            Event::Apply(which) => {
-                let flying = flying(false);
-                if !flying.is_empty() {
-                    let at = flying[which % flying.len()];
-                    told.ledger.applied(at as u64);
-                    told.writes[at].applied = Some(now);
-                    let write = told.writes[at];
-                    let version = write.version(at);
-                    let sectors = write.end - write.start;
-                    told.visible
-                        .sectors(range(write.start, sectors))
-                        .fill(version);
-                }
-            }
-            Event::Complete(which) => {
-                let flying = flying(true);
-                if !flying.is_empty() {
-                    let at = flying[which % flying.len()];
-                    told.ledger.complete(at as u64, !writeback);
-                    told.writes[at].completed = Some(now);
-                }
-            }
-            Event::Flush => {
-                flush_moments.insert(told.flushes.len(), told.ledger.moment());
-                told.flushes.push((now, None));
-            }
-            Event::Flushed(which) => {
-                let open: Vec<usize> = flush_moments.keys().copied().collect();
-                if !open.is_empty() {
-                    let at = open[which % open.len()];
-                    told.ledger.flushed(flush_moments.remove(&at).unwrap());
-                    told.flushes[at].1 = Some(now);
-                }
-            }
-            Event::Toggle => {
-                writeback = !writeback;
-                if writeback {
-                    told.ledger.writeback_on();
-                    for write in &mut told.writes {
-                        write.was_writeback |= write.completed.is_none();
-                    }
-                }
-            }
-            Event::Settle => {
-                let settled = told.ledger.settle();
-                fold(&settled, &mut told.base);
+            Event::Submit(kind, start, sectors) if history.writes.len() < most => {
+                history.submit(now, kind, (start, sectors));
             }
             Event::Submit(..) => {}
+            Event::Apply(which) => history.apply(now, which),
+            Event::Complete(which) => history.complete(now, which),
+            Event::Flush => {
+                let (index, moment) = (history.flushes.len(), history.ledger.moment());
+                history.flush_moments.insert(index, moment);
+                history.flushes.push((now, None));
+            }
+            Event::Flushed(which) => history.flushed(now, which),
+            Event::Toggle => history.toggle(),
+            Event::Settle => {
+                let settled = history.ledger.settle();
+                fold(&settled, &mut history.base);
+            }
         }
     }
-    told
+    history
 }
 
 impl History {
+    fn submit(&mut self, now: usize, kind: WriteKind, (start, sectors): (u64, u64)) {
+        let number = self
+            .ledger
+            .submit(kind, range(start, sectors), !self.writeback);
+        assert_eq!(number, self.writes.len() as u64);
+        self.writes.push(Told {
+            kind,
+            start,
+            end: start + sectors,
+            submitted: now,
+            applied: None,
+            completed: None,
+            was_writeback: self.writeback,
+        });
+    }
+
+    /// One of those in flight that a read sees, or that none does.
+    fn in_flight(&self, is_applied: bool, which: usize) -> Option<usize> {
+        let writes = self.writes.iter().enumerate();
+        let flying = writes.filter(|(_, write)| {
+            write.completed.is_none() && write.applied.is_some() == is_applied
+        });
+        let flying: Vec<usize> = flying.map(|(at, _)| at).collect();
+        (!flying.is_empty()).then(|| flying[which % flying.len()])
+    }
+
+    fn apply(&mut self, now: usize, which: usize) {
+        let Some(at) = self.in_flight(false, which) else {
+            return;
+        };
+        self.ledger.applied(at as u64);
+        self.writes[at].applied = Some(now);
+        let write = self.writes[at];
+        let there = range(write.start, write.end - write.start);
+        self.visible.sectors(there).fill(write.version(at));
+    }
+
+    fn complete(&mut self, now: usize, which: usize) {
+        if let Some(at) = self.in_flight(true, which) {
+            self.ledger.complete(at as u64, !self.writeback);
+            self.writes[at].completed = Some(now);
+        }
+    }
+
+    fn flushed(&mut self, now: usize, which: usize) {
+        let open: Vec<usize> = self.flush_moments.keys().copied().collect();
+        if open.is_empty() {
+            return;
+        }
+        let at = open[which % open.len()];
+        let moment = self.flush_moments.remove(&at);
+        self.ledger.flushed(moment.unwrap());
+        self.flushes[at].1 = Some(now);
+    }
+
+    fn toggle(&mut self) {
+        self.writeback = !self.writeback;
+        if self.writeback {
+            self.ledger.writeback_on();
+            for write in &mut self.writes {
+                write.was_writeback |= write.completed.is_none();
+            }
+        }
+    }
+
     /// The rule, from the words of virtio 1.3 §5.2.6.2.
     fn is_stable(&self, write: &Told) -> bool {
         let Some(completed) = write.completed else {
@@ -274,6 +291,14 @@ impl History {
     }
 }
 
+/// Apply all that a read sees to the base.
+fn apply_all(told: &History, base: &mut Plain) {
+    let window = told.ledger.window();
+    let writes = window.writes().iter().map(|windowed| windowed.write);
+    let seen: Vec<Logged> = writes.filter(|write| write.applied.is_some()).collect();
+    fold(&seen, base);
+}
+
 fn policies() -> Vec<Policy> {
     let mut policies = vec![Policy::new(Keep::None, false, false, TearUnit::SECTOR).unwrap()];
     for keep in [Keep::All, Keep::Prefix, Keep::Subset, Keep::Reorder] {
@@ -301,7 +326,10 @@ proptest! {
             for seed in seed..seed.saturating_add(4) {
                 let state = told.state(&policy, seed);
                 for (sector, (version, legal)) in state.0.iter().zip(&legal).enumerate() {
-                    prop_assert!(legal.contains(version), "{policy:?}: sector {sector} has {version}, legal are {legal:?}");
+                    prop_assert!(
+                        legal.contains(version),
+                        "{policy:?}: sector {sector} has {version}, legal are {legal:?}"
+                    );
                 }
                 prop_assert_eq!(&state, &told.state(&policy, seed));
             }
@@ -313,11 +341,8 @@ proptest! {
     #[test]
     fn all_kept_is_what_a_read_sees(events in prop::collection::vec(event(), 0..60)) {
         let told = tell(&events, usize::MAX);
-        let window = told.ledger.window();
         let mut state = told.base.clone();
-        for windowed in window.writes().iter().filter(|w| w.write.applied.is_some()) {
-            windowed.write.apply(windowed.write.range, &Numbered, &mut state).unwrap();
-        }
+        apply_all(&told, &mut state);
         prop_assert_eq!(state, told.visible);
     }
 
@@ -329,8 +354,8 @@ proptest! {
             events.push(Event::Complete(0));
         }
         events.push(Event::Flush);
-        let last = events.iter().filter(|event| matches!(event, Event::Flush)).count();
-        for _ in 0..last {
+        let flushes = events.iter().filter(|event| matches!(event, Event::Flush));
+        for _ in 0..flushes.count() {
             events.push(Event::Flushed(0));
         }
         events.push(Event::Settle);
@@ -353,9 +378,7 @@ proptest! {
         prop_assert_eq!(told.ledger.window().len() + settled.len(), before);
         fold(&settled, &mut told.base);
         let mut state = told.base.clone();
-        for windowed in told.ledger.window().writes().iter().filter(|w| w.write.applied.is_some()) {
-            windowed.write.apply(windowed.write.range, &Numbered, &mut state).unwrap();
-        }
+        apply_all(&told, &mut state);
         prop_assert_eq!(state, told.visible);
     }
 }
@@ -383,7 +406,7 @@ proptest! {
     }
 }
 
-/// A write that completes while a flush is in flight is not covered by it, whatever completes first.
+/// A flush doesn't cover a write that completes while it is in flight.
 #[test]
 fn a_write_in_flight_with_a_flush_stays_volatile() {
     let mut ledger = Ledger::new();
@@ -412,21 +435,6 @@ fn a_write_over_which_writeback_was_on_for_a_while_stays_volatile() {
     ledger.complete(between, true);
     let settled: Vec<u64> = ledger.settle().iter().map(|write| write.number).collect();
     assert_eq!(settled, [whole]);
-}
-
-#[test]
-fn torn_units_are_aligned_blocks_of_the_disk() {
-    let unit = TearUnit::new(1024).unwrap();
-    let write = range(1, 4);
-    assert_eq!(unit.count(write), 3);
-    let parts = [(0..1, 1, 1), (1..2, 2, 2), (2..3, 4, 1), (0..3, 1, 4)];
-    for (units, start, sectors) in parts {
-        assert_eq!(unit.part(write, &units), range(start, sectors));
-    }
-    assert_eq!(unit.count(range(1, 0)), 0);
-    for bytes in [0, 1, 256, 513, 3 << 9, 131_072] {
-        assert!(TearUnit::new(bytes).is_err(), "{bytes}");
-    }
 }
 
 /// A huge discard is torn and described in little memory.
