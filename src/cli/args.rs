@@ -86,6 +86,10 @@ pub(super) struct Run {
     /// 256 MiB of writes without a flush.
     #[arg(long, value_enum, default_value_t = Sanitize::Off)]
     sanitize: Sanitize,
+    /// Fault on command, as in 'error,op=write,range=1M+4K'; may be given more than once. See
+    /// 'ramblk fault add --help'.
+    #[arg(long = "fault", value_name = "RULE")]
+    faults: Vec<String>,
 
     /// Command to run beside the disk. ramblk replaces {socket} in it with the socket's path, and
     /// exits when the command does, with its exit code.
@@ -167,6 +171,7 @@ impl Run {
             huge_pages: !self.no_huge_pages,
             detect_zeroes: self.detect_zeroes,
             sanitize: self.sanitize.into(),
+            faults: self.faults,
             command: self.command,
             ..RunOptions::from(self.disk)
         })

@@ -29,6 +29,16 @@ pub fn snapshot(disk_name: &str, name: &str) -> String {
     format!("{}/snapshots/{}", disk(disk_name), encode(name))
 }
 
+/// The path of a disk's faults.
+pub fn faults(disk_name: &str) -> String {
+    format!("{}/faults", disk(disk_name))
+}
+
+/// The path of a fault of a disk.
+pub fn fault(disk_name: &str, id: &str) -> String {
+    format!("{}/{}", faults(disk_name), encode(id))
+}
+
 /// The path of a golden image, by its digest or name.
 pub fn image(image: &str) -> String {
     format!("/v1/images/{}", encode(image))

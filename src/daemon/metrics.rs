@@ -49,7 +49,7 @@ struct Scrape {
 type Whole = (&'static str, &'static str, fn(&Row) -> Option<u64>);
 
 /// Counters; `_total` is added to the name.
-const COUNTERS: [Whole; 14] = [
+const COUNTERS: [Whole; 15] = [
     ("reads_completed", "Reads answered", |row| {
         Some(row.of("read").completed)
     }),
@@ -98,6 +98,11 @@ const COUNTERS: [Whole; 14] = [
         "Times that 256 MiB were written without a flush, if the disk has a sanitizer",
         |row| Some(row.stats.sanitizer?.no_flush),
     ),
+    (
+        "faults_fired",
+        "Times that faults on command fired",
+        |row| Some(row.stats.faults_total),
+    ),
 ];
 
 /// Times, by kind of request; `_total` is added to the name.
@@ -126,7 +131,7 @@ const TIMES: [(&str, &str, &str); 5] = [
 ];
 
 /// Gauges.
-const GAUGES: [Whole; 12] = [
+const GAUGES: [Whole; 13] = [
     ("io_now", "Requests being served", |row| {
         Some(row.stats.in_flight)
     }),
@@ -135,6 +140,9 @@ const GAUGES: [Whole; 12] = [
     }),
     ("stalled", "Requests that wait for memory", |row| {
         Some(row.stats.stalled)
+    }),
+    ("held", "Requests that faults on command hold", |row| {
+        Some(row.stats.held)
     }),
     ("size_bytes", "Size", |row| Some(row.disk.size_bytes)),
     (

@@ -7,10 +7,12 @@
 //!
 //! | folder | what it holds |
 //! |---|---|
+//! | `faults` | faults on command: rules, and what they decide about a request |
 //! | `block` | a disk as all front doors share it: operations, admission, limits, statistics |
 //! | `virtio` | a virtio-blk device: parsing and finishing requests, the configuration space |
 
 pub mod block;
+pub mod faults;
 mod virtio;
 
 pub use block::{

@@ -112,6 +112,10 @@ pub struct DeclaredDisk {
     /// Labels to set; `null` removes one.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, Option<String>>,
+    /// Faults on command, replacing all that the disk has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_items = 32)]
+    pub faults: Option<Vec<String>>,
 }
 
 /// A declared group.
@@ -257,6 +261,7 @@ impl DeclaredDisk {
         set(&mut settings.sanitize, &self.sanitize);
         set(&mut settings.quota_bytes, &self.quota_bytes);
         set(&mut settings.group, &self.group);
+        set(&mut settings.faults, &self.faults);
         if self.serial.is_some() {
             settings.serial.clone_from(&self.serial);
         }

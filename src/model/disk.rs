@@ -93,6 +93,11 @@ pub struct DiskSettings {
     /// values of at most 255 bytes.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+    /// Faults on command: at most 32 rules as text, `KIND,field=value,…`. They are asked in this
+    /// order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(max_items = 32, example = json!(["error,op=write,range=1M+4K"]))]
+    pub faults: Vec<String>,
 }
 
 fn default_block_size() -> u64 {
@@ -121,6 +126,7 @@ impl DiskSettings {
             limits: Limits::default(),
             group: None,
             labels: BTreeMap::new(),
+            faults: Vec::new(),
         }
     }
 }
@@ -228,6 +234,9 @@ pub struct Disk {
     pub group: Option<String>,
     /// Labels.
     pub labels: BTreeMap<String, String>,
+    /// Faults on command, as rules in their normal form.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<String>,
     /// The disk or snapshot from which it was forked, as long as that exists.
     pub parent: Option<String>,
     /// Names of its snapshots, sorted.
@@ -294,6 +303,11 @@ pub struct DiskPatch {
     /// Labels to set; `null` removes one.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, Option<String>>,
+    /// New faults, replacing all of them. Those that stay the same go on with what they have
+    /// counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(max_items = 32)]
+    pub faults: Option<Vec<String>>,
     /// `false` serves a failed disk again; no other value is valid.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failed: Option<bool>,

@@ -9,6 +9,7 @@
 //! | `content_id` | identifiers of content |
 //! | `digest` | the digest of an image |
 //! | `golden` | golden images: read-only copies that disks are forked from |
+//! | `fault` | faults on command |
 //! | `target` | the name of a disk or of a snapshot |
 //! | `limits` | rates and bursts |
 //! | `reply` | other answers: maps, statistics, the pool, events |
@@ -23,6 +24,7 @@ mod content_id;
 mod declared;
 mod digest;
 mod disk;
+mod fault;
 pub mod frames;
 mod golden;
 mod image;
@@ -43,6 +45,7 @@ pub use disk::{
     Disk, DiskPatch, DiskSettings, DiskState, ForkRequest, FrontEnd, OnFull, Patched, Protocol,
     ResetRequest, Resized, Share, Snapshot, USUAL_QUEUES,
 };
+pub use fault::{Fault, FaultFiring, FaultLog, FaultRequest};
 pub use golden::{GoldenImage, GoldenOffer, GoldenRequest, GoldenState};
 pub use image::{Image, Import};
 pub use limits::{Group, Limits, Rate};

@@ -157,6 +157,12 @@ pub struct Stats {
     /// What the sanitizer has found, if it was ever on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sanitizer: Option<SanitizerCounts>,
+    /// Requests that faults hold now.
+    #[serde(default)]
+    pub held: u64,
+    /// How often faults have fired.
+    #[serde(default)]
+    pub faults_total: u64,
 }
 
 /// The memory of all disks together, and how many disks are possible.
@@ -240,6 +246,10 @@ pub enum EventKind {
     Reachable,
     /// The file that holds the disks was removed: they are lost when the daemon ends.
     StateRemoved,
+    /// A fault on command fired: for the first time, or for one more thousandth time.
+    FaultFired,
+    /// A fault on command would have to count more sectors than there is room for.
+    FaultCrowded,
     /// A front end violated the protocol, or one of its rings was unusable.
     Fault,
 }

@@ -115,6 +115,8 @@ pub enum Errno {
     Inval,
     /// There is no memory for it, or it lies beyond the end.
     NoSpace,
+    /// It isn't supported.
+    NotSup,
     /// The export is gone.
     Shutdown,
 }
@@ -126,6 +128,7 @@ impl Errno {
             Self::Io => 5,
             Self::Inval => 22,
             Self::NoSpace => 28,
+            Self::NotSup => 95,
             Self::Shutdown => 108,
         }
     }

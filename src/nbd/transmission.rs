@@ -69,6 +69,7 @@ fn because(errno: Errno) -> Refused {
         Errno::Io => "the disk failed",
         Errno::Inval => "the request doesn't fit the disk, which may have shrunk",
         Errno::NoSpace => "there is no memory for it, or the disk has shrunk",
+        Errno::NotSup => "the request is not supported",
         Errno::Shutdown => "the disk or its snapshot was destroyed",
     };
     Refused { errno, why }

@@ -63,6 +63,8 @@ pub(in crate::cli) struct FileDisk {
     quota: Option<Bytes>,
     #[serde(skip_serializing_if = "Option::is_none")]
     group: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    faults: Option<Vec<String>>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     labels: BTreeMap<String, Label>,
     #[serde(default, skip_serializing_if = "FileLimits::is_empty")]
@@ -291,6 +293,7 @@ impl From<FileDisk> for DeclaredDisk {
                 .group
                 .map(|name| Some(name).filter(|name| name != NONE)),
             labels: labels.map(|(key, Label(value))| (key, value)).collect(),
+            faults: disk.faults,
         }
     }
 }
@@ -338,6 +341,7 @@ impl From<ConfigDisk> for FileDisk {
             labels: labels
                 .map(|(key, value)| (key, Label(Some(value))))
                 .collect(),
+            faults: other(settings.faults, &usual.faults),
             limits: settings.limits.into(),
         }
     }

@@ -5,6 +5,7 @@
 //! | `output` | text for people or JSON for programs |
 //! | `tables`, `pool` | answers of the API, as text |
 //! | `findings` | what a sanitizer has found, as text |
+//! | `faults` | faults on command, and what they did, as text |
 //! | `images` | golden images, as text |
 //! | `states` | states of disks, in words |
 //! | `rates` | rates and latencies from counters |
@@ -12,6 +13,7 @@
 //! | `samples` | answers of the API, for tests |
 
 pub(super) mod diff;
+pub(super) mod faults;
 pub(super) mod findings;
 pub(super) mod images;
 pub(super) mod output;

@@ -134,6 +134,7 @@ pub(in crate::cli) fn disk(disk: &Disk) -> String {
         ("limits", limits(&disk.limits)),
         ("group", disk.group.clone().unwrap_or_else(|| "-".into())),
         ("labels", labels(disk)),
+        ("faults", or_dash(disk.faults.join(" "))),
         ("parent", disk.parent.clone().unwrap_or_else(|| "-".into())),
         ("snapshots", or_dash(disk.snapshots.join(" "))),
         ("forks", forks(disk.children.as_deref().unwrap_or_default())),
@@ -286,9 +287,15 @@ pub(in crate::cli) fn stats(stats: &Stats) -> String {
     let mut text = table(&head, &[1, 2, 3, 4, 5, 6], rows.collect());
     let _ = writeln!(
         text,
-        "\nnow: {} in flight, {} waiting for a limit, {} waiting for memory\n\
-         in all: {} waited for a limit, {} found no memory",
-        stats.in_flight, stats.throttled, stats.stalled, stats.throttled_total, stats.full_total
+        "\nnow: {} in flight, {} waiting for a limit, {} waiting for memory, {} held by faults\n\
+         in all: {} waited for a limit, {} found no memory, {} faults",
+        stats.in_flight,
+        stats.throttled,
+        stats.stalled,
+        stats.held,
+        stats.throttled_total,
+        stats.full_total,
+        stats.faults_total
     );
     text += &stats.sanitizer.map(sanitizer_counts).unwrap_or_default();
     text
@@ -336,7 +343,7 @@ pub(in crate::cli) fn rates(rates: &Rates, now: &Stats) -> String {
         bandwidth(rates.read_bytes),
         bandwidth(rates.write_bytes),
         rates.p99_seconds.map_or_else(|| "-".into(), time),
-        now.throttled + now.stalled,
+        now.throttled + now.stalled + now.held,
         rates.errors,
     )
 }

@@ -29,7 +29,7 @@ use std::path::PathBuf;
 use clap::{Command, Subcommand};
 
 use self::content::{look, salvage, write};
-use self::disks::{change, create, groups, manage, snapshots};
+use self::disks::{change, create, faults, groups, manage, snapshots};
 #[cfg(feature = "top")]
 use self::watch::top;
 use super::error::Error;
@@ -95,6 +95,9 @@ pub(super) enum ApiVerb {
     /// Manage groups of disks that share limits.
     #[command(subcommand)]
     Group(groups::GroupVerb),
+    /// Have requests of a disk fail, wait or go wrong, for tests.
+    #[command(subcommand)]
+    Fault(faults::FaultVerb),
     /// Show the memory of all disks.
     Pool(watch::PoolVerb),
     /// Print events as they happen.
@@ -150,6 +153,7 @@ impl ApiVerb {
             Self::Fsck(verb) => verb.run(),
             Self::Image(verb) => verb.run_with(ask),
             Self::Group(verb) => verb.run(&ask()?),
+            Self::Fault(verb) => verb.run(&ask()?),
             Self::Pool(verb) => verb.run(&ask()?),
             Self::Events(verb) => verb.run(&ask()?),
             Self::Apply(verb) => verb.run(&ask()?),

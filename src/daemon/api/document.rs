@@ -28,6 +28,7 @@ use crate::model::{Event, Problem};
         (name = "snapshots", description = "A disk's content at one moment, and its forks"),
         (name = "content", description = "The content of a disk"),
         (name = "images", description = "Golden images, from which disks are forked"),
+        (name = "faults", description = "Faults on command, for tests"),
         (name = "groups", description = "Limits that several disks share"),
         (name = "daemon", description = "The daemon itself"),
     ),

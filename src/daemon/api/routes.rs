@@ -14,7 +14,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::handlers::{
-    disks, download, events, golden, groups, look, nbd, observe, snapshots, upload, write,
+    disks, download, events, faults, golden, groups, look, nbd, observe, snapshots, upload, write,
 };
 use super::state::{Api, Permit};
 use super::wire::contract::{self, Contract};
@@ -36,6 +36,10 @@ pub(super) fn ordinary() -> OpenApiRouter<Api> {
         .routes(routes!(disks::stats))
         .routes(routes!(disks::findings))
         .routes(routes!(disks::limits, disks::set_limits))
+        .routes(routes!(faults::list, faults::add, faults::clear))
+        .routes(routes!(faults::remove))
+        .routes(routes!(faults::release))
+        .routes(routes!(faults::log))
         .routes(routes!(snapshots::list))
         .routes(routes!(snapshots::get, snapshots::take, snapshots::destroy))
         .routes(routes!(snapshots::fork))

@@ -55,6 +55,8 @@ pub struct RunOptions {
     pub poll_us: u32,
     /// Processors to pin workers to, one each, by number.
     pub cpus: Vec<usize>,
+    /// Faults on command, as texts.
+    pub faults: Vec<String>,
     /// A command to run beside the disk; `{socket}` in it stands for the socket's path.
     pub command: Vec<String>,
 }
@@ -82,6 +84,7 @@ impl Default for RunOptions {
             workers: None,
             poll_us: workers::DEFAULT_POLL_US,
             cpus: Vec::new(),
+            faults: Vec::new(),
             command: Vec::new(),
         }
     }
@@ -145,6 +148,7 @@ impl RunConfig {
             in_order: options.in_order,
             detect_zeroes: options.detect_zeroes,
             sanitize: options.sanitize,
+            faults: options.faults,
             ..DiskSettings::new(size_bytes)
         };
         let disk =
@@ -182,6 +186,7 @@ fn usage(problem: &Problem) -> Error {
         Some("size_bytes") => " (--size)",
         Some("queues") => " (--queues)",
         Some("serial") => " (--serial)",
+        Some("faults") => " (--fault)",
         _ => "",
     };
     Error::Usage(format!("{}{option}", problem.detail))

@@ -14,8 +14,9 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 
-use super::wait::{Reason, TRY_AFTER, TRY_EVERY};
+use super::wait::{Decided, Reason, Stage, TRY_AFTER, TRY_EVERY};
 use super::{Attempt, Class, Lane, Limiter, Limits, Refusal, WaitReason};
+use crate::device::faults::{Faults, Rule};
 use crate::store::{Disk, OnFull};
 
 /// Every operation fails.
@@ -24,13 +25,16 @@ const FAILED: u32 = 1 << 0;
 const LIMITED: u32 = 1 << 1;
 /// A sanitizer looks at each operation, so none may go in a batch.
 const SANITIZED: u32 = 1 << 2;
+/// There are faults, or operations for which they decided something that is not done yet.
+const FAULTY: u32 = 1 << 3;
 
 /// What delays or fails a disk's operations, and how many wait.
 #[derive(Debug)]
 pub(super) struct Admission {
     flags: AtomicU32,
     limiter: Arc<Limiter>,
-    /// Serialises changes of the limits and of the group.
+    faults: Faults,
+    /// Serialises changes of the limits, of the group and of the faults.
     changing: Mutex<()>,
     full_events: AtomicU64,
     throttled_total: AtomicU64,
@@ -54,6 +58,11 @@ impl Flags {
         self.has(SANITIZED)
     }
 
+    /// Whether faults decide about operations: see [`super::faulty`].
+    pub(super) fn are_faulty(self) -> bool {
+        self.has(FAULTY)
+    }
+
     fn has(self, flag: u32) -> bool {
         self.0 & flag != 0
     }
@@ -64,6 +73,7 @@ impl Admission {
         Self {
             flags: AtomicU32::new(0),
             limiter: Limiter::new(&Limits::default()),
+            faults: Faults::default(),
             changing: Mutex::new(()),
             full_events: AtomicU64::new(0),
             throttled_total: AtomicU64::new(0),
@@ -116,6 +126,28 @@ impl Admission {
         self.set(LIMITED, self.limiter.is_active());
     }
 
+    pub(super) fn faults(&self) -> &Faults {
+        &self.faults
+    }
+
+    pub(super) fn set_faults(&self, rules: Vec<Rule>) {
+        let _changing = self.changing.lock();
+        if !rules.is_empty() {
+            self.set(FAULTY, true);
+        }
+        self.faults.set(rules);
+    }
+
+    /// Without rules, and if nothing waits that they decided about, go back to the fast path.
+    #[cold]
+    pub(super) fn may_end_faults(&self) {
+        let _changing = self.changing.lock();
+        let waits = self.waiting(Lane::Faults) + self.waiting(Lane::Memory);
+        if self.faults.is_empty() && waits == 0 {
+            self.set(FAULTY, false);
+        }
+    }
+
     /// Admit an operation of a batch. One that must wait is refused here, without being counted or
     /// taking from the limits: it leaves the batch and asks [`Self::decide`] by itself.
     #[cold]
@@ -130,6 +162,10 @@ impl Admission {
         }
         if flags.has(SANITIZED) {
             return Err(Refusal::Wait(WaitReason::turn(class.into())));
+        }
+        if flags.has(FAULTY) {
+            // It must be decided about once, so alone.
+            return Err(Refusal::Wait(WaitReason::turn(Lane::Faults)));
         }
         if flags.has(LIMITED) && !self.limiter.take_now(class, bytes, now) {
             return Err(Refusal::Wait(WaitReason::turn(class.into())));
@@ -171,13 +207,13 @@ impl Admission {
                 Class::Write => (true, behind_writes),
             },
             Attempt::Turn => (false, false),
-            Attempt::Due | Attempt::Memory | Attempt::Last => return Ok(()),
+            Attempt::Due | Attempt::Memory | Attempt::Decided(_) | Attempt::Last => return Ok(()),
         };
         if disk.is_disconnected() {
             return Ok(());
         }
         let reason = if is_behind {
-            Reason::Turn(class.into())
+            Reason::Turn(class.into(), None)
         } else {
             // Read before the reservation: if the limits change in between, the reservation counts
             // as one of the old limits, and the operation asks again.
@@ -204,14 +240,17 @@ impl Admission {
         seen: u64,
         attempt: Attempt,
     ) -> Option<WaitReason> {
-        if attempt != Attempt::Memory {
+        if !attempt.waited_for_memory() {
             self.full_events.fetch_add(1, Ordering::Relaxed);
         }
-        if !stalls(disk) || attempt == Attempt::Last {
+        if !stalls(disk) || attempt.is_last() {
             return None;
         }
-        let tried_at = Instant::now();
-        Some(WaitReason(Reason::Memory { seen, tried_at }))
+        Some(WaitReason(Reason::Memory {
+            seen,
+            tried_at: Instant::now(),
+            fate: attempt.fate(),
+        }))
     }
 
     /// The same for an operation of a batch. Returns whether it may have to wait: then it leaves
@@ -236,17 +275,26 @@ impl Admission {
         let is_gone = disk.is_disconnected();
         match reason.0 {
             // The one before it has just found memory.
-            Reason::Turn(Lane::Memory) => Some(Attempt::Memory),
-            Reason::Turn(Lane::Reads | Lane::Writes) => Some(Attempt::Turn),
+            Reason::Turn(Lane::Memory, fate) => Some(Attempt::after_memory(fate)),
+            Reason::Turn(..) => Some(Attempt::Turn),
             Reason::Limit(_, due, _) if is_gone || due <= now => Some(Attempt::Due),
             Reason::Limit(.., epoch) => (epoch != self.limiter.epoch()).then_some(Attempt::Turn),
-            Reason::Memory { seen, tried_at } => {
+            Reason::Held { hold, fate } => {
+                let decided = Decided::new(fate, Stage::Held);
+                let may_go = is_gone || hold.until <= now;
+                may_go.then_some(Attempt::Decided(decided))
+            }
+            Reason::Memory {
+                seen,
+                tried_at,
+                fate,
+            } => {
                 let ago = now.saturating_duration_since(tried_at);
                 let may_go = is_gone
                     || !stalls(disk)
                     || ago >= TRY_EVERY
                     || ago >= TRY_AFTER && seen != disk.room_changes();
-                may_go.then_some(Attempt::Memory)
+                may_go.then(|| Attempt::after_memory(fate))
             }
         }
     }
@@ -272,6 +320,6 @@ impl Admission {
 
 /// Whether writes wait when there is no memory for them. The disk's owner may change this at any
 /// time: if they no longer do, those that wait fail within about 10 ms.
-fn stalls(disk: &Disk) -> bool {
+pub(super) fn stalls(disk: &Disk) -> bool {
     disk.on_full() == OnFull::Stall
 }

@@ -13,6 +13,7 @@
 //! | `steps` | executing an operation, a long one in steps |
 //! | `batch` | small reads and writes, several at a time |
 //! | `admission` | whether an operation runs now, waits or fails: one decision behind one load |
+//! | `faulty` | operations about which faults decide |
 //! | `wait` | what an operation waits for, and when to try it again |
 //! | `limits` | how many requests and bytes a second there may be |
 //! | `counters` | counting the operations of one queue |
@@ -23,6 +24,7 @@
 mod admission;
 mod batch;
 mod counters;
+mod faulty;
 mod limits;
 mod operation;
 mod sanitize;
@@ -42,4 +44,4 @@ pub use stats::{
     LATENCY_BOUNDS_NS, LATENCY_CLASSES, LatencyHistogram, OperationStats, QueueStats, Stats,
 };
 pub use volume::Volume;
-pub use wait::{Attempt, Lane, WaitReason};
+pub use wait::{Attempt, Decided, Lane, WaitReason};

@@ -199,6 +199,10 @@ impl Rest {
 pub enum Refusal {
     /// The disk is marked as failed: every operation fails.
     Failed,
+    /// A fault on command fails it. Part of it may have been done.
+    Fault,
+    /// A fault on command says that it isn't supported.
+    Unsupported,
     /// The disk refuses it. Part of it may have been done.
     Error(store::Error),
     /// It must wait. Execute it again later, from its start and with all of its buffers. Repeating

@@ -10,6 +10,7 @@ use super::{
     Attempt, Batch, Finding, Lane, Limiter, Limits, Operation, Pace, Progress, QueueCounters,
     Refusal, Rest, Sanitize, SanitizerCounts, Serial, Stats, WaitReason,
 };
+use crate::device::faults::{Faults, Rule};
 use crate::store::{Capacity, Disk, Error, Extent, Sink, Source};
 
 /// A disk with its admission and statistics, shared by all queues of all its front ends.
@@ -88,10 +89,25 @@ impl Volume {
         if !flags.are_clear() {
             self.admission
                 .decide(flags, &self.disk, operation.cost(), attempt)?;
-            if flags.is_sanitized() {
+            // Once, however often it is tried.
+            if flags.is_sanitized() && attempt.fate().is_none() {
                 self.sanitizer.look_at(&self.disk, &operation)?;
             }
+            if flags.are_faulty() {
+                return self.execute_faulty(operation, pace, attempt);
+            }
         }
+        self.execute_admitted(operation, pace, attempt)
+    }
+
+    /// Execute an operation that was admitted: no fault is left to be done.
+    #[inline]
+    pub(super) fn execute_admitted(
+        &self,
+        operation: Operation<'_, '_>,
+        pace: Pace,
+        attempt: Attempt,
+    ) -> Result<Progress, Refusal> {
         operation.may_be_poison();
         // Read before the disk looks for memory, so that memory freed later is a reason to try
         // again.
@@ -210,6 +226,21 @@ impl Volume {
     /// at any time.
     pub fn set_group(&self, group: Option<Arc<Limiter>>) {
         self.admission.set_group(group);
+    }
+
+    /// The faults that decide about operations. Change them with [`Volume::set_faults`].
+    pub fn faults(&self) -> &Faults {
+        self.admission.faults()
+    }
+
+    /// Have exactly these rules: see [`Faults::set`]. You can do this at any time.
+    pub fn set_faults(&self, rules: Vec<Rule>) {
+        self.admission.set_faults(rules);
+    }
+
+    /// How many operations faults hold now.
+    pub fn held(&self) -> u64 {
+        self.admission.waiting(Lane::Faults)
     }
 
     /// How many writes have found no memory: they failed, or began to wait for it.

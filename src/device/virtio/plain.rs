@@ -94,7 +94,10 @@ impl BlockDevice {
             {
                 Ok(()) => {}
                 Err(Refusal::Wait(_)) => break,
-                Err(Refusal::Failed | Refusal::Error(_)) => *status = Status::IoErr,
+                Err(Refusal::Unsupported) => *status = Status::Unsupported,
+                Err(Refusal::Failed | Refusal::Fault | Refusal::Error(_)) => {
+                    *status = Status::IoErr;
+                }
             }
             outcomes.done += 1;
         }

@@ -135,7 +135,8 @@ impl BlockDevice {
                 return Outcome::Begun(Begun { rest, asked });
             }
             Err(Refusal::Wait(reason)) => return Outcome::Wait(reason),
-            Err(Refusal::Failed | Refusal::Error(_)) => (Status::IoErr, 0),
+            Err(Refusal::Unsupported) => (Status::Unsupported, 0),
+            Err(Refusal::Failed | Refusal::Fault | Refusal::Error(_)) => (Status::IoErr, 0),
         };
         debug_assert!(
             !matches!(asked.kind, OperationKind::Read) || data_bytes <= asked.bytes,

@@ -1,4 +1,4 @@
-//! Requests of a ring that wait for their limits or for memory.
+//! Requests of a ring that wait for their limits, for memory, or because a fault holds them.
 //!
 //! Of a parked request only the head is kept. Its chain is walked again when it is tried again, as
 //! after a crash, so a guest that changes the chain meanwhile harms only itself. If requests may
@@ -41,7 +41,7 @@ pub(crate) struct Parked {
 }
 
 /// The waiting requests of one ring. Each lane is in the order in which its requests were taken,
-/// and only its first request is tried again.
+/// that of faults in the order in which they may go on, and only its first request is tried again.
 #[derive(Debug)]
 pub(crate) struct Parking {
     /// Counts the requests that wait.
@@ -53,6 +53,9 @@ pub(crate) struct Parking {
     most: usize,
     /// The request that waits in the avail ring, before all others of the ring.
     head_of_line: Option<Parked>,
+    /// [`Faults::epoch`](crate::device::faults::Faults::epoch) when the lane of faults was in
+    /// order.
+    faults_epoch: u64,
     /// The ring is stopping, and must have stopped by then.
     drain_by: Option<Instant>,
 }
@@ -66,6 +69,7 @@ impl Parking {
             count: 0,
             most: 0,
             head_of_line: None,
+            faults_epoch: 0,
             drain_by: None,
         }
     }
@@ -76,10 +80,12 @@ impl Parking {
     }
 
     /// Allocate room for all requests that a driver can have outstanding on a ring of `size`.
-    /// Nothing is allocated later.
+    /// Nothing is allocated later, but for faults, which most disks never have.
     pub(crate) fn make_room(&mut self, size: u16) {
         self.most = size.into();
-        self.lanes = std::array::from_fn(|_| VecDeque::with_capacity(self.most));
+        for lane in Lane::ALL.into_iter().filter(|&lane| lane != Lane::Faults) {
+            self.lanes[lane.index()] = VecDeque::with_capacity(self.most);
+        }
     }
 
     /// Whether one more request may go into a lane. Only a driver that violates the specification
@@ -120,10 +126,13 @@ impl Parking {
         !self.lanes[lane.index()].is_empty() || self.head_of_line.as_ref().is_some_and(lane_of)
     }
 
-    /// Add a request at the end of the lane of its reason.
+    /// Add a request to the lane of its reason, at its place there.
     pub(crate) fn push(&mut self, parked: Parked) {
         let lane = parked.reason.lane();
-        self.lanes[lane.index()].push_back(parked);
+        let queue = &mut self.lanes[lane.index()];
+        let until = parked.reason.held_until();
+        let at = queue.partition_point(|it| it.reason.held_until() <= until);
+        queue.insert(at, parked);
         self.count += 1;
         self.volume.begins_to_wait(lane);
     }
@@ -143,7 +152,7 @@ impl Parking {
             self.volume.ends_to_wait(lane);
         }
         if let Some(next) = queue.front_mut() {
-            next.reason = WaitReason::turn(lane);
+            next.reason = next.reason.comes_first();
         }
     }
 
@@ -167,9 +176,15 @@ impl Parking {
         self.drain_by = Some(by);
     }
 
-    /// Whether [`Self::drain`] was called and all requests in lanes were returned.
+    /// Whether requests must be returned before the ring stops: those in lanes, and one that a
+    /// fault holds at the head of the line.
+    pub(crate) fn must_drain(&self) -> bool {
+        self.has_lanes() || self.first_of(Lane::Faults).is_some()
+    }
+
+    /// Whether [`Self::drain`] was called and all of these were returned.
     pub(crate) fn is_drained(&self) -> bool {
-        self.drain_by.is_some() && !self.has_lanes()
+        self.drain_by.is_some() && !self.must_drain()
     }
 
     /// Whether the time to drain is over, so that requests in lanes fail.
@@ -185,12 +200,17 @@ impl Parking {
     }
 
     /// The lane whose first request may be tried again now, and as which attempt.
-    pub(crate) fn next(&self) -> Option<(Lane, Attempt)> {
+    pub(crate) fn next(&mut self) -> Option<(Lane, Attempt)> {
         if self.drain_by.is_some() {
-            let lane = Lane::ALL.into_iter().find(|&it| self.first(it).is_some());
-            return lane.map(|lane| (lane, Attempt::Last));
+            let mut lanes = Lane::ALL.into_iter();
+            return lanes.find_map(|lane| {
+                let has_left = self.first(lane).is_some() || lane == Lane::Faults;
+                let parked = self.first_of(lane).filter(|_| has_left)?;
+                Some((lane, parked.reason.last_attempt()))
+            });
         }
         let now = Instant::now();
+        self.sort_faults(now);
         Lane::ALL.into_iter().find_map(|lane| {
             let reason = self.reason(lane)?;
             let attempt = self.volume.may_retry(reason, now)?;
@@ -201,9 +221,27 @@ impl Parking {
     /// The reason for which a lane waits: that of its first request, or of the request at the head
     /// of the line if that belongs to this lane.
     fn reason(&self, lane: Lane) -> Option<WaitReason> {
+        self.first_of(lane).map(|parked| parked.reason)
+    }
+
+    fn first_of(&self, lane: Lane) -> Option<Parked> {
         let at_head = || self.head_of_line.filter(|it| it.reason.lane() == lane);
-        let first = self.first(lane).or_else(at_head);
-        first.map(|parked| parked.reason)
+        self.first(lane).or_else(at_head)
+    }
+
+    /// If rules have let requests go since the last call, have these come first.
+    fn sort_faults(&mut self, now: Instant) {
+        let epoch = self.volume.faults().epoch();
+        if std::mem::replace(&mut self.faults_epoch, epoch) == epoch {
+            return;
+        }
+        let volume = &self.volume;
+        let lane = &mut self.lanes[Lane::Faults.index()];
+        for parked in lane.iter_mut().chain(&mut self.head_of_line) {
+            parked.reason = volume.still_held(parked.reason, now);
+        }
+        let lane = lane.make_contiguous();
+        lane.sort_by_key(|parked| parked.reason.held_until());
     }
 
     /// Whether a new request may be tried. Requests in lanes don't prevent that.

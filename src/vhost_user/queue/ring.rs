@@ -185,16 +185,16 @@ impl Ring {
         if let Some(request) = self.current.take() {
             self.was_not_taken(request.head, request.from);
         }
-        let has_any = self.parking.has_lanes();
-        if has_any {
+        let must_drain = self.parking.must_drain();
+        if must_drain {
             self.parking.drain(by);
         }
-        has_any
+        must_drain
     }
 
     /// What to do next, before the avail ring is looked at.
     #[inline]
-    pub(crate) fn next(&self) -> Next {
+    pub(crate) fn next(&mut self) -> Next {
         if self.current.is_some() {
             Next::Resume
         } else if !self.parking.is_idle() {
@@ -206,7 +206,7 @@ impl Ring {
         }
     }
 
-    fn next_of_parking(&self) -> Next {
+    fn next_of_parking(&mut self) -> Next {
         if let Some((lane, attempt)) = self.parking.next() {
             Next::Retry(lane, attempt)
         } else if self.parking.lets_new() {

@@ -135,6 +135,20 @@ bound = models.LimitsPatch(write=models.RatePatch(iops=500))
 group = call("patch_group", "g", body=bound, status=200, kind=models.Group)
 assert (group.limits.read.iops, group.limits.write.iops) == (1000, 500)
 
+# Faults, of which none fires here.
+rule = models.FaultRequest(rule="error,op=write,range=0+512,times=1")
+fault = call("add_fault", "a", body=rule, status=201, kind=models.Fault)
+assert (fault.id, fault.fired, fault.spent) == ("f1", 0, False)
+assert call("list_faults", "a", status=200) == [fault]
+assert call("release_fault", "a", "f1", status=200, kind=models.Fault) == fault
+log = call("get_fault_log", "a", status=200, kind=models.FaultLog)
+assert (log.dropped, log.firings) == (0, [])
+wrong = models.FaultRequest(rule="crash")
+problem = call("add_fault", "a", body=wrong, status=400, kind=models.Problem)
+assert problem.field == "rule"
+call("remove_fault", "a", "f1", status=204)
+call("clear_faults", "a", status=204)
+
 # Content goes in and comes out, byte by byte; what is no raw image doesn't.
 content = bytes(range(1, 256)) * 4128
 content = content[:MIB]

@@ -2,6 +2,7 @@
 
 mod apply;
 mod branch;
+mod faults;
 mod golden;
 mod imports;
 mod lifecycle;

@@ -5,6 +5,7 @@ mod config;
 mod content;
 mod deltas;
 mod disks;
+mod faults;
 mod foreign;
 pub(crate) mod golden;
 mod help;

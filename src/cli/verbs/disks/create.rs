@@ -101,6 +101,11 @@ pub(in crate::cli) struct Create {
     #[arg(long)]
     group: Option<String>,
 
+    /// Fault on command, as in 'error,op=write,range=1M+4K'; may be given more than once. See
+    /// 'ramblk fault add'.
+    #[arg(long = "fault", value_name = "RULE")]
+    faults: Vec<String>,
+
     #[command(flatten)]
     output: OutputArgs,
 
@@ -312,6 +317,7 @@ impl Create {
             limits: self.limits.change(model::Limits::default()),
             group: self.group.clone(),
             labels: unique(&self.labels)?,
+            faults: self.faults.clone(),
             ..DiskSettings::new(size_bytes)
         })
     }

@@ -7,10 +7,12 @@
 //! | `change` | `resize`, `set`, `limit`, `repair` |
 //! | `snapshots` | `snapshot`, `snapshots`, `fork`, `reset` |
 //! | `groups` | `group` |
+//! | `faults` | `fault` |
 //! | `limits` | the options for limits that `create`, `limit` and `group set` share |
 
 pub(super) mod change;
 pub(super) mod create;
+pub(super) mod faults;
 pub(super) mod groups;
 mod limits;
 pub(super) mod manage;

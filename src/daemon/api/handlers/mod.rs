@@ -8,6 +8,7 @@
 //! | `delta` | how content differs from a base, as a stream |
 //! | `look`, `write` | digests and differences of content; writing a part of it |
 //! | `golden` | golden images |
+//! | `faults` | faults on command |
 //! | `events` | server-sent events |
 //! | `nbd` | connections that become NBD's |
 //! | `observe` | metrics, health, and the OpenAPI document |
@@ -17,6 +18,7 @@ pub(crate) mod delta;
 pub(crate) mod disks;
 pub(crate) mod download;
 pub(crate) mod events;
+pub(crate) mod faults;
 pub(crate) mod golden;
 pub(crate) mod groups;
 pub(crate) mod look;

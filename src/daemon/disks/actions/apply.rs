@@ -75,6 +75,7 @@ fn wanted(
             limits: usual.limits,
             group: usual.group,
             labels: usual.labels,
+            faults: usual.faults,
             ..had.clone()
         },
     };

@@ -6,6 +6,7 @@ use super::resize::{Resize, announce};
 use crate::daemon::disks::registry::Disks;
 use crate::daemon::disks::served::disk::ServedDisk;
 use crate::daemon::disks::settings::differences::differences;
+use crate::daemon::disks::settings::faults;
 use crate::daemon::disks::settings::metadata::Metadata;
 use crate::daemon::disks::settings::problems::invalid;
 use crate::daemon::disks::settings::valid::{check_labels, check_limits, check_quota};
@@ -52,6 +53,13 @@ fn patched(
         }
     }
     check_labels(&settings.labels)?;
+    if let Some(texts) = &patch.faults {
+        settings.faults = faults::texts(&faults::named(texts)?);
+    }
+    if patch.faults.is_some() || patch.size_bytes.is_some() {
+        let rules = faults::named(&settings.faults)?;
+        faults::check_size(&rules, settings.size_bytes)?;
+    }
     Ok(settings)
 }
 
@@ -109,6 +117,7 @@ pub(crate) fn patch_locked(
     let limiter = groups::limiter(disks, settings.group.as_deref())?;
     check_repair(patch)?;
     let resize = Resize::of(served, patch, lost_bytes)?;
+    let rules = faults::named(&settings.faults)?;
     let repairs = patch.failed == Some(false) && served.failure().is_some();
     let mut left = None;
     if had != settings || repairs {
@@ -132,6 +141,9 @@ pub(crate) fn patch_locked(
     served.limit(&settings.limits, limiter);
     served.sanitize(settings.sanitize);
     served.set_marks(settings.quota_bytes);
+    if had.faults != settings.faults {
+        served.set_faults(rules);
+    }
     if repairs {
         served.follow_state();
     }

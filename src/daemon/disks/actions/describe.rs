@@ -107,6 +107,7 @@ pub(crate) fn describe(disks: &Disks, served: &ServedDisk) -> Result<Disk, Probl
         limits: settings.limits,
         group: settings.group,
         labels: settings.labels,
+        faults: settings.faults,
         parent: info.parent_id.and_then(|id| disks.name_of(id)),
         snapshots: served.snapshots.lock().iter().cloned().collect(),
         children: None,

@@ -8,6 +8,7 @@
 //! | `create` | creating a disk |
 //! | `resize` | changing the size of a disk |
 //! | `change` | changing the other settings of a disk |
+//! | `faults` | faults on command |
 //! | `branch` | snapshots of a disk, forks of them, and resetting a disk to one |
 //! | `content` | looking at the content of a disk, and changing a part of it |
 //! | `view` | views of a disk for NBD clients |
@@ -23,6 +24,7 @@ pub mod content;
 pub mod create;
 pub mod describe;
 pub mod destroy;
+pub mod faults;
 pub mod golden;
 pub mod groups;
 pub(crate) mod ids;

@@ -19,6 +19,7 @@ use crate::daemon::disks::settings::metadata::Metadata;
 use crate::daemon::disks::settings::problems::conflict;
 use crate::daemon::disks::settings::valid::ValidDisk;
 use crate::daemon::error::Error;
+use crate::device::faults::Rule;
 use crate::device::{BlockDevice, Limiter};
 use crate::model::{
     DiskSettings, DiskState, Findings, Image, Limits, Problem, Sanitize, Share, Stats,
@@ -102,6 +103,7 @@ impl ServedDisk {
             socket: Mutex::new(None),
             name: info.key,
         };
+        served.set_faults(valid.rules.clone());
         served.follow_state();
         served.sanitize(valid.settings.sanitize);
         served.set_marks(info.spec.quota_bytes);
@@ -176,6 +178,7 @@ impl ServedDisk {
             && volume.sanitize() == metadata.sanitize.into()
             && volume.group().is_some() == metadata.group.is_some()
             && volume.has_failed() == metadata.failure.is_some()
+            && volume.faults().list().len() == metadata.faults.len()
     }
 
     /// Destroy its saved states, after the disk was destroyed in the store.
@@ -202,6 +205,11 @@ impl ServedDisk {
     pub(crate) fn findings(&self) -> Findings {
         let sanitize = self.metadata.lock().sanitize;
         sanitizer::findings(&self.name, sanitize, self.server.device().volume())
+    }
+
+    /// Have these faults, all of which have ids.
+    pub(crate) fn set_faults(&self, rules: Vec<Rule>) {
+        self.server.device().volume().set_faults(rules);
     }
 
     /// Bytes of all mapped sectors; 0 once the disk is gone.

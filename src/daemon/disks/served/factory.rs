@@ -17,6 +17,7 @@ use crate::daemon::host::inherit::Inherited;
 use crate::daemon::host::removal::Removals;
 use crate::daemon::host::socket::SocketAccess;
 use crate::daemon::host::{paths, state_dir};
+use crate::device::faults::Report;
 use crate::model::{Detail, EventKind, Problem};
 use crate::store::{Disk, Store};
 use crate::vhost_user::{Departure, Hub, Server, ServerEvent};
@@ -98,6 +99,7 @@ impl DiskFactory {
     ) -> Result<ServedDisk, Error> {
         let served = ServedDisk::new(&self.store, &self.hub, disk, valid, age)?;
         self.tell_of_front_ends(&served.name, &served.server, &served.metadata);
+        self.tell_of_faults(&served);
         Ok(served)
     }
 
@@ -162,6 +164,29 @@ impl DiskFactory {
             BTreeMap::from([("socket".to_owned(), socket.display().to_string().into())]);
         details.extend(removed.map(|reason| ("reason".to_owned(), reason.into())));
         self.events.tell(kind, disk, details);
+    }
+
+    fn tell_of_faults(&self, served: &ServedDisk) {
+        let (events, name) = (Arc::clone(&self.events), served.name.clone());
+        let faults = served.server.device().volume().faults();
+        faults.on_report(move |report| {
+            let (kind, details) = match report {
+                Report::Fired { rule, kind, times } => {
+                    let details = [
+                        ("id", Detail::from(&**rule)),
+                        ("kind", kind.as_str().into()),
+                        ("times", (*times).into()),
+                    ];
+                    (EventKind::FaultFired, details.to_vec())
+                }
+                Report::Crowded { rule } => {
+                    (EventKind::FaultCrowded, vec![("id", Detail::from(&**rule))])
+                }
+            };
+            let details = details.into_iter();
+            let details = details.map(|(key, value)| (key.to_owned(), value));
+            events.tell(kind, Some(&name), details.collect());
+        });
     }
 
     fn tell_of_front_ends(&self, name: &str, server: &Server, metadata: &Arc<Mutex<Metadata>>) {

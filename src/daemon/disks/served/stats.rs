@@ -46,6 +46,8 @@ pub(crate) fn of(name: &str, volume: &Volume) -> Stats {
         stalled: volume.stalled(),
         full_total: volume.full_events(),
         sanitizer: super::sanitizer::counts(volume),
+        held: volume.held(),
+        faults_total: volume.faults().fired(),
     }
 }
 

@@ -22,6 +22,7 @@ pub(crate) fn differences(one: &DiskSettings, two: &DiskSettings) -> Vec<&'stati
         ("limits", one.limits != two.limits),
         ("group", one.group != two.group),
         ("labels", one.labels != two.labels),
+        ("faults", one.faults != two.faults),
     ];
     let mut names = fixed_differences(one, two);
     names.extend(fields.iter().filter(|field| field.1).map(|field| field.0));
@@ -101,6 +102,7 @@ pub(crate) fn patch_to(
         limits: Some(wanted.limits),
         group: Some(wanted.group.clone()),
         labels,
+        faults: Some(wanted.faults.clone()).filter(|faults| *faults != had.faults),
         failed: None,
     })
 }

@@ -45,6 +45,9 @@ pub(crate) struct Metadata {
     /// The labels.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) labels: BTreeMap<String, String>,
+    /// Faults on command, as texts in their normal form.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) faults: Vec<String>,
     /// Why it has failed, if it has. This isn't a setting, and no configuration can set it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) failure: Option<String>,
@@ -84,6 +87,7 @@ impl Metadata {
             limits: settings.limits,
             group: settings.group.clone(),
             labels: settings.labels.clone(),
+            faults: settings.faults.clone(),
             failure: None,
             origin: Origin::default(),
             lineage: None,
@@ -107,6 +111,7 @@ impl Metadata {
             limits: self.limits,
             group: self.group.clone(),
             labels: self.labels.clone(),
+            faults: self.faults.clone(),
         }
     }
 
@@ -142,6 +147,7 @@ impl Metadata {
         };
         let without = || Self {
             labels: BTreeMap::new(),
+            faults: Vec::new(),
             ..whole.clone()
         };
         whole.encode().or_else(|_| without().encode())
@@ -157,7 +163,8 @@ impl Metadata {
             return Err(invalid(
                 "labels",
                 format!(
-                    "the settings take {} bytes, and can take {}: give shorter labels",
+                    "the settings take {} bytes, and can take {}: give shorter labels, or fewer \
+                     faults",
                     blob.len(),
                     store::MAX_SETTINGS_BYTES
                 ),

@@ -7,11 +7,13 @@
 //! | `origin` | which image a disk's content was made from, and whether it is complete |
 //! | `golden` | what is kept of a golden image beside its content |
 //! | `lineage` | which content a disk was made from, and whether it still has it |
+//! | `faults` | faults on command: from texts to rules |
 //! | `metadata` | the settings that the store's record has no fields for |
 //! | `valid` | settings that were checked together |
 //! | `differences` | the differences between two settings |
 
 pub(crate) mod differences;
+pub(crate) mod faults;
 pub(crate) mod golden;
 pub(crate) mod lineage;
 pub(crate) mod metadata;

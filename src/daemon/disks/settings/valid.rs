@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU16;
 use std::path::Path;
 
+use super::faults;
 use super::lineage::Lineage;
 use super::metadata::Metadata;
 use super::names::check_name;
@@ -11,6 +12,7 @@ use super::origin::Origin;
 use super::problems::invalid;
 use crate::daemon::error::MAX_SOCKET_PATH_BYTES;
 use crate::device::Serial;
+use crate::device::faults::Rule;
 use crate::model::{DiskSettings, Limits, Problem, ProblemKind, Rate, Share};
 use crate::store::{self, Bytes, Capacity, DiskSpec, SectorSize};
 
@@ -135,6 +137,8 @@ pub(crate) struct ValidDisk {
     pub(crate) spec: DiskSpec,
     pub(crate) serial: Serial,
     pub(crate) queues: NonZeroU16,
+    /// The faults, all of which have ids.
+    pub(crate) rules: Vec<Rule>,
     /// The settings that are not.
     pub(crate) metadata: Metadata,
     /// The same, as the blob for the store.
@@ -164,9 +168,16 @@ impl ValidDisk {
     /// `invalid`, with the field; `over-budget` for a quota that is larger than the pool.
     pub(crate) fn new(
         name: &str,
-        mut settings: DiskSettings,
+        settings: DiskSettings,
         pool_bytes: u64,
     ) -> Result<Self, Problem> {
+        let valid = Self::possible(name, settings, pool_bytes)?;
+        faults::check_size(&valid.rules, valid.settings.size_bytes)?;
+        Ok(valid)
+    }
+
+    /// The same, but faults may be about what lies beyond the disk's end.
+    fn possible(name: &str, mut settings: DiskSettings, pool_bytes: u64) -> Result<Self, Problem> {
         check_name(name)?;
         let sector_size = SectorSize::from_bytes(settings.block_size)
             .map_err(|error| invalid("block_size", error.to_string()))?;
@@ -188,11 +199,13 @@ impl ValidDisk {
         check_limits(&settings.limits)?;
         check_quota(settings.quota_bytes, pool_bytes)?;
         settings.group.as_deref().map(check_name).transpose()?;
+        let rules = faults::named(&settings.faults)?;
         // A normal form, so that equal settings compare as equal.
         settings.read_only |= settings.share == Share::Ro;
         settings.serial = settings.serial.filter(|own| {
             Serial::for_name(name).map_or(true, |default| default.text() != own.as_str())
         });
+        settings.faults = faults::texts(&rules);
         let mut spec = DiskSpec::new(sector_size, settings.size_bytes);
         spec.detect_zeroes = settings.detect_zeroes;
         spec.quota_bytes = settings.quota_bytes;
@@ -210,17 +223,19 @@ impl ValidDisk {
             spec,
             serial,
             queues,
+            rules,
             metadata,
             blob,
         })
     }
 
-    /// The settings of an existing disk. Its quota may exceed the pool, if that has become smaller.
+    /// The settings of an existing disk. Its quota may exceed the pool, if that has become smaller,
+    /// and its faults may be about what a reset has taken away.
     ///
     /// # Errors
     /// `invalid`, with the field.
     pub(crate) fn found(name: &str, metadata: &Metadata, spec: &DiskSpec) -> Result<Self, Problem> {
-        let valid = Self::new(name, metadata.settings(spec), u64::MAX)?;
+        let valid = Self::possible(name, metadata.settings(spec), u64::MAX)?;
         let metadata = metadata.with(&valid.settings);
         valid.with_metadata(metadata)
     }

@@ -1,10 +1,11 @@
-//! Requests that must wait, for their limits or for memory: which ones wait, in which order they
-//! complete, and that stopping a ring does not wait for them.
+//! Requests that must wait, for their limits, for memory or for a fault: which ones wait, in which
+//! order they complete, and that stopping a ring does not wait for them.
 //!
 //! The back end runs in this process, where its limits can be changed; everything else is as in the
 //! program.
 
 mod destroy;
+mod faults;
 mod full;
 mod limits;
 mod order;

@@ -44,6 +44,7 @@ pub fn fork(disks: &Disks, name: &str, request: ForkRequest) -> Result<Disk, Pro
     };
     settings.serial = request.serial;
     settings.labels = request.labels;
+    settings.faults = Vec::new();
     settings.queues = request.queues.unwrap_or(settings.queues);
     settings.read_only = request.read_only.unwrap_or(settings.read_only);
     let valid = ValidDisk::new(&new, settings, disks.store().limit_bytes())?;

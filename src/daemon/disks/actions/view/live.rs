@@ -135,6 +135,7 @@ impl Live {
                     self.volume().begins_to_wait(reason.lane());
                     let next = loop {
                         let now = Instant::now();
+                        let reason = self.volume().still_held(reason, now);
                         if let Some(attempt) = self.volume().may_retry(reason, now) {
                             break Some(attempt);
                         }
@@ -184,7 +185,8 @@ impl Export for Live {
         self.run(operation, is_gone)
             .map_err(|failure| match failure {
                 Failure::Refused(Refusal::Error(error)) => errno(&error),
-                Failure::Refused(Refusal::Failed | Refusal::Wait(_)) => Errno::Io,
+                Failure::Refused(Refusal::Unsupported) => Errno::NotSup,
+                Failure::Refused(Refusal::Failed | Refusal::Fault | Refusal::Wait(_)) => Errno::Io,
                 Failure::Gone => Errno::Shutdown,
             })
     }

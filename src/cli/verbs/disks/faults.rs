@@ -1,0 +1,218 @@
+//! `fault`: faults on command.
+
+use clap::builder::NonEmptyStringValueParser;
+use clap::{Args, Subcommand};
+use serde::Serialize;
+
+use crate::cli::error::Error;
+use crate::cli::print::faults as tables;
+use crate::cli::print::output::OutputArgs;
+use crate::cli::verbs::each::each;
+use crate::client::{Client, Method, path};
+use crate::model::{Fault, FaultLog, FaultRequest};
+
+#[derive(Debug, Subcommand)]
+pub(in crate::cli) enum FaultVerb {
+    /// Add a fault to a disk, for its requests from now on.
+    Add(Box<Add>),
+    /// List a disk's faults, and how often each has fired.
+    List(OfDisk),
+    /// Remove faults of a disk; the requests that they hold go on.
+    Rm(Remove),
+    /// Remove all faults of a disk.
+    Clear(OfDisk),
+    /// Let the requests go on that a fault holds now.
+    Release(Release),
+    /// Show which faults fired for which requests, the last 4096.
+    Log(OfDisk),
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Add {
+    /// The disk's name.
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    name: String,
+
+    /// What becomes of a request: error, unsupported, delay=5ms, delay=1ms..20ms,
+    /// delay=p50:1ms,p99:40ms, or stall (until the fault is released). It may be a whole rule, as
+    /// 'fault list' prints it.
+    #[arg(value_name = "KIND")]
+    kind: String,
+
+    /// What to call it. The default is f1, f2 and so on.
+    #[arg(long)]
+    id: Option<String>,
+
+    /// Operations that it is about: read, write, flush, discard, write-zeroes. The default is all
+    /// that the kind can be about.
+    #[arg(long, value_name = "OP,...", value_delimiter = ',')]
+    op: Vec<String>,
+
+    /// Range that it is about, in whole sectors of 512 bytes, as in 1G+4K; may be given more than
+    /// once.
+    #[arg(long = "range", value_name = "START+LEN")]
+    ranges: Vec<String>,
+
+    /// Let this many of the requests pass first that it is about.
+    #[arg(long, value_name = "N", conflicts_with_all = ["after_bytes", "after_flushes"])]
+    after_requests: Option<String>,
+
+    /// Let requests of this many bytes pass first.
+    #[arg(long, value_name = "SIZE", conflicts_with = "after_flushes")]
+    after_bytes: Option<String>,
+
+    /// Wait for this many flushes of the disk first.
+    #[arg(long, value_name = "N")]
+    after_flushes: Option<String>,
+
+    /// Fire only when a sector is asked for the N-th time.
+    #[arg(long, value_name = "N", conflicts_with_all = ["every", "probability"])]
+    nth: Option<String>,
+
+    /// Fire each N-th time that a sector is asked for.
+    #[arg(long, value_name = "N", conflicts_with = "probability")]
+    every: Option<String>,
+
+    /// Fire with this probability, as in 0.01.
+    #[arg(long, value_name = "P")]
+    probability: Option<String>,
+
+    /// Fire at most this often.
+    #[arg(long, value_name = "N")]
+    times: Option<String>,
+
+    /// Fire only for this long, as in 5s, from the first time on.
+    #[arg(long = "for", value_name = "TIME")]
+    lasts: Option<String>,
+
+    /// Which requests chance picks: the same seed picks the same ones.
+    #[arg(long, value_name = "N")]
+    seed: Option<String>,
+
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+impl Add {
+    /// The rule as text. The daemon refuses what is wrong with it.
+    fn rule(&self) -> String {
+        let mut rule = self.kind.clone();
+        let mut add = |field: &str, value: &str| rule.push_str(&format!(",{field}={value}"));
+        if !self.op.is_empty() {
+            add("op", &self.op.join("+"));
+        }
+        self.ranges.iter().for_each(|range| add("range", range));
+        let fields = [
+            ("id", &self.id),
+            ("after-requests", &self.after_requests),
+            ("after-bytes", &self.after_bytes),
+            ("after-flushes", &self.after_flushes),
+            ("nth", &self.nth),
+            ("every", &self.every),
+            ("probability", &self.probability),
+            ("times", &self.times),
+            ("for", &self.lasts),
+            ("seed", &self.seed),
+        ];
+        for (field, value) in fields {
+            if let Some(value) = value {
+                add(field, value);
+            }
+        }
+        rule
+    }
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct OfDisk {
+    /// The disk's name.
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    name: String,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Remove {
+    /// The disk's name.
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    name: String,
+    /// Ids of faults.
+    #[arg(required = true, value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
+    ids: Vec<String>,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Release {
+    /// The disk's name.
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    name: String,
+    /// The fault's id.
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    id: String,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+/// A fault that was removed.
+#[derive(Debug, Serialize)]
+struct Removed<'a> {
+    id: &'a str,
+    removed: bool,
+}
+
+/// A disk without faults.
+#[derive(Debug, Serialize)]
+struct Cleared<'a> {
+    disk: &'a str,
+    cleared: bool,
+}
+
+impl FaultVerb {
+    pub(in crate::cli) fn run(self, client: &Client) -> Result<(), Error> {
+        match self {
+            Self::Add(verb) => {
+                let request = FaultRequest { rule: verb.rule() };
+                let path = path::faults(&verb.name);
+                let (_, fault): (_, Fault) = client.send(Method::POST, &path, &request)?;
+                verb.output.print(&fault, |fault| {
+                    format!("fault {} of {}: {}\n", fault.id, verb.name, fault.rule)
+                })
+            }
+            Self::List(verb) => {
+                let faults: Vec<Fault> = client.get(&path::faults(&verb.name))?;
+                verb.output.print(&faults, |faults| tables::list(faults))
+            }
+            Self::Rm(verb) => each(&verb.ids, verb.output, |id| {
+                client.delete(&path::fault(&verb.name, id))?;
+                let removed = Removed { id, removed: true };
+                verb.output
+                    .print(&removed, |it| format!("fault {} is removed\n", it.id))
+            }),
+            Self::Clear(verb) => {
+                client.delete(&path::faults(&verb.name))?;
+                let disk = verb.name.as_str();
+                let cleared = Cleared {
+                    disk,
+                    cleared: true,
+                };
+                verb.output
+                    .print(&cleared, |it| format!("{} has no faults\n", it.disk))
+            }
+            Self::Release(verb) => {
+                let path = format!("{}/release", path::fault(&verb.name, &verb.id));
+                let (_, fault): (_, Fault) = client.put(&path)?;
+                verb.output.print(&fault, |fault| {
+                    format!("what fault {} held goes on\n", fault.id)
+                })
+            }
+            Self::Log(verb) => {
+                let path = format!("{}/fault-log", path::disk(&verb.name));
+                let log: FaultLog = client.get(&path)?;
+                verb.output.print(&log, tables::log)
+            }
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! Faults on command: which requests they hold or fail, and that they are decided about once.
+
+use std::time::Instant;
+
+use ramblk::device::faults::Rule;
+
+use super::*;
+use crate::driver::kind::FLUSH;
+use crate::driver::status::{IOERR, OK, UNSUPP};
+
+/// Have these rules on the disk, with ids in their order.
+fn rules(place: &Place, texts: &[&str]) {
+    let parse = |(at, text): (usize, &&str)| {
+        let mut rule: Rule = text.parse().unwrap();
+        rule.id.get_or_insert(format!("f{at}"));
+        rule
+    };
+    let rules = texts.iter().enumerate().map(parse).collect();
+    place.volume().set_faults(rules);
+}
+
+fn held(place: &Place, count: u64) {
+    eventually("requests are held", || place.volume().held() == count);
+}
+
+/// How often the first rule has fired, and for how many requests it was asked.
+fn fired(place: &Place) -> (u64, u64) {
+    let rule = &place.volume().faults().list()[0];
+    (rule.fired, rule.requests)
+}
+
+#[test]
+fn a_request_fails_for_its_operation_and_range_and_no_other_does() {
+    let place = Place::new();
+    rules(
+        &place,
+        &[
+            "error,op=write,range=4K+4K",
+            "unsupported,op=read,range=16K+512",
+        ],
+    );
+    let (mut disk, _region) = place.attach_tracked(1);
+    let q = disk.q();
+    for (number, kind, page, status) in [
+        (0, OUT, 0, OK),
+        (1, OUT, 1, IOERR),
+        (2, IN, 1, OK),
+        (3, OUT, 2, OK),
+        (4, IN, 4, UNSUPP),
+        (5, OUT, 4, OK),
+    ] {
+        q.page(number, kind, page);
+        assert_eq!(q.next(SOON), Some(number));
+        assert_eq!(q.status_of(number), status, "{number}");
+    }
+    // A request with a byte in the range counts, however it is cut.
+    q.sized(6, OUT, 7, 1024);
+    q.sized(7, OUT, 16, 512);
+    assert_eq!(q.all(2, SOON).len(), 2);
+    assert_eq!((q.status_of(6), q.status_of(7)), (IOERR, OK));
+    assert_eq!(fired(&place), (2, 2));
+    assert_eq!(
+        place
+            .store
+            .open("disk")
+            .unwrap()
+            .get_info()
+            .unwrap()
+            .mapped_bytes,
+        3 * 4096
+    );
+    let log = place.volume().faults().log();
+    let said = log
+        .firings
+        .iter()
+        .map(|it| (it.number, it.range.start_bytes));
+    assert_eq!(said.collect::<Vec<_>>(), [(1, 4096), (1, 16384), (2, 3584)]);
+}
+
+#[test]
+fn a_delayed_request_is_overtaken_and_counted_once() {
+    let place = Place::new();
+    rules(&place, &["delay=80ms,op=write,range=0+4K"]);
+    let (mut disk, _region) = place.attach_tracked(1);
+    let q = disk.q();
+    let began = Instant::now();
+    q.page(0, OUT, 0);
+    q.page(1, OUT, 1);
+    q.page(2, IN, 0);
+    let mut first = q.all(2, SOON);
+    first.sort_unstable();
+    assert_eq!(first, [1, 2]);
+    held(&place, 1);
+    assert_eq!(q.all(1, 2 * SOON), [0]);
+    let took = began.elapsed();
+    assert!((80..150).contains(&took.as_millis()), "{took:?}");
+    assert_eq!(q.status_of(0), OK);
+    assert_eq!(fired(&place), (1, 1), "decided about once");
+    held(&place, 0);
+}
+
+#[test]
+fn delayed_requests_go_on_in_the_order_of_their_moments() {
+    let place = Place::new();
+    rules(&place, &["delay=90ms,range=0+4K", "delay=30ms,range=4K+4K"]);
+    let (mut disk, _region) = place.attach_tracked(1);
+    let q = disk.q();
+    q.page(0, OUT, 0);
+    q.page(1, OUT, 1);
+    assert_eq!(q.all(2, 2 * SOON), [1, 0]);
+}
+
+#[test]
+fn a_stalled_request_goes_on_when_its_rule_is_released_and_others_stay() {
+    let place = Place::new();
+    rules(&place, &["stall,range=0+4K", "stall,range=4K+4K"]);
+    let (mut disk, _region) = place.attach_tracked(1);
+    let q = disk.q();
+    (0..3).for_each(|number| q.page(number, OUT, u64::from(number)));
+    assert_eq!(q.all(1, SOON), [2]);
+    held(&place, 2);
+    assert_eq!(q.next(A_WHILE), None);
+    assert!(place.volume().faults().release("f1"));
+    assert!(!place.volume().faults().release("other"));
+    assert_eq!(q.all(1, SOON), [1]);
+    assert_eq!(q.status_of(1), OK);
+    assert_eq!(q.next(A_WHILE), None);
+    // The rule is still there for later ones.
+    q.page(1, OUT, 1);
+    held(&place, 2);
+    rules(&place, &[]);
+    let mut last = q.all(2, SOON);
+    last.sort_unstable();
+    assert_eq!(last, [0, 1]);
+    held(&place, 0);
+    q.page(3, OUT, 0);
+    assert_eq!(q.all(1, SOON), [3]);
+}
+
+#[test]
+fn a_stall_ends_with_its_time() {
+    let place = Place::new();
+    rules(&place, &["stall,for=50ms"]);
+    let (mut disk, _region) = place.attach_tracked(1);
+    let q = disk.q();
+    (0..5).for_each(|number| q.page(number, OUT, 0));
+    held(&place, 5);
+    assert_eq!(q.all(5, 2 * SOON), [0, 1, 2, 3, 4]);
+    q.page(0, OUT, 0);
+    assert_eq!(q.all(1, A_WHILE), [0], "it is over");
+}
+
+#[test]
+fn a_ring_stops_at_once_and_what_was_stalled_failed() {
+    for tracked in [true, false] {
+        let place = Place::new();
+        rules(&place, &["stall,op=write"]);
+        let (mut disk, region) = match tracked {
+            true => {
+                let (disk, region) = place.attach_tracked(1);
+                (disk, Some(region))
+            }
+            false => (place.attach(1), None),
+        };
+        (0..20).for_each(|number| disk.q().page(number, OUT, 0));
+        let waiting = if tracked { 20 } else { 1 };
+        held(&place, waiting);
+        let began = Instant::now();
+        let base = disk.client.stop(0);
+        assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
+        held(&place, 0);
+        let q = disk.q();
+        let returned = q.all(waiting as usize, SOON);
+        assert_eq!(u64::from(base), waiting, "what is behind stays in the ring");
+        assert!(returned.iter().all(|&number| q.status_of(number) == IOERR));
+        assert!(region.is_none_or(|region| region.queue(0).marked().is_empty()));
+        assert_eq!(fired(&place), (waiting, waiting));
+    }
+}
+
+#[test]
+fn a_ring_that_keeps_its_order_waits_behind_the_held_one() {
+    let place = Place::in_order();
+    rules(
+        &place,
+        &["delay=200ms,range=0+4K,times=1", "stall,op=flush"],
+    );
+    let mut disk = place.attach(1);
+    let q = disk.q();
+    q.page(0, OUT, 0);
+    q.page(1, OUT, 1);
+    assert_eq!(q.next(A_WHILE), None);
+    assert_eq!(q.all(2, 4 * SOON), [0, 1]);
+    assert_eq!(fired(&place), (1, 1), "however often it was looked at");
+    let (header, status, _) = q.at(2);
+    q.mem.write(header, &request_header(FLUSH, 0));
+    q.mem.fill(status, 1, UNTOUCHED);
+    let head = q.direct(6, &[readable_at(header, 16), writable_at(status, 1)]);
+    q.submit(head);
+    held(&place, 1);
+    assert!(place.volume().faults().release("f1"));
+    assert_eq!(q.next(SOON), Some(2));
+}
