@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `slice` | how long the scheduler lets a worker run |
 //! | `timer` | wakes a worker at a moment |
+//! | `crowd` | whether others want a worker's processor |
 //! | `polling` | how long a ring that has run dry is polled |
 //! | `wake` | what it costs to wake a thread |
 //! | `mail` | what workers are told, and how it finds a ring that moves |
@@ -15,6 +16,7 @@
 //! | `worker` | a thread that serves rings, and when it sleeps |
 //! | `pool` | all workers, and which of them serves a new ring |
 
+mod crowd;
 #[cfg(not(ramblk_schedules))]
 mod mail;
 #[cfg(ramblk_schedules)]

@@ -22,6 +22,8 @@ const KEEP_BESIDE_OTHERS: Duration = Duration::from_millis(1);
 pub(super) struct Tools {
     pub(super) watched: Watched,
     pub(super) log_limit: LogLimit,
+    /// Whether others want the worker's processor.
+    pub(super) is_crowded: bool,
 }
 
 /// A ring as a worker serves it. It moves as a whole when another worker takes over.
@@ -159,7 +161,7 @@ impl Slot {
             }
             return;
         }
-        if !self.poll.is_over(dry) || is_busy && dry < KEEP_BESIDE_OTHERS {
+        if !self.poll.is_over(dry, tools.is_crowded) || is_busy && dry < KEEP_BESIDE_OTHERS {
             self.pause.dry = Some(dry);
             return;
         }

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 
+use super::crowd::Crowd;
 use super::mail::{self, Mailbox, Mailboxes, OrderReceiver, Placed, Rings};
 use super::order::{Order, RingMail};
 use super::slot::{State, Tools};
@@ -61,6 +62,7 @@ pub(super) struct Worker {
     had_neighbours: Instant,
     has_neighbours: bool,
     load: Load,
+    crowd: Crowd,
     tools: Tools,
 }
 
@@ -92,9 +94,11 @@ impl Worker {
             had_neighbours: now,
             has_neighbours: false,
             load: Load::new(now),
+            crowd: Crowd::new(now),
             tools: Tools {
                 watched,
                 log_limit: LogLimit::default(),
+                is_crowded: false,
             },
         })
     }
@@ -165,6 +169,7 @@ impl Worker {
         }
         self.has_neighbours = now.duration_since(self.had_neighbours) < NEIGHBOURS_FOR;
         if self.load.is_due(now) {
+            self.tools.is_crowded = self.crowd.look(now);
             self.balance();
         }
         if self.slots.hot() == 0 {
