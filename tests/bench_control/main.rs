@@ -73,8 +73,8 @@ const PACED: &str = "--depth 1 --driver sleep --rate 5000";
 const LOADED: &str = "loaded";
 const OTHER: &str = "other";
 
-/// Loads of a disk: a name, what the clients fork, and options of `ramblk bench`. A driver that polls
-/// takes a whole processor, so that none is to spare.
+/// Loads of a disk: a name, what the clients fork, and options of `ramblk bench`. A driver that
+/// polls takes a whole processor, so that none is to spare.
 const LOADS: [(&str, Place, &str, &str); 8] = [
     ("QD1, sleeps", Place::Spare, OTHER, SLEEPS),
     ("QD1, 5000/s, sleeps", Place::Spare, OTHER, PACED),
@@ -309,8 +309,8 @@ impl Daemon {
         report["latency_ns"]["p99"].as_f64().unwrap()
     }
 
-    /// The result of `measure` while the API is hammered and disk `forked` is forked, and the requests per second of the
-    /// hammering.
+    /// The result of `measure` while the API is hammered and disk `forked` is forked, and the
+    /// requests per second of the hammering.
     fn hammered(&self, place: Place, forked: &str, measure: impl FnOnce() -> f64) -> (f64, f64) {
         // The client yields to everything else: only what the daemon does about its requests is
         // measured.

@@ -1,8 +1,8 @@
 //! Whether others want the processor of a worker.
 //!
 //! The kernel says how often it took the processor from a thread that would have gone on. Ticks and
-//! tasks in the background do that some hundred times in a second; drivers that wake up where a worker
-//! polls do it thousands of times.
+//! tasks in the background do that some hundred times in a second; drivers that wake up where a
+//! worker polls do it thousands of times.
 
 use std::time::{Duration, Instant};
 
