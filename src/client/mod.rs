@@ -5,6 +5,7 @@
 //!
 //! | file | what it holds |
 //! |---|---|
+//! | `body` | bodies of requests |
 //! | `events` | parsing a stream of events |
 //! | `path` | paths of the API |
 //! | `error` | why a request failed |
@@ -26,6 +27,7 @@
 //! }
 //! ```
 
+mod body;
 mod error;
 mod events;
 pub mod path;
@@ -36,13 +38,10 @@ pub use hyper::{Method, StatusCode};
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::{Body, Frame, Incoming};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper::header::{
     ACCEPT, CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, RANGE, UPGRADE,
@@ -54,6 +53,7 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
 
+use self::body::{Content, Parts, empty, full};
 use self::events::Lines;
 use self::path::encode;
 use crate::model::Problem;
@@ -63,9 +63,6 @@ use crate::model::frames::{DELTA_TYPE, FRAMES_TYPE};
 const ANSWER_WITHIN: Duration = Duration::from_secs(120);
 /// The longest answer that is read as a whole.
 const MOST_BYTES: usize = 256 << 20;
-
-/// A request's body.
-type Content = UnsyncBoxBody<Bytes, io::Error>;
 
 /// A client of the daemon at one socket.
 #[derive(Debug)]
@@ -138,6 +135,12 @@ impl Client {
         Ok((status, self.parse(&body)?))
     }
 
+    /// Have something done that needs no body.
+    pub fn post<T: DeserializeOwned>(&self, path: &str) -> Result<(StatusCode, T), Error> {
+        let (status, body) = self.whole(Method::POST, path, None)?;
+        Ok((status, self.parse(&body)?))
+    }
+
     /// Delete a resource.
     pub fn delete(&self, path: &str) -> Result<(), Error> {
         self.whole(Method::DELETE, path, None).map(|_| ())
@@ -150,6 +153,17 @@ impl Client {
         I: Iterator<Item = io::Result<Bytes>> + Send + Unpin + 'static,
     {
         self.send_parts(Method::PUT, path, FRAMES_TYPE, parts)
+            .map(drop)
+    }
+
+    /// Send plain bytes, as [`Client::upload`] does, and return the answer.
+    pub fn upload_plain<I, T: DeserializeOwned>(&self, path: &str, parts: I) -> Result<T, Error>
+    where
+        I: Iterator<Item = io::Result<Bytes>> + Send + Unpin + 'static,
+    {
+        let kind = "application/octet-stream";
+        let body = self.send_parts(Method::PUT, path, kind, parts)?;
+        self.parse(&body)
     }
 
     /// Send bytes that replace a part of a disk's content. The iterator makes them as the daemon
@@ -159,6 +173,7 @@ impl Client {
         I: Iterator<Item = io::Result<Bytes>> + Send + Unpin + 'static,
     {
         self.send_parts(Method::PATCH, path, "application/octet-stream", parts)
+            .map(drop)
     }
 
     /// Send a change of a disk's content, as [`Client::upload`] does.
@@ -167,9 +182,16 @@ impl Client {
         I: Iterator<Item = io::Result<Bytes>> + Send + Unpin + 'static,
     {
         self.send_parts(Method::PUT, path, DELTA_TYPE, parts)
+            .map(drop)
     }
 
-    fn send_parts<I>(&self, method: Method, path: &str, kind: &str, parts: I) -> Result<(), Error>
+    fn send_parts<I>(
+        &self,
+        method: Method,
+        path: &str,
+        kind: &str,
+        parts: I,
+    ) -> Result<Bytes, Error>
     where
         I: Iterator<Item = io::Result<Bytes>> + Send + Unpin + 'static,
     {
@@ -178,7 +200,7 @@ impl Client {
         self.runtime.block_on(async {
             let response = self.answer(request).await?;
             let response = self.checked(response).await?;
-            self.collect(response).await.map(|_| ())
+            self.collect(response).await.map(|(_, body)| body)
         })
     }
 
@@ -429,15 +451,6 @@ fn refused(path: &str, why: &dyn std::error::Error) -> Error {
     }
 }
 
-fn empty() -> Content {
-    full(Vec::new())
-}
-
-fn full(bytes: Vec<u8>) -> Content {
-    let body = Full::new(Bytes::from(bytes));
-    body.map_err(|never| match never {}).boxed_unsync()
-}
-
 /// A long answer that is being read.
 #[derive(Debug)]
 pub struct Download<'c> {
@@ -480,21 +493,5 @@ impl Download<'_> {
                 }
             }
         })
-    }
-}
-
-/// A body that is made part by part. Making a part may block, since nothing else runs on this
-/// thread.
-struct Parts<I>(I);
-
-impl<I: Iterator<Item = io::Result<Bytes>> + Unpin> Body for Parts<I> {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        Poll::Ready(self.0.next().map(|part| part.map(Frame::data)))
     }
 }

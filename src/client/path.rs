@@ -39,6 +39,11 @@ pub fn fault(disk_name: &str, id: &str) -> String {
     format!("{}/{}", faults(disk_name), encode(id))
 }
 
+/// The path of the recording of a disk.
+pub fn recording(disk_name: &str) -> String {
+    format!("{}/recording", disk(disk_name))
+}
+
 /// The path of a golden image, by its digest or name.
 pub fn image(image: &str) -> String {
     format!("/v1/images/{}", encode(image))

@@ -27,6 +27,7 @@
 //! | `policy` | which writes a power cut keeps |
 //! | `choice` | the fate of each write of a window |
 //! | `apply` | from a choice to content |
+//! | `log` | the log of what changed a disk, as a file |
 //! | `tests` | the rule and the policies against a plain model |
 //!
 //! Each imports only from those above it.
@@ -34,6 +35,7 @@
 mod apply;
 mod choice;
 mod ledger;
+pub mod log;
 mod policy;
 mod random;
 mod tear;

@@ -10,7 +10,7 @@ use super::Error;
 use super::disks::settings::golden::GoldenRecord;
 use super::disks::settings::metadata::Decoded;
 use super::disks::settings::names::{
-    GROUP_PREFIX, IMAGE_PREFIX, IMPORT_PREFIX, READER_PREFIX, STATE_PREFIX, Target,
+    GROUP_PREFIX, IMAGE_PREFIX, IMPORT_PREFIX, READER_PREFIX, RECORD_PREFIX, STATE_PREFIX, Target,
 };
 use super::host::state_dir;
 use crate::model::{Digest, Limits};
@@ -239,6 +239,7 @@ fn is_named(disk: &FoundDisk) -> bool {
         READER_PREFIX,
         STATE_PREFIX,
         IMPORT_PREFIX,
+        RECORD_PREFIX,
     ];
     !own.iter().any(|prefix| disk.key.starts_with(prefix))
 }

@@ -12,6 +12,7 @@
 //! | `fault` | faults on command |
 //! | `target` | the name of a disk or of a snapshot |
 //! | `limits` | rates and bursts |
+//! | `record` | recordings of what changes a disk |
 //! | `reply` | other answers: maps, statistics, the pool, events |
 //! | `config` | all disks and groups at once, as the configuration file has them |
 //! | `declared` | disks and groups as declared, and what a declaration changes |
@@ -30,6 +31,7 @@ mod golden;
 mod image;
 mod limits;
 mod problem;
+mod record;
 mod reply;
 mod sanitize;
 mod target;
@@ -50,6 +52,7 @@ pub use golden::{GoldenImage, GoldenOffer, GoldenRequest, GoldenState};
 pub use image::{Image, Import};
 pub use limits::{Group, Limits, Rate};
 pub use problem::{Problem, ProblemKind};
+pub use record::{MarkRequest, RecordRequest, Recording, RecordingState};
 pub use reply::{
     Compared, ComparisonLine, ContentDigest, Detail, Difference, DifferenceKind, Event, EventKind,
     HistogramBucket, Map, MapExtent, OperationStats, Pool, Stats, Version,

@@ -250,6 +250,10 @@ pub enum EventKind {
     FaultFired,
     /// A fault on command would have to count more sectors than there is room for.
     FaultCrowded,
+    /// A recording of a disk began.
+    Recording,
+    /// It ended; what was recorded is kept.
+    RecordingEnded,
     /// A front end violated the protocol, or one of its rings was unusable.
     Fault,
 }

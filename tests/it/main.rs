@@ -11,6 +11,7 @@
 //! | `api` | the REST API |
 //! | `state` | where disks lie while no daemon runs |
 //! | `verbs` | the command line of a daemon |
+//! | `crash` | what a crash may leave of a disk |
 //! | `nbd` | disks over NBD |
 //! | `remote` | images on other hosts |
 //! | `programs` | the programs as processes |
@@ -27,6 +28,7 @@
 )]
 
 mod api;
+mod crash;
 mod device;
 mod disks;
 #[allow(dead_code, reason = "shared with tests/hostile and its benchmark")]

@@ -6,6 +6,7 @@
 //! | `images` | `image` |
 //! | `content` | `map`, `import`, `export`, `read`, `write`, `digest`, `diff`, `fsck` |
 //! | `watch` | `stats`, `findings`, `pool`, `events`, `top` |
+//! | `crash` | `record` |
 //! | `config` | `apply`, `export-config` |
 //! | `nbd` | `nbd`, `mount` |
 //! | `attach` | `attach` |
@@ -17,6 +18,7 @@ mod about;
 mod attach;
 mod config;
 mod content;
+mod crash;
 mod disks;
 mod each;
 mod help;
@@ -87,6 +89,9 @@ pub(super) enum ApiVerb {
     Digest(look::DigestVerb),
     /// Compare the content of two disks or snapshots.
     Diff(look::Diff),
+    /// Record everything that changes a disk.
+    #[command(subcommand)]
+    Record(crash::record::RecordVerb),
     /// Check the state directory of a stopped daemon; changes nothing.
     Fsck(salvage::Fsck),
     /// Look at images, and manage golden ones, from which disks are forked.
@@ -150,6 +155,7 @@ impl ApiVerb {
             Self::Write(verb) => verb.run(&ask()?),
             Self::Digest(verb) => verb.run(&ask()?),
             Self::Diff(verb) => verb.run_with(ask),
+            Self::Record(verb) => verb.run(&ask()?),
             Self::Fsck(verb) => verb.run(),
             Self::Image(verb) => verb.run_with(ask),
             Self::Group(verb) => verb.run(&ask()?),

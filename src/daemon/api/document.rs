@@ -26,6 +26,7 @@ use crate::model::{Event, Problem};
     tags(
         (name = "disks", description = "Disks, by name"),
         (name = "snapshots", description = "A disk's content at one moment, and its forks"),
+        (name = "recordings", description = "Everything that changes a disk, as a log"),
         (name = "content", description = "The content of a disk"),
         (name = "images", description = "Golden images, from which disks are forked"),
         (name = "faults", description = "Faults on command, for tests"),

@@ -14,7 +14,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::handlers::{
-    disks, download, events, faults, golden, groups, look, nbd, observe, snapshots, upload, write,
+    disks, download, events, faults, golden, groups, look, nbd, observe, record, snapshots, upload,
+    write,
 };
 use super::state::{Api, Permit};
 use super::wire::contract::{self, Contract};
@@ -44,6 +45,9 @@ pub(super) fn ordinary() -> OpenApiRouter<Api> {
         .routes(routes!(snapshots::get, snapshots::take, snapshots::destroy))
         .routes(routes!(snapshots::fork))
         .routes(routes!(snapshots::reset))
+        .routes(routes!(record::get, record::start, record::remove))
+        .routes(routes!(record::stop))
+        .routes(routes!(record::mark))
         .routes(routes!(groups::list))
         .routes(routes!(
             groups::get,
@@ -69,6 +73,7 @@ pub(super) fn streams() -> OpenApiRouter<Api> {
             upload::set_content,
             write::write_content
         ))
+        .routes(routes!(record::log, record::set_log))
         .routes(routes!(look::digest))
         .routes(routes!(look::diff))
         .routes(routes!(golden::set_content))

@@ -25,7 +25,9 @@ pub use actions::destroy::DestroyOptions;
 pub use actions::golden;
 pub use actions::upload::{Upload, UploadOptions};
 pub use actions::view::{self, ViewOptions};
-pub use actions::{apply, change, content, create, describe, destroy, faults, groups, upload};
+pub use actions::{
+    apply, change, content, create, describe, destroy, faults, groups, record, upload,
+};
 pub use registry::{Disks, DisksOptions};
 pub use served::views::View;
 pub use settings::names::{ImageName, MAX_NAME_BYTES, Made, Target, check_name};

@@ -27,6 +27,8 @@ const LIMITED: u32 = 1 << 1;
 const SANITIZED: u32 = 1 << 2;
 /// There are faults, or operations for which they decided something that is not done yet.
 const FAULTY: u32 = 1 << 3;
+/// A tap sees each change.
+const TAPPED: u32 = 1 << 4;
 
 /// What delays or fails a disk's operations, and how many wait.
 #[derive(Debug)]
@@ -61,6 +63,12 @@ impl Flags {
     /// Whether faults decide about operations: see [`super::faulty`].
     pub(super) fn are_faulty(self) -> bool {
         self.has(FAULTY)
+    }
+
+    /// Whether a tap sees each change.
+    #[inline]
+    pub(super) fn are_tapped(self) -> bool {
+        self.has(TAPPED)
     }
 
     fn has(self, flag: u32) -> bool {
@@ -104,6 +112,10 @@ impl Admission {
 
     pub(super) fn set_sanitized(&self, sanitized: bool) {
         self.set(SANITIZED, sanitized);
+    }
+
+    pub(super) fn set_tapped(&self, tapped: bool) {
+        self.set(TAPPED, tapped);
     }
 
     pub(super) fn limits(&self) -> Limits {
@@ -160,7 +172,7 @@ impl Admission {
         if flags.has(FAILED) {
             return Err(Refusal::Failed);
         }
-        if flags.has(SANITIZED) {
+        if flags.has(SANITIZED) || flags.has(TAPPED) && class == Class::Write {
             return Err(Refusal::Wait(WaitReason::turn(class.into())));
         }
         if flags.has(FAULTY) {

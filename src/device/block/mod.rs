@@ -16,6 +16,7 @@
 //! | `faulty` | operations about which faults decide |
 //! | `wait` | what an operation waits for, and when to try it again |
 //! | `limits` | how many requests and bytes a second there may be |
+//! | `tap` | what sees each change of a disk |
 //! | `counters` | counting the operations of one queue |
 //! | `stats` | statistics of all queues |
 //! | `serial` | the identifier of a disk |
@@ -31,6 +32,7 @@ mod sanitize;
 mod serial;
 mod stats;
 mod steps;
+mod tap;
 mod volume;
 mod wait;
 
@@ -43,5 +45,6 @@ pub use serial::{SERIAL_BYTES, Serial, SerialError};
 pub use stats::{
     LATENCY_BOUNDS_NS, LATENCY_CLASSES, LatencyHistogram, OperationStats, QueueStats, Stats,
 };
+pub use tap::{Change, Tap};
 pub use volume::Volume;
 pub use wait::{Attempt, Decided, Lane, WaitReason};

@@ -163,7 +163,11 @@ pub enum Progress {
 
 /// The rest of a long operation.
 #[derive(Debug)]
-pub struct Rest(pub(super) Left);
+pub struct Rest {
+    pub(super) left: Left,
+    /// When the operation was submitted, if a tap saw that.
+    pub(super) submitted: Option<u64>,
+}
 
 #[derive(Debug)]
 pub(super) enum Left {
@@ -185,10 +189,15 @@ pub(super) enum Left {
 }
 
 impl Rest {
+    /// Whether it changes the disk.
+    pub(super) fn is_change(&self) -> bool {
+        !matches!(self.left, Left::Read { .. })
+    }
+
     /// The same as [`Operation::needs_memory`].
     pub(super) fn needs_memory(&self) -> bool {
         matches!(
-            self.0,
+            self.left,
             Left::Write { .. } | Left::Segments { zero: true, .. }
         )
     }

@@ -6,6 +6,7 @@
 //! disk into steps of at most about a millisecond.
 
 use super::operation::Left;
+use super::tap::Hands;
 use super::{Operation, Pace, Progress, Rest, Segment, Volume};
 use crate::store::{ByteRange, Error, Piece, Sink, Source};
 
@@ -41,35 +42,37 @@ impl Volume {
     #[inline]
     pub(super) fn begin(
         &self,
+        hands: &impl Hands,
         operation: Operation<'_, '_>,
         pace: Pace,
     ) -> Result<Progress, Error> {
         match operation {
             Operation::Read { range, to } => self.read(range, 0, to, pace),
-            Operation::Write { range, from } => self.write(range, from, pace),
-            Operation::Flush => self.disk().flush().map(|()| Progress::Done(0)),
+            Operation::Write { range, from } => self.write(hands, range, from, pace),
+            Operation::Flush => hands.flush(self.disk()).map(|()| Progress::Done(0)),
             Operation::GetId { to } => Ok(Progress::Done(self.serial().copy_to(to))),
-            Operation::Discard(segments) => self.begin_segments(false, segments, pace),
-            Operation::WriteZeroes(segments) => self.begin_segments(true, segments, pace),
+            Operation::Discard(segments) => self.begin_segments(hands, false, segments, pace),
+            Operation::WriteZeroes(segments) => self.begin_segments(hands, true, segments, pace),
         }
     }
 
     pub(super) fn go_on(
         &self,
+        hands: &impl Hands,
         rest: Rest,
         from: &mut [Source<'_>],
         to: &mut [Sink<'_>],
         pace: Pace,
     ) -> Result<Progress, Error> {
-        match rest.0 {
+        match rest.left {
             Left::Read { range, done_bytes } => self.read(range, done_bytes, to, pace),
-            Left::Write { range } => self.write(range, from, pace),
+            Left::Write { range } => self.write(hands, range, from, pace),
             Left::Segments {
                 zero,
                 segments,
                 index,
                 range,
-            } => self.step_segments(zero, segments, index, range, pace),
+            } => self.step_segments(hands, zero, (segments, index), range, pace),
         }
     }
 
@@ -87,38 +90,46 @@ impl Volume {
         let (now, range) = cut(range, pace.step_bytes());
         with_front(to, now.len_bytes(), |to| self.disk().read_into(now, to))?;
         let done_bytes = done_bytes + now.len_bytes();
-        Ok(Progress::Rest(Rest(Left::Read { range, done_bytes })))
+        Ok(Progress::Rest(Rest {
+            left: Left::Read { range, done_bytes },
+            submitted: None,
+        }))
     }
 
     fn write(
         &self,
+        hands: &impl Hands,
         range: ByteRange,
         from: &mut [Source<'_>],
         pace: Pace,
     ) -> Result<Progress, Error> {
         if range.len_bytes() <= pace.step_bytes() {
-            self.disk().write_from(range, from)?;
+            hands.write(self.disk(), range, from)?;
             return Ok(Progress::Done(0));
         }
         let (now, range) = cut(range, pace.step_bytes());
         with_front(from, now.len_bytes(), |from| {
-            self.disk().write_from(now, from)
+            hands.write(self.disk(), now, from)
         })?;
-        Ok(Progress::Rest(Rest(Left::Write { range })))
+        Ok(Progress::Rest(Rest {
+            left: Left::Write { range },
+            submitted: hands.submitted(),
+        }))
     }
 
     fn begin_segments(
         &self,
+        hands: &impl Hands,
         zero: bool,
         segments: &[Segment],
         pace: Pace,
     ) -> Result<Progress, Error> {
         let total_bytes: u64 = segments.iter().map(|it| it.range.len_bytes()).sum();
         if total_bytes > pace.step_range_bytes() {
-            return self.step_segments(zero, segments.into(), 0, None, pace);
+            return self.step_segments(hands, zero, (segments.into(), 0), None, pace);
         }
         for segment in segments {
-            self.apply(zero, *segment, segment.range)?;
+            self.apply(hands, zero, *segment, segment.range)?;
         }
         Ok(Progress::Done(0))
     }
@@ -126,25 +137,28 @@ impl Volume {
     /// One step of many ranges.
     fn step_segments(
         &self,
+        hands: &impl Hands,
         zero: bool,
-        segments: Box<[Segment]>,
-        mut index: usize,
+        (segments, mut index): (Box<[Segment]>, usize),
         mut range: Option<ByteRange>,
         pace: Pace,
     ) -> Result<Progress, Error> {
         let mut budget_bytes = pace.step_range_bytes();
         while let Some(segment) = segments.get(index) {
             if budget_bytes == 0 {
-                return Ok(Progress::Rest(Rest(Left::Segments {
-                    zero,
-                    segments,
-                    index,
-                    range,
-                })));
+                return Ok(Progress::Rest(Rest {
+                    left: Left::Segments {
+                        zero,
+                        segments,
+                        index,
+                        range,
+                    },
+                    submitted: hands.submitted(),
+                }));
             }
             let left = range.unwrap_or(segment.range);
             let (now, left) = cut(left, pace.step_range_bytes());
-            self.apply(zero, *segment, now)?;
+            self.apply(hands, zero, *segment, now)?;
             budget_bytes = budget_bytes.saturating_sub(now.len_bytes());
             range = Some(left).filter(|left| left.len_bytes() > 0);
             index += usize::from(range.is_none());
@@ -152,13 +166,19 @@ impl Volume {
         Ok(Progress::Done(0))
     }
 
-    fn apply(&self, zero: bool, segment: Segment, range: ByteRange) -> Result<(), Error> {
+    fn apply(
+        &self,
+        hands: &impl Hands,
+        zero: bool,
+        segment: Segment,
+        range: ByteRange,
+    ) -> Result<(), Error> {
         if zero {
             // The guest has defined what it reads there, and the store must remember that.
             let unmap = segment.unmap && !self.admission().flags().is_sanitized();
-            self.disk().write_zeroes_range(range, unmap)
+            hands.zero(self.disk(), Segment { range, unmap })
         } else {
-            self.disk().discard_range(range)
+            hands.discard(self.disk(), range)
         }
     }
 }

@@ -3,9 +3,12 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use parking_lot::RwLock;
+
 use super::admission::Admission;
 use super::sanitize::Sanitizer;
 use super::stats::Blocks;
+use super::tap::{Direct, Seen, Tap};
 use super::{
     Attempt, Batch, Finding, Lane, Limiter, Limits, Operation, Pace, Progress, QueueCounters,
     Refusal, Rest, Sanitize, SanitizerCounts, Serial, Stats, WaitReason,
@@ -21,6 +24,8 @@ pub struct Volume {
     admission: Admission,
     sanitizer: Sanitizer,
     blocks: Blocks,
+    /// What sees each change, while a flag of the admission says so.
+    tap: RwLock<Option<Arc<dyn Tap>>>,
 }
 
 impl Volume {
@@ -33,6 +38,7 @@ impl Volume {
             admission: Admission::new(),
             sanitizer: Sanitizer::default(),
             blocks: Blocks::default(),
+            tap: RwLock::new(None),
         }
     }
 
@@ -113,7 +119,11 @@ impl Volume {
         // again.
         let seen = self.disk.room_changes();
         let needs_memory = operation.needs_memory();
-        match self.begin(operation, pace) {
+        let outcome = match flags.are_tapped() {
+            false => self.begin(&Direct, operation, pace),
+            true => self.begin_seen(operation, pace),
+        };
+        match outcome {
             Err(error) if needs_memory && error.is_out_of_memory() => {
                 Err(self.refuse_full(error, seen, attempt))
             }
@@ -140,12 +150,65 @@ impl Volume {
         }
         let seen = self.disk.room_changes();
         let needs_memory = rest.needs_memory();
-        match self.go_on(rest, from, to, pace) {
+        let outcome = match flags.are_tapped() {
+            false => self.go_on(&Direct, rest, from, to, pace),
+            true => self.go_on_seen(rest, from, to, pace),
+        };
+        match outcome {
             Err(error) if needs_memory && error.is_out_of_memory() => {
                 Err(self.refuse_full(error, seen, attempt))
             }
             outcome => Ok(outcome?),
         }
+    }
+
+    #[cold]
+    fn begin_seen(&self, operation: Operation<'_, '_>, pace: Pace) -> Result<Progress, Error> {
+        let Some(tap) = self.tap() else {
+            return self.begin(&Direct, operation, pace);
+        };
+        if matches!(operation, Operation::Read { .. } | Operation::GetId { .. }) {
+            return self.begin(&Direct, operation, pace);
+        }
+        let seen = Seen {
+            submitted: tap.submitted(),
+            tap: &*tap,
+        };
+        let progress = self.begin(&seen, operation, pace)?;
+        Ok(completed(&seen, progress))
+    }
+
+    #[cold]
+    fn go_on_seen(
+        &self,
+        rest: Rest,
+        from: &mut [Source<'_>],
+        to: &mut [Sink<'_>],
+        pace: Pace,
+    ) -> Result<Progress, Error> {
+        let tap = self.tap().filter(|_| rest.is_change());
+        let Some(tap) = tap else {
+            return self.go_on(&Direct, rest, from, to, pace);
+        };
+        let seen = Seen {
+            // The tap may be younger than the operation.
+            submitted: rest.submitted.unwrap_or_else(|| tap.submitted()),
+            tap: &*tap,
+        };
+        let progress = self.go_on(&seen, rest, from, to, pace)?;
+        Ok(completed(&seen, progress))
+    }
+
+    fn tap(&self) -> Option<Arc<dyn Tap>> {
+        self.tap.read().clone()
+    }
+
+    /// Have `tap` see each change from now on, or nothing. Changes that have begun already may go
+    /// on unseen: [`Volume::stats`] says when they have ended.
+    pub fn set_tap(&self, tap: Option<Arc<dyn Tap>>) {
+        let mut current = self.tap.write();
+        self.admission.set_tapped(tap.is_some());
+        *current = tap;
     }
 
     fn refuse_full(&self, error: Error, seen: u64, attempt: Attempt) -> Refusal {
@@ -280,4 +343,12 @@ impl Volume {
     pub fn stats(&self) -> Stats {
         self.blocks.read()
     }
+}
+
+/// Tell the tap if that was the last step.
+fn completed(seen: &Seen<'_>, progress: Progress) -> Progress {
+    if matches!(progress, Progress::Done(_)) {
+        seen.tap.completed(seen.submitted);
+    }
+    progress
 }

@@ -44,22 +44,18 @@ impl Daemon {
 
     pub(crate) fn start_with(more: &[&str]) -> Self {
         let folder = TempDir::new().unwrap();
-        let run_dir = folder.path().join("run");
-        let child = Command::new(RAMBLK)
-            .args(["serve", "--memory-limit", "1G", "--run-dir"])
-            .arg(&run_dir)
-            .arg("--api-socket")
-            .arg(folder.path().join("api.sock"))
-            .args(more)
-            .env_remove("RAMBLK_API")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(File::create(folder.path().join("log")).unwrap())
-            .spawn()
-            .unwrap();
+        let child = serve(folder.path(), more);
         let daemon = Self { child, folder };
         eventually("the daemon answers", || daemon.run("ping").status.success());
         daemon
+    }
+
+    /// Kill it, and start another one with the same disks.
+    pub(crate) fn kill_and_start(&mut self, more: &[&str]) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.child = serve(self.folder.path(), more);
+        eventually("the daemon answers", || self.run("ping").status.success());
     }
 
     /// A path in the daemon's directory outside its state.
@@ -131,6 +127,21 @@ impl Daemon {
         )
         .to_owned()
     }
+}
+
+fn serve(folder: &Path, more: &[&str]) -> Child {
+    Command::new(RAMBLK)
+        .args(["serve", "--memory-limit", "1G", "--run-dir"])
+        .arg(folder.join("run"))
+        .arg("--api-socket")
+        .arg(folder.join("api.sock"))
+        .args(more)
+        .env_remove("RAMBLK_API")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(File::create(folder.join("log")).unwrap())
+        .spawn()
+        .unwrap()
 }
 
 impl Drop for Daemon {

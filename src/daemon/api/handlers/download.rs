@@ -199,7 +199,7 @@ fn range(headers: &HeaderMap, size: u64) -> Asking {
 }
 
 /// The content that a download sends, chunk by chunk.
-struct ContentStream {
+pub(super) struct ContentStream {
     reader: Apart,
     at_bytes: u64,
     end_bytes: u64,
@@ -208,7 +208,7 @@ struct ContentStream {
 }
 
 impl ContentStream {
-    fn plain(reader: Apart, at_bytes: u64, end_bytes: u64) -> Self {
+    pub(super) fn plain(reader: Apart, at_bytes: u64, end_bytes: u64) -> Self {
         Self {
             reader,
             at_bytes,
@@ -226,7 +226,7 @@ impl ContentStream {
         }
     }
 
-    fn next(&mut self) -> Result<Option<Bytes>, Problem> {
+    pub(super) fn next(&mut self) -> Result<Option<Bytes>, Problem> {
         if self.ended {
             Ok(None)
         } else if self.frames {

@@ -9,6 +9,7 @@
 //! | `look`, `write` | digests and differences of content; writing a part of it |
 //! | `golden` | golden images |
 //! | `faults` | faults on command |
+//! | `record` | recordings |
 //! | `events` | server-sent events |
 //! | `nbd` | connections that become NBD's |
 //! | `observe` | metrics, health, and the OpenAPI document |
@@ -24,6 +25,7 @@ pub(crate) mod groups;
 pub(crate) mod look;
 pub(crate) mod nbd;
 pub(crate) mod observe;
+pub(crate) mod record;
 pub(crate) mod snapshots;
 pub(crate) mod upload;
 pub(crate) mod write;

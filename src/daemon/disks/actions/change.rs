@@ -152,6 +152,9 @@ pub(crate) fn patch_locked(
         "what is shown of {:?} is not what it has",
         served.name
     );
+    if resize.as_ref().and_then(Resize::wanted).is_some() {
+        served.end_recording("the disk was resized");
+    }
     let resized = resize.map(|resize| announce(disks, served, &resize));
     let mut changed = differences(&had, &settings);
     changed.retain(|&field| field != "size_bytes");

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::branch::snapshots::{self, check_children};
-use super::upload;
+use super::{record, upload};
 use crate::daemon::disks::registry::Disks;
 use crate::daemon::disks::served::disk::ServedDisk;
 use crate::daemon::disks::settings::problems::{attached, conflict};
@@ -73,6 +73,7 @@ pub(crate) fn end_locked(
         left.push(snapshots::end_locked(disks, served, snapshot)?);
     }
     left.extend(upload::end(disks, served));
+    left.extend(record::forget(disks.store(), served));
     left.push(disks.store().destroy(name)?);
     // Last: a front end may save another state for as long as the disk exists.
     left.extend(served.forget_states());

@@ -13,6 +13,7 @@
 //! | `content` | looking at the content of a disk, and changing a part of it |
 //! | `view` | views of a disk for NBD clients |
 //! | `upload` | replacing the content of a disk at one instant |
+//! | `record` | recording what changes a disk |
 //! | `golden` | golden images, and disks that are forked from them |
 //! | `destroy` | destroying a disk |
 //! | `apply` | applying a declaration of many disks and groups |
@@ -28,6 +29,7 @@ pub mod faults;
 pub mod golden;
 pub mod groups;
 pub(crate) mod ids;
+pub mod record;
 pub(crate) mod resize;
 pub mod upload;
 pub mod view;

@@ -395,6 +395,7 @@ fn commit_now(
     let socket = was_importing.then(|| disks.factory.make_socket(served));
     let socket = socket.transpose()?;
     let left = swap(disks, upload, content_bytes)?;
+    served.end_recording("the disk's content was replaced");
     // The content is committed: from here on nothing can be refused.
     if let Some(socket) = socket {
         served.health.lock().state = DiskState::Ok;

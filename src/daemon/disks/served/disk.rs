@@ -9,6 +9,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::health::{Health, marks};
+use super::recording::Recording;
 use super::sanitizer;
 use super::socket::{NewSocket, Socket, SocketChange};
 use super::states::SavedStates;
@@ -55,6 +56,8 @@ pub(crate) struct ServedDisk {
     pub(crate) health: Mutex<Health>,
     pub(crate) uploads: Uploads,
     pub(crate) views: Arc<Views>,
+    /// What records its changes, or has recorded them.
+    pub(crate) recording: Mutex<Option<Arc<Recording>>>,
     socket: Mutex<Option<Socket>>,
 }
 
@@ -100,6 +103,7 @@ impl ServedDisk {
             health: Mutex::default(),
             uploads: Uploads::default(),
             views: Arc::default(),
+            recording: Mutex::default(),
             socket: Mutex::new(None),
             name: info.key,
         };
@@ -247,6 +251,14 @@ impl ServedDisk {
         } else {
             DiskState::Ok
         };
+    }
+
+    /// End its recording, if there is one: its content changes in another way than by requests.
+    pub(crate) fn end_recording(&self, reason: &str) {
+        let recording = self.recording.lock().clone();
+        if let Some(recording) = recording {
+            recording.end(reason);
+        }
     }
 
     // Its first content

@@ -10,6 +10,7 @@
 //! | `uploads` | the upload of a disk, and its progress |
 //! | `views` | what NBD clients see of a disk, and their connections |
 //! | `socket` | a disk's socket, which is created again if it is removed |
+//! | `recording` | the recording of a disk |
 //! | `disk` | the served disk |
 //! | `factory` | makes served disks |
 //! | `group` | a group of disks, whose limits they share |
@@ -21,6 +22,7 @@ pub(crate) mod filling;
 pub(crate) mod golden;
 pub(crate) mod group;
 pub(crate) mod health;
+pub(crate) mod recording;
 pub(crate) mod sanitizer;
 pub(crate) mod socket;
 pub(crate) mod states;

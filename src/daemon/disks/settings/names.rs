@@ -18,6 +18,8 @@ pub(crate) const READER_PREFIX: &str = "@read.";
 pub(crate) const IMPORT_PREFIX: &str = "@import.";
 /// The prefix of the keys of saved device states.
 pub(crate) const STATE_PREFIX: &str = "@state.";
+/// The prefix of the keys of recordings' logs.
+pub(crate) const RECORD_PREFIX: &str = "@record.";
 /// The prefix of the keys of golden images.
 pub(crate) const IMAGE_PREFIX: &str = "@image.";
 /// How many digits of an image's digest are in its key, which has no room for all of them.

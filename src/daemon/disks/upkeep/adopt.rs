@@ -8,11 +8,13 @@ use crate::daemon::disks::registry::Disks;
 use crate::daemon::disks::served::disk::{Age, ServedDisk};
 use crate::daemon::disks::served::golden::Golden;
 use crate::daemon::disks::served::group::LimitGroup;
+use crate::daemon::disks::served::recording::{Recording, log_key};
 use crate::daemon::disks::settings::golden::GoldenRecord;
 use crate::daemon::disks::settings::lineage::Lineage;
 use crate::daemon::disks::settings::metadata::{Decoded, Metadata, Moved};
 use crate::daemon::disks::settings::names::{
-    GROUP_PREFIX, IMAGE_PREFIX, IMPORT_PREFIX, READER_PREFIX, STATE_PREFIX, Target, image_key,
+    GROUP_PREFIX, IMAGE_PREFIX, IMPORT_PREFIX, READER_PREFIX, RECORD_PREFIX, STATE_PREFIX, Target,
+    image_key,
 };
 use crate::daemon::disks::settings::valid::ValidDisk;
 use crate::device::Limiter;
@@ -84,6 +86,7 @@ pub(crate) fn adopt(disks: &Disks) -> Result<(), Problem> {
         }
     }
     drop_stray_states(store, &keys, &adopted)?;
+    adopt_recordings(disks, &keys, &adopted)?;
     crash::forget_culprit(&words);
     for served in adopted.iter().filter(|served| !served.is_importing()) {
         disks.factory.listen(served)?;
@@ -216,6 +219,26 @@ fn drop_stray_states(
         let id = rest.split('.').next().and_then(|id| id.parse().ok());
         if !id.is_some_and(|id: u64| ids.contains(&id)) {
             store.destroy(key)?;
+        }
+    }
+    Ok(())
+}
+
+/// Take up the recordings of disks, and destroy those whose disk is gone.
+fn adopt_recordings(
+    disks: &Disks,
+    keys: &[String],
+    adopted: &[Arc<ServedDisk>],
+) -> Result<(), Problem> {
+    for key in keys.iter().filter(|key| key.starts_with(RECORD_PREFIX)) {
+        let Some(served) = adopted.iter().find(|served| log_key(served.id) == **key) else {
+            disks.store().destroy(key)?;
+            continue;
+        };
+        let log = disks.store().open(key)?;
+        match Recording::found(&served.name, disks.events(), log) {
+            Ok(recording) => *served.recording.lock() = Some(Arc::new(recording)),
+            Err(problem) => tracing::warn!(key, %problem, "a recording can't be read"),
         }
     }
     Ok(())

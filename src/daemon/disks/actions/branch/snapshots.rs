@@ -63,6 +63,16 @@ fn describe(disks: &Disks, disk: &str, snapshot: &str) -> Result<Snapshot, Probl
 pub fn take(disks: &Disks, name: &str, snapshot: &str) -> Result<Snapshot, Problem> {
     let _control = disks.control();
     let served = disks.find(name)?;
+    take_locked(disks, &served, snapshot)
+}
+
+/// The same as [`take`], for a caller that holds the control lock.
+pub(crate) fn take_locked(
+    disks: &Disks,
+    served: &ServedDisk,
+    snapshot: &str,
+) -> Result<Snapshot, Problem> {
+    let name = served.name.as_str();
     let key = snapshot_key(name, snapshot)?;
     served.check_whole("take a snapshot of it")?;
     if served.snapshots.lock().contains(snapshot) {
@@ -70,9 +80,9 @@ pub fn take(disks: &Disks, name: &str, snapshot: &str) -> Result<Snapshot, Probl
             "snapshot {key:?} exists already; choose another name or destroy it first"
         )));
     }
-    let taken = keep(disks, &served, &key)?;
+    let taken = keep(disks, served, &key)?;
     let id = taken.get_info()?.id;
-    disks.insert_snapshot(&served, snapshot, &key, id);
+    disks.insert_snapshot(served, snapshot, &key, id);
     let events = disks.events();
     events.tell_with(EventKind::Snapshot, name, "snapshot", snapshot);
     describe(disks, name, snapshot)

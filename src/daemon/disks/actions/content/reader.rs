@@ -50,6 +50,21 @@ impl Reader {
         &self.key
     }
 
+    /// The present content of what the store has as `source`.
+    ///
+    /// # Errors
+    /// `not-found`; `over-budget`.
+    pub(crate) fn of_key(store: &Arc<Store>, source: &str) -> Result<Self, Problem> {
+        let key = reader_key();
+        let disk = store.snapshot(source, &key)?;
+        Ok(Self {
+            disk,
+            content_id: None,
+            key: key.clone(),
+            own: Some((Arc::clone(store), key)),
+        })
+    }
+
     /// The identifier of the content, if it has one.
     pub fn content_id(&self) -> Option<ContentId> {
         self.content_id

@@ -47,6 +47,7 @@ pub fn begin(disks: &Disks, name: &str, start_bytes: u64, force: bool) -> Result
     };
     if staged.is_none() {
         check_aligned(&served, "start_bytes", start_bytes)?;
+        served.end_recording("a part of the disk was written over the API");
     }
     Ok(Write {
         served,
@@ -119,6 +120,8 @@ impl Write {
             })?,
             None => Vec::new(),
         };
+        self.served
+            .end_recording("a part of the disk was written over the API");
         let details = [
             ("start_bytes".to_owned(), self.start_bytes.into()),
             ("length_bytes".to_owned(), length_bytes.into()),

@@ -1,0 +1,140 @@
+//! What sees each change of a disk, in the order in which it is made.
+//!
+//! A tap is behind a flag of [`Admission`](super::admission), so a disk without one doesn't pay for
+//! it. While there is one, writes don't go in batches, and their data is copied before it is
+//! written, so that the tap sees the very bytes that the disk gets.
+
+use std::fmt::Debug;
+
+use super::Segment;
+use crate::store::{self, ByteRange, Disk, Error, Source};
+
+/// A change of a disk, or a flush.
+#[derive(Clone, Copy, Debug)]
+pub enum Change<'a> {
+    /// These bytes are written to the range.
+    Write(ByteRange, &'a [u8]),
+    /// The range reads zero afterwards.
+    WriteZeroes(Segment),
+    /// The range is given back.
+    Discard(ByteRange),
+    /// Earlier changes become stable.
+    Flush,
+}
+
+/// What sees the changes of a disk. A long operation is several changes, which have the same moment
+/// of submission.
+pub trait Tap: Debug + Send + Sync {
+    /// An operation was submitted. Returns that moment, which no other operation has.
+    fn submitted(&self) -> u64;
+
+    /// Make a change, with `act`, or leave it. Only one change is made at a time.
+    ///
+    /// # Errors
+    /// That of `act`.
+    fn change(
+        &self,
+        submitted: u64,
+        change: &Change<'_>,
+        act: &mut dyn FnMut() -> Result<(), Error>,
+    ) -> Result<(), Error>;
+
+    /// The whole operation is completed.
+    fn completed(&self, submitted: u64);
+}
+
+/// How changes reach the disk.
+pub(super) trait Hands {
+    fn write(&self, disk: &Disk, range: ByteRange, from: &[Source<'_>]) -> Result<(), Error>;
+    fn zero(&self, disk: &Disk, segment: Segment) -> Result<(), Error>;
+    fn discard(&self, disk: &Disk, range: ByteRange) -> Result<(), Error>;
+    fn flush(&self, disk: &Disk) -> Result<(), Error>;
+    /// The moment of submission, if something sees the changes.
+    fn submitted(&self) -> Option<u64>;
+}
+
+/// Changes that nothing sees.
+#[derive(Debug)]
+pub(super) struct Direct;
+
+impl Hands for Direct {
+    #[inline]
+    fn write(&self, disk: &Disk, range: ByteRange, from: &[Source<'_>]) -> Result<(), Error> {
+        disk.write_from(range, from)
+    }
+
+    #[inline]
+    fn zero(&self, disk: &Disk, segment: Segment) -> Result<(), Error> {
+        disk.write_zeroes_range(segment.range, segment.unmap)
+    }
+
+    #[inline]
+    fn discard(&self, disk: &Disk, range: ByteRange) -> Result<(), Error> {
+        disk.discard_range(range)
+    }
+
+    #[inline]
+    fn flush(&self, disk: &Disk) -> Result<(), Error> {
+        disk.flush()
+    }
+
+    #[inline]
+    fn submitted(&self) -> Option<u64> {
+        None
+    }
+}
+
+/// Changes that a tap sees, of one operation.
+#[derive(Debug)]
+pub(super) struct Seen<'t> {
+    pub(super) tap: &'t dyn Tap,
+    pub(super) submitted: u64,
+}
+
+impl Seen<'_> {
+    fn change(
+        &self,
+        change: &Change<'_>,
+        act: &mut dyn FnMut() -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        self.tap.change(self.submitted, change, act)
+    }
+}
+
+impl Hands for Seen<'_> {
+    fn write(&self, disk: &Disk, range: ByteRange, from: &[Source<'_>]) -> Result<(), Error> {
+        debug_assert_eq!(
+            store::total_bytes(from),
+            range.len_bytes(),
+            "a step's bytes"
+        );
+        // A guest may change its buffer at any moment. A step is short.
+        let mut bytes = vec![0; usize::try_from(range.len_bytes()).unwrap_or(0)];
+        let mut at = 0;
+        for piece in from {
+            at += piece.copy_to(&mut bytes[at..]);
+        }
+        let change = Change::Write(range, &bytes);
+        self.change(&change, &mut || {
+            disk.write_from(range, &[Source::from(&bytes[..])])
+        })
+    }
+
+    fn zero(&self, disk: &Disk, segment: Segment) -> Result<(), Error> {
+        self.change(&Change::WriteZeroes(segment), &mut || {
+            Direct.zero(disk, segment)
+        })
+    }
+
+    fn discard(&self, disk: &Disk, range: ByteRange) -> Result<(), Error> {
+        self.change(&Change::Discard(range), &mut || disk.discard_range(range))
+    }
+
+    fn flush(&self, disk: &Disk) -> Result<(), Error> {
+        self.change(&Change::Flush, &mut || disk.flush())
+    }
+
+    fn submitted(&self) -> Option<u64> {
+        Some(self.submitted)
+    }
+}

@@ -1,0 +1,313 @@
+//! `record`: logs of what changes a disk, replayed by the rules of dm-log-writes.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use ramblk::crash::log::{Log, NEVER, What};
+
+use crate::driver::data::pattern;
+use crate::driver::disk::{ALL, Disk, segment};
+use crate::verbs::{Daemon, text};
+
+const SIZE: usize = 1 << 20;
+
+/// A log as `log_writes.h` of Linux has it, and nothing of ramblk's own part.
+struct Foreign<'l> {
+    log: &'l [u8],
+    sector_bytes: usize,
+    entries: u64,
+}
+
+impl<'l> Foreign<'l> {
+    fn new(log: &'l [u8]) -> Self {
+        assert_eq!(number(log, 0), 0x6a_7366_7773_6872, "WRITE_LOG_MAGIC");
+        assert_eq!(number(log, 8), 1, "WRITE_LOG_VERSION");
+        let sector_bytes = u32::from_le_bytes(log[24..28].try_into().unwrap()) as usize;
+        let entries = number(log, 16);
+        Self {
+            log,
+            sector_bytes,
+            entries,
+        }
+    }
+
+    /// Replay it as `replay-log` does, up to a mark or to its end. Returns the marks on the way.
+    fn replay(&self, disk: &mut [u8], until: Option<&str>) -> Vec<String> {
+        let mut at = self.sector_bytes;
+        let mut marks = Vec::new();
+        for _ in 0..self.entries {
+            let header = &self.log[at..at + self.sector_bytes];
+            let [sector, sectors, flags, length] = [0, 8, 16, 24].map(|at| number(header, at));
+            at += self.sector_bytes;
+            let start = sector as usize * self.sector_bytes;
+            let bytes = sectors as usize * self.sector_bytes;
+            if flags & 8 != 0 {
+                let mark = text(&header[32..32 + length as usize]);
+                if until == Some(&mark) {
+                    return marks;
+                }
+                marks.push(mark);
+            } else if flags & 4 != 0 {
+                disk[start..start + bytes].fill(0);
+            } else {
+                disk[start..start + bytes].copy_from_slice(&self.log[at..at + bytes]);
+                at += bytes;
+            }
+        }
+        assert_eq!(at, self.log.len(), "nothing follows the last entry");
+        marks
+    }
+}
+
+fn number(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap())
+}
+
+fn exported(daemon: &Daemon, disk: &str) -> Vec<u8> {
+    daemon.run(&format!("export {disk} -")).stdout
+}
+
+#[test]
+fn a_log_replays_to_what_the_guest_left_by_the_rules_of_dm_log_writes() {
+    let daemon = Daemon::start();
+    daemon.ok("create a --size 1M");
+    let mut disk = Disk::attach_with(&daemon.socket("a"), ALL, 1, 64);
+    disk.q().write(0, &pattern(8192, 1)).unwrap();
+    let started = daemon.json("record start a");
+    assert_eq!(started["base"], "a@recording");
+    assert_eq!(started["mark_sector"], (SIZE - 4096) / 512);
+    let refused = daemon.refused("record start a", 4);
+    assert!(refused.contains("record rm"), "{refused}");
+
+    disk.q().write(8, &pattern(4096, 2)).unwrap();
+    disk.q().write(100, &pattern(512, 3)).unwrap();
+    disk.q().flush().unwrap();
+    disk.q().write(100, &pattern(1024, 4)).unwrap();
+    let command = daemon
+        .command(&["record", "mark", "a", "half way"])
+        .output();
+    assert!(command.unwrap().status.success());
+    let half = exported(&daemon, "a");
+    disk.q()
+        .discard(&[segment(0, 4, 0), segment(200, 8, 0)])
+        .unwrap();
+    disk.q().write_zeroes(&[segment(9, 2, 0)]).unwrap();
+    let mut mark = b"ramblk-mark: acked 17\n".to_vec();
+    mark.resize(512, 0);
+    let at = (SIZE as u64 - 4096) / 512;
+    disk.q().write(at, &mark).unwrap();
+    assert_eq!(
+        disk.q().read(at, 512),
+        Ok(vec![0; 512]),
+        "a mark stays off the disk"
+    );
+    disk.q().write(at, &pattern(512, 5)).unwrap();
+    disk.q().flush().unwrap();
+    let shown = daemon.json("record stop a");
+    disk.q().write(300, &pattern(512, 6)).unwrap();
+    let counts = ["state", "entries", "writes", "flushes", "marks"].map(|key| shown[key].clone());
+    assert_eq!(
+        serde_json::json!(counts),
+        serde_json::json!(["ended", 11, 4, 2, 2])
+    );
+
+    daemon.ok("record export a recorded");
+    let bytes = fs::read(daemon.path("recorded")).unwrap();
+    let log = Foreign::new(&bytes);
+    let mut replayed = exported(&daemon, "a@recording");
+    assert_eq!(log.replay(&mut replayed, None), ["half way", "acked 17"]);
+    let mut whole = exported(&daemon, "a");
+    whole[300 * 512..301 * 512].fill(0);
+    assert!(replayed == whole, "the whole log");
+    let mut replayed = exported(&daemon, "a@recording");
+    log.replay(&mut replayed, Some("half way"));
+    assert!(replayed == half, "up to a mark");
+
+    let own = Log::read(&bytes[..], SIZE as u64).unwrap();
+    assert!(own.has_moments);
+    let moments: BTreeMap<u64, &What> = own
+        .requests
+        .iter()
+        .map(|it| (it.submitted, &it.what))
+        .collect();
+    assert_eq!(
+        moments.len(),
+        10,
+        "both ranges of the discard were submitted at once"
+    );
+    assert!(
+        own.requests
+            .iter()
+            .all(|it| it.submitted < it.completed && it.completed != NEVER)
+    );
+}
+
+#[test]
+fn a_full_log_ends_the_recording_and_keeps_what_it_has() {
+    let daemon = Daemon::start();
+    daemon.ok("create a --size 1M");
+    daemon.ok("create b --size 1M");
+    daemon.refused("record start a --limit 4K", 2);
+    daemon.ok("record start a --limit 64K");
+    let mut disk = Disk::attach_with(&daemon.socket("a"), ALL, 1, 64);
+    for round in 0..40_u8 {
+        disk.q()
+            .write(u64::from(round) * 8, &pattern(4096, round))
+            .unwrap();
+    }
+    let shown = daemon.json("record show a");
+    assert_eq!(shown["state"], "ended");
+    let reason = shown["reason"].as_str().unwrap();
+    assert!(reason.contains("its log is full"), "{reason}");
+    let refused = daemon.refused("record mark a late", 4);
+    assert!(refused.contains("its log is full"), "{refused}");
+    daemon.ok("record export a recorded");
+    let log = Log::read(&fs::read(daemon.path("recorded")).unwrap()[..], SIZE as u64).unwrap();
+    let count = log.requests.len() as u64;
+    assert!((8..40).contains(&count), "{count} entries");
+    assert_eq!(shown["entries"], count);
+    for round in 0..40_u8 {
+        assert_eq!(
+            disk.q().read(u64::from(round) * 8, 4096),
+            Ok(pattern(4096, round)),
+            "the disk has all"
+        );
+    }
+    daemon.refused("record show b", 3);
+    daemon.ok("record rm a");
+    daemon.refused("record show a", 3);
+    daemon.refused("show a@recording", 3);
+    daemon.ok("record start a");
+}
+
+#[test]
+fn what_replaces_content_in_another_way_ends_the_recording() {
+    let daemon = Daemon::start();
+    for (line, reason) in [
+        ("reset a --to recording", "the disk was reset"),
+        ("resize a 2M", "the disk was resized"),
+        ("import a image", "the disk's content was replaced"),
+    ] {
+        fs::write(daemon.path("image"), pattern(4096, 1)).unwrap();
+        daemon.ok("create a --size 1M");
+        daemon.ok("record start a");
+        daemon.ok(line);
+        let shown = daemon.json("record show a");
+        assert_eq!(
+            (&shown["state"], &shown["reason"]),
+            (&"ended".into(), &reason.into()),
+            "{line}"
+        );
+        daemon.ok("destroy a --snapshots");
+    }
+}
+
+#[test]
+fn a_killed_daemon_keeps_a_whole_log() {
+    let state = TempDir::new_in("/dev/shm").unwrap();
+    let options = ["--state-dir", state.path().to_str().unwrap()];
+    let mut daemon = Daemon::start_with(&options);
+    daemon.ok("create a --size 1M");
+    daemon.ok("record start a");
+    {
+        let mut disk = Disk::attach_with(&daemon.socket("a"), ALL, 1, 64);
+        for round in 0..20_u8 {
+            disk.q()
+                .write(u64::from(round) * 8, &pattern(4096, round))
+                .unwrap();
+            disk.q().flush().unwrap();
+        }
+    }
+    daemon.kill_and_start(&options);
+    let shown = daemon.json("record show a");
+    assert_eq!(shown["reason"], "the daemon ended while it recorded");
+    assert_eq!(
+        (&shown["writes"], &shown["flushes"]),
+        (&20.into(), &20.into())
+    );
+    daemon.ok("record export a recorded");
+    let bytes = fs::read(daemon.path("recorded")).unwrap();
+    let mut replayed = exported(&daemon, "a@recording");
+    Foreign::new(&bytes).replay(&mut replayed, None);
+    assert!(replayed == exported(&daemon, "a"));
+    daemon.ok("destroy a --snapshots");
+    daemon.ok("create a --size 1M");
+    daemon.refused("record show a", 3);
+}
+
+#[test]
+fn a_log_of_qemu_is_taken_and_others_are_refused_in_a_line() {
+    let daemon = Daemon::start();
+    let [image, log] = ["image", "qemu.log"].map(|name| daemon.path(name));
+    for file in [&image, &log] {
+        fs::File::create(file)
+            .unwrap()
+            .set_len(SIZE as u64)
+            .unwrap();
+    }
+    let options = format!(
+        "driver=blklogwrites,file.driver=file,file.filename={},log.driver=file,log.filename={}",
+        image.display(),
+        log.display()
+    );
+    let commands = [
+        "write -P 7 0 8k",
+        "flush",
+        "write -z 4k 4k",
+        "write -P 9 64k 512",
+        "flush",
+    ];
+    let mut qemu = Command::new("qemu-io");
+    qemu.args(["--image-opts", &options]);
+    for command in commands {
+        qemu.args(["-c", command]);
+    }
+    let done = qemu.output().unwrap();
+    assert!(done.status.success(), "{}", text(&done.stderr));
+
+    daemon.ok("create a --size 1M");
+    let imported = daemon.json("record import a qemu.log");
+    assert_eq!(imported["state"], "ended");
+    assert_eq!(imported["writes"], 3, "{imported}");
+    daemon.refused("record import a qemu.log", 4);
+    daemon.ok("record export a again");
+    let (bytes, again) = (
+        fs::read(&log).unwrap(),
+        fs::read(daemon.path("again")).unwrap(),
+    );
+    assert!(bytes == again, "a foreign log stays as it is");
+    let mut replayed = vec![0; SIZE];
+    let read = Log::read(&bytes[..], SIZE as u64).unwrap();
+    assert!(!read.has_moments);
+    for request in read
+        .requests
+        .iter()
+        .filter(|request| request.what == What::Write)
+    {
+        let [at, start, length] = [request.data_at, request.start_bytes, request.length_bytes];
+        let data = &bytes[at as usize..][..length as usize];
+        replayed[start as usize..][..length as usize].copy_from_slice(data);
+    }
+    assert!(replayed == fs::read(&image).unwrap());
+
+    daemon.ok("create small --size 64K");
+    let refused = daemon.refused("record import small qemu.log", 2);
+    assert!(refused.contains("of another disk"), "{refused}");
+    let end = read
+        .requests
+        .iter()
+        .map(|it| it.data_at + it.length_bytes)
+        .max()
+        .unwrap();
+    fs::write(daemon.path("cut"), &bytes[..end as usize - 512]).unwrap();
+    daemon.ok("create b --size 1M");
+    let refused = daemon.refused("record import b cut", 2);
+    assert!(refused.contains("the log is cut off"), "{refused}");
+    let refused = daemon.refused("record import b image", 2);
+    assert!(refused.contains("no log of dm-log-writes"), "{refused}");
+    daemon.refused("record show b", 3);
+    daemon.refused("show b@recording", 3);
+}
