@@ -183,6 +183,21 @@ assert call("fork_disk", "a", body=fork, status=201, kind=models.Disk).parent ==
 reset = call("reset_disk", "a", body=models.ResetRequest(to="s"), status=200, kind=models.Disk)
 assert reset.mapped_bytes == MIB
 assert call("get_data", "a", status=200, kind=File).payload.read()[:MIB] == content
+
+# A recording, and a log that comes back.
+recording = call("put_recording", "b", body=models.RecordRequest(), status=201, kind=models.Recording)
+assert recording.base == "b@recording"
+mark = models.MarkRequest(text="step 2")
+assert call("mark_recording", "b", body=mark, status=201, kind=models.Recording).marks == 1
+assert call("get_recording", "b", status=200).state == models.RecordingState.RECORDING
+stopped = call("stop_recording", "b", status=200, kind=models.Recording)
+log = call("get_log", "b", status=200, kind=File).payload.read()
+assert len(log) == stopped.length_bytes == 1024
+call("delete_recording", "b", status=204)
+body = File(payload=BytesIO(log))
+assert call("put_log", "b", body=body, status=201, kind=models.Recording).marks == 1
+call("delete_recording", "b", status=204)
+
 # An upgrade is nothing for a client of HTTP: without it the answer is a problem.
 call("get_nbd", "a", status=426, kind=models.Problem)
 stats = call("get_stats", "a", status=200, kind=models.Stats)
