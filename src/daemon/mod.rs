@@ -29,7 +29,7 @@ mod run;
 mod salvage;
 mod serve;
 
-pub use crate::store::{Bytes, NewFile};
+pub use crate::store::{Bytes, NewFile, is_zero};
 pub use error::{Error, MAX_SOCKET_PATH_BYTES};
 pub use host::inherit::keep_from_children;
 pub use host::paths::{default_api_socket, default_run_dir};

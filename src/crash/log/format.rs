@@ -15,10 +15,11 @@
 use super::request::{Request, What};
 
 /// Bytes of a sector of ramblk's own logs.
-pub const OWN_SECTOR_BYTES: u64 = 512;
+pub const OWN_SECTOR_BYTES: u64 = SECTOR as u64;
 /// The longest text of a mark.
-pub const MOST_MARK_BYTES: usize = OWN_SECTOR_BYTES as usize - HEADER_BYTES - OWN_BYTES;
+pub const MOST_MARK_BYTES: usize = SECTOR - HEADER_BYTES - OWN_BYTES;
 
+const SECTOR: usize = 512;
 pub(super) const HEADER_BYTES: usize = 32;
 pub(super) const OWN_BYTES: usize = 48;
 const MAGIC: u64 = 0x6a_7366_7773_6872;
@@ -33,7 +34,7 @@ pub(super) const METADATA: u64 = 1 << 4;
 pub(super) const KNOWN_FLAGS: u64 = FLUSH | FUA | DISCARD | MARK | METADATA;
 
 /// A sector of ramblk's own logs.
-pub type OwnSector = [u8; OWN_SECTOR_BYTES as usize];
+pub type OwnSector = [u8; SECTOR];
 
 /// What one of ramblk's logs has, as its superblock says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,12 +75,12 @@ impl Totals {
 
     /// The superblock.
     pub fn superblock(&self) -> OwnSector {
-        let mut sector = [0; OWN_SECTOR_BYTES as usize];
+        let mut sector = [0; SECTOR];
         put(&mut sector, 0, MAGIC);
         put(&mut sector, 8, VERSION);
         put(&mut sector, 16, self.entries);
         put(&mut sector, 24, OWN_SECTOR_BYTES);
-        let own = OWN_SECTOR_BYTES as usize - OWN_BYTES;
+        let own = SECTOR - OWN_BYTES;
         sector[own..own + 8].copy_from_slice(&OWN_MAGIC);
         put(&mut sector, own + 8, self.length_bytes);
         put(&mut sector, own + 16, self.writes);
@@ -90,7 +91,7 @@ impl Totals {
 
     /// What a superblock says, if it is one of ramblk's own logs.
     pub fn parse(sector: &OwnSector) -> Option<Self> {
-        let own = OWN_SECTOR_BYTES as usize - OWN_BYTES;
+        let own = SECTOR - OWN_BYTES;
         let is_own = get(sector, 0) == MAGIC && sector[own..own + 8] == OWN_MAGIC;
         is_own.then(|| Self {
             entries: get(sector, 16),
@@ -105,7 +106,7 @@ impl Totals {
 /// The header of a request in one of ramblk's logs. A mark's text is cut off after
 /// [`MOST_MARK_BYTES`].
 pub fn header(request: &Request) -> OwnSector {
-    let mut sector = [0; OWN_SECTOR_BYTES as usize];
+    let mut sector = [0; SECTOR];
     let mut flags = if request.at_once { FUA } else { 0 };
     let kind = match &request.what {
         What::Write => 0,
@@ -129,7 +130,7 @@ pub fn header(request: &Request) -> OwnSector {
     put(&mut sector, 0, request.start_bytes / OWN_SECTOR_BYTES);
     put(&mut sector, 8, request.length_bytes / OWN_SECTOR_BYTES);
     put(&mut sector, 16, flags);
-    let own = OWN_SECTOR_BYTES as usize - OWN_BYTES;
+    let own = SECTOR - OWN_BYTES;
     sector[own..own + 8].copy_from_slice(&OWN_MAGIC);
     sector[own + 8] = kind;
     put(&mut sector, own + 16, request.submitted);
@@ -193,7 +194,7 @@ impl Header {
     /// Parse the sector of a header, which has at least 512 bytes.
     pub(super) fn parse(sector: &[u8]) -> Self {
         let own = sector.len().saturating_sub(OWN_BYTES);
-        let is_own = sector.len() == OWN_SECTOR_BYTES as usize && sector[own..own + 8] == OWN_MAGIC;
+        let is_own = sector.len() == SECTOR && sector[own..own + 8] == OWN_MAGIC;
         Self {
             sector: get(sector, 0),
             sectors: get(sector, 8),

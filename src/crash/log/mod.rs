@@ -1,7 +1,7 @@
 //! The log of what changed a disk, in the format of dm-log-writes, and how it is read.
 //!
-//! A log is a superblock in one sector, and then the entries in the order in which they reached the
-//! disk: a header in one sector, and behind it the data of a write. `replay-log` of xfstests and
+//! A log is a superblock in one sector, and then the entries in the order in which they reached
+//! the disk: a header in one sector, and behind it the data of a write. `replay-log` of xfstests and
 //! QEMU's `blklogwrites` know the format, in which an entry has no time at all. ramblk's own entries
 //! keep what it lacks at the end of the header's sector, where other programs don't look: both
 //! moments of the request, and what it was (`format`).
@@ -10,7 +10,7 @@
 //! |---|---|
 //! | `request` | a request of a log |
 //! | `format` | the sectors of a log, to and from bytes |
-//! | `read` | reading a log, whoever wrote it |
+//! | `read` | reading a log of any program |
 
 mod format;
 mod read;

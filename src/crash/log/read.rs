@@ -1,4 +1,4 @@
-//! Reading a log, whoever wrote it: nothing in it is believed before it was checked.
+//! Reading a log of any program: nothing in it is believed before it was checked.
 
 use std::io;
 
@@ -51,7 +51,7 @@ pub enum LogError {
     #[error("this is no log of dm-log-writes: it doesn't begin with its magic number")]
     Foreign,
     /// It has another version.
-    #[error("the log has version {0}, and only version {known} is known", known = Superblock::VERSION)]
+    #[error("the log has version {0}: only version 1 is known")]
     Version(u64),
     /// Its sectors are no sectors.
     #[error("the log has sectors of {0} bytes: 512 to 65536 are possible, in powers of 2")]
@@ -196,17 +196,8 @@ impl<S: ReadAt + ?Sized> Reader<'_, S> {
             return Err(damaged(format!("it has unknown flags {unknown:#x}")));
         }
         if header.flags & MARK != 0 {
-            let room = sector.len() - HEADER_BYTES;
-            let length = usize::try_from(header.data_bytes).unwrap_or(usize::MAX);
-            if header.sectors != 0 || length > room {
-                let what = format!("it is a mark of {} bytes", header.data_bytes);
-                return Err(damaged(what));
-            }
-            let text = &sector[HEADER_BYTES..HEADER_BYTES + length];
-            let text = String::from_utf8_lossy(text);
-            let text = text.trim_end_matches(['\0', '\n']).to_owned();
-            self.keep(entry, &header, What::Mark(text), (0, 0))?;
-            return Ok(());
+            let text = mark(&header, sector).map_err(damaged)?;
+            return self.keep(entry, &header, What::Mark(text), (0, 0));
         }
         let range = (header.sector.checked_mul(sector_bytes))
             .zip(header.sectors.checked_mul(sector_bytes))
@@ -289,6 +280,16 @@ impl<S: ReadAt + ?Sized> Reader<'_, S> {
         });
         Ok(())
     }
+}
+
+/// The text of a mark.
+fn mark(header: &Header, sector: &[u8]) -> Result<String, String> {
+    let length = usize::try_from(header.data_bytes).unwrap_or(usize::MAX);
+    let text = sector[HEADER_BYTES..].get(..length);
+    let text = text.filter(|_| header.sectors == 0);
+    let text = text.ok_or_else(|| format!("it is a mark of {} bytes", header.data_bytes))?;
+    let text = String::from_utf8_lossy(text);
+    Ok(text.trim_end_matches(['\0', '\n']).to_owned())
 }
 
 fn read(source: &(impl ReadAt + ?Sized), at: u64, into: &mut [u8]) -> Result<(), LogError> {

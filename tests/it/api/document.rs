@@ -145,8 +145,8 @@ fn no_operation_has_one_schema_for_two_media_types_and_content_is_bytes() {
             "{method} {path}"
         );
     }
-    let what = "an upload, a download, parts of them, and a golden image";
-    assert_eq!(contents, 5, "{what}");
+    let what = "an upload, a download, parts of them, a golden image, and logs";
+    assert_eq!(contents, 7, "{what}");
 }
 
 #[test]

@@ -114,15 +114,20 @@ fn a_log_replays_to_what_the_guest_left_by_the_rules_of_dm_log_writes() {
         serde_json::json!(["ended", 11, 4, 2, 2])
     );
 
+    check_log(&daemon, &half);
+}
+
+/// Check the log of disk `a`, which had the content `half` at a mark, and got another block since.
+fn check_log(daemon: &Daemon, half: &[u8]) {
     daemon.ok("record export a recorded");
     let bytes = fs::read(daemon.path("recorded")).unwrap();
     let log = Foreign::new(&bytes);
-    let mut replayed = exported(&daemon, "a@recording");
+    let mut replayed = exported(daemon, "a@recording");
     assert_eq!(log.replay(&mut replayed, None), ["half way", "acked 17"]);
-    let mut whole = exported(&daemon, "a");
+    let mut whole = exported(daemon, "a");
     whole[300 * 512..301 * 512].fill(0);
     assert!(replayed == whole, "the whole log");
-    let mut replayed = exported(&daemon, "a@recording");
+    let mut replayed = exported(daemon, "a@recording");
     log.replay(&mut replayed, Some("half way"));
     assert!(replayed == half, "up to a mark");
 

@@ -38,7 +38,7 @@ const ROOMS: [(&str, &[&str]); 12] = [
     (
         "cli",
         &[
-            "daemon", "client", "model", "image", "load", "nbd", "remote",
+            "daemon", "crash", "client", "model", "image", "load", "nbd", "remote",
         ],
     ),
 ];

@@ -12,8 +12,10 @@ use crate::cli::print::output::OutputArgs;
 use crate::cli::print::tables::pairs;
 use crate::cli::values::size::{human_and_exact, parse_size};
 use crate::client::{Bytes, Client, Method, path};
-use crate::model::{MarkRequest, ProblemKind, RecordRequest, Recording, RecordingState};
-use crate::store::{NewFile, is_zero};
+use crate::daemon::{NewFile, is_zero};
+use crate::model::{
+    Disk, MarkRequest, Problem, ProblemKind, RecordRequest, Recording, RecordingState,
+};
 
 /// The longest time between two parts of a log.
 const IDLE: std::time::Duration = std::time::Duration::from_secs(60);
@@ -176,7 +178,8 @@ impl Export {
         let folder = self.file.parent().filter(|it| !it.as_os_str().is_empty());
         let new = NewFile::new_in(folder.unwrap_or(Path::new(".")), 0o666);
         let new = new.map_err(|source| self.failed("create", source))?;
-        fetch_log(client, &self.name, new.file(), &self.file)?;
+        let from = format!("{}/log", path::recording(&self.name));
+        fetch(client, &from, new.file(), &self.file)?;
         let kept = new.persist(&self.file);
         kept.map_err(|source| self.failed("create", source))?;
         self.output.print(&recording, |recording| {
@@ -195,16 +198,15 @@ fn failed(what: &'static str, path: &Path, source: io::Error) -> Error {
     Error::File { what, path, source }
 }
 
-/// Write the log of a disk into an empty file, with holes for its zeros.
-pub(super) fn fetch_log(
+/// Write plain bytes from the daemon into an empty file, with holes for their zeros.
+pub(super) fn fetch(
     client: &Client,
-    name: &str,
+    path: &str,
     mut file: &File,
     called: &Path,
 ) -> Result<(), Error> {
-    let path = format!("{}/log", path::recording(name));
     let mut length = 0;
-    client.stream(&path, "application/octet-stream", Some(IDLE), |bytes| {
+    client.stream(path, "application/octet-stream", Some(IDLE), |bytes| {
         for part in bytes.chunks(64 << 10) {
             length += part.len() as u64;
             let written = match is_zero(part) {
@@ -223,6 +225,19 @@ impl Import {
     fn run(self, client: &Client) -> Result<(), Error> {
         let file = File::open(&self.file);
         let file = file.map_err(|source| failed("open", &self.file, source))?;
+        // Refused before anything is sent: a daemon that has no use for a body doesn't read it.
+        let disk: Disk = client.get(&path::disk(&self.name))?;
+        let recording: Result<Recording, _> = client.get(&path::recording(&disk.name));
+        if let Ok(recording) = recording {
+            return Err(Error::Problem(Box::new(Problem::new(
+                ProblemKind::Conflict,
+                format!(
+                    "disk {:?} has a recording: export what you need of it, and remove it first \
+                     (ramblk record rm {})",
+                    recording.disk, recording.disk
+                ),
+            ))));
+        }
         let path = format!("{}/log", path::recording(&self.name));
         let sent = client.upload_plain(&path, Chunks(file));
         let recording: Recording = sent.map_err(|error| {

@@ -42,8 +42,8 @@ pub(crate) async fn get(State(api): State<Api>, At(at): At<Named>) -> Result<Res
 ///
 /// From now on everything that changes the disk is logged, with its data and with the moments of
 /// its submission and completion, beside a front end or not. The content at this moment is kept as
-/// the snapshot `recording`. Anything else that replaces content (a reset, an upload, a resize) ends
-/// the recording.
+/// the snapshot `recording`. Anything else that replaces content (a reset, an upload, a resize)
+/// ends the recording.
 #[utoipa::path(
     put,
     path = "/v1/disks/{name}/recording",

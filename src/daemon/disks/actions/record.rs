@@ -331,7 +331,7 @@ impl ReadAt for Bounded<'_> {
 
     fn read_at(&self, at: u64, into: &mut [u8]) -> std::io::Result<()> {
         // The superblock alone is shorter than a sector.
-        let mut whole = vec![0; into.len().next_multiple_of(OWN_SECTOR_BYTES as usize)];
+        let mut whole = vec![0; into.len().next_multiple_of(512)];
         let read = self.disk.read(at / OWN_SECTOR_BYTES, &mut [&mut whole]);
         read.map_err(std::io::Error::other)?;
         into.copy_from_slice(&whole[..into.len()]);

@@ -118,7 +118,7 @@ impl Recording {
     /// The recording that an earlier process left in `log`, or that was imported. It has ended.
     pub(crate) fn found(name: &str, events: &Arc<Events>, log: Disk) -> Result<Self, Problem> {
         let mut kept: Kept = serde_json::from_slice(&log.settings()?).map_err(internal)?;
-        let mut sector: OwnSector = [0; OWN_SECTOR_BYTES as usize];
+        let mut sector: OwnSector = [0; 512];
         log.read(0, &mut [&mut sector])?;
         let own = || Totals::parse(&sector).unwrap_or(Totals::NONE);
         let totals = kept.imported.map_or_else(own, |had| Totals {
