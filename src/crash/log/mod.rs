@@ -1,10 +1,10 @@
 //! The log of what changed a disk, in the format of dm-log-writes, and how it is read.
 //!
 //! A log is a superblock in one sector, and then the entries in the order in which they reached
-//! the disk: a header in one sector, and behind it the data of a write. `replay-log` of xfstests and
-//! QEMU's `blklogwrites` know the format, in which an entry has no time at all. ramblk's own entries
-//! keep what it lacks at the end of the header's sector, where other programs don't look: both
-//! moments of the request, and what it was (`format`).
+//! the disk: a header in one sector, and behind it the data of a write. `replay-log` of xfstests
+//! and QEMU's `blklogwrites` know the format, in which an entry has no time at all. ramblk's own
+//! entries keep what it lacks at the end of the header's sector, where other programs don't look:
+//! both moments of the request, and what it was (`format`).
 //!
 //! | file | what it holds |
 //! |---|---|

@@ -119,7 +119,7 @@ impl Volume {
         // again.
         let seen = self.disk.room_changes();
         let needs_memory = operation.needs_memory();
-        let outcome = match flags.are_tapped() {
+        let outcome = match self.admission.flags().are_tapped() {
             false => self.begin(&Direct, operation, pace),
             true => self.begin_seen(operation, pace),
         };

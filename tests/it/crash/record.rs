@@ -298,6 +298,10 @@ fn a_log_of_qemu_is_taken_and_others_are_refused_in_a_line() {
     }
     assert!(replayed == fs::read(&image).unwrap());
 
+    check_refusals(&daemon, &bytes, &read);
+}
+
+fn check_refusals(daemon: &Daemon, bytes: &[u8], read: &Log) {
     daemon.ok("create small --size 64K");
     let refused = daemon.refused("record import small qemu.log", 2);
     assert!(refused.contains("of another disk"), "{refused}");
