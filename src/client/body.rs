@@ -8,6 +8,9 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Bytes, Frame};
 
+/// How much of a body may be on its way: the daemon and this program rarely wait for each other.
+pub(super) const AHEAD_BYTES: usize = 1 << 20;
+
 /// A request's body.
 pub(super) type Content = UnsyncBoxBody<Bytes, io::Error>;
 

@@ -53,7 +53,7 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
 
-use self::body::{Content, Parts, empty, full};
+use self::body::{AHEAD_BYTES, Content, Parts, empty, full};
 use self::events::Lines;
 use self::path::encode;
 use crate::model::Problem;
@@ -198,7 +198,10 @@ impl Client {
         let body = Parts(parts).boxed_unsync();
         let request = self.request(method, path, Some(kind), body)?;
         self.runtime.block_on(async {
-            let response = self.answer(request).await?;
+            let stream = self.connect().await?;
+            // Less may be what the system allows.
+            let _ = rustix::net::sockopt::set_socket_send_buffer_size(&stream, AHEAD_BYTES);
+            let response = self.answer_over(stream, request).await?;
             let response = self.checked(response).await?;
             self.collect(response).await.map(|(_, body)| body)
         })
@@ -364,9 +367,21 @@ impl Client {
 
     /// Connect, send the request, and read the head of the answer.
     async fn answer(&self, request: Request<Content>) -> Result<Response<Incoming>, Error> {
-        let stream = UnixStream::connect(&self.socket)
-            .await
-            .map_err(|source| self.unreachable(source))?;
+        let stream = self.connect().await?;
+        self.answer_over(stream, request).await
+    }
+
+    async fn connect(&self) -> Result<UnixStream, Error> {
+        let stream = UnixStream::connect(&self.socket).await;
+        stream.map_err(|source| self.unreachable(source))
+    }
+
+    /// Send the request, and read the head of the answer.
+    async fn answer_over(
+        &self,
+        stream: UnixStream,
+        request: Request<Content>,
+    ) -> Result<Response<Incoming>, Error> {
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|error| self.broke(&error))?;

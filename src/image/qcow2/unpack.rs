@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use flate2::{Decompress, FlushDecompress, Status};
+use libdeflater::Decompressor;
 use zstd::zstd_safe::{DCtx, InBuffer, OutBuffer};
 
 use super::super::Error;
@@ -42,7 +43,7 @@ struct Layer {
 /// Reads parts, with memory of its own.
 pub(super) struct Unpacker {
     layers: Vec<Layer>,
-    inflate: Decompress,
+    inflate: Inflate,
     zstd: DCtx<'static>,
     /// Compressed clusters: of which image, from which offset on.
     packed: (usize, u64, Vec<u8>),
@@ -62,7 +63,7 @@ impl Unpacker {
         });
         Self {
             layers: layers.collect(),
-            inflate: Decompress::new(false),
+            inflate: Inflate::new(),
             zstd: DCtx::create(),
             packed: (0, 0, Vec::new()),
             cluster: (0, 0, Vec::new()),
@@ -119,7 +120,7 @@ impl Unpacker {
         self.cluster.2.resize(layer.cluster_bytes, 0);
         let into = &mut self.cluster.2[..];
         let whole = match layer.compression {
-            Compression::Zlib => inflate(&mut self.inflate, packed, into),
+            Compression::Zlib => self.inflate.fill(packed, into),
             Compression::Zstd => decompress(&mut self.zstd, packed, into),
         };
         (self.cluster.0, self.cluster.1) = (number, at);
@@ -175,17 +176,38 @@ impl Work for Unpacker {
     }
 }
 
-/// Whether `packed` begins with a raw deflate stream of just as many bytes.
-fn inflate(context: &mut Decompress, packed: &[u8], into: &mut [u8]) -> bool {
-    context.reset(false);
-    let status = context.decompress(packed, into, FlushDecompress::Finish);
-    let is_whole = context.total_out() == into.len() as u64;
-    // QEMU, too, takes a stream that would go on.
-    is_whole
-        && matches!(
-            status,
-            Ok(Status::StreamEnd | Status::BufError | Status::Ok)
-        )
+/// Decompresses raw deflate streams.
+struct Inflate {
+    /// Takes streams that end with the cluster, in half of the time.
+    whole: Decompressor,
+    /// Takes all others.
+    any: Decompress,
+}
+
+impl Inflate {
+    fn new() -> Self {
+        Self {
+            whole: Decompressor::new(),
+            any: Decompress::new(false),
+        }
+    }
+
+    /// Whether `packed` begins with a stream of just as many bytes as `into` has.
+    fn fill(&mut self, packed: &[u8], into: &mut [u8]) -> bool {
+        let length = self.whole.deflate_decompress(packed, into);
+        if length.is_ok_and(|length| length == into.len()) {
+            return true;
+        }
+        self.any.reset(false);
+        let status = self.any.decompress(packed, into, FlushDecompress::Finish);
+        let is_whole = self.any.total_out() == into.len() as u64;
+        // QEMU, too, takes a stream that would go on.
+        is_whole
+            && matches!(
+                status,
+                Ok(Status::StreamEnd | Status::BufError | Status::Ok)
+            )
+    }
 }
 
 /// Whether `packed` begins with zstd frames of just as many bytes.

@@ -33,6 +33,17 @@ impl<T: Send + 'static> DerefMut for Apart<T> {
     }
 }
 
+impl<T: Send + 'static> Apart<T> {
+    /// Drop it, and wait until that is done: a client that hears of a failure finds nothing left of
+    /// it.
+    pub(crate) async fn end(mut self) {
+        if let Some(reader) = self.0.take() {
+            // It is dropped even if that panics.
+            let _ = tokio::task::spawn_blocking(move || drop(reader)).await;
+        }
+    }
+}
+
 impl<T: Send + 'static> Drop for Apart<T> {
     fn drop(&mut self) {
         if let (Some(reader), Ok(runtime)) = (self.0.take(), Handle::try_current()) {

@@ -13,7 +13,8 @@ use utoipa::IntoParams;
 
 use super::apart::Apart;
 use super::download::PLAIN_TYPE;
-use super::upload::{Arriving, ContentFormat, Receiver, receive};
+use super::upload::{Arriving, ContentFormat, receive};
+use super::writing::Receiver;
 use crate::daemon::api::input::{Asked, At, Json, expect_type};
 use crate::daemon::api::state::{Api, Permit};
 use crate::daemon::api::wire::failure::Failure;
@@ -225,8 +226,15 @@ pub(crate) async fn set_content(
     let length = query.image_bytes.or(arriving.length_bytes);
     let begun = api.work(move |disks| fetch::begin(disks, digest, query.fetch, length));
     let fetching = Apart::new(Arc::new(begun.await??));
-    let content_bytes = receive(&api, &fetching, arriving, body).await?;
+    let received = receive(&api, &fetching, arriving, body).await;
     drop(permit);
+    let content_bytes = match received {
+        Ok(bytes) => bytes,
+        Err(failure) => {
+            fetching.end().await;
+            return Err(failure);
+        }
+    };
     let fetched = Arc::clone(&fetching);
     let finish = move |disks: &Disks| fetch::finish(disks, &fetched, content_bytes);
     api.answer(move |disks| Ok((StatusCode::CREATED, finish(disks)?)))

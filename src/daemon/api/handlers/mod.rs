@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `disks`, `snapshots`, `groups` | disks, snapshots, and groups with all disks together |
 //! | `download`, `upload` | content of disks, as streams |
+//! | `writing` | writing what has arrived while more arrives |
 //! | `apart` | what is dropped on a work thread |
 //! | `delta` | how content differs from a base, as a stream |
 //! | `look`, `write` | digests and differences of content; writing a part of it |
@@ -29,3 +30,4 @@ pub(crate) mod record;
 pub(crate) mod snapshots;
 pub(crate) mod upload;
 pub(crate) mod write;
+mod writing;

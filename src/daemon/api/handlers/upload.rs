@@ -15,12 +15,13 @@ use crate::image::{Known, Origin, Probe};
 use super::apart::Apart;
 use super::disks::image;
 use super::download::PLAIN_TYPE;
+use super::writing::{Receiver, Writing};
 use crate::daemon::api::input::{Asked, At, Named, content_length, expect_type, media_type};
 use crate::daemon::api::state::{Api, Permit};
 use crate::daemon::api::wire::failure::Failure;
-use crate::daemon::api::wire::frames::{Parser, Part};
+use crate::daemon::api::wire::frames::Parser;
 use crate::daemon::disks::upload::Ids;
-use crate::daemon::disks::{Upload, UploadOptions, golden, upload};
+use crate::daemon::disks::{Upload, UploadOptions, upload};
 use crate::model::frames::{DELTA_TYPE, FRAMES_TYPE};
 use crate::model::{ContentId, Problem, ProblemKind};
 
@@ -126,7 +127,10 @@ pub(crate) async fn set_content(
     let upload = Apart::new(Arc::new(begun.await??));
     let done = receive_all(&api, &upload, arriving, body).await;
     drop(permit);
-    done?;
+    if let Err(failure) = done {
+        upload.end().await;
+        return Err(failure);
+    }
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -165,30 +169,6 @@ impl Arriving {
             probe: (is_plain && format.is_none()).then(Probe::default),
         }
     }
-}
-
-/// What can receive content.
-pub(crate) trait Receiver: Send + Sync + 'static {
-    /// The most content in bytes.
-    fn size_bytes(&self) -> u64;
-    /// Take some content.
-    fn write(&self, start_bytes: u64, bytes: &[u8]) -> Result<(), Problem>;
-    /// Replace a range by zeros. Only a change of other content has these.
-    fn zero(&self, _start_bytes: u64, _length_bytes: u64) -> Result<(), Problem> {
-        Ok(())
-    }
-    /// Whether it takes a change of other content.
-    fn is_change(&self) -> bool {
-        false
-    }
-    /// Whether nothing changes unless all of it arrives.
-    fn is_whole(&self) -> bool {
-        true
-    }
-    /// The content has arrived up to here, including holes.
-    fn reached(&self, bytes: u64);
-    /// Note why it won't become whole.
-    fn fail(&self, reason: &str);
 }
 
 impl Receiver for Upload {
@@ -231,6 +211,21 @@ pub(super) async fn receive<T: Receiver>(
 async fn receive_into<T: Receiver>(
     api: &Api,
     upload: &Arc<T>,
+    arriving: Arriving,
+    body: Body,
+) -> Result<u64, Failure> {
+    let mut writing = Writing::new(api, upload);
+    let received = receive_pieces(&mut writing, arriving, body).await;
+    // What failed to be written arrived before what made no sense.
+    writing.finish().await?;
+    let content_bytes = received?;
+    upload.reached(content_bytes);
+    Ok(content_bytes)
+}
+
+/// Receive pieces while the ones before are written.
+async fn receive_pieces<T: Receiver>(
+    writing: &mut Writing<'_, T>,
     Arriving {
         is_plain,
         mut probe,
@@ -238,6 +233,7 @@ async fn receive_into<T: Receiver>(
     }: Arriving,
     body: Body,
 ) -> Result<u64, Failure> {
+    let upload = writing.upload;
     let size = upload.size_bytes();
     let mut parser = match is_plain {
         true => Parser::plain(size),
@@ -245,9 +241,16 @@ async fn receive_into<T: Receiver>(
         false => Parser::frames(size),
     };
     let mut pieces = body.into_data_stream();
-    let idle = api.options().idle_time;
+    let idle = writing.api.options().idle_time;
     loop {
-        let next = tokio::time::timeout(idle, pieces.next()).await;
+        let next = tokio::select! {
+            biased;
+            done = writing.done(), if writing.is_busy() => {
+                done?;
+                continue;
+            }
+            next = tokio::time::timeout(idle, pieces.next()), if writing.has_room() => next,
+        };
         let late = |_| nothing_came(idle.as_secs(), upload.is_whole());
         let Some(piece) = next.map_err(late)? else {
             break;
@@ -258,14 +261,13 @@ async fn receive_into<T: Receiver>(
             return Err(foreign(known));
         }
         let parts = parser.take(piece).map_err(Failure::invalid)?;
-        write(api, upload, parts).await?;
-        upload.reached(parser.at_bytes());
+        writing.add(parts, parser.at_bytes());
     }
     if let Some(known) = probe.and_then(|probe| probe.end()) {
         return Err(foreign(known));
     }
     let last = parser.end().map_err(Failure::invalid)?;
-    write(api, upload, last.into_iter().collect()).await?;
+    writing.add(last.into_iter().collect(), parser.at_bytes());
     Ok(parser.at_bytes())
 }
 
@@ -285,27 +287,4 @@ fn nothing_came(seconds: u64, is_whole: bool) -> Failure {
     };
     let detail = format!("no content arrived for {seconds} s{rest}");
     Failure::new(ProblemKind::Timeout, detail)
-}
-
-async fn write<T: Receiver>(api: &Api, upload: &Arc<T>, parts: Vec<Part>) -> Result<(), Failure> {
-    if parts.is_empty() {
-        return Ok(());
-    }
-    let (upload, disks) = (Arc::clone(upload), Arc::clone(api.disks()));
-    let all = move || {
-        let mut parts = parts.iter();
-        parts.try_for_each(|part| {
-            let write = || match part {
-                Part::Data { start_bytes, data } => upload.write(*start_bytes, data),
-                Part::Zeros {
-                    start_bytes,
-                    length_bytes,
-                } => upload.zero(*start_bytes, *length_bytes),
-            };
-            golden::remove::making_room(&disks, None, write)
-        })
-    };
-    let done = tokio::task::spawn_blocking(all).await;
-    done.map_err(|error| Failure::internal(&error))??;
-    Ok(())
 }

@@ -11,7 +11,8 @@ use utoipa::IntoParams;
 
 use super::apart::Apart;
 use super::download::PLAIN_TYPE;
-use super::upload::{Arriving, ContentFormat, Receiver, receive};
+use super::upload::{Arriving, ContentFormat, receive};
+use super::writing::Receiver;
 use crate::daemon::api::input::{Asked, At, Named, content_length, expect_type};
 use crate::daemon::api::state::{Api, Permit};
 use crate::daemon::api::wire::failure::Failure;
@@ -77,7 +78,13 @@ pub(crate) async fn write_content(
     }
     // Bytes for a part of a disk are no image, whatever they begin with.
     let arriving = Arriving::new(&headers, Some(ContentFormat::Raw));
-    let length = receive(&api, &write, arriving, body).await?;
+    let length = match receive(&api, &write, arriving, body).await {
+        Ok(length) => length,
+        Err(failure) => {
+            write.end().await;
+            return Err(failure);
+        }
+    };
     let write = Arc::clone(&write);
     api.freeing(move |disks| Ok(((), write.finish(disks, length)?)))
         .await?;

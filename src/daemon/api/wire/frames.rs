@@ -3,6 +3,7 @@
 use axum::body::Bytes;
 
 use crate::model::frames::{self, Decoder, MOST_BYTES, Piece};
+use crate::store::PAGE_BYTES;
 
 /// A part of content, with its offset in bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,8 +12,8 @@ pub(crate) enum Part {
     Data {
         /// From the beginning of the content.
         start_bytes: u64,
-        /// The bytes.
-        data: Vec<u8>,
+        /// The bytes. Within a frame they are cut between pages only.
+        data: Bytes,
     },
     /// Zeros that replace what was there.
     Zeros {
@@ -36,7 +37,7 @@ pub(crate) enum Parser {
 #[derive(Debug)]
 pub(crate) struct Frames {
     decoder: Decoder,
-    /// The data of the present frame that has arrived, and its offset.
+    /// The beginning of a page of the present frame, and its offset.
     data: Vec<u8>,
     start_bytes: u64,
 }
@@ -115,29 +116,61 @@ impl Frames {
         let mut input: &[u8] = &taken;
         let wrong = |error: frames::Error| error.to_string();
         while let Some(piece) = self.decoder.next(&mut input).map_err(wrong)? {
-            let (start_bytes, data) = match piece {
-                Piece::Data(start_bytes, data) => (start_bytes, data),
-                Piece::Zeros(start_bytes, length_bytes) => {
-                    parts.push(Part::Zeros {
-                        start_bytes,
-                        length_bytes,
-                    });
-                    continue;
+            match piece {
+                Piece::Data(start_bytes, data) => {
+                    self.cut(start_bytes, taken.slice_ref(data), parts);
                 }
-            };
-            if self.data.is_empty() {
-                self.start_bytes = start_bytes;
-            }
-            self.data.extend_from_slice(data);
-            if self.decoder.is_between_frames() {
-                parts.push(Part::Data {
-                    start_bytes: self.start_bytes,
-                    data: std::mem::take(&mut self.data),
-                });
+                Piece::Zeros(start_bytes, length_bytes) => parts.push(Part::Zeros {
+                    start_bytes,
+                    length_bytes,
+                }),
             }
         }
         Ok(())
     }
+
+    /// Take the next bytes of the present frame. All but the beginning of a page, whose rest is
+    /// still to come, are a part now; most of them are not copied.
+    fn cut(&mut self, start_bytes: u64, mut data: Bytes, parts: &mut Vec<Part>) {
+        let end_bytes = start_bytes + data.len() as u64;
+        let is_complete = self.decoder.is_between_frames();
+        if !self.data.is_empty() {
+            let rest = data.split_to(to_border(start_bytes).min(data.len()));
+            self.data.extend_from_slice(&rest);
+            let page_end = self.start_bytes + self.data.len() as u64;
+            if page_end.is_multiple_of(PAGE_BYTES) || (is_complete && data.is_empty()) {
+                parts.push(Part::Data {
+                    start_bytes: self.start_bytes,
+                    data: std::mem::take(&mut self.data).into(),
+                });
+            }
+        }
+        let start_bytes = end_bytes - data.len() as u64;
+        let open_bytes = match is_complete {
+            true => 0,
+            false => data.len().min(after_border(end_bytes)),
+        };
+        let rest = data.split_off(data.len() - open_bytes);
+        if !rest.is_empty() {
+            self.start_bytes = end_bytes - rest.len() as u64;
+            self.data.extend_from_slice(&rest);
+        }
+        if !data.is_empty() {
+            parts.push(Part::Data { start_bytes, data });
+        }
+    }
+}
+
+/// How many bytes the page has before `at_bytes`.
+#[allow(clippy::cast_possible_truncation, reason = "less than a page")]
+fn after_border(at_bytes: u64) -> usize {
+    (at_bytes % PAGE_BYTES) as usize
+}
+
+/// How many bytes the page has from `at_bytes` on.
+#[allow(clippy::cast_possible_truncation, reason = "at most a page")]
+fn to_border(at_bytes: u64) -> usize {
+    (PAGE_BYTES - at_bytes % PAGE_BYTES) as usize
 }
 
 impl Plain {
@@ -165,7 +198,7 @@ impl Plain {
         self.at_bytes += data.len() as u64;
         Some(Part::Data {
             start_bytes: start,
-            data,
+            data: data.into(),
         })
     }
 }
@@ -200,11 +233,61 @@ mod tests {
             frame(8192, &[]),
         ]
         .concat();
-        let part = |start_bytes, data| Part::Data { start_bytes, data };
+        let part = |start_bytes, data: Vec<u8>| Part::Data {
+            start_bytes,
+            data: data.into(),
+        };
         let expected = [part(512, vec![1; 1024]), part(1536, vec![2; 512])];
         for piece in 1..=content.len() {
             let parsed = parts(Parser::frames(8192), &content, piece).unwrap();
             assert_eq!(parsed, expected, "in pieces of {piece}");
+        }
+    }
+
+    #[test]
+    fn a_frame_is_cut_between_pages_only() {
+        let mut random = fastrand::Rng::with_seed(5);
+        let page = to_border(0);
+        let frames = [
+            (512, 3 * page),
+            (512 + 3 * page, 1000),
+            (8 * page, 5 * page),
+        ];
+        let mut whole = vec![0; 16 * page];
+        let mut content = Vec::new();
+        for (start, length) in frames {
+            let data: Vec<u8> = (0..length).map(|_| random.u8(..)).collect();
+            whole[start..start + length].copy_from_slice(&data);
+            content.extend(frame(start as u64, &data));
+        }
+        content.extend(frame(whole.len() as u64, &[]));
+        for piece in [1, 7, 511, 4095, 4096, 4097, 5000, 16 << 10, content.len()] {
+            let parser = Parser::frames(whole.len() as u64);
+            let (mut found, mut last) = (vec![0; whole.len()], 0);
+            for part in parts(parser, &content, piece).unwrap() {
+                let Part::Data { start_bytes, data } = part else {
+                    unreachable!("no zeros were sent");
+                };
+                let start = usize::try_from(start_bytes).unwrap();
+                let end = start + data.len();
+                assert!(start >= last && !data.is_empty(), "in pieces of {piece}");
+                let is_edge = |at| {
+                    frames
+                        .iter()
+                        .any(|&(start, len)| at == start || at == start + len)
+                };
+                assert!(
+                    start % page == 0 || is_edge(start),
+                    "{start} in pieces of {piece}"
+                );
+                assert!(
+                    end % page == 0 || is_edge(end),
+                    "{end} in pieces of {piece}"
+                );
+                found[start..end].copy_from_slice(&data);
+                last = end;
+            }
+            assert!(found == whole, "in pieces of {piece}");
         }
     }
 

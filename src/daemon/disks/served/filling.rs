@@ -1,7 +1,7 @@
 //! Filling a hidden disk with content, in pieces of any length.
 
 use crate::model::{Problem, ProblemKind};
-use crate::store::{Disk, PAGE_BYTES};
+use crate::store::{Disk, PAGE_BYTES, is_zero};
 
 /// Write `bytes` at `start_bytes`. Pages of zeros stay unmapped. Only at the end of the content may
 /// the bytes end within a block, whose rest is then zero. Returns where they end.
@@ -23,7 +23,7 @@ pub(crate) fn fill(disk: &Disk, start_bytes: u64, bytes: &[u8]) -> Result<u64, P
         let to_page = PAGE_BYTES - at % PAGE_BYTES;
         let len = usize::try_from(to_page).unwrap_or(usize::MAX);
         let (now, later) = rest.split_at(len.min(rest.len()));
-        if now.iter().any(|&byte| byte != 0) {
+        if !is_zero(now) {
             fill_page(disk, at / sector_bytes, now)?;
         }
         at += now.len() as u64;
