@@ -6,6 +6,7 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `body` | bodies of requests |
+//! | `download` | a long answer that is being read |
 //! | `events` | parsing a stream of events |
 //! | `path` | paths of the API |
 //! | `error` | why a request failed |
@@ -28,10 +29,12 @@
 //! ```
 
 mod body;
+mod download;
 mod error;
 mod events;
 pub mod path;
 
+pub use download::Download;
 pub use error::Error;
 pub use hyper::body::Bytes;
 pub use hyper::{Method, StatusCode};
@@ -43,9 +46,7 @@ use std::time::Duration;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
-use hyper::header::{
-    ACCEPT, CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, RANGE, UPGRADE,
-};
+use hyper::header::{ACCEPT, CONNECTION, CONTENT_TYPE, HOST, HeaderValue, RANGE, UPGRADE};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
@@ -463,50 +464,5 @@ fn refused(path: &str, why: &dyn std::error::Error) -> Error {
     Error::Request {
         path: path.to_owned(),
         reason: why.to_string(),
-    }
-}
-
-/// A long answer that is being read.
-#[derive(Debug)]
-pub struct Download<'c> {
-    client: &'c Client,
-    headers: HeaderMap,
-    body: Incoming,
-    idle: Option<Duration>,
-}
-
-impl Download<'_> {
-    /// A header of the answer.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name)?.to_str().ok()
-    }
-
-    /// Read it part by part, until its end or until `each` fails.
-    ///
-    /// # Errors
-    /// Any [`Error`], and those of `each`.
-    pub fn each<E: From<Error>>(
-        mut self,
-        mut each: impl FnMut(&[u8]) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let (client, body) = (self.client, &mut self.body);
-        client.runtime.block_on(async {
-            loop {
-                let next = async { Ok(body.frame().await) };
-                let frame = match self.idle {
-                    Some(idle) => client.in_time(idle, next).await?,
-                    None => next.await?,
-                };
-                match frame {
-                    None => return Ok(()),
-                    Some(Err(error)) => return Err(client.broke(&error).into()),
-                    Some(Ok(frame)) => {
-                        if let Ok(bytes) = frame.into_data() {
-                            each(&bytes)?;
-                        }
-                    }
-                }
-            }
-        })
     }
 }

@@ -12,7 +12,8 @@ use utoipa::IntoParams;
 
 use super::apart::Apart;
 use super::download::{ContentStream, PLAIN_TYPE};
-use super::upload::{Arriving, ContentFormat, Receiver, receive};
+use super::upload::{Arriving, ContentFormat, receive};
+use super::writing::Receiver;
 use crate::daemon::api::input::{Asked, At, Json, Named, expect_type};
 use crate::daemon::api::state::{Api, Permit};
 use crate::daemon::api::wire::failure::Failure;
