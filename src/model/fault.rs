@@ -27,6 +27,18 @@ pub struct Fault {
     pub spent: bool,
     /// Whether it asks for a sector's count that there was no room to keep.
     pub crowded: bool,
+    /// For `rot`, which happens at once: the bits that have gone wrong.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rotten: Vec<RottenBits>,
+}
+
+/// Bits of a byte that have gone wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RottenBits {
+    /// The byte of the disk.
+    pub at_bytes: u64,
+    /// The bits.
+    pub mask: u8,
 }
 
 /// A fault that fired for a request.

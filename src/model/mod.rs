@@ -47,7 +47,7 @@ pub use disk::{
     Disk, DiskPatch, DiskSettings, DiskState, ForkRequest, FrontEnd, OnFull, Patched, Protocol,
     ResetRequest, Resized, Share, Snapshot, USUAL_QUEUES,
 };
-pub use fault::{Fault, FaultFiring, FaultLog, FaultRequest};
+pub use fault::{Fault, FaultFiring, FaultLog, FaultRequest, RottenBits};
 pub use golden::{GoldenImage, GoldenOffer, GoldenRequest, GoldenState};
 pub use image::{Image, Import};
 pub use limits::{Group, Limits, Rate};

@@ -25,6 +25,15 @@ pub(in crate::cli) fn list(faults: &[Fault]) -> String {
     table(&head, &[1, 2], rows.collect())
 }
 
+/// `ramblk fault add`.
+pub(in crate::cli) fn added(disk: &str, fault: &Fault) -> String {
+    let mut text = format!("fault {} of {disk}: {}\n", fault.id, fault.rule);
+    for bits in &fault.rotten {
+        let _ = writeln!(text, "byte {}: bits {:08b}", bits.at_bytes, bits.mask);
+    }
+    text
+}
+
 /// `ramblk fault log`.
 pub(in crate::cli) fn log(log: &FaultLog) -> String {
     let rows = log.firings.iter().map(|firing| {

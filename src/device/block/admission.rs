@@ -311,6 +311,11 @@ impl Admission {
         }
     }
 
+    /// Count an operation that was made to find no memory.
+    pub(super) fn count_full(&self) {
+        self.full_events.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(super) fn full_events(&self) -> u64 {
         self.full_events.load(Ordering::Relaxed)
     }

@@ -186,20 +186,41 @@ pub(super) enum Left {
         /// The rest of the segment at `index`, if that has begun.
         range: Option<ByteRange>,
     },
+    /// Of an operation with which a fault does something at its end, or step by step.
+    Faulty {
+        rest: Box<Rest>,
+        ending: Ending,
+    },
+}
+
+/// What a fault does with an operation while it is carried out.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Ending {
+    /// It fails once the part is done that it was cut to, of so many sectors.
+    Torn { sectors: u64 },
+    /// Bits of what is read from this range are wrong.
+    Corrupt {
+        range: ByteRange,
+        bits: u32,
+        seed: u64,
+    },
 }
 
 impl Rest {
     /// Whether it changes the disk.
     pub(super) fn is_change(&self) -> bool {
-        !matches!(self.left, Left::Read { .. })
+        match &self.left {
+            Left::Faulty { rest, .. } => rest.is_change(),
+            left => !matches!(left, Left::Read { .. }),
+        }
     }
 
     /// The same as [`Operation::needs_memory`].
     pub(super) fn needs_memory(&self) -> bool {
-        matches!(
-            self.left,
-            Left::Write { .. } | Left::Segments { zero: true, .. }
-        )
+        match &self.left {
+            Left::Faulty { rest, .. } => rest.needs_memory(),
+            left => matches!(left, Left::Write { .. } | Left::Segments { zero: true, .. }),
+        }
     }
 }
 

@@ -73,6 +73,8 @@ impl Volume {
                 index,
                 range,
             } => self.step_segments(hands, zero, (segments, index), range, pace),
+            // `resume` has taken it apart.
+            Left::Faulty { rest, .. } => self.go_on(hands, *rest, from, to, pace),
         }
     }
 

@@ -6,6 +6,7 @@ use std::time::Instant;
 use parking_lot::RwLock;
 
 use super::admission::Admission;
+use super::operation::Left;
 use super::sanitize::Sanitizer;
 use super::stats::Blocks;
 use super::tap::{Direct, Seen, Tap};
@@ -143,6 +144,9 @@ impl Volume {
         pace: Pace,
         attempt: Attempt,
     ) -> Result<Progress, Refusal> {
+        if let Left::Faulty { rest, ending } = rest.left {
+            return self.resume_faulty(*rest, ending, from, to, pace);
+        }
         let flags = self.admission.flags();
         if !flags.are_clear() {
             // Limits apply only to the first step.

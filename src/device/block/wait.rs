@@ -100,6 +100,11 @@ impl WaitReason {
         })
     }
 
+    /// Whether a fault ends the connection of the front end whose operation this is.
+    pub fn disconnects(self) -> bool {
+        matches!(self.0, Reason::Held { hold, .. } if hold.disconnects)
+    }
+
     /// Until when a fault holds it, if one does.
     pub fn held_until(self) -> Option<Instant> {
         match self.0 {

@@ -9,6 +9,7 @@ use super::fate::{Fate, Hold, Holder};
 use super::log::Firing;
 use super::rule::{After, Kind, Pick, Rule, TargetOperation};
 use super::target::Target;
+use crate::store::SECTOR_BYTES;
 
 /// A moment that never comes: some decades away, since not every clock can hold more.
 const NEVER: Duration = Duration::from_secs(1 << 30);
@@ -133,26 +134,27 @@ impl Active {
             Kind::Delay(delay) => Some(dice.wait(delay)),
             _ => None,
         };
+        let kind = settled(self.rule.kind, &mut dice, target);
         let firing = Firing {
             rule: Arc::clone(&self.id),
             number: self.fired,
-            kind: self.rule.kind,
+            kind,
             wait,
             operation: target.operation,
             range: target.first(),
             asked,
         };
-        Some((self.effect(target.now, wait), firing))
+        let effect = Effect {
+            hold: self.hold(target, wait),
+            fate: fate(kind, &mut dice, target),
+        };
+        Some((effect, firing))
     }
 
     /// How often the request's start was asked for, if that is counted, and the dice for it.
     fn dice(&mut self, target: &Target<'_>, room: &mut usize) -> (Option<u64>, Dice) {
-        let is_even = matches!(
-            self.rule.kind,
-            Kind::Error | Kind::Unsupported | Kind::Stall
-        );
         let asked = match self.rule.pick {
-            Pick::All if is_even => None,
+            Pick::All if !self.rule.kind.takes_chances() => None,
             _ => Some(self.count(target, room)),
         };
         let about = About {
@@ -180,27 +182,68 @@ impl Active {
         1
     }
 
-    fn effect(&self, now: Instant, wait: Option<Duration>) -> Effect {
-        let never = || now.checked_add(NEVER).unwrap_or(now);
-        let hold = match self.rule.kind {
+    /// How long a request waits that this fires for.
+    fn hold(&self, target: &Target<'_>, wait: Option<Duration>) -> Option<Hold> {
+        let now = target.now;
+        let later = |wait| now.checked_add(wait).unwrap_or(now);
+        let held = |disconnects| Hold {
+            until: self.ends_at().unwrap_or_else(|| later(NEVER)),
+            holder: Some(Holder {
+                rule: self.number,
+                released: self.released,
+            }),
+            disconnects,
+        };
+        match self.rule.kind {
             Kind::Delay(_) => wait.map(|wait| Hold {
-                until: now.checked_add(wait).unwrap_or(now),
+                until: later(wait),
                 holder: None,
+                disconnects: false,
             }),
-            Kind::Stall => Some(Hold {
-                until: self.ends_at().unwrap_or_else(never),
-                holder: Some(Holder {
-                    rule: self.number,
-                    released: self.released,
-                }),
+            Kind::Stall => Some(held(false)),
+            Kind::Full if target.waits_for_memory => Some(held(false)),
+            Kind::Disconnect => Some(Hold {
+                until: later(NEVER),
+                ..held(true)
             }),
-            Kind::Error | Kind::Unsupported => None,
-        };
-        let fate = match self.rule.kind {
-            Kind::Error => Fate::Fail,
-            Kind::Unsupported => Fate::Unsupported,
-            Kind::Delay(_) | Kind::Stall => Fate::Run,
-        };
-        Effect { hold, fate }
+            _ => None,
+        }
+    }
+}
+
+/// The kind with what chance has picked for a request.
+fn settled(kind: Kind, dice: &mut Dice, target: &Target<'_>) -> Kind {
+    match kind {
+        Kind::Torn { sectors, is_silent } => {
+            let all = target.first().len_bytes / SECTOR_BYTES;
+            Kind::Torn {
+                sectors: Some(sectors.unwrap_or_else(|| dice.below(all))),
+                is_silent,
+            }
+        }
+        other => other,
+    }
+}
+
+/// What becomes of a request that a rule of this kind fires for.
+fn fate(kind: Kind, dice: &mut Dice, target: &Target<'_>) -> Fate {
+    match kind {
+        Kind::Error => Fate::Fail,
+        Kind::Unsupported => Fate::Unsupported,
+        Kind::Delay(_) | Kind::Stall => Fate::Run,
+        Kind::Torn { sectors, is_silent } => Fate::Torn {
+            sectors: sectors.unwrap_or(0),
+            is_silent,
+        },
+        Kind::Lost | Kind::LostFlush => Fate::Lost,
+        Kind::Misdirected(sectors) => Fate::Misdirected(sectors),
+        Kind::Corrupt(bits) => Fate::Corrupt {
+            bits,
+            seed: dice.next(),
+        },
+        // It finds memory once the rule lets it go.
+        Kind::Full if target.waits_for_memory => Fate::Run,
+        Kind::Full => Fate::Full,
+        Kind::Disconnect => Fate::Fail,
     }
 }

@@ -1,5 +1,7 @@
 //! Numbers that depend on nothing but what they are for, and are the same on every machine.
 
+use std::collections::BTreeMap;
+use std::ops::Range;
 use std::time::Duration;
 
 use super::rule::{Delay, Probability, TargetOperation};
@@ -95,9 +97,48 @@ impl Dice {
 /// The increment of SplitMix64.
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
+/// Bits of a request, or of a range at rest, that are wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flips(BTreeMap<u64, u8>);
+
+impl Flips {
+    /// As many different bits of `len_bytes` bytes, or all of them if there are no more. The same
+    /// seed picks the same ones.
+    pub fn new(seed: u64, bits: u32, len_bytes: u64) -> Self {
+        let (mut dice, mut flips) = (Dice(seed), BTreeMap::new());
+        let all = len_bytes.saturating_mul(8);
+        let mut left = u64::from(bits).min(all);
+        while left > 0 {
+            let bit = dice.below(all);
+            let mask: &mut u8 = flips.entry(bit / 8).or_default();
+            let flipped = 1 << (bit % 8);
+            left -= u64::from(*mask & flipped == 0);
+            *mask |= flipped;
+        }
+        Self(flips)
+    }
+
+    /// The bytes of this part that have wrong bits, by their number from the very start, each with
+    /// the mask of these bits.
+    pub fn within(&self, part: Range<u64>) -> impl Iterator<Item = (u64, u8)> {
+        self.0.range(part).map(|(&byte, &mask)| (byte, mask))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn as_many_bits_are_wrong_as_were_asked_for() {
+        for (bits, len_bytes, wrong) in [(1, 512, 1), (4096, 512, 4096), (4096, 1, 8), (3, 0, 0)] {
+            let flips = Flips::new(5, bits, len_bytes);
+            let masks = flips.within(0..len_bytes);
+            assert_eq!(masks.map(|(_, mask)| mask.count_ones()).sum::<u32>(), wrong);
+            assert_eq!(flips, Flips::new(5, bits, len_bytes));
+        }
+        assert_ne!(Flips::new(5, 3, 4096), Flips::new(6, 3, 4096));
+    }
 
     #[test]
     fn delays_have_the_quantiles_that_they_name() {

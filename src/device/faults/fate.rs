@@ -12,6 +12,26 @@ pub enum Fate {
     Fail,
     /// It fails as unsupported.
     Unsupported,
+    /// It fails for lack of memory.
+    Full,
+    /// It succeeds, and nothing is done.
+    Lost,
+    /// Its first sectors are written.
+    Torn {
+        /// How many.
+        sectors: u64,
+        /// Whether it succeeds nonetheless.
+        is_silent: bool,
+    },
+    /// It is written this many sectors further on.
+    Misdirected(i64),
+    /// Some bits of what is read are wrong: those of [`Flips`](super::Flips).
+    Corrupt {
+        /// How many.
+        bits: u32,
+        /// Which ones.
+        seed: u64,
+    },
 }
 
 /// The rule that holds a request until it is released, as it was then.
@@ -30,6 +50,8 @@ pub struct Hold {
     pub until: Instant,
     /// The rule that may let it go earlier. `None` if it waits for the moment only.
     pub holder: Option<Holder>,
+    /// Whether the connection of its front end ends, and it is never answered over that one.
+    pub disconnects: bool,
 }
 
 /// What was decided about a request.

@@ -13,6 +13,7 @@
 //! | `units` | ranges, times and probabilities as text |
 //! | `target` | a request that is decided about |
 //! | `dice` | numbers that depend on nothing but what they are for |
+//! | `rot` | bits that go wrong at rest |
 //! | `fate` | what was decided about one request |
 //! | `active` | a rule in force: what it has counted |
 //! | `log` | which rules fired for which requests, the last ones |
@@ -22,17 +23,20 @@ mod active;
 mod dice;
 mod fate;
 mod log;
+mod rot;
 mod rule;
 mod set;
 mod target;
 mod text;
 mod units;
 
+pub use dice::Flips;
 pub use fate::{Fate, Hold, Holder, Verdict};
 pub use log::{Firing, LOG_FIRINGS, Log};
+pub use rot::{Rot, Rotten};
 pub use rule::{
-    After, Delay, Kind, MOST_RANGES, MOST_RULES, Operations, Pick, Probability, Rule, RuleError,
-    Span, TargetOperation,
+    After, Delay, Kind, MOST_BITS, MOST_RANGES, MOST_RULES, Operations, Pick, Probability, Rule,
+    RuleError, Span, TargetOperation,
 };
 pub use set::{Faults, MOST_PLACES, Report, RuleStatus};
 pub use target::Target;

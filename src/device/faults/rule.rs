@@ -12,7 +12,9 @@ pub const MOST_RANGES: usize = 16;
 const MAX_ID_BYTES: usize = 32;
 
 /// The kinds, for messages.
-const KINDS: &str = "error, unsupported, delay=5ms, delay=1ms..20ms, delay=p50:1ms,p99:40ms, stall";
+const KINDS: &str = "error, unsupported, delay=5ms, delay=1ms..20ms, delay=p50:1ms,p99:40ms, \
+    stall, torn, torn=3, torn-silent, torn-silent=3, lost, lost-flush, misdirected=+8, corrupt=1, \
+    full, disconnect, or rot=1 (at once, on a disk that exists)";
 
 /// The fields, for messages.
 const FIELDS: &str = "id=, op=, range=, after-requests=, after-bytes=, after-flushes=, nth=, \
@@ -157,13 +159,57 @@ pub enum Kind {
     Delay(Delay),
     /// It waits until the rule is released or removed, and is then carried out.
     Stall,
+    /// Only its first sectors are written.
+    Torn {
+        /// How many; without it, chance picks fewer than it has.
+        sectors: Option<u64>,
+        /// Whether it succeeds nonetheless.
+        is_silent: bool,
+    },
+    /// It succeeds, and nothing is done.
+    Lost,
+    /// A flush succeeds, and makes nothing stable.
+    LostFlush,
+    /// It is written elsewhere: this many sectors further on, and from the end on at the disk's
+    /// start.
+    Misdirected(i64),
+    /// This many bits of what is read are wrong.
+    Corrupt(u32),
+    /// It finds no memory: it fails, or waits like a stalled one, as the disk does when it is full.
+    Full,
+    /// The connection of its front end ends, and it is not answered.
+    Disconnect,
 }
+
+/// The most bits that a rule makes wrong in one request.
+pub const MOST_BITS: u32 = 4096;
 
 impl Kind {
     /// The operations that it can be about; by default it is about all of these.
     pub fn operations(self) -> Operations {
         match self {
-            Self::Error | Self::Unsupported | Self::Delay(_) | Self::Stall => Operations::all(),
+            Self::Error | Self::Unsupported | Self::Delay(_) | Self::Stall | Self::Disconnect => {
+                Operations::all()
+            }
+            Self::Torn { .. } | Self::Misdirected(_) => Operations::of(&[TargetOperation::Write]),
+            Self::Lost => Operations::of(&[
+                TargetOperation::Write,
+                TargetOperation::Discard,
+                TargetOperation::WriteZeroes,
+            ]),
+            Self::LostFlush => Operations::of(&[TargetOperation::Flush]),
+            Self::Corrupt(_) => Operations::of(&[TargetOperation::Read]),
+            Self::Full => Operations::of(&[TargetOperation::Write, TargetOperation::WriteZeroes]),
+        }
+    }
+
+    /// Whether a request's dice are cast for it.
+    pub(super) fn takes_chances(self) -> bool {
+        match self {
+            Self::Delay(delay) => !matches!(delay, Delay::Fixed(_)),
+            Self::Torn { sectors, .. } => sectors.is_none(),
+            Self::Corrupt(_) => true,
+            _ => false,
         }
     }
 
@@ -315,15 +361,7 @@ impl Rule {
     /// # Errors
     /// [`RuleError::Never`].
     pub fn check_size(&self, size_bytes: u64) -> Result<(), RuleError> {
-        let outside = self.ranges.iter().find(|it| it.end_bytes() > size_bytes);
-        outside.map_or(Ok(()), |range| {
-            let (start, len) = (range.start_bytes, range.len_bytes);
-            Err(RuleError::Never {
-                why: format!(
-                    "range {start}+{len} does not lie on the disk, which has {size_bytes} bytes"
-                ),
-            })
-        })
+        check_size(&self.ranges, size_bytes)
     }
 
     /// Whether it is about a request of this kind for these ranges.
@@ -335,4 +373,17 @@ impl Rule {
                     .iter()
                     .any(|range| spans.iter().any(|span| span.overlaps(*range))))
     }
+}
+
+/// Check that ranges are inside a disk of this size.
+pub(super) fn check_size(ranges: &[Span], size_bytes: u64) -> Result<(), RuleError> {
+    let outside = ranges.iter().find(|it| it.end_bytes() > size_bytes);
+    outside.map_or(Ok(()), |range| {
+        let (start, len) = (range.start_bytes, range.len_bytes);
+        Err(RuleError::Never {
+            why: format!(
+                "range {start}+{len} does not lie on the disk, which has {size_bytes} bytes"
+            ),
+        })
+    })
 }

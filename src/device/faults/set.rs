@@ -206,6 +206,7 @@ impl Faults {
         if let Some(Hold {
             until,
             holder: None,
+            ..
         }) = &mut verdict.hold
         {
             // Delays add up.
@@ -249,6 +250,7 @@ mod tests {
         let target = Target {
             operation,
             spans,
+            waits_for_memory: false,
             now,
         };
         faults.decide(&target).fate

@@ -4,9 +4,10 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::rule::{
-    After, Delay, Kind, MOST_RANGES, Operations, Pick, Rule, RuleError, TargetOperation,
+    After, Delay, Kind, MOST_BITS, MOST_RANGES, Operations, Pick, Rule, RuleError, TargetOperation,
 };
 use super::units;
+use crate::store::MAX_CAPACITY_BYTES;
 
 /// What a count must be.
 const COUNT: &str = "a whole number above 0";
@@ -73,6 +74,35 @@ impl fmt::Display for Delay {
     }
 }
 
+fn torn(field: &'static str, sectors: Option<&str>, is_silent: bool) -> Result<Kind, RuleError> {
+    let wants = "how many sectors of 512 bytes are written, as in torn=3, or leave it out";
+    let count = |text| units::parse_count(text).ok_or_else(|| value(field, text, wants));
+    let sectors = sectors.map(count).transpose()?;
+    Ok(Kind::Torn { sectors, is_silent })
+}
+
+/// How far a write is misdirected, in sectors: with its sign, and no further than any disk is long.
+fn shift(text: &str) -> Result<i64, RuleError> {
+    let wants = "how many sectors of 512 bytes further on, as in misdirected=+8 or misdirected=-8";
+    let (sign, count) = match (text.strip_prefix('+'), text.strip_prefix('-')) {
+        (Some(count), _) => (1, count),
+        (_, Some(count)) => (-1, count),
+        _ => (0, text),
+    };
+    let count = units::parse_count(count).filter(|&count| count <= MAX_CAPACITY_BYTES / 512);
+    let sectors = count.and_then(|count| i64::try_from(count).ok());
+    let sectors = sectors.map(|sectors| sign * sectors);
+    let sectors = sectors.filter(|&sectors| sectors != 0);
+    sectors.ok_or_else(|| value("misdirected", text, wants))
+}
+
+/// A number of bits.
+fn bits(field: &'static str, text: &str) -> Result<u32, RuleError> {
+    let bits = units::parse_count(text).and_then(|bits| u32::try_from(bits).ok());
+    let bits = bits.filter(|bits| (1..=MOST_BITS).contains(bits));
+    bits.ok_or_else(|| value(field, text, "a number of bits, 1 to 4096"))
+}
+
 impl FromStr for Kind {
     type Err = RuleError;
 
@@ -86,6 +116,14 @@ impl FromStr for Kind {
             ("unsupported", None) => Self::Unsupported,
             ("delay", Some(delay)) => Self::Delay(delay.parse()?),
             ("stall", None) => Self::Stall,
+            ("torn", sectors) => torn("torn", sectors, false)?,
+            ("torn-silent", sectors) => torn("torn-silent", sectors, true)?,
+            ("lost", None) => Self::Lost,
+            ("lost-flush", None) => Self::LostFlush,
+            ("misdirected", Some(text)) => Self::Misdirected(shift(text)?),
+            ("corrupt", Some(text)) => Self::Corrupt(bits("corrupt", text)?),
+            ("full", None) => Self::Full,
+            ("disconnect", None) => Self::Disconnect,
             _ => {
                 return Err(RuleError::Kind {
                     text: text.to_owned(),
@@ -102,6 +140,16 @@ impl fmt::Display for Kind {
             Self::Unsupported => f.write_str("unsupported"),
             Self::Delay(delay) => write!(f, "delay={delay}"),
             Self::Stall => f.write_str("stall"),
+            Self::Torn { sectors, is_silent } => {
+                f.write_str(if *is_silent { "torn-silent" } else { "torn" })?;
+                sectors.map_or(Ok(()), |sectors| write!(f, "={sectors}"))
+            }
+            Self::Lost => f.write_str("lost"),
+            Self::LostFlush => f.write_str("lost-flush"),
+            Self::Misdirected(sectors) => write!(f, "misdirected={sectors:+}"),
+            Self::Corrupt(bits) => write!(f, "corrupt={bits}"),
+            Self::Full => f.write_str("full"),
+            Self::Disconnect => f.write_str("disconnect"),
         }
     }
 }
@@ -291,6 +339,15 @@ mod tests {
             Just(Kind::Error),
             Just(Kind::Unsupported),
             Just(Kind::Stall),
+            Just(Kind::Lost),
+            Just(Kind::LostFlush),
+            Just(Kind::Full),
+            Just(Kind::Disconnect),
+            (1_u32..=MOST_BITS).prop_map(Kind::Corrupt),
+            (1_i64..1 << 37).prop_map(Kind::Misdirected),
+            (1_i64..1 << 37).prop_map(|sectors| Kind::Misdirected(-sectors)),
+            (proptest::option::of(any::<u64>()), any::<bool>())
+                .prop_map(|(sectors, is_silent)| Kind::Torn { sectors, is_silent }),
             time().prop_map(|time| Kind::Delay(Delay::Fixed(time))),
             two.prop_map(|(p50, p99)| Kind::Delay(Delay::Quantiles { p50, p99 })),
             (time(), time())
@@ -384,6 +441,19 @@ mod tests {
             ("delay=0ms", "can't be \"0ms\""),
             ("delay=2ms..1ms", "two as in 1ms..20ms"),
             ("delay=p50:1ms", "quantiles as in p50:1ms,p99:40ms"),
+            ("torn=x", "how many sectors of 512 bytes are written"),
+            ("misdirected=8", "misdirected=+8 or misdirected=-8"),
+            ("misdirected=+0", "misdirected=+8 or misdirected=-8"),
+            ("corrupt=0", "a number of bits, 1 to 4096"),
+            ("lost=1", "\"lost=1\" is not a fault"),
+            (
+                "corrupt=1,op=write",
+                "can never fire: corrupt=1 is for read, not for write",
+            ),
+            (
+                "lost-flush,range=0+512",
+                "can never fire: a flush has no range",
+            ),
             (
                 "error,colour=red",
                 "\"colour=red\" is not a field of a fault: use id=",

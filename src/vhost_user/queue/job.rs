@@ -286,7 +286,12 @@ impl Job {
                 taken.keep(Some(begun), taken_at_ns());
                 return Ok(Some(Step::Begun));
             }
-            Outcome::Wait(reason) => taken.park(reason, taken_at_ns()),
+            Outcome::Wait(reason) => {
+                taken.park(reason, taken_at_ns());
+                if reason.disconnects() {
+                    self.hang_up();
+                }
+            }
         }
         Ok(Some(Step::Settled))
     }

@@ -3,6 +3,7 @@
 
 mod as_nbd;
 mod batch;
+mod faults;
 mod limits;
 mod long;
 mod rig;

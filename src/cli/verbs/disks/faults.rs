@@ -34,8 +34,11 @@ pub(in crate::cli) struct Add {
     name: String,
 
     /// What becomes of a request: error, unsupported, delay=5ms, delay=1ms..20ms,
-    /// delay=p50:1ms,p99:40ms, or stall (until the fault is released). It may be a whole rule, as
-    /// 'fault list' prints it.
+    /// delay=p50:1ms,p99:40ms, stall (until the fault is released), torn or torn=K (K sectors are
+    /// written, and then it fails), torn-silent (the same, and it succeeds), lost, lost-flush,
+    /// misdirected=+8 (written 8 sectors further on), corrupt=N (N bits of a read are wrong), full
+    /// (as without memory), or disconnect. Also rot=N: N bits of what is written go wrong at once.
+    /// It may be a whole rule, as 'fault list' prints it.
     #[arg(value_name = "KIND")]
     kind: String,
 
@@ -177,9 +180,8 @@ impl FaultVerb {
                 let request = FaultRequest { rule: verb.rule() };
                 let path = path::faults(&verb.name);
                 let (_, fault): (_, Fault) = client.send(Method::POST, &path, &request)?;
-                verb.output.print(&fault, |fault| {
-                    format!("fault {} of {}: {}\n", fault.id, verb.name, fault.rule)
-                })
+                verb.output
+                    .print(&fault, |fault| tables::added(&verb.name, fault))
             }
             Self::List(verb) => {
                 let faults: Vec<Fault> = client.get(&path::faults(&verb.name))?;

@@ -4,8 +4,8 @@ use super::change;
 use crate::daemon::disks::registry::Disks;
 use crate::daemon::disks::served::disk::ServedDisk;
 use crate::daemon::disks::settings::problems::{invalid, not_found};
-use crate::device::faults::{Firing, Rule, RuleError, RuleStatus};
-use crate::model::{DiskPatch, Fault, FaultFiring, FaultLog, Problem};
+use crate::device::faults::{Firing, Rot, Rule, RuleError, RuleStatus};
+use crate::model::{DiskPatch, EventKind, Fault, FaultFiring, FaultLog, Problem, RottenBits};
 
 /// The faults of a disk, in the order in which they are asked.
 ///
@@ -16,11 +16,14 @@ pub fn list(disks: &Disks, name: &str) -> Result<Vec<Fault>, Problem> {
 }
 
 /// Add a fault, behind those that the disk has. It is in force for all requests that are made from
-/// now on.
+/// now on. A `rot` happens at once, and is then over.
 ///
 /// # Errors
 /// `not-found`; `invalid` for a text that is no rule, or for a rule that could never fire.
 pub fn add(disks: &Disks, name: &str, rule: &str) -> Result<Fault, Problem> {
+    if rule.starts_with("rot") {
+        return rot(disks, name, rule);
+    }
     let changed = edit(disks, name, |rules| {
         // Parsed by itself first, so that what is wrong is known to be wrong with this one.
         let wrong = |error: RuleError| invalid("rule", error.to_string());
@@ -30,6 +33,38 @@ pub fn add(disks: &Disks, name: &str, rule: &str) -> Result<Fault, Problem> {
     })?;
     let last = changed.into_iter().next_back();
     last.ok_or_else(|| not_found("fault", rule))
+}
+
+/// Have bits of a disk go wrong at rest.
+fn rot(disks: &Disks, name: &str, rule: &str) -> Result<Fault, Problem> {
+    let wrong = |error: RuleError| invalid("rule", error.to_string());
+    let rot: Rot = rule.parse().map_err(wrong)?;
+    let served = disks.find(name)?;
+    served.check_whole("have bits of it rot")?;
+    rot.check_size(served.disk.capacity().bytes())
+        .map_err(wrong)?;
+    let rotten = rot.carry_out(&served.disk)?;
+    if rotten.is_empty() {
+        let detail = "nothing is mapped there, so no bit can rot: write something first";
+        return Err(invalid("rule", detail.into()));
+    }
+    let events = disks.events();
+    events.tell_with(EventKind::FaultFired, name, "kind", rot.to_string());
+    Ok(Fault {
+        id: "rot".to_owned(),
+        rule: rot.to_string(),
+        requests: 0,
+        fired: 1,
+        spent: true,
+        crowded: false,
+        rotten: rotten
+            .into_iter()
+            .map(|it| RottenBits {
+                at_bytes: it.at_bytes,
+                mask: it.mask,
+            })
+            .collect(),
+    })
 }
 
 /// Remove a fault. What it holds goes on.
@@ -124,6 +159,7 @@ fn fault(status: RuleStatus) -> Fault {
         fired: status.fired,
         spent: status.is_spent,
         crowded: status.is_crowded,
+        rotten: Vec::new(),
     }
 }
 

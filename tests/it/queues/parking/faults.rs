@@ -201,3 +201,121 @@ fn a_ring_that_keeps_its_order_waits_behind_the_held_one() {
     assert!(place.volume().faults().release("f1"));
     assert_eq!(q.next(SOON), Some(2));
 }
+
+#[test]
+fn a_write_of_a_full_disk_that_stalls_waits_until_the_fault_is_gone() {
+    let place = Place::with(|spec| spec.on_full = OnFull::Stall);
+    rules(&place, &["full,op=write"]);
+    let (mut disk, _region) = place.attach_tracked(1);
+    let q = disk.q();
+    q.page(0, OUT, 0);
+    q.page(1, IN, 0);
+    assert_eq!(q.all(1, SOON), [1]);
+    held(&place, 1);
+    rules(&place, &[]);
+    assert_eq!(q.all(1, SOON), [0]);
+    assert_eq!(q.status_of(0), OK);
+}
+
+#[test]
+fn a_disconnected_front_end_finds_its_request_when_it_comes_back() {
+    let place = Place::new();
+    rules(&place, &["disconnect,op=write,range=4K+4K,times=1"]);
+    let (mut disk, region) = place.attach_tracked(1);
+    disk.q().page(0, OUT, 0);
+    assert_eq!(disk.q().all(1, SOON), [0]);
+    disk.q().page(1, OUT, 1);
+    eventually("the connection ends", || place.server.sessions() == 0);
+    assert_eq!(disk.q().next(A_WHILE), None, "it is not answered");
+    assert_eq!(region.queue(0).marked().len(), 1, "and is still in flight");
+    held(&place, 0);
+    assert_eq!(fired(&place), (1, 1));
+}
+
+#[test]
+fn a_delayed_request_has_its_other_fate_after_the_delay_and_once() {
+    let place = Place::new();
+    rules(&place, &["torn=1,op=write", "delay=30ms,op=write"]);
+    let (mut disk, _region) = place.attach_tracked(1);
+    let q = disk.q();
+    q.page(0, OUT, 0);
+    held(&place, 1);
+    // What was decided stays, though the rules are gone.
+    rules(&place, &[]);
+    assert_eq!(q.all(1, 2 * SOON), [0]);
+    assert_eq!(q.status_of(0), IOERR);
+    assert_eq!(
+        place
+            .store
+            .open("disk")
+            .unwrap()
+            .get_info()
+            .unwrap()
+            .mapped_bytes,
+        512
+    );
+    q.page(1, OUT, 1);
+    assert_eq!(q.all(1, SOON), [1]);
+    assert_eq!(q.status_of(1), OK);
+}
+
+/// What a script of requests leaves in the log, without the numbers, which say in which order the
+/// requests came.
+fn log_of(workers: usize, queues: u32, seed: u64) -> Vec<(u64, String, Option<u64>, String)> {
+    let place = Place::on(workers);
+    let chance = format!("error,op=write,probability=0.2,seed={seed}");
+    let torn = format!("torn,op=write,probability=0.1,seed={seed}");
+    rules(
+        &place,
+        &[
+            &chance,
+            &torn,
+            "delay=1us..50us,op=read",
+            "error,every=3,op=read",
+        ],
+    );
+    let (mut disk, _region) = place.attach_tracked(queues);
+    for round in 0..20 {
+        for number in 0..48 {
+            let kind = if (number + round) % 3 == 0 { IN } else { OUT };
+            let queue = &mut disk.queues[usize::from(number) % queues as usize];
+            queue.page(number, kind, u64::from(number * 5 + round));
+        }
+        for (at, queue) in disk.queues.iter_mut().enumerate() {
+            let count = (0..48)
+                .filter(|number| number % queues as usize == at)
+                .count();
+            assert_eq!(queue.all(count, 10 * SOON).len(), count);
+        }
+    }
+    let log = place.volume().faults().log();
+    assert_eq!(log.dropped, 0);
+    let mut said: Vec<_> = log
+        .firings
+        .iter()
+        .map(|it| {
+            let what = format!("{} {} {:?}", it.rule, it.kind, it.wait);
+            (
+                it.range.start_bytes,
+                it.operation.name().to_owned(),
+                it.asked,
+                what,
+            )
+        })
+        .collect();
+    said.sort();
+    said
+}
+
+#[test]
+fn the_same_seed_leaves_the_same_log_on_any_number_of_workers_and_queues() {
+    let one = log_of(1, 1, 1);
+    assert!(one.len() > 300, "{}", one.len());
+    assert_eq!(one, log_of(1, 1, 1));
+    assert_eq!(one, log_of(4, 1, 1));
+    let four = log_of(4, 4, 1);
+    assert_eq!(four, log_of(4, 4, 1));
+    assert_eq!(four, log_of(1, 4, 1));
+    assert_eq!(one, four);
+    assert_ne!(one, log_of(4, 4, 2), "another seed");
+}

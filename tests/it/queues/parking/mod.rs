@@ -64,15 +64,24 @@ impl Place {
     }
 
     fn made(in_order: bool, change: impl FnOnce(&mut DiskSpec)) -> Self {
+        // One worker, so that a waiting request could hold up all others.
+        Self::served(1, in_order, change)
+    }
+
+    /// A disk that so many workers serve.
+    fn on(workers: usize) -> Self {
+        Self::served(workers, false, |_| {})
+    }
+
+    fn served(workers: usize, in_order: bool, change: impl FnOnce(&mut DiskSpec)) -> Self {
         let store = Store::new(256 << 20).unwrap();
         let mut spec = DiskSpec::new(SectorSize::S512, 64 << 20);
         change(&mut spec);
         let disk = store.create("disk", &spec).unwrap();
         let queues = NonZeroU16::new(4).unwrap();
         let device = BlockDevice::new(disk, Serial::new("parking").unwrap(), queues);
-        // One worker, so that a waiting request could hold up all others.
         let hub = Hub::new(&WorkerOptions {
-            count: 1,
+            count: workers,
             poll: Duration::from_micros(32),
             cpus: Vec::new(),
         });

@@ -130,6 +130,7 @@ impl Live {
             let (to, from) = (job.to.clone(), job.from.clone());
             match self.steps(job, attempt, &block) {
                 Ok(()) => break Ok(()),
+                Err(Refusal::Wait(reason)) if reason.disconnects() => break Err(Failure::Gone),
                 Err(Refusal::Wait(reason)) => {
                     (job.to, job.from) = (to, from);
                     self.volume().begins_to_wait(reason.lane());
