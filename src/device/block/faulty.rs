@@ -141,7 +141,7 @@ impl Volume {
         };
         let capacity = self.capacity();
         let (start, len_bytes) = (range.start_bytes() / SECTOR_BYTES, range.len_bytes());
-        // So many places are there for a write of this length.
+        // How many places there are for a write of this length.
         let len = len_bytes / SECTOR_BYTES;
         let places = i128::from(capacity.sectors_512().saturating_sub(len)) + 1;
         let start = (i128::from(start) + i128::from(sectors)).rem_euclid(places);

@@ -196,7 +196,7 @@ pub(super) enum Left {
 /// What a fault does with an operation while it is carried out.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Ending {
-    /// It fails once the part is done that it was cut to, of so many sectors.
+    /// It fails once the part is done that it was cut to, which has this number of sectors.
     Torn { sectors: u64 },
     /// Bits of what is read from this range are wrong.
     Corrupt {

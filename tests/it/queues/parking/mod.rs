@@ -68,7 +68,7 @@ impl Place {
         Self::served(1, in_order, change)
     }
 
-    /// A disk that so many workers serve.
+    /// A disk that this number of workers serves.
     fn on(workers: usize) -> Self {
         Self::served(workers, false, |_| {})
     }
