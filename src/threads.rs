@@ -40,6 +40,8 @@ pub(crate) enum Role {
     Removal,
     /// Reports which disks and quotas are full.
     Monitor,
+    /// Drops the oldest points of histories.
+    Keeper,
     /// Receives signals.
     Signals,
     /// Waits for the end of an inherited connection.
@@ -78,6 +80,7 @@ impl Role {
             Self::NbdAccept => "nbd-accept",
             Self::Removal => "ramblk-removal",
             Self::Monitor => "ramblk-monitor",
+            Self::Keeper => "ramblk-keeper",
             Self::Signals => "ramblk-signals",
             Self::LastSession => "ramblk-last",
             Self::Image => "ramblk-image",

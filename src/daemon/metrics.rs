@@ -131,7 +131,7 @@ const TIMES: [(&str, &str, &str); 5] = [
 ];
 
 /// Gauges.
-const GAUGES: [Whole; 13] = [
+const GAUGES: [Whole; 15] = [
     ("io_now", "Requests being served", |row| {
         Some(row.stats.in_flight)
     }),
@@ -164,6 +164,16 @@ const GAUGES: [Whole; 13] = [
         "quota_bytes",
         "Most bytes of memory that it may take, if bounded",
         |row| row.disk.quota_bytes,
+    ),
+    (
+        "history_points",
+        "Points of its history, if it has one",
+        |row| Some(row.disk.history_amount?.points),
+    ),
+    (
+        "history_held_bytes",
+        "Bytes of memory that only these points have",
+        |row| Some(row.disk.history_amount?.held_bytes),
     ),
     ("attached", "1 if a front end is connected", |row| {
         Some(row.disk.attached.into())

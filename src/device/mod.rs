@@ -15,6 +15,7 @@ pub mod block;
 pub mod faults;
 mod virtio;
 
+pub use block::history;
 pub use block::{
     Asked, Attempt, Class, Finding, FindingKind, LATENCY_BOUNDS_NS, LATENCY_CLASSES, Lane,
     LatencyHistogram, Limit, Limiter, Limits, OperationStats, Pace, QueueCounters, QueueStats,

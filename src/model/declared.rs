@@ -10,7 +10,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::disk::named;
-use super::{DiskSettings, Limits, OnFull, Rate, Sanitize, Share};
+use super::{DiskSettings, HistorySettings, Limits, OnFull, Rate, Sanitize, Share};
 
 /// A declared rate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -90,6 +90,14 @@ pub struct DeclaredDisk {
     /// What the disk does about requests that a correct guest wouldn't make.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sanitize: Option<Sanitize>,
+    /// The disk's history; `null` ends it and drops its points.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "named"
+    )]
+    #[schema(value_type = Option<HistorySettings>)]
+    pub history: Option<Option<HistorySettings>>,
     /// The most memory that the disk may take, in bytes; `null` removes the bound.
     #[serde(
         default,
@@ -259,6 +267,7 @@ impl DeclaredDisk {
         set(&mut settings.detect_zeroes, &self.detect_zeroes);
         set(&mut settings.on_full, &self.on_full);
         set(&mut settings.sanitize, &self.sanitize);
+        set(&mut settings.history, &self.history);
         set(&mut settings.quota_bytes, &self.quota_bytes);
         set(&mut settings.group, &self.group);
         set(&mut settings.faults, &self.faults);

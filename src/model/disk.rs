@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
-use super::{ContentId, Image, Import, Limits, Sanitize};
+use super::{ContentId, HistoryAmount, HistorySettings, Image, Import, Limits, Sanitize};
 
 /// The default number of queues of a disk: QEMU asks for as many as its guest has processors. An
 /// unused one costs nothing.
@@ -79,6 +79,9 @@ pub struct DiskSettings {
     /// What the disk does about requests that a correct guest wouldn't make.
     #[serde(default, skip_serializing_if = "Sanitize::is_off")]
     pub sanitize: Sanitize,
+    /// The disk's history: points to which it can go back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history: Option<HistorySettings>,
     /// The most memory that the disk may take, in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quota_bytes: Option<u64>,
@@ -122,6 +125,7 @@ impl DiskSettings {
             detect_zeroes: false,
             on_full: OnFull::Error,
             sanitize: Sanitize::Off,
+            history: None,
             quota_bytes: None,
             limits: Limits::default(),
             group: None,
@@ -218,6 +222,12 @@ pub struct Disk {
     /// What it does about requests that a correct guest wouldn't make.
     #[serde(default, skip_serializing_if = "Sanitize::is_off")]
     pub sanitize: Sanitize,
+    /// When points of its history are taken, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history: Option<HistorySettings>,
+    /// How much there is of its history.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history_amount: Option<HistoryAmount>,
     /// Bytes of all mapped sectors, including those shared with other disks.
     pub mapped_bytes: u64,
     /// Bytes of memory that are charged to it: those that its own writes have taken.
@@ -293,6 +303,10 @@ pub struct DiskPatch {
     /// What the disk does about requests that a correct guest wouldn't make.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sanitize: Option<Sanitize>,
+    /// A history from now on, or another plan for it; `null` ends it and drops its points.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "named")]
+    #[schema(value_type = Option<HistorySettings>)]
+    pub history: Option<Option<HistorySettings>>,
     /// New limits, replacing all of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limits: Option<Limits>,
@@ -374,9 +388,12 @@ pub struct ForkRequest {
     /// The new disk's name.
     #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     pub name: String,
-    /// The snapshot to fork; by default the disk's present content.
+    /// The snapshot to fork, or a point of the disk's history as in `flush:1432`; by default the
+    /// disk's present content.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    #[schema(
+        pattern = "^([A-Za-z0-9][A-Za-z0-9._-]{0,63}|(flush|time|written):[1-9][0-9]{0,17})$"
+    )]
     pub snapshot: Option<String>,
     /// The serial that guests see.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -412,9 +429,12 @@ impl ForkRequest {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ResetRequest {
-    /// One of its own snapshots; by default the content from which it was forked.
+    /// One of its own snapshots, or a point of its history as in `flush:1432`; by default the
+    /// content from which it was forked.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    #[schema(
+        pattern = "^([A-Za-z0-9][A-Za-z0-9._-]{0,63}|(flush|time|written):[1-9][0-9]{0,17})$"
+    )]
     pub to: Option<String>,
     /// Allow it while a front end is connected; its guest sees the content change at once.
     #[serde(skip_serializing_if = "std::ops::Not::not")]

@@ -16,6 +16,7 @@
 //! | `reply` | other answers: maps, statistics, the pool, events |
 //! | `config` | all disks and groups at once, as the configuration file has them |
 //! | `declared` | disks and groups as declared, and what a declaration changes |
+//! | `history` | the history of a disk: points to which one can go back |
 //! | `sanitize` | the sanitizer of a disk: what it does, and what it has found |
 //! | `frames` | a disk's content as a stream |
 //! | `problem` | why a request was refused (RFC 9457) |
@@ -28,6 +29,7 @@ mod disk;
 mod fault;
 pub mod frames;
 mod golden;
+mod history;
 mod image;
 mod limits;
 mod problem;
@@ -49,6 +51,7 @@ pub use disk::{
 };
 pub use fault::{Fault, FaultFiring, FaultLog, FaultRequest, RottenBits};
 pub use golden::{GoldenImage, GoldenOffer, GoldenRequest, GoldenState};
+pub use history::{History, HistoryAmount, HistoryPoint, HistorySettings, USUAL_POINTS};
 pub use image::{Image, Import};
 pub use limits::{Group, Limits, Rate};
 pub use problem::{Problem, ProblemKind};

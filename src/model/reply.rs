@@ -187,6 +187,12 @@ pub struct Pool {
     /// Bytes of memory that are charged to golden images.
     #[serde(default)]
     pub images_charged_bytes: u64,
+    /// The number of points of all histories.
+    #[serde(default)]
+    pub history_points: u64,
+    /// Bytes of memory that only these points have. They are charged to their disks.
+    #[serde(default)]
+    pub history_held_bytes: u64,
     /// The most disks that the process's limit on file descriptors allows.
     pub most_disks: usize,
     /// Threads that serve queues.

@@ -15,6 +15,7 @@
 //! | `content` | the content of a sector |
 //! | `load` | one ring's requests, and their expected results |
 //! | `front` | the front end that reconnects |
+//! | `history` | kills while points of a history are taken
 //! | `kills` | kills at random instants and at named points |
 //! | `layouts` | kills while state of an older version is converted |
 //! | `parked` | kills while requests wait |
@@ -46,6 +47,7 @@ mod front;
 #[path = "../it/harness.rs"]
 #[allow(dead_code, reason = "as above")]
 mod harness;
+mod history;
 mod kills;
 mod layouts;
 mod load;

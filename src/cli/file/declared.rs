@@ -9,6 +9,7 @@ use std::fmt;
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::history::FileHistory;
 use super::values::Size;
 use crate::cli::values::size::{exact, parse_size};
 use crate::model::{
@@ -59,6 +60,8 @@ pub(in crate::cli) struct FileDisk {
     on_full: Option<OnFull>,
     #[serde(skip_serializing_if = "Option::is_none")]
     sanitize: Option<Sanitize>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    history: Option<FileHistory>,
     #[serde(alias = "quota_bytes", skip_serializing_if = "Option::is_none")]
     quota: Option<Bytes>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -287,6 +290,7 @@ impl From<FileDisk> for DeclaredDisk {
             detect_zeroes: disk.detect_zeroes,
             on_full: disk.on_full,
             sanitize: disk.sanitize,
+            history: disk.history.map(|FileHistory(history)| history),
             quota_bytes: disk.quota.map(|Bytes(bytes)| bytes),
             limits: disk.limits.into(),
             group: disk
@@ -336,6 +340,7 @@ impl From<ConfigDisk> for FileDisk {
             detect_zeroes: other(settings.detect_zeroes, &usual.detect_zeroes),
             on_full: other(settings.on_full, &usual.on_full),
             sanitize: other(settings.sanitize, &usual.sanitize),
+            history: settings.history.map(|history| FileHistory(Some(history))),
             quota: settings.quota_bytes.map(|bytes| Bytes(Some(bytes))),
             group: settings.group,
             labels: labels

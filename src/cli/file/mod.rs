@@ -6,9 +6,11 @@
 //! |---|---|
 //! | `mod` | the file as a whole, its section `[daemon]`, and its errors |
 //! | `declared` | the sections `[[group]]` and `[[disk]]`, from and to the API's types |
+//! | `history` | the history of a disk as the file writes it |
 //! | `values` | sizes, modes and processors as the file writes them |
 
 mod declared;
+mod history;
 mod values;
 
 use std::fs;

@@ -6,6 +6,7 @@
 //! | `tables`, `pool` | answers of the API, as text |
 //! | `findings` | what a sanitizer has found, as text |
 //! | `faults` | faults on command, and what they did, as text |
+//! | `history` | the history of a disk, as text |
 //! | `images` | golden images, as text |
 //! | `states` | states of disks, in words |
 //! | `rates` | rates and latencies from counters |
@@ -15,6 +16,7 @@
 pub(super) mod diff;
 pub(super) mod faults;
 pub(super) mod findings;
+pub(super) mod history;
 pub(super) mod images;
 pub(super) mod output;
 pub(super) mod pool;

@@ -29,6 +29,11 @@ pub(in crate::cli) fn pool(pool: &Pool) -> String {
         ),
         ("workers", pool.workers.to_string()),
     ];
+    if pool.history_points > 0 {
+        let held = human_and_exact(pool.history_held_bytes);
+        let text = format!("{} points, with {held} of their own", pool.history_points);
+        rows.push(("history", text));
+    }
     let warnings = pool.warnings.iter();
     rows.extend(warnings.map(|warning| ("warning", warning.clone())));
     pairs(&rows)

@@ -1,5 +1,6 @@
 //! States of disks, in words.
 
+use crate::cli::values::every::every;
 use crate::cli::values::size::human;
 use crate::model::{Disk, DiskState, Import, Sanitize, SanitizerCounts, Share};
 
@@ -58,5 +59,26 @@ pub(in crate::cli) fn sanitizer_counts(counts: SanitizerCounts) -> String {
     format!(
         "sanitizer: {} reads of unwritten sectors, {} times 256 MiB written without a flush\n",
         counts.unwritten_reads, counts.no_flush
+    )
+}
+
+/// The history of a disk in a line.
+pub(in crate::cli) fn history(disk: &Disk) -> String {
+    let Some(settings) = &disk.history else {
+        return "off".into();
+    };
+    let amount = disk.history_amount.unwrap_or_default();
+    let limit = settings.limit_bytes.map(human);
+    let limit = limit.map_or_else(String::new, |limit| format!(", limit {limit}"));
+    let missed = match amount.missed {
+        0 => String::new(),
+        missed => format!(", {missed} missed"),
+    };
+    format!(
+        "each {}, keeps {}{limit}: {} points with {} of their own{missed}",
+        every(settings),
+        settings.keep,
+        amount.points,
+        human(amount.held_bytes)
     )
 }

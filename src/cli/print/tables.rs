@@ -6,7 +6,9 @@ use std::time::{Duration, UNIX_EPOCH};
 use comfy_table::{Cell, CellAlignment, Table};
 
 use crate::cli::print::rates::{Rates, quantile, real};
-use crate::cli::print::states::{import, queues, sanitizer_counts, sanitizer_mode, share, state};
+use crate::cli::print::states::{
+    history, import, queues, sanitizer_counts, sanitizer_mode, share, state,
+};
 use crate::cli::values::size::{human, human_and_exact};
 use crate::model::{
     Compared, ContentId, Difference, DifferenceKind, Disk, Event, FrontEnd, Group, Limits,
@@ -139,6 +141,9 @@ pub(in crate::cli) fn disk(disk: &Disk) -> String {
         ("snapshots", or_dash(disk.snapshots.join(" "))),
         ("forks", forks(disk.children.as_deref().unwrap_or_default())),
     ];
+    if disk.history.is_some() {
+        rows.push(("history", history(disk)));
+    }
     rows.extend(sanitizer_mode(disk.sanitize).map(|mode| ("sanitizer", mode.into())));
     pairs(&rows)
 }

@@ -10,10 +10,12 @@
 //! | `label` | labels, as in vm=web-1 |
 //! | `share` | front ends that may use a disk at the same time, as in ro |
 //! | `sanitize` | what a sanitizer does, as in count |
+//! | `every` | when points of a history are taken, as in 500ms |
 //! | `target` | disks and snapshots, as in scratch@clean |
 //! | `or_none` | values that `none` removes |
 
 pub(super) mod cpus;
+pub(super) mod every;
 pub(super) mod format;
 pub(super) mod label;
 pub(super) mod mode;

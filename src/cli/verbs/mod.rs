@@ -31,7 +31,7 @@ use std::path::PathBuf;
 use clap::{Command, Subcommand};
 
 use self::content::{look, salvage, write};
-use self::disks::{change, create, faults, groups, manage, snapshots};
+use self::disks::{change, create, faults, groups, history, manage, snapshots};
 #[cfg(feature = "top")]
 use self::watch::top;
 use super::error::Error;
@@ -69,6 +69,9 @@ pub(super) enum ApiVerb {
     Snapshot(snapshots::Take),
     /// List a disk's snapshots.
     Snapshots(snapshots::List),
+    /// Keep points of a disk's content, to which it can go back.
+    #[command(subcommand)]
+    History(history::HistoryVerb),
     /// Create a disk with the content of another disk or of a snapshot.
     Fork(snapshots::Fork),
     /// Reset a disk to a snapshot, or to what it was forked from.
@@ -145,6 +148,7 @@ impl ApiVerb {
             Self::Top(verb) => verb.run(&ask()?),
             Self::Snapshot(verb) => verb.run(&ask()?),
             Self::Snapshots(verb) => verb.run(&ask()?),
+            Self::History(verb) => verb.run(&ask()?),
             Self::Fork(verb) => verb.run(&ask()?),
             Self::Reset(verb) => verb.run(&ask()?),
             Self::Import(verb) => verb.run(&ask()?),

@@ -18,6 +18,7 @@ use utoipa::IntoParams;
 use super::state::Api;
 use super::wire::failure::Failure;
 use super::wire::strict::Strict;
+use crate::device::history::PointName;
 use crate::model::ProblemKind;
 
 /// The longest name of a disk, snapshot or group, in bytes.
@@ -50,6 +51,28 @@ impl TryFrom<String> for Name {
                 "{name:?} is not a name: use 1 to {MAX_NAME_BYTES} of A-Z a-z 0-9 . _ - and begin \
                  with a letter or digit"
             ))
+        }
+    }
+}
+
+/// The name of a snapshot, or of a point of a disk's history as in `flush:1432`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct Moment(String);
+
+impl Moment {
+    pub(super) fn into_string(self) -> String {
+        self.0
+    }
+}
+
+impl TryFrom<String> for Moment {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        match PointName::parse(&name) {
+            Some(_) => Ok(Self(name)),
+            None => Name::try_from(name).map(|name| Self(name.into_string())),
         }
     }
 }

@@ -36,6 +36,7 @@ pub(super) fn ordinary() -> OpenApiRouter<Api> {
         .routes(routes!(disks::map))
         .routes(routes!(disks::stats))
         .routes(routes!(disks::findings))
+        .routes(routes!(snapshots::history))
         .routes(routes!(disks::limits, disks::set_limits))
         .routes(routes!(faults::list, faults::add, faults::clear))
         .routes(routes!(faults::remove))

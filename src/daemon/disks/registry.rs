@@ -22,6 +22,7 @@ use super::served::disk::ServedDisk;
 use super::served::factory::DiskFactory;
 use super::served::golden::{Fetches, Golden};
 use super::served::group::LimitGroup;
+use super::served::keeper::Keeper;
 use super::settings::names::ImageName;
 use super::settings::problems::not_found;
 use crate::daemon::digest::recent::Recent;
@@ -59,6 +60,8 @@ pub struct Disks {
     pub(super) fetches: Arc<Fetches>,
     /// Warnings for the operator.
     warnings: Mutex<Vec<String>>,
+    /// Histories of disks.
+    pub(super) keeper: Keeper,
     /// Digests of snapshots.
     pub(super) digests: Recent,
     /// The monitor's thread, if it was started.
@@ -99,6 +102,7 @@ impl Disks {
             table: RwLock::default(),
             fetches: Arc::default(),
             warnings: Mutex::default(),
+            keeper: Keeper::default(),
             digests: Recent::default(),
             watcher: Watcher::default(),
         })

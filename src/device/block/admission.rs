@@ -29,6 +29,10 @@ const SANITIZED: u32 = 1 << 2;
 const FAULTY: u32 = 1 << 3;
 /// A tap sees each change.
 const TAPPED: u32 = 1 << 4;
+/// There is a history, which is told of flushes and writes.
+const HISTORY: u32 = 1 << 5;
+/// The history counts what is written, so no write may go in a batch.
+const COUNTED: u32 = 1 << 6;
 
 /// What delays or fails a disk's operations, and how many wait.
 #[derive(Debug)]
@@ -69,6 +73,11 @@ impl Flags {
     #[inline]
     pub(super) fn are_tapped(self) -> bool {
         self.has(TAPPED)
+    }
+
+    /// Whether a history is told of flushes and writes.
+    pub(super) fn have_history(self) -> bool {
+        self.has(HISTORY)
     }
 
     fn has(self, flag: u32) -> bool {
@@ -116,6 +125,12 @@ impl Admission {
 
     pub(super) fn set_tapped(&self, tapped: bool) {
         self.set(TAPPED, tapped);
+    }
+
+    /// Whether there is a history, and whether it counts what is written.
+    pub(super) fn set_history(&self, is_there: bool, counts: bool) {
+        self.set(HISTORY, is_there);
+        self.set(COUNTED, counts);
     }
 
     pub(super) fn limits(&self) -> Limits {
@@ -172,7 +187,8 @@ impl Admission {
         if flags.has(FAILED) {
             return Err(Refusal::Failed);
         }
-        if flags.has(SANITIZED) || flags.has(TAPPED) && class == Class::Write {
+        let counted = TAPPED | COUNTED;
+        if flags.has(SANITIZED) || flags.has(counted) && class == Class::Write {
             return Err(Refusal::Wait(WaitReason::turn(class.into())));
         }
         if flags.has(FAULTY) {

@@ -20,12 +20,14 @@
 //! | `counters` | counting the operations of one queue |
 //! | `stats` | statistics of all queues |
 //! | `serial` | the identifier of a disk |
+//! | `history` | the content of a disk at chosen moments |
 //! | `sanitize` | requests that a correct guest wouldn't make |
 
 mod admission;
 mod batch;
 mod counters;
 mod faulty;
+pub mod history;
 mod limits;
 mod operation;
 mod sanitize;

@@ -6,13 +6,14 @@ use std::time::Instant;
 use parking_lot::RwLock;
 
 use super::admission::Admission;
+use super::history::{Every, History};
 use super::operation::Left;
 use super::sanitize::Sanitizer;
 use super::stats::Blocks;
 use super::tap::{Direct, Seen, Tap};
 use super::{
-    Attempt, Batch, Finding, Lane, Limiter, Limits, Operation, Pace, Progress, QueueCounters,
-    Refusal, Rest, Sanitize, SanitizerCounts, Serial, Stats, WaitReason,
+    Attempt, Batch, Finding, Lane, Limiter, Limits, Operation, OperationKind, Pace, Progress,
+    QueueCounters, Refusal, Rest, Sanitize, SanitizerCounts, Serial, Stats, WaitReason,
 };
 use crate::device::faults::{Faults, Rule};
 use crate::store::{Capacity, Disk, Error, Extent, Sink, Source};
@@ -24,6 +25,7 @@ pub struct Volume {
     serial: Serial,
     admission: Admission,
     sanitizer: Sanitizer,
+    history: RwLock<Option<Arc<History>>>,
     blocks: Blocks,
     /// What sees each change, while a flag of the admission says so.
     tap: RwLock<Option<Arc<dyn Tap>>>,
@@ -38,6 +40,7 @@ impl Volume {
             serial,
             admission: Admission::new(),
             sanitizer: Sanitizer::default(),
+            history: RwLock::default(),
             blocks: Blocks::default(),
             tap: RwLock::new(None),
         }
@@ -103,13 +106,49 @@ impl Volume {
             if flags.are_faulty() {
                 return self.execute_faulty(operation, pace, attempt);
             }
+            if flags.have_history() {
+                return self.execute_told(operation, pace, attempt);
+            }
         }
-        self.execute_admitted(operation, pace, attempt)
+        self.execute_now(operation, pace, attempt)
     }
 
     /// Execute an operation that was admitted: no fault is left to be done.
-    #[inline]
     pub(super) fn execute_admitted(
+        &self,
+        operation: Operation<'_, '_>,
+        pace: Pace,
+        attempt: Attempt,
+    ) -> Result<Progress, Refusal> {
+        match self.admission.flags().have_history() {
+            true => self.execute_told(operation, pace, attempt),
+            false => self.execute_now(operation, pace, attempt),
+        }
+    }
+
+    /// Execute an operation that the history is told of before it is answered.
+    #[cold]
+    fn execute_told(
+        &self,
+        operation: Operation<'_, '_>,
+        pace: Pace,
+        attempt: Attempt,
+    ) -> Result<Progress, Refusal> {
+        let asked = operation.asked();
+        let progress = self.execute_now(operation, pace, attempt)?;
+        if let Some(history) = self.history() {
+            match asked.kind {
+                OperationKind::Flush => history.flushed(),
+                // The first step of a long one counts as all of it.
+                OperationKind::Write => history.written(asked.bytes),
+                _ => {}
+            }
+        }
+        Ok(progress)
+    }
+
+    #[inline]
+    fn execute_now(
         &self,
         operation: Operation<'_, '_>,
         pace: Pace,
@@ -261,6 +300,21 @@ impl Volume {
     pub fn set_sanitize(&self, sanitize: Sanitize) {
         self.sanitizer.set(sanitize);
         self.admission.set_sanitized(sanitize != Sanitize::Off);
+    }
+
+    /// Its history, if it has one.
+    pub fn history(&self) -> Option<Arc<History>> {
+        self.history.read().clone()
+    }
+
+    /// Set its history, which is told of flushes and writes from now on, or follow another plan of
+    /// it.
+    pub fn set_history(&self, history: Option<Arc<History>>) {
+        let mut now = self.history.write();
+        let plan = history.as_ref().map(|history| history.plan());
+        let counts = plan.is_some_and(|plan| matches!(plan.every, Every::Written(_)));
+        *now = history;
+        self.admission.set_history(plan.is_some(), counts);
     }
 
     /// The last findings of its sanitizer, oldest first.

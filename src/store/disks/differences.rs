@@ -1,14 +1,17 @@
-//! Where two snapshots differ.
+//! Where two snapshots differ, and what only one of them has.
 
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::disk::Disk;
 use super::inner::DiskInner;
 use super::store::Store;
 use crate::store::base::error::Error;
+use crate::store::base::limits::MOST_DISKS;
 use crate::store::base::range::Extent;
 use crate::store::layout::entry::Entry;
 use crate::store::layout::levels::{LEAF_PAGES, PAGE_SECTORS};
+use crate::store::memory::arena::BLOCK_BYTES;
 use crate::store::memory::pool::Pool;
 use crate::store::pages::diff;
 
@@ -49,6 +52,35 @@ impl Store {
         let _slots = self.table.lock();
         let (one, two) = (self.find_snapshot(from)?, self.find_snapshot(to)?);
         Ok(Differences::new(self.table.pool(), one, two))
+    }
+
+    /// Keep the content of `source` at this moment as the snapshot `key`, with this time and
+    /// without settings and quota, so that it takes one block.
+    ///
+    /// # Errors
+    /// The same as [`Store::snapshot`]; [`Error::TooManyDisks`] already when half of the disks and
+    /// snapshots are there that the store can have, so that points leave room for disks.
+    pub fn point(&self, source: &str, key: &str, made_at_ms: u64) -> Result<Disk, Error> {
+        if self.disk_count() >= MOST_DISKS / 2 {
+            return Err(Error::TooManyDisks);
+        }
+        self.branch(source, key, true, |record| {
+            record.settings.clear();
+            record.spec.quota_bytes = None;
+            record.made_at_ms = made_at_ms;
+            Ok(())
+        })
+    }
+
+    /// Bytes of memory that a snapshot has and another one of the same disk doesn't, including its
+    /// record. Takes longer the more differs.
+    ///
+    /// # Errors
+    /// The same as [`Store::changed`].
+    pub fn only_in(&self, one: &str, other: &str) -> Result<u64, Error> {
+        let Differences { pool, from, to, .. } = self.differences(one, other)?;
+        let blocks = 1 + diff::only_in(pool.arena(), from.root, to.root);
+        Ok(blocks * BLOCK_BYTES as u64)
     }
 
     fn find_snapshot(&self, key: &str) -> Result<Arc<DiskInner>, Error> {

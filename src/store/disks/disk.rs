@@ -134,6 +134,7 @@ impl Disk {
             },
             id: record.id,
             parent_id: Some(record.parent).filter(|&id| id != 0),
+            made_at_ms: Some(record.made_at_ms).filter(|&at| at != 0),
             key: record.key,
         })
     }

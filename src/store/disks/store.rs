@@ -177,6 +177,7 @@ impl Store {
             spec: *spec,
             snapshot: false,
             parent: 0,
+            made_at_ms: 0,
             settings: settings.to_owned(),
         };
         self.add(slots, record, Entry::NONE, Mapped::default())
@@ -309,7 +310,7 @@ impl Store {
         })
     }
 
-    fn branch(
+    pub(super) fn branch(
         &self,
         source: &str,
         key: &str,
@@ -322,6 +323,7 @@ impl Store {
         let moment = source.share();
         let mut record = source.record();
         record.parent = record.id;
+        record.made_at_ms = 0;
         record.id = slots.next_id();
         key.clone_into(&mut record.key);
         record.spec.size_bytes = moment.capacity.bytes();
@@ -439,6 +441,11 @@ impl Store {
         let mut keys: Vec<String> = self.disks.read().keys().cloned().collect();
         keys.sort_unstable();
         keys
+    }
+
+    /// How many disks and snapshots there are.
+    pub(super) fn disk_count(&self) -> usize {
+        self.disks.read().len()
     }
 
     /// A word that the store keeps for its owner.

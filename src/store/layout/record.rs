@@ -28,6 +28,8 @@ mod of {
     pub(super) const LENGTHS: usize = 7;
     pub(super) const SETTINGS: usize = 8;
     pub(super) const SUM: usize = 9;
+    /// 0 in records of versions that didn't know it.
+    pub(super) const MADE_AT_MS: usize = 10;
     pub(super) const KEY: usize = 16;
     pub(super) const KEY_WORDS: usize = 8;
 }
@@ -50,6 +52,8 @@ pub(crate) struct Record {
     pub(crate) snapshot: bool,
     /// The disk that this one was forked from; 0 for none.
     pub(crate) parent: u64,
+    /// When the content was kept, in milliseconds since 1970; 0 if that isn't known.
+    pub(crate) made_at_ms: u64,
     pub(crate) settings: Vec<u8>,
 }
 
@@ -100,6 +104,7 @@ impl Record {
         put(arena, block, of::SIZE_BYTES, self.spec.size_bytes);
         put(arena, block, of::ROOT, root.0);
         put(arena, block, of::PARENT, self.parent);
+        put(arena, block, of::MADE_AT_MS, self.made_at_ms);
         put(
             arena,
             block,
@@ -183,6 +188,7 @@ impl Record {
             spec: spec(words).map_err(damaged)?,
             snapshot: words[of::FLAGS] & SNAPSHOT != 0,
             parent: words[of::PARENT],
+            made_at_ms: words[of::MADE_AT_MS],
             settings,
         };
         Ok((record, settings_block))

@@ -96,6 +96,8 @@ pub struct DiskInfo {
     pub id: u64,
     /// The `id` of the disk that it was forked from.
     pub parent_id: Option<u64>,
+    /// When its content was kept, in milliseconds since 1970, if the owner said so.
+    pub made_at_ms: Option<u64>,
 }
 
 /// Whether a resize may lose data beyond the new size.

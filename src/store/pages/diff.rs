@@ -111,6 +111,26 @@ fn find(
     })
 }
 
+/// How many blocks the tree of `one` has that the tree of `other` doesn't. Nothing changes these
+/// trees meanwhile.
+pub(crate) fn only_in(arena: &Arena, one: Entry, other: Entry) -> u64 {
+    count_only(arena, one, other, TOP)
+}
+
+fn count_only(arena: &Arena, one: Entry, other: Entry, level: u32) -> u64 {
+    if one.block().is_none() || one.block() == other.block() {
+        return 0;
+    }
+    if level == PAGE {
+        return 1;
+    }
+    let below = (0..BLOCK_WORDS).map(|at| {
+        let (one, other) = (child(arena, one, level, at), child(arena, other, level, at));
+        count_only(arena, one, other, level - 1)
+    });
+    1 + below.sum::<u64>()
+}
+
 /// The first `most` differences below two roots of one arena, among the sectors `within`. Nothing
 /// changes these trees meanwhile.
 pub(crate) fn changed(

@@ -4,6 +4,7 @@ mod apply;
 mod branch;
 mod faults;
 mod golden;
+mod history;
 mod imports;
 mod lifecycle;
 mod names;

@@ -10,7 +10,7 @@ use crate::driver::data::pattern;
 
 /// A line for each verb, in an order in which each works, and a member of its output with its value
 /// afterwards.
-const LINES: [(&str, &str, &str); 41] = [
+const LINES: [(&str, &str, &str); 44] = [
     ("create a --size 1M --label k=v", "/name", "\"a\""),
     ("create a --size 1M --label k=v", "/size_bytes", "1048576"),
     ("create b --image in --size 1M", "/mapped_bytes", "8192"),
@@ -37,6 +37,9 @@ const LINES: [(&str, &str, &str); 41] = [
     ("diff a@s a", "/same", "true"),
     ("stats a", "/disk", "\"a\""),
     ("findings a", "/sanitize", "\"off\""),
+    ("history on a", "/history/keep", "1000"),
+    ("history list a", "/settings/keep", "1000"),
+    ("history off a", "/history", "null"),
     ("pool", "/disks", "2"),
     ("fork a@s c", "/parent", "\"a@s\""),
     ("reset c", "/name", "\"c\""),
@@ -95,7 +98,7 @@ fn every_verb_prints_what_it_made_or_found_as_json() {
 fn no_verb_is_left_out_of_these_tests() {
     let words = |line: &&str| {
         let words: Vec<&str> = line.split(' ').collect();
-        let long = if ["group", "image"].contains(&words[0]) {
+        let long = if ["group", "history", "image"].contains(&words[0]) {
             2
         } else {
             1
@@ -113,7 +116,7 @@ fn no_verb_is_left_out_of_these_tests() {
     let mut all = BTreeSet::new();
     for verb in super::help::verbs(&[]) {
         match &*verb {
-            "group" | "image" => all.extend(
+            "group" | "history" | "image" => all.extend(
                 super::help::verbs(&[&verb])
                     .iter()
                     .map(|below| format!("{verb} {below}")),

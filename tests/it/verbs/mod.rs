@@ -9,6 +9,7 @@ mod faults;
 mod foreign;
 pub(crate) mod golden;
 mod help;
+mod history;
 mod imports;
 mod json;
 mod limits;

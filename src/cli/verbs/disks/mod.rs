@@ -6,6 +6,7 @@
 //! | `manage` | `list`, `show`, `destroy` |
 //! | `change` | `resize`, `set`, `limit`, `repair` |
 //! | `snapshots` | `snapshot`, `snapshots`, `fork`, `reset` |
+//! | `history` | `history` |
 //! | `groups` | `group` |
 //! | `faults` | `fault` |
 //! | `limits` | the options for limits that `create`, `limit` and `group set` share |
@@ -14,6 +15,7 @@ pub(super) mod change;
 pub(super) mod create;
 pub(super) mod faults;
 pub(super) mod groups;
+pub(super) mod history;
 mod limits;
 pub(super) mod manage;
 pub(super) mod snapshots;

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use crate::daemon::api::input::{Asked, At, Json, MergePatch, Name, Named};
+use crate::daemon::api::input::{Asked, At, Json, MergePatch, Moment, Named};
 use crate::daemon::api::state::Api;
 use crate::daemon::api::wire::failure::Failure;
 use crate::daemon::disks::{
@@ -257,8 +257,11 @@ pub(crate) struct MapQuery {
     #[param(minimum = 1, maximum = 65536)]
     limit: Option<usize>,
     /// A snapshot of the disk instead of the disk.
-    #[param(value_type = Option<String>, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-    snapshot: Option<Name>,
+    #[param(
+        value_type = Option<String>,
+        pattern = "^([A-Za-z0-9][A-Za-z0-9._-]{0,63}|(flush|time|written):[1-9][0-9]{0,17})$"
+    )]
+    snapshot: Option<Moment>,
 }
 
 /// Show the map of a disk
@@ -288,7 +291,7 @@ pub(crate) async fn map(
     }
     let target = Target {
         disk: at.name.into_string(),
-        snapshot: query.snapshot.map(Name::into_string),
+        snapshot: query.snapshot.map(Moment::into_string),
     };
     api.ok(move |disks| content::map(disks, &target, query.start_bytes, most))
         .await

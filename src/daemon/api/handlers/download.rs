@@ -12,7 +12,7 @@ use utoipa::IntoParams;
 
 use super::apart::Apart;
 use super::delta;
-use crate::daemon::api::input::{Asked, At, Name, Named};
+use crate::daemon::api::input::{Asked, At, Moment, Named};
 use crate::daemon::api::state::{Api, Permit};
 use crate::daemon::api::wire::accept::wanted;
 use crate::daemon::api::wire::failure::Failure;
@@ -34,8 +34,11 @@ static ZEROS: [u8; CHUNK_BYTES] = [0; CHUNK_BYTES];
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct DownloadQuery {
     /// A snapshot of the disk instead of the disk.
-    #[param(value_type = Option<String>, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-    snapshot: Option<Name>,
+    #[param(
+        value_type = Option<String>,
+        pattern = "^([A-Za-z0-9][A-Za-z0-9._-]{0,63}|(flush|time|written):[1-9][0-9]{0,17})$"
+    )]
+    snapshot: Option<Moment>,
     /// Another snapshot of the disk, or a snapshot of another one as `NAME@SNAPSHOT`: return how
     /// the content differs from that one, as `application/vnd.ramblk.delta`.
     #[param(
@@ -90,7 +93,7 @@ pub(crate) async fn content(
 ) -> Result<Response, Failure> {
     let target = Target {
         disk: at.name.into_string(),
-        snapshot: query.snapshot.map(Name::into_string),
+        snapshot: query.snapshot.map(Moment::into_string),
     };
     if let Some(base) = &query.base {
         return delta::content(&api, target, base, query.unit_bytes, &headers).await;

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::apart::Apart;
-use crate::daemon::api::input::{Asked, At, Name, Named};
+use crate::daemon::api::input::{Asked, At, Moment, Named};
 use crate::daemon::api::state::{Api, Permit};
 use crate::daemon::api::wire::failure::Failure;
 use crate::daemon::api::wire::produced::produced;
@@ -25,8 +25,11 @@ pub(crate) const LINES_TYPE: &str = "application/x-ndjson";
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct DigestQuery {
     /// A snapshot of the disk instead of the disk.
-    #[param(value_type = Option<String>, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-    snapshot: Option<Name>,
+    #[param(
+        value_type = Option<String>,
+        pattern = "^([A-Za-z0-9][A-Za-z0-9._-]{0,63}|(flush|time|written):[1-9][0-9]{0,17})$"
+    )]
+    snapshot: Option<Moment>,
     /// Where the content begins in the disk, in bytes.
     #[param(value_type = Option<u64>, maximum = 9223372036854775807_u64)]
     start_bytes: u64,
@@ -61,7 +64,7 @@ pub(crate) async fn digest(
     let _permit = api.permit(Permit::Transfer)?;
     let target = Target {
         disk: at.name.into_string(),
-        snapshot: query.snapshot.map(Name::into_string),
+        snapshot: query.snapshot.map(Moment::into_string),
     };
     let (start, length) = (query.start_bytes, query.length_bytes);
     let begin = move |disks: &Disks| digest::begin(disks, &target, start, length).map(Apart::new);
@@ -91,8 +94,11 @@ pub(crate) async fn digest(
 #[serde(deny_unknown_fields)]
 pub(crate) struct DiffQuery {
     /// A snapshot of the disk instead of the disk.
-    #[param(value_type = Option<String>, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-    snapshot: Option<Name>,
+    #[param(
+        value_type = Option<String>,
+        pattern = "^([A-Za-z0-9][A-Za-z0-9._-]{0,63}|(flush|time|written):[1-9][0-9]{0,17})$"
+    )]
+    snapshot: Option<Moment>,
     /// The disk or snapshot to compare it with, as `NAME` or `NAME@SNAPSHOT`.
     #[param(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}(@[A-Za-z0-9][A-Za-z0-9._-]{0,63})?$")]
     with: String,
@@ -126,7 +132,7 @@ pub(crate) async fn diff(
     let permit = api.permit(Permit::Transfer)?;
     let from = Target {
         disk: at.name.into_string(),
-        snapshot: query.snapshot.map(Name::into_string),
+        snapshot: query.snapshot.map(Moment::into_string),
     };
     let to = Target::parse(&query.with).map_err(|problem| Failure::from(problem).at("with"))?;
     let begin = move |disks: &Disks| compare::begin(disks, &from, &to, 1).map(Apart::new);

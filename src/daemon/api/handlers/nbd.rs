@@ -16,7 +16,7 @@ use serde::Deserialize;
 use tokio::sync::OwnedSemaphorePermit;
 use utoipa::IntoParams;
 
-use crate::daemon::api::input::{Asked, At, Name, Named};
+use crate::daemon::api::input::{Asked, At, Moment, Name, Named};
 use crate::daemon::api::state::{Api, Permit};
 use crate::daemon::api::wire::failure::Failure;
 use crate::daemon::api::wire::peer::Peer;
@@ -38,8 +38,11 @@ const NBD: &str = "nbd";
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct NbdQuery {
     /// A snapshot of the disk instead of the disk.
-    #[param(value_type = Option<String>, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-    snapshot: Option<Name>,
+    #[param(
+        value_type = Option<String>,
+        pattern = "^([A-Za-z0-9][A-Za-z0-9._-]{0,63}|(flush|time|written):[1-9][0-9]{0,17})$"
+    )]
+    snapshot: Option<Moment>,
     /// Let the client write to the disk, as one more front end.
     rw: bool,
     /// A name that you choose. Connections with the same one share their view of the disk: the
@@ -84,7 +87,7 @@ pub(crate) async fn upgrade(
     let options = ViewOptions {
         target: Target {
             disk: at.name.into_string(),
-            snapshot: query.snapshot.map(Name::into_string),
+            snapshot: query.snapshot.map(Moment::into_string),
         },
         is_writable: query.rw,
         name: query.view.map(Name::into_string),

@@ -10,8 +10,8 @@ use utoipa::IntoParams;
 use crate::daemon::api::input::{Asked, At, Json, Named, NamedSnapshot};
 use crate::daemon::api::state::Api;
 use crate::daemon::api::wire::failure::Failure;
-use crate::daemon::disks::{Disks, fork, reset, snapshots};
-use crate::model::{Disk, ForkRequest, ResetRequest, Snapshot};
+use crate::daemon::disks::{Disks, fork, history, reset, snapshots};
+use crate::model::{Disk, ForkRequest, History, ResetRequest, Snapshot};
 
 /// List a disk's snapshots
 #[utoipa::path(
@@ -115,6 +115,29 @@ pub(crate) async fn destroy(
     };
     api.freeing(end).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// List the points of a disk's history
+///
+/// Each can be forked, compared, read and reset to, as a snapshot can. A history begins and ends
+/// with the disk's setting `history`.
+#[utoipa::path(
+    get,
+    path = "/v1/disks/{name}/history",
+    tag = "snapshots",
+    operation_id = "get_history",
+    params(Named),
+    responses(
+        (status = 200, description = "its points, oldest first", body = History),
+        (status = 404, description = "no such disk"),
+    ),
+)]
+pub(crate) async fn history(
+    State(api): State<Api>,
+    At(at): At<Named>,
+) -> Result<Response, Failure> {
+    api.ok(move |disks| history::list(disks, &at.name.into_string()))
+        .await
 }
 
 /// Fork a disk

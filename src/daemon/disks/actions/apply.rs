@@ -71,6 +71,7 @@ fn wanted(
         true => DiskSettings {
             on_full: usual.on_full,
             sanitize: usual.sanitize,
+            history: usual.history,
             quota_bytes: usual.quota_bytes,
             limits: usual.limits,
             group: usual.group,

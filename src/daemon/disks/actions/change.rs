@@ -2,6 +2,7 @@
 
 use super::describe::describe;
 use super::groups;
+use super::history;
 use super::resize::{Resize, announce};
 use crate::daemon::disks::registry::Disks;
 use crate::daemon::disks::served::disk::ServedDisk;
@@ -9,14 +10,26 @@ use crate::daemon::disks::settings::differences::differences;
 use crate::daemon::disks::settings::faults;
 use crate::daemon::disks::settings::metadata::Metadata;
 use crate::daemon::disks::settings::problems::invalid;
-use crate::daemon::disks::settings::valid::{check_labels, check_limits, check_quota};
+use crate::daemon::disks::settings::valid::{
+    check_history, check_labels, check_limits, check_quota,
+};
 use crate::model::{
     DiskPatch, DiskSettings, EventKind, Limits, Patched, Problem, ProblemKind, Resized,
 };
 use crate::store::{Change, Leftover};
 
+/// The memory that a change left.
+#[derive(Debug, Default)]
+pub(crate) struct Left {
+    /// What lay beyond a smaller size.
+    size: Option<Leftover>,
+    /// The points of a history that ended.
+    points: Vec<Leftover>,
+}
+
 /// The settings after a patch, if they are valid.
 fn patched(
+    name: &str,
     had: &DiskSettings,
     patch: &DiskPatch,
     pool_bytes: u64,
@@ -34,6 +47,12 @@ fn patched(
     }
     if let Some(sanitize) = patch.sanitize {
         settings.sanitize = sanitize;
+    }
+    if let Some(history) = patch.history {
+        if let Some(history) = &history {
+            check_history(name, history)?;
+        }
+        settings.history = history;
     }
     if let Some(limits) = patch.limits {
         check_limits(&limits)?;
@@ -94,7 +113,8 @@ pub fn patch(disks: &Disks, name: &str, patch: DiskPatch) -> Result<Patched, Pro
     let served = disks.find(name)?;
     let (resized, left) = patch_locked(disks, &served, &patch, lost_bytes)?;
     drop(control);
-    let lost_bytes = left.map_or(0, Leftover::free);
+    let lost_bytes = left.size.map_or(0, Leftover::free);
+    drop(left.points);
     Ok(Patched {
         disk: describe(disks, &served)?,
         resized: resized.map(|resized| Resized {
@@ -104,22 +124,22 @@ pub fn patch(disks: &Disks, name: &str, patch: DiskPatch) -> Result<Patched, Pro
     })
 }
 
-/// The same as [`patch`], for a caller that holds the control lock. Free the returned [`Leftover`]
-/// without that lock. `lost_bytes` is what a smaller size would lose, for the refusal.
+/// The same as [`patch`], for a caller that holds the control lock. Free what it left without that
+/// lock. `lost_bytes` is what a smaller size would lose, for the refusal.
 pub(crate) fn patch_locked(
     disks: &Disks,
     served: &ServedDisk,
     patch: &DiskPatch,
     lost_bytes: u64,
-) -> Result<(Option<Resized>, Option<Leftover>), Problem> {
+) -> Result<(Option<Resized>, Left), Problem> {
     let had = served.settings()?;
-    let settings = patched(&had, patch, disks.store().limit_bytes())?;
+    let settings = patched(&served.name, &had, patch, disks.store().limit_bytes())?;
     let limiter = groups::limiter(disks, settings.group.as_deref())?;
     check_repair(patch)?;
     let resize = Resize::of(served, patch, lost_bytes)?;
     let rules = faults::named(&settings.faults)?;
     let repairs = patch.failed == Some(false) && served.failure().is_some();
-    let mut left = None;
+    let mut left = Left::default();
     if had != settings || repairs {
         let quota_bytes = settings.quota_bytes;
         let change = Change {
@@ -135,11 +155,12 @@ pub(crate) fn patch_locked(
         let size = resize.as_ref().and_then(Resize::wanted);
         let changed = served.change(edit, &change, size);
         let changed = changed.map_err(|problem| explained(problem, resize.as_ref(), &change));
-        left = Some(changed?);
+        left.size = Some(changed?);
     }
     // From here on nothing can be refused.
     served.limit(&settings.limits, limiter);
     served.sanitize(settings.sanitize);
+    left.points = history::follow(disks, served, settings.history.as_ref())?;
     served.set_marks(settings.quota_bytes);
     if had.faults != settings.faults {
         served.set_faults(rules);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::describe::describe;
 use super::groups;
+use super::history;
 use crate::daemon::disks::registry::Disks;
 use crate::daemon::disks::served::disk::{Age, ServedDisk};
 use crate::daemon::disks::served::factory::ServeAt;
@@ -150,6 +151,8 @@ fn add(
     let prepared = disks.factory.prepare(disk, valid, Age::New);
     let served = prepared.and_then(|served| {
         served.limit(&valid.settings.limits, limiter);
+        history::follow(disks, &served, valid.settings.history.as_ref())
+            .map_err(|problem| Error::Disks(Box::new(problem)))?;
         listen(&served)?;
         Ok(served)
     });

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::history;
 use super::ids;
 use crate::daemon::disks::registry::Disks;
 use crate::daemon::disks::served::disk::ServedDisk;
@@ -60,6 +61,7 @@ pub fn pool(disks: &Disks) -> Pool {
     let mapped_bytes = all.iter().map(|served| served.mapped_bytes()).sum();
     let (count, snapshots) = disks.counts();
     let images = disks.all_images();
+    let (history_points, history_held_bytes) = disks.keeper.amount();
     let charged = |image: &Arc<Golden>| Some(image.disk.get_info().ok()?.charged_bytes);
     Pool {
         limit_bytes: disks.store().limit_bytes(),
@@ -70,6 +72,8 @@ pub fn pool(disks: &Disks) -> Pool {
         snapshots,
         images: images.len(),
         images_charged_bytes: images.iter().filter_map(charged).sum(),
+        history_points,
+        history_held_bytes,
         most_disks: disks.options.most_disks,
         workers: disks.options.workers,
         warnings: disks.warnings(),
@@ -100,6 +104,8 @@ pub(crate) fn describe(disks: &Disks, served: &ServedDisk) -> Result<Disk, Probl
         detect_zeroes: settings.detect_zeroes,
         on_full: settings.on_full,
         sanitize: settings.sanitize,
+        history: settings.history,
+        history_amount: history::amount(served),
         mapped_bytes: info.mapped_bytes,
         charged_bytes: info.charged_bytes,
         unique_bytes: None,

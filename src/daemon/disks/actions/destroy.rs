@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::branch::snapshots::{self, check_children};
-use super::{record, upload};
+use super::{history, record, upload};
 use crate::daemon::disks::registry::Disks;
 use crate::daemon::disks::served::disk::ServedDisk;
 use crate::daemon::disks::settings::problems::{attached, conflict};
@@ -68,7 +68,7 @@ pub(crate) fn end_locked(
     }
     served.stop_listening();
     served.views.close();
-    let mut left = Vec::new();
+    let mut left = history::end(disks, served);
     for snapshot in &snapshots {
         left.push(snapshots::end_locked(disks, served, snapshot)?);
     }

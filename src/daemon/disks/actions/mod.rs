@@ -3,6 +3,7 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `ids` | the identifier of a disk's present content |
+//! | `history` | the histories of disks, and their points |
 //! | `describe` | describing disks and their figures |
 //! | `groups` | limits that several disks share |
 //! | `create` | creating a disk |
@@ -28,6 +29,7 @@ pub mod destroy;
 pub mod faults;
 pub mod golden;
 pub mod groups;
+pub mod history;
 pub(crate) mod ids;
 pub mod record;
 pub(crate) mod resize;

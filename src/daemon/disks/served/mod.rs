@@ -13,6 +13,7 @@
 //! | `recording` | the recording of a disk |
 //! | `disk` | the served disk |
 //! | `factory` | makes served disks |
+//! | `keeper` | the thread that keeps histories |
 //! | `group` | a group of disks, whose limits they share |
 //! | `golden` | golden images, and those on their way |
 
@@ -22,6 +23,7 @@ pub(crate) mod filling;
 pub(crate) mod golden;
 pub(crate) mod group;
 pub(crate) mod health;
+pub(crate) mod keeper;
 pub(crate) mod recording;
 pub(crate) mod sanitizer;
 pub(crate) mod socket;

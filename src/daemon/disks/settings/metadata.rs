@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 use super::lineage::Lineage;
 use super::origin::Origin;
 use super::problems::{internal, invalid};
-use crate::model::{DiskSettings, Limits, OnFull, Problem, Sanitize, Share};
+use crate::model::{DiskSettings, HistorySettings, Limits, OnFull, Problem, Sanitize, Share};
 use crate::store::{self, Change, Disk, DiskSpec};
 
 /// The metadata of a disk.
@@ -36,6 +36,9 @@ pub(crate) struct Metadata {
     /// What its sanitizer does.
     #[serde(default, skip_serializing_if = "Sanitize::is_off")]
     pub(crate) sanitize: Sanitize,
+    /// Its history, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) history: Option<HistorySettings>,
     /// The disk's own limits.
     #[serde(default, skip_serializing_if = "Limits::is_empty")]
     pub(crate) limits: Limits,
@@ -84,6 +87,7 @@ impl Metadata {
             share: settings.share,
             in_order: settings.in_order,
             sanitize: settings.sanitize,
+            history: settings.history,
             limits: settings.limits,
             group: settings.group.clone(),
             labels: settings.labels.clone(),
@@ -107,6 +111,7 @@ impl Metadata {
             detect_zeroes: spec.detect_zeroes,
             on_full: spec.on_full.into(),
             sanitize: self.sanitize,
+            history: self.history,
             quota_bytes: spec.quota_bytes,
             limits: self.limits,
             group: self.group.clone(),

@@ -3,6 +3,7 @@
 //! A name doesn't begin with `@`, so it can't collide with a key of the daemon's own.
 
 use super::problems::invalid;
+use crate::device::history::PointName;
 pub use crate::model::Target;
 use crate::model::{Digest, Problem};
 use crate::store::MAX_KEY_BYTES;
@@ -53,9 +54,17 @@ pub fn check_name(name: &str) -> Result<(), Problem> {
     ))
 }
 
-/// The store's key of a snapshot.
+/// Check that `name` is valid for a snapshot, or is that of a point.
+fn check_moment(name: &str) -> Result<(), Problem> {
+    match PointName::parse(name) {
+        Some(_) => Ok(()),
+        None => check_name(name),
+    }
+}
+
+/// The store's key of a snapshot, or of a point of a disk's history.
 pub(crate) fn snapshot_key(disk: &str, snapshot: &str) -> Result<String, Problem> {
-    check_name(snapshot)?;
+    check_moment(snapshot)?;
     let key = format!("{disk}@{snapshot}");
     if key.len() <= MAX_KEY_BYTES {
         return Ok(key);
@@ -82,7 +91,7 @@ impl Target {
             None => (text, None),
         };
         check_name(disk)?;
-        snapshot.map(check_name).transpose()?;
+        snapshot.map(check_moment).transpose()?;
         Ok(Self {
             disk: disk.to_owned(),
             snapshot: snapshot.map(str::to_owned),

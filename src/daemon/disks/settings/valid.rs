@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU16;
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use super::faults;
@@ -13,7 +14,7 @@ use super::problems::invalid;
 use crate::daemon::error::MAX_SOCKET_PATH_BYTES;
 use crate::device::Serial;
 use crate::device::faults::Rule;
-use crate::model::{DiskSettings, Limits, Problem, ProblemKind, Rate, Share};
+use crate::model::{DiskSettings, HistorySettings, Limits, Problem, ProblemKind, Rate, Share};
 use crate::store::{self, Bytes, Capacity, DiskSpec, SectorSize};
 
 /// The most queues of a disk, which guests and front ends are known to handle.
@@ -25,6 +26,15 @@ const MAX_LABEL_KEY_BYTES: usize = 63;
 const MAX_LABEL_VALUE_BYTES: usize = 255;
 /// Enough for a page, the nodes that lead to it, and the disk's record.
 const LEAST_QUOTA_BYTES: u64 = 64 << 10;
+
+/// The longest name of a disk with a history: the store's keys of its points begin with it.
+const MAX_NAME_WITH_HISTORY_BYTES: usize = 43;
+/// Intervals between points.
+const INTERVALS_MS: RangeInclusive<u64> = 10..=86_400_000;
+/// The least bytes between points.
+const LEAST_WRITTEN_BYTES: u64 = 64 << 10;
+/// The most points of a disk. The store can have some 60000 disks, snapshots and points.
+const MOST_POINTS: u64 = 10_000;
 
 pub(crate) fn check_labels(labels: &BTreeMap<String, String>) -> Result<(), Problem> {
     if labels.len() > MOST_LABELS {
@@ -128,6 +138,48 @@ pub(crate) fn check_quota(quota_bytes: Option<u64>, pool_bytes: u64) -> Result<(
     Ok(())
 }
 
+/// Check the history of a disk called `name`.
+pub(crate) fn check_history(name: &str, history: &HistorySettings) -> Result<(), Problem> {
+    let refused = |detail: String| Err(invalid("history", detail));
+    if name.len() > MAX_NAME_WITH_HISTORY_BYTES {
+        return refused(format!(
+            "disk {name:?} has a name of {} bytes, and with a history it can have \
+             {MAX_NAME_WITH_HISTORY_BYTES}: fork it under a shorter name",
+            name.len()
+        ));
+    }
+    if history.interval_ms.is_some() && history.written_bytes.is_some() {
+        return refused("points are taken by time or by bytes written: give one of them".into());
+    }
+    if let Some(ms) = history.interval_ms.filter(|ms| !INTERVALS_MS.contains(ms)) {
+        let (least, most) = (INTERVALS_MS.start(), INTERVALS_MS.end());
+        return refused(format!(
+            "an interval of {ms} ms: give {least} ms to {most} ms"
+        ));
+    }
+    if let Some(bytes) = history.written_bytes.filter(|&it| it < LEAST_WRITTEN_BYTES) {
+        return refused(format!(
+            "a point each {}: give at least {}",
+            Bytes(bytes),
+            Bytes(LEAST_WRITTEN_BYTES)
+        ));
+    }
+    if history.keep == 0 || history.keep > MOST_POINTS {
+        return refused(format!(
+            "{} points to keep: give 1 to {MOST_POINTS}",
+            history.keep
+        ));
+    }
+    match history.limit_bytes {
+        Some(bytes) if bytes < LEAST_QUOTA_BYTES => refused(format!(
+            "a limit of {} holds no point: give at least {}",
+            Bytes(bytes),
+            Bytes(LEAST_QUOTA_BYTES)
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// Settings that were checked together, and what they are stored as.
 #[derive(Debug)]
 pub(crate) struct ValidDisk {
@@ -200,6 +252,9 @@ impl ValidDisk {
         check_quota(settings.quota_bytes, pool_bytes)?;
         settings.group.as_deref().map(check_name).transpose()?;
         let rules = faults::named(&settings.faults)?;
+        if let Some(history) = &settings.history {
+            check_history(name, history)?;
+        }
         // A normal form, so that equal settings compare as equal.
         settings.read_only |= settings.share == Share::Ro;
         settings.serial = settings.serial.filter(|own| {

@@ -1,9 +1,9 @@
 //! Adopting the disks, snapshots and groups that an earlier process left in the store.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::daemon::disks::actions::groups;
+use crate::daemon::disks::actions::{groups, history};
 use crate::daemon::disks::registry::Disks;
 use crate::daemon::disks::served::disk::{Age, ServedDisk};
 use crate::daemon::disks::served::golden::Golden;
@@ -14,10 +14,11 @@ use crate::daemon::disks::settings::lineage::Lineage;
 use crate::daemon::disks::settings::metadata::{Decoded, Metadata, Moved};
 use crate::daemon::disks::settings::names::{
     GROUP_PREFIX, IMAGE_PREFIX, IMPORT_PREFIX, READER_PREFIX, RECORD_PREFIX, STATE_PREFIX, Target,
-    image_key,
+    image_key, snapshot_key,
 };
 use crate::daemon::disks::settings::valid::ValidDisk;
 use crate::device::Limiter;
+use crate::device::history::{Point, PointName};
 use crate::model::{EventKind, Limits, Problem, ProblemKind};
 use crate::store::{self, Change, Disk, OwnerWords, Store};
 use crate::vhost_user::crash::{self, Culprit};
@@ -80,10 +81,22 @@ pub(crate) fn adopt(disks: &Disks) -> Result<(), Problem> {
     for disk in found {
         adopted.push(adopt_disk(disks, disk, culprit)?);
     }
+    let mut points: HashMap<&str, Vec<Point>> = HashMap::new();
     for target in &named {
-        if let Some(snapshot) = &target.snapshot {
-            adopt_snapshot(disks, target, snapshot)?;
+        let Some(snapshot) = &target.snapshot else {
+            continue;
+        };
+        match PointName::parse(snapshot) {
+            Some(name) => {
+                let point = find_point(store, target, name)?;
+                points.entry(&target.disk).or_default().push(point);
+            }
+            None => adopt_snapshot(disks, target, snapshot)?,
         }
+    }
+    for served in &adopted {
+        let points = points.remove(served.name.as_str()).unwrap_or_default();
+        adopt_history(disks, served, points)?;
     }
     drop_stray_states(store, &keys, &adopted)?;
     adopt_recordings(disks, &keys, &adopted)?;
@@ -191,6 +204,36 @@ fn adopt_snapshot(disks: &Disks, target: &Target, snapshot: &str) -> Result<(), 
     }
     disks.insert_snapshot(&served, snapshot, &key, id);
     Ok(())
+}
+
+fn find_point(store: &Store, target: &Target, name: PointName) -> Result<Point, Problem> {
+    let info = store.open(&target.key()?)?.get_info()?;
+    Ok(Point {
+        name,
+        at_ms: info.made_at_ms.unwrap_or(0),
+        held_bytes: None,
+    })
+}
+
+/// Start the history of a disk with the points that there are, or drop these: a process may have
+/// been killed while it ended the history.
+fn adopt_history(
+    disks: &Disks,
+    served: &ServedDisk,
+    mut points: Vec<Point>,
+) -> Result<(), Problem> {
+    points.sort_unstable_by_key(|point| point.name.number);
+    let wanted = served.metadata.lock().history;
+    match wanted {
+        Some(wanted) => history::start(disks, served, &wanted, points),
+        None => {
+            for point in points {
+                let key = snapshot_key(&served.name, &point.name.to_string())?;
+                disks.store().destroy(&key)?;
+            }
+            Ok(())
+        }
+    }
 }
 
 /// Give an identifier to the content of a snapshot that an older version took.

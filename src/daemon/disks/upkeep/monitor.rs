@@ -109,6 +109,8 @@ fn drop_unused_images(disks: &Disks, pool: &mut PoolHealth) -> Option<Duration> 
         ..Droppable::default()
     };
     while is_short() && drop_one(disks, unused) {}
+    // The past goes before the guests' present.
+    while is_short() && disks.keeper.drop_oldest() {}
     look_at_pool(disks, &mut pool.level);
     match is_short() {
         true => next_within(disks, FRESH),
@@ -133,8 +135,28 @@ fn look_at_pool(disks: &Disks, pool_level: &mut usize) {
     }
 }
 
+/// Drop the oldest points of a disk that is full by its quota: they are charged to it.
+fn drop_points(served: &ServedDisk, quota_bytes: u64) {
+    let Some(history) = served.server.device().volume().history() else {
+        return;
+    };
+    let is_short = || {
+        let info = served.disk.get_info();
+        info.is_ok_and(|info| level(info.charged_bytes, quota_bytes, 0) == LEVELS.len())
+    };
+    while is_short() && history.drop_oldest() {}
+}
+
 /// Check one disk. Returns whether it is full.
 fn look_at(disks: &Disks, served: &ServedDisk) -> bool {
+    let quota_bytes = served
+        .disk
+        .get_info()
+        .ok()
+        .and_then(|info| info.spec.quota_bytes);
+    if let Some(quota_bytes) = quota_bytes {
+        drop_points(served, quota_bytes);
+    }
     let Ok(info) = served.disk.get_info() else {
         return false;
     };

@@ -42,6 +42,8 @@ pub fn fork(disks: &Disks, name: &str, request: ForkRequest) -> Result<Disk, Pro
         Some(_) => Metadata::lineage_of(&content)?,
         None => None,
     };
+    // A history belongs to the disk whose past it is.
+    settings.history = None;
     settings.serial = request.serial;
     settings.labels = request.labels;
     settings.faults = Vec::new();

@@ -8,6 +8,7 @@ use crate::daemon::disks::settings::metadata::Metadata;
 use crate::daemon::disks::settings::names::snapshot_key;
 use crate::daemon::disks::settings::origin::Origin;
 use crate::daemon::disks::settings::problems::{attached, not_found};
+use crate::device::history::PointName;
 use crate::model::{Disk, EventKind, Problem, ResetRequest};
 use crate::store::Leftover;
 
@@ -37,6 +38,8 @@ pub fn reset(
     let image = image.filter(|_| request.to.is_none());
     let source = store.open(&key)?;
     let origin = match (&request.to, &image) {
+        // A point keeps no settings. Its content came from where the disk's does.
+        (Some(to), _) if PointName::parse(to).is_some() => served.metadata.lock().origin.clone(),
         (Some(_), _) => Origin::of_snapshot(&source.settings()?),
         (None, Some(image)) => image.record().origin(),
         // A fork was not made from an image, and is now as it was created.

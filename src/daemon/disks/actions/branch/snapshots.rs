@@ -4,8 +4,9 @@ use crate::daemon::disks::actions::ids;
 use crate::daemon::disks::registry::Disks;
 use crate::daemon::disks::served::disk::ServedDisk;
 use crate::daemon::disks::settings::lineage::Lineage;
-use crate::daemon::disks::settings::names::snapshot_key;
+use crate::daemon::disks::settings::names::{check_name, snapshot_key};
 use crate::daemon::disks::settings::problems::{conflict, not_found};
+use crate::device::history::PointName;
 use crate::model::{EventKind, Problem, Snapshot};
 use crate::store::{Change, Disk, Leftover};
 
@@ -33,13 +34,20 @@ pub fn get(disks: &Disks, name: &str, snapshot: &str) -> Result<Snapshot, Proble
     describe(disks, name, snapshot)
 }
 
-/// Check that a disk has this snapshot.
+/// Check that a disk has this snapshot, or this point in its history.
 pub(crate) fn check_exists(served: &ServedDisk, snapshot: &str) -> Result<(), Problem> {
-    if served.snapshots.lock().contains(snapshot) {
+    let (what, is_there) = match PointName::parse(snapshot) {
+        Some(point) => {
+            let history = served.server.device().volume().history();
+            ("point", history.is_some_and(|history| history.has(point)))
+        }
+        None => ("snapshot", served.snapshots.lock().contains(snapshot)),
+    };
+    if is_there {
         return Ok(());
     }
     let name = format!("{}@{snapshot}", served.name);
-    Err(not_found("snapshot", &name))
+    Err(not_found(what, &name))
 }
 
 fn describe(disks: &Disks, disk: &str, snapshot: &str) -> Result<Snapshot, Problem> {
@@ -63,6 +71,7 @@ fn describe(disks: &Disks, disk: &str, snapshot: &str) -> Result<Snapshot, Probl
 pub fn take(disks: &Disks, name: &str, snapshot: &str) -> Result<Snapshot, Problem> {
     let _control = disks.control();
     let served = disks.find(name)?;
+    check_name(snapshot)?;
     take_locked(disks, &served, snapshot)
 }
 
@@ -127,6 +136,7 @@ pub fn destroy(disks: &Disks, name: &str, snapshot: &str, force: bool) -> Result
 pub fn end(disks: &Disks, name: &str, snapshot: &str, force: bool) -> Result<Leftover, Problem> {
     let _control = disks.control();
     let served = disks.find(name)?;
+    check_name(snapshot)?;
     check_exists(&served, snapshot)?;
     if !force {
         let key = snapshot_key(name, snapshot)?;

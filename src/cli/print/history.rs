@@ -1,0 +1,28 @@
+//! The history of a disk, as text.
+
+use super::findings::clock;
+use super::tables::table;
+use crate::cli::values::size::human;
+use crate::model::History;
+
+/// `ramblk history list`.
+pub(in crate::cli) fn points(history: &History) -> String {
+    if history.settings.is_none() {
+        return format!(
+            "{} has no history: 'ramblk history on' begins one\n",
+            history.disk
+        );
+    }
+    let rows = history.points.iter().map(|point| {
+        vec![
+            format!("{}@{}", history.disk, point.name),
+            clock(point.at_ms),
+            point.held_bytes.map_or_else(|| "-".into(), human),
+        ]
+    });
+    let mut text = table(&["POINT", "TIME", "HELD"], &[2], rows.collect());
+    if history.amount.missed > 0 {
+        text += &format!("{} moments were missed\n", history.amount.missed);
+    }
+    text
+}
