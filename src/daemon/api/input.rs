@@ -98,6 +98,21 @@ pub(super) struct NamedSnapshot {
     pub(super) snapshot: Name,
 }
 
+/// A snapshot, or a point of a disk's history, in a path.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(super) struct NamedMoment {
+    /// The disk's name.
+    #[param(value_type = String, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    pub(super) name: Name,
+    /// The snapshot's name, or that of a point as in `flush:1432`.
+    #[param(
+        value_type = String,
+        pattern = "^([A-Za-z0-9][A-Za-z0-9._-]{0,63}|(flush|time|written):[1-9][0-9]{0,17})$"
+    )]
+    pub(super) snapshot: Moment,
+}
+
 /// The names in a path.
 pub(super) struct At<T>(pub(super) T);
 

@@ -110,6 +110,9 @@ fn every_operation_says_what_can_go_wrong() {
                 let wanted = match (path.starts_with("/v1/images"), method) {
                     (true, "put") => "^sha256:[0-9a-f]{64}$".to_owned(),
                     (true, _) => format!("^(sha256:[0-9a-f]{{64}}|{name})$"),
+                    (false, "get") if parameter["name"] == "snapshot" => {
+                        format!("^({name}|(flush|time|written):[1-9][0-9]{{0,17}})$")
+                    }
                     (false, _) => format!("^{name}$"),
                 };
                 assert_eq!(*pattern, wanted, "{method} {path}");

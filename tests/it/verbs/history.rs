@@ -30,6 +30,14 @@ fn a_history_is_begun_listed_shown_exported_and_ended() {
     daemon.ok("diff a@time:1 b");
     daemon.ok("digest a@time:1");
     daemon.ok("map a@time:1");
+    daemon.ok("read a@time:1 0 512");
+    daemon.ok("show a@time:1");
+    daemon.ok(&format!(
+        "export a@time:1 {}",
+        daemon.path("point.raw").display()
+    ));
+    daemon.refused("destroy a@time:1", 2);
+    daemon.refused("snapshot a time:1", 2);
     daemon.ok("reset a --to time:1");
     daemon.refused("fork a@time:999 c", 3);
     daemon.refused("fork a@time:x c", 3);

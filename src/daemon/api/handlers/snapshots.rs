@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use crate::daemon::api::input::{Asked, At, Json, Named, NamedSnapshot};
+use crate::daemon::api::input::{Asked, At, Json, Named, NamedMoment, NamedSnapshot};
 use crate::daemon::api::state::Api;
 use crate::daemon::api::wire::failure::Failure;
 use crate::daemon::disks::{Disks, fork, history, reset, snapshots};
@@ -60,13 +60,13 @@ pub(crate) async fn take(
     .await
 }
 
-/// Show a snapshot
+/// Show a snapshot, or a point of the disk's history
 #[utoipa::path(
     get,
     path = "/v1/disks/{name}/snapshots/{snapshot}",
     tag = "snapshots",
     operation_id = "get_snapshot",
-    params(NamedSnapshot),
+    params(NamedMoment),
     responses(
         (status = 200, description = "the snapshot", body = Snapshot),
         (status = 404, description = "no such disk or snapshot"),
@@ -74,7 +74,7 @@ pub(crate) async fn take(
 )]
 pub(crate) async fn get(
     State(api): State<Api>,
-    At(at): At<NamedSnapshot>,
+    At(at): At<NamedMoment>,
 ) -> Result<Response, Failure> {
     let (name, snapshot) = (at.name.into_string(), at.snapshot.into_string());
     api.ok(move |disks| snapshots::get(disks, &name, &snapshot))
