@@ -17,9 +17,10 @@ mod virtio;
 
 pub use block::history;
 pub use block::{
-    Asked, Attempt, Class, Finding, FindingKind, LATENCY_BOUNDS_NS, LATENCY_CLASSES, Lane,
-    LatencyHistogram, Limit, Limiter, Limits, OperationStats, Pace, QueueCounters, QueueStats,
-    Sanitize, SanitizerCounts, Serial, SerialError, Stats, UNFLUSHED_BYTES, Volume, WaitReason,
+    Asked, Attempt, Cache, CacheFigures, CacheOptions, CacheTurn, Class, Finding, FindingKind,
+    Folded, Frozen, LATENCY_BOUNDS_NS, LATENCY_CLASSES, Lane, LatencyHistogram, Limit, Limiter,
+    Limits, Looked, OperationStats, Pace, QueueCounters, QueueStats, Remains, Rule, Sanitize,
+    SanitizerCounts, Serial, SerialError, Stats, UNFLUSHED_BYTES, Volume, WaitReason,
 };
 pub use virtio::{
     Answer, Begun, BlockDevice, Buffers, CONFIG_BYTES, ConfigError, HEADER_BYTES,

@@ -10,7 +10,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::disk::named;
-use super::{DiskSettings, HistorySettings, Limits, OnFull, Rate, Sanitize, Share};
+use super::{DiskSettings, HistorySettings, Limits, OnFull, Rate, Sanitize, Share, WriteCache};
 
 /// A declared rate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -98,6 +98,17 @@ pub struct DeclaredDisk {
     )]
     #[schema(value_type = Option<HistorySettings>)]
     pub history: Option<Option<HistorySettings>>,
+    /// When writes are stable. It can be changed only while no front end is connected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub write_cache: Option<WriteCache>,
+    /// The most memory for the log of volatile writes, in bytes; `null` for the default.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "named"
+    )]
+    #[schema(value_type = Option<u64>)]
+    pub log_limit_bytes: Option<Option<u64>>,
     /// The most memory that the disk may take, in bytes; `null` removes the bound.
     #[serde(
         default,
@@ -268,6 +279,8 @@ impl DeclaredDisk {
         set(&mut settings.on_full, &self.on_full);
         set(&mut settings.sanitize, &self.sanitize);
         set(&mut settings.history, &self.history);
+        set(&mut settings.write_cache, &self.write_cache);
+        set(&mut settings.log_limit_bytes, &self.log_limit_bytes);
         set(&mut settings.quota_bytes, &self.quota_bytes);
         set(&mut settings.group, &self.group);
         set(&mut settings.faults, &self.faults);

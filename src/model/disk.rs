@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
-use super::{ContentId, HistoryAmount, HistorySettings, Image, Import, Limits, Sanitize};
+use super::{
+    ContentId, HistoryAmount, HistorySettings, Image, Import, Limits, Sanitize, Volatile,
+    WriteCache,
+};
 
 /// The default number of queues of a disk: QEMU asks for as many as its guest has processors. An
 /// unused one costs nothing.
@@ -82,6 +85,14 @@ pub struct DiskSettings {
     /// The disk's history: points to which it can go back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub history: Option<HistorySettings>,
+    /// When writes are stable: as soon as they complete, or when a flush covers them.
+    #[serde(default, skip_serializing_if = "WriteCache::is_stable")]
+    pub write_cache: WriteCache,
+    /// With a volatile write cache, the most memory for the log of volatile writes, in bytes; by
+    /// default a quarter of the pool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1048576)]
+    pub log_limit_bytes: Option<u64>,
     /// The most memory that the disk may take, in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quota_bytes: Option<u64>,
@@ -126,6 +137,8 @@ impl DiskSettings {
             on_full: OnFull::Error,
             sanitize: Sanitize::Off,
             history: None,
+            write_cache: WriteCache::Stable,
+            log_limit_bytes: None,
             quota_bytes: None,
             limits: Limits::default(),
             group: None,
@@ -228,6 +241,12 @@ pub struct Disk {
     /// How much there is of its history.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub history_amount: Option<HistoryAmount>,
+    /// When its writes are stable.
+    #[serde(default, skip_serializing_if = "WriteCache::is_stable")]
+    pub write_cache: WriteCache,
+    /// What a power cut could lose now, if it has a volatile write cache.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volatile: Option<Volatile>,
     /// Bytes of all mapped sectors, including those shared with other disks.
     pub mapped_bytes: u64,
     /// Bytes of memory that are charged to it: those that its own writes have taken.
@@ -307,6 +326,13 @@ pub struct DiskPatch {
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "named")]
     #[schema(value_type = Option<HistorySettings>)]
     pub history: Option<Option<HistorySettings>>,
+    /// When writes are stable. No front end may be connected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub write_cache: Option<WriteCache>,
+    /// The most memory for the log of volatile writes, in bytes; `null` for the default.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "named")]
+    #[schema(value_type = Option<u64>)]
+    pub log_limit_bytes: Option<Option<u64>>,
     /// New limits, replacing all of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limits: Option<Limits>,

@@ -17,6 +17,7 @@
 //! | `config` | all disks and groups at once, as the configuration file has them |
 //! | `declared` | disks and groups as declared, and what a declaration changes |
 //! | `history` | the history of a disk: points to which one can go back |
+//! | `power` | volatile write caches, and power cuts |
 //! | `sanitize` | the sanitizer of a disk: what it does, and what it has found |
 //! | `frames` | a disk's content as a stream |
 //! | `problem` | why a request was refused (RFC 9457) |
@@ -32,6 +33,7 @@ mod golden;
 mod history;
 mod image;
 mod limits;
+mod power;
 mod problem;
 mod record;
 mod reply;
@@ -54,6 +56,10 @@ pub use golden::{GoldenImage, GoldenOffer, GoldenRequest, GoldenState};
 pub use history::{History, HistoryAmount, HistoryPoint, HistorySettings, USUAL_POINTS};
 pub use image::{Image, Import};
 pub use limits::{Group, Limits, Rate};
+pub use power::{
+    Because, DiskCut, Keep, KeptPart, LostFate, LostWrite, PowerCut, PowerCutRequest,
+    PowerOnRequest, StableBy, Volatile, WriteCache,
+};
 pub use problem::{Problem, ProblemKind};
 pub use record::{MarkRequest, RecordRequest, Recording, RecordingState};
 pub use reply::{

@@ -260,6 +260,12 @@ pub enum EventKind {
     Recording,
     /// It ended; what was recorded is kept.
     RecordingEnded,
+    /// Volatile writes became stable though no flush covered them: there was no memory for more.
+    Folded,
+    /// The power of a disk was cut.
+    PowerCut,
+    /// It was turned on again.
+    PowerOn,
     /// A front end violated the protocol, or one of its rings was unusable.
     Fault,
 }

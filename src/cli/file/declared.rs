@@ -14,7 +14,7 @@ use super::values::Size;
 use crate::cli::values::size::{exact, parse_size};
 use crate::model::{
     Config, ConfigDisk, ConfigGroup, DeclaredDisk, DeclaredGroup, DiskSettings, Limits,
-    LimitsPatch, OnFull, Rate, RatePatch, Sanitize, Share,
+    LimitsPatch, OnFull, Rate, RatePatch, Sanitize, Share, WriteCache,
 };
 
 /// The exported disks and groups.
@@ -62,6 +62,10 @@ pub(in crate::cli) struct FileDisk {
     sanitize: Option<Sanitize>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     history: Option<FileHistory>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    write_cache: Option<WriteCache>,
+    #[serde(alias = "log_limit_bytes", skip_serializing_if = "Option::is_none")]
+    log_limit: Option<Bytes>,
     #[serde(alias = "quota_bytes", skip_serializing_if = "Option::is_none")]
     quota: Option<Bytes>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -291,6 +295,8 @@ impl From<FileDisk> for DeclaredDisk {
             on_full: disk.on_full,
             sanitize: disk.sanitize,
             history: disk.history.map(|FileHistory(history)| history),
+            write_cache: disk.write_cache,
+            log_limit_bytes: disk.log_limit.map(|Bytes(bytes)| bytes),
             quota_bytes: disk.quota.map(|Bytes(bytes)| bytes),
             limits: disk.limits.into(),
             group: disk
@@ -341,6 +347,8 @@ impl From<ConfigDisk> for FileDisk {
             on_full: other(settings.on_full, &usual.on_full),
             sanitize: other(settings.sanitize, &usual.sanitize),
             history: settings.history.map(|history| FileHistory(Some(history))),
+            write_cache: other(settings.write_cache, &usual.write_cache),
+            log_limit: settings.log_limit_bytes.map(|bytes| Bytes(Some(bytes))),
             quota: settings.quota_bytes.map(|bytes| Bytes(Some(bytes))),
             group: settings.group,
             labels: labels

@@ -7,6 +7,7 @@
 //! | `findings` | what a sanitizer has found, as text |
 //! | `faults` | faults on command, and what they did, as text |
 //! | `history` | the history of a disk, as text |
+//! | `power` | power cuts, as text |
 //! | `images` | golden images, as text |
 //! | `states` | states of disks, in words |
 //! | `rates` | rates and latencies from counters |
@@ -20,6 +21,7 @@ pub(super) mod history;
 pub(super) mod images;
 pub(super) mod output;
 pub(super) mod pool;
+pub(super) mod power;
 pub(super) mod rates;
 #[cfg(test)]
 pub(super) mod samples;

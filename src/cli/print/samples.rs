@@ -35,6 +35,8 @@ pub(in crate::cli) fn disk(name: &str) -> Disk {
         sanitize: Default::default(),
         history: None,
         history_amount: None,
+        write_cache: Default::default(),
+        volatile: None,
         mapped_bytes: 3 << 29,
         charged_bytes: (3 << 29) + 8192,
         unique_bytes: Some(3 << 29),

@@ -2,7 +2,7 @@
 
 use crate::cli::values::every::every;
 use crate::cli::values::size::human;
-use crate::model::{Disk, DiskState, Import, Sanitize, SanitizerCounts, Share};
+use crate::model::{Disk, DiskState, Import, Sanitize, SanitizerCounts, Share, StableBy, Volatile};
 
 /// A disk's state.
 pub(in crate::cli) fn state(disk: &Disk) -> &'static str {
@@ -42,6 +42,25 @@ pub(in crate::cli) fn queues(count: u16, how: &str) -> String {
         0 => String::new(),
         _ => format!("; queues {how}: {count}"),
     }
+}
+
+/// What a power cut could lose now.
+pub(in crate::cli) fn volatile(volatile: &Volatile) -> String {
+    if let Some(trouble) = &volatile.trouble {
+        return format!("not known, for lack of memory: {trouble}");
+    }
+    let by = match volatile.stable_by {
+        StableBy::Flush => "a write is stable after a flush",
+        StableBy::WriteThrough => "writeback is off: a write is stable when it completes",
+        StableBy::NoFlush => "the driver can't flush: a write is stable when it completes",
+    };
+    format!(
+        "{} writes of {}; {by}; log {} of {}",
+        volatile.writes,
+        human(volatile.bytes),
+        human(volatile.log_bytes),
+        human(volatile.log_limit_bytes)
+    )
 }
 
 /// What a sanitizer does, unless it is off.

@@ -7,7 +7,7 @@ use comfy_table::{Cell, CellAlignment, Table};
 
 use crate::cli::print::rates::{Rates, quantile, real};
 use crate::cli::print::states::{
-    history, import, queues, sanitizer_counts, sanitizer_mode, share, state,
+    history, import, queues, sanitizer_counts, sanitizer_mode, share, state, volatile,
 };
 use crate::cli::values::size::{human, human_and_exact};
 use crate::model::{
@@ -145,6 +145,7 @@ pub(in crate::cli) fn disk(disk: &Disk) -> String {
         rows.push(("history", history(disk)));
     }
     rows.extend(sanitizer_mode(disk.sanitize).map(|mode| ("sanitizer", mode.into())));
+    rows.extend(disk.volatile.as_ref().map(|it| ("volatile", volatile(it))));
     pairs(&rows)
 }
 

@@ -11,6 +11,7 @@
 //! | `share` | front ends that may use a disk at the same time, as in ro |
 //! | `sanitize` | what a sanitizer does, as in count |
 //! | `every` | when points of a history are taken, as in 500ms |
+//! | `write_cache` | when writes are stable, as in volatile |
 //! | `target` | disks and snapshots, as in scratch@clean |
 //! | `or_none` | values that `none` removes |
 
@@ -25,3 +26,4 @@ pub(super) mod sanitize;
 pub(super) mod share;
 pub(super) mod size;
 pub(super) mod target;
+pub(super) mod write_cache;

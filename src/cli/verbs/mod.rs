@@ -31,7 +31,7 @@ use std::path::PathBuf;
 use clap::{Command, Subcommand};
 
 use self::content::{look, salvage, write};
-use self::disks::{change, create, faults, groups, history, manage, snapshots};
+use self::disks::{change, create, faults, groups, history, manage, power, snapshots};
 #[cfg(feature = "top")]
 use self::watch::top;
 use super::error::Error;
@@ -76,6 +76,10 @@ pub(super) enum ApiVerb {
     Fork(snapshots::Fork),
     /// Reset a disk to a snapshot, or to what it was forked from.
     Reset(snapshots::Reset),
+    /// Cut the power of disks, which may lose what no flush has made stable.
+    PowerCut(power::Cut),
+    /// Turn the power of disks on again, after a power-cut --off.
+    PowerOn(power::On),
     /// Replace a disk's content with an image.
     Import(content::Import),
     /// Write the content of a disk or of a snapshot to an image.
@@ -151,6 +155,8 @@ impl ApiVerb {
             Self::History(verb) => verb.run(&ask()?),
             Self::Fork(verb) => verb.run(&ask()?),
             Self::Reset(verb) => verb.run(&ask()?),
+            Self::PowerCut(verb) => verb.run(&ask()?),
+            Self::PowerOn(verb) => verb.run(&ask()?),
             Self::Import(verb) => verb.run(&ask()?),
             Self::Export(verb) => verb.run_with(ask),
             Self::Nbd(verb) => verb.run(&ask()?),

@@ -14,8 +14,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::handlers::{
-    disks, download, events, faults, golden, groups, look, nbd, observe, record, snapshots, upload,
-    write,
+    disks, download, events, faults, golden, groups, look, nbd, observe, power, record, snapshots,
+    upload, write,
 };
 use super::state::{Api, Permit};
 use super::wire::contract::{self, Contract};
@@ -49,6 +49,8 @@ pub(super) fn ordinary() -> OpenApiRouter<Api> {
         .routes(routes!(record::get, record::start, record::remove))
         .routes(routes!(record::stop))
         .routes(routes!(record::mark))
+        .routes(routes!(power::cut))
+        .routes(routes!(power::on))
         .routes(routes!(groups::list))
         .routes(routes!(
             groups::get,

@@ -33,6 +33,8 @@ const TAPPED: u32 = 1 << 4;
 const HISTORY: u32 = 1 << 5;
 /// The history counts what is written, so no write may go in a batch.
 const COUNTED: u32 = 1 << 6;
+/// Writes may be lost until a flush, so none may go in a batch.
+const VOLATILE: u32 = 1 << 7;
 
 /// What delays or fails a disk's operations, and how many wait.
 #[derive(Debug)]
@@ -69,10 +71,15 @@ impl Flags {
         self.has(FAULTY)
     }
 
-    /// Whether a tap sees each change.
+    /// Whether a tap or a volatile write cache sees each change.
     #[inline]
-    pub(super) fn are_tapped(self) -> bool {
-        self.has(TAPPED)
+    pub(super) fn are_watched(self) -> bool {
+        self.has(TAPPED | VOLATILE)
+    }
+
+    /// Whether it has a volatile write cache.
+    pub(super) fn is_volatile(self) -> bool {
+        self.has(VOLATILE)
     }
 
     /// Whether a history is told of flushes and writes.
@@ -133,6 +140,10 @@ impl Admission {
         self.set(COUNTED, counts);
     }
 
+    pub(super) fn set_volatile(&self, is_volatile: bool) {
+        self.set(VOLATILE, is_volatile);
+    }
+
     pub(super) fn limits(&self) -> Limits {
         self.limiter.limits()
     }
@@ -187,7 +198,7 @@ impl Admission {
         if flags.has(FAILED) {
             return Err(Refusal::Failed);
         }
-        let counted = TAPPED | COUNTED;
+        let counted = TAPPED | VOLATILE | COUNTED;
         if flags.has(SANITIZED) || flags.has(counted) && class == Class::Write {
             return Err(Refusal::Wait(WaitReason::turn(class.into())));
         }

@@ -14,9 +14,11 @@
 //! | `batch` | small reads and writes, several at a time |
 //! | `admission` | whether an operation runs now, waits or fails: one decision behind one load |
 //! | `faulty` | operations about which faults decide |
+//! | `cache` | a volatile write cache |
 //! | `wait` | what an operation waits for, and when to try it again |
 //! | `limits` | how many requests and bytes a second there may be |
 //! | `tap` | what sees each change of a disk |
+//! | `watched` | executing operations whose changes a tap or a cache sees |
 //! | `counters` | counting the operations of one queue |
 //! | `stats` | statistics of all queues |
 //! | `serial` | the identifier of a disk |
@@ -25,6 +27,7 @@
 
 mod admission;
 mod batch;
+mod cache;
 mod counters;
 mod faulty;
 pub mod history;
@@ -37,8 +40,12 @@ mod steps;
 mod tap;
 mod volume;
 mod wait;
+mod watched;
 
 pub use batch::Batch;
+pub use cache::{
+    Cache, CacheFigures, CacheOptions, Folded, Frozen, Looked, Remains, Rule, Turn as CacheTurn,
+};
 pub use counters::{Count, QueueCounters};
 pub use limits::{Class, Limit, Limiter, Limits};
 pub use operation::{Asked, Operation, OperationKind, Pace, Progress, Refusal, Rest, Segment};

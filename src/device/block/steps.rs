@@ -105,7 +105,7 @@ impl Volume {
         from: &mut [Source<'_>],
         pace: Pace,
     ) -> Result<Progress, Error> {
-        if range.len_bytes() <= pace.step_bytes() {
+        if range.len_bytes() <= hands.whole_bytes(pace) {
             hands.write(self.disk(), range, from)?;
             return Ok(Progress::Done(0));
         }

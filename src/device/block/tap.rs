@@ -6,7 +6,7 @@
 
 use std::fmt::Debug;
 
-use super::Segment;
+use super::{Pace, Segment};
 use crate::store::{self, ByteRange, Disk, Error, Source};
 
 /// A change of a disk, or a flush.
@@ -49,8 +49,13 @@ pub(super) trait Hands {
     fn zero(&self, disk: &Disk, segment: Segment) -> Result<(), Error>;
     fn discard(&self, disk: &Disk, range: ByteRange) -> Result<(), Error>;
     fn flush(&self, disk: &Disk) -> Result<(), Error>;
-    /// The moment of submission, if something sees the changes.
+    /// The moment of submission, if a tap sees the changes.
     fn submitted(&self) -> Option<u64>;
+    /// Bytes of a write that is made at once.
+    #[inline]
+    fn whole_bytes(&self, pace: Pace) -> u64 {
+        pace.step_bytes()
+    }
 }
 
 /// Changes that nothing sees.
@@ -84,14 +89,15 @@ impl Hands for Direct {
     }
 }
 
-/// Changes that a tap sees, of one operation.
+/// Changes that a tap sees, of one operation, before other hands make them.
 #[derive(Debug)]
-pub(super) struct Seen<'t> {
+pub(super) struct Seen<'t, H> {
+    pub(super) hands: &'t H,
     pub(super) tap: &'t dyn Tap,
     pub(super) submitted: u64,
 }
 
-impl Seen<'_> {
+impl<H> Seen<'_, H> {
     fn change(
         &self,
         change: &Change<'_>,
@@ -101,7 +107,7 @@ impl Seen<'_> {
     }
 }
 
-impl Hands for Seen<'_> {
+impl<H: Hands> Hands for Seen<'_, H> {
     fn write(&self, disk: &Disk, range: ByteRange, from: &[Source<'_>]) -> Result<(), Error> {
         debug_assert_eq!(
             store::total_bytes(from),
@@ -116,25 +122,31 @@ impl Hands for Seen<'_> {
         }
         let change = Change::Write(range, &bytes);
         self.change(&change, &mut || {
-            disk.write_from(range, &[Source::from(&bytes[..])])
+            self.hands.write(disk, range, &[Source::from(&bytes[..])])
         })
     }
 
     fn zero(&self, disk: &Disk, segment: Segment) -> Result<(), Error> {
         self.change(&Change::WriteZeroes(segment), &mut || {
-            Direct.zero(disk, segment)
+            self.hands.zero(disk, segment)
         })
     }
 
     fn discard(&self, disk: &Disk, range: ByteRange) -> Result<(), Error> {
-        self.change(&Change::Discard(range), &mut || disk.discard_range(range))
+        self.change(&Change::Discard(range), &mut || {
+            self.hands.discard(disk, range)
+        })
     }
 
     fn flush(&self, disk: &Disk) -> Result<(), Error> {
-        self.change(&Change::Flush, &mut || disk.flush())
+        self.change(&Change::Flush, &mut || self.hands.flush(disk))
     }
 
     fn submitted(&self) -> Option<u64> {
         Some(self.submitted)
+    }
+
+    fn whole_bytes(&self, pace: Pace) -> u64 {
+        self.hands.whole_bytes(pace)
     }
 }

@@ -6,11 +6,12 @@ use std::time::Instant;
 use parking_lot::RwLock;
 
 use super::admission::Admission;
+use super::cache::Cached;
 use super::history::{Every, History};
 use super::operation::Left;
 use super::sanitize::Sanitizer;
 use super::stats::Blocks;
-use super::tap::{Direct, Seen, Tap};
+use super::tap::{Direct, Tap};
 use super::{
     Attempt, Batch, Finding, Lane, Limiter, Limits, Operation, OperationKind, Pace, Progress,
     QueueCounters, Refusal, Rest, Sanitize, SanitizerCounts, Serial, Stats, WaitReason,
@@ -29,6 +30,7 @@ pub struct Volume {
     blocks: Blocks,
     /// What sees each change, while a flag of the admission says so.
     tap: RwLock<Option<Arc<dyn Tap>>>,
+    pub(super) cached: Cached,
 }
 
 impl Volume {
@@ -43,6 +45,7 @@ impl Volume {
             history: RwLock::default(),
             blocks: Blocks::default(),
             tap: RwLock::new(None),
+            cached: Cached::default(),
         }
     }
 
@@ -159,11 +162,10 @@ impl Volume {
         // again.
         let seen = self.disk.room_changes();
         let needs_memory = operation.needs_memory();
-        let outcome = match self.admission.flags().are_tapped() {
-            false => self.begin(&Direct, operation, pace),
-            true => self.begin_seen(operation, pace),
-        };
-        match outcome {
+        if self.admission.flags().are_watched() {
+            return self.execute_watched(operation, pace, attempt);
+        }
+        match self.begin(&Direct, operation, pace) {
             Err(error) if needs_memory && error.is_out_of_memory() => {
                 Err(self.refuse_full(error, seen, attempt))
             }
@@ -193,11 +195,10 @@ impl Volume {
         }
         let seen = self.disk.room_changes();
         let needs_memory = rest.needs_memory();
-        let outcome = match flags.are_tapped() {
-            false => self.go_on(&Direct, rest, from, to, pace),
-            true => self.go_on_seen(rest, from, to, pace),
-        };
-        match outcome {
+        if flags.are_watched() {
+            return self.resume_watched(rest, (from, to), pace, attempt);
+        }
+        match self.go_on(&Direct, rest, from, to, pace) {
             Err(error) if needs_memory && error.is_out_of_memory() => {
                 Err(self.refuse_full(error, seen, attempt))
             }
@@ -205,44 +206,7 @@ impl Volume {
         }
     }
 
-    #[cold]
-    fn begin_seen(&self, operation: Operation<'_, '_>, pace: Pace) -> Result<Progress, Error> {
-        let Some(tap) = self.tap() else {
-            return self.begin(&Direct, operation, pace);
-        };
-        if matches!(operation, Operation::Read { .. } | Operation::GetId { .. }) {
-            return self.begin(&Direct, operation, pace);
-        }
-        let seen = Seen {
-            submitted: tap.submitted(),
-            tap: &*tap,
-        };
-        let progress = self.begin(&seen, operation, pace)?;
-        Ok(completed(&seen, progress))
-    }
-
-    #[cold]
-    fn go_on_seen(
-        &self,
-        rest: Rest,
-        from: &mut [Source<'_>],
-        to: &mut [Sink<'_>],
-        pace: Pace,
-    ) -> Result<Progress, Error> {
-        let tap = self.tap().filter(|_| rest.is_change());
-        let Some(tap) = tap else {
-            return self.go_on(&Direct, rest, from, to, pace);
-        };
-        let seen = Seen {
-            // The tap may be younger than the operation.
-            submitted: rest.submitted.unwrap_or_else(|| tap.submitted()),
-            tap: &*tap,
-        };
-        let progress = self.go_on(&seen, rest, from, to, pace)?;
-        Ok(completed(&seen, progress))
-    }
-
-    fn tap(&self) -> Option<Arc<dyn Tap>> {
+    pub(super) fn tap(&self) -> Option<Arc<dyn Tap>> {
         self.tap.read().clone()
     }
 
@@ -254,7 +218,7 @@ impl Volume {
         *current = tap;
     }
 
-    fn refuse_full(&self, error: Error, seen: u64, attempt: Attempt) -> Refusal {
+    pub(super) fn refuse_full(&self, error: Error, seen: u64, attempt: Attempt) -> Refusal {
         let reason = self.admission.without_memory(&self.disk, seen, attempt);
         reason.map_or(Refusal::Error(error), Refusal::Wait)
     }
@@ -401,12 +365,4 @@ impl Volume {
     pub fn stats(&self) -> Stats {
         self.blocks.read()
     }
-}
-
-/// Tell the tap if that was the last step.
-fn completed(seen: &Seen<'_>, progress: Progress) -> Progress {
-    if matches!(progress, Progress::Done(_)) {
-        seen.tap.completed(seen.submitted);
-    }
-    progress
 }

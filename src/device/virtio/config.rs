@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use virtio_bindings::{virtio_blk as blk, virtio_config};
 
 use super::BlockDevice;
+use crate::device::block::Rule;
 use crate::store::{PAGE_BYTES, SECTOR_BYTES};
 
 /// Bytes of the configuration space's fields (virtio 1.3 §5.2.4, up to and including `unused1`).
@@ -91,6 +92,7 @@ impl BlockDevice {
         match bytes {
             [mode @ (0 | 1)] => {
                 self.writeback.store(*mode == 1, Ordering::Relaxed);
+                self.follow_rule(acked);
                 Ok(())
             }
             _ => Err(ConfigError::CacheMode { mode: bytes[0] }),
@@ -104,11 +106,24 @@ impl BlockDevice {
         if has(blk::VIRTIO_BLK_F_CONFIG_WCE) && !has(blk::VIRTIO_BLK_F_FLUSH) {
             self.writeback.store(false, Ordering::Relaxed);
         }
+        self.follow_rule(acked);
+    }
+
+    /// Let the volume know when writes are stable (§5.2.6.2).
+    fn follow_rule(&self, acked: u64) {
+        let bits = 1 << blk::VIRTIO_BLK_F_FLUSH | 1 << blk::VIRTIO_BLK_F_CONFIG_WCE;
+        let rule = match self.writeback.load(Ordering::Relaxed) {
+            _ if acked & bits == 0 => Rule::NoFlush,
+            true => Rule::Flush,
+            false => Rule::WriteThrough,
+        };
+        self.volume.set_rule(rule);
     }
 
     /// Back to the initial state (§2.4): the cache mode is write-back again.
     pub fn reset(&self) {
         self.writeback.store(true, Ordering::Relaxed);
+        self.volume.set_rule(Rule::default());
     }
 
     /// The configuration space as it is now, little-endian (virtio 1.3 §5.2.4).

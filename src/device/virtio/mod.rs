@@ -40,8 +40,9 @@ pub struct BlockDevice {
     volume: Arc<Volume>,
     queues: NonZeroU16,
     state: Option<Box<dyn SavedState>>,
-    /// `writeback` of the configuration space, as the driver chose it. Both modes are served in the
-    /// same way: a write to memory is as stable when it completes as after a flush.
+    /// `writeback` of the configuration space, as the driver chose it. Without a volatile write
+    /// cache both modes are served in the same way: a write to memory is as stable when it
+    /// completes as after a flush.
     writeback: AtomicBool,
 }
 

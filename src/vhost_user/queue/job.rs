@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::crash;
 use super::ring::{Next, Ring, RingError};
 use super::taken::Done;
-use crate::device::{BlockDevice, Outcome, Pace, QueueCounters};
+use crate::device::{BlockDevice, Cache, CacheTurn, Looked, Outcome, Pace, QueueCounters};
 use crate::vhost_user::wire::notifier::Notifier;
 use crate::vhost_user::wire::watchdog::Watched;
 
@@ -80,6 +80,12 @@ pub(crate) struct Job {
     pub(crate) err: Option<Arc<Notifier>>,
     hangup: Arc<UnixStream>,
     counters: QueueCounters,
+    /// The disk's volatile write cache.
+    cache: Option<Arc<Cache>>,
+    /// The present turn, for the cache.
+    cached: Option<CacheTurn>,
+    /// When the requests that are known to be available were, for the cache.
+    looked: Looked,
     /// Whether the driver wanted a call at the last publication.
     calls: bool,
 }
@@ -137,6 +143,9 @@ impl Job {
             index,
             disk_id: volume.disk_id(),
             counters: volume.counters(index),
+            cache: volume.cache(),
+            cached: None,
+            looked: Looked::default(),
             device,
             acked,
             kick,
@@ -149,7 +158,22 @@ impl Job {
     }
 
     /// Serve what is available, within the bounds of one turn.
+    #[inline]
     pub(crate) fn turn(&mut self, pace: Pace, watched: &Watched) -> Result<Turn, RingError> {
+        match &self.cache {
+            None => self.serve(pace, watched),
+            Some(cache) => {
+                self.cached = Some(CacheTurn::begin(Arc::clone(cache)));
+                self.looked.follow(self.ring.seen_avail);
+                let turned = self.serve(pace, watched);
+                self.looked.follow(self.ring.seen_avail);
+                self.cached = None;
+                turned
+            }
+        }
+    }
+
+    fn serve(&mut self, pace: Pace, watched: &Watched) -> Result<Turn, RingError> {
         let bounds = match pace {
             Pace::Alone => ALONE,
             Pace::BesideOthers => BESIDE_OTHERS,
@@ -160,6 +184,9 @@ impl Job {
         for _ in 0..bounds.batches {
             let more = self.batch(pace, bounds, &mut turn, &mut since);
             self.ring.look_for_losses()?;
+            if let Some(cached) = &self.cached {
+                cached.complete();
+            }
             // If the ring breaks, the requests before that are still published.
             let published = self.ring.publish_used();
             self.counters.shown(self.ring.unanswered());
@@ -262,6 +289,9 @@ impl Job {
         let Some(mut taken) = self.ring.take(next)? else {
             return Ok(None);
         };
+        if let Some(cached) = &self.cached {
+            cached.looked(&mut self.looked, taken.seen_avail());
+        }
         turn.bytes += taken.take_cost();
         let since_ns = taken.since_ns();
         self.counters.take(usize::from(since_ns.is_none()));

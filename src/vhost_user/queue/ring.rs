@@ -55,7 +55,7 @@ pub(crate) struct Ring {
     /// The next entry of the avail ring to take.
     next_avail: u16,
     /// The avail index when last read.
-    seen_avail: u16,
+    pub(super) seen_avail: u16,
     /// The request that is between two steps. Its buffers stay in `pieces`.
     current: Option<Request>,
     /// The state of that request after its last step.

@@ -60,6 +60,11 @@ impl<'r> Taken<'r> {
         self.ring.take_begun()
     }
 
+    /// The avail index as it was when the ring found this request, or later.
+    pub(crate) fn seen_avail(&self) -> u16 {
+        self.ring.seen_avail
+    }
+
     /// The cost of serving it, in bytes.
     pub(crate) fn take_cost(&mut self) -> u64 {
         self.ring.pieces().take_cost()

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::claims::{Claims, Share};
 use super::hub::Hub;
+use super::regions::Regions;
 use crate::device::BlockDevice;
 use crate::vhost_user::log_limit::LogLimit;
 use crate::vhost_user::workers::pool::Workers;
@@ -18,6 +19,7 @@ pub(crate) struct Backend {
     /// Bounds log lines that a front end can cause.
     pub(super) log_limit: LogLimit,
     hub: Arc<Hub>,
+    pub(super) regions: Regions,
 }
 
 impl Backend {
@@ -28,6 +30,7 @@ impl Backend {
             in_order,
             log_limit: LogLimit::default(),
             hub: Arc::clone(hub),
+            regions: Regions::default(),
         }
     }
 

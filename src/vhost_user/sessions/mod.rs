@@ -7,6 +7,7 @@
 //! | `events` | events of a server: front ends that connect and disconnect |
 //! | `hub` | what all disks share: workers, and the thread that accepts connections |
 //! | `claims` | the right to use a disk, for one front end at a time or for several |
+//! | `regions` | in-flight regions, and those whose requests are owed to no front end |
 //! | `backend` | the disk that the sessions of one server share |
 //! | `connection` | a connection, as its session and its server share it |
 //! | `vring` | one ring as a front end sets it up; when it starts and stops |
@@ -24,6 +25,7 @@ pub(super) mod conversation;
 pub(super) mod events;
 mod handler;
 pub(super) mod hub;
+mod regions;
 pub(super) mod server;
 pub(super) mod session;
 mod transfer;

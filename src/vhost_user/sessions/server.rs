@@ -194,6 +194,31 @@ impl Server {
         ends_by
     }
 
+    /// End the connections of all front ends, without waiting. The server goes on. Requests that
+    /// they have in flight are theirs no longer: it refuses their in-flight regions.
+    pub fn disconnect(&self) {
+        self.shared.backend.regions.disown();
+        for connection in self.shared.connections() {
+            connection.hang_up();
+        }
+    }
+
+    /// Wait until no front end is connected. Returns whether that was before `until`.
+    pub fn is_idle_by(&self, until: Instant) -> bool {
+        let mut state = self.shared.state.lock();
+        while !state.sessions.is_empty() {
+            if self
+                .shared
+                .changed
+                .wait_until(&mut state, until)
+                .timed_out()
+            {
+                return state.sessions.is_empty();
+            }
+        }
+        true
+    }
+
     /// Wait until no front end is connected.
     pub fn wait_until_idle(&self) {
         let mut state = self.shared.state.lock();

@@ -72,7 +72,9 @@ impl Transfer {
                 }
                 let disk_state = backend.device.state().ok_or(TransferError::Stateless)?;
                 let _claim = backend.claims.claim()?;
-                Ok(disk_state.load(&state)?)
+                disk_state.load(&state)?;
+                backend.device.volume().stabilise();
+                Ok(())
             }
         }
     }

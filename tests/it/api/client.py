@@ -205,6 +205,16 @@ assert stats.disk == "a" and stats.in_flight == 0
 metrics = call("get_metrics", status=200, kind=str)
 assert re.search(r'^ramblk_disk_\w+\{disk="a"', metrics, re.MULTILINE), metrics[:500]
 
+# A power cut.
+volatile = settings(write_cache=models.WriteCache.VOLATILE)
+call("put_disk", "v", body=volatile, status=201, kind=models.Disk)
+request = models.PowerCutRequest(disks=["v"], off=True)
+cut = call("power_cut", body=request, status=200, kind=models.PowerCut)
+assert cut.disks[0].disk == "v" and cut.disks[0].lost_writes == 0
+on = call("power_on", body=models.PowerOnRequest(disks=["v"]), status=200)
+assert on[0].volatile.writes == 0
+call("delete_disk", "v", status=204)
+
 # A golden image, and a disk that is forked from it.
 digest = "sha256:" + hashlib.sha256(content).hexdigest()
 wanted = models.GoldenRequest(source="here", name="golden")

@@ -8,6 +8,7 @@ mod history;
 mod imports;
 mod lifecycle;
 mod names;
+mod power;
 mod pressure;
 mod sanitize;
 mod settings;

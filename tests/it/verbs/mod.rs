@@ -14,6 +14,7 @@ mod imports;
 mod json;
 mod limits;
 mod look;
+mod power;
 mod sanitize;
 mod snapshots;
 mod watch;

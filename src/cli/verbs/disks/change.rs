@@ -12,6 +12,7 @@ use crate::cli::values::label::{Label, changes, parse_label_change};
 use crate::cli::values::or_none::{OrNone, parse_name_or_none, parse_size_or_none};
 use crate::cli::values::sanitize::Sanitize;
 use crate::cli::values::size::{NewSize, exact, human_and_exact, parse_new_size};
+use crate::cli::values::write_cache::WriteCache;
 use crate::client::{Client, Method, path};
 use crate::model::{Disk, DiskPatch, Limits, Patched, ProblemKind};
 
@@ -94,6 +95,15 @@ pub(in crate::cli) struct Set {
     #[arg(long, value_enum)]
     sanitize: Option<Sanitize>,
 
+    /// When writes are stable: as soon as they complete, or when a flush covers them. A power-cut
+    /// may lose volatile ones. No front end may be connected.
+    #[arg(long, value_enum)]
+    write_cache: Option<WriteCache>,
+
+    /// The most memory for the log of volatile writes; none for a quarter of the pool.
+    #[arg(long, value_name = "SIZE", value_parser = parse_size_or_none)]
+    log_limit: Option<OrNone<u64>>,
+
     /// Set a label, or remove one with KEY- ; may be given more than once.
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse_label_change)]
     labels: Vec<Label>,
@@ -122,14 +132,17 @@ impl Set {
             quota_bytes: self.quota.map(OrNone::option),
             on_full: self.on_full.map(Into::into),
             sanitize: self.sanitize.map(Into::into),
+            write_cache: self.write_cache.map(Into::into),
+            log_limit_bytes: self.log_limit.map(OrNone::option),
             group: self.group.map(OrNone::option),
             labels,
             ..DiskPatch::default()
         };
         if patch == DiskPatch::default() {
             return Err(Error::Usage(
-                "give at least one of --quota, --on-full, --sanitize, --label and --group; use \
-                 'ramblk limit' for limits and 'ramblk resize' for the size"
+                "give at least one of --quota, --on-full, --sanitize, --write-cache, --log-limit, \
+                 --label and --group; use 'ramblk limit' for limits and 'ramblk resize' for the \
+                 size"
                     .into(),
             ));
         }

@@ -14,6 +14,7 @@ use crate::cli::values::or_none::{OrNone, parse_size_or_none};
 use crate::cli::values::sanitize::Sanitize;
 use crate::cli::values::share::Share;
 use crate::cli::values::size::parse_size;
+use crate::cli::values::write_cache::WriteCache;
 use crate::cli::verbs::content::image::{ImageArgs, Loading, image_query, load};
 use crate::cli::verbs::images::address::{find, on_host};
 use crate::cli::verbs::images::obtain::{check_alone, obtain, source_name};
@@ -92,6 +93,15 @@ pub(in crate::cli) struct Create {
     /// 256 MiB of writes without a flush.
     #[arg(long, value_enum, default_value_t = Sanitize::Off)]
     sanitize: Sanitize,
+
+    /// When writes are stable: as soon as they complete, or when a flush covers them. A power-cut
+    /// may lose volatile ones.
+    #[arg(long, value_enum, default_value_t = WriteCache::Stable)]
+    write_cache: WriteCache,
+
+    /// The most memory for the log of volatile writes; none for a quarter of the pool.
+    #[arg(long, value_name = "SIZE", value_parser = parse_size_or_none)]
+    log_limit: Option<OrNone<u64>>,
 
     /// Label, by which list finds the disk; may be given more than once.
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse_label)]
@@ -312,6 +322,8 @@ impl Create {
             in_order: self.in_order,
             detect_zeroes: self.detect_zeroes,
             sanitize: self.sanitize.into(),
+            write_cache: self.write_cache.into(),
+            log_limit_bytes: self.log_limit.clone().and_then(OrNone::option),
             on_full: self.on_full.into(),
             quota_bytes: self.quota.clone().and_then(OrNone::option),
             limits: self.limits.change(model::Limits::default()),

@@ -5,6 +5,7 @@
 //! | `create` | `create` |
 //! | `manage` | `list`, `show`, `destroy` |
 //! | `change` | `resize`, `set`, `limit`, `repair` |
+//! | `power` | `power-cut`, `power-on` |
 //! | `snapshots` | `snapshot`, `snapshots`, `fork`, `reset` |
 //! | `history` | `history` |
 //! | `groups` | `group` |
@@ -18,4 +19,5 @@ pub(super) mod groups;
 pub(super) mod history;
 mod limits;
 pub(super) mod manage;
+pub(super) mod power;
 pub(super) mod snapshots;

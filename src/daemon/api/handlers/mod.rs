@@ -11,6 +11,7 @@
 //! | `golden` | golden images |
 //! | `faults` | faults on command |
 //! | `record` | recordings |
+//! | `power` | power cuts |
 //! | `events` | server-sent events |
 //! | `nbd` | connections that become NBD's |
 //! | `observe` | metrics, health, and the OpenAPI document |
@@ -26,6 +27,7 @@ pub(crate) mod groups;
 pub(crate) mod look;
 pub(crate) mod nbd;
 pub(crate) mod observe;
+pub(crate) mod power;
 pub(crate) mod record;
 pub(crate) mod snapshots;
 pub(crate) mod upload;

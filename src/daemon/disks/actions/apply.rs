@@ -72,6 +72,8 @@ fn wanted(
             on_full: usual.on_full,
             sanitize: usual.sanitize,
             history: usual.history,
+            write_cache: usual.write_cache,
+            log_limit_bytes: usual.log_limit_bytes,
             quota_bytes: usual.quota_bytes,
             limits: usual.limits,
             group: usual.group,

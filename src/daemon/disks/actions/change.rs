@@ -6,17 +6,18 @@ use super::history;
 use super::resize::{Resize, announce};
 use crate::daemon::disks::registry::Disks;
 use crate::daemon::disks::served::disk::ServedDisk;
+use crate::daemon::disks::served::power::log_limit;
 use crate::daemon::disks::settings::differences::differences;
 use crate::daemon::disks::settings::faults;
 use crate::daemon::disks::settings::metadata::Metadata;
 use crate::daemon::disks::settings::problems::invalid;
 use crate::daemon::disks::settings::valid::{
-    check_history, check_labels, check_limits, check_quota,
+    check_history, check_labels, check_limits, check_log_limit, check_quota,
 };
 use crate::model::{
     DiskPatch, DiskSettings, EventKind, Limits, Patched, Problem, ProblemKind, Resized,
 };
-use crate::store::{Change, Leftover};
+use crate::store::{Change, Leftover, Shrink};
 
 /// The memory that a change left.
 #[derive(Debug, Default)]
@@ -54,6 +55,13 @@ fn patched(
         }
         settings.history = history;
     }
+    if let Some(write_cache) = patch.write_cache {
+        settings.write_cache = write_cache;
+    }
+    if let Some(log_limit_bytes) = patch.log_limit_bytes {
+        settings.log_limit_bytes = log_limit_bytes;
+    }
+    check_log_limit(&settings)?;
     if let Some(limits) = patch.limits {
         check_limits(&limits)?;
         settings.limits = limits;
@@ -153,7 +161,10 @@ pub(crate) fn patch_locked(
             metadata.failure.take_if(|_| repairs);
         };
         let size = resize.as_ref().and_then(Resize::wanted);
-        let changed = served.change(edit, &change, size);
+        let changed = match had.write_cache == settings.write_cache {
+            true => served.change(edit, &change, size),
+            false => change_cache(disks, served, &settings, edit, &change, size),
+        };
         let changed = changed.map_err(|problem| explained(problem, resize.as_ref(), &change));
         left.size = Some(changed?);
     }
@@ -161,6 +172,12 @@ pub(crate) fn patch_locked(
     served.limit(&settings.limits, limiter);
     served.sanitize(settings.sanitize);
     left.points = history::follow(disks, served, settings.history.as_ref())?;
+    if let Some(cache) = served.server.device().volume().cache() {
+        cache.set_log_limit(log_limit(disks.store(), &settings));
+    }
+    if resize.is_some() {
+        served.stabilise();
+    }
     served.set_marks(settings.quota_bytes);
     if had.faults != settings.faults {
         served.set_faults(rules);
@@ -185,6 +202,38 @@ pub(crate) fn patch_locked(
         events.tell_with(EventKind::Changed, &served.name, "settings", changed);
     }
     Ok((resized, left))
+}
+
+/// Change a disk, and let it have a volatile write cache from then on, or none.
+fn change_cache(
+    disks: &Disks,
+    served: &ServedDisk,
+    settings: &DiskSettings,
+    edit: impl FnOnce(&mut Metadata),
+    change: &Change<'_>,
+    size: Option<(u64, Shrink)>,
+) -> Result<Leftover, Problem> {
+    let cache = disks.factory.cache(served, settings)?;
+    served.replace_metadata(edit, |blob| {
+        let change = Change {
+            settings: Some(blob),
+            ..*change
+        };
+        // No front end can connect between the check and the change.
+        let changed = served.server.unless_attached(false, || {
+            let left = served.disk.change(&change, size)?;
+            served.server.device().volume().set_cache(cache);
+            Ok::<_, Problem>(left)
+        });
+        changed.ok_or_else(|| {
+            let name = &served.name;
+            let detail = format!(
+                "a front end is connected to disk {name:?}; detach it first: its write cache can't \
+                 change under a guest"
+            );
+            Problem::new(ProblemKind::Attached, detail)
+        })?
+    })
 }
 
 /// Check that a patch doesn't set `failed` to true: you can repair a disk, but not make it fail.

@@ -7,6 +7,7 @@ use super::ids;
 use crate::daemon::disks::registry::Disks;
 use crate::daemon::disks::served::disk::ServedDisk;
 use crate::daemon::disks::served::golden::Golden;
+use crate::daemon::disks::served::power;
 use crate::model::{Disk, DiskState, Findings, FrontEnd, Pool, Problem, Protocol, Stats};
 
 /// All disks that have every one of `labels`, sorted by name. Takes longer the more disks there
@@ -106,6 +107,8 @@ pub(crate) fn describe(disks: &Disks, served: &ServedDisk) -> Result<Disk, Probl
         sanitize: settings.sanitize,
         history: settings.history,
         history_amount: history::amount(served),
+        write_cache: settings.write_cache,
+        volatile: power::figures(served.server.device().volume()),
         mapped_bytes: info.mapped_bytes,
         charged_bytes: info.charged_bytes,
         unique_bytes: None,

@@ -12,6 +12,7 @@
 //! | `faults` | faults on command |
 //! | `branch` | snapshots of a disk, forks of them, and resetting a disk to one |
 //! | `content` | looking at the content of a disk, and changing a part of it |
+//! | `power` | power cuts |
 //! | `view` | views of a disk for NBD clients |
 //! | `upload` | replacing the content of a disk at one instant |
 //! | `record` | recording what changes a disk |
@@ -31,6 +32,7 @@ pub mod golden;
 pub mod groups;
 pub mod history;
 pub(crate) mod ids;
+pub mod power;
 pub mod record;
 pub(crate) mod resize;
 pub mod upload;

@@ -442,6 +442,7 @@ fn swap(disks: &Disks, upload: &Upload, content_bytes: u64) -> Result<Vec<Leftov
         });
         Ok(taken.ok_or_else(|| attached(&served.name, "write to it"))??)
     })?;
+    served.stabilise();
     upload.done.store(true, Ordering::Relaxed);
     served.uploads.end(Some(upload.begun.number));
     Ok(vec![left])

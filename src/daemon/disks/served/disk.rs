@@ -9,6 +9,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::health::{Health, marks};
+use super::power::Power;
 use super::recording::Recording;
 use super::sanitizer;
 use super::socket::{NewSocket, Socket, SocketChange};
@@ -59,6 +60,7 @@ pub(crate) struct ServedDisk {
     /// What records its changes, or has recorded them.
     pub(crate) recording: Mutex<Option<Arc<Recording>>>,
     socket: Mutex<Option<Socket>>,
+    pub(crate) power: Power,
 }
 
 impl ServedDisk {
@@ -105,6 +107,7 @@ impl ServedDisk {
             views: Arc::default(),
             recording: Mutex::default(),
             socket: Mutex::new(None),
+            power: Power::default(),
             name: info.key,
         };
         served.set_faults(valid.rules.clone());
@@ -180,6 +183,7 @@ impl ServedDisk {
         let (metadata, volume) = (self.metadata.lock(), self.server.device().volume());
         volume.limits() == (&metadata.limits).into()
             && volume.sanitize() == metadata.sanitize.into()
+            && volume.cache().is_none() == metadata.write_cache.is_stable()
             && volume.group().is_some() == metadata.group.is_some()
             && volume.has_failed() == metadata.failure.is_some()
             && volume.faults().list().len() == metadata.faults.len()
@@ -214,6 +218,11 @@ impl ServedDisk {
     /// Have these faults, all of which have ids.
     pub(crate) fn set_faults(&self, rules: Vec<Rule>) {
         self.server.device().volume().set_faults(rules);
+    }
+
+    /// All that a read sees is stable now: its content or size was changed from outside.
+    pub(crate) fn stabilise(&self) {
+        self.server.device().volume().stabilise();
     }
 
     /// Bytes of all mapped sectors; 0 once the disk is gone.
@@ -312,6 +321,9 @@ impl ServedDisk {
 
     /// Why front ends can't connect, if they can't.
     pub(crate) fn unreachable(&self) -> Option<String> {
+        if self.power.is_off() {
+            return Some("its power is off; turn it on".to_owned());
+        }
         self.socket.lock().as_ref().and_then(Socket::trouble)
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::disk::{Age, ServedDisk};
+use super::power;
 use super::socket::{NewSocket, Socket, SocketChange};
 use crate::daemon::disks::events::Events;
 use crate::daemon::disks::settings::metadata::Metadata;
@@ -17,9 +18,10 @@ use crate::daemon::host::inherit::Inherited;
 use crate::daemon::host::removal::Removals;
 use crate::daemon::host::socket::SocketAccess;
 use crate::daemon::host::{paths, state_dir};
+use crate::device::Cache;
 use crate::device::faults::Report;
-use crate::model::{Detail, EventKind, Problem};
-use crate::store::{Disk, Store};
+use crate::model::{Detail, DiskSettings, EventKind, Problem};
+use crate::store::{self, Disk, Store};
 use crate::vhost_user::{Departure, Hub, Server, ServerEvent};
 
 /// Files of ramblk's own in the directory that holds the disks' directories.
@@ -98,9 +100,21 @@ impl DiskFactory {
         age: Age,
     ) -> Result<ServedDisk, Error> {
         let served = ServedDisk::new(&self.store, &self.hub, disk, valid, age)?;
+        let cache = self.cache(&served, &valid.settings)?;
+        served.server.device().volume().set_cache(cache);
         self.tell_of_front_ends(&served.name, &served.server, &served.metadata);
         self.tell_of_faults(&served);
         Ok(served)
+    }
+
+    /// A volatile write cache for a disk, if these settings say so.
+    pub(crate) fn cache(
+        &self,
+        served: &ServedDisk,
+        settings: &DiskSettings,
+    ) -> Result<Option<Arc<Cache>>, store::Error> {
+        let disk = (served.name.as_str(), served.id);
+        power::cache(&self.store, &self.events, disk, settings)
     }
 
     /// Create the socket of a disk. Front ends that connect wait until it is served.

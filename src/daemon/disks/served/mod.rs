@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `health` | what the monitor knows of a disk, and how near a charge is to its bound |
 //! | `stats` | a disk's limits for its device, and the device's counters for the API |
+//! | `power` | the volatile write cache of a disk, and whether its power is on |
 //! | `sanitizer` | what a disk's sanitizer has found, for the API |
 //! | `states` | the state of a disk in a VM's snapshot |
 //! | `filling` | filling a hidden disk with content |
@@ -24,6 +25,7 @@ pub(crate) mod golden;
 pub(crate) mod group;
 pub(crate) mod health;
 pub(crate) mod keeper;
+pub(crate) mod power;
 pub(crate) mod recording;
 pub(crate) mod sanitizer;
 pub(crate) mod socket;

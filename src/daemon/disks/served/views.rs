@@ -84,6 +84,13 @@ impl Views {
         }
     }
 
+    /// End all connections that there are now.
+    pub(crate) fn disconnect(&self) {
+        for stream in self.0.lock().connections.values() {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+
     fn begin(&self, stream: &Arc<UnixStream>) -> Option<u64> {
         let mut state = self.0.lock();
         if state.is_closed {

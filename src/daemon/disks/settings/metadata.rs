@@ -15,7 +15,9 @@ use serde_json::{Map, Value};
 use super::lineage::Lineage;
 use super::origin::Origin;
 use super::problems::{internal, invalid};
-use crate::model::{DiskSettings, HistorySettings, Limits, OnFull, Problem, Sanitize, Share};
+use crate::model::{
+    DiskSettings, HistorySettings, Limits, OnFull, Problem, Sanitize, Share, WriteCache,
+};
 use crate::store::{self, Change, Disk, DiskSpec};
 
 /// The metadata of a disk.
@@ -39,6 +41,12 @@ pub(crate) struct Metadata {
     /// Its history, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) history: Option<HistorySettings>,
+    /// When its writes are stable.
+    #[serde(default, skip_serializing_if = "WriteCache::is_stable")]
+    pub(crate) write_cache: WriteCache,
+    /// The most memory for the log of volatile writes, if it isn't the default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) log_limit_bytes: Option<u64>,
     /// The disk's own limits.
     #[serde(default, skip_serializing_if = "Limits::is_empty")]
     pub(crate) limits: Limits,
@@ -88,6 +96,8 @@ impl Metadata {
             in_order: settings.in_order,
             sanitize: settings.sanitize,
             history: settings.history,
+            write_cache: settings.write_cache,
+            log_limit_bytes: settings.log_limit_bytes,
             limits: settings.limits,
             group: settings.group.clone(),
             labels: settings.labels.clone(),
@@ -112,6 +122,8 @@ impl Metadata {
             on_full: spec.on_full.into(),
             sanitize: self.sanitize,
             history: self.history,
+            write_cache: self.write_cache,
+            log_limit_bytes: self.log_limit_bytes,
             quota_bytes: spec.quota_bytes,
             limits: self.limits,
             group: self.group.clone(),

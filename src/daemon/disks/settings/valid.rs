@@ -35,6 +35,8 @@ const INTERVALS_MS: RangeInclusive<u64> = 10..=86_400_000;
 const LEAST_WRITTEN_BYTES: u64 = 64 << 10;
 /// The most points of a disk. The store can have some 60000 disks, snapshots and points.
 const MOST_POINTS: u64 = 10_000;
+/// The least bound on the log of volatile writes.
+const LEAST_LOG_BYTES: u64 = 1 << 20;
 
 pub(crate) fn check_labels(labels: &BTreeMap<String, String>) -> Result<(), Problem> {
     if labels.len() > MOST_LABELS {
@@ -81,6 +83,28 @@ pub(crate) fn check_limits(limits: &Limits) -> Result<(), Problem> {
         ("limits.write", &limits.write),
     ] {
         check_rate(field, rate)?;
+    }
+    Ok(())
+}
+
+/// Check the bound on the log of volatile writes.
+pub(crate) fn check_log_limit(settings: &DiskSettings) -> Result<(), Problem> {
+    let Some(limit_bytes) = settings.log_limit_bytes else {
+        return Ok(());
+    };
+    if settings.write_cache.is_stable() {
+        let detail = "a limit for the log of volatile writes needs write_cache volatile";
+        return Err(invalid("log_limit_bytes", detail.into()));
+    }
+    if limit_bytes < LEAST_LOG_BYTES {
+        return Err(invalid(
+            "log_limit_bytes",
+            format!(
+                "a log of {} is too small: give at least {}",
+                Bytes(limit_bytes),
+                Bytes(LEAST_LOG_BYTES)
+            ),
+        ));
     }
     Ok(())
 }
@@ -250,6 +274,7 @@ impl ValidDisk {
         check_labels(&settings.labels)?;
         check_limits(&settings.limits)?;
         check_quota(settings.quota_bytes, pool_bytes)?;
+        check_log_limit(&settings)?;
         settings.group.as_deref().map(check_name).transpose()?;
         let rules = faults::named(&settings.faults)?;
         if let Some(history) = &settings.history {

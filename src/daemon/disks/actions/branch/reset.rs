@@ -64,6 +64,7 @@ pub fn reset(
         Ok(reset.ok_or_else(|| attached(name, "reset it"))??)
     })?;
     served.end_recording("the disk was reset");
+    served.stabilise();
     served.server.config_changed();
     let events = disks.events();
     let to = image.map_or(key, |image| image.address());

@@ -215,6 +215,7 @@ impl Staged {
             });
             done.ok_or_else(|| attached(&served.name, "write to it"))?
         })?;
+        served.stabilise();
         let rest = self.store.destroy(&self.key).ok();
         Ok([Some(left), rest].into_iter().flatten().collect())
     }

@@ -1,0 +1,116 @@
+//! Power cuts, as text.
+
+use super::tables::table;
+use crate::model::{Because, DiskCut, Keep, LostFate, LostWrite, PowerCut};
+
+/// `ramblk power-cut`.
+pub(in crate::cli) fn cut(cut: &PowerCut) -> String {
+    let keep = match cut.keep {
+        Keep::None => "none",
+        Keep::All => "all",
+        Keep::Prefix => "prefix",
+        Keep::Subset => "subset",
+        Keep::Reorder => "reorder",
+    };
+    let each = cut.disks.iter().map(of_disk);
+    let text: String = each.collect();
+    format!(
+        "{text}keep {keep}, seed {}, tear unit {}\n",
+        cut.seed, cut.tear_unit_bytes
+    )
+}
+
+fn of_disk(cut: &DiskCut) -> String {
+    let what = match &cut.fork {
+        Some(fork) => format!("{fork} is {} after a power cut", cut.disk),
+        None => format!("{} lost its power", cut.disk),
+    };
+    let mut text = format!(
+        "{what}: {} writes were volatile, {} of them are not wholly there\n",
+        cut.volatile_writes, cut.lost_writes
+    );
+    if !cut.lost.is_empty() {
+        let rows = cut.lost.iter().map(row).collect();
+        text += &table(
+            &["WRITE", "KIND", "AT", "LENGTH", "FATE", "WHY"],
+            &[0, 2, 3],
+            rows,
+        );
+    }
+    let unlisted = cut.lost_writes.saturating_sub(cut.lost.len());
+    if unlisted > 0 {
+        text += &format!("and {unlisted} more\n");
+    }
+    if let Some(hint) = &cut.hint {
+        text += &format!("{hint}\n");
+    }
+    text
+}
+
+fn row(lost: &LostWrite) -> Vec<String> {
+    let fate = match lost.fate {
+        LostFate::Lost => "lost".to_owned(),
+        LostFate::Garbage => "garbage".to_owned(),
+        LostFate::Torn => {
+            let parts = lost.kept.iter();
+            let parts = parts.map(|part| format!("{}+{}", part.start_bytes, part.length_bytes));
+            format!("torn, kept {}", parts.collect::<Vec<_>>().join(" "))
+        }
+    };
+    let why = match lost.because {
+        Because::InFlight => "in flight",
+        Because::NoFlush => "no flush",
+    };
+    vec![
+        lost.number.to_string(),
+        lost.kind.clone(),
+        lost.start_bytes.to_string(),
+        lost.length_bytes.to_string(),
+        fate,
+        why.into(),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::KeptPart;
+
+    #[test]
+    fn a_cut_lists_what_was_lost_and_how_to_do_it_again() {
+        let write = LostWrite {
+            number: 7,
+            kind: "write".into(),
+            start_bytes: 4096,
+            length_bytes: 8192,
+            fate: LostFate::Torn,
+            kept: vec![KeptPart {
+                start_bytes: 8192,
+                length_bytes: 4096,
+            }],
+            because: Because::NoFlush,
+        };
+        let made = PowerCut {
+            disks: vec![DiskCut {
+                disk: "vm1".into(),
+                fork: None,
+                volatile_writes: 3,
+                lost_writes: 2,
+                lost: vec![write],
+                disconnected: 0,
+                hint: None,
+            }],
+            keep: Keep::Subset,
+            seed: 42,
+            tear_unit_bytes: 4096,
+        };
+        assert_eq!(
+            cut(&made),
+            "vm1 lost its power: 3 writes were volatile, 2 of them are not wholly there\n\
+             WRITE  KIND     AT  LENGTH  FATE                  WHY\n    \
+             7  write  4096    8192  torn, kept 8192+4096  no flush\n\
+             and 1 more\n\
+             keep subset, seed 42, tear unit 4096\n"
+        );
+    }
+}

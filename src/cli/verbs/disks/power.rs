@@ -1,0 +1,116 @@
+//! `power-cut`, `power-on`.
+
+use clap::builder::NonEmptyStringValueParser;
+use clap::{Args, ValueEnum};
+
+use crate::cli::error::Error;
+use crate::cli::print::output::OutputArgs;
+use crate::cli::print::power;
+use crate::cli::values::size::parse_size;
+use crate::client::{Client, Method};
+use crate::model::{self, Disk, PowerCutRequest, PowerOnRequest};
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Cut {
+    /// Disks with a volatile write cache; all lose their power at one instant.
+    #[arg(required = true, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    names: Vec<String>,
+
+    /// Which of the writes are kept that no flush has made stable.
+    #[arg(long, value_enum, default_value_t = Keep::None)]
+    keep: Keep,
+
+    /// Tear writes that are kept: with all and prefix, the last one.
+    #[arg(long)]
+    torn: bool,
+
+    /// Leave random bytes in place of some writes.
+    #[arg(long)]
+    garbage: bool,
+
+    /// What the disk promises to write whole: a power of two from 512 to 65536.
+    #[arg(long, value_name = "BYTES", value_parser = parse_size, default_value = "4096")]
+    tear_unit: u64,
+
+    /// What random choices come from: the same seed makes the same ones.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+
+    /// Leave the disk alone, and make beside it what it would be after the cut.
+    #[arg(long, value_name = "NEW", value_parser = NonEmptyStringValueParser::new())]
+    fork: Option<String>,
+
+    /// Don't listen again before 'ramblk power-on'.
+    #[arg(long)]
+    off: bool,
+
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+/// Which volatile writes are kept.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Keep {
+    /// None
+    None,
+    /// All
+    All,
+    /// All up to a random one
+    Prefix,
+    /// Random ones, in their order
+    Subset,
+    /// Random ones, and of overlapping ones any may be the last
+    Reorder,
+}
+
+impl From<Keep> for model::Keep {
+    fn from(keep: Keep) -> Self {
+        match keep {
+            Keep::None => Self::None,
+            Keep::All => Self::All,
+            Keep::Prefix => Self::Prefix,
+            Keep::Subset => Self::Subset,
+            Keep::Reorder => Self::Reorder,
+        }
+    }
+}
+
+impl Cut {
+    pub(in crate::cli) fn run(self, client: &Client) -> Result<(), Error> {
+        let request = PowerCutRequest {
+            disks: self.names,
+            keep: self.keep.into(),
+            torn: self.torn,
+            garbage: self.garbage,
+            tear_unit_bytes: Some(self.tear_unit),
+            seed: self.seed,
+            fork: self.fork,
+            off: self.off,
+        };
+        let (_, cut): (_, model::PowerCut) =
+            client.send(Method::POST, "/v1/power-cut", &request)?;
+        self.output.print(&cut, power::cut)
+    }
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct On {
+    /// Disks whose power was cut with --off.
+    #[arg(required = true, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    names: Vec<String>,
+
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+impl On {
+    pub(in crate::cli) fn run(self, client: &Client) -> Result<(), Error> {
+        let request = PowerOnRequest { disks: self.names };
+        let (_, disks): (_, Vec<Disk>) = client.send(Method::POST, "/v1/power-on", &request)?;
+        self.output.print(&disks, |disks| {
+            let each = disks.iter();
+            each.map(|disk| format!("{} has power\n", disk.name))
+                .collect()
+        })
+    }
+}
