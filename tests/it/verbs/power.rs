@@ -55,7 +55,7 @@ fn a_power_cut_says_what_was_lost_and_power_on_serves_the_disk_again() {
 /// The daemon is not the disk: what a read saw is there when the next one starts.
 #[test]
 fn a_daemon_that_is_killed_loses_no_volatile_write() {
-    let state = tempfile::tempdir().unwrap();
+    let state = tempfile::TempDir::new_in("/dev/shm").unwrap();
     let options = ["--state-dir", state.path().to_str().unwrap()];
     let mut daemon = Daemon::start_with(&options);
     daemon.ok("create vm1 --size 1M --write-cache volatile");
