@@ -50,6 +50,8 @@ pub(crate) enum Role {
     Image,
     /// The event loop of requests to other hosts.
     Remote,
+    /// Makes crash states, and runs checks on them: the job with this number.
+    Explore(usize),
     /// Drives this queue of `ramblk bench`.
     LoadQueue(u16),
     /// Limits how long `ramblk bench` waits for an answer.
@@ -70,6 +72,7 @@ impl Role {
             Self::Worker(number) => return format!("ramblk-work-{number}").into(),
             Self::Session(number) => return format!("ramblk-sess-{number}").into(),
             Self::Nbd(number) => return format!("ramblk-nbd-{number}").into(),
+            Self::Explore(number) => return format!("explore-{number}").into(),
             Self::LoadQueue(number) => return format!("queue-{number}").into(),
             Self::Acceptor => "ramblk-accept",
             Self::Watchdog => "ramblk-watch",

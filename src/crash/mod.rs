@@ -28,12 +28,14 @@
 //! | `choice` | the fate of each write of a window |
 //! | `apply` | from a choice to content |
 //! | `log` | the log of what changed a disk, as a file |
+//! | `explore` | the states that crashes may leave of a recorded disk |
 //! | `tests` | the rule and the policies against a plain model |
 //!
 //! Each imports only from those above it.
 
 mod apply;
 mod choice;
+pub mod explore;
 mod ledger;
 pub mod log;
 mod policy;

@@ -61,7 +61,7 @@ pub use power::{
     PowerOnRequest, StableBy, Volatile, WriteCache,
 };
 pub use problem::{Problem, ProblemKind};
-pub use record::{MarkRequest, RecordRequest, Recording, RecordingState};
+pub use record::{MarkRequest, RecordRequest, Recording, RecordingState, StateRequest};
 pub use reply::{
     Compared, ComparisonLine, ContentDigest, Detail, Difference, DifferenceKind, Event, EventKind,
     HistogramBucket, Map, MapExtent, OperationStats, Pool, Stats, Version,

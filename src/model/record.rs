@@ -1,5 +1,7 @@
 //! Recordings of what changes a disk.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -56,6 +58,22 @@ pub struct Recording {
     pub marks: u64,
     /// The sector whose writes may be marks.
     pub mark_sector: u64,
+}
+
+/// A disk with a state that a crash may have left of a recorded disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StateRequest {
+    /// The new disk's name.
+    #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    pub name: String,
+    /// The state: a moment of the log, and what is there of the writes that were volatile then, as
+    /// in `120:all-17`.
+    #[schema(min_length = 3, max_length = 65536)]
+    pub state: String,
+    /// Labels of the new disk.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
 }
 
 /// A mark in a recording.

@@ -6,7 +6,7 @@
 //! | `images` | `image` |
 //! | `content` | `map`, `import`, `export`, `read`, `write`, `digest`, `diff`, `fsck` |
 //! | `watch` | `stats`, `findings`, `pool`, `events`, `top` |
-//! | `crash` | `record` |
+//! | `crash` | `record`, `crash-states`, `crash-explore` |
 //! | `config` | `apply`, `export-config` |
 //! | `nbd` | `nbd`, `mount` |
 //! | `attach` | `attach` |
@@ -99,6 +99,10 @@ pub(super) enum ApiVerb {
     /// Record everything that changes a disk.
     #[command(subcommand)]
     Record(crash::record::RecordVerb),
+    /// Create disks with what a crash may have left of a recorded disk.
+    CrashStates(Box<crash::states::States>),
+    /// Run a check on each state that a crash may leave of a recorded disk.
+    CrashExplore(Box<crash::explore::Explore>),
     /// Check the state directory of a stopped daemon; changes nothing.
     Fsck(salvage::Fsck),
     /// Look at images, and manage golden ones, from which disks are forked.
@@ -166,6 +170,8 @@ impl ApiVerb {
             Self::Digest(verb) => verb.run(&ask()?),
             Self::Diff(verb) => verb.run_with(ask),
             Self::Record(verb) => verb.run(&ask()?),
+            Self::CrashStates(verb) => verb.run(&ask()?),
+            Self::CrashExplore(verb) => verb.run_with(ask),
             Self::Fsck(verb) => verb.run(),
             Self::Image(verb) => verb.run_with(ask),
             Self::Group(verb) => verb.run(&ask()?),

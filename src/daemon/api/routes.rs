@@ -51,6 +51,7 @@ pub(super) fn ordinary() -> OpenApiRouter<Api> {
         .routes(routes!(record::mark))
         .routes(routes!(power::cut))
         .routes(routes!(power::on))
+        .routes(routes!(record::state))
         .routes(routes!(groups::list))
         .routes(routes!(
             groups::get,

@@ -189,6 +189,9 @@ recording = call("put_recording", "b", body=models.RecordRequest(), status=201, 
 assert recording.base == "b@recording"
 mark = models.MarkRequest(text="step 2")
 assert call("mark_recording", "b", body=mark, status=201, kind=models.Recording).marks == 1
+state = models.StateRequest(name="crashed", state="2:first.0")
+assert call("make_state", "b", body=state, status=201, kind=models.Disk).parent == "b@recording"
+call("delete_disk", "crashed", status=204)
 assert call("get_recording", "b", status=200).state == models.RecordingState.RECORDING
 stopped = call("stop_recording", "b", status=200, kind=models.Recording)
 log = call("get_log", "b", status=200, kind=File).payload.read()

@@ -2,6 +2,8 @@
 //!
 //! | file | what it tests |
 //! |---|---|
+//! | `explore` | checks of the states that a crash may leave |
 //! | `record` | recordings, and logs that others recorded |
 
+mod explore;
 mod record;

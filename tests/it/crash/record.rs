@@ -301,6 +301,7 @@ fn a_log_of_qemu_is_taken_and_others_are_refused_in_a_line() {
     check_refusals(&daemon, &bytes, &read);
 }
 
+/// What is no log of a disk is refused, and leaves nothing.
 fn check_refusals(daemon: &Daemon, bytes: &[u8], read: &Log) {
     daemon.ok("create small --size 64K");
     let refused = daemon.refused("record import small qemu.log", 2);

@@ -3,5 +3,9 @@
 //! | file | verbs |
 //! |---|---|
 //! | `record` | `record` |
+//! | `explore` | `crash-explore` |
+//! | `states` | `crash-states` |
 
+pub(super) mod explore;
 pub(super) mod record;
+pub(super) mod states;

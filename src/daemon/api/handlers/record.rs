@@ -18,9 +18,9 @@ use crate::daemon::api::input::{Asked, At, Json, Named, expect_type};
 use crate::daemon::api::state::{Api, Permit};
 use crate::daemon::api::wire::failure::Failure;
 use crate::daemon::api::wire::produced::produced;
-use crate::daemon::disks::Disks;
 use crate::daemon::disks::record::{self, LogUpload};
-use crate::model::{MarkRequest, Problem, RecordRequest, Recording};
+use crate::daemon::disks::{Disks, crash_state};
+use crate::model::{Disk, MarkRequest, Problem, RecordRequest, Recording, StateRequest};
 
 /// Show a recording
 #[utoipa::path(
@@ -112,6 +112,35 @@ pub(crate) async fn mark(
     let name = at.name.into_string();
     let mark = move |disks: &Disks| record::mark(disks, &name, &request.text);
     api.answer(move |disks| Ok((StatusCode::CREATED, mark(disks)?)))
+        .await
+}
+
+/// Make a crash state
+///
+/// Creates a disk with a state that a crash may have left of the recorded disk. It takes memory only
+/// for what differs from the base.
+#[utoipa::path(
+    post,
+    path = "/v1/disks/{name}/recording/states",
+    tag = "recordings",
+    operation_id = "make_state",
+    params(Named),
+    request_body = StateRequest,
+    responses(
+        (status = 201, description = "the new disk", body = Disk),
+        (status = 404, description = "no such disk, or it has no recording"),
+        (status = 409, description = "a disk of the new name exists"),
+        (status = 507, description = "there is not enough memory, or too few descriptors"),
+    ),
+)]
+pub(crate) async fn state(
+    State(api): State<Api>,
+    At(at): At<Named>,
+    Json(request): Json<StateRequest>,
+) -> Result<Response, Failure> {
+    let name = at.name.into_string();
+    let make = move |disks: &Disks| crash_state::make(disks, &name, &request);
+    api.answer(move |disks| Ok((StatusCode::CREATED, make(disks)?)))
         .await
 }
 

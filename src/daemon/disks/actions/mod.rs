@@ -16,6 +16,7 @@
 //! | `view` | views of a disk for NBD clients |
 //! | `upload` | replacing the content of a disk at one instant |
 //! | `record` | recording what changes a disk |
+//! | `crash_state` | disks with what a crash may have left of a recorded disk |
 //! | `golden` | golden images, and disks that are forked from them |
 //! | `destroy` | destroying a disk |
 //! | `apply` | applying a declaration of many disks and groups |
@@ -24,6 +25,7 @@ pub mod apply;
 pub(crate) mod branch;
 pub mod change;
 pub mod content;
+pub mod crash_state;
 pub mod create;
 pub mod describe;
 pub mod destroy;

@@ -1,0 +1,247 @@
+//! `crash-explore`: a check of each state that a crash may leave.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `stage` | the file that a check sees |
+//! | `check` | running a check |
+//! | `report` | what was found |
+//! | `job` | going through the states, on one thread |
+
+mod check;
+mod job;
+mod report;
+mod stage;
+
+use std::fs::File;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
+use tempfile::TempDir;
+
+use self::check::Check;
+use self::job::{Job, Shared};
+use self::report::Report;
+use super::record::fetch;
+use crate::cli::error::{EXIT_DIFFERENT, Error};
+use crate::cli::print::output::OutputArgs;
+use crate::cli::values::size::parse_size;
+use crate::client::{Client, path};
+use crate::crash::TearUnit;
+use crate::crash::explore::{At, Plan, StateName, points};
+use crate::crash::log::{Log, ReadAt};
+use crate::model::{Disk, Recording};
+use crate::threads::{self, Role};
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Explore {
+    /// The disk, whose recording is explored.
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    name: String,
+
+    /// When the crash is: any, flush:K (just before the K-th flush completes), mark:TEXT, write:K.
+    #[arg(long, value_name = "MOMENT", default_value = "any")]
+    at: At,
+
+    /// Check only this state, as a report names it. May be given more than once.
+    #[arg(long = "state", value_name = "STATE")]
+    states: Vec<StateName>,
+
+    /// Random states of each moment that has more than can all be tried.
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    random: u64,
+
+    /// The seed of the random states.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+
+    /// What the device promises to write whole: 512 to 64K. The default is the disk's block size.
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    tear_unit: Option<u64>,
+
+    /// Tear no writes: each is there or lost.
+    #[arg(long)]
+    no_torn: bool,
+
+    /// How many checks run at the same time. The default is one per processor.
+    #[arg(long, short, value_name = "N")]
+    jobs: Option<NonZeroUsize>,
+
+    /// Make each state that is found smaller, to the fewest lost or torn writes that are still
+    /// found.
+    #[arg(long)]
+    minimize: bool,
+
+    /// End after this many states were found.
+    #[arg(long, value_name = "N")]
+    stop_at: Option<NonZeroUsize>,
+
+    /// How long a check may take, in seconds. One that takes longer counts as found.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60.0)]
+    timeout: f64,
+
+    /// A state, or a file with content, that the check must find good. It is tried first.
+    #[arg(long, value_name = "STATE|FILE")]
+    good: Option<PathBuf>,
+
+    /// A state, or a file with content, that the check must find bad. It is tried first.
+    #[arg(long, value_name = "STATE|FILE")]
+    bad: Option<PathBuf>,
+
+    /// A directory for the files of states. The default is one in memory: /dev/shm.
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+
+    #[command(flatten)]
+    output: OutputArgs,
+
+    /// The check: {file} in it is the path of a state's content, which it may change. It finds the
+    /// state bad if its exit code isn't 0. $RAMBLK_MARKS has the marks before the crash, a line
+    /// each, and $RAMBLK_STATE the state's name.
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    command: Vec<String>,
+}
+
+impl Explore {
+    /// Exits with 0 if nothing was found, with 1 if something was, and with more if that isn't
+    /// known.
+    pub(in crate::cli) fn run_with(
+        self,
+        ask: impl FnOnce() -> Result<Client, Error>,
+    ) -> Result<(), Error> {
+        let failed = |error| Error::NoAnswer(Box::new(error));
+        let output = self.output;
+        let report = ask().and_then(|client| self.explore(&client));
+        let report = report.map_err(failed)?;
+        output.print(&report, Report::text).map_err(failed)?;
+        if report.found.is_empty() {
+            return Ok(());
+        }
+        Err(Error::Told {
+            exit_code: EXIT_DIFFERENT,
+        })
+    }
+
+    fn explore(self, client: &Client) -> Result<Report, Error> {
+        let unknown = |error: &dyn std::fmt::Display| Error::Usage(error.to_string());
+        let timeout = Duration::try_from_secs_f64(self.timeout);
+        let timeout = timeout.map_err(|error| Error::Usage(format!("--timeout: {error}")))?;
+        let disk: Disk = client.get(&path::disk(&self.name))?;
+        let recording: Recording = client.get(&path::recording(&self.name))?;
+        let unit = TearUnit::new(self.tear_unit.unwrap_or(disk.block_size));
+        let unit = unit.map_err(|error| unknown(&error))?;
+        let folder = folder(self.dir.as_deref())?;
+        let kept = |file: &str| folder.path().join(file);
+        let base = fetched(&kept("base"), |file, path| {
+            let snapshot = recording.base.rsplit('@').next().unwrap_or_default();
+            let from = format!("{}/data?snapshot={snapshot}", path::disk(&self.name));
+            fetch(client, &from, file, path)
+        })?;
+        let log_file = fetched(&kept("log"), |file, path| {
+            let from = format!("{}/log", path::recording(&self.name));
+            fetch(client, &from, file, path)
+        })?;
+        let size_bytes = file_error("read", &kept("base"), base.metadata())?.len();
+        let log = Log::read(&LogFile(&log_file), size_bytes);
+        let log = log.map_err(|error| Error::Other(error.to_string()))?;
+        let points = points(&log, &self.at).map_err(|error| unknown(&error))?;
+        let plan = Plan {
+            unit,
+            is_torn: !self.no_torn,
+            random: self.random,
+            seed: self.seed,
+        };
+        let usual = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let jobs = self.jobs.map_or(usual, NonZeroUsize::get);
+        let shared = Shared::new(Job {
+            check: Check {
+                words: self.command,
+                timeout,
+            },
+            log: &log,
+            data: &log_file,
+            base: &base,
+            points: &points,
+            only: &self.states,
+            plan,
+            minimises: self.minimize,
+            stop_at: self.stop_at.map_or(usize::MAX, NonZeroUsize::get),
+            jobs,
+        });
+        let begun = Instant::now();
+        let known = folder.path().join("known");
+        shared.known(&known, self.good.as_deref(), self.bad.as_deref())?;
+        std::thread::scope(|scope| {
+            let start = |number| {
+                let (shared, folder) = (&shared, folder.path().join(number_of(number)));
+                threads::spawn_scoped(scope, Role::Explore(number), move || {
+                    shared.run(number, &folder)
+                })
+            };
+            let started: Vec<_> = (0..jobs).map(start).collect();
+            let mut result = Ok(());
+            for thread in started {
+                let ended = thread.map_err(|error| Error::Other(format!("no thread: {error}")));
+                let ended = ended.and_then(|thread| {
+                    let gone = |_| Error::Other("a thread of the exploration panicked".into());
+                    thread.join().map_err(gone)?
+                });
+                result = result.and(ended);
+            }
+            result
+        })?;
+        Ok(shared.report(&self.name, begun.elapsed()))
+    }
+}
+
+fn number_of(job: usize) -> String {
+    format!("job-{job}")
+}
+
+/// A directory that is removed at the end.
+pub(super) fn folder(wanted: Option<&Path>) -> Result<TempDir, Error> {
+    let memory = Path::new("/dev/shm");
+    let within = match wanted {
+        Some(wanted) => wanted.to_owned(),
+        None if memory.is_dir() => memory.to_owned(),
+        None => std::env::temp_dir(),
+    };
+    let made = tempfile::Builder::new()
+        .prefix("ramblk-explore-")
+        .tempdir_in(&within);
+    file_error("make a directory in", &within, made)
+}
+
+fn fetched(
+    path: &Path,
+    fetch: impl FnOnce(&File, &Path) -> Result<(), Error>,
+) -> Result<File, Error> {
+    let mut options = File::options();
+    options.read(true).write(true).create_new(true);
+    let file = file_error("create", path, options.open(path))?;
+    fetch(&file, path)?;
+    Ok(file)
+}
+
+fn file_error<T>(what: &'static str, path: &Path, done: std::io::Result<T>) -> Result<T, Error> {
+    done.map_err(|source| Error::File {
+        what,
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// A log in a file.
+pub(super) struct LogFile<'f>(pub(super) &'f File);
+
+impl ReadAt for LogFile<'_> {
+    fn length_bytes(&self) -> u64 {
+        self.0.metadata().map_or(0, |about| about.len())
+    }
+
+    fn read_at(&self, at: u64, into: &mut [u8]) -> std::io::Result<()> {
+        std::os::unix::fs::FileExt::read_exact_at(self.0, into, at)
+    }
+}
