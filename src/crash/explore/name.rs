@@ -29,7 +29,7 @@ pub struct StateName {
 /// What is there of the volatile writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Shape {
-    /// So many of the first ones, and these units of the next.
+    /// This number of the first ones, and these units of the next.
     First(usize, Vec<Range<u64>>),
     /// All but these, by their entry: with some of their units, or without.
     All(Vec<(u64, Vec<Range<u64>>)>),
@@ -313,7 +313,9 @@ mod tests {
         }
 
         #[test]
-        fn no_text_makes_it_panic(text in "[0-9]{1,3}:(all|none|first\\.|subset\\.)[-+~.@0-9a-f]{0,20}") {
+        fn no_text_makes_it_panic(
+            text in "[0-9]{1,3}:(all|none|first\\.|subset\\.)[-+~.@0-9a-f]{0,20}",
+        ) {
             let _ = text.parse::<StateName>();
         }
     }

@@ -5,11 +5,11 @@ use std::ops::Range;
 use super::name::{Shape, StateName};
 use crate::crash::{Draws, Keep, Moment, TearUnit, Window};
 
-/// All subsets are tried of so many volatile writes.
+/// All subsets are tried of up to that many volatile writes.
 const ALL_SUBSETS: usize = 6;
-/// All pairs are left out of so many.
+/// All pairs are left out of up to that many.
 const ALL_PAIRS: usize = 16;
-/// A torn write of so many units is cut at each of them.
+/// A torn write of up to that many units is cut at each of them.
 const ALL_CUTS: u64 = 9;
 
 /// Which states of a window.
@@ -26,8 +26,8 @@ pub struct Plan {
 }
 
 /// The states of the window at a moment: first those with the first writes only, as after a crash
-/// at another moment; then all subsets of a small window, and of a larger one those without a single
-/// write, with a single one, and without a pair; then torn writes; and then random ones.
+/// at another moment; then all subsets of a small window, and of a larger one those without a
+/// single write, with a single one, and without a pair; then torn writes; and then random ones.
 pub fn states(window: &Window, moment: Moment, plan: &Plan) -> Vec<StateName> {
     let volatile: Vec<usize> = window.volatile().collect();
     let count = volatile.len();
@@ -86,7 +86,7 @@ pub fn states(window: &Window, moment: Moment, plan: &Plan) -> Vec<StateName> {
     shapes.into_iter().map(named).collect()
 }
 
-/// The parts of a write of so many units that are tried: what lies before a cut, and behind it.
+/// The parts of a write of that many units that are tried: what lies before a cut, and behind it.
 fn cuts(units: u64) -> impl Iterator<Item = Range<u64>> {
     let few = [1, units / 2, units.saturating_sub(1)];
     let at: Vec<u64> = match units {

@@ -67,7 +67,7 @@ const CRATES: [(&str, &[&str]); 34] = [
     ("percent_encoding", &["client", "remote"]),
     ("ratatui", &["cli"]),
     ("toml", &["cli"]),
-    ("blake3", &["daemon", "image"]),
+    ("blake3", &["daemon", "image", "cli"]),
     ("flate2", &["image", "remote"]),
     ("liblzma", &["image"]),
     ("base64", &["remote"]),

@@ -117,8 +117,8 @@ pub(crate) async fn mark(
 
 /// Make a crash state
 ///
-/// Creates a disk with a state that a crash may have left of the recorded disk. It takes memory only
-/// for what differs from the base.
+/// Creates a disk with a state that a crash may have left of the recorded disk. It takes memory
+/// only for what differs from the base.
 #[utoipa::path(
     post,
     path = "/v1/disks/{name}/recording/states",

@@ -11,9 +11,11 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::check::{Check, Verdict, tail};
+use super::disk::{StateDisk, Wanted};
 use super::report::{Found, Report, losses, marks};
 use super::stage::{Data, Stage};
 use crate::cli::error::Error;
+use crate::client::Client;
 use crate::crash::explore::{Plan, Point, Shape, StateName, Walk, minimise, states};
 use crate::crash::log::Log;
 use crate::crash::{Fate, Window};
@@ -24,7 +26,12 @@ const MOST_TRIES: usize = 400;
 /// What there is to do.
 #[derive(Debug)]
 pub(super) struct Job<'a> {
-    pub(super) check: Check,
+    /// `None` makes the states alone.
+    pub(super) check: Option<Check>,
+    /// The disk that was recorded, and where the daemon is, for states that are disks.
+    pub(super) disk: &'a str,
+    pub(super) api: &'a Path,
+    pub(super) wanted: Wanted,
     pub(super) log: &'a Log,
     /// The file of the log.
     pub(super) data: &'a File,
@@ -55,6 +62,7 @@ pub(super) struct Shared<'a> {
 /// A state whose turn it is.
 struct Turn<'t> {
     number: u64,
+    thread: usize,
     name: &'t StateName,
     point: &'t Point,
     window: &'t Window,
@@ -103,6 +111,7 @@ impl<'a> Shared<'a> {
                 let is_mine = number % job.jobs as u64 == thread as u64;
                 let turn = Turn {
                     number,
+                    thread,
                     name,
                     point,
                     window: &window,
@@ -204,7 +213,8 @@ impl<'a> Shared<'a> {
         }
         stage.seal().map_err(io)?;
         let marks = marks(self.job.log, turn.point.moment.0).join("\n");
-        let verdict = self.check(stage, folder, &name.to_string(), marks)?;
+        let called = (name.to_string(), Some((turn.thread, name)));
+        let verdict = self.check(stage, folder, called, marks)?;
         stage.undo_after_check().map_err(io)?;
         Ok(Some(verdict))
     }
@@ -213,20 +223,39 @@ impl<'a> Shared<'a> {
         &self,
         stage: &Stage,
         folder: &Path,
-        name: &str,
+        (called, state): (String, Option<(usize, &StateName)>),
         marks: String,
     ) -> Result<Verdict, Error> {
+        let job = &self.job;
+        let Some(check) = &job.check else {
+            return Ok(Verdict::Good);
+        };
         let file = stage.path().display().to_string();
-        let values = [("{file}", file.clone())];
         let environment = [
-            ("RAMBLK_FILE", file),
-            ("RAMBLK_STATE", name.to_owned()),
+            ("RAMBLK_FILE", file.clone()),
+            ("RAMBLK_STATE", called),
             ("RAMBLK_MARKS", marks),
         ];
-        let run = self
-            .job
-            .check
-            .run(&values, &environment, &folder.join("output"));
+        let mut values = vec![("{file}", file)];
+        let client = match job.wanted.is_disk() {
+            true => Some(Client::new(job.api)?),
+            false => None,
+        };
+        let made = match (&client, state) {
+            (None, _) => None,
+            (Some(client), Some((thread, state))) => {
+                Some(StateDisk::make(client, job.disk, thread, state)?)
+            }
+            (Some(_), None) => {
+                let text = "a file is no disk: for {socket} and {nbd} name states that are known";
+                return Err(Error::Usage(text.into()));
+            }
+        };
+        if let Some(made) = &made {
+            values.push(("{socket}", made.socket.clone()));
+            values.push(("{disk}", made.name.clone()));
+        }
+        let run = check.run(&values, &environment, &folder.join("output"));
         run.map_err(|error| Error::Other(error.to_string()))
     }
 
@@ -307,7 +336,8 @@ impl<'a> Shared<'a> {
         let Some(name) = name else {
             let content = File::open(known).map_err(|error| failed(known, &error))?;
             stage.show(&content).map_err(io)?;
-            return self.check(&stage, folder, &known.display().to_string(), String::new());
+            let called = (known.display().to_string(), None);
+            return self.check(&stage, folder, called, String::new());
         };
         let mut walk = Walk::new(self.job.log).map_err(|error| Error::Other(error.to_string()))?;
         let (settled, window) = walk
@@ -321,6 +351,7 @@ impl<'a> Shared<'a> {
         };
         let turn = Turn {
             number: 0,
+            thread: 0,
             name: &name,
             point: &point,
             window: &window,

@@ -4,10 +4,12 @@
 //! |---|---|
 //! | `stage` | the file that a check sees |
 //! | `check` | running a check |
+//! | `disk` | states as disks of the daemon |
 //! | `report` | what was found |
 //! | `job` | going through the states, on one thread |
 
 mod check;
+mod disk;
 mod job;
 mod report;
 mod stage;
@@ -22,6 +24,7 @@ use clap::builder::NonEmptyStringValueParser;
 use tempfile::TempDir;
 
 use self::check::Check;
+use self::disk::Wanted;
 use self::job::{Job, Shared};
 use self::report::Report;
 use super::record::fetch;
@@ -90,6 +93,10 @@ pub(in crate::cli) struct Explore {
     #[arg(long, value_name = "STATE|FILE")]
     bad: Option<PathBuf>,
 
+    /// Make the states, and run no check: for how fast that is.
+    #[arg(long)]
+    no_check: bool,
+
     /// A directory for the files of states. The default is one in memory: /dev/shm.
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
@@ -97,10 +104,15 @@ pub(in crate::cli) struct Explore {
     #[command(flatten)]
     output: OutputArgs,
 
-    /// The check: {file} in it is the path of a state's content, which it may change. It finds the
-    /// state bad if its exit code isn't 0. $RAMBLK_MARKS has the marks before the crash, a line
-    /// each, and $RAMBLK_STATE the state's name.
-    #[arg(last = true, required = true, value_name = "COMMAND")]
+    /// The check: {file} in it is the path of a state's content, which it may change; {socket} is a
+    /// vhost-user socket of a disk that has it, and {nbd} a URI for NBD. It finds the state bad if
+    /// its exit code isn't 0. $RAMBLK_MARKS has the marks before the crash, a line each, and
+    /// $RAMBLK_STATE the state's name.
+    #[arg(
+        last = true,
+        required_unless_present = "no_check",
+        value_name = "COMMAND"
+    )]
     command: Vec<String>,
 }
 
@@ -153,13 +165,21 @@ impl Explore {
             random: self.random,
             seed: self.seed,
         };
+        let wanted = Wanted::by(&self.command);
+        let check = match self.no_check {
+            true => None,
+            false => Some(Check {
+                words: wanted.words(self.command, client.socket())?,
+                timeout,
+            }),
+        };
         let usual = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let jobs = self.jobs.map_or(usual, NonZeroUsize::get);
         let shared = Shared::new(Job {
-            check: Check {
-                words: self.command,
-                timeout,
-            },
+            check,
+            disk: &self.name,
+            api: client.socket(),
+            wanted,
             log: &log,
             data: &log_file,
             base: &base,

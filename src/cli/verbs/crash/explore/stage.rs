@@ -115,19 +115,20 @@ impl Stage {
     pub(super) fn advance(&mut self, writes: &[Logged], data: &Data<'_>) -> io::Result<()> {
         for write in writes {
             let range = write.range.start_bytes()..write.range.end_bytes();
-            let before = print(
-                &self.stable,
-                &pages(&[&self.stable], std::slice::from_ref(&range))?,
-            )?;
+            let before = self.stable_print_of(&range)?;
             let mut both = Files {
                 files: [Some(&self.file), Some(&self.stable)],
                 touched: &mut Vec::new(),
             };
             write.apply(write.range, data, &mut both)?;
-            let after = print(&self.stable, &pages(&[&self.stable], &[range])?)?;
-            self.stable_print ^= before ^ after;
+            self.stable_print ^= before ^ self.stable_print_of(&range)?;
         }
         Ok(())
+    }
+
+    fn stable_print_of(&self, range: &Range<u64>) -> io::Result<u128> {
+        let pages = pages(&[&self.stable], std::slice::from_ref(range))?;
+        print(&self.stable, &pages)
     }
 
     /// Make a state. Returns what tells it from states with other content.
