@@ -187,7 +187,9 @@ impl<'a> Shared<'a> {
             volatile: turn.window.volatile().count(),
         };
         let mut all = self.found.lock();
-        all.push((turn.number, found));
+        if all.len() < self.job.stop_at {
+            all.push((turn.number, found));
+        }
         if all.len() >= self.job.stop_at {
             self.ends.store(true, Ordering::Relaxed);
         }

@@ -145,17 +145,8 @@ impl Explore {
         let unit = TearUnit::new(self.tear_unit.unwrap_or(disk.block_size));
         let unit = unit.map_err(|error| unknown(&error))?;
         let folder = folder(self.dir.as_deref())?;
-        let kept = |file: &str| folder.path().join(file);
-        let base = fetched(&kept("base"), |file, path| {
-            let snapshot = recording.base.rsplit('@').next().unwrap_or_default();
-            let from = format!("{}/data?snapshot={snapshot}", path::disk(&self.name));
-            fetch(client, &from, file, path)
-        })?;
-        let log_file = fetched(&kept("log"), |file, path| {
-            let from = format!("{}/log", path::recording(&self.name));
-            fetch(client, &from, file, path)
-        })?;
-        let size_bytes = file_error("read", &kept("base"), base.metadata())?.len();
+        let (base, log_file) = inputs(client, &recording, folder.path())?;
+        let size_bytes = file_error("read", folder.path(), base.metadata())?.len();
         let log = Log::read(&LogFile(&log_file), size_bytes);
         let log = log.map_err(|error| Error::Other(error.to_string()))?;
         let points = points(&log, &self.at).map_err(|error| unknown(&error))?;
@@ -214,6 +205,20 @@ impl Explore {
         })?;
         Ok(shared.report(&self.name, begun.elapsed()))
     }
+}
+
+/// What a recording has, in files: the content before, and the log.
+fn inputs(client: &Client, recording: &Recording, folder: &Path) -> Result<(File, File), Error> {
+    let (disk, snapshot) = recording.base.rsplit_once('@').unwrap_or_default();
+    let base = fetched(&folder.join("base"), |file, path| {
+        let from = format!("{}/data?snapshot={snapshot}", path::disk(disk));
+        fetch(client, &from, file, path)
+    })?;
+    let log = fetched(&folder.join("log"), |file, path| {
+        let from = format!("{}/log", path::recording(disk));
+        fetch(client, &from, file, path)
+    })?;
+    Ok((base, log))
 }
 
 fn number_of(job: usize) -> String {
