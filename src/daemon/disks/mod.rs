@@ -26,7 +26,8 @@ pub use actions::golden;
 pub use actions::upload::{Upload, UploadOptions};
 pub use actions::view::{self, ViewOptions};
 pub use actions::{
-    apply, change, content, crash_state, create, describe, destroy, faults, groups, history, power, record, upload,
+    apply, change, content, crash_state, create, describe, destroy, faults, groups, history, power,
+    record, upload,
 };
 pub use registry::{Disks, DisksOptions};
 pub use served::views::View;
