@@ -276,10 +276,10 @@ impl Driver {
         }
         let key = format!("branch {}", self.number());
         let snapshot = self.random.one_in(2);
-        let disk = if snapshot {
-            self.store().snapshot(&source, &key)
-        } else {
-            self.store().fork(&source, &key)
+        let disk = match (snapshot, self.random.one_in(2)) {
+            (true, false) => self.store().snapshot(&source, &key),
+            (true, true) => self.store().point(&source, &key, self.count),
+            (false, _) => self.store().fork(&source, &key),
         };
         let from = &self.twins[&source];
         let twin = Twin {

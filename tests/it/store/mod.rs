@@ -13,3 +13,4 @@ mod leftover;
 mod made;
 mod map;
 mod model;
+mod moments;
