@@ -12,7 +12,6 @@ const DISK_BYTES: u64 = 16 << 20;
 #[test]
 fn what_a_point_has_alone_is_what_dropping_the_oldest_frees() {
     let seed = seed();
-    eprintln!("RAMBLK_SEED={seed}");
     let mut random = Random::new(seed);
     let store = store();
     let disk = store.create("d", &spec(DISK_BYTES)).unwrap();
@@ -48,7 +47,11 @@ fn what_a_point_has_alone_is_what_dropping_the_oldest_frees() {
         let alone = store.only_in(oldest, next).unwrap();
         let before = store.charged_bytes();
         drop(store.destroy(oldest).unwrap());
-        assert_eq!(before - store.charged_bytes(), alone, "{oldest}");
+        assert_eq!(
+            before - store.charged_bytes(),
+            alone,
+            "{oldest}, RAMBLK_SEED={seed}"
+        );
     }
 }
 
