@@ -83,7 +83,7 @@ pub(super) fn checked(
 }
 
 /// A stream that is hashed while it is read.
-fn hashed(stream: Stream, found: Arc<Mutex<Option<Digest>>>) -> Stream {
+pub(super) fn hashed(stream: Stream, found: Arc<Mutex<Option<Digest>>>) -> Stream {
     let bytes = Hashed {
         bytes: stream.bytes,
         hasher: Sha256::new(),
@@ -189,6 +189,10 @@ impl ImageReader for Checked {
 
     fn next(&mut self) -> Result<Option<Part<'_>>, Error> {
         self.inner.next()
+    }
+
+    fn swap(&mut self, spare: Vec<u8>) -> Vec<u8> {
+        self.inner.swap(spare)
     }
 
     fn end_bytes(&mut self) -> Result<u64, Error> {

@@ -20,6 +20,7 @@
 //! | `qcow2` | qcow2 images |
 //! | `inside` | the image in a stream, compressed or not |
 //! | `digest` | checking an image by its digest |
+//! | `kept` | an image that is kept until its digest is known |
 //! | `spool` | unnamed temporary files for what can't be read, or written, in order |
 //! | `create` | writing an image, whatever its format |
 //! | `writer` | the trait that writes an image, and where its bytes go |
@@ -30,6 +31,8 @@ mod create;
 mod digest;
 #[cfg(feature = "formats")]
 mod inside;
+#[cfg(feature = "formats")]
+mod kept;
 mod known;
 mod medium;
 mod open;
@@ -49,6 +52,8 @@ mod writer;
 pub use create::{Creating, Written, create};
 #[cfg(feature = "formats")]
 pub use digest::Digest;
+#[cfg(feature = "formats")]
+pub use kept::keep;
 pub use known::{
     Content, Format, HEAD_BYTES, ImageFormat, KNOWN, Kind, Known, Origin, Packing, Probe,
     TAIL_BYTES, Way, probe,

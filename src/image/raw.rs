@@ -71,6 +71,10 @@ impl ImageReader for RawImage {
         Ok(Some(Part::Data { start_bytes, bytes }))
     }
 
+    fn swap(&mut self, spare: Vec<u8>) -> Vec<u8> {
+        std::mem::replace(&mut self.chunk, spare)
+    }
+
     fn end_bytes(&mut self) -> Result<u64, Error> {
         self.medium.verify()?;
         Ok(self.medium.size_bytes())
@@ -141,6 +145,10 @@ impl ImageReader for RawStream {
         self.read_bytes += filled as u64;
         let bytes = &self.chunk[..filled];
         Ok((filled > 0).then_some(Part::Data { start_bytes, bytes }))
+    }
+
+    fn swap(&mut self, spare: Vec<u8>) -> Vec<u8> {
+        std::mem::replace(&mut self.chunk, spare)
     }
 
     fn end_bytes(&mut self) -> Result<u64, Error> {

@@ -79,6 +79,10 @@ pub trait ImageReader: Debug + Send {
     /// [`Error::Read`]; [`Error::Format`] and [`Error::Damaged`] if that is known only now.
     fn next(&mut self) -> Result<Option<Part<'_>>, Error>;
 
+    /// Take the memory of the part of data that [`Self::next`] returned last, which begins with the
+    /// part's bytes, and leave `spare` in its place.
+    fn swap(&mut self, spare: Vec<u8>) -> Vec<u8>;
+
     /// The size of the content in bytes, after all of it was read. Only when this has succeeded is
     /// the content known to be what was asked for.
     ///

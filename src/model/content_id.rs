@@ -10,7 +10,8 @@ use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
 /// An identifier of content, which no other content has: random, 32 hexadecimal digits. Each
-/// snapshot has one, and so has what was imported from an export of it.
+/// snapshot has one, and so has what was imported from an export of it. That of a golden image
+/// follows from the digest of its file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct ContentId(pub u128);

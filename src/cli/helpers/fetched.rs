@@ -180,6 +180,10 @@ impl ImageReader for Fetched {
         Ok(Some(Part::Data { start_bytes, bytes }))
     }
 
+    fn swap(&mut self, spare: Vec<u8>) -> Vec<u8> {
+        std::mem::replace(&mut self.data, spare)
+    }
+
     fn end_bytes(&mut self) -> Result<u64, image::Error> {
         match self.helper.end() {
             (Some(0), _) => Ok(self.at_bytes),

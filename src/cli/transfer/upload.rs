@@ -2,11 +2,13 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IsTerminal};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use super::pool::Pool;
 use super::progress::Progress;
 use crate::cli::error::Error;
 use crate::cli::print::output::Output;
@@ -128,6 +130,7 @@ impl ImageUpload {
         let frames = Frames {
             trouble: trouble.clone(),
             ready: VecDeque::new(),
+            pool: Pool::default(),
             upload: self,
             disk_bytes,
             progress,
@@ -181,6 +184,7 @@ pub(in crate::cli) struct Frames {
     upload: ImageUpload,
     /// Frames of the part that was read last.
     ready: VecDeque<Bytes>,
+    pool: Pool,
     disk_bytes: u64,
     progress: Progress,
     /// Bytes of data so far.
@@ -216,7 +220,7 @@ impl Frames {
             None => {
                 self.ended = true;
                 let end = self.end()?;
-                self.ready.push_back(frame(end, &[]));
+                self.ready.push_back(header(end, 0).to_vec().into());
                 return Ok(());
             }
             Some(Part::Data { start_bytes, bytes }) => {
@@ -240,14 +244,11 @@ impl Frames {
         if let Some(Part::Data { start_bytes, bytes }) = part {
             self.data_bytes += bytes.len() as u64;
             // Zeros in a change replace what was there.
-            let whole = self.upload.is_change.then_some((start_bytes, bytes));
-            let runs = data_runs(start_bytes, bytes).filter(|_| whole.is_none());
-            for (at, run) in whole.into_iter().chain(runs) {
-                let pieces = run.chunks(MOST_BYTES).zip(0..);
-                let frames =
-                    pieces.map(|(piece, nth): (_, u64)| frame(at + nth * MOST_BYTES as u64, piece));
-                self.ready.extend(frames);
-            }
+            let runs: Vec<(u64, Range<usize>)> = match self.upload.is_change {
+                true => vec![(start_bytes, 0..bytes.len())],
+                false => runs(start_bytes, bytes).collect(),
+            };
+            self.send(runs);
         }
         let done = match self.upload.counts_data {
             true => self.data_bytes,
@@ -255,6 +256,25 @@ impl Frames {
         };
         self.progress.at(done);
         Ok(())
+    }
+
+    /// Make frames of these runs of the part that was read last.
+    fn send(&mut self, runs: Vec<(u64, Range<usize>)>) {
+        if runs.is_empty() {
+            return;
+        }
+        let memory = self.upload.image.swap(self.pool.spare());
+        let memory = self.pool.lend(memory);
+        for (mut at, mut run) in runs {
+            while !run.is_empty() {
+                let length = run.len().min(MOST_BYTES);
+                let frame = header(at, length as u64);
+                self.ready.push_back(frame.to_vec().into());
+                let end = run.start + length;
+                self.ready.push_back(memory.slice(run.start..end));
+                (at, run.start) = (at + length as u64, end);
+            }
+        }
     }
 
     /// Where the image ends, in bytes, if that is the expected length.
@@ -281,9 +301,11 @@ impl Frames {
     }
 }
 
-/// A frame's bytes.
-fn frame(start_bytes: u64, bytes: &[u8]) -> Bytes {
-    [&header(start_bytes, bytes.len() as u64), bytes]
-        .concat()
-        .into()
+/// The runs of pages with data, each with its offset and its place in `bytes`.
+fn runs(start_bytes: u64, bytes: &[u8]) -> impl Iterator<Item = (u64, Range<usize>)> {
+    data_runs(start_bytes, bytes).map(move |(at, run)| {
+        // It is a part of `bytes`.
+        let start = usize::try_from(at - start_bytes).unwrap_or(bytes.len());
+        (at, start..(start + run.len()).min(bytes.len()))
+    })
 }

@@ -252,6 +252,10 @@ impl ImageReader for SeekableReader {
         }
     }
 
+    fn swap(&mut self, spare: Vec<u8>) -> Vec<u8> {
+        std::mem::replace(&mut self.part, spare)
+    }
+
     fn end_bytes(&mut self) -> Result<u64, Error> {
         self.medium.verify()?;
         Ok(self.size_bytes)

@@ -5,7 +5,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 
 use flate2::bufread::MultiGzDecoder;
 use liblzma::bufread::XzDecoder;
@@ -85,7 +85,10 @@ pub(in crate::image) fn unpack(
         read_bytes: Arc::clone(&read_bytes),
     };
     let (sender, pieces) = sync_channel(AHEAD);
-    let spawned = threads::spawn(Role::Image, move || produce(source, packing, &sender));
+    let (returned, spares) = channel();
+    let spawned = threads::spawn(Role::Image, move || {
+        produce(source, packing, &sender, &spares);
+    });
     spawned.map_err(|source| Error::Read {
         name: name.clone(),
         source,
@@ -93,6 +96,7 @@ pub(in crate::image) fn unpack(
     let bytes = Box::new(Pieces {
         name: name.clone(),
         pieces,
+        returned,
         piece: Vec::new(),
         at: 0,
         ended: false,
@@ -143,11 +147,13 @@ impl Read for Source {
     }
 }
 
-/// Decompress all of it, and send it piece by piece, until the other side is gone.
-fn produce(source: Source, packing: Packing, to: &SyncSender<Piece>) {
+/// Decompress all of it, and send it piece by piece, until the other side is gone. `spares` are
+/// pieces that are not needed any more.
+fn produce(source: Source, packing: Packing, to: &SyncSender<Piece>, spares: &Receiver<Vec<u8>>) {
     let end = decoder(source, packing).and_then(|mut decoder| {
         loop {
-            let mut piece = vec![0; READ_BYTES];
+            let mut piece = spares.try_recv().unwrap_or_default();
+            piece.resize(READ_BYTES, 0);
             let length = fill(&mut *decoder, &mut piece)?;
             piece.truncate(length);
             if to.send(Ok(piece)).is_err() || length == 0 {
@@ -227,6 +233,7 @@ impl Read for XzStreams {
 struct Pieces {
     name: String,
     pieces: Receiver<Piece>,
+    returned: Sender<Vec<u8>>,
     piece: Vec<u8>,
     at: usize,
     ended: bool,
@@ -240,7 +247,13 @@ impl Read for Pieces {
         if self.at == self.piece.len() {
             let gone = |_| io::Error::other("bug: the thread that decompresses it panicked");
             match self.pieces.recv().map_err(gone)? {
-                Ok(piece) => (self.piece, self.at) = (piece, 0),
+                Ok(piece) => {
+                    self.at = 0;
+                    // After the last piece the thread needs none.
+                    let _ = self
+                        .returned
+                        .send(std::mem::replace(&mut self.piece, piece));
+                }
                 Err(Failure::Read(error)) => return Err(error),
                 Err(Failure::Damaged(error)) => {
                     let error = Error::Damaged {
@@ -304,6 +317,10 @@ impl ImageReader for PackedReader {
 
     fn next(&mut self) -> Result<Option<Part<'_>>, Error> {
         self.inner.next()
+    }
+
+    fn swap(&mut self, spare: Vec<u8>) -> Vec<u8> {
+        self.inner.swap(spare)
     }
 
     fn end_bytes(&mut self) -> Result<u64, Error> {

@@ -196,6 +196,10 @@ impl ImageReader for Qcow2Reader {
         Ok(Some(Part::Data { start_bytes, bytes }))
     }
 
+    fn swap(&mut self, spare: Vec<u8>) -> Vec<u8> {
+        std::mem::replace(&mut self.part, spare)
+    }
+
     fn end_bytes(&mut self) -> Result<u64, Error> {
         for layer in self.chain.layers() {
             layer.medium.verify()?;

@@ -1,9 +1,11 @@
 //! The verbs of the command line with URLs.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::site::{Reply, Site, object};
 use crate::driver::data::pattern;
+use crate::verbs::golden::digest;
 use crate::verbs::{Daemon, text};
 
 #[test]
@@ -40,6 +42,39 @@ fn a_disk_is_made_from_an_image_on_another_host() {
     let about = daemon.json(&format!("image inspect {url}"));
     assert_eq!(about["size_bytes"], image.len(), "{about}");
     assert_eq!(about["name"], site.url("/disk.raw"), "{about}");
+}
+
+#[test]
+fn an_image_is_pulled_by_the_digest_that_is_found_while_it_is_fetched() {
+    let image: &'static [u8] = Box::leak(pattern(9 << 20, 3).into_boxed_slice());
+    let fetched = Arc::new(AtomicUsize::new(0));
+    let sent = Arc::clone(&fetched);
+    let site = Site::start(move |_, request| match request.path.as_str() {
+        "/ranges.raw" => object(request, image, "\"v1\""),
+        "/whole.raw" => {
+            sent.fetch_add(1, Ordering::SeqCst);
+            Reply::status(200).body(image)
+        }
+        _ => Reply::status(404),
+    });
+    let daemon = Daemon::start();
+    let wanted = digest(image);
+    for path in ["/ranges.raw", "/whole.raw"] {
+        let pulled = daemon.json(&format!("image pull {} --name a", site.url(path)));
+        assert_eq!(pulled["digest"], wanted, "{path}");
+        daemon.ok("create a --image image://a");
+        assert!(daemon.run("export a -").stdout == image, "{path}");
+        daemon.ok("destroy a");
+        daemon.ok("image rm a");
+    }
+    // One request may look whether it can be read in parts.
+    assert!(fetched.load(Ordering::SeqCst) <= 2, "{fetched:?}");
+    let fed = daemon.feed("image pull - --name piped", image);
+    assert!(fed.status.success(), "{fed:?}");
+    assert_eq!(daemon.json("image show piped")["digest"], wanted);
+    daemon.ok("image rm piped");
+    daemon.refused(&format!("image pull {}", site.url("/other")), 1);
+    assert_eq!(daemon.json("image list"), serde_json::json!([]));
 }
 
 #[test]

@@ -189,9 +189,6 @@ fn an_image_with_another_digest_or_without_room_leaves_nothing() {
     is_nothing_left(&daemon);
     let said = daemon.refused("image pull image --digest sha256:12", 2);
     assert!(said.contains("64 hexadecimal digits"), "{said}");
-    let fed = daemon.feed("image pull -", &bytes);
-    assert_eq!(fed.status.code(), Some(2), "{fed:?}");
-    assert!(text(&fed.stderr).contains("--digest"), "{fed:?}");
     // More than the pool has.
     let file = fs::File::create(daemon.path("large")).unwrap();
     file.set_len(2 << 30).unwrap();
@@ -256,4 +253,39 @@ fn options_that_can_not_go_with_an_image_of_the_host_are_refused() {
     // The same file taken for another format is another image.
     let said = daemon.refused("image pull image --format raw", 4);
     assert!(said.contains("as raw"), "{said}");
+}
+
+#[test]
+fn a_fork_has_the_content_id_of_its_image_which_is_the_same_on_other_hosts() {
+    let (here, there) = (Daemon::start(), Daemon::start());
+    for host in [&here, &there] {
+        fs::write(host.path("image"), pattern(2 * MIB, 1)).unwrap();
+        host.ok("image pull image --name base");
+        host.ok("create vm --image image://base");
+    }
+    let id = |host: &Daemon, name: &str| host.json(&format!("show {name}"))["content_id"].clone();
+    assert_eq!(id(&here, "vm").as_str().unwrap().len(), 32);
+    assert_eq!(id(&here, "vm"), id(&there, "vm"));
+    // So a change of one host's fork fits that of the other.
+    here.ok("snapshot vm fresh");
+    let wrote = here.feed("write vm 8192", &[7; 4096]);
+    assert!(wrote.status.success(), "{wrote:?}");
+    here.ok("snapshot vm later");
+    let changed = id(&here, "vm@later");
+    assert_ne!(changed, id(&here, "vm@fresh"));
+    here.ok("export vm@later change.zst --since fresh");
+    fs::copy(here.path("change.zst"), there.path("change.zst")).unwrap();
+    // A disk that is larger than the image has other content, and so has one that was written to.
+    there.ok("create large --size 10M --image image://base");
+    assert_eq!(id(&there, "large"), Value::Null);
+    there.refused("import large change.zst --base", 4);
+    there.ok("import vm change.zst --base");
+    assert_eq!(id(&there, "vm"), changed);
+    assert!(here.run("export vm -").stdout == there.run("export vm -").stdout);
+    there.refused("import vm change.zst --base", 4);
+    // An image that was exported names its content.
+    here.ok("export vm@later later.zst");
+    here.ok("image pull later.zst --name later");
+    here.ok("create next --image image://later");
+    assert_eq!(id(&here, "next"), changed);
 }

@@ -8,7 +8,9 @@ use crate::cli::print::output::Output;
 use crate::cli::transfer::{FormatArg, ImageUpload, Progress, image_name};
 use crate::client::{self, Client, Method, path};
 use crate::image::Medium;
-use crate::model::{Digest, GoldenImage, GoldenOffer, GoldenRequest, GoldenState, ProblemKind};
+use crate::model::{
+    ContentId, Digest, GoldenImage, GoldenOffer, GoldenRequest, GoldenState, ProblemKind,
+};
 use crate::remote::Place;
 
 /// How long the daemon waits for another client before it answers.
@@ -111,12 +113,17 @@ fn send(
     };
     let image_bytes = image.size_bytes();
     let progress = Progress::new("pull", image_bytes, output);
-    let size = image_bytes.map_or_else(String::new, |bytes| format!("&image_bytes={bytes}"));
+    let mut query = image_bytes.map_or_else(String::new, |bytes| format!("&image_bytes={bytes}"));
+    let content_id = image.labels().content_id.as_deref();
+    // Another program may write anything there.
+    if let Some(Ok(id)) = content_id.map(str::parse::<ContentId>) {
+        query += &format!("&content_id={id}");
+    }
     let (frames, trouble) = image.frames(u64::MAX, progress.clone());
     // Frames that end too early are refused at once. A connection that breaks before it has sent
     // anything isn't noticed.
     let frames = frames.map_while(Result::ok).map(Ok);
-    let sent = client.upload(&format!("{path}{size}"), frames);
+    let sent = client.upload(&format!("{path}{query}"), frames);
     progress.end();
     // A fault of the image explains why the upload broke off.
     match trouble.take() {

@@ -12,7 +12,7 @@ use crate::cli::print::images;
 use crate::cli::print::output::{Output, OutputArgs};
 use crate::cli::transfer::{FormatArg, ImageUpload, Progress, again_if_changed};
 use crate::client::Client;
-use crate::image::{Medium, ReadAt};
+use crate::image::{self, Medium, ReadAt};
 use crate::model::{Digest, GoldenRequest};
 
 /// How much is hashed at once.
@@ -20,7 +20,8 @@ const CHUNK_BYTES: u64 = 1 << 20;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Pull {
-    /// The image. What comes through a pipe needs --digest.
+    /// The image. Without --digest, one from a pipe or from another host is kept in a temporary
+    /// file until its digest is known.
     #[arg(value_name = "SRC")]
     source: PathBuf,
 
@@ -52,9 +53,9 @@ impl Pull {
             Some(digest) => digest,
             None => {
                 let source = self.format.medium(&self.source, &mut how)?;
-                let digest = match known_digest(&source) {
-                    Some(digest) => digest,
-                    None => self.digest_of(&source)?,
+                let (digest, source) = match known_digest(&source) {
+                    Some(digest) => (digest, source),
+                    None => self.digest_of(source)?,
                 };
                 opened = Some(source);
                 digest
@@ -74,16 +75,24 @@ impl Pull {
         self.output.print(&image, images::pulled)
     }
 
-    /// The digest of a file of this host.
-    fn digest_of(&self, source: &Medium) -> Result<Digest, Error> {
+    /// The digest of an image, and the image.
+    fn digest_of(&self, source: Medium) -> Result<(Digest, Medium), Error> {
+        let output = self.output.kind();
         match source {
-            // What comes over a network would be fetched twice.
-            Medium::Seekable(source) if self.source.exists() => hash(&**source, self.output.kind()),
-            _ => Err(Error::Usage(format!(
-                "the digest of {} is known only when all of it was read: give the one that was \
-                 published with it as --digest sha256:HEX, or save it to a file first",
-                source.name()
-            ))),
+            Medium::Seekable(source) if self.source.exists() => {
+                Ok((hash(&*source, output)?, Medium::Seekable(source)))
+            }
+            // It can't be read twice, or would be fetched twice.
+            source => {
+                let progress = Progress::new("digest", source.size_bytes(), output);
+                let told = progress.clone();
+                let kept = image::keep(source, move |bytes| told.at(bytes));
+                progress.end();
+                let (source, digest) = kept?;
+                let digest = digest.to_string().parse();
+                let digest = digest.map_err(|error| Error::Other(format!("bug: {error}")))?;
+                Ok((digest, source))
+            }
         }
     }
 }

@@ -22,7 +22,7 @@ use crate::daemon::disks::golden::{describe, fetch, remove};
 use crate::daemon::disks::{Disks, ImageName};
 use crate::model::frames::FRAMES_TYPE;
 use crate::model::{
-    Digest, EventKind, GoldenImage, GoldenOffer, GoldenRequest, GoldenState, Problem,
+    ContentId, Digest, EventKind, GoldenImage, GoldenOffer, GoldenRequest, GoldenState, Problem,
 };
 
 /// The longest that an answer waits for another client's fetch, in seconds: less than a request may
@@ -185,6 +185,9 @@ pub(crate) struct FetchQuery {
     #[serde(default)]
     #[param(minimum = 1)]
     image_bytes: Option<u64>,
+    /// The identifier of the content, if the image came from an export that names it.
+    #[serde(default)]
+    content_id: Option<ContentId>,
     /// The format of plain bytes, as in `put_data`.
     #[serde(default)]
     #[param(inline)]
@@ -224,7 +227,11 @@ pub(crate) async fn set_content(
     let arriving = Arriving::new(&headers, query.format);
     let permit = api.permit(Permit::Transfer)?;
     let length = query.image_bytes.or(arriving.length_bytes);
-    let begun = api.work(move |disks| fetch::begin(disks, digest, query.fetch, length));
+    let begun = move |disks: &Disks| {
+        let begun = fetch::begin(disks, digest, query.fetch, length)?;
+        Ok::<_, Problem>(begun.of_content(query.content_id))
+    };
+    let begun = api.work(begun);
     let fetching = Apart::new(Arc::new(begun.await??));
     let received = receive(&api, &fetching, arriving, body).await;
     drop(permit);

@@ -75,8 +75,8 @@ impl<'a, T: Receiver> Writing<'a, T> {
 
     /// Write the parts of a piece, with which the content has arrived up to `reached_bytes`.
     pub(super) fn add(&mut self, parts: Vec<Part>, reached_bytes: u64) {
+        self.pieces += usize::from(!parts.is_empty());
         self.parts.extend(parts);
-        self.pieces += 1;
         self.reached_bytes = reached_bytes;
         self.begin();
     }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::origin::Origin;
 use super::problems::internal;
-use crate::model::{Digest, Image, Problem};
+use crate::model::{ContentId, Digest, Image, Problem};
 
 /// What is kept of an image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +22,9 @@ pub(crate) struct GoldenRecord {
     pub(crate) format: Option<String>,
     /// The length of its content. The disk's size is that of whole sectors.
     pub(crate) content_bytes: u64,
+    /// The identifier of its content, if the file named it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) content_id: Option<ContentId>,
     /// Whether it stays when memory is wanted.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) keep: bool,
@@ -39,6 +42,17 @@ impl GoldenRecord {
     /// Decode a blob.
     pub(crate) fn decode(blob: &[u8]) -> serde_json::Result<Self> {
         serde_json::from_slice(blob)
+    }
+
+    /// The identifier of its content. Without one in the file it comes from the file's digest and
+    /// format, so that it is the same on all hosts which pull the same image in the same way.
+    pub(crate) fn content(&self) -> ContentId {
+        self.content_id.unwrap_or_else(|| {
+            let file = format!("{} {}", self.digest, self.format.as_deref().unwrap_or(""));
+            let hash = blake3::derive_key("ramblk content of a golden image", file.as_bytes());
+            let half = hash.first_chunk().copied().unwrap_or_default();
+            ContentId(u128::from_le_bytes(half))
+        })
     }
 
     /// The origin of a disk that is forked from the image.

@@ -4,6 +4,7 @@ use super::remove::making_room;
 use crate::daemon::disks::actions::describe::describe;
 use crate::daemon::disks::actions::{create, groups};
 use crate::daemon::disks::registry::Disks;
+use crate::daemon::disks::settings::lineage::Lineage;
 use crate::daemon::disks::settings::names::{ImageName, Made};
 use crate::daemon::disks::settings::problems::invalid;
 use crate::daemon::disks::settings::valid::ValidDisk;
@@ -77,7 +78,10 @@ fn put_once(
             ),
         ));
     }
-    let valid = valid.with_origin(image.record().origin())?;
+    let record = image.record();
+    let lineage = Lineage::of(record.content(), &image.disk)?;
+    let valid = valid.with_origin(record.origin())?;
+    let valid = valid.made_from(Some(lineage))?;
     create::check_room(disks)?;
     disks.factory.check(name)?;
     let limiter = groups::limiter(disks, valid.settings.group.as_deref())?;

@@ -18,7 +18,7 @@ use crate::daemon::disks::settings::names::{IMPORT_PREFIX, ImageName, check_name
 use crate::daemon::disks::settings::origin::{check_image, nothing};
 use crate::daemon::disks::settings::problems::{conflict, invalid};
 use crate::model::{
-    Detail, Digest, EventKind, GoldenImage, GoldenOffer, GoldenRequest, Image, Problem,
+    ContentId, Detail, Digest, EventKind, GoldenImage, GoldenOffer, GoldenRequest, Image, Problem,
 };
 use crate::store::{
     Bytes, Change, Disk, DiskSpec, MAX_CAPACITY_BYTES, OnFull, SectorSize, Shrink, Store,
@@ -159,6 +159,7 @@ pub struct ImageFetch {
     disk: Disk,
     key: String,
     progress: Arc<Progress>,
+    content_id: Option<ContentId>,
     done: AtomicBool,
     /// Why it failed.
     reason: Mutex<Option<String>>,
@@ -198,6 +199,7 @@ pub fn begin(
         disk: disk.into_never_waiting(),
         key,
         progress,
+        content_id: None,
         done: AtomicBool::new(false),
         reason: Mutex::new(None),
         fetches: Arc::clone(&disks.fetches),
@@ -208,6 +210,13 @@ impl ImageFetch {
     /// The most content in bytes.
     pub fn size_bytes(&self) -> u64 {
         self.disk.capacity().bytes()
+    }
+
+    /// The same, with the identifier of the content, if that is known.
+    #[must_use]
+    pub fn of_content(mut self, id: Option<ContentId>) -> Self {
+        self.content_id = id;
+        self
     }
 
     /// Write `bytes` at `start_bytes`, as [`Upload::write`](crate::daemon::disks::Upload::write).
@@ -306,6 +315,7 @@ fn finish_now(
         source: request.source,
         format: request.format,
         content_bytes,
+        content_id: fetch.content_id,
         keep: request.keep.unwrap_or(false),
         pulled_ns: now,
         used_ns: now,
