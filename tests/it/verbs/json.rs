@@ -10,7 +10,7 @@ use crate::driver::data::pattern;
 
 /// A line for each verb, in an order in which each works, and a member of its output with its value
 /// afterwards.
-const LINES: [(&str, &str, &str); 44] = [
+const LINES: [(&str, &str, &str); 48] = [
     ("create a --size 1M --label k=v", "/name", "\"a\""),
     ("create a --size 1M --label k=v", "/size_bytes", "1048576"),
     ("create b --image in --size 1M", "/mapped_bytes", "8192"),
@@ -25,6 +25,14 @@ const LINES: [(&str, &str, &str); 44] = [
     ("group show g", "/name", "\"g\""),
     ("set a --quota 1M --group g", "/quota_bytes", "1048576"),
     ("limit a --iops 7", "/total/iops", "7"),
+    (
+        "set a --write-cache volatile",
+        "/write_cache",
+        "\"volatile\"",
+    ),
+    ("power-cut a --off", "/disks/0/lost_writes", "0"),
+    ("power-on a", "/0/name", "\"a\""),
+    ("set a --write-cache stable", "/write_cache", "null"),
     ("resize a 2M", "/disk/size_bytes", "2097152"),
     ("repair a", "/state", "\"ok\""),
     ("import a in", "/mapped_bytes", "8192"),

@@ -199,3 +199,19 @@ fn a_killed_daemon_leaves_the_disks_as_they_were() {
     cut(&world, "one", Keep::None);
     assert_eq!(bytes(&world, "one", 1), [1]);
 }
+
+/// A disk that lies about its flushes, which only a power cut shows.
+#[test]
+fn a_flush_that_is_lost_makes_nothing_stable() {
+    let world = World::new(64 << 20);
+    let lying = DiskSettings {
+        faults: vec!["lost-flush,times=1".into()],
+        ..settings()
+    };
+    let mut guest = Guest::attach(&world.create_with("one", lying));
+    guest.q().write(0, &[1; 512]).unwrap();
+    guest.q().flush().unwrap();
+    assert_eq!(volatile(&world, "one").writes, 1);
+    guest.q().flush().unwrap();
+    assert_eq!(volatile(&world, "one").writes, 0);
+}
