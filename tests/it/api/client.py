@@ -205,6 +205,10 @@ call("delete_recording", "b", status=204)
 call("get_nbd", "a", status=426, kind=models.Problem)
 stats = call("get_stats", "a", status=200, kind=models.Stats)
 assert stats.disk == "a" and stats.in_flight == 0
+found = call("get_findings", "a", status=200, kind=models.Findings)
+assert found.disk == "a" and found.findings == []
+past = call("get_history", "a", status=200, kind=models.History)
+assert past.disk == "a" and past.points == []
 metrics = call("get_metrics", status=200, kind=str)
 assert re.search(r'^ramblk_disk_\w+\{disk="a"', metrics, re.MULTILINE), metrics[:500]
 
