@@ -25,7 +25,7 @@ pub(super) fn parse_size(text: &str) -> Option<u64> {
     parse_count(text)
 }
 
-/// A size as [`parse_size`] reads it.
+/// A size as [`parse_size()`] reads it.
 pub(super) fn size(bytes: u64) -> String {
     Bytes(bytes).exact()
 }
