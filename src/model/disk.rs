@@ -266,6 +266,9 @@ pub struct Disk {
     /// Faults on command, as rules in their normal form.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<String>,
+    /// The parameters of the personality among its faults, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub personality: Option<String>,
     /// The disk or snapshot from which it was forked, as long as that exists.
     pub parent: Option<String>,
     /// Names of its snapshots, sorted.

@@ -27,6 +27,9 @@ pub struct Fault {
     pub spent: bool,
     /// Whether it asks for a sector's count that there was no room to keep.
     pub crowded: bool,
+    /// For a personality: its parameters, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parameters: Option<String>,
     /// For `rot`, which happens at once: the bits that have gone wrong.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rotten: Vec<RottenBits>,

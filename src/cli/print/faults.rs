@@ -28,6 +28,9 @@ pub(in crate::cli) fn list(faults: &[Fault]) -> String {
 /// `ramblk fault add`.
 pub(in crate::cli) fn added(disk: &str, fault: &Fault) -> String {
     let mut text = format!("fault {} of {disk}: {}\n", fault.id, fault.rule);
+    if let Some(parameters) = &fault.parameters {
+        let _ = writeln!(text, "{parameters}");
+    }
     for bits in &fault.rotten {
         let _ = writeln!(text, "byte {}: bits {:08b}", bits.at_bytes, bits.mask);
     }

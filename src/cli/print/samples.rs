@@ -45,6 +45,7 @@ pub(in crate::cli) fn disk(name: &str) -> Disk {
         group: None,
         labels: [("vm".to_owned(), "web-1".to_owned())].into(),
         faults: Vec::new(),
+        personality: None,
         parent: Some("golden@v1".to_owned()),
         snapshots: vec!["before".to_owned(), "clean".to_owned()],
         children: Some(vec!["fork-1".to_owned(), "fork-2".to_owned()]),

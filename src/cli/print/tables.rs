@@ -137,6 +137,10 @@ pub(in crate::cli) fn disk(disk: &Disk) -> String {
         ("group", disk.group.clone().unwrap_or_else(|| "-".into())),
         ("labels", labels(disk)),
         ("faults", or_dash(disk.faults.join(" "))),
+        (
+            "personality",
+            or_dash(disk.personality.clone().unwrap_or_default()),
+        ),
         ("parent", disk.parent.clone().unwrap_or_else(|| "-".into())),
         ("snapshots", or_dash(disk.snapshots.join(" "))),
         ("forks", forks(disk.children.as_deref().unwrap_or_default())),

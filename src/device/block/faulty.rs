@@ -240,6 +240,7 @@ impl Volume {
         let target = Target {
             operation,
             spans: &spans,
+            size_bytes: self.capacity().bytes(),
             waits_for_memory: stalls(self.disk()),
             now: Instant::now(),
         };

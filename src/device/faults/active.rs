@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::dice::{About, Dice, hash_of};
 use super::fate::{Fate, Hold, Holder};
+use super::latency::Latency;
 use super::log::Firing;
 use super::rule::{After, Kind, Pick, Rule, TargetOperation};
 use super::target::Target;
@@ -32,6 +33,8 @@ pub(super) struct Active {
     first_fired: Option<Instant>,
     /// How often each operation asked for a start since the rule was armed.
     places: HashMap<(TargetOperation, u64), u64>,
+    /// The device that it is like.
+    latency: Option<Latency>,
     /// Whether there was no room for one more of these.
     pub(super) is_crowded: bool,
 }
@@ -58,6 +61,7 @@ impl Active {
             fired: 0,
             first_fired: None,
             places: HashMap::new(),
+            latency: None,
             is_crowded: false,
         }
     }
@@ -132,6 +136,11 @@ impl Active {
         self.first_fired.get_or_insert(target.now);
         let wait = match self.rule.kind {
             Kind::Delay(delay) => Some(dice.wait(delay)),
+            Kind::Personality(personality) => {
+                let new = || Latency::new(personality, target.now);
+                let latency = self.latency.get_or_insert_with(new);
+                Some(latency.serve(target, &mut dice))
+            }
             _ => None,
         };
         let kind = settled(self.rule.kind, &mut dice, target);
@@ -195,7 +204,7 @@ impl Active {
             disconnects,
         };
         match self.rule.kind {
-            Kind::Delay(_) => wait.map(|wait| Hold {
+            Kind::Delay(_) | Kind::Personality(_) => wait.map(|wait| Hold {
                 until: later(wait),
                 holder: None,
                 disconnects: false,
@@ -230,7 +239,7 @@ fn fate(kind: Kind, dice: &mut Dice, target: &Target<'_>) -> Fate {
     match kind {
         Kind::Error => Fate::Fail,
         Kind::Unsupported => Fate::Unsupported,
-        Kind::Delay(_) | Kind::Stall => Fate::Run,
+        Kind::Delay(_) | Kind::Stall | Kind::Personality(_) => Fate::Run,
         Kind::Torn { sectors, is_silent } => Fate::Torn {
             sectors: sectors.unwrap_or(0),
             is_silent,

@@ -9,12 +9,13 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `rule` | a rule: which requests it means, and what becomes of them |
-//! | `text` | a rule as text: parsing it, and writing it |
+//! | `kinds`, `text` | a rule as text: parsing its kind and the rest, and writing them |
 //! | `units` | ranges, times and probabilities as text |
 //! | `target` | a request that is decided about |
 //! | `dice` | numbers that depend on nothing but what they are for |
 //! | `rot` | bits that go wrong at rest |
 //! | `fate` | what was decided about one request |
+//! | `latency` | personalities: how long requests take on a device of a kind |
 //! | `active` | a rule in force: what it has counted |
 //! | `log` | which rules fired for which requests, the last ones |
 //! | `set` | the rules of a disk: deciding, releasing, listing |
@@ -22,6 +23,8 @@
 mod active;
 mod dice;
 mod fate;
+mod kinds;
+mod latency;
 mod log;
 mod rot;
 mod rule;
@@ -32,6 +35,7 @@ mod units;
 
 pub use dice::Flips;
 pub use fate::{Fate, Hold, Holder, Verdict};
+pub use latency::Personality;
 pub use log::{Firing, LOG_FIRINGS, Log};
 pub use rot::{Rot, Rotten};
 pub use rule::{

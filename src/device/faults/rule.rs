@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::latency::Personality;
+
 /// The most rules of a disk.
 pub const MOST_RULES: usize = 32;
 
@@ -14,7 +16,8 @@ const MAX_ID_BYTES: usize = 32;
 /// The kinds, for messages.
 const KINDS: &str = "error, unsupported, delay=5ms, delay=1ms..20ms, delay=p50:1ms,p99:40ms, \
     stall, torn, torn=3, torn-silent, torn-silent=3, lost, lost-flush, misdirected=+8, corrupt=1, \
-    full, disconnect, or rot=1 (at once, on a disk that exists)";
+    full, disconnect, personality=NAME (hdd-7200, sata-ssd, nvme, ebs-gp3), or rot=1 (at once, \
+    on a disk that exists)";
 
 /// The fields, for messages.
 const FIELDS: &str = "id=, op=, range=, after-requests=, after-bytes=, after-flushes=, nth=, \
@@ -179,6 +182,8 @@ pub enum Kind {
     Full,
     /// The connection of its front end ends, and it is not answered.
     Disconnect,
+    /// It takes as long as on such a device.
+    Personality(Personality),
 }
 
 /// The most bits that a rule makes wrong in one request.
@@ -188,9 +193,12 @@ impl Kind {
     /// The operations that it can be about; by default it is about all of these.
     pub fn operations(self) -> Operations {
         match self {
-            Self::Error | Self::Unsupported | Self::Delay(_) | Self::Stall | Self::Disconnect => {
-                Operations::all()
-            }
+            Self::Error
+            | Self::Unsupported
+            | Self::Delay(_)
+            | Self::Stall
+            | Self::Disconnect
+            | Self::Personality(_) => Operations::all(),
             Self::Torn { .. } | Self::Misdirected(_) => Operations::of(&[TargetOperation::Write]),
             Self::Lost => Operations::of(&[
                 TargetOperation::Write,
@@ -208,14 +216,14 @@ impl Kind {
         match self {
             Self::Delay(delay) => !matches!(delay, Delay::Fixed(_)),
             Self::Torn { sectors, .. } => sectors.is_none(),
-            Self::Corrupt(_) => true,
+            Self::Corrupt(_) | Self::Personality(Personality::Hdd7200) => true,
             _ => false,
         }
     }
 
     /// Whether it only makes requests wait, so that another rule may decide what becomes of them.
     pub fn only_waits(self) -> bool {
-        matches!(self, Self::Delay(_) | Self::Stall)
+        matches!(self, Self::Delay(_) | Self::Stall | Self::Personality(_))
     }
 }
 

@@ -250,6 +250,7 @@ mod tests {
         let target = Target {
             operation,
             spans,
+            size_bytes: 1 << 30,
             waits_for_memory: false,
             now,
         };

@@ -11,6 +11,8 @@ pub struct Target<'a> {
     pub operation: TargetOperation,
     /// Its ranges; a flush has none.
     pub spans: &'a [Span],
+    /// The disk's size.
+    pub size_bytes: u64,
     /// Whether a request that finds no memory waits for some.
     pub waits_for_memory: bool,
     /// The present moment.

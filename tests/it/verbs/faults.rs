@@ -48,6 +48,23 @@ fn faults_are_added_listed_logged_and_taken_away() {
     assert!(stats["faults_total"].as_u64().unwrap() >= 2, "{stats}");
     assert_eq!(daemon.ok("fault rm a f1"), "fault f1 is removed\n");
     assert!(daemon.ok("fault release a slow").contains("slow"));
+    let said = daemon.ok("fault add a personality=ebs-gp3 --id slow-too");
+    assert!(said.contains("reads 1000 us, 3000/s"), "{said}");
+    assert!(daemon.ok("show a").contains("burst credits 30"));
+    disk.q().write(0, &[9; 4096]).unwrap();
+    let rotten = daemon.json("fault add a rot=3 --range 0+4K --seed 5");
+    let mut bits = 0;
+    let mut content = vec![9; 4096];
+    for byte in rotten["rotten"].as_array().unwrap() {
+        let (at, mask) = (
+            byte["at_bytes"].as_u64().unwrap(),
+            byte["mask"].as_u64().unwrap(),
+        );
+        content[at as usize] ^= mask as u8;
+        bits += mask.count_ones();
+    }
+    assert_eq!(bits, 3);
+    assert_eq!(disk.q().read(0, 4096), Ok(content));
     assert_eq!(daemon.ok("fault clear a"), "a has no faults\n");
     assert_eq!(daemon.json("fault list a"), json!([]));
 }
@@ -83,6 +100,14 @@ fn what_is_wrong_with_a_fault_is_said_with_what_is_possible() {
             "a flush has no range",
         ),
         ("fault add a error --id f1", 2, "two faults called \"f1\""),
+        (
+            "fault add a personality=tape",
+            2,
+            "hdd-7200, sata-ssd, nvme or ebs-gp3",
+        ),
+        ("fault add a rot=0", 2, "a number of bits, 1 to 4096"),
+        ("fault add a rot --nth 1", 2, "no fields but range and seed"),
+        ("fault add a rot", 2, "nothing is mapped there"),
         ("fault add b error", 3, "\"b\""),
         ("fault rm a f9", 3, "no fault named \"f9\""),
         ("fault release a f9", 3, "no fault named \"f9\""),

@@ -7,6 +7,7 @@
 //! | `cache` | the cache mode |
 //! | `write_protection` | read-only disks |
 //! | `full` | writes when no memory is left |
+//! | `faults` | disks with faults |
 //! | `limits` | disks with limits |
 //! | `images` | disks that begin with a published image |
 //! | `resize` | a size that changes |
@@ -15,6 +16,7 @@
 mod cache;
 mod daemon;
 mod discard;
+mod faults;
 mod filesystems;
 mod full;
 mod images;

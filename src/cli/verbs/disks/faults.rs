@@ -37,8 +37,9 @@ pub(in crate::cli) struct Add {
     /// delay=p50:1ms,p99:40ms, stall (until the fault is released), torn or torn=K (K sectors are
     /// written, and then it fails), torn-silent (the same, and it succeeds), lost, lost-flush,
     /// misdirected=+8 (written 8 sectors further on), corrupt=N (N bits of a read are wrong), full
-    /// (as without memory), or disconnect. Also rot=N: N bits of what is written go wrong at once.
-    /// It may be a whole rule, as 'fault list' prints it.
+    /// (as without memory), disconnect, or personality=hdd-7200, sata-ssd, nvme, ebs-gp3 (as slow
+    /// as such a device). Also rot=N: N bits of what is written go wrong at once. It may be a
+    /// whole rule, as 'fault list' prints it.
     #[arg(value_name = "KIND")]
     kind: String,
 

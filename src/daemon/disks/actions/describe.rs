@@ -8,6 +8,7 @@ use crate::daemon::disks::registry::Disks;
 use crate::daemon::disks::served::disk::ServedDisk;
 use crate::daemon::disks::served::golden::Golden;
 use crate::daemon::disks::served::power;
+use crate::daemon::disks::settings::faults;
 use crate::model::{Disk, DiskState, Findings, FrontEnd, Pool, Problem, Protocol, Stats};
 
 /// All disks that have every one of `labels`, sorted by name. Takes longer the more disks there
@@ -116,6 +117,7 @@ pub(crate) fn describe(disks: &Disks, served: &ServedDisk) -> Result<Disk, Probl
         limits: settings.limits,
         group: settings.group,
         labels: settings.labels,
+        personality: faults::personality(&settings.faults),
         faults: settings.faults,
         parent: info.parent_id.and_then(|id| disks.name_of(id)),
         snapshots: served.snapshots.lock().iter().cloned().collect(),

@@ -3,6 +3,7 @@
 use super::change;
 use crate::daemon::disks::registry::Disks;
 use crate::daemon::disks::served::disk::ServedDisk;
+use crate::daemon::disks::settings::faults::parameters;
 use crate::daemon::disks::settings::problems::{invalid, not_found};
 use crate::device::faults::{Firing, Rot, Rule, RuleError, RuleStatus};
 use crate::model::{DiskPatch, EventKind, Fault, FaultFiring, FaultLog, Problem, RottenBits};
@@ -57,6 +58,7 @@ fn rot(disks: &Disks, name: &str, rule: &str) -> Result<Fault, Problem> {
         fired: 1,
         spent: true,
         crowded: false,
+        parameters: None,
         rotten: rotten
             .into_iter()
             .map(|it| RottenBits {
@@ -153,6 +155,7 @@ fn edit(
 
 fn fault(status: RuleStatus) -> Fault {
     Fault {
+        parameters: parameters(&status.rule),
         rule: status.rule.to_string(),
         id: status.rule.id.unwrap_or_default(),
         requests: status.requests,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::problems::invalid;
-use crate::device::faults::{MOST_RULES, Rule, RuleError};
+use crate::device::faults::{Kind, MOST_RULES, Rule, RuleError};
 use crate::model::Problem;
 
 /// The field at fault.
@@ -54,6 +54,21 @@ pub(crate) fn check_size(rules: &[Rule], size_bytes: u64) -> Result<(), Problem>
         checked.map_err(|error| invalid(FIELD, format!("fault {id}: {error}")))
     });
     checked.try_for_each(|checked| checked)
+}
+
+/// The parameters of a personality, in words.
+pub(crate) fn parameters(rule: &Rule) -> Option<String> {
+    match rule.kind {
+        Kind::Personality(personality) => Some(personality.parameters()),
+        _ => None,
+    }
+}
+
+/// The parameters of the personalities among rules, from their texts.
+pub(crate) fn personality(texts: &[String]) -> Option<String> {
+    let rules = named(texts).unwrap_or_default();
+    let said: Vec<String> = rules.iter().filter_map(parameters).collect();
+    Some(said.join("; ")).filter(|said| !said.is_empty())
 }
 
 fn refused(error: RuleError) -> Problem {

@@ -319,3 +319,38 @@ fn the_same_seed_leaves_the_same_log_on_any_number_of_workers_and_queues() {
     assert_eq!(one, four);
     assert_ne!(one, log_of(4, 4, 2), "another seed");
 }
+
+#[test]
+fn hundreds_of_stalled_requests_hold_up_no_queue_and_no_stop() {
+    let place = Place::new();
+    rules(&place, &["stall,range=0+1M"]);
+    let (mut disk, _region) = place.attach_tracked(4);
+    for queue in &mut disk.queues {
+        (0..79).for_each(|number| queue.page(number, OUT, u64::from(number)));
+    }
+    held(&place, 4 * 79);
+    let began = Instant::now();
+    for queue in &mut disk.queues {
+        for page in 1000..1020 {
+            queue.page(79, OUT, page);
+            assert_eq!(queue.next(SOON), Some(79));
+        }
+    }
+    assert!(began.elapsed() < 10 * SOON, "{:?}", began.elapsed());
+    for queue in 0..4 {
+        let began = Instant::now();
+        disk.client.stop(queue);
+        assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
+    }
+    held(&place, 0);
+    assert_eq!(fired(&place), (4 * 79, 4 * 79));
+    // What was stalled failed, and changed nothing.
+    let mapped = place
+        .store
+        .open("disk")
+        .unwrap()
+        .get_info()
+        .unwrap()
+        .mapped_bytes;
+    assert_eq!(mapped, 20 * 4096);
+}
