@@ -101,3 +101,12 @@ pub(in crate::cli) fn history(disk: &Disk) -> String {
         human(amount.held_bytes)
     )
 }
+
+/// A disk's faults, and the parameters of the personality among them.
+pub(in crate::cli) fn faults(disk: &Disk) -> String {
+    let mut text = disk.faults.join(" ");
+    if let Some(parameters) = &disk.personality {
+        text += &format!(" ({parameters})");
+    }
+    text
+}

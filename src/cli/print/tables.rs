@@ -7,7 +7,7 @@ use comfy_table::{Cell, CellAlignment, Table};
 
 use crate::cli::print::rates::{Rates, quantile, real};
 use crate::cli::print::states::{
-    history, import, queues, sanitizer_counts, sanitizer_mode, share, state, volatile,
+    faults, history, import, queues, sanitizer_counts, sanitizer_mode, share, state, volatile,
 };
 use crate::cli::values::size::{human, human_and_exact};
 use crate::model::{
@@ -136,11 +136,7 @@ pub(in crate::cli) fn disk(disk: &Disk) -> String {
         ("limits", limits(&disk.limits)),
         ("group", disk.group.clone().unwrap_or_else(|| "-".into())),
         ("labels", labels(disk)),
-        ("faults", or_dash(disk.faults.join(" "))),
-        (
-            "personality",
-            or_dash(disk.personality.clone().unwrap_or_default()),
-        ),
+        ("faults", or_dash(faults(disk))),
         ("parent", disk.parent.clone().unwrap_or_else(|| "-".into())),
         ("snapshots", or_dash(disk.snapshots.join(" "))),
         ("forks", forks(disk.children.as_deref().unwrap_or_default())),

@@ -6,29 +6,15 @@
 //! these. The figures are in `docs/test-rig.md`, with where they come from.
 
 use std::collections::VecDeque;
-use std::fmt;
-use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use super::dice::Dice;
+use super::personality::Personality;
 use super::rule::TargetOperation;
 use super::target::Target;
 
 /// The most writes that a cache keeps apart; further ones wait for the medium.
 const MOST_CACHED: usize = 1 << 16;
-
-/// A kind of device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Personality {
-    /// A hard disk of 7200 turns a minute.
-    Hdd7200,
-    /// An SSD behind SATA.
-    SataSsd,
-    /// An SSD behind NVMe.
-    Nvme,
-    /// A network volume: Amazon EBS gp3 as it comes.
-    EbsGp3,
-}
 
 /// What a device does for one direction.
 #[derive(Clone, Copy, Debug)]
@@ -122,19 +108,6 @@ const EBS_GP3: Device = Device {
 };
 
 impl Personality {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::Hdd7200, Self::SataSsd, Self::Nvme, Self::EbsGp3];
-
-    /// Its name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Hdd7200 => "hdd-7200",
-            Self::SataSsd => "sata-ssd",
-            Self::Nvme => "nvme",
-            Self::EbsGp3 => "ebs-gp3",
-        }
-    }
-
     fn device(self) -> Device {
         match self {
             Self::Hdd7200 => HDD_7200,
@@ -170,21 +143,6 @@ impl Personality {
         }
         words.push(format!("burst credits {}", device.credits));
         words.join("; ")
-    }
-}
-
-impl fmt::Display for Personality {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for Personality {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        let mut all = Self::ALL.into_iter();
-        all.find(|it| it.name() == text).ok_or(())
     }
 }
 

@@ -15,7 +15,7 @@
 //! | `dice` | numbers that depend on nothing but what they are for |
 //! | `rot` | bits that go wrong at rest |
 //! | `fate` | what was decided about one request |
-//! | `latency` | personalities: how long requests take on a device of a kind |
+//! | `personality`, `latency` | kinds of devices, and how long requests take on one |
 //! | `active` | a rule in force: what it has counted |
 //! | `log` | which rules fired for which requests, the last ones |
 //! | `set` | the rules of a disk: deciding, releasing, listing |
@@ -26,6 +26,7 @@ mod fate;
 mod kinds;
 mod latency;
 mod log;
+mod personality;
 mod rot;
 mod rule;
 mod set;
@@ -35,8 +36,8 @@ mod units;
 
 pub use dice::Flips;
 pub use fate::{Fate, Hold, Holder, Verdict};
-pub use latency::Personality;
 pub use log::{Firing, LOG_FIRINGS, Log};
+pub use personality::Personality;
 pub use rot::{Rot, Rotten};
 pub use rule::{
     After, Delay, Kind, MOST_BITS, MOST_RANGES, MOST_RULES, Operations, Pick, Probability, Rule,

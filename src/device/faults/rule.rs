@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::latency::Personality;
+use super::personality::Personality;
 
 /// The most rules of a disk.
 pub const MOST_RULES: usize = 32;

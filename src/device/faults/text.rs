@@ -198,7 +198,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::latency::Personality;
+    use super::super::personality::Personality;
     use super::super::rule::{Delay, Kind, MOST_BITS, Probability, Span};
     use super::*;
 
@@ -364,6 +364,10 @@ mod tests {
             let error = text.parse::<Rule>().unwrap_err().to_string();
             assert!(error.contains(said), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn a_range_lies_on_the_disk() {
         let rule: Rule = "error,range=1M+4K".parse().unwrap();
         assert!(rule.check_size((1 << 20) + 4096).is_ok());
         let error = rule.check_size(1 << 20).unwrap_err().to_string();
