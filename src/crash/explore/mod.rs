@@ -1,7 +1,7 @@
 //! The states that crashes may leave of a recorded disk.
 //!
 //! A [`Walk`] goes through a log from one moment to a later one, and says which writes have become
-//! stable and what is volatile then. [`states`] lists the states of such a window: all of them
+//! stable and what is volatile then. [`states()`] lists the states of such a window: all of them
 //! where there are few, and else those that find most, with random ones of a seed. Each has a
 //! [`StateName`], from which the same bytes come on any machine.
 //!

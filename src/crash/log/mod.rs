@@ -11,10 +11,14 @@
 //! | `request` | a request of a log |
 //! | `format` | the sectors of a log, to and from bytes |
 //! | `read` | reading a log of any program |
+//! | `tests` | logs that are written and read again, and damaged ones |
 
 mod format;
 mod read;
 mod request;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests;
 
 pub use format::{MOST_MARK_BYTES, OWN_SECTOR_BYTES, OwnSector, Totals, data_sectors, header};
 pub use read::{Log, LogError, ReadAt};

@@ -1,7 +1,7 @@
 //! Recording what changes a disk, for looking at what a crash at any moment could have left.
 //!
 //! The content before the first request is a snapshot of the disk, `recording`; the requests are in
-//! a log of their own ([`Recording`]).
+//! a log of their own.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
