@@ -7,7 +7,7 @@ use crate::model::{Finding, FindingKind, Findings, Sanitize};
 /// `ramblk findings`.
 pub(in crate::cli) fn findings(found: &Findings) -> String {
     let mut text = match found.sanitize {
-        Sanitize::Off => "the sanitizer is off; ".to_owned(),
+        Sanitize::Off => "the sanitizer is off\n".to_owned(),
         _ => String::new(),
     };
     text += &sanitizer_counts(found.counts);

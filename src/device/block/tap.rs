@@ -41,6 +41,9 @@ pub trait Tap: Debug + Send + Sync {
 
     /// The whole operation is completed.
     fn completed(&self, submitted: u64);
+
+    /// From now on a write is stable when it has completed (virtio 1.3 §5.2.6.2), or no longer.
+    fn writes_through(&self, is_through: bool);
 }
 
 /// How changes reach the disk.

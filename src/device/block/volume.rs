@@ -215,6 +215,10 @@ impl Volume {
     pub fn set_tap(&self, tap: Option<Arc<dyn Tap>>) {
         let mut current = self.tap.write();
         self.admission.set_tapped(tap.is_some());
+        // Under the lock, so that a change of the rule comes after it.
+        if let Some(tap) = &tap {
+            tap.writes_through(self.cached.rule().is_through());
+        }
         *current = tap;
     }
 

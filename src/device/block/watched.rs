@@ -29,9 +29,12 @@ impl Volume {
         drop(before);
     }
 
-    /// From now on writes are stable by this rule, if it has a cache.
+    /// From now on writes are stable by this rule, as a cache and a tap see it.
     pub(in crate::device) fn set_rule(&self, rule: Rule) {
         self.cached.set_rule(rule);
+        if let Some(tap) = self.tap() {
+            tap.writes_through(rule.is_through());
+        }
     }
 
     /// All that a read sees is stable: its owner has changed the content.

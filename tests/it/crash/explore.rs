@@ -12,9 +12,15 @@ use crate::verbs::{Daemon, text};
 /// A disk whose log has data at sector 0, then a commit record at sector 8, both of 4 KiB. Between
 /// them is a flush, or not.
 fn recorded(with_flush: bool) -> Daemon {
+    recorded_with(with_flush, |_| ())
+}
+
+/// The same of a guest that does something before the recording starts.
+fn recorded_with(with_flush: bool, prepare: impl Fn(&Disk)) -> Daemon {
     let daemon = Daemon::start();
     daemon.ok("create a --size 1M");
     let mut disk = Disk::attach_with(&daemon.socket("a"), ALL, 1, 64);
+    prepare(&disk);
     daemon.ok("record start a");
     disk.q().write(800, &[b'X'; 512]).unwrap();
     disk.q().flush().unwrap();
@@ -105,6 +111,20 @@ fn a_flush_between_leaves_nothing_to_find_and_torn_data_needs_a_tear() {
         let (code, report) = daemon.explore(options, whole);
         assert_eq!(code, 0, "{options}: {report}");
     }
+}
+
+#[test]
+fn what_is_stable_when_it_has_completed_is_in_every_later_state() {
+    let daemon = recorded_with(false, |disk| disk.client.set_writeback(0));
+    let (code, report) = daemon.explore("--tear-unit 4096", COMMITTED);
+    assert_eq!(code, 0, "{report}");
+    // With writeback on again it may be lost, as before.
+    let daemon = recorded_with(false, |disk| {
+        disk.client.set_writeback(0);
+        disk.client.set_writeback(1);
+    });
+    let (code, report) = daemon.explore("--tear-unit 4096", COMMITTED);
+    assert_eq!(code, 1, "{report}");
 }
 
 #[test]

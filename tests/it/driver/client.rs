@@ -183,6 +183,13 @@ impl Client {
         }
     }
 
+    /// The guest turns the writeback of its device on (1) or off (0).
+    pub(crate) fn set_writeback(&self, on: u8) {
+        let mut payload = config_request(32, 1, 0);
+        payload[12] = on;
+        self.tell(code::SET_CONFIG, &payload, &[]);
+    }
+
     /// Send a message that must succeed.
     pub(crate) fn tell(&self, code: u32, payload: &[u8], fds: &[BorrowedFd<'_>]) {
         if self.acks {

@@ -70,6 +70,8 @@ struct State {
     kept: Kept,
     totals: Totals,
     clock: u64,
+    /// Since when a write is stable as soon as it has completed, if it is.
+    through_since: Option<u64>,
     /// Entries of requests that haven't completed, by the moment of submission, each with where
     /// its header is.
     open: HashMap<u64, Vec<(u64, Request)>>,
@@ -107,6 +109,7 @@ impl Recording {
                 kept: kept.clone(),
                 totals: Totals::NONE,
                 clock: 0,
+                through_since: None,
                 open: HashMap::new(),
             }),
         };
@@ -141,6 +144,7 @@ impl Recording {
                 totals,
                 kept: kept.clone(),
                 clock: 0,
+                through_since: None,
                 open: HashMap::new(),
             }),
         };
@@ -373,9 +377,13 @@ impl Tap for Recording {
             return;
         };
         let completed = state.tick();
+        // It has to be so for the whole of the request.
+        let at_once = state.through_since.is_some_and(|since| since < submitted);
         for (at, request) in entries {
+            let at_once = at_once && request.what != What::Flush;
             let request = Request {
                 completed,
+                at_once,
                 ..request
             };
             // The header is there already, so this needs no memory.
@@ -383,6 +391,15 @@ impl Tap for Recording {
                 self.end_locked(&mut state, &format!("its log can't be written: {error}"));
             }
         }
+    }
+
+    fn writes_through(&self, is_through: bool) {
+        let mut state = self.state.lock();
+        state.through_since = match (is_through, state.through_since) {
+            (false, _) => None,
+            (true, None) => Some(state.tick()),
+            (true, since) => since,
+        };
     }
 }
 

@@ -30,6 +30,11 @@ impl Cached {
         std::mem::replace(&mut *self.cache.write(), cache)
     }
 
+    /// When writes are stable, or would be if there were a cache.
+    pub(in crate::device::block) fn rule(&self) -> Rule {
+        *self.rule.lock()
+    }
+
     /// From now on writes are stable by this rule.
     pub(in crate::device::block) fn set_rule(&self, rule: Rule) {
         let mut known = self.rule.lock();

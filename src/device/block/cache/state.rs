@@ -22,7 +22,7 @@ pub enum Rule {
 
 impl Rule {
     /// Whether a write is stable when it completes.
-    pub(super) fn is_through(self) -> bool {
+    pub(in crate::device::block) fn is_through(self) -> bool {
         self != Self::Flush
     }
 }

@@ -13,7 +13,6 @@ use ramblk::daemon::disks::{create, describe, power};
 use ramblk::model::{DiskSettings, Keep, PowerCut, PowerCutRequest, Problem, Volatile, WriteCache};
 
 use super::World;
-use crate::driver::client::{Client, code, config_request};
 use crate::driver::disk::{Disk as Guest, request_header};
 use crate::driver::kind;
 use crate::driver::ring::{Ring, readable_at, writable_at};
@@ -96,10 +95,4 @@ fn put_write(ring: &mut Ring, slot: u16, sector: u64, byte: u8) {
 
 fn put_flush(ring: &mut Ring, slot: u16) {
     put(ring, slot, kind::FLUSH, 0, &[]);
-}
-
-fn set_writeback(client: &Client, on: u8) {
-    let mut payload = config_request(32, 1, 0);
-    payload[12] = on;
-    client.tell(code::SET_CONFIG, &payload, &[]);
 }

@@ -5,7 +5,7 @@ use ramblk::daemon::disks::{DestroyOptions, destroy};
 use ramblk::model::{Keep, PowerCutRequest};
 
 use super::super::World;
-use super::{attach, bytes, cut_with, request, set_writeback};
+use super::{attach, bytes, cut_with, request};
 use crate::driver::data::seed;
 use crate::driver::disk::segment;
 
@@ -92,7 +92,7 @@ fn random_histories_leave_what_the_model_allows_and_nothing_else() {
             }
             18 => {
                 is_writeback = !is_writeback;
-                set_writeback(&guest.client, u8::from(is_writeback));
+                guest.client.set_writeback(u8::from(is_writeback));
                 None
             }
             _ => None,

@@ -3,9 +3,7 @@
 use ramblk::model::{Because, Keep, LostFate, StableBy};
 
 use super::super::World;
-use super::{
-    attach, bytes, complete, cut, put_flush, put_write, set_writeback, settings, volatile,
-};
+use super::{attach, bytes, complete, cut, put_flush, put_write, settings, volatile};
 use crate::driver::disk::{ALL, Disk as Guest, segment};
 use crate::driver::feature;
 
@@ -93,11 +91,11 @@ fn a_guest_that_turns_writeback_off_and_on_again() {
     let world = World::new(64 << 20);
     let mut guest = attach(&world, "one");
     guest.q().write(0, &[1; 1024]).unwrap();
-    set_writeback(&guest.client, 0);
+    guest.client.set_writeback(0);
     assert_eq!(volatile(&world, "one").stable_by, StableBy::WriteThrough);
     // Stable, and on top of the volatile one in its sector.
     guest.q().write(1, &[2; 512]).unwrap();
-    set_writeback(&guest.client, 1);
+    guest.client.set_writeback(1);
     guest.q().write(2, &[3; 512]).unwrap();
     let now = volatile(&world, "one");
     assert_eq!((now.writes, now.stable_by), (2, StableBy::Flush));
@@ -110,7 +108,7 @@ fn a_stable_write_stays_on_top_of_a_volatile_one_before_it() {
     let world = World::new(64 << 20);
     let mut guest = attach(&world, "one");
     guest.q().write(0, &[1; 1024]).unwrap();
-    set_writeback(&guest.client, 0);
+    guest.client.set_writeback(0);
     guest.q().write(1, &[2; 512]).unwrap();
     for seed in 0..20 {
         let request = ramblk::model::PowerCutRequest {
