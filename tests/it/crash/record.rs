@@ -193,11 +193,15 @@ fn what_replaces_content_in_another_way_ends_the_recording() {
     let daemon = Daemon::start();
     for (line, reason) in [
         ("reset a --to recording", "the disk was reset"),
+        (
+            "fault add a rot --range 0+1M",
+            "bits of the disk were made wrong at rest",
+        ),
         ("resize a 2M", "the disk was resized"),
         ("import a image", "the disk's content was replaced"),
     ] {
         fs::write(daemon.path("image"), pattern(4096, 1)).unwrap();
-        daemon.ok("create a --size 1M");
+        daemon.ok("create a --size 1M --image image");
         daemon.ok("record start a");
         daemon.ok(line);
         let shown = daemon.json("record show a");

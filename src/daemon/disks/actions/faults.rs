@@ -49,6 +49,8 @@ fn rot(disks: &Disks, name: &str, rule: &str) -> Result<Fault, Problem> {
         let detail = "nothing is mapped there, so no bit can rot: write something first";
         return Err(invalid("rule", detail.into()));
     }
+    // No request did this, so what follows would replay to something else.
+    served.end_recording("bits of the disk were made wrong at rest");
     let events = disks.events();
     events.tell_with(EventKind::FaultFired, name, "kind", rot.to_string());
     Ok(Fault {
