@@ -8,6 +8,7 @@ use rustix::process::{Pid, Signal};
 
 use super::{Daemon, text};
 use crate::driver::data::pattern;
+use crate::driver::disk::Disk;
 use crate::harness::eventually;
 
 #[test]
@@ -163,4 +164,17 @@ fn a_signal_or_a_limit_on_files_leaves_no_temporary_file_of_an_export() {
         .unwrap();
     assert!(!limited.status.success(), "{limited:?}");
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
+}
+
+#[test]
+fn whoever_is_refused_while_content_is_sent_reads_why() {
+    let daemon = Daemon::start();
+    // More than sockets hold.
+    fs::write(daemon.path("image"), pattern(16 << 20, 1)).unwrap();
+    daemon.ok("create a --size 16M");
+    let _guest = Disk::attach(&daemon.socket("a"));
+    for _ in 0..20 {
+        let said = daemon.refused("import a image", 4);
+        assert!(said.contains("a front end is connected"), "{said}");
+    }
 }

@@ -8,12 +8,14 @@
 //! | `contract` | parameters and headers, checked against the OpenAPI document |
 //! | `strict` | JSON, read strictly by its schemas |
 //! | `frames` | parsing uploaded content |
+//! | `linger` | bodies whose request is answered before all of them has come |
 //! | `produced` | a body that work threads make |
 
 pub(crate) mod accept;
 pub(crate) mod contract;
 pub(crate) mod failure;
 pub(crate) mod frames;
+pub(crate) mod linger;
 pub(crate) mod peer;
 pub(crate) mod produced;
 pub(crate) mod strict;
