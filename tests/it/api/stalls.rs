@@ -98,21 +98,22 @@ fn state(kit: &Kit, name: &str) -> String {
     disk["state"].as_str().unwrap().to_owned()
 }
 
+type Verb = (&'static str, &'static str, String, Option<Value>, u16);
+
 /// Each operation on a disk in none of these states, in an order that works, with the status of its
 /// answer.
-fn verbs(at: &str) -> Vec<(&'static str, &'static str, String, Option<Value>, u16)> {
+fn verbs(at: &str) -> Vec<Verb> {
     let disk = format!("/v1/disks/{at}");
     let of = |rest: &str| format!("{disk}{rest}");
     let group = format!("/v1/groups/{at}");
     let limits = json!({"total": {"iops": 1000}});
-    let small = Some(json!({"size_bytes": MIB}));
+    let small = Some(json!({"size_bytes": MIB, "write_cache": "volatile"}));
     let bound = Some(json!({"read": {"iops": 100_000}}));
     let grown = Some(json!({"size_bytes": 2 * MIB}));
     let nothing = Some(json!({}));
     let fork = Some(json!({"name": format!("{at}-fork")}));
     let back = Some(json!({"to": "s"}));
     let diff = of(&format!("/diff?with={at}"));
-    let no_disk = Some(json!({"disk": []}));
     // Each round has its own image, which is sent once.
     let image = format!(
         "/v1/images/sha256:{:064x}",
@@ -120,7 +121,7 @@ fn verbs(at: &str) -> Vec<(&'static str, &'static str, String, Option<Value>, u1
     );
     let source = Some(json!({"source": "a"}));
     let sent = format!("{image}/data?fetch=NUMBER");
-    vec![
+    let mut verbs = vec![
         ("put_disk", "PUT", of(""), small, 201),
         ("get_disk", "GET", of(""), None, 200),
         ("list_disks", "GET", "/v1/disks".into(), None, 200),
@@ -156,6 +157,20 @@ fn verbs(at: &str) -> Vec<(&'static str, &'static str, String, Option<Value>, u1
             None,
             204,
         ),
+    ];
+    verbs.extend(daemon_verbs());
+    verbs.extend(rig_verbs(at));
+    verbs.extend([
+        ("delete_disk", "DELETE", of("?force=true"), None, 204),
+        ("delete_group", "DELETE", group, None, 204),
+    ]);
+    verbs
+}
+
+/// The same of operations on the daemon.
+fn daemon_verbs() -> Vec<Verb> {
+    let no_disk = Some(json!({"disk": []}));
+    vec![
         ("get_config", "GET", "/v1/config".into(), None, 200),
         ("put_config", "PUT", "/v1/config".into(), no_disk, 200),
         ("get_pool", "GET", "/v1/pool".into(), None, 200),
@@ -164,14 +179,57 @@ fn verbs(at: &str) -> Vec<(&'static str, &'static str, String, Option<Value>, u1
         ("get_health", "GET", "/healthz".into(), None, 200),
         ("get_openapi", "GET", "/openapi.json".into(), None, 200),
         ("get_events", "GET", "/v1/events".into(), None, 200),
-        ("delete_disk", "DELETE", of("?force=true"), None, 204),
-        ("delete_group", "DELETE", group, None, 204),
+    ]
+}
+
+/// The same of operations for tests.
+fn rig_verbs(at: &str) -> Vec<Verb> {
+    let disk = format!("/v1/disks/{at}");
+    let of = |rest: &str| format!("{disk}{rest}");
+    let nothing = Some(json!({}));
+    let rule = Some(json!({"rule": "error,op=flush"}));
+    let mark = Some(json!({"text": "a mark"}));
+    let crashed = Some(json!({"name": format!("{at}-crashed"), "state": "2:first.0"}));
+    let itself = Some(json!({"disks": [at]}));
+    vec![
+        ("get_findings", "GET", of("/findings"), None, 200),
+        ("get_history", "GET", of("/history"), None, 200),
+        ("add_fault", "POST", of("/faults"), rule, 201),
+        ("list_faults", "GET", of("/faults"), None, 200),
+        ("release_fault", "PUT", of("/faults/f1/release"), None, 200),
+        ("get_fault_log", "GET", of("/fault-log"), None, 200),
+        ("remove_fault", "DELETE", of("/faults/f1"), None, 204),
+        ("clear_faults", "DELETE", of("/faults"), None, 204),
+        ("put_recording", "PUT", of("/recording"), nothing, 201),
+        ("mark_recording", "POST", of("/recording/marks"), mark, 201),
+        ("make_state", "POST", of("/recording/states"), crashed, 201),
+        (
+            "delete_disk",
+            "DELETE",
+            format!("{disk}-crashed"),
+            None,
+            204,
+        ),
+        ("get_recording", "GET", of("/recording"), None, 200),
+        ("stop_recording", "POST", of("/recording/stop"), None, 200),
+        ("get_log", "GET", of("/recording/log"), None, 200),
+        ("delete_recording", "DELETE", of("/recording"), None, 204),
+        ("put_log", "PUT", of("/recording/log"), None, 201),
+        ("delete_recording", "DELETE", of("/recording"), None, 204),
+        (
+            "power_cut",
+            "POST",
+            "/v1/power-cut".into(),
+            itself.clone(),
+            200,
+        ),
+        ("power_on", "POST", "/v1/power-on".into(), itself, 200),
     ]
 }
 
 /// Run all operations, and name those that took too long.
 fn ask_all(kit: &Kit, at: &str) -> Vec<(&'static str, Duration)> {
-    let (mut slow, mut fetch) = (Vec::new(), 0);
+    let (mut slow, mut fetch, mut log) = (Vec::new(), 0, Vec::new());
     for (operation, method, path, body, status) in verbs(at) {
         let mut client = kit.connect();
         let began = Instant::now();
@@ -180,6 +238,7 @@ fn ask_all(kit: &Kit, at: &str) -> Vec<(&'static str, Duration)> {
                 let path = path.replace("NUMBER", &u64::to_string(&fetch));
                 client.raw(&format!("{method} {path}"), &[PLAIN], &vec![3; 2 << 20])
             }
+            "put_log" => client.raw(&format!("{method} {path}"), &[PLAIN], &log),
             "get_events" => {
                 client.send(format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").as_bytes());
                 client.head()
@@ -194,6 +253,9 @@ fn ask_all(kit: &Kit, at: &str) -> Vec<(&'static str, Duration)> {
         assert_eq!(answer.status, status, "{operation}: {answer:?}");
         if operation == "put_image" {
             fetch = answer.json(201)["fetch"].as_u64().unwrap();
+        }
+        if operation == "get_log" {
+            log = answer.body;
         }
         if took > LIMIT {
             slow.push((operation, took));

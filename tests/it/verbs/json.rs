@@ -71,7 +71,18 @@ const LINES: [(&str, &str, &str); 48] = [
 
 /// Verbs that other tests run with JSON, since they need something other than a daemon, or stdin,
 /// or never end.
-const ELSEWHERE: [&str; 6] = ["bench", "events", "fsck", "mount", "nbd", "write"];
+const ELSEWHERE: [&str; 10] = [
+    "bench",
+    "crash-explore",
+    "crash-states",
+    "events",
+    "fault",
+    "fsck",
+    "mount",
+    "nbd",
+    "record",
+    "write",
+];
 /// Verbs without JSON; `cli::args` has the reasons.
 const TEXT_ONLY: [&str; 6] = ["run", "serve", "top", "read", "completions", "man"];
 
