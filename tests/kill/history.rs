@@ -14,6 +14,9 @@ use crate::driver::status;
 
 const KILLS: u64 = 12;
 const KEEP: usize = 12;
+/// Flushes between two kills. Moments are missed where 512 more points are taken than are kept
+/// before the oldest are dropped, and a fast guest takes that many.
+const MOST_FLUSHES: u64 = 400;
 /// Two sectors of different leaves, which have the same number whenever a flush is answered.
 const PLACES: [u64; 2] = [0, 20_000];
 
@@ -75,9 +78,16 @@ fn each_point_has_what_was_stable_whenever_the_daemon_is_killed() {
         let killer = daemon.kill_after(Duration::from_micros(random.below(150_000)));
         let began = number;
         loop {
+            let ring = guest.q();
+            if number - began == MOST_FLUSHES {
+                // No more points, which could be missed, but load.
+                if !ask(ring, &mut daemon, OUT, PLACES[0], &sector(number)) {
+                    break;
+                }
+                continue;
+            }
             number += 1;
             let content = sector(number);
-            let ring = guest.q();
             let written = PLACES
                 .iter()
                 .all(|&place| ask(ring, &mut daemon, OUT, place, &content));
