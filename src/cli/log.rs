@@ -1,7 +1,7 @@
 //! The log of `run` and `serve`, which goes to stderr.
 
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::prelude::*;
 
 use super::error::Error;
 
@@ -15,21 +15,23 @@ const LOG: &str = "RAMBLK_LOG";
 pub(super) fn log_to_stderr(default: &str) -> Result<(), Error> {
     let filter = match std::env::var_os(LOG) {
         Some(wanted) if !wanted.is_empty() => log_filter(&wanted.to_string_lossy())?,
-        _ => EnvFilter::new(default),
+        _ => log_filter(default)?,
     };
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_target(false)
         // An error of stderr can't be written to stderr: that would panic.
         .log_internal_errors(false)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
+    let _ = tracing_subscriber::registry()
+        .with(lines)
+        .with(filter)
         .try_init();
     Ok(())
 }
 
 /// Parse a filter. A misspelt level would be taken for a target that never logs.
-fn log_filter(wanted: &str) -> Result<EnvFilter, Error> {
+fn log_filter(wanted: &str) -> Result<Targets, Error> {
     let is_level = |word: &str| word.parse::<LevelFilter>().is_ok();
     let stray = wanted
         .split(',')
@@ -43,6 +45,6 @@ fn log_filter(wanted: &str) -> Result<EnvFilter, Error> {
     };
     match stray {
         Some(word) => Err(refused(word)),
-        None => EnvFilter::try_new(wanted).map_err(|_| refused(wanted)),
+        None => wanted.parse().map_err(|_| refused(wanted)),
     }
 }
