@@ -3,6 +3,9 @@
 use super::tables::table;
 use crate::model::{Because, DiskCut, Keep, LostFate, LostWrite, PowerCut};
 
+/// How many lost writes of a disk are printed. `-o json` has more of them.
+const MOST_ROWS: usize = 20;
+
 /// `ramblk power-cut`.
 pub(in crate::cli) fn cut(cut: &PowerCut) -> String {
     let keep = match cut.keep {
@@ -30,16 +33,21 @@ fn of_disk(cut: &DiskCut) -> String {
         cut.volatile_writes, cut.lost_writes
     );
     if !cut.lost.is_empty() {
-        let rows = cut.lost.iter().map(row).collect();
+        let rows = cut.lost.iter().take(MOST_ROWS).map(row).collect();
         text += &table(
             &["WRITE", "KIND", "AT", "LENGTH", "FATE", "WHY"],
             &[0, 2, 3],
             rows,
         );
     }
-    let unlisted = cut.lost_writes.saturating_sub(cut.lost.len());
+    let listed = cut.lost.len().min(MOST_ROWS);
+    let unlisted = cut.lost_writes.saturating_sub(listed);
     if unlisted > 0 {
-        text += &format!("and {unlisted} more\n");
+        let hint = match cut.lost.len() > listed {
+            true => format!("; -o json lists {}", cut.lost.len()),
+            false => String::new(),
+        };
+        text += &format!("and {unlisted} more{hint}\n");
     }
     if let Some(hint) = &cut.hint {
         text += &format!("{hint}\n");
@@ -112,5 +120,11 @@ mod tests {
              and 1 more\n\
              keep subset, seed 42, tear unit 4096\n"
         );
+        let mut many = made;
+        many.disks[0].lost = vec![many.disks[0].lost[0].clone(); 256];
+        many.disks[0].lost_writes = 1000;
+        let text = cut(&many);
+        assert_eq!(text.lines().count(), MOST_ROWS + 4);
+        assert!(text.contains("and 980 more; -o json lists 256\n"), "{text}");
     }
 }
