@@ -6,7 +6,7 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::header::ALLOW;
 use axum::http::{Method, StatusCode};
-use axum::middleware::{Next, from_fn, from_fn_with_state, map_request, map_response};
+use axum::middleware::{Next, from_fn, from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::openapi::OpenApi;
@@ -103,7 +103,7 @@ fn guard(router: Router<Api>, document: &OpenApi) -> Router<Api> {
         .layer(map_response(wrong_method))
         .layer(from_fn_with_state(contract, contract::hold))
         .layer(from_fn(admit))
-        .layer(map_request(linger))
+        .layer(from_fn(linger))
         .layer(CatchPanicLayer::custom(panicked))
 }
 
