@@ -95,21 +95,21 @@ fn policy(request: &PowerCutRequest) -> Result<Policy, Problem> {
     policy.map_err(|error| invalid("keep", error.to_string()))
 }
 
-fn check_disks(names: &[String]) -> Result<(), Problem> {
+fn check_count(names: &[String]) -> Result<(), Problem> {
     if names.is_empty() || names.len() > MOST_DISKS {
         let detail = format!("{} disks: give 1 to {MOST_DISKS}", names.len());
         return Err(invalid("disks", detail));
-    }
-    let each: BTreeSet<&String> = names.iter().collect();
-    if each.len() < names.len() {
-        return Err(invalid("disks", "a disk is named twice".into()));
     }
     Ok(())
 }
 
 fn check_names(request: &PowerCutRequest) -> Result<(), Problem> {
     let names = &request.disks;
-    check_disks(names)?;
+    check_count(names)?;
+    let each: BTreeSet<&String> = names.iter().collect();
+    if each.len() < names.len() {
+        return Err(invalid("disks", "a disk is named twice".into()));
+    }
     let Some(new) = &request.fork else {
         return Ok(());
     };
@@ -253,7 +253,7 @@ fn listen(disks: &Disks, victims: &[Victim], is_off: bool) -> Result<(), Problem
 /// # Errors
 /// `not-found`; a socket can't be made.
 pub fn on(disks: &Disks, names: &[String]) -> Result<Vec<Disk>, Problem> {
-    check_disks(names)?;
+    check_count(names)?;
     let _control = disks.control();
     let found = names.iter().map(|name| disks.find(name));
     let found: Vec<Arc<ServedDisk>> = found.collect::<Result<_, _>>()?;
