@@ -451,6 +451,8 @@ fn a_disk_whose_uploader_is_gone_goes_by_itself_also_after_a_restart() {
     let copy = dir.path().join("copy");
     std::fs::copy(&path, &copy).unwrap();
     drop(halves);
+    // A thread of theirs may hold them for a moment longer, and listen.
+    disks.close();
     drop(disks);
     let store = Store::open_at(&copy, &options).unwrap();
     assert_eq!(store.keys().len(), 4);
