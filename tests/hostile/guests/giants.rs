@@ -25,6 +25,14 @@ fn did_not_stall(record: &Record, by: &str) {
 }
 
 fn stalls_nobody(attack: &str) {
+    // The machine itself may stop everything for a while once, as when it frees memory of other
+    // programs; an attack that stalls others does so each time.
+    for _ in 0..2 {
+        let record = withstand(attack, A_WHILE);
+        if record.longest_stall() < STALL {
+            return did_not_stall(&record, attack);
+        }
+    }
     did_not_stall(&withstand(attack, A_WHILE), attack);
 }
 
