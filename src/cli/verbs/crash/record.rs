@@ -13,9 +13,7 @@ use crate::cli::print::tables::pairs;
 use crate::cli::values::size::{human_and_exact, parse_size};
 use crate::client::{Bytes, Client, Method, path};
 use crate::daemon::{NewFile, is_zero};
-use crate::model::{
-    Disk, MarkRequest, Problem, ProblemKind, RecordRequest, Recording, RecordingState,
-};
+use crate::model::{MarkRequest, ProblemKind, RecordRequest, Recording, RecordingState};
 
 /// The longest time between two parts of a log.
 const IDLE: std::time::Duration = std::time::Duration::from_secs(60);
@@ -225,19 +223,6 @@ impl Import {
     fn run(self, client: &Client) -> Result<(), Error> {
         let file = File::open(&self.file);
         let file = file.map_err(|source| failed("open", &self.file, source))?;
-        // Refused before anything is sent: a daemon that has no use for a body doesn't read it.
-        let disk: Disk = client.get(&path::disk(&self.name))?;
-        let recording: Result<Recording, _> = client.get(&path::recording(&disk.name));
-        if let Ok(recording) = recording {
-            return Err(Error::Problem(Box::new(Problem::new(
-                ProblemKind::Conflict,
-                format!(
-                    "disk {:?} has a recording: export what you need of it, and remove it first \
-                     (ramblk record rm {})",
-                    recording.disk, recording.disk
-                ),
-            ))));
-        }
         let path = format!("{}/log", path::recording(&self.name));
         let sent = client.upload_plain(&path, Chunks(file));
         let recording: Recording = sent.map_err(|error| {
