@@ -7,7 +7,7 @@ use super::choice::{Choice, Fate};
 use super::random::Draws;
 use super::window::Window;
 use super::write::{Logged, WriteKind};
-use crate::store::ByteRange;
+use crate::store::{ByteRange, Disk, Error, Source};
 
 /// The bytes of logged writes.
 pub trait Contents<E> {
@@ -37,6 +37,21 @@ pub trait Medium<E> {
     /// # Errors
     /// As the medium has it.
     fn zero(&mut self, range: ByteRange) -> Result<(), E>;
+}
+
+/// A disk of a store is changed as requests change it.
+impl Medium<Error> for &Disk {
+    fn write(&mut self, range: ByteRange, data: &[u8]) -> Result<(), Error> {
+        self.write_from(range, &[Source::from(data)])
+    }
+
+    fn discard(&mut self, range: ByteRange) -> Result<(), Error> {
+        self.discard_range(range)
+    }
+
+    fn zero(&mut self, range: ByteRange) -> Result<(), Error> {
+        self.write_zeroes_range(range, false)
+    }
 }
 
 /// How many bytes are written at a time.

@@ -9,16 +9,16 @@ use super::branch::snapshots::check_exists;
 use super::content::Reader;
 use super::describe::describe;
 use super::{create, groups, record};
+use crate::crash::Contents;
 use crate::crash::explore::{StateName, Walk};
 use crate::crash::log::{Log, OWN_SECTOR_BYTES, ReadAt};
-use crate::crash::{Contents, Medium};
 use crate::daemon::disks::registry::Disks;
 use crate::daemon::disks::served::recording::BASE;
 use crate::daemon::disks::settings::names::{IMPORT_PREFIX, check_name, snapshot_key};
 use crate::daemon::disks::settings::problems::{conflict, internal, invalid};
 use crate::daemon::disks::settings::valid::ValidDisk;
 use crate::model::{Disk as Described, EventKind, Problem, StateRequest};
-use crate::store::{ByteRange, Disk, Error, Source};
+use crate::store::Error;
 
 /// The log of a recording.
 struct Recorded {
@@ -49,23 +49,6 @@ impl Contents<Error> for Recorded {
         let mut bytes = vec![0; usize::try_from(part.end - part.start).unwrap_or(0)];
         self.reader.read_bytes(data_at + part.start, &mut bytes)?;
         Ok(Cow::Owned(bytes))
-    }
-}
-
-/// The disk that is made.
-struct Made<'d>(&'d Disk);
-
-impl Medium<Error> for Made<'_> {
-    fn write(&mut self, range: ByteRange, data: &[u8]) -> Result<(), Error> {
-        self.0.write_from(range, &[Source::from(data)])
-    }
-
-    fn discard(&mut self, range: ByteRange) -> Result<(), Error> {
-        self.0.discard_range(range)
-    }
-
-    fn zero(&mut self, range: ByteRange) -> Result<(), Error> {
-        self.0.write_zeroes_range(range, false)
     }
 }
 
@@ -103,9 +86,9 @@ pub fn make(disks: &Disks, name: &str, request: &StateRequest) -> Result<Describ
     let made = || {
         let disk = disk.into_owner().into_never_waiting();
         for write in &settled {
-            write.apply(write.range, &recorded, &mut Made(&disk))?;
+            write.apply(write.range, &recorded, &mut &disk)?;
         }
-        choice.apply(&window, &recorded, &mut Made(&disk))?;
+        choice.apply(&window, &recorded, &mut &disk)?;
         let _control = disks.control();
         if disks.find(&request.name).is_ok() {
             return Err(conflict(format!(

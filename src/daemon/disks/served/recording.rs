@@ -6,7 +6,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Weak};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -15,6 +14,7 @@ use crate::crash::log::{
     Log, MOST_MARK_BYTES, NEVER, OWN_SECTOR_BYTES, OwnSector, Request, Totals, What, header,
 };
 use crate::daemon::disks::events::Events;
+use crate::daemon::disks::settings::golden::now_ns;
 use crate::daemon::disks::settings::names::RECORD_PREFIX;
 use crate::daemon::disks::settings::problems::internal;
 use crate::device::Volume;
@@ -404,8 +404,6 @@ impl Tap for Recording {
 }
 
 fn request(what: What, range: Option<ByteRange>, submitted: u64) -> Request {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    let time_ns = since.map_or(0, |since| since.as_nanos());
     Request {
         what,
         start_bytes: range.map_or(0, ByteRange::start_bytes),
@@ -413,7 +411,7 @@ fn request(what: What, range: Option<ByteRange>, submitted: u64) -> Request {
         submitted,
         completed: NEVER,
         at_once: false,
-        time_ns: u64::try_from(time_ns).unwrap_or(u64::MAX),
+        time_ns: now_ns(),
         data_at: 0,
     }
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::log::{self, Places};
-use super::state::{OnDisk, hidden_fork};
+use super::state::hidden_fork;
 use crate::crash::{Choice, Contents, Window};
 use crate::store::{Disk, Error, Store};
 
@@ -59,7 +59,7 @@ impl Remains {
     /// # Errors
     /// [`Error::is_out_of_memory`].
     pub fn make(&self, choice: &Choice) -> Result<(), Error> {
-        choice.apply(&self.window, self, &mut OnDisk(&self.base))
+        choice.apply(&self.window, self, &mut &self.base)
     }
 }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::thread::ThreadId;
 
 use super::log::Log;
-use crate::crash::{Ledger, Logged, Medium, Moment};
-use crate::store::{ByteRange, Change, Disk, Error, OnFull, Source, Store};
+use crate::crash::{Ledger, Logged, Moment};
+use crate::store::{Change, Disk, Error, OnFull, Store};
 
 /// When the writes of a disk are stable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -147,7 +147,7 @@ impl State {
 
     fn fold(&mut self, settled: &[Logged]) -> Result<(), Error> {
         for write in settled {
-            write.apply(write.range, &self.log, &mut OnDisk(&self.base))?;
+            write.apply(write.range, &self.log, &mut &self.base)?;
             self.applied_bytes += write.range.len_bytes();
             self.log.forget(write.number);
         }
@@ -206,21 +206,4 @@ pub(super) fn hidden_fork(store: &Store, of: &str, key: &str) -> Result<Disk, Er
     };
     let fork = store.fork_with(of, key, &change)?;
     Ok(fork.into_never_waiting())
-}
-
-/// A disk to which logged writes are applied.
-pub(super) struct OnDisk<'d>(pub(super) &'d Disk);
-
-impl Medium<Error> for OnDisk<'_> {
-    fn write(&mut self, range: ByteRange, data: &[u8]) -> Result<(), Error> {
-        self.0.write_from(range, &[Source::from(data)])
-    }
-
-    fn discard(&mut self, range: ByteRange) -> Result<(), Error> {
-        self.0.discard_range(range)
-    }
-
-    fn zero(&mut self, range: ByteRange) -> Result<(), Error> {
-        self.0.write_zeroes_range(range, false)
-    }
 }
