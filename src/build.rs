@@ -14,6 +14,9 @@
 //!
 //! The cfg of `hooks` is `ramblk_hooks`, and so on.
 //!
+//! An optimised build also has `ramblk_kept_document`: it contains the API's document as it is kept
+//! in `tests/it/snapshots`, and nothing that makes it.
+//!
 //! Without the variable, an unoptimised build has `hooks` and `rings`, and an optimised one has
 //! neither. So nearly all tests share one build of the library.
 #![allow(clippy::panic, reason = "that is how a build script fails")]
@@ -26,10 +29,14 @@ fn main() {
     for switch in SWITCHES {
         println!("cargo::rustc-check-cfg=cfg(ramblk_{switch})");
     }
-    let wanted = std::env::var("RAMBLK_TEST").unwrap_or_else(|_| {
-        let is_optimised = std::env::var("PROFILE").is_ok_and(|profile| profile == "release");
-        if is_optimised { "" } else { "hooks,rings" }.to_owned()
-    });
+    println!("cargo::rustc-check-cfg=cfg(ramblk_kept_document)");
+    let is_optimised = std::env::var("PROFILE").is_ok_and(|profile| profile == "release");
+    if is_optimised {
+        println!("cargo::rustc-cfg=ramblk_kept_document");
+        keep_document();
+    }
+    let wanted = std::env::var("RAMBLK_TEST")
+        .unwrap_or_else(|_| if is_optimised { "" } else { "hooks,rings" }.to_owned());
     for switch in wanted.split(',').filter(|switch| !switch.is_empty()) {
         assert!(
             SWITCHES.contains(&switch),
@@ -37,4 +44,20 @@ fn main() {
         );
         println!("cargo::rustc-cfg=ramblk_{switch}");
     }
+}
+
+/// Writes the kept document without the spaces between its words.
+fn keep_document() {
+    const KEPT: &str = "tests/it/snapshots/openapi.snap";
+    println!("cargo::rerun-if-changed={KEPT}");
+    let text = std::fs::read_to_string(KEPT).unwrap_or_else(|error| panic!("{KEPT}: {error}"));
+    // The test's own words come first. No string goes over the end of a line.
+    let document: String = text
+        .lines()
+        .skip_while(|line| *line != "{")
+        .map(str::trim_start)
+        .collect();
+    let folder = std::env::var_os("OUT_DIR").unwrap_or_default();
+    let path = std::path::Path::new(&folder).join("openapi.json");
+    std::fs::write(&path, document).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
 }

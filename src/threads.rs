@@ -11,6 +11,7 @@
 use std::borrow::Cow;
 use std::fmt::Display;
 use std::io;
+use std::sync::OnceLock;
 use std::thread::{Builder, JoinHandle, Scope, ScopedJoinHandle};
 
 /// What a thread is for.
@@ -46,6 +47,8 @@ pub(crate) enum Role {
     Signals,
     /// Waits for the end of an inherited connection.
     LastSession,
+    /// Logs system calls that the sandbox would refuse.
+    Refusals,
     /// Reads parts of an image, or decompresses them.
     Image,
     /// The event loop of requests to other hosts.
@@ -56,6 +59,10 @@ pub(crate) enum Role {
     LoadQueue(u16),
     /// Limits how long `ramblk bench` waits for an answer.
     LoadWatch,
+    /// Asks a daemon for names, while a person waits for completions.
+    Names,
+    /// Asks a daemon for the figures of `ramblk top`.
+    Figures,
 }
 
 /// The API's threads have a lower priority than those that serve queues. So have those that they
@@ -86,9 +93,12 @@ impl Role {
             Self::Keeper => "ramblk-keeper",
             Self::Signals => "ramblk-signals",
             Self::LastSession => "ramblk-last",
+            Self::Refusals => "ramblk-refused",
             Self::Image => "ramblk-image",
             Self::Remote => "ramblk-remote",
             Self::LoadWatch => "watch",
+            Self::Names => "names",
+            Self::Figures => "figures",
         };
         fixed.into()
     }
@@ -129,10 +139,28 @@ impl Role {
         {
             tracing::warn!(thread = %self.name(), %error, "the thread keeps the default priority");
         }
+        enter(self);
         let guard = self.is_vital().then(|| Guard(self));
         let done = act();
         std::mem::forget(guard);
         done
+    }
+}
+
+/// What each thread does first.
+static AT_START: OnceLock<fn(Role)> = OnceLock::new();
+
+/// From now on each thread calls this before it does anything else, to confine itself. Only the
+/// first call has an effect.
+pub(crate) fn at_start(enter: fn(Role)) {
+    let _ = AT_START.set(enter);
+}
+
+/// The calling thread has this role. Only threads that a library starts need this; the others that
+/// start here do it by themselves.
+pub(crate) fn enter(role: Role) {
+    if let Some(enter) = AT_START.get() {
+        enter(role);
     }
 }
 

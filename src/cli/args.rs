@@ -12,10 +12,11 @@ use super::transfer::FormatArg;
 use super::verbs::ApiVerb;
 use crate::cli::values::cpus::{Cpus, parse_cpus};
 use crate::cli::values::mode::parse_mode;
+use crate::cli::values::sandbox::parse_sandbox;
 use crate::cli::values::sanitize::Sanitize;
 use crate::cli::values::share::Share;
 use crate::cli::values::size::parse_size;
-use crate::daemon::RunOptions;
+use crate::daemon::{RunOptions, SandboxMode};
 use crate::image::{ImageReader, Opening, open_medium};
 use crate::model::USUAL_QUEUES;
 
@@ -117,6 +118,11 @@ struct DiskArgs {
     #[arg(long, value_name = "GROUP")]
     socket_group: Option<String>,
 
+    /// User and group that own the socket: USER, USER:GROUP or :GROUP, by names or numbers. Others
+    /// than ramblk's own need CAP_CHOWN.
+    #[arg(long, value_name = "OWNER")]
+    socket_owner: Option<String>,
+
     /// Inherited Unix socket, listening or connected, to use instead of a path.
     #[arg(long, value_name = "FDNUM")]
     fd: Option<i32>,
@@ -155,6 +161,12 @@ struct DiskArgs {
     /// Serial that guests see, at most 20 bytes.
     #[arg(long)]
     serial: Option<String>,
+
+    /// What the process can still do once it has started: everything (off), everything with a log
+    /// of what the sandbox would refuse (log), what it needs (on), or the same, or else no start
+    /// where the system can't do all of it (strict).
+    #[arg(long, value_name = "MODE", default_value = "on", value_parser = parse_sandbox)]
+    sandbox: SandboxMode,
 }
 
 impl Run {
@@ -218,10 +230,12 @@ impl From<DiskArgs> for RunOptions {
             fd: disk.fd,
             socket_mode: disk.socket_mode,
             socket_group: disk.socket_group,
+            socket_owner: disk.socket_owner,
             block_bytes: disk.block_size,
             queues: disk.queues,
             read_only: disk.read_only,
             serial: disk.serial,
+            sandbox: disk.sandbox,
             in_order: disk.in_order,
             workers: disk.workers,
             poll_us: disk.poll_us,
@@ -274,10 +288,10 @@ mod tests {
     /// Verbs without `-o json`, and why.
     const TEXT_ONLY: [(&str, &str); 6] = [
         ("run", "it prints nothing but its log"),
-        ("serve", "it prints nothing but its log"),
         ("top", "a view for people; `stats` is the same for programs"),
         ("read", "raw bytes"),
         ("completions", "a script for a shell"),
+        ("__complete", "lines for a script of a shell"),
         ("man", "a page for man"),
     ];
 

@@ -21,10 +21,15 @@ const EXIT_OVER_BUDGET: u8 = 5;
 /// No daemon answers at the API's socket.
 const EXIT_NO_DAEMON: u8 = 6;
 
+/// What was waited for has not come in time.
+const EXIT_TIME_UP: u8 = 7;
+
 /// Two disks differ.
 pub(super) const EXIT_DIFFERENT: u8 = 1;
 /// A dry run found changes.
 pub(super) const EXIT_WOULD_CHANGE: u8 = 8;
+/// A look at the host found a problem.
+pub(super) const EXIT_PROBLEM: u8 = 9;
 
 /// Why a verb failed.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +65,17 @@ pub(super) enum Error {
     /// A verb failed for which 1 is an answer.
     #[error("{0}")]
     NoAnswer(Box<Error>),
+    /// The time was up.
+    #[error("{0}")]
+    TimeUp(String),
+    /// A command can't be run.
+    #[error("{detail}")]
+    NoCommand {
+        /// Why.
+        detail: String,
+        /// What a shell returns for that: 126 or 127.
+        exit_code: u8,
+    },
     /// Any other message.
     #[error("{0}")]
     Other(String),
@@ -89,7 +105,8 @@ impl Error {
             Self::Daemon(error) if error.is_over_budget() => EXIT_OVER_BUDGET,
             Self::Remote(error) if error.is_usage() => EXIT_USAGE,
             Self::Load(error) if error.is_usage() => EXIT_USAGE,
-            Self::Told { exit_code } => *exit_code,
+            Self::TimeUp(_) => EXIT_TIME_UP,
+            Self::Told { exit_code } | Self::NoCommand { exit_code, .. } => *exit_code,
             Self::NoAnswer(error) => error.exit_code().max(EXIT_USAGE),
             Self::Output(_) if self.is_closed_pipe() => EXIT_PIPE,
             _ => EXIT_ERROR,
@@ -130,15 +147,47 @@ impl Error {
             error => error,
         }
     }
+
+    /// The same error with what to do, if something is not destroyed for a reason that an option or
+    /// another verb takes away.
+    pub(super) fn advise_destroyer(self) -> Self {
+        self.advise(ProblemKind::Conflict, |problem| {
+            let advice = match problem.field.as_deref() {
+                Some("protected") => "'ramblk unprotect' does that",
+                Some("snapshots") => "--snapshots destroys them with it",
+                Some("force") => "--force ends it all the same",
+                _ => "see 'ramblk destroy --help'",
+            };
+            advice.to_owned()
+        })
+    }
+}
+
+/// What shows the things of the kind that the daemon's text says it doesn't have.
+fn where_to_look(detail: &str) -> Option<&'static str> {
+    let lists = [
+        ("disk", "'ramblk list' shows those that exist"),
+        ("group", "'ramblk group list' shows those that exist"),
+        ("image", "'ramblk image list' shows those that exist"),
+        ("snapshot", "'ramblk snapshots NAME' shows those that exist"),
+        ("fault", "'ramblk fault list NAME' shows those that exist"),
+    ];
+    let lacks = |what: &str| detail.starts_with(&format!("there is no {what} named "));
+    let known = lists.iter().find(|(what, _)| lacks(what));
+    known.map(|(_, list)| *list)
 }
 
 impl From<client::Error> for Error {
     fn from(error: client::Error) -> Self {
         match error {
-            client::Error::Problem(problem) => Self::Problem(problem)
-                .advise(ProblemKind::NotFound, |_| {
-                    "'ramblk list' and 'ramblk group list' show what exists".into()
-                }),
+            client::Error::Problem(problem) => {
+                let list = where_to_look(&problem.detail);
+                let error = Self::Problem(problem);
+                match list {
+                    Some(list) => error.advise(ProblemKind::NotFound, |_| list.into()),
+                    None => error,
+                }
+            }
             error => Self::Client(error),
         }
     }
@@ -176,6 +225,7 @@ fn problem_code(problem: &Problem) -> u8 {
         (ProblemKind::Invalid, EXIT_USAGE),
         (ProblemKind::NotFound, EXIT_NOT_FOUND),
         (ProblemKind::Conflict, EXIT_CONFLICT),
+        (ProblemKind::Changed, EXIT_CONFLICT),
         (ProblemKind::Attached, EXIT_CONFLICT),
         (ProblemKind::WouldLoseData, EXIT_CONFLICT),
         (ProblemKind::OverBudget, EXIT_OVER_BUDGET),

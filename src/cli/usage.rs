@@ -6,13 +6,44 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 /// The sentence for clap's error on this command line, with what to do.
 pub(super) fn sentence(error: &clap::Error, program: &clap::Command, words: &[OsString]) -> String {
-    let verb = verb(program, words);
+    if error.kind() == ErrorKind::InvalidSubcommand {
+        return no_verb(error, program, words);
+    }
+    let (_, verb) = verb(program, words);
     let what = what(error, &verb);
     format!("{what}; see '{verb} --help'")
 }
 
-/// The program, and the known verbs of the command line.
-fn verb(program: &clap::Command, words: &[OsString]) -> String {
+/// Whether this command line is that of a process that serves disks, and so has a log.
+pub(super) fn serves(program: &clap::Command, words: &[OsString]) -> bool {
+    const VERBS: [&str; 2] = ["run", "serve"];
+    !program.has_subcommands() || VERBS.contains(&verb(program, words).0.get_name())
+}
+
+/// The sentence for a word that is no verb, with what may have been meant.
+fn no_verb(error: &clap::Error, program: &clap::Command, words: &[OsString]) -> String {
+    let word = listed(error, ContextKind::InvalidSubcommand, "");
+    let known = words.iter().position(|it| it.to_str() == Some(&word));
+    let (before, behind) = words.split_at(known.unwrap_or(words.len()));
+    let (at, verb) = verb(program, before);
+    let next = behind.get(1).and_then(|next| at.find_subcommand(next));
+    let near = near(error, ContextKind::SuggestedSubcommand);
+    let hint = match next {
+        Some(next) if near.is_empty() => {
+            format!("; write '{verb} {} {word}'", next.get_name())
+        }
+        None if near.is_empty() && at.get_name() != program.get_name() => {
+            let verbs = at.get_subcommands().map(clap::Command::get_name);
+            let verbs: Vec<&str> = verbs.filter(|&name| name != "help").collect();
+            format!(": its verbs are {}", verbs.join(", "))
+        }
+        _ => near,
+    };
+    format!("{verb} has no verb '{word}'{hint}; see '{verb} --help'")
+}
+
+/// The last known verb of the command line, and the program with all of them.
+fn verb<'p>(program: &'p clap::Command, words: &[OsString]) -> (&'p clap::Command, String) {
     let (mut at, mut verb) = (program, program.get_name().to_owned());
     for word in words.iter().skip(1) {
         if let Some(below) = at.find_subcommand(word) {
@@ -23,7 +54,7 @@ fn verb(program: &clap::Command, words: &[OsString]) -> String {
             break;
         }
     }
-    verb
+    (at, verb)
 }
 
 fn what(error: &clap::Error, verb: &str) -> String {
@@ -32,10 +63,8 @@ fn what(error: &clap::Error, verb: &str) -> String {
     let option = plain(&option);
     let value = get(ContextKind::InvalidValue).unwrap_or_default();
     match error.kind() {
-        ErrorKind::InvalidSubcommand => {
-            let word = get(ContextKind::InvalidSubcommand).unwrap_or_default();
-            let near = near(error, ContextKind::SuggestedSubcommand);
-            format!("{verb} has no verb '{word}'{near}")
+        ErrorKind::UnknownArgument if is_negative(&option) => {
+            format!("{verb} has no option '{option}', and nothing that it takes is below 0")
         }
         ErrorKind::UnknownArgument if option.starts_with('-') => {
             let near = near(error, ContextKind::SuggestedArg);
@@ -78,6 +107,12 @@ fn what(error: &clap::Error, verb: &str) -> String {
         ErrorKind::InvalidUtf8 => "an argument is not UTF-8".into(),
         _ => first_line(&error.to_string()),
     }
+}
+
+/// Whether a word begins as a number below 0.
+fn is_negative(word: &str) -> bool {
+    let digits = word.strip_prefix('-');
+    digits.is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
 }
 
 /// A parser's message. Messages of Rust's number parsers become plain words.

@@ -1,4 +1,4 @@
-//! Bodies of requests.
+//! The bodies of requests: none, JSON, or a stream of any length.
 
 use std::io;
 use std::pin::Pin;

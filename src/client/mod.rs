@@ -56,7 +56,6 @@ use tokio::runtime::Runtime;
 
 use self::body::{AHEAD_BYTES, Content, Parts, empty, full};
 use self::events::Lines;
-use self::path::encode;
 use crate::model::Problem;
 use crate::model::frames::{DELTA_TYPE, FRAMES_TYPE};
 
@@ -291,7 +290,28 @@ impl Client {
         path: &str,
         protocol: &'static str,
     ) -> Result<(std::os::unix::net::UnixStream, Bytes), Error> {
-        let mut request = self.request(Method::GET, path, None, empty())?;
+        let request = self.request(Method::GET, path, None, empty())?;
+        self.upgrade_with(request, protocol)
+    }
+
+    /// The same, of a request with a body as JSON.
+    pub fn upgrade_sending<B: Serialize>(
+        &self,
+        method: Method,
+        path: &str,
+        body: &B,
+        protocol: &'static str,
+    ) -> Result<(std::os::unix::net::UnixStream, Bytes), Error> {
+        let json = serde_json::to_vec(body).map_err(|error| refused(path, &error))?;
+        let request = self.request(method, path, Some("application/json"), full(json))?;
+        self.upgrade_with(request, protocol)
+    }
+
+    fn upgrade_with(
+        &self,
+        mut request: Request<Content>,
+        protocol: &'static str,
+    ) -> Result<(std::os::unix::net::UnixStream, Bytes), Error> {
         let headers = request.headers_mut();
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(UPGRADE, HeaderValue::from_static(protocol));
@@ -318,15 +338,17 @@ impl Client {
     }
 
     /// Receive events as they happen, each as its JSON, until the daemon ends or `each` fails.
-    /// `disk` limits them to those of one disk.
+    /// `query` says which, as `disk=NAME&since_seconds=600`.
     pub fn events<E: From<Error>>(
         &self,
-        disk: Option<&str>,
+        query: &str,
         mut each: impl FnMut(&str) -> Result<(), E>,
     ) -> Result<(), E> {
-        let query = disk.map_or_else(String::new, |name| format!("?disk={}", encode(name)));
         let mut lines = Lines::default();
-        let path = format!("/v1/events{query}");
+        let path = match query {
+            "" => "/v1/events".to_owned(),
+            query => format!("/v1/events?{query}"),
+        };
         self.stream(&path, "text/event-stream", None, |bytes| {
             let events = lines.take(bytes).map_err(|_| self.odd(events::ENDLESS))?;
             events.iter().try_for_each(|event| each(event))

@@ -1,4 +1,4 @@
-//! From a choice to content.
+//! From a choice to content: the bytes that a disk has after a power cut.
 
 use std::borrow::Cow;
 use std::ops::Range;

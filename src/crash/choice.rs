@@ -1,4 +1,4 @@
-//! The fate of each write of a window.
+//! The fate of each write of a window: kept, lost, torn, or garbage.
 
 use std::ops::Range;
 
@@ -96,13 +96,10 @@ impl Choice {
         }
         let mut all = window.writes().iter().enumerate();
         all.all(|(at, windowed)| {
-            if !windowed.is_stable {
-                return true;
-            }
             let follows = (0..count).all(|other| {
                 other == at || !window.must_precede(other, at) || place[other] < place[at]
             });
-            self.fates[at] == Fate::Kept && follows
+            follows && (!windowed.is_stable || self.fates[at] == Fate::Kept)
         })
     }
 }

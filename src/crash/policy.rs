@@ -5,6 +5,7 @@ use super::random::Draws;
 use super::tear::TearUnit;
 use super::window::{Window, Windowed};
 use super::write::WriteKind;
+use crate::store::ByteRange;
 
 /// Which volatile writes are kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -70,6 +71,12 @@ impl Policy {
         })
     }
 
+    /// Whether a write to this range can leave garbage: that of a huge one would take its size in
+    /// memory.
+    pub fn leaves_garbage(range: ByteRange) -> bool {
+        range.len_bytes() <= MOST_GARBAGE_BYTES
+    }
+
     /// The unit at which writes are torn.
     pub fn unit(&self) -> TearUnit {
         self.unit
@@ -112,8 +119,7 @@ impl Policy {
         let shape = draws.draw();
         let range = write.write.range;
         let is_each = matches!(self.keep, Keep::Subset | Keep::Reorder);
-        let can_be_garbage = range.len_bytes() <= MOST_GARBAGE_BYTES;
-        if self.is_garbage && is_garbage && can_be_garbage {
+        if self.is_garbage && is_garbage && Self::leaves_garbage(range) {
             return Fate::Garbage(shape);
         }
         if is_each && !is_kept {
@@ -162,27 +168,27 @@ fn reordered(window: &Window, mut draws: Draws) -> Vec<usize> {
     let mut places: Vec<usize> = (0..window.len()).collect();
     draws.shuffle(&mut places);
     let is_stable = |at: usize| window.writes()[at].is_stable;
-    let mut stable = (0..window.len()).filter(|at| is_stable(*at));
-    let mut is_placed = vec![false; window.len()];
-    let mut order = Vec::with_capacity(window.len());
-    let mut place = |at: usize, order: &mut Vec<usize>| {
-        if !std::mem::replace(&mut is_placed[at], true) {
-            order.push(at);
+    let stable: Vec<usize> = (0..window.len()).filter(|at| is_stable(*at)).collect();
+    // The volatile writes before each of the stable ones, and behind the last.
+    let mut before: Vec<Vec<usize>> = vec![Vec::new(); stable.len() + 1];
+    let mut passed = 0;
+    for &at in &places {
+        if is_stable(at) {
+            passed += 1;
+            continue;
         }
-    };
-    for at in &places {
-        if !is_stable(*at) {
-            place(*at, &mut order);
-        } else if let Some(next) = stable.next() {
-            for before in &places {
-                if !is_stable(*before) && window.must_precede(*before, next) {
-                    place(*before, &mut order);
-                }
-            }
-            place(next, &mut order);
-        }
+        let least = stable.iter().rposition(|&it| window.must_precede(it, at));
+        let most = stable.iter().position(|&it| window.must_precede(at, it));
+        let least = least.map_or(0, |place| place + 1);
+        let most = most.unwrap_or(stable.len()).max(least);
+        before[passed.clamp(least, most)].push(at);
     }
-    order
+    let mut stable = stable.into_iter();
+    let each = before.into_iter().flat_map(|mut volatile| {
+        volatile.extend(stable.next());
+        volatile
+    });
+    each.collect()
 }
 
 /// How a write is called in reports.

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::store::{ByteRange, SECTOR_BYTES};
+use crate::store::{ByteRange, PAGE_BYTES, SECTOR_BYTES};
 
 /// What a device promises to write whole or not at all: an aligned block of this many bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -18,6 +18,9 @@ impl TearUnit {
     pub const MOST_BYTES: u64 = 65536;
     /// A sector: what every device promises.
     pub const SECTOR: Self = Self(SECTOR_BYTES);
+
+    /// The physical block of our disks, which is what a report takes if it is told nothing else.
+    pub const PHYSICAL_BLOCK: Self = Self(PAGE_BYTES);
 
     /// A unit of that many bytes.
     ///

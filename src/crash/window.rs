@@ -45,14 +45,15 @@ impl Window {
         all.filter(|(_, write)| !write.is_stable).map(|(at, _)| at)
     }
 
-    /// Whether the write at `first` must be applied before the one at `then` in every state: both
-    /// are stable, or the second is, and it was submitted after the first had completed.
+    /// Whether the write at `first` must be applied before the one at `then` in every state. They
+    /// overlap, the first one is stable, and reads saw the second on top of it; or the second one
+    /// is stable, and was submitted after the first had completed.
     pub fn must_precede(&self, first: usize, then: usize) -> bool {
         let (a, b) = (&self.writes[first], &self.writes[then]);
         let is_fixed = match (a.is_stable, b.is_stable) {
-            (true, true) => first < then,
+            (true, _) => first < then,
             (false, true) => a.write.is_done_before(&b.write),
-            (_, false) => false,
+            (false, false) => false,
         };
         is_fixed && a.write.overlaps(&b.write)
     }

@@ -140,6 +140,14 @@ pub enum Error {
         /// The system's reason.
         source: std::io::Error,
     },
+    /// The sandbox must be whole, and can't be.
+    #[error(
+        "the sandbox can't be whole: {missing}; give --sandbox on to go on without what is missing"
+    )]
+    Sandbox {
+        /// What the system lacks.
+        missing: String,
+    },
     /// From the store.
     #[error(transparent)]
     Store(#[from] store::Error),

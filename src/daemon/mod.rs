@@ -17,11 +17,15 @@
 //! | `metrics` | figures of all disks, for Prometheus |
 //! | `api` | the REST API of `ramblk serve` |
 //! | `serve` | the life of a daemon |
+//! | `check` | what would keep a daemon from starting on a host |
+//! | `doctor` | what is missing or slow on a host where machines use disks |
 //! | `salvage` | the state directory of a stopped daemon: what is in it, and what can be saved |
 
 pub mod api;
+mod check;
 mod digest;
 pub mod disks;
+mod doctor;
 mod error;
 mod host;
 mod metrics;
@@ -30,10 +34,19 @@ mod salvage;
 mod serve;
 
 pub use crate::store::{Bytes, NewFile, is_zero};
+pub use check::check;
+pub use check::diagnosis::{Diagnosis, Severity};
+pub use doctor::{Attached, doctor};
 pub use error::{Error, MAX_SOCKET_PATH_BYTES};
+pub use host::accounts::user_name;
+pub use host::broker::broker_is;
+pub use host::broker::process::serve_as_broker;
 pub use host::inherit::keep_from_children;
 pub use host::paths::{default_api_socket, default_run_dir};
-pub use host::signals::survive_file_size_limits;
+pub use host::sandbox::broker::confine_broker;
+pub use host::sandbox::client::confine_client;
+pub use host::sandbox::mode::{Lack, SandboxMode};
+pub use host::signals::{interruption, survive_file_size_limits};
 pub use host::socket::SocketAccess;
 pub(crate) use host::socket::SocketPath;
 pub use host::state_dir::StateOption;
@@ -43,5 +56,6 @@ pub use run::config::{Endpoint, RunConfig, RunOptions};
 pub(crate) use run::life::{Ender, Life};
 pub use run::{Ending, run};
 pub use salvage::{Damage, Report, Salvage, SavedDisk, SavedImage};
-pub use serve::config::{ServeConfig, ServeOptions};
+pub use serve::config::{ReadersOptions, ServeConfig, ServeOptions};
+pub use serve::reload::Reread;
 pub use serve::serve;

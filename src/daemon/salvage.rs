@@ -12,6 +12,7 @@ use super::disks::settings::metadata::Decoded;
 use super::disks::settings::names::{
     GROUP_PREFIX, IMAGE_PREFIX, IMPORT_PREFIX, READER_PREFIX, RECORD_PREFIX, STATE_PREFIX, Target,
 };
+use super::disks::settings::valid::ValidDisk;
 use super::host::state_dir;
 use crate::model::{Digest, Limits};
 use crate::store::{self, Finding, FoundDisk, Inspection, Part};
@@ -162,29 +163,8 @@ impl Salvage {
     fn bad_settings(&self) -> Vec<Damage> {
         let disks = self.inspection.disks();
         let has = |key: &str| self.inspection.disk(key).is_ok();
-        let wrong = |disk: &FoundDisk| {
-            if disk.key.starts_with(GROUP_PREFIX) {
-                let read = serde_json::from_slice::<Limits>(&disk.settings);
-                return read.err().map(|error| error.to_string());
-            }
-            let target = Target::parse(&disk.key).ok()?;
-            if target.snapshot.is_some() {
-                return (!has(&target.disk)).then(|| "its disk does not exist".to_owned());
-            }
-            if disk.settings.is_empty() {
-                return None;
-            }
-            match Decoded::new(&disk.settings) {
-                Err(error) => Some(error.to_string()),
-                Ok(decoded) => {
-                    let group = decoded.metadata.group?;
-                    let there = has(&format!("{GROUP_PREFIX}{group}"));
-                    (!there).then(|| format!("its group {group:?} does not exist"))
-                }
-            }
-        };
         let found = disks.iter().filter_map(|disk| {
-            let why = wrong(disk)?;
+            let why = fault_of(disk, has)?;
             Some(Damage {
                 what: format!("settings of {:?}: {why}", disk.key),
                 disks: is_named(disk)
@@ -222,6 +202,30 @@ impl Salvage {
     pub fn read(&self, part: &Part, bytes: &mut Vec<u8>) -> Result<(), Error> {
         Ok(self.inspection.read(part, bytes)?)
     }
+}
+
+/// Why a daemon can't take up a disk, a snapshot or a group, by its settings. `has` tells whether
+/// there is something with a key.
+pub(crate) fn fault_of(disk: &FoundDisk, has: impl Fn(&str) -> bool) -> Option<String> {
+    if disk.key.starts_with(GROUP_PREFIX) {
+        let read = serde_json::from_slice::<Limits>(&disk.settings);
+        return read.err().map(|error| error.to_string());
+    }
+    let target = Target::parse(&disk.key).ok()?;
+    if target.snapshot.is_some() {
+        return (!has(&target.disk)).then(|| "its disk does not exist".to_owned());
+    }
+    let Decoded { metadata, moved } = match Decoded::new(&disk.settings) {
+        Ok(decoded) => decoded,
+        Err(error) => return Some(error.to_string()),
+    };
+    let spec = moved.map_or(disk.spec, |moved| moved.spec(disk.spec));
+    if let Err(problem) = ValidDisk::found(&target.disk, &metadata, &spec) {
+        return Some(problem.detail);
+    }
+    let group = metadata.group?;
+    let there = has(&format!("{GROUP_PREFIX}{group}"));
+    (!there).then(|| format!("its group {group:?} does not exist"))
 }
 
 fn key(target: &Target) -> String {

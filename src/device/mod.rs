@@ -17,13 +17,14 @@ mod virtio;
 
 pub use block::history;
 pub use block::{
-    Asked, Attempt, Cache, CacheFigures, CacheOptions, CacheTurn, Class, Finding, FindingKind,
-    Folded, Frozen, LATENCY_BOUNDS_NS, LATENCY_CLASSES, Lane, LatencyHistogram, Limit, Limiter,
-    Limits, Looked, OperationStats, Pace, QueueCounters, QueueStats, Remains, Rule, Sanitize,
-    SanitizerCounts, Serial, SerialError, Stats, UNFLUSHED_BYTES, Volume, WaitReason,
+    Asked, Attempt, Cache, CacheFigures, CacheOptions, Class, Finding, FindingKind, FindingReport,
+    Folded, Found, Frozen, LATENCY_BOUNDS_NS, LATENCY_CLASSES, Lane, LatencyHistogram, Limit,
+    Limiter, Limits, OperationStats, Pace, Presence, QueueCounters, QueueStats, Remains, Rule,
+    Sanitize, SanitizerCounts, Serial, SerialError, Sightings, Stats, Turn, UNFLUSHED_BYTES, User,
+    Volume, WaitReason,
 };
 pub use virtio::{
-    Answer, Begun, BlockDevice, Buffers, CONFIG_BYTES, ConfigError, HEADER_BYTES,
+    Answer, Begun, BlockDevice, Buffers, CONFIG_BYTES, ConfigError, Driver, HEADER_BYTES,
     MAX_DISCARD_SECTORS, MAX_SEGMENTS, MOST_STATE_BYTES, Outcome, Outcomes, PlainRequest, SEG_MAX,
     SERIAL_BYTES, SavedState, StateError,
 };

@@ -4,7 +4,7 @@ use super::Error;
 #[cfg(feature = "formats")]
 use super::packed::FrameWriter;
 #[cfg(feature = "formats")]
-use super::qcow2::Qcow2Writer;
+use super::qcow2::{FrontWriter, Outline, Qcow2Writer};
 use super::raw::RawWriter;
 use super::writer::{ImageWriter, Labels, Output};
 
@@ -25,6 +25,24 @@ pub enum Written {
     Zstd,
 }
 
+impl Written {
+    /// Whether an outline saves an image for this output from being kept in a temporary file: its
+    /// tables come first, or its first bytes are known last. It can't be helped where clusters are
+    /// compressed.
+    pub fn wants_outline(self, output: &dyn Output) -> bool {
+        match self {
+            #[cfg(feature = "formats")]
+            Self::Qcow2 { compressed: false } => {
+                output.head_bytes() < super::qcow2::WRITTEN_CLUSTER_BYTES as u64
+            }
+            _ => {
+                let _ = output;
+                false
+            }
+        }
+    }
+}
+
 /// How to write an image.
 #[derive(Clone, Debug)]
 pub struct Creating {
@@ -32,6 +50,9 @@ pub struct Creating {
     pub format: Written,
     /// What it says about its content. With a base, what no call names is as in the base.
     pub labels: Labels,
+    /// Where it will have data, if [`Written::wants_outline`] says that this is of use.
+    #[cfg(feature = "formats")]
+    pub outline: Option<Outline>,
 }
 
 /// Begin to write an image. With a base, ranges begin and end at multiples of
@@ -47,9 +68,12 @@ pub fn create(output: Box<dyn Output>, how: Creating) -> Result<Box<dyn ImageWri
         }),
         Written::Raw => Ok(Box::new(RawWriter::new(output))),
         #[cfg(feature = "formats")]
-        Written::Qcow2 { compressed } => {
-            Ok(Box::new(Qcow2Writer::new(output, how.labels, compressed)?))
-        }
+        Written::Qcow2 { compressed } => match how.outline {
+            Some(outline) if how.format.wants_outline(&*output) => {
+                Ok(Box::new(FrontWriter::new(output, &how.labels, outline)?))
+            }
+            _ => Ok(Box::new(Qcow2Writer::new(output, how.labels, compressed)?)),
+        },
         #[cfg(feature = "formats")]
         Written::Zstd => Ok(Box::new(FrameWriter::new(output, how.labels)?)),
     }
@@ -61,6 +85,8 @@ impl Creating {
         Self {
             format,
             labels: Labels::default(),
+            #[cfg(feature = "formats")]
+            outline: None,
         }
     }
 

@@ -3,7 +3,6 @@
 
 use std::fmt;
 use std::io::{self, Read};
-use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -14,46 +13,11 @@ use sha2::{Digest as _, Sha256};
 use super::Error;
 use super::medium::{Medium, ReadAt, Stream};
 use super::reader::{About, Extents, ImageReader, Part};
+pub use crate::digest::Digest;
 use crate::threads::{self, Role};
 
 /// How much is hashed at once.
 const CHUNK_BYTES: usize = 1 << 20;
-
-/// The SHA-256 of a file or object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Digest([u8; 32]);
-
-impl From<[u8; 32]> for Digest {
-    fn from(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
-}
-
-impl fmt::Display for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("sha256:")?;
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl FromStr for Digest {
-    type Err = String;
-
-    /// As in `sha256:` and 64 hexadecimal digits.
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || "write it as sha256: and 64 hexadecimal digits".to_owned();
-        let digits = text.strip_prefix("sha256:").ok_or_else(wrong)?;
-        if digits.len() != 64 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err(wrong());
-        }
-        let mut digest = [0; 32];
-        for (byte, pair) in digest.iter_mut().zip(digits.as_bytes().chunks(2)) {
-            let pair = str::from_utf8(pair).map_err(|_| wrong())?;
-            *byte = u8::from_str_radix(pair, 16).map_err(|_| wrong())?;
-        }
-        Ok(Self(digest))
-    }
-}
 
 /// Open an image whose medium must have this digest. It is known when all of it was read: only
 /// then does [`ImageReader::end_bytes`] succeed.
@@ -107,7 +71,7 @@ impl Read for Hashed {
         self.hasher.update(&into[..length]);
         if length == 0 && !into.is_empty() {
             let digest = self.hasher.clone().finalize();
-            *self.found.lock() = Some(Digest(digest.into()));
+            *self.found.lock() = Some(Digest::from(<[u8; 32]>::from(digest)));
         }
         Ok(length)
     }
@@ -125,7 +89,7 @@ impl Aside {
         let name = medium.name().to_owned();
         let stop = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&stop);
-        let thread = threads::spawn(Role::Image, move || hash(&*medium, &told));
+        let thread = threads::spawn(Role::Image, move || hash_unless(&*medium, &told));
         let thread = thread.map_err(|source| Error::Read { name, source })?;
         Ok(Self {
             thread: Some(thread),
@@ -146,21 +110,34 @@ impl Drop for Aside {
     }
 }
 
-fn hash(medium: &dyn ReadAt, stop: &AtomicBool) -> io::Result<Digest> {
+fn hash_unless(medium: &dyn ReadAt, stop: &AtomicBool) -> io::Result<Digest> {
+    hash(medium, |_| match stop.load(Ordering::Relaxed) {
+        true => Err(io::Error::other("it isn't wanted any more")),
+        false => Ok(()),
+    })
+}
+
+/// The digest of an image's file. `told` is called after each part with the number of bytes that
+/// were read, and may end it.
+///
+/// # Errors
+/// The image's, and those of `told`.
+pub fn hash(
+    medium: &dyn ReadAt,
+    mut told: impl FnMut(u64) -> io::Result<()>,
+) -> io::Result<Digest> {
     let mut hasher = Sha256::new();
     let mut chunk = vec![0; CHUNK_BYTES];
     let mut at = 0;
     while at < medium.size_bytes() {
-        if stop.load(Ordering::Relaxed) {
-            return Err(io::Error::other("it isn't wanted any more"));
-        }
         let left = medium.size_bytes() - at;
         let length = usize::try_from(left).map_or(CHUNK_BYTES, |left| left.min(CHUNK_BYTES));
         medium.read_at(at, &mut chunk[..length])?;
         hasher.update(&chunk[..length]);
         at += length as u64;
+        told(at)?;
     }
-    Ok(Digest(hasher.finalize().into()))
+    Ok(Digest::from(<[u8; 32]>::from(hasher.finalize())))
 }
 
 enum Hash {

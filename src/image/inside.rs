@@ -6,9 +6,10 @@ use std::sync::Arc;
 use super::known::{Content, Format, ImageFormat, Origin, Packing};
 use super::medium::{ReadAt, Stream};
 use super::opening::{Opening, peek, probe_head};
-use super::packed::{Front, PackedReader, SeekableReader, Sequential, is_a_change, unpack};
+use super::packed::{
+    Front, PackedReader, SeekableReader, Sequential, Unpacked, is_a_change, unpack,
+};
 use super::qcow2::{Chain, Qcow2Reader};
-use super::raw::RawStream;
 use super::reader::ImageReader;
 use super::{Error, spool};
 
@@ -35,9 +36,8 @@ pub(super) fn seekable(
 /// Whether the content of a zstd file doesn't begin like another format.
 fn begins_raw(medium: &Arc<dyn ReadAt>) -> Result<bool, Error> {
     let stream = Sequential::stream(Arc::clone(medium));
-    let (stream, _) = unpack(stream, Packing::Zstd)?;
-    let (head, _) = peek(stream)?;
-    Ok(probe_head(&head).is_none())
+    let (mut unpacked, _) = unpack(stream, Packing::Zstd)?;
+    Ok(probe_head(unpacked.head()?).is_none())
 }
 
 /// An image in a compressed stream.
@@ -60,10 +60,10 @@ pub(super) fn packed(
         content = Some(Content::Raw);
     }
     let (identity, packed_bytes) = (stream.identity.clone(), stream.size_bytes);
-    let (stream, read_bytes) = unpack(stream, packing)?;
+    let (unpacked, read_bytes) = unpack(stream, packing)?;
     let (inner, content) = match content {
-        Some(content) => (open_as(stream, content, how)?, content),
-        None => look(stream, how)?,
+        Some(content) => (open_as(unpacked, content, how)?, content),
+        None => look(unpacked, how)?,
     };
     let format = ImageFormat::Packed(packing, content);
     let done = (read_bytes, packed_bytes);
@@ -71,28 +71,31 @@ pub(super) fn packed(
 }
 
 fn open_as(
-    stream: Stream,
+    unpacked: Unpacked,
     content: Content,
     how: &Opening<'_>,
 ) -> Result<Box<dyn ImageReader>, Error> {
     match content {
-        Content::Raw => Ok(Box::new(RawStream::new(stream, None))),
-        Content::Qcow2 => qcow2(stream, how),
+        Content::Raw => Ok(Box::new(unpacked.into_raw(None))),
+        Content::Qcow2 => qcow2(unpacked.into_stream(), how),
     }
 }
 
 /// Find out what the content of a compressed stream is.
-fn look(stream: Stream, how: &Opening<'_>) -> Result<(Box<dyn ImageReader>, Content), Error> {
-    let (head, stream) = peek(stream)?;
-    match probe_head(&head) {
+fn look(
+    mut unpacked: Unpacked,
+    how: &Opening<'_>,
+) -> Result<(Box<dyn ImageReader>, Content), Error> {
+    match probe_head(unpacked.head()?) {
         None => {
             let command = how.pipe_command.unwrap_or("COMMAND");
-            let reader = RawStream::new(stream, Some(command));
-            Ok((Box::new(reader), Content::Raw))
+            Ok((Box::new(unpacked.into_raw(Some(command))), Content::Raw))
         }
-        Some(known) if known.format == Format::Qcow2 => Ok((qcow2(stream, how)?, Content::Qcow2)),
+        Some(known) if known.format == Format::Qcow2 => {
+            Ok((qcow2(unpacked.into_stream(), how)?, Content::Qcow2))
+        }
         Some(known) => Err(Error::Format {
-            what: format!("the content of {:?}", stream.name),
+            what: format!("the content of {:?}", unpacked.name()),
             known,
             hint: known.hint(Origin::Request),
         }),

@@ -51,7 +51,7 @@ mod writer;
 
 pub use create::{Creating, Written, create};
 #[cfg(feature = "formats")]
-pub use digest::Digest;
+pub use digest::{Digest, hash};
 #[cfg(feature = "formats")]
 pub use kept::keep;
 pub use known::{
@@ -61,6 +61,8 @@ pub use known::{
 pub use medium::{FileMedium, Medium, ReadAt, Stream};
 pub use open::{open, open_medium};
 pub use opening::Opening;
+#[cfg(feature = "formats")]
+pub use qcow2::Outline;
 pub use reader::{About, Extents, ImageReader, Part, data_runs, load};
 pub use writer::{Base, ImageWriter, Labels, Output};
 

@@ -85,10 +85,26 @@ impl ImageReader for RawImage {
     }
 }
 
+/// The bytes of a stream, in pieces that pass on the memory that they are in.
+pub(super) trait Pieces: Send {
+    /// The next piece, and none at the end. All but the last are of whole pages. `spare` is memory
+    /// for later ones.
+    fn next(&mut self, spare: Vec<u8>) -> io::Result<Vec<u8>>;
+}
+
+impl Pieces for Box<dyn Read + Send> {
+    fn next(&mut self, mut spare: Vec<u8>) -> io::Result<Vec<u8>> {
+        spare.resize(CHUNK_BYTES, 0);
+        let filled = fill(self, &mut spare)?;
+        spare.truncate(filled);
+        Ok(spare)
+    }
+}
+
 /// A raw image from a stream. It can be read once, and its size is known only at its end.
 pub(super) struct RawStream {
     about: About,
-    bytes: Box<dyn Read + Send>,
+    pieces: Box<dyn Pieces>,
     chunk: Vec<u8>,
     /// Bytes that were read.
     read_bytes: u64,
@@ -111,9 +127,18 @@ impl RawStream {
             identity: stream.identity,
             ..About::new(&stream.name, ImageFormat::Raw)
         };
+        Self::of_pieces(about, Box::new(stream.bytes), pipe_command)
+    }
+
+    /// All bytes of these pieces, of which this is known.
+    pub(super) fn of_pieces(
+        about: About,
+        pieces: Box<dyn Pieces>,
+        pipe_command: Option<&str>,
+    ) -> Self {
         Self {
             about,
-            bytes: stream.bytes,
+            pieces,
             chunk: Vec::new(),
             read_bytes: 0,
             probe: pipe_command.map(|command| (Probe::default(), command.to_owned())),
@@ -131,20 +156,19 @@ impl ImageReader for RawStream {
     }
 
     fn next(&mut self) -> Result<Option<Part<'_>>, Error> {
-        self.chunk.resize(CHUNK_BYTES, 0);
-        let filled = fill(&mut self.bytes, &mut self.chunk);
-        let filled = filled.map_err(|source| self.failed(source))?;
+        let next = self.pieces.next(std::mem::take(&mut self.chunk));
+        self.chunk = next.map_err(|source| self.failed(source))?;
+        let bytes = &self.chunk[..];
         if let Some((probe, command)) = &mut self.probe {
-            let known = match filled {
-                0 => probe.end(),
-                filled => probe.take(&self.chunk[..filled]),
+            let known = match bytes {
+                [] => probe.end(),
+                bytes => probe.take(bytes),
             };
             refuse(known, command)?;
         }
         let start_bytes = self.read_bytes;
-        self.read_bytes += filled as u64;
-        let bytes = &self.chunk[..filled];
-        Ok((filled > 0).then_some(Part::Data { start_bytes, bytes }))
+        self.read_bytes += bytes.len() as u64;
+        Ok((!bytes.is_empty()).then_some(Part::Data { start_bytes, bytes }))
     }
 
     fn swap(&mut self, spare: Vec<u8>) -> Vec<u8> {

@@ -6,8 +6,8 @@ use std::ops::Range;
 
 use super::Error;
 
-/// Zeros, for what has no holes.
-static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+/// Zeros, for what has no holes: at least a cluster of qcow2.
+pub(super) static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// What an image's bytes go into, front to back: a file, stdout, an object on another host.
 ///

@@ -137,6 +137,35 @@ pub(super) struct Plan {
 }
 
 impl Options {
+    /// Random requests of 4 KiB, 32 at a time on one queue, for one second, on the back end behind
+    /// `socket`: what `ramblk bench` does by default, in less time.
+    pub fn new(socket: impl Into<PathBuf>, op: Op) -> Self {
+        Self {
+            socket: socket.into(),
+            op,
+            read_percent: 50,
+            pattern: Pattern::Random,
+            block_bytes: 4096,
+            depth: 32,
+            queues: 1,
+            driver: Driver::Poll,
+            span_bytes: None,
+            seed: 1,
+            duration: Some(Duration::from_secs(1)),
+            warm_up: Duration::ZERO,
+            requests: None,
+            rate: None,
+            burst: false,
+            segment_bytes: None,
+            event_idx: true,
+            indirect: false,
+            verify: false,
+            fill: false,
+            cpus: Vec::new(),
+            interval: None,
+        }
+    }
+
     /// Check what does not depend on the disk.
     ///
     /// # Errors

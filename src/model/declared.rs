@@ -9,8 +9,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::disk::named;
-use super::{DiskSettings, HistorySettings, Limits, OnFull, Rate, Sanitize, Share, WriteCache};
+use super::present::{named, set};
+use super::{
+    DiskSettings, HistorySettings, LifePatch, Limits, OnFull, Rate, Sanitize, Share, WriteCache,
+};
 
 /// A declared rate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -131,6 +133,21 @@ pub struct DeclaredDisk {
     /// Labels to set; `null` removes one.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, Option<String>>,
+    /// Changes of how its life ends. A `ttl_ms` begins when it is set or changed.
+    #[serde(default, skip_serializing_if = "LifePatch::is_empty")]
+    pub life: LifePatch,
+    /// Whether it can't be destroyed until that is changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protected: Option<bool>,
+    /// The user and the group that own its socket: `USER`, `USER:GROUP` or `:GROUP`, by names or
+    /// numbers; `null` lets the daemon own it.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "named"
+    )]
+    #[schema(value_type = Option<String>)]
+    pub socket_owner: Option<Option<String>>,
     /// Faults on command, replacing all that the disk has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(max_items = 32)]
@@ -264,11 +281,6 @@ impl LimitsPatch {
 impl DeclaredDisk {
     /// These settings, changed as declared.
     pub fn over(&self, mut settings: DiskSettings) -> DiskSettings {
-        fn set<T: Clone>(field: &mut T, said: &Option<T>) {
-            if let Some(said) = said {
-                field.clone_from(said);
-            }
-        }
         set(&mut settings.size_bytes, &self.size_bytes);
         set(&mut settings.block_size, &self.block_size);
         set(&mut settings.queues, &self.queues);
@@ -284,6 +296,9 @@ impl DeclaredDisk {
         set(&mut settings.quota_bytes, &self.quota_bytes);
         set(&mut settings.group, &self.group);
         set(&mut settings.faults, &self.faults);
+        set(&mut settings.protected, &self.protected);
+        set(&mut settings.socket_owner, &self.socket_owner);
+        settings.life = self.life.over(settings.life);
         if self.serial.is_some() {
             settings.serial.clone_from(&self.serial);
         }

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::present::named;
 use super::{
-    ContentId, HistoryAmount, HistorySettings, Image, Import, Limits, Sanitize, Volatile,
-    WriteCache,
+    ClonedState, ContentId, Ending, HistoryAmount, HistorySettings, Image, Import, Life, LifePatch,
+    Limits, Sanitize, Volatile, WriteCache,
 };
 
 /// The default number of queues of a disk: QEMU asks for as many as its guest has processors. An
@@ -107,6 +108,17 @@ pub struct DiskSettings {
     /// values of at most 255 bytes.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+    /// How its life ends.
+    #[serde(default, skip_serializing_if = "Life::is_open")]
+    pub life: Life,
+    /// Whether it can't be destroyed, by whatever end of its life either, until that is changed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub protected: bool,
+    /// The user and the group that own its socket: `USER`, `USER:GROUP` or `:GROUP`, each a name of
+    /// the daemon's `/etc/passwd` and `/etc/group`, or a number. By default the daemon's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(pattern = "^[A-Za-z0-9_.$:-]{1,129}$", example = "vm1:kvm")]
+    pub socket_owner: Option<String>,
     /// Faults on command: at most 32 rules as text, `KIND,field=value,…`. They are asked in this
     /// order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -143,7 +155,28 @@ impl DiskSettings {
             limits: Limits::default(),
             group: None,
             labels: BTreeMap::new(),
+            life: Life::default(),
+            protected: false,
+            socket_owner: None,
             faults: Vec::new(),
+        }
+    }
+}
+
+impl DiskSettings {
+    /// What a fork has of these: what describes the disk, and not what identifies it.
+    pub fn inherited(self) -> Self {
+        Self {
+            serial: None,
+            // A history belongs to the disk whose past it is.
+            history: None,
+            labels: BTreeMap::new(),
+            life: Life::default(),
+            protected: false,
+            // The user of one VMM has no right to another one's disk.
+            socket_owner: None,
+            faults: Vec::new(),
+            ..self
         }
     }
 }
@@ -207,6 +240,17 @@ pub struct FrontEnd {
 pub struct Disk {
     /// Its name.
     pub name: String,
+    /// Its id, which no other disk ever has (a UUID).
+    #[serde(default)]
+    pub id: String,
+    /// When it was created, in nanoseconds since 1970; for a disk of an earlier version, when this
+    /// one first served it.
+    #[serde(default)]
+    pub created_ns: u64,
+    /// How often its settings were changed, or its content as a whole, since it was created; 1 for
+    /// a new disk. `"ID-GENERATION"` is its entity tag.
+    #[serde(default)]
+    pub generation: u64,
     /// Size in bytes.
     pub size_bytes: u64,
     /// Logical block size in bytes.
@@ -263,6 +307,21 @@ pub struct Disk {
     pub group: Option<String>,
     /// Labels.
     pub labels: BTreeMap<String, String>,
+    /// How its life ends.
+    #[serde(default, skip_serializing_if = "Life::is_open")]
+    pub life: Life,
+    /// Its next end, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ending: Option<Ending>,
+    /// Whether it can't be destroyed until that is changed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub protected: bool,
+    /// The user and the group that own its socket; by default the daemon's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub socket_owner: Option<String>,
+    /// Why the daemon still owns the socket, though `socket_owner` says otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub socket_not_given: Option<String>,
     /// Faults on command, as rules in their normal form.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<String>,
@@ -277,6 +336,12 @@ pub struct Disk {
     /// because it takes time to find.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub children: Option<Vec<String>>,
+    /// Numbers of the states that VMMs have saved of it, the oldest first. Lists leave it out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub saved_states: Vec<u64>,
+    /// The saved state that it was forked from, if it was from one. A front end can load that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clone_of: Option<ClonedState>,
     /// Its state.
     pub state: DiskState,
     /// The image that its content came from, if the upload named it.
@@ -299,6 +364,13 @@ pub struct Disk {
     /// Why the state is `unreachable`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unreachable: Option<String>,
+}
+
+impl Disk {
+    /// Its entity tag (RFC 9110, 8.8.3), for `If-Match`.
+    pub fn entity_tag(&self) -> String {
+        format!("\"{}-{}\"", self.id, self.generation)
+    }
 }
 
 /// Changes of a disk (a merge patch, RFC 7396: absent fields stay, `null` removes).
@@ -346,6 +418,17 @@ pub struct DiskPatch {
     /// Labels to set; `null` removes one.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, Option<String>>,
+    /// Changes of how its life ends. A `ttl_ms` begins now, even if it is the same as before.
+    #[serde(skip_serializing_if = "LifePatch::is_empty")]
+    pub life: LifePatch,
+    /// Whether it can't be destroyed until that is changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protected: Option<bool>,
+    /// Another owner of its socket, at once, and also while a front end is connected; `null` lets
+    /// the daemon own it.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "named")]
+    #[schema(value_type = Option<String>)]
+    pub socket_owner: Option<Option<String>>,
     /// New faults, replacing all of them. Those that stay the same go on with what they have
     /// counted.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -354,13 +437,6 @@ pub struct DiskPatch {
     /// `false` serves a failed disk again; no other value is valid.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failed: Option<bool>,
-}
-
-/// A field that is present, even if it is `null`.
-pub(super) fn named<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
-    from: D,
-) -> Result<Option<T>, D::Error> {
-    T::deserialize(from).map(Some)
 }
 
 /// The result of a resize.
@@ -389,83 +465,4 @@ pub struct Patched {
     /// The result of the resize, if the size changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resized: Option<Resized>,
-}
-
-/// A snapshot of a disk: its content at one moment, which never changes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Snapshot {
-    /// The disk.
-    pub disk: String,
-    /// The snapshot's own name.
-    pub name: String,
-    /// Size in bytes.
-    pub size_bytes: u64,
-    /// Bytes of all mapped sectors.
-    pub mapped_bytes: u64,
-    /// Bytes of memory that are charged to it.
-    pub charged_bytes: u64,
-    /// The identifier of its content.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub content_id: Option<ContentId>,
-}
-
-/// A new disk with the content of another one or of a snapshot. Absent settings are those of that
-/// disk, but not its serial and labels.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ForkRequest {
-    /// The new disk's name.
-    #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-    pub name: String,
-    /// The snapshot to fork, or a point of the disk's history as in `flush:1432`; by default the
-    /// disk's present content.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(
-        pattern = "^([A-Za-z0-9][A-Za-z0-9._-]{0,63}|(flush|time|written):[1-9][0-9]{0,17})$"
-    )]
-    pub snapshot: Option<String>,
-    /// The serial that guests see.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(pattern = "^[ -~]{1,20}$")]
-    pub serial: Option<String>,
-    /// Whether guests can only read.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub read_only: Option<bool>,
-    /// Request queues that a front end may use.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(minimum = 1, maximum = 256)]
-    pub queues: Option<u16>,
-    /// Labels.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub labels: BTreeMap<String, String>,
-}
-
-impl ForkRequest {
-    /// A fork of the disk's present content, called `name`.
-    pub fn new(name: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            snapshot: None,
-            serial: None,
-            read_only: None,
-            queues: None,
-            labels: BTreeMap::new(),
-        }
-    }
-}
-
-/// The content to which a disk is reset.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct ResetRequest {
-    /// One of its own snapshots, or a point of its history as in `flush:1432`; by default the
-    /// content from which it was forked.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(
-        pattern = "^([A-Za-z0-9][A-Za-z0-9._-]{0,63}|(flush|time|written):[1-9][0-9]{0,17})$"
-    )]
-    pub to: Option<String>,
-    /// Allow it while a front end is connected; its guest sees the content change at once.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub force: bool,
 }

@@ -8,6 +8,9 @@
 //! A change of other content is a stream of another type (`application/vnd.ramblk.delta`), so that
 //! one is never taken for the other: what lies between its frames is as in the base. A frame whose
 //! length has the topmost bit set has no data, and says that that many bytes read as zeros now.
+//!
+//! If it was asked for, either stream begins with a list of where all of that will be: the headers
+//! alone, whose data may be of any length, and the last frame.
 
 /// The media type of a stream of frames.
 pub const FRAMES_TYPE: &str = "application/vnd.ramblk.extents";
@@ -87,6 +90,65 @@ pub enum Piece<'a> {
     Zeros(u64, u64),
 }
 
+/// Where data or zeros will be, in a list that comes before the frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Where it begins.
+    pub start_bytes: u64,
+    /// How long it is.
+    pub length_bytes: u64,
+    /// Whether it is zeros, in a change of other content.
+    pub is_zeros: bool,
+}
+
+/// Takes the list before a stream of frames apart, wherever it is cut.
+#[derive(Clone, Debug)]
+pub struct List(Decoder);
+
+impl List {
+    /// For content of this size in bytes, or for a change that makes it this size.
+    pub fn new(size_bytes: u64, is_delta: bool) -> Self {
+        Self(Decoder {
+            is_delta,
+            is_list: true,
+            ..Decoder::new(size_bytes)
+        })
+    }
+
+    /// Take bytes from the beginning of `input`, up to the end of the list, and return the extent
+    /// in them. `None` says that all of `input` was taken, or that the list has ended.
+    ///
+    /// # Errors
+    /// Any [`Error`] but [`Error::CutOff`].
+    pub fn next(&mut self, input: &mut &[u8]) -> Result<Option<Listed>, Error> {
+        while !input.is_empty() && !self.0.ended {
+            if !self.0.take_header(input)? || self.0.ended {
+                continue;
+            }
+            let (start_bytes, length_bytes, is_zeros) = match self.0.zeros.take() {
+                Some((start_bytes, length_bytes)) => (start_bytes, length_bytes, true),
+                None => {
+                    let length_bytes = std::mem::take(&mut self.0.missing) as u64;
+                    let start_bytes = self.0.at_bytes;
+                    self.0.at_bytes += length_bytes;
+                    (start_bytes, length_bytes, false)
+                }
+            };
+            return Ok(Some(Listed {
+                start_bytes,
+                length_bytes,
+                is_zeros,
+            }));
+        }
+        Ok(None)
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&self) -> bool {
+        self.0.ended
+    }
+}
+
 /// Takes a stream of frames apart, wherever it is cut.
 #[derive(Clone, Debug)]
 pub struct Decoder {
@@ -99,6 +161,8 @@ pub struct Decoder {
     /// Zeros that were announced and not returned yet.
     zeros: Option<(u64, u64)>,
     is_delta: bool,
+    /// Whether headers have no data behind them.
+    is_list: bool,
     ended: bool,
 }
 
@@ -112,6 +176,7 @@ impl Decoder {
             missing: 0,
             zeros: None,
             is_delta: false,
+            is_list: false,
             ended: false,
         }
     }
@@ -142,13 +207,7 @@ impl Decoder {
                 *input = rest;
                 return Ok(Some(Piece::Data(start_bytes, data)));
             }
-            let wanted = HEADER_BYTES - self.header.len();
-            let (header, rest) = input.split_at(input.len().min(wanted));
-            self.header.extend_from_slice(header);
-            *input = rest;
-            if self.header.len() == HEADER_BYTES {
-                self.begin()?;
-            }
+            self.take_header(input)?;
             if let Some((start_bytes, length_bytes)) = self.zeros.take() {
                 return Ok(Some(Piece::Zeros(start_bytes, length_bytes)));
             }
@@ -178,6 +237,19 @@ impl Decoder {
         }
     }
 
+    /// Take bytes of a header. Returns whether it is complete.
+    fn take_header(&mut self, input: &mut &[u8]) -> Result<bool, Error> {
+        let wanted = HEADER_BYTES - self.header.len();
+        let (header, rest) = input.split_at(input.len().min(wanted));
+        self.header.extend_from_slice(header);
+        *input = rest;
+        let is_complete = self.header.len() == HEADER_BYTES;
+        if is_complete {
+            self.begin()?;
+        }
+        Ok(is_complete)
+    }
+
     fn begin(&mut self) -> Result<(), Error> {
         let number = |bytes: &[u8]| bytes.try_into().map(u64::from_le_bytes).unwrap_or_default();
         let (start, length) = self.header.split_at(8);
@@ -198,7 +270,8 @@ impl Decoder {
             length_bytes
         };
         let length = usize::try_from(length_bytes).ok();
-        let Some(length) = length.filter(|&it| it <= MOST_BYTES || are_zeros) else {
+        let Some(length) = length.filter(|&it| it <= MOST_BYTES || are_zeros || self.is_list)
+        else {
             return Err(Error::Long { length_bytes });
         };
         if start_bytes
@@ -307,6 +380,49 @@ mod tests {
         let mut beyond = &zeros_header(8192, 512)[..];
         let refused = Decoder::delta(8192).next(&mut beyond);
         assert!(matches!(refused, Err(Error::Beyond { .. })));
+    }
+
+    #[test]
+    fn a_list_comes_before_the_frames_and_ends_where_they_begin() {
+        let list = [
+            header(512, 5 << 40),
+            zeros_header((5 << 40) + 512, 512),
+            header(6 << 40, 0),
+        ]
+        .concat();
+        let whole = [&list[..], b"frames"].concat();
+        let extent = |start_bytes, length_bytes, is_zeros| Listed {
+            start_bytes,
+            length_bytes,
+            is_zeros,
+        };
+        let wanted = [
+            extent(512, 5 << 40, false),
+            extent((5 << 40) + 512, 512, true),
+        ];
+        for cut in 0..=whole.len() {
+            let (mut found, mut rest) = (Vec::new(), Vec::new());
+            let mut taken = List::new(6 << 40, true);
+            for mut part in [&whole[..cut], &whole[cut..]] {
+                while let Some(extent) = taken.next(&mut part).unwrap() {
+                    found.push(extent);
+                }
+                rest.extend_from_slice(part);
+            }
+            assert_eq!(found, wanted, "cut at {cut}");
+            assert!(taken.has_ended());
+            assert_eq!(rest, b"frames", "cut at {cut}");
+        }
+        let next = |list: &[u8]| List::new(8192, false).next(&mut &list[..]);
+        assert!(matches!(next(&header(0, 8193)), Err(Error::Beyond { .. })));
+        assert!(matches!(
+            next(&zeros_header(0, 512)),
+            Err(Error::Beyond { .. })
+        ));
+        let back = [header(512, 512), header(0, 512)].concat();
+        let (mut taken, mut back) = (List::new(8192, false), &back[..]);
+        assert!(taken.next(&mut back).unwrap().is_some());
+        assert!(matches!(taken.next(&mut back), Err(Error::Order { .. })));
     }
 
     #[test]

@@ -38,6 +38,9 @@ pub struct GoldenImage {
     pub charged_bytes: u64,
     /// Whether it stays when memory is wanted.
     pub keep: bool,
+    /// Whether it can't be removed until that is changed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub protected: bool,
     /// When all of it had arrived, in nanoseconds since 1970; 0 while it is fetched.
     pub pulled_ns: u64,
     /// When it was last forked, or the last disk that was forked from it was destroyed, in
@@ -80,4 +83,13 @@ pub struct GoldenOffer {
     /// or if another client is fetching it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fetch: Option<u64>,
+}
+
+/// Changes of a golden image. Its content never changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct GoldenPatch {
+    /// Whether it can't be removed until that is changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protected: Option<bool>,
 }

@@ -15,6 +15,8 @@ pub enum ProblemKind {
     MethodNotAllowed,
     /// It exists with other settings.
     Conflict,
+    /// It has changed since: its entity tag is another one.
+    Changed,
     /// A front end uses it.
     Attached,
     /// Data would be lost, and the request does not allow that.
@@ -64,6 +66,7 @@ impl ProblemKind {
             Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::Conflict | Self::Attached | Self::WouldLoseData => 409,
+            Self::Changed => 412,
             Self::TooLarge => 413,
             Self::UnsupportedMediaType => 415,
             Self::Internal => 500,
@@ -80,6 +83,7 @@ impl ProblemKind {
             Self::NotFound => "not found",
             Self::MethodNotAllowed => "the path does not have this method",
             Self::Conflict => "it exists with other settings",
+            Self::Changed => "it has changed",
             Self::Attached => "a front end uses it",
             Self::WouldLoseData => "data would be lost",
             Self::OverBudget => "there are not enough resources",
@@ -99,6 +103,7 @@ impl ProblemKind {
             Self::NotFound => "not-found",
             Self::MethodNotAllowed => "method-not-allowed",
             Self::Conflict => "conflict",
+            Self::Changed => "changed",
             Self::Attached => "attached",
             Self::WouldLoseData => "would-lose-data",
             Self::OverBudget => "over-budget",

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::SanitizerCounts;
+use super::{Actor, FieldChange, SanitizerCounts};
 
 /// An extent of a disk: a run of sectors that are all mapped, or all unmapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -226,6 +226,12 @@ pub enum EventKind {
     Forked,
     /// A disk was reset.
     Reset,
+    /// A disk has another name from now on; its old one is in `from`.
+    Renamed,
+    /// The life of a disk is over: it was destroyed or reset.
+    Ended,
+    /// The life of a disk is over, and it stays: it is protected, for example.
+    Spared,
     /// A disk's content was replaced by an image.
     Imported,
     /// A part of a disk's content was written over the API.
@@ -250,12 +256,16 @@ pub enum EventKind {
     Unreachable,
     /// The socket was created again.
     Reachable,
+    /// The owner that a disk's socket should have can't get it: the daemon keeps it.
+    SocketNotGiven,
     /// The file that holds the disks was removed: they are lost when the daemon ends.
     StateRemoved,
     /// A fault on command fired: for the first time, or for one more thousandth time.
     FaultFired,
     /// A fault on command would have to count more sectors than there is room for.
     FaultCrowded,
+    /// A sanitizer found something of a kind: for the first time, or for one more thousandth time.
+    Finding,
     /// A recording of a disk began.
     Recording,
     /// It ended; what was recorded is kept.
@@ -268,13 +278,33 @@ pub enum EventKind {
     PowerOn,
     /// A front end violated the protocol, or one of its rings was unusable.
     Fault,
+    /// The daemon was started. This is the first event of its run.
+    Started,
+    /// The configuration file was applied again.
+    Reloaded,
+    /// The configuration file was to be applied again, and is refused: nothing of it was applied.
+    ReloadRefused,
+    /// The sandbox had ended the daemon before this one, because of a system call.
+    SandboxEnded,
+    /// A group of disks was created.
+    GroupCreated,
+    /// The limits of a group changed.
+    GroupChanged,
+    /// A group was destroyed.
+    GroupDestroyed,
 }
 
 /// An event of `/v1/events`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Event {
-    /// Its number: one more than that of the event before.
+    /// Its number: one more than that of the event before. The first one after the daemon has
+    /// started has number 1.
     pub id: u64,
+    /// The run of the daemon, which ends when the daemon does. `RUN-ID` is the event's id in the
+    /// stream, which `Last-Event-ID` takes.
+    #[serde(default)]
+    #[schema(pattern = "^[0-9a-f]{8}$")]
+    pub run: String,
     /// Its time in nanoseconds since 1970.
     pub time_ns: u64,
     /// Its kind.
@@ -283,10 +313,37 @@ pub struct Event {
     /// The disk; absent if the event is about the pool.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk: Option<String>,
+    /// Who caused it.
+    #[serde(default)]
+    pub actor: Actor,
+    /// What changed, field by field, with old and new values.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<FieldChange>,
     /// Details by key.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub details: BTreeMap<String, Detail>,
 }
+
+impl Event {
+    /// Whether it is about the disk of this name, or is the end of that name.
+    pub fn is_about(&self, disk: &str) -> bool {
+        self.disk.as_deref() == Some(disk) || self.ends(disk)
+    }
+
+    /// Whether there is no disk of this name from then on.
+    pub fn ends(&self, disk: &str) -> bool {
+        let was_called =
+            || matches!(self.details.get(RENAMED_FROM), Some(Detail::Text(old)) if old == disk);
+        match self.kind {
+            EventKind::Destroyed => self.disk.as_deref() == Some(disk),
+            EventKind::Renamed => was_called(),
+            _ => false,
+        }
+    }
+}
+
+/// The detail of [`EventKind::Renamed`] that has the disk's old name.
+pub const RENAMED_FROM: &str = "from";
 
 /// A detail of an event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

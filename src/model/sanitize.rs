@@ -14,7 +14,7 @@ pub enum Sanitize {
     Count,
     /// They are counted, and the last ones are kept with request and time.
     Log,
-    /// The same, and reads of sectors that hold nothing fail.
+    /// The same, and reads of sectors that hold nothing fail, and changes by a second front end.
     Fail,
 }
 
@@ -33,6 +33,20 @@ pub enum FindingKind {
     UnwrittenRead,
     /// A write after which more than 256 MiB were written since the last flush.
     NoFlush,
+    /// A write, discard or write-zeroes of a front end beside one that had been connected for
+    /// longer, or over the API beside one.
+    SecondWriter,
+}
+
+impl FindingKind {
+    /// Its name.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::UnwrittenRead => "unwritten-read",
+            Self::NoFlush => "no-flush",
+            Self::SecondWriter => "second-writer",
+        }
+    }
 }
 
 /// How often the sanitizer has found something since the daemon started or the disk was created.
@@ -43,6 +57,8 @@ pub struct SanitizerCounts {
     pub unwritten_reads: u64,
     /// How often 256 MiB were written without a flush.
     pub no_flush: u64,
+    /// Writes, discards and write-zeroes beside a front end that had been connected for longer.
+    pub second_writer: u64,
 }
 
 /// A request that the sanitizer has found.

@@ -6,7 +6,7 @@
 //!
 //! Served are fixed newstyle negotiation, structured replies and metadata contexts, as
 //! <https://github.com/NetworkBlockDevice/nbd/blob/master/doc/proto.md> describes them. TLS and
-//! extended headers are not: `docs/nbd.md` has a table.
+//! extended headers are not: `docs/guide/nbd.md` has a table.
 //!
 //! A client is not trusted. Every length that it sends is bounded before anything is allocated,
 //! and every wait has an end, except for the wait for its next request.

@@ -32,7 +32,7 @@ mod s3;
 
 pub use error::{Error, Fault};
 pub use http::patience::Patience;
-pub use open::{create, open};
+pub use open::{create, files, open};
 pub use options::{Opened, Opening, Writing};
 pub use place::Place;
 pub use reference::Reference;

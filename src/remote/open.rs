@@ -1,5 +1,6 @@
 //! Opening an image on another host, and making one there.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::error::{Error, Fault};
@@ -13,6 +14,15 @@ use super::options::{Opened, Opening, Writing};
 use super::place::Place;
 use super::s3::{Bucket, Object, Upload};
 use crate::image::{Medium, Output, ReadAt};
+
+/// The files that this room may read: credentials that other programs have stored, and
+/// certificates that the user names.
+pub fn files() -> Vec<PathBuf> {
+    let named = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
+    let named = named.iter().filter_map(std::env::var_os);
+    let named = named.map(PathBuf::from);
+    oci::login_files().into_iter().chain(named).collect()
+}
 
 /// Open an image on another host.
 ///

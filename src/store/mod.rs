@@ -32,7 +32,7 @@
 //!
 //! Each imports only from those above it; `inspect` needs none of `pages` and `disks`.
 //!
-//! `docs/store.md` explains why it is built this way.
+//! `docs/internals/store.md` explains why it is built this way.
 
 mod base;
 mod disks;
@@ -59,7 +59,8 @@ pub use disks::extents::Extents;
 pub use disks::leftover::Leftover;
 pub use disks::owner_words::OwnerWords;
 pub use disks::store::Store;
-pub use inspect::{Finding, FoundDisk, Inspection, Part, Parts};
+pub use disks::transaction::step::{Done, Step};
+pub use inspect::{Finding, FoundDisk, Inspection, Inventory, Part, Parts};
 pub use layout::spec::{DiskInfo, DiskSpec, OnFull, Shrink};
 pub use memory::arena::memory_file;
 pub use memory::mapping::map_shared;

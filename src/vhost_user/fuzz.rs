@@ -24,7 +24,7 @@ use super::sessions::server::Server;
 use super::sessions::session::Session;
 use super::wire::notifier::Notifier;
 use super::wire::watchdog::{Watchdog, Watched};
-use crate::device::{Attempt, BlockDevice, Pace, PlainRequest, Serial, Volume};
+use crate::device::{Attempt, BlockDevice, Driver, Pace, PlainRequest, Serial, User, Volume};
 use crate::store::{DiskSpec, SectorSize, Sink, Source, Store};
 
 /// Whether requests pass the points at which tests kill, which nothing that is shipped has.
@@ -222,7 +222,10 @@ impl Turns {
         let wiring = Wiring {
             index: 0,
             device,
-            acked,
+            driver: Driver {
+                acked,
+                user: User::UNKNOWN,
+            },
             kick: None,
             call: Some(Arc::new(Notifier::from(call))),
             err: None,

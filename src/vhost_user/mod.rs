@@ -30,12 +30,14 @@ mod workers;
 pub use error::Error;
 #[cfg(feature = "daemon")]
 pub(crate) use log_limit::LogLimit;
+#[cfg(feature = "daemon")]
+pub(crate) use memory::unshared::{look_by, maps_privately};
 pub use queue::crash;
 pub use sessions::claims::Share;
 pub use sessions::connection::FrontEnd;
 pub use sessions::events::{Departure, ServerEvent};
 pub use sessions::hub::Hub;
-pub use sessions::server::{Server, ServerOptions};
+pub use sessions::server::{Owed, Pause, Server, ServerOptions};
 pub use sessions::visitor::{VisitError, Visitor};
 pub use wire::peek::Peer;
 #[cfg(ramblk_schedules)]

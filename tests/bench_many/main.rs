@@ -1,5 +1,5 @@
 //! Ten thousand disks in one daemon, by `scripts/bench many`: the time to create, list and destroy
-//! them over the API, and what they cost while unused.
+//! them over the API, and what they cost while unused; and a thousand forks by one request.
 //!
 //! It prints a Markdown table with the bar of each row.
 #![allow(
@@ -22,6 +22,8 @@ use std::time::{Duration, Instant};
 use daemon::Daemon;
 
 const DISKS: usize = 10_000;
+/// How many forks one request makes.
+const FORKS: usize = 1000;
 /// How long an idle daemon is measured.
 const IDLE: Duration = Duration::from_secs(5);
 
@@ -91,6 +93,42 @@ fn row(what: &str, figure: f64, unit: &str, bar: f64) {
     println!("| {what} | {figure:.2} {unit} | {bar} {unit} | {met} |");
 }
 
+/// Fork a disk in numbers by one request, and destroy the forks again. Beside it the same with a
+/// request each.
+fn forks(daemon: &Daemon, api: &mut Api) {
+    let golden = api.ask("PUT", "/v1/disks/golden", r#"{"size_bytes": 1073741824}"#);
+    assert_eq!(golden.0, 201);
+    let before = status(daemon, "VmRSS");
+    let names: Vec<String> = (0..FORKS).map(|at| format!("\"vm-{at:04}\"")).collect();
+    let body = format!(
+        r#"{{"sources": [{{"disk": "golden", "names": [{}]}}]}}"#,
+        names.join(",")
+    );
+    for (what, wanted) in [("by one request", 201), ("by the same again", 200)] {
+        let started = Instant::now();
+        assert_eq!(api.ask("POST", "/v1/forks", &body).0, wanted);
+        let ms = started.elapsed().as_secs_f64() * 1e3;
+        row(&format!("{FORKS} forks {what}"), ms, "ms", 1000.0);
+    }
+    let kib = (status(daemon, "VmRSS") - before) / FORKS as f64;
+    row("resident memory per fork", kib, "KiB", 64.0);
+    let destroy = |api: &mut Api| {
+        for at in 0..FORKS {
+            let (status, _) = api.ask("DELETE", &format!("/v1/disks/vm-{at:04}"), "");
+            assert_eq!(status, 204, "vm-{at:04}");
+        }
+    };
+    destroy(api);
+    let started = Instant::now();
+    for at in 0..FORKS {
+        let body = format!(r#"{{"name": "vm-{at:04}"}}"#);
+        assert_eq!(api.ask("POST", "/v1/disks/golden/forks", &body).0, 201);
+    }
+    let ms = started.elapsed().as_secs_f64() * 1e3;
+    println!("| {FORKS} forks, one request each | {ms:.0} ms | - | - |");
+    destroy(api);
+}
+
 fn main() {
     let daemon = Daemon::start();
     let mut api = Api(BufReader::new(UnixStream::connect(daemon.api()).unwrap()));
@@ -112,4 +150,5 @@ fn main() {
     row("processor time while idle for 5 s", used, "ms", 0.0);
     let seconds = api.all("DELETE", "", 204);
     println!("| destroy all | {seconds:.2} s | - | - |");
+    forks(&daemon, &mut api);
 }

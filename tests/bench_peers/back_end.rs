@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::fs::{self, File, read_to_string};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -24,6 +25,10 @@ pub(crate) enum Peer {
     NullCo,
     /// qemu-storage-daemon on a raw file on a tmpfs.
     File,
+    /// qemu-storage-daemon in front of nbdkit's memory, by its NBD client.
+    Nbdkit,
+    /// A program that the caller names.
+    Other,
     /// A back end made of the rust-vmm crates: see `stock`.
     Stock,
     /// The same over a disk that moves no bytes.
@@ -33,7 +38,10 @@ pub(crate) enum Peer {
 impl Peer {
     /// Whether reads find what was written.
     fn moves_bytes(self) -> bool {
-        matches!(self, Self::Ramblk | Self::File | Self::Stock)
+        !matches!(
+            self,
+            Self::NullCo | Self::RamblkUnmoved | Self::StockUnmoved
+        )
     }
 }
 
@@ -41,9 +49,9 @@ impl Peer {
 #[derive(Debug)]
 pub(crate) struct Start<'a> {
     pub(crate) peer: Peer,
-    /// The program of [`Peer::Ramblk`] and [`Peer::Stock`], and of their kind.
+    /// The program of [`Peer::Ramblk`], [`Peer::Stock`] and their kind, and of [`Peer::Other`].
     pub(crate) program: &'a Path,
-    /// Further options of `ramblk run` or `ramblk serve`.
+    /// Further options of `ramblk run` or `ramblk serve`, and all of [`Peer::Other`].
     pub(crate) options: &'a [String],
     /// Disks of 256 MiB, each with a socket of its own.
     pub(crate) disks: usize,
@@ -55,6 +63,8 @@ pub(crate) struct Start<'a> {
 #[derive(Debug)]
 pub(crate) struct BackEnd {
     child: Child,
+    /// A process that it needs, and that ends after it.
+    _before: Option<Needed>,
     folder: TempDir,
     sockets: Vec<PathBuf>,
     /// Whether its disks have been written.
@@ -79,7 +89,7 @@ impl BackEnd {
             Peer::RamblkUnmoved => &unmoved()?.ramblk,
             Peer::StockUnmoved => &unmoved()?.peers,
             Peer::Stock => &own,
-            Peer::Ramblk | Peer::NullCo | Peer::File => &settings.ramblk,
+            _ => &settings.ramblk,
         };
         let options: Vec<String> = more.iter().map(ToString::to_string).collect();
         Self::launch(&Start {
@@ -93,12 +103,16 @@ impl BackEnd {
 
     /// Start a back end, and wait until it listens.
     pub(crate) fn launch(start: &Start<'_>) -> Result<Self, Failure> {
+        if start.disks > 1 && matches!(start.peer, Peer::Nbdkit | Peer::Other) {
+            return Err(format!("{:?} has one disk: leave it out of this row", start.peer).into());
+        }
         let folder = if start.peer == Peer::File {
             TempDir::new_in(TMPFS)?
         } else {
             TempDir::new()?
         };
         let sockets = sockets(folder.path(), start.disks);
+        let before = nbdkit(start, folder.path())?;
         let mut command = command(start, folder.path(), &sockets)?;
         command.stdin(Stdio::null()).stdout(Stdio::null());
         command.stderr(File::create(folder.path().join("stderr"))?);
@@ -109,6 +123,7 @@ impl BackEnd {
         let child = child.map_err(|error| format!("can't start {command:?}: {error}"))?;
         let mut back_end = Self {
             child,
+            _before: before,
             folder,
             sockets,
             filled: Cell::new(!start.peer.moves_bytes()),
@@ -202,6 +217,18 @@ impl Drop for BackEnd {
     }
 }
 
+/// A process that a back end needs, killed when dropped.
+#[derive(Debug)]
+struct Needed(Child);
+
+impl Drop for Needed {
+    fn drop(&mut self) {
+        // It may have exited by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// Where a back end in this folder listens. `ramblk serve` has a folder for each disk.
 fn sockets(folder: &Path, disks: usize) -> Vec<PathBuf> {
     match disks {
@@ -242,6 +269,21 @@ fn command(start: &Start<'_>, folder: &Path, sockets: &[PathBuf]) -> Result<Comm
             let node = |_| Ok(format!("driver=null-co,size={SPAN_BYTES}"));
             command = storage_daemon(sockets, node)?;
         }
+        Peer::Nbdkit => {
+            let nbd = folder.join(NBD_SOCKET);
+            let nbd = nbd.display();
+            let node = |_| Ok(format!("driver=nbd,server.type=unix,server.path={nbd}"));
+            command = storage_daemon(sockets, node)?;
+        }
+        Peer::Other => {
+            let socket = sockets[0].to_string_lossy();
+            let size = SPAN_BYTES.to_string();
+            let fill_in =
+                |word: &String| word.replace("{socket}", &socket).replace("{size}", &size);
+            command
+                .args(start.options.iter().map(fill_in))
+                .current_dir(folder);
+        }
         Peer::File => {
             let node = |at| {
                 let file = folder.join(format!("disk-{at}.raw"));
@@ -253,6 +295,37 @@ fn command(start: &Start<'_>, folder: &Path, sockets: &[PathBuf]) -> Result<Comm
         }
     }
     Ok(command)
+}
+
+/// Where nbdkit listens, in a back end's folder.
+const NBD_SOCKET: &str = "nbd.sock";
+
+/// Start the server behind [`Peer::Nbdkit`], and wait until it listens.
+fn nbdkit(start: &Start<'_>, folder: &Path) -> Result<Option<Needed>, Failure> {
+    if start.peer != Peer::Nbdkit {
+        return Ok(None);
+    }
+    let socket = folder.join(NBD_SOCKET);
+    let mut command = Command::new("nbdkit");
+    command.args(["--foreground", "--unix"]).arg(&socket);
+    command.args(["memory", &format!("size={SPAN_BYTES}")]);
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    // It complains about the connection below, which says nothing.
+    command.stderr(File::create(folder.join("nbdkit"))?);
+    let child = match start.cpu {
+        Some(cpu) => pinned(cpu, || command.spawn())?,
+        None => command.spawn(),
+    };
+    let mut child = Needed(child.map_err(|error| format!("can't start {command:?}: {error}"))?);
+    let deadline = Instant::now() + LISTENS_WITHIN;
+    while UnixStream::connect(&socket).is_err() {
+        if child.0.try_wait()?.is_some() || Instant::now() > deadline {
+            let said = read_to_string(folder.join("nbdkit")).unwrap_or_default();
+            return Err(format!("{command:?} does not listen: {}", said.trim()).into());
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(Some(child))
 }
 
 /// As its manual starts it. An I/O thread makes little difference, since it does not poll for

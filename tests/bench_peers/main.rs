@@ -14,6 +14,7 @@
 //! | `--quick` | fewer and shorter rounds |
 //! | `--save` | write the table of rows with bars into `docs/performance.md`, and the plot |
 //! | `--ramblk '[NAME=]PATH [OPTION...]'` | compare another build too; only `rounds`, any number |
+//! | `--other '[NAME=]PATH [WORD...]'` | compare another back end: see `scripts/bench` |
 //! | `--peers LIST` | which back ends take part in `rounds` |
 //! | `--rounds N`, `--seconds S` | how long `rounds` measure |
 //! | `--unmoved PEERS RAMBLK` | this program and ramblk, built so that disks move no bytes |
@@ -76,6 +77,8 @@ pub(crate) struct Settings {
     place: bool,
     /// Other builds of ramblk.
     builds: Vec<rounds::Build>,
+    /// Other back ends.
+    others: Vec<rounds::Build>,
     /// Which back ends take turns; `None` for the usual ones.
     peers: Option<Vec<rounds::Kind>>,
     rounds_of_turns: Option<usize>,
@@ -134,6 +137,7 @@ impl Settings {
             list: false,
             place: false,
             builds: Vec::new(),
+            others: Vec::new(),
             peers: None,
             rounds_of_turns: None,
             seconds_of_turns: None,
@@ -150,6 +154,7 @@ impl Settings {
                 "--list" => settings.list = true,
                 "--where" => settings.place = true,
                 "--ramblk" => settings.builds.push(rounds::Build::parse(next()?)?),
+                "--other" => settings.others.push(rounds::Build::parse(next()?)?),
                 "--peers" => settings.peers = Some(rounds::Kind::parse_list(next()?)?),
                 "--rounds" => settings.rounds_of_turns = Some(next()?.parse()?),
                 "--seconds" => settings.seconds_of_turns = Some(next()?.parse()?),

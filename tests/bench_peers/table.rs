@@ -25,13 +25,14 @@ impl Column {
         Self::Copy,
     ];
 
-    /// A build that moves no bytes takes the column of the normal build.
+    /// A build that moves no bytes takes the column of the normal build. The last two take no part
+    /// in rows with bars, which alone have this table.
     pub(crate) fn of(peer: Peer) -> Self {
         match peer {
             Peer::Ramblk | Peer::RamblkUnmoved => Self::Ramblk,
             Peer::NullCo => Self::NullCo,
-            Peer::File => Self::File,
             Peer::Stock | Peer::StockUnmoved => Self::Stock,
+            Peer::File | Peer::Nbdkit | Peer::Other => Self::File,
         }
     }
 

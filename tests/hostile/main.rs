@@ -1,5 +1,5 @@
 //! Hostile guests and hostile front ends against the built program. Names of tests are sentences;
-//! `docs/threat-model.md` lists the attacks, and the test for each.
+//! `docs/internals/threat-model.md` lists the attacks, and the test for each.
 //!
 //! | file | what it holds |
 //! |---|---|

@@ -16,6 +16,7 @@
 //! | `remote` | images on other hosts |
 //! | `programs` | the programs as processes |
 //! | `images` | images beside `qemu-img` and the compressors |
+//! | `pages` | the commands of the pages, run as a reader would |
 //! | `house` | sources and pages |
 //! | `driver` | a front end and a driver that can make every mistake |
 //! | `harness` | the built program, serving one disk for one test |
@@ -39,6 +40,7 @@ mod house;
 mod images;
 mod io;
 mod nbd;
+mod pages;
 mod programs;
 mod queues;
 mod remote;

@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions, read_to_string};
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 use std::time::Instant;
@@ -10,16 +10,30 @@ use std::time::Instant;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use crate::driver::ring::Ring;
+use crate::driver::status;
 use crate::harness::eventually;
+
+const RAMBLK: &str = env!("CARGO_BIN_EXE_ramblk");
 
 /// A daemon, running or ended.
 pub(crate) struct Daemon {
     folder: TempDir,
     child: Child,
+    /// Its program, and what comes before its own words.
+    words: Vec<String>,
+    /// Options after its own.
+    more: Vec<String>,
     environment: Vec<(&'static str, String)>,
 }
 
-fn spawn(folder: &TempDir, environment: &[(&'static str, String)]) -> Child {
+/// Start a daemon by `words`, a command line to which its own is added.
+fn spawn_by(
+    words: &[String],
+    folder: &TempDir,
+    after: &[String],
+    environment: &[(&'static str, String)],
+) -> Child {
     let path = folder.path();
     let mut log = OpenOptions::new();
     let log: File = log
@@ -27,12 +41,15 @@ fn spawn(folder: &TempDir, environment: &[(&'static str, String)]) -> Child {
         .append(true)
         .open(path.join("log"))
         .unwrap();
-    Command::new(env!("CARGO_BIN_EXE_ramblk"))
+    let (program, more) = words.split_first().unwrap();
+    Command::new(program)
+        .args(more)
         .args(["serve", "--memory-limit", "96M", "--workers", "2"])
         .arg("--run-dir")
         .arg(path)
         .arg("--state-dir")
         .arg(path.join("state"))
+        .args(after)
         .envs(environment.iter().map(|(key, value)| (key, value)))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -41,19 +58,38 @@ fn spawn(folder: &TempDir, environment: &[(&'static str, String)]) -> Child {
         .unwrap()
 }
 
+fn spawn(folder: &TempDir, environment: &[(&'static str, String)]) -> Child {
+    spawn_by(&[RAMBLK.to_owned()], folder, &[], environment)
+}
+
 impl Daemon {
     /// Start a daemon without disks, and wait for its API.
     pub(crate) fn start() -> Self {
-        // State must be on a tmpfs, and every system has this one.
-        let folder = tempfile::tempdir_in("/dev/shm").unwrap();
-        let child = spawn(&folder, &[]);
-        let daemon = Self {
-            folder,
-            child,
-            environment: Vec::new(),
-        };
+        Self::start_with(&[])
+    }
+
+    /// The same, with more options for it and those that are started after it.
+    pub(crate) fn start_with(more: &[&str]) -> Self {
+        let daemon = Self::begin(more, |_| vec![RAMBLK.to_owned()]);
         daemon.answers();
         daemon
+    }
+
+    /// Start a daemon without disks, in a folder for which `words` returns its program and what
+    /// comes before its own words. It may not listen yet.
+    pub(crate) fn begin(more: &[&str], words: impl FnOnce(&Path) -> Vec<String>) -> Self {
+        // State must be on a tmpfs, and every system has this one.
+        let folder = tempfile::tempdir_in("/dev/shm").unwrap();
+        let words = words(folder.path());
+        let more: Vec<String> = more.iter().map(|word| (*word).to_owned()).collect();
+        let child = spawn_by(&words, &folder, &more, &[]);
+        Self {
+            folder,
+            child,
+            words,
+            more,
+            environment: Vec::new(),
+        }
     }
 
     /// Start a daemon on a file that an older version left, and kill it while it converts the file.
@@ -65,6 +101,8 @@ impl Daemon {
         let mut daemon = Self {
             folder,
             child,
+            words: vec![RAMBLK.to_owned()],
+            more: Vec::new(),
             environment: Vec::new(),
         };
         daemon.is_killed();
@@ -74,6 +112,11 @@ impl Daemon {
     /// Wait until the API answers.
     pub(crate) fn answers(&self) {
         eventually("the API answers", || self.verb(&["ping"]).is_some());
+    }
+
+    /// Set the only extra options of all daemons started from now on.
+    pub(crate) fn set_words(&mut self, words: &[&str]) {
+        self.more = words.iter().map(|word| (*word).to_owned()).collect();
     }
 
     /// Set the only extra environment variables of all daemons started from now on.
@@ -132,6 +175,16 @@ impl Daemon {
         self.folder.path().join(disk).join("vhost.sock")
     }
 
+    /// Where its API is.
+    pub(crate) fn api(&self) -> PathBuf {
+        self.folder.path().join("api.sock")
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn log(&self) -> String {
         read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
@@ -146,10 +199,36 @@ impl Daemon {
         self.child.try_wait().unwrap()
     }
 
+    /// Make a request of this type, and wait until it is answered or the daemon has ended. Returns
+    /// whether it was answered.
+    pub(crate) fn answers_to(
+        &mut self,
+        ring: &mut Ring,
+        kind: u32,
+        sector: u64,
+        out: &[u8],
+    ) -> bool {
+        let pieces = ring.lay_out(kind, sector, out, 0);
+        let head = ring.direct(0, &pieces);
+        ring.submit(head);
+        // Not by its call: a daemon that is killed between the two makes none.
+        loop {
+            let ended = self.ended().is_some();
+            if ring.pop().is_some() {
+                assert_eq!(ring.status(), status::OK);
+                return true;
+            }
+            if ended {
+                return false;
+            }
+            std::thread::sleep(Duration::from_micros(100));
+        }
+    }
+
     /// Start a new daemon in place of one that ended. It may not listen yet.
     pub(crate) fn start_again(&mut self) {
         assert!(self.ended().is_some());
-        self.child = spawn(&self.folder, &self.environment);
+        self.child = spawn_by(&self.words, &self.folder, &self.more, &self.environment);
     }
 
     /// Kill it from another thread after a while.
@@ -166,6 +245,13 @@ impl Daemon {
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.is_killed();
+    }
+
+    /// Its status in `/proc`, as far as a line of it is about this.
+    pub(crate) fn status(&self, what: &str) -> String {
+        let status = read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(what));
+        line.unwrap_or_default().trim().to_owned()
     }
 
     /// Make it crash, by a signal from outside.

@@ -9,8 +9,6 @@ use crate::daemon::Daemon;
 use crate::driver::data::{Random, seed};
 use crate::driver::disk::Disk as Guest;
 use crate::driver::kind::{FLUSH, OUT};
-use crate::driver::ring::Ring;
-use crate::driver::status;
 
 const KILLS: u64 = 12;
 const KEEP: usize = 12;
@@ -23,22 +21,6 @@ const PLACES: [u64; 2] = [0, 20_000];
 /// A sector with a number.
 fn sector(number: u64) -> Vec<u8> {
     format!("{number:08}").repeat(64).into_bytes()
-}
-
-/// Make a request. Returns whether it was answered before the daemon ended.
-fn ask(ring: &mut Ring, daemon: &mut Daemon, kind: u32, sector: u64, out: &[u8]) -> bool {
-    let pieces = ring.lay_out(kind, sector, out, 0);
-    let head = ring.direct(0, &pieces);
-    ring.submit(head);
-    loop {
-        if ring.wait_for(Duration::from_millis(5)).is_some() {
-            assert_eq!(ring.status(), status::OK);
-            return true;
-        }
-        if daemon.ended().is_some() {
-            return false;
-        }
-    }
 }
 
 /// Names of the points, oldest first.
@@ -81,7 +63,7 @@ fn each_point_has_what_was_stable_whenever_the_daemon_is_killed() {
             let ring = guest.q();
             if number - began == MOST_FLUSHES {
                 // No more points, which could be missed, but load.
-                if !ask(ring, &mut daemon, OUT, PLACES[0], &sector(number)) {
+                if !daemon.answers_to(ring, OUT, PLACES[0], &sector(number)) {
                     break;
                 }
                 continue;
@@ -90,8 +72,8 @@ fn each_point_has_what_was_stable_whenever_the_daemon_is_killed() {
             let content = sector(number);
             let written = PLACES
                 .iter()
-                .all(|&place| ask(ring, &mut daemon, OUT, place, &content));
-            if !written || !ask(ring, &mut daemon, FLUSH, 0, &[]) {
+                .all(|&place| daemon.answers_to(ring, OUT, place, &content));
+            if !written || !daemon.answers_to(ring, FLUSH, 0, &[]) {
                 break;
             }
             stable = number;

@@ -96,30 +96,33 @@ impl Content {
             .filter(|(at, till, _)| at < till)
     }
 
-    /// Mapped ranges as start and end; adjacent ones are joined.
-    pub(crate) fn ranges(&self) -> Vec<(u64, u64)> {
+    /// Mapped ranges as start and end, in groups of `group` sectors, which are mapped if any of
+    /// theirs is; adjacent ranges are joined.
+    pub(crate) fn ranges(&self, group: u64) -> Vec<(u64, u64)> {
         let mut ranges: Vec<(u64, u64)> = Vec::new();
         for (&start, &(end, _)) in &self.stretches {
+            let (start, end) = (start / group, end.div_ceil(group));
             match ranges.last_mut() {
-                Some(last) if last.1 == start => last.1 = end,
+                Some(last) if last.1 >= start => last.1 = end,
                 _ => ranges.push((start, end)),
             }
         }
         ranges
     }
 
-    /// The first sector at or after `start` that is mapped (or isn't), or `size`.
-    pub(crate) fn seek(&self, start: u64, mapped: bool, size: u64) -> u64 {
+    /// The first group of `group` sectors at or after group `start` that is mapped, as any of its
+    /// sectors is (or isn't), or `size`, which is in groups.
+    pub(crate) fn seek(&self, start: u64, mapped: bool, size: u64, group: u64) -> u64 {
+        let mut all = self.within(start * group, size * group);
         if mapped {
-            let next = self.within(start, size).next();
-            return next.map_or(size, |(at, ..)| at);
+            return all.next().map_or(size, |(at, ..)| at / group);
         }
         let mut at = start;
-        for (from, till, _) in self.within(start, size) {
-            if from > at {
+        for (from, till, _) in all {
+            if from / group > at {
                 break;
             }
-            at = till;
+            at = till.div_ceil(group);
         }
         at
     }

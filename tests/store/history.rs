@@ -105,7 +105,9 @@ impl History {
             Act::Reset => {
                 let known = &self.disks[&entry.other];
                 let disk = store.open(&key(entry.disk));
-                disk.is_ok_and(|disk| verify::exact(&disk, &known.content, known.size).is_ok())
+                disk.is_ok_and(|disk| {
+                    verify::exact(&disk, &known.content, known.size, known.sector_bytes).is_ok()
+                })
             }
             Act::Write | Act::Zero | Act::Unmap => false,
         }
@@ -166,7 +168,7 @@ impl History {
         }
         for (&number, known) in &self.disks {
             let disk = store.open(&key(number)).unwrap();
-            verify::exact(&disk, &known.content, known.size)
+            verify::exact(&disk, &known.content, known.size, known.sector_bytes)
                 .map_err(|what| format!("{}: {what}", key(number)))?;
             let sector_bytes = disk.sector_size().bytes();
             assert_eq!(sector_bytes, known.sector_bytes);

@@ -113,6 +113,7 @@ fn create(store: &Store, key: &str, sector_size: SectorSize) -> Twin {
     Twin {
         disk: disk.unwrap(),
         sector_bytes: sector_size.bytes(),
+        unit_bytes: sector_size.bytes(),
         size: SIZE_BYTES / sector_size.bytes(),
         snapshot: false,
         content: Content::default(),
@@ -182,6 +183,7 @@ fn want_of_memory_loses_nothing() {
             sector_bytes,
             size,
             snapshot: false,
+            unit_bytes: sector_bytes,
             content,
         });
         twins.last().unwrap().exact(&key);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ramblk::store::{Disk, DiskSpec, Error, SectorSize, Shrink, Store, StoreOptions};
+use ramblk::store::{Disk, DiskSpec, Error, SECTOR_BYTES, SectorSize, Shrink, Store, StoreOptions};
 
 use super::content::{Content, Fill};
 use super::random::{Random, Seed, from_env, seed};
@@ -21,16 +21,24 @@ const LEAF_BYTES: u64 = 2 << 20;
 pub(crate) struct Twin {
     pub(crate) disk: Disk,
     pub(crate) sector_bytes: u64,
+    /// In sectors of the disk.
     pub(crate) size: u64,
     pub(crate) snapshot: bool,
+    /// The unit of `content`: a sector of the disk, or less.
+    pub(crate) unit_bytes: u64,
     pub(crate) content: Content,
 }
 
 impl Twin {
     pub(crate) fn exact(&self, key: &str) {
-        if let Err(what) = verify::exact(&self.disk, &self.content, self.size) {
+        if let Err(what) = verify::exact(&self.disk, &self.content, self.size, self.unit_bytes) {
             panic!("{key}: {what}");
         }
+    }
+
+    /// Units of the content in a sector.
+    fn units(&self) -> u64 {
+        self.sector_bytes / self.unit_bytes
     }
 
     /// Whether it is a snapshot; changing one must fail with exactly that error.
@@ -42,7 +50,7 @@ impl Twin {
 
     fn counts(&self) {
         let info = self.disk.get_info().unwrap();
-        assert_eq!(info.mapped_bytes, self.content.mapped() * self.sector_bytes);
+        assert_eq!(info.mapped_bytes, self.content.mapped() * self.unit_bytes);
         assert_eq!(info.size_sectors, self.size);
     }
 
@@ -53,7 +61,7 @@ impl Twin {
             } else {
                 self.disk.seek_unmapped(at)
             };
-            let wanted = self.content.seek(at, mapped, self.size);
+            let wanted = self.content.seek(at, mapped, self.size, self.units());
             assert_eq!(found.unwrap(), wanted, "from {at}, mapped: {mapped}");
         }
     }
@@ -161,7 +169,8 @@ impl Driver {
         }
         let (result, fill) = match kind {
             0..45 => {
-                let bytes = noise::run(tag, start, sectors, twin.sector_bytes);
+                let units = twin.units();
+                let bytes = noise::run(tag, start * units, sectors * units, SECTOR_BYTES);
                 let cut = random.below(sectors + 1) * twin.sector_bytes;
                 let (one, two) = bytes.split_at(cut as usize);
                 (twin.disk.write(start, &[one, two]), Some(Fill::Tag(tag)))
@@ -182,7 +191,8 @@ impl Driver {
             return;
         }
         result.unwrap();
-        twin.content.set(start, sectors, fill);
+        let units = twin.units();
+        twin.content.set(start * units, sectors * units, fill);
         twin.counts();
         if random.one_in(8) {
             twin.seeks(start.saturating_sub(random.below(10)));
@@ -193,8 +203,9 @@ impl Driver {
 
     fn look(&mut self, key: &str, start: u64, sectors: u64) {
         let twin = &self.twins[key];
-        let range = (start, start + sectors);
-        if let Err(what) = verify::bytes_of(&twin.disk, &twin.content, range, twin.sector_bytes) {
+        let units = twin.units();
+        let range = (start * units, (start + sectors) * units);
+        if let Err(what) = verify::bytes_of(&twin.disk, &twin.content, range, SECTOR_BYTES) {
             panic!("{key}: {what}");
         }
         twin.seeks(self.random.below(twin.size));
@@ -222,11 +233,7 @@ impl Driver {
             return self.destroy();
         }
         let key = format!("disk {}", self.number());
-        let sector_size = if self.random.one_in(3) {
-            SectorSize::S4096
-        } else {
-            SectorSize::S512
-        };
+        let sector_size = self.a_sector_size();
         let sector_bytes = sector_size.bytes();
         let size = self.a_size(sector_bytes);
         let mut spec = DiskSpec::new(sector_size, size * sector_bytes);
@@ -239,9 +246,17 @@ impl Driver {
             sector_bytes,
             size,
             snapshot: false,
+            unit_bytes: SECTOR_BYTES,
             content: Content::default(),
         };
         self.twins.insert(key, twin);
+    }
+
+    fn a_sector_size(&mut self) -> SectorSize {
+        match self.random.one_in(3) {
+            true => SectorSize::S4096,
+            false => SectorSize::S512,
+        }
     }
 
     fn resize(&mut self) {
@@ -264,7 +279,7 @@ impl Driver {
         }
         result.unwrap();
         twin.size = size;
-        twin.content.truncate(size);
+        twin.content.truncate(size * twin.units());
         twin.counts();
     }
 
@@ -273,6 +288,9 @@ impl Driver {
         let Some(source) = self.a_key() else { return };
         if self.twins.len() >= MOST_DISKS {
             return self.destroy();
+        }
+        if self.random.one_in(3) {
+            return self.fork_as(&source);
         }
         let key = format!("branch {}", self.number());
         let snapshot = self.random.one_in(2);
@@ -292,6 +310,30 @@ impl Driver {
         self.twins.insert(key, twin);
     }
 
+    /// A fork that may be larger, and have other sectors.
+    fn fork_as(&mut self, source: &str) {
+        let key = format!("fork {}", self.number());
+        let sector_size = self.a_sector_size();
+        let sector_bytes = sector_size.bytes();
+        let from = &self.twins[source];
+        let more = self.random.below(3) * self.random.below(1 << 20);
+        let size_bytes = (from.size * from.sector_bytes + more).min(64 << 40);
+        let mut spec = DiskSpec::new(sector_size, size_bytes.next_multiple_of(sector_bytes));
+        spec.detect_zeroes = self.random.one_in(4);
+        let disk = self.store().fork_as(source, &key, &spec, b"").unwrap();
+        let twin = Twin {
+            disk,
+            sector_bytes,
+            size: spec.size_bytes / sector_bytes,
+            snapshot: false,
+            content: from.content.clone(),
+            ..*from
+        };
+        twin.counts();
+        twin.seeks(self.random.below(twin.size));
+        self.twins.insert(key, twin);
+    }
+
     fn reset(&mut self) {
         let (Some(key), Some(to)) = (self.a_key(), self.a_key()) else {
             return;
@@ -300,19 +342,16 @@ impl Driver {
         if key == to {
             return;
         }
-        let (size, sector_bytes) = (self.twins[&to].size, self.twins[&to].sector_bytes);
+        let size_bytes = self.twins[&to].size * self.twins[&to].sector_bytes;
         let content = self.twins[&to].content.clone();
         let twin = self.twins.get_mut(&key).unwrap();
         if twin.refuses(&result) {
             return;
         }
-        if twin.sector_bytes == sector_bytes {
-            result.unwrap();
-            (twin.size, twin.content) = (size, content);
-            twin.counts();
-        } else {
-            assert!(matches!(result, Err(Error::Unimplemented { .. })));
-        }
+        result.unwrap();
+        twin.size = size_bytes.div_ceil(twin.sector_bytes);
+        twin.content = content;
+        twin.counts();
     }
 
     fn rename(&mut self) {
@@ -360,6 +399,7 @@ impl Driver {
                 sector_bytes,
                 size,
                 snapshot,
+                unit_bytes: SECTOR_BYTES,
                 content,
             };
             self.twins.insert(key, twin);
@@ -385,24 +425,28 @@ impl Driver {
             .collect();
         for (pair, (from_key, from)) in shots.iter().zip(shots.iter().skip(1)) {
             let (to_key, to) = (*pair).to_owned();
-            if from.sector_bytes != to.sector_bytes || from.size.max(to.size) > 1 << 22 {
+            let bytes = |twin: &Twin| twin.size * twin.sector_bytes;
+            let sectors = bytes(from).max(bytes(to)) / SECTOR_BYTES;
+            if sectors > 1 << 22 {
                 continue;
             }
-            let scale = to.sector_bytes / 512;
+            let units = to.units();
             let changed = self.store().changed(from_key, to_key).unwrap();
             let mut said = Content::default();
             for extent in changed {
                 let start = extent.start_sector;
-                assert!(start.is_multiple_of(scale) && extent.sectors.is_multiple_of(scale));
+                assert!(start.is_multiple_of(units) && extent.sectors.is_multiple_of(units));
                 let fill = Some(Fill::Tag(u64::from(extent.mapped)));
-                said.set(start / scale, extent.sectors / scale, fill);
+                said.set(start, extent.sectors, fill);
             }
-            for sector in 0..from.size.max(to.size) {
+            for sector in 0..sectors {
                 let (one, two) = (from.content.get(sector), to.content.get(sector));
                 match said.get(sector) {
                     None => assert_eq!(one, two, "sector {sector} of {from_key} and {to_key}"),
                     Some(fill) => {
-                        assert_eq!(fill, Fill::Tag(u64::from(two.is_some())), "{sector}");
+                        let first = sector / units * units;
+                        let is_mapped = to.content.within(first, first + units).next().is_some();
+                        assert_eq!(fill, Fill::Tag(u64::from(is_mapped)), "{sector}");
                     }
                 }
             }

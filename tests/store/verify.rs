@@ -1,6 +1,6 @@
 //! Compares a disk with its expected content: sector by sector, bit by bit.
 
-use ramblk::store::Disk;
+use ramblk::store::{Disk, SECTOR_BYTES, Sink};
 
 use super::content::{Content, Fill, Sector, holds};
 use super::noise;
@@ -18,9 +18,12 @@ pub(crate) struct Begun {
     pub(crate) fill: Sector,
 }
 
-fn read(disk: &Disk, start: u64, sectors: u64, sector_bytes: u64) -> Vec<u8> {
-    let mut bytes = vec![0xee; (sectors * sector_bytes) as usize];
-    disk.read(start, &mut [&mut bytes]).unwrap();
+fn read(disk: &Disk, start: u64, count: u64, unit_bytes: u64) -> Vec<u8> {
+    let mut bytes = vec![0xee; (count * unit_bytes) as usize];
+    let first = start * unit_bytes / SECTOR_BYTES;
+    let range = disk.capacity().range_512(first, bytes.len() as u64);
+    disk.read_into(range.unwrap(), &[Sink::from(bytes.as_mut_slice())])
+        .unwrap();
     bytes
 }
 
@@ -32,18 +35,19 @@ pub(crate) fn mapped_ranges(disk: &Disk) -> Vec<(u64, u64)> {
         .collect()
 }
 
-/// Whether the bytes of a range are as expected, including gaps.
+/// Whether the bytes of a range are as expected, including gaps. Range and content are in units of
+/// `unit_bytes`.
 pub(crate) fn bytes_of(
     disk: &Disk,
     content: &Content,
     range: (u64, u64),
-    sector_bytes: u64,
+    unit_bytes: u64,
 ) -> Result<(), String> {
     let mut at = range.0;
     while at < range.1 {
-        let count = (range.1 - at).min(CHUNK_BYTES / sector_bytes);
-        let bytes = read(disk, at, count, sector_bytes);
-        let mut numbered = (at..).zip(bytes.chunks_exact(sector_bytes as usize));
+        let count = (range.1 - at).min(CHUNK_BYTES / unit_bytes);
+        let bytes = read(disk, at, count, unit_bytes);
+        let mut numbered = (at..).zip(bytes.chunks_exact(unit_bytes as usize));
         let stretches = content.within(at, at + count);
         let mut done = at;
         let end = (at + count, at + count, Fill::Zero);
@@ -76,13 +80,20 @@ fn unlike(number: u64, wanted: Sector, found: &[u8]) -> String {
     format!("sector {number} should hold {wanted:x?} and has {what}")
 }
 
-/// Whether a disk is as expected: its size, its map, its counts, its bytes.
-pub(crate) fn exact(disk: &Disk, content: &Content, size: u64) -> Result<(), String> {
+/// Whether a disk is as expected: its size in its own sectors, its map, its counts, its bytes. The
+/// content is in units of `unit_bytes`, of which a sector may have several.
+pub(crate) fn exact(
+    disk: &Disk,
+    content: &Content,
+    size: u64,
+    unit_bytes: u64,
+) -> Result<(), String> {
     let info = disk.get_info().unwrap();
     if info.size_sectors != size {
         return Err(format!("{} sectors instead of {size}", info.size_sectors));
     }
-    let (found, wanted) = (mapped_ranges(disk), content.ranges());
+    let per_sector = info.sector_bytes / unit_bytes;
+    let (found, wanted) = (mapped_ranges(disk), content.ranges(per_sector));
     if found != wanted {
         let at = found.iter().zip(&wanted).position(|(one, two)| one != two);
         let at = at.unwrap_or(found.len().min(wanted.len()));
@@ -92,18 +103,19 @@ pub(crate) fn exact(disk: &Disk, content: &Content, size: u64) -> Result<(), Str
             wanted.get(at)
         ));
     }
-    let mapped = content.mapped() * info.sector_bytes;
+    let mapped = content.mapped() * unit_bytes;
     if info.mapped_bytes != mapped {
         return Err(format!("{} mapped bytes, not {mapped}", info.mapped_bytes));
     }
     let mut done = 0;
-    for &(start, end) in wanted.iter().chain([&(size, size)]) {
+    for (start, end) in wanted.iter().copied().chain([(size, size)]) {
+        let (start, end) = (start * per_sector, end * per_sector);
         let gap = (start - done).min(GAP_SECTORS);
-        bytes_of(disk, content, (done, done + gap), info.sector_bytes)?;
-        bytes_of(disk, content, (start - gap, start), info.sector_bytes)?;
+        bytes_of(disk, content, (done, done + gap), unit_bytes)?;
+        bytes_of(disk, content, (start - gap, start), unit_bytes)?;
         // Don't read terabytes of zeros.
-        let end_read = end.min(start + (64 << 20) / info.sector_bytes);
-        bytes_of(disk, content, (start, end_read), info.sector_bytes)?;
+        let end_read = end.min(start + (64 << 20) / unit_bytes);
+        bytes_of(disk, content, (start, end_read), unit_bytes)?;
         done = end;
     }
     Ok(())

@@ -11,6 +11,9 @@
     reason = "a failed step is a failed test, and the figures measured belong on the terminal"
 )]
 
+#[path = "../it/pages/blocks.rs"]
+#[allow(dead_code, reason = "shared with tests/it, which runs the other pages")]
+mod blocks;
 mod disks;
 mod endings;
 mod harness;

@@ -10,11 +10,11 @@ use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::history::FileHistory;
-use super::values::Size;
+use super::values::{Size, Time};
 use crate::cli::values::size::{exact, parse_size};
 use crate::model::{
-    Config, ConfigDisk, ConfigGroup, DeclaredDisk, DeclaredGroup, DiskSettings, Limits,
-    LimitsPatch, OnFull, Rate, RatePatch, Sanitize, Share, WriteCache,
+    Config, ConfigDisk, ConfigGroup, DeclaredDisk, DeclaredGroup, DiskSettings, LifePatch, Limits,
+    LimitsPatch, OnDetach, OnFull, Rate, RatePatch, Sanitize, Share, WriteCache,
 };
 
 /// The exported disks and groups.
@@ -72,6 +72,16 @@ pub(in crate::cli) struct FileDisk {
     group: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     faults: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ttl: Option<Time>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    on_detach: Option<OnDetach>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    grace: Option<Time>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    protected: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    socket_owner: Option<String>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     labels: BTreeMap<String, Label>,
     #[serde(default, skip_serializing_if = "FileLimits::is_empty")]
@@ -299,13 +309,23 @@ impl From<FileDisk> for DeclaredDisk {
             log_limit_bytes: disk.log_limit.map(|Bytes(bytes)| bytes),
             quota_bytes: disk.quota.map(|Bytes(bytes)| bytes),
             limits: disk.limits.into(),
-            group: disk
-                .group
-                .map(|name| Some(name).filter(|name| name != NONE)),
+            group: disk.group.map(other_than_none),
             labels: labels.map(|(key, Label(value))| (key, value)).collect(),
+            life: LifePatch {
+                ttl_ms: disk.ttl.map(|Time(ms)| ms),
+                on_detach: disk.on_detach,
+                grace_ms: disk.grace.map(|Time(ms)| ms),
+            },
+            protected: disk.protected,
+            socket_owner: disk.socket_owner.map(other_than_none),
             faults: disk.faults,
         }
     }
+}
+
+/// The word, unless it is `none`.
+fn other_than_none(word: String) -> Option<String> {
+    Some(word).filter(|word| word != NONE)
 }
 
 impl From<Config> for Exported {
@@ -354,6 +374,11 @@ impl From<ConfigDisk> for FileDisk {
             labels: labels
                 .map(|(key, value)| (key, Label(Some(value))))
                 .collect(),
+            ttl: settings.life.ttl_ms.map(|ms| Time(Some(ms))),
+            on_detach: other(settings.life.on_detach, &usual.life.on_detach),
+            grace: settings.life.grace_ms.map(|ms| Time(Some(ms))),
+            protected: other(settings.protected, &usual.protected),
+            socket_owner: settings.socket_owner,
             faults: other(settings.faults, &usual.faults),
             limits: settings.limits.into(),
         }

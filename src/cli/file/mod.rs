@@ -7,20 +7,24 @@
 //! | `mod` | the file as a whole, its section `[daemon]`, and its errors |
 //! | `declared` | the sections `[[group]]` and `[[disk]]`, from and to the API's types |
 //! | `history` | the history of a disk as the file writes it |
+//! | `mistakes` | all mistakes of a file, for `serve --check` |
 //! | `values` | sizes, modes and processors as the file writes them |
 
 mod declared;
 mod history;
+mod mistakes;
 mod values;
 
 use std::fs;
 use std::io::Read;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 use self::declared::{Exported, FileDisk, FileGroup};
-pub(in crate::cli) use self::values::{Mode, Pin, Size};
+pub(in crate::cli) use self::mistakes::{Mistake, examine_file};
+pub(in crate::cli) use self::values::{Mode, Pin, Sandbox, Size};
 use crate::cli::error::Error;
 use crate::model::{Config, Declaration};
 
@@ -42,6 +46,12 @@ pub(in crate::cli) struct File {
 pub(in crate::cli) struct DaemonTable {
     /// Path of the API's socket.
     pub(in crate::cli) api_socket: Option<PathBuf>,
+    /// Path of the socket for clients that only read.
+    pub(in crate::cli) api_ro_socket: Option<PathBuf>,
+    /// Mode of that socket, as in `"0660"`.
+    pub(in crate::cli) api_ro_mode: Option<Mode>,
+    /// Group of that socket.
+    pub(in crate::cli) api_ro_group: Option<String>,
     /// Directory of the disks' sockets.
     pub(in crate::cli) run_dir: Option<PathBuf>,
     /// Directory of what outlives a restart, or `none`, or `systemd`.
@@ -64,6 +74,51 @@ pub(in crate::cli) struct DaemonTable {
     pub(in crate::cli) import_timeout: Option<u64>,
     /// Processors of the workers, as in `"2,4-7"`.
     pub(in crate::cli) pin: Option<Pin>,
+    /// Where to serve metrics over TCP, as in `"127.0.0.1:9111"`.
+    pub(in crate::cli) metrics_listen: Option<SocketAddr>,
+    /// Labels that metrics have.
+    pub(in crate::cli) metrics_labels: Option<Vec<String>>,
+    /// What the daemon can still do once it has started.
+    pub(in crate::cli) sandbox: Option<Sandbox>,
+}
+
+/// The keys of `[daemon]`.
+pub(in crate::cli) const DAEMON_KEYS: [&str; 18] = [
+    "run_dir",
+    "api_socket",
+    "api_ro_socket",
+    "api_ro_mode",
+    "api_ro_group",
+    "state_dir",
+    "lock_memory",
+    "memory_limit",
+    "huge_pages",
+    "workers",
+    "pin",
+    "poll_us",
+    "import_timeout",
+    "socket_mode",
+    "socket_group",
+    "metrics_listen",
+    "metrics_labels",
+    "sandbox",
+];
+
+/// The keys of a disk, as the reader itself tells them.
+#[cfg(test)]
+pub(in crate::cli) fn disk_keys() -> Vec<String> {
+    known_keys("[[disk]]\nname = \"a\"\n")
+}
+
+#[cfg(test)]
+fn known_keys(table: &str) -> Vec<String> {
+    let wrong = toml::from_str::<WholeFile>(&format!("{table}no_such_key = 1\n"));
+    let told = wrong
+        .map(|_| ())
+        .map_err(|error| error.message().to_owned());
+    let told = told.err().unwrap_or_default();
+    let keys = told.split('`').skip(1).step_by(2).map(str::to_owned);
+    keys.filter(|key| key != "no_such_key").collect()
 }
 
 /// Parse a file. `path` is for messages.
@@ -71,16 +126,18 @@ pub(in crate::cli) struct DaemonTable {
 /// # Errors
 /// A message of one line, or of several that show the place.
 pub(in crate::cli) fn parse_file(text: &str, path: &Path) -> Result<File, String> {
-    let whole: WholeFile = toml::from_str(text)
-        .map_err(|error| format!("{}: {}", path.display(), error.to_string().trim_end()))?;
-    let declaration = Declaration {
-        groups: whole.group.into_iter().map(Into::into).collect(),
-        disks: whole.disk.into_iter().map(Into::into).collect(),
-    };
-    Ok(File {
-        daemon: whole.daemon,
-        declaration,
-    })
+    let whole = toml::de::Deserializer::parse(text)
+        .and_then(|parsed| read_parsed(parsed).map_err(serde_path_to_error::Error::into_inner));
+    whole
+        .map(File::from)
+        .map_err(|error| format!("{}: {}", path.display(), error.to_string().trim_end()))
+}
+
+/// Read a parsed file. All that reads files reads them here, so that this code is there once.
+fn read_parsed(
+    parsed: toml::de::Deserializer<'_>,
+) -> Result<WholeFile, serde_path_to_error::Error<toml::de::Error>> {
+    serde_path_to_error::deserialize(parsed)
 }
 
 /// Read and parse a file, or stdin if it is `-`.
@@ -88,6 +145,10 @@ pub(in crate::cli) fn parse_file(text: &str, path: &Path) -> Result<File, String
 /// # Errors
 /// It can't be read or parsed.
 pub(in crate::cli) fn read_file(path: &Path) -> Result<File, Error> {
+    parse_file(&read_text(path)?, path).map_err(Error::Usage)
+}
+
+fn read_text(path: &Path) -> Result<String, Error> {
     let failed = |source| Error::File {
         what: "read",
         path: path.to_owned(),
@@ -101,7 +162,7 @@ pub(in crate::cli) fn read_file(path: &Path) -> Result<File, Error> {
     let mut text = String::new();
     let read = from.by_ref().take(MOST_BYTES).read_to_string(&mut text);
     read.map_err(failed)?;
-    parse_file(&text, path).map_err(Error::Usage)
+    Ok(text)
 }
 
 /// Groups and disks as a file that [`parse_file`] reads back.
@@ -119,6 +180,18 @@ struct WholeFile {
     daemon: DaemonTable,
     group: Vec<FileGroup>,
     disk: Vec<FileDisk>,
+}
+
+impl From<WholeFile> for File {
+    fn from(whole: WholeFile) -> Self {
+        Self {
+            daemon: whole.daemon,
+            declaration: Declaration {
+                groups: whole.group.into_iter().map(Into::into).collect(),
+                disks: whole.disk.into_iter().map(Into::into).collect(),
+            },
+        }
+    }
 }
 
 #[cfg(test)]
@@ -152,6 +225,16 @@ mod tests {
         name = "plain"
         size_bytes = 1048576
     "#;
+
+    #[test]
+    fn the_keys_of_the_daemon_are_all_that_the_reader_knows() {
+        let mut known = known_keys("[daemon]\n");
+        let mut named = DAEMON_KEYS.map(str::to_owned);
+        known.sort();
+        named.sort();
+        assert_eq!(known, named);
+        assert!(disk_keys().len() > 15, "{:?}", disk_keys());
+    }
 
     fn parse(text: &str) -> Result<File, String> {
         parse_file(text, Path::new("disks.toml"))
@@ -234,6 +317,54 @@ mod tests {
             "defaults are left out: {text}"
         );
         assert_eq!(write_config(&Config::default()).unwrap(), "");
+    }
+
+    /// The keys that a table has, which the error about a wrong one lists.
+    fn keys(table: &str) -> Vec<String> {
+        let error = parse(&table.replace('?', "no_such_key = 1")).unwrap_err();
+        let (_, listed) = error.split_once("expected ").unwrap();
+        let listed = listed.lines().next().unwrap();
+        let listed = listed.split('`').skip(1).step_by(2).map(str::to_owned);
+        // Names for programs: people write the shorter ones.
+        listed.filter(|key| !key.contains("_bytes")).collect()
+    }
+
+    #[test]
+    fn the_sample_that_packages_install_has_every_key_and_is_read_with_and_without_them() {
+        let sample = include_str!("../../../scripts/packaging/ramblk.toml");
+        assert_eq!(parse(sample).unwrap(), File::default());
+        // With each key that is commented out.
+        let is_key = |rest: &str| rest.starts_with(|c: char| c.is_ascii_lowercase() || c == '[');
+        let whole: Vec<&str> = sample
+            .lines()
+            .map(|line| {
+                line.strip_prefix('#')
+                    .filter(|rest| is_key(rest))
+                    .unwrap_or(line)
+            })
+            .collect();
+        let file = parse(&whole.join("\n")).unwrap();
+        assert_eq!(file.daemon.memory_limit, Some(Size(8 << 30)));
+        let (groups, disks) = (file.declaration.groups.len(), file.declaration.disks.len());
+        assert_eq!((groups, disks), (1, 1));
+        for (table, least) in [
+            ("[daemon]\n?", 14),
+            ("[[group]]\nname = \"a\"\n?", 2),
+            ("[[disk]]\nname = \"a\"\n?", 20),
+            ("[[group]]\nname = \"a\"\nlimits = { ? }", 3),
+            ("[[group]]\nname = \"a\"\nlimits = { total = { ? } }", 3),
+            ("[[disk]]\nname = \"a\"\nhistory = { ? }", 3),
+        ] {
+            let keys = keys(table);
+            assert!(keys.len() >= least, "{table}: {keys:?}");
+            for key in keys {
+                let is_there = |line: &&str| {
+                    let words = line.split_whitespace().next() != Some("#");
+                    words && line.split(['{', ',', ' ']).any(|word| word == key)
+                };
+                assert!(whole.iter().any(is_there), "{key} is missing");
+            }
+        }
     }
 
     #[test]

@@ -7,7 +7,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::cli::values::cpus::{Cpus, parse_cpus};
 use crate::cli::values::mode::parse_mode;
+use crate::cli::values::sandbox::parse_sandbox;
 use crate::cli::values::size::{exact, parse_size};
+use crate::cli::values::time::{parse_time_or_none, time};
+use crate::daemon::SandboxMode;
 
 /// A number of bytes, or a string such as `"10G"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +41,27 @@ impl<'de> Deserialize<'de> for Size {
     }
 }
 
+/// A time as in `"1h"`, in milliseconds, or `"none"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::cli) struct Time(pub(in crate::cli) Option<u64>);
+
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        let parsed = parse_time_or_none(&text).map_err(de::Error::custom)?;
+        Ok(Self(parsed.option()))
+    }
+}
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, into: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Some(ms) => into.serialize_str(&time(ms)),
+            None => into.serialize_str("none"),
+        }
+    }
+}
+
 /// Permission bits, in octal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::cli) struct Mode(pub(in crate::cli) u32);
@@ -45,6 +69,17 @@ pub(in crate::cli) struct Mode(pub(in crate::cli) u32);
 /// Processors, as in `"2,4-7"`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::cli) struct Pin(pub(in crate::cli) Cpus);
+
+/// How far the daemon confines itself, as in `"strict"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::cli) struct Sandbox(pub(in crate::cli) SandboxMode);
+
+impl<'de> Deserialize<'de> for Sandbox {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        parse_sandbox(&text).map(Self).map_err(de::Error::custom)
+    }
+}
 
 impl<'de> Deserialize<'de> for Mode {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {

@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, Read};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
@@ -14,6 +15,8 @@ use crate::model::frames::{HEADER_BYTES, MOST_BYTES};
 
 /// The longest text of an error.
 const MOST_ERROR_BYTES: u64 = 16 << 10;
+/// The signal that ends a process which makes a call that its sandbox refuses.
+const SIGSYS: i32 = rustix::process::Signal::SYS.as_raw();
 /// What a frame's data begins at a multiple of.
 const PAGE_BYTES: u64 = 4096;
 
@@ -100,10 +103,17 @@ impl Helper {
         if let Some(said) = self.0.stderr.take() {
             let _ = said.take(MOST_ERROR_BYTES).read_to_end(&mut text);
         }
-        let code = self.0.wait().ok().and_then(|status| status.code());
+        let status = self.0.wait().ok();
+        let code = status.and_then(|status| status.code());
         let text = String::from_utf8_lossy(&text);
         let last = text.trim_end().lines().last();
-        let last = last.unwrap_or("the process that reads the image was killed");
+        let last = last.unwrap_or(match status.and_then(|status| status.signal()) {
+            Some(SIGSYS) => {
+                "the process that reads the image was ended by its sandbox: if the image is no \
+                 attack, report it"
+            }
+            _ => "the process that reads the image was killed",
+        });
         (code, last.replace(char::is_control, "?"))
     }
 }

@@ -22,6 +22,7 @@ use clap::{Parser, Subcommand};
 use super::error::{EXIT_USAGE, Error};
 use super::print::output::say;
 use super::transfer::{FormatArg, HELPER};
+use crate::daemon;
 
 /// The words of a helper.
 #[derive(Debug, Parser)]
@@ -42,6 +43,8 @@ enum What {
         #[command(flatten)]
         format: FormatArg,
     },
+    /// Answer the process at the other end of stdin.
+    Broker,
     /// Begin an upload, and end it when stdin ends.
     Keep {
         /// Where it goes.
@@ -74,7 +77,13 @@ pub(super) fn run() -> Option<ExitCode> {
 }
 
 fn run_as(what: What) -> Result<(), Error> {
+    // The process that started this one has warned of what the system lacks, if it serves disks.
+    let _ = match what {
+        What::Broker => daemon::confine_broker(),
+        _ => daemon::confine_client(crate::remote::files()),
+    };
     match what {
+        What::Broker => daemon::serve_as_broker().map_err(|error| Error::Other(error.to_string())),
         What::Fetch {
             source,
             most_bytes,

@@ -2,7 +2,7 @@
 
 use super::states::sanitizer_counts;
 use super::tables::table;
-use crate::model::{Finding, FindingKind, Findings, Sanitize};
+use crate::model::{Finding, Findings, Sanitize};
 
 /// `ramblk findings`.
 pub(in crate::cli) fn findings(found: &Findings) -> String {
@@ -20,14 +20,10 @@ pub(in crate::cli) fn findings(found: &Findings) -> String {
 }
 
 fn row(finding: &Finding) -> Vec<String> {
-    let kind = match finding.kind {
-        FindingKind::UnwrittenRead => "unwritten-read",
-        FindingKind::NoFlush => "no-flush",
-    };
     vec![
         finding.number.to_string(),
         clock(finding.at_ms),
-        kind.into(),
+        finding.kind.word().into(),
         finding.request_start_bytes.to_string(),
         finding.request_length_bytes.to_string(),
         finding.start_bytes.to_string(),
@@ -49,7 +45,7 @@ pub(in crate::cli) fn clock(unix_ms: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::SanitizerCounts;
+    use crate::model::{FindingKind, SanitizerCounts};
 
     #[test]
     fn findings_are_a_table_below_the_counts() {
@@ -59,6 +55,7 @@ mod tests {
             counts: SanitizerCounts {
                 unwritten_reads: 1,
                 no_flush: 0,
+                second_writer: 2,
             },
             findings: vec![Finding {
                 number: 1,
@@ -72,7 +69,8 @@ mod tests {
         };
         assert_eq!(
             findings(&found),
-            "sanitizer: 1 reads of unwritten sectors, 0 times 256 MiB written without a flush\n\
+            "sanitizer: 1 reads of unwritten sectors, 0 times 256 MiB written without a flush, \
+             2 changes by a second front end\n\
              NUMBER  TIME           FOUND           REQUEST  LENGTH    AT   FOR\n     \
              1  01:01:01.007Z  unwritten-read     4096    8192  8192  4096\n"
         );

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::tables::{pairs, table};
+use super::tables::{forks, pairs, table};
 use crate::cli::values::size::{human, human_and_exact};
 use crate::model::{GoldenImage, GoldenState};
 
@@ -42,10 +42,6 @@ pub(in crate::cli) fn list(images: &[GoldenImage]) -> String {
 
 /// `ramblk image show`.
 pub(in crate::cli) fn image(image: &GoldenImage) -> String {
-    let forks = match image.forks.is_empty() {
-        true => "-".to_owned(),
-        false => image.forks.join(" "),
-    };
     pairs(&[
         ("digest", image.digest.to_string()),
         ("name", image.name.clone().unwrap_or_else(|| "-".into())),
@@ -56,7 +52,7 @@ pub(in crate::cli) fn image(image: &GoldenImage) -> String {
         ("memory", human_and_exact(image.charged_bytes)),
         ("pulled", ago(image.pulled_ns)),
         ("used", ago(image.used_ns)),
-        ("forks", forks),
+        ("forks", forks(&image.forks)),
     ])
 }
 

@@ -17,6 +17,22 @@ pub(in crate::cli) struct Rates {
 }
 
 impl Rates {
+    /// The rates of several disks together; the slowest of their 99th percentiles.
+    pub(in crate::cli) fn sum<'a>(all: impl Iterator<Item = &'a Self>) -> Self {
+        all.fold(Self::default(), |sum, one| Self {
+            read_iops: sum.read_iops + one.read_iops,
+            write_iops: sum.write_iops + one.write_iops,
+            other_iops: sum.other_iops + one.other_iops,
+            read_bytes: sum.read_bytes + one.read_bytes,
+            write_bytes: sum.write_bytes + one.write_bytes,
+            errors: sum.errors + one.errors,
+            p99_seconds: match (sum.p99_seconds, one.p99_seconds) {
+                (Some(a), Some(b)) => Some(a.max(b)),
+                (a, b) => a.or(b),
+            },
+        })
+    }
+
     /// Requests of all kinds.
     pub(in crate::cli) fn iops(&self) -> f64 {
         self.read_iops + self.write_iops + self.other_iops
@@ -70,8 +86,8 @@ fn difference(then: Option<&OperationStats>, now: &OperationStats) -> OperationS
     }
 }
 
-/// Histograms of one daemon have the same bounds.
-fn add(sum: &mut Vec<HistogramBucket>, more: &[HistogramBucket]) {
+/// Add a histogram to another one. Those of one daemon have the same bounds.
+pub(in crate::cli) fn add(sum: &mut Vec<HistogramBucket>, more: &[HistogramBucket]) {
     for (at, bucket) in more.iter().enumerate() {
         match sum.get_mut(at) {
             Some(there) => there.count += bucket.count,

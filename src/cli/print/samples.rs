@@ -12,6 +12,9 @@ pub(in crate::cli) fn disk(name: &str) -> Disk {
     let usual = DiskSettings::new(10 << 30);
     Disk {
         name: name.to_owned(),
+        id: "6f1c2d3e-4a5b-4c6d-8e7f-901234567890".to_owned(),
+        created_ns: 0,
+        generation: 1,
         size_bytes: usual.size_bytes,
         block_size: usual.block_size,
         socket: format!("/run/ramblk/{name}/vhost.sock"),
@@ -44,11 +47,18 @@ pub(in crate::cli) fn disk(name: &str) -> Disk {
         limits: usual.limits,
         group: None,
         labels: [("vm".to_owned(), "web-1".to_owned())].into(),
+        life: usual.life,
+        ending: None,
+        protected: false,
+        socket_owner: None,
+        socket_not_given: None,
         faults: Vec::new(),
         personality: None,
         parent: Some("golden@v1".to_owned()),
         snapshots: vec!["before".to_owned(), "clean".to_owned()],
         children: Some(vec!["fork-1".to_owned(), "fork-2".to_owned()]),
+        saved_states: Vec::new(),
+        clone_of: None,
         state: DiskState::Ok,
         failure: None,
         unreachable: None,
@@ -117,7 +127,7 @@ pub(in crate::cli) fn images() -> Vec<GoldenImage> {
         u64::try_from(ns).unwrap_or(u64::MAX)
     };
     let present = GoldenImage {
-        digest: Digest::new([0xab; 32]),
+        digest: Digest::from([0xab; 32]),
         name: Some("debian-12".to_owned()),
         source: "/images/debian-12.raw".to_owned(),
         format: None,
@@ -126,13 +136,14 @@ pub(in crate::cli) fn images() -> Vec<GoldenImage> {
         mapped_bytes: 3 << 28,
         charged_bytes: (3 << 28) + 8192,
         keep: true,
+        protected: false,
         pulled_ns: hours_ago(75),
         used_ns: hours_ago(2),
         forks: vec!["vm1".to_owned(), "vm2".to_owned()],
         import: None,
     };
     let fetching = GoldenImage {
-        digest: Digest::new([0x12; 32]),
+        digest: Digest::from([0x12; 32]),
         name: None,
         source: "/images/other.raw".to_owned(),
         format: None,
@@ -141,6 +152,7 @@ pub(in crate::cli) fn images() -> Vec<GoldenImage> {
         mapped_bytes: 0,
         charged_bytes: 0,
         keep: false,
+        protected: false,
         pulled_ns: 0,
         used_ns: 0,
         forks: Vec::new(),

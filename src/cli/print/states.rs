@@ -2,7 +2,10 @@
 
 use crate::cli::values::every::every;
 use crate::cli::values::size::human;
-use crate::model::{Disk, DiskState, Import, Sanitize, SanitizerCounts, Share, StableBy, Volatile};
+use crate::cli::values::time::{about, time};
+use crate::model::{
+    Disk, DiskState, Import, OnDetach, Sanitize, SanitizerCounts, Share, StableBy, Volatile,
+};
 
 /// A disk's state.
 pub(in crate::cli) fn state(disk: &Disk) -> &'static str {
@@ -76,8 +79,9 @@ pub(in crate::cli) fn sanitizer_mode(sanitize: Sanitize) -> Option<&'static str>
 /// The counts in a line.
 pub(in crate::cli) fn sanitizer_counts(counts: SanitizerCounts) -> String {
     format!(
-        "sanitizer: {} reads of unwritten sectors, {} times 256 MiB written without a flush\n",
-        counts.unwritten_reads, counts.no_flush
+        "sanitizer: {} reads of unwritten sectors, {} times 256 MiB written without a flush, \
+         {} changes by a second front end\n",
+        counts.unwritten_reads, counts.no_flush, counts.second_writer
     )
 }
 
@@ -109,4 +113,27 @@ pub(in crate::cli) fn faults(disk: &Disk) -> String {
         text += &format!(" ({parameters})");
     }
     text
+}
+
+/// The time that a disk has left, if it has an end.
+pub(super) fn left(disk: &Disk) -> Option<String> {
+    Some(about(disk.ending?.in_ms))
+}
+
+/// How the life of a disk ends, if it has an end of its own.
+pub(super) fn life(disk: &Disk) -> Option<String> {
+    let mut words = Vec::new();
+    if let Some(end) = disk.ending {
+        words.push(format!("in {} ({})", about(end.in_ms), end.by.name()));
+    }
+    if let Some(ms) = disk.life.ttl_ms {
+        words.push(format!("destroyed {} after it was set", time(ms)));
+    }
+    let and_grace = || time(disk.life.grace());
+    match disk.life.on_detach {
+        OnDetach::Keep => {}
+        OnDetach::Reset => words.push(format!("reset {} after its front end", and_grace())),
+        OnDetach::Destroy => words.push(format!("destroyed {} after its front end", and_grace())),
+    }
+    (!words.is_empty()).then(|| words.join("; "))
 }

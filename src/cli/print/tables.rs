@@ -5,13 +5,14 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use comfy_table::{Cell, CellAlignment, Table};
 
+use crate::cli::print::age::{age, age_seconds};
 use crate::cli::print::rates::{Rates, quantile, real};
 use crate::cli::print::states::{
-    faults, history, import, queues, sanitizer_counts, sanitizer_mode, share, state, volatile,
+    faults, history, import, life, queues, sanitizer_counts, sanitizer_mode, share, state, volatile,
 };
 use crate::cli::values::size::{human, human_and_exact};
 use crate::model::{
-    Compared, ContentId, Difference, DifferenceKind, Disk, Event, FrontEnd, Group, Limits,
+    ClonedState, Compared, ContentId, Difference, DifferenceKind, Disk, FrontEnd, Group, Limits,
     MapExtent, OnFull, OperationStats, Protocol, Rate, Resized, Snapshot, Stats,
 };
 
@@ -52,11 +53,13 @@ pub(in crate::cli) fn pairs(rows: &[(&str, String)]) -> String {
     text
 }
 
-fn or_dash(text: String) -> String {
+/// The text, or a dash if there is none.
+pub(in crate::cli) fn or_dash(text: String) -> String {
     if text.is_empty() { "-".into() } else { text }
 }
 
-fn labels(disk: &Disk) -> String {
+/// A disk's labels.
+pub(in crate::cli) fn labels(disk: &Disk) -> String {
     let labels = disk
         .labels
         .iter()
@@ -64,29 +67,22 @@ fn labels(disk: &Disk) -> String {
     or_dash(labels.collect::<Vec<_>>().join(","))
 }
 
-fn yes(yes: bool) -> String {
+/// `yes` or `no`.
+pub(in crate::cli) fn yes(yes: bool) -> String {
     if yes { "yes" } else { "no" }.into()
 }
 
-/// `ramblk list`.
-pub(in crate::cli) fn disks(disks: &[Disk]) -> String {
-    let rows = disks.iter().map(|disk| {
-        vec![
-            disk.name.clone(),
-            human(disk.size_bytes),
-            human(disk.mapped_bytes),
-            human(disk.charged_bytes),
-            disk.quota_bytes.map_or_else(|| "-".into(), human),
-            yes(disk.attached),
-            state(disk).into(),
-            disk.snapshots.len().to_string(),
-            labels(disk),
-        ]
-    });
-    let head = [
-        "NAME", "SIZE", "MAPPED", "MEMORY", "QUOTA", "ATTACHED", "STATE", "SNAPS", "LABELS",
-    ];
-    table(&head, &[1, 2, 3, 4, 7], rows.collect())
+/// When a disk was created, and how long ago that is.
+fn created(disk: &Disk) -> String {
+    let when = UNIX_EPOCH + Duration::from_nanos(disk.created_ns);
+    match disk.created_ns {
+        0 => "-".into(),
+        ns => format!(
+            "{} ({} ago)",
+            humantime::format_rfc3339_seconds(when),
+            age(age_seconds(ns))
+        ),
+    }
 }
 
 /// `ramblk show`.
@@ -109,6 +105,9 @@ pub(in crate::cli) fn disk(disk: &Disk) -> String {
             disk.import.as_ref().map_or_else(|| "-".into(), import),
         ),
         ("image", or_dash(image.unwrap_or_default())),
+        ("id", or_dash(disk.id.clone())),
+        ("created", created(disk)),
+        ("generation", disk.generation.to_string()),
         ("content id", id(disk.content_id)),
         ("made from", id(disk.made_from)),
         ("socket", disk.socket.clone()),
@@ -144,13 +143,37 @@ pub(in crate::cli) fn disk(disk: &Disk) -> String {
     if disk.history.is_some() {
         rows.push(("history", history(disk)));
     }
+    if !disk.saved_states.is_empty() {
+        let numbers = disk.saved_states.iter().map(u64::to_string);
+        rows.push(("saved states", numbers.collect::<Vec<_>>().join(" ")));
+    }
+    rows.extend(disk.clone_of.as_ref().map(|it| ("clone of", clone_of(it))));
+    rows.extend(life(disk).map(|life| ("ends", life)));
+    rows.extend(socket_owner(disk).map(|owner| ("socket owner", owner)));
+    rows.extend(disk.protected.then(|| ("protected", yes(true))));
     rows.extend(sanitizer_mode(disk.sanitize).map(|mode| ("sanitizer", mode.into())));
     rows.extend(disk.volatile.as_ref().map(|it| ("volatile", volatile(it))));
     pairs(&rows)
 }
 
-/// A disk's forks: how many, and the first of them.
-fn forks(children: &[String]) -> String {
+/// Who owns a disk's socket, if that isn't the daemon.
+fn socket_owner(disk: &Disk) -> Option<String> {
+    let owner = disk.socket_owner.as_ref()?;
+    Some(match &disk.socket_not_given {
+        Some(why) => format!("the daemon, instead of {owner}: {why}"),
+        None => format!("{owner} (forks don't inherit it)"),
+    })
+}
+
+fn clone_of(state: &ClonedState) -> String {
+    match &state.disk {
+        Some(disk) => format!("state {} of {disk}", state.number),
+        None => format!("state {} of a disk that is gone", state.number),
+    }
+}
+
+/// The forks of a disk or an image: how many, and the first of them.
+pub(super) fn forks(children: &[String]) -> String {
     const NAMED: usize = 8;
     match children.len() {
         0 => "-".into(),
@@ -384,45 +407,22 @@ pub(in crate::cli) fn resized(name: &str, resized: &Resized) -> String {
     text
 }
 
-/// An event in a line.
-pub(in crate::cli) fn event(event: &Event) -> String {
-    let when = UNIX_EPOCH + Duration::from_nanos(event.time_ns);
-    let kind = serde_json::to_value(event.kind).unwrap_or_default();
-    let mut text = format!(
-        "{}  {:<18}",
-        humantime::format_rfc3339_millis(when),
-        kind.as_str().unwrap_or("?")
-    );
-    if let Some(disk) = &event.disk {
-        let _ = write!(text, "  {disk}");
-    }
-    for (key, value) in &event.details {
-        let _ = write!(text, "  {key}={value}");
-    }
-    text.push('\n');
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cli::print::rates::between;
     use crate::cli::print::samples::{self, compare};
-    use crate::model::{DiskState, EventKind};
 
     #[test]
     fn lists_are_tables() {
-        let mut full = samples::disk("full-of-data");
-        (full.state, full.attached) = (DiskState::Full, false);
-        full.quota_bytes = None;
-        full.labels.clear();
-        compare("list", &disks(&[samples::disk("scratch"), full]));
         let snapshot = Snapshot {
             disk: "scratch".into(),
             name: "clean".into(),
             size_bytes: 1 << 30,
             mapped_bytes: 1536,
             charged_bytes: 0,
+            protected: false,
+            children: Vec::new(),
             content_id: None,
         };
         compare("snapshots", &snapshots(&[snapshot]));
@@ -479,21 +479,6 @@ mod tests {
         assert_eq!(
             resized("a", &untold),
             "a: 1G -> 2G, 4K of data lost; front ends notified: 1, can't be notified: 1\ndo this\n"
-        );
-    }
-
-    #[test]
-    fn an_event_is_a_line() {
-        let happened = Event {
-            id: 7,
-            time_ns: 1_764_000_000_123_456_789,
-            kind: EventKind::SnapshotDestroyed,
-            disk: Some("a".into()),
-            details: [("snapshot".to_owned(), "s".into())].into(),
-        };
-        assert_eq!(
-            event(&happened),
-            "2025-11-24T16:00:00.123Z  snapshot-destroyed  a  snapshot=s\n"
         );
     }
 }

@@ -6,6 +6,8 @@ pub(in crate::cli) const PROGRAM: &str = "/proc/self/exe";
 pub(in crate::cli) const HELPER: &str = "--helper";
 /// What ends an upload when its process is gone.
 pub(in crate::cli) const KEEP: &str = "keep";
+/// What does for a confined process what that can't do by itself.
+pub(in crate::cli) const BROKER: &str = "broker";
 /// What reads an image.
 pub(in crate::cli) const FETCH: &str = "fetch";
 

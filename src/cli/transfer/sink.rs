@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use super::helper::keeper;
 use super::output::output;
 use crate::cli::error::Error;
-use crate::image::{self, Creating, ImageWriter, Labels, Written};
+use crate::image::{self, Creating, ImageWriter, Labels, Outline, Output, Written};
 use crate::remote::{self, Patience, Place, Writing};
 
 /// The format of an image that is written.
@@ -59,14 +59,15 @@ impl WriteFormatArg {
     }
 }
 
-/// An image to write. A file gets its name only once it is complete.
+/// What an image is written to. A file gets its name only once the image is complete.
 #[derive(Debug)]
-pub(in crate::cli) struct Sink {
-    image: Box<dyn ImageWriter>,
+pub(in crate::cli) struct Destination {
+    output: Box<dyn Output>,
+    format: Written,
     is_stdout: bool,
 }
 
-impl Sink {
+impl Destination {
     /// Open a file, device or stdout for an image of a disk of `size_bytes`.
     ///
     /// # Errors
@@ -75,7 +76,7 @@ impl Sink {
         path: &Path,
         size_bytes: u64,
         overwrite: bool,
-        (format, labels): (Written, Labels),
+        format: Written,
     ) -> Result<Self, Error> {
         let place = Place::parse(path)?;
         let output = match &place {
@@ -98,11 +99,46 @@ impl Sink {
             }
         };
         Ok(Self {
-            image: image::create(output, Creating { format, labels })?,
+            output,
+            format,
             is_stdout: path == Path::new("-"),
         })
     }
 
+    /// Whether [`Destination::begin`] should know where the image will have data.
+    pub(in crate::cli) fn wants_outline(&self) -> bool {
+        self.format.wants_outline(&*self.output)
+    }
+
+    /// Begin with the image.
+    ///
+    /// # Errors
+    /// It can't be written; the system has no threads or temporary files left.
+    pub(in crate::cli) fn begin(
+        self,
+        labels: Labels,
+        outline: Option<Outline>,
+    ) -> Result<Sink, Error> {
+        let (format, is_stdout) = (self.format, self.is_stdout);
+        let how = Creating {
+            format,
+            labels,
+            outline,
+        };
+        let image = image::create(self.output, how);
+        let image = image.map_err(|error| told(is_stdout, error))?;
+        Ok(Sink { image, is_stdout })
+    }
+}
+
+/// An image that is written.
+#[derive(Debug)]
+pub(in crate::cli) struct Sink {
+    image: Box<dyn ImageWriter>,
+    is_stdout: bool,
+}
+
+impl Sink {
     /// Write bytes. What was not written before them becomes zeros.
     pub(in crate::cli) fn write(&mut self, start_bytes: u64, bytes: &[u8]) -> Result<(), Error> {
         let written = self.image.data(start_bytes, bytes);

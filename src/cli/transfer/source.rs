@@ -11,7 +11,6 @@ use crate::cli::error::Error;
 use crate::cli::print::output::say;
 use crate::cli::values::format::Format;
 use crate::image::{Digest, Medium, Opening, ReadAt};
-use crate::model;
 use crate::remote::{self, Place};
 
 /// Where an image is read from: a path, `-` for stdin, or a URL.
@@ -119,8 +118,8 @@ impl FormatArg {
     }
 
     /// The digest that the image must have, if one is given.
-    pub(in crate::cli) fn digest(&self) -> Option<model::Digest> {
-        self.digest?.to_string().parse().ok()
+    pub(in crate::cli) fn digest(&self) -> Option<Digest> {
+        self.digest
     }
 
     /// As [`medium`], with these options.

@@ -1,4 +1,4 @@
-//! The formats of images that are read.
+//! The formats of images that `--format` can name, and which of them are read.
 
 use clap::ValueEnum;
 use clap::builder::PossibleValue;

@@ -13,7 +13,7 @@ pub(in crate::cli) enum Sanitize {
     Count,
     /// Count them, and keep the last ones for 'ramblk findings'
     Log,
-    /// The same, and fail reads of sectors that hold nothing
+    /// The same, and fail what is found, but for a missing flush
     Fail,
 }
 

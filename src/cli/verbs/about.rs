@@ -1,4 +1,4 @@
-//! `ping`, `openapi`.
+//! `ping` and `openapi`: whether a daemon answers, and what its API is.
 
 use clap::Args;
 

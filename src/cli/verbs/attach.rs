@@ -1,19 +1,20 @@
-//! `attach`.
+//! `attach`: what to type so that a VMM gets a disk.
 
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 
 use crate::cli::error::Error;
 use crate::cli::print::output::OutputArgs;
-use crate::cli::recipes::{Version, Vmm, Wanted, recipe};
+use crate::cli::recipes::{Recipe, Version, Vmm, Wanted, recipe};
+use crate::cli::verbs::each::each;
+use crate::cli::verbs::select::Disks;
 use crate::client::{Client, path};
 use crate::model::Disk;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Attach {
-    /// The disk's name.
-    #[arg(value_parser = NonEmptyStringValueParser::new())]
-    name: String,
+    #[command(flatten)]
+    disks: Disks,
 
     /// The VMM to print for.
     #[arg(long, value_enum, value_name = "VMM")]
@@ -40,14 +41,21 @@ impl Attach {
         if self.print != Vmm::Qmp && (self.remove || self.bus.is_some()) {
             return Err(Error::Usage("--bus and --remove need --print qmp".into()));
         }
-        let disk: Disk = client.get(&path::disk(&self.name))?;
+        let names = self.disks.names(client)?;
         let wanted = Wanted {
             vmm: self.print,
             qemu_version: self.qemu_version.unwrap_or_else(Version::here),
             bus: self.bus,
             remove: self.remove,
         };
-        let recipe = recipe(&wanted, &disk);
-        self.output.print(&recipe, |recipe| recipe.text.clone())
+        // QMP has no empty lines.
+        let gap = if self.print == Vmm::Qmp { "" } else { "\n" };
+        let mut between = "";
+        each(&names, self.output, |name| {
+            let disk: Disk = client.get(&path::disk(name))?;
+            let before = std::mem::replace(&mut between, gap);
+            let text = |recipe: &Recipe| format!("{before}{}", recipe.text);
+            self.output.print(&recipe(&wanted, &disk), text)
+        })
     }
 }

@@ -1,4 +1,4 @@
-//! `apply`, `export-config`.
+//! `apply` and `export-config`: disks and groups from a file, and back into one.
 
 use std::path::PathBuf;
 
@@ -21,8 +21,9 @@ pub(in crate::cli) struct Apply {
     #[arg(long)]
     dry_run: bool,
 
-    /// Remove what the file doesn't name: disks and groups, and the labels, limits, quota, group
-    /// and on_full of disks. Disks that are in use or have snapshots are not destroyed.
+    /// Remove what the file doesn't name: disks and groups, and the labels, limits, quota, group,
+    /// socket_owner and on_full of disks. Disks that are in use or have snapshots are not
+    /// destroyed.
     #[arg(long)]
     prune: bool,
 

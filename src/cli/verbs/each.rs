@@ -47,3 +47,28 @@ pub(super) fn destroyed(output: OutputArgs, name: &impl Display) -> Result<(), E
     };
     output.print(&gone, |gone| format!("{} is destroyed\n", gone.name))
 }
+
+/// Text about several names for people: each below its name, with an empty line between.
+#[derive(Debug)]
+pub(super) struct Headings {
+    are_wanted: bool,
+    between: &'static str,
+}
+
+impl Headings {
+    /// Headings for this number of names; one needs none.
+    pub(super) fn of(count: usize) -> Self {
+        Self {
+            are_wanted: count > 1,
+            between: "",
+        }
+    }
+
+    /// What to print above the text about the next name.
+    pub(super) fn next(&mut self, name: &impl Display) -> String {
+        match self.are_wanted {
+            true => format!("{}{name}:\n", std::mem::replace(&mut self.between, "\n")),
+            false => String::new(),
+        }
+    }
+}

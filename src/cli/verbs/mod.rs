@@ -5,14 +5,16 @@
 //! | `disks` | verbs that make and change disks and groups |
 //! | `images` | `image` |
 //! | `content` | `map`, `import`, `export`, `read`, `write`, `digest`, `diff`, `fsck` |
-//! | `watch` | `stats`, `findings`, `pool`, `events`, `top` |
+//! | `watch` | `stats`, `findings`, `pool`, `events`, `wait`, `top` |
 //! | `crash` | `record`, `crash-states`, `crash-explore` |
 //! | `config` | `apply`, `export-config` |
 //! | `nbd` | `nbd`, `mount` |
 //! | `attach` | `attach` |
 //! | `about` | `ping`, `openapi` |
+//! | `doctor` | `doctor`, which needs no daemon |
 //! | `each` | how a verb treats several names |
-//! | `help` | `completions`, `man`, which need no daemon |
+//! | `select` | which disks a verb is about |
+//! | `help` | `man`, which needs no daemon |
 
 mod about;
 mod attach;
@@ -20,10 +22,12 @@ mod config;
 mod content;
 mod crash;
 mod disks;
+mod doctor;
 mod each;
 mod help;
 mod images;
 mod nbd;
+mod select;
 mod watch;
 
 use std::path::PathBuf;
@@ -31,9 +35,12 @@ use std::path::PathBuf;
 use clap::{Command, Subcommand};
 
 use self::content::{look, salvage, write};
-use self::disks::{change, create, faults, groups, history, manage, power, snapshots};
+use self::disks::{
+    change, create, faults, fork, groups, history, list, manage, power, protect, snapshots,
+};
 #[cfg(feature = "top")]
 use self::watch::top;
+use super::completion::{CompleteWords, Completions};
 use super::error::Error;
 use crate::client::Client;
 use crate::daemon::default_api_socket;
@@ -43,9 +50,11 @@ pub(super) enum ApiVerb {
     /// Create a disk, unless it exists with the same settings.
     Create(Box<create::Create>),
     /// List disks.
-    List(manage::List),
+    List(list::List),
     /// Show the details of disks or snapshots.
     Show(manage::Show),
+    /// Give a disk another name, whose socket moves then, or a snapshot.
+    Rename(manage::Rename),
     /// Destroy disks or snapshots, with their content.
     Destroy(manage::Destroy),
     /// Resize a disk; guests notice at once if their VMM supports it.
@@ -58,24 +67,39 @@ pub(super) enum ApiVerb {
     Repair(change::Repair),
     /// List the mapped extents and the holes of a disk.
     Map(content::MapVerb),
-    /// Show the counters of a disk's requests.
-    Stats(watch::StatsVerb),
+    /// Show the counters of a disk's requests, or of all disks.
+    Stats(watch::stats::StatsVerb),
     /// Show what a disk's sanitizer has found.
     Findings(watch::FindingsVerb),
     /// Watch all disks live.
     #[cfg(feature = "top")]
     Top(top::Top),
-    /// Take a snapshot of a disk; takes no time and no memory.
+    /// Take snapshots of disks, all of one moment; takes no time and no memory.
     Snapshot(snapshots::Take),
     /// List a disk's snapshots.
     Snapshots(snapshots::List),
     /// Keep points of a disk's content, to which it can go back.
     #[command(subcommand)]
     History(history::HistoryVerb),
-    /// Create a disk with the content of another disk or of a snapshot.
-    Fork(snapshots::Fork),
-    /// Reset a disk to a snapshot, or to what it was forked from.
+    /// Create disks with the content of another disk, of a snapshot or of an image.
+    ///
+    /// All of them have the content of one moment, and either all are created or none. They take
+    /// memory only for what is written to them. Disks that exist already as requested are left
+    /// alone, so the same command can be run again.
+    ///
+    /// Inherited from the disk, unless given: size, block size, queues, read-only, share, in-order,
+    /// detect-zeroes, on-full, sanitize, write-cache, log-limit, quota, limits and group. Not
+    /// inherited: serial, labels, faults, snapshots, history, protection, the socket's owner and
+    /// the end of life. Forks of an image have the defaults of 'ramblk create'.
+    Fork(Box<fork::Fork>),
+    /// Reset disks to a snapshot, or to what they were forked from.
     Reset(snapshots::Reset),
+    /// Keep disks, snapshots or images from being destroyed.
+    Protect(protect::Protect),
+    /// Let protected disks, snapshots or images be destroyed again.
+    Unprotect(protect::Protect),
+    /// List the disks that were forked from a disk, a snapshot or an image.
+    Children(protect::Children),
     /// Cut the power of disks, which may lose what no flush has made stable.
     PowerCut(power::Cut),
     /// Turn the power of disks on again, after a power-cut --off.
@@ -83,7 +107,7 @@ pub(super) enum ApiVerb {
     /// Replace a disk's content with an image.
     Import(content::Import),
     /// Write the content of a disk or of a snapshot to an image.
-    Export(content::Export),
+    Export(content::export::Export),
     /// Serve a disk or a snapshot over NBD, for tools of the host.
     Nbd(nbd::Nbd),
     /// Show the content of a disk or a snapshot as a file, read-only.
@@ -114,10 +138,12 @@ pub(super) enum ApiVerb {
     /// Have requests of a disk fail, wait or go wrong, for tests.
     #[command(subcommand)]
     Fault(faults::FaultVerb),
-    /// Show the memory of all disks.
+    /// Show the memory of all disks, or what they take by label or group.
     Pool(watch::PoolVerb),
     /// Print events as they happen.
-    Events(watch::Events),
+    Events(watch::events::Events),
+    /// Wait until something is true of a disk.
+    Wait(watch::wait::Wait),
     /// Create and change the disks and groups that a file declares.
     Apply(config::Apply),
     /// Print all disks and groups as a file for apply.
@@ -129,8 +155,14 @@ pub(super) enum ApiVerb {
     Ping(about::Ping),
     /// Print the OpenAPI 3.1 document of the API.
     Openapi(about::Openapi),
+    /// Look at the daemon, its disks, the machines that use them and this host: what is wrong or
+    /// missing, and what to do.
+    Doctor(doctor::Doctor),
     /// Print shell completions.
-    Completions(help::Completions),
+    Completions(Completions),
+    /// Print what the last word of a command line may become, for the scripts of shells.
+    #[command(name = "__complete", hide = true)]
+    CompleteWords(CompleteWords),
     /// Print the manual page, or write the pages of all verbs.
     Man(help::Man),
 }
@@ -144,6 +176,7 @@ impl ApiVerb {
             Self::Create(verb) => verb.run(&ask()?),
             Self::List(verb) => verb.run(&ask()?),
             Self::Show(verb) => verb.run(&ask()?),
+            Self::Rename(verb) => verb.run(&ask()?),
             Self::Destroy(verb) => verb.run(&ask()?),
             Self::Resize(verb) => verb.run(&ask()?),
             Self::Set(verb) => verb.run(&ask()?),
@@ -159,6 +192,9 @@ impl ApiVerb {
             Self::History(verb) => verb.run(&ask()?),
             Self::Fork(verb) => verb.run(&ask()?),
             Self::Reset(verb) => verb.run(&ask()?),
+            Self::Protect(verb) => verb.run(&ask()?, true),
+            Self::Unprotect(verb) => verb.run(&ask()?, false),
+            Self::Children(verb) => verb.run(&ask()?),
             Self::PowerCut(verb) => verb.run(&ask()?),
             Self::PowerOn(verb) => verb.run(&ask()?),
             Self::Import(verb) => verb.run(&ask()?),
@@ -178,13 +214,16 @@ impl ApiVerb {
             Self::Fault(verb) => verb.run(&ask()?),
             Self::Pool(verb) => verb.run(&ask()?),
             Self::Events(verb) => verb.run(&ask()?),
+            Self::Wait(verb) => verb.run(&ask()?),
             Self::Apply(verb) => verb.run(&ask()?),
             Self::ExportConfig(verb) => verb.run(&ask()?),
             Self::Attach(verb) => verb.run(&ask()?),
             Self::Ping(verb) => verb.run(&ask()?),
             Self::Openapi(verb) => verb.run(&ask()?),
+            Self::Doctor(verb) => verb.run_with(ask),
             Self::Completions(verb) => verb.run(program),
-            Self::Man(verb) => verb.run(program),
+            Self::CompleteWords(verb) => verb.run(program),
+            Self::Man(verb) => verb.run(&program),
         }
     }
 }

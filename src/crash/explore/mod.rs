@@ -29,4 +29,4 @@ pub use points::{At, AtError, Point, points};
 pub use states::{Plan, states};
 pub use walk::Walk;
 
-pub use crate::store::ByteRange;
+pub use crate::store::{ByteRange, Error as WalkError};

@@ -1,4 +1,4 @@
-//! Names of states.
+//! Names of states, as in `120:all-17`, from which each is made again.
 //!
 //! | name | the state |
 //! |---|---|
@@ -7,7 +7,11 @@
 //! | `120:all-17-19` | all are there, but for entries 17 and 19 of the log |
 //! | `120:all-17~18.0-1.3-4@4096` | and of entry 18 there are units 0 and 3 |
 //! | `120:none+17` | only entry 17 is there |
-//! | `120:subset.7f`, `120:reorder-torn.7f@512` | what the seed 7f (hexadecimal) decides |
+//! | `120:all-17=18.7f` | and entry 18 has random bytes of seed 7f (hexadecimal) |
+//! | `120:first.5=7f` | the first 5 are there, and the sixth has random bytes |
+//! | `120:subset.7f`, `120:reorder-torn.7f@512` | what the seed 7f decides |
+//!
+//! The last is also for `all` and `prefix`, and with `-garbage` or `-torn-garbage`.
 
 use std::fmt::{self, Write as _};
 use std::ops::Range;
@@ -26,21 +30,23 @@ pub struct StateName {
     pub unit: TearUnit,
 }
 
-/// What is there of the volatile writes.
+/// What is there of the volatile writes. A [`Fate::Torn`] has what is there of a write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Shape {
-    /// This number of the first ones, and these units of the next.
-    First(usize, Vec<Range<u64>>),
-    /// All but these, by their entry: with some of their units, or without.
-    All(Vec<(u64, Vec<Range<u64>>)>),
-    /// None but these: with some of their units, or whole.
-    None(Vec<(u64, Vec<Range<u64>>)>),
+    /// This number of the first ones, and the fate of the next.
+    First(usize, Fate),
+    /// All but these, by their entry.
+    All(Vec<(u64, Fate)>),
+    /// None but these.
+    None(Vec<(u64, Fate)>),
     /// What a policy decides.
     Drawn {
-        /// Any of [`Keep`] that draws for each write.
+        /// Any of [`Keep`] but none.
         keep: Keep,
         /// Whether writes are torn.
         is_torn: bool,
+        /// Whether writes leave random bytes.
+        is_garbage: bool,
         /// The seed.
         seed: u64,
     },
@@ -64,44 +70,39 @@ impl StateName {
     /// [`NameError::NoWrite`].
     pub fn choice(&self, window: &Window) -> Result<Choice, NameError> {
         let volatile: Vec<usize> = window.volatile().collect();
-        let units = |at: usize| self.unit.count(window.writes()[at].write.range);
+        let fate = |at: usize, fate: &Fate| match fate {
+            Fate::Torn(runs) => {
+                let units = self.unit.count(window.writes()[at].write.range);
+                Fate::of_units(runs.clone(), units)
+            }
+            Fate::Kept | Fate::Lost | Fate::Garbage(_) => fate.clone(),
+        };
         let mut fates = vec![Fate::Kept; window.len()];
         match &self.shape {
-            Shape::First(count, torn) => {
-                for (place, &at) in volatile.iter().enumerate() {
-                    match place.cmp(count) {
-                        std::cmp::Ordering::Less => {}
-                        std::cmp::Ordering::Equal => {
-                            fates[at] = Fate::of_units(torn.clone(), units(at));
-                        }
-                        std::cmp::Ordering::Greater => fates[at] = Fate::Lost,
-                    }
-                }
-            }
-            Shape::All(exceptions) => {
-                for (number, torn) in exceptions {
-                    let at = self.place(window, &volatile, *number)?;
-                    fates[at] = Fate::of_units(torn.clone(), units(at));
-                }
-            }
-            Shape::None(exceptions) => {
-                for &at in &volatile {
-                    fates[at] = Fate::Lost;
-                }
-                for (number, torn) in exceptions {
-                    let at = self.place(window, &volatile, *number)?;
-                    fates[at] = match torn.is_empty() {
-                        true => Fate::Kept,
-                        false => Fate::of_units(torn.clone(), units(at)),
+            Shape::First(count, next) => {
+                for (place, &at) in volatile.iter().enumerate().skip(*count) {
+                    fates[at] = match place == *count {
+                        true => fate(at, next),
+                        false => Fate::Lost,
                     };
+                }
+            }
+            Shape::All(exceptions) | Shape::None(exceptions) => {
+                if matches!(self.shape, Shape::None(_)) {
+                    volatile.iter().for_each(|&at| fates[at] = Fate::Lost);
+                }
+                for (number, exception) in exceptions {
+                    let at = self.place(window, &volatile, *number)?;
+                    fates[at] = fate(at, exception);
                 }
             }
             Shape::Drawn {
                 keep,
                 is_torn,
+                is_garbage,
                 seed,
             } => {
-                let policy = Policy::new(*keep, *is_torn, false, self.unit);
+                let policy = Policy::new(*keep, *is_torn, *is_garbage, self.unit);
                 let unknown = |_| NameError::Unknown(self.to_string());
                 return Ok(policy.map_err(unknown)?.choose(window, *seed));
             }
@@ -117,40 +118,61 @@ impl StateName {
     }
 }
 
-fn put_runs(f: &mut String, before: char, runs: &[Range<u64>]) {
-    for (index, run) in runs.iter().enumerate() {
-        let before = if index == 0 { before } else { '.' };
-        let _ = write!(f, "{before}{}-{}", run.start, run.end);
+/// The words of policies in names.
+const KEEPS: [(&str, Keep); 4] = [
+    ("all", Keep::All),
+    ("prefix", Keep::Prefix),
+    ("subset", Keep::Subset),
+    ("reorder", Keep::Reorder),
+];
+
+/// The sign of what becomes of a write, and behind its number what more there is to say.
+fn put_fate(text: &mut String, number: Option<u64>, fate: &Fate) {
+    let (sign, mut more) = match fate {
+        Fate::Lost => ('-', Vec::new()),
+        Fate::Kept => ('+', Vec::new()),
+        Fate::Garbage(seed) => ('=', vec![format!("{seed:x}")]),
+        Fate::Torn(runs) => {
+            let runs = runs.iter().map(|run| format!("{}-{}", run.start, run.end));
+            ('~', runs.collect())
+        }
+    };
+    if let Some(number) = number {
+        more.insert(0, number.to_string());
     }
+    let _ = write!(text, "{sign}{}", more.join("."));
 }
 
 impl fmt::Display for StateName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = String::new();
         match &self.shape {
-            Shape::First(count, torn) => {
+            Shape::First(count, next) => {
                 let _ = write!(text, "first.{count}");
-                put_runs(&mut text, '~', torn);
+                if *next != Fate::Lost {
+                    put_fate(&mut text, None, next);
+                }
             }
-            Shape::All(exceptions) => {
-                text.push_str("all");
-                put_exceptions(&mut text, '-', exceptions);
-            }
-            Shape::None(exceptions) => {
-                text.push_str("none");
-                put_exceptions(&mut text, '+', exceptions);
+            Shape::All(exceptions) | Shape::None(exceptions) => {
+                text.push_str(match self.shape {
+                    Shape::All(_) => "all",
+                    _ => "none",
+                });
+                for (number, fate) in exceptions {
+                    put_fate(&mut text, Some(*number), fate);
+                }
             }
             Shape::Drawn {
                 keep,
                 is_torn,
+                is_garbage,
                 seed,
             } => {
-                let keep = match keep {
-                    Keep::Reorder => "reorder",
-                    Keep::Subset | Keep::None | Keep::All | Keep::Prefix => "subset",
-                };
-                let torn = if *is_torn { "-torn" } else { "" };
-                let _ = write!(text, "{keep}{torn}.{seed:x}");
+                let word = KEEPS.iter().find(|(_, it)| it == keep);
+                text.push_str(word.map_or("none", |(word, _)| word));
+                text.push_str(if *is_torn { "-torn" } else { "" });
+                text.push_str(if *is_garbage { "-garbage" } else { "" });
+                let _ = write!(text, ".{seed:x}");
             }
         }
         write!(f, "{}:{text}", self.moment.0)?;
@@ -158,16 +180,6 @@ impl fmt::Display for StateName {
             true => write!(f, "@{}", self.unit.bytes()),
             false => Ok(()),
         }
-    }
-}
-
-fn put_exceptions(text: &mut String, whole: char, exceptions: &[(u64, Vec<Range<u64>>)]) {
-    // A dash behind a torn one would be read as a part of it.
-    let (torn, gone): (Vec<_>, Vec<_>) = exceptions.iter().partition(|(_, torn)| !torn.is_empty());
-    for (number, torn) in gone.into_iter().chain(torn) {
-        let sign = if torn.is_empty() { whole } else { '~' };
-        let _ = write!(text, "{sign}{number}");
-        put_runs(text, '.', torn);
     }
 }
 
@@ -195,33 +207,60 @@ impl FromStr for StateName {
 }
 
 fn shape_of(text: &str) -> Option<Shape> {
+    if let Some(drawn) = drawn_of(text) {
+        return Some(drawn);
+    }
     if let Some(rest) = text.strip_prefix("first.") {
-        let (count, torn) = match rest.split_once('~') {
-            Some((count, runs)) => (count, runs_of(runs.split('.'))?),
-            None => (rest, Vec::new()),
+        let end = rest.find(['~', '=']).unwrap_or(rest.len());
+        let (count, next) = rest.split_at(end);
+        let next = match next.chars().next() {
+            Some(sign) => fate_of(sign, next.get(1..)?.split('.'))?,
+            None => Fate::Lost,
         };
-        return Some(Shape::First(count.parse().ok()?, torn));
+        return Some(Shape::First(count.parse().ok()?, next));
     }
     if let Some(rest) = text.strip_prefix("all") {
         return exceptions_of(rest, '-').map(Shape::All);
     }
-    if let Some(rest) = text.strip_prefix("none") {
-        return exceptions_of(rest, '+').map(Shape::None);
-    }
+    let rest = text.strip_prefix("none")?;
+    exceptions_of(rest, '+').map(Shape::None)
+}
+
+/// A policy's word, with its switches and a seed.
+fn drawn_of(text: &str) -> Option<Shape> {
     let (word, seed) = text.split_once('.')?;
     let seed = u64::from_str_radix(seed, 16).ok()?;
-    let (keep, is_torn) = match word {
-        "subset" => (Keep::Subset, false),
-        "subset-torn" => (Keep::Subset, true),
-        "reorder" => (Keep::Reorder, false),
-        "reorder-torn" => (Keep::Reorder, true),
-        _ => return None,
+    let (word, is_garbage) = match word.strip_suffix("-garbage") {
+        Some(word) => (word, true),
+        None => (word, false),
     };
-    Some(Shape::Drawn {
-        keep,
+    let (word, is_torn) = match word.strip_suffix("-torn") {
+        Some(word) => (word, true),
+        None => (word, false),
+    };
+    let keep = KEEPS.iter().find(|(known, _)| *known == word);
+    keep.map(|(_, keep)| Shape::Drawn {
+        keep: *keep,
         is_torn,
+        is_garbage,
         seed,
     })
+}
+
+/// The fate of a sign and of what follows it, behind the number of the write.
+fn fate_of<'t>(sign: char, mut more: impl Iterator<Item = &'t str>) -> Option<Fate> {
+    let fate = match sign {
+        '-' => Fate::Lost,
+        '+' => Fate::Kept,
+        '=' => Fate::Garbage(u64::from_str_radix(more.next()?, 16).ok()?),
+        '~' => {
+            return runs_of(more)
+                .filter(|runs| !runs.is_empty())
+                .map(Fate::Torn);
+        }
+        _ => return None,
+    };
+    more.next().is_none().then_some(fate)
 }
 
 /// Runs of units: in order, apart, and none of them empty.
@@ -239,29 +278,39 @@ fn runs_of<'t>(parts: impl Iterator<Item = &'t str>) -> Option<Vec<Range<u64>>> 
     Some(runs)
 }
 
-fn exceptions_of(text: &str, whole: char) -> Option<Vec<(u64, Vec<Range<u64>>)>> {
+/// Exceptions, each behind its sign; `plain` is that of the ones without more to say.
+fn exceptions_of(text: &str, plain: char) -> Option<Vec<(u64, Fate)>> {
     let mut exceptions = Vec::new();
     let mut rest = text;
     while let Some(sign) = rest.chars().next() {
+        if ![plain, '~', '='].contains(&sign) {
+            return None;
+        }
         // No sign is longer than a byte.
         rest = rest.get(1..)?;
-        // The dash of a run is no sign.
-        let end = match sign {
-            '~' => rest.find(['~', '+']).unwrap_or(rest.len()),
-            _ if sign == whole => rest.find(['~', whole]).unwrap_or(rest.len()),
-            _ => return None,
-        };
+        let end = end_of(rest, sign, plain);
         let (one, after) = rest.split_at(end);
         rest = after;
         let mut parts = one.split('.');
         let number = parts.next()?.parse().ok()?;
-        let torn = runs_of(parts)?;
-        if (sign == '~') == torn.is_empty() {
-            return None;
-        }
-        exceptions.push((number, torn));
+        exceptions.push((number, fate_of(sign, parts)?));
     }
     Some(exceptions)
+}
+
+/// Where the next sign is, behind `sign`. The dash in a run of a torn write is none.
+fn end_of(text: &str, sign: char, plain: char) -> usize {
+    let mut may_be_run = false;
+    for (at, letter) in text.char_indices() {
+        match letter {
+            '.' => may_be_run = sign == '~',
+            '-' if may_be_run => may_be_run = false,
+            '~' | '=' => return at,
+            _ if letter == plain => return at,
+            _ => {}
+        }
+    }
+    text.len()
 }
 
 #[cfg(test)]
@@ -278,25 +327,32 @@ mod tests {
         })
     }
 
-    fn exceptions() -> impl Strategy<Value = Vec<(u64, Vec<Range<u64>>)>> {
-        proptest::collection::vec((0_u64..1000, runs()), 0..4)
+    fn torn() -> impl Strategy<Value = Fate> {
+        let some = runs().prop_filter("a torn write has a part", |runs| !runs.is_empty());
+        some.prop_map(Fate::Torn)
+    }
+
+    fn exceptions(plain: Fate) -> impl Strategy<Value = Vec<(u64, Fate)>> {
+        let fate = prop_oneof![Just(plain), torn(), any::<u64>().prop_map(Fate::Garbage),];
+        proptest::collection::vec((0_u64..1000, fate), 0..4)
     }
 
     fn shapes() -> impl Strategy<Value = Shape> {
-        let keep = prop_oneof![Just(Keep::Subset), Just(Keep::Reorder)];
+        let keep = prop::sample::select(KEEPS.map(|(_, keep)| keep).to_vec());
+        let next = prop_oneof![
+            Just(Fate::Lost),
+            torn(),
+            any::<u64>().prop_map(Fate::Garbage)
+        ];
+        let drawn = (keep, any::<bool>(), any::<bool>(), any::<u64>());
         prop_oneof![
-            (0_usize..100, runs()).prop_map(|(count, torn)| Shape::First(count, torn)),
-            exceptions().prop_map(|mut all| {
-                all.sort_by_key(|(_, torn)| !torn.is_empty());
-                Shape::All(all)
-            }),
-            exceptions().prop_map(|mut all| {
-                all.sort_by_key(|(_, torn)| !torn.is_empty());
-                Shape::None(all)
-            }),
-            (keep, any::<bool>(), any::<u64>()).prop_map(|(keep, is_torn, seed)| Shape::Drawn {
+            (0_usize..100, next).prop_map(|(count, next)| Shape::First(count, next)),
+            exceptions(Fate::Lost).prop_map(Shape::All),
+            exceptions(Fate::Kept).prop_map(Shape::None),
+            drawn.prop_map(|(keep, is_torn, is_garbage, seed)| Shape::Drawn {
                 keep,
                 is_torn,
+                is_garbage,
                 seed,
             }),
         ]
@@ -315,9 +371,34 @@ mod tests {
 
         #[test]
         fn no_text_makes_it_panic(
-            text in "[0-9]{1,3}:(all|none|first\\.|subset\\.)[-+~.@0-9a-fé]{0,20}",
+            text in "[0-9]{1,3}:(all|none|first\\.|subset\\.)[-+~=.@0-9a-fé]{0,20}",
         ) {
             let _ = text.parse::<StateName>();
+        }
+    }
+    #[test]
+    fn names_of_earlier_reports_are_still_read() {
+        for text in [
+            "120:first.5",
+            "120:first.5~0-3@512",
+            "120:all-17-19",
+            "120:all-17~18.0-1.3-4@4096",
+            "120:none+17~18.0-1@512",
+            "120:subset.7f",
+            "120:reorder-torn.7f@512",
+            "120:all-17=18.7f-19",
+        ] {
+            assert_eq!(text.parse::<StateName>().unwrap().to_string(), text);
+        }
+        for text in [
+            "1:all+17",
+            "1:none-17",
+            "1:first.5=",
+            "1:first.5~",
+            "1:all-1.2",
+            "1:other.1",
+        ] {
+            assert!(text.parse::<StateName>().is_err(), "{text}");
         }
     }
 }

@@ -3,13 +3,13 @@
 use std::str::FromStr;
 
 use crate::crash::Moment;
-use crate::crash::log::{Log, What};
+use crate::crash::log::{Log, NEVER, Request, What};
 
 /// Which moments of a log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum At {
-    /// Before each flush completes, and the end: whatever a crash at another moment may leave, a
-    /// crash at one of these may leave too.
+    /// Before each flush completes, and each write that is then stable at once, and the end:
+    /// whatever a crash at another moment may leave, a crash at one of these may leave too.
     #[default]
     Any,
     /// Before the K-th flush completes, counted from 1.
@@ -74,7 +74,8 @@ pub struct Point {
 pub fn points(log: &Log, at: &At) -> Result<Vec<Point>, AtError> {
     let completed = |is: fn(&What) -> bool| {
         let all = log.requests.iter().filter(|request| is(&request.what));
-        let mut moments: Vec<u64> = all.map(|request| request.completed).collect();
+        let moments = all.map(|request| request.completed);
+        let mut moments: Vec<u64> = moments.filter(|&moment| moment != NEVER).collect();
         moments.sort_unstable();
         moments
     };
@@ -87,8 +88,12 @@ pub fn points(log: &Log, at: &At) -> Result<Vec<Point>, AtError> {
     };
     let found = match at {
         At::Any => {
-            let before = flushes.iter().map(|completed| completed.saturating_sub(1));
+            let makes_stable = |it: &&Request| it.at_once || it.what == What::Flush;
+            let all = log.requests.iter().filter(makes_stable);
+            let all = all.map(|it| it.completed).filter(|&it| it != NEVER);
+            let before = all.map(|completed| completed.saturating_sub(1));
             let mut all: Vec<u64> = before.chain([log.end()]).collect();
+            all.sort_unstable();
             all.dedup();
             Some(all)
         }

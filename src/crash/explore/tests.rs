@@ -166,7 +166,9 @@ fn kept(choice: &Choice) -> Vec<bool> {
 fn plan(unit: u64) -> Plan {
     Plan {
         unit: TearUnit::new(unit).unwrap(),
+        keep: None,
         is_torn: true,
+        is_garbage: false,
         random: 8,
         seed: 3,
     }

@@ -1,4 +1,4 @@
-//! A request of a log.
+//! A request of a log, with its data and both of its moments.
 
 /// The moment of completion of what never completed.
 pub const NEVER: u64 = u64::MAX;

@@ -17,7 +17,7 @@ use utoipa::IntoParams;
 
 use super::state::Api;
 use super::wire::failure::Failure;
-use super::wire::strict::Strict;
+use super::wire::strict::{self, Refused};
 use crate::device::history::PointName;
 use crate::model::ProblemKind;
 
@@ -221,9 +221,8 @@ impl<T: DeserializeOwned> FromRequest<Api> for Json<T> {
     type Rejection = Failure;
 
     async fn from_request(request: Request, api: &Api) -> Result<Self, Failure> {
-        expect_type(request.headers(), &["application/json"])?;
-        let body = read(request, api.options().most_body_bytes).await?;
-        parse(&body).map(Self)
+        let json = read_json(request, api, &["application/json"]).await?;
+        parse(json).map(Self)
     }
 }
 
@@ -235,9 +234,7 @@ impl<T: DeserializeOwned> FromRequest<Api> for MergePatch<T> {
 
     async fn from_request(request: Request, api: &Api) -> Result<Self, Failure> {
         let types = ["application/merge-patch+json", "application/json"];
-        expect_type(request.headers(), &types)?;
-        let body = read(request, api.options().most_body_bytes).await?;
-        parse(&body).map(Self)
+        parse(read_json(request, api, &types).await?).map(Self)
     }
 }
 
@@ -268,16 +265,23 @@ async fn read(request: Request, most_bytes: usize) -> Result<Bytes, Failure> {
         })
 }
 
-fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
-    let json: Value = serde_json::from_slice(body)
-        .map_err(|error| Failure::invalid(format!("the body is not JSON: {error}")))?;
-    serde_path_to_error::deserialize(Strict(json)).map_err(|error| {
-        let field = error.path().to_string();
-        let reason = error.into_inner();
-        if matches!(&*field, "." | "?") {
-            Failure::invalid(reason.to_string())
-        } else {
-            Failure::invalid(format!("{field}: {reason}")).at(field)
-        }
-    })
+/// A body of JSON, of one of these media types.
+async fn read_json(request: Request, api: &Api, types: &[&str]) -> Result<Value, Failure> {
+    expect_type(request.headers(), types)?;
+    let body = read(request, api.options().most_body_bytes).await?;
+    serde_json::from_slice(&body)
+        .map_err(|error| Failure::invalid(format!("the body is not JSON: {error}")))
+}
+
+fn parse<T: DeserializeOwned>(json: Value) -> Result<T, Failure> {
+    strict::read(json).map_err(misread)
+}
+
+/// The refusal of a body, with the field at fault.
+fn misread(Refused { path, error }: Refused) -> Failure {
+    if path.is_empty() {
+        Failure::invalid(error.to_string())
+    } else {
+        Failure::invalid(format!("{path}: {error}")).at(path)
+    }
 }

@@ -1,6 +1,7 @@
 //! All paths in one table, and what is checked before any of them.
 
 use std::any::Any;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -8,21 +9,50 @@ use axum::http::header::ALLOW;
 use axum::http::{Method, StatusCode};
 use axum::middleware::{Next, from_fn, from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
+#[cfg(ramblk_kept_document)]
+use axum::routing::MethodRouter;
+use serde_json::Value;
 use tower_http::catch_panic::CatchPanicLayer;
-use utoipa::openapi::OpenApi;
+#[cfg(ramblk_kept_document)]
+use utoipa::Path as _;
+#[cfg(ramblk_kept_document)]
+use utoipa::openapi::path::{Operation, Paths};
+#[cfg(ramblk_kept_document)]
+use utoipa_axum::PathItemExt as _;
 use utoipa_axum::router::OpenApiRouter;
+#[cfg(not(ramblk_kept_document))]
 use utoipa_axum::routes;
 
 use super::handlers::{
-    disks, download, events, faults, golden, groups, look, nbd, observe, power, record, snapshots,
-    upload, write,
+    disks, download, events, faults, figures, golden, groups, look, nbd, observe, power, record,
+    snapshots, upload, wait, write,
 };
+use super::reading;
 use super::state::{Api, Permit};
 use super::wire::contract::{self, Contract};
 use super::wire::failure::Failure;
 use super::wire::linger::linger;
 use super::wire::peer::Peer;
-use crate::model::ProblemKind;
+use crate::daemon::disks::actors;
+use crate::model::{ActorKind, ProblemKind};
+use crate::store::points;
+
+/// The handlers of a path, as `utoipa_axum::routes` has them, without what they do as a document.
+#[cfg(ramblk_kept_document)]
+macro_rules! routes {
+    ($($room:ident::$handler:ident),+ $(,)?) => {{
+        let (mut paths, mut router) = (Paths::new(), MethodRouter::new());
+        $(
+            let path = utoipa_axum::paste!($room::[<__path_ $handler>]::path());
+            let methods = utoipa_axum::paste!($room::[<__path_ $handler>]::methods());
+            for method in &methods {
+                router = router.on(method.to_method_filter(), $room::$handler);
+            }
+            paths.add_path_operation(path, methods, Operation::new());
+        )+
+        (Vec::new(), paths, router)
+    }};
+}
 
 /// Paths whose requests are short, have a time limit, and count as requests.
 pub(super) fn ordinary() -> OpenApiRouter<Api> {
@@ -34,8 +64,11 @@ pub(super) fn ordinary() -> OpenApiRouter<Api> {
             disks::patch,
             disks::destroy
         ))
+        .routes(routes!(disks::rename))
         .routes(routes!(disks::map))
         .routes(routes!(disks::stats))
+        .routes(routes!(figures::stats))
+        .routes(routes!(figures::usage))
         .routes(routes!(disks::findings))
         .routes(routes!(snapshots::history))
         .routes(routes!(disks::limits, disks::set_limits))
@@ -44,8 +77,17 @@ pub(super) fn ordinary() -> OpenApiRouter<Api> {
         .routes(routes!(faults::release))
         .routes(routes!(faults::log))
         .routes(routes!(snapshots::list))
-        .routes(routes!(snapshots::get, snapshots::take, snapshots::destroy))
+        .routes(routes!(
+            snapshots::get,
+            snapshots::take,
+            snapshots::patch,
+            snapshots::destroy
+        ))
+        .routes(routes!(snapshots::rename))
         .routes(routes!(snapshots::fork))
+        .routes(routes!(snapshots::fork_all))
+        .routes(routes!(snapshots::take_all))
+        .routes(routes!(snapshots::reset_all))
         .routes(routes!(snapshots::reset))
         .routes(routes!(record::get, record::start, record::remove))
         .routes(routes!(record::stop))
@@ -61,7 +103,12 @@ pub(super) fn ordinary() -> OpenApiRouter<Api> {
             groups::destroy
         ))
         .routes(routes!(golden::list))
-        .routes(routes!(golden::get, golden::offer, golden::remove))
+        .routes(routes!(
+            golden::get,
+            golden::offer,
+            golden::patch,
+            golden::remove
+        ))
         .routes(routes!(groups::pool))
         .routes(routes!(groups::version))
         .routes(routes!(groups::config, groups::apply))
@@ -83,11 +130,12 @@ pub(super) fn streams() -> OpenApiRouter<Api> {
         .routes(routes!(look::diff))
         .routes(routes!(golden::set_content))
         .routes(routes!(events::listen))
-        .routes(routes!(nbd::upgrade))
+        .routes(routes!(nbd::serve_nbd))
+        .routes(routes!(wait::wait))
 }
 
 /// The router of all paths.
-pub(super) fn router(api: Api, document: &OpenApi) -> Router {
+pub(super) fn router(api: Api, document: &Value) -> Router {
     let bounded = from_fn_with_state(api.clone(), bound);
     let router = Router::from(ordinary())
         .layer(bounded)
@@ -95,8 +143,19 @@ pub(super) fn router(api: Api, document: &OpenApi) -> Router {
     guard(router, document).with_state(api)
 }
 
+/// The router for clients that only read. `other` is where other requests may be sent.
+pub(super) fn router_of_readers(api: Api, document: &Value, other: &str) -> Router {
+    let bounded = from_fn_with_state(api.clone(), bound);
+    let reading = from_fn_with_state(Arc::<str>::from(other), reading::hold);
+    let router = Router::from(ordinary())
+        .layer(bounded)
+        .merge(Router::from(streams()))
+        .layer(reading);
+    guard(router, document).with_state(api)
+}
+
 /// Add what applies to all paths, and to those that don't exist.
-fn guard(router: Router<Api>, document: &OpenApi) -> Router<Api> {
+fn guard(router: Router<Api>, document: &Value) -> Router<Api> {
     let contract = Contract::new(document);
     router
         .fallback(unknown)
@@ -117,12 +176,17 @@ async fn admit(request: Request, next: Next) -> Response {
             "only root, the daemon's user and members of the socket's group are authorised";
         return Failure::new(ProblemKind::Forbidden, detail).into_response();
     };
+    // Nothing but a test makes it fail, and that only to make a system call.
+    let _ = points::may_fail("api-asked");
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let response = next.run(request).await;
-    if !matches!(method, Method::GET | Method::HEAD) {
-        let (uid, pid, status) = (peer.uid, peer.pid, response.status().as_u16());
-        tracing::info!(%method, path, uid, pid, status, "API request");
+    if matches!(method, Method::GET | Method::HEAD) {
+        return next.run(request).await;
     }
+    let pid = peer.pid.and_then(|pid| u32::try_from(pid).ok());
+    let actor = actors::process(ActorKind::Client, peer.uid, pid);
+    let response = actors::answering(actor, next.run(request)).await;
+    let (uid, pid, status) = (peer.uid, peer.pid, response.status().as_u16());
+    tracing::info!(%method, path, uid, pid, status, "API request");
     response
 }
 

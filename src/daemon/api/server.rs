@@ -1,5 +1,7 @@
 //! The thread of the API: connections, and how they end.
 
+use std::fs::Metadata;
+use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
@@ -14,14 +16,14 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::UnixStream;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Builder;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tower::ServiceExt;
 
 use super::state::Api;
 use super::wire::peer::{Access, Peer};
-use super::{Options, document, routes};
+use super::{Options, document, routes, scrapes};
 use crate::daemon::Error;
 use crate::daemon::disks::Disks;
 use crate::model::{Problem, ProblemKind};
@@ -61,11 +63,23 @@ impl FreshListeners {
     }
 }
 
+/// Where clients of the API connect.
+#[derive(Debug)]
+pub struct Listeners {
+    /// Those who may do everything.
+    pub api: UnixListener,
+    /// Those who may only read, if there is a socket for them.
+    pub readers: Option<UnixListener>,
+    /// Those who scrape metrics, if there is an address for them.
+    pub scrapes: Option<TcpListener>,
+}
+
 /// A running API server. Drop it to end it.
 #[derive(Debug)]
 pub struct Server {
     stop: watch::Sender<bool>,
     fresh: FreshListeners,
+    fresh_readers: FreshListeners,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -80,30 +94,67 @@ impl Server {
         disks: Arc<Disks>,
         options: Options,
     ) -> Result<Self, Error> {
+        let listeners = Listeners {
+            api: listener,
+            readers: None,
+            scrapes: None,
+        };
+        Self::start_with(listeners, disks, options)
+    }
+
+    /// The same, for clients of several kinds.
+    ///
+    /// # Errors
+    ///
+    /// As [`Server::start`].
+    pub fn start_with(
+        listeners: Listeners,
+        disks: Arc<Disks>,
+        options: Options,
+    ) -> Result<Self, Error> {
         let fail = |what| move |source| Error::System { what, source };
-        listener
-            .set_nonblocking(true)
-            .map_err(fail("make the API socket non-blocking"))?;
         let runtime = Builder::new_current_thread()
             .enable_all()
             .max_blocking_threads(WORK_THREADS)
             .thread_name(Role::ApiWork.name())
+            .on_thread_start(|| threads::enter(Role::ApiWork))
             .build()
             .map_err(fail("make the API's event loop"))?;
-        let listener = {
-            let _inside = runtime.enter();
-            tokio::net::UnixListener::from_std(listener).map_err(fail("wait for API clients"))?
-        };
+        let inside = runtime.enter();
+        let api = polled(listeners.api).map_err(fail("wait for API clients"))?;
+        let readers = listeners.readers.map(polled).transpose();
+        let readers = readers.map_err(fail("wait for API clients that read"))?;
+        let scrapes = listeners.scrapes.map(|scrapes| {
+            scrapes.set_nonblocking(true)?;
+            tokio::net::TcpListener::from_std(scrapes)
+        });
+        let scrapes = scrapes.transpose().map_err(fail("wait for scrapes"))?;
+        drop(inside);
         let (stop, stopped) = watch::channel(false);
-        let (fresh, other_listeners) = mpsc::unbounded_channel();
+        let (fresh, others) = mpsc::unbounded_channel();
+        let (fresh_readers, other_readers) = mpsc::unbounded_channel();
         let thread = threads::spawn(Role::Api, move || {
-            let api = Api::new(disks, options, document::document, stopped);
-            run(runtime, listener, other_listeners, api);
+            let state = Api::new(disks, options, document::document, stopped);
+            if let Some(scrapes) = scrapes {
+                runtime.spawn(scrapes::serve(scrapes, state.clone()));
+            }
+            let readers = readers.map(|readers| Door::of_readers(readers, &api, &state));
+            let door = Door::new(api, state);
+            runtime.block_on(async {
+                let read = async {
+                    if let Some(readers) = readers {
+                        accept(readers, other_readers).await;
+                    }
+                };
+                tokio::join!(accept(door, others), read);
+            });
+            runtime.shutdown_timeout(WORK_FAREWELL);
         })
         .map_err(fail("start the API's thread"))?;
         Ok(Self {
             stop,
             fresh: FreshListeners(fresh),
+            fresh_readers: FreshListeners(fresh_readers),
             thread: Some(thread),
         })
     }
@@ -111,6 +162,11 @@ impl Server {
     /// The handle that passes another listener to it.
     pub fn fresh_listeners(&self) -> FreshListeners {
         self.fresh.clone()
+    }
+
+    /// The same, for clients that only read.
+    pub fn fresh_readers(&self) -> FreshListeners {
+        self.fresh_readers.clone()
     }
 
     /// End the server: it accepts no new connection, finishes pending answers, and ends streams.
@@ -135,21 +191,71 @@ impl Drop for Server {
     }
 }
 
-fn run(runtime: Runtime, listener: tokio::net::UnixListener, others: Others, api: Api) {
-    runtime.block_on(accept(listener, others, api));
-    runtime.shutdown_timeout(WORK_FAREWELL);
+/// A listener that the event loop can wait for.
+fn polled(listener: UnixListener) -> std::io::Result<tokio::net::UnixListener> {
+    listener.set_nonblocking(true)?;
+    tokio::net::UnixListener::from_std(listener)
 }
 
-/// The group that owns the socket's path, if it has one.
-fn socket_group(listener: &tokio::net::UnixListener) -> Option<u32> {
+/// A socket, who may use it, and what for.
+struct Door {
+    listener: tokio::net::UnixListener,
+    access: Access,
+    router: Router,
+    api: Api,
+}
+
+impl Door {
+    fn new(listener: tokio::net::UnixListener, api: Api) -> Self {
+        let group = found(&listener).map(|found| found.gid());
+        Self {
+            access: Access::new(group),
+            router: routes::router(api.clone(), &document::document()),
+            listener,
+            api,
+        }
+    }
+
+    /// For clients that only read. All others may connect to `other`.
+    fn of_readers(
+        listener: tokio::net::UnixListener,
+        other: &tokio::net::UnixListener,
+        api: &Api,
+    ) -> Self {
+        let found = found(&listener);
+        let mode = found.as_ref().map_or(0, MetadataExt::mode);
+        let api = api.of_readers();
+        let other = match other
+            .local_addr()
+            .ok()
+            .as_ref()
+            .and_then(|it| it.as_pathname())
+        {
+            Some(path) => format!("{path:?}"),
+            None => "the daemon's other socket".to_owned(),
+        };
+        Self {
+            access: Access::of_readers(found.map(|found| found.gid()), mode),
+            router: routes::router_of_readers(api.clone(), &document::document(), &other),
+            listener,
+            api,
+        }
+    }
+}
+
+/// The file at the socket's path, if it has one.
+fn found(listener: &tokio::net::UnixListener) -> Option<Metadata> {
     let address = listener.local_addr().ok()?;
-    let metadata = std::fs::metadata(address.as_pathname()?).ok()?;
-    Some(metadata.gid())
+    std::fs::metadata(address.as_pathname()?).ok()
 }
 
-async fn accept(mut listener: tokio::net::UnixListener, mut others: Others, api: Api) {
-    let access = Access::new(socket_group(&listener));
-    let router = routes::router(api.clone(), &document::routed());
+async fn accept(door: Door, mut others: Others) {
+    let Door {
+        mut listener,
+        access,
+        router,
+        api,
+    } = door;
     let room = Arc::new(Semaphore::new(api.options().most_connections));
     let mut stop = api.stopped();
     let mut serving = JoinSet::new();

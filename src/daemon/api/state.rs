@@ -1,11 +1,12 @@
 //! What requests share, and how they run work on other threads.
 
+use std::any::Any;
 use std::sync::Arc;
 use std::time::Instant;
 
 use axum::body::Bytes;
-use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_TYPE, ETAG};
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::Value;
@@ -13,9 +14,15 @@ use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, watch};
 
 use super::Options;
 use super::wire::failure::Failure;
-use crate::daemon::disks::Disks;
+use crate::daemon::disks::{Disks, actors};
 use crate::model::{Problem, ProblemKind};
 use crate::store::Leftover;
+
+/// What runs on a work thread.
+type Job<T> = Box<dyn FnOnce(&Disks) -> T + Send>;
+
+/// An answer: its status, its entity tag if it has one, and its body.
+type Json = (StatusCode, Option<String>, serde_json::Result<Vec<u8>>);
 
 /// What all requests share.
 #[derive(Clone, Debug)]
@@ -33,6 +40,9 @@ struct Shared {
     transfers: Arc<Semaphore>,
     listeners: Arc<Semaphore>,
     nbd: Arc<Semaphore>,
+    held: Arc<Semaphore>,
+    /// Held while a reader's job runs, so that readers use one work thread at most.
+    turn: Option<Semaphore>,
     stopped: watch::Receiver<bool>,
     /// Held while memory is freed, so that one work thread at most does that.
     freeing: Arc<Mutex<()>>,
@@ -50,6 +60,8 @@ pub(super) enum Permit {
     Listener,
     /// Connections of NBD.
     Nbd,
+    /// Connections that hold a disk.
+    Held,
 }
 
 impl Api {
@@ -60,12 +72,32 @@ impl Api {
         document: fn() -> Value,
         stopped: watch::Receiver<bool>,
     ) -> Self {
+        Self::with(disks, options, document, stopped, None)
+    }
+
+    /// The state for clients that only read, with bounds of its own.
+    pub(super) fn of_readers(&self) -> Self {
+        let shared = &self.0;
+        let options = shared.options.of_readers();
+        let turn = Some(Semaphore::new(1));
+        let disks = Arc::clone(&shared.disks);
+        Self::with(disks, options, shared.document, self.stopped(), turn)
+    }
+
+    fn with(
+        disks: Arc<Disks>,
+        options: Options,
+        document: fn() -> Value,
+        stopped: watch::Receiver<bool>,
+        turn: Option<Semaphore>,
+    ) -> Self {
         let permits = |count| Arc::new(Semaphore::new(count));
         // A job may go on after its request has timed out. It then still counts as a job.
         let jobs = options.most_requests
             + options.most_transfers
             + options.most_listeners
-            + options.most_nbd;
+            + options.most_nbd
+            + options.most_held;
         Self(Arc::new(Shared {
             disks,
             options,
@@ -75,6 +107,8 @@ impl Api {
             transfers: permits(options.most_transfers),
             listeners: permits(options.most_listeners),
             nbd: permits(options.most_nbd),
+            held: permits(options.most_held),
+            turn,
             stopped,
             freeing: Arc::default(),
             scraped: Mutex::new(None),
@@ -113,6 +147,7 @@ impl Api {
             Permit::Transfer => (&self.0.transfers, "transfers"),
             Permit::Listener => (&self.0.listeners, "listeners to events"),
             Permit::Nbd => (&self.0.nbd, "NBD connections"),
+            Permit::Held => (&self.0.held, "held crash states"),
         };
         take(permits, what)
     }
@@ -122,43 +157,81 @@ impl Api {
         &self,
         job: impl FnOnce(&Disks) -> T + Send + 'static,
     ) -> Result<T, Failure> {
+        let done = self.run(Box::new(|disks| Box::new(job(disks)))).await?;
+        let done = done.downcast().map(|value| *value);
+        done.map_err(|_| Failure::internal(&"a job's result is of another type"))
+    }
+
+    /// The same for any job. All that it takes to run one is compiled once, not for each handler.
+    async fn run(&self, job: Job<Box<dyn Any + Send>>) -> Result<Box<dyn Any + Send>, Failure> {
         let permit = take(&self.0.jobs, "requests under way")?;
+        let turn = self.0.turn.as_ref().map(Semaphore::acquire);
+        let _turn = match turn {
+            Some(turn) => turn.await.ok(),
+            None => None,
+        };
         let disks = Arc::clone(&self.0.disks);
+        let actor = actors::current();
         let done = tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            job(&disks)
+            actors::acting(actor, || job(&disks))
         });
         done.await.map_err(|error| Failure::internal(&error))
     }
 
     /// Run `job` on a work thread, and answer with its result.
-    pub(super) async fn answer<T: Serialize>(
+    pub(super) fn answer<T: Serialize>(
         &self,
         job: impl FnOnce(&Disks) -> Result<(StatusCode, T), Problem> + Send + 'static,
-    ) -> Result<Response, Failure> {
-        // Serialised on that thread too, since that takes a while for a long list.
-        let done = self.work(move |disks| {
-            job(disks).map(|(status, value)| (status, serde_json::to_vec(&value)))
-        });
-        let (status, body) = done.await??;
-        let body = body.map_err(|error| Failure::internal(&error))?;
-        Ok((status, [(CONTENT_TYPE, "application/json")], body).into_response())
+    ) -> impl Future<Output = Result<Response, Failure>> + Send {
+        self.answer_json(Box::new(move |disks| {
+            job(disks).map(|(status, value)| (status, None, serde_json::to_vec(&value)))
+        }))
     }
 
     /// The same, with status 200.
-    pub(super) async fn ok<T: Serialize>(
+    pub(super) fn ok<T: Serialize>(
         &self,
         job: impl FnOnce(&Disks) -> Result<T, Problem> + Send + 'static,
-    ) -> Result<Response, Failure> {
-        let ok = |value| (StatusCode::OK, value);
-        self.answer(move |disks| job(disks).map(ok)).await
+    ) -> impl Future<Output = Result<Response, Failure>> + Send {
+        self.answer_json(Box::new(move |disks| {
+            job(disks).map(|value| (StatusCode::OK, None, serde_json::to_vec(&value)))
+        }))
+    }
+
+    /// The same with an entity tag, which the job returns too.
+    pub(super) fn tagged<T: Serialize>(
+        &self,
+        job: impl FnOnce(&Disks) -> Result<(String, T), Problem> + Send + 'static,
+    ) -> impl Future<Output = Result<Response, Failure>> + Send {
+        self.answer_json(Box::new(move |disks| {
+            let (tag, value) = job(disks)?;
+            Ok((StatusCode::OK, Some(tag), serde_json::to_vec(&value)))
+        }))
+    }
+
+    /// Run a job whose result is JSON already: it is serialised on the work thread too, since that
+    /// takes a while for a long list.
+    async fn answer_json(&self, job: Job<Result<Json, Problem>>) -> Result<Response, Failure> {
+        let (status, tag, body) = self.work(job).await??;
+        let body = body.map_err(|error| Failure::internal(&error))?;
+        let mut response = (status, [(CONTENT_TYPE, "application/json")], body).into_response();
+        if let Some(tag) = tag {
+            let tag = HeaderValue::try_from(tag).map_err(|error| Failure::internal(&error))?;
+            response.headers_mut().insert(ETAG, tag);
+        }
+        Ok(response)
     }
 
     /// Run a job without a result, and answer 204.
-    pub(super) async fn done(
+    pub(super) fn done(
         &self,
         job: impl FnOnce(&Disks) -> Result<(), Problem> + Send + 'static,
-    ) -> Result<Response, Failure> {
+    ) -> impl Future<Output = Result<Response, Failure>> + Send {
+        self.answer_nothing(Box::new(job))
+    }
+
+    async fn answer_nothing(&self, job: Job<Result<(), Problem>>) -> Result<Response, Failure> {
         self.work(job).await??;
         Ok(StatusCode::NO_CONTENT.into_response())
     }

@@ -3,7 +3,8 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `events` | events of disks, for listeners |
+//! | `events` | events of disks, for listeners, and the past ones that are kept |
+//! | `actors` | who causes what happens |
 //! | `settings` | the settings of a disk, and how the daemon stores them |
 //! | `served` | one disk that is served |
 //! | `registry` | which disks are served, and the locks that keep that consistent |
@@ -12,6 +13,7 @@
 //! | `mod` | opening the registry |
 
 pub(crate) mod actions;
+pub(crate) mod actors;
 pub mod events;
 mod registry;
 pub(crate) mod served;
@@ -19,23 +21,26 @@ pub(crate) mod settings;
 pub(crate) mod upkeep;
 
 pub use actions::apply::ApplyOptions;
-pub use actions::branch::{fork, reset, snapshots};
+pub use actions::branch::{reset, snapshots};
 pub use actions::content::Reader;
 pub use actions::destroy::DestroyOptions;
+pub use actions::forks::fork;
 pub use actions::golden;
 pub use actions::upload::{Upload, UploadOptions};
 pub use actions::view::{self, ViewOptions};
 pub use actions::{
     apply, change, content, crash_state, create, describe, destroy, faults, groups, history, power,
-    record, upload,
+    record, rename, upload,
 };
 pub use registry::{Disks, DisksOptions};
 pub use served::views::View;
 pub use settings::names::{ImageName, MAX_NAME_BYTES, Made, Target, check_name};
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::error::Error;
+use crate::model::EventKind;
 use crate::store::Store;
 use crate::vhost_user::Hub;
 
@@ -48,7 +53,18 @@ pub fn open(store: Arc<Store>, hub: Arc<Hub>, options: DisksOptions) -> Result<A
     upkeep::monitor::start(&disks)?;
     upkeep::adopt::adopt(&disks).map_err(|problem| Error::Disks(Box::new(problem)))?;
     upkeep::sockets::watch(&disks)?;
+    tell_of_start(&disks);
     // Some disks may be importing.
     disks.store().pressure().raise();
     Ok(disks)
+}
+
+/// Tell listeners that come later that this is a new run.
+fn tell_of_start(disks: &Disks) {
+    let (count, _) = disks.counts();
+    let details = BTreeMap::from([
+        ("version".to_owned(), env!("CARGO_PKG_VERSION").into()),
+        ("disks".to_owned(), count.into()),
+    ]);
+    disks.events().tell(EventKind::Started, None, details);
 }

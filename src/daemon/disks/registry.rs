@@ -8,10 +8,10 @@
 //! before the next one begins. The *table* is locked for one look-up or update at a time; readers
 //! need only that lock.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ use super::settings::problems::not_found;
 use crate::daemon::digest::recent::Recent;
 use crate::daemon::error::Error;
 use crate::daemon::host::socket::SocketAccess;
-use crate::model::{Digest, Problem};
+use crate::model::{Declaration, Digest, Problem};
 use crate::store::Store;
 use crate::vhost_user::Hub;
 
@@ -60,6 +60,10 @@ pub struct Disks {
     pub(super) fetches: Arc<Fetches>,
     /// Warnings for the operator.
     warnings: Mutex<Vec<String>>,
+    /// Keys of labels that metrics have.
+    shown_labels: OnceLock<Vec<String>>,
+    /// Disks that the configuration file declares, which the next start creates if they are gone.
+    declared: RwLock<BTreeSet<String>>,
     /// Histories of disks.
     pub(super) keeper: Keeper,
     /// Digests of snapshots.
@@ -102,6 +106,8 @@ impl Disks {
             table: RwLock::default(),
             fetches: Arc::default(),
             warnings: Mutex::default(),
+            shown_labels: OnceLock::new(),
+            declared: RwLock::default(),
             keeper: Keeper::default(),
             digests: Recent::default(),
             watcher: Watcher::default(),
@@ -166,6 +172,38 @@ impl Disks {
         served
     }
 
+    /// Replace a disk by the same one under another name, with the keys that its snapshots have
+    /// now, by number. The caller holds the control lock.
+    pub(super) fn replace(
+        &self,
+        old: &Arc<ServedDisk>,
+        new: ServedDisk,
+        snapshots: Vec<(u64, String)>,
+    ) -> Arc<ServedDisk> {
+        self.debug_assert_control();
+        debug_assert!(new.id == old.id && new.is_in_force(), "another disk");
+        let new = Arc::new(new);
+        let mut table = self.table.write();
+        let removed = table.disks.remove(&old.name);
+        debug_assert!(removed.is_some_and(|it| Arc::ptr_eq(&it, old)));
+        table.disks.insert(new.name.clone(), Arc::clone(&new));
+        table.names.insert(new.id, new.name.clone());
+        table.names.extend(snapshots);
+        drop(table);
+        new
+    }
+
+    /// Whether the configuration file declares a disk of this name.
+    pub(super) fn is_declared(&self, name: &str) -> bool {
+        self.declared.read().contains(name)
+    }
+
+    /// Note which disks the configuration file declares.
+    pub fn declare(&self, declaration: &Declaration) {
+        let names = declaration.disks.iter().map(|disk| disk.name.clone());
+        *self.declared.write() = names.collect();
+    }
+
     /// Remove a disk that was destroyed in the store. Connected front ends get errors until they
     /// disconnect. The caller holds the control lock.
     pub(super) fn remove(&self, served: &Arc<ServedDisk>) {
@@ -212,6 +250,22 @@ impl Disks {
         let mut table = self.table.write();
         table.names.insert(id, key.to_owned());
         table.snapshots += 1;
+    }
+
+    /// Rename a snapshot, which the store has as `key` now, from one name to another. The caller
+    /// holds the control lock.
+    pub(super) fn rename_snapshot(
+        &self,
+        of: &ServedDisk,
+        (from, to): (&str, &str),
+        key: &str,
+        id: u64,
+    ) {
+        self.debug_assert_control();
+        let mut snapshots = of.snapshots.lock();
+        let was_there = snapshots.remove(from) && snapshots.insert(to.to_owned());
+        debug_assert!(was_there, "{from:?} of {:?} didn't exist", of.name);
+        self.table.write().names.insert(id, key.to_owned());
     }
 
     /// Remove a snapshot that was destroyed in the store. The caller holds the control lock.
@@ -341,6 +395,16 @@ impl Disks {
 
     pub(super) fn warnings(&self) -> Vec<String> {
         self.warnings.lock().clone()
+    }
+
+    /// Keys of labels that metrics have.
+    pub fn shown_labels(&self) -> &[String] {
+        self.shown_labels.get().map_or(&[], Vec::as_slice)
+    }
+
+    /// Set the keys of labels that metrics have, once.
+    pub fn show_labels(&self, keys: Vec<String>) {
+        let _ = self.shown_labels.set(keys);
     }
 
     /// End all sessions and remove all sockets. The disks stay in the store.

@@ -27,10 +27,14 @@ impl MemoryLimit {
     /// The default: half of the host's memory, or three quarters of the smallest limit of our
     /// control groups if that is less.
     pub(crate) fn usual() -> Self {
+        Self::least(Self::host_bytes(), cgroup::smallest(Path::new("/")))
+    }
+
+    /// The host's memory.
+    pub(crate) fn host_bytes() -> u64 {
         let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
         // Without `/proc` the kernel has it too, but not as a container may have it.
-        let host_bytes = total_bytes(&meminfo).unwrap_or_else(system_bytes);
-        Self::least(host_bytes, cgroup::smallest(Path::new("/")))
+        meminfo_bytes(&meminfo, "MemTotal").unwrap_or_else(system_bytes)
     }
 
     /// This limit, if a disk fits into it.
@@ -61,12 +65,11 @@ impl MemoryLimit {
     }
 }
 
-/// `MemTotal` of `/proc/meminfo`.
-fn total_bytes(meminfo: &str) -> Option<u64> {
-    let line = meminfo
-        .lines()
-        .find_map(|line| line.strip_prefix("MemTotal:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+/// An amount that `/proc/meminfo` names, in bytes.
+pub(crate) fn meminfo_bytes(meminfo: &str, name: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix(name))?;
+    let amount = line.strip_prefix(':')?.trim();
+    let kib: u64 = amount.strip_suffix("kB")?.trim().parse().ok()?;
     kib.checked_mul(1024)
 }
 
@@ -84,10 +87,10 @@ mod tests {
     #[test]
     fn memory_of_the_host_is_read_in_kib() {
         let meminfo = "MemTotal:       24654432 kB\nMemFree:        23000000 kB\n";
-        assert_eq!(total_bytes(meminfo), Some(24_654_432 * 1024));
-        assert_eq!(total_bytes("nonsense"), None);
+        assert_eq!(meminfo_bytes(meminfo, "MemTotal"), Some(24_654_432 * 1024));
+        assert_eq!(meminfo_bytes("nonsense", "MemTotal"), None);
         let meminfo = fs::read_to_string("/proc/meminfo").unwrap();
-        assert!(system_bytes() >= total_bytes(&meminfo).unwrap());
+        assert!(system_bytes() >= meminfo_bytes(&meminfo, "MemTotal").unwrap());
     }
 
     #[test]

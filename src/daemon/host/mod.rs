@@ -2,7 +2,10 @@
 //!
 //! | file | what it holds |
 //! |---|---|
+//! | `broker` | does for a confined process what that can't do by itself |
 //! | `paths` | default paths |
+//! | `accounts` | names of groups and users, without the C library's name services |
+//! | `owner` | who owns a disk's socket |
 //! | `cgroup` | memory limits of control groups |
 //! | `limit` | the default memory limit |
 //! | `descriptors` | the limit on open descriptors |
@@ -13,13 +16,18 @@
 //! | `socket` | a listening socket that removes only its own path |
 //! | `removal` | detects that a socket or the arena was removed |
 //! | `state_dir` | where disks are kept across restarts |
+//! | `sandbox` | what the process can still do once it has started |
 
+pub(crate) mod accounts;
+pub(crate) mod broker;
 pub(crate) mod cgroup;
 pub(crate) mod descriptors;
 pub(crate) mod inherit;
 pub(crate) mod limit;
+pub(crate) mod owner;
 pub(crate) mod paths;
 pub(crate) mod removal;
+pub(crate) mod sandbox;
 pub(crate) mod signals;
 pub(crate) mod socket;
 pub(crate) mod state_dir;

@@ -1,15 +1,17 @@
 //! Default paths of a daemon, and where clients look for its socket.
 
 use std::env;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::daemon::Error;
+use crate::daemon::host::broker;
 
 /// The run directory of root's daemon.
 const SYSTEM_RUN_DIR: &str = "/run/ramblk";
 /// The name of the API's socket in the run directory.
 pub(crate) const API_SOCKET: &str = "api.sock";
+/// The name of the socket for clients that only read, beside it.
+pub(crate) const READERS_SOCKET: &str = "api-ro.sock";
 
 /// The directory of sockets: the first of `$RUNTIME_DIRECTORY`, which systemd sets; `/run/ramblk`
 /// for root; `$XDG_RUNTIME_DIR/ramblk` for other users.
@@ -19,7 +21,8 @@ pub(crate) const API_SOCKET: &str = "api.sock";
 pub fn default_run_dir() -> Result<PathBuf, Error> {
     run_dir(&variable, rustix::process::geteuid().is_root()).ok_or_else(|| {
         Error::Usage(
-            "XDG_RUNTIME_DIR is not set, so there is no place for sockets: give one with --run-dir"
+            "XDG_RUNTIME_DIR is not set, so there is no place for sockets: give a directory with \
+             --run-dir DIR, and tell other verbs with RAMBLK_API=DIR/api.sock"
                 .into(),
         )
     })
@@ -38,10 +41,17 @@ pub fn default_api_socket() -> PathBuf {
 
 /// Create a directory, and those above it.
 pub(crate) fn make_directory(path: &Path) -> Result<(), Error> {
-    fs::create_dir_all(path).map_err(|source| Error::Directory {
+    broker::make_directories(path).map_err(|source| Error::Directory {
         path: path.to_owned(),
         source,
     })
+}
+
+/// The path itself if it exists, or the nearest directory above it that does.
+pub(crate) fn nearest(path: &Path) -> PathBuf {
+    let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let there = whole.ancestors().find(|above| above.exists());
+    there.unwrap_or(Path::new("/")).to_owned()
 }
 
 fn variable(name: &str) -> Option<String> {

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use libc::c_int;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
+use signal_hook::flag::{register, register_conditional_shutdown};
 
 /// Handle SIGXFSZ, so that a write beyond the limit on file sizes (`ulimit -f`) fails with `EFBIG`.
 /// Such an error is reported and cleaned up after; the signal would end the process silently.
@@ -17,7 +18,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 /// The system's.
 pub fn survive_file_size_limits() -> io::Result<()> {
     // The flag is not used: the write itself fails.
-    signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false))).map(|_| ())
+    register(SIGXFSZ, Arc::new(AtomicBool::new(false))).map(|_| ())
 }
 
 /// Those of `signals` that were not ignored when this process started. The others must stay
@@ -32,11 +33,25 @@ pub(crate) fn not_ignored(signals: &[c_int]) -> Vec<c_int> {
 }
 
 /// The signals that end a process that serves disks: SIGTERM, and those of a terminal unless they
-/// are [ignored](not_ignored).
+/// are ignored.
 pub(crate) fn ending() -> Vec<c_int> {
     let mut ending = not_ignored(&[SIGINT, SIGHUP]);
     ending.push(SIGTERM);
     ending
+}
+
+/// A flag that SIGTERM sets, and the signals of a terminal unless they are
+/// ignored. The second signal ends the process.
+///
+/// # Errors
+/// The system's.
+pub fn interruption() -> io::Result<Arc<AtomicBool>> {
+    let flag = Arc::new(AtomicBool::new(false));
+    for signal in ending() {
+        register_conditional_shutdown(signal, 128 + signal, Arc::clone(&flag))?;
+        register(signal, Arc::clone(&flag))?;
+    }
+    Ok(flag)
 }
 
 /// A bit for each ignored signal, the lowest for the first one. No bit if `/proc` is missing.

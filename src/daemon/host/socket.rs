@@ -2,18 +2,17 @@
 //! process removes it.
 
 use std::fs::{self, Metadata};
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::process::{getegid, geteuid};
 
 use crate::daemon::Error;
-
-/// The most connections that wait to be accepted.
-const BACKLOG: i32 = 128;
+use crate::daemon::host::accounts;
+use crate::daemon::host::broker::{self, Access, Opened};
 
 /// Which users may connect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +21,8 @@ pub struct SocketAccess {
     pub mode: u32,
     /// The group that owns it, by number; by default the process's.
     pub group: Option<u32>,
+    /// The user who owns it, by number; by default the process's.
+    pub user: Option<u32>,
 }
 
 impl Default for SocketAccess {
@@ -30,6 +31,7 @@ impl Default for SocketAccess {
         Self {
             mode: 0o660,
             group: None,
+            user: None,
         }
     }
 }
@@ -40,31 +42,41 @@ impl SocketAccess {
     /// # Errors
     /// [`Error::Usage`] if ramblk itself could not use its socket, or there is no such group.
     pub(crate) fn new(mode: u32, group: Option<&str>) -> Result<Self, Error> {
+        Self::named(["--socket-mode", "--socket-group"], mode, group)
+    }
+
+    /// The same, from the options of these names.
+    pub(crate) fn named(
+        [mode_option, group_option]: [&str; 2],
+        mode: u32,
+        group: Option<&str>,
+    ) -> Result<Self, Error> {
         if mode & !0o777 != 0 || mode & 0o600 != 0o600 {
             return Err(Error::Usage(format!(
-                "--socket-mode {mode:o} keeps ramblk itself out: give three octal digits from \
+                "{mode_option} {mode:o} keeps ramblk itself out: give three octal digits from \
                  600 to 777, as in 0660"
             )));
         }
-        Ok(Self {
-            mode,
-            group: group.map(group_number).transpose()?,
-        })
+        let group = group.map(|group| group_number(group, group_option));
+        let group = group.transpose()?;
+        let user = None;
+        Ok(Self { mode, group, user })
     }
 }
 
-fn group_number(group: &str) -> Result<u32, Error> {
+fn group_number(group: &str, option: &str) -> Result<u32, Error> {
     if let Ok(number) = group.parse() {
         return Ok(number);
     }
-    match nix::unistd::Group::from_name(group) {
-        Ok(Some(found)) => Ok(found.gid.as_raw()),
+    match accounts::group_number(group) {
+        Ok(Some(number)) => Ok(number),
         Ok(None) => Err(Error::Usage(format!(
-            "there is no group {group:?}: give --socket-group one that getent group shows"
+            "there is no group {group:?} in /etc/group: give {option} a name of that file, or \
+             a number (for a group of a directory service, the one that getent group shows)"
         ))),
-        Err(errno) => Err(Error::System {
+        Err(source) => Err(Error::System {
             what: "look up the group of sockets",
-            source: errno.into(),
+            source,
         }),
     }
 }
@@ -140,10 +152,11 @@ impl SocketPath {
             && !directory.as_os_str().is_empty()
             && !directory.exists()
         {
-            fs::create_dir_all(directory).map_err(|source| Error::Directory {
+            broker::make_directories(directory).map_err(|source| Error::Directory {
                 path: directory.to_owned(),
                 source,
             })?;
+            let_search(directory);
             self.made_directory = true;
         }
         let (identity, listener) = bind(&self.path, self.access)?;
@@ -151,10 +164,37 @@ impl SocketPath {
         Ok(listener)
     }
 
+    /// Let these users connect from now on. Returns who could before. One that was removed is made
+    /// for them when it is created again.
+    ///
+    /// # Errors
+    /// The system's; then nothing has changed.
+    pub(crate) fn give(&mut self, access: SocketAccess) -> Result<SocketAccess, Error> {
+        if self.is_there() {
+            let given = Opened::at(&self.path).and_then(|opened| {
+                // Another file may have taken its place just now.
+                match identity(&opened)? == self.identity {
+                    true => give(&opened, access),
+                    false => Ok(()),
+                }
+            });
+            given.map_err(|source| Error::Socket {
+                path: self.path.clone(),
+                source,
+                hint: "; its owner stays",
+            })?;
+        }
+        Ok(std::mem::replace(&mut self.access, access))
+    }
+
     /// Remove the path, if it still has the socket that this process created.
     pub(crate) fn remove(&self) {
-        if self.is_there() {
-            let _ = fs::remove_file(&self.path);
+        if !self.is_there() || broker::remove_socket(&self.path).is_ok() {
+            return;
+        }
+        // In a directory such as /tmp, only the owner may.
+        if self.access.user.is_some() && Opened::at(&self.path).is_ok_and(|it| is_taken_back(&it)) {
+            let _ = broker::remove_socket(&self.path);
         }
     }
 }
@@ -166,7 +206,7 @@ impl Drop for SocketPath {
             && self.made_directory
         {
             // If it contains anything else, it stays.
-            let _ = fs::remove_dir(directory);
+            let _ = broker::remove_directory(directory);
         }
     }
 }
@@ -185,27 +225,14 @@ fn bind(path: &Path, access: SocketAccess) -> Result<(Identity, UnixListener), E
             hint,
         }
     };
-    let refused = |errno: rustix::io::Errno| failed(errno.into());
-    let address = SocketAddrUnix::new(path).map_err(refused)?;
-    let flags = SocketFlags::CLOEXEC;
-    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
-        .map_err(refused)?;
-    rustix::net::bind(&socket, &address).map_err(refused)?;
-    let listen = || {
-        // A socket accepts no connection before it listens, so the mode applies to all of them.
-        fs::set_permissions(path, fs::Permissions::from_mode(access.mode)).map_err(failed)?;
-        if access.group.is_some() {
-            std::os::unix::fs::chown(path, None, access.group).map_err(failed)?;
-        }
-        rustix::net::listen(&socket, BACKLOG).map_err(refused)?;
-        Identity::at(path).map_err(failed)
-    };
-    match listen() {
-        Ok(identity) => Ok((identity, UnixListener::from(socket))),
+    let SocketAccess { mode, group, user } = access;
+    let listener = broker::listen(path, Access { mode, group, user }).map_err(failed)?;
+    match Identity::at(path) {
+        Ok(identity) => Ok((identity, listener)),
         Err(error) => {
-            // This process has only just created it.
-            let _ = fs::remove_file(path);
-            Err(error)
+            // It has only just been created.
+            let _ = broker::remove_socket(path);
+            Err(failed(error))
         }
     }
 }
@@ -220,10 +247,10 @@ fn make_room(path: &Path) -> Result<(), Error> {
             path: path.to_owned(),
         });
     }
-    match UnixStream::connect(path) {
+    match connect(path) {
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
             tracing::info!(path = %path.display(), "replacing a socket that no process listens on");
-            fs::remove_file(path).map_err(|source| Error::Socket {
+            broker::remove_socket(path).map_err(|source| Error::Socket {
                 path: path.to_owned(),
                 source,
                 hint: "; it is left over, and can't be removed",
@@ -233,6 +260,57 @@ fn make_room(path: &Path) -> Result<(), Error> {
             path: path.to_owned(),
         }),
     }
+}
+
+/// Connect, also to a socket that belongs to another user because it was given to them.
+fn connect(path: &Path) -> io::Result<UnixStream> {
+    let error = match UnixStream::connect(path) {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => error,
+        connected => return connected,
+    };
+    let opened = Opened::at(path)?;
+    let found = opened.about()?;
+    if !is_taken_back(&opened) {
+        return Err(error);
+    }
+    let connected = UnixStream::connect(path);
+    if connected.is_ok() {
+        // It is in use, and stays whose it was.
+        let _ = opened.chown(Some(found.uid()), Some(found.gid()));
+    }
+    connected
+}
+
+/// Let everyone reach the socket in its own directory, by name. Who may connect is for the mode of
+/// the socket to say, and a umask must not contradict it. No other user may write there: they could
+/// put another file in the socket's place.
+pub(crate) fn let_search(directory: &Path) {
+    const SEARCH: u32 = 0o011;
+    let Ok(found) = fs::metadata(directory) else {
+        return;
+    };
+    let mode = found.mode() & 0o7777;
+    if mode & SEARCH != SEARCH {
+        let mode = fs::Permissions::from_mode(mode | SEARCH);
+        if let Err(error) = fs::set_permissions(directory, mode) {
+            tracing::debug!(?directory, %error, "others may not be able to reach the socket");
+        }
+    }
+}
+
+fn identity(opened: &Opened) -> io::Result<Identity> {
+    Ok(Identity::of(&opened.about()?))
+}
+
+fn give(opened: &Opened, access: SocketAccess) -> io::Result<()> {
+    let user = access.user.unwrap_or_else(|| geteuid().as_raw());
+    let group = access.group.unwrap_or_else(|| getegid().as_raw());
+    opened.chown(Some(user), Some(group))
+}
+
+/// Let this process own it. Returns whether it does.
+fn is_taken_back(opened: &Opened) -> bool {
+    give(opened, SocketAccess::default()).is_ok()
 }
 
 #[cfg(test)]
@@ -251,5 +329,37 @@ mod tests {
             assert!(SocketAccess::new(mode, None).is_err(), "{mode:o}");
         }
         assert!(SocketAccess::new(0o660, Some("no-such-group-here")).is_err());
+    }
+
+    #[test]
+    fn a_file_that_has_taken_a_sockets_place_is_not_given_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, other) = (folder.path().join("s"), folder.path().join("other"));
+        fs::write(&other, "").unwrap();
+        let own = SocketAccess {
+            group: Some(getegid().as_raw()),
+            ..SocketAccess::default()
+        };
+        let (mut socket, _listener) = SocketPath::listen(&path, own).unwrap();
+        assert_eq!(socket.give(own).unwrap(), own);
+        let changed = |path: &Path| {
+            let about = fs::symlink_metadata(path).unwrap();
+            (about.ctime(), about.ctime_nsec())
+        };
+        let replacing: [fn(&Path, &Path) -> io::Result<()>; 2] = [
+            |to, at| std::os::unix::fs::symlink(to, at),
+            |to, at| fs::hard_link(to, at),
+        ];
+        for replace in replacing {
+            fs::remove_file(&path).unwrap();
+            replace(&other, &path).unwrap();
+            let before = changed(&other);
+            socket.give(SocketAccess::default()).unwrap();
+            assert_eq!(changed(&other), before);
+            assert!(Opened::at(&path).is_err(), "it is no socket");
+        }
+        // Nor is it removed.
+        drop(socket);
+        assert!(path.exists());
     }
 }

@@ -86,32 +86,49 @@ impl Surroundings {
     }
 }
 
-/// Choose where to keep disks.
+/// Choose where to keep disks. This creates the directory.
 pub(crate) fn choose(option: &StateOption, run_dir: Option<&Path>) -> Result<Location, Error> {
+    choose_in(option, &surroundings(run_dir), &|path| {
+        paths::make_directory(path)?;
+        check(path)
+    })
+}
+
+/// What [`choose`] would choose, with nothing created.
+pub(crate) fn foresee(option: &StateOption, run_dir: Option<&Path>) -> Result<Location, Error> {
+    choose_in(option, &surroundings(run_dir), &|path| {
+        check(&paths::nearest(path))
+    })
+}
+
+fn surroundings(run_dir: Option<&Path>) -> Surroundings {
     let conventional = paths::default_run_dir();
-    let around = match (run_dir, &conventional) {
+    match (run_dir, &conventional) {
         // If the user chose a directory for sockets, disks go there too if possible.
         (Some(run_dir), _) => Surroundings::look(run_dir),
         (None, Ok(run_dir)) => Surroundings::look(run_dir),
         (None, Err(_)) => Surroundings::default(),
-    };
-    choose_in(option, &around)
+    }
 }
 
-fn choose_in(option: &StateOption, around: &Surroundings) -> Result<Location, Error> {
+/// `ready` makes a directory ready, and returns its free bytes.
+fn choose_in(
+    option: &StateOption,
+    around: &Surroundings,
+    ready: &dyn Fn(&Path) -> Result<u64, Error>,
+) -> Result<Location, Error> {
     match option {
         StateOption::None => Ok(Location::Process("--state-dir none was given".into())),
         StateOption::Manager => Ok(Location::Manager),
         StateOption::Directory(path) => {
-            paths::make_directory(path)?;
-            check(path)?;
+            ready(path)?;
             Ok(Location::Directory(path.clone()))
         }
         StateOption::Default if around.keeps_descriptors => Ok(Location::Manager),
         StateOption::Default => {
             let mut reason = "there is no runtime directory".to_owned();
             for path in &around.conventional {
-                match paths::make_directory(path).and_then(|()| check(path)) {
+                match ready(path) {
                     // A directory that has disks is used, however full it is.
                     Ok(room) if room >= LEAST_ROOM_BYTES || path.join(ARENA).exists() => {
                         return Ok(Location::Directory(path.clone()));
@@ -133,11 +150,13 @@ fn check(path: &Path) -> Result<u64, Error> {
     };
     let kind = rustix::fs::statfs(path).map_err(refused)?.f_type;
     if kind != TMPFS && kind != RAMFS {
+        let kind = kind_name(kind);
         return Err(Error::StateDirectory {
             path: path.to_owned(),
             reason: format!(
-                "is on a file system of type {kind:#x}, on which every write of a guest would go \
-                 to a real disk; give a directory on a tmpfs, as /run is, or --state-dir none"
+                "is on a file system of type {kind}, on which every write of a guest would go to a \
+                 real disk; give a directory on a tmpfs (findmnt -t tmpfs lists them), or \
+                 --state-dir none"
             ),
         });
     }
@@ -146,6 +165,21 @@ fn check(path: &Path) -> Result<u64, Error> {
         return Ok(u64::MAX);
     }
     Ok(room(&rustix::fs::statvfs(path).map_err(refused)?))
+}
+
+/// How people call a type of file systems, or else its number (`statfs(2)`).
+fn kind_name(kind: i64) -> String {
+    let name = match kind {
+        0xef53 => "ext4",
+        0x5846_5342 => "xfs",
+        0x9123_683e => "btrfs",
+        0x794c_7630 => "overlay",
+        0x2fc1_2fc1 => "zfs",
+        0xf2f5_2010 => "f2fs",
+        0x6969 => "nfs",
+        _ => return format!("{kind:#x}"),
+    };
+    name.to_owned()
 }
 
 fn room(about: &StatVfs) -> u64 {
@@ -163,7 +197,7 @@ impl Location {
             Self::Directory(path) => {
                 let had = fs::metadata(path.join(ARENA));
                 let had = had.map_or(0, |had| std::os::unix::fs::MetadataExt::blocks(&had) * 512);
-                Ok(check(path)?.saturating_add(had))
+                Ok(check(&paths::nearest(path))?.saturating_add(had))
             }
             Self::Manager | Self::Process(_) => Ok(u64::MAX),
         }
@@ -250,7 +284,7 @@ mod tests {
             conventional: vec!["/nowhere/at/all".into()],
         };
         assert_eq!(
-            choose_in(&StateOption::Default, &around).unwrap(),
+            choose_in(&StateOption::Default, &around, &check).unwrap(),
             Location::Manager
         );
     }
@@ -263,13 +297,13 @@ mod tests {
             return;
         }
         let chosen = StateOption::Directory(real.to_owned());
-        let error = choose_in(&chosen, &Surroundings::default()).unwrap_err();
+        let error = choose_in(&chosen, &Surroundings::default(), &check).unwrap_err();
         assert!(error.to_string().contains("tmpfs"), "{error}");
         let around = Surroundings {
             keeps_descriptors: false,
             conventional: vec![real.to_owned()],
         };
-        let place = choose_in(&StateOption::Default, &around).unwrap();
+        let place = choose_in(&StateOption::Default, &around, &check).unwrap();
         assert!(matches!(place, Location::Process(reason) if reason.contains("tmpfs")));
     }
 }

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use crate::daemon::disks::settings::valid::ValidDisk;
 use crate::daemon::error::{Error, MAX_SOCKET_PATH_BYTES};
 use crate::daemon::host::limit::MemoryLimit;
+use crate::daemon::host::owner::Giver;
+use crate::daemon::host::sandbox::mode::SandboxMode;
 use crate::daemon::host::socket::SocketAccess;
 use crate::daemon::host::workers;
 use crate::image::{About, ImageReader};
@@ -26,6 +28,9 @@ pub struct RunOptions {
     pub socket_mode: u32,
     /// The group that owns it, by name or number; without it, the process's.
     pub socket_group: Option<String>,
+    /// The user and the group that own it, as `USER`, `USER:GROUP` or `:GROUP`; without it, the
+    /// process's.
+    pub socket_owner: Option<String>,
     /// Logical block size in bytes.
     pub block_bytes: u64,
     /// Request queues.
@@ -57,6 +62,8 @@ pub struct RunOptions {
     pub cpus: Vec<usize>,
     /// Faults on command, as texts.
     pub faults: Vec<String>,
+    /// How far the process confines itself; never the command.
+    pub sandbox: SandboxMode,
     /// A command to run beside the disk; `{socket}` in it stands for the socket's path.
     pub command: Vec<String>,
 }
@@ -70,6 +77,7 @@ impl Default for RunOptions {
             fd: None,
             socket_mode: 0o660,
             socket_group: None,
+            socket_owner: None,
             block_bytes: 512,
             queues: crate::model::USUAL_QUEUES,
             read_only: false,
@@ -85,6 +93,7 @@ impl Default for RunOptions {
             poll_us: workers::DEFAULT_POLL_US,
             cpus: Vec::new(),
             faults: Vec::new(),
+            sandbox: SandboxMode::default(),
             command: Vec::new(),
         }
     }
@@ -109,6 +118,7 @@ pub struct RunConfig {
     pub(crate) endpoint: Endpoint,
     pub(crate) access: SocketAccess,
     pub(crate) image: Option<Box<dyn ImageReader>>,
+    pub(crate) sandbox: SandboxMode,
     pub(crate) command: Vec<String>,
     pub(crate) limit: MemoryLimit,
     pub(crate) huge_pages: bool,
@@ -148,6 +158,7 @@ impl RunConfig {
             in_order: options.in_order,
             detect_zeroes: options.detect_zeroes,
             sanitize: options.sanitize,
+            socket_owner: options.socket_owner,
             faults: options.faults,
             ..DiskSettings::new(size_bytes)
         };
@@ -156,18 +167,40 @@ impl RunConfig {
         let (count, poll_us) = (options.workers, options.poll_us);
         let workers = workers(disk.queues, count, poll_us, options.cpus)?;
         let endpoint = endpoint(options.socket_path, options.fd, &options.command)?;
+        let access = SocketAccess::new(options.socket_mode, options.socket_group.as_deref())?;
+        check_owner(&disk.settings, &endpoint, access)?;
         Ok(Self {
             name: name.to_owned(),
             disk,
             endpoint,
-            access: SocketAccess::new(options.socket_mode, options.socket_group.as_deref())?,
+            access,
             image,
+            sandbox: options.sandbox,
             command: options.command,
             limit,
             huge_pages: options.huge_pages,
             workers,
         })
     }
+}
+
+/// Check that the socket can be given to its owner, if it has one.
+fn check_owner(
+    settings: &DiskSettings,
+    endpoint: &Endpoint,
+    access: SocketAccess,
+) -> Result<(), Error> {
+    let Some(owner) = &settings.socket_owner else {
+        return Ok(());
+    };
+    if matches!(endpoint, Endpoint::Fd(_)) {
+        return Err(Error::Usage(
+            "--socket-owner is for a socket that ramblk makes: leave it out, and give the one of \
+             --fd to its owner yourself"
+                .into(),
+        ));
+    }
+    Giver::of_process().access(access, owner).map(|_| ())
 }
 
 /// The size of an image, for a disk that has no other.
@@ -187,6 +220,7 @@ fn usage(problem: &Problem) -> Error {
         Some("queues") => " (--queues)",
         Some("serial") => " (--serial)",
         Some("faults") => " (--fault)",
+        Some("socket_owner") => " (--socket-owner)",
         _ => "",
     };
     Error::Usage(format!("{}{option}", problem.detail))
@@ -220,7 +254,9 @@ fn endpoint(path: Option<PathBuf>, fd: Option<i32>, command: &[String]) -> Resul
         }
         (None, Some(fd)) => Ok(Endpoint::Fd(fd)),
         (None, None) if command.is_empty() => Err(Error::Usage(
-            "there is no socket for front ends: give --socket-path PATH".into(),
+            "there is no socket for front ends: give --socket-path PATH, or behind -- a command \
+             in which {socket} stands for one"
+                .into(),
         )),
         (None, None) => Ok(Endpoint::Private),
     }

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit};
+use rustix::thread::CapabilitySet;
 use tempfile::TempDir;
 
 use crate::daemon::disks::served::disk::ServedDisk;
@@ -27,8 +28,12 @@ use crate::daemon::disks::served::factory::ServeAt;
 use crate::daemon::disks::upkeep::sockets;
 use crate::daemon::disks::{Disks, DisksOptions, create};
 use crate::daemon::error::Error;
+use crate::daemon::host::broker;
 use crate::daemon::host::descriptors;
 use crate::daemon::host::inherit::{self, Inherited};
+use crate::daemon::host::sandbox::places::Places;
+use crate::daemon::host::sandbox::{Needs, Sandbox};
+use crate::daemon::host::socket::let_search;
 use command::Command;
 use config::{Endpoint, RunConfig};
 use life::{Ender, Life};
@@ -53,12 +58,19 @@ pub fn run(mut config: RunConfig) -> Result<Ending, Error> {
     // Each queue of each front end has three descriptors, and the usual soft limit is 1024.
     let inherited_limit = getrlimit(Resource::RLIMIT_NOFILE).ok();
     descriptors::raise_limit();
+    let sandbox = Sandbox::begin(config.sandbox, &needs(&config))?;
     let (store, disk) = make(&mut config)?;
     // Not earlier: while an image loads there is nothing to clean up, so a signal may end the
     // process.
     let life = Life::begin()?;
     let is_connected = matches!(inherited, Some(Inherited::Connected(_)));
     let (private, at) = place(&config.endpoint, inherited)?;
+    sandbox.allow_last(private.as_ref().map(TempDir::path));
+    if let Some(private) = &private
+        && config.disk.settings.socket_owner.is_some()
+    {
+        let_search(private.path());
+    }
     let disks = Disks::new(store, Hub::new(&config.workers)?, only_disk(&config))?;
     let disks = Arc::new(disks);
     let served = create::serve_new_at(&disks, &config.name, disk, &config.disk, at)?;
@@ -69,17 +81,25 @@ pub fn run(mut config: RunConfig) -> Result<Ending, Error> {
         // The registry has the disk, and ends it.
         drop(served);
     }
-    say_what(&config, socket.as_deref());
+    say_what(&config, &sandbox, socket.as_deref());
     let path = socket.as_ref().map(|path| path.display().to_string());
     let values = [("{socket}", path.as_deref().unwrap_or_default())];
     let command = Command::start(&config.command, &values, None, inherited_limit)?;
     if socket.is_some() {
         sockets::watch(&disks)?;
     }
+    // Not earlier: the command would inherit it.
+    sandbox.confine_main(command.is_some());
     let ending = life.wait(command);
     disks.close();
     drop(disks);
-    drop(private);
+    if let Some(private) = private {
+        let directory = private.path().to_owned();
+        drop(private);
+        // That may leave the directory itself, which lies in one that isn't this process's.
+        let _ = broker::remove_directory(&directory);
+    }
+    broker::stop();
     Ok(ending)
 }
 
@@ -117,6 +137,28 @@ fn place(
     Ok((Some(directory), ServeAt::Path(path)))
 }
 
+/// What the process needs beside its disk, its threads and its command: the socket's directory.
+fn needs(config: &RunConfig) -> Needs {
+    let directory = match &config.endpoint {
+        Endpoint::Path(path) => path.parent().map(Path::to_owned),
+        Endpoint::Private | Endpoint::Fd(_) => None,
+    };
+    let has_command = !config.command.is_empty();
+    let mut needs = Needs {
+        places: Places {
+            sockets: directory.into_iter().collect(),
+            ends_a_command: has_command,
+            ..Places::default()
+        },
+        capabilities: match config.disk.settings.socket_owner {
+            Some(_) => CapabilitySet::CHOWN,
+            None => CapabilitySet::empty(),
+        },
+    };
+    needs.keep_capabilities(config.access, false, has_command);
+    needs
+}
+
 /// A registry with room for this one disk.
 fn only_disk(config: &RunConfig) -> DisksOptions {
     DisksOptions {
@@ -131,7 +173,7 @@ fn only_disk(config: &RunConfig) -> DisksOptions {
 }
 
 /// Log that the disk is served, and where.
-fn say_what(config: &RunConfig, socket: Option<&Path>) {
+fn say_what(config: &RunConfig, sandbox: &Sandbox, socket: Option<&Path>) {
     let place = socket.map_or_else(|| "inherited".into(), |path| path.display().to_string());
     tracing::info!(
         disk = config.name,
@@ -143,6 +185,7 @@ fn say_what(config: &RunConfig, socket: Option<&Path>) {
         socket = %place,
         memory_limit_bytes = config.limit.bytes,
         memory_limit_from = config.limit.from,
+        sandbox = sandbox.word(),
         "serving"
     );
 }

@@ -66,7 +66,7 @@ fn end(progress: Progress, ending: Ending) -> Result<Progress, Refusal> {
             let rest = Box::new(rest);
             Ok(Progress::Rest(Rest {
                 left: Left::Faulty { rest, ending },
-                submitted: None,
+                submission: None,
             }))
         }
         (Progress::Done(_), Ending::Torn { .. }) => Err(Refusal::Fault),

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+use arc_swap::ArcSwapOption;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::store::{Disk, Error, Store};
@@ -153,6 +154,8 @@ pub struct History {
     /// Held by the thread that counts or drops points. Locked before `points`.
     tidying: Mutex<()>,
     points: Mutex<Points>,
+    /// The content of the last point. It is set while `points` is locked, and read without.
+    last: ArcSwapOption<Disk>,
 }
 
 #[derive(Debug)]
@@ -160,8 +163,6 @@ struct Points {
     plan: Plan,
     /// Oldest first.
     list: VecDeque<Point>,
-    /// The content of the last one.
-    last: Option<Disk>,
     next: u64,
     missed: u64,
     /// Whether no more are taken.
@@ -209,11 +210,11 @@ impl History {
                 plan,
                 next: found.last().map_or(0, |point| point.name.number) + 1,
                 list: found.into(),
-                last: last.transpose()?,
                 missed: 0,
                 closed: false,
                 due: None,
             }),
+            last: ArcSwapOption::new(last.transpose()?.map(Arc::new)),
         })
     }
 
@@ -233,8 +234,19 @@ impl History {
         self.points.lock().plan
     }
 
+    /// Whether nothing has changed since the last point. This is a few loads: most flushes of a
+    /// storm of them find it so.
+    fn is_as_last(&self) -> bool {
+        let last = self.last.load();
+        let is_same = |last: &Arc<Disk>| self.disk.has_tree_of(last).unwrap_or(true);
+        last.as_ref().is_some_and(is_same)
+    }
+
     /// A flush is about to be answered.
     pub(super) fn flushed(&self) {
+        if self.is_as_last() {
+            return;
+        }
         let mut points = self.points.lock();
         if points.plan.every == Every::Flush {
             self.take_locked(&mut points, Cause::Flush);
@@ -259,8 +271,8 @@ impl History {
     }
 
     fn take_locked(&self, points: &mut Points, cause: Cause) {
-        let is_same = |last: &Disk| self.disk.has_tree_of(last).unwrap_or(true);
-        if points.closed || points.last.as_ref().is_some_and(is_same) {
+        // Another thread may have taken one meanwhile.
+        if points.closed || self.is_as_last() {
             return;
         }
         if points.list.len() >= points.plan.keep.saturating_add(MOST_TOO_MANY) {
@@ -279,7 +291,7 @@ impl History {
         {
             Ok(taken) => {
                 points.next += 1;
-                points.last = Some(taken);
+                self.last.store(Some(Arc::new(taken)));
                 points.list.push_back(Point {
                     name,
                     at_ms,
@@ -401,14 +413,20 @@ impl History {
     /// End it: no more points are taken. Returns the keys of those that there are, which the caller
     /// destroys.
     pub fn close(&self) -> Vec<String> {
-        let _tidying = self.tidying.lock();
-        let mut points = self.points.lock();
-        points.closed = true;
-        points.last = None;
-        let list = std::mem::take(&mut points.list);
+        let list = self.leave();
         list.iter()
             .map(|point| point_key(&self.key, point.name))
             .collect()
+    }
+
+    /// Take and drop no more points. Returns those that there are, which another history may have:
+    /// oldest first.
+    pub fn leave(&self) -> Vec<Point> {
+        let _tidying = self.tidying.lock();
+        let mut points = self.points.lock();
+        points.closed = true;
+        self.last.store(None);
+        std::mem::take(&mut points.list).into()
     }
 }
 

@@ -18,6 +18,8 @@
 //! | `wait` | what an operation waits for, and when to try it again |
 //! | `limits` | how many requests and bytes a second there may be |
 //! | `tap` | what sees each change of a disk |
+//! | `turn` | when requests of a queue were submitted, and when they complete |
+//! | `users` | who uses a disk, in the order in which they came |
 //! | `watched` | executing operations whose changes a tap or a cache sees |
 //! | `counters` | counting the operations of one queue |
 //! | `stats` | statistics of all queues |
@@ -38,22 +40,28 @@ mod serial;
 mod stats;
 mod steps;
 mod tap;
+mod turn;
+mod users;
 mod volume;
 mod wait;
 mod watched;
 
 pub use batch::Batch;
-pub use cache::{
-    Cache, CacheFigures, CacheOptions, Folded, Frozen, Looked, Remains, Rule, Turn as CacheTurn,
-};
+pub use cache::{Cache, CacheFigures, CacheOptions, Folded, Frozen, Remains, Rule};
 pub use counters::{Count, QueueCounters};
 pub use limits::{Class, Limit, Limiter, Limits};
-pub use operation::{Asked, Operation, OperationKind, Pace, Progress, Refusal, Rest, Segment};
-pub use sanitize::{Finding, FindingKind, Sanitize, SanitizerCounts, UNFLUSHED_BYTES};
+pub use operation::{
+    Asked, Operation, OperationKind, Pace, Progress, Refusal, Rest, Segment, Submission,
+};
+pub use sanitize::{
+    Finding, FindingKind, FindingReport, Sanitize, SanitizerCounts, UNFLUSHED_BYTES,
+};
 pub use serial::{SERIAL_BYTES, Serial, SerialError};
 pub use stats::{
     LATENCY_BOUNDS_NS, LATENCY_CLASSES, LatencyHistogram, OperationStats, QueueStats, Stats,
 };
 pub use tap::{Change, Tap};
+pub use turn::{Found, Sightings, Turn};
+pub use users::{Presence, User};
 pub use volume::Volume;
 pub use wait::{Attempt, Decided, Lane, WaitReason};

@@ -161,12 +161,21 @@ pub enum Progress {
     Rest(Rest),
 }
 
+/// An operation that a [tap](super::Tap) sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Submission {
+    /// No other operation that this tap sees has this number.
+    pub number: u64,
+    /// The moment at which it was submitted. Others may have the same.
+    pub at: u64,
+}
+
 /// The rest of a long operation.
 #[derive(Debug)]
 pub struct Rest {
     pub(super) left: Left,
-    /// When the operation was submitted, if a tap saw that.
-    pub(super) submitted: Option<u64>,
+    /// Which operation it is, if a tap saw it begin.
+    pub(super) submission: Option<Submission>,
 }
 
 #[derive(Debug)]

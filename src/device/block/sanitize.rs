@@ -1,4 +1,4 @@
-//! The sanitizer: requests that a correct guest wouldn't make are counted, kept, or failed.
+//! The sanitizer: requests that correct guests wouldn't make are counted, kept, or failed.
 //!
 //! It is behind a flag of the admission. A disk without it pays nothing; on a disk with it, reads
 //! and writes go one by one.
@@ -7,6 +7,7 @@
 //! even if the guest allows that they be unmapped: it has defined what it reads there.
 
 use std::collections::VecDeque;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::SystemTime;
 
@@ -36,7 +37,7 @@ pub enum Sanitize {
     Count,
     /// Count, and keep the last findings.
     Log,
-    /// The same, and fail reads of sectors that hold nothing.
+    /// The same, and fail reads of sectors that hold nothing, and changes by second users.
     Fail,
 }
 
@@ -51,7 +52,31 @@ pub enum FindingKind {
     UnwrittenRead,
     /// [`UNFLUSHED_BYTES`] were written without a flush.
     NoFlush,
+    /// A change by another user than the first of those that are there.
+    SecondWriter,
 }
+
+impl FindingKind {
+    const COUNT: usize = 3;
+}
+
+/// Something was found: for the first time, or for one more thousandth time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FindingReport {
+    /// What.
+    pub kind: FindingKind,
+    /// How often that was found by now.
+    pub times: u64,
+    /// The start of the request, in bytes.
+    pub start_bytes: u64,
+    /// The length of the request, in bytes.
+    pub length_bytes: u64,
+}
+
+/// Of each kind the first finding is reported, and each one whose number is a multiple of this.
+const REPORT_EVERY: u64 = 1000;
+
+type Tell = Box<dyn Fn(&FindingReport) + Send + Sync>;
 
 /// A request that was found.
 #[derive(Clone, Copy, Debug)]
@@ -79,20 +104,38 @@ pub struct SanitizerCounts {
     pub unwritten_reads: u64,
     /// How often too much was written without a flush.
     pub no_flush: u64,
+    /// Changes by another user than the first.
+    pub second_writer: u64,
 }
 
 /// Looks at the operations of a disk.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Sanitizer {
     mode: AtomicU8,
-    unwritten_reads: AtomicU64,
-    no_flush: AtomicU64,
+    /// How often each kind was found.
+    found: [AtomicU64; FindingKind::COUNT],
+    reporter: OnceLock<Tell>,
     /// Written since the last flush.
     unflushed_bytes: AtomicU64,
     kept: Mutex<VecDeque<Finding>>,
 }
 
+impl std::fmt::Debug for Sanitizer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sanitizer")
+            .field("mode", &self.mode())
+            .field("counts", &self.counts())
+            .finish_non_exhaustive()
+    }
+}
+
 impl Sanitizer {
+    /// Call `tell` with each report, from the threads that serve requests. Only the first call of
+    /// this counts.
+    pub(super) fn on_report(&self, tell: Tell) {
+        let _ = self.reporter.set(tell);
+    }
+
     pub(super) fn set(&self, mode: Sanitize) {
         self.mode.store(mode as u8, Ordering::Relaxed);
     }
@@ -108,22 +151,30 @@ impl Sanitizer {
     }
 
     pub(super) fn counts(&self) -> SanitizerCounts {
+        let count = |kind: FindingKind| self.found[kind as usize].load(Ordering::Relaxed);
         SanitizerCounts {
-            unwritten_reads: self.unwritten_reads.load(Ordering::Relaxed),
-            no_flush: self.no_flush.load(Ordering::Relaxed),
+            unwritten_reads: count(FindingKind::UnwrittenRead),
+            no_flush: count(FindingKind::NoFlush),
+            second_writer: count(FindingKind::SecondWriter),
         }
     }
 
-    /// Look at an operation that was admitted and is executed next.
+    /// Look at an operation that was admitted and is executed next. `is_second`: another user has
+    /// been there for longer than the one that asks for it.
     ///
     /// # Errors
-    /// [`Refusal::Failed`] for a read of sectors that hold nothing, if these must fail.
+    /// [`Refusal::Failed`] for a read of sectors that hold nothing, and for a change by a second
+    /// user, if these must fail.
     #[cold]
     pub(super) fn look_at(
         &self,
         disk: &Disk,
         operation: &Operation<'_, '_>,
+        is_second: bool,
     ) -> Result<(), Refusal> {
+        if is_second && let Some((start_bytes, length_bytes)) = changed(operation) {
+            self.find_second(start_bytes, length_bytes)?;
+        }
         match operation {
             Operation::Read { range, .. } => self.look_at_read(disk, *range),
             Operation::Write { range, .. } => {
@@ -142,9 +193,24 @@ impl Sanitizer {
         let Some((start_bytes, length_bytes)) = unwritten(disk, range) else {
             return Ok(());
         };
-        self.unwritten_reads.fetch_add(1, Ordering::Relaxed);
+        let request = (range.start_bytes(), range.len_bytes());
         let kind = FindingKind::UnwrittenRead;
-        self.keep(kind, range, start_bytes, length_bytes);
+        self.find(kind, request, (start_bytes, length_bytes));
+        self.may_go_on()
+    }
+
+    /// A change of a part of the disk, beside the user who came first.
+    ///
+    /// # Errors
+    /// [`Refusal::Failed`] if it must fail.
+    pub(super) fn find_second(&self, start_bytes: u64, length_bytes: u64) -> Result<(), Refusal> {
+        let request = (start_bytes, length_bytes);
+        self.find(FindingKind::SecondWriter, request, request);
+        self.may_go_on()
+    }
+
+    /// Whether a request that was found is carried out.
+    fn may_go_on(&self) -> Result<(), Refusal> {
         match self.mode() {
             Sanitize::Fail => Err(Refusal::Failed),
             Sanitize::Off | Sanitize::Count | Sanitize::Log => Ok(()),
@@ -155,12 +221,24 @@ impl Sanitizer {
         let more = range.len_bytes();
         let had = self.unflushed_bytes.fetch_add(more, Ordering::Relaxed);
         if had / UNFLUSHED_BYTES != had.saturating_add(more) / UNFLUSHED_BYTES {
-            self.no_flush.fetch_add(1, Ordering::Relaxed);
-            self.keep(FindingKind::NoFlush, range, range.start_bytes(), more);
+            let request = (range.start_bytes(), more);
+            self.find(FindingKind::NoFlush, request, request);
         }
     }
 
-    fn keep(&self, kind: FindingKind, request: ByteRange, start_bytes: u64, length_bytes: u64) {
+    /// Count a request, whose part is wrong, and keep it if that is wanted.
+    fn find(&self, kind: FindingKind, request: (u64, u64), part: (u64, u64)) {
+        let times = self.found[kind as usize].fetch_add(1, Ordering::Relaxed) + 1;
+        if (times == 1 || times.is_multiple_of(REPORT_EVERY))
+            && let Some(tell) = self.reporter.get()
+        {
+            tell(&FindingReport {
+                kind,
+                times,
+                start_bytes: request.0,
+                length_bytes: request.1,
+            });
+        }
         if !matches!(self.mode(), Sanitize::Log | Sanitize::Fail) {
             return;
         }
@@ -173,11 +251,25 @@ impl Sanitizer {
             number,
             at: SystemTime::now(),
             kind,
-            request_start_bytes: request.start_bytes(),
-            request_length_bytes: request.len_bytes(),
-            start_bytes,
-            length_bytes,
+            request_start_bytes: request.0,
+            request_length_bytes: request.1,
+            start_bytes: part.0,
+            length_bytes: part.1,
         });
+    }
+}
+
+/// Start and length of what an operation changes, in bytes, from its first range to its last one;
+/// `None` if it changes nothing.
+fn changed(operation: &Operation<'_, '_>) -> Option<(u64, u64)> {
+    match operation {
+        Operation::Write { range, .. } => Some((range.start_bytes(), range.len_bytes())),
+        Operation::Discard(segments) | Operation::WriteZeroes(segments) => {
+            let start = segments.iter().map(|it| it.range.start_bytes()).min()?;
+            let end = segments.iter().map(|it| it.range.end_bytes()).max()?;
+            Some((start, end - start))
+        }
+        Operation::Read { .. } | Operation::Flush | Operation::GetId { .. } => None,
     }
 }
 

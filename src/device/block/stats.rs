@@ -165,6 +165,7 @@ impl Block {
     }
 
     /// Count requests of the kind with this number, each with the same latency.
+    #[inline]
     pub(super) fn count(&self, kind: usize, count: Count, latency_ns: u64) {
         let operation = &self.operations[kind.min(OPERATIONS - 1)];
         let completed = count.completed.into();

@@ -94,7 +94,7 @@ impl Volume {
         let done_bytes = done_bytes + now.len_bytes();
         Ok(Progress::Rest(Rest {
             left: Left::Read { range, done_bytes },
-            submitted: None,
+            submission: None,
         }))
     }
 
@@ -115,7 +115,7 @@ impl Volume {
         })?;
         Ok(Progress::Rest(Rest {
             left: Left::Write { range },
-            submitted: hands.submitted(),
+            submission: hands.submission(),
         }))
     }
 
@@ -155,7 +155,7 @@ impl Volume {
                         index,
                         range,
                     },
-                    submitted: hands.submitted(),
+                    submission: hands.submission(),
                 }));
             }
             let left = range.unwrap_or(segment.range);

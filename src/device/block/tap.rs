@@ -5,8 +5,9 @@
 //! written, so that the tap sees the very bytes that the disk gets.
 
 use std::fmt::Debug;
+use std::sync::Arc;
 
-use super::{Pace, Segment};
+use super::{Pace, Segment, Submission};
 use crate::store::{self, ByteRange, Disk, Error, Source};
 
 /// A change of a disk, or a flush.
@@ -22,11 +23,13 @@ pub enum Change<'a> {
     Flush,
 }
 
-/// What sees the changes of a disk. A long operation is several changes, which have the same moment
-/// of submission.
+/// What sees the changes of a disk. A long operation is several changes of one submission.
 pub trait Tap: Debug + Send + Sync {
-    /// An operation was submitted. Returns that moment, which no other operation has.
-    fn submitted(&self) -> u64;
+    /// The present moment, which is later than all before.
+    fn moment(&self) -> u64;
+
+    /// An operation begins to be carried out, which was submitted at `submitted`.
+    fn begins(&self, submitted: u64) -> Submission;
 
     /// Make a change, with `act`, or leave it. Only one change is made at a time.
     ///
@@ -34,16 +37,24 @@ pub trait Tap: Debug + Send + Sync {
     /// That of `act`.
     fn change(
         &self,
-        submitted: u64,
+        submission: Submission,
         change: &Change<'_>,
         act: &mut dyn FnMut() -> Result<(), Error>,
     ) -> Result<(), Error>;
 
     /// The whole operation is completed.
-    fn completed(&self, submitted: u64);
+    fn completed(&self, submission: Submission);
 
     /// From now on a write is stable when it has completed (virtio 1.3 §5.2.6.2), or no longer.
     fn writes_through(&self, is_through: bool);
+}
+
+/// A tap, and which one of its disk it is.
+#[derive(Clone, Debug)]
+pub(super) struct Tapped {
+    pub(super) tap: Arc<dyn Tap>,
+    /// No other tap of the disk has had it. It is not 0.
+    pub(super) number: u64,
 }
 
 /// How changes reach the disk.
@@ -52,8 +63,8 @@ pub(super) trait Hands {
     fn zero(&self, disk: &Disk, segment: Segment) -> Result<(), Error>;
     fn discard(&self, disk: &Disk, range: ByteRange) -> Result<(), Error>;
     fn flush(&self, disk: &Disk) -> Result<(), Error>;
-    /// The moment of submission, if a tap sees the changes.
-    fn submitted(&self) -> Option<u64>;
+    /// Which operation it is, if a tap sees the changes.
+    fn submission(&self) -> Option<Submission>;
     /// Bytes of a write that is made at once.
     #[inline]
     fn whole_bytes(&self, pace: Pace) -> u64 {
@@ -87,7 +98,7 @@ impl Hands for Direct {
     }
 
     #[inline]
-    fn submitted(&self) -> Option<u64> {
+    fn submission(&self) -> Option<Submission> {
         None
     }
 }
@@ -97,7 +108,7 @@ impl Hands for Direct {
 pub(super) struct Seen<'t, H> {
     pub(super) hands: &'t H,
     pub(super) tap: &'t dyn Tap,
-    pub(super) submitted: u64,
+    pub(super) submission: Submission,
 }
 
 impl<H> Seen<'_, H> {
@@ -106,7 +117,7 @@ impl<H> Seen<'_, H> {
         change: &Change<'_>,
         act: &mut dyn FnMut() -> Result<(), Error>,
     ) -> Result<(), Error> {
-        self.tap.change(self.submitted, change, act)
+        self.tap.change(self.submission, change, act)
     }
 }
 
@@ -145,8 +156,8 @@ impl<H: Hands> Hands for Seen<'_, H> {
         self.change(&Change::Flush, &mut || self.hands.flush(disk))
     }
 
-    fn submitted(&self) -> Option<u64> {
-        Some(self.submitted)
+    fn submission(&self) -> Option<Submission> {
+        Some(self.submission)
     }
 
     fn whole_bytes(&self, pace: Pace) -> u64 {

@@ -1,8 +1,10 @@
 //! A disk as all its front doors share it: its operations, with admission and statistics.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use arc_swap::ArcSwapOption;
 use parking_lot::RwLock;
 
 use super::admission::Admission;
@@ -11,10 +13,12 @@ use super::history::{Every, History};
 use super::operation::Left;
 use super::sanitize::Sanitizer;
 use super::stats::Blocks;
-use super::tap::{Direct, Tap};
+use super::tap::{Direct, Tap, Tapped};
+use super::turn::Queues;
+use super::users::{Presence, User, Users};
 use super::{
-    Attempt, Batch, Finding, Lane, Limiter, Limits, Operation, OperationKind, Pace, Progress,
-    QueueCounters, Refusal, Rest, Sanitize, SanitizerCounts, Serial, Stats, WaitReason,
+    Attempt, Batch, Finding, FindingReport, Lane, Limiter, Limits, Operation, OperationKind, Pace,
+    Progress, QueueCounters, Refusal, Rest, Sanitize, SanitizerCounts, Serial, Stats, WaitReason,
 };
 use crate::device::faults::{Faults, Rule};
 use crate::store::{Capacity, Disk, Error, Extent, Sink, Source};
@@ -26,11 +30,15 @@ pub struct Volume {
     serial: Serial,
     admission: Admission,
     sanitizer: Sanitizer,
-    history: RwLock<Option<Arc<History>>>,
+    history: ArcSwapOption<History>,
     blocks: Blocks,
     /// What sees each change, while a flag of the admission says so.
-    tap: RwLock<Option<Arc<dyn Tap>>>,
+    tap: RwLock<Option<Tapped>>,
+    /// How many taps it has had.
+    taps: AtomicU64,
     pub(super) cached: Cached,
+    pub(super) queues: Arc<Queues>,
+    users: Arc<Users>,
 }
 
 impl Volume {
@@ -42,10 +50,13 @@ impl Volume {
             serial,
             admission: Admission::new(),
             sanitizer: Sanitizer::default(),
-            history: RwLock::default(),
+            history: ArcSwapOption::empty(),
             blocks: Blocks::default(),
             tap: RwLock::new(None),
+            taps: AtomicU64::new(0),
             cached: Cached::default(),
+            queues: Arc::default(),
+            users: Arc::default(),
         }
     }
 
@@ -86,13 +97,20 @@ impl Volume {
         &self.serial
     }
 
-    /// Execute an operation if it is admitted, or the first step of a long one.
+    /// A user of the disk comes, and stays for as long as what this returns lives. A sanitizer
+    /// tells the users apart.
+    pub fn arrive(&self) -> Presence {
+        self.users.arrive()
+    }
+
+    /// Execute an operation of `user` if it is admitted, or the first step of a long one.
     ///
     /// # Errors
     /// [`Refusal`] if it must wait or fails.
     #[inline]
     pub fn execute(
         &self,
+        user: User,
         operation: Operation<'_, '_>,
         pace: Pace,
         attempt: Attempt,
@@ -103,8 +121,9 @@ impl Volume {
             self.admission
                 .decide(flags, &self.disk, operation.cost(), attempt)?;
             // Once, however often it is tried.
-            if flags.is_sanitized() && attempt.fate().is_none() {
-                self.sanitizer.look_at(&self.disk, &operation)?;
+            if flags.is_sanitized() && attempt.fate().is_none() && !attempt.waited_for_memory() {
+                let is_second = self.users.is_second(user);
+                self.sanitizer.look_at(&self.disk, &operation, is_second)?;
             }
             if flags.are_faulty() {
                 return self.execute_faulty(operation, pace, attempt);
@@ -139,7 +158,7 @@ impl Volume {
     ) -> Result<Progress, Refusal> {
         let asked = operation.asked();
         let progress = self.execute_now(operation, pace, attempt)?;
-        if let Some(history) = self.history() {
+        if let Some(history) = self.history.load().as_deref() {
             match asked.kind {
                 OperationKind::Flush => history.flushed(),
                 // The first step of a long one counts as all of it.
@@ -206,7 +225,7 @@ impl Volume {
         }
     }
 
-    pub(super) fn tap(&self) -> Option<Arc<dyn Tap>> {
+    pub(super) fn tapped(&self) -> Option<Tapped> {
         self.tap.read().clone()
     }
 
@@ -219,7 +238,8 @@ impl Volume {
         if let Some(tap) = &tap {
             tap.writes_through(self.cached.rule().is_through());
         }
-        *current = tap;
+        let number = self.taps.fetch_add(1, Ordering::Relaxed) + 1;
+        *current = tap.map(|tap| Tapped { tap, number });
     }
 
     pub(super) fn refuse_full(&self, error: Error, seen: u64, attempt: Attempt) -> Refusal {
@@ -270,18 +290,35 @@ impl Volume {
         self.admission.set_sanitized(sanitize != Sanitize::Off);
     }
 
+    /// Call `tell` with each report of its sanitizer, from the threads that serve requests. Only
+    /// the first call of this counts.
+    pub fn on_finding(&self, tell: impl Fn(&FindingReport) + Send + Sync + 'static) {
+        self.sanitizer.on_report(Box::new(tell));
+    }
+
+    /// A part of the disk is about to be changed without an operation of this volume. Beside users
+    /// that is a finding.
+    ///
+    /// # Errors
+    /// [`Refusal::Failed`] if it must not be done.
+    pub fn is_changed_beside(&self, start_bytes: u64, length_bytes: u64) -> Result<(), Refusal> {
+        match self.admission.flags().is_sanitized() && self.users.are_any() {
+            true => self.sanitizer.find_second(start_bytes, length_bytes),
+            false => Ok(()),
+        }
+    }
+
     /// Its history, if it has one.
     pub fn history(&self) -> Option<Arc<History>> {
-        self.history.read().clone()
+        self.history.load_full()
     }
 
     /// Set its history, which is told of flushes and writes from now on, or follow another plan of
-    /// it.
+    /// it. One thread at a time may do that.
     pub fn set_history(&self, history: Option<Arc<History>>) {
-        let mut now = self.history.write();
         let plan = history.as_ref().map(|history| history.plan());
         let counts = plan.is_some_and(|plan| matches!(plan.every, Every::Written(_)));
-        *now = history;
+        self.history.store(history);
         self.admission.set_history(plan.is_some(), counts);
     }
 

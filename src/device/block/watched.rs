@@ -3,8 +3,12 @@
 use std::sync::Arc;
 
 use super::cache::{Cache, Entered, Rule};
-use super::tap::{Direct, Hands, Seen, Tap};
-use super::{Attempt, Lane, Operation, Pace, Progress, Refusal, Rest, Segment, Volume, WaitReason};
+use super::tap::{Direct, Hands, Seen, Tapped};
+use super::turn::{self, Sightings, Turn, Watchers};
+use super::{
+    Attempt, Lane, Operation, Pace, Progress, Refusal, Rest, Segment, Submission, Volume,
+    WaitReason,
+};
 use crate::crash::WriteKind;
 use crate::store::{ByteRange, Disk, Error, Sink, Source};
 
@@ -31,9 +35,13 @@ impl Volume {
 
     /// From now on writes are stable by this rule, as a cache and a tap see it.
     pub(in crate::device) fn set_rule(&self, rule: Rule) {
+        if self.admission().flags().are_watched() {
+            // What was submitted before this was not through for the whole of it.
+            self.queues.look(&self.watchers());
+        }
         self.cached.set_rule(rule);
-        if let Some(tap) = self.tap() {
-            tap.writes_through(rule.is_through());
+        if let Some(tapped) = self.tapped() {
+            tapped.tap.writes_through(rule.is_through());
         }
     }
 
@@ -41,6 +49,27 @@ impl Volume {
     pub fn stabilise(&self) {
         if let Some(cache) = self.cache() {
             cache.stabilise();
+        }
+    }
+
+    /// Watch how far the driver of a queue has got, which `peek` returns: its avail index. Keep
+    /// what this returns for as long as the queue is served.
+    pub fn watch_queue(&self, peek: impl Fn() -> u16 + Send + Sync + 'static) -> Arc<Sightings> {
+        self.queues.add(Box::new(peek))
+    }
+
+    /// Begin a turn of this thread, which serves the ring of a queue, if a tap or a cache sees what
+    /// it does. The ring's next request is at this position of its avail ring.
+    #[inline]
+    pub fn begin_turn(&self, sightings: &Arc<Sightings>, position: u16) -> Option<Turn> {
+        let is_watched = self.admission().flags().are_watched();
+        is_watched.then(|| Turn::begin(&self.queues, sightings, position, self.watchers()))
+    }
+
+    fn watchers(&self) -> Watchers {
+        Watchers {
+            cache: self.cache(),
+            tap: self.tapped(),
         }
     }
 
@@ -97,16 +126,16 @@ impl Volume {
         operation: Operation<'_, '_>,
         pace: Pace,
     ) -> Result<Progress, Error> {
-        let Some(tap) = self.tap() else {
+        let Some(tapped) = self.tapped() else {
             return self.begin(hands, operation, pace);
         };
         let seen = Seen {
-            submitted: tap.submitted(),
-            tap: &*tap,
+            submission: turn::begins(&tapped),
+            tap: &*tapped.tap,
             hands,
         };
         let progress = self.begin(&seen, operation, pace)?;
-        Ok(completed(seen.tap, seen.submitted, progress))
+        Ok(completed(&tapped, seen.submission, progress))
     }
 
     fn go_on_seen(
@@ -116,17 +145,17 @@ impl Volume {
         (from, to): (&mut [Source<'_>], &mut [Sink<'_>]),
         pace: Pace,
     ) -> Result<Progress, Error> {
-        let Some(tap) = self.tap() else {
+        let Some(tapped) = self.tapped() else {
             return self.go_on(hands, rest, from, to, pace);
         };
         let seen = Seen {
             // The tap may be younger than the operation.
-            submitted: rest.submitted.unwrap_or_else(|| tap.submitted()),
-            tap: &*tap,
+            submission: rest.submission.unwrap_or_else(|| turn::begins(&tapped)),
+            tap: &*tapped.tap,
             hands,
         };
         let progress = self.go_on(&seen, rest, from, to, pace)?;
-        Ok(completed(seen.tap, seen.submitted, progress))
+        Ok(completed(&tapped, seen.submission, progress))
     }
 
     fn outcome(
@@ -143,9 +172,9 @@ impl Volume {
 }
 
 /// Tell the tap if that was the last step.
-fn completed(tap: &dyn Tap, submitted: u64, progress: Progress) -> Progress {
+fn completed(tapped: &Tapped, submission: Submission, progress: Progress) -> Progress {
     if matches!(progress, Progress::Done(_)) {
-        tap.completed(submitted);
+        turn::done(tapped, submission);
     }
     progress
 }
@@ -173,9 +202,14 @@ impl Hands for Entered<'_> {
     }
 
     fn discard(&self, disk: &Disk, range: ByteRange) -> Result<(), Error> {
-        self.change(disk, WriteKind::Discard, range, || {
-            disk.discard_range(range)
-        })
+        let discarded = self.change(disk, WriteKind::Discard, range, || {
+            disk.try_discard_range(range)
+        });
+        match discarded {
+            // It is a hint. What a read sees now is stable.
+            Err(error) if error.is_out_of_memory() => Ok(()),
+            discarded => discarded,
+        }
     }
 
     fn flush(&self, disk: &Disk) -> Result<(), Error> {
@@ -184,7 +218,7 @@ impl Hands for Entered<'_> {
         Ok(())
     }
 
-    fn submitted(&self) -> Option<u64> {
+    fn submission(&self) -> Option<Submission> {
         None
     }
 

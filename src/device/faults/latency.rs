@@ -3,7 +3,7 @@
 //! A device has a number of places at which requests are served at the same time, a medium that
 //! takes a time for each access (and, if it turns, for seeking), a link that moves bytes one after
 //! the other, a rate of requests, and a cache of writes. A request takes the time that it waits for
-//! these. The figures are in `docs/test-rig.md`, with where they come from.
+//! these. The figures are in `docs/guide/test-rig.md`, with where they come from.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};

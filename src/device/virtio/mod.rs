@@ -28,7 +28,7 @@ pub use super::block::SERIAL_BYTES;
 pub use config::{CONFIG_BYTES, ConfigError, MAX_DISCARD_SECTORS, MAX_SEGMENTS, SEG_MAX};
 pub use parse::HEADER_BYTES;
 pub use plain::{Outcomes, PlainRequest};
-pub use request::{Answer, Begun, Buffers, Outcome};
+pub use request::{Answer, Begun, Buffers, Driver, Outcome};
 pub use state::{MOST_STATE_BYTES, SavedState, StateError};
 
 use super::block::{Serial, Volume};

@@ -191,6 +191,8 @@ fn take<'s, 'a>(pieces: &'s mut [Source<'a>], out: &mut [u8]) -> Option<&'s mut 
     None
 }
 
+#[inline]
 pub(super) fn field<const N: usize>(bytes: &[u8; 16], at: usize) -> [u8; N] {
-    std::array::from_fn(|i| bytes[at + i])
+    let field = bytes.get(at..).and_then(|rest| rest.first_chunk());
+    field.copied().unwrap_or([0; N])
 }

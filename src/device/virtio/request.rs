@@ -3,7 +3,7 @@
 use super::BlockDevice;
 use super::parse::{self, Mistake, Segments, Status};
 use crate::device::block::{
-    Asked, Attempt, OperationKind, Pace, Progress, Refusal, Rest, WaitReason,
+    Asked, Attempt, OperationKind, Pace, Progress, Refusal, Rest, User, WaitReason,
 };
 use crate::store::{self, Sink, Source, points};
 
@@ -17,6 +17,15 @@ pub struct Buffers<'a, 'm> {
     pub writable: &'a mut [Sink<'m>],
     /// The ring could not find all of them, so the request fails.
     pub damaged: bool,
+}
+
+/// Whose requests are served.
+#[derive(Clone, Copy, Debug)]
+pub struct Driver {
+    /// Feature bits that it accepted.
+    pub acked: u64,
+    /// Who its front end is to the disk.
+    pub user: User,
 }
 
 /// The outcome of serving a request, or a step of it.
@@ -67,7 +76,11 @@ impl BlockDevice {
                 writable: &mut *writable,
                 damaged,
             };
-            match self.serve(acked, buffers, begun, Pace::Alone, Attempt::Last) {
+            let by = Driver {
+                acked,
+                user: User::UNKNOWN,
+            };
+            match self.serve(by, buffers, begun, Pace::Alone, Attempt::Last) {
                 Outcome::Done(answer) => return answer.written,
                 Outcome::Begun(rest) => begun = Some(rest),
                 Outcome::Wait(_) => begun = None,
@@ -75,12 +88,11 @@ impl BlockDevice {
         }
     }
 
-    /// Serve a request, or one step of it at this pace. `acked` are the feature bits that the
-    /// driver accepted; `begun` is what the step before returned. Without a writable byte there is
-    /// no room for a status, and nothing is done.
+    /// Serve a request of a driver, or one step of it at this pace. `begun` is what the step before
+    /// returned. Without a writable byte there is no room for a status, and nothing is done.
     pub fn serve(
         &self,
-        acked: u64,
+        by: Driver,
         buffers: Buffers<'_, '_>,
         begun: Option<Begun>,
         pace: Pace,
@@ -114,10 +126,11 @@ impl BlockDevice {
             }
             None => {
                 let capacity = self.volume.capacity();
-                match parse::parse(capacity, acked, readable, data_in, &mut segments) {
+                match parse::parse(capacity, by.acked, readable, data_in, &mut segments) {
                     Ok(operation) => {
                         let asked = operation.asked();
-                        (asked, self.volume.execute(operation, pace, attempt))
+                        let progress = self.volume.execute(by.user, operation, pace, attempt);
+                        (asked, progress)
                     }
                     Err(Mistake { kind, status }) => {
                         let asked = Asked { kind, bytes: 0 };

@@ -19,4 +19,4 @@ mod table;
 pub(super) use frames::FrameWriter;
 pub(super) use labels::Front;
 pub(super) use seekable::{SeekableReader, is_a_change};
-pub(super) use stream::{PackedReader, Sequential, unpack};
+pub(super) use stream::{PackedReader, Sequential, Unpacked, unpack};

@@ -12,9 +12,9 @@ use liblzma::bufread::XzDecoder;
 use liblzma::stream::MtStreamBuilder;
 
 use super::super::Error;
-use super::super::known::{ImageFormat, Packing};
+use super::super::known::{HEAD_BYTES, ImageFormat, Packing};
 use super::super::medium::{ReadAt, Stream};
-use super::super::raw::fill;
+use super::super::raw::{Pieces, RawStream, fill};
 use super::super::reader::{About, Extents, ImageReader, Part};
 use crate::threads::{self, Role};
 
@@ -67,16 +67,17 @@ enum Failure {
     Damaged(io::Error),
 }
 
-/// Decompress `stream`: the content as a stream, and how many bytes of the source were read.
+/// Decompress `stream` on a thread of its own: the content, and how many bytes of the source were
+/// read.
 pub(in crate::image) fn unpack(
     stream: Stream,
     packing: Packing,
-) -> Result<(Stream, Arc<AtomicU64>), Error> {
+) -> Result<(Unpacked, Arc<AtomicU64>), Error> {
     let Stream {
         name,
         bytes,
         size_bytes,
-        identity,
+        ..
     } = stream;
     let read_bytes = Arc::new(AtomicU64::new(0));
     let source = Source {
@@ -93,21 +94,14 @@ pub(in crate::image) fn unpack(
         name: name.clone(),
         source,
     })?;
-    let bytes = Box::new(Pieces {
-        name: name.clone(),
+    let unpacked = Unpacked {
+        name,
         pieces,
         returned,
-        piece: Vec::new(),
-        at: 0,
+        first: None,
         ended: false,
-    });
-    let stream = Stream {
-        name,
-        bytes,
-        size_bytes: None,
-        identity,
     };
-    Ok((stream, read_bytes))
+    Ok((unpacked, read_bytes))
 }
 
 /// The compressed bytes, counted. Errors of the source are told from those of the decompressor.
@@ -229,41 +223,103 @@ impl Read for XzStreams {
     }
 }
 
-/// The decompressed bytes, as they come from the thread.
-struct Pieces {
+/// The content of a compressed stream, as it comes from the thread.
+pub(in crate::image) struct Unpacked {
     name: String,
     pieces: Receiver<Piece>,
     returned: Sender<Vec<u8>>,
-    piece: Vec<u8>,
-    at: usize,
+    /// A piece that was only looked at.
+    first: Option<Vec<u8>>,
     ended: bool,
 }
 
-impl Read for Pieces {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        if self.ended {
-            return Ok(0);
+impl Unpacked {
+    /// What messages call it.
+    pub(in crate::image) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The first bytes, by which the format is recognised.
+    pub(in crate::image) fn head(&mut self) -> Result<&[u8], Error> {
+        let first = match self.first.take() {
+            Some(first) => first,
+            None => self
+                .receive()
+                .map_err(|source| Error::read(&self.name, source))?,
+        };
+        let first = self.first.insert(first);
+        Ok(&first[..first.len().min(HEAD_BYTES)])
+    }
+
+    /// A raw image of these bytes. With the command that reads a pipe, formats other than raw are
+    /// refused as soon as they show.
+    pub(in crate::image) fn into_raw(self, pipe_command: Option<&str>) -> RawStream {
+        let about = About::new(&self.name, ImageFormat::Raw);
+        RawStream::of_pieces(about, Box::new(self), pipe_command)
+    }
+
+    /// These bytes, to be read in parts of any length.
+    pub(in crate::image) fn into_stream(self) -> Stream {
+        Stream {
+            name: self.name.clone(),
+            bytes: Box::new(ByPiece {
+                pieces: self,
+                piece: Vec::new(),
+                at: 0,
+            }),
+            size_bytes: None,
+            identity: None,
         }
-        if self.at == self.piece.len() {
-            let gone = |_| io::Error::other("bug: the thread that decompresses it panicked");
-            match self.pieces.recv().map_err(gone)? {
-                Ok(piece) => {
-                    self.at = 0;
-                    // After the last piece the thread needs none.
-                    let _ = self
-                        .returned
-                        .send(std::mem::replace(&mut self.piece, piece));
-                }
-                Err(Failure::Read(error)) => return Err(error),
-                Err(Failure::Damaged(error)) => {
-                    let error = Error::Damaged {
-                        name: self.name.clone(),
-                        what: format!("it can't be decompressed: {error}"),
-                    };
-                    return Err(io::Error::new(io::ErrorKind::InvalidData, error));
-                }
+    }
+
+    /// The next piece from the thread.
+    fn receive(&mut self) -> io::Result<Vec<u8>> {
+        if self.ended {
+            return Ok(Vec::new());
+        }
+        let gone = |_| io::Error::other("bug: the thread that decompresses it panicked");
+        match self.pieces.recv().map_err(gone)? {
+            Ok(piece) => {
+                self.ended = piece.is_empty();
+                Ok(piece)
             }
-            self.ended = self.piece.is_empty();
+            Err(Failure::Read(error)) => Err(error),
+            Err(Failure::Damaged(error)) => {
+                let error = Error::Damaged {
+                    name: self.name.clone(),
+                    what: format!("it can't be decompressed: {error}"),
+                };
+                Err(io::Error::new(io::ErrorKind::InvalidData, error))
+            }
+        }
+    }
+}
+
+impl Pieces for Unpacked {
+    fn next(&mut self, spare: Vec<u8>) -> io::Result<Vec<u8>> {
+        if spare.capacity() > 0 {
+            // After the last piece the thread needs none.
+            let _ = self.returned.send(spare);
+        }
+        match self.first.take() {
+            Some(first) => Ok(first),
+            None => self.receive(),
+        }
+    }
+}
+
+/// Pieces that are read in parts.
+struct ByPiece {
+    pieces: Unpacked,
+    piece: Vec<u8>,
+    at: usize,
+}
+
+impl Read for ByPiece {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.at == self.piece.len() {
+            let read = std::mem::take(&mut self.piece);
+            (self.piece, self.at) = (self.pieces.next(read)?, 0);
         }
         let length = into.len().min(self.piece.len() - self.at);
         into[..length].copy_from_slice(&self.piece[self.at..self.at + length]);

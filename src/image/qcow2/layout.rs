@@ -9,11 +9,13 @@ pub(in crate::image) const CLUSTER_BYTES: usize = 64 << 10;
 const CLUSTER: u64 = CLUSTER_BYTES as u64;
 const CLUSTER_BITS: u32 = 16;
 /// Entries of a table of the second level.
-const ENTRIES: u64 = CLUSTER / 8;
+pub(super) const ENTRIES: u64 = CLUSTER / 8;
 /// Counts of references in a block, of 16 bits each.
-const COUNTS: u64 = CLUSTER / 2;
+pub(super) const COUNTS: u64 = CLUSTER / 2;
 /// A cluster that is referred to once.
 pub(super) const COPIED: u64 = 1 << 63;
+/// An entry for a cluster of zeros.
+pub(super) const ZERO: u64 = 1;
 /// A compressed cluster.
 pub(super) const PACKED: u64 = 1 << 62;
 /// Where the number of sectors begins in an entry of a compressed cluster.
@@ -127,23 +129,12 @@ impl Layout {
     /// size.
     pub(super) fn finish(&mut self, at: u64, size_bytes: u64) -> Tail {
         let size_bytes = size_bytes.next_multiple_of(512);
-        let entries = size_bytes.div_ceil(ENTRIES * CLUSTER).max(1);
-        let entries = usize::try_from(entries).unwrap_or(usize::MAX);
+        let entries = usize::try_from(l1_entries(size_bytes)).unwrap_or(usize::MAX);
         self.l1.resize(entries.max(self.l1.len()), 0);
         let l1_clusters = (self.l1.len() as u64 * 8).div_ceil(CLUSTER);
         self.add_clusters(l1_clusters);
         let counts_at = self.at;
-        // Counts of references count themselves too.
-        let (mut blocks, mut tables) = (0, 0);
-        loop {
-            let clusters = counts_at / CLUSTER + tables + blocks;
-            let wanted = clusters.div_ceil(COUNTS);
-            let tables_wanted = (wanted * 8).div_ceil(CLUSTER);
-            if (wanted, tables_wanted) == (blocks, tables) {
-                break;
-            }
-            (blocks, tables) = (wanted, tables_wanted);
-        }
+        let (tables, blocks) = count_clusters(counts_at / CLUSTER);
         self.add_clusters(tables + blocks);
         let first_block = counts_at + tables * CLUSTER;
         let table: Vec<u64> = (0..blocks).map(|it| first_block + it * CLUSTER).collect();
@@ -152,10 +143,40 @@ impl Layout {
             padded(bytes_of(&table)),
             padded(self.counts.iter().flat_map(|it| it.to_be_bytes()).collect()),
         ];
-        (tail, self.header(at, size_bytes, counts_at, tables))
+        let header = Header {
+            labels: &self.labels,
+            compressed: self.compressed,
+            size: size_bytes,
+            l1: at,
+            l1_entries: self.l1.len() as u64,
+            counts: counts_at,
+            count_tables: tables,
+        };
+        (tail, header.bytes())
     }
+}
 
-    fn header(&self, l1: u64, size: u64, counts: u64, tables: u64) -> Result<Vec<u8>, String> {
+/// Where the tables of an image are, and what its header says beside that.
+#[derive(Debug)]
+pub(super) struct Header<'a> {
+    pub(super) labels: &'a Labels,
+    pub(super) compressed: bool,
+    /// The size of the disk in bytes.
+    pub(super) size: u64,
+    /// The first table, and its entries.
+    pub(super) l1: u64,
+    pub(super) l1_entries: u64,
+    /// The table of counts, and its clusters.
+    pub(super) counts: u64,
+    pub(super) count_tables: u64,
+}
+
+impl Header<'_> {
+    /// Its bytes, a cluster of them.
+    ///
+    /// # Errors
+    /// The name of the base is too long.
+    pub(super) fn bytes(&self) -> Result<Vec<u8>, String> {
         let base = self.labels.base.as_ref();
         let mut extensions = Vec::new();
         let mut add = |kind: u32, text: Option<&str>| {
@@ -183,12 +204,12 @@ impl Layout {
         head.extend_from_slice(&name_at.to_be_bytes());
         head.extend_from_slice(&short(name.len() as u64).to_be_bytes());
         head.extend_from_slice(&CLUSTER_BITS.to_be_bytes());
-        head.extend_from_slice(&size.to_be_bytes());
+        head.extend_from_slice(&self.size.to_be_bytes());
         head.extend_from_slice(&[0; 4]);
-        head.extend_from_slice(&short(self.l1.len() as u64).to_be_bytes());
-        head.extend_from_slice(&l1.to_be_bytes());
-        head.extend_from_slice(&counts.to_be_bytes());
-        head.extend_from_slice(&short(tables).to_be_bytes());
+        head.extend_from_slice(&short(self.l1_entries).to_be_bytes());
+        head.extend_from_slice(&self.l1.to_be_bytes());
+        head.extend_from_slice(&self.counts.to_be_bytes());
+        head.extend_from_slice(&short(self.count_tables).to_be_bytes());
         // No snapshots.
         head.extend_from_slice(&[0; 12]);
         let incompatible: u64 = if self.compressed { 1 << 3 } else { 0 };
@@ -205,12 +226,31 @@ impl Layout {
     }
 }
 
-fn bytes_of(entries: &[u64]) -> Vec<u8> {
+/// How many entries the first table of a disk of this size has.
+pub(super) fn l1_entries(size_bytes: u64) -> u64 {
+    size_bytes.div_ceil(ENTRIES * CLUSTER).max(1)
+}
+
+/// How many clusters the table of counts and the counts take, for a file that has `others` beside
+/// them: they count themselves too.
+pub(super) fn count_clusters(others: u64) -> (u64, u64) {
+    let (mut tables, mut blocks) = (0, 0);
+    loop {
+        let wanted = (others + tables + blocks).div_ceil(COUNTS);
+        let tables_wanted = (wanted * 8).div_ceil(CLUSTER);
+        if (wanted, tables_wanted) == (blocks, tables) {
+            return (tables, blocks);
+        }
+        (blocks, tables) = (wanted, tables_wanted);
+    }
+}
+
+pub(super) fn bytes_of(entries: &[u64]) -> Vec<u8> {
     entries.iter().flat_map(|it| it.to_be_bytes()).collect()
 }
 
 /// With zeros up to the end of a cluster.
-fn padded(mut bytes: Vec<u8>) -> Vec<u8> {
+pub(super) fn padded(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes.resize(bytes.len().next_multiple_of(CLUSTER_BYTES), 0);
     bytes
 }

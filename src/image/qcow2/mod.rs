@@ -13,17 +13,25 @@
 //! | `unpack` | decompressing clusters |
 //! | `reader` | reading a chain, several parts at the same time |
 //! | `layout` | where everything is in an image that is written |
-//! | `writer` | writing an image front to back |
+//! | `outline` | where an image will have data |
+//! | `assembly` | putting clusters together |
+//! | `writer` | writing an image of which nothing is known before: its header is changed last |
+//! | `front` | writing an image with an outline into a pipe, its tables first |
 
+mod assembly;
 mod chain;
+mod front;
 mod header;
 mod layer;
 mod layout;
+mod outline;
 mod reader;
 mod unpack;
 mod writer;
 
 pub(super) use chain::Chain;
+pub(super) use front::FrontWriter;
 pub(super) use layout::CLUSTER_BYTES as WRITTEN_CLUSTER_BYTES;
+pub use outline::Outline;
 pub(super) use reader::Qcow2Reader;
 pub(super) use writer::Qcow2Writer;

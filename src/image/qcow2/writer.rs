@@ -1,5 +1,6 @@
-//! Writing a qcow2 image front to back: clusters and their tables in the order in which they come,
-//! the first table and the counts of references behind them, and the header last of all.
+//! Writing a qcow2 image of which nothing is known before: clusters and their tables in the order
+//! in which they come, the first table and the counts of references behind them, and the header
+//! last of all.
 
 use std::collections::VecDeque;
 use std::io;
@@ -11,14 +12,13 @@ use super::super::Error;
 use super::super::ordered::{Ordered, Work};
 use super::super::spool::Spooled;
 use super::super::writer::{ImageWriter, Labels, Output};
-use super::layout::{CLUSTER_BYTES, COPIED, Layout, PACKED};
+use super::assembly::{Assembly, shares};
+use super::layout::{CLUSTER_BYTES, COPIED, Layout, PACKED, ZERO};
 use crate::store::is_zero;
 
 const CLUSTER: u64 = CLUSTER_BYTES as u64;
 /// How hard zstd tries; its own default.
 const LEVEL: i32 = 3;
-/// An entry for a cluster of zeros.
-const ZERO: u64 = 1;
 
 /// A qcow2 image that is written.
 #[derive(Debug)]
@@ -30,9 +30,7 @@ pub(in crate::image) struct Qcow2Writer {
     /// The numbers of the clusters that are being compressed, oldest first.
     waiting: VecDeque<u64>,
     has_base: bool,
-    /// The cluster that is being put together: its number, and how much of it is known.
-    cluster: Option<(u64, usize)>,
-    bytes: Vec<u8>,
+    assembly: Assembly,
 }
 
 impl Qcow2Writer {
@@ -55,37 +53,25 @@ impl Qcow2Writer {
             packers,
             waiting: VecDeque::new(),
             has_base,
-            cluster: None,
-            bytes: vec![0; CLUSTER_BYTES],
+            assembly: Assembly::new(),
         })
     }
 
     /// Add bytes, or zeros if there are none, to the cluster that is put together.
     fn add(&mut self, range: Range<u64>, bytes: Option<&[u8]>) -> Result<(), Error> {
-        let (mut at, mut done) = (range.start, 0);
-        while at < range.end {
-            let (number, within) = (at / CLUSTER, (at % CLUSTER) as usize);
-            if self.cluster.is_none_or(|(other, _)| other != number) {
+        for share in shares(range) {
+            if !self.assembly.is_at(share.number) {
                 self.end_cluster(u64::MAX)?;
-                self.cluster = Some((number, 0));
-                self.bytes.fill(0);
+                self.assembly.begin(share.number);
             }
-            let left = usize::try_from(range.end - at).unwrap_or(usize::MAX);
-            let length = left.min(CLUSTER_BYTES - within);
-            if let Some(bytes) = bytes.and_then(|bytes| bytes.get(done..done + length)) {
-                self.bytes[within..within + length].copy_from_slice(bytes);
-            }
-            if let Some((_, known)) = &mut self.cluster {
-                *known += length;
-            }
-            (at, done) = (at + length as u64, done + length);
+            self.assembly.add(&share, bytes);
         }
         Ok(())
     }
 
     /// Write the cluster that was put together, in a content that ends at `end_bytes`.
     fn end_cluster(&mut self, end_bytes: u64) -> Result<(), Error> {
-        let Some((number, known)) = self.cluster.take() else {
+        let Some((number, known)) = self.assembly.end() else {
             return Ok(());
         };
         let wanted = end_bytes.saturating_sub(number * CLUSTER).min(CLUSTER);
@@ -93,22 +79,21 @@ impl Qcow2Writer {
             let text = "bug: a cluster over a base is not whole";
             return Err(failed(&*self.output, io::Error::other(text)));
         }
-        if is_zero(&self.bytes) {
+        if is_zero(self.assembly.bytes()) {
             return match self.has_base {
                 true => self.entry(number, ZERO),
                 false => Ok(()),
             };
         }
         if self.packers.is_none() {
-            let bytes = std::mem::take(&mut self.bytes);
-            let done = self.plain(number, &bytes);
-            self.bytes = bytes;
-            return done;
+            self.place(number)?;
+            let written = self.output.write_all(self.assembly.bytes());
+            return written.map_err(|source| failed(&*self.output, source));
         }
         while self.packers.as_ref().is_some_and(|it| !it.has_room()) {
             self.packed()?;
         }
-        let bytes = std::mem::replace(&mut self.bytes, vec![0; CLUSTER_BYTES]);
+        let bytes = self.assembly.take();
         if let Some(packers) = &mut self.packers {
             packers.push(bytes);
             self.waiting.push_back(number);
@@ -124,7 +109,8 @@ impl Qcow2Writer {
             return Ok(false);
         };
         let Some(packed) = packed else {
-            self.plain(number, &bytes)?;
+            self.place(number)?;
+            self.write(&bytes)?;
             return Ok(true);
         };
         self.region(number)?;
@@ -134,12 +120,11 @@ impl Qcow2Writer {
         Ok(true)
     }
 
-    /// Write a cluster as it is.
-    fn plain(&mut self, number: u64, bytes: &[u8]) -> Result<(), Error> {
+    /// Name a cluster that is written next, as it is.
+    fn place(&mut self, number: u64) -> Result<(), Error> {
         self.region(number)?;
         let at = self.align()?;
         self.layout.add_clusters(1);
-        self.write(bytes)?;
         self.layout.set(number, at | COPIED);
         Ok(())
     }

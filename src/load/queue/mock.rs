@@ -1,11 +1,10 @@
 //! The other side of a ring for tests: a back end that may lie.
 
 use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
-use std::time::Duration;
 
 use crate::load::Error;
 use crate::load::control::Control;
-use crate::load::options::{Disk, Driver, Op, Options, Pattern, Plan};
+use crate::load::options::{Disk, Op, Options, Plan};
 use crate::load::queue::thread::{EventFds, QueueThread};
 use crate::load::virtqueue::eventfd::EventFd;
 use crate::load::virtqueue::memory::Memory;
@@ -64,28 +63,9 @@ impl<'m> Mock<'m> {
 
 fn plan(depth: u16) -> Plan {
     let options = Options {
-        socket: "none".into(),
-        op: Op::Read,
-        read_percent: 50,
-        pattern: Pattern::Random,
-        block_bytes: 4096,
         depth,
-        queues: 1,
-        driver: Driver::Poll,
-        span_bytes: None,
-        seed: 1,
         duration: None,
-        warm_up: Duration::ZERO,
-        requests: None,
-        rate: None,
-        burst: false,
-        segment_bytes: None,
-        event_idx: true,
-        indirect: false,
-        verify: false,
-        fill: false,
-        interval: None,
-        cpus: Vec::new(),
+        ..Options::new("none", Op::Read)
     };
     let disk = Disk {
         capacity_bytes: 1 << 30,

@@ -2,6 +2,7 @@
 //!
 //! | file | what it holds |
 //! |---|---|
+//! | `names` | addresses of hosts |
 //! | `net` | the event loop and the client |
 //! | `patience` | how long to wait, and how often to try again |
 //! | `request` | one request: redirects, and what a refusal says |
@@ -12,6 +13,7 @@
 
 pub(super) mod blocks;
 pub(super) mod medium;
+mod names;
 pub(super) mod net;
 pub(super) mod patience;
 pub(super) mod request;

@@ -2,8 +2,8 @@
 //! a program that names none has neither a thread nor certificates for it.
 
 use std::future::Future;
-use std::sync::OnceLock;
 use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, OnceLock};
 
 use reqwest::Client;
 use reqwest::redirect::Policy;
@@ -11,6 +11,7 @@ use tokio::runtime::{Builder, Handle};
 
 use super::super::Error;
 use super::super::error::Fault;
+use super::names::Names;
 use super::patience::CONNECT;
 use crate::threads::{self, Role};
 
@@ -44,6 +45,7 @@ impl Net {
             .user_agent(AGENT)
             // Redirects are followed by `request`, which knows what may go where.
             .redirect(Policy::none())
+            .dns_resolver(Arc::new(Names))
             .connect_timeout(CONNECT)
             .build()
             .map_err(|error| format!("{error:?}"))?;

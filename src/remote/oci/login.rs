@@ -58,7 +58,8 @@ impl Login {
     }
 }
 
-fn files() -> Vec<PathBuf> {
+/// The usual files, in order.
+pub(in crate::remote) fn files() -> Vec<PathBuf> {
     let folder = |name: &str| std::env::var_os(name).map(PathBuf::from);
     let all = [
         folder("REGISTRY_AUTH_FILE"),

@@ -17,3 +17,5 @@ pub(super) mod pull;
 pub(super) mod push;
 mod registry;
 mod tar;
+
+pub(super) use login::files as login_files;

@@ -128,10 +128,30 @@ pub(crate) unsafe fn copy_past_caches(dst: *mut u8, src: *const u8, len: usize) 
 #[inline]
 pub fn prefetch(ptr: *const u8, len: usize) {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
-    for offset in (0..len).step_by(64) {
+    {
         use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-        // SAFETY: a hint: it changes nothing, and an address that isn't mapped is ignored.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(ptr.wrapping_add(offset).cast()) };
+        const LINE: usize = 64;
+        let line = |offset: usize| {
+            // SAFETY: a hint: it changes nothing, and an address that isn't mapped is ignored.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(ptr.wrapping_add(offset).cast()) };
+        };
+        let mut offset = 0;
+        // As written here: a compiler that is asked for small code does not unroll loops.
+        while offset + 8 * LINE <= len {
+            line(offset);
+            line(offset + LINE);
+            line(offset + 2 * LINE);
+            line(offset + 3 * LINE);
+            line(offset + 4 * LINE);
+            line(offset + 5 * LINE);
+            line(offset + 6 * LINE);
+            line(offset + 7 * LINE);
+            offset += 8 * LINE;
+        }
+        while offset < len {
+            line(offset);
+            offset += LINE;
+        }
     }
     #[cfg(not(all(target_arch = "x86_64", not(miri))))]
     let _ = (ptr, len);

@@ -3,7 +3,7 @@
 //! If the file system supports `O_TMPFILE`, the file has no name before, and nothing is left behind
 //! however the process ends. Otherwise it has a temporary name, which a signal handler can remove.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
@@ -91,8 +91,15 @@ impl NewFile {
     /// Give it its name, and replace a file of that name at one instant.
     ///
     /// # Errors
-    /// The system's. Then a file of that name stays.
+    /// The name is that of something else than a file, such as a device; or the system's. Then what
+    /// has the name stays.
     pub fn persist(self, path: &Path) -> io::Result<()> {
+        // The system would replace anything but a folder.
+        if fs::metadata(path).is_ok_and(|there| !there.is_file()) {
+            return Err(io::Error::other(
+                "it is no file, and only files are replaced",
+            ));
+        }
         // A handler that ends the process waits until the temporary name is gone.
         let mut temporary = self.temporary.0.lock();
         if let Some(named) = temporary.take() {
@@ -119,8 +126,8 @@ impl NewFile {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
-    use std::fs;
     use std::io::Write;
+    use std::os::unix::net::UnixListener;
 
     use super::*;
 
@@ -160,5 +167,10 @@ mod tests {
             make(dir.path()).persist(&path).unwrap();
             assert_eq!((fs::read(&path).unwrap(), names()), (Vec::new(), 1));
         }
+        fs::remove_file(&path).unwrap();
+        let _socket = UnixListener::bind(&path).unwrap();
+        let refused = named(dir.path()).persist(&path).unwrap_err().to_string();
+        assert!(refused.contains("no file"), "{refused}");
+        assert!(!fs::metadata(&path).unwrap().is_file());
     }
 }

@@ -52,7 +52,8 @@ pub(crate) fn is_broken() -> bool {
 }
 
 /// `RAMBLK_FAIL_AT=<point>:error` or `<point>:panic` makes the step at that point fail or panic,
-/// from half a second after it was first reached.
+/// from half a second after it was first reached. `<point>:call-<name>` has it make this system
+/// call, once, if the sandbox says how ([`make_calls_by`]).
 ///
 /// # Errors
 /// The requested one.
@@ -62,23 +63,50 @@ pub(crate) fn may_fail(point: &str) -> std::io::Result<()> {
     use std::sync::OnceLock;
     use std::time::{Duration, Instant};
 
-    static WANTED: OnceLock<Option<(String, String)>> = OnceLock::new();
     static SINCE: OnceLock<Instant> = OnceLock::new();
-    let wanted = WANTED.get_or_init(|| {
-        let value = std::env::var("RAMBLK_FAIL_AT").ok()?;
-        let (name, how) = value.split_once(':')?;
-        Some((name.to_owned(), how.to_owned()))
-    });
-    match wanted {
+    match failure() {
         Some((name, how))
             if name == point
                 && SINCE.get_or_init(Instant::now).elapsed() > Duration::from_millis(500) =>
         {
             assert_ne!(how, "panic", "a test asked for it");
+            if let Some(call) = how.strip_prefix("call-") {
+                static MADE: std::sync::Once = std::sync::Once::new();
+                MADE.call_once(|| CALLS.get().into_iter().for_each(|make| make(call)));
+                return Ok(());
+            }
             Err(std::io::Error::other("a test asked for it"))
         }
         _ => Ok(()),
     }
+}
+
+/// The point at which something fails, and how.
+#[cfg(ramblk_hooks)]
+fn failure() -> Option<&'static (String, String)> {
+    static WANTED: std::sync::OnceLock<Option<(String, String)>> = std::sync::OnceLock::new();
+    let wanted = WANTED.get_or_init(|| {
+        let value = std::env::var("RAMBLK_FAIL_AT").ok()?;
+        let (name, how) = value.split_once(':')?;
+        Some((name.to_owned(), how.to_owned()))
+    });
+    wanted.as_ref()
+}
+
+/// The system call that a test wants at this point.
+#[cfg(ramblk_hooks)]
+pub(crate) fn call_at(point: &str) -> Option<String> {
+    let (_, how) = failure().filter(|(name, _)| name == point)?;
+    how.strip_prefix("call-").map(str::to_owned)
+}
+
+#[cfg(ramblk_hooks)]
+static CALLS: std::sync::OnceLock<fn(&str)> = std::sync::OnceLock::new();
+
+/// How a system call that a test wants is made at a point: by this function.
+#[cfg(ramblk_hooks)]
+pub(crate) fn make_calls_by(make: fn(&str)) {
+    let _ = CALLS.set(make);
 }
 
 /// Nothing.

@@ -33,6 +33,14 @@ impl StoreOptions {
             lock_memory: false,
         }
     }
+
+    /// The length of an arena with this limit, and the address space that it takes.
+    ///
+    /// # Errors
+    /// [`Error::LimitTooLarge`].
+    pub fn arena_bytes(&self) -> Result<u64, Error> {
+        superblock::blocks_for(self.limit_bytes).map(bytes_of)
+    }
 }
 
 fn lock(file: &File) -> Result<(), Error> {

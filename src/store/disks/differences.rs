@@ -18,6 +18,7 @@ use crate::store::pages::diff;
 impl Store {
     /// The differences between two snapshots of related disks, in order, in sectors of 512 bytes.
     /// Their granularity is that at which pages are shared; `mapped` says whether `to` maps them.
+    /// They are whole sectors of `to`.
     /// Takes longer the more differs.
     ///
     /// # Errors
@@ -39,8 +40,9 @@ impl Store {
         most: usize,
     ) -> Result<Vec<Extent>, Error> {
         let Differences { pool, from, to, .. } = self.differences(from, to)?;
-        let range = (within, most);
-        Ok(diff::changed(pool.arena(), from.root, to.root, range))
+        let (roots, range) = ((from.root, to.root), (within, most));
+        let sector_size = to.disk.sector_size();
+        Ok(diff::changed(pool.arena(), roots, range, sector_size))
     }
 
     /// The extents in which two snapshots may read differently. Unlike [`Store::changed`], this
@@ -139,6 +141,11 @@ impl Differences {
             to: Held::new(to),
             next_page: 0,
         }
+    }
+
+    /// Begin again: the same extents follow.
+    pub fn restart(&mut self) {
+        self.next_page = 0;
     }
 
     fn find_page(&self, page: u64) -> Option<(u64, bool)> {

@@ -404,6 +404,15 @@ impl Disk {
         self.settle(self.writable()?.map().unmap(range, false))
     }
 
+    /// [`Disk::discard_range`], for a caller that has to know whether all of it was done.
+    ///
+    /// # Errors
+    /// The same as [`Disk::discard`]; [`Error::is_out_of_memory`] if a part was left as it was,
+    /// since there is no memory to cut it out of what is shared.
+    pub(crate) fn try_discard_range(&self, range: ByteRange) -> Result<(), Error> {
+        self.settle(self.writable()?.map().try_unmap(range, false))
+    }
+
     fn sectors_range(&self, start: u64, sectors: u64) -> Result<ByteRange, Error> {
         let len_bytes = sectors
             .checked_mul(self.sector_size().bytes())

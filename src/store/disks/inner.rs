@@ -26,7 +26,8 @@ use crate::store::pages::tree::Tree;
 #[derive(Debug)]
 pub(crate) struct DiskInner {
     table: Arc<DiskTable>,
-    slot: u32,
+    /// Its word in the disk table.
+    pub(super) slot: u32,
     about: Mutex<About>,
     map: PageMap,
     /// Copies of fields of the record, to read them without its lock.
@@ -204,13 +205,17 @@ impl DiskInner {
 
     /// The disk as it is now, with a reference to its tree for the caller.
     pub(crate) fn share(&self) -> Moment {
-        let all = self.map.lock_all();
+        self.share_under(&self.map.lock_all())
+    }
+
+    /// The same as [`DiskInner::share`], for a caller that holds all locks.
+    pub(crate) fn share_under(&self, all: &AllShards<'_>) -> Moment {
         debug_assert!(
             self.tree().mapped.fits(self.map.capacity().sectors_512()),
             "more is mapped than the disk has"
         );
         Moment {
-            root: self.tree().share_root(&all),
+            root: self.tree().share_root(all),
             capacity: self.map.capacity(),
             mapped: self.tree().mapped.share(),
         }
@@ -236,17 +241,6 @@ impl DiskInner {
             record,
             all: self.map.lock_all(),
         }
-    }
-
-    /// Give the disk another key. The caller holds the disk table's lock.
-    ///
-    /// # Errors
-    /// [`Error::HostFull`].
-    pub(crate) fn rename(&self, key: &str) -> Result<(), Error> {
-        let edit = self.edit(|record| key.clone_into(&mut record.key));
-        let root = edit.root();
-        edit.commit(root)?.finish();
-        Ok(())
     }
 
     /// Check that the disk was not destroyed. The caller holds the disk table's lock.
@@ -371,7 +365,7 @@ impl DiskInner {
         settings: Option<&[u8]>,
         least_bytes: u64,
     ) -> Result<Leftover, Error> {
-        self.check_may_become(to)?;
+        self.check_may_change()?;
         let before = self.replace_content(to, settings, least_bytes, false)?;
         Ok(self.leftover(Detached::tree(before)))
     }
@@ -384,7 +378,7 @@ impl DiskInner {
     /// As [`Store::take_over`](crate::store::Store::take_over).
     pub(crate) fn take_over(&self, from: &Self, settings: &[u8]) -> Result<Entry, Error> {
         check_settings(settings)?;
-        self.check_may_become(from)?;
+        self.check_may_change()?;
         let quota_bytes = self.with_record(|record| record.spec.quota_bytes);
         if let Some(quota_bytes) = quota_bytes.filter(|&bytes| bytes < from.charged_bytes()) {
             return Err(Error::OverQuota { quota_bytes });
@@ -395,15 +389,10 @@ impl DiskInner {
         Ok(before)
     }
 
-    /// Whether another disk's content can become this one's.
-    fn check_may_become(&self, other: &Self) -> Result<(), Error> {
+    /// Whether another disk's content may become this one's.
+    pub(crate) fn check_may_change(&self) -> Result<(), Error> {
         if self.snapshot {
             return Err(Error::IsReadOnly { key: self.key() });
-        }
-        if self.sector_size() != other.sector_size() {
-            return Err(Error::Unimplemented {
-                what: "a reset to a disk with another sector size; fork that one instead".into(),
-            });
         }
         Ok(())
     }
@@ -419,11 +408,13 @@ impl DiskInner {
         least_bytes: u64,
         and_charge: bool,
     ) -> Result<Entry, Error> {
+        let sector_size = self.sector_size();
         if least_bytes > 0 {
-            Capacity::new(least_bytes, self.sector_size())?;
+            Capacity::new(least_bytes, sector_size)?;
         }
         let moment = from.share();
         let size_bytes = moment.capacity.bytes().max(least_bytes);
+        let size_bytes = size_bytes.next_multiple_of(sector_size.bytes());
         let edit = self.edit(|record| {
             record.spec.size_bytes = size_bytes;
             if let Some(settings) = settings {
@@ -442,24 +433,54 @@ impl DiskInner {
             exchange();
             from.unshare(moment.root);
         })?;
-        let capacity = Capacity::known(size_bytes, moment.capacity.sector_size());
+        let capacity = Capacity::known(size_bytes, sector_size);
         self.map.set_capacity(&committed.all, capacity);
         self.tree().mapped.take_over(&moment.mapped);
         committed.finish();
         Ok(before)
     }
 
+    /// A record of `placed` with the tree of `moment` has replaced that of this disk in the table.
+    /// Returns the old content. The caller holds the disk table's lock.
+    pub(crate) fn replaced(
+        &self,
+        all: &AllShards<'_>,
+        record: Record,
+        placed: Placed,
+        moment: &Moment,
+    ) -> Leftover {
+        let before = self.root();
+        let size_bytes = record.spec.size_bytes;
+        self.renamed(all, record, placed);
+        self.map
+            .set_capacity(all, Capacity::known(size_bytes, self.sector_size()));
+        self.tree().mapped.take_over(&moment.mapped);
+        self.leftover(Detached::tree(before))
+    }
+
+    /// A record of `placed` with the same tree has replaced this disk's in the table. The caller
+    /// holds the disk table's lock.
+    pub(crate) fn renamed(&self, all: &AllShards<'_>, record: Record, placed: Placed) {
+        self.tree().set_record(all, Some(placed.block));
+        let old = std::mem::replace(&mut *self.about.lock(), About { record, placed });
+        self.table.free(old.placed);
+    }
+
     /// Destroy the disk for all its connections, at one instant. The caller holds the disk table's
     /// lock.
     pub(crate) fn end(&self) -> Leftover {
+        let all = self.map.lock_all();
+        self.table.publish(self.slot, None);
+        self.ended(&all)
+    }
+
+    /// The table doesn't name this disk any more. Returns what it had. The caller holds the disk
+    /// table's lock.
+    pub(crate) fn ended(&self, all: &AllShards<'_>) -> Leftover {
         let about = self.about.lock();
-        let root = {
-            let all = self.map.lock_all();
-            self.destroyed.store(true, Ordering::Release);
-            self.table.publish(self.slot, None);
-            self.tree().mapped.take_over(&Mapped::default());
-            self.map.detach(&all)
-        };
+        self.destroyed.store(true, Ordering::Release);
+        self.tree().mapped.take_over(&Mapped::default());
+        let root = self.map.detach(all);
         let account = self.tree().nodes.account();
         self.table.pool().budget().close(account);
         let mut left = self.leftover(Detached::tree(root));

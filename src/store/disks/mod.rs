@@ -12,6 +12,7 @@
 //! | `recover` | recovering an arena that another process left: mark and sweep |
 //! | `arena_file` | the file of an arena: creating it, and opening it with recovery |
 //! | `store` | the disks by key: create, fork, reset, rename, destroy |
+//! | `transaction` | changes of several disks at one instant |
 //! | `differences` | where two snapshots differ |
 //! | `owner_words` | words that a store keeps for its owner |
 
@@ -27,3 +28,4 @@ pub(super) mod owner_words;
 pub(super) mod recover;
 pub(super) mod store;
 pub(super) mod table;
+pub(super) mod transaction;

@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use crate::store::base::error::Error;
 use crate::store::base::limits::MOST_DISKS;
 use crate::store::layout::entry::Entry;
+use crate::store::layout::intent::Intent;
 use crate::store::layout::levels::{PAGE, TOP, sectors_below};
 use crate::store::layout::record::{self, Record};
 use crate::store::layout::slots;
@@ -83,11 +84,12 @@ pub(crate) fn recover(pool: &Pool) -> Result<Vec<Found>, Error> {
     let mut found = Vec::new();
     let (mut ids, mut keys) = (HashSet::new(), HashSet::new());
     let slots = slots::count(arena)?;
+    let intent = Intent::found(arena, |block| mark.has_data(block))?;
     for slot in 0..slots {
         if slot % GROUP_BLOCKS == 0 {
             mark.has_data(Block(1 + slot / GROUP_BLOCKS))?;
         }
-        let number = slots::get(arena, slot);
+        let number = intent.over(slot, slots::get(arena, slot));
         if number == 0 {
             continue;
         }
@@ -121,6 +123,7 @@ pub(crate) fn recover(pool: &Pool) -> Result<Vec<Found>, Error> {
         let root = Entry::load(record::root(arena, disk.block));
         disk.mapped_sectors = mark.visit(root, TOP, disk.account)?;
     }
+    intent.finish(arena);
     let last_word = mark.data.iter().rposition(|&word| word != 0).unwrap_or(0);
     pool.sweep(FIRST_GROUP, last_word * 64 / GROUP_BLOCKS as usize);
     Ok(found)

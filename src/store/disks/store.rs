@@ -35,7 +35,7 @@ use crate::store::pages::subtrees::mapped::Mapped;
 /// A set of disks that share one memory limit.
 #[derive(Debug)]
 pub struct Store {
-    disks: RwLock<HashMap<String, Arc<DiskInner>>>,
+    pub(super) disks: RwLock<HashMap<String, Arc<DiskInner>>>,
     pub(super) table: Arc<DiskTable>,
     _reclaimer: Reclaimer,
 }
@@ -262,11 +262,12 @@ impl Store {
     }
 
     /// The same as [`Store::fork`], with this spec and these settings. The new disk may be larger
-    /// than `source`; what lies beyond that is unmapped.
+    /// than `source`; what lies beyond that is unmapped. It may have another sector size. A sector
+    /// of 4096 bytes is mapped if any of the 512-byte ones in it is.
     ///
     /// # Errors
     /// The same as [`Store::fork`]; [`Error::SettingsTooLong`], [`Error::InvalidSize`],
-    /// [`Error::WouldShrink`]; [`Error::Unimplemented`] for another sector size.
+    /// [`Error::WouldShrink`].
     pub fn fork_as(
         &self,
         source: &str,
@@ -337,28 +338,13 @@ impl Store {
             .inspect_err(|_| source.unshare(moment.root))
     }
 
-    /// Give a disk another key. Connections stay.
-    ///
-    /// # Errors
-    /// [`Error::Unknown`], [`Error::Exists`], [`Error::InvalidKey`], [`Error::is_out_of_memory`].
-    pub fn rename(&self, key: &str, new: &str) -> Result<(), Error> {
-        let _slots = self.table.lock();
-        let disk = self.find(key)?;
-        self.check_new_key(new)?;
-        disk.rename(new)?;
-        let mut disks = self.disks.write();
-        disks.remove(key);
-        disks.insert(new.to_owned(), disk);
-        Ok(())
-    }
-
     /// Replace a disk's content and size by those of another disk, most often a snapshot of it. All
     /// connections see the change at one instant. The memory of the old content is freed when you
-    /// drop the result.
+    /// drop the result. The disk keeps its sector size: if the other one has smaller sectors, the
+    /// size is rounded up to whole ones.
     ///
     /// # Errors
-    /// [`Error::Unknown`], [`Error::IsReadOnly`], [`Error::Unimplemented`] between disks of
-    /// different sector sizes, [`Error::is_out_of_memory`].
+    /// [`Error::Unknown`], [`Error::IsReadOnly`], [`Error::is_out_of_memory`].
     pub fn reset(&self, key: &str, to: &str) -> Result<Leftover, Error> {
         self.reset_with(key, to, None, 0)
     }
@@ -481,7 +467,7 @@ impl Store {
         u128::from(high) << 64 | u128::from(low)
     }
 
-    fn check_new_key(&self, key: &str) -> Result<(), Error> {
+    pub(super) fn check_new_key(&self, key: &str) -> Result<(), Error> {
         if key.is_empty() || key.len() > MAX_KEY_BYTES {
             return Err(Error::InvalidKey {
                 len_bytes: key.len(),

@@ -1,5 +1,6 @@
 //! The disk table: how a disk's record is added, replaced and removed. There is one control
-//! operation at a time, and each takes effect with one store of a word.
+//! operation at a time, and each takes effect with one store of a word: that of the table, or for
+//! several disks that of their list.
 
 use std::sync::Arc;
 
@@ -105,7 +106,12 @@ impl DiskTable {
 
     /// Let a slot name a record, or none. This is the instant at which the operation takes effect.
     pub(crate) fn publish(&self, slot: u32, placed: Option<Placed>) {
-        slots::set(self.pool.arena(), slot, placed.map(|placed| placed.block));
+        self.publish_block(slot, placed.map(|placed| placed.block));
+    }
+
+    /// The same, by the record's block.
+    pub(crate) fn publish_block(&self, slot: u32, record: Option<Block>) {
+        slots::set(self.pool.arena(), slot, record);
         points::reach("slot-published");
     }
 
@@ -117,7 +123,8 @@ impl DiskTable {
         }
     }
 
-    fn free_block(&self, block: Block) {
+    /// Free a block that nothing names.
+    pub(crate) fn free_block(&self, block: Block) {
         if self.pool.release(block) {
             self.pool.give_back(&mut vec![block]);
         }

@@ -8,7 +8,9 @@ use super::trees::Trees;
 use crate::store::base::error::Error;
 use crate::store::base::limits::MOST_DISKS;
 use crate::store::layout::entry::Entry;
+use crate::store::layout::intent::Intent;
 use crate::store::layout::record::{self, Record};
+use crate::store::layout::spec::DiskSpec;
 use crate::store::layout::superblock::FIRST_GROUP;
 use crate::store::layout::words::Words;
 use crate::store::memory::arena::{Block, GROUP_BLOCKS};
@@ -30,6 +32,8 @@ pub struct FoundDisk {
     pub snapshot: bool,
     /// Its quota in bytes.
     pub quota_bytes: Option<u64>,
+    /// All that its record says of it.
+    pub spec: DiskSpec,
     /// Its owner's settings.
     pub settings: Vec<u8>,
     /// Bytes that are mapped and can be read.
@@ -46,14 +50,39 @@ impl FoundDisk {
     }
 }
 
-/// All disks that the disk table names, sorted by key. Claims their records.
+/// The changes that the disk table doesn't have yet, whose list begins in block `first`.
+fn intent(
+    trees: &Trees,
+    findings: &mut Findings,
+    first: u64,
+    table_blocks: u32,
+) -> Result<Intent, Error> {
+    let table = table_blocks * GROUP_BLOCKS;
+    let read = Intent::read(first, table, trees.arena_blocks, |block| {
+        if trees.blocks.rank(block).is_none() {
+            let what = format!("block {} is missing", block.0);
+            return Err(Error::damaged(&what));
+        }
+        trees.blocks.words(block).map_err(Error::arena("read"))
+    });
+    match read {
+        Err(Error::Damaged { what }) => {
+            findings.add(what);
+            Ok(Intent::default())
+        }
+        read => read,
+    }
+}
+
+/// All disks that the disk table names, sorted by key. Claims their records. The table has this
+/// number of blocks, and a list of changes that it may not have yet begins in block `first`.
 ///
 /// # Errors
 /// [`Error::Arena`] if the file can't be read.
 pub(super) fn disks(
     trees: &mut Trees,
     findings: &mut Findings,
-    table_blocks: u32,
+    (table_blocks, first): (u32, u64),
 ) -> Result<Vec<FoundDisk>, Error> {
     let mut disks = Vec::<FoundDisk>::new();
     // The superblock and the table itself belong to no tree.
@@ -62,6 +91,7 @@ pub(super) fn disks(
             trees.claims.claim(rank, Use::RECORD, false);
         }
     }
+    let intent = intent(trees, findings, first, table_blocks)?;
     let (mut ids, mut keys) = (HashSet::new(), HashSet::new());
     for number in 1..=table_blocks {
         if trees.blocks.rank(Block(number)).is_none() {
@@ -76,6 +106,7 @@ pub(super) fn disks(
             .map_err(Error::arena("read"))?;
         for (index, &word) in (0..).zip(&slots) {
             let slot = (number - 1) * GROUP_BLOCKS + index;
+            let word = intent.over(slot, word);
             if word == 0 {
                 continue;
             }
@@ -138,6 +169,7 @@ fn found(record: Record, words: &Words) -> FoundDisk {
         sector_bytes: record.spec.sector_size.bytes(),
         snapshot: record.snapshot,
         quota_bytes: record.spec.quota_bytes,
+        spec: record.spec,
         settings: record.settings,
         mapped_bytes: 0,
         lost_bytes: 0,

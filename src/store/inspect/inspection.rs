@@ -4,16 +4,15 @@ use std::fs::File;
 
 use rustix::fs::FlockOperation;
 
-use super::blocks::Blocks;
 use super::findings::{Finding, Findings};
-use super::found::{self, FoundDisk};
+use super::found::FoundDisk;
 use super::judge::Judge;
 use super::parts::{Part, Parts};
+use super::records::Records;
 use super::trees::Trees;
 use crate::store::base::error::Error;
 use crate::store::base::range::SECTOR_BYTES;
-use crate::store::layout::superblock;
-use crate::store::memory::arena::{BLOCK_BYTES, Block};
+use crate::store::memory::arena::BLOCK_BYTES;
 
 /// An inspected arena. It holds a lock on the file, so that no store can open it meanwhile.
 #[derive(Debug)]
@@ -41,26 +40,14 @@ impl Inspection {
                 Error::arena("lock")(errno.into())
             }
         })?;
-        let file_bytes = file.metadata().map_err(Error::arena("read"))?.len();
-        let blocks = Blocks::look(file).map_err(Error::arena("look for data in"))?;
-        if blocks.rank(Block(0)).is_none() {
-            return Err(Error::Foreign);
-        }
-        let superblock = blocks.words(Block(0)).map_err(Error::arena("read"))?;
-        let remains = superblock::examine(&superblock)?;
-        let by_length = u32::try_from(file_bytes / BLOCK_BYTES as u64).unwrap_or(u32::MAX);
-        let mut trees = Trees::new(blocks, remains.blocks.unwrap_or(by_length));
-        let mut findings = Findings::default();
-        for fault in remains.faults {
-            findings.add(fault);
-        }
-        let size_bytes = u64::from(trees.arena_blocks) * BLOCK_BYTES as u64;
-        if size_bytes > file_bytes {
-            findings.add(format!(
-                "the file was cut to {file_bytes} bytes, and had {size_bytes}"
-            ));
-        }
-        let mut disks = found::disks(&mut trees, &mut findings, remains.table_blocks)?;
+        let Records {
+            mut trees,
+            id,
+            layout,
+            file_bytes,
+            mut disks,
+            mut findings,
+        } = Records::read(file)?;
         trees.claim_all(disks.iter().map(|disk| disk.root))?;
         let mut judge = Judge::new(&trees, &mut findings);
         for disk in &mut disks {
@@ -72,8 +59,8 @@ impl Inspection {
         }
         Ok(Self {
             trees,
-            id: remains.id,
-            layout: remains.layout,
+            id,
+            layout,
             file_bytes,
             disks,
             findings,
@@ -92,7 +79,7 @@ impl Inspection {
 
     /// How long the file should be, in bytes.
     pub fn size_bytes(&self) -> u64 {
-        u64::from(self.trees.arena_blocks) * BLOCK_BYTES as u64
+        self.trees.size_bytes()
     }
 
     /// How long the file is, in bytes.
@@ -102,7 +89,7 @@ impl Inspection {
 
     /// Bytes that the file has memory for.
     pub fn memory_bytes(&self) -> u64 {
-        self.trees.blocks.count() as u64 * BLOCK_BYTES as u64
+        self.trees.memory_bytes()
     }
 
     /// Bytes of these that are unused. A store would free them.

@@ -13,8 +13,10 @@
 //! | `trees` | which entries can be followed, and to where |
 //! | `judge` | what lies below each node, and how much of it is lost |
 //! | `found` | the disks that the disk table names |
+//! | `records` | what an arena says about itself and its disks |
 //! | `parts` | a disk's content, as far as it can be read |
 //! | `inspection` | all of this for one file |
+//! | `inventory` | the disks alone, while a store may have the arena open |
 //!
 //! Each imports only from those above it.
 //!
@@ -26,11 +28,14 @@ mod claims;
 mod findings;
 mod found;
 mod inspection;
+mod inventory;
 mod judge;
 mod parts;
+mod records;
 mod trees;
 
 pub use findings::Finding;
 pub use found::FoundDisk;
 pub use inspection::Inspection;
+pub use inventory::Inventory;
 pub use parts::{Part, Parts};

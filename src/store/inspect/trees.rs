@@ -5,7 +5,7 @@ use super::claims::{Claims, Use};
 use crate::store::base::error::Error;
 use crate::store::layout::entry::Entry;
 use crate::store::layout::levels::{LEAF, PAGE, TOP};
-use crate::store::memory::arena::Block;
+use crate::store::memory::arena::{BLOCK_BYTES, Block};
 
 /// Why an entry can't be followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +47,16 @@ impl Trees {
             blocks,
             arena_blocks,
         }
+    }
+
+    /// How long the file should be, in bytes.
+    pub(super) fn size_bytes(&self) -> u64 {
+        u64::from(self.arena_blocks) * BLOCK_BYTES as u64
+    }
+
+    /// Bytes that the file has memory for.
+    pub(super) fn memory_bytes(&self) -> u64 {
+        self.blocks.count() as u64 * BLOCK_BYTES as u64
     }
 
     /// Claim all nodes below these roots, and then all pages.

@@ -11,12 +11,14 @@
 //! | `words` | words of a block as values, with texts and sums in them |
 //! | `superblock` | the first block, which describes the arena |
 //! | `slots` | the words of the disk table |
+//! | `intent` | changes of several words of the disk table at one instant |
 //! | `levels` | the levels of a tree, and what they cover |
 //! | `entry` | the 8 bytes of which trees are made |
 //! | `spec` | the settings of a new disk, and what a disk reports |
 //! | `record` | disk records |
 
 pub(super) mod entry;
+pub(super) mod intent;
 pub(super) mod levels;
 pub(super) mod record;
 pub(super) mod slots;

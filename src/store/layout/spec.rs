@@ -34,13 +34,8 @@ impl DiskSpec {
     /// Check that a disk with this spec can have the content of one with `other`.
     ///
     /// # Errors
-    /// [`Error::Unimplemented`] for another sector size, [`Error::WouldShrink`].
+    /// [`Error::WouldShrink`].
     pub(crate) fn check_holds(&self, other: &Self) -> Result<(), Error> {
-        if self.sector_size != other.sector_size {
-            return Err(Error::Unimplemented {
-                what: "a fork with another sector size; copy the content instead".into(),
-            });
-        }
         if self.size_bytes < other.size_bytes {
             return Err(Error::WouldShrink {
                 from_bytes: other.size_bytes,
@@ -85,7 +80,8 @@ pub struct DiskInfo {
     pub read_only: bool,
     /// Whether it is a snapshot, which never changes.
     pub snapshot: bool,
-    /// Bytes of all mapped sectors.
+    /// Bytes of all mapped sectors. Of a sector that came from a disk with smaller ones, only those
+    /// that are mapped count.
     pub mapped_bytes: u64,
     /// Bytes of memory that are charged to it: those that it took itself, even if others share
     /// them.

@@ -30,6 +30,8 @@ mod at {
     pub(super) const BLOCKS: usize = 5;
     pub(super) const EVEN_SUM: usize = 6;
     pub(super) const TABLE_BLOCKS: usize = 8;
+    /// The first block of a list of changes that take effect together, or 0.
+    pub(super) const INTENT: usize = 9;
     /// The owner's words. They are zeros in arenas of versions that had none.
     pub(super) const OWNER_WORDS: usize = 16;
 }
@@ -132,6 +134,8 @@ pub(crate) struct Remains {
     pub(crate) blocks: Option<u32>,
     /// How many blocks of the disk table are in use, or all if the number is impossible.
     pub(crate) table_blocks: u32,
+    /// The first block of a list of changes that the table doesn't have yet, or 0.
+    pub(crate) intent: u64,
     /// What is wrong with it.
     pub(crate) faults: Vec<String>,
 }
@@ -182,6 +186,7 @@ pub(crate) fn examine(words: &Words) -> Result<Remains, Error> {
         layout,
         blocks,
         table_blocks: table_blocks.unwrap_or(TABLE_BLOCKS),
+        intent: words[at::INTENT],
         faults,
     })
 }
@@ -206,6 +211,18 @@ pub(crate) fn set_blocks(arena: &Arena) {
 pub(crate) fn owner_word(arena: &Arena, index: usize) -> &AtomicU64 {
     debug_assert!(index < OWNER_WORDS);
     arena.word(SUPERBLOCK, at::OWNER_WORDS + index % OWNER_WORDS)
+}
+
+/// The first block of a list of changes that the disk table may not have yet, or 0.
+pub(super) fn intent(arena: &Arena) -> u64 {
+    get(arena, SUPERBLOCK, at::INTENT)
+}
+
+/// Name such a list, or none any more. The first is the instant at which all changes of the list
+/// take effect.
+pub(super) fn set_intent(arena: &Arena, first: Option<Block>) {
+    let number = first.map_or(0, |block| u64::from(block.0));
+    put(arena, SUPERBLOCK, at::INTENT, number);
 }
 
 /// The arena's id.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::arena::{Block, GROUP_BLOCKS};
 use super::huge::Opening;
+use super::spare::Waits;
 
 /// How many blocks are backed by one call.
 const STRETCH: u32 = 64;
@@ -56,10 +57,22 @@ pub(crate) struct Free {
 }
 
 /// Groups that have or want huge pages.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Huge {
     opening: Opening,
+    /// Since the last opening.
+    waits: Waits,
     full: Full,
+}
+
+impl Huge {
+    /// Whether a group that is opened `now` gets a huge page at once. On a machine without spare
+    /// time it doesn't: the system has each processor do something first, which then comes late,
+    /// and all threads that take memory meanwhile wait for it.
+    fn wants(&mut self, now: Instant) -> bool {
+        let is_busy = self.waits.are_long() == Some(true);
+        self.opening.wants(now) && !is_busy
+    }
 }
 
 /// Groups that were used up, each once, and when: huge pages are made of these.
@@ -180,7 +193,11 @@ impl Free {
             empty: BTreeSet::new(),
             next: first,
             end,
-            huge: huge.then(Huge::default),
+            huge: huge.then(|| Huge {
+                opening: Opening::default(),
+                waits: Waits::of_machine(),
+                full: Full::default(),
+            }),
         }
     }
 
@@ -227,7 +244,7 @@ impl Free {
             };
             let mut opened = Group::new([u64::MAX; WORDS]);
             if let Some(huge) = &mut self.huge {
-                opened.huge = huge.opening.wants(opened.last_freed);
+                opened.huge = huge.wants(opened.last_freed);
             }
             self.groups.insert(group, opened);
         }
@@ -293,9 +310,10 @@ impl Free {
         }
     }
 
-    /// Whether there are huge pages, as far as is known.
-    pub(crate) fn makes_huge(&self) -> bool {
-        self.huge.is_some()
+    /// How long threads wait for a processor, for the thread that calls this; `None` if no huge
+    /// pages are made.
+    pub(super) fn waits(&self) -> Option<Waits> {
+        self.huge.as_ref().map(|huge| huge.waits.beside())
     }
 
     /// How many groups became fully used and were not checked since.

@@ -2,7 +2,8 @@
 //!
 //! There are two moments for it. When a group is opened, nothing lies in it yet: a huge page for it
 //! costs less than its 512 small ones. But it takes all of their memory at once, so [`Opening`]
-//! wants one only while groups are used up one after the other.
+//! wants one only while groups are used up one after the other. On a machine without spare time
+//! the free list has none made even then.
 //!
 //! All others get theirs once they are used up. Their pages have to be gathered then. An access to
 //! the group waits meanwhile, and it takes processor time. So it is done in steps with pauses

@@ -19,6 +19,7 @@ use parking_lot::Condvar;
 use super::account::{Budget, NO_DISK};
 use super::arena::{Arena, Block, GROUP_BLOCKS};
 use super::free::{Candidate, Free, Taken};
+use super::spare::Waits;
 use crate::store::base::error::Error;
 use crate::store::base::points;
 use crate::store::base::sync::Mutex;
@@ -360,9 +361,10 @@ impl Pool {
         groups.len()
     }
 
-    /// Whether there are huge pages, as far as is known.
-    pub(super) fn makes_huge(&self) -> bool {
-        self.free.lock().makes_huge()
+    /// How long threads wait for a processor, for the thread that calls this; `None` if no huge
+    /// pages are made.
+    pub(super) fn waits(&self) -> Option<Waits> {
+        self.free.lock().waits()
     }
 
     /// Whether groups wait for a huge page.

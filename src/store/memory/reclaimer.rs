@@ -82,8 +82,8 @@ impl Work {
     /// [Run](Self::run), in the thread whose waits count. What it reads is opened now: a process
     /// that has no more descriptors later needs none for this.
     fn begin(mut self) {
-        if self.pool.makes_huge() {
-            self.waits = Waits::new();
+        if let Some(waits) = self.pool.waits() {
+            self.waits = waits;
         }
         self.run();
     }

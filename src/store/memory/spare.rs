@@ -7,6 +7,7 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Two busy threads per processor make it 1; one per processor, and what little else there is, less
@@ -26,7 +27,7 @@ pub(super) struct Waits {
 #[derive(Debug)]
 enum Source {
     /// Waits of any thread, and the time that has gone by.
-    Machine(File, Instant),
+    Machine(Arc<File>, Instant),
     /// Waits of the thread that made this, and the time for which it ran or waited.
     Own(File),
 }
@@ -39,17 +40,28 @@ struct Look {
 }
 
 impl Waits {
-    /// For the thread that calls this.
-    pub(super) fn new() -> Self {
-        let machine = || {
-            let file = File::open("/proc/pressure/cpu").ok()?;
-            Some(Source::Machine(file, Instant::now())).filter(|source| source.look().is_some())
-        };
-        let own = || Some(Source::Own(File::open("/proc/thread-self/schedstat").ok()?));
+    /// Those of the machine's threads, for any thread to ask. Unknown where the system doesn't say.
+    pub(super) fn of_machine() -> Self {
+        let file = File::open("/proc/pressure/cpu").ok();
+        let source = file.map(|file| Source::Machine(Arc::new(file), Instant::now()));
         Self {
-            source: machine().or_else(own),
+            source: source.filter(|source| source.look().is_some()),
             last: None,
         }
+    }
+
+    /// The same with looks of their own. Where the system doesn't say, the waits of the thread that
+    /// calls this.
+    pub(super) fn beside(&self) -> Self {
+        let source = match &self.source {
+            Some(Source::Machine(file, _)) => {
+                Some(Source::Machine(Arc::clone(file), Instant::now()))
+            }
+            _ => File::open("/proc/thread-self/schedstat")
+                .ok()
+                .map(Source::Own),
+        };
+        Self { source, last: None }
     }
 
     /// Where nothing says.
@@ -87,7 +99,10 @@ impl Source {
 
     fn look(&self) -> Option<Look> {
         let mut bytes = [0; 256];
-        let (Self::Machine(file, _) | Self::Own(file)) = self;
+        let file: &File = match self {
+            Self::Machine(file, _) => file,
+            Self::Own(file) => file,
+        };
         let len = file.read_at(&mut bytes, 0).ok()?;
         let text = std::str::from_utf8(bytes.get(..len)?).ok()?;
         match self {
@@ -159,7 +174,7 @@ mod tests {
 
     #[test]
     fn this_machine_says_something() {
-        let mut waits = Waits::new();
+        let mut waits = Waits::of_machine().beside();
         waits.begin();
         waits.are_long();
         std::thread::sleep(std::time::Duration::from_millis(5));

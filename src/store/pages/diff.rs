@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::store::base::range::Extent;
+use crate::store::base::range::{Extent, SectorSize};
 use crate::store::layout::entry::{Entry, FULL};
 use crate::store::layout::levels::{LEAF, PAGE, PAGE_SECTORS, TOP, sectors_below};
 use crate::store::memory::arena::{Arena, BLOCK_WORDS};
@@ -28,6 +28,8 @@ struct Walk<'a> {
     within: Range<u64>,
     /// After how many extents to stop.
     most: usize,
+    /// Whether a page is one sector.
+    whole: bool,
     extents: Vec<Extent>,
 }
 
@@ -45,10 +47,11 @@ impl Walk<'_> {
             } else {
                 from.mask() | to.mask()
             };
+            let (differing, mapped) = (self.sectors(differing), self.sectors(to.mask()));
             for sector in 0..PAGE_SECTORS {
                 let is_inside = self.within.contains(&(start + sector));
                 if is_inside && differing >> sector & 1 == 1 {
-                    self.push(start + sector, to.mask() >> sector & 1 == 1);
+                    self.push(start + sector, mapped >> sector & 1 == 1);
                 }
             }
             return;
@@ -58,6 +61,14 @@ impl Walk<'_> {
             let one = child(self.arena, from, level, at);
             let two = child(self.arena, to, level, at);
             self.compare(one, two, level - 1, start + at as u64 * step);
+        }
+    }
+
+    /// A mask for whole sectors.
+    fn sectors(&self, mask: u8) -> u8 {
+        match mask {
+            part if self.whole && part != 0 => FULL,
+            mask => mask,
         }
     }
 
@@ -131,18 +142,19 @@ fn count_only(arena: &Arena, one: Entry, other: Entry, level: u32) -> u64 {
     1 + below.sum::<u64>()
 }
 
-/// The first `most` differences below two roots of one arena, among the sectors `within`. Nothing
-/// changes these trees meanwhile.
+/// The first `most` differences below two roots of one arena, among the sectors `within`, for a
+/// disk with sectors of `sector_size`. Nothing changes these trees meanwhile.
 pub(crate) fn changed(
     arena: &Arena,
-    from: Entry,
-    to: Entry,
+    (from, to): (Entry, Entry),
     (within, most): (Range<u64>, usize),
+    sector_size: SectorSize,
 ) -> Vec<Extent> {
     let mut walk = Walk {
         arena,
         within,
         most,
+        whole: sector_size == SectorSize::S4096,
         extents: Vec::new(),
     };
     walk.compare(from, to, TOP, 0);

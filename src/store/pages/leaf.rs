@@ -3,7 +3,8 @@
 //!
 //! An entry is published after the page's bytes are in place. Sectors of a new page that no write
 //! covers are zeroed first, so that the bytes of the page's last user can't be read. On a disk with
-//! sectors of 4096 bytes a mask is 0 or [`FULL`].
+//! sectors of 4096 bytes a page is mapped if any bit of its mask is set. It may have a mask other
+//! than 0 and [`FULL`] if it came from a disk with sectors of 512 bytes.
 
 use std::iter::Peekable;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -224,6 +225,7 @@ impl<'t> Leaf<'t> {
         let covered = if whole { FULL } else { span.mask() };
         let mask = entry.mask() | covered;
         if let Some(block) = entry.block().filter(|_| !entry.is_shared()) {
+            self.zero_sectors(block, covered & !span.mask() & !entry.mask());
             self.put(block, span, from);
             word.store(entry.with_mask(mask).0, Ordering::Release);
         } else {
@@ -262,6 +264,15 @@ impl<'t> Leaf<'t> {
                     arena.copy_between(from, block, offset, SECTOR);
                 }
                 _ => arena.zero(block, offset, SECTOR),
+            }
+        }
+    }
+
+    /// Zero the sectors of a page that `mask` has.
+    fn zero_sectors(self, block: Block, mask: u8) {
+        for offset in (0..BLOCK_BYTES).step_by(SECTOR) {
+            if mask >> (offset / SECTOR) & 1 == 1 {
+                self.arena().zero(block, offset, SECTOR);
             }
         }
     }
@@ -338,12 +349,16 @@ impl<'t> Leaf<'t> {
     }
 
     /// The first sector of the leaf at or after `sector` (below 4096) that is mapped (or isn't).
-    pub(crate) fn find(self, sector: u64, mapped: bool) -> Option<u64> {
+    /// `whole` means that a page is one sector, and that `sector` begins one.
+    pub(crate) fn find(self, sector: u64, mapped: bool, whole: bool) -> Option<u64> {
         let skip = if mapped { 0 } else { FULL };
         let mut first = sector % PAGE_SECTORS;
         let pages = (0..).zip(self.tree.nodes.words(self.block));
         for (page, word) in pages.skip(usize::try_from(sector / PAGE_SECTORS).ok()?) {
-            let mask = Entry::load(word).mask();
+            let mask = match Entry::load(word).mask() {
+                part if whole && part != 0 => FULL,
+                mask => mask,
+            };
             if mask != skip {
                 let wanted = if mapped { mask } else { !mask } & (FULL << first);
                 if wanted != 0 {

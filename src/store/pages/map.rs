@@ -234,15 +234,22 @@ impl PageMap {
     /// # Errors
     /// [`Error::OutOfRange`] if the disk shrank; [`Error::is_out_of_memory`] if `must_be_zero`.
     pub(crate) fn unmap(&self, range: ByteRange, must_be_zero: bool) -> Result<(), Error> {
-        // All or nothing: check for a shrink since the range was made before the first change.
-        self.check_end(range, range.end_bytes())?;
-        let result = self.fill(range, Entry::NONE, |segment| {
-            self.unmap_segment(range, segment, must_be_zero)
-        });
-        match result {
+        match self.try_unmap(range, must_be_zero) {
             Err(error) if error.is_out_of_memory() && !must_be_zero => Ok(()),
             other => other,
         }
+    }
+
+    /// The same as [`PageMap::unmap`], for a caller that has to know whether all of it was done.
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`] if the disk shrank; [`Error::is_out_of_memory`].
+    pub(crate) fn try_unmap(&self, range: ByteRange, must_be_zero: bool) -> Result<(), Error> {
+        // All or nothing: check for a shrink since the range was made before the first change.
+        self.check_end(range, range.end_bytes())?;
+        self.fill(range, Entry::NONE, |segment| {
+            self.unmap_segment(range, segment, must_be_zero)
+        })
     }
 
     /// Set whole leaves of the range to `fill`, at one instant, and call `part` for parts of
@@ -368,7 +375,7 @@ impl PageMap {
             None => (entry.is_none() != mapped).then_some(within)?,
             Some(leaf) => {
                 let leaf = Leaf::new(&self.tree, leaf);
-                leaf.find(within / SECTOR_BYTES, mapped)? * SECTOR_BYTES
+                leaf.find(within / SECTOR_BYTES, mapped, self.whole_pages())? * SECTOR_BYTES
             }
         };
         Some(number * LEAF_BYTES + within)

@@ -107,6 +107,7 @@ impl Tree {
     }
 
     /// Find how a leaf hangs in the tree.
+    #[inline]
     pub(crate) fn link(&self, leaf: u64) -> LeafLink<'_> {
         let Some(mut word) = self.root() else {
             return LeafLink::Nothing;
@@ -128,6 +129,7 @@ impl Tree {
     }
 
     /// The leaf, if it exists.
+    #[inline]
     pub(crate) fn leaf_now(&self, leaf: u64) -> Option<Block> {
         match self.link(leaf) {
             LeafLink::At(word, _) => Entry::load(word).block(),

@@ -11,6 +11,7 @@ use std::fs::File;
 use std::io::Read;
 use std::os::fd::AsRawFd;
 use std::os::linux::fs::MetadataExt;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 /// Why guest memory can't be used. It ends the connection, so that the VMM reports something too.
@@ -35,15 +36,34 @@ const MOST_LISTED: u64 = 8 << 20;
 /// The most bytes to read of the system's information about a descriptor.
 const MOST_TOLD: u64 = 4096;
 
+/// Looks into the mappings of another process.
+pub(crate) type Look = fn(pid: u32, user: u64, inode: u64) -> bool;
+
+/// Who looks, if this process may not.
+static LOOK: OnceLock<Look> = OnceLock::new();
+
+/// From now on `look` looks into the mappings of front ends. Only the first call has an effect.
+#[cfg(feature = "daemon")]
+pub(crate) fn look_by(look: Look) {
+    let _ = LOOK.set(look);
+}
+
 /// Whether process `pid` has `file` mapped privately at its address `user`; `false` if unknown.
 pub(super) fn is_private(pid: u32, user: u64, file: &File) -> bool {
+    let look = LOOK.get().copied().unwrap_or(maps_privately);
     let inode = file.metadata().map(|metadata| metadata.st_ino());
+    inode.is_ok_and(|inode| look(pid, user, inode))
+}
+
+/// Whether process `pid` has the file `inode` mapped privately at its address `user`; `false` if
+/// unknown.
+pub(crate) fn maps_privately(pid: u32, user: u64, inode: u64) -> bool {
     let list = File::open(format!("/proc/{pid}/maps")).and_then(|maps| {
         let mut text = String::new();
         maps.take(MOST_LISTED).read_to_string(&mut text)?;
         Ok(text)
     });
-    let (Ok(inode), Ok(list)) = (inode, list) else {
+    let Ok(list) = list else {
         return false;
     };
     list.lines()

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::store::OwnerWords;
 
-/// Indexes of the owner words.
+/// Indexes of the owner words. The daemon's sandbox has the one after these.
 mod at {
     /// Not 0 from a crash until a process ends as it should.
     pub(super) const CRASHED: usize = 0;

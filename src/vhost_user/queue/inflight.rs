@@ -53,6 +53,8 @@ const ENTRY_BYTES: usize = 16;
 /// The alignment of each queue's part, as in other back ends.
 const QUEUE_ALIGNMENT: usize = 64;
 const VERSION: u16 = 1;
+/// The version of a region whose requests are owed to no one, which no back end takes.
+const DISOWNED: u16 = u16::MAX;
 
 /// Offsets of the header's fields, and of an entry's.
 mod at {
@@ -252,6 +254,23 @@ impl Inflight {
         Ok(Self { mapping, layout })
     }
 
+    /// The requests in it are owed to no one from now on, whichever process finds it.
+    pub(crate) fn disown(self: &Arc<Self>) {
+        let versions = self.all_parts();
+        versions.for_each(|part| part.header(at::VERSION).store(DISOWNED, Ordering::Release));
+    }
+
+    /// Whether a process has disowned it.
+    pub(crate) fn is_disowned(self: &Arc<Self>) -> bool {
+        let mut versions = self.all_parts();
+        versions.any(|part| part.header(at::VERSION).load(Ordering::Acquire) == DISOWNED)
+    }
+
+    fn all_parts(self: &Arc<Self>) -> impl Iterator<Item = Tracker> {
+        let parts = (0..self.layout.queues).flat_map(|queue| self.layout.parts(queue));
+        parts.map(|part| Tracker::at(self, part, part.entries))
+    }
+
     /// Whether the front end truncated the file.
     pub(crate) fn is_lost(&self) -> bool {
         self.mapping.is_lost()
@@ -277,6 +296,18 @@ pub(super) struct Tracker {
 unsafe impl Send for Tracker {}
 
 impl Tracker {
+    /// The tracker of a ring of this size in a part that has room for it.
+    fn at(region: &Arc<Inflight>, part: Part, size: u16) -> Self {
+        Self {
+            base: region.mapping.as_ptr().wrapping_add(part.offset),
+            region: Arc::clone(region),
+            size,
+            entries: part.entries,
+            is_room: part.is_room,
+            counter: 0,
+        }
+    }
+
     /// The tracker of ring `queue`, and the heads that were taken and not returned, in the order in
     /// which they were taken. `used_idx` is the ring's used index. `None` if the region has no part
     /// for this queue that is long enough.
@@ -290,14 +321,7 @@ impl Tracker {
         used_idx: u16,
     ) -> Result<Option<(Self, Vec<u16>)>, InflightError> {
         let parts = || region.layout.parts(queue);
-        let at = |part: Part| Self {
-            base: region.mapping.as_ptr().wrapping_add(part.offset),
-            region: Arc::clone(region),
-            size,
-            entries: part.entries,
-            is_room: part.is_room,
-            counter: 0,
-        };
+        let at = |part: Part| Self::at(region, part, size);
         let Some(part) = parts().find(|part| part.entries >= size) else {
             // Clear the other parts: they may describe another driver's ring, which must not be
             // taken for that of a later driver.

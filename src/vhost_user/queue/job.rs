@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use super::crash;
 use super::ring::{Next, Ring, RingError};
 use super::taken::Done;
-use crate::device::{BlockDevice, Cache, CacheTurn, Looked, Outcome, Pace, QueueCounters};
+use crate::device::{
+    BlockDevice, Driver, Outcome, Pace, QueueCounters, Sightings, Turn as WatchedTurn,
+};
 use crate::vhost_user::wire::notifier::Notifier;
 use crate::vhost_user::wire::watchdog::Watched;
 
@@ -56,8 +58,8 @@ pub(crate) struct Wiring {
     /// The queue's number.
     pub(crate) index: u16,
     pub(crate) device: Arc<BlockDevice>,
-    /// Feature bits the driver accepted.
-    pub(crate) acked: u64,
+    /// The driver whose requests these are.
+    pub(crate) driver: Driver,
     /// `None` if the front end passed none, so that the ring must be polled.
     pub(crate) kick: Option<Arc<File>>,
     pub(crate) call: Option<Arc<Notifier>>,
@@ -74,18 +76,18 @@ pub(crate) struct Job {
     /// The store's number of the disk.
     disk_id: u64,
     pub(crate) device: Arc<BlockDevice>,
-    acked: u64,
+    driver: Driver,
     pub(crate) kick: Option<Arc<File>>,
     pub(crate) call: Option<Arc<Notifier>>,
     pub(crate) err: Option<Arc<Notifier>>,
     hangup: Arc<UnixStream>,
+    /// What each line of the log about the ring has: that of the session which made it.
+    pub(crate) span: tracing::Span,
     counters: QueueCounters,
-    /// The disk's volatile write cache.
-    cache: Option<Arc<Cache>>,
-    /// The present turn, for the cache.
-    cached: Option<CacheTurn>,
-    /// When the requests that are known to be available were, for the cache.
-    looked: Looked,
+    /// When requests were submitted, for what watches the disk.
+    sightings: Arc<Sightings>,
+    /// The present turn, if anything watches the disk.
+    watched: Option<WatchedTurn>,
     /// Whether the driver wanted a call at the last publication.
     calls: bool,
 }
@@ -127,7 +129,7 @@ impl Job {
         let Wiring {
             index,
             device,
-            acked,
+            driver,
             kick,
             call,
             err,
@@ -139,19 +141,19 @@ impl Job {
             "requests of a ring wait for the disk that serves them"
         );
         Self {
+            sightings: volume.watch_queue(ring.queue.peek()),
             ring,
             index,
             disk_id: volume.disk_id(),
             counters: volume.counters(index),
-            cache: volume.cache(),
-            cached: None,
-            looked: Looked::default(),
+            watched: None,
             device,
-            acked,
+            driver,
             kick,
             call,
             err,
             hangup,
+            span: tracing::Span::current(),
             // A superfluous call does no harm.
             calls: true,
         }
@@ -160,17 +162,16 @@ impl Job {
     /// Serve what is available, within the bounds of one turn.
     #[inline]
     pub(crate) fn turn(&mut self, pace: Pace, watched: &Watched) -> Result<Turn, RingError> {
-        match &self.cache {
-            None => self.serve(pace, watched),
-            Some(cache) => {
-                self.cached = Some(CacheTurn::begin(Arc::clone(cache)));
-                self.looked.follow(self.ring.seen_avail);
-                let turned = self.serve(pace, watched);
-                self.looked.follow(self.ring.seen_avail);
-                self.cached = None;
-                turned
-            }
+        let volume = self.device.volume();
+        let Some(begun) = volume.begin_turn(&self.sightings, self.ring.next_avail) else {
+            return self.serve(pace, watched);
+        };
+        self.watched = Some(begun);
+        let turned = self.serve(pace, watched);
+        if let Some(watched) = self.watched.take() {
+            watched.end(self.ring.next_avail);
         }
+        turned
     }
 
     fn serve(&mut self, pace: Pace, watched: &Watched) -> Result<Turn, RingError> {
@@ -184,8 +185,8 @@ impl Job {
         for _ in 0..bounds.batches {
             let more = self.batch(pace, bounds, &mut turn, &mut since);
             self.ring.look_for_losses()?;
-            if let Some(cached) = &self.cached {
-                cached.complete();
+            if let Some(watched) = &self.watched {
+                watched.complete();
             }
             // If the ring breaks, the requests before that are still published.
             let published = self.ring.publish_used();
@@ -289,8 +290,9 @@ impl Job {
         let Some(mut taken) = self.ring.take(next)? else {
             return Ok(None);
         };
-        if let Some(cached) = &self.cached {
-            cached.looked(&mut self.looked, taken.seen_avail());
+        let mut found = None;
+        if let Some(watched) = &mut self.watched {
+            watched.serves(*found.insert(taken.found()));
         }
         turn.bytes += taken.take_cost();
         let since_ns = taken.since_ns();
@@ -298,7 +300,9 @@ impl Job {
         let (begun, attempt) = (taken.take_begun(), taken.attempt());
         let mut buffers = taken.buffers();
         buffers.damaged |= is_late;
-        let outcome = self.device.serve(self.acked, buffers, begun, pace, attempt);
+        let outcome = self
+            .device
+            .serve(self.driver, buffers, begun, pace, attempt);
         let taken_at_ns = || since_ns.unwrap_or_else(|| self.counters.taken_at_ns());
         match outcome {
             Outcome::Done(answer) => {
@@ -311,12 +315,18 @@ impl Job {
                     "more was written than was offered: {answer:?}"
                 );
                 taken.complete(answer.written);
+                if let (Some(watched), Some(found)) = (&self.watched, found) {
+                    watched.answered(found);
+                }
             }
             Outcome::Begun(begun) => {
                 taken.keep(Some(begun), taken_at_ns());
                 return Ok(Some(Step::Begun));
             }
             Outcome::Wait(reason) => {
+                if let Some(watched) = &self.watched {
+                    watched.waits(taken.head());
+                }
                 taken.park(reason, taken_at_ns());
                 if reason.disconnects() {
                     self.hang_up();

@@ -50,12 +50,12 @@ pub(crate) enum Next {
 /// A ring that is being served.
 #[derive(Debug)]
 pub(crate) struct Ring {
-    queue: SplitQueue,
+    pub(super) queue: SplitQueue,
     in_order: bool,
     /// The next entry of the avail ring to take.
-    next_avail: u16,
+    pub(super) next_avail: u16,
     /// The avail index when last read.
-    pub(super) seen_avail: u16,
+    seen_avail: u16,
     /// The request that is between two steps. Its buffers stay in `pieces`.
     current: Option<Request>,
     /// The state of that request after its last step.
@@ -451,6 +451,7 @@ impl Ring {
     }
 
     /// Read the avail index. Returns whether there is a new request.
+    #[inline]
     fn look(&mut self) -> Result<bool, RingError> {
         let (from, to, size) = (self.next_avail, self.queue.avail_idx(), self.queue.size());
         if to.wrapping_sub(from) > size {

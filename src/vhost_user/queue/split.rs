@@ -98,6 +98,27 @@ pub(super) struct SplitQueue {
 // SAFETY: the pointers point into mappings that `memory` keeps alive, whichever thread uses them.
 unsafe impl Send for SplitQueue {}
 
+/// Reads the avail index of a queue, whichever thread serves that.
+struct Peek {
+    /// Keeps the index mapped.
+    _memory: Arc<MemoryMap>,
+    avail_idx: *const u8,
+}
+
+// SAFETY: as for `SplitQueue`; and it only reads.
+unsafe impl Send for Peek {}
+// SAFETY: all that it does is one atomic load.
+unsafe impl Sync for Peek {}
+
+impl Peek {
+    fn avail_idx(&self) -> u16 {
+        // SAFETY: `SplitQueue::new` has checked that the index is mapped and aligned to 2, and
+        // `_memory` keeps it mapped. The guest's own accesses are not Rust's.
+        let index = unsafe { AtomicU16::from_ptr(self.avail_idx.cast_mut().cast()) };
+        u16::from_le(index.load(Ordering::Acquire))
+    }
+}
+
 impl SplitQueue {
     /// A queue at `address` in `memory`. It goes on from the used index in memory.
     pub(super) fn new(
@@ -162,6 +183,15 @@ impl SplitQueue {
     #[inline]
     pub(super) fn avail_idx(&self) -> u16 {
         u16::from_le(self.avail_u16(2).load(Ordering::Acquire))
+    }
+
+    /// What returns the avail index, on any thread.
+    pub(super) fn peek(&self) -> impl Fn() -> u16 + Send + Sync + 'static {
+        let peek = Peek {
+            _memory: Arc::clone(&self.memory),
+            avail_idx: self.avail.wrapping_add(2),
+        };
+        move || peek.avail_idx()
     }
 
     /// The head in the avail ring at `position`. The driver can write any number there.

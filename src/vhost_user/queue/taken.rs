@@ -5,7 +5,7 @@
 //! the driver nor served again.
 
 use super::ring::Ring;
-use crate::device::{Attempt, Begun, Buffers, Lane, PlainRequest, WaitReason};
+use crate::device::{Attempt, Begun, Buffers, Found, Lane, PlainRequest, WaitReason};
 
 /// Where a request was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,9 +60,18 @@ impl<'r> Taken<'r> {
         self.ring.take_begun()
     }
 
-    /// The avail index as it was when the ring found this request, or later.
-    pub(crate) fn seen_avail(&self) -> u16 {
-        self.ring.seen_avail
+    /// The head of its chain.
+    pub(crate) fn head(&self) -> u16 {
+        self.request.head
+    }
+
+    /// Where it was found.
+    pub(crate) fn found(&self) -> Found {
+        match self.request.from {
+            Origin::Avail => Found::Avail(self.ring.next_avail),
+            Origin::Unreturned => Found::Unreturned,
+            Origin::Parked(_) => Found::Waiting(self.request.head),
+        }
     }
 
     /// The cost of serving it, in bytes.

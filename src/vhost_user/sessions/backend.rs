@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::claims::{Claims, Share};
+use super::claims::{Claim, ClaimError, Claims, Share};
 use super::hub::Hub;
 use super::regions::Regions;
 use crate::device::BlockDevice;
@@ -32,6 +32,11 @@ impl Backend {
             hub: Arc::clone(hub),
             regions: Regions::default(),
         }
+    }
+
+    /// Claim the disk: see [`Claims::claim`].
+    pub(super) fn claim(&self) -> Result<Claim, ClaimError> {
+        self.claims.claim(|| self.device.volume().arrive())
     }
 
     pub(super) fn hub(&self) -> &Hub {

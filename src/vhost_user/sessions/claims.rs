@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
 
+use crate::device::{Presence, User};
 use crate::vhost_user::error::patience;
 
 /// How many front ends may use a disk at the same time.
@@ -33,7 +34,10 @@ struct State {
 
 /// A front end's right to use the disk. Drop it to release the disk.
 #[derive(Debug)]
-pub(super) struct Claim(Arc<Claims>);
+pub(super) struct Claim {
+    claims: Arc<Claims>,
+    presence: Presence,
+}
 
 /// Why a front end can't use the disk.
 #[derive(Debug, thiserror::Error)]
@@ -65,8 +69,12 @@ impl Claims {
     }
 
     /// Claim the disk. Waits up to [`patience`] for another front end to release it: one that was
-    /// restarted often connects before its predecessor is gone.
-    pub(super) fn claim(self: &Arc<Self>) -> Result<Claim, ClaimError> {
+    /// restarted often connects before its predecessor is gone. It is there for the disk then: with
+    /// what `arrive` returns.
+    pub(super) fn claim(
+        self: &Arc<Self>,
+        arrive: impl FnOnce() -> Presence,
+    ) -> Result<Claim, ClaimError> {
         let deadline = Instant::now() + patience();
         let mut state = self.state.lock();
         while self.share == Share::None && state.held > 0 {
@@ -78,7 +86,11 @@ impl Claims {
             }
         }
         state.held += 1;
-        Ok(Claim(Arc::clone(self)))
+        drop(state);
+        Ok(Claim {
+            claims: Arc::clone(self),
+            presence: arrive(),
+        })
     }
 
     /// Refuse front ends that wait for another one, now and later.
@@ -93,12 +105,19 @@ impl Claims {
     }
 }
 
+impl Claim {
+    /// The user that holds it.
+    pub(super) fn user(&self) -> User {
+        self.presence.user()
+    }
+}
+
 impl Drop for Claim {
     fn drop(&mut self) {
-        let mut state = self.0.state.lock();
+        let mut state = self.claims.state.lock();
         debug_assert!(state.held > 0, "a claim is released that was not held");
         state.held -= 1;
         drop(state);
-        self.0.changed.notify_all();
+        self.claims.changed.notify_all();
     }
 }

@@ -10,6 +10,7 @@ use vhost::vhost_user::message::{FrontendReq, VhostUserProtocolFeatures as Featu
 use vhost::vhost_user::{BackendReqHandler, Error as WireError};
 
 use super::session::Session;
+use crate::store::points;
 use crate::vhost_user::error::{Error, patience};
 use crate::vhost_user::wire::descriptor::check_channel;
 use crate::vhost_user::wire::peek;
@@ -60,6 +61,7 @@ impl Conversation {
             return Ok(false);
         };
         self.await_room()?;
+        points::may_fail("session-asked").map_err(Error::Socket)?;
         let request = message.request;
         let acked = self.session.lock().map(|session| session.acked_protocol);
         match unserved::judge(&message, acked.unwrap_or_else(|_| Feature::empty())) {
@@ -110,13 +112,7 @@ impl Conversation {
         if let Ok(session) = self.session.lock()
             && let Some(withheld) = session.backend.log_limit.may_log()
         {
-            let serial = session.backend.device.volume().serial().text();
-            tracing::warn!(
-                serial,
-                request,
-                withheld,
-                "message skipped: it is not supported"
-            );
+            tracing::warn!(request, withheld, "message skipped: it is not supported");
         }
     }
 

@@ -4,6 +4,8 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 
+use crate::vhost_user::wire::peek::Peer;
+
 /// Something happened to a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ServerEvent {
@@ -11,12 +13,16 @@ pub enum ServerEvent {
     Attached {
         /// The number of its session.
         session: u64,
+        /// Its process, if the system knows it.
+        peer: Option<Peer>,
     },
     /// A front end has disconnected and its rings have stopped. It counts as connected until the
     /// function that receives this event has returned.
     Detached {
         /// The number that its session had.
         session: u64,
+        /// The process that had connected, if the system knew it.
+        peer: Option<Peer>,
         /// Why.
         reason: Departure,
     },

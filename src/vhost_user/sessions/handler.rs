@@ -303,11 +303,11 @@ impl VhostUserBackendReqHandlerMut for Session {
 
     fn set_inflight_fd(&mut self, spec: &VhostUserInflight, file: File) -> WireResult<()> {
         let queues = self.backend.device.queues().get();
-        let region = Inflight::open(spec, &file, queues).map_err(refuse)?;
-        self.backend.regions.take(&file).map_err(refuse)?;
+        let region = Arc::new(Inflight::open(spec, &file, queues).map_err(refuse)?);
+        self.backend.regions.take(&file, &region).map_err(refuse)?;
         // The new region doesn't have the requests that the old one tracks.
         self.change_all(Stop::drain(), |session| {
-            session.inflight = Some(Arc::new(region));
+            session.inflight = Some(region);
         })
     }
 

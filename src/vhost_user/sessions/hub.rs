@@ -51,6 +51,11 @@ impl Hub {
         }))
     }
 
+    /// How long each worker has looked for requests and found none, in nanoseconds, by its number.
+    pub fn polled_ns(&self) -> Vec<u64> {
+        self.workers.polled_ns()
+    }
+
     pub(super) fn workers(&self) -> &Workers {
         &self.workers
     }

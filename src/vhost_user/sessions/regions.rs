@@ -2,8 +2,11 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
+
+use crate::vhost_user::queue::inflight::Inflight;
 
 /// How many of them are remembered.
 const MOST: usize = 1024;
@@ -17,7 +20,7 @@ pub(super) struct Regions(Mutex<Known>);
 
 #[derive(Debug, Default)]
 struct Known {
-    used: VecDeque<Identity>,
+    used: VecDeque<(Identity, Weak<Inflight>)>,
     disowned: VecDeque<Identity>,
 }
 
@@ -31,7 +34,10 @@ pub(super) struct Disowned;
 
 impl Regions {
     /// A front end uses this region.
-    pub(super) fn take(&self, file: &File) -> Result<(), Disowned> {
+    pub(super) fn take(&self, file: &File, region: &Arc<Inflight>) -> Result<(), Disowned> {
+        if region.is_disowned() {
+            return Err(Disowned);
+        }
         let Ok(found) = rustix::fs::fstat(file) else {
             return Ok(());
         };
@@ -40,20 +46,29 @@ impl Regions {
         if known.disowned.contains(&identity) {
             return Err(Disowned);
         }
-        if !known.used.contains(&identity) {
-            known.used.push_back(identity);
-            while known.used.len() > MOST {
-                known.used.pop_front();
-            }
+        known.used.retain(|(it, _)| *it != identity);
+        known.used.push_back((identity, Arc::downgrade(region)));
+        while known.used.len() > MOST {
+            known.used.pop_front();
         }
         Ok(())
+    }
+
+    /// Those that are mapped now.
+    pub(super) fn mapped(&self) -> Vec<Arc<Inflight>> {
+        let known = self.0.lock();
+        known
+            .used
+            .iter()
+            .filter_map(|(_, it)| it.upgrade())
+            .collect()
     }
 
     /// The requests in all of them are owed to no one from now on.
     pub(super) fn disown(&self) {
         let mut known = self.0.lock();
         let used = std::mem::take(&mut known.used);
-        known.disowned.extend(used);
+        known.disowned.extend(used.into_iter().map(|(it, _)| it));
         while known.disowned.len() > MOST {
             known.disowned.pop_front();
         }

@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::backend::Backend;
 use super::claims::Share;
@@ -20,6 +20,7 @@ use crate::device::BlockDevice;
 use crate::threads::{self, Role};
 use crate::vhost_user::error::Error;
 use crate::vhost_user::log_limit::{LastFailure, LogLimit};
+use crate::vhost_user::queue::inflight::Inflight;
 use crate::vhost_user::wire::peek::Peer;
 
 /// The most connections at a time. More are closed at once.
@@ -49,6 +50,8 @@ struct Shared {
     backend: Arc<Backend>,
     hook: Hook,
     last_failure: LastFailure,
+    /// How the log names the disk, if not by its serial.
+    name: OnceLock<String>,
     state: Mutex<State>,
     /// Signalled when a session has ended.
     changed: Condvar,
@@ -71,6 +74,29 @@ struct State {
     ends_by: Option<Instant>,
 }
 
+/// No session of a server begins or ends while this is held.
+#[derive(Debug)]
+pub struct Pause<'s> {
+    _state: MutexGuard<'s, State>,
+}
+
+/// What front ends had in flight whose connections were ended.
+#[derive(Debug)]
+#[must_use = "they may come back for it"]
+pub struct Owed {
+    backend: Arc<Backend>,
+    mapped: Vec<Arc<Inflight>>,
+}
+
+impl Owed {
+    /// It is owed to no one from now on: their in-flight regions are refused, also by another
+    /// process that they reconnect to.
+    pub fn disown(self) {
+        self.mapped.iter().for_each(Inflight::disown);
+        self.backend.regions.disown();
+    }
+}
+
 impl Server {
     /// Prepare to serve `device` with the threads of `hub`.
     pub fn new(device: BlockDevice, options: &ServerOptions, hub: &Arc<Hub>) -> Self {
@@ -80,10 +106,17 @@ impl Server {
                 backend: Arc::new(backend),
                 hook: Hook::default(),
                 last_failure: LastFailure::default(),
+                name: OnceLock::new(),
                 state: Mutex::default(),
                 changed: Condvar::new(),
             }),
         }
+    }
+
+    /// Call the disk by this name in the log, and not by its serial. Only the first call of this
+    /// function has an effect.
+    pub fn set_name(&self, name: &str) {
+        let _ = self.shared.name.set(name.to_owned());
     }
 
     /// Call `tell` whenever a front end connects or disconnects. It is called on a session's
@@ -194,13 +227,15 @@ impl Server {
         ends_by
     }
 
-    /// End the connections of all front ends, without waiting. The server goes on. Requests that
-    /// they have in flight are theirs no longer: it refuses their in-flight regions.
-    pub fn disconnect(&self) {
-        self.shared.backend.regions.disown();
+    /// End the connections of all front ends, without waiting. The server goes on. Returns what
+    /// they have in flight, which they may come back for.
+    pub fn disconnect(&self) -> Owed {
+        let backend = Arc::clone(&self.shared.backend);
+        let mapped = backend.regions.mapped();
         for connection in self.shared.connections() {
             connection.hang_up();
         }
+        Owed { backend, mapped }
     }
 
     /// Wait until no front end is connected. Returns whether that was before `until`.
@@ -235,8 +270,15 @@ impl Server {
     /// Call `act`, unless a front end is connected and `force` is false. No session can begin while
     /// it runs, so it must be quick. Returns `None` if it was not called.
     pub fn unless_attached<T>(&self, force: bool, act: impl FnOnce() -> T) -> Option<T> {
+        let _pause = self.pause(force)?;
+        Some(act())
+    }
+
+    /// Let no session begin until the result is dropped, which must be soon. Returns `None` if a
+    /// front end is connected and `force` is false.
+    pub fn pause(&self, force: bool) -> Option<Pause<'_>> {
         let state = self.shared.state.lock();
-        (force || state.sessions.is_empty()).then(act)
+        (force || state.sessions.is_empty()).then_some(Pause { _state: state })
     }
 
     /// How many front ends are connected.
@@ -344,29 +386,46 @@ impl Shared {
             Error::TooManySessions { .. } => VisitError::TooMany,
             _ => VisitError::Closed,
         })?;
-        self.hook.tell(ServerEvent::Attached { session });
+        self.hook.tell(ServerEvent::Attached { session, peer });
         let server = Arc::clone(self);
         let leave = Box::new(move || {
             let reason = match server.state.lock().ends_by {
                 Some(_) => Departure::Closed,
                 None => Departure::Left,
             };
-            server.hook.tell(ServerEvent::Detached { session, reason });
+            server.hook.tell(ServerEvent::Detached {
+                session,
+                peer,
+                reason,
+            });
             server.forget(session);
         });
         Visitor::new(&self.backend, leave)
     }
 
+    /// What each line of the log about a session has. At the highest level, so that it is there
+    /// whatever is logged.
+    fn span(&self, session: u64, peer: Option<Peer>) -> tracing::Span {
+        let serial = || self.backend.device.volume().serial().text();
+        let disk = self.name.get().map_or_else(serial, String::as_str);
+        let pid = peer.and_then(|peer| peer.pid);
+        tracing::error_span!("front_end", disk, session, pid)
+    }
+
     /// Handle a front end's messages until it disconnects.
     fn serve(&self, number: u64, stream: UnixStream, session: Session) {
-        let serial = self.backend.device.volume().serial().text();
+        let peer = session.peer();
+        let _inside = self.span(number, peer).entered();
         // A front end that connects soon after a failed one will probably fail in the same way.
         if !self.last_failure.is_recent()
             && let Some(withheld) = self.log_limit().may_log()
         {
-            tracing::info!(serial, session = number, withheld, "front end connected");
+            tracing::info!(withheld, "front end connected");
         }
-        self.hook.tell(ServerEvent::Attached { session: number });
+        self.hook.tell(ServerEvent::Attached {
+            session: number,
+            peer,
+        });
         // A panic is a bug of ours. It must end only this front end's connection.
         let ended = catch_unwind(AssertUnwindSafe(|| converse(stream, session)));
         let reason = match ended {
@@ -374,30 +433,30 @@ impl Shared {
             Ok(Ok(())) => Departure::Left,
             Ok(Err(error)) => Departure::Failed(error.to_string()),
             Err(_) => {
-                tracing::error!(serial, session = number, "bug: handling a message panicked");
+                tracing::error!("bug: handling a message panicked");
                 Departure::Failed("a bug in handling a message".into())
             }
         };
-        self.log_departure(number, &reason);
+        self.log_departure(&reason);
         self.hook.tell(ServerEvent::Detached {
             session: number,
+            peer,
             reason,
         });
     }
 
-    fn log_departure(&self, number: u64, reason: &Departure) {
-        let serial = self.backend.device.volume().serial().text();
+    fn log_departure(&self, reason: &Departure) {
         match reason {
             Departure::Failed(error) => {
                 if !self.last_failure.is_repeated(error)
                     && let Some(withheld) = self.log_limit().may_log()
                 {
-                    tracing::warn!(serial, session = number, withheld, %error, "session ended");
+                    tracing::warn!(withheld, %error, "session ended");
                 }
             }
             Departure::Left | Departure::Closed => {
                 if let Some(withheld) = self.log_limit().may_log() {
-                    tracing::info!(serial, session = number, withheld, "front end disconnected");
+                    tracing::info!(withheld, "front end disconnected");
                 }
             }
         }

@@ -16,6 +16,8 @@ use super::claims::Claim;
 use super::connection::Connection;
 use super::transfer::Transfer;
 use super::vring::{Surroundings, Vring};
+use crate::device::{Driver, User};
+use crate::vhost_user::Peer;
 use crate::vhost_user::memory::map::MemoryMap;
 use crate::vhost_user::memory::unshared::{Lookout, MEND};
 use crate::vhost_user::queue::inflight::Inflight;
@@ -179,7 +181,7 @@ impl Session {
             return Ok(());
         }
         if self.claim.is_none() {
-            self.claim = Some(self.backend.claims.claim().map_err(refuse)?);
+            self.claim = Some(self.backend.claim().map_err(refuse)?);
             self.backend.device.accept(self.acked);
         }
         let acked = |bit: u32| self.acked & 1 << bit != 0;
@@ -187,7 +189,10 @@ impl Session {
             workers: self.backend.workers(),
             device: &self.backend.device,
             memory: &self.memory,
-            acked: self.acked,
+            driver: Driver {
+                acked: self.acked,
+                user: self.claim.as_ref().map_or(User::UNKNOWN, Claim::user),
+            },
             options: RingOptions {
                 event_idx: acked(VIRTIO_RING_F_EVENT_IDX),
                 in_order: acked(VIRTIO_F_IN_ORDER),
@@ -235,9 +240,7 @@ impl Session {
         if untracked > before
             && let Some(withheld) = self.backend.log_limit.may_log()
         {
-            let serial = self.backend.device.volume().serial().text();
             tracing::warn!(
-                serial,
                 queues = untracked,
                 withheld,
                 "rings longer than the front end's in-flight region has room for are served"
@@ -245,9 +248,14 @@ impl Session {
         }
     }
 
+    /// The front end's process and user, if the system knows them.
+    pub(super) fn peer(&self) -> Option<Peer> {
+        self.connection.peer
+    }
+
     /// The front end's process, if the system knows it.
     pub(super) fn peer_pid(&self) -> Option<u32> {
-        self.connection.peer.and_then(|peer| peer.pid)
+        self.peer().and_then(|peer| peer.pid)
     }
 
     /// How long to wait for a message before checking unused rings.
@@ -266,9 +274,7 @@ impl Session {
         if lookout.saw_nothing(self.vrings.iter().any(Vring::was_kicked))
             && let Some(withheld) = self.backend.log_limit.may_log()
         {
-            let serial = self.backend.device.volume().serial().text();
             tracing::warn!(
-                serial,
                 withheld,
                 "the guest kicks, but its rings stay empty here: if it hangs, {MEND}"
             );

@@ -53,7 +53,7 @@ impl Transfer {
     pub(super) fn save(backend: &Backend, pipe: File) -> Self {
         let save = || {
             let disk_state = backend.device.state().ok_or(TransferError::Stateless)?;
-            let _claim = backend.claims.claim()?;
+            let _claim = backend.claim()?;
             let state = disk_state.save()?;
             Ok(write_all(&pipe, &state)?)
         };
@@ -71,7 +71,7 @@ impl Transfer {
                     return Err(TransferError::SharedDisk);
                 }
                 let disk_state = backend.device.state().ok_or(TransferError::Stateless)?;
-                let _claim = backend.claims.claim()?;
+                let _claim = backend.claim()?;
                 disk_state.load(&state)?;
                 backend.device.volume().stabilise();
                 Ok(())

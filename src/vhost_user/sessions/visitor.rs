@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::backend::Backend;
 use super::claims::{Claim, ClaimError};
-use crate::device::Volume;
+use crate::device::{User, Volume};
 
 /// Why a visitor can't use the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -48,13 +48,18 @@ impl Visitor {
             claim: None,
             leave: Some(leave),
         };
-        visitor.claim = Some(backend.claims.claim()?);
+        visitor.claim = Some(backend.claim()?);
         Ok(visitor)
     }
 
     /// The disk.
     pub fn volume(&self) -> &Volume {
         self.backend.device.volume()
+    }
+
+    /// Who the visitor is to the disk.
+    pub fn user(&self) -> User {
+        self.claim.as_ref().map_or(User::UNKNOWN, Claim::user)
     }
 }
 

@@ -9,7 +9,7 @@ use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
-use crate::device::BlockDevice;
+use crate::device::{BlockDevice, Driver};
 use crate::vhost_user::memory::map::MemoryMap;
 use crate::vhost_user::memory::unshared::signals;
 use crate::vhost_user::queue::crash;
@@ -72,7 +72,7 @@ pub(super) struct Surroundings<'a> {
     pub(super) workers: &'a Workers,
     pub(super) device: &'a Arc<BlockDevice>,
     pub(super) memory: &'a Arc<MemoryMap>,
-    pub(super) acked: u64,
+    pub(super) driver: Driver,
     pub(super) options: RingOptions,
     /// Tracks requests in flight, if the front end wants that.
     pub(super) inflight: Option<&'a Arc<Inflight>>,
@@ -153,7 +153,7 @@ impl Vring {
         let wiring = Wiring {
             index,
             device: Arc::clone(around.device),
-            acked: around.acked,
+            driver: around.driver,
             kick,
             call: self.call.clone(),
             err: self.err.clone(),

@@ -7,6 +7,7 @@
 //! | `slice` | how long the scheduler lets a worker run |
 //! | `timer` | wakes a worker at a moment |
 //! | `crowd` | whether others want a worker's processor |
+//! | `polled` | how long a worker polled in vain |
 //! | `polling` | how long a ring that has run dry is polled |
 //! | `wake` | what it costs to wake a thread |
 //! | `mail` | what workers are told, and how it finds a ring that moves |
@@ -22,6 +23,7 @@ mod mail;
 #[cfg(ramblk_schedules)]
 pub mod mail;
 pub(super) mod order;
+mod polled;
 mod polling;
 pub(super) mod pool;
 mod slice;

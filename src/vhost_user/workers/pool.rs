@@ -14,6 +14,7 @@ use vmm_sys_util::eventfd::EventFd;
 
 use super::mail::{Mailbox, Mailboxes, Message, Placed, orders};
 use super::order::{RingHandle, RingMail};
+use super::polled::PolledTime;
 use super::polling::PollTime;
 use super::slice;
 use super::slot::Slot;
@@ -46,6 +47,8 @@ pub(crate) struct Workers {
     wake: Duration,
     /// Frees workers that hang, until all have ended.
     watchdog: Watchdog,
+    /// How long each has polled in vain.
+    polled: Vec<Arc<PolledTime>>,
     /// The number of the next ring. Held while a worker is chosen for one.
     next: Mutex<u64>,
 }
@@ -62,6 +65,7 @@ impl Workers {
             poll: options.poll,
             wake: Duration::ZERO,
             watchdog: Watchdog::start(count)?,
+            polled: Vec::new(),
             next: Mutex::new(0),
         };
         // Only a controller that may poll asks for the cost.
@@ -70,7 +74,9 @@ impl Workers {
         for number in 0..count {
             let watched = workers.watchdog.watched(number);
             let watched = watched.ok_or_else(|| io::Error::other("no watchdog"))?;
-            let worker = Worker::new(number, &workers.mailboxes, watched)?;
+            let polled = Arc::<PolledTime>::default();
+            workers.polled.push(Arc::clone(&polled));
+            let worker = Worker::new(number, &workers.mailboxes, watched, polled)?;
             let cpu = options.cpus.iter().cycle().nth(number).copied();
             let (pinned, answer) = sync_channel(1);
             let sleeper = sleeper.take();
@@ -95,6 +101,11 @@ impl Workers {
             tracing::debug!(wake = ?workers.wake, "what it costs to wake a worker");
         }
         Ok(workers)
+    }
+
+    /// How long each worker has polled in vain, in nanoseconds, by its number.
+    pub(crate) fn polled_ns(&self) -> Vec<u64> {
+        self.polled.iter().map(|time| time.ns()).collect()
     }
 
     /// Serve a ring, on the worker that has the fewest.

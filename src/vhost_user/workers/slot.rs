@@ -119,7 +119,9 @@ impl Slot {
                 Turn::default()
             }
             Err(_) => {
-                tracing::error!(queue = self.job.index, "bug: serving a request panicked");
+                let queue = self.job.index;
+                let say = || tracing::error!(queue, "bug: serving a request panicked");
+                self.job.span.in_scope(say);
                 self.ends(tools);
                 Turn::default()
             }
@@ -182,8 +184,8 @@ impl Slot {
         if let Some((head, fault)) = self.job.ring.take_refused()
             && let Some(withheld) = tools.log_limit.may_log()
         {
-            let (queue, serial) = (self.job.index, self.job.device.volume().serial().text());
-            tracing::warn!(serial, queue, head, withheld, %fault, "request fails for its chain");
+            let (queue, _inside) = (self.job.index, self.job.span.enter());
+            tracing::warn!(queue, head, withheld, %fault, "request fails for its chain");
         }
     }
 
@@ -231,8 +233,8 @@ impl Slot {
             error
         };
         if let Some(withheld) = tools.log_limit.may_log() {
-            let (queue, serial) = (self.job.index, self.job.device.volume().serial().text());
-            tracing::warn!(serial, queue, withheld, %error, "ring is broken and stops");
+            let (queue, _inside) = (self.job.index, self.job.span.enter());
+            tracing::warn!(queue, withheld, %error, "ring is broken and stops");
         }
         if matches!(error, RingError::MemoryLost | RingError::Hung) {
             // No ring of this front end can go on; its session ends at the end of file.

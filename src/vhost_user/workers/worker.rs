@@ -21,6 +21,7 @@ use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 use super::crowd::Crowd;
 use super::mail::{self, Mailbox, Mailboxes, OrderReceiver, Placed, Rings};
 use super::order::{Order, RingMail};
+use super::polled::{Polled, PolledTime};
 use super::slot::{State, Tools};
 use super::slots::Slots;
 use super::timer::Timer;
@@ -63,6 +64,7 @@ pub(super) struct Worker {
     has_neighbours: bool,
     load: Load,
     crowd: Crowd,
+    polled: Polled,
     tools: Tools,
 }
 
@@ -72,6 +74,7 @@ impl Worker {
         number: usize,
         mailboxes: &Mailboxes<RingMail>,
         watched: Watched,
+        polled: Arc<PolledTime>,
     ) -> io::Result<Self> {
         let epoll = Epoll::new()?;
         let mailbox = mailboxes.get(number).ok_or(io::ErrorKind::NotFound)?;
@@ -95,6 +98,7 @@ impl Worker {
             has_neighbours: false,
             load: Load::new(now),
             crowd: Crowd::new(now),
+            polled: Polled::new(polled),
             tools: Tools {
                 watched,
                 log_limit: LogLimit::default(),
@@ -117,6 +121,7 @@ impl Worker {
             }
             let turn = self.round();
             if turn.steps > 0 {
+                self.polled.served();
                 dry_rounds = 0;
                 done_bytes += turn.bytes + u64::from(turn.steps) * REQUEST_BYTES;
                 if done_bytes < CLOCK_BYTES {
@@ -160,6 +165,7 @@ impl Worker {
     /// `worked` says whether there was something to serve since the last time.
     fn tick(&mut self, worked: bool) -> io::Result<()> {
         let now = Instant::now();
+        self.polled.look(now);
         let is_busy = worked && self.slots.hot() > 1;
         self.slots.cool(now, is_busy, &self.tools);
         // After that: they have a turn before they are found to be dry again.
@@ -177,6 +183,7 @@ impl Worker {
             if let Some(at) = self.slots.next_wake() {
                 self.timer.set(at)?;
             }
+            self.polled.sleeps();
             return self.wait(-1);
         }
         if self.slots.may_have_cold() && now.duration_since(self.looked_for_kicks) >= KICKS_EVERY {
@@ -291,6 +298,7 @@ impl Rings<RingMail> for Worker {
             if starting.is_none() {
                 // No worse than a connection that is lost, and the front end can have it again.
                 let job = &placed.ring.job;
+                let _inside = job.span.enter();
                 tracing::warn!(queue = job.index, %error, "ring can't go on; its connection ends");
                 job.hang_up();
             }

@@ -8,7 +8,8 @@ use crate::back_end::{BackEnd, Peer, Start};
 use crate::measure::Failure;
 use crate::place::BACK_END_CPU;
 
-/// A build of ramblk that `--ramblk` names, with options of its own.
+/// A build of ramblk that `--ramblk` names, with options of its own, or another back end that
+/// `--other` names.
 #[derive(Clone, Debug)]
 pub(crate) struct Build {
     name: String,
@@ -28,7 +29,7 @@ impl Build {
         };
         let program = Path::new(path)
             .canonicalize()
-            .map_err(|error| format!("--ramblk {path}: {error}"))?;
+            .map_err(|error| format!("{path}: {error}"))?;
         Ok(Self {
             name,
             program,
@@ -51,10 +52,14 @@ pub(crate) enum Kind {
     Stock,
     NullCo,
     File,
+    /// nbdkit's memory, through qemu-storage-daemon.
+    Nbdkit,
+    /// The programs that `--other` names.
+    Others,
 }
 
 impl Kind {
-    const ALL: [(&'static str, Self); 7] = [
+    const ALL: [(&'static str, Self); 9] = [
         ("ramblk", Self::Ramblk),
         ("builds", Self::Builds),
         ("pin", Self::Pin),
@@ -62,6 +67,8 @@ impl Kind {
         ("stock", Self::Stock),
         ("null-co", Self::NullCo),
         ("file", Self::File),
+        ("nbdkit", Self::Nbdkit),
+        ("others", Self::Others),
     ];
 
     /// Parse a list of names.
@@ -85,6 +92,9 @@ impl Kind {
         }
         if row.measured != Measured::AfterFill {
             kinds.extend([Self::Stock, Self::NullCo, Self::File]);
+        }
+        if row.disks == 1 {
+            kinds.push(Self::Others);
         }
         kinds
     }
@@ -135,6 +145,13 @@ pub(super) fn chosen(row: &Row, settings: &Settings) -> Result<Vec<Contender>, F
             Kind::Stock => found.push(one("stock", Peer::Stock, &own, "")),
             Kind::NullCo => found.push(one("null-co", Peer::NullCo, &own, "")),
             Kind::File => found.push(one("file on tmpfs", Peer::File, &own, "")),
+            Kind::Nbdkit => found.push(one("nbdkit memory", Peer::Nbdkit, &own, "")),
+            Kind::Others => found.extend(settings.others.iter().map(|other| Contender {
+                name: other.name.clone(),
+                peer: Peer::Other,
+                program: other.program.clone(),
+                options: other.options.clone(),
+            })),
             Kind::Builds => found.extend(settings.builds.iter().map(|build| Contender {
                 name: build.name.clone(),
                 peer: Peer::Ramblk,
@@ -144,7 +161,7 @@ pub(super) fn chosen(row: &Row, settings: &Settings) -> Result<Vec<Contender>, F
         }
     }
     if found.is_empty() {
-        return Err("no peer is left: --peers builds needs --ramblk".into());
+        return Err("no peer is left: `builds` needs --ramblk, and `others` needs --other".into());
     }
     Ok(found)
 }

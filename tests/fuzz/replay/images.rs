@@ -109,8 +109,8 @@ fn written(base: Option<Base>) -> Vec<u8> {
     let bytes = Arc::new(Mutex::new(Vec::new()));
     let content_id = Some("new".to_owned());
     let how = Creating {
-        format: Written::Zstd,
         labels: Labels { content_id, base },
+        ..Creating::whole(Written::Zstd)
     };
     let mut image = create(Box::new(Memory(Arc::clone(&bytes))), how).unwrap();
     image.data(4096, &[7; 5120]).unwrap();

@@ -267,8 +267,9 @@ fn huge_discards_of_a_huge_disk_take_no_time() {
     for _ in 0..20 {
         assert_eq!(disk.q().request(DISCARD, 0, &bytes, 0).status, OK);
     }
+    // 20 TiB, page by page, would take hours.
     assert!(
-        start.elapsed() < Duration::from_secs(4),
+        start.elapsed() < Duration::from_secs(30),
         "{:?}",
         start.elapsed()
     );

@@ -49,8 +49,8 @@ fn who_sends_a_head_too_slowly_is_cut_off() {
 #[test]
 fn who_sends_a_body_too_slowly_gets_a_timeout() {
     let kit = Kit::with(Options {
-        request_time: Duration::from_millis(200),
-        idle_time: Duration::from_millis(200),
+        request_time: Duration::from_secs(1),
+        idle_time: Duration::from_secs(1),
         ..Options::default()
     });
     kit.disk("a");
@@ -67,7 +67,7 @@ fn who_sends_a_body_too_slowly_gets_a_timeout() {
 #[test]
 fn a_transfer_may_take_longer_than_a_request() {
     let kit = Kit::with(Options {
-        request_time: Duration::from_millis(100),
+        request_time: Duration::from_secs(1),
         ..Options::default()
     });
     kit.disk("a");
@@ -76,7 +76,7 @@ fn a_transfer_may_take_longer_than_a_request() {
     let head = format!("PUT /v1/disks/a/data HTTP/1.1\r\nhost: x\r\n{media}\r\n");
     client.send(format!("{head}content-length: 512\r\n\r\n").as_bytes());
     for _ in 0..4 {
-        thread::sleep(Duration::from_millis(75));
+        thread::sleep(Duration::from_millis(400));
         client.send(&[1; 128]);
     }
     client.answer("PUT").done();

@@ -180,6 +180,23 @@ assert [one.name for one in call("list_snapshots", "a", status=200)] == ["s"]
 assert call("get_snapshot", "a", "s", status=200, kind=models.Snapshot).size_bytes == 2 * MIB
 fork = models.ForkRequest(name="b", snapshot="s", queues=2)
 assert call("fork_disk", "a", body=fork, status=201, kind=models.Disk).parent == "a@s"
+source = models.ForkSource(disk="a", snapshot="s", names=["f1", "f2"])
+forks = models.ForkSettings(serial="x-{name}", quota_bytes=MIB)
+request = models.ForksRequest(sources=[source], settings=forks)
+forked = call("fork_disks", body=request, status=201, kind=models.Forked)
+assert (forked.created, [disk.serial for disk in forked.disks]) == (2, ["x-f1", "x-f2"])
+assert call("fork_disks", body=request, status=200, kind=models.Forked).created == 0
+for one in ["f1", "f2"]:
+    call("delete_disk", one, status=204)
+request = models.SnapshotsRequest(disks=["a"], name="t")
+assert [one.name for one in call("take_snapshots", body=request, status=201)] == ["t"]
+request = models.ResetsRequest(disks=["a"], to="t")
+assert [one.name for one in call("reset_disks", body=request, status=200)] == ["a"]
+patch = models.SnapshotPatch(protected=True)
+assert call("patch_snapshot", "a", "t", body=patch, status=200, kind=models.Snapshot).protected
+patch = models.SnapshotPatch(protected=False)
+call("patch_snapshot", "a", "t", body=patch, status=200, kind=models.Snapshot)
+call("delete_snapshot", "a", "t", status=204)
 reset = call("reset_disk", "a", body=models.ResetRequest(to="s"), status=200, kind=models.Disk)
 assert reset.mapped_bytes == MIB
 assert call("get_data", "a", status=200, kind=File).payload.read()[:MIB] == content
@@ -205,12 +222,29 @@ call("delete_recording", "b", status=204)
 call("get_nbd", "a", status=426, kind=models.Problem)
 stats = call("get_stats", "a", status=200, kind=models.Stats)
 assert stats.disk == "a" and stats.in_flight == 0
+assert [one.disk for one in call("list_stats", status=200)] == ["a", "b"]
+sums = call("get_usage", by="label=vm", status=200)
+assert [(one.value, one.disks) for one in sums] == [("web-1", 1), (None, 1)]
+waited = call("wait_for_disk", "a", for_="detached", status=200, kind=models.Waited)
+assert waited.met and waited.disk == "a"
 found = call("get_findings", "a", status=200, kind=models.Findings)
 assert found.disk == "a" and found.findings == []
 past = call("get_history", "a", status=200, kind=models.History)
 assert past.disk == "a" and past.points == []
 metrics = call("get_metrics", status=200, kind=str)
 assert re.search(r'^ramblk_disk_\w+\{disk="a"', metrics, re.MULTILINE), metrics[:500]
+
+# Another name.
+renamed = call("rename_disk", "b", body=models.RenameRequest(name="c"), status=200, kind=models.Disk)
+assert renamed.name == "c" and renamed.generation > 1
+call("get_disk", "b", status=404)
+call("rename_disk", "c", body=models.RenameRequest(name="b"), status=200)
+
+call("put_snapshot", "a", "s7", status=201, kind=models.Snapshot)
+other = models.SnapshotRenameRequest(name="s8")
+moved = call("rename_snapshot", "a", "s7", body=other, status=200, kind=models.Snapshot)
+assert (moved.disk, moved.name) == ("a", "s8")
+call("delete_snapshot", "a", "s8", status=204)
 
 # A power cut.
 volatile = settings(write_cache=models.WriteCache.VOLATILE)
@@ -237,6 +271,10 @@ disk = call("put_disk", "d", body=settings(), from_image="golden", status=201, k
 assert disk.parent == "image://" + digest and disk.mapped_bytes == MIB
 assert [one.forks for one in call("list_images", status=200)] == [["d"]]
 assert call("get_image", "golden", status=200, kind=models.GoldenImage).digest == digest
+patch = models.GoldenPatch(protected=True)
+assert call("patch_image", "golden", body=patch, status=200, kind=models.GoldenImage).protected
+patch = models.GoldenPatch(protected=False)
+call("patch_image", "golden", body=patch, status=200, kind=models.GoldenImage)
 call("delete_image", "golden", status=409, kind=models.Problem)
 call("delete_disk", "d", status=204)
 call("delete_image", "golden", status=204)

@@ -41,6 +41,32 @@ fn download(kit: &Kit, path: &str, headers: &[&str]) -> Answer {
 }
 
 #[test]
+fn a_list_of_all_frames_comes_before_them_if_it_is_asked_for() {
+    let kit = Kit::new();
+    let size = 64 * MIB;
+    kit.put("/v1/disks/a", &json!({"size_bytes": size}))
+        .json(201);
+    let long = pattern(MIB as usize, 5);
+    let content = [
+        frame(4096, &[1; 512]),
+        frame(8 * MIB, &long),
+        frame(9 * MIB, &long),
+        frame(size, &[]),
+    ]
+    .concat();
+    upload(&kit, "/v1/disks/a/data", FRAMES, &content).done();
+    let plain = download(&kit, "/v1/disks/a/data", &[ACCEPT_FRAMES]).body;
+    let listed = download(&kit, "/v1/disks/a/data?list=true", &[ACCEPT_FRAMES]).body;
+    // The two long frames are one extent there.
+    let header = |start: u64, length: u64| [start.to_le_bytes(), length.to_le_bytes()].concat();
+    let list = [header(4096, 512), header(8 * MIB, 2 * MIB), header(size, 0)].concat();
+    assert_eq!(listed[..list.len()], list);
+    assert!(listed[list.len()..] == plain);
+    let refused = download(&kit, "/v1/disks/a/data?list=true", &[]);
+    assert_eq!(refused.status, 400);
+}
+
+#[test]
 fn plain_content_goes_in_and_comes_out() {
     let kit = Kit::new();
     let size = 3 * MIB + 512;

@@ -102,6 +102,28 @@ fn a_disk_has_the_id_of_its_content_until_it_is_written_to() {
     assert_eq!(unknown.header("ramblk-content-id"), None);
 }
 
+/// The list of these frames, of which those of data that follow each other are one extent.
+fn list_of(mut frames: &[u8]) -> Vec<u8> {
+    let number =
+        |bytes: &[u8], at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
+    let mut extents: Vec<(u64, u64)> = Vec::new();
+    while !frames.is_empty() {
+        let (start, length) = (number(frames, 0), number(frames, 8));
+        let is_data = length != 0 && length >> 63 == 0;
+        frames = &frames[16 + if is_data { length as usize } else { 0 }..];
+        match extents.last_mut() {
+            Some((from, so_far)) if is_data && *so_far >> 63 == 0 && *from + *so_far == start => {
+                *so_far += length;
+            }
+            _ => extents.push((start, length)),
+        }
+    }
+    let headers = extents
+        .iter()
+        .flat_map(|(start, length)| [start.to_le_bytes(), length.to_le_bytes()]);
+    headers.flatten().collect()
+}
+
 /// Random changes between snapshots of one host arrive at another one, and nothing else does.
 #[test]
 fn changes_make_of_the_one_content_the_other_wherever_they_are_applied() {
@@ -150,6 +172,10 @@ fn changes_make_of_the_one_content_the_other_wherever_they_are_applied() {
         let delta = get(&here, &path, DELTA);
         assert_eq!(delta.header("ramblk-content-id"), Some(&*now));
         assert_eq!(delta.header("ramblk-base-id"), Some(&*last));
+        let listed = get(&here, &format!("{path}&list=true"), DELTA).body;
+        let (list, frames) = listed.split_at(listed.len() - delta.body.len());
+        assert!(frames == delta.body, "RAMBLK_SEED={seed}: round {round}");
+        assert_eq!(list_of(&delta.body), list, "RAMBLK_SEED={seed}: {round}");
         let query = format!("image=x&image_bytes={size}&content_id={now}&base={last}");
         put(&there, &format!("b/data?{query}"), DELTA, &delta.body).done();
         let same = bytes(&here, &format!("a/data?snapshot=s{round}")) == bytes(&there, "b/data");

@@ -159,3 +159,35 @@ fn limits_are_shown_and_set() {
     let nothing = kit.put("/v1/disks/a/limits", &json!({})).json(200);
     assert_eq!(nothing, json!({}));
 }
+
+#[test]
+fn a_disk_is_changed_only_while_it_has_the_tag_that_is_named() {
+    let kit = Kit::new();
+    kit.disk("a");
+    let shown = kit.get("/v1/disks/a");
+    let tag = shown.header("etag").unwrap().to_owned();
+    let disk = shown.json(200);
+    let id = disk["id"].as_str().unwrap();
+    assert_eq!(tag, format!("\"{id}-1\""));
+    let json = "content-type: application/json";
+    let change = |tag: &str, method: &str| {
+        let header = format!("if-match: {tag}");
+        let body: &[u8] = if method == "PATCH" {
+            b"{\"quota_bytes\": 1048576}"
+        } else {
+            b""
+        };
+        kit.connect()
+            .raw(&format!("{method} /v1/disks/a"), &[json, &header], body)
+    };
+    let patched = change(&tag, "PATCH");
+    patched.json(200);
+    assert_eq!(patched.header("etag"), Some(&*format!("\"{id}-2\"")));
+    for method in ["PATCH", "DELETE"] {
+        let detail = change(&tag, method).problem(412, "changed");
+        assert!(detail.contains("-2\""), "{detail}");
+    }
+    change("\"x\", *", "PATCH").json(200);
+    let other = format!("W/{tag}, \"{id}-2\"");
+    assert_eq!(change(&other, "DELETE").status, 204);
+}

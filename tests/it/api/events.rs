@@ -19,8 +19,14 @@ struct Listener {
 
 impl Listener {
     fn new(kit: &Kit, query: &str) -> Self {
+        Self::after(kit, query, "")
+    }
+
+    /// A listener that names the last event that it has seen.
+    fn after(kit: &Kit, query: &str, last: &str) -> Self {
         let mut client = kit.connect();
-        let first = format!("GET /v1/events{query} HTTP/1.1\r\nhost: x\r\n\r\n");
+        let first =
+            format!("GET /v1/events{query} HTTP/1.1\r\nhost: x\r\nlast-event-id: {last}\r\n\r\n");
         client.send(first.as_bytes());
         let head = client.head();
         assert_eq!(head.status, 200);
@@ -48,8 +54,9 @@ impl Listener {
         let field = |name: &str| lines.iter().find_map(|line| line.strip_prefix(name));
         let event = field("event: ").unwrap().to_owned();
         let data: Value = serde_json::from_str(field("data: ").unwrap()).unwrap();
-        if event != "missed" {
-            assert_eq!(field("id: ").unwrap(), data["id"].to_string());
+        if !["missed", "restarted"].contains(&&*event) {
+            let id = format!("{}-{}", data["run"].as_str().unwrap(), data["id"]);
+            assert_eq!(field("id: ").unwrap(), id);
             assert_eq!(data["type"], event);
         }
         (event, data)
@@ -116,4 +123,114 @@ fn a_comment_comes_when_nothing_else_does() {
     let mut listener = Listener::new(&kit, "");
     assert_eq!(listener.message(), [":"]);
     assert_eq!(listener.message(), [":"]);
+}
+
+#[test]
+fn events_say_who_did_what_with_old_and_new_values() {
+    let kit = Kit::new();
+    let mut all = Listener::new(&kit, "");
+    kit.disk("a");
+    let change = json!({"labels": {"vm": "b"}, "quota_bytes": 1 << 20});
+    kit.patch("/v1/disks/a", &change).json(200);
+    kit.put("/v1/groups/g", &json!({"read": {"iops": 5}}))
+        .json(201);
+    kit.patch("/v1/groups/g", &json!({"read": {"iops": 6}}))
+        .json(200);
+    kit.delete("/v1/groups/g").done();
+    let (pid, uid) = (std::process::id(), rustix::process::getuid().as_raw());
+    let (_, created) = all.event();
+    let actor = &created["actor"];
+    assert_eq!(
+        (&actor["kind"], &actor["pid"], &actor["uid"]),
+        (&json!("client"), &json!(pid), &json!(uid))
+    );
+    assert!(!actor["process"].as_str().unwrap().is_empty());
+    let (kind, changed) = all.event();
+    let wanted = json!([
+        {"field": "labels.vm", "old": null, "new": "b"},
+        {"field": "quota_bytes", "old": null, "new": 1 << 20},
+    ]);
+    assert_eq!((&*kind, &changed["changes"]), ("changed", &wanted));
+    let of_group: Vec<_> = (0..3).map(|_| all.event()).collect();
+    let kinds: Vec<_> = of_group.iter().map(|(kind, _)| kind.as_str()).collect();
+    assert_eq!(kinds, ["group-created", "group-changed", "group-destroyed"]);
+    let wanted = json!([{"field": "read.iops", "old": 5, "new": 6}]);
+    assert_eq!(of_group[1].1["changes"], wanted);
+    assert_eq!(of_group[1].1["details"]["group"], "g");
+    let front_end = Disk::attach(&kit.front_end_socket("a"));
+    drop(front_end);
+    for wanted in ["attached", "detached"] {
+        let (kind, event) = all.event();
+        let actor = &event["actor"];
+        assert_eq!(
+            (&*kind, &actor["kind"], &actor["pid"], &actor["session"]),
+            (wanted, &json!("front-end"), &json!(pid), &json!(0))
+        );
+    }
+}
+
+#[test]
+fn what_a_broken_off_upload_was_is_said_of_its_client() {
+    let kit = Kit::new();
+    kit.disk("a");
+    let mut all = Listener::new(&kit, "");
+    let mut client = kit.connect();
+    let head = format!(
+        "PUT /v1/disks/a/data HTTP/1.1\r\nhost: x\r\ncontent-length: {MIB}\r\n\
+         content-type: application/octet-stream\r\n\r\nabc"
+    );
+    client.send(head.as_bytes());
+    drop(client);
+    let (kind, event) = all.event();
+    assert_eq!(
+        (&*kind, &event["actor"]["kind"]),
+        ("import-failed", &json!("client"))
+    );
+}
+
+#[test]
+fn who_comes_back_hears_what_was_missed() {
+    let kit = Kit::new();
+    let mut before = Listener::new(&kit, "");
+    kit.disk("a");
+    let (_, last) = before.event();
+    drop(before);
+    kit.disk("b");
+    kit.delete("/v1/disks/a").done();
+    let id = format!("{}-{}", last["run"].as_str().unwrap(), last["id"]);
+    let mut again = Listener::after(&kit, "", &id);
+    assert_eq!(again.names(2), ["created", "destroyed"]);
+    kit.disk("c");
+    assert_eq!(again.event().1["disk"], "c", "and it goes on");
+    let mut queried = Listener::new(&kit, &format!("?after={id}&disk=b"));
+    assert_eq!(queried.event().1["disk"], "b");
+    // A disk that is gone has a past, and no more.
+    let mut gone = Listener::new(&kit, "?disk=a&since_seconds=600");
+    assert_eq!(gone.names(2), ["created", "destroyed"]);
+    assert!(gone.client.chunk().is_none(), "the stream ended");
+    kit.get("/v1/events?disk=a").problem(404, "not-found");
+    kit.get("/v1/events?disk=never&since_seconds=600")
+        .problem(404, "not-found");
+    let mut past = Listener::new(&kit, "?since_seconds=600&follow=false");
+    let kinds = past.names(5);
+    assert_eq!(
+        kinds,
+        ["started", "created", "created", "destroyed", "created"]
+    );
+    assert!(past.client.chunk().is_none(), "the stream ended");
+}
+
+#[test]
+fn a_restart_is_visible_to_who_comes_back() {
+    let kit = Kit::new();
+    kit.disk("a");
+    let mut after = Listener::after(&kit, "", "00000000-17");
+    let (kind, data) = after.event();
+    assert_eq!((&*kind, data), ("restarted", json!({"restarted": true})));
+    assert_eq!(after.names(2), ["started", "created"]);
+    for id in ["17", "x", "00000000-", "00000000-99999999999999999999"] {
+        let answer = kit.get(&format!("/v1/events?after={id}"));
+        let detail = answer.problem(400, "invalid");
+        assert!(detail.contains("is not the id of an event"), "{detail}");
+    }
 }

@@ -111,6 +111,8 @@ fn verbs(at: &str) -> Vec<Verb> {
     let bound = Some(json!({"read": {"iops": 100_000}}));
     let grown = Some(json!({"size_bytes": 2 * MIB}));
     let nothing = Some(json!({}));
+    let away = Some(json!({"name": format!("{at}-2")}));
+    let home = Some(json!({"name": at}));
     let fork = Some(json!({"name": format!("{at}-fork")}));
     let back = Some(json!({"to": "s"}));
     let diff = of(&format!("/diff?with={at}"));
@@ -128,6 +130,7 @@ fn verbs(at: &str) -> Vec<Verb> {
         ("put_image", "PUT", image.clone(), source, 201),
         ("put_image_data", "PUT", sent, None, 201),
         ("get_image", "GET", image.clone(), None, 200),
+        ("patch_image", "PATCH", image.clone(), nothing.clone(), 200),
         ("list_images", "GET", "/v1/images".into(), None, 200),
         ("delete_image", "DELETE", image, None, 204),
         ("put_group", "PUT", group.clone(), Some(limits.clone()), 201),
@@ -135,6 +138,8 @@ fn verbs(at: &str) -> Vec<Verb> {
         ("get_group", "GET", group.clone(), None, 200),
         ("list_groups", "GET", "/v1/groups".into(), None, 200),
         ("patch_disk", "PATCH", of(""), grown, 200),
+        ("rename_disk", "POST", of("/rename"), away, 200),
+        ("rename_disk", "POST", format!("{disk}-2/rename"), home, 200),
         ("put_data", "PUT", of("/data"), None, 204),
         ("get_data", "GET", of("/data"), None, 200),
         ("get_map", "GET", of("/map"), None, 200),
@@ -143,6 +148,7 @@ fn verbs(at: &str) -> Vec<Verb> {
         ("get_digest", "GET", of("/digest"), None, 200),
         ("get_diff", "GET", diff, None, 200),
         ("get_stats", "GET", of("/stats"), None, 200),
+        ("wait_for_disk", "GET", of("/wait?for=detached"), None, 200),
         ("put_limits", "PUT", of("/limits"), Some(limits), 200),
         ("get_limits", "GET", of("/limits"), None, 200),
         ("put_snapshot", "PUT", of("/snapshots/s"), nothing, 201),
@@ -158,13 +164,42 @@ fn verbs(at: &str) -> Vec<Verb> {
             204,
         ),
     ];
+    verbs.extend(fleet_verbs(at));
     verbs.extend(daemon_verbs());
     verbs.extend(rig_verbs(at));
-    verbs.extend([
-        ("delete_disk", "DELETE", of("?force=true"), None, 204),
-        ("delete_group", "DELETE", group, None, 204),
-    ]);
+    let gone = of("?force=true&snapshots=true");
+    verbs.push(("delete_disk", "DELETE", gone, None, 204));
+    verbs.push(("delete_group", "DELETE", group, None, 204));
     verbs
+}
+
+/// The same of operations on several disks, and on what keeps them.
+fn fleet_verbs(at: &str) -> Vec<Verb> {
+    let disk = format!("/v1/disks/{at}");
+    let forks = Some(json!({"sources": [{"disk": at, "names": [format!("{at}-more")]}]}));
+    let kept = Some(json!({"disks": [at], "name": "t"}));
+    let back = Some(json!({"disks": [at], "to": "t"}));
+    let open = Some(json!({"protected": false}));
+    vec![
+        ("fork_disks", "POST", "/v1/forks".into(), forks, 201),
+        ("delete_disk", "DELETE", format!("{disk}-more"), None, 204),
+        ("take_snapshots", "POST", "/v1/snapshots".into(), kept, 201),
+        ("reset_disks", "POST", "/v1/resets".into(), back, 200),
+        (
+            "rename_snapshot",
+            "POST",
+            format!("{disk}/snapshots/t/rename"),
+            Some(json!({"name": "t"})),
+            200,
+        ),
+        (
+            "patch_snapshot",
+            "PATCH",
+            format!("{disk}/snapshots/t"),
+            open,
+            200,
+        ),
+    ]
 }
 
 /// The same of operations on the daemon.
@@ -174,6 +209,8 @@ fn daemon_verbs() -> Vec<Verb> {
         ("get_config", "GET", "/v1/config".into(), None, 200),
         ("put_config", "PUT", "/v1/config".into(), no_disk, 200),
         ("get_pool", "GET", "/v1/pool".into(), None, 200),
+        ("list_stats", "GET", "/v1/stats".into(), None, 200),
+        ("get_usage", "GET", "/v1/usage?by=group".into(), None, 200),
         ("get_version", "GET", "/v1/version".into(), None, 200),
         ("get_metrics", "GET", "/metrics".into(), None, 200),
         ("get_health", "GET", "/healthz".into(), None, 200),

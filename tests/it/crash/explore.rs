@@ -1,6 +1,7 @@
 //! `crash-explore`: what a check finds in the states that a crash may leave.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -11,13 +12,17 @@ use crate::verbs::{Daemon, text};
 
 /// A disk whose log has data at sector 0, then a commit record at sector 8, both of 4 KiB. Between
 /// them is a flush, or not.
-fn recorded(with_flush: bool) -> Daemon {
-    recorded_with(with_flush, |_| ())
+pub(super) fn recorded(with_flush: bool) -> Daemon {
+    recorded_in(Daemon::start(), with_flush)
+}
+
+/// The same of this daemon.
+pub(super) fn recorded_in(daemon: Daemon, with_flush: bool) -> Daemon {
+    recorded_with(daemon, with_flush, |_| ())
 }
 
 /// The same of a guest that does something before the recording starts.
-fn recorded_with(with_flush: bool, prepare: impl Fn(&Disk)) -> Daemon {
-    let daemon = Daemon::start();
+fn recorded_with(daemon: Daemon, with_flush: bool, prepare: impl Fn(&Disk)) -> Daemon {
     daemon.ok("create a --size 1M");
     let mut disk = Disk::attach_with(&daemon.socket("a"), ALL, 1, 64);
     prepare(&disk);
@@ -37,7 +42,7 @@ fn recorded_with(with_flush: bool, prepare: impl Fn(&Disk)) -> Daemon {
 }
 
 /// Bad: there is a commit record, and not all of the data.
-const COMMITTED: &str = r#"
+pub(super) const COMMITTED: &str = r#"
 a=$(head -c 4096 "$1" | tr -d '\0' | wc -c)
 b=$(tail -c +4097 "$1" | head -c 1)
 [ "$b" != B ] || [ "$a" = 4096 ] || { echo "a commit of $a bytes"; exit 1; }
@@ -46,7 +51,7 @@ b=$(tail -c +4097 "$1" | head -c 1)
 impl Daemon {
     /// Explore with the check `script`, which gets the file. Returns the exit code, and the report
     /// or what stderr has.
-    fn explore(&self, options: &str, script: &str) -> (i32, Value) {
+    pub(super) fn explore(&self, options: &str, script: &str) -> (i32, Value) {
         let words = format!("crash-explore a -o json {options}");
         let mut words: Vec<&str> = words.split_whitespace().collect();
         words.extend(["--", "sh", "-c", script, "check", "{file}"]);
@@ -115,11 +120,11 @@ fn a_flush_between_leaves_nothing_to_find_and_torn_data_needs_a_tear() {
 
 #[test]
 fn what_is_stable_when_it_has_completed_is_in_every_later_state() {
-    let daemon = recorded_with(false, |disk| disk.client.set_writeback(0));
+    let daemon = recorded_with(Daemon::start(), false, |disk| disk.client.set_writeback(0));
     let (code, report) = daemon.explore("--tear-unit 4096", COMMITTED);
     assert_eq!(code, 0, "{report}");
     // With writeback on again it may be lost, as before.
-    let daemon = recorded_with(false, |disk| {
+    let daemon = recorded_with(Daemon::start(), false, |disk| {
         disk.client.set_writeback(0);
         disk.client.set_writeback(1);
     });
@@ -163,7 +168,7 @@ fn a_check_that_hangs_is_found_and_one_that_cannot_be_run_is_an_error() {
     let begun = Instant::now();
     let pids = daemon.path("pids");
     let hangs = format!("sleep 100 & echo $! >> {}; wait", pids.display());
-    let (code, report) = daemon.explore("--timeout 0.3 --stop-at 1 --jobs 1", &hangs);
+    let (code, report) = daemon.explore("--timeout 300ms --stop-at 1 --jobs 1", &hangs);
     assert_eq!(code, 1, "{report}");
     assert_eq!(report["found"][0]["verdict"], "no end after 0.3 s");
     assert!(begun.elapsed() < Duration::from_secs(50));
@@ -173,13 +178,65 @@ fn a_check_that_hangs_is_found_and_one_that_cannot_be_run_is_an_error() {
             status.is_empty() || status.contains(") Z ")
         });
     }
-    let refused = daemon.refused("crash-explore a -- no-such-program {file}", 2);
-    assert!(refused.contains("no-such-program"), "{refused}");
+    // One that itself can't be run by a shell.
     let (code, refused) = daemon.explore("", "no-such-program");
-    assert_eq!(code, 2, "{refused}");
+    assert_eq!(code, 127, "{refused}");
+    let (code, refused) = daemon.explore("", "exec /");
+    assert_eq!(
+        (code, &refused["exit_code"]),
+        (126, &json!(126)),
+        "{refused}"
+    );
     daemon.refused("crash-explore b -- true", 3);
     daemon.refused("crash-explore a --at flush:99 -- true", 2);
     daemon.refused("crash-explore a --state 1:all-99 -- true", 2);
+}
+
+#[test]
+fn a_check_that_is_missing_is_named_before_anything_else_as_a_shell_does() {
+    let daemon = Daemon::start();
+    fs::write(daemon.path("plain"), "exit 0\n").unwrap();
+    fs::write(daemon.path("odd"), "#!/no/such/interpreter\n").unwrap();
+    let mode = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(daemon.path("odd"), mode).unwrap();
+    // There is no recording, so whatever comes later is another error.
+    for (check, code) in [
+        ("no-such-program {file}", 127),
+        ("./no-such-program", 127),
+        ("no-such-program {nbd}", 127),
+        ("./plain", 126),
+        ("/", 126),
+        ("true", 3),
+        ("./odd", 3),
+        ("{file}", 3),
+    ] {
+        let line = format!("crash-explore a -- {check}");
+        let refused = daemon.refused(&line, code);
+        let named = check.split(' ').next().unwrap();
+        assert!(code == 3 || refused.contains(named), "{refused}");
+    }
+    let refused = daemon.refused("crash-explore a --no-check", 3);
+    assert!(refused.contains("a"), "{refused}");
+    let daemon = recorded_in(daemon, true);
+    let refused = daemon.refused("crash-explore a -- ./odd", 127);
+    assert!(refused.contains("./odd"), "{refused}");
+    // What a state holds can't be executed.
+    daemon.refused("crash-explore a -- {file}", 126);
+}
+
+#[test]
+fn a_timeout_is_a_time_or_plain_seconds() {
+    let daemon = recorded(true);
+    for timeout in ["500ms", "0.5", "2m", "1m 30s", "30"] {
+        let words = ["crash-explore", "a", "--timeout", timeout, "--", "true"];
+        let output = daemon.command(&words).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+    }
+    for timeout in ["0", "0s", "-1", "1x", "soon", "inf", "1000y"] {
+        let line = format!("crash-explore a --timeout={timeout} -- true");
+        let refused = daemon.refused(&line, 2);
+        assert!(refused.contains(timeout), "{refused}");
+    }
 }
 
 #[test]

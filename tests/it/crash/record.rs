@@ -9,7 +9,10 @@ use tempfile::TempDir;
 use ramblk::crash::log::{Log, NEVER, What};
 
 use crate::driver::data::pattern;
-use crate::driver::disk::{ALL, Disk, segment};
+use crate::driver::disk::{ALL, Disk, request_header, segment};
+use crate::driver::kind;
+use crate::driver::ring::{Ring, readable_at, writable_at};
+use crate::harness::eventually;
 use crate::verbs::{Daemon, text};
 
 const SIZE: usize = 1 << 20;
@@ -302,7 +305,34 @@ fn a_log_of_qemu_is_taken_and_others_are_refused_in_a_line() {
     }
     assert!(replayed == fs::read(&image).unwrap());
 
+    explore_foreign(&daemon);
     check_refusals(&daemon, &bytes, &read);
+}
+
+/// The log of QEMU is explored as our own: 9 is written after a flush that made 7 stable.
+fn explore_foreign(daemon: &Daemon) {
+    let explore = |script: &str| {
+        let words = ["crash-explore", "a", "-o", "json", "--", "sh", "-c", script];
+        let output = daemon
+            .command(&[&words[..], &["check", "{file}"]].concat())
+            .output();
+        let output = output.unwrap();
+        let report: serde_json::Value = serde_json::from_str(&text(&output.stdout)).unwrap();
+        (output.status.code(), report)
+    };
+    let at = |offset: u64| {
+        format!(
+            "$(tail -c +{} \"$1\" | head -c 1 | od -An -tu1 | tr -d ' ')",
+            offset + 1
+        )
+    };
+    let nine_is_on_seven = format!("[ {} != 9 ] || [ {} = 7 ]", at(64 << 10), at(0));
+    let (code, report) = explore(&nine_is_on_seven);
+    assert_eq!(code, Some(0), "{report}");
+    assert!(report["distinct"].as_u64().unwrap() > 4, "{report}");
+    let (code, report) = explore(&format!("[ {} != 7 ]", at(0)));
+    assert_eq!(code, Some(1), "{report}");
+    assert!(report["found"].as_array().unwrap().len() > 1, "{report}");
 }
 
 /// What is no log of a disk is refused, and leaves nothing.
@@ -324,4 +354,70 @@ fn check_refusals(daemon: &Daemon, bytes: &[u8], read: &Log) {
     assert!(refused.contains("no log of dm-log-writes"), "{refused}");
     daemon.refused("record show b", 3);
     daemon.refused("show b@recording", 3);
+}
+
+/// Put a flush into a ring, behind what [`Ring::lay_out`] uses.
+fn put_flush(ring: &mut Ring) {
+    let (header, status) = (ring.area(0x40), ring.area(0x140));
+    ring.mem.write(header, &request_header(kind::FLUSH, 0));
+    let head = ring.direct(8, &[readable_at(header, 16), writable_at(status, 1)]);
+    ring.put(head);
+}
+
+fn put_write(ring: &mut Ring, sector: u64) {
+    let pieces = ring.lay_out(kind::OUT, sector, &[1; 512], 0);
+    let head = ring.direct(0, &pieces);
+    ring.put(head);
+}
+
+/// A flush that was submitted before a write had completed doesn't cover it, whatever comes first
+/// then.
+#[test]
+fn a_log_knows_what_was_in_flight_with_a_flush() {
+    let daemon = Daemon::start();
+    daemon.ok("create a --size 1M --queues 2");
+    let mut disk = Disk::attach_with(&daemon.socket("a"), ALL, 2, 64);
+    daemon.ok("record start a");
+    let [one, two] = &mut disk.queues[..] else {
+        panic!("two queues");
+    };
+    // In one batch.
+    put_write(one, 0);
+    put_flush(one);
+    one.publish();
+    one.kick();
+    (0..2).for_each(|_| _ = one.wait());
+    // In two queues. The flush is there before the write is, and may be carried out after it.
+    put_flush(two);
+    two.publish();
+    put_write(one, 8);
+    one.publish();
+    one.kick();
+    two.kick();
+    one.wait();
+    two.wait();
+    // Behind a fault.
+    daemon.ok("fault add a stall --op flush");
+    put_flush(two);
+    two.publish();
+    two.kick();
+    eventually("the flush waits", || daemon.json("stats a")["held"] == 1);
+    one.write(16, &[1; 512]).unwrap();
+    daemon.ok("fault clear a");
+    two.wait();
+    daemon.ok("record stop a");
+    daemon.ok("record export a recorded");
+    let log = fs::read(daemon.path("recorded")).unwrap();
+    let log = Log::read(&log[..], SIZE as u64).unwrap();
+    let of = |what: &What| {
+        let mut all: Vec<_> = log.requests.iter().filter(|it| it.what == *what).collect();
+        all.sort_by_key(|it| it.submitted);
+        all
+    };
+    let (writes, flushes) = (of(&What::Write), of(&What::Flush));
+    assert_eq!((writes.len(), flushes.len()), (3, 3));
+    for (write, flush) in writes.iter().zip(flushes) {
+        assert!(flush.submitted < write.completed, "{write:?}, {flush:?}");
+        assert!(write.completed != NEVER && flush.completed != NEVER);
+    }
 }

@@ -6,7 +6,9 @@ use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
 use ramblk::device::block::{Operation, OperationKind, Progress, Refusal, Segment};
-use ramblk::device::{Attempt, Limit, Limits, OperationStats, Pace, QueueCounters, Serial, Volume};
+use ramblk::device::{
+    Attempt, Limit, Limits, OperationStats, Pace, QueueCounters, Serial, User, Volume,
+};
 use ramblk::store::{ByteRange, Data, DiskSpec, Error, Piece, SectorSize, Sink, Source, Store};
 
 const MIB: usize = 1 << 20;
@@ -133,7 +135,9 @@ impl Export {
         loop {
             let operation = job.operation();
             let asked = operation.asked();
-            let mut progress = self.volume.execute(operation, Pace::BesideOthers, attempt);
+            let mut progress =
+                self.volume
+                    .execute(User::UNKNOWN, operation, Pace::BesideOthers, attempt);
             while let Ok(Progress::Rest(rest)) = progress {
                 // Here a server would serve its other clients.
                 let pace = Pace::BesideOthers;

@@ -1,6 +1,6 @@
 //! Long requests are served in steps, with the same result.
 
-use ramblk::device::{Attempt, Begun, Buffers, Outcome, Pace};
+use ramblk::device::{Attempt, Begun, Buffers, Driver, Outcome, Pace, User};
 use ramblk::store::{SectorSize, Shrink, Sink, Source};
 
 use super::rig::*;
@@ -21,10 +21,11 @@ fn step<'a>(
         damaged: false,
     };
     let attempt = Attempt::default();
-    match rig
-        .device
-        .serve(ACKED, buffers, begun, Pace::Alone, attempt)
-    {
+    let by = Driver {
+        acked: ACKED,
+        user: User::UNKNOWN,
+    };
+    match rig.device.serve(by, buffers, begun, Pace::Alone, attempt) {
         Outcome::Done(answer) => (None, answer.written),
         Outcome::Begun(begun) => (Some(begun), 0),
         Outcome::Wait(reason) => panic!("it waits for {reason:?}"),

@@ -7,6 +7,7 @@ mod faults;
 mod limits;
 mod long;
 mod rig;
+mod turns;
 
 use std::num::NonZeroU16;
 

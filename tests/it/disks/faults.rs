@@ -7,7 +7,8 @@ use ramblk::model::{DiskPatch, DiskSettings, EventKind, ForkRequest, ProblemKind
 use ramblk::store::Store;
 
 use super::*;
-use crate::driver::disk::Disk;
+use crate::driver::disk::{Disk, segment};
+use crate::driver::kind::OUT;
 use crate::driver::status::IOERR;
 
 #[test]
@@ -57,6 +58,87 @@ fn a_neighbour_and_a_fork_notice_nothing_of_a_disks_faults() {
         assert_eq!((stats.faults_total, stats.held), (0, 0));
         assert!(stats.operations.values().all(|one| one.errors == 0));
     }
+}
+
+/// A disk that is used beside one with faults, and what it must hold.
+struct Honest {
+    name: &'static str,
+    disk: Disk,
+    content: Vec<u8>,
+    turn: u8,
+}
+
+impl Honest {
+    const SECTORS: u64 = 256;
+
+    fn attach(world: &World, name: &'static str) -> Self {
+        let socket = describe::get(&world.disks, name).unwrap().socket;
+        let mut disk = Disk::attach(socket.as_ref());
+        let content = disk.q().read(0, 512 * Self::SECTORS as usize).unwrap();
+        Self {
+            name,
+            disk,
+            content,
+            turn: 0,
+        }
+    }
+
+    /// Write a fourth of the disk, and compare all of it.
+    fn works(&mut self, beside: &str) {
+        self.turn = self.turn.wrapping_add(1);
+        for sector in (u64::from(self.turn % 4)..Self::SECTORS).step_by(4) {
+            let data = [self.turn | 1; 512];
+            self.disk.q().write(sector, &data).unwrap();
+            self.content[sector as usize * 512..][..512].copy_from_slice(&data);
+        }
+        self.disk.q().flush().unwrap();
+        let found = self.disk.q().read(0, self.content.len()).unwrap();
+        assert!(found == self.content, "{} beside {beside}", self.name);
+    }
+}
+
+#[test]
+fn no_kind_of_fault_touches_a_neighbour_or_what_a_fork_shares() {
+    let world = World::new(64 << 20);
+    let socket = world.create("a");
+    world.create("b");
+    let mut disk = Disk::attach(&socket);
+    for sector in 0..Honest::SECTORS {
+        disk.q().write(sector, &[0xaa; 512]).unwrap();
+    }
+    drop(disk);
+    fork::fork(&world.disks, "a", ForkRequest::new("c")).unwrap();
+    let mut honest = ["b", "c"].map(|name| Honest::attach(&world, name));
+    let kinds = "error unsupported delay=100us torn torn-silent lost lost-flush misdirected=+8 \
+                 misdirected=-8 corrupt=3 full personality=nvme rot=99,range=0+128K stall \
+                 disconnect";
+    for kind in kinds.split_whitespace() {
+        faults::add(&world.disks, "a", kind).unwrap();
+        let mut disk = Disk::attach(&socket);
+        let q = disk.q();
+        let is_answered = !matches!(kind, "stall" | "disconnect");
+        for sector in (0..Honest::SECTORS).step_by(8).take_while(|_| is_answered) {
+            let _ = q.write(sector, &[0xbb; 4096]);
+            let _ = q.read(sector, 4096);
+            let _ = q.discard(&[segment(sector + 1, 1, 0)]);
+            let _ = q.write_zeroes(&[segment(sector + 2, 2, 1)]);
+            let _ = q.flush();
+        }
+        let pieces = q.lay_out(OUT, 0, &[0xcc; 4096], 0);
+        let head = q.direct(0, &pieces);
+        q.submit(head);
+        honest.iter_mut().for_each(|one| one.works(kind));
+        faults::clear(&world.disks, "a").unwrap();
+        drop(disk);
+        honest.iter_mut().for_each(|one| one.works(kind));
+    }
+    for one in &honest {
+        let stats = describe::stats(&world.disks, one.name).unwrap();
+        assert_eq!((stats.faults_total, stats.held), (0, 0));
+        assert!(stats.operations.values().all(|one| one.errors == 0));
+    }
+    let fired = describe::stats(&world.disks, "a").unwrap().faults_total;
+    assert!(fired > 14 * 32, "{fired}");
 }
 
 #[test]

@@ -21,7 +21,7 @@ use crate::driver::disk::Disk as Guest;
 const MIB: u64 = 1 << 20;
 
 fn digest(number: u8) -> Digest {
-    Digest::new([number; 32])
+    Digest::from([number; 32])
 }
 
 fn by_digest(number: u8) -> ImageName {
@@ -135,10 +135,16 @@ fn a_create_from_an_image_is_idempotent_and_refuses_what_does_not_fit() {
     );
     let mut blocks = settings.clone();
     blocks.block_size = 4096;
+    let (made, _) = put("blocks", &blocks, &by_digest(1)).unwrap();
+    assert_eq!(made.block_size, 4096);
+    assert_eq!(
+        put("blocks", &blocks, &by_digest(1)).unwrap().1,
+        Made::Existing
+    );
     says(
-        put("vm", &blocks, &by_digest(1)),
-        ProblemKind::Invalid,
-        &["512 bytes"],
+        put("blocks", &settings, &by_digest(1)),
+        ProblemKind::Conflict,
+        &["block_size 4096, not 512"],
     );
     let by_name = ImageName::parse("debian").unwrap();
     assert_eq!(put("vm", &settings, &by_name).unwrap().1, Made::New);

@@ -3,10 +3,12 @@
 mod apply;
 mod branch;
 mod faults;
+mod fleet;
 mod golden;
 mod history;
 mod imports;
 mod lifecycle;
+mod lives;
 mod names;
 mod power;
 mod pressure;

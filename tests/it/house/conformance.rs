@@ -14,10 +14,13 @@ use crate::driver::disk::ALL;
 use crate::driver::wire::{Answer, NEED_REPLY};
 use crate::harness::Ramblk;
 
-const PAGES: [&str; 2] = ["docs/virtio-blk.md", "docs/vhost-user.md"];
+const PAGES: [&str; 2] = [
+    "docs/internals/virtio-blk.md",
+    "docs/internals/vhost-user.md",
+];
 
 /// A table of a page: each row by the names of its columns.
-type Row = BTreeMap<String, String>;
+pub(super) type Row = BTreeMap<String, String>;
 
 fn cells(line: &str) -> Vec<String> {
     let inner = line.trim().trim_matches('|');
@@ -49,7 +52,7 @@ fn rows(page: &str) -> Vec<Row> {
 }
 
 /// The rows of the tables with this `column`, which says what the table is about.
-fn table(page: &str, column: &str) -> Vec<Row> {
+pub(super) fn table(page: &str, column: &str) -> Vec<Row> {
     let mut rows = rows(page);
     rows.retain(|row| row.contains_key(column));
     assert!(!rows.is_empty(), "{page} has no table with a {column}");
@@ -57,7 +60,7 @@ fn table(page: &str, column: &str) -> Vec<Row> {
 }
 
 /// The names in a cell: the text between backticks.
-fn names(cell: &str) -> Vec<&str> {
+pub(super) fn names(cell: &str) -> Vec<&str> {
     cell.split('`').skip(1).step_by(2).collect()
 }
 
@@ -165,7 +168,7 @@ fn functions_and_tests_named_in_the_tables_exist_and_no_row_lacks_either() {
 /// The bits that a table says are offered by a disk started with `option`, if any.
 fn offered(column: &str, option: Option<&str>) -> u64 {
     let mut bits = 0;
-    for row in table("docs/vhost-user.md", column) {
+    for row in table("docs/internals/vhost-user.md", column) {
         let bit: u32 = row["bit"].parse().unwrap();
         let when = row["offered"].as_str();
         let told = option.is_some_and(|option| when == format!("with `{option}`"));
@@ -179,7 +182,7 @@ fn offered(column: &str, option: Option<&str>) -> u64 {
 
 #[test]
 fn the_features_in_the_table_are_those_that_the_program_offers() {
-    let options = table("docs/vhost-user.md", "feature");
+    let options = table("docs/internals/vhost-user.md", "feature");
     let options = options.iter().filter_map(|row| {
         let option = names(row["offered"].as_str()).first().copied()?;
         Some(option.to_owned())
@@ -236,7 +239,7 @@ fn handlers() -> BTreeMap<String, bool> {
 #[test]
 fn every_message_of_the_protocol_has_its_row_and_every_handler_its_message() {
     let mut handlers = handlers();
-    let rows = table("docs/vhost-user.md", "message");
+    let rows = table("docs/internals/vhost-user.md", "message");
     let mut codes = BTreeSet::new();
     for row in &rows {
         let code: u32 = row["code"].parse().unwrap();
@@ -264,7 +267,7 @@ fn every_message_of_the_protocol_has_its_row_and_every_handler_its_message() {
 #[test]
 fn messages_that_the_table_calls_refused_are() {
     let ramblk = Ramblk::run(&[]);
-    let rows = table("docs/vhost-user.md", "message");
+    let rows = table("docs/internals/vhost-user.md", "message");
     let refused = |row: &&Row| row["answer"].starts_with("refused");
     for row in rows.iter().filter(refused) {
         let code: u32 = row["code"].parse().unwrap();
@@ -288,7 +291,7 @@ fn messages_that_the_table_calls_refused_are() {
 
 #[test]
 fn the_threat_model_has_every_row_and_names_every_attack_and_no_other() {
-    let rows = table("docs/threat-model.md", "input");
+    let rows = table("docs/internals/threat-model.md", "input");
     let wanted = (1..=28)
         .map(|n| format!("G{n}"))
         .chain((1..=20).map(|n| format!("F{n}")))
@@ -349,7 +352,7 @@ fn the_walks_of_the_architecture_name_functions_in_the_files_beside_them() {
             (name, functions)
         })
         .collect();
-    let rows = table("docs/architecture.md", "hop");
+    let rows = table("docs/internals/architecture.md", "hop");
     assert!(rows.len() > 30, "the walks are gone");
     let mut wrong = Vec::new();
     for row in &rows {
@@ -386,8 +389,11 @@ fn the_page_for_contributors_has_exactly_the_switches_and_variables_of_the_code(
     for (_, text) in [sources("src"), sources("tests")].concat() {
         code += &text;
     }
-    for script in fs::read_dir(root().join("scripts")).unwrap() {
-        code += &fs::read_to_string(script.unwrap().path()).unwrap();
+    for entry in fs::read_dir(root().join("scripts")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            code += &fs::read_to_string(path).unwrap();
+        }
     }
     let page = fs::read_to_string(root().join(PAGE)).unwrap();
     assert_eq!(variables(&page), variables(&code));

@@ -6,10 +6,14 @@
 //! | `tidy` | rooms and their one direction, `unsafe`, module docs, sizes |
 //! | `threads` | threads start in one place |
 //! | `prose` | phrases that authors avoid |
+//! | `links` | what pages refer to is there: files, and headings by their anchors |
+//! | `sandbox` | the page of the sandbox, compared with its lists |
 //! | `conformance` | tables of the pages, compared with the code |
 
 mod conformance;
 mod imports;
-mod prose;
+mod links;
+pub(crate) mod prose;
+mod sandbox;
 mod threads;
 pub(crate) mod tidy;

@@ -74,18 +74,26 @@ fn faults(name: &str, text: &str) -> Vec<String> {
     found
 }
 
-/// The files of a folder that aren't Rust, by their extension; `""` for none.
+/// The files of a folder and its sub-folders that aren't Rust, by their extension; `""` for none.
 fn files(folder: &str, extension: &str) -> Vec<(String, String)> {
+    let found = texts(Path::new(folder), extension);
+    assert!(!found.is_empty(), "{folder} has no file with {extension:?}");
+    found
+}
+
+/// The files below a folder of the project that have this extension, with their names and texts.
+pub(crate) fn texts(folder: &Path, extension: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
     for entry in fs::read_dir(root().join(folder)).unwrap() {
         let path = entry.unwrap().path();
-        let is_wanted = path.extension().unwrap_or_default() == extension;
-        if is_wanted && path.is_file() {
-            let name = path.strip_prefix(root()).unwrap().display().to_string();
-            found.push((name, fs::read_to_string(&path).unwrap()));
+        let name = path.strip_prefix(root()).unwrap();
+        if path.is_dir() {
+            found.extend(texts(name, extension));
+        } else if path.extension().unwrap_or_default() == extension {
+            let text = fs::read_to_string(&path).unwrap();
+            found.push((name.display().to_string(), text));
         }
     }
-    assert!(!found.is_empty(), "{folder} has no file with {extension:?}");
     found
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -126,6 +127,34 @@ fn damaged_images_leave_no_disk_and_what_was_there() {
 }
 
 #[test]
+fn a_bomb_is_given_up_where_the_disk_ends() {
+    let daemon = Daemon::start();
+    sh(
+        &daemon,
+        "head -c 64M /dev/zero | zstd -q > one; head -c 64M /dev/zero | gzip -c > two
+         for i in $(seq 256); do cat one; done > bomb.zst
+         for i in $(seq 64); do cat two; done > bomb.gz
+         for i in $(seq 256); do cat bomb.zst; done | zstd -q > twice.zst.zst",
+    );
+    daemon.ok("create old --size 2M");
+    let old = vec![7; 2 * MIB];
+    assert!(daemon.feed("import old -", &old).status.success());
+    for name in ["bomb.zst", "bomb.gz"] {
+        let begun = Instant::now();
+        let said = daemon.refused(&format!("import old {name}"), 1);
+        assert!(said.contains("more bytes than the disk"), "{said}");
+        assert!(begun.elapsed() < Duration::from_secs(20), "{name}");
+        assert!(daemon.run("export old -").stdout == old, "{name}");
+        let output = daemon.run(&format!("create new --size 2M --image {name}"));
+        assert!(!output.status.success(), "{name}");
+        daemon.refused("show new", 3);
+    }
+    // What is packed twice is unpacked once.
+    let said = daemon.refused("import old twice.zst.zst", 1);
+    assert!(said.contains("compressed with zstd"), "{said}");
+}
+
+#[test]
 fn an_export_is_in_the_format_that_its_name_says() {
     let daemon = Daemon::start();
     let content = mixed(2 * MIB);
@@ -168,6 +197,19 @@ fn an_export_is_in_the_format_that_its_name_says() {
         sh(&daemon, back);
         assert!(fs::read(daemon.path("back")).unwrap() == content, "{words}");
     }
+    // Its tables come first, so there is no temporary file; only compressed it needs one.
+    let export = |options: &[&str]| {
+        let words = [&["export", "a", "-", "--format", "qcow2"], options].concat();
+        let mut command = daemon.command(&words);
+        command.env("TMPDIR", "/nowhere").output().unwrap()
+    };
+    fs::write(daemon.path("piped"), export(&[]).stdout).unwrap();
+    sh(
+        &daemon,
+        "qemu-img check -q piped; qemu-img compare -q -f qcow2 -F raw piped raw",
+    );
+    let said = text(&export(&["--compress"]).stderr);
+    assert!(said.contains("TMPDIR"), "{said}");
     daemon.refused("export a y --compress", 2);
     // What is exported goes in again, and its size is known.
     for name in ["c.qcow2", "x.zst"] {

@@ -146,6 +146,21 @@ fn a_qcow2_in_a_stream_that_never_ends_is_given_up() {
 }
 
 #[test]
+fn what_needs_more_memory_than_an_image_may_is_refused() {
+    let rig = Rig::new();
+    rig.write("raw", &mixed(MIB));
+    rig.sh("zstd -q --ultra --long=28 < raw > window.zst
+         xz -0c --lzma2=preset=0,dict=512MiB raw > dictionary.xz");
+    for name in ["window.zst", "dictionary.xz"] {
+        let error = rig.why_not(name, &Opening::default());
+        assert!(
+            error.contains("is damaged: it can't be decompressed"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
 fn the_digest_is_that_of_the_file_whatever_is_in_it() {
     let rig = Rig::new();
     let content = mixed(2 * MIB);

@@ -1,58 +1,36 @@
-//! The commands of docs/images.md, run as a reader would type them.
-//!
-//! Each section is one shell, in which its blocks of `sh` run in turn. A block behind
-//! `<!-- on the other host -->` is for another daemon.
+//! What the commands of docs/guide/images.md leave is what the page says.
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use tempfile::TempDir;
 
 use crate::driver::data::pattern;
+use crate::pages::blocks::of_page;
+use crate::pages::shell;
 use crate::remote::s3::Moto;
 use crate::verbs::{Daemon, text};
 
-const RAMBLK: &str = env!("CARGO_BIN_EXE_ramblk");
+/// The sections of the page that are run here, and nowhere else.
+pub(crate) const CHECKED: [&str; 3] = [FLEET, BACKUP, ELSEWHERE];
 
-/// What stands before a block that is for another daemon.
-const ELSEWHERE: &str = "<!-- on the other host -->";
+const FLEET: &str = "From a golden image to a fleet";
+const BACKUP: &str = "Backup and restore";
+const ELSEWHERE: &str = "Pause here, resume there";
 
-/// The commands of a section, for a shell that has the daemons' sockets as $HERE and $THERE.
-fn script(title: &str) -> String {
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/images.md");
-    let page = fs::read_to_string(page).unwrap();
-    let (_, section) = page.split_once(&format!("\n## {title}\n")).expect(title);
-    let section = section.split("\n## ").next().unwrap();
-    let mut script = String::new();
-    for (at, block) in section.match_indices("```sh\n") {
-        let daemon = match section[..at].trim_end().ends_with(ELSEWHERE) {
-            true => "THERE",
-            false => "HERE",
-        };
-        let (commands, _) = section[at + block.len()..].split_once("```").unwrap();
-        script += &format!("export RAMBLK_API=\"${daemon}\"\n{commands}");
+/// Run the commands of a section in a folder, with the daemons of two hosts.
+fn run(title: &str, folder: &Path, [here, there]: [&Daemon; 2], more: &[(&str, String)]) {
+    let sections = of_page("docs/guide/images.md");
+    let section = sections.iter().find(|section| section.title == title);
+    let script = shell::script(section.expect(title), "");
+    let mut variables = more.to_vec();
+    for (name, daemon) in [("HERE", here), ("THERE", there)] {
+        variables.push((name, daemon.path("api.sock").display().to_string()));
     }
-    assert!(!script.is_empty(), "{title} has no commands");
-    script
-}
-
-/// Run the commands of a section in a folder, with `ramblk` in the PATH.
-fn run(title: &str, folder: &Path, here: &Daemon, there: &Daemon, more: &[(&str, &str)]) {
-    let programs = Path::new(RAMBLK).parent().unwrap().display();
-    let path = std::env::var("PATH").unwrap_or_default();
-    let output = Command::new("timeout")
-        .args(["120", "bash", "-euxo", "pipefail", "-c", &script(title)])
-        .current_dir(folder)
-        .env("PATH", format!("{programs}:{path}"))
-        .env("HERE", here.path("api.sock"))
-        .env("THERE", there.path("api.sock"))
-        .envs(more.iter().copied())
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    let (said, errors) = (text(&output.stdout), text(&output.stderr));
-    assert!(output.status.success(), "{title}\n{said}\n{errors}");
+    if let Err(said) = shell::run(&script, folder, &variables) {
+        panic!("{title}\n{said}");
+    }
 }
 
 /// The image that the page begins with, and its raw content.
@@ -80,13 +58,7 @@ fn content_of(daemon: &Daemon, disk: &str) -> Vec<u8> {
 fn the_page_s_way_from_a_golden_image_to_a_fleet_works() {
     let (folder, daemon) = (TempDir::new().unwrap(), Daemon::start());
     make_image(folder.path());
-    run(
-        "From a golden image to a fleet",
-        folder.path(),
-        &daemon,
-        &daemon,
-        &[],
-    );
+    run(FLEET, folder.path(), [&daemon, &daemon], &[]);
     let disks = daemon.json("list");
     let disks = disks.as_array().unwrap().iter();
     let names: Vec<_> = disks.map(|disk| disk["name"].clone()).collect();
@@ -97,7 +69,7 @@ fn the_page_s_way_from_a_golden_image_to_a_fleet_works() {
 fn the_page_s_backups_are_what_the_disk_was() {
     let (folder, daemon) = (TempDir::new().unwrap(), Daemon::start());
     let mut content = make_image(folder.path());
-    run("Backup and restore", folder.path(), &daemon, &daemon, &[]);
+    run(BACKUP, folder.path(), [&daemon, &daemon], &[]);
     let restored = content_of(&daemon, "restored");
     let by_qemu = fs::read(folder.path().join("restored.raw")).unwrap();
     assert!(restored == by_qemu && restored != content);
@@ -112,13 +84,6 @@ fn the_page_s_disk_that_pauses_here_is_the_same_there() {
     let (here, there, bucket) = (Daemon::start(), Daemon::start(), Moto::start());
     let content = make_image(folder.path());
     let more = bucket.variables();
-    let more = more.each_ref().map(|(name, value)| (*name, value.as_str()));
-    run(
-        "Pause here, resume there",
-        folder.path(),
-        &here,
-        &there,
-        &more,
-    );
+    run(ELSEWHERE, folder.path(), [&here, &there], &more);
     assert!(content_of(&there, "vm") == content);
 }

@@ -5,7 +5,7 @@ use ramblk::image::Opening;
 use super::rig::{KIB, MIB, Rig, mixed};
 
 /// Options of `qemu-img convert`.
-const VARIANTS: [&str; 19] = [
+pub(super) const VARIANTS: [&str; 19] = [
     "-o compat=0.10",
     "-c -o compat=0.10",
     "-o compat=1.1",
@@ -56,7 +56,7 @@ fn subclusters_are_read_one_by_one() {
 }
 
 /// A chain of three: raw, with small clusters, and with large ones; parts of each are covered.
-fn chain(rig: &Rig) {
+pub(super) fn chain(rig: &Rig) {
     rig.write("base", &mixed(3 * MIB));
     rig.sh(
         "qemu-img convert -f raw -O qcow2 -c -o cluster_size=2M,compression_type=zstd base low

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use ramblk::image::{
-    Base, Creating, Error, ImageWriter, Labels, Opening, Output, Part, Written, create, open,
+    Base, Creating, Error, ImageWriter, Labels, Opening, Outline, Output, Part, Written, create,
+    open,
 };
 
 use super::rig::{KIB, MIB, Rig, mixed};
@@ -52,7 +53,7 @@ impl Output for Memory {
 }
 
 /// The bytes of an image that `fill` writes.
-fn written(
+pub(super) fn written(
     how: Creating,
     is_pipe: bool,
     end_bytes: usize,
@@ -72,7 +73,7 @@ fn written(
 }
 
 /// Write content in pieces of this size, and leave out pieces of zeros.
-fn whole(image: &mut dyn ImageWriter, content: &[u8], piece: usize) {
+pub(super) fn whole(image: &mut dyn ImageWriter, content: &[u8], piece: usize) {
     for (at, bytes) in (0..).step_by(piece).zip(content.chunks(piece)) {
         if bytes.iter().any(|&byte| byte != 0) {
             image.data(at, bytes).unwrap();
@@ -114,7 +115,103 @@ fn a_large_sparse_disk_is_a_small_qcow2() {
     }
 }
 
-fn change_of(name: &str, id: &str) -> Labels {
+/// The pieces of this size that aren't zeros, as [`whole`] writes them.
+pub(super) fn outline(content: &[u8], piece: usize) -> Outline {
+    let mut outline = Outline::new(content.len() as u64);
+    for (at, bytes) in (0..).step_by(piece).zip(content.chunks(piece)) {
+        if bytes.iter().any(|&byte| byte != 0) {
+            outline.data(at..at + bytes.len() as u64);
+        }
+    }
+    outline
+}
+
+const PLAIN: Written = Written::Qcow2 { compressed: false };
+
+pub(super) fn outlined(outline: Outline) -> Creating {
+    Creating {
+        outline: Some(outline),
+        ..Creating::whole(PLAIN)
+    }
+}
+
+#[test]
+fn with_an_outline_a_qcow2_goes_into_a_pipe_as_it_is_made() {
+    let rig = Rig::new();
+    for (length, piece) in [
+        (3 * MIB, MIB),
+        (4 * MIB + 5 * KIB, 4 * KIB),
+        (70 * KIB, 512),
+        (512, 512),
+    ] {
+        let content = mixed(length);
+        let how = outlined(outline(&content, piece));
+        let bytes = written(how, true, length, |image| whole(image, &content, piece));
+        rig.write("image", &bytes);
+        rig.sh("qemu-img check -q image");
+        assert!(rig.qemu_reads("image") == content, "{length}");
+        assert!(rig.content("image").unwrap() == content);
+    }
+    // Two tables, far from each other, and an image with nothing.
+    let mut far = Outline::new(3 << 40);
+    far.data(512 << 20..(512 << 20) + 4096);
+    far.data((2 << 40) - 4096..(2 << 40) + 4096);
+    let bytes = written(outlined(far), true, 3 << 40, |image| {
+        image.data(512 << 20, &[1; 4096]).unwrap();
+        image.data((2 << 40) - 4096, &[2; 8192]).unwrap();
+    });
+    assert!(bytes.len() < MIB, "{} bytes", bytes.len());
+    rig.write("far", &bytes);
+    rig.sh("qemu-img check -q far
+         qemu-io -r -f qcow2 -c 'read -P 1 512M 4k' -c 'read -P 2 2199023251456 8k' far");
+    let empty = written(outlined(Outline::new(1 << 20)), true, MIB, |_| {});
+    rig.write("empty", &empty);
+    rig.sh("qemu-img check -q empty");
+    assert!(rig.qemu_reads("empty") == vec![0; MIB]);
+}
+
+#[test]
+fn a_change_with_an_outline_is_stacked_by_qemu_and_what_was_not_announced_is_refused() {
+    let rig = Rig::new();
+    rig.write("base", &mixed(4 * MIB));
+    let announced = || {
+        let mut outline = Outline::new(4 << 20);
+        outline.data(64 << 10..128 << 10);
+        outline.zero(320 << 10..448 << 10);
+        outline.data(2 << 20..(2 << 20) + (64 << 10));
+        outline.data(3 << 20..4 << 20);
+        outline
+    };
+    let how = Creating {
+        labels: change_of("base", "the old one"),
+        ..outlined(announced())
+    };
+    rig.write("image", &written(how, true, 4 * MIB, changes));
+    rig.sh("qemu-img check -q image");
+    assert!(rig.qemu_reads("image") == changed());
+    let follow = Opening {
+        follow_backing: true,
+        ..Opening::default()
+    };
+    let image = open(&rig.path("image"), &follow).unwrap();
+    assert_eq!(image.about().labels, change_of("base", "the old one"));
+    // What was announced and never came is zeros, and what comes unannounced is an error.
+    let pipe = || {
+        Box::new(Memory {
+            is_pipe: true,
+            ..Memory::default()
+        })
+    };
+    let mut image = create(pipe(), outlined(announced())).unwrap();
+    image.data(1 << 20, &[1; 64 << 10]).unwrap();
+    let error = image.data(3 << 20, &[1; 512]).unwrap_err().to_string();
+    assert!(error.contains("none was announced"), "{error}");
+    let image = create(pipe(), outlined(announced())).unwrap();
+    let error = image.finish(5 << 20).unwrap_err().to_string();
+    assert!(error.contains("was announced"), "{error}");
+}
+
+pub(super) fn change_of(name: &str, id: &str) -> Labels {
     Labels {
         content_id: Some("the new one".into()),
         base: Some(Base {
@@ -126,14 +223,14 @@ fn change_of(name: &str, id: &str) -> Labels {
 }
 
 /// Changes of `mixed(4 * MIB)`: data, zeros, and both within 1 MiB.
-fn changes(image: &mut dyn ImageWriter) {
+pub(super) fn changes(image: &mut dyn ImageWriter) {
     image.data(64 << 10, &[1; 64 << 10]).unwrap();
     image.zero(320 << 10..448 << 10).unwrap();
     image.data(2 << 20, &[0; 64 << 10]).unwrap();
     image.data(3 << 20, &[3; 1 << 20]).unwrap();
 }
 
-fn changed() -> Vec<u8> {
+pub(super) fn changed() -> Vec<u8> {
     let mut content = mixed(4 * MIB);
     content[64 * KIB..128 * KIB].fill(1);
     content[320 * KIB..448 * KIB].fill(0);
@@ -148,8 +245,8 @@ fn a_change_as_qcow2_is_stacked_by_qemu() {
     rig.write("base", &mixed(4 * MIB));
     for compressed in [false, true] {
         let how = Creating {
-            format: Written::Qcow2 { compressed },
             labels: change_of("base", "the old one"),
+            ..Creating::whole(Written::Qcow2 { compressed })
         };
         assert_eq!(how.granule_bytes(), 64 << 10);
         let bytes = written(how, false, 4 * MIB, changes);
@@ -202,8 +299,11 @@ fn a_change_says_what_is_data_and_what_became_zeros() {
         (kib(3072)..kib(4096), true),
     ];
     for format in [Written::Zstd, Written::Qcow2 { compressed: true }] {
-        let labels = change_of("base", "the old one");
-        let bytes = written(Creating { format, labels }, true, 4 * MIB, changes);
+        let how = Creating {
+            labels: change_of("base", "the old one"),
+            ..Creating::whole(format)
+        };
+        let bytes = written(how, true, 4 * MIB, changes);
         rig.write("image", &bytes);
         assert_eq!(parts(&rig, "image"), wanted, "{format:?}");
         // The same from a pipe.
@@ -213,8 +313,8 @@ fn a_change_says_what_is_data_and_what_became_zeros() {
         "change.zst",
         &written(
             Creating {
-                format: Written::Zstd,
                 labels: change_of("base", "the old one"),
+                ..Creating::whole(Written::Zstd)
             },
             true,
             4 * MIB,
@@ -227,8 +327,8 @@ fn a_change_says_what_is_data_and_what_became_zeros() {
         "{error}"
     );
     let raw = Creating {
-        format: Written::Raw,
         labels: change_of("base", "the old one"),
+        ..Creating::whole(Written::Raw)
     };
     assert!(create(Box::new(Memory::default()), raw).is_err());
 }

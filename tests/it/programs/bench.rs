@@ -205,12 +205,14 @@ fn intervals_add_up_to_the_whole_measurement() {
         let words = format!("{way} --warm-up 0 --seconds 0.3 --interval 0.08");
         let found = results(socket, &words);
         let intervals = found["intervals"].as_array().unwrap();
-        assert_eq!(intervals.len(), 4, "{way}: {found}");
-        let until = |at: usize| number(&intervals[at], "/until_seconds");
-        assert!(
-            until(0) >= 0.08 && until(2) >= 0.24 && until(3) >= 0.3,
-            "{way}: {found}"
-        );
+        let until: Vec<f64> = intervals
+            .iter()
+            .map(|each| number(each, "/until_seconds"))
+            .collect();
+        // On a busy machine, one may last as long as two.
+        assert!((2..=4).contains(&until.len()), "{way}: {found}");
+        assert!(until[0] >= 0.08 && until.is_sorted(), "{way}: {found}");
+        assert!(until[until.len() - 1] >= 0.3, "{way}: {found}");
         let sum: f64 = intervals.iter().map(|each| number(each, "/requests")).sum();
         // The queues count from when they notice the start until they notice the end.
         let ratio = sum / number(&found, "/requests");
@@ -324,7 +326,7 @@ fn another_back_end_is_driven_too() {
         "--op flush --indirect",
         "--op write --no-event-idx",
     ] {
-        let found = results(&null.socket, way);
+        let found = results(&null.socket, &format!("{way} --seconds 0.5"));
         assert!(number(&found, "/requests") > 30.0, "{way}: {found}");
     }
 }
@@ -378,6 +380,15 @@ fn an_interrupted_run_says_what_it_has() {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
+    // Only then does the signal not end it at once.
+    eventually("the measurement catches SIGINT", || {
+        let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+        let caught = status
+            .lines()
+            .find_map(|line| line.strip_prefix("SigCgt:"))
+            .unwrap();
+        u64::from_str_radix(caught.trim(), 16).unwrap() & 1 << (Signal::INT.as_raw() - 1) != 0
+    });
     thread::sleep(Duration::from_millis(300));
     rustix::process::kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     let output = child.wait_with_output().unwrap();

@@ -7,6 +7,7 @@
 //! | `bench` | `ramblk bench` |
 //! | `hosts` | limits, full logs, missing descriptors |
 //! | `removed` | sockets, directories and files that others remove |
+//! | `package` | what packages install |
 //! | `many` | many disks in one process |
 
 mod bench;
@@ -14,4 +15,5 @@ mod cli;
 mod hosts;
 mod image;
 mod many;
+mod package;
 mod removed;

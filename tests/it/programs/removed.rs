@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ramblk::daemon::disks::{describe, destroy};
@@ -152,21 +152,33 @@ impl Drop for KilledOnDrop {
     }
 }
 
-#[test]
-fn the_directory_of_a_single_disk_comes_back_and_goes_with_it() {
-    let folder = tempfile::TempDir::new().unwrap();
-    let directory = folder.path().join("vm");
-    fs::create_dir(&directory).unwrap();
+/// Serve a disk of 1 MiB without a daemon, at a socket in a new directory. Returns the process and
+/// the socket once that can be connected to.
+fn single_disk(
+    directory: &Path,
+    more: &[&str],
+    stderr: std::process::Stdio,
+) -> (KilledOnDrop, PathBuf) {
+    fs::create_dir(directory).unwrap();
     let socket = directory.join("s");
     let child = std::process::Command::new(env!("CARGO_BIN_EXE_ramblk"))
         .args(["run", "--size", "1M", "--socket-path"])
         .arg(&socket)
+        .args(more)
         .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null())
+        .stderr(stderr)
         .spawn()
         .unwrap();
-    let mut child = KilledOnDrop(child);
+    let child = KilledOnDrop(child);
     eventually("it serves", || can_connect(&socket));
+    (child, socket)
+}
+
+#[test]
+fn the_directory_of_a_single_disk_comes_back_and_goes_with_it() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let directory = folder.path().join("vm");
+    let (mut child, socket) = single_disk(&directory, &[], std::process::Stdio::null());
     fs::remove_dir_all(&directory).unwrap();
     eventually("it comes back", || can_connect(&socket));
     let pid = rustix::process::Pid::from_child(&child.0);
@@ -176,4 +188,39 @@ fn the_directory_of_a_single_disk_comes_back_and_goes_with_it() {
         !directory.exists(),
         "nothing is left of what was made again"
     );
+}
+
+/// The process that does for another one what its sandbox keeps that from.
+fn broker_of(process: &std::process::Child) -> rustix::process::Pid {
+    let own = process.id().to_string();
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let mut stats =
+        processes.filter_map(|entry| fs::read_to_string(entry.path().join("stat")).ok());
+    let found = stats.find_map(|stat| {
+        let (number, rest) = stat.split_once(" (ramblk-broker) ")?;
+        let parent = rest.split(' ').nth(1)?;
+        (parent == own).then(|| number.parse().ok())?
+    });
+    rustix::process::Pid::from_raw(found.expect("a broker")).unwrap()
+}
+
+/// By itself it may not make its directory again.
+#[test]
+fn a_process_whose_broker_was_killed_serves_on_and_says_what_it_may_not_make_again() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let directory = folder.path().join("vm");
+    let log = folder.path().join("log");
+    let stderr = fs::File::create(&log).unwrap();
+    let (child, socket) = single_disk(&directory, &["--sandbox", "on"], stderr.into());
+    let mut disk = Disk::attach(&socket);
+    let broker = broker_of(&child.0);
+    rustix::process::kill_process(broker, rustix::process::Signal::KILL).unwrap();
+    fs::remove_dir_all(&directory).unwrap();
+    eventually("it says so", || {
+        let log = fs::read_to_string(&log).unwrap();
+        log.contains("the broker of the sandbox is gone") && log.contains("restart this process")
+    });
+    disk.q().write(7, &pattern(4096, 7)).unwrap();
+    assert_eq!(disk.q().read(7, 4096), Ok(pattern(4096, 7)));
+    assert!(!directory.exists());
 }

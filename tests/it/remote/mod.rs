@@ -6,12 +6,14 @@
 //! | `site` | a server that answers as a test says, also wrongly |
 //! | `http` | objects over HTTP, from servers that misbehave |
 //! | `s3` | buckets, of a server that others wrote |
+//! | `pulls` | golden images that are pulled from both without a digest |
 //! | `tls` | certificates and proxies |
 //! | `run` | `ramblk run` with a URL |
 //! | `verbs` | the command line with URLs |
 
 mod http;
 mod oci;
+mod pulls;
 mod run;
 pub(crate) mod s3;
 mod site;

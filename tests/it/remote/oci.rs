@@ -20,18 +20,18 @@ use crate::verbs::{Daemon, text};
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-const TAR: &str = "application/vnd.oci.image.layer.v1.tar";
+pub(super) const TAR: &str = "application/vnd.oci.image.layer.v1.tar";
 const TITLE: &str = "org.opencontainers.image.title";
 
 /// A registry, as long as the test runs.
-struct Registry {
+pub(super) struct Registry {
     child: Child,
     port: u16,
     folder: TempDir,
 }
 
 impl Registry {
-    fn start() -> Self {
+    pub(super) fn start() -> Self {
         let folder = TempDir::new().unwrap();
         let port = free_port();
         let config = format!(
@@ -58,7 +58,7 @@ impl Registry {
         }
     }
 
-    fn place(&self, rest: &str) -> String {
+    pub(super) fn place(&self, rest: &str) -> String {
         format!("oci://127.0.0.1:{}/{rest}", self.port)
     }
 
@@ -79,7 +79,7 @@ impl Registry {
     }
 
     /// Push a blob by other means. Returns its descriptor.
-    fn blob(&self, repository: &str, kind: &str, bytes: &[u8]) -> Value {
+    pub(super) fn blob(&self, repository: &str, kind: &str, bytes: &[u8]) -> Value {
         let file = self.folder.path().join("blob");
         fs::write(&file, bytes).unwrap();
         let digest = digest(&file);
@@ -113,7 +113,7 @@ impl Registry {
     }
 
     /// Push an image of these layers by other means.
-    fn image(&self, repository: &str, version: &str, layers: &[Value]) -> Value {
+    pub(super) fn image(&self, repository: &str, version: &str, layers: &[Value]) -> Value {
         let config = self.blob(
             repository,
             "application/vnd.oci.image.config.v1+json",
@@ -125,7 +125,7 @@ impl Registry {
         self.manifest(repository, version, MANIFEST, &manifest)
     }
 
-    fn get(&self, rest: &str) -> Value {
+    pub(super) fn get(&self, rest: &str) -> Value {
         let accept = format!("Accept: {INDEX}, {MANIFEST}");
         let got = self.curl(&["-H", &accept, &self.url(rest)]);
         let (_, body) = got.split_once("\r\n\r\n").unwrap();
@@ -147,7 +147,7 @@ fn digest(file: &Path) -> String {
 }
 
 /// A tar archive of these files, packed by `packer` if that isn't empty.
-fn archive(files: &[(&str, &[u8])], packer: &str) -> Vec<u8> {
+pub(super) fn archive(files: &[(&str, &[u8])], packer: &str) -> Vec<u8> {
     let folder = TempDir::new().unwrap();
     let mut names = Vec::new();
     for (name, content) in files {
@@ -266,7 +266,7 @@ fn a_disk_is_pushed_and_pulled_as_kubevirt_has_it_and_as_one_file() {
     assert_eq!(daemon.json("pool")["disks"], 3);
 }
 
-fn digest_of(bytes: &[u8]) -> String {
+pub(super) fn digest_of(bytes: &[u8]) -> String {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("file");
     fs::write(&file, bytes).unwrap();

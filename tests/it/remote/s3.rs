@@ -15,7 +15,7 @@ use crate::driver::data::pattern;
 use crate::harness::eventually;
 use crate::verbs::{Daemon, text};
 
-const BUCKET: &str = "disks";
+pub(super) const BUCKET: &str = "disks";
 
 fn tool(name: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/moto/bin");
@@ -31,7 +31,7 @@ pub(super) fn free_port() -> u16 {
 }
 
 /// Run `bucket.py`, and return what it prints.
-fn python(words: &[&str]) -> String {
+pub(super) fn python(words: &[&str]) -> String {
     let output = Command::new(tool("python"))
         .arg(concat!(
             env!("CARGO_MANIFEST_DIR"),
@@ -48,7 +48,7 @@ fn python(words: &[&str]) -> String {
 /// A server with one bucket, as long as the test runs.
 pub(crate) struct Moto {
     child: Child,
-    endpoint: String,
+    pub(super) endpoint: String,
     folder: TempDir,
 }
 
@@ -91,7 +91,7 @@ impl Moto {
     }
 
     /// The content of an object.
-    fn get(&self, key: &str) -> Vec<u8> {
+    pub(super) fn get(&self, key: &str) -> Vec<u8> {
         let file = self.folder.path().join("got");
         python(&["get", &self.endpoint, BUCKET, key, file.to_str().unwrap()]);
         fs::read(file).unwrap()
@@ -123,14 +123,14 @@ fn run(daemon: &Daemon, endpoint: &str, line: &str) -> Output {
     verb(daemon, endpoint, line).output().unwrap()
 }
 
-fn ok(daemon: &Daemon, endpoint: &str, line: &str) -> String {
+pub(super) fn ok(daemon: &Daemon, endpoint: &str, line: &str) -> String {
     let output = run(daemon, endpoint, line);
     assert!(output.status.success(), "{line}: {}", text(&output.stderr));
     text(&output.stdout)
 }
 
 /// The one line that a verb says when it fails.
-fn refused(daemon: &Daemon, endpoint: &str, line: &str) -> String {
+pub(super) fn refused(daemon: &Daemon, endpoint: &str, line: &str) -> String {
     let output = run(daemon, endpoint, line);
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{line}: {said}");
@@ -322,6 +322,47 @@ fn each_refusal_of_a_bucket_is_one_line_and_leaves_nothing() {
         }
     });
     ok(&daemon, &site.url(""), &format!("export a s3://{BUCKET}/x"));
+}
+
+#[test]
+fn each_refusal_of_an_object_is_one_line_and_leaves_no_disk() {
+    let daemon = Daemon::start();
+    let create = format!("create new --size 2M --image s3://{BUCKET}/x");
+    for (status, code, advice) in [
+        (401, "ExpiredToken", "credentials"),
+        (403, "AccessDenied", "credentials"),
+        (404, "NoSuchKey", "check the name"),
+        (404, "NoSuchBucket", "check the name"),
+        (410, "Gone", "check the name"),
+    ] {
+        let site = Site::start(move |_, _| {
+            let text = format!("<Error><Code>{code}</Code></Error>");
+            Reply::status(status).body(text.as_bytes())
+        });
+        let said = refused(&daemon, &site.url(""), &create);
+        assert!(said.contains(code) && said.contains(advice), "{said}");
+        daemon.refused("show new", 3);
+    }
+    // Signed requests that can't be made, and an object that is larger than the disk.
+    let site = Site::start(|_, request| object(request, &[7; 4 << 20], "\"v1\""));
+    let mut command = verb(&daemon, &site.url(""), &create);
+    let output = command
+        .env_remove("AWS_SECRET_ACCESS_KEY")
+        .output()
+        .unwrap();
+    let said = text(&output.stderr);
+    assert!(said.contains("AWS_SECRET_ACCESS_KEY"), "{said}");
+    assert!(
+        site.seen().is_empty(),
+        "nothing is asked without a signature"
+    );
+    let output = run(&daemon, &site.url(""), &create);
+    let said = text(&output.stderr);
+    assert!(
+        !output.status.success() && said.lines().count() == 1,
+        "{said}"
+    );
+    daemon.refused("show new", 3);
 }
 
 /// Requests are signed as botocore signs them.

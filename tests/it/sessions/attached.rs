@@ -68,13 +68,14 @@ fn front_ends_are_told_apart_and_looked_at() {
     let served = Served::new();
     assert!(served.server.front_ends().is_empty());
     let disk = Disk::attach(&served.socket);
-    assert_eq!(served.next(), ServerEvent::Attached { session: 0 });
-    let idle = Client::connect(&served.socket);
-    assert_eq!(served.next(), ServerEvent::Attached { session: 1 });
     let own = Peer {
         pid: Some(std::process::id()),
         uid: rustix::process::getuid().as_raw(),
     };
+    let peer = Some(own);
+    assert_eq!(served.next(), ServerEvent::Attached { session: 0, peer });
+    let idle = Client::connect(&served.socket);
+    assert_eq!(served.next(), ServerEvent::Attached { session: 1, peer });
     let look = || {
         let found = served.server.front_ends();
         assert_eq!(found.len(), served.server.sessions());
@@ -94,6 +95,7 @@ fn front_ends_are_told_apart_and_looked_at() {
         served.next(),
         ServerEvent::Detached {
             session: 0,
+            peer,
             reason: Departure::Left
         }
     );
@@ -107,6 +109,7 @@ fn front_ends_are_told_apart_and_looked_at() {
         ServerEvent::Detached {
             session: 1,
             reason: Departure::Failed(reason),
+            ..
         } => assert!(!reason.is_empty()),
         other => panic!("{other:?}"),
     }

@@ -30,11 +30,22 @@ fn images_their_forks_and_what_is_kept_of_them_are_there_after_a_daemon_was_kill
     fs::write(home.path("a.raw"), &bytes).unwrap();
     home.ok("image pull a.raw --name a --keep");
     home.ok("create vm --size 16M --image image://a");
+    home.ok("create blocks --block-size 4096 --image image://a");
+    fs::write(home.path("page"), pattern(4096, 2)).unwrap();
+    home.ok("nbd blocks --rw -- nbdcopy page {uri}");
     let before = home.json("image show a");
     daemon.kill();
     let daemon = home.start(home.serve(&[]));
     assert_eq!(home.json("image show a"), before);
-    assert_eq!(before["forks"][0], "vm");
+    assert_eq!(before["forks"], serde_json::json!(["blocks", "vm"]));
+    assert_eq!(home.json("show blocks")["block_size"], 4096);
+    let mut written = bytes.clone();
+    written[..4096].copy_from_slice(&pattern(4096, 2));
+    home.ok("export blocks written");
+    assert!(fs::read(home.path("written")).unwrap() == written);
+    home.ok("reset blocks");
+    home.ok("export blocks reset");
+    assert!(fs::read(home.path("reset")).unwrap() == bytes);
     let parent = home.json("show vm")["parent"].clone();
     assert_eq!(parent, format!("image://{}", digest(&bytes)));
     home.ok("reset vm");
@@ -46,7 +57,7 @@ fn images_their_forks_and_what_is_kept_of_them_are_there_after_a_daemon_was_kill
     daemon.kill();
     let report = home.json("fsck state");
     assert_eq!(
-        (&report["clean"], &report["disks"][0]["name"]),
+        (&report["clean"], &report["disks"][1]["name"]),
         (&true.into(), &"vm".into())
     );
     assert_eq!(report["images"][0]["name"], "a", "{report}");

@@ -4,6 +4,7 @@
 use std::io::{IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -171,6 +172,26 @@ fn the_managers_socket_is_the_apis() {
 }
 
 #[test]
+fn the_managers_socket_for_reading_has_a_name_of_its_own() {
+    let home = Home::new();
+    let manager = Manager::new(&home);
+    let listener = UnixListener::bind(home.path("given.sock")).unwrap();
+    let listener = OwnedFd::from(listener);
+    let mut command = serve(&home, Some((&listener, "api-ro")));
+    command.args(["--state-dir", "none"]);
+    let _daemon = start(&home, &manager, command);
+    assert!(home.path("run/api.sock").exists(), "the API has its own");
+    for (request, status) in [("GET", "200"), ("POST", "403")] {
+        let mut client = UnixStream::connect(home.path("given.sock")).unwrap();
+        let head = format!("{request} /v1/disks HTTP/1.0\r\nhost: it\r\n\r\n");
+        client.write_all(head.as_bytes()).unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        assert!(answer.contains(&format!(" {status} ")), "{answer}");
+    }
+}
+
+#[test]
 fn ready_is_said_when_all_sockets_listen() {
     let home = Home::new();
     let manager = Manager::new(&home);
@@ -198,4 +219,58 @@ fn ready_is_said_when_all_sockets_listen() {
     assert!(api && deaf.is_empty(), "{deaf:?} do not listen");
     assert_eq!(heard.len(), 1, "nothing is said before: {heard:?}");
     assert!(heard[0].0.contains("STATUS=serving 50 disks"), "{heard:?}");
+}
+
+#[test]
+fn a_check_looks_at_disks_that_the_manager_keeps_through_the_daemon_that_has_them() {
+    let home = Home::new();
+    let manager = Manager::new(&home);
+    let mut command = serve(&home, None);
+    command.env("FDSTORE", "16");
+    let _daemon = home.start(command);
+    let heard = manager.hear_until("READY=1");
+    let mut kept = heard.into_iter().flat_map(|(_, fds)| fds);
+    let kept = kept.next().expect("a descriptor is handed over");
+    home.ok("create a --size 1M");
+    let check = || {
+        let output = serve(&home, None)
+            .arg("--check")
+            .stdout(Stdio::piped())
+            .output()
+            .unwrap();
+        (
+            output.status.code(),
+            String::from_utf8(output.stdout).unwrap(),
+        )
+    };
+    let (code, told) = check();
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.contains("layout 2; disks: 1, "), "{told}");
+    // As a newer version leaves the superblock: its layout, and no sum of this version's.
+    let kept = std::fs::File::from(kept);
+    kept.write_all_at(&3u64.to_le_bytes(), 8).unwrap();
+    kept.write_all_at(&0u64.to_le_bytes(), 6 * 8).unwrap();
+    let (code, told) = check();
+    assert_eq!(code, Some(9), "{told}");
+    assert!(told.contains("has layout 3"), "{told}");
+}
+
+#[test]
+fn the_manager_learns_that_a_configuration_is_being_applied() {
+    let home = Home::new();
+    let manager = Manager::new(&home);
+    std::fs::write(home.path("ramblk.toml"), "").unwrap();
+    let mut command = serve(&home, None);
+    command.arg("--config").arg(home.path("ramblk.toml"));
+    let daemon = start(&home, &manager, command);
+    for text in ["[[disk]]\nname = \"a\"\nsize = \"1M\"\n", "wrong"] {
+        std::fs::write(home.path("ramblk.toml"), text).unwrap();
+        daemon.signal(rustix::process::Signal::HUP);
+        let heard = manager.hear_until("READY=1");
+        let began = &heard[0].0;
+        assert!(began.contains("RELOADING=1"), "{heard:?}");
+        assert!(began.contains("MONOTONIC_USEC="), "{heard:?}");
+        let ended = &heard[1].0;
+        assert!(ended.contains("STATUS=serving 1 disks"), "{heard:?}");
+    }
 }

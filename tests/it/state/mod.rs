@@ -2,6 +2,7 @@
 //! damage, layouts, and what a service manager keeps.
 
 pub(crate) mod arena;
+mod check;
 mod damage;
 mod deltas;
 mod golden;
@@ -10,5 +11,6 @@ mod imports;
 mod layouts;
 mod manager;
 mod places;
+mod reload;
 mod removed;
 mod unit;

@@ -46,6 +46,10 @@ fn the_socket_has_the_name_and_place_that_the_daemon_looks_for() {
     let unit = fs::read_to_string(folder().join("ramblk.socket")).unwrap();
     assert_eq!(value(&unit, "FileDescriptorName"), "api");
     assert_eq!(value(&unit, "ListenStream"), "/run/ramblk/api.sock");
+    let unit = fs::read_to_string(folder().join("ramblk-ro.socket")).unwrap();
+    assert_eq!(value(&unit, "FileDescriptorName"), "api-ro");
+    assert_eq!(value(&unit, "ListenStream"), "/run/ramblk/api-ro.sock");
+    assert_eq!(value(&unit, "Service"), "ramblk.service");
 }
 
 #[test]
@@ -55,7 +59,7 @@ fn systemd_understands_every_line() {
         return;
     };
     let scratch = scratch();
-    for name in ["ramblk.service", "ramblk.socket"] {
+    for name in ["ramblk.service", "ramblk.socket", "ramblk-ro.socket"] {
         let unit = fs::read_to_string(folder().join(name)).unwrap();
         // systemd checks that the program exists.
         let unit = unit.replace("/usr/bin/ramblk", RAMBLK);
@@ -64,6 +68,7 @@ fn systemd_understands_every_line() {
     let output = Command::new("systemd-analyze")
         .args(["verify", "--man=no"])
         .arg(scratch.path().join("ramblk.service"))
+        .arg(scratch.path().join("ramblk-ro.socket"))
         .output()
         .unwrap();
     let told = String::from_utf8_lossy(&output.stderr);

@@ -198,7 +198,7 @@ fn a_truncated_arena_is_refused() {
     assert!(message.contains("is missing"), "{message}");
 }
 
-/// The offset of the first slot's record, by the layout in `docs/store.md`.
+/// The offset of the first slot's record, by the layout in `docs/internals/store.md`.
 fn record(file: &File) -> u64 {
     let mut word = [0; 8];
     file.read_exact_at(&mut word, 4096).unwrap();

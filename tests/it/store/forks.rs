@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use ramblk::store::{Disk, DiskSpec, Error, SectorSize, Shrink, Store};
+use ramblk::store::{Disk, DiskSpec, Error, SectorSize, Shrink, Source, Store};
 
 use super::kit::*;
 
@@ -60,18 +60,113 @@ fn a_fork_may_be_larger_and_of_other_settings_and_a_reset_may_keep_its_size() {
     assert_eq!(fork.get_info().unwrap().size_bytes, 4 << 20);
     let small = store.fork_as("golden", "small", &spec(1 << 20), b"");
     assert!(matches!(small, Err(Error::WouldShrink { .. })), "{small:?}");
-    let blocks = DiskSpec::new(SectorSize::S4096, 4 << 20);
-    let other = store.fork_as("golden", "blocks", &blocks, b"");
-    assert!(
-        matches!(other, Err(Error::Unimplemented { .. })),
-        "{other:?}"
-    );
     assert_eq!(store.keys(), ["fork", "golden"]);
     let before = store.charged_bytes();
     drop(store.destroy("fork").unwrap());
     // A refused fork left no reference to the tree.
     assert_eq!(golden.unique_bytes().unwrap(), store.charged_bytes());
     assert!(store.charged_bytes() < before);
+}
+
+const PAGE: usize = 4096;
+
+fn of_pages(bytes: usize) -> DiskSpec {
+    DiskSpec::new(SectorSize::S4096, bytes as u64)
+}
+
+#[test]
+fn a_fork_may_have_sectors_of_4096_bytes_which_are_mapped_if_a_part_of_them_is() {
+    let store = store();
+    let golden = store.create("golden", &spec(9 * SECTOR as u64)).unwrap();
+    golden.write(1, &[&noise(1, SECTOR)]).unwrap();
+    golden.write_zeroes(8, 1, false).unwrap();
+    let before = store.charged_bytes();
+    let odd = store.fork_as("golden", "fork", &spec(PAGE as u64 + 1024), b"");
+    assert!(odd.is_ok());
+    let odd = store.fork_as("golden", "odd", &of_pages(9 * SECTOR), b"");
+    assert!(matches!(odd, Err(Error::InvalidSize { .. })), "{odd:?}");
+    drop(store.destroy("fork").unwrap());
+    let fork = store
+        .fork_as("golden", "fork", &of_pages(3 * PAGE), b"")
+        .unwrap();
+    assert_eq!(store.charged_bytes(), before + EMPTY_DISK);
+    assert_eq!(extents(&fork), [(0, 2, true), (2, 1, false)]);
+    assert_eq!(
+        (
+            fork.seek_unmapped(0).unwrap(),
+            fork.seek_mapped(1).unwrap(),
+            fork.seek_mapped(2).unwrap()
+        ),
+        (2, 1, 3)
+    );
+    assert_eq!(fork.get_info().unwrap().mapped_bytes, 2 * SECTOR as u64);
+    let mut expected = vec![0; 3 * PAGE];
+    expected[SECTOR..2 * SECTOR].copy_from_slice(&noise(1, SECTOR));
+    assert_eq!(read(&fork, 0, 3), expected);
+    // What the fork gets by itself is whole, and the other way round all is as it was.
+    store.snapshot("fork", "old").unwrap();
+    fork.write(1, &[&noise(2, PAGE)]).unwrap();
+    fork.discard(0, 1).unwrap();
+    store.snapshot("fork", "new").unwrap();
+    let changed = store.changed("old", "new").unwrap();
+    let changed: Vec<_> = changed
+        .iter()
+        .map(|part| (part.start_sector, part.sectors, part.mapped))
+        .collect();
+    assert_eq!(changed, [(0, 8, false), (8, 8, true)]);
+    let back = store
+        .fork_as("fork", "back", &spec(4 * PAGE as u64), b"")
+        .unwrap();
+    assert_eq!(
+        extents(&back),
+        [(0, 8, false), (8, 8, true), (16, 16, false)]
+    );
+    assert_eq!(read(&back, 8, 8), noise(2, PAGE));
+    assert_eq!(read(&golden, 8, 1), [0; SECTOR]);
+    // A reset takes what is smaller than a sector, and grows to whole ones.
+    drop(store.reset("fork", "golden").unwrap());
+    assert_eq!(fork.get_info().unwrap().size_bytes, 2 * PAGE as u64);
+    assert_eq!(read(&fork, 0, 2), expected[..2 * PAGE]);
+    for key in store.keys() {
+        drop(store.destroy(&key).unwrap());
+    }
+    assert_eq!(store.charged_bytes(), 0);
+}
+
+/// A guest can write 512 bytes to a sector of 4096 (virtio counts in these), and the disk may be
+/// the only one that has the page.
+#[test]
+fn what_was_discarded_from_a_page_before_it_became_one_sector_stays_gone() {
+    for whole_page in [true, false] {
+        let store = store();
+        let golden = store.create("golden", &spec(PAGE as u64)).unwrap();
+        fill(&golden, 1);
+        golden.discard(2, 4).unwrap();
+        let fork = store
+            .fork_as("golden", "fork", &of_pages(PAGE), b"")
+            .unwrap();
+        drop(store.destroy("golden").unwrap());
+        // The first change makes the nodes and the page the fork's own.
+        let mut expected = noise(1, PAGE);
+        expected[2 * SECTOR..6 * SECTOR].fill(0);
+        for (at, count) in [(2, 1), (7, 1), (0, 1)] {
+            let range = fork.capacity().range_512(at, (count * SECTOR) as u64);
+            let bytes = noise(9 + at, count * SECTOR);
+            let range = range.unwrap();
+            if whole_page {
+                fork.write_from(range, &[Source::from(&bytes[..])]).unwrap();
+                expected[at as usize * SECTOR..][..bytes.len()].copy_from_slice(&bytes);
+            } else {
+                fork.write_zeroes_range(range, at == 7).unwrap();
+                expected[at as usize * SECTOR..][..bytes.len()].fill(0);
+            }
+            assert_eq!(read(&fork, 0, 1), expected, "{at}");
+            assert_eq!(extents(&fork), [(0, 1, true)]);
+        }
+        fork.discard(0, 1).unwrap();
+        assert_eq!(extents(&fork), [(0, 1, false)]);
+        assert_eq!(fork.get_info().unwrap().mapped_bytes, 0);
+    }
 }
 
 #[test]
@@ -148,11 +243,10 @@ fn a_snapshot_never_changes_and_a_reset_goes_back_to_it() {
         Err(Error::IsReadOnly { .. })
     ));
     let other = DiskSpec::new(SectorSize::S4096, 1 << 20);
-    store.create("b", &other).unwrap();
-    assert!(matches!(
-        store.reset("b", "a@1"),
-        Err(Error::Unimplemented { .. })
-    ));
+    let other = store.create("b", &other).unwrap();
+    store.reset("b", "a@1").unwrap();
+    assert_eq!(sectors(&other), 2048, "of its own size");
+    assert_eq!(read(&other, 0, 2048), noise(4, 8 << 20));
     for key in store.keys() {
         store.destroy(&key).unwrap();
     }

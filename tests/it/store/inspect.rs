@@ -114,6 +114,95 @@ fn no_damaged_word_is_overlooked_by_one_and_seen_by_the_other() {
     assert!(refused > 300 && opened > 300, "{refused} and {opened}");
 }
 
+/// FNV-1a over words, as sums in an arena are.
+fn sum(words: impl Iterator<Item = u64>) -> u64 {
+    words.fold(0xcbf2_9ce4_8422_2325, |sum, word| {
+        (sum ^ word)
+            .wrapping_mul(0x0000_0100_0000_01b3)
+            .rotate_left(29)
+    })
+}
+
+/// The word of the superblock that names a list of changes.
+const INTENT: usize = 9;
+
+/// The furnished arena as a process leaves it that is killed after a transaction has taken effect
+/// and before the disk table has it: `fork` is made, and `alone` is destroyed.
+fn interrupted() -> Arena {
+    let mut arena = furnished();
+    let slot_of = |arena: &Arena, key: &str| {
+        let index = |block: u64| arena.blocks.iter().position(|it| it.0 == block).unwrap();
+        let table = index(1);
+        let named = |slot: &usize| {
+            let record = arena.word(table, *slot);
+            record != 0 && arena.blocks[index(record)].1[128..].starts_with(key.as_bytes())
+        };
+        (table, (0..512).find(named).unwrap())
+    };
+    let (table, made) = slot_of(&arena, "fork\0");
+    let (_, ended) = slot_of(&arena, "alone\0");
+    let record = arena.word(table, made);
+    arena.set_word(table, made, 0);
+    let mut list = vec![0; 512];
+    list[0] = u64::from_le_bytes(*b"ramblk\x00I");
+    list[1] = 2;
+    list[4] = (made as u64) << 32 | record;
+    list[5] = (ended as u64) << 32;
+    list[3] = sum((0..512).filter(|&at| at != 3).map(|at| list[at]));
+    let bytes: Vec<u8> = list.iter().flat_map(|word| word.to_le_bytes()).collect();
+    let free = (arena.blocks.last().unwrap().0 + 1..).next().unwrap();
+    arena.blocks.push((free, bytes));
+    arena.set_word(0, INTENT, free);
+    arena
+}
+
+#[test]
+fn a_transaction_that_took_effect_is_seen_and_finished() {
+    let arena = interrupted();
+    let folder = scratch();
+    let path = folder.path().join("arena");
+    let file = arena.store_at(&path);
+    let keys = |found: &Inspection| -> Vec<String> {
+        found.disks().iter().map(|disk| disk.key.clone()).collect()
+    };
+    let looked = inspect(&file).unwrap();
+    assert!(looked.findings().is_empty(), "{:?}", looked.findings());
+    assert_eq!(keys(&looked), ["fork", "golden", "golden@1"]);
+    assert_eq!(read_all(&looked), 0);
+    drop((looked, file));
+    let store = Store::open_at(&path, &OPTIONS).unwrap();
+    assert_eq!(store.keys(), ["fork", "golden", "golden@1"]);
+    let fork = store.open("fork").unwrap();
+    assert_eq!(read(&fork, 8, 1), noise(8, 512));
+    drop((fork, store));
+    assert_eq!(Arena::load(&path).word(0, INTENT), 0, "it is done");
+    let store = Store::open_at(&path, &OPTIONS).unwrap();
+    assert_eq!(store.keys(), ["fork", "golden", "golden@1"]);
+}
+
+#[test]
+fn a_damaged_list_of_changes_is_refused_and_reported() {
+    let arena = interrupted();
+    let list = arena.blocks.len() - 1;
+    for (block, at) in [
+        (0, INTENT),
+        (list, 0),
+        (list, 1),
+        (list, 2),
+        (list, 3),
+        (list, 4),
+        (list, 9),
+    ] {
+        for bits in [1, 1 << 20, 1 << 40, u64::MAX] {
+            let mut damaged = arena.clone();
+            let word = damaged.word(block, at) ^ bits;
+            damaged.set_word(block, at, word);
+            let opened = judge(&damaged, &format!("block {block} word {at} ^ {bits:#x}"));
+            assert!(!opened, "block {block} word {at} ^ {bits:#x}");
+        }
+    }
+}
+
 #[test]
 fn blocks_that_are_gone_are_missed_wherever_they_were() {
     let arena = furnished();

@@ -14,3 +14,4 @@ mod made;
 mod map;
 mod model;
 mod moments;
+mod transactions;

@@ -55,6 +55,14 @@ fn qemu_img_stacks_a_chain_of_changes() {
     assert!(info.contains("backing file: two.qcow2") && info.contains("backing file: one.qcow2"));
     let change = fs::metadata(daemon.path("two.qcow2")).unwrap().len();
     assert!(change < 1 << 20, "{change} bytes of a change of 6 KiB");
+    // Through a pipe, without a temporary file.
+    let words = "export a@two - --since one --format qcow2";
+    let words: Vec<&str> = words.split(' ').collect();
+    let mut export = daemon.command(&words);
+    let piped = export.env("TMPDIR", "/nowhere").output().unwrap();
+    fs::write(daemon.path("piped.qcow2"), piped.stdout).unwrap();
+    qemu_img(&daemon, "check piped.qcow2");
+    qemu_img(&daemon, "compare piped.qcow2 two.raw");
     // On a raw base, by a name of its own, and compressed.
     daemon.ok("export a@two c.qcow2 --since one --backing-name one.raw --compress");
     qemu_img(&daemon, "compare c.qcow2 two.raw");

@@ -236,10 +236,6 @@ fn options_that_can_not_go_with_an_image_of_the_host_are_refused() {
             "cover a base",
         ),
         ("image pull image --follow-backing".into(), "cover a base"),
-        (
-            "create vm --image image://a --block-size 4096".into(),
-            "blocks of 512 bytes",
-        ),
         ("image pull image --name a/b".into(), "is not a name"),
     ] {
         let said = daemon.refused(&line, 2);
@@ -253,6 +249,46 @@ fn options_that_can_not_go_with_an_image_of_the_host_are_refused() {
     // The same file taken for another format is another image.
     let said = daemon.refused("image pull image --format raw", 4);
     assert!(said.contains("as raw"), "{said}");
+}
+
+/// The image ends, and has a hole, within a block of 4096 bytes.
+#[test]
+fn a_fork_may_have_blocks_of_4096_bytes_and_tools_read_the_same_of_it() {
+    let daemon = Daemon::start();
+    let mut bytes = pattern(2 * MIB + 1536, 1);
+    bytes[5120..7168].fill(0);
+    fs::write(daemon.path("image"), &bytes).unwrap();
+    daemon.ok("image pull image --name a");
+    daemon.ok("create vm --block-size 4096 --image image://a");
+    let again = daemon.ok("create vm --block-size 4096 --image image://a");
+    assert!(again.contains("exists already"), "{again}");
+    let shown = daemon.json("show vm");
+    assert_eq!(shown["block_size"], 4096);
+    bytes.resize(bytes.len().next_multiple_of(4096), 0);
+    assert_eq!(shown["size_bytes"], bytes.len());
+    let is_same = |line: &str, name: &str| {
+        daemon.ok(line);
+        assert!(fs::read(daemon.path(name)).unwrap() == bytes, "{line}");
+    };
+    is_same("export vm raw", "raw");
+    is_same("nbd vm -- nbdcopy {uri} copied", "copied");
+    is_same(
+        "nbd vm -- qemu-img convert -f raw -O raw {uri} converted",
+        "converted",
+    );
+    daemon.ok("nbd vm --rw -- qemu-img compare -f raw -F raw {uri} raw");
+    daemon.ok("export vm vm.qcow2");
+    let map = daemon.json("map vm");
+    assert_eq!(map[0]["length_bytes"], bytes.len(), "{map}");
+    // What is written is a block's, and a reset brings back the image, with the disk's blocks.
+    let wrote = daemon.feed("write vm 4096", &[7; 4096]);
+    assert!(wrote.status.success(), "{wrote:?}");
+    let half = daemon.feed("write vm 512", &[7; 512]);
+    assert!(half.status.success(), "{half:?}");
+    assert_ne!(daemon.run("export vm -").stdout, bytes);
+    daemon.ok("reset vm");
+    assert!(daemon.run("export vm -").stdout == bytes);
+    assert_eq!(daemon.json("show vm")["block_size"], 4096);
 }
 
 #[test]

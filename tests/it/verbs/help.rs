@@ -1,6 +1,7 @@
 //! Help, completions and manual pages.
 
 use std::fs;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
@@ -106,43 +107,45 @@ fn no_line_of_help_is_wider_than_80_columns_on_a_terminal_of_any_width() {
 
 #[test]
 fn the_handbook_names_every_verb() {
-    let handbook = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/cli.md");
+    let handbook = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/guide/reference/cli.md");
     let handbook = fs::read_to_string(handbook).unwrap();
     for verb in verbs(&[]) {
         assert!(
             handbook.contains(&format!("`{verb}")),
-            "docs/cli.md lacks {verb}"
+            "docs/guide/reference/cli.md lacks {verb}"
         );
     }
 }
 
 #[test]
-fn completions_are_made_for_every_shell_and_bash_takes_them() {
-    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+fn completions_are_made_for_every_shell() {
+    for (shell, wanted) in [
+        ("bash", "__complete"),
+        ("zsh", "#compdef ramblk"),
+        ("fish", "__complete"),
+        ("elvish", "export-config"),
+        ("powershell", "export-config"),
+    ] {
         let script = run(&["completions", shell]);
-        assert!(script.contains("export-config"), "{shell}");
+        assert!(script.contains(wanted), "{shell}");
     }
-    let dir = TempDir::new().unwrap();
-    let file = dir.path().join("ramblk.bash");
-    fs::write(&file, run(&["completions", "bash"])).unwrap();
-    // The shell itself prints its completions.
-    let script = r#"
-        source "$1"; COMP_WORDS=(ramblk snap); COMP_CWORD=1
-        _ramblk ramblk snap ramblk; echo "${COMPREPLY[@]}""#;
-    let output = Command::new("bash")
-        .args(["-c", script, "bash"])
-        .arg(&file)
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success() && output.stderr.is_empty(),
-        "{output:?}"
-    );
-    assert_eq!(text(&output.stdout), "snapshot snapshots\n");
 }
 
 #[test]
-fn manual_pages_are_made_for_every_verb_and_groff_takes_them() {
+fn every_help_ends_with_two_examples() {
+    for verb in all_verbs() {
+        let words: Vec<&str> = verb.iter().map(String::as_str).collect();
+        if !verb.is_empty() && verbs(&words).is_empty() {
+            let help = run(&[&words[..], &["--help"]].concat());
+            let (_, examples) = help.split_once("\nExamples:\n").expect("examples");
+            let lines = examples.lines().filter(|line| line.starts_with("    "));
+            assert_eq!(lines.count(), 2, "{verb:?}: {help}");
+        }
+    }
+}
+
+#[test]
+fn manual_pages_are_made_for_every_verb_and_format_and_man_takes_them() {
     let dir = TempDir::new().unwrap();
     let folder = dir.path().join("man1");
     run(&["man", folder.to_str().unwrap()]);
@@ -153,8 +156,13 @@ fn manual_pages_are_made_for_every_verb_and_groff_takes_them() {
         "man",
         &run(&["man"]).replace(env!("CARGO_PKG_VERSION"), "VERSION"),
     );
+    for page in ["ramblk.toml.5", "ramblk-api.7", "ramblk-faults.7"] {
+        assert!(folder.join(page).exists(), "{page}");
+    }
     for entry in fs::read_dir(&folder).unwrap() {
         let page = entry.unwrap().path();
+        sections(&page);
+        lint(&page);
         let output = Command::new("groff")
             .args(["-man", "-ww", "-Tutf8", "-z"])
             .arg(&page)
@@ -165,4 +173,28 @@ fn manual_pages_are_made_for_every_verb_and_groff_takes_them() {
         assert!(output.status.success(), "{page:?}");
         assert_eq!(text(&output.stderr), "", "{page:?}");
     }
+}
+
+/// Each page has the sections that readers look for.
+fn sections(page: &Path) {
+    let text = fs::read_to_string(page).unwrap();
+    let is_verb = page.extension().is_some_and(|it| it == "1");
+    let of_verbs = ["EXIT STATUS", "FILES", "ENVIRONMENT"];
+    let all = ["NAME", "SYNOPSIS", "DESCRIPTION", "EXAMPLES", "SEE ALSO"];
+    for section in all.iter().chain(of_verbs.iter().filter(|_| is_verb)) {
+        let heads = [format!(".SH {section}\n"), format!(".SH \"{section}\"\n")];
+        let has = heads.iter().any(|head| text.contains(head));
+        assert!(has, "{page:?} has no {section}");
+    }
+}
+
+/// mandoc finds no error in it.
+fn lint(page: &Path) {
+    let output = Command::new("mandoc")
+        .args(["-Tlint", "-Werror"])
+        .arg(page)
+        .output();
+    // Without mandoc there is nothing to compare.
+    let Ok(output) = output else { return };
+    assert!(output.status.success(), "{}", text(&output.stdout));
 }

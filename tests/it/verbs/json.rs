@@ -10,7 +10,7 @@ use crate::driver::data::pattern;
 
 /// A line for each verb, in an order in which each works, and a member of its output with its value
 /// afterwards.
-const LINES: [(&str, &str, &str); 48] = [
+const LINES: [(&str, &str, &str); 59] = [
     ("create a --size 1M --label k=v", "/name", "\"a\""),
     ("create a --size 1M --label k=v", "/size_bytes", "1048576"),
     ("create b --image in --size 1M", "/mapped_bytes", "8192"),
@@ -36,7 +36,11 @@ const LINES: [(&str, &str, &str); 48] = [
     ("resize a 2M", "/disk/size_bytes", "2097152"),
     ("repair a", "/state", "\"ok\""),
     ("import a in", "/mapped_bytes", "8192"),
+    ("rename a z", "/name", "\"z\""),
+    ("rename z a", "/name", "\"a\""),
     ("snapshot a s", "/name", "\"s\""),
+    ("rename a@s t", "/name", "\"t\""),
+    ("rename a@t s", "/name", "\"s\""),
     ("snapshots a", "/0/disk", "\"a\""),
     ("show a", "/snapshots/0", "\"s\""),
     ("list", "/1/name", "\"b\""),
@@ -44,6 +48,10 @@ const LINES: [(&str, &str, &str); 48] = [
     ("digest a@s", "/length_bytes", "2097152"),
     ("diff a@s a", "/same", "true"),
     ("stats a", "/disk", "\"a\""),
+    ("stats -l k=v", "/0/disk", "\"a\""),
+    ("pool --by label=k", "/0/value", "\"v\""),
+    ("wait a --for detached", "/met", "true"),
+    ("list --sort name:desc", "/0/name", "\"b\""),
     ("findings a", "/sanitize", "\"off\""),
     ("history on a", "/history/keep", "1000"),
     ("history list a", "/settings/keep", "1000"),
@@ -51,6 +59,9 @@ const LINES: [(&str, &str, &str); 48] = [
     ("pool", "/disks", "2"),
     ("fork a@s c", "/parent", "\"a@s\""),
     ("reset c", "/name", "\"c\""),
+    ("protect c", "/protected", "true"),
+    ("unprotect c", "/name", "\"c\""),
+    ("children a@s", "/0", "\"c\""),
     ("export a@s out", "/data_bytes", "8192"),
     ("export a@s out --overwrite", "/name", "\"a@s\""),
     ("apply -f disks.toml", "/created/0", "\"d\""),
@@ -71,7 +82,8 @@ const LINES: [(&str, &str, &str); 48] = [
 
 /// Verbs that other tests run with JSON, since they need something other than a daemon, or stdin,
 /// or never end.
-const ELSEWHERE: [&str; 10] = [
+const ELSEWHERE: [&str; 11] = [
+    "doctor",
     "bench",
     "crash-explore",
     "crash-states",

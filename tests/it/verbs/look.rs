@@ -60,7 +60,9 @@ fn a_digest_is_that_of_the_exported_file() {
     let wanted = blake3::hash(&whole).to_hex().to_string();
     assert_eq!(daemon.ok("digest a"), format!("{wanted}  a\n"));
     daemon.ok("snapshot a s");
-    let json = json!({"blake3": wanted, "start_bytes": 0, "length_bytes": 100 << 20});
+    let json = json!({
+        "name": "a@s", "blake3": wanted, "start_bytes": 0, "length_bytes": 100 << 20,
+    });
     assert_eq!(daemon.json("digest a@s"), json);
     let part = blake3::hash(&whole[60 << 20..][..3000])
         .to_hex()

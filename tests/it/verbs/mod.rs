@@ -1,21 +1,32 @@
 //! The verbs of the command line, against a daemon that runs.
 
 mod attach;
+mod completions;
 mod config;
 mod content;
 mod deltas;
 mod disks;
+mod doctor;
+mod examples;
 mod faults;
 mod foreign;
+mod fork;
 pub(crate) mod golden;
 mod help;
 mod history;
 mod imports;
 mod json;
 mod limits;
+mod lives;
+mod log;
 mod look;
+mod owners;
 mod power;
+mod readers;
+mod rename;
 mod sanitize;
+mod scrapes;
+mod selector;
 mod snapshots;
 mod watch;
 mod words;

@@ -1,4 +1,4 @@
-//! `snapshot`, `snapshots`, `fork`, `reset`.
+//! `snapshot`, `snapshots`, `reset`, and forks of one disk.
 
 use serde_json::json;
 
@@ -41,7 +41,8 @@ fn a_disk_goes_back_to_a_snapshot_and_has_forks() {
     assert_eq!(first("then"), 1, "back to what it was forked from");
     daemon.refused("reset a --to dirty", 3);
     daemon.refused("fork a@dirty x", 3);
-    daemon.refused("fork a now", 4);
+    let refused = daemon.refused("fork a@clean now", 4);
+    assert!(refused.contains("not forked from a@clean"), "{refused}");
     let refused = daemon.refused("destroy a", 4);
     assert!(refused.contains("--snapshots"), "{refused}");
     let children = daemon.json("show a")["children"].clone();
@@ -67,6 +68,42 @@ fn a_disk_in_use_is_reset_by_force_only() {
     assert!(said.contains("--force"), "{said}");
     daemon.ok("reset a --to empty --force");
     assert_eq!(disk.q().read(0, 512), Ok(vec![0; 512]));
+}
+
+#[test]
+fn disks_of_a_label_are_kept_forked_and_reset_as_one() {
+    let daemon = Daemon::start();
+    daemon.ok("create data --size 1M --label app=db");
+    daemon.ok("create log --size 1M --label app=db");
+    let refused = daemon.refused("snapshot -l app=db clean", 2);
+    assert!(
+        refused.contains("2 in all") && refused.contains("--all"),
+        "{refused}"
+    );
+    daemon.ok("create other --size 1M --label app=web");
+    let taken = daemon.ok("snapshot -l app=db clean");
+    assert_eq!(taken, "data@clean is taken\nlog@clean is taken\n");
+    daemon.ok("snapshot data log second");
+    daemon.ok("snapshot --all third");
+    daemon.refused("snapshot -l app=none clean", 3);
+    daemon.refused("snapshot -l app=db clean", 4);
+    daemon.refused("snapshot -l app=db data x", 2);
+    daemon.refused("snapshot data", 2);
+    let said = daemon.ok("fork -l app=db {name}-test --label app=test");
+    assert_eq!(
+        said,
+        "data-test to log-test: 2 disks are forked from 2 disks\n"
+    );
+    let refused = daemon.refused("fork -l app=db copy", 2);
+    assert!(refused.contains("{name}"), "{refused}");
+    let said = daemon.ok("reset -l app=test");
+    assert_eq!(said, "data-test is reset\nlog-test is reset\n");
+    daemon.ok("reset data log --to second");
+    daemon.refused("reset data other --to second", 3);
+    daemon.refused("reset", 2);
+    daemon.refused("reset -l app=none", 3);
+    let list = daemon.ok("list -l app=db");
+    assert!(list.contains("log") && !list.contains("other"), "{list}");
 }
 
 impl Daemon {

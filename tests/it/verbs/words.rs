@@ -10,7 +10,7 @@ use super::{Daemon, RAMBLK, text};
 use crate::harness::eventually;
 
 /// Mistakes, and the message for each.
-const MISTAKES: [(&str, &str); 16] = [
+const MISTAKES: [(&str, &str); 23] = [
     (
         "frobnicate",
         "ramblk has no verb 'frobnicate'; see 'ramblk --help'",
@@ -67,8 +67,42 @@ const MISTAKES: [(&str, &str); 16] = [
              crosvm, firecracker; see 'ramblk attach --help'",
     ),
     (
+        "set a --ttl -5s",
+        "ramblk set has no option '-5', and nothing that it takes is below 0; see \
+             'ramblk set --help'",
+    ),
+    (
+        "history vm1 on",
+        "ramblk history has no verb 'vm1'; write 'ramblk history on vm1'; see \
+             'ramblk history --help'",
+    ),
+    (
+        "record vm1 start --limit 1G",
+        "ramblk record has no verb 'vm1'; write 'ramblk record start vm1'; see \
+             'ramblk record --help'",
+    ),
+    (
+        "fault vm1 add error",
+        "ramblk fault has no verb 'vm1'; write 'ramblk fault add vm1'; see \
+             'ramblk fault --help'",
+    ),
+    (
+        "image debian pull",
+        "ramblk image has no verb 'debian'; write 'ramblk image pull debian'; see \
+             'ramblk image --help'",
+    ),
+    (
+        "vm1 show",
+        "ramblk has no verb 'vm1'; write 'ramblk show vm1'; see 'ramblk --help'",
+    ),
+    (
+        "history vm1",
+        "ramblk history has no verb 'vm1': its verbs are on, list, off; see \
+             'ramblk history --help'",
+    ),
+    (
         "show",
-        "ramblk show needs NAME[@SNAPSHOT]...; see 'ramblk show --help'",
+        "no disk is named: give names, or labels with -l KEY=VALUE",
     ),
     (
         "list a",
@@ -94,6 +128,23 @@ fn mistakes_are_one_sentence_with_the_word_at_fault_and_where_to_look() {
             format!("error: {said}\n"),
             "{line}"
         );
+    }
+}
+
+#[test]
+fn what_is_not_found_is_said_with_the_list_that_would_have_it() {
+    let daemon = Daemon::start();
+    daemon.ok("create a --size 1M");
+    for (line, list) in [
+        ("show none", "ramblk list"),
+        ("destroy a@none", "ramblk snapshots NAME"),
+        ("group show none", "ramblk group list"),
+        ("fault rm a none", "ramblk fault list NAME"),
+        ("create new --image image://none", "ramblk image list"),
+    ] {
+        let refused = daemon.refused(line, 3);
+        let wanted = format!("; '{list}' shows those that exist\n");
+        assert!(refused.ends_with(&wanted), "{line}: {refused}");
     }
 }
 
@@ -159,7 +210,7 @@ fn a_name_that_is_too_long_is_told_the_bound_of_the_handbook() {
         said.contains("has 64 characters") && said.contains("can have 63"),
         "{said}"
     );
-    let handbook = crate::house::tidy::root().join("docs/daemon.md");
+    let handbook = crate::house::tidy::root().join("docs/guide/operations.md");
     let handbook = std::fs::read_to_string(handbook).unwrap();
     assert!(handbook.contains("at most 63 characters together"));
 }

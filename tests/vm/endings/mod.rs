@@ -9,10 +9,12 @@
 //! | `shutdown` | ramblk is told to stop |
 //! | `kills` | the daemon is killed under a file system |
 //! | `orders` | guest, machine and daemon end in every order |
+//! | `libvirt` | libvirt makes the disks of a domain, and ends them with it |
 
 mod command;
 mod hotplug;
 mod kills;
+mod libvirt;
 mod orders;
 mod restarts;
 mod shutdown;

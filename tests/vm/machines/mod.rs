@@ -9,8 +9,10 @@
 //! | `uefi` | so do UEFI and GRUB |
 //! | `uboot` | U-Boot on arm64 |
 //! | `kexec` | a kernel that starts another one |
+//! | `fleet` | ten machines on forks of one disk, as the README has them |
 
 mod boot;
+mod fleet;
 mod geometry;
 mod kexec;
 mod microvm;

@@ -12,7 +12,7 @@ const CONFIG: &str = "
     serial --unit=0 --speed=115200
     terminal_output serial
     search --no-floppy --file --set=root /vmlinuz
-    linux /vmlinuz console=ttyS0 quiet panic=-1 by=grub
+    linux /vmlinuz console=ttyS0 quiet panic=-1 no_timer_check by=grub
     initrd /initramfs
     boot
 ";

@@ -1,4 +1,4 @@
-//! `read`, `digest`, `diff`.
+//! `read`, `digest`, `diff`: looking at a disk's content beside its guest.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -12,6 +12,8 @@ use crate::cli::print::tables;
 use crate::cli::values::range::{Range, parse_range};
 use crate::cli::values::size::parse_size;
 use crate::cli::values::target::parse_target;
+use crate::cli::verbs::each::each;
+use crate::cli::verbs::select::Targets;
 use crate::client::{Client, path};
 use crate::daemon::Bytes;
 use crate::model::{Compared, ComparisonLine, ContentDigest, Difference, Target};
@@ -74,9 +76,8 @@ impl Read {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct DigestVerb {
-    /// The disk, or a snapshot of it.
-    #[arg(value_name = "NAME[@SNAPSHOT]", value_parser = parse_target)]
-    target: Target,
+    #[command(flatten)]
+    targets: Targets,
 
     /// Only the LENGTH bytes from OFFSET on, as in 1G+512.
     #[arg(long, value_name = "OFFSET+LENGTH", value_parser = parse_range)]
@@ -86,18 +87,30 @@ pub(in crate::cli) struct DigestVerb {
     output: OutputArgs,
 }
 
+/// The digest of a disk or snapshot.
+#[derive(Debug, Serialize)]
+struct Digested {
+    name: String,
+    #[serde(flatten)]
+    digest: ContentDigest,
+}
+
 impl DigestVerb {
     pub(in crate::cli) fn run(self, client: &Client) -> Result<(), Error> {
         let range = self.range.map_or_else(String::new, |range| {
             let Range { start, length } = range;
             format!("&start_bytes={start}&length_bytes={length}")
         });
-        let query = snapshot_query(&self.target, '&') + &range;
-        let query = query.trim_start_matches('&');
-        let path = format!("{}/digest?{query}", path::disk(&self.target.disk));
-        let digest: ContentDigest = client.get_slowly(&path)?;
-        self.output.print(&digest, |digest| {
-            format!("{}  {}\n", digest.blake3, self.target)
+        each(&self.targets.find(client)?, self.output, |target| {
+            let query = snapshot_query(target, '&') + &range;
+            let query = query.trim_start_matches('&');
+            let path = format!("{}/digest?{query}", path::disk(&target.disk));
+            let digest = Digested {
+                name: target.to_string(),
+                digest: client.get_slowly(&path)?,
+            };
+            self.output
+                .print(&digest, |it| format!("{}  {}\n", it.digest.blake3, it.name))
         })
     }
 }

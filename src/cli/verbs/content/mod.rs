@@ -4,16 +4,18 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `image` | sending an image to a disk |
+//! | `export` | `export` |
 //! | `look` | `read`, `digest`, `diff` |
 //! | `write` | `write` |
 //! | `salvage` | `fsck`, and `export` without a daemon |
 
+pub(super) mod export;
 pub(super) mod image;
 pub(super) mod look;
 pub(super) mod salvage;
 pub(super) mod write;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -24,14 +26,12 @@ use self::image::{ImageArgs, Loading, load};
 use crate::cli::error::Error;
 use crate::cli::print::output::OutputArgs;
 use crate::cli::print::tables;
-use crate::cli::transfer::{
-    FormatArg, ImageUpload, Progress, Sink, WriteFormatArg, again_if_changed, without_secrets,
-};
+use crate::cli::transfer::{FormatArg, ImageUpload, again_if_changed, without_secrets};
 use crate::cli::values::size::human;
-use crate::cli::values::target::parse_target;
-use crate::client::{Client, Download, path};
-use crate::image::{Base, Creating, Labels, Opening, Written};
-use crate::model::frames::{BASE_ID, CONTENT_ID, DELTA_TYPE, Decoder, FRAMES_TYPE, Piece};
+use crate::cli::verbs::each::{Headings, each};
+use crate::cli::verbs::select::Targets;
+use crate::client::{Client, path};
+use crate::image::Opening;
 use crate::model::{Disk, Map, MapExtent, Snapshot, Target};
 
 /// How long the daemon may take between two parts of a disk's content.
@@ -41,9 +41,8 @@ const EXTENTS: usize = 10_000;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct MapVerb {
-    /// The disk, or a snapshot of it.
-    #[arg(value_name = "NAME[@SNAPSHOT]", value_parser = parse_target)]
-    target: Target,
+    #[command(flatten)]
+    targets: Targets,
 
     #[command(flatten)]
     output: OutputArgs,
@@ -51,23 +50,46 @@ pub(in crate::cli) struct MapVerb {
 
 impl MapVerb {
     pub(in crate::cli) fn run(self, client: &Client) -> Result<(), Error> {
-        let mut extents: Vec<MapExtent> = Vec::new();
-        let mut next = Some(0);
-        while let Some(start) = next {
-            let path = format!(
-                "{}/map?start_bytes={start}&limit={EXTENTS}{}",
-                path::disk(&self.target.disk),
-                snapshot_query(&self.target, '&')
-            );
-            let map: Map = client.get(&path)?;
-            map.extents
-                .into_iter()
-                .for_each(|it| join(&mut extents, it));
-            // A part that isn't followed by another one would be requested for ever.
-            next = map.next_bytes.filter(|&next| next > start);
-        }
-        self.output.print(&extents, |extents| tables::map(extents))
+        let targets = self.targets.find(client)?;
+        let mut headings = Headings::of(targets.len());
+        each(&targets, self.output, |target| {
+            let extents = extents(client, target)?;
+            let mut text = |it: &[_]| headings.next(target) + &tables::map(it);
+            if !self.targets.are_several() {
+                return self.output.print(&extents, |it| text(it));
+            }
+            let name = target.to_string();
+            let mapped = Mapped { name, extents };
+            self.output.print(&mapped, |it| text(&it.extents))
+        })
     }
+}
+
+/// The extents of one of several disks.
+#[derive(Debug, Serialize)]
+struct Mapped {
+    name: String,
+    extents: Vec<MapExtent>,
+}
+
+/// All extents of a disk or snapshot.
+fn extents(client: &Client, target: &Target) -> Result<Vec<MapExtent>, Error> {
+    let mut extents = Vec::new();
+    let mut next = Some(0);
+    while let Some(start) = next {
+        let path = format!(
+            "{}/map?start_bytes={start}&limit={EXTENTS}{}",
+            path::disk(&target.disk),
+            snapshot_query(target, '&')
+        );
+        let map: Map = client.get(&path)?;
+        map.extents
+            .into_iter()
+            .for_each(|it| join(&mut extents, it));
+        // A part that isn't followed by another one would be requested for ever.
+        next = map.next_bytes.filter(|&next| next > start);
+    }
+    Ok(extents)
 }
 
 /// Add an extent, joined with the last one if the daemon cut it there.
@@ -140,176 +162,6 @@ impl Import {
             let (mapped, from) = (human(disk.mapped_bytes), without_secrets(&self.file));
             format!("{} has the content of {from}: {mapped} mapped\n", disk.name)
         })
-    }
-}
-
-#[derive(Debug, Args)]
-pub(in crate::cli) struct Export {
-    /// The disk, or a snapshot of it.
-    #[arg(value_name = "NAME[@SNAPSHOT]", value_parser = parse_target)]
-    target: Target,
-
-    /// Where to write the image: a file, a block device, - for stdout, or s3://BUCKET/KEY or
-    /// oci://REGISTRY/REPOSITORY:TAG.
-    file: PathBuf,
-
-    /// Write only what differs from this snapshot of the disk, or of another one. 'import --base'
-    /// applies it; qemu-img takes a qcow2 with what it is a change of as its backing file.
-    #[arg(long, value_name = "[NAME@]SNAPSHOT", conflicts_with = "state_dir")]
-    #[arg(value_parser = NonEmptyStringValueParser::new())]
-    since: Option<String>,
-
-    /// Name of the image of --since, in the same folder, for the qcow2 to name as its backing
-    /// file. The default is SNAPSHOT.qcow2.
-    #[arg(long, value_name = "NAME", requires = "since")]
-    backing_name: Option<String>,
-
-    #[command(flatten)]
-    format: WriteFormatArg,
-
-    /// Replace an existing file, once the new one is complete.
-    #[arg(long)]
-    overwrite: bool,
-
-    /// Read the disk from the state directory of a daemon that is not running, damaged or not.
-    #[arg(long, value_name = "DIR")]
-    state_dir: Option<PathBuf>,
-
-    /// Export a damaged disk too: unreadable parts become zeros, and stderr lists them.
-    #[arg(long, requires = "state_dir")]
-    partial: bool,
-
-    #[command(flatten)]
-    output: OutputArgs,
-}
-
-/// The result of an export.
-#[derive(Debug, Serialize)]
-struct Exported {
-    /// The disk or snapshot.
-    name: String,
-    /// The image.
-    file: PathBuf,
-    /// How long it is.
-    size_bytes: u64,
-    /// Bytes in it that aren't a hole.
-    data_bytes: u64,
-}
-
-impl Export {
-    pub(in crate::cli) fn run_with(
-        self,
-        ask: impl FnOnce() -> Result<Client, Error>,
-    ) -> Result<(), Error> {
-        let to_stdout = self.file == Path::new("-");
-        if to_stdout && self.output.is_json() {
-            let text = "the image goes to stdout: leave out '-o json', or name a file";
-            return Err(Error::Usage(text.into()));
-        }
-        let format = self.format.written(&self.file)?;
-        let (size_bytes, data_bytes) = match &self.state_dir {
-            Some(state_dir) => {
-                let how = (self.overwrite, self.partial, format);
-                salvage::export(state_dir, &self.target, &self.file, how)?
-            }
-            None => self.run(&ask()?, format)?,
-        };
-        if to_stdout {
-            return Ok(());
-        }
-        let exported = Exported {
-            name: self.target.to_string(),
-            file: self.file,
-            size_bytes,
-            data_bytes,
-        };
-        self.output.print(&exported, |exported| {
-            let (data, file) = (human(exported.data_bytes), exported.file.display());
-            format!("{} is in {file}: {data} of data\n", exported.name)
-        })
-    }
-
-    /// Write the image. Returns its length and how much of it is data, in bytes.
-    fn run(&self, client: &Client, format: Written) -> Result<(u64, u64), Error> {
-        let size_bytes = size_bytes(client, &self.target)?;
-        let path = format!(
-            "{}/data?{}",
-            path::disk(&self.target.disk),
-            self.query(format)
-        );
-        let is_change = self.since.is_some();
-        let kind = if is_change { DELTA_TYPE } else { FRAMES_TYPE };
-        let download = client.download(&path, kind, Some(IDLE))?;
-        let how = (format, self.labels(&download));
-        let mut sink = Sink::open(&self.file, size_bytes, self.overwrite, how)?;
-        let progress = Progress::new("export", Some(size_bytes), self.output.kind());
-        let mut decoder = match is_change {
-            true => Decoder::delta(size_bytes),
-            false => Decoder::new(size_bytes),
-        };
-        let (mut written, mut frame) = (0, Vec::new());
-        let got = download.each(|mut bytes| {
-            while let Some(piece) = decoder.next(&mut bytes)? {
-                match piece {
-                    Piece::Zeros(at, length) => sink.zero(at..at + length)?,
-                    Piece::Data(at, data) if is_change => {
-                        // Parts of a change are written as they begin and end there.
-                        frame.extend_from_slice(data);
-                        if decoder.is_between_frames() {
-                            let length = frame.len() as u64;
-                            sink.write(at + data.len() as u64 - length, &frame)?;
-                            written += length;
-                            frame.clear();
-                        }
-                    }
-                    Piece::Data(at, data) => {
-                        sink.write(at, data)?;
-                        written += data.len() as u64;
-                    }
-                }
-                progress.at(decoder.at_bytes());
-            }
-            Ok::<(), Error>(())
-        });
-        progress.end();
-        got?;
-        if decoder.end()? != size_bytes {
-            let text = "the disk's size changed during the export; export a snapshot of it";
-            return Err(Error::Other(text.into()));
-        }
-        sink.finish(size_bytes)?;
-        Ok((size_bytes, written))
-    }
-
-    /// What to ask the daemon for.
-    fn query(&self, format: Written) -> String {
-        let snapshot = snapshot_query(&self.target, '&');
-        let since = self.since.as_ref().map_or_else(String::new, |since| {
-            let unit_bytes = Creating::whole(format).granule_bytes();
-            format!("&base={}&unit_bytes={unit_bytes}", path::encode(since))
-        });
-        (snapshot + &since).trim_start_matches('&').to_owned()
-    }
-
-    /// What the image says about its content.
-    fn labels(&self, download: &Download<'_>) -> Labels {
-        let id = |name| download.header(name).map(str::to_owned);
-        let base = self.since.as_ref().map(|since| {
-            let snapshot = since.rsplit('@').next().unwrap_or(since);
-            let usual = || format!("{snapshot}.qcow2");
-            let name = self.backing_name.clone().unwrap_or_else(usual);
-            let is_qcow2 = Path::new(&name).extension().is_some_and(|it| it == "qcow2");
-            let format = if is_qcow2 { "qcow2" } else { "raw" };
-            Base {
-                content_id: id(BASE_ID),
-                format: Some(format.to_owned()),
-                name: Some(name),
-            }
-        });
-        Labels {
-            content_id: id(CONTENT_ID),
-            base,
-        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! `fsck`, and `export` without a daemon.
+//! `fsck`, and `export` without a daemon: what can be saved from the state of one that is stopped.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -8,10 +8,10 @@ use clap::Args;
 use crate::cli::error::Error;
 use crate::cli::print::output::{Output, OutputArgs, say};
 use crate::cli::print::tables::{pairs, table};
-use crate::cli::transfer::{Progress, Sink};
+use crate::cli::transfer::{Destination, Progress};
 use crate::cli::values::size::{human, human_and_exact};
 use crate::daemon::{Bytes, Report, Salvage, SavedDisk};
-use crate::image::{Labels, Written};
+use crate::image::{Labels, Outline, Written};
 use crate::model::{Problem, ProblemKind, Target};
 
 /// The most unreadable extents that are listed one by one.
@@ -161,12 +161,16 @@ pub(super) fn export(
             lost.listed.first().map_or(0, |(start, _)| *start)
         )));
     }
-    let mut sink = Sink::open(
-        file,
-        disk.size_bytes,
-        overwrite,
-        (format, Labels::default()),
-    )?;
+    let destination = Destination::open(file, disk.size_bytes, overwrite, format)?;
+    let mut outline = None;
+    if destination.wants_outline() {
+        let outline = outline.insert(Outline::new(disk.size_bytes));
+        for part in salvage.parts(target)? {
+            let part = part?;
+            outline.data(part.start_bytes..part.start_bytes + part.length_bytes);
+        }
+    }
+    let mut sink = destination.begin(Labels::default(), outline)?;
     let progress = Progress::new("export", Some(disk.size_bytes), Output::Human);
     let (mut bytes, mut written) = (Vec::new(), 0);
     for part in salvage.parts(target)? {

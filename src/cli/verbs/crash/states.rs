@@ -3,37 +3,21 @@
 use std::fs::File;
 use std::str::FromStr;
 
+use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
-use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use super::explore::{LogFile, folder};
+use super::explore::{Folder, LogFile};
 use super::record::fetch;
 use crate::cli::error::Error;
 use crate::cli::print::output::OutputArgs;
 use crate::cli::values::label::{parse_label, unique};
-use crate::cli::values::size::parse_size;
+use crate::cli::values::power::{self, parse_tear_unit};
 use crate::client::{Client, Method, path};
 use crate::crash::explore::{At, Point, Shape, StateName, Walk, points};
 use crate::crash::log::Log;
-use crate::crash::{Draws, Keep, TearUnit};
+use crate::crash::{Draws, Fate, Keep, Policy, TearUnit};
 use crate::model::{Disk, Recording, Snapshot, StateRequest};
-
-/// Which volatile writes are there.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum Kept {
-    /// None.
-    None,
-    /// All.
-    All,
-    /// All up to one.
-    Prefix,
-    /// Any.
-    Subset,
-    /// Any, and of overlapping ones any may be the last.
-    #[default]
-    Reorder,
-}
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct States {
@@ -54,17 +38,22 @@ pub(in crate::cli) struct States {
     #[arg(long, value_name = "MOMENT", default_value = "any")]
     at: At,
 
-    /// Which volatile writes are there.
-    #[arg(long, value_enum, default_value_t = Kept::Reorder)]
-    keep: Kept,
+    /// Which of the volatile writes are there.
+    #[arg(long, value_enum, default_value_t = power::Keep::Reorder)]
+    keep: power::Keep,
 
-    /// Tear writes too, with subset and reorder.
+    /// Tear writes that are there: with all and prefix, the last one.
     #[arg(long)]
     torn: bool,
 
-    /// What the device promises to write whole: 512 to 64K. The default is the disk's block size.
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
-    tear_unit: Option<u64>,
+    /// Leave random bytes in place of some writes.
+    #[arg(long)]
+    garbage: bool,
+
+    /// What the device promises to write whole: 512 to 64K. The default is the disk's physical
+    /// block.
+    #[arg(long, value_name = "SIZE", value_parser = parse_tear_unit, default_value = "4096")]
+    tear_unit: TearUnit,
 
     /// Names of the new disks, as in 'c-{0001..}'.
     #[arg(long, value_name = "PATTERN")]
@@ -124,13 +113,12 @@ impl States {
     pub(in crate::cli) fn run(self, client: &Client) -> Result<(), Error> {
         let usage = |error: &dyn std::fmt::Display| Error::Usage(error.to_string());
         let labels = unique(&self.labels)?;
-        let disk: Disk = client.get(&path::disk(&self.disk))?;
         let recording: Recording = client.get(&path::recording(&self.disk))?;
         let base = recording.base.rsplit('@').next().unwrap_or_default();
         let base: Snapshot = client.get(&path::snapshot(&self.disk, base))?;
-        let unit = TearUnit::new(self.tear_unit.unwrap_or(disk.block_size));
-        let unit = unit.map_err(|error| usage(&error))?;
-        let folder = folder(None)?;
+        let (keep, unit) = (self.keep.into(), self.tear_unit);
+        Policy::new(keep, self.torn, self.garbage, unit).map_err(|error| usage(&error))?;
+        let folder = Folder::new(None)?;
         let at = folder.path().join("log");
         let mut options = File::options();
         options.read(true).write(true).create_new(true);
@@ -147,7 +135,7 @@ impl States {
         let volatile = volatile(&log, &points)?;
         let mut all = Vec::new();
         for index in 0..self.count {
-            let state = self.state(index, unit, &points, &volatile);
+            let state = self.state(index, keep, &points, &volatile);
             let request = StateRequest {
                 name: self.name.name(index),
                 state: state.to_string(),
@@ -164,34 +152,35 @@ impl States {
         self.output.print(&all, |all| {
             let lines = all.iter();
             let lines = lines.map(|made| format!("{} is {}\n", made.disk, made.state));
-            lines.collect()
+            let text: String = lines.collect();
+            format!("{text}seed {}, tear unit {}\n", self.seed, unit.bytes())
         })
     }
 
     /// The state of the disk with this number.
-    fn state(&self, index: u64, unit: TearUnit, points: &[Point], volatile: &[u64]) -> StateName {
+    fn state(&self, index: u64, keep: Keep, points: &[Point], volatile: &[u64]) -> StateName {
         let mut draws = Draws::part(self.seed, index);
         let at = draws.below(points.len() as u64);
         let at = usize::try_from(at).unwrap_or(0);
         let count = volatile[at];
-        let first = |count| Shape::First(usize::try_from(count).unwrap_or(0), Vec::new());
-        let drawn = |keep, seed| Shape::Drawn {
-            keep,
-            is_torn: self.torn,
-            seed,
-        };
+        let first = |count| Shape::First(usize::try_from(count).unwrap_or(0), Fate::Lost);
         let seed = draws.draw();
-        let shape = match self.keep {
-            Kept::None => first(0),
-            Kept::All => first(count),
-            Kept::Prefix => first(draws.below(count + 1)),
-            Kept::Subset => drawn(Keep::Subset, seed),
-            Kept::Reorder => drawn(Keep::Reorder, seed),
+        let is_whole = !self.torn && !self.garbage;
+        let shape = match keep {
+            Keep::None => first(0),
+            Keep::All if is_whole => first(count),
+            Keep::Prefix if is_whole => first(draws.below(count + 1)),
+            keep => Shape::Drawn {
+                keep,
+                is_torn: self.torn,
+                is_garbage: self.garbage,
+                seed,
+            },
         };
         StateName {
             moment: points[at].moment,
             shape,
-            unit,
+            unit: self.tear_unit,
         }
     }
 }

@@ -1,30 +1,38 @@
-//! `resize`, `set`, `limit`, `repair`.
+//! `resize`, `set`, `limit`, `repair`: changing disks while their guests run.
 
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 
 use super::create::OnFull;
+use super::life::LifeArgs;
 use super::limits::LimitArgs;
 use crate::cli::error::Error;
 use crate::cli::print::output::OutputArgs;
 use crate::cli::print::tables;
 use crate::cli::values::label::{Label, changes, parse_label_change};
 use crate::cli::values::or_none::{OrNone, parse_name_or_none, parse_size_or_none};
+use crate::cli::values::power::WriteCache;
 use crate::cli::values::sanitize::Sanitize;
 use crate::cli::values::size::{NewSize, exact, human_and_exact, parse_new_size};
-use crate::cli::values::write_cache::WriteCache;
+use crate::cli::verbs::each::each;
+use crate::cli::verbs::select::Selector;
 use crate::client::{Client, Method, path};
 use crate::model::{Disk, DiskPatch, Limits, Patched, ProblemKind};
 
 #[derive(Debug, Args)]
+#[command(override_usage = "ramblk resize [OPTIONS] <NAME> <SIZE>\n       \
+                            ramblk resize [OPTIONS] -l <KEY=VALUE> <SIZE>")]
 pub(in crate::cli) struct Resize {
-    /// The disk's name.
-    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    /// The disk's name. With -l there is only the size.
+    #[arg(value_name = "NAME", value_parser = no_option, allow_hyphen_values = true)]
     name: String,
 
     /// The new size, as in 20G, or the change, as in +5G or -5G.
-    #[arg(value_parser = parse_new_size, allow_hyphen_values = true)]
-    size: NewSize,
+    #[arg(value_name = "SIZE", value_parser = parse_new_size, allow_hyphen_values = true)]
+    size: Option<NewSize>,
+
+    #[command(flatten)]
+    selector: Selector,
 
     /// Allow a smaller size, which loses the data beyond it.
     #[arg(long)]
@@ -36,8 +44,25 @@ pub(in crate::cli) struct Resize {
 
 impl Resize {
     pub(in crate::cli) fn run(self, client: &Client) -> Result<(), Error> {
-        let path = path::disk(&self.name);
-        let size_bytes = match self.size {
+        let (names, size) = match (self.selector.is_given(), self.size) {
+            (_, Some(size)) => (vec![self.name.clone()], size),
+            (true, None) => {
+                let size = parse_new_size(&self.name);
+                let wrong = |why| Error::Usage(format!("SIZE can't be '{}': {why}", self.name));
+                (Vec::new(), size.map_err(wrong)?)
+            }
+            (false, None) => {
+                let text = "give a disk and its new size, as in 'ramblk resize vm1 20G'";
+                return Err(Error::Usage(text.into()));
+            }
+        };
+        let names = self.selector.names_or(client, &names)?;
+        each(&names, self.output, |name| self.one(client, name, size))
+    }
+
+    fn one(&self, client: &Client, name: &str, size: NewSize) -> Result<(), Error> {
+        let path = path::disk(name);
+        let size_bytes = match size {
             NewSize::To(bytes) => bytes,
             NewSize::Plus(more) => {
                 let now = client.get::<Disk>(&path)?.size_bytes;
@@ -51,7 +76,7 @@ impl Resize {
                     .ok_or_else(|| {
                         Error::Usage({
                             let now = human_and_exact(now);
-                            format!("{} has only {now}: give a smaller number", self.name)
+                            format!("{name} has only {now}: give a smaller number")
                         })
                     })?
             }
@@ -64,7 +89,7 @@ impl Resize {
         let answer = client.send(Method::PATCH, &path, &patch);
         let (_, patched): (_, Patched) = answer.map_err(|error| {
             Error::from(error).advise(ProblemKind::WouldLoseData, |_| {
-                let (name, size) = (&self.name, exact(size_bytes));
+                let size = exact(size_bytes);
                 format!("use 'ramblk resize {name} {size} --shrink' to do it")
             })
         })?;
@@ -76,11 +101,23 @@ impl Resize {
     }
 }
 
+/// A name or a size, which no option is.
+fn no_option(text: &str) -> Result<String, String> {
+    match text {
+        "" => Err("give a name".into()),
+        text if text.starts_with("--") => Err("there is no such option".into()),
+        text => Ok(text.to_owned()),
+    }
+}
+
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Set {
-    /// The disk's name.
-    #[arg(value_parser = NonEmptyStringValueParser::new())]
-    name: String,
+    /// Names of disks.
+    #[arg(value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    names: Vec<String>,
+
+    #[command(flatten)]
+    selector: Selector,
 
     /// The most memory that the disk may take, or none for no bound.
     #[arg(long, value_name = "SIZE", value_parser = parse_size_or_none)]
@@ -112,6 +149,11 @@ pub(in crate::cli) struct Set {
     #[arg(long, value_name = "GROUP", value_parser = parse_name_or_none)]
     group: Option<OrNone<String>>,
 
+    /// User and group that own the disk's socket: USER, USER:GROUP or :GROUP, by names or numbers;
+    /// none for the daemon's own. Front ends that are connected stay.
+    #[arg(long, value_name = "OWNER", value_parser = parse_name_or_none)]
+    socket_owner: Option<OrNone<String>>,
+
     /// Allow a quota below the memory that the disk already takes. Its guest can then overwrite
     /// data, but not write anything new.
     #[arg(long)]
@@ -119,6 +161,9 @@ pub(in crate::cli) struct Set {
 
     #[command(flatten)]
     output: OutputArgs,
+
+    #[command(flatten)]
+    life: LifeArgs,
 }
 
 impl Set {
@@ -135,37 +180,45 @@ impl Set {
             write_cache: self.write_cache.map(Into::into),
             log_limit_bytes: self.log_limit.map(OrNone::option),
             group: self.group.map(OrNone::option),
+            socket_owner: self.socket_owner.map(OrNone::option),
             labels,
+            life: self.life.patch(),
             ..DiskPatch::default()
         };
         if patch == DiskPatch::default() {
             return Err(Error::Usage(
                 "give at least one of --quota, --on-full, --sanitize, --write-cache, --log-limit, \
-                 --label and --group; use 'ramblk limit' for limits and 'ramblk resize' for the \
-                 size"
+                 --label, --group, --socket-owner, --ttl, --on-detach and --grace; use 'ramblk \
+                 limit' for limits and 'ramblk resize' for the size"
                     .into(),
             ));
         }
-        let path = path::disk(&self.name);
-        let answer = client.send(Method::PATCH, &path, &patch);
-        let (_, patched): (_, Patched) = answer.map_err(|error| {
-            Error::from(error).advise(ProblemKind::Conflict, |_| {
-                format!(
-                    "'ramblk set {} --quota SIZE --force' sets it anyway",
-                    self.name
-                )
-            })
-        })?;
-        self.output
-            .print(&patched.disk, |disk| format!("{} is changed\n", disk.name))
+        let names = self.selector.names_or(client, &self.names)?;
+        each(&names, self.output, |name| {
+            let answer = client.send(Method::PATCH, &path::disk(name), &patch);
+            let (_, patched): (_, Patched) = answer.map_err(|error| {
+                let error = Error::from(error);
+                match patch.quota_bytes {
+                    Some(_) => error.advise(ProblemKind::Conflict, |_| {
+                        format!("'ramblk set {name} --quota SIZE --force' sets it anyway")
+                    }),
+                    None => error,
+                }
+            })?;
+            self.output
+                .print(&patched.disk, |disk| format!("{} is changed\n", disk.name))
+        })
     }
 }
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Limit {
-    /// The disk's name.
-    #[arg(value_parser = NonEmptyStringValueParser::new())]
-    name: String,
+    /// Names of disks.
+    #[arg(value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    names: Vec<String>,
+
+    #[command(flatten)]
+    selector: Selector,
 
     #[command(flatten)]
     output: OutputArgs,
@@ -176,23 +229,29 @@ pub(in crate::cli) struct Limit {
 
 impl Limit {
     pub(in crate::cli) fn run(self, client: &Client) -> Result<(), Error> {
-        let path = format!("{}/limits", path::disk(&self.name));
-        let mut limits: Limits = client.get(&path)?;
-        if !self.limits.is_empty() {
-            let wanted = self.limits.change(limits);
-            (_, limits) = client.send(Method::PUT, &path, &wanted)?;
-        }
-        self.output.print(&limits, |limits| {
-            format!("{}: {}\n", self.name, tables::limits(limits))
+        let names = self.selector.names_or(client, &self.names)?;
+        each(&names, self.output, |name| {
+            let path = format!("{}/limits", path::disk(name));
+            let mut limits: Limits = client.get(&path)?;
+            if !self.limits.is_empty() {
+                let wanted = self.limits.change(limits);
+                (_, limits) = client.send(Method::PUT, &path, &wanted)?;
+            }
+            self.output.print(&limits, |limits| {
+                format!("{name}: {}\n", tables::limits(limits))
+            })
         })
     }
 }
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Repair {
-    /// The disk's name.
-    #[arg(value_parser = NonEmptyStringValueParser::new())]
-    name: String,
+    /// Names of disks.
+    #[arg(value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    names: Vec<String>,
+
+    #[command(flatten)]
+    selector: Selector,
 
     #[command(flatten)]
     output: OutputArgs,
@@ -200,13 +259,16 @@ pub(in crate::cli) struct Repair {
 
 impl Repair {
     pub(in crate::cli) fn run(self, client: &Client) -> Result<(), Error> {
-        let path = path::disk(&self.name);
         let patch = DiskPatch {
             failed: Some(false),
             ..DiskPatch::default()
         };
-        let (_, patched): (_, Patched) = client.send(Method::PATCH, &path, &patch)?;
-        self.output
-            .print(&patched.disk, |disk| format!("{} is served\n", disk.name))
+        let names = self.selector.names_or(client, &self.names)?;
+        each(&names, self.output, |name| {
+            let (_, patched): (_, Patched) =
+                client.send(Method::PATCH, &path::disk(name), &patch)?;
+            self.output
+                .print(&patched.disk, |disk| format!("{} is served\n", disk.name))
+        })
     }
 }

@@ -1,20 +1,21 @@
-//! `create`.
+//! `create`: a new disk, empty or with an image.
 
 use std::path::{Path, PathBuf};
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, ValueEnum};
 
+use super::life::LifeArgs;
 use super::limits::LimitArgs;
 use crate::cli::error::Error;
 use crate::cli::print::output::OutputArgs;
 use crate::cli::transfer::{FormatArg, ImageUpload, again_if_changed};
 use crate::cli::values::label::{parse_label, unique};
-use crate::cli::values::or_none::{OrNone, parse_size_or_none};
+use crate::cli::values::or_none::{OrNone, parse_name_or_none, parse_size_or_none};
+use crate::cli::values::power::WriteCache;
 use crate::cli::values::sanitize::Sanitize;
 use crate::cli::values::share::Share;
 use crate::cli::values::size::parse_size;
-use crate::cli::values::write_cache::WriteCache;
 use crate::cli::verbs::content::image::{ImageArgs, Loading, image_query, load};
 use crate::cli::verbs::images::address::{find, on_host};
 use crate::cli::verbs::images::obtain::{check_alone, obtain, source_name};
@@ -116,11 +117,23 @@ pub(in crate::cli) struct Create {
     #[arg(long = "fault", value_name = "RULE")]
     faults: Vec<String>,
 
+    /// User and group that own the disk's socket: USER, USER:GROUP or :GROUP, by names or numbers.
+    /// The default is the daemon's own. Forks don't inherit it.
+    #[arg(long, value_name = "OWNER", value_parser = parse_name_or_none)]
+    socket_owner: Option<OrNone<String>>,
+
+    /// Leave a disk alone that exists, whatever its settings and content are.
+    #[arg(long)]
+    if_not_exists: bool,
+
     #[command(flatten)]
     output: OutputArgs,
 
     #[command(flatten)]
     limits: LimitArgs,
+
+    #[command(flatten)]
+    life: LifeArgs,
 }
 
 /// What happens to a write that finds no memory.
@@ -143,6 +156,13 @@ impl From<OnFull> for model::OnFull {
 
 impl Create {
     pub(in crate::cli) fn run(self, client: &Client) -> Result<(), Error> {
+        if self.if_not_exists {
+            match client.get::<Disk>(&path::disk(&self.name)) {
+                Ok(disk) => return self.output.print(&disk, exists),
+                Err(error) if error.is(ProblemKind::NotFound) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
         again_if_changed(self.image.as_deref(), || self.make(client))
     }
 
@@ -328,7 +348,9 @@ impl Create {
             quota_bytes: self.quota.clone().and_then(OrNone::option),
             limits: self.limits.change(model::Limits::default()),
             group: self.group.clone(),
+            life: self.life.patch().over(model::Life::default()),
             labels: unique(&self.labels)?,
+            socket_owner: self.socket_owner.clone().and_then(OrNone::option),
             faults: self.faults.clone(),
             ..DiskSettings::new(size_bytes)
         })
@@ -342,6 +364,10 @@ enum Golden<'a> {
     OnHost(&'a str),
     /// One that is pulled first, unless it is there.
     Published(&'a Path, Digest),
+}
+
+fn exists(disk: &Disk) -> String {
+    format!("{} exists already\n", disk.name)
 }
 
 fn made(disk: &Disk) -> String {

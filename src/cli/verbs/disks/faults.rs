@@ -7,7 +7,8 @@ use serde::Serialize;
 use crate::cli::error::Error;
 use crate::cli::print::faults as tables;
 use crate::cli::print::output::OutputArgs;
-use crate::cli::verbs::each::each;
+use crate::cli::verbs::each::{Headings, each};
+use crate::cli::verbs::select::{Disks, Selector};
 use crate::client::{Client, Method, path};
 use crate::model::{Fault, FaultLog, FaultRequest};
 
@@ -16,32 +17,35 @@ pub(in crate::cli) enum FaultVerb {
     /// Add a fault to a disk, for its requests from now on.
     Add(Box<Add>),
     /// List a disk's faults, and how often each has fired.
-    List(OfDisk),
+    List(OfDisks),
     /// Remove faults of a disk; the requests that they hold go on.
     Rm(Remove),
     /// Remove all faults of a disk.
-    Clear(OfDisk),
+    Clear(OfDisks),
     /// Let the requests go on that a fault holds now.
     Release(Release),
     /// Show which faults fired for which requests, the last 4096.
-    Log(OfDisk),
+    Log(OfDisks),
 }
 
 #[derive(Debug, Args)]
+#[command(
+    override_usage = "ramblk fault add [OPTIONS] <NAME>... <KIND>\n       \
+                            ramblk fault add [OPTIONS] -l <KEY=VALUE> <KIND>"
+)]
 pub(in crate::cli) struct Add {
-    /// The disk's name.
-    #[arg(value_parser = NonEmptyStringValueParser::new())]
-    name: String,
-
-    /// What becomes of a request: error, unsupported, delay=5ms, delay=1ms..20ms,
+    /// The disks, then what becomes of a request: error, unsupported, delay=5ms, delay=1ms..20ms,
     /// delay=p50:1ms,p99:40ms, stall (until the fault is released), torn or torn=K (K sectors are
     /// written, and then it fails), torn-silent (the same, and it succeeds), lost, lost-flush,
     /// misdirected=+8 (written 8 sectors further on), corrupt=N (N bits of a read are wrong), full
     /// (as without memory), disconnect, or personality=hdd-7200, sata-ssd, nvme, ebs-gp3 (as slow
     /// as such a device). Also rot=N: N bits of what is written go wrong at once. It may be a
     /// whole rule, as 'fault list' prints it.
-    #[arg(value_name = "KIND")]
-    kind: String,
+    #[arg(required = true, value_names = ["NAME", "KIND"], num_args = 1..)]
+    words: Vec<String>,
+
+    #[command(flatten)]
+    selector: Selector,
 
     /// What to call it. The default is f1, f2 and so on.
     #[arg(long)]
@@ -99,8 +103,8 @@ pub(in crate::cli) struct Add {
 
 impl Add {
     /// The rule as text. The daemon refuses what is wrong with it.
-    fn rule(&self) -> String {
-        let mut rule = self.kind.clone();
+    fn rule(&self, kind: &str) -> String {
+        let mut rule = kind.to_owned();
         let mut add = |field: &str, value: &str| rule.push_str(&format!(",{field}={value}"));
         if !self.op.is_empty() {
             add("op", &self.op.join("+"));
@@ -128,10 +132,9 @@ impl Add {
 }
 
 #[derive(Debug, Args)]
-pub(in crate::cli) struct OfDisk {
-    /// The disk's name.
-    #[arg(value_parser = NonEmptyStringValueParser::new())]
-    name: String,
+pub(in crate::cli) struct OfDisks {
+    #[command(flatten)]
+    disks: Disks,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -160,6 +163,29 @@ pub(in crate::cli) struct Release {
     output: OutputArgs,
 }
 
+/// A fault that was added.
+#[derive(Debug, Serialize)]
+struct Added {
+    disk: String,
+    #[serde(flatten)]
+    fault: Fault,
+}
+
+/// The faults of one of several disks.
+#[derive(Debug, Serialize)]
+struct Listed {
+    disk: String,
+    faults: Vec<Fault>,
+}
+
+/// What a disk's faults did.
+#[derive(Debug, Serialize)]
+struct Logged {
+    disk: String,
+    #[serde(flatten)]
+    log: FaultLog,
+}
+
 /// A fault that was removed.
 #[derive(Debug, Serialize)]
 struct Removed<'a> {
@@ -177,33 +203,23 @@ struct Cleared<'a> {
 impl FaultVerb {
     pub(in crate::cli) fn run(self, client: &Client) -> Result<(), Error> {
         match self {
-            Self::Add(verb) => {
-                let request = FaultRequest { rule: verb.rule() };
-                let path = path::faults(&verb.name);
-                let (_, fault): (_, Fault) = client.send(Method::POST, &path, &request)?;
-                verb.output
-                    .print(&fault, |fault| tables::added(&verb.name, fault))
-            }
-            Self::List(verb) => {
-                let faults: Vec<Fault> = client.get(&path::faults(&verb.name))?;
-                verb.output.print(&faults, |faults| tables::list(faults))
-            }
+            Self::Add(verb) => verb.run(client),
+            Self::List(verb) => verb.list(client),
             Self::Rm(verb) => each(&verb.ids, verb.output, |id| {
                 client.delete(&path::fault(&verb.name, id))?;
                 let removed = Removed { id, removed: true };
                 verb.output
                     .print(&removed, |it| format!("fault {} is removed\n", it.id))
             }),
-            Self::Clear(verb) => {
-                client.delete(&path::faults(&verb.name))?;
-                let disk = verb.name.as_str();
+            Self::Clear(verb) => each(&verb.disks.names(client)?, verb.output, |disk| {
+                client.delete(&path::faults(disk))?;
                 let cleared = Cleared {
                     disk,
                     cleared: true,
                 };
                 verb.output
                     .print(&cleared, |it| format!("{} has no faults\n", it.disk))
-            }
+            }),
             Self::Release(verb) => {
                 let path = format!("{}/release", path::fault(&verb.name, &verb.id));
                 let (_, fault): (_, Fault) = client.put(&path)?;
@@ -211,11 +227,65 @@ impl FaultVerb {
                     format!("what fault {} held goes on\n", fault.id)
                 })
             }
-            Self::Log(verb) => {
-                let path = format!("{}/fault-log", path::disk(&verb.name));
-                let log: FaultLog = client.get(&path)?;
-                verb.output.print(&log, tables::log)
-            }
+            Self::Log(verb) => verb.log(client),
         }
+    }
+}
+
+impl Add {
+    fn run(&self, client: &Client) -> Result<(), Error> {
+        let (kind, names) = match self.words.split_last() {
+            Some((kind, names)) if !names.is_empty() || self.selector.is_given() => (kind, names),
+            _ => {
+                return Err(Error::Usage(
+                    "give a disk and what becomes of its requests, as in 'ramblk fault add vm1 \
+                     error'"
+                        .into(),
+                ));
+            }
+        };
+        let request = FaultRequest {
+            rule: self.rule(kind),
+        };
+        each(
+            &self.selector.names_or(client, names)?,
+            self.output,
+            |name| {
+                let (_, fault) = client.send(Method::POST, &path::faults(name), &request)?;
+                let disk = name.clone();
+                let added = Added { disk, fault };
+                self.output
+                    .print(&added, |it| tables::added(&it.disk, &it.fault))
+            },
+        )
+    }
+}
+
+impl OfDisks {
+    fn list(&self, client: &Client) -> Result<(), Error> {
+        let names = self.disks.names(client)?;
+        let mut headings = Headings::of(names.len());
+        each(&names, self.output, |name| {
+            let faults: Vec<Fault> = client.get(&path::faults(name))?;
+            let mut text = |it: &[_]| headings.next(name) + &tables::list(it);
+            if !self.disks.are_several() {
+                return self.output.print(&faults, |it| text(it));
+            }
+            let disk = name.clone();
+            let listed = Listed { disk, faults };
+            self.output.print(&listed, |it| text(&it.faults))
+        })
+    }
+
+    fn log(&self, client: &Client) -> Result<(), Error> {
+        let names = self.disks.names(client)?;
+        let mut headings = Headings::of(names.len());
+        each(&names, self.output, |name| {
+            let log = client.get(&format!("{}/fault-log", path::disk(name)))?;
+            let disk = name.clone();
+            let logged = Logged { disk, log };
+            self.output
+                .print(&logged, |it| headings.next(name) + &tables::log(&it.log))
+        })
     }
 }

@@ -1,6 +1,5 @@
 //! `history`: points to which a disk can go back.
 
-use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 
 use crate::cli::error::Error;
@@ -9,6 +8,8 @@ use crate::cli::print::output::OutputArgs;
 use crate::cli::print::states;
 use crate::cli::values::every::{Every, parse_every};
 use crate::cli::values::size::parse_size;
+use crate::cli::verbs::each::{Headings, each};
+use crate::cli::verbs::select::Disks;
 use crate::client::{Client, Method, path};
 use crate::model::{DiskPatch, History, HistorySettings, Patched, USUAL_POINTS};
 
@@ -24,9 +25,8 @@ pub(in crate::cli) enum HistoryVerb {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct On {
-    /// The disk's name.
-    #[arg(value_parser = NonEmptyStringValueParser::new())]
-    name: String,
+    #[command(flatten)]
+    disks: Disks,
 
     /// When to take a point: at each flush, each time that so long has passed, as in 500ms, or each
     /// time that so much was written, as in 64M.
@@ -48,9 +48,8 @@ pub(in crate::cli) struct On {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct List {
-    /// The disk's name.
-    #[arg(value_parser = NonEmptyStringValueParser::new())]
-    name: String,
+    #[command(flatten)]
+    disks: Disks,
 
     #[command(flatten)]
     output: OutputArgs,
@@ -58,9 +57,8 @@ pub(in crate::cli) struct List {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Off {
-    /// The disk's name.
-    #[arg(value_parser = NonEmptyStringValueParser::new())]
-    name: String,
+    #[command(flatten)]
+    disks: Disks,
 
     #[command(flatten)]
     output: OutputArgs,
@@ -68,7 +66,7 @@ pub(in crate::cli) struct Off {
 
 fn change(
     client: &Client,
-    name: &str,
+    disks: &Disks,
     history: Option<HistorySettings>,
     output: OutputArgs,
 ) -> Result<(), Error> {
@@ -76,9 +74,11 @@ fn change(
         history: Some(history),
         ..DiskPatch::default()
     };
-    let (_, patched): (_, Patched) = client.send(Method::PATCH, &path::disk(name), &patch)?;
-    output.print(&patched.disk, |disk| {
-        format!("{}: history {}\n", disk.name, states::history(disk))
+    each(&disks.names(client)?, output, |name| {
+        let (_, patched): (_, Patched) = client.send(Method::PATCH, &path::disk(name), &patch)?;
+        output.print(&patched.disk, |disk| {
+            format!("{}: history {}\n", disk.name, states::history(disk))
+        })
     })
 }
 
@@ -91,14 +91,19 @@ impl HistoryVerb {
                     limit_bytes: verb.limit,
                     ..verb.every.into()
                 };
-                change(client, &verb.name, Some(settings), verb.output)
+                change(client, &verb.disks, Some(settings), verb.output)
             }
             Self::List(verb) => {
-                let path = format!("{}/history", path::disk(&verb.name));
-                let found: History = client.get(&path)?;
-                verb.output.print(&found, history::points)
+                let names = verb.disks.names(client)?;
+                let mut headings = Headings::of(names.len());
+                each(&names, verb.output, |name| {
+                    let path = format!("{}/history", path::disk(name));
+                    let found: History = client.get(&path)?;
+                    verb.output
+                        .print(&found, |it| headings.next(name) + &history::points(it))
+                })
             }
-            Self::Off(verb) => change(client, &verb.name, None, verb.output),
+            Self::Off(verb) => change(client, &verb.disks, None, verb.output),
         }
     }
 }

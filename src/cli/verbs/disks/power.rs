@@ -1,20 +1,25 @@
-//! `power-cut`, `power-on`.
+//! `power-cut` and `power-on`: what a disk is left with when its power is cut.
 
+use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
-use clap::{Args, ValueEnum};
 
 use crate::cli::error::Error;
 use crate::cli::print::output::OutputArgs;
 use crate::cli::print::power;
-use crate::cli::values::size::parse_size;
+use crate::cli::values::power::{Keep, parse_tear_unit};
+use crate::cli::verbs::select::Selector;
 use crate::client::{Client, Method};
+use crate::crash::TearUnit;
 use crate::model::{self, Disk, PowerCutRequest, PowerOnRequest};
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Cut {
     /// Disks with a volatile write cache; all lose their power at one instant.
-    #[arg(required = true, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     names: Vec<String>,
+
+    #[command(flatten)]
+    selector: Selector,
 
     /// Which of the writes are kept that no flush has made stable.
     #[arg(long, value_enum, default_value_t = Keep::None)]
@@ -29,8 +34,8 @@ pub(in crate::cli) struct Cut {
     garbage: bool,
 
     /// What the disk promises to write whole: a power of two from 512 to 65536.
-    #[arg(long, value_name = "BYTES", value_parser = parse_size, default_value = "4096")]
-    tear_unit: u64,
+    #[arg(long, value_name = "BYTES", value_parser = parse_tear_unit, default_value = "4096")]
+    tear_unit: TearUnit,
 
     /// What random choices come from: the same seed makes the same ones.
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -48,41 +53,14 @@ pub(in crate::cli) struct Cut {
     output: OutputArgs,
 }
 
-/// Which volatile writes are kept.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Keep {
-    /// None
-    None,
-    /// All
-    All,
-    /// All up to a random one
-    Prefix,
-    /// Random ones, in their order
-    Subset,
-    /// Random ones, and of overlapping ones any may be the last
-    Reorder,
-}
-
-impl From<Keep> for model::Keep {
-    fn from(keep: Keep) -> Self {
-        match keep {
-            Keep::None => Self::None,
-            Keep::All => Self::All,
-            Keep::Prefix => Self::Prefix,
-            Keep::Subset => Self::Subset,
-            Keep::Reorder => Self::Reorder,
-        }
-    }
-}
-
 impl Cut {
     pub(in crate::cli) fn run(self, client: &Client) -> Result<(), Error> {
         let request = PowerCutRequest {
-            disks: self.names,
+            disks: self.selector.names_or(client, &self.names)?,
             keep: self.keep.into(),
             torn: self.torn,
             garbage: self.garbage,
-            tear_unit_bytes: Some(self.tear_unit),
+            tear_unit_bytes: Some(self.tear_unit.bytes()),
             seed: self.seed,
             fork: self.fork,
             off: self.off,
@@ -96,8 +74,11 @@ impl Cut {
 #[derive(Debug, Args)]
 pub(in crate::cli) struct On {
     /// Disks whose power was cut with --off.
-    #[arg(required = true, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     names: Vec<String>,
+
+    #[command(flatten)]
+    selector: Selector,
 
     #[command(flatten)]
     output: OutputArgs,
@@ -105,7 +86,9 @@ pub(in crate::cli) struct On {
 
 impl On {
     pub(in crate::cli) fn run(self, client: &Client) -> Result<(), Error> {
-        let request = PowerOnRequest { disks: self.names };
+        let request = PowerOnRequest {
+            disks: self.selector.names_or(client, &self.names)?,
+        };
         let (_, disks): (_, Vec<Disk>) = client.send(Method::POST, "/v1/power-on", &request)?;
         self.output.print(&disks, |disks| {
             let each = disks.iter();

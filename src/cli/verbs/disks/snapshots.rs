@@ -1,4 +1,4 @@
-//! `snapshot`, `snapshots`, `fork`, `reset`.
+//! `snapshot`, `snapshots`, `reset`: moments of a disk, and going back to one.
 
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
@@ -6,21 +6,23 @@ use clap::builder::NonEmptyStringValueParser;
 use crate::cli::error::Error;
 use crate::cli::print::output::OutputArgs;
 use crate::cli::print::tables::{self, pairs};
-use crate::cli::values::label::{parse_label, unique};
 use crate::cli::values::size::human_and_exact;
-use crate::cli::values::target::parse_target;
-use crate::client::{Client, Method, StatusCode, path};
-use crate::model::{Disk, ForkRequest, ProblemKind, ResetRequest, Snapshot, Target};
+use crate::cli::verbs::select::{Disks, Selector};
+use crate::client::{Client, Method, path};
+use crate::model::{Disk, ProblemKind, ResetsRequest, Snapshot, SnapshotsRequest};
 
 #[derive(Debug, Args)]
+#[command(
+    override_usage = "ramblk snapshot [OPTIONS] <NAME>... <SNAPSHOT>\n       \
+                            ramblk snapshot [OPTIONS] -l <KEY=VALUE> <SNAPSHOT>"
+)]
 pub(in crate::cli) struct Take {
-    /// The disk's name.
-    #[arg(value_parser = NonEmptyStringValueParser::new())]
-    name: String,
+    /// The disks, then the name of the snapshot that each of them gets.
+    #[arg(required = true, value_name = "NAME", num_args = 1..)]
+    words: Vec<String>,
 
-    /// The snapshot's name.
-    #[arg(value_parser = NonEmptyStringValueParser::new())]
-    snapshot: String,
+    #[command(flatten)]
+    selector: Selector,
 
     #[command(flatten)]
     output: OutputArgs,
@@ -28,23 +30,32 @@ pub(in crate::cli) struct Take {
 
 impl Take {
     pub(in crate::cli) fn run(self, client: &Client) -> Result<(), Error> {
-        let path = path::snapshot(&self.name, &self.snapshot);
-        let (status, made): (_, Snapshot) = client.put(&path)?;
-        let what = match status {
-            StatusCode::CREATED => "is taken",
-            _ => "exists already",
+        let (name, names) = match self.words.split_last() {
+            Some((name, names)) if !names.is_empty() || self.selector.is_given() => (name, names),
+            _ => {
+                return Err(Error::Usage(
+                    "give a disk and the name of its snapshot, as in 'ramblk snapshot vm1 clean'"
+                        .into(),
+                ));
+            }
         };
-        self.output.print(&made, |made| {
-            format!("{}@{} {what}\n", made.disk, made.name)
+        let request = SnapshotsRequest {
+            disks: self.selector.names_or(client, names)?,
+            name: name.clone(),
+        };
+        let (_, made): (_, Vec<Snapshot>) = client.send(Method::POST, "/v1/snapshots", &request)?;
+        made.iter().try_for_each(|made| {
+            self.output.print(made, |made| {
+                format!("{}@{} is taken\n", made.disk, made.name)
+            })
         })
     }
 }
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct List {
-    /// The disk's name.
-    #[arg(value_parser = NonEmptyStringValueParser::new())]
-    name: String,
+    #[command(flatten)]
+    disks: Disks,
 
     #[command(flatten)]
     output: OutputArgs,
@@ -52,74 +63,32 @@ pub(in crate::cli) struct List {
 
 impl List {
     pub(in crate::cli) fn run(self, client: &Client) -> Result<(), Error> {
-        let path = format!("{}/snapshots", path::disk(&self.name));
-        let snapshots: Vec<Snapshot> = client.get(&path)?;
+        let mut snapshots: Vec<Snapshot> = Vec::new();
+        for name in self.disks.names(client)? {
+            let path = format!("{}/snapshots", path::disk(&name));
+            snapshots.extend(client.get::<Vec<Snapshot>>(&path)?);
+        }
         self.output
             .print(&snapshots, |snapshots| tables::snapshots(snapshots))
     }
 }
 
 #[derive(Debug, Args)]
-pub(in crate::cli) struct Fork {
-    /// The disk to fork as it is now, or a snapshot of it.
-    #[arg(value_name = "NAME[@SNAPSHOT]", value_parser = parse_target)]
-    from: Target,
-
-    /// The new disk's name.
-    #[arg(value_parser = NonEmptyStringValueParser::new())]
-    new: String,
-
-    /// Label of the new disk; may be given more than once.
-    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse_label)]
-    labels: Vec<(String, String)>,
-
-    /// Serial that guests see. The default is the name.
-    #[arg(long)]
-    serial: Option<String>,
-
-    /// Whether the new disk is read-only. The default is that of the forked disk.
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
-    read_only: Option<bool>,
-
-    /// The most request queues that a front end may use. The default is that of the forked disk.
-    #[arg(long)]
-    queues: Option<u16>,
-
-    #[command(flatten)]
-    output: OutputArgs,
-}
-
-impl Fork {
-    pub(in crate::cli) fn run(self, client: &Client) -> Result<(), Error> {
-        let path = format!("{}/forks", path::disk(&self.from.disk));
-        let request = ForkRequest {
-            snapshot: self.from.snapshot,
-            serial: self.serial,
-            read_only: self.read_only,
-            queues: self.queues,
-            labels: unique(&self.labels)?,
-            ..ForkRequest::new(&self.new)
-        };
-        let (_, disk): (_, Disk) = client.send(Method::POST, &path, &request)?;
-        self.output.print(&disk, |disk| {
-            format!("{} is at {}\n", disk.name, disk.socket)
-        })
-    }
-}
-
-#[derive(Debug, Args)]
 pub(in crate::cli) struct Reset {
-    /// The disk's name.
-    #[arg(value_parser = NonEmptyStringValueParser::new())]
-    name: String,
+    /// Disks, which are reset at one instant: all of them or none.
+    #[arg(value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    names: Vec<String>,
 
-    /// One of the disk's snapshots. The default is the content that the disk was forked from.
+    /// One of each disk's snapshots. The default is the content that the disk was forked from.
     #[arg(long, value_name = "SNAPSHOT")]
     to: Option<String>,
 
-    /// Reset the disk even if a front end uses it; its guest sees the content change at once.
+    /// Reset disks even if front ends use them; their guests see the content change at once.
     #[arg(long)]
     force: bool,
+
+    #[command(flatten)]
+    selector: Selector,
 
     #[command(flatten)]
     output: OutputArgs,
@@ -127,20 +96,22 @@ pub(in crate::cli) struct Reset {
 
 impl Reset {
     pub(in crate::cli) fn run(self, client: &Client) -> Result<(), Error> {
-        let path = format!("{}/reset", path::disk(&self.name));
-        let request = ResetRequest {
+        let request = ResetsRequest {
+            disks: self.selector.names_or(client, &self.names)?,
             to: self.to,
             force: self.force,
         };
-        let answer = client.send(Method::POST, &path, &request);
-        let (_, disk): (_, Disk) = answer.map_err(|error| {
+        let answer = client.send(Method::POST, "/v1/resets", &request);
+        let (_, disks): (_, Vec<Disk>) = answer.map_err(|error| {
             Error::from(error).advise(ProblemKind::Attached, |_| {
                 "stop its guest, or use --force: the guest would see the content change at once"
                     .into()
             })
         })?;
-        self.output
-            .print(&disk, |disk| format!("{} is reset\n", disk.name))
+        disks.iter().try_for_each(|disk| {
+            self.output
+                .print(disk, |disk| format!("{} is reset\n", disk.name))
+        })
     }
 }
 
@@ -155,5 +126,8 @@ pub(super) fn shown(snapshot: &Snapshot) -> String {
         ("memory", human_and_exact(snapshot.charged_bytes)),
     ];
     lines.extend(id);
+    let forks = snapshot.children.len();
+    lines.extend((forks > 0).then(|| ("forks", forks.to_string())));
+    lines.extend(snapshot.protected.then(|| ("protected", "yes".to_owned())));
     pairs(&lines)
 }

@@ -1,4 +1,4 @@
-//! `image list`, `image show`, `image rm`.
+//! `image list`, `image show`, `image rm`: the golden images of a host.
 
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
@@ -9,7 +9,7 @@ use crate::cli::print::images;
 use crate::cli::print::output::OutputArgs;
 use crate::cli::verbs::each::{destroyed, each};
 use crate::client::{Client, path};
-use crate::model::{GoldenImage, ProblemKind};
+use crate::model::GoldenImage;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct List {
@@ -69,11 +69,8 @@ impl Remove {
         each(&self.images, self.output, |name| {
             let digest = find(client, name)?.digest.to_string();
             let path = format!("{}?force={}", path::image(&digest), self.force);
-            client.delete(&path).map_err(|error| {
-                Error::from(error).advise(ProblemKind::Conflict, |_| {
-                    format!("'ramblk image rm --force {name}' removes it anyway")
-                })
-            })?;
+            let removed = client.delete(&path);
+            removed.map_err(|error| Error::from(error).advise_destroyer())?;
             destroyed(self.output, name)
         })
     }

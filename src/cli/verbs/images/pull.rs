@@ -1,10 +1,9 @@
-//! `image pull`.
+//! `image pull`: an image becomes a golden one of the host.
 
 use std::path::PathBuf;
 
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
-use sha2::{Digest as _, Sha256};
 
 use super::obtain::{check_alone, known_digest, obtain, source_name};
 use crate::cli::error::Error;
@@ -14,9 +13,6 @@ use crate::cli::transfer::{FormatArg, ImageUpload, Progress, again_if_changed};
 use crate::client::Client;
 use crate::image::{self, Medium, ReadAt};
 use crate::model::{Digest, GoldenRequest};
-
-/// How much is hashed at once.
-const CHUNK_BYTES: u64 = 1 << 20;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Pull {
@@ -89,8 +85,6 @@ impl Pull {
                 let kept = image::keep(source, move |bytes| told.at(bytes));
                 progress.end();
                 let (source, digest) = kept?;
-                let digest = digest.to_string().parse();
-                let digest = digest.map_err(|error| Error::Other(format!("bug: {error}")))?;
                 Ok((digest, source))
             }
         }
@@ -98,23 +92,16 @@ impl Pull {
 }
 
 fn hash(source: &dyn ReadAt, output: Output) -> Result<Digest, Error> {
-    let size_bytes = source.size_bytes();
-    let progress = Progress::new("digest", Some(size_bytes), output);
-    let mut hash = Sha256::new();
-    let mut chunk = vec![0; usize::try_from(CHUNK_BYTES.min(size_bytes)).unwrap_or_default()];
-    let mut at = 0;
-    while at < size_bytes {
-        let length = CHUNK_BYTES.min(size_bytes - at);
-        let part = &mut chunk[..usize::try_from(length).unwrap_or_default()];
-        source.read_at(at, part).map_err(|error| Error::File {
-            what: "read",
-            path: source.name().into(),
-            source: error,
-        })?;
-        hash.update(&*part);
-        at += length;
-        progress.at(at);
-    }
+    let progress = Progress::new("digest", Some(source.size_bytes()), output);
+    let hashed = image::hash(source, |bytes| {
+        progress.at(bytes);
+        Ok(())
+    });
+    let digest = hashed.map_err(|error| Error::File {
+        what: "read",
+        path: source.name().into(),
+        source: error,
+    })?;
     progress.end();
-    Ok(Digest::new(hash.finalize().into()))
+    Ok(digest)
 }

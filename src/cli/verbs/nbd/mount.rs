@@ -64,7 +64,8 @@ impl Mount {
             }
             started => started?,
         };
-        if appears(&file, command.as_mut()) {
+        let is_there = appears(&file, command.as_mut());
+        if is_there {
             let mounted = Mounted {
                 file,
                 size_bytes: view.relay.size_bytes,
@@ -74,8 +75,16 @@ impl Mount {
                 format!("the content of {name} is {}\n", mounted.file.display())
             })?;
         }
-        let ending = life.wait(command);
-        view.end(ending)
+        let ended = view.end(life.wait(command));
+        ended.map_err(|error| match is_there {
+            true => error,
+            // It has said why.
+            false => Error::Other(format!(
+                "nothing is mounted: nbdfuse needs /dev/fuse, fusermount3, and a directory of this \
+                 user; without them 'ramblk nbd {}' serves the same",
+                self.target
+            )),
+        })
     }
 
     /// The commands with which the kernel's own client does it.

@@ -21,12 +21,13 @@ use crate::model::{ContentId, Difference, DifferenceKind, Problem};
 const UNITS: std::ops::RangeInclusive<u64> = 512..=2 << 20;
 
 /// Answer with how the content of `target` differs from that of `base`: a snapshot of the same
-/// disk, or `NAME@SNAPSHOT`.
+/// disk, or `NAME@SNAPSHOT`. It is told in units of this many bytes, and as a list first if that is
+/// asked for.
 pub(super) async fn content(
     api: &Api,
     target: Target,
     base: &str,
-    unit_bytes: Option<u64>,
+    (unit_bytes, lists): (Option<u64>, bool),
     headers: &HeaderMap,
 ) -> Result<Response, Failure> {
     let unit = unit_bytes.unwrap_or(512);
@@ -51,6 +52,7 @@ pub(super) async fn content(
     let delta = Delta {
         comparison,
         waiting: VecDeque::new(),
+        lists,
         ended: false,
     };
     let body = produced(delta, Delta::next, permit, api.options().idle_time);
@@ -76,12 +78,37 @@ struct Delta {
     comparison: Apart<Comparison>,
     /// Differences that were found and not sent yet.
     waiting: VecDeque<Difference>,
+    /// Whether the list of all frames is still to be sent.
+    lists: bool,
     ended: bool,
 }
 
 impl Delta {
+    /// The next part of the list of all frames; nothing if some more has to be compared.
+    fn next_of_list(&mut self) -> Result<Bytes, Problem> {
+        let found = self.comparison.step()?;
+        let mut headers = Vec::new();
+        for next in found.differences {
+            let header = match next.kind {
+                DifferenceKind::Zero => frames::zeros_header(next.start_bytes, next.length_bytes),
+                DifferenceKind::Data => frames::header(next.start_bytes, next.length_bytes),
+            };
+            headers.extend_from_slice(&header);
+        }
+        if found.ended {
+            let (_, size_bytes) = self.comparison.sizes();
+            headers.extend_from_slice(&frames::header(size_bytes, 0));
+            self.comparison.restart();
+            self.lists = false;
+        }
+        Ok(Bytes::from(headers))
+    }
+
     /// The next frames, of about [`MOST_BYTES`] in all; nothing if some more has to be compared.
     fn next(&mut self) -> Result<Option<Bytes>, Problem> {
+        if self.lists {
+            return self.next_of_list().map(Some);
+        }
         if self.waiting.is_empty() {
             if self.ended {
                 return Ok(None);

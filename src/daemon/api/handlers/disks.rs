@@ -1,7 +1,8 @@
 //! Handlers for disks.
 
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::header::IF_MATCH;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -11,9 +12,11 @@ use crate::daemon::api::state::Api;
 use crate::daemon::api::wire::failure::Failure;
 use crate::daemon::disks::{
     DestroyOptions, Disks, ImageName, Made, Target, change, content, create, describe, destroy,
-    golden,
+    golden, rename,
 };
-use crate::model::{Disk, DiskPatch, DiskSettings, Findings, Image, Limits, Map, Patched, Stats};
+use crate::model::{
+    Disk, DiskPatch, DiskSettings, Findings, Image, Limits, Map, Patched, RenameRequest, Stats,
+};
 
 /// The most extents of one answer.
 const MOST_EXTENTS: usize = 65536;
@@ -46,17 +49,23 @@ pub(crate) async fn list(
     State(api): State<Api>,
     Asked(query): Asked<Vec<(String, String)>>,
 ) -> Result<Response, Failure> {
-    let mut labels = Vec::new();
-    // The contract allows only labels here.
-    for (_, value) in query {
-        let Some((key, value)) = value.split_once('=') else {
-            let detail = format!("{value:?} is not a label: write label=KEY=VALUE");
-            return Err(Failure::invalid(detail).at("label"));
-        };
-        labels.push((key.to_owned(), value.to_owned()));
-    }
+    let labels = labels(query)?;
     api.ok(move |disks| Ok(describe::list(disks, &labels)))
         .await
+}
+
+/// The labels of a query. The contract allows nothing else in it.
+pub(super) fn labels(query: Vec<(String, String)>) -> Result<Vec<(String, String)>, Failure> {
+    let labels = query
+        .into_iter()
+        .map(|(_, value)| match value.split_once('=') {
+            Some((key, value)) => Ok((key.to_owned(), value.to_owned())),
+            None => {
+                let detail = format!("{value:?} is not a label: write label=KEY=VALUE");
+                Err(Failure::invalid(detail).at("label"))
+            }
+        });
+    labels.collect()
 }
 
 /// The image of a new disk's first content.
@@ -90,7 +99,7 @@ pub(crate) struct PutQuery {
 /// timeout. A repeated request finds it importing, or complete and made from the same image.
 ///
 /// With `from_image` the disk is forked from a golden image, which takes no time and no memory. It
-/// may be larger than the image, and has blocks of 512 bytes.
+/// may be larger than the image, and have blocks of either size.
 #[utoipa::path(
     put,
     path = "/v1/disks/{name}",
@@ -158,6 +167,18 @@ pub(crate) fn image(
     }
 }
 
+/// The entity tags of `If-Match` (RFC 9110, 13.1.1), if it is there.
+fn wanted_tags(headers: &HeaderMap) -> Option<Vec<String>> {
+    let mut values = headers.get_all(IF_MATCH).iter().peekable();
+    values.peek()?;
+    let lists = values.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+    let tags = lists.flat_map(|list| {
+        let tags = list.split(',').map(|tag| tag.trim().to_owned());
+        tags.collect::<Vec<_>>()
+    });
+    Some(tags.collect())
+}
+
 /// Show a disk
 #[utoipa::path(
     get,
@@ -166,13 +187,16 @@ pub(crate) fn image(
     operation_id = "get_disk",
     params(Named),
     responses(
-        (status = 200, description = "the disk", body = Disk),
+        (status = 200, description = "the disk, with its entity tag in `ETag`", body = Disk),
         (status = 404, description = "no such disk"),
     ),
 )]
 pub(crate) async fn get(State(api): State<Api>, At(at): At<Named>) -> Result<Response, Failure> {
-    api.ok(move |disks| describe::get(disks, &at.name.into_string()))
-        .await
+    api.tagged(move |disks| {
+        let disk = describe::get(disks, &at.name.into_string())?;
+        Ok((disk.entity_tag(), disk))
+    })
+    .await
 }
 
 /// Change a disk
@@ -184,22 +208,72 @@ pub(crate) async fn get(State(api): State<Api>, At(at): At<Named>) -> Result<Res
     path = "/v1/disks/{name}",
     tag = "disks",
     operation_id = "patch_disk",
-    params(Named),
+    params(
+        Named,
+        ("If-Match" = Option<String>, Header, description = "change it only if it has this entity \
+            tag, or one of several"),
+    ),
     request_body(content = DiskPatch, content_type = "application/merge-patch+json"),
     responses(
         (status = 200, description = "the changed disk", body = Patched),
         (status = 404, description = "no such disk, or no such group"),
         (status = 409, description = "data would be lost, or the disk exceeds the new quota"),
+        (status = 412, description = "it has another entity tag"),
         (status = 507, description = "there is not enough memory or quota"),
     ),
 )]
 pub(crate) async fn patch(
     State(api): State<Api>,
     At(at): At<Named>,
+    headers: HeaderMap,
     MergePatch(patch): MergePatch<DiskPatch>,
 ) -> Result<Response, Failure> {
-    api.ok(move |disks| change::patch(disks, &at.name.into_string(), patch))
-        .await
+    let tags = wanted_tags(&headers);
+    api.tagged(move |disks| {
+        let name = at.name.into_string();
+        let patched = change::patch_if(disks, &name, patch, tags.as_deref())?;
+        Ok((patched.disk.entity_tag(), patched))
+    })
+    .await
+}
+
+/// Rename a disk
+///
+/// It keeps its id, content, settings, serial, snapshots, history, recording and forks. Its socket
+/// is `NAME/vhost.sock` of the new name, so front ends and NBD clients have to be gone. Counters
+/// begin at 0, as after a restart of the daemon.
+#[utoipa::path(
+    post,
+    path = "/v1/disks/{name}/rename",
+    tag = "disks",
+    operation_id = "rename_disk",
+    params(
+        Named,
+        ("If-Match" = Option<String>, Header, description = "rename it only if it has this entity \
+            tag, or one of several"),
+    ),
+    request_body = RenameRequest,
+    responses(
+        (status = 200, description = "the disk, under its new name", body = Disk),
+        (status = 404, description = "no such disk"),
+        (status = 409, description = "there is a disk of the new name, or something uses this one"),
+        (status = 412, description = "it has another entity tag"),
+        (status = 507, description = "there are too few descriptors"),
+    ),
+)]
+pub(crate) async fn rename(
+    State(api): State<Api>,
+    At(at): At<Named>,
+    headers: HeaderMap,
+    Json(request): Json<RenameRequest>,
+) -> Result<Response, Failure> {
+    let tags = wanted_tags(&headers);
+    api.tagged(move |disks| {
+        let name = at.name.into_string();
+        let disk = rename::rename_if(disks, &name, &request, tags.as_deref())?;
+        Ok((disk.entity_tag(), disk))
+    })
+    .await
 }
 
 /// Which disks may be destroyed, and what with them.
@@ -223,9 +297,15 @@ pub(crate) struct DestroyQuery {
     path = "/v1/disks/{name}",
     tag = "disks",
     operation_id = "delete_disk",
-    params(Named, DestroyQuery),
+    params(
+        Named,
+        DestroyQuery,
+        ("If-Match" = Option<String>, Header, description = "destroy it only if it has this entity \
+            tag, or one of several"),
+    ),
     responses(
         (status = 204, description = "the disk was destroyed"),
+        (status = 412, description = "it has another entity tag"),
         (status = 404, description = "no such disk"),
         (status = 409, description = "it is in use, has snapshots or forks, or is not importing"),
     ),
@@ -233,14 +313,19 @@ pub(crate) struct DestroyQuery {
 pub(crate) async fn destroy(
     State(api): State<Api>,
     At(at): At<Named>,
+    headers: HeaderMap,
     Asked(query): Asked<DestroyQuery>,
 ) -> Result<Response, Failure> {
+    let tags = wanted_tags(&headers);
     let options = DestroyOptions {
         force: query.force,
         snapshots: query.snapshots,
         importing: query.importing,
     };
-    let end = move |disks: &Disks| Ok(((), destroy::end(disks, &at.name.into_string(), options)?));
+    let end = move |disks: &Disks| {
+        let name = at.name.into_string();
+        Ok(((), destroy::end_if(disks, &name, options, tags.as_deref())?))
+    };
     api.freeing(end).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

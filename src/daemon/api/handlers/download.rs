@@ -1,5 +1,7 @@
 //! The handler that streams the content of a disk.
 
+use std::sync::LazyLock;
+
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::header::{
@@ -25,8 +27,10 @@ use crate::model::{Problem, ProblemKind};
 pub(crate) const PLAIN_TYPE: &str = "application/octet-stream";
 /// How many bytes to read at a time.
 const CHUNK_BYTES: usize = 1 << 20;
-/// The content of unmapped sectors.
-static ZEROS: [u8; CHUNK_BYTES] = [0; CHUNK_BYTES];
+/// How much of a list is made at a time.
+const LIST_BYTES: usize = 64 << 10;
+/// The content of unmapped sectors. An array would be a megabyte of the program's file.
+static ZEROS: LazyLock<Bytes> = LazyLock::new(|| Bytes::from(vec![0; CHUNK_BYTES]));
 
 /// Which content to return.
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -49,6 +53,9 @@ pub(crate) struct DownloadQuery {
     /// The unit of what differs: frames begin and end at multiples of it, or at the end.
     #[param(value_type = Option<u64>, minimum = 512, maximum = 2097152)]
     unit_bytes: Option<u64>,
+    /// Begin with a list of where all frames will be, for what must know that before its first
+    /// byte.
+    list: bool,
 }
 
 /// Read content
@@ -62,6 +69,9 @@ pub(crate) struct DownloadQuery {
 /// With `base` it is a change of that content, for `put_data` of a disk that has it. Its frames are
 /// the same, but what lies between them is as in the base, and a frame whose length has its topmost
 /// bit set has no data: that many bytes read as zeros now.
+///
+/// With `list` the offsets and lengths of all frames come first, without their data, whose lengths
+/// have no bound there, and with the last frame. Then comes the content of the same moment.
 ///
 /// The headers `ramblk-content-id` and `ramblk-base-id` have the identifiers of both contents, as
 /// far as they have one.
@@ -96,20 +106,25 @@ pub(crate) async fn content(
         snapshot: query.snapshot.map(Moment::into_string),
     };
     if let Some(base) = &query.base {
-        return delta::content(&api, target, base, query.unit_bytes, &headers).await;
+        let how = (query.unit_bytes, query.list);
+        return delta::content(&api, target, base, how, &headers).await;
     }
     if query.unit_bytes.is_some() {
         let detail = "unit_bytes is for a change of another content: name that with base";
         return Err(Failure::invalid(detail).at("unit_bytes"));
     }
     let as_frames = wants_frames(&headers)?;
+    if query.list && !as_frames {
+        let detail = format!("list is for {FRAMES_TYPE}: accept that");
+        return Err(Failure::invalid(detail).at("list"));
+    }
     let permit = api.permit(Permit::Transfer)?;
     let reader = api.work(move |disks| content::reader(disks, &target).map(Apart::new));
     let reader = reader.await??;
     let size = reader.size_bytes();
     let id = reader.content_id();
     let (source, response) = if as_frames {
-        let source = ContentStream::frames(reader);
+        let source = ContentStream::frames(reader, query.list);
         (source, [(CONTENT_TYPE, FRAMES_TYPE)].into_response())
     } else {
         match range(&headers, size) {
@@ -207,6 +222,8 @@ pub(super) struct ContentStream {
     at_bytes: u64,
     end_bytes: u64,
     frames: bool,
+    /// Whether the list of all frames is still to be sent.
+    lists: bool,
     ended: bool,
 }
 
@@ -217,14 +234,16 @@ impl ContentStream {
             at_bytes,
             end_bytes,
             frames: false,
+            lists: false,
             ended: false,
         }
     }
 
-    fn frames(reader: Apart) -> Self {
+    fn frames(reader: Apart, lists: bool) -> Self {
         let end_bytes = reader.size_bytes();
         Self {
             frames: true,
+            lists,
             ..Self::plain(reader, 0, end_bytes)
         }
     }
@@ -232,6 +251,8 @@ impl ContentStream {
     pub(super) fn next(&mut self) -> Result<Option<Bytes>, Problem> {
         if self.ended {
             Ok(None)
+        } else if self.lists {
+            self.next_of_list().map(Some)
         } else if self.frames {
             self.next_frames().map(Some)
         } else {
@@ -252,10 +273,25 @@ impl ContentStream {
             self.reader.read(self.at_bytes, &mut chunk)?;
             Bytes::from(chunk)
         } else {
-            Bytes::from_static(&ZEROS).slice(..length)
+            ZEROS.slice(..length)
         };
         self.at_bytes = end;
         Ok(Some(chunk))
+    }
+
+    /// The next part of the list of all frames.
+    fn next_of_list(&mut self) -> Result<Bytes, Problem> {
+        let mut headers = Vec::new();
+        while headers.len() < LIST_BYTES {
+            let Some((start, length)) = self.reader.next_mapped(self.at_bytes)? else {
+                headers.extend_from_slice(&frames::header(self.end_bytes, 0));
+                (self.at_bytes, self.lists) = (0, false);
+                break;
+            };
+            headers.extend_from_slice(&frames::header(start, length));
+            self.at_bytes = start + length;
+        }
+        Ok(Bytes::from(headers))
     }
 
     /// The next frames, several if they are short.

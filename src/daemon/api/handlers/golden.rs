@@ -15,14 +15,15 @@ use super::apart::Apart;
 use super::download::PLAIN_TYPE;
 use super::upload::{Arriving, ContentFormat, receive};
 use super::writing::Receiver;
-use crate::daemon::api::input::{Asked, At, Json, expect_type};
+use crate::daemon::api::input::{Asked, At, Json, MergePatch, expect_type};
 use crate::daemon::api::state::{Api, Permit};
 use crate::daemon::api::wire::failure::Failure;
 use crate::daemon::disks::golden::{describe, fetch, remove};
 use crate::daemon::disks::{Disks, ImageName};
 use crate::model::frames::FRAMES_TYPE;
 use crate::model::{
-    ContentId, Digest, EventKind, GoldenImage, GoldenOffer, GoldenRequest, GoldenState, Problem,
+    ContentId, Digest, EventKind, GoldenImage, GoldenOffer, GoldenPatch, GoldenRequest,
+    GoldenState, Problem,
 };
 
 /// The longest that an answer waits for another client's fetch, in seconds: less than a request may
@@ -90,6 +91,31 @@ pub(crate) async fn list(State(api): State<Api>) -> Result<Response, Failure> {
 pub(crate) async fn get(State(api): State<Api>, At(at): At<Called>) -> Result<Response, Failure> {
     let which = at.parse()?;
     api.ok(move |disks| describe::get(disks, &which)).await
+}
+
+/// Protect a golden image
+///
+/// A merge patch (RFC 7396). A protected image can't be removed, and stays when memory is wanted.
+#[utoipa::path(
+    patch,
+    path = "/v1/images/{image}",
+    tag = "images",
+    operation_id = "patch_image",
+    params(Called),
+    request_body(content = GoldenPatch, content_type = "application/merge-patch+json"),
+    responses(
+        (status = 200, description = "the changed image", body = GoldenImage),
+        (status = 404, description = "no such image"),
+    ),
+)]
+pub(crate) async fn patch(
+    State(api): State<Api>,
+    At(at): At<Called>,
+    MergePatch(patch): MergePatch<GoldenPatch>,
+) -> Result<Response, Failure> {
+    let which = at.parse()?;
+    api.ok(move |disks| remove::patch(disks, &which, patch))
+        .await
 }
 
 /// How long to wait.

@@ -169,7 +169,7 @@ pub(crate) struct ApplyQuery {
     /// Return what would be done, and do nothing.
     dry_run: bool,
     /// Remove what the configuration does not name: disks and groups, and labels, limits, quota,
-    /// group and on_full of disks.
+    /// group, socket_owner and on_full of disks.
     prune: bool,
 }
 

@@ -12,7 +12,8 @@
 //! | `faults` | faults on command |
 //! | `record` | recordings |
 //! | `power` | power cuts |
-//! | `events` | server-sent events |
+//! | `events`, `wait` | server-sent events; waiting for something |
+//! | `figures` | the figures of all disks |
 //! | `nbd` | connections that become NBD's |
 //! | `observe` | metrics, health, and the OpenAPI document |
 
@@ -22,6 +23,7 @@ pub(crate) mod disks;
 pub(crate) mod download;
 pub(crate) mod events;
 pub(crate) mod faults;
+pub(crate) mod figures;
 pub(crate) mod golden;
 pub(crate) mod groups;
 pub(crate) mod look;
@@ -31,5 +33,6 @@ pub(crate) mod power;
 pub(crate) mod record;
 pub(crate) mod snapshots;
 pub(crate) mod upload;
+pub(crate) mod wait;
 pub(crate) mod write;
 mod writing;

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 
 use axum::extract::{Request, State};
-use axum::http::header::{CONNECTION, HeaderName, UPGRADE};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Version};
+use axum::http::header::UPGRADE;
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
@@ -20,6 +20,7 @@ use crate::daemon::api::input::{Asked, At, Moment, Name, Named};
 use crate::daemon::api::state::{Api, Permit};
 use crate::daemon::api::wire::failure::Failure;
 use crate::daemon::api::wire::peer::Peer;
+use crate::daemon::api::wire::upgrade;
 use crate::daemon::disks::{Target, View, ViewOptions, view};
 use crate::model::ProblemKind;
 use crate::nbd::Pace;
@@ -72,14 +73,13 @@ pub(crate) struct NbdQuery {
         (status = 507, description = "there is not enough memory"),
     ),
 )]
-pub(crate) async fn upgrade(
+pub(crate) async fn serve_nbd(
     State(api): State<Api>,
     At(at): At<Named>,
     Asked(query): Asked<NbdQuery>,
     mut request: Request,
 ) -> Result<Response, Failure> {
-    let upgraded = request.extensions_mut().remove::<OnUpgrade>();
-    let Some(upgraded) = upgraded.filter(|_| wants_nbd(&request)) else {
+    let Some(upgraded) = upgrade::asked(&mut request, NBD) else {
         return Ok(not_asked());
     };
     let permit = api.permit(Permit::Nbd)?;
@@ -99,27 +99,7 @@ pub(crate) async fn upgrade(
         step: api.options().idle_time,
     };
     tokio::spawn(begin(upgraded, view, pace, permit));
-    let headers = [
-        (CONNECTION, HeaderValue::from_static("upgrade")),
-        (UPGRADE, HeaderValue::from_static(NBD)),
-    ];
-    Ok((StatusCode::SWITCHING_PROTOCOLS, headers).into_response())
-}
-
-/// Whether a request asks for NBD on its connection.
-fn wants_nbd(request: &Request) -> bool {
-    request.version() == Version::HTTP_11
-        && has_word(request.headers(), &CONNECTION, "upgrade")
-        && has_word(request.headers(), &UPGRADE, NBD)
-}
-
-/// Whether a list in a header has this word.
-fn has_word(headers: &HeaderMap, name: &HeaderName, word: &str) -> bool {
-    let values = headers.get_all(name).iter();
-    let mut words = values
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|it| it.split(','));
-    words.any(|it| it.trim().eq_ignore_ascii_case(word))
+    Ok(upgrade::switching(NBD))
 }
 
 /// The answer to a request for this path without an upgrade.

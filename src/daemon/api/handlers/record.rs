@@ -3,11 +3,15 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{FromRequest, Request, State};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
 use serde::Deserialize;
+use tokio::io::AsyncReadExt;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use utoipa::IntoParams;
 
 use super::apart::Apart;
@@ -18,9 +22,14 @@ use crate::daemon::api::input::{Asked, At, Json, Named, expect_type};
 use crate::daemon::api::state::{Api, Permit};
 use crate::daemon::api::wire::failure::Failure;
 use crate::daemon::api::wire::produced::produced;
+use crate::daemon::api::wire::upgrade;
+use crate::daemon::disks::crash_state::Held;
 use crate::daemon::disks::record::{self, LogUpload};
 use crate::daemon::disks::{Disks, crash_state};
 use crate::model::{Disk, MarkRequest, Problem, RecordRequest, Recording, StateRequest};
+
+/// The protocol of a connection that holds a disk.
+const HOLD: &str = "ramblk-hold";
 
 /// Show a recording
 #[utoipa::path(
@@ -118,7 +127,8 @@ pub(crate) async fn mark(
 /// Make a crash state
 ///
 /// Creates a disk with a state that a crash may have left of the recorded disk. It takes memory
-/// only for what differs from the base.
+/// only for what differs from the base. With `Connection: Upgrade` and `Upgrade: ramblk-hold` it is
+/// destroyed when the connection ends, on which you send nothing more, or when the daemon ends.
 #[utoipa::path(
     post,
     path = "/v1/disks/{name}/recording/states",
@@ -127,6 +137,7 @@ pub(crate) async fn mark(
     params(Named),
     request_body = StateRequest,
     responses(
+        (status = 101, description = "the new disk is there as long as the connection"),
         (status = 201, description = "the new disk", body = Disk),
         (status = 404, description = "no such disk, or it has no recording"),
         (status = 409, description = "a disk of the new name exists"),
@@ -136,12 +147,44 @@ pub(crate) async fn mark(
 pub(crate) async fn state(
     State(api): State<Api>,
     At(at): At<Named>,
-    Json(request): Json<StateRequest>,
+    mut request: Request,
 ) -> Result<Response, Failure> {
     let name = at.name.into_string();
+    let upgraded = upgrade::asked(&mut request, HOLD);
+    let Json(request) = Json::<StateRequest>::from_request(request, &api).await?;
+    if let Some(upgraded) = upgraded {
+        let permit = api.permit(Permit::Held)?;
+        let disks = Arc::clone(api.disks());
+        let make = move |_: &Disks| crash_state::hold(&disks, &name, &request).map(Apart::new);
+        let held = api.work(make).await??;
+        tokio::spawn(hold(upgraded, held, api.stopped(), permit));
+        return Ok(upgrade::switching(HOLD));
+    }
     let make = move |disks: &Disks| crash_state::make(disks, &name, &request);
     api.answer(move |disks| Ok((StatusCode::CREATED, make(disks)?)))
         .await
+}
+
+/// Keep a disk for as long as a connection.
+async fn hold(
+    upgraded: OnUpgrade,
+    held: Apart<Held>,
+    mut stopped: watch::Receiver<bool>,
+    permit: OwnedSemaphorePermit,
+) {
+    let connection_ends = async {
+        if let Ok(upgraded) = upgraded.await {
+            // Whatever comes ends it too: there is nothing to send.
+            let _ = TokioIo::new(upgraded).read(&mut [0; 1]).await;
+        }
+    };
+    let daemon_ends = async { stopped.wait_for(|stopped| *stopped).await.map(drop) };
+    tokio::select! {
+        () = connection_ends => {}
+        _ = daemon_ends => {}
+    }
+    held.end().await;
+    drop(permit);
 }
 
 /// Which recordings may be removed.

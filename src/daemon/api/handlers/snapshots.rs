@@ -7,11 +7,14 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use crate::daemon::api::input::{Asked, At, Json, Named, NamedMoment, NamedSnapshot};
+use crate::daemon::api::input::{Asked, At, Json, MergePatch, Named, NamedMoment, NamedSnapshot};
 use crate::daemon::api::state::Api;
 use crate::daemon::api::wire::failure::Failure;
-use crate::daemon::disks::{Disks, fork, history, reset, snapshots};
-use crate::model::{Disk, ForkRequest, History, ResetRequest, Snapshot};
+use crate::daemon::disks::{Disks, Made, fork, history, rename, reset, snapshots};
+use crate::model::{
+    Disk, ForkRequest, Forked, ForksRequest, History, ResetRequest, ResetsRequest, Snapshot,
+    SnapshotPatch, SnapshotRenameRequest, SnapshotsRequest,
+};
 
 /// List a disk's snapshots
 #[utoipa::path(
@@ -78,6 +81,58 @@ pub(crate) async fn get(
 ) -> Result<Response, Failure> {
     let (name, snapshot) = (at.name.into_string(), at.snapshot.into_string());
     api.ok(move |disks| snapshots::get(disks, &name, &snapshot))
+        .await
+}
+
+/// Protect a snapshot
+///
+/// A merge patch (RFC 7396). A protected snapshot can't be destroyed, nor its disk with it.
+#[utoipa::path(
+    patch,
+    path = "/v1/disks/{name}/snapshots/{snapshot}",
+    tag = "snapshots",
+    operation_id = "patch_snapshot",
+    params(NamedSnapshot),
+    request_body(content = SnapshotPatch, content_type = "application/merge-patch+json"),
+    responses(
+        (status = 200, description = "the changed snapshot", body = Snapshot),
+        (status = 404, description = "no such disk or snapshot"),
+    ),
+)]
+pub(crate) async fn patch(
+    State(api): State<Api>,
+    At(at): At<NamedSnapshot>,
+    MergePatch(patch): MergePatch<SnapshotPatch>,
+) -> Result<Response, Failure> {
+    let (name, snapshot) = (at.name.into_string(), at.snapshot.into_string());
+    api.ok(move |disks| snapshots::patch(disks, &name, &snapshot, patch))
+        .await
+}
+
+/// Rename a snapshot
+///
+/// Its content stays, and so do the disks that were forked from it.
+#[utoipa::path(
+    post,
+    path = "/v1/disks/{name}/snapshots/{snapshot}/rename",
+    tag = "snapshots",
+    operation_id = "rename_snapshot",
+    params(NamedSnapshot),
+    request_body = SnapshotRenameRequest,
+    responses(
+        (status = 200, description = "the snapshot, under its new name", body = Snapshot),
+        (status = 404, description = "no such disk or snapshot"),
+        (status = 409, description = "the disk has a snapshot of the new name, or its recording \
+            begins with this one"),
+    ),
+)]
+pub(crate) async fn rename(
+    State(api): State<Api>,
+    At(at): At<NamedSnapshot>,
+    Json(request): Json<SnapshotRenameRequest>,
+) -> Result<Response, Failure> {
+    let (name, snapshot) = (at.name.into_string(), at.snapshot.into_string());
+    api.ok(move |disks| rename::rename_snapshot(disks, &name, &snapshot, &request.name))
         .await
 }
 
@@ -168,6 +223,40 @@ pub(crate) async fn fork(
         .await
 }
 
+/// Fork disks in numbers
+///
+/// Creates disks with the content that their sources have at one moment: all of them or none. A
+/// disk that exists stays, if it was forked from the same source and has the given settings;
+/// otherwise it is a conflict, and nothing is created. So a repeated request changes nothing.
+#[utoipa::path(
+    post,
+    path = "/v1/forks",
+    tag = "snapshots",
+    operation_id = "fork_disks",
+    request_body = ForksRequest,
+    responses(
+        (status = 201, description = "disks were created", body = Forked),
+        (status = 200, description = "all of them existed, as requested", body = Forked),
+        (status = 404, description = "no such disk, snapshot, golden image or group"),
+        (status = 409, description = "another disk of one of the names exists"),
+        (status = 507, description = "there is not enough memory, or too few descriptors"),
+    ),
+)]
+pub(crate) async fn fork_all(
+    State(api): State<Api>,
+    Json(request): Json<ForksRequest>,
+) -> Result<Response, Failure> {
+    api.answer(move |disks| {
+        let (forked, made) = fork::fork_all(disks, &request)?;
+        let status = match made {
+            Made::New => StatusCode::CREATED,
+            Made::Existing => StatusCode::OK,
+        };
+        Ok((status, forked))
+    })
+    .await
+}
+
 /// Reset a disk
 ///
 /// Replaces the disk's content by that of one of its snapshots, or by the content that it was
@@ -194,9 +283,72 @@ pub(crate) async fn reset(
     let name = at.name.into_string();
     let reset = move |disks: &Disks| {
         let (disk, left) = reset::reset(disks, &name, request)?;
-        Ok((serde_json::to_vec(&disk), vec![left]))
+        Ok((serde_json::to_vec(&disk), left))
     };
-    let body = api.freeing(reset).await?;
+    json(api.freeing(reset).await?)
+}
+
+/// An answer that was serialised.
+fn json(body: serde_json::Result<Vec<u8>>) -> Result<Response, Failure> {
     let body = body.map_err(|error| Failure::internal(&error))?;
     Ok(([(CONTENT_TYPE, "application/json")], body).into_response())
+}
+
+/// Reset disks at one instant
+///
+/// Resets all of these disks, or none: each to its own snapshot of that name, or to the content
+/// that it was forked from.
+#[utoipa::path(
+    post,
+    path = "/v1/resets",
+    tag = "snapshots",
+    operation_id = "reset_disks",
+    request_body = ResetsRequest,
+    responses(
+        (status = 200, description = "the reset disks, in the order of the request", body = [Disk]),
+        (status = 404, description = "no such disk or snapshot"),
+        (status = 409, description = "a front end uses one of them, or one was not forked"),
+        (status = 507, description = "there is not enough memory"),
+    ),
+)]
+pub(crate) async fn reset_all(
+    State(api): State<Api>,
+    Json(request): Json<ResetsRequest>,
+) -> Result<Response, Failure> {
+    let reset = move |disks: &Disks| {
+        let how = ResetRequest {
+            to: request.to,
+            force: request.force,
+        };
+        let (disks, left) = reset::reset_all(disks, &request.disks, &how)?;
+        Ok((serde_json::to_vec(&disks), left))
+    };
+    json(api.freeing(reset).await?)
+}
+
+/// Take snapshots of one moment
+///
+/// Keeps the content that several disks have at one moment: all of them, or none.
+#[utoipa::path(
+    post,
+    path = "/v1/snapshots",
+    tag = "snapshots",
+    operation_id = "take_snapshots",
+    request_body = SnapshotsRequest,
+    responses(
+        (status = 201, description = "the snapshots, in the same order", body = [Snapshot]),
+        (status = 404, description = "no such disk"),
+        (status = 409, description = "one of the disks has a snapshot of this name"),
+        (status = 507, description = "there is not enough memory"),
+    ),
+)]
+pub(crate) async fn take_all(
+    State(api): State<Api>,
+    Json(request): Json<SnapshotsRequest>,
+) -> Result<Response, Failure> {
+    api.answer(move |disks| {
+        let taken = snapshots::take_all(disks, &request.disks, &request.name)?;
+        Ok((StatusCode::CREATED, taken))
+    })
+    .await
 }

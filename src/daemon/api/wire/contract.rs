@@ -16,9 +16,7 @@ use axum::http::header::{
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use utoipa::openapi::path::{Operation, Parameter, ParameterIn};
-use utoipa::openapi::schema::{SchemaType, Type};
-use utoipa::openapi::{OpenApi, RefOr, Schema};
+use serde_json::Value;
 
 use super::failure::Failure;
 use crate::model::ProblemKind;
@@ -38,21 +36,24 @@ struct Takes {
     /// Parameters of its query, and whether each may be repeated.
     query: BTreeMap<String, bool>,
     body: bool,
+    /// Whether it honours `If-Match`.
+    if_match: bool,
 }
 
 impl Contract {
     /// The contract of a document.
-    pub(crate) fn new(document: &OpenApi) -> Self {
+    pub(crate) fn new(document: &Value) -> Self {
         let mut all = HashMap::new();
-        for (path, item) in &document.paths.paths {
-            for (method, operation) in [
-                (Method::GET, &item.get),
-                (Method::PUT, &item.put),
-                (Method::POST, &item.post),
-                (Method::DELETE, &item.delete),
-                (Method::PATCH, &item.patch),
+        let paths = document["paths"].as_object().into_iter().flatten();
+        for (path, item) in paths {
+            for (method, name) in [
+                (Method::GET, "get"),
+                (Method::PUT, "put"),
+                (Method::POST, "post"),
+                (Method::DELETE, "delete"),
+                (Method::PATCH, "patch"),
             ] {
-                if let Some(operation) = operation {
+                if let Some(operation) = item.get(name) {
                     all.insert((path.clone(), method), Takes::of(operation));
                 }
             }
@@ -70,13 +71,14 @@ impl Contract {
             ref other => other.clone(),
         };
         let changes = method != Method::GET;
-        conditions(headers, changes)?;
         let path = request.extensions().get::<MatchedPath>();
         let takes = path.and_then(|path| self.0.get(&(path.as_str().to_owned(), method)));
         let Some(takes) = takes else {
-            // There is no such path or method. The router answers that.
+            // There is no such path or method. The router answers that, whatever the conditions are
+            // (RFC 9110, 13.2.1).
             return Ok(None);
         };
+        conditions(headers, changes, takes.if_match)?;
         takes.check_query(request.uri())?;
         if changes {
             meanings(headers)?;
@@ -86,17 +88,16 @@ impl Contract {
 }
 
 impl Takes {
-    fn of(operation: &Operation) -> Self {
-        let parameters = operation.parameters.iter().flatten();
-        let query = parameters.filter_map(|parameter| match parameter {
-            RefOr::T(parameter) if parameter.parameter_in == ParameterIn::Query => {
-                Some((parameter.name.clone(), repeats(parameter)))
-            }
-            _ => None,
-        });
+    fn of(operation: &Value) -> Self {
+        let parameters = operation["parameters"].as_array().into_iter().flatten();
+        let name = |parameter: &Value| parameter["name"].as_str().map(str::to_owned);
+        let query = parameters.clone().filter(|it| it["in"] == "query");
+        let query = query.filter_map(|it| Some((name(it)?, repeats(it))));
+        let mut names = parameters.clone().filter_map(name);
         Self {
             query: query.collect(),
-            body: operation.request_body.is_some(),
+            body: operation.get("requestBody").is_some(),
+            if_match: names.any(|name| name.eq_ignore_ascii_case(IF_MATCH.as_str())),
         }
     }
 
@@ -132,14 +133,10 @@ impl Takes {
 }
 
 /// Whether a parameter may be repeated: it is an array, possibly nullable.
-fn repeats(parameter: &Parameter) -> bool {
-    let Some(RefOr::T(Schema::Array(array))) = &parameter.schema else {
-        return false;
-    };
-    match &array.schema_type {
-        SchemaType::Type(one) => *one == Type::Array,
-        SchemaType::Array(any) => any.contains(&Type::Array),
-        SchemaType::AnyValue => false,
+fn repeats(parameter: &Value) -> bool {
+    match &parameter["schema"]["type"] {
+        Value::Array(any) => any.iter().any(|one| one == "array"),
+        one => one == "array",
     }
 }
 
@@ -236,15 +233,17 @@ fn always(headers: &HeaderMap) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Check for conditions, which can't be evaluated: there are no entity tags and no dates.
+/// Check for conditions that can't be evaluated: there are no dates, and entity tags only of disks.
 /// `If-None-Match` and `If-Modified-Since` of a GET may be ignored, since the answer is then full.
-fn conditions(headers: &HeaderMap, changes: bool) -> Result<(), Failure> {
-    let names = [IF_MATCH, IF_UNMODIFIED_SINCE, IF_NONE_MATCH];
+fn conditions(headers: &HeaderMap, changes: bool, if_match: bool) -> Result<(), Failure> {
+    let names = [IF_UNMODIFIED_SINCE, IF_MATCH, IF_NONE_MATCH];
     let looked_at = if changes { &names[..] } else { &names[..2] };
-    match looked_at.iter().find(|name| headers.contains_key(*name)) {
+    let refused =
+        |name: &&HeaderName| headers.contains_key(*name) && !(if_match && **name == IF_MATCH);
+    match looked_at.iter().find(refused) {
         None => Ok(()),
         Some(name) => {
-            let why = "there are no entity tags or dates to compare it with: leave it out";
+            let why = "there is no entity tag or date to compare it with here: leave it out";
             Err(refuse(name, StatusCode::PRECONDITION_FAILED, why))
         }
     }

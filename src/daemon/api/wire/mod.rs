@@ -10,6 +10,7 @@
 //! | `frames` | parsing uploaded content |
 //! | `linger` | bodies whose request is answered before all of them has come |
 //! | `produced` | a body that work threads make |
+//! | `upgrade` | connections that become those of another protocol |
 
 pub(crate) mod accept;
 pub(crate) mod contract;
@@ -19,3 +20,4 @@ pub(crate) mod linger;
 pub(crate) mod peer;
 pub(crate) mod produced;
 pub(crate) mod strict;
+pub(crate) mod upgrade;

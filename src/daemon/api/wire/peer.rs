@@ -2,7 +2,8 @@
 //!
 //! The mode of the socket's file decides which users can connect. Since a mode is easily changed by
 //! mistake, each client is checked too: root, the daemon's user, and members of the file's group
-//! are authorised. Others get 403, even if the mode admits them.
+//! are authorised. Others get 403, even if the mode admits them; only a socket for reading may
+//! admit everyone.
 #![allow(unsafe_code, reason = "no crate has SO_PEERGROUPS")]
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -30,6 +31,8 @@ pub(crate) struct Peer {
 pub(crate) struct Access {
     own_uid: u32,
     group: Option<u32>,
+    /// Whether everyone is, whom the mode admits.
+    everyone: bool,
 }
 
 impl Access {
@@ -38,6 +41,16 @@ impl Access {
         Self {
             own_uid: rustix::process::geteuid().as_raw(),
             group,
+            everyone: false,
+        }
+    }
+
+    /// The same, or every client, if the socket's mode admits every user on purpose: to a socket
+    /// for reading a mode of its own was given.
+    pub(crate) fn of_readers(group: Option<u32>, mode: u32) -> Self {
+        Self {
+            everyone: mode & 0o006 == 0o006,
+            ..Self::new(group)
         }
     }
 
@@ -59,7 +72,7 @@ impl Access {
     }
 
     fn allows(&self, uid: u32, is_member: impl FnOnce(u32) -> bool) -> bool {
-        uid == 0 || uid == self.own_uid || self.group.is_some_and(is_member)
+        uid == 0 || uid == self.own_uid || self.everyone || self.group.is_some_and(is_member)
     }
 }
 
@@ -110,6 +123,7 @@ mod tests {
         let access = Access {
             own_uid: 1000,
             group: Some(50),
+            everyone: false,
         };
         assert!(access.allows(0, |_| false));
         assert!(access.allows(1000, |_| false));
@@ -120,5 +134,7 @@ mod tests {
             ..access
         };
         assert!(!groupless.allows(1001, |_| true));
+        assert!(Access::of_readers(None, 0o666).allows(1001, |_| false));
+        assert!(!Access::of_readers(None, 0o664).allows(1001, |_| false));
     }
 }

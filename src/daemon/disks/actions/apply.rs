@@ -26,8 +26,8 @@ const MOST_DISKS: usize = 100_000;
 pub struct ApplyOptions {
     /// Only return what would be done.
     pub dry_run: bool,
-    /// Remove what isn't declared: disks and groups, and labels, limits, quota, group and `on_full`
-    /// of disks.
+    /// Remove what isn't declared: disks and groups, and labels, limits, quota, group, owner of the
+    /// socket and `on_full` of disks.
     pub prune: bool,
     /// The daemon is starting: skip a new size of a disk that is importing, so that the start
     /// succeeds.
@@ -79,6 +79,7 @@ fn wanted(
             group: usual.group,
             labels: usual.labels,
             faults: usual.faults,
+            socket_owner: usual.socket_owner,
             ..had.clone()
         },
     };
@@ -255,6 +256,7 @@ fn plan_disk<'a>(
             let pool_bytes = disks.store().limit_bytes();
             let valid = ValidDisk::new(name, new_settings(disk)?, pool_bytes)?;
             disks.factory.check(name)?;
+            disks.factory.check_owner(None, &valid.settings)?;
             let mut fields = field_changes(&DiskSettings::new(0), &valid.settings);
             for field in &mut fields {
                 field.old = Value::Null;
@@ -291,6 +293,7 @@ fn check_change(
     };
     let valid = ValidDisk::new(&served.name, settings, pool_bytes)?;
     let patch = patch_to(&served.name, had, &valid)?;
+    disks.factory.check_owner(Some(had), &valid.settings)?;
     if patch.size_bytes.is_some() {
         served.check_whole("resize it")?;
     }

@@ -1,5 +1,8 @@
 //! Changing a disk while it is served.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use super::describe::describe;
 use super::groups;
 use super::history;
@@ -9,13 +12,17 @@ use crate::daemon::disks::served::disk::ServedDisk;
 use crate::daemon::disks::served::power::log_limit;
 use crate::daemon::disks::settings::differences::differences;
 use crate::daemon::disks::settings::faults;
+use crate::daemon::disks::settings::life::check_life;
 use crate::daemon::disks::settings::metadata::Metadata;
 use crate::daemon::disks::settings::problems::invalid;
 use crate::daemon::disks::settings::valid::{
     check_history, check_labels, check_limits, check_log_limit, check_quota,
 };
+use crate::daemon::host::socket::SocketAccess;
+use crate::device::Limiter;
 use crate::model::{
-    DiskPatch, DiskSettings, EventKind, Limits, Patched, Problem, ProblemKind, Resized,
+    DiskPatch, DiskSettings, EventKind, FieldChange, Limits, Patched, Problem, ProblemKind,
+    Resized, field_changes,
 };
 use crate::store::{Change, Leftover, Shrink};
 
@@ -80,6 +87,12 @@ fn patched(
         }
     }
     check_labels(&settings.labels)?;
+    settings.life = patch.life.over(settings.life);
+    check_life(&settings.life)?;
+    settings.protected = patch.protected.unwrap_or(settings.protected);
+    if let Some(owner) = &patch.socket_owner {
+        settings.socket_owner.clone_from(owner);
+    }
     if let Some(texts) = &patch.faults {
         settings.faults = faults::texts(&faults::named(texts)?);
     }
@@ -116,9 +129,25 @@ fn explained(problem: Problem, resize: Option<&Resize>, change: &Change<'_>) -> 
 /// # Errors
 /// `not-found`; `invalid`; `would-lose-data` for a smaller size without `shrink`; `over-budget`.
 pub fn patch(disks: &Disks, name: &str, patch: DiskPatch) -> Result<Patched, Problem> {
+    patch_if(disks, name, patch, None)
+}
+
+/// The same as [`patch`], if the disk has one of the entity tags `any_of`.
+///
+/// # Errors
+/// As [`patch`]; `changed` if it has another tag.
+pub fn patch_if(
+    disks: &Disks,
+    name: &str,
+    patch: DiskPatch,
+    any_of: Option<&[String]>,
+) -> Result<Patched, Problem> {
     let lost_bytes = Resize::would_lose(&*disks.find(name)?, &patch)?;
     let control = disks.control();
     let served = disks.find(name)?;
+    if let Some(any_of) = any_of {
+        check_tag(disks, &served, any_of)?;
+    }
     let (resized, left) = patch_locked(disks, &served, &patch, lost_bytes)?;
     drop(control);
     let lost_bytes = left.size.map_or(0, Leftover::free);
@@ -147,8 +176,14 @@ pub(crate) fn patch_locked(
     let resize = Resize::of(served, patch, lost_bytes)?;
     let rules = faults::named(&settings.faults)?;
     let repairs = patch.failed == Some(false) && served.failure().is_some();
+    // The same time again begins again.
+    let renews = patch.life.ttl_ms.is_some();
     let mut left = Left::default();
-    if had != settings || repairs {
+    // The same owner again tries again. Who could connect before is for a refusal by the store.
+    let given = patch.socket_owner.as_ref();
+    let given = given.map(|owner| disks.factory.give(served, owner.as_deref()));
+    let given = given.transpose()?.flatten();
+    if had != settings || repairs || renews {
         let quota_bytes = settings.quota_bytes;
         let change = Change {
             quota_bytes: (quota_bytes != had.quota_bytes).then_some(quota_bytes),
@@ -158,6 +193,9 @@ pub(crate) fn patch_locked(
         };
         let edit = |metadata: &mut Metadata| {
             *metadata = metadata.with(&settings);
+            if renews {
+                metadata.lived = metadata.lived.with_ttl(&settings.life);
+            }
             metadata.failure.take_if(|_| repairs);
         };
         let size = resize.as_ref().and_then(Resize::wanted);
@@ -165,20 +203,17 @@ pub(crate) fn patch_locked(
             true => served.change(edit, &change, size),
             false => change_cache(disks, served, &settings, edit, &change, size),
         };
-        let changed = changed.map_err(|problem| explained(problem, resize.as_ref(), &change));
-        left.size = Some(changed?);
+        let refused = |problem| {
+            take_back(served, given);
+            explained(problem, resize.as_ref(), &change)
+        };
+        left.size = Some(changed.map_err(refused)?);
     }
     // From here on nothing can be refused.
-    served.limit(&settings.limits, limiter);
-    served.sanitize(settings.sanitize);
-    left.points = history::follow(disks, served, settings.history.as_ref())?;
-    if let Some(cache) = served.server.device().volume().cache() {
-        cache.set_log_limit(log_limit(disks.store(), &settings));
-    }
+    left.points = put_in_force(disks, served, &settings, limiter)?;
     if resize.is_some() {
         served.stabilise();
     }
-    served.set_marks(settings.quota_bytes);
     if had.faults != settings.faults {
         served.set_faults(rules);
     }
@@ -194,14 +229,65 @@ pub(crate) fn patch_locked(
         served.end_recording("the disk was resized");
     }
     let resized = resize.map(|resize| announce(disks, served, &resize));
-    let mut changed = differences(&had, &settings);
-    changed.retain(|&field| field != "size_bytes");
-    changed.extend(repairs.then_some("failed"));
-    if !changed.is_empty() {
-        let (events, changed) = (disks.events(), changed.join(","));
-        events.tell_with(EventKind::Changed, &served.name, "settings", changed);
+    announce_settings(disks, &served.name, (&had, &settings), (repairs, renews));
+    if !patch.life.is_empty() || patch.protected.is_some() {
+        // The monitor computes again when the next life is over.
+        disks.store().pressure().raise();
     }
     Ok((resized, left))
+}
+
+/// Let those connect to a disk's socket who could before a change that was refused.
+fn take_back(served: &ServedDisk, had: Option<SocketAccess>) {
+    if let Some(Err(error)) = had.map(|had| served.give_socket(had)) {
+        tracing::error!(disk = served.name, %error, "its socket has another owner than it says");
+    }
+}
+
+/// Send the event of changed settings. A new size has an event of its own.
+fn announce_settings(
+    disks: &Disks,
+    name: &str,
+    (had, settings): (&DiskSettings, &DiskSettings),
+    (repairs, renews): (bool, bool),
+) {
+    let mut changed = differences(had, settings);
+    changed.retain(|&field| field != "size_bytes");
+    changed.extend(repairs.then_some("failed"));
+    // The same time to live again begins again, which is no other value.
+    if renews && !changed.contains(&"life") {
+        changed.push("life");
+    }
+    if changed.is_empty() {
+        return;
+    }
+    let mut changes = field_changes(had, settings);
+    changes.retain(|change| change.field != "size_bytes");
+    changes.extend(repairs.then(|| FieldChange {
+        field: "failed".into(),
+        old: true.into(),
+        new: false.into(),
+    }));
+    let details = BTreeMap::from([("settings".to_owned(), changed.join(",").into())]);
+    let events = disks.events();
+    events.tell_changes(EventKind::Changed, Some(name), details, changes);
+}
+
+/// Let a disk do what its new settings say. Returns the points of a history that ended.
+fn put_in_force(
+    disks: &Disks,
+    served: &ServedDisk,
+    settings: &DiskSettings,
+    limiter: Option<Arc<Limiter>>,
+) -> Result<Vec<Leftover>, Problem> {
+    served.limit(&settings.limits, limiter);
+    served.sanitize(settings.sanitize);
+    let points = history::follow(disks, served, settings.history.as_ref())?;
+    if let Some(cache) = served.server.device().volume().cache() {
+        cache.set_log_limit(log_limit(disks.store(), settings));
+    }
+    served.set_marks(settings.quota_bytes);
+    Ok(points)
 }
 
 /// Change a disk, and let it have a volatile write cache from then on, or none.
@@ -233,6 +319,27 @@ fn change_cache(
             );
             Problem::new(ProblemKind::Attached, detail)
         })?
+    })
+}
+
+/// Check that a disk has one of these entity tags; `*` is any.
+pub(crate) fn check_tag(
+    disks: &Disks,
+    served: &ServedDisk,
+    any_of: &[String],
+) -> Result<(), Problem> {
+    let has = describe(disks, served)?.entity_tag();
+    if any_of.iter().any(|tag| *tag == has || tag == "*") {
+        return Ok(());
+    }
+    let detail = format!(
+        "disk {:?} has changed: its entity tag is {has}; read it again first",
+        served.name
+    );
+    let problem = Problem::new(ProblemKind::Changed, detail);
+    Err(Problem {
+        field: Some("if-match".into()),
+        ..problem
     })
 }
 

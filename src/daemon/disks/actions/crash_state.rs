@@ -3,21 +3,24 @@
 use std::borrow::Cow;
 use std::io;
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::branch::snapshots::check_exists;
 use super::content::Reader;
 use super::describe::describe;
+use super::destroy::{self, DestroyOptions};
 use super::{create, groups, record};
 use crate::crash::Contents;
 use crate::crash::explore::{StateName, Walk};
 use crate::crash::log::{Log, OWN_SECTOR_BYTES, ReadAt};
 use crate::daemon::disks::registry::Disks;
+use crate::daemon::disks::served::disk::ServedDisk;
 use crate::daemon::disks::served::recording::BASE;
 use crate::daemon::disks::settings::names::{IMPORT_PREFIX, check_name, snapshot_key};
-use crate::daemon::disks::settings::problems::{conflict, internal, invalid};
+use crate::daemon::disks::settings::problems::{conflict, internal, invalid, not_found};
 use crate::daemon::disks::settings::valid::ValidDisk;
-use crate::model::{Disk as Described, EventKind, Problem, StateRequest};
+use crate::model::{Disk as Described, EventKind, Life, Problem, StateRequest};
 use crate::store::Error;
 
 /// The log of a recording.
@@ -58,6 +61,57 @@ impl Contents<Error> for Recorded {
 /// `not-found` if the disk has no recording; `invalid` if its log has no such state; `conflict` if
 /// the new name is taken; `over-budget`.
 pub fn make(disks: &Disks, name: &str, request: &StateRequest) -> Result<Described, Problem> {
+    let new = create(disks, name, request, false)?;
+    describe(disks, &new)
+}
+
+/// The same as [`make`], of a disk that is destroyed when the result is dropped, or by the next
+/// daemon if this one is killed before.
+///
+/// # Errors
+/// The same as [`make`].
+pub fn hold(disks: &Arc<Disks>, name: &str, request: &StateRequest) -> Result<Held, Problem> {
+    let new = create(disks, name, request, true)?;
+    Ok(Held {
+        disks: Arc::clone(disks),
+        name: new.name.clone(),
+        id: new.id,
+    })
+}
+
+/// A disk that lives as long as this.
+#[derive(Debug)]
+pub struct Held {
+    disks: Arc<Disks>,
+    name: String,
+    id: u64,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let control = self.disks.control();
+        let served = self.disks.find(&self.name);
+        // Its name may be another disk's by now.
+        let Ok(served) = served.and_then(|served| match served.id == self.id {
+            true => Ok(served),
+            false => Err(not_found("disk", &self.name)),
+        }) else {
+            return;
+        };
+        let ended = destroy::end_locked(&self.disks, &served, DestroyOptions::of_held());
+        drop(control);
+        if let Err(problem) = ended {
+            tracing::warn!(disk = self.name, %problem, "a crash state stays as a disk");
+        }
+    }
+}
+
+fn create(
+    disks: &Disks,
+    name: &str,
+    request: &StateRequest,
+    is_held: bool,
+) -> Result<Arc<ServedDisk>, Problem> {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     check_name(&request.name)?;
     let state: Result<StateName, _> = request.state.parse();
@@ -74,11 +128,14 @@ pub fn make(disks: &Disks, name: &str, request: &StateRequest) -> Result<Describ
 
     let mut settings = served.settings()?;
     settings.size_bytes = base.capacity().bytes();
+    settings.life = Life::default();
+    settings.protected = false;
     settings.serial = None;
     settings.read_only = false;
     settings.faults = Vec::new();
     settings.labels.clone_from(&request.labels);
     let valid = ValidDisk::new(&request.name, settings, disks.store().limit_bytes())?;
+    let valid = if is_held { valid.held()? } else { valid };
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let key = format!("{IMPORT_PREFIX}{}.s{number}", served.id);
     let store = disks.store();
@@ -101,19 +158,18 @@ pub fn make(disks: &Disks, name: &str, request: &StateRequest) -> Result<Describ
         disks.factory.check(&request.name)?;
         store.rename(&key, &request.name)?;
         let disk = store.open(&request.name)?;
-        let new = create::serve_new(disks, &request.name, disk, &valid, limiter)?;
-        describe(disks, &new)
+        create::serve_new(disks, &request.name, disk, &valid, limiter)
     };
     let made = made();
     if made.is_err() {
         // It has another name already if it was nearly there, and was destroyed with that.
         drop(store.destroy(&key));
     }
-    let described = made?;
+    let made = made?;
     disks
         .events()
         .tell_with(EventKind::Forked, &request.name, "from", base_key);
-    Ok(described)
+    Ok(made)
 }
 
 fn recorded(disks: &Disks, name: &str, disk_bytes: u64) -> Result<Recorded, Problem> {

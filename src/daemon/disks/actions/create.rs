@@ -96,6 +96,7 @@ pub(crate) fn create(
 ) -> Result<Arc<ServedDisk>, Problem> {
     check_room(disks)?;
     disks.factory.check(name)?;
+    disks.factory.check_owner(None, &valid.settings)?;
     let limiter = groups::limiter(disks, valid.settings.group.as_deref())?;
     let disk = disks.store().create_with(name, &valid.spec, &valid.blob)?;
     let served = serve_new(disks, name, disk, valid, limiter)?;
@@ -116,7 +117,7 @@ pub(crate) fn serve_new(
 ) -> Result<Arc<ServedDisk>, Problem> {
     let listen = |served: &ServedDisk| match served.is_importing() {
         true => Ok(()),
-        false => disks.factory.listen(served),
+        false => disks.factory.listen_first(served),
     };
     Ok(add(disks, name, disk, valid, limiter, listen)?)
 }
@@ -148,32 +149,58 @@ fn add(
     limiter: Option<Arc<Limiter>>,
     listen: impl FnOnce(&ServedDisk) -> Result<(), Error>,
 ) -> Result<Arc<ServedDisk>, Error> {
-    let prepared = disks.factory.prepare(disk, valid, Age::New);
-    let served = prepared.and_then(|served| {
-        served.limit(&valid.settings.limits, limiter);
-        history::follow(disks, &served, valid.settings.history.as_ref())
-            .map_err(|problem| Error::Disks(Box::new(problem)))?;
-        listen(&served)?;
-        Ok(served)
-    });
-    let served = served.inspect_err(|_| {
+    let served = serve(disks, disk, valid, limiter, listen).inspect_err(|_| {
         // Report the first error. The disk was only just created.
         let _ = disks.store().destroy(name);
     })?;
     Ok(disks.insert(served))
 }
 
+/// Serve a new disk of the store, which the registry doesn't have yet, after `listen` has let front
+/// ends connect.
+///
+/// # Errors
+/// Those of `listen`, among others. The disk stays in the store.
+pub(crate) fn serve(
+    disks: &Disks,
+    disk: store::Disk,
+    valid: &ValidDisk,
+    limiter: Option<Arc<Limiter>>,
+    listen: impl FnOnce(&ServedDisk) -> Result<(), Error>,
+) -> Result<ServedDisk, Error> {
+    let served = disks.factory.prepare(disk, valid, Age::New)?;
+    served.limit(&valid.settings.limits, limiter);
+    history::follow(disks, &served, valid.settings.history.as_ref())
+        .map_err(|problem| Error::Disks(Box::new(problem)))?;
+    listen(&served)?;
+    if valid.settings.life.ttl_ms.is_some() {
+        // The monitor computes again when the next life is over.
+        disks.store().pressure().raise();
+    }
+    Ok(served)
+}
+
 /// Check that one more disk is possible.
 pub(crate) fn check_room(disks: &Disks) -> Result<(), Problem> {
-    let most = disks.options.most_disks;
-    if disks.counts().0 < most {
+    check_room_for(disks, 1)
+}
+
+/// Check that this number of disks more is possible.
+pub(crate) fn check_room_for(disks: &Disks, more: usize) -> Result<(), Problem> {
+    let (there, most) = (disks.counts().0, disks.options.most_disks);
+    if there.saturating_add(more) <= most {
         return Ok(());
     }
+    let wanted = match more {
+        0 | 1 => String::new(),
+        more => format!(", and {more} more are wanted"),
+    };
     Err(Problem::new(
         ProblemKind::OverBudget,
         format!(
-            "there are {most} disks, which is what the limit on open files allows: destroy some, \
-             or start the daemon with a higher one (ulimit -n, LimitNOFILE=)"
+            "there are {there} disks of {most}, which is what the limit on open files allows\
+             {wanted}: destroy some, or start the daemon with a higher limit (ulimit -n, \
+             LimitNOFILE=)"
         ),
     ))
 }

@@ -9,23 +9,26 @@ use crate::daemon::disks::served::disk::ServedDisk;
 use crate::daemon::disks::served::golden::Golden;
 use crate::daemon::disks::served::power;
 use crate::daemon::disks::settings::faults;
-use crate::model::{Disk, DiskState, Findings, FrontEnd, Pool, Problem, Protocol, Stats};
+use crate::model::{
+    By, ClonedState, Disk, DiskState, Findings, FrontEnd, Pool, Problem, Protocol, Stats, Usage,
+};
 
 /// All disks that have every one of `labels`, sorted by name. Takes longer the more disks there
 /// are.
 pub fn list(disks: &Disks, labels: &[(String, String)]) -> Vec<Disk> {
-    let wanted = |served: &Arc<ServedDisk>| {
-        let metadata = served.metadata.lock();
-        labels
-            .iter()
-            .all(|(key, value)| metadata.labels.get(key) == Some(value))
-    };
     let all = disks.all();
-    let found = all.iter().filter(|served| wanted(served));
+    let found = all.iter().filter(|served| has_labels(served, labels));
     // A disk that is destroyed meanwhile is left out.
     found
         .filter_map(|served| describe(disks, served).ok())
         .collect()
+}
+
+fn has_labels(served: &ServedDisk, labels: &[(String, String)]) -> bool {
+    let metadata = served.metadata.lock();
+    labels
+        .iter()
+        .all(|(key, value)| metadata.labels.get(key) == Some(value))
 }
 
 /// A disk, with its `unique_bytes`. Counting these takes longer the more is mapped.
@@ -37,8 +40,42 @@ pub fn get(disks: &Disks, name: &str) -> Result<Disk, Problem> {
     Ok(Disk {
         unique_bytes: Some(served.disk.unique_bytes()?),
         children: Some(disks.children(name, None)),
+        saved_states: served.states.numbers(),
         ..describe(disks, &served)?
     })
+}
+
+/// A disk, without the fields that take time to compute.
+///
+/// # Errors
+/// `not-found`.
+pub fn of(disks: &Disks, name: &str) -> Result<Disk, Problem> {
+    describe(disks, &*disks.find(name)?)
+}
+
+/// The counters of all disks that have every one of `labels`, sorted by name, without kinds of
+/// requests that never came.
+pub fn all_stats(disks: &Disks, labels: &[(String, String)]) -> Vec<Stats> {
+    let all = disks.all();
+    let found = all.iter().filter(|served| has_labels(served, labels));
+    found.map(|served| used(served.stats())).collect()
+}
+
+/// Without kinds of requests that never came.
+fn used(mut stats: Stats) -> Stats {
+    stats.operations.retain(|_, one| one.completed > 0);
+    stats
+}
+
+/// What disks take and do, added up.
+pub fn usage(disks: &Disks, by: &By) -> Vec<Usage> {
+    let all = disks.all();
+    let looks: Vec<_> = all
+        .iter()
+        // A disk that is destroyed meanwhile is left out.
+        .filter_map(|served| Some((describe(disks, served).ok()?, served.stats())))
+        .collect();
+    Usage::by(by, looks.iter().map(|(disk, stats)| (disk, stats)))
 }
 
 /// The counters of a disk's requests.
@@ -55,6 +92,11 @@ pub fn stats(disks: &Disks, name: &str) -> Result<Stats, Problem> {
 /// `not-found`.
 pub fn findings(disks: &Disks, name: &str) -> Result<Findings, Problem> {
     Ok(disks.find(name)?.findings())
+}
+
+/// How long each worker has polled in vain, in nanoseconds, by its number.
+pub(crate) fn polled_ns(disks: &Disks) -> Vec<u64> {
+    disks.factory.hub.polled_ns()
 }
 
 /// The memory of all disks.
@@ -89,10 +131,14 @@ pub(crate) fn describe(disks: &Disks, served: &ServedDisk) -> Result<Disk, Probl
     let unreachable = served.unreachable();
     let front_ends = front_ends(served);
     let socket = disks.factory.absolute_socket_path(served);
+    let ending = served.ending();
     // Before the locks that are held until the end of the next statement.
     let content_id = ids::of_disk(disks, served)?;
     Ok(Disk {
         name: served.name.clone(),
+        id: metadata.identity.uuid(),
+        created_ns: metadata.identity.created_ns,
+        generation: metadata.identity.generation,
         size_bytes: settings.size_bytes,
         block_size: settings.block_size,
         socket: socket.display().to_string(),
@@ -117,11 +163,21 @@ pub(crate) fn describe(disks: &Disks, served: &ServedDisk) -> Result<Disk, Probl
         limits: settings.limits,
         group: settings.group,
         labels: settings.labels,
+        life: settings.life,
+        ending,
+        protected: settings.protected,
+        socket_owner: settings.socket_owner,
+        socket_not_given: served.socket_not_given(),
         personality: faults::personality(&settings.faults),
         faults: settings.faults,
         parent: info.parent_id.and_then(|id| disks.name_of(id)),
         snapshots: served.snapshots.lock().iter().cloned().collect(),
         children: None,
+        saved_states: Vec::new(),
+        clone_of: metadata.birth.map(|birth| ClonedState {
+            disk: disks.name_of(birth.state.disk),
+            number: birth.state.number,
+        }),
         state: match served.health.lock().state {
             DiskState::Ok if unreachable.is_some() => DiskState::Unreachable,
             state => state,

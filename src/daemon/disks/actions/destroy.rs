@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::branch::snapshots::{self, check_children};
+use super::change::check_tag;
 use super::{history, record, upload};
 use crate::daemon::disks::registry::Disks;
 use crate::daemon::disks::served::disk::ServedDisk;
-use crate::daemon::disks::settings::problems::{attached, conflict};
+use crate::daemon::disks::settings::problems::{attached, conflict_at, protected};
 use crate::model::{EventKind, Problem};
 use crate::store::Leftover;
 
@@ -21,6 +22,17 @@ pub struct DestroyOptions {
     pub snapshots: bool,
     /// Destroy the disk only if it is still importing.
     pub importing: bool,
+}
+
+impl DestroyOptions {
+    /// For a disk that nothing holds any more: whatever became of it.
+    pub(crate) fn of_held() -> Self {
+        Self {
+            force: true,
+            snapshots: true,
+            importing: false,
+        }
+    }
 }
 
 /// Destroy a disk and free its memory, which takes longer the more memory it has. A guest that
@@ -38,9 +50,43 @@ pub fn destroy(disks: &Disks, name: &str, options: DestroyOptions) -> Result<(),
 /// # Errors
 /// The same as [`destroy`].
 pub fn end(disks: &Disks, name: &str, options: DestroyOptions) -> Result<Vec<Leftover>, Problem> {
+    end_if(disks, name, options, None)
+}
+
+/// The same as [`end`], if the disk has one of the entity tags `any_of`.
+///
+/// # Errors
+/// As [`destroy`]; `changed` if it has another tag.
+pub fn end_if(
+    disks: &Disks,
+    name: &str,
+    options: DestroyOptions,
+    any_of: Option<&[String]>,
+) -> Result<Vec<Leftover>, Problem> {
     let _control = disks.control();
     let served = disks.find(name)?;
+    if let Some(any_of) = any_of {
+        check_tag(disks, &served, any_of)?;
+    }
     end_locked(disks, &served, options)
+}
+
+/// Check that a disk may be destroyed, and its snapshots if they go with it.
+///
+/// # Errors
+/// `conflict` if it is protected, or one of them.
+pub(crate) fn check_unprotected(
+    disks: &Disks,
+    served: &ServedDisk,
+    with_snapshots: bool,
+) -> Result<(), Problem> {
+    let name = served.name.as_str();
+    if served.metadata.lock().protected {
+        return Err(protected("disk", name));
+    }
+    let snapshots: Vec<String> = served.snapshots.lock().iter().cloned().collect();
+    let mut snapshots = snapshots.iter().filter(|_| with_snapshots);
+    snapshots.try_for_each(|snapshot| snapshots::check_unprotected(disks, name, snapshot))
 }
 
 /// The same as [`end`], for a caller that holds the control lock.
@@ -53,15 +99,17 @@ pub(crate) fn end_locked(
     if options.importing {
         served.check_importing()?;
     }
+    check_unprotected(disks, served, options.snapshots)?;
     if !options.force && served.is_attached() {
         return Err(attached(name, "destroy it"));
     }
     let snapshots: Vec<String> = served.snapshots.lock().iter().cloned().collect();
     if !snapshots.is_empty() && !options.snapshots {
-        return Err(conflict(format!(
-            "disk {name:?} has snapshots ({}); destroy these first, or all of them with it",
-            snapshots.join(", ")
-        )));
+        let listed = snapshots.join(", ");
+        let detail = format!(
+            "disk {name:?} has snapshots ({listed}); destroy these first, or all of them with it"
+        );
+        return Err(conflict_at("snapshots", detail));
     }
     if !options.force {
         check_children(name, &disks.children(name, None))?;

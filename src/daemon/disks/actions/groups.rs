@@ -1,5 +1,6 @@
 //! Limits that several disks share.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::daemon::disks::registry::Disks;
@@ -8,7 +9,7 @@ use crate::daemon::disks::settings::names::{Made, group_key};
 use crate::daemon::disks::settings::problems::{conflict, figures, internal, not_found};
 use crate::daemon::disks::settings::valid::check_limits;
 use crate::device::Limiter;
-use crate::model::{Group, Limits, LimitsPatch, Problem, field_changes};
+use crate::model::{EventKind, FieldChange, Group, Limits, LimitsPatch, Problem, field_changes};
 use crate::store::{DiskSpec, SectorSize};
 
 fn find(disks: &Disks, name: &str) -> Result<Arc<LimitGroup>, Problem> {
@@ -97,12 +98,18 @@ fn put_locked(disks: &Disks, name: &str, limits: Limits) -> Result<(Group, Made)
     let store = disks.store();
     if let Some(group) = disks.find_group(name) {
         store.open(&key)?.set_settings(&encoded)?;
+        let changes = field_changes(&group.limits(), &limits);
         group.set_limits(limits);
+        if !changes.is_empty() {
+            announce(disks, EventKind::GroupChanged, name, changes);
+        }
         return Ok((describe(disks, &group), Made::Existing));
     }
     // The store keeps a group as a hidden disk, whose settings are the limits.
     store.create_with(&key, &DiskSpec::new(SectorSize::S512, 512), &encoded)?;
     let group = disks.insert_group(LimitGroup::new(name, limits));
+    let changes = field_changes(&Limits::default(), &limits);
+    announce(disks, EventKind::GroupCreated, name, changes);
     Ok((describe(disks, &group), Made::New))
 }
 
@@ -121,5 +128,11 @@ pub fn destroy(disks: &Disks, name: &str) -> Result<(), Problem> {
     }
     disks.store().destroy(&group_key(name)?)?;
     disks.remove_group(name);
+    announce(disks, EventKind::GroupDestroyed, name, Vec::new());
     Ok(())
+}
+
+fn announce(disks: &Disks, kind: EventKind, name: &str, changes: Vec<FieldChange>) {
+    let details = BTreeMap::from([("group".to_owned(), name.into())]);
+    disks.events().tell_changes(kind, None, details, changes);
 }

@@ -9,8 +9,9 @@
 //! | `create` | creating a disk |
 //! | `resize` | changing the size of a disk |
 //! | `change` | changing the other settings of a disk |
+//! | `rename` | giving a disk another name |
 //! | `faults` | faults on command |
-//! | `branch` | snapshots of a disk, forks of them, and resetting a disk to one |
+//! | `branch` | snapshots of a disk, and resetting disks to them |
 //! | `content` | looking at the content of a disk, and changing a part of it |
 //! | `power` | power cuts |
 //! | `view` | views of a disk for NBD clients |
@@ -18,6 +19,7 @@
 //! | `record` | recording what changes a disk |
 //! | `crash_state` | disks with what a crash may have left of a recorded disk |
 //! | `golden` | golden images, and disks that are forked from them |
+//! | `forks` | forks of disks, snapshots and golden images |
 //! | `destroy` | destroying a disk |
 //! | `apply` | applying a declaration of many disks and groups |
 
@@ -30,12 +32,14 @@ pub mod create;
 pub mod describe;
 pub mod destroy;
 pub mod faults;
+pub(crate) mod forks;
 pub mod golden;
 pub mod groups;
 pub mod history;
 pub(crate) mod ids;
 pub mod power;
 pub mod record;
+pub mod rename;
 pub(crate) mod resize;
 pub mod upload;
 pub mod view;

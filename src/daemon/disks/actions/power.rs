@@ -8,6 +8,7 @@ use super::describe::describe;
 use super::{create, groups};
 use crate::crash::{self, Choice, Fate, Policy, TearUnit};
 use crate::daemon::disks::registry::Disks;
+use crate::daemon::disks::served::cut::{CutRecord, Lost};
 use crate::daemon::disks::served::disk::ServedDisk;
 use crate::daemon::disks::settings::lineage::Lineage;
 use crate::daemon::disks::settings::metadata::Metadata;
@@ -16,10 +17,10 @@ use crate::daemon::disks::settings::problems::{conflict, invalid};
 use crate::daemon::disks::settings::valid::ValidDisk;
 use crate::device::{Cache, Frozen, Remains};
 use crate::model::{
-    Because, Disk, DiskCut, EventKind, Keep, KeptPart, LostFate, LostWrite, PowerCut,
+    Because, Disk, DiskCut, EventKind, Keep, KeptPart, Life, LostFate, LostWrite, PowerCut,
     PowerCutRequest, Problem, ProblemKind,
 };
-use crate::store::PAGE_BYTES;
+use crate::vhost_user::Owed;
 
 /// The most disks of one cut.
 const MOST_DISKS: usize = 64;
@@ -82,7 +83,8 @@ pub fn cut(disks: &Disks, request: &PowerCutRequest) -> Result<PowerCut, Problem
 }
 
 fn policy(request: &PowerCutRequest) -> Result<Policy, Problem> {
-    let unit = TearUnit::new(request.tear_unit_bytes.unwrap_or(PAGE_BYTES));
+    let usual = TearUnit::PHYSICAL_BLOCK.bytes();
+    let unit = TearUnit::new(request.tear_unit_bytes.unwrap_or(usual));
     let unit = unit.map_err(|error| invalid("tear_unit_bytes", error.to_string()))?;
     let keep = match request.keep {
         Keep::None => crash::Keep::None,
@@ -165,6 +167,8 @@ fn fork(
     let mut settings = source.settings()?;
     let content = disks.store().open(remains.key())?;
     settings.size_bytes = content.capacity().bytes();
+    settings.life = Life::default();
+    settings.protected = false;
     settings.serial = None;
     settings.labels = BTreeMap::new();
     let valid = ValidDisk::new(new, settings, disks.store().limit_bytes())?;
@@ -193,11 +197,12 @@ fn end(
         victim.served.stop_listening();
     }
     let until = Instant::now() + PATIENCE;
+    let mut owed = Vec::new();
     for (victim, cut) in victims.iter().zip(&mut *cuts) {
         let served = &victim.served;
         cut.disconnected = served.server.front_ends().len();
         served.views.disconnect();
-        served.server.disconnect();
+        owed.push(served.server.disconnect());
     }
     let have_ended = victims
         .iter()
@@ -206,12 +211,11 @@ fn end(
         listen(disks, victims, false)?;
         return Err(busy("a front end's session didn't end"));
     }
+    let record = record(disks, victims, remains);
+    let record = record.inspect_err(|_| drop(listen(disks, victims, false)))?;
     for ((victim, remains), frozen) in victims.iter().zip(remains).zip(frozen) {
         let served = &victim.served;
-        let edit = |metadata: &mut Metadata| {
-            metadata.lineage = metadata.lineage.map(Lineage::left_behind);
-        };
-        let left = served.replace_metadata(edit, |blob| {
+        let left = served.replace_metadata(leave_behind, |blob| {
             let store = disks.store();
             Ok(store.reset_with(&served.name, remains.key(), Some(blob), 0)?)
         });
@@ -220,6 +224,8 @@ fn end(
         frozen.stabilise();
         served.end_recording("the power was cut");
     }
+    owed.into_iter().for_each(Owed::disown);
+    record.map_or(Ok(()), CutRecord::end)?;
     for cut in &mut *cuts {
         cut.hint = (cut.disconnected > 0).then(|| HINT.to_owned());
         let details = BTreeMap::from([
@@ -231,6 +237,34 @@ fn end(
         events.tell(EventKind::PowerCut, Some(&cut.disk), details);
     }
     listen(disks, victims, request.off)
+}
+
+fn leave_behind(metadata: &mut Metadata) {
+    metadata.lineage = metadata.lineage.map(Lineage::left_behind);
+}
+
+/// The record of a cut of several disks. That of one disk needs none: it happens when that disk is
+/// changed.
+fn record<'d>(
+    disks: &'d Disks,
+    victims: &[Victim],
+    remains: &[Remains],
+) -> Result<Option<CutRecord<'d>>, Problem> {
+    if victims.len() == 1 {
+        return Ok(None);
+    }
+    let mut lost = Vec::new();
+    for (victim, remains) in victims.iter().zip(remains) {
+        let mut after = victim.served.metadata.lock().clone();
+        leave_behind(&mut after);
+        let hidden = disks.store().open(remains.key())?;
+        hidden.set_settings(&after.encode()?)?;
+        lost.push(Lost {
+            disk: victim.served.name.clone(),
+            remains: remains.key().to_owned(),
+        });
+    }
+    Ok(Some(CutRecord::new(disks.store(), &lost)?))
 }
 
 const HINT: &str = "a machine that was connected has lost its disk, but not its power: end it, and \

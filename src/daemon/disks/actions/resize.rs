@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::daemon::disks::registry::Disks;
 use crate::daemon::disks::served::disk::ServedDisk;
 use crate::daemon::disks::settings::problems::invalid;
-use crate::model::{DiskPatch, EventKind, Problem, Resized};
+use crate::model::{DiskPatch, EventKind, FieldChange, Problem, Resized};
 use crate::store::{Bytes, Capacity, Disk, Shrink};
 
 /// A new size for a disk.
@@ -95,8 +95,18 @@ pub(crate) fn announce(disks: &Disks, served: &ServedDisk, resize: &Resize) -> R
             ("to_bytes".to_owned(), to_bytes.into()),
             ("notified".to_owned(), notified.into()),
         ]);
+        let change = FieldChange {
+            field: "size_bytes".into(),
+            old: from_bytes.into(),
+            new: to_bytes.into(),
+        };
         let events = disks.events();
-        events.tell(EventKind::Resized, Some(&served.name), details);
+        events.tell_changes(
+            EventKind::Resized,
+            Some(&served.name),
+            details,
+            vec![change],
+        );
     }
     Resized {
         from_bytes,

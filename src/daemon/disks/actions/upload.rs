@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 
 use super::content::staged::Staged;
+use crate::daemon::disks::actors;
 use crate::daemon::disks::events::Events;
 use crate::daemon::disks::registry::Disks;
 use crate::daemon::disks::served::disk::ServedDisk;
@@ -24,7 +25,7 @@ use crate::daemon::disks::settings::lineage::Lineage;
 use crate::daemon::disks::settings::metadata::Metadata;
 use crate::daemon::disks::settings::origin::{check_image, nothing};
 use crate::daemon::disks::settings::problems::{attached, conflict, invalid};
-use crate::model::{ContentId, Detail, DiskState, EventKind, Image, Problem, ProblemKind};
+use crate::model::{Actor, ContentId, Detail, DiskState, EventKind, Image, Problem, ProblemKind};
 use crate::store::{Bytes, Disk, DiskSpec, Leftover, OnFull, Store};
 
 /// When an upload may replace the content.
@@ -61,6 +62,8 @@ pub struct Upload {
     served: Arc<ServedDisk>,
     store: Arc<Store>,
     events: Arc<Events>,
+    /// Who sends it. It may end on another thread than that of a request.
+    by: Actor,
     /// Its number, and the disk that it fills.
     begun: Begun<Disk>,
     /// What becomes the disk's content, if the upload is a change of the present one.
@@ -168,7 +171,8 @@ impl Upload {
         let image = image.map(|name| ("image".to_owned(), name.into()));
         let more = [(more.0.to_owned(), more.1)];
         let details = more.into_iter().chain(image).collect();
-        self.events.tell(kind, Some(&self.served.name), details);
+        let disk = Some(self.served.name.as_str());
+        self.events.tell_by(self.by.clone(), kind, disk, details);
     }
 }
 
@@ -335,6 +339,7 @@ fn begin_locked(
         served,
         store,
         events: Arc::clone(disks.events()),
+        by: actors::current(),
         begun,
         staged,
         content_id: ids.content,
@@ -392,7 +397,9 @@ fn commit_now(
     }
     let was_importing = served.is_importing();
     // Steps that may fail come before the commit.
-    let socket = was_importing.then(|| disks.factory.make_socket(served));
+    let owner = served.metadata.lock().socket_owner.clone();
+    let make = || disks.factory.make_socket(&served.name, owner.as_deref());
+    let socket = was_importing.then(make);
     let socket = socket.transpose()?;
     let left = swap(disks, upload, content_bytes)?;
     served.end_recording("the disk's content was replaced");

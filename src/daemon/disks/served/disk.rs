@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use super::attendance::Attendance;
 use super::health::{Health, marks};
 use super::power::Power;
 use super::recording::Recording;
@@ -21,10 +22,12 @@ use crate::daemon::disks::settings::metadata::Metadata;
 use crate::daemon::disks::settings::problems::conflict;
 use crate::daemon::disks::settings::valid::ValidDisk;
 use crate::daemon::error::Error;
+use crate::daemon::host::socket::SocketAccess;
 use crate::device::faults::Rule;
 use crate::device::{BlockDevice, Limiter};
 use crate::model::{
-    DiskSettings, DiskState, Findings, Image, Limits, Problem, Sanitize, Share, Stats,
+    DiskSettings, DiskState, Ending, EndsBy, Findings, Image, Limits, Problem, Sanitize, Share,
+    Stats,
 };
 use crate::store::{Change, Disk, DiskInfo, Leftover, Shrink, Store};
 use crate::vhost_user::{self, Hub, Server, ServerOptions};
@@ -49,7 +52,7 @@ pub(crate) struct ServedDisk {
     /// The owner's connection to the disk; guests use another one.
     pub(crate) disk: Disk,
     pub(crate) server: Server,
-    states: Arc<SavedStates>,
+    pub(crate) states: Arc<SavedStates>,
     /// The present metadata, which the store keeps beside its record.
     pub(crate) metadata: Arc<Mutex<Metadata>>,
     pub(crate) snapshots: Mutex<BTreeSet<String>>,
@@ -61,6 +64,7 @@ pub(crate) struct ServedDisk {
     pub(crate) recording: Mutex<Option<Arc<Recording>>>,
     socket: Mutex<Option<Socket>>,
     pub(crate) power: Power,
+    pub(crate) attendance: Arc<Attendance>,
 }
 
 impl ServedDisk {
@@ -108,8 +112,13 @@ impl ServedDisk {
             recording: Mutex::default(),
             socket: Mutex::new(None),
             power: Power::default(),
+            attendance: Arc::default(),
             name: info.key,
         };
+        served.server.set_name(&served.name);
+        if age == Age::Old {
+            served.attendance.taken_up(valid.metadata.lived.used);
+        }
         served.set_faults(valid.rules.clone());
         served.follow_state();
         served.sanitize(valid.settings.sanitize);
@@ -167,6 +176,7 @@ impl ServedDisk {
         let mut metadata = self.metadata.lock();
         let mut new = metadata.clone();
         edit(&mut new);
+        new.identity = metadata.identity.changed();
         let blob = new.encode()?;
         let stored = store(&blob)?;
         debug_assert!(
@@ -270,6 +280,28 @@ impl ServedDisk {
         }
     }
 
+    // Its life
+
+    /// Its next end, if there is one.
+    pub(crate) fn ending(&self) -> Option<Ending> {
+        let (life, ends_at_ms) = {
+            let metadata = self.metadata.lock();
+            (metadata.life, metadata.lived.ends_at_ms())
+        };
+        self.attendance.ending(&life, ends_at_ms)
+    }
+
+    /// It stays, though its life is over. Returns whether an event should say so.
+    pub(crate) fn spared(&self, ending: &Ending) -> bool {
+        match ending.by {
+            EndsBy::Ttl => self.attendance.tell(true),
+            EndsBy::Detach => {
+                self.attendance.spared();
+                true
+            }
+        }
+    }
+
     // Its first content
 
     /// Whether its first content is incomplete.
@@ -325,6 +357,22 @@ impl ServedDisk {
             return Some("its power is off; turn it on".to_owned());
         }
         self.socket.lock().as_ref().and_then(Socket::trouble)
+    }
+
+    /// Let these users connect to its socket from now on. Returns who could before, if it has one.
+    /// Sessions go on.
+    ///
+    /// # Errors
+    /// The system's; then nothing has changed.
+    pub(crate) fn give_socket(&self, access: SocketAccess) -> Result<Option<SocketAccess>, Error> {
+        let mut socket = self.socket.lock();
+        let given = socket.as_mut().map(|socket| socket.give(access));
+        Ok(given.transpose()?.flatten())
+    }
+
+    /// Why the owner of its socket couldn't get it, if that is so.
+    pub(crate) fn socket_not_given(&self) -> Option<String> {
+        self.socket.lock().as_ref()?.not_given().map(str::to_owned)
     }
 
     /// Create its socket again if it was removed. Returns whether it is still missing. Connected

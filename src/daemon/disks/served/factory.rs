@@ -4,28 +4,27 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-
 use super::disk::{Age, ServedDisk};
 use super::power;
 use super::socket::{NewSocket, Socket, SocketChange};
+use crate::daemon::disks::actors;
 use crate::daemon::disks::events::Events;
-use crate::daemon::disks::settings::metadata::Metadata;
 use crate::daemon::disks::settings::problems::invalid;
 use crate::daemon::disks::settings::valid::{ValidDisk, check_socket_path};
 use crate::daemon::error::Error;
 use crate::daemon::host::inherit::Inherited;
+use crate::daemon::host::owner::Giver;
 use crate::daemon::host::removal::Removals;
 use crate::daemon::host::socket::SocketAccess;
 use crate::daemon::host::{paths, state_dir};
 use crate::device::Cache;
 use crate::device::faults::Report;
-use crate::model::{Detail, DiskSettings, EventKind, Problem};
+use crate::model::{Actor, ActorKind, Detail, DiskSettings, EventKind, FindingKind, Problem};
 use crate::store::{self, Disk, Store};
-use crate::vhost_user::{Departure, Hub, Server, ServerEvent};
+use crate::vhost_user::{Departure, Hub, Peer, ServerEvent};
 
 /// Files of ramblk's own in the directory that holds the disks' directories.
-const OWN_FILES: [&str; 2] = [paths::API_SOCKET, state_dir::ARENA];
+const OWN_FILES: [&str; 3] = [paths::API_SOCKET, paths::READERS_SOCKET, state_dir::ARENA];
 
 /// How front ends connect to a disk that has no socket in its own directory.
 #[derive(Debug)]
@@ -40,10 +39,11 @@ pub(crate) enum ServeAt {
 #[derive(Debug)]
 pub(crate) struct DiskFactory {
     pub(crate) store: Arc<Store>,
-    hub: Arc<Hub>,
+    pub(crate) hub: Arc<Hub>,
     pub(crate) events: Arc<Events>,
     run_dir: PathBuf,
     access: SocketAccess,
+    giver: Giver,
     pub(crate) removals: Arc<Removals>,
 }
 
@@ -64,6 +64,7 @@ impl DiskFactory {
             events: Arc::default(),
             run_dir,
             access,
+            giver: Giver::of_process(),
             removals: Removals::new()?,
         })
     }
@@ -101,10 +102,31 @@ impl DiskFactory {
     ) -> Result<ServedDisk, Error> {
         let served = ServedDisk::new(&self.store, &self.hub, disk, valid, age)?;
         let cache = self.cache(&served, &valid.settings)?;
+        Ok(self.prepared(served, cache))
+    }
+
+    /// Prepare to serve a disk that was renamed, in place of `old`. What is volatile stays so.
+    pub(crate) fn prepare_renamed(
+        &self,
+        disk: Disk,
+        valid: &ValidDisk,
+        old: &ServedDisk,
+    ) -> Result<ServedDisk, Error> {
+        let served = ServedDisk::new(&self.store, &self.hub, disk, valid, Age::Old)?;
+        let cache = old.server.device().volume().cache();
+        if let Some(cache) = &cache {
+            cache.renamed(&served.name);
+        }
+        served.power.set_off(old.power.is_off());
+        Ok(self.prepared(served, cache))
+    }
+
+    fn prepared(&self, served: ServedDisk, cache: Option<Arc<Cache>>) -> ServedDisk {
         served.server.device().volume().set_cache(cache);
-        self.tell_of_front_ends(&served.name, &served.server, &served.metadata);
+        self.tell_of_front_ends(&served);
         self.tell_of_faults(&served);
-        Ok(served)
+        self.tell_of_findings(&served);
+        served
     }
 
     /// A volatile write cache for a disk, if these settings say so.
@@ -117,11 +139,76 @@ impl DiskFactory {
         power::cache(&self.store, &self.events, disk, settings)
     }
 
-    /// Create the socket of a disk. Front ends that connect wait until it is served.
-    pub(crate) fn make_socket(&self, served: &ServedDisk) -> Result<NewSocket, Error> {
+    /// Who may connect to the socket of a disk with this owner.
+    fn access(&self, owner: Option<&str>) -> Result<SocketAccess, Error> {
+        match owner {
+            Some(owner) => self.giver.access(self.access, owner),
+            None => Ok(self.access),
+        }
+    }
+
+    /// Check that the socket of a disk can be given to its owner, unless that is who it had.
+    ///
+    /// # Errors
+    /// `invalid` if there is no such user or group, or the daemon may not give it to them.
+    pub(crate) fn check_owner(
+        &self,
+        had: Option<&DiskSettings>,
+        wanted: &DiskSettings,
+    ) -> Result<(), Problem> {
+        if had.is_some_and(|had| had.socket_owner == wanted.socket_owner) {
+            return Ok(());
+        }
+        let access = self.access(wanted.socket_owner.as_deref());
+        let refused = |error: Error| invalid("socket_owner", error.to_string());
+        access.map(|_| ()).map_err(refused)
+    }
+
+    /// Give the socket of a disk to another owner, or take it back. Returns who could connect
+    /// before, if the disk has a socket.
+    ///
+    /// # Errors
+    /// `invalid`, as [`Self::check_owner`]; `internal` if the system refuses it. Nothing changes.
+    pub(crate) fn give(
+        &self,
+        served: &ServedDisk,
+        owner: Option<&str>,
+    ) -> Result<Option<SocketAccess>, Problem> {
+        let refused = |error: Error| invalid("socket_owner", error.to_string());
+        let access = self.access(owner).map_err(refused)?;
+        Ok(served.give_socket(access)?)
+    }
+
+    /// Create the socket of the disk `name`. Front ends that connect wait until it is served. If
+    /// its owner can't get it, the daemon keeps it, and an event says so: the disk must be served.
+    pub(crate) fn make_socket(&self, name: &str, owner: Option<&str>) -> Result<NewSocket, Error> {
+        let Some(owner) = owner else {
+            return self.make_socket_for(name, self.access);
+        };
+        let made = self.access(Some(owner));
+        let made = made.and_then(|access| self.make_socket_for(name, access));
+        made.or_else(|error| {
+            let mut made = self.make_socket_for(name, self.access)?;
+            let reason = error.to_string();
+            tracing::warn!(
+                disk = name,
+                owner,
+                reason,
+                "the daemon keeps a disk's socket"
+            );
+            let details = [("socket_owner", owner), ("reason", &reason)];
+            let details = details.map(|(key, value)| (key.to_owned(), value.into()));
+            let events = &self.events;
+            events.tell(EventKind::SocketNotGiven, Some(name), details.into());
+            made.socket.note_not_given(reason);
+            Ok(made)
+        })
+    }
+
+    fn make_socket_for(&self, name: &str, access: SocketAccess) -> Result<NewSocket, Error> {
         // The run directory may have been removed since the daemon started.
         paths::make_directory(&self.run_dir)?;
-        Socket::make_in_own_directory(&self.own_socket_path(&served.name), self.access)
+        Socket::make_in_own_directory(&self.own_socket_path(name), access)
     }
 
     /// Serve front ends that connect to `socket`.
@@ -135,13 +222,23 @@ impl DiskFactory {
 
     /// Let front ends connect to the socket in the disk's own directory.
     pub(crate) fn listen(&self, served: &ServedDisk) -> Result<(), Error> {
-        self.serve_at(served, self.make_socket(served)?)
+        let owner = owner_of(served);
+        self.serve_at(served, self.make_socket(&served.name, owner.as_deref())?)
+    }
+
+    /// The same for a new disk, which isn't made if its owner can't get the socket.
+    pub(crate) fn listen_first(&self, served: &ServedDisk) -> Result<(), Error> {
+        let access = self.access(owner_of(served).as_deref())?;
+        self.serve_at(served, self.make_socket_for(&served.name, access)?)
     }
 
     /// Let front ends come from elsewhere.
     pub(crate) fn listen_at(&self, served: &ServedDisk, at: ServeAt) -> Result<(), Error> {
         match at {
-            ServeAt::Path(path) => self.serve_at(served, Socket::make(&path, self.access)?),
+            ServeAt::Path(path) => {
+                let access = self.access(owner_of(served).as_deref())?;
+                self.serve_at(served, Socket::make(&path, access)?)
+            }
             ServeAt::Inherited(Inherited::Listening(listener)) => {
                 Ok(served.server.listen(listener)?)
             }
@@ -203,45 +300,80 @@ impl DiskFactory {
         });
     }
 
-    fn tell_of_front_ends(&self, name: &str, server: &Server, metadata: &Arc<Mutex<Metadata>>) {
-        let (events, name) = (Arc::clone(&self.events), name.to_owned());
-        let metadata = Arc::clone(metadata);
+    fn tell_of_findings(&self, served: &ServedDisk) {
+        let (events, name) = (Arc::clone(&self.events), served.name.clone());
+        let volume = served.server.device().volume();
+        volume.on_finding(move |report| {
+            let kind = FindingKind::from(report.kind).word();
+            let details = [
+                ("kind", Detail::from(kind)),
+                ("times", report.times.into()),
+                ("start_bytes", report.start_bytes.into()),
+                ("length_bytes", report.length_bytes.into()),
+            ];
+            let details = details.map(|(key, value)| (key.to_owned(), value));
+            events.tell(EventKind::Finding, Some(&name), details.into());
+        });
+    }
+
+    fn tell_of_front_ends(&self, served: &ServedDisk) {
+        let (events, name) = (Arc::clone(&self.events), served.name.clone());
+        let metadata = Arc::clone(&served.metadata);
+        let attendance = Arc::clone(&served.attendance);
         let store = Arc::clone(&self.store);
-        server.on_event(Box::new(move |event| {
-            let fault = |session, reason: &str| {
+        served.server.on_event(Box::new(move |event| {
+            let (ServerEvent::Attached { session, peer }
+            | ServerEvent::Detached { session, peer, .. }) = event;
+            let actor = front_end(session, peer);
+            let tell = |kind, reason: Option<String>| {
                 let mut details = session_details(session);
-                details.insert("reason".into(), reason.into());
-                events.tell(EventKind::Fault, Some(&name), details);
+                details.extend(reason.map(|reason| ("reason".to_owned(), reason.into())));
+                events.tell_by(actor.clone(), kind, Some(&name), details);
             };
-            let (kind, session, reason) = match event {
-                ServerEvent::Attached { session } => {
+            match event {
+                ServerEvent::Attached { .. } => {
+                    attendance.attached();
+                    if !metadata.lock().life.on_detach.is_keep() {
+                        // The monitor stores that it was used.
+                        store.pressure().raise();
+                    }
                     // The first event of this kind was sent before there could be listeners.
                     let failure = metadata.lock().failure.clone();
-                    if let Some(reason) = &failure {
-                        fault(session, reason);
+                    if failure.is_some() {
+                        tell(EventKind::Fault, failure.clone());
                     }
-                    (EventKind::Attached, session, failure)
+                    tell(EventKind::Attached, failure);
                 }
-                ServerEvent::Detached { session, reason } => {
+                ServerEvent::Detached { reason, .. } => {
+                    attendance.detached();
                     // The monitor drops a detached disk when its last front end has disconnected.
                     store.pressure().raise();
                     let reason = match reason {
                         Departure::Left => None,
                         Departure::Closed => Some("closed".to_owned()),
                         Departure::Failed(text) => {
-                            fault(session, &text);
+                            tell(EventKind::Fault, Some(text.clone()));
                             Some(text)
                         }
                     };
-                    (EventKind::Detached, session, reason)
+                    tell(EventKind::Detached, reason);
                 }
-            };
-            let mut details = session_details(session);
-            if let Some(reason) = reason {
-                details.insert("reason".into(), reason.into());
             }
-            events.tell(kind, Some(&name), details);
         }));
+    }
+}
+
+/// The owner of a disk's socket, if that isn't the daemon.
+fn owner_of(served: &ServedDisk) -> Option<String> {
+    served.metadata.lock().socket_owner.clone()
+}
+
+/// A front end as the actor of an event.
+fn front_end(session: u64, peer: Option<Peer>) -> Actor {
+    let (uid, pid) = (peer.map(|peer| peer.uid), peer.and_then(|peer| peer.pid));
+    Actor {
+        session: Some(session),
+        ..actors::process(ActorKind::FrontEnd, uid, pid)
     }
 }
 

@@ -3,8 +3,10 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `health` | what the monitor knows of a disk, and how near a charge is to its bound |
+//! | `attendance` | which front ends a disk has had, and when its life ends |
 //! | `stats` | a disk's limits for its device, and the device's counters for the API |
 //! | `power` | the volatile write cache of a disk, and whether its power is on |
+//! | `cut` | a power cut of several disks as one record |
 //! | `sanitizer` | what a disk's sanitizer has found, for the API |
 //! | `states` | the state of a disk in a VM's snapshot |
 //! | `filling` | filling a hidden disk with content |
@@ -18,6 +20,8 @@
 //! | `group` | a group of disks, whose limits they share |
 //! | `golden` | golden images, and those on their way |
 
+pub(crate) mod attendance;
+pub(crate) mod cut;
 pub(crate) mod disk;
 pub(crate) mod factory;
 pub(crate) mod filling;

@@ -50,13 +50,13 @@ pub(crate) fn cache(
     if settings.write_cache.is_stable() {
         return Ok(None);
     }
-    let (events, disk) = (Arc::clone(events), name.to_owned());
-    let tell = move |folded: Folded| {
+    let events = Arc::clone(events);
+    let tell = move |disk: &str, folded: Folded| {
         let details = BTreeMap::from([
             ("writes".to_owned(), folded.writes.into()),
             ("reason".to_owned(), folded.reason.into()),
         ]);
-        events.tell(EventKind::Folded, Some(&disk), details);
+        events.tell(EventKind::Folded, Some(disk), details);
     };
     let options = CacheOptions {
         disk_key: name.to_owned(),

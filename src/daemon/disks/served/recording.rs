@@ -18,7 +18,7 @@ use crate::daemon::disks::settings::golden::now_ns;
 use crate::daemon::disks::settings::names::RECORD_PREFIX;
 use crate::daemon::disks::settings::problems::internal;
 use crate::device::Volume;
-use crate::device::block::{Change, Tap};
+use crate::device::block::{Change, Submission, Tap};
 use crate::model::{self, EventKind, Problem, RecordingState};
 use crate::store::{ByteRange, Disk, Error, PAGE_BYTES};
 
@@ -72,8 +72,8 @@ struct State {
     clock: u64,
     /// Since when a write is stable as soon as it has completed, if it is.
     through_since: Option<u64>,
-    /// Entries of requests that haven't completed, by the moment of submission, each with where
-    /// its header is.
+    /// Entries of requests that haven't completed, by the number of their submission, each with
+    /// where its header is.
     open: HashMap<u64, Vec<(u64, Request)>>,
 }
 
@@ -187,6 +187,11 @@ impl Recording {
         Ok(taken)
     }
 
+    /// Whether it records.
+    pub(crate) fn is_on(&self) -> bool {
+        self.state.lock().phase != Phase::Ended
+    }
+
     /// End it. What was recorded is kept.
     pub(crate) fn end(&self, reason: &str) {
         let mut state = self.state.lock();
@@ -237,7 +242,7 @@ impl Recording {
             completed: state.tick(),
             ..request(What::Mark(text.to_owned()), None, submitted)
         };
-        self.add(state, request, None);
+        self.add(state, request, None, submitted);
     }
 
     /// Describe it.
@@ -273,8 +278,9 @@ impl Recording {
         })
     }
 
-    /// Add an entry at the end of the log. If that fails, the recording ends.
-    fn add(&self, state: &mut State, request: Request, data: Option<&[u8]>) {
+    /// Add an entry of the submission with this number at the end of the log. If that fails, the
+    /// recording ends.
+    fn add(&self, state: &mut State, request: Request, data: Option<&[u8]>, number: u64) {
         let at = state.totals.length_bytes;
         let mut totals = state.totals;
         totals.add(&request);
@@ -286,7 +292,7 @@ impl Recording {
             Ok(()) => {
                 state.totals = totals;
                 if request.completed == NEVER {
-                    let open = state.open.entry(request.submitted).or_default();
+                    let open = state.open.entry(number).or_default();
                     open.push((at, request));
                 }
             }
@@ -327,13 +333,20 @@ impl State {
 }
 
 impl Tap for Recording {
-    fn submitted(&self) -> u64 {
+    fn moment(&self) -> u64 {
         self.state.lock().tick()
+    }
+
+    fn begins(&self, submitted: u64) -> Submission {
+        Submission {
+            number: self.state.lock().tick(),
+            at: submitted,
+        }
     }
 
     fn change(
         &self,
-        submitted: u64,
+        submission: Submission,
         change: &Change<'_>,
         act: &mut dyn FnMut() -> Result<(), Error>,
     ) -> Result<(), Error> {
@@ -359,7 +372,8 @@ impl Tap for Recording {
                     Change::Discard(range) => (What::Discard, Some(*range), None),
                     Change::Flush => (What::Flush, None, None),
                 };
-                self.add(&mut state, request(what, range, submitted), data);
+                let request = request(what, range, submission.at);
+                self.add(&mut state, request, data, submission.number);
             }
             // Part of it may be on the disk, and which part isn't known.
             Err(error) if error.is_out_of_memory() => {
@@ -371,14 +385,16 @@ impl Tap for Recording {
         done
     }
 
-    fn completed(&self, submitted: u64) {
+    fn completed(&self, submission: Submission) {
         let mut state = self.state.lock();
-        let Some(entries) = state.open.remove(&submitted) else {
+        let Some(entries) = state.open.remove(&submission.number) else {
             return;
         };
         let completed = state.tick();
         // It has to be so for the whole of the request.
-        let at_once = state.through_since.is_some_and(|since| since < submitted);
+        let at_once = state
+            .through_since
+            .is_some_and(|since| since < submission.at);
         for (at, request) in entries {
             let at_once = at_once && request.what != What::Flush;
             let request = Request {

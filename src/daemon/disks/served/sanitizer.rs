@@ -21,6 +21,7 @@ impl From<device::FindingKind> for FindingKind {
         match kind {
             device::FindingKind::UnwrittenRead => Self::UnwrittenRead,
             device::FindingKind::NoFlush => Self::NoFlush,
+            device::FindingKind::SecondWriter => Self::SecondWriter,
         }
     }
 }
@@ -30,6 +31,7 @@ impl From<device::SanitizerCounts> for SanitizerCounts {
         Self {
             unwritten_reads: counts.unwritten_reads,
             no_flush: counts.no_flush,
+            second_writer: counts.second_writer,
         }
     }
 }

@@ -1,12 +1,12 @@
 //! The socket of a disk, which is created again if it is removed.
 
-use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use crate::daemon::error::Error;
-use crate::daemon::host::socket::{SocketAccess, SocketPath};
+use crate::daemon::host::broker;
+use crate::daemon::host::socket::{SocketAccess, SocketPath, let_search};
 
 /// A socket, and its directory if that is only for it and is removed with it.
 #[derive(Debug)]
@@ -15,6 +15,8 @@ pub(crate) struct Socket {
     directory: Option<PathBuf>,
     /// Why it is missing, if that was reported.
     trouble: Option<String>,
+    /// Why its owner couldn't get it, so that it is the daemon's.
+    not_given: Option<String>,
 }
 
 /// A socket that isn't served yet. Front ends that connect wait.
@@ -43,7 +45,7 @@ impl Drop for Socket {
         drop(self.path.take());
         if let Some(directory) = &self.directory {
             // If it contains anything else, it stays.
-            let _ = fs::remove_dir(directory);
+            let _ = broker::remove_directory(directory);
         }
     }
 }
@@ -55,6 +57,7 @@ impl Socket {
             path: None,
             directory: None,
             trouble: None,
+            not_given: None,
         };
         socket.listen(path, access)
     }
@@ -70,6 +73,7 @@ impl Socket {
             path: None,
             directory: Some(directory.to_owned()),
             trouble: None,
+            not_given: None,
         };
         socket.listen(path, access)
     }
@@ -91,6 +95,27 @@ impl Socket {
             return None;
         }
         Some(self.trouble.clone().unwrap_or_else(|| REMOVED.to_owned()))
+    }
+
+    /// Let these users connect from now on. Returns who could before.
+    ///
+    /// # Errors
+    /// The system's; then nothing has changed.
+    pub(crate) fn give(&mut self, access: SocketAccess) -> Result<Option<SocketAccess>, Error> {
+        let given = self.path.as_mut().map(|path| path.give(access));
+        let had = given.transpose()?;
+        self.not_given = None;
+        Ok(had)
+    }
+
+    /// Why its owner couldn't get it, if that is so.
+    pub(crate) fn not_given(&self) -> Option<&str> {
+        self.not_given.as_deref()
+    }
+
+    /// Note why its owner couldn't get it.
+    pub(crate) fn note_not_given(&mut self, reason: String) {
+        self.not_given = Some(reason);
     }
 
     /// Create it again if it was removed, and pass the new one to `listen`. Returns whether it is
@@ -126,13 +151,14 @@ impl Socket {
     }
 }
 
-/// Create a directory for one socket. Others may read it, and only ramblk may write to it.
+/// Create a directory for one socket. Others may reach the socket, and only ramblk may write to it.
 fn make_own_directory(path: &Path) -> Result<(), Error> {
-    match fs::create_dir(path) {
+    let made = match broker::make_directory(path) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
         made => made.map_err(|source| Error::Directory {
             path: path.to_owned(),
             source,
         }),
-    }
+    };
+    made.inspect(|()| let_search(path))
 }

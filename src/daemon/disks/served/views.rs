@@ -74,6 +74,11 @@ impl Views {
         Ok(View { export, views })
     }
 
+    /// Whether a client is connected.
+    pub(crate) fn are_used(&self) -> bool {
+        !self.0.lock().connections.is_empty()
+    }
+
     /// End all connections, now and later.
     pub(crate) fn close(&self) {
         let mut state = self.0.lock();

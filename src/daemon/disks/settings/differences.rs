@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use super::problems::conflict;
 use super::valid::ValidDisk;
 use crate::model::{
-    DiskPatch, DiskSettings, FieldChange, Problem, ProblemKind, USUAL_QUEUES, field_changes,
+    DiskPatch, DiskSettings, FieldChange, LifePatch, Problem, ProblemKind, USUAL_QUEUES,
+    field_changes,
 };
 use crate::store::Bytes;
 
@@ -29,6 +30,9 @@ pub(crate) fn differences(one: &DiskSettings, two: &DiskSettings) -> Vec<&'stati
         ("group", one.group != two.group),
         ("labels", one.labels != two.labels),
         ("faults", one.faults != two.faults),
+        ("life", one.life != two.life),
+        ("protected", one.protected != two.protected),
+        ("socket_owner", one.socket_owner != two.socket_owner),
     ];
     let mut names = fixed_differences(one, two);
     names.extend(fields.iter().filter(|field| field.1).map(|field| field.0));
@@ -112,6 +116,13 @@ pub(crate) fn patch_to(
         group: Some(wanted.group.clone()),
         labels,
         faults: Some(wanted.faults.clone()).filter(|faults| *faults != had.faults),
+        life: LifePatch {
+            ttl_ms: Some(wanted.life.ttl_ms).filter(|&ttl| ttl != had.life.ttl_ms),
+            on_detach: Some(wanted.life.on_detach),
+            grace_ms: Some(wanted.life.grace_ms),
+        },
+        protected: Some(wanted.protected),
+        socket_owner: Some(wanted.socket_owner.clone()).filter(|owner| *owner != had.socket_owner),
         failed: None,
     })
 }

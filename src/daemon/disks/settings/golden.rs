@@ -28,6 +28,9 @@ pub(crate) struct GoldenRecord {
     /// Whether it stays when memory is wanted.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) keep: bool,
+    /// Whether it can't be removed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) protected: bool,
     /// When all of it had arrived, and when it was last used, in nanoseconds since 1970.
     pub(crate) pulled_ns: u64,
     pub(crate) used_ns: u64,

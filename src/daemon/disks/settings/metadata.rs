@@ -12,11 +12,14 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::identity::Identity;
+use super::life::Lived;
 use super::lineage::Lineage;
 use super::origin::Origin;
 use super::problems::{internal, invalid};
+use super::state::Birth;
 use crate::model::{
-    DiskSettings, HistorySettings, Limits, OnFull, Problem, Sanitize, Share, WriteCache,
+    DiskSettings, HistorySettings, Life, Limits, OnFull, Problem, Sanitize, Share, WriteCache,
 };
 use crate::store::{self, Change, Disk, DiskSpec};
 
@@ -56,6 +59,18 @@ pub(crate) struct Metadata {
     /// The labels.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) labels: BTreeMap<String, String>,
+    /// How its life ends.
+    #[serde(default, skip_serializing_if = "Life::is_open")]
+    pub(crate) life: Life,
+    /// What is kept of its life beside that.
+    #[serde(default, skip_serializing_if = "Lived::is_nothing")]
+    pub(crate) lived: Lived,
+    /// Whether it can't be destroyed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) protected: bool,
+    /// Who owns its socket, if that isn't the daemon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) socket_owner: Option<String>,
     /// Faults on command, as texts in their normal form.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) faults: Vec<String>,
@@ -65,9 +80,18 @@ pub(crate) struct Metadata {
     /// Which image its content was made from, and whether it is complete.
     #[serde(rename = "import", default, skip_serializing_if = "Origin::is_nothing")]
     pub(crate) origin: Origin,
+    /// It goes when a connection of the API ends, which no later process has.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) held: bool,
     /// Which content it was made from; for a snapshot, the content that it has.
     #[serde(rename = "content", default, skip_serializing_if = "Option::is_none")]
     pub(crate) lineage: Option<Lineage>,
+    /// The saved state that the disk was forked from, if it was from one.
+    #[serde(rename = "state", default, skip_serializing_if = "Option::is_none")]
+    pub(crate) birth: Option<Birth>,
+    /// Which disk it is, and how often it was changed.
+    #[serde(default, skip_serializing_if = "Identity::is_nothing")]
+    pub(crate) identity: Identity,
 }
 
 /// Settings that layout 1 has in the blob and later layouts in the record.
@@ -101,10 +125,17 @@ impl Metadata {
             limits: settings.limits,
             group: settings.group.clone(),
             labels: settings.labels.clone(),
+            life: settings.life,
+            lived: Lived::begin(&settings.life),
+            protected: settings.protected,
+            socket_owner: settings.socket_owner.clone(),
             faults: settings.faults.clone(),
             failure: None,
             origin: Origin::default(),
+            held: false,
             lineage: None,
+            birth: None,
+            identity: Identity::default(),
         }
     }
 
@@ -128,6 +159,9 @@ impl Metadata {
             limits: self.limits,
             group: self.group.clone(),
             labels: self.labels.clone(),
+            life: self.life,
+            protected: self.protected,
+            socket_owner: self.socket_owner.clone(),
             faults: self.faults.clone(),
         }
     }
@@ -135,9 +169,16 @@ impl Metadata {
     /// The metadata after the settings were changed. What isn't a setting stays.
     pub(crate) fn with(&self, settings: &DiskSettings) -> Self {
         Self {
+            lived: match settings.life.ttl_ms == self.life.ttl_ms {
+                true => self.lived,
+                false => self.lived.with_ttl(&settings.life),
+            },
             failure: self.failure.clone(),
             origin: self.origin.clone(),
+            held: self.held,
             lineage: self.lineage,
+            birth: self.birth,
+            identity: self.identity,
             ..Self::of(settings)
         }
     }
@@ -158,8 +199,14 @@ impl Metadata {
     /// # Errors
     /// None is expected.
     pub(crate) fn for_snapshot(&self, lineage: Option<Lineage>) -> Result<Vec<u8>, Problem> {
+        // The life of a snapshot is its own, and has no end.
         let whole = Self {
             lineage,
+            life: Life::default(),
+            lived: Lived::default(),
+            protected: false,
+            socket_owner: None,
+            birth: None,
             ..self.clone()
         };
         let without = || Self {
@@ -308,6 +355,7 @@ mod tests {
     fn what_is_the_matter_is_kept_beside_the_settings_and_is_none_of_them() {
         let mut metadata = Metadata::of(&DiskSettings::new(1 << 20));
         metadata.failure = Some("twice".into());
+        metadata.identity = Identity::new();
         metadata.origin = Origin::to_come(Image {
             name: "a".into(),
             id: None,

@@ -21,6 +21,8 @@ pub(crate) const IMPORT_PREFIX: &str = "@import.";
 pub(crate) const STATE_PREFIX: &str = "@state.";
 /// The prefix of the keys of recordings' logs.
 pub(crate) const RECORD_PREFIX: &str = "@record.";
+/// The key of the record of a power cut.
+pub(crate) const CUT_KEY: &str = "@cut";
 /// The prefix of the keys of golden images.
 pub(crate) const IMAGE_PREFIX: &str = "@image.";
 /// How many digits of an image's digest are in its key, which has no room for all of them.

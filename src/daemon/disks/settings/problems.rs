@@ -40,6 +40,20 @@ pub(crate) fn conflict(detail: String) -> Problem {
     Problem::new(ProblemKind::Conflict, detail)
 }
 
+/// A conflict with this field of what is there, or that this parameter of the request would allow.
+pub(crate) fn conflict_at(field: &str, detail: String) -> Problem {
+    Problem {
+        field: Some(field.to_owned()),
+        ..conflict(detail)
+    }
+}
+
+/// The refusal to destroy what is protected.
+pub(crate) fn protected(what: &str, name: &str) -> Problem {
+    let detail = format!("{what} {name:?} is protected: take its protection away first");
+    conflict_at("protected", detail)
+}
+
 pub(crate) fn attached(name: &str, what: &str) -> Problem {
     Problem::new(
         ProblemKind::Attached,

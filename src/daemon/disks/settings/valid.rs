@@ -6,12 +6,16 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 
 use super::faults;
+use super::identity::Identity;
+use super::life::check_life;
 use super::lineage::Lineage;
 use super::metadata::Metadata;
 use super::names::check_name;
 use super::origin::Origin;
 use super::problems::invalid;
+use super::state::Birth;
 use crate::daemon::error::MAX_SOCKET_PATH_BYTES;
+use crate::daemon::host::owner::SocketOwner;
 use crate::device::Serial;
 use crate::device::faults::Rule;
 use crate::model::{DiskSettings, HistorySettings, Limits, Problem, ProblemKind, Rate, Share};
@@ -222,6 +226,18 @@ pub(crate) struct ValidDisk {
 }
 
 impl ValidDisk {
+    /// The same disk, which goes when a connection of the API ends.
+    ///
+    /// # Errors
+    /// `invalid` if its labels are too long for that.
+    pub(crate) fn held(self) -> Result<Self, Problem> {
+        let metadata = Metadata {
+            held: true,
+            ..self.metadata.clone()
+        };
+        self.with_metadata(metadata)
+    }
+
     /// The same disk, made from this content.
     ///
     /// # Errors
@@ -229,13 +245,21 @@ impl ValidDisk {
     pub(crate) fn made_from(self, lineage: Option<Lineage>) -> Result<Self, Problem> {
         let metadata = Metadata {
             lineage,
-            ..self.metadata
+            ..self.metadata.clone()
         };
-        Ok(Self {
-            blob: metadata.encode()?,
-            metadata,
-            ..self
-        })
+        self.with_metadata(metadata)
+    }
+
+    /// The same for a clone, which was forked from a saved state.
+    ///
+    /// # Errors
+    /// `invalid` if there is no room for that beside the labels.
+    pub(crate) fn born_of(self, birth: Option<Birth>) -> Result<Self, Problem> {
+        let metadata = Metadata {
+            birth,
+            ..self.metadata.clone()
+        };
+        self.with_metadata(metadata)
     }
 
     /// Check the settings of a disk called `name`, in a pool of `pool_bytes`.
@@ -275,7 +299,11 @@ impl ValidDisk {
         check_limits(&settings.limits)?;
         check_quota(settings.quota_bytes, pool_bytes)?;
         check_log_limit(&settings)?;
+        check_life(&settings.life)?;
         settings.group.as_deref().map(check_name).transpose()?;
+        let owner = settings.socket_owner.as_deref();
+        let owner = owner.map(SocketOwner::parse).transpose();
+        owner.map_err(|error| invalid("socket_owner", error.to_string()))?;
         let rules = faults::named(&settings.faults)?;
         if let Some(history) = &settings.history {
             check_history(name, history)?;
@@ -291,7 +319,10 @@ impl ValidDisk {
         spec.quota_bytes = settings.quota_bytes;
         spec.on_full = settings.on_full.into();
         spec.read_only = settings.read_only;
-        let metadata = Metadata::of(&settings);
+        let metadata = Metadata {
+            identity: Identity::new(),
+            ..Metadata::of(&settings)
+        };
         let blob = metadata.encode()?;
         debug_assert_eq!(
             metadata.settings(&spec),
@@ -316,7 +347,11 @@ impl ValidDisk {
     /// `invalid`, with the field.
     pub(crate) fn found(name: &str, metadata: &Metadata, spec: &DiskSpec) -> Result<Self, Problem> {
         let valid = Self::possible(name, metadata.settings(spec), u64::MAX)?;
-        let metadata = metadata.with(&valid.settings);
+        let mut metadata = metadata.with(&valid.settings);
+        metadata.lived = metadata.lived.taken_up(&metadata.life);
+        if metadata.identity.is_nothing() {
+            metadata.identity = valid.metadata.identity;
+        }
         valid.with_metadata(metadata)
     }
 

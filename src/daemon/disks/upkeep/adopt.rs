@@ -3,8 +3,10 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use crate::daemon::disks::actions::destroy::{self, DestroyOptions};
 use crate::daemon::disks::actions::{groups, history};
 use crate::daemon::disks::registry::Disks;
+use crate::daemon::disks::served::cut;
 use crate::daemon::disks::served::disk::{Age, ServedDisk};
 use crate::daemon::disks::served::golden::Golden;
 use crate::daemon::disks::served::group::LimitGroup;
@@ -24,11 +26,12 @@ use crate::store::{self, Change, Disk, OwnerWords, Store};
 use crate::vhost_user::crash::{self, Culprit};
 
 /// Destroy what only the earlier process could use: snapshots of its readers, and incomplete
-/// uploads.
+/// uploads. A power cut that it began is finished before that, from what is among these.
 ///
 /// # Errors
 /// The store's, of which none is expected.
 pub(crate) fn forget_readers(store: &Store) -> Result<(), store::Error> {
+    cut::finish(store)?;
     let is_theirs = |key: &String| {
         [READER_PREFIX, IMPORT_PREFIX]
             .iter()
@@ -46,6 +49,8 @@ struct Found {
     valid: ValidDisk,
     /// Settings that an older version kept elsewhere.
     moved: Option<Moved>,
+    /// Whether an older version made it, and it has no identity.
+    is_unnamed: bool,
     limiter: Option<Arc<Limiter>>,
 }
 
@@ -101,10 +106,23 @@ pub(crate) fn adopt(disks: &Disks) -> Result<(), Problem> {
     drop_stray_states(store, &keys, &adopted)?;
     adopt_recordings(disks, &keys, &adopted)?;
     crash::forget_culprit(&words);
+    adopted.retain(|served| !drop_held(disks, served));
     for served in adopted.iter().filter(|served| !served.is_importing()) {
         disks.factory.listen(served)?;
     }
     Ok(())
+}
+
+/// Destroy a disk that a connection to the earlier process held. Returns whether it is gone.
+fn drop_held(disks: &Disks, served: &Arc<ServedDisk>) -> bool {
+    if !served.metadata.lock().held {
+        return false;
+    }
+    let ended = destroy::end_locked(disks, served, DestroyOptions::of_held());
+    if let Err(problem) = &ended {
+        tracing::warn!(disk = served.name, %problem, "a crash state stays as a disk");
+    }
+    ended.is_ok()
 }
 
 fn adopt_group(disks: &Disks, key: &str, name: &str) -> Result<(), Problem> {
@@ -145,6 +163,7 @@ fn find(disks: &Disks, name: &str) -> Result<Found, Problem> {
         disk,
         valid: ValidDisk::found(name, &metadata, &spec)?,
         moved,
+        is_unnamed: metadata.identity.is_nothing(),
         limiter,
     })
 }
@@ -157,6 +176,8 @@ fn adopt_disk(
     let valid = found.valid;
     if let Some(moved) = found.moved {
         found.disk.change(&moved.change(&valid.blob), None)?;
+    } else if found.is_unnamed {
+        found.disk.set_settings(&valid.blob)?;
     }
     let served = disks.factory.prepare(found.disk, &valid, Age::Old)?;
     served.limit(&valid.settings.limits, found.limiter);

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use super::lives::end_overdue;
 use super::unclaimed::destroy_overdue;
 use crate::daemon::disks::actions::golden::remove::{Droppable, drop_one, next_within};
 use crate::daemon::disks::registry::Disks;
@@ -88,7 +89,8 @@ fn look(disks: &Disks, pool: &mut PoolHealth) -> Option<Duration> {
         is_full |= look_at(disks, &served);
     }
     let full = is_full.then_some(LOOK_EVERY);
-    sooner(sooner(full, unused), destroy_overdue(disks))
+    let unclaimed = sooner(destroy_overdue(disks), end_overdue(disks));
+    sooner(sooner(full, unused), unclaimed)
 }
 
 /// Drop golden images without forks while memory is wanted: it was refused, or nearly all is taken.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread::{self, ThreadId};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
@@ -16,8 +16,9 @@ use crate::store::{ByteRange, Disk, Error, Store};
 /// How long an operation waits that can't be tried again later.
 const WAITS: Duration = Duration::from_millis(100);
 
-/// What is called when volatile writes become stable without a flush. It must not call the cache.
-pub(super) type Tell = Box<dyn Fn(Folded) + Send + Sync>;
+/// What is called with the disk's key when volatile writes become stable without a flush. It must
+/// not call the cache.
+pub(super) type Tell = Box<dyn Fn(&str, Folded) + Send + Sync>;
 
 /// What a cache is made of.
 pub struct CacheOptions {
@@ -125,11 +126,12 @@ impl Cache {
 
     /// From now on writes are stable by this rule.
     pub fn set_rule(&self, rule: Rule) {
-        let mut state = self.state.lock();
-        state.rule = rule;
-        if !rule.is_through() {
-            state.ledger.writeback_on();
-        }
+        self.state.lock().set_rule(rule);
+    }
+
+    /// The store has the disk under another key. What is volatile stays so.
+    pub fn renamed(&self, key: &str) {
+        key.clone_into(&mut self.state.lock().disk_key);
     }
 
     /// Make all that a read sees stable. The owner has changed the disk, or wants to.
@@ -140,9 +142,13 @@ impl Cache {
     /// Tell the owner what was folded under this lock.
     fn release(&self, mut state: MutexGuard<'_, State>) {
         let folded = std::mem::take(&mut state.folded);
+        if folded.is_empty() {
+            return;
+        }
+        let key = state.disk_key.clone();
         drop(state);
         for folded in folded {
-            (self.tell)(folded);
+            (self.tell)(&key, folded);
         }
     }
 
@@ -176,8 +182,29 @@ impl Cache {
 
     // Turns
 
-    /// Complete all that this thread has done in its turn.
-    fn complete_turn(&self, thread: ThreadId, ends: bool) {
+    /// The present moment.
+    pub(in crate::device::block) fn moment(&self) -> Moment {
+        self.state.lock().ledger.moment()
+    }
+
+    /// This thread begins a turn: what it does completes together.
+    pub(in crate::device::block) fn begin_turn(&self) {
+        let thread = thread::current().id();
+        let turn = InTurn::default();
+        self.state.lock().turns.insert(thread, turn);
+    }
+
+    /// What this thread does next was submitted at that moment.
+    pub(in crate::device::block) fn serves(&self, submitted: Moment) {
+        let mut state = self.state.lock();
+        if let Some(turn) = state.turns.get_mut(&thread::current().id()) {
+            turn.submitted = Some(submitted);
+        }
+    }
+
+    /// All that this thread has done in its turn completes. `ends`: and so does the turn.
+    pub(in crate::device::block) fn complete_turn(&self, ends: bool) {
+        let thread = thread::current().id();
         let mut state = self.state.lock();
         let turn = state.turns.get_mut(&thread);
         let done = turn.map(|turn| std::mem::take(&mut turn.done));
@@ -230,14 +257,19 @@ impl Entered<'_> {
         act: impl Fn() -> Result<(), Error>,
     ) -> Result<(), Error> {
         let mut state = self.0.state.lock();
-        let is_through = state.rule.is_through();
-        let mut number = state.ledger.submit(kind, range, is_through);
+        let submitted = state.submitted();
+        let is_through = state.is_through(submitted);
+        let submit = |state: &mut State| {
+            let ledger = &mut state.ledger;
+            ledger.submit_at(submitted, kind, range, is_through)
+        };
+        let mut number = submit(&mut state);
         let mut acted = act();
         if acted.as_ref().is_err_and(Error::is_out_of_memory) {
             // What only the base has of the old content may be what takes the memory. The ledger is
             // empty then, so this is submitted again.
-            state.fold_all("memory was missing for a write");
-            number = state.ledger.submit(kind, range, is_through);
+            state.fold_all("memory was missing for a change");
+            number = submit(&mut state);
             acted = act();
         }
         match &acted {
@@ -272,9 +304,7 @@ impl Entered<'_> {
     /// A flush is done.
     pub(in crate::device::block) fn flushed(&self) {
         let mut state = self.0.state.lock();
-        let turn = state.turns.get(&thread::current().id());
-        let submitted = turn.and_then(|turn| turn.submitted);
-        let submitted = submitted.unwrap_or_else(|| state.ledger.moment());
+        let submitted = state.submitted();
         self.done(&mut state, Done::Flush(submitted));
         self.0.release(state);
     }
@@ -291,63 +321,6 @@ impl Entered<'_> {
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
         self.0.leave();
-    }
-}
-
-/// When a ring last looked for requests. What it found then was submitted before that.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Looked {
-    seen: Option<u16>,
-    at: Moment,
-}
-
-impl Looked {
-    /// Forget the moment if the ring has looked since. Call it often enough that the index can't
-    /// have come around in between: at both ends of each turn.
-    pub fn follow(&mut self, seen: u16) {
-        self.seen = self.seen.filter(|known| *known == seen);
-    }
-}
-
-/// A turn of a thread that serves a ring: what it does completes together, when the ring publishes
-/// it.
-#[derive(Debug)]
-pub struct Turn {
-    cache: Arc<Cache>,
-    thread: ThreadId,
-}
-
-impl Turn {
-    /// Begin a turn of this thread.
-    pub fn begin(cache: Arc<Cache>) -> Self {
-        let thread = thread::current().id();
-        cache.state.lock().turns.insert(thread, InTurn::default());
-        Self { cache, thread }
-    }
-
-    /// A request is about to be served, which is one of those that the ring found when its avail
-    /// index was `seen`. A flush covers what had completed when the ring looked, and not what it
-    /// published since.
-    pub fn looked(&self, looked: &mut Looked, seen: u16) {
-        let mut state = self.cache.state.lock();
-        if looked.seen != Some(seen) {
-            looked.seen = Some(seen);
-            looked.at = state.ledger.moment();
-        }
-        if let Some(turn) = state.turns.get_mut(&self.thread) {
-            turn.submitted = Some(looked.at);
-        }
-    }
-
-    /// All that was done is about to be published.
-    pub fn complete(&self) {
-        self.cache.complete_turn(self.thread, false);
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        self.cache.complete_turn(self.thread, true);
     }
 }
 

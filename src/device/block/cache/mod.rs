@@ -10,13 +10,13 @@
 //! base becomes a fork of the disk, so that all is stable, and the owner is told.
 //!
 //! A write completes when its ring publishes it, not when it is done: a flush in the same batch
-//! doesn't cover it. So the threads that serve rings do it in turns ([`Turn`]).
+//! doesn't cover it. So the threads that serve rings do it in turns ([`super::turn`]).
 //!
 //! | file | what it holds |
 //! |---|---|
 //! | `log` | the bytes of logged writes, on a hidden disk |
 //! | `state` | ledger, base and log, and folding |
-//! | `live` | the cache: writes, flushes, turns, and holding them up |
+//! | `live` | the cache: writes, flushes, and holding them up |
 //! | `slot` | the place of a disk's cache, which most disks don't have |
 //! | `remains` | what is there at one instant, for states that a power cut may leave |
 
@@ -27,7 +27,7 @@ mod slot;
 mod state;
 
 pub(super) use live::Entered;
-pub use live::{Cache, CacheFigures, CacheOptions, Frozen, Looked, Turn};
+pub use live::{Cache, CacheFigures, CacheOptions, Frozen};
 pub use remains::Remains;
 pub(super) use slot::Cached;
 pub use state::{Folded, Rule};

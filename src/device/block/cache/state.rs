@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::thread::ThreadId;
+use std::thread::{self, ThreadId};
 
 use super::log::Log;
 use crate::crash::{Ledger, Logged, Moment};
@@ -66,6 +66,8 @@ pub(super) struct State {
     pub(super) log: Log,
     pub(super) base: Disk,
     pub(super) rule: Rule,
+    /// Since when that rule makes writes stable at their completion, if it does.
+    through_since: Option<Moment>,
     /// What each thread that serves a ring has done in its turn.
     pub(super) turns: HashMap<ThreadId, InTurn>,
     /// Operations that are being executed.
@@ -81,7 +83,8 @@ pub(super) struct State {
     /// The base couldn't be made to follow.
     pub(super) broken: Option<String>,
     store: Arc<Store>,
-    disk_key: String,
+    /// The store's key of the disk.
+    pub(super) disk_key: String,
     base_key: String,
 }
 
@@ -92,6 +95,7 @@ impl State {
             log,
             base: base.1,
             rule: Rule::default(),
+            through_since: None,
             turns: HashMap::new(),
             entered: 0,
             frozen: 0,
@@ -103,6 +107,31 @@ impl State {
             disk_key: disk_key.to_owned(),
             base_key: base.0.to_owned(),
         }
+    }
+
+    /// From now on writes are stable by this rule.
+    pub(super) fn set_rule(&mut self, rule: Rule) {
+        self.rule = rule;
+        if rule.is_through() {
+            let now = self.ledger.moment();
+            self.through_since.get_or_insert(now);
+        } else {
+            self.through_since = None;
+            self.ledger.writeback_on();
+        }
+    }
+
+    /// Whether a write that was submitted then is stable when it completes, if nothing changes
+    /// before that. The rule must hold for the whole of it.
+    pub(super) fn is_through(&self, submitted: Moment) -> bool {
+        self.through_since.is_some_and(|since| since < submitted)
+    }
+
+    /// When what this thread does was submitted: as its turn says, or now.
+    pub(super) fn submitted(&mut self) -> Moment {
+        let turn = self.turns.get(&thread::current().id());
+        let known = turn.and_then(|turn| turn.submitted);
+        known.unwrap_or_else(|| self.ledger.moment())
     }
 
     /// Whether nothing is being done, and all that was done has completed.

@@ -100,7 +100,8 @@ impl World {
 /// Run one input.
 pub(crate) fn check(input: &[u8]) -> Reached {
     WORLD.with_borrow_mut(|world| {
-        // When everything is closed, the lowest free number must be the same again.
+        // When everything is closed, the lowest free number must not have grown. It may have
+        // shrunk: threads of another target may still be closing theirs when this one begins.
         let lowest = lowest_fd();
         let mut bytes = Bytes::new(input);
         let mut talk = Talk::new(world);
@@ -108,7 +109,7 @@ pub(crate) fn check(input: &[u8]) -> Reached {
             talk.step(&mut bytes);
         }
         let (reached, uses) = talk.end();
-        assert_eq!(lowest_fd(), lowest, "a descriptor was left open");
+        assert!(lowest_fd() <= lowest, "a descriptor was left open");
         world.pool.reset(&uses);
         world.runs += 1;
         if world.runs % SEARCH_EVERY == 1 {

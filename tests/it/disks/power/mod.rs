@@ -2,11 +2,13 @@
 //! bytes that are left are compared with what virtio says may be left.
 //!
 //! `rule` has what is volatile, `cuts` the policies and forms of a cut, `random` histories beside a
-//! model, and `beside` the cache with everything else that changes a disk.
+//! model, `beside` the cache with everything else that changes a disk, and `replaced` with what
+//! replaces its content or settings.
 
 mod beside;
 mod cuts;
 mod random;
+mod replaced;
 mod rule;
 
 use ramblk::daemon::disks::{create, describe, power};

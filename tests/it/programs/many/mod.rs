@@ -114,7 +114,8 @@ fn a_disk_that_nobody_uses_costs_a_descriptor_and_little_memory() {
     let kib = (before.rss_kib - few.rss_kib) / (DISKS as u64 - 1);
     assert!(kib <= MOST_KIB_PER_DISK, "{kib} KiB per disk");
     let each = many.made_within() / DISKS as u32;
-    assert!(each < Duration::from_millis(2), "{each:?} to make a disk");
+    // Whatever made all disks anew for each one would take far longer.
+    assert!(each < Duration::from_millis(20), "{each:?} to make a disk");
     // A busy machine delays the end of their creation, so the count begins after a second without a
     // wake-up.
     let mut before = many.figures();

@@ -5,6 +5,7 @@ use std::time::Instant;
 use ramblk::device::faults::Rule;
 
 use super::*;
+use crate::driver::client::Client;
 use crate::driver::kind::FLUSH;
 use crate::driver::status::{IOERR, OK, UNSUPP};
 
@@ -230,6 +231,61 @@ fn a_disconnected_front_end_finds_its_request_when_it_comes_back() {
     assert_eq!(region.queue(0).marked().len(), 1, "and is still in flight");
     held(&place, 0);
     assert_eq!(fired(&place), (1, 1));
+
+    // It comes back, with memory, region and ring as they were.
+    disk.client = Client::negotiated(&place.socket, ALL & !feature::EVENT_IDX);
+    disk.client.set_memory(&disk.mem);
+    region.give(&disk.client);
+    disk.client.start(&disk.queues[0]);
+    assert_eq!(disk.q().all(1, SOON), [1], "served now");
+    assert_eq!(disk.q().status_of(1), OK);
+    assert!(region.queue(0).marked().is_empty(), "and owed no longer");
+    assert_eq!(disk.q().next(A_WHILE), None, "once");
+    let written = |page: u64| {
+        let mut bytes = vec![0; 4096];
+        let store = place.store.open("disk").unwrap();
+        store.read(page * 8, &mut [&mut bytes]).unwrap();
+        bytes[0]
+    };
+    assert_eq!((written(0), written(1)), (0x80, 0x81));
+    disk.q().page(2, OUT, 1);
+    disk.q().page(3, OUT, 2);
+    assert_eq!(disk.q().all(2, SOON), [2, 3], "the rule has had its time");
+    assert_eq!((written(1), written(2)), (0x82, 0x83));
+    assert_eq!(fired(&place), (1, 3), "it was asked for each");
+}
+
+#[test]
+fn a_front_end_that_is_disconnected_again_and_again_loses_nothing() {
+    let place = Place::new();
+    rules(&place, &["disconnect,op=write,every=2"]);
+    let (mut disk, region) = place.attach_tracked(2);
+    let mut ends = 0;
+    // Each second time that a page is asked for, the connection ends; the request is then served as
+    // a new one, which is the third time.
+    for round in 0..10 {
+        for at in 0..2 {
+            disk.queues[at].page(round, OUT, at as u64);
+            let deadline = Instant::now() + 50 * SOON;
+            while disk.queues[at].next(Duration::from_millis(1)) != Some(round) {
+                assert!(Instant::now() < deadline, "queue {at} in round {round}");
+                if place.server.sessions() > 0 {
+                    continue;
+                }
+                ends += 1;
+                assert_eq!(region.queue(at as u16).marked().len(), 1);
+                disk.client = Client::negotiated(&place.socket, ALL & !feature::EVENT_IDX);
+                disk.client.set_memory(&disk.mem);
+                region.give(&disk.client);
+                let queues = disk.queues.iter();
+                queues.for_each(|queue| disk.client.start(queue));
+            }
+            assert_eq!(disk.queues[at].status_of(round), OK);
+            assert!(region.queue(at as u16).marked().is_empty());
+        }
+    }
+    assert_eq!(ends, 2 * 9, "but for the first time");
+    held(&place, 0);
 }
 
 #[test]

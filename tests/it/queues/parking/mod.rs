@@ -32,7 +32,7 @@ use crate::harness::eventually;
 /// Size of the requests here, unless they say otherwise.
 const PAGE: u32 = 4096;
 /// The longest time that stopping something may take, whatever waits.
-const SOON: Duration = Duration::from_millis(100);
+const SOON: Duration = Duration::from_millis(250);
 /// Long enough to see that something does not happen.
 const A_WHILE: Duration = Duration::from_millis(60);
 

@@ -5,7 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ramblk::daemon::disks::{DestroyOptions, destroy, fork, reset};
+use ramblk::model::{ForkSource, ForksRequest, ResetRequest, StateChoice};
+
 use super::{clear, rings};
+use crate::disks::World;
 use crate::driver::client::{Client, code, protocol, single};
 use crate::driver::data::pattern;
 use crate::driver::disk::{ALL, DATA, HEADER, STATUS};
@@ -224,6 +228,89 @@ fn cloud_hypervisor_snapshots_goes_on_and_is_restored_from_the_snapshot() {
         }
         vmm.rings[0].write(64, &pattern(4096, 9)).unwrap();
     }
+}
+
+/// Restore the VM whose rings `stood` at these positions when its disk's `state` was saved, as
+/// another process with memory of its own.
+fn restored(socket: &Path, state: &[u8], stood: &[u16]) -> CloudHypervisor {
+    let mut vmm = CloudHypervisor::create(socket, 2, ALL, WANTED);
+    assert_eq!(load(&vmm.client, state), 0);
+    for (ring, at) in vmm.rings.iter_mut().zip(stood) {
+        ring.begin_at(*at);
+    }
+    vmm.activate(|ring| ring.next_avail);
+    vmm
+}
+
+#[test]
+fn cloud_hypervisor_restores_one_snapshot_as_several_machines_on_clones_of_its_disk() {
+    let world = World::new(64 << 20);
+    let mut golden = CloudHypervisor::boot(&world.create("golden"), 2, ALL, WANTED);
+    golden.rings[0].write(64, &pattern(4096, 1)).unwrap();
+    let stood = golden.stop();
+    let state = save(&golden.client);
+    golden.activate(|ring| ring.next_avail);
+    golden.rings[0].write(64, &pattern(4096, 2)).unwrap();
+    let fork = |state: Option<StateChoice>, names: &[&str]| {
+        let request = ForksRequest {
+            sources: vec![ForkSource {
+                disk: Some("golden".to_owned()),
+                state,
+                names: names.iter().map(|&name| name.to_owned()).collect(),
+                ..ForkSource::default()
+            }],
+            ..ForksRequest::default()
+        };
+        fork::fork_all(&world.disks, &request)
+    };
+    let names = ["clone-1", "clone-2", "clone-3", "late"];
+    let (forked, _) = fork(Some(StateChoice::Last), &names).unwrap();
+    let sockets: Vec<&Path> = forked
+        .disks
+        .iter()
+        .map(|it| Path::new(&it.socket))
+        .collect();
+    let mut clones = Vec::new();
+    for socket in &sockets[..3] {
+        clones.push(restored(socket, &state, &stood));
+    }
+    for (byte, vmm) in (10..).zip(&mut clones) {
+        assert_eq!(vmm.rings[0].read(64, 4096), Ok(pattern(4096, 1)));
+        vmm.rings[1].write(64, &pattern(4096, byte)).unwrap();
+    }
+    for (byte, vmm) in (10..).zip(&mut clones) {
+        assert_eq!(vmm.rings[0].read(64, 4096), Ok(pattern(4096, byte)));
+    }
+    assert_eq!(golden.rings[1].read(64, 4096), Ok(pattern(4096, 2)));
+    // Once more from the beginning, and as its reset.
+    drop(clones);
+    let mut again = restored(sockets[1], &state, &stood);
+    assert_eq!(again.rings[0].read(64, 4096), Ok(pattern(4096, 1)));
+    drop(again);
+    let forced = ResetRequest {
+        to: None,
+        force: true,
+    };
+    let (reset, _) = reset::reset(&world.disks, "clone-1", forced).unwrap();
+    let cloned = reset.clone_of.unwrap();
+    assert_eq!((cloned.disk.as_deref(), cloned.number), (Some("golden"), 0));
+    let mut first = CloudHypervisor::boot(sockets[0], 2, ALL, WANTED);
+    assert_eq!(first.rings[0].read(64, 4096), Ok(pattern(4096, 1)));
+    // A fork that is no clone of that state has no use for it, and a state must be there.
+    let (plain, _) = fork(None, &["plain"]).unwrap();
+    let plain = CloudHypervisor::create(Path::new(&plain.disks[0].socket), 2, ALL, WANTED);
+    assert_ne!(load(&plain.client, &state), 0);
+    let missing = fork(Some(StateChoice::Number(7)), &["none"]).unwrap_err();
+    assert!(missing.detail.contains("there is 0"), "{}", missing.detail);
+    // The machine that was saved ends, and its disk goes.
+    drop(golden);
+    let forced = DestroyOptions {
+        force: true,
+        ..DestroyOptions::default()
+    };
+    destroy::destroy(&world.disks, "golden", forced).unwrap();
+    let mut late = restored(sockets[3], &state, &stood);
+    assert_eq!(late.rings[1].read(64, 4096), Ok(pattern(4096, 1)));
 }
 
 /// Boot, kill the back end while requests are outstanding, and continue with another one.

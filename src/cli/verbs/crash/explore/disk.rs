@@ -1,5 +1,6 @@
 //! States as disks of the daemon, for checks that boot a machine or use NBD.
 
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use crate::cli::error::Error;
@@ -47,9 +48,14 @@ impl Wanted {
     }
 }
 
-/// A state as a disk, which is destroyed when this is dropped.
+/// What a connection is asked to be that holds a disk.
+const HOLD: &str = "ramblk-hold";
+
+/// A state as a disk, which is destroyed when this is dropped, or this process is killed.
 pub(super) struct StateDisk<'c> {
     client: &'c Client,
+    /// The daemon destroys the disk when this ends.
+    _held: UnixStream,
     pub(super) name: String,
     pub(super) socket: String,
 }
@@ -68,9 +74,11 @@ impl<'c> StateDisk<'c> {
             labels: [("crash-explore".to_owned(), of.to_owned())].into(),
         };
         let states = format!("{}/states", path::recording(of));
-        let (_, made): (_, Disk) = client.send(Method::POST, &states, &request)?;
+        let (held, _) = client.upgrade_sending(Method::POST, &states, &request, HOLD)?;
+        let made: Disk = client.get(&path::disk(&request.name))?;
         Ok(Self {
             client,
+            _held: held,
             name: made.name,
             socket: made.socket,
         })
@@ -79,7 +87,8 @@ impl<'c> StateDisk<'c> {
 
 impl Drop for StateDisk<'_> {
     fn drop(&mut self) {
-        let path = format!("{}?force=true", path::disk(&self.name));
+        // Not only by ending the connection: the next state has its name.
+        let path = format!("{}?force=true&snapshots=true", path::disk(&self.name));
         if let Err(error) = self.client.delete(&path) {
             tracing::warn!(disk = self.name, %error, "a state stays as a disk");
         }

@@ -16,12 +16,14 @@ use super::report::{Found, Report, losses, marks};
 use super::stage::{Data, Stage};
 use crate::cli::error::Error;
 use crate::client::Client;
-use crate::crash::explore::{Plan, Point, Shape, StateName, Walk, minimise, states};
+use crate::crash::explore::{Plan, Point, Shape, StateName, Walk, WalkError, minimise, states};
 use crate::crash::log::Log;
-use crate::crash::{Fate, Window};
+use crate::crash::{Draws, Window};
 
 /// How often a state that was found is tried again to make it smaller.
 const MOST_TRIES: usize = 400;
+/// The part of what a seed decides that picks states; moments are the others.
+const COUNT_PART: u64 = u64::MAX;
 
 /// What there is to do.
 #[derive(Debug)]
@@ -40,6 +42,8 @@ pub(super) struct Job<'a> {
     /// Only these states, unless there are none.
     pub(super) only: &'a [StateName],
     pub(super) plan: Plan,
+    /// The most states, which the seed picks.
+    pub(super) most: Option<usize>,
     pub(super) minimises: bool,
     pub(super) stop_at: usize,
     pub(super) jobs: usize,
@@ -49,6 +53,8 @@ pub(super) struct Job<'a> {
 #[derive(Debug)]
 pub(super) struct Shared<'a> {
     job: Job<'a>,
+    /// Which of all states are looked at, if not all.
+    picked: Option<Vec<bool>>,
     /// The content of states, and how many marks had been made: a check may find one bad that it
     /// found good when less was acknowledged.
     seen: Mutex<HashSet<(u128, usize)>>,
@@ -69,14 +75,52 @@ struct Turn<'t> {
 }
 
 impl<'a> Shared<'a> {
-    pub(super) fn new(job: Job<'a>) -> Self {
-        Self {
+    pub(super) fn new(job: Job<'a>) -> Result<Self, Error> {
+        let mut shared = Self {
             job,
+            picked: None,
             seen: Mutex::default(),
             found: Mutex::default(),
             made: AtomicU64::new(0),
             good: AtomicU64::new(0),
             ends: AtomicBool::new(false),
+        };
+        if let Some(most) = shared.job.most {
+            shared.picked = Some(shared.pick(most as u64)?);
+        }
+        Ok(shared)
+    }
+
+    /// Pick as many of the states as were asked for.
+    fn pick(&self, most: u64) -> Result<Vec<bool>, Error> {
+        let mut walk = self.walk()?;
+        let mut count = 0;
+        for point in self.points()? {
+            let (_, window) = walk.go_to(point.moment).map_err(walked)?;
+            count += self.names(&point, &window).len();
+        }
+        let mut draws = Draws::part(self.job.plan.seed, COUNT_PART);
+        let mut wanted = most;
+        let picked = (0..count).map(|number| {
+            let left = (count - number) as u64;
+            let is_picked = draws.below(left) < wanted;
+            wanted -= u64::from(is_picked);
+            is_picked
+        });
+        Ok(picked.collect())
+    }
+
+    fn walk(&self) -> Result<Walk<'a>, Error> {
+        Walk::new(self.job.log).map_err(walked)
+    }
+
+    /// The states of a moment.
+    fn names(&self, point: &Point, window: &Window) -> Vec<StateName> {
+        let job = &self.job;
+        let only = job.only.iter().filter(|name| name.moment == point.moment);
+        match job.only.is_empty() {
+            true => states(window, point.moment, &job.plan),
+            false => only.cloned().collect(),
         }
     }
 
@@ -86,7 +130,19 @@ impl<'a> Shared<'a> {
         if done.is_err() {
             self.ends.store(true, Ordering::Relaxed);
         }
-        done
+        // What was found until then is reported.
+        done.or_else(|error| {
+            if self.is_interrupted() {
+                Ok(())
+            } else {
+                Err(error)
+            }
+        })
+    }
+
+    fn is_interrupted(&self) -> bool {
+        let check = self.job.check.as_ref();
+        check.is_some_and(|check| check.interrupted.load(Ordering::Relaxed))
     }
 
     fn go(&self, thread: usize, folder: &Path) -> Result<(), Error> {
@@ -95,28 +151,25 @@ impl<'a> Shared<'a> {
         fs::create_dir_all(folder).map_err(io)?;
         let mut stage = Stage::new(folder, job.base).map_err(io)?;
         let data = self.data();
-        let mut walk = Walk::new(job.log).map_err(|error| Error::Other(error.to_string()))?;
-        let mut number = 0;
+        let mut walk = self.walk()?;
+        let (mut number, mut turns) = (0, 0);
         for point in &self.points()? {
-            let (settled, window) = walk
-                .go_to(point.moment)
-                .map_err(|error| Error::Other(error.to_string()))?;
+            let (settled, window) = walk.go_to(point.moment).map_err(walked)?;
             stage.advance(&settled, &data).map_err(io)?;
-            let only = job.only.iter().filter(|name| name.moment == point.moment);
-            let names = match job.only.is_empty() {
-                true => states(&window, point.moment, &job.plan),
-                false => only.cloned().collect(),
-            };
-            for name in &names {
-                let is_mine = number % job.jobs as u64 == thread as u64;
+            for name in &self.names(point, &window) {
+                number += 1;
+                if !self.is_picked(number - 1) {
+                    continue;
+                }
+                let is_mine = turns % job.jobs as u64 == thread as u64;
+                turns += 1;
                 let turn = Turn {
-                    number,
+                    number: turns,
                     thread,
                     name,
                     point,
                     window: &window,
                 };
-                number += 1;
                 if self.ends.load(Ordering::Relaxed) {
                     return Ok(());
                 }
@@ -126,6 +179,11 @@ impl<'a> Shared<'a> {
             }
         }
         Ok(())
+    }
+
+    fn is_picked(&self, number: usize) -> bool {
+        let picked = self.picked.as_ref();
+        picked.is_none_or(|picked| picked.get(number).is_some_and(|&it| it))
     }
 
     /// The moments to look at: those of the states, if these are named.
@@ -257,8 +315,7 @@ impl<'a> Shared<'a> {
             values.push(("{socket}", made.socket.clone()));
             values.push(("{disk}", made.name.clone()));
         }
-        let run = check.run(&values, &environment, &folder.join("output"));
-        run.map_err(|error| Error::Other(error.to_string()))
+        Ok(check.run(&values, &environment, &folder.join("output"))?)
     }
 
     /// The name of the fewest losses of a state that are still found.
@@ -271,10 +328,7 @@ impl<'a> Shared<'a> {
         let choice = turn.name.choice(turn.window).map_err(named)?;
         let losses: Vec<_> = choice
             .losses(turn.window)
-            .map(|loss| match loss.fate {
-                Fate::Torn(runs) => (loss.write.number, runs.clone()),
-                Fate::Kept | Fate::Lost | Fate::Garbage(_) => (loss.write.number, Vec::new()),
-            })
+            .map(|loss| (loss.write.number, loss.fate.clone()))
             .collect();
         let of = |losses: &[_]| StateName {
             shape: Shape::All(losses.to_vec()),
@@ -341,10 +395,8 @@ impl<'a> Shared<'a> {
             let called = (known.display().to_string(), None);
             return self.check(&stage, folder, called, String::new());
         };
-        let mut walk = Walk::new(self.job.log).map_err(|error| Error::Other(error.to_string()))?;
-        let (settled, window) = walk
-            .go_to(name.moment)
-            .map_err(|error| Error::Other(error.to_string()))?;
+        let mut walk = self.walk()?;
+        let (settled, window) = walk.go_to(name.moment).map_err(walked)?;
         stage.advance(&settled, &self.data()).map_err(io)?;
         let point = Point {
             moment: name.moment,
@@ -377,9 +429,14 @@ impl<'a> Shared<'a> {
             seed: self.job.plan.seed,
             seconds: took.as_secs_f64(),
             stopped_early: self.ends.load(Ordering::Relaxed),
+            interrupted: self.is_interrupted(),
             found,
         }
     }
+}
+
+fn walked(error: WalkError) -> Error {
+    Error::Other(error.to_string())
 }
 
 fn named(error: crate::crash::explore::NameError) -> Error {

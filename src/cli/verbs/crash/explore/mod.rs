@@ -3,6 +3,7 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `stage` | the file that a check sees |
+//! | `folder` | the directory of an exploration |
 //! | `check` | running a check |
 //! | `disk` | states as disks of the daemon |
 //! | `report` | what was found |
@@ -10,6 +11,7 @@
 
 mod check;
 mod disk;
+mod folder;
 mod job;
 mod report;
 mod stage;
@@ -21,21 +23,23 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
-use tempfile::TempDir;
 
 use self::check::Check;
 use self::disk::Wanted;
+pub(super) use self::folder::Folder;
 use self::job::{Job, Shared};
 use self::report::Report;
 use super::record::fetch;
 use crate::cli::error::{EXIT_DIFFERENT, Error};
 use crate::cli::print::output::OutputArgs;
-use crate::cli::values::size::parse_size;
+use crate::cli::values::power::{Keep, parse_tear_unit};
+use crate::cli::values::span::parse_timeout;
 use crate::client::{Client, path};
-use crate::crash::TearUnit;
 use crate::crash::explore::{At, Plan, StateName, points};
 use crate::crash::log::{Log, ReadAt};
-use crate::model::{Disk, Recording};
+use crate::crash::{self, Policy, TearUnit};
+use crate::daemon::interruption;
+use crate::model::Recording;
 use crate::threads::{self, Role};
 
 #[derive(Debug, Args)]
@@ -52,6 +56,10 @@ pub(in crate::cli) struct Explore {
     #[arg(long = "state", value_name = "STATE")]
     states: Vec<StateName>,
 
+    /// Check no more than this many of the states, which the seed picks.
+    #[arg(long, value_name = "N")]
+    count: Option<NonZeroUsize>,
+
     /// Random states of each moment that has more than can all be tried.
     #[arg(long, value_name = "N", default_value_t = 8)]
     random: u64,
@@ -60,13 +68,27 @@ pub(in crate::cli) struct Explore {
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
 
-    /// What the device promises to write whole: 512 to 64K. The default is the disk's block size.
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
-    tear_unit: Option<u64>,
+    /// Which of the volatile writes are there. Without it, as with reorder, and torn.
+    #[arg(long, value_enum)]
+    keep: Option<Keep>,
+
+    /// Tear writes that are there: with all and prefix, the last one. It is the default without
+    /// --keep.
+    #[arg(long, overrides_with = "no_torn")]
+    torn: bool,
 
     /// Tear no writes: each is there or lost.
     #[arg(long)]
     no_torn: bool,
+
+    /// Leave random bytes in place of some writes.
+    #[arg(long)]
+    garbage: bool,
+
+    /// What the device promises to write whole: 512 to 64K. The default is the disk's physical
+    /// block.
+    #[arg(long, value_name = "SIZE", value_parser = parse_tear_unit, default_value = "4096")]
+    tear_unit: TearUnit,
 
     /// How many checks run at the same time. The default is one per processor.
     #[arg(long, short, value_name = "N")]
@@ -81,9 +103,10 @@ pub(in crate::cli) struct Explore {
     #[arg(long, value_name = "N")]
     stop_at: Option<NonZeroUsize>,
 
-    /// How long a check may take, in seconds. One that takes longer counts as found.
-    #[arg(long, value_name = "SECONDS", default_value_t = 60.0)]
-    timeout: f64,
+    /// How long a check may take, as in 30s, 500ms or 2m; a plain number is in seconds. One that
+    /// takes longer counts as found.
+    #[arg(long, value_name = "TIME", value_parser = parse_timeout, default_value = "60s")]
+    timeout: Duration,
 
     /// A state, or a file with content, that the check must find good. It is tried first.
     #[arg(long, value_name = "STATE|FILE")]
@@ -128,6 +151,10 @@ impl Explore {
         let report = ask().and_then(|client| self.explore(&client));
         let report = report.map_err(failed)?;
         output.print(&report, Report::text).map_err(failed)?;
+        if report.found.is_empty() && report.interrupted {
+            let text = "it was interrupted: of the states that are left nothing is known";
+            return Err(failed(Error::Other(text.into())));
+        }
         if report.found.is_empty() {
             return Ok(());
         }
@@ -138,30 +165,23 @@ impl Explore {
 
     fn explore(self, client: &Client) -> Result<Report, Error> {
         let unknown = |error: &dyn std::fmt::Display| Error::Usage(error.to_string());
-        let timeout = Duration::try_from_secs_f64(self.timeout);
-        let timeout = timeout.map_err(|error| Error::Usage(format!("--timeout: {error}")))?;
-        let disk: Disk = client.get(&path::disk(&self.name))?;
+        check::find(&self.command)?;
+        let plan = self.plan()?;
         let recording: Recording = client.get(&path::recording(&self.name))?;
-        let unit = TearUnit::new(self.tear_unit.unwrap_or(disk.block_size));
-        let unit = unit.map_err(|error| unknown(&error))?;
-        let folder = folder(self.dir.as_deref())?;
+        let folder = Folder::new(self.dir.as_deref())?;
         let (base, log_file) = inputs(client, &recording, folder.path())?;
         let size_bytes = file_error("read", folder.path(), base.metadata())?.len();
         let log = Log::read(&LogFile(&log_file), size_bytes);
         let log = log.map_err(|error| Error::Other(error.to_string()))?;
         let points = points(&log, &self.at).map_err(|error| unknown(&error))?;
-        let plan = Plan {
-            unit,
-            is_torn: !self.no_torn,
-            random: self.random,
-            seed: self.seed,
-        };
         let wanted = Wanted::by(&self.command);
         let check = match self.no_check {
             true => None,
             false => Some(Check {
                 words: wanted.words(self.command, client.socket())?,
-                timeout,
+                timeout: self.timeout,
+                interrupted: interruption()
+                    .map_err(|error| Error::Other(format!("can't handle signals: {error}")))?,
             }),
         };
         let usual = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
@@ -177,10 +197,11 @@ impl Explore {
             points: &points,
             only: &self.states,
             plan,
+            most: self.count.map(NonZeroUsize::get),
             minimises: self.minimize,
             stop_at: self.stop_at.map_or(usize::MAX, NonZeroUsize::get),
             jobs,
-        });
+        })?;
         let begun = Instant::now();
         let known = folder.path().join("known");
         shared.known(&known, self.good.as_deref(), self.bad.as_deref())?;
@@ -207,6 +228,24 @@ impl Explore {
     }
 }
 
+impl Explore {
+    fn plan(&self) -> Result<Plan, Error> {
+        let keep = self.keep.map(crash::Keep::from);
+        let plan = Plan {
+            unit: self.tear_unit,
+            keep,
+            is_torn: self.torn || (keep.is_none() && !self.no_torn),
+            is_garbage: self.garbage,
+            random: self.random,
+            seed: self.seed,
+        };
+        let usual = keep.unwrap_or(crash::Keep::Reorder);
+        let policy = Policy::new(usual, plan.is_torn, plan.is_garbage, plan.unit);
+        policy.map_err(|error| Error::Usage(error.to_string()))?;
+        Ok(plan)
+    }
+}
+
 /// What a recording has, in files: the content before, and the log.
 fn inputs(client: &Client, recording: &Recording, folder: &Path) -> Result<(File, File), Error> {
     let (disk, snapshot) = recording.base.rsplit_once('@').unwrap_or_default();
@@ -223,20 +262,6 @@ fn inputs(client: &Client, recording: &Recording, folder: &Path) -> Result<(File
 
 fn number_of(job: usize) -> String {
     format!("job-{job}")
-}
-
-/// A directory that is removed at the end.
-pub(super) fn folder(wanted: Option<&Path>) -> Result<TempDir, Error> {
-    let memory = Path::new("/dev/shm");
-    let within = match wanted {
-        Some(wanted) => wanted.to_owned(),
-        None if memory.is_dir() => memory.to_owned(),
-        None => std::env::temp_dir(),
-    };
-    let made = tempfile::Builder::new()
-        .prefix("ramblk-explore-")
-        .tempdir_in(&within);
-    file_error("make a directory in", &within, made)
 }
 
 fn fetched(

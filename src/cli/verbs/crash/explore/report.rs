@@ -27,6 +27,8 @@ pub(super) struct Report {
     pub(super) seconds: f64,
     /// Whether it ended before all states were made.
     pub(super) stopped_early: bool,
+    /// Whether a signal ended it.
+    pub(super) interrupted: bool,
     pub(super) found: Vec<Found>,
 }
 
@@ -179,10 +181,10 @@ impl Report {
             self.tear_unit_bytes,
             self.seed,
             self.seconds,
-            if self.stopped_early {
-                "; stopped early"
-            } else {
-                ""
+            match (self.interrupted, self.stopped_early) {
+                (true, _) => "; interrupted",
+                (false, true) => "; stopped early",
+                (false, false) => "",
             }
         );
         text

@@ -1,130 +1,166 @@
-//! The drawing of `top`.
+//! The drawing of `top`: the frame around a page, and pages that are tables.
 
 use ratatui::Frame;
-use ratatui::layout::{Constraint, Layout};
+use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Modifier, Style};
-use ratatui::text::{Line, Span};
-use ratatui::widgets::{Cell, Row as TableRow, Table};
+use ratatui::text::Line;
+use ratatui::widgets::Paragraph;
 
-use super::view::{Row, Sort, View};
-use crate::cli::print::states::state;
-use crate::cli::print::tables::{bandwidth, time};
+use super::grid::{Grid, cut, parts};
+use super::view::{Page, Row, View};
+use super::{disk, figures};
+use crate::cli::print::figures::waiting;
+use crate::cli::print::rates::{Rates, real};
+use crate::cli::print::tables::bandwidth;
 use crate::cli::values::size::human;
 
-/// Headings, widths of their columns, and the order that each shows.
-const COLUMNS: [(&str, u16, Option<Sort>); 9] = [
-    ("NAME", 20, Some(Sort::Name)),
-    ("READ/s", 9, Some(Sort::Iops)),
-    ("WRITE/s", 9, Some(Sort::Iops)),
-    ("READ", 9, Some(Sort::Bandwidth)),
-    ("WRITE", 9, Some(Sort::Bandwidth)),
-    ("P99", 9, Some(Sort::Latency)),
-    ("WAITING", 8, None),
-    ("MEMORY", 8, Some(Sort::Memory)),
-    ("STATE", 12, None),
+/// Keys, as the bottom line has them.
+const KEYS: [&str; 9] = [
+    "? help",
+    "q quit",
+    "/ filter",
+    "g sums",
+    "enter disk",
+    "p pause",
+    "i requests",
+    "m memory",
+    "l latency",
+];
+/// Keys of a disk's page.
+const BACK: [&str; 3] = ["esc back", "p pause", "q quit"];
+
+const HELP: [(&str, &str); 16] = [
+    ("up down k j", "select a disk"),
+    ("PgUp PgDn Home End", "by pages, and to the ends"),
+    ("enter", "the page of the selected disk, or a sum's disks"),
+    ("esc", "back; without a page or filter, quit"),
+    ("/", "filter by name, group or label, as in vm=web"),
+    ("g", "sums by group, by each label, and back"),
+    ("n", "sort by name; the same key again reverses"),
+    ("i", "sort by requests per second"),
+    ("b", "sort by bytes per second"),
+    ("l", "sort by latency, the 99th percentile"),
+    ("m", "sort by memory"),
+    ("w", "sort by waiting requests"),
+    ("e", "sort by errors"),
+    ("p", "pause, and go on"),
+    ("? h", "this page"),
+    ("q", "quit"),
 ];
 
 /// Draw the whole view.
-pub(super) fn draw(frame: &mut Frame, view: &View) {
+pub(super) fn draw(frame: &mut Frame, view: &mut View) {
     let [head, body, foot] = Layout::vertical([
         Constraint::Length(2),
         Constraint::Min(1),
         Constraint::Length(1),
     ])
     .areas(frame.area());
-    frame.render_widget(Line::from(summary(view)), head);
-    let widths = COLUMNS.map(|(name, width, _)| match name {
-        "NAME" => Constraint::Min(width),
-        _ => Constraint::Length(width),
-    });
-    let heads = COLUMNS.map(|(name, width, sort)| {
-        let style = match sort == Some(view.sort) {
-            true => Style::new().add_modifier(Modifier::BOLD | Modifier::UNDERLINED),
-            false => Style::new().add_modifier(Modifier::BOLD),
-        };
-        Cell::new(Span::styled(aligned(name, name, width), style))
-    });
-    let room = usize::from(body.height.saturating_sub(1));
-    let rows = view.rows.iter().skip(view.first).take(room).map(row);
-    let table = Table::new(rows, widths)
-        .header(TableRow::new(heads))
-        .column_spacing(1);
-    frame.render_widget(table, body);
-    let keys = "q quit   order: n name  i iops  b bandwidth  l latency  m memory   up/down scroll";
-    frame.render_widget(Line::from(keys), foot);
+    let width = usize::from(head.width);
+    match view.page.clone() {
+        Page::Disks => table(frame, body, view, &figures::disks(view)),
+        Page::Sums(by) => table(frame, body, view, &figures::sums(view, &by)),
+        Page::Disk(name) => disk::draw(frame, body, view, &name),
+        Page::Help => help(frame, body),
+    }
+    // After the page, which finds out which of its rows it shows.
+    let lines = [summary(view), status(view)];
+    let lines = lines.map(|all| Line::from(parts(&all, width)));
+    frame.render_widget(Paragraph::new(lines.to_vec()), head);
+    let keys: Vec<String> = match view.page {
+        Page::Disk(_) | Page::Help => BACK.map(str::to_owned).to_vec(),
+        Page::Disks | Page::Sums(_) => KEYS.map(str::to_owned).to_vec(),
+    };
+    let bottom = match view.is_typing {
+        true => cut(
+            &format!("/{}_  enter: use it, esc: no filter", view.filter),
+            width,
+        ),
+        false => parts(&keys, width),
+    };
+    let dim = Style::new().add_modifier(Modifier::DIM);
+    frame.render_widget(Line::styled(bottom, dim), foot);
 }
 
-fn summary(view: &View) -> String {
+/// Figures of all disks; what doesn't fit is left out as a whole.
+fn summary(view: &View) -> Vec<String> {
     let Some(pool) = &view.pool else {
-        return view.socket.clone();
+        return vec![view.socket.clone()];
     };
-    format!(
-        "ramblk at {}: {} disks, {} snapshots, memory {} of {}",
-        view.socket,
-        pool.disks,
-        pool.snapshots,
-        human(pool.charged_bytes),
-        human(pool.limit_bytes)
-    )
+    let percent = 100.0 * real(pool.charged_bytes) / real(pool.limit_bytes.max(1));
+    let attached = view.rows().iter().filter(|row| row.disk.attached).count();
+    let (taken, limit) = (human(pool.charged_bytes), human(pool.limit_bytes));
+    vec![
+        format!("{} disks, {attached} attached", pool.disks),
+        format!("memory {taken} of {limit}, {percent:.0} %"),
+        format!("snapshots {}", pool.snapshots),
+        format!("images {}", pool.images),
+        format!("workers {}", pool.workers),
+        format!("at {}", view.socket),
+    ]
 }
 
-/// Text to the left, numbers to the right.
-fn aligned(column: &str, text: &str, width: u16) -> String {
-    let width = usize::from(width);
-    match column {
-        "NAME" | "STATE" => text.to_owned(),
-        _ => format!("{text:>width$}"),
+/// Rates of all disks, and what the keys have set.
+fn status(view: &View) -> Vec<String> {
+    if let Some(trouble) = &view.trouble {
+        return vec![trouble.clone(), "no new figures".into()];
     }
+    let rates = Rates::sum(view.rows().iter().map(|row| &row.rates));
+    let waits: u64 = view
+        .rows()
+        .iter()
+        .map(|row: &Row| waiting(&row.stats))
+        .sum();
+    let order = if view.is_reversed { ", reversed" } else { "" };
+    let mut all = Vec::new();
+    if view.is_paused {
+        all.push("PAUSED".to_owned());
+    }
+    if let Some((by, value)) = &view.only {
+        let value = value.as_deref().unwrap_or("-");
+        let by = by.to_string();
+        let by = by.strip_prefix("label=").unwrap_or(&by);
+        all.push(format!("{by}={value}: {}", view.shown().count()));
+    }
+    if !view.filter.is_empty() {
+        all.push(format!(
+            "filter {:?}: {}",
+            view.filter,
+            view.shown().count()
+        ));
+    }
+    all.extend([
+        format!("{:.0} requests/s", rates.iops()),
+        format!("read {}", bandwidth(rates.read_bytes)),
+        format!("write {}", bandwidth(rates.write_bytes)),
+        format!("{waits} waiting"),
+    ]);
+    if let Page::Sums(by) = &view.page {
+        all.push(format!("sums by {by}"));
+    }
+    all.push(format!("by {}{order}", view.sort.name()));
+    all.extend(view.part());
+    all
 }
 
-fn row(row: &Row) -> TableRow<'static> {
-    let rates = &row.rates;
-    let waiting = row.stats.throttled + row.stats.stalled;
-    let state = match (state(&row.disk), row.disk.attached) {
-        ("ok", true) => "attached",
-        ("ok", false) => "-",
-        (other, _) => other,
-    };
-    let texts = [
-        row.disk.name.clone(),
-        format!("{:.0}", rates.read_iops),
-        format!("{:.0}", rates.write_iops),
-        bandwidth(rates.read_bytes),
-        bandwidth(rates.write_bytes),
-        rates.p99_seconds.map_or_else(|| "-".into(), time),
-        waiting.to_string(),
-        human(row.disk.charged_bytes),
-        state.to_owned(),
-    ];
-    let cells = COLUMNS.iter().zip(texts);
-    TableRow::new(cells.map(|((name, width, _), text)| aligned(name, &text, *width)))
+/// A table, with the selected row reversed.
+fn table(frame: &mut Frame, body: Rect, view: &mut View, grid: &Grid) {
+    let shown = grid.fit(body.width.into());
+    let room = usize::from(body.height.saturating_sub(1));
+    view.scroll(room);
+    let rows = grid.rows.iter().enumerate().skip(view.first).take(room);
+    let rows = rows.map(|(at, row)| {
+        let style = match at == view.selected {
+            true => Style::new().add_modifier(Modifier::REVERSED),
+            false => Style::new(),
+        };
+        grid.line(row, &shown, style)
+    });
+    let lines: Vec<Line> = std::iter::once(grid.heading(&shown)).chain(rows).collect();
+    frame.render_widget(Paragraph::new(lines), body);
 }
 
-#[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-mod tests {
-    use ratatui::Terminal;
-    use ratatui::backend::TestBackend;
-
-    use super::super::view::tests::seen;
-    use super::*;
-
-    fn screen(width: u16, height: u16) -> String {
-        let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
-        let view = seen();
-        terminal.draw(|frame| draw(frame, &view)).unwrap();
-        terminal.backend().to_string()
-    }
-
-    #[test]
-    fn a_screen_shows_what_each_disk_does() {
-        crate::cli::print::samples::compare("top", &screen(106, 7));
-    }
-
-    #[test]
-    fn a_screen_of_any_size_can_be_drawn() {
-        for (width, height) in [(1, 1), (10, 2), (40, 3), (300, 100)] {
-            screen(width, height);
-        }
-    }
+fn help(frame: &mut Frame, body: Rect) {
+    let lines = HELP.map(|(keys, what)| Line::from(format!("{keys:<20}{what}")));
+    frame.render_widget(Paragraph::new(lines.to_vec()), body);
 }

@@ -3,11 +3,9 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `snapshots` | snapshots of a disk |
-//! | `fork` | creating a disk with the content of another one |
 //! | `reset` | resetting a disk to a snapshot, or to what it was forked from |
 //!
 //! Each imports only from those above it.
 
-pub mod fork;
 pub mod reset;
 pub mod snapshots;

@@ -82,6 +82,12 @@ impl Comparison {
         Ok(found)
     }
 
+    /// Begin again: the same differences follow.
+    pub fn restart(&mut self) {
+        self.differences.restart();
+        (self.done_bytes, self.last) = (0, None);
+    }
+
     fn compare(
         &mut self,
         start: u64,

@@ -99,6 +99,15 @@ impl Write {
         check_aligned(served, "body", length)?;
         let capacity = served.disk.capacity();
         let range = capacity.range_own(start / capacity.sector_size().bytes(), length)?;
+        let volume = served.server.device().volume();
+        volume.is_changed_beside(start, length).map_err(|_| {
+            let name = &served.name;
+            let detail = format!(
+                "disk {name:?} has a front end, and its sanitizer fails writes beside that: detach \
+                 it, or set sanitize to \"log\""
+            );
+            Problem::new(ProblemKind::Attached, detail)
+        })?;
         Ok(served.disk.write_from(range, &[Source::from(bytes)])?)
     }
 

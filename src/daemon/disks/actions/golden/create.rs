@@ -9,14 +9,14 @@ use crate::daemon::disks::settings::names::{ImageName, Made};
 use crate::daemon::disks::settings::problems::invalid;
 use crate::daemon::disks::settings::valid::ValidDisk;
 use crate::model::{Disk, DiskSettings, EventKind, Image, Problem};
-use crate::store::{Bytes, SectorSize};
+use crate::store::Bytes;
 
 /// Create a disk with the content of an image, or find one with the same settings that was made
-/// from it. The disk may be larger than the image.
+/// from it. The disk may be larger than the image, and have blocks of either size.
 ///
 /// # Errors
-/// `not-found` if there is no such image; `invalid` if the disk would be smaller than the image, or
-/// has other blocks; `conflict` if the disk exists with other settings, or was made from something
+/// `not-found` if there is no such image; `invalid` if the disk would be smaller than the image;
+/// `conflict` if the disk exists with other settings, or was made from something
 /// else; `over-budget`.
 pub fn put(
     disks: &Disks,
@@ -58,15 +58,6 @@ fn put_once(
     }
     let image = image?;
     let info = image.disk.get_info()?;
-    if valid.spec.sector_size != SectorSize::S512 {
-        return Err(invalid(
-            "block_size",
-            format!(
-                "image {which} has blocks of 512 bytes, and so have disks that are forked from it: \
-                 create the disk with these, or upload the image to it"
-            ),
-        ));
-    }
     if valid.spec.size_bytes < info.size_bytes {
         return Err(invalid(
             "size_bytes",
@@ -83,6 +74,7 @@ fn put_once(
     let valid = valid.with_origin(record.origin())?;
     let valid = valid.made_from(Some(lineage))?;
     create::check_room(disks)?;
+    disks.factory.check_owner(None, &valid.settings)?;
     disks.factory.check(name)?;
     let limiter = groups::limiter(disks, valid.settings.group.as_deref())?;
     let disk = disks

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 
 use super::describe::{fetching, present};
+use crate::daemon::disks::actors;
 use crate::daemon::disks::events::Events;
 use crate::daemon::disks::registry::Disks;
 use crate::daemon::disks::served::filling::fill;
@@ -18,7 +19,8 @@ use crate::daemon::disks::settings::names::{IMPORT_PREFIX, ImageName, check_name
 use crate::daemon::disks::settings::origin::{check_image, nothing};
 use crate::daemon::disks::settings::problems::{conflict, invalid};
 use crate::model::{
-    ContentId, Detail, Digest, EventKind, GoldenImage, GoldenOffer, GoldenRequest, Image, Problem,
+    Actor, ContentId, Detail, Digest, EventKind, GoldenImage, GoldenOffer, GoldenRequest, Image,
+    Problem,
 };
 use crate::store::{
     Bytes, Change, Disk, DiskSpec, MAX_CAPACITY_BYTES, OnFull, SectorSize, Shrink, Store,
@@ -155,6 +157,8 @@ pub struct ImageFetch {
     fetch: Fetch,
     store: Arc<Store>,
     events: Arc<Events>,
+    /// Who sends it. It may end on another thread than that of a request.
+    by: Actor,
     /// The hidden disk that it fills, and its key.
     disk: Disk,
     key: String,
@@ -196,6 +200,7 @@ pub fn begin(
         fetch,
         store: Arc::clone(disks.store()),
         events: Arc::clone(disks.events()),
+        by: actors::current(),
         disk: disk.into_never_waiting(),
         key,
         progress,
@@ -241,7 +246,7 @@ impl ImageFetch {
 
     fn tell(&self, kind: EventKind, more: (&str, Detail)) {
         let details = details(&self.digest, self.fetch.request.name.as_deref(), more);
-        self.events.tell(kind, None, details);
+        self.events.tell_by(self.by.clone(), kind, None, details);
     }
 }
 
@@ -317,6 +322,7 @@ fn finish_now(
         content_bytes,
         content_id: fetch.content_id,
         keep: request.keep.unwrap_or(false),
+        protected: false,
         pulled_ns: now,
         used_ns: now,
     };

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::describe::present;
 use super::fetch::details;
 use crate::daemon::disks::registry::Disks;
 use crate::daemon::disks::served::golden::Golden;
 use crate::daemon::disks::settings::names::ImageName;
-use crate::daemon::disks::settings::problems::conflict;
-use crate::model::{Detail, Digest, EventKind, Problem};
+use crate::daemon::disks::settings::problems::{conflict_at, protected};
+use crate::model::{Detail, Digest, EventKind, GoldenImage, GoldenPatch, Problem};
 use crate::store::{Leftover, PAGE_BYTES};
 
 /// What an image is charged for and isn't counted as its own: its settings.
@@ -23,16 +24,20 @@ const SETTINGS_BYTES: u64 = PAGE_BYTES;
 pub fn remove(disks: &Disks, which: &ImageName, force: bool) -> Result<Leftover, Problem> {
     let _control = disks.control();
     let image = disks.find_image(which)?;
+    if image.record().protected {
+        return Err(protected("image", &which.to_string()));
+    }
     let forks = disks.forks_of(image.id);
     if let (Some(first), false) = (forks.first(), force) {
         let others = match forks.len() - 1 {
             0 => String::new(),
             more => format!(" and {more} more"),
         };
-        return Err(conflict(format!(
+        let detail = format!(
             "disk {first:?}{others} was forked from image {which} and could not be reset to it any \
              more, though it keeps its content; destroy it first, or set force"
-        )));
+        );
+        return Err(conflict_at("force", detail));
     }
     let left = remove_locked(disks, &image)?;
     let freed = image_details(&image, ("forks", forks.len().into()));
@@ -63,7 +68,7 @@ pub(crate) struct Droppable {
 /// dropped. Frees its memory, which takes longer the more there is. Returns whether there was one.
 pub(crate) fn drop_one(disks: &Disks, which: Droppable) -> bool {
     let mut images = disks.all_images();
-    images.retain(|image| !image.record().keep && Some(image.digest) != which.but);
+    images.retain(|image| !stays(image) && Some(image.digest) != which.but);
     images.sort_by_key(|image| image.record().used_ns);
     images
         .iter()
@@ -75,9 +80,28 @@ pub(crate) fn next_within(disks: &Disks, idle_for: Duration) -> Option<Duration>
     let images = disks.all_images();
     let candidates = images
         .iter()
-        .filter(|image| !image.record().keep && disks.forks_of(image.id).is_empty());
+        .filter(|image| !stays(image) && disks.forks_of(image.id).is_empty());
     let waits = candidates.map(|image| idle_for.saturating_sub(image.idle_for()));
     waits.filter(|wait| !wait.is_zero()).min()
+}
+
+/// Whether it stays when memory is wanted.
+fn stays(image: &Golden) -> bool {
+    let record = image.record();
+    record.keep || record.protected
+}
+
+/// Change an image. Its content stays as it is.
+///
+/// # Errors
+/// `not-found`.
+pub fn patch(disks: &Disks, which: &ImageName, patch: GoldenPatch) -> Result<GoldenImage, Problem> {
+    let _control = disks.control();
+    let image = disks.find_image(which)?;
+    if let Some(protected) = patch.protected {
+        image.edit(|record| record.protected = protected)?;
+    }
+    present(disks, &image)
 }
 
 fn drop_if_unused(disks: &Disks, image: &Arc<Golden>, idle_for: Duration) -> bool {

@@ -169,7 +169,8 @@ impl Live {
         block: &impl for<'j> Fn(&'j mut Job<'m>) -> Block<'j, 'm>,
     ) -> Result<(), Refusal> {
         let (volume, pace) = (self.volume(), Pace::BesideOthers);
-        let mut progress = volume.execute(block(job), pace, attempt)?;
+        let user = self.visitor.user();
+        let mut progress = volume.execute(user, block(job), pace, attempt)?;
         while let Progress::Rest(rest) = progress {
             progress = volume.resume(rest, &mut job.from, &mut job.to, pace, attempt)?;
         }
