@@ -15,7 +15,8 @@ mod mail;
 use std::sync::Arc;
 
 use ramblk::store::{Data, Disk, DiskSpec, Error, SectorSize, Shrink, Sink, Source, Store};
-use shuttle::thread;
+use shuttle::scheduler::{PctScheduler, RandomScheduler};
+use shuttle::{Config, Runner, thread};
 
 const SECTOR: usize = 512;
 const PAGE: usize = 4096;
@@ -23,12 +24,18 @@ const PAGE: usize = 4096;
 const SIZE_BYTES: u64 = 6 << 20;
 const SECTORS: u64 = SIZE_BYTES / 512;
 
+/// Of each thread that is scheduled. Unoptimised frames of the store fill more than 96 KiB; a stack
+/// that is too small ends the process by SIGSEGV.
+const STACK_BYTES: usize = 1 << 20;
+
 /// Try a scenario in random order, and with few, well-placed changes of thread.
 pub(crate) fn explore(scenario: impl Fn() + Send + Sync + Clone + 'static) {
     let wanted = std::env::var("RAMBLK_SCHEDULES").ok();
     let count = wanted.and_then(|count| count.parse().ok()).unwrap_or(1500);
-    shuttle::check_random(scenario.clone(), count);
-    shuttle::check_pct(scenario, count, 3);
+    let mut config = Config::new();
+    config.stack_size = STACK_BYTES;
+    Runner::new(RandomScheduler::new(count), config.clone()).run(scenario.clone());
+    Runner::new(PctScheduler::new(3, count), config).run(scenario);
 }
 
 fn store() -> Arc<Store> {
