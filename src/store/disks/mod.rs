@@ -12,10 +12,12 @@
 //! | `recover` | recovering an arena that another process left: mark and sweep |
 //! | `arena_file` | the file of an arena: creating it, and opening it with recovery |
 //! | `store` | the disks by key: create, fork, reset, rename, destroy |
+//! | `absorb` | a disk gets the content of a fork, and pays for it |
 //! | `transaction` | changes of several disks at one instant |
 //! | `differences` | where two snapshots differ |
 //! | `owner_words` | words that a store keeps for its owner |
 
+mod absorb;
 pub(super) mod arena_file;
 pub(super) mod change;
 mod connection;

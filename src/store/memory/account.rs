@@ -149,15 +149,14 @@ impl Budget {
         closed
     }
 
-    /// Move the charge for a block from a closed account to [`NO_DISK`], or `back`.
-    pub(crate) fn adopt(&self, number: u16, back: bool) {
-        let (from, to) = if back {
-            (NO_DISK, number)
-        } else {
-            (number, NO_DISK)
-        };
-        add_beyond(&self.account(to).charged_bytes);
-        sub(&self.account(from).charged_bytes, 1);
+    /// Move the charge for a block from one account to another, beyond the quota of that.
+    pub(crate) fn transfer(&self, from: u16, to: u16) {
+        let to = self.account(to);
+        add_beyond(&to.charged_bytes);
+        to.marks.rose(to.charged_bytes(), &self.pressure);
+        let from = self.account(from);
+        let charged_bytes = sub(&from.charged_bytes, 1);
+        from.marks.fell(charged_bytes, &self.pressure);
     }
 
     /// Reserve a block.
@@ -199,7 +198,8 @@ impl Budget {
         let account = self.account(number);
         let charged_bytes = sub(&account.charged_bytes, blocks);
         account.marks.fell(charged_bytes, &self.pressure);
-        // An account may be below zero for a moment, while `adopt` is undone; the sum never is.
+        // An account may be below zero for a moment, while a `transfer` is undone;
+        // the sum never is.
         debug_assert!(self.charged_bytes() >= blocks * BLOCK_BYTES as u64);
         let all_bytes = sub(&self.charged_bytes, blocks);
         self.marks.fell(all_bytes, &self.pressure);

@@ -32,6 +32,11 @@ const GROUP: usize = GROUP_BLOCKS as usize;
 const OWNER_SHIFT: u32 = 16;
 const REFERENCES: u32 = (1 << OWNER_SHIFT) - 1;
 
+/// The account in a count.
+fn owner(count: u32) -> u16 {
+    u16::try_from(count >> OWNER_SHIFT).unwrap_or(NO_DISK)
+}
+
 type Counts = Box<[AtomicU32; GROUP]>;
 
 /// All blocks of an arena.
@@ -237,24 +242,42 @@ impl Pool {
             .filter_map(OnceLock::get)
             .flat_map(|counts| counts.iter())
         {
-            let mut now = count.load(Ordering::Relaxed);
-            while now & REFERENCES > 0
-                && let Ok(owner) = u16::try_from(now >> OWNER_SHIFT)
-                && closed[usize::from(owner)]
-            {
-                // Charge first: a thread that frees the block may use either account.
-                self.budget.adopt(owner, false);
-                let new = u32::from(NO_DISK) << OWNER_SHIFT | now & REFERENCES;
-                let (set, read) = (Ordering::Relaxed, Ordering::Relaxed);
-                match count.compare_exchange(now, new, set, read) {
-                    Ok(_) => break,
-                    Err(other) => {
-                        self.budget.adopt(owner, true);
-                        now = other;
-                    }
+            let is_closed = |owner: u16| closed[usize::from(owner)];
+            self.transfer(count, is_closed, NO_DISK);
+        }
+    }
+
+    /// Charge a block to `to` if it is in use and one of the accounts `of` pays for it. Returns
+    /// whether that was so.
+    fn transfer(&self, count: &AtomicU32, of: impl Fn(u16) -> bool, to: u16) -> bool {
+        let mut now = count.load(Ordering::Relaxed);
+        while now & REFERENCES > 0 && of(owner(now)) {
+            let from = owner(now);
+            // Charge first: a thread that frees the block may use either account.
+            self.budget.transfer(from, to);
+            let new = u32::from(to) << OWNER_SHIFT | now & REFERENCES;
+            let (set, read) = (Ordering::Relaxed, Ordering::Relaxed);
+            match count.compare_exchange(now, new, set, read) {
+                Ok(_) => return true,
+                Err(other) => {
+                    self.budget.transfer(to, from);
+                    now = other;
                 }
             }
         }
+        false
+    }
+
+    /// Charge a block that `from` pays for to `to`, beyond the quota of that. Returns whether
+    /// `from` paid. The caller knows an entry that names the block.
+    pub(crate) fn charge_instead(&self, block: Block, from: u16, to: u16) -> bool {
+        self.transfer(self.count(block), |owner| owner == from, to)
+    }
+
+    /// How many entries name the block, and which account pays for it.
+    pub(crate) fn standing(&self, block: Block) -> (u32, u16) {
+        let count = self.count(block).load(Ordering::Relaxed);
+        (count & REFERENCES, owner(count))
     }
 
     /// Make the free list from the counts.
@@ -281,12 +304,11 @@ impl Pool {
         if blocks.is_empty() {
             return;
         }
-        let owner = |&block: &Block| self.count(block).swap(0, Ordering::Relaxed) >> OWNER_SHIFT;
-        let owners: Vec<u32> = blocks.iter().map(owner).collect();
+        let owner = |&block: &Block| owner(self.count(block).swap(0, Ordering::Relaxed));
+        let owners: Vec<u16> = blocks.iter().map(owner).collect();
         for same in owners.chunk_by(|a, b| a == b) {
-            let owner = same.first().and_then(|&owner| u16::try_from(owner).ok());
-            self.budget
-                .uncharge(owner.unwrap_or(NO_DISK), same.len() as u64);
+            let owner = same.first().copied().unwrap_or(NO_DISK);
+            self.budget.uncharge(owner, same.len() as u64);
         }
         if blocks.len() > 1 {
             blocks.sort_unstable();

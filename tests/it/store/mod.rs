@@ -1,5 +1,6 @@
 //! The store's promises.
 
+mod absorb;
 mod arena;
 mod batch;
 mod batch_waits;

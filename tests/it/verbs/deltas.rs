@@ -69,6 +69,35 @@ fn qemu_img_stacks_a_chain_of_changes() {
 }
 
 #[test]
+fn a_change_is_held_to_the_quota_with_what_is_there() {
+    let daemon = Daemon::start();
+    daemon.ok("create a --size 64M");
+    for (snapshot, at, seed) in [("one", "0", 1), ("two", "16M", 2)] {
+        let bytes = pattern(8 << 20, seed);
+        assert!(
+            daemon
+                .feed(&format!("write a {at}"), &bytes)
+                .status
+                .success()
+        );
+        daemon.ok(&format!("snapshot a {snapshot}"));
+    }
+    daemon.ok("export a@one one.zst");
+    daemon.ok("export a@two two.zst --since one");
+    daemon.ok("create d --size 64M --quota 10M");
+    daemon.ok("import d one.zst");
+    let had = daemon.ok("digest d");
+    let said = daemon.refused("import d two.zst --base", 5);
+    assert!(said.contains("quota"), "{said}");
+    assert_eq!(daemon.ok("digest d"), had);
+    daemon.ok("set d --quota 20M");
+    daemon.ok("import d two.zst --base");
+    assert_eq!(daemon.ok("digest d")[..64], daemon.ok("digest a@two")[..64]);
+    let charged = daemon.json("show d")["charged_bytes"].as_u64().unwrap();
+    assert!((16 << 20..17 << 20).contains(&charged), "{charged}");
+}
+
+#[test]
 fn changes_go_from_host_to_host_in_files() {
     let (here, there) = (Daemon::start(), Daemon::start());
     with_history(&here);

@@ -46,6 +46,37 @@ fn bytes_are_written_and_read_where_they_were_named() {
 }
 
 #[test]
+fn what_is_written_is_held_to_the_quota_with_all_that_the_disk_has() {
+    let daemon = Daemon::start();
+    daemon.ok("create q --size 1G --quota 10M");
+    let charged = || daemon.json("show q")["charged_bytes"].as_u64().unwrap();
+    let bytes = pattern(8 << 20, 3);
+    assert!(daemon.feed("write q 0", &bytes).status.success());
+    let had = charged();
+    assert!((8 << 20..9 << 20).contains(&had), "{had}");
+    let over = daemon.feed("write q 100M", &bytes);
+    assert_eq!(over.status.code(), Some(5));
+    let said = text(&over.stderr);
+    assert!(said.contains("quota"), "{said}");
+    assert_eq!(charged(), had);
+    // In the same place it takes no more.
+    assert!(
+        daemon
+            .feed("write q 0", &pattern(8 << 20, 4))
+            .status
+            .success()
+    );
+    assert_eq!(charged(), had);
+    daemon.ok("snapshot q kept");
+    assert_eq!(daemon.feed("write q 0", &bytes).status.code(), Some(5));
+    assert!(daemon.run("read q 0 8M").stdout == pattern(8 << 20, 4));
+    daemon.ok("destroy q@kept");
+    assert!(daemon.feed("write q 0", &bytes).status.success());
+    daemon.ok("set q --quota 20M");
+    assert!(daemon.feed("write q 100M", &bytes).status.success());
+}
+
+#[test]
 fn a_digest_is_that_of_the_exported_file() {
     let daemon = Daemon::start();
     daemon.ok("create a --size 100M");

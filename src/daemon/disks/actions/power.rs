@@ -217,7 +217,7 @@ fn end(
         let served = &victim.served;
         let left = served.replace_metadata(leave_behind, |blob| {
             let store = disks.store();
-            Ok(store.reset_with(&served.name, remains.key(), Some(blob), 0)?)
+            Ok(store.absorb(&served.name, remains.key(), blob)?)
         });
         let left = left.inspect_err(|_| drop(listen(disks, victims, false)))?;
         drop(left);

@@ -72,8 +72,7 @@ pub(crate) fn finish(store: &Store) -> Result<(), store::Error> {
         Ok(lost) => {
             for Lost { disk, remains } in &lost {
                 let settings = store.open(remains).and_then(|remains| remains.settings());
-                let left = settings
-                    .and_then(|settings| store.reset_with(disk, remains, Some(&settings), 0));
+                let left = settings.and_then(|settings| store.absorb(disk, remains, &settings));
                 if let Err(error) = left {
                     tracing::error!(disk, %error, "can't finish the power cut of a disk");
                 }

@@ -219,3 +219,21 @@ fn a_cut_that_makes_no_sense_is_refused_and_changes_nothing() {
     assert_eq!(guest.q().read(0, 512).unwrap(), [1; 512]);
     guest.q().flush().unwrap();
 }
+
+#[test]
+fn a_disk_pays_for_what_a_cut_leaves_of_it() {
+    let world = World::new(64 << 20);
+    let mut guest = attach(&world, "one");
+    guest.q().write(0, &[1; 512]).unwrap();
+    guest.q().flush().unwrap();
+    for sector in (2048..10_240).step_by(128) {
+        guest.q().write(sector, &[2; 65_536]).unwrap();
+    }
+    cut(&world, "one", Keep::All);
+    let disk = describe::get(&world.disks, "one").unwrap();
+    let charged = disk.charged_bytes;
+    assert!((4 << 20..5 << 20).contains(&charged), "{charged}");
+    cut(&world, "one", Keep::None);
+    let disk = describe::get(&world.disks, "one").unwrap();
+    assert_eq!(disk.charged_bytes, charged, "all of it was stable");
+}

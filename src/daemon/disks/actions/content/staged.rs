@@ -208,10 +208,9 @@ impl Staged {
             // No front end can connect between the checks and the commit.
             let done = served.server.unless_attached(false, || {
                 self.check_current(served)?;
-                Ok::<_, Problem>(
-                    self.store
-                        .reset_with(&served.name, &self.key, Some(blob), 0)?,
-                )
+                let (disk, fork) = (&served.name, &self.key);
+                self.store.check_absorb(disk, fork, self.before.key())?;
+                Ok::<_, Problem>(self.store.absorb(disk, fork, blob)?)
             });
             done.ok_or_else(|| attached(&served.name, "write to it"))?
         })?;
