@@ -52,6 +52,11 @@ impl Volume {
         }
     }
 
+    /// The store's key of the hidden disk with what is stable, if the write cache is volatile.
+    pub fn stable_key(&self) -> Option<String> {
+        self.cache().map(|cache| cache.stable_key())
+    }
+
     /// Watch how far the driver of a queue has got, which `peek` returns: its avail index. Keep
     /// what this returns for as long as the queue is served.
     pub fn watch_queue(&self, peek: impl Fn() -> u16 + Send + Sync + 'static) -> Arc<Sightings> {

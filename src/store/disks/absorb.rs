@@ -28,21 +28,25 @@ impl Store {
     }
 
     /// Check that a disk which absorbs `from` is within its quota then, or takes no more memory
-    /// than now. `from` was forked from `base`, a snapshot of the disk as it is; what only the disk
-    /// and `base` have by then does not count.
+    /// than now. `from` is a fork of the disk as it is. Old content that only the disk and the
+    /// disks `leaving` have doesn't count: the caller ends or resets those next.
     ///
     /// # Errors
     /// [`Error::Unknown`], [`Error::OverQuota`].
-    pub fn check_absorb(&self, key: &str, from: &str, base: &str) -> Result<(), Error> {
+    pub fn check_absorb(&self, key: &str, from: &str, leaving: &[&str]) -> Result<(), Error> {
         let _slots = self.table.lock();
-        let (disk, from, base) = (self.find(key)?, self.find(from)?, self.find(base)?);
+        let (disk, from) = (self.find(key)?, self.find(from)?);
         let quota_bytes = disk.with_record(|record| record.spec.quota_bytes);
         let (had, comes) = (disk.charged_bytes(), from.charged_bytes());
         let Some(quota_bytes) = quota_bytes.filter(|&quota| had + comes > quota) else {
             return Ok(());
         };
-        let old = (base.root(), 2);
-        let pool = self.table.pool();
+        let root = disk.root();
+        let mut references = 1;
+        for key in leaving {
+            references += u32::from(self.find(key)?.root().bare() == root.bare());
+        }
+        let (pool, old) = (self.table.pool(), (root, references));
         let goes = charge::freed(pool, old, from.root(), TOP, account_of(&disk)) * PAGE_BYTES;
         // The blocks of the fork's record stay behind.
         let settings = from.with_record(|record| !record.settings.is_empty());

@@ -24,7 +24,7 @@ fn stage(store: &Store, disk: &str) -> Disk {
 }
 
 fn absorb(store: &Store, disk: &str) -> Result<(), Error> {
-    let checked = store.check_absorb(disk, "fork", "base");
+    let checked = store.check_absorb(disk, "fork", &["base"]);
     let done = checked.and_then(|()| store.absorb(disk, "fork", b"").map(drop));
     store.destroy("fork").unwrap();
     store.destroy("base").unwrap();

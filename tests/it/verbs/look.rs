@@ -74,6 +74,11 @@ fn what_is_written_is_held_to_the_quota_with_all_that_the_disk_has() {
     assert!(daemon.feed("write q 0", &bytes).status.success());
     daemon.ok("set q --quota 20M");
     assert!(daemon.feed("write q 100M", &bytes).status.success());
+    // The hidden disk with what is stable gets the new content too.
+    daemon.ok("create v --size 1G --quota 10M --write-cache volatile");
+    assert!(daemon.feed("write v 0", &bytes).status.success());
+    assert!(daemon.feed("write v 0", &bytes).status.success());
+    assert_eq!(daemon.feed("write v 100M", &bytes).status.code(), Some(5));
 }
 
 #[test]

@@ -235,6 +235,12 @@ impl ServedDisk {
         self.server.device().volume().stabilise();
     }
 
+    /// The store's key of what is stable, while its write cache is volatile. It has the disk's
+    /// content after [`ServedDisk::stabilise`].
+    pub(crate) fn stable_key(&self) -> Option<String> {
+        self.server.device().volume().stable_key()
+    }
+
     /// Bytes of all mapped sectors; 0 once the disk is gone.
     pub(crate) fn mapped_bytes(&self) -> u64 {
         self.disk.get_info().map_or(0, |info| info.mapped_bytes)

@@ -139,6 +139,11 @@ impl Cache {
         self.state.lock().renew();
     }
 
+    /// The store's key of the hidden disk with what is stable.
+    pub fn stable_key(&self) -> String {
+        self.state.lock().stable_key().to_owned()
+    }
+
     /// Tell the owner what was folded under this lock.
     fn release(&self, mut state: MutexGuard<'_, State>) {
         let folded = std::mem::take(&mut state.folded);

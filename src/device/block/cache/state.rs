@@ -209,6 +209,10 @@ impl State {
         }
     }
 
+    pub(super) fn stable_key(&self) -> &str {
+        &self.base_key
+    }
+
     /// Make the base a fork of the disk again, so that all that a read sees is stable.
     pub(super) fn renew(&mut self) {
         match self.store.reset(&self.base_key, &self.disk_key) {

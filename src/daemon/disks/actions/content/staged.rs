@@ -209,7 +209,10 @@ impl Staged {
             let done = served.server.unless_attached(false, || {
                 self.check_current(served)?;
                 let (disk, fork) = (&served.name, &self.key);
-                self.store.check_absorb(disk, fork, self.before.key())?;
+                let stable = served.stable_key();
+                let leaving = [Some(self.before.key()), stable.as_deref()];
+                let leaving: Vec<&str> = leaving.into_iter().flatten().collect();
+                self.store.check_absorb(disk, fork, &leaving)?;
                 Ok::<_, Problem>(self.store.absorb(disk, fork, blob)?)
             });
             done.ok_or_else(|| attached(&served.name, "write to it"))?
