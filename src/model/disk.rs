@@ -183,7 +183,7 @@ impl DiskSettings {
 
 /// The state of a disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum DiskState {
     /// It works.
     #[default]
@@ -196,6 +196,8 @@ pub enum DiskState {
     Failed,
     /// Its socket was removed: no front end can connect. Those that are connected go on.
     Unreachable,
+    /// A power cut left its power off: no front end can connect until that is turned on again.
+    PoweredOff,
     /// Its first content is incomplete: it can't be attached, forked or read yet.
     Importing,
 }
@@ -361,7 +363,7 @@ pub struct Disk {
     /// Why the state is `failed`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
-    /// Why the state is `unreachable`.
+    /// Why no front end can connect, if its socket was removed: the reason of `unreachable`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unreachable: Option<String>,
 }

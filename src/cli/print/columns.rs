@@ -42,7 +42,7 @@ enum Value {
 use Shown::{Always, Asked, Used, Wide};
 
 /// All columns, in order.
-static COLUMNS: [Column; 20] = [
+static COLUMNS: [Column; 21] = [
     column("name", Always, |disk| Value::Text(disk.name.clone())),
     column("size", Always, |disk| Value::Bytes(disk.size_bytes)),
     column("mapped", Always, |disk| Value::Bytes(disk.mapped_bytes)),
@@ -60,6 +60,7 @@ static COLUMNS: [Column; 20] = [
     column("pid", Wide, |disk| Value::Text(pids(disk))),
     column("id", Wide, |disk| Value::Text(disk.id.clone())),
     column("generation", Asked, |disk| Value::Count(disk.generation)),
+    column("protected", Asked, |disk| Value::Text(yes(disk.protected))),
     column("serial", Asked, |disk| Value::Text(disk.serial.clone())),
     column("queues", Asked, |disk| Value::Count(disk.queues.into())),
     column("socket", Asked, |disk| Value::Text(disk.socket.clone())),

@@ -15,8 +15,28 @@ pub(in crate::cli) fn state(disk: &Disk) -> &'static str {
         DiskState::Stalled => "stalled",
         DiskState::Failed => "failed",
         DiskState::Unreachable => "unreachable",
+        DiskState::PoweredOff => "powered-off",
         DiskState::Importing => "importing",
     }
+}
+
+/// A disk's state with the reason, and with what to do if that is a verb.
+pub(in crate::cli) fn state_and_reason(disk: &Disk) -> String {
+    let reason = match disk.state {
+        DiskState::Failed => disk.failure.clone(),
+        DiskState::PoweredOff => Some(format!("'ramblk power-on {}' turns it on", disk.name)),
+        _ => None,
+    };
+    let mut text = state(disk).to_owned();
+    if let Some(reason) = reason {
+        text += &format!(": {reason}");
+    }
+    match (&disk.unreachable, disk.state) {
+        (None, _) => {}
+        (Some(why), DiskState::Unreachable) => text += &format!(": {why}"),
+        (Some(why), _) => text += &format!("; no front end can connect: {why}"),
+    }
+    text
 }
 
 /// How many front ends may use a disk.
@@ -136,4 +156,38 @@ pub(super) fn life(disk: &Disk) -> Option<String> {
         OnDetach::Destroy => words.push(format!("destroyed {} after its front end", and_grace())),
     }
     (!words.is_empty()).then(|| words.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::print::samples;
+
+    #[test]
+    fn each_state_is_told_with_its_own_reason() {
+        let is = |state, failure: Option<&str>, unreachable: Option<&str>| {
+            state_and_reason(&Disk {
+                state,
+                failure: failure.map(str::to_owned),
+                unreachable: unreachable.map(str::to_owned),
+                ..samples::disk("vm1")
+            })
+        };
+        assert_eq!(is(DiskState::Ok, None, None), "ok");
+        assert_eq!(is(DiskState::Importing, None, None), "importing");
+        assert_eq!(
+            is(DiskState::Failed, Some("it crashed"), None),
+            "failed: it crashed"
+        );
+        let gone = Some("its socket was removed");
+        let unreachable = is(DiskState::Unreachable, None, gone);
+        assert_eq!(unreachable, "unreachable: its socket was removed");
+        let full = is(DiskState::Full, None, gone);
+        assert_eq!(
+            full,
+            "full; no front end can connect: its socket was removed"
+        );
+        let off = is(DiskState::PoweredOff, None, None);
+        assert_eq!(off, "powered-off: 'ramblk power-on vm1' turns it on");
+    }
 }

@@ -8,7 +8,8 @@ use comfy_table::{Cell, CellAlignment, Table};
 use crate::cli::print::age::{age, age_seconds};
 use crate::cli::print::rates::{Rates, quantile, real};
 use crate::cli::print::states::{
-    faults, history, import, life, queues, sanitizer_counts, sanitizer_mode, share, state, volatile,
+    faults, history, import, life, queues, sanitizer_counts, sanitizer_mode, share,
+    state_and_reason, volatile,
 };
 use crate::cli::values::size::{human, human_and_exact};
 use crate::model::{
@@ -92,14 +93,12 @@ pub(in crate::cli) fn disk(disk: &Disk) -> String {
         OnFull::Error => "writes fail",
         OnFull::Stall => "writes wait",
     };
-    let why = disk.failure.as_ref().or(disk.unreachable.as_ref());
-    let why = why.map(|why| format!("{}: {why}", state(disk)));
     let image = disk.image.as_ref().map(|image| image.name.clone());
     let id = |id: Option<ContentId>| id.map_or_else(|| "-".into(), |id| id.to_string());
     let mut rows = vec![
         ("name", disk.name.clone()),
         ("size", human_and_exact(disk.size_bytes)),
-        ("state", why.unwrap_or_else(|| state(disk).into())),
+        ("state", state_and_reason(disk)),
         (
             "import",
             disk.import.as_ref().map_or_else(|| "-".into(), import),

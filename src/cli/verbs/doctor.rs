@@ -86,7 +86,7 @@ impl Daemon {
         }];
         let warnings = self.pool.warnings.iter();
         found.extend(warnings.map(|warning| Diagnosis::warning(DAEMON, warning, "")));
-        found.extend(self.disks.iter().filter_map(bad_state));
+        found.extend(self.disks.iter().flat_map(troubles));
         found.extend(sockets(&self.disks));
         found
     }
@@ -104,35 +104,50 @@ impl Daemon {
     }
 }
 
-/// A disk that doesn't work, or whose requests may get lost.
-fn bad_state(disk: &Disk) -> Option<Diagnosis> {
+/// Why a disk doesn't work, can't be reached, or may lose requests.
+fn troubles(disk: &Disk) -> Vec<Diagnosis> {
     let name = &disk.name;
-    let why = disk.failure.as_ref().or(disk.unreachable.as_ref());
-    let why = why.map(|why| format!(": {why}")).unwrap_or_default();
-    let untracked = disk.front_ends.iter().any(|end| end.untracked_queues > 0);
+    let reason = |why: &Option<String>| why.as_ref().map_or(String::new(), |it| format!(": {it}"));
+    let mut found = Vec::new();
     match disk.state {
         DiskState::Failed => {
             let remedy = format!("look at the daemon's log, then 'ramblk repair {name}'");
-            let what = format!("every request of {name:?} fails{why}");
-            Some(Diagnosis::problem(DISK, what, &remedy))
+            let what = format!("every request of {name:?} fails{}", reason(&disk.failure));
+            found.push(Diagnosis::problem(DISK, what, &remedy));
         }
-        DiskState::Unreachable => {
-            let what = format!("no front end can connect to {name:?}{why}");
-            let remedy = "remove what has taken the place of its socket";
-            Some(Diagnosis::problem(DISK, what, remedy))
+        DiskState::PoweredOff => {
+            let what = format!("the power of {name:?} is off, so no front end can connect");
+            let remedy = format!("'ramblk power-on {name}' turns it on");
+            found.push(Diagnosis::note(DISK, what, &remedy));
         }
         DiskState::Full | DiskState::Stalled => {
             let what = format!("writes of {name:?} find no memory");
             let remedy = "discard or destroy something, or raise the quota or the memory limit";
-            Some(Diagnosis::warning(DISK, what, remedy))
+            found.push(Diagnosis::warning(DISK, what, remedy));
         }
-        DiskState::Ok if untracked => {
-            let what = format!("requests of {name:?} may get lost when ramblk restarts");
-            let remedy = format!("give the machine no more queues than {}", disk.queues);
-            Some(Diagnosis::note(DISK, what, &remedy))
-        }
-        DiskState::Ok | DiskState::Importing => None,
+        DiskState::Ok | DiskState::Unreachable | DiskState::Importing => {}
     }
+    // A disk that is full or has failed may have lost its socket too.
+    if disk.unreachable.is_some() {
+        let what = format!(
+            "no front end can connect to {name:?}{}",
+            reason(&disk.unreachable)
+        );
+        let remedy = "remove what has taken the place of its socket";
+        found.push(Diagnosis::problem(DISK, what, remedy));
+    }
+    if disk.front_ends.iter().any(|end| end.untracked_queues > 0) {
+        let what = format!("requests of {name:?} may get lost when ramblk restarts");
+        let remedy = format!("give the machine no more queues than {}", disk.queues);
+        found.push(Diagnosis::note(DISK, what, &remedy));
+    }
+    found
+}
+
+/// Whether a socket of this disk is there to connect to, as far as the daemon knows.
+fn is_reachable(disk: &Disk) -> bool {
+    let is_open = !matches!(disk.state, DiskState::Importing | DiskState::PoweredOff);
+    is_open && disk.unreachable.is_none()
 }
 
 /// Whether this user can connect to the sockets of disks.
@@ -141,9 +156,7 @@ fn sockets(disks: &[Disk]) -> Option<Diagnosis> {
         let path = Path::new(&disk.socket);
         rustix::fs::accessat(CWD, path, Access::WRITE_OK, AtFlags::EACCESS).is_ok()
     };
-    let reachable =
-        |disk: &&Disk| !matches!(disk.state, DiskState::Importing | DiskState::Unreachable);
-    let all: Vec<&Disk> = disks.iter().filter(reachable).collect();
+    let all: Vec<&Disk> = disks.iter().filter(|disk| is_reachable(disk)).collect();
     let closed: Vec<&str> = all
         .iter()
         .filter(|disk| !can(disk))
@@ -179,12 +192,22 @@ mod tests {
 
     #[test]
     fn disks_that_dont_work_are_told() {
-        let of = |state: DiskState| bad_state(&Disk { state, ..disk() }).map(|it| it.severity);
-        assert_eq!(of(DiskState::Ok), None);
-        assert_eq!(of(DiskState::Importing), None);
-        assert_eq!(of(DiskState::Full), Some(Severity::Warning));
-        assert_eq!(of(DiskState::Failed), Some(Severity::Problem));
-        assert_eq!(of(DiskState::Unreachable), Some(Severity::Problem));
+        let of = |disk: &Disk| -> Vec<Severity> {
+            troubles(disk).iter().map(|it| it.severity).collect()
+        };
+        let is = |state: DiskState| of(&Disk { state, ..disk() });
+        assert_eq!(is(DiskState::Ok), []);
+        assert_eq!(is(DiskState::Importing), []);
+        assert_eq!(is(DiskState::PoweredOff), [Severity::Note]);
+        assert_eq!(is(DiskState::Full), [Severity::Warning]);
+        assert_eq!(is(DiskState::Stalled), [Severity::Warning]);
+        assert_eq!(is(DiskState::Failed), [Severity::Problem]);
+        let removed = Disk {
+            state: DiskState::Full,
+            unreachable: Some("its socket was removed".into()),
+            ..disk()
+        };
+        assert_eq!(of(&removed), [Severity::Warning, Severity::Problem]);
     }
 
     #[test]
@@ -203,6 +226,16 @@ mod tests {
         let told = |disks: &[Disk]| sockets(disks).map(|it| it.severity);
         assert_eq!(told(&[]), None);
         assert_eq!(told(std::slice::from_ref(&open)), Some(Severity::Ok));
-        assert_eq!(told(&[open, gone]), Some(Severity::Problem));
+        assert_eq!(told(&[open, gone.clone()]), Some(Severity::Problem));
+        for state in [DiskState::Importing, DiskState::PoweredOff] {
+            assert_eq!(
+                told(&[Disk {
+                    state,
+                    ..gone.clone()
+                }]),
+                None,
+                "{state:?}"
+            );
+        }
     }
 }

@@ -36,7 +36,22 @@ fn a_power_cut_says_what_was_lost_and_power_on_serves_the_disk_again() {
         assert!(said.contains(line), "{line}: {said}");
     }
     let off = daemon.ok("show vm1");
-    assert!(off.contains("its power is off"), "{off}");
+    let state = "state          powered-off: 'ramblk power-on vm1' turns it on\n";
+    assert!(off.contains(state), "{off}");
+    let listed = daemon.ok("list --columns name,state --no-headers");
+    assert_eq!(listed, "other  ok\nvm1    powered-off\n");
+    let all = daemon.json("list");
+    assert_eq!(
+        (&all[1]["state"], &all[1]["unreachable"]),
+        (&json!("powered-off"), &json!(null))
+    );
+    let doctor = daemon.command(&["doctor"]).output().unwrap();
+    let doctor = super::text(&doctor.stdout);
+    assert!(doctor.contains("the power of \"vm1\" is off"), "{doctor}");
+    assert!(
+        !doctor.contains("taken the place of its socket"),
+        "{doctor}"
+    );
     assert_eq!(daemon.ok("power-on vm1"), "vm1 has power\n");
     assert_eq!(daemon.json("show vm1")["state"], "ok");
     for (line, code) in [

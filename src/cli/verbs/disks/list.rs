@@ -30,8 +30,8 @@ pub(in crate::cli) struct List {
     #[arg(value_name = "KEY=VALUE", value_parser = parse_label)]
     labels: Vec<(String, String)>,
 
-    /// The columns, as in name,memory,age: also ends, group, parent, pid, id, generation, serial,
-    /// queues, socket, image.
+    /// The columns, as in name,memory,age: also ends, group, parent, pid, id, generation,
+    /// protected, serial, queues, socket, image.
     #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = parse_column)]
     columns: Vec<&'static Column>,
 

@@ -179,6 +179,8 @@ pub(crate) fn describe(disks: &Disks, served: &ServedDisk) -> Result<Disk, Probl
             number: birth.state.number,
         }),
         state: match served.health.lock().state {
+            state @ (DiskState::Failed | DiskState::Importing) => state,
+            _ if served.power.is_off() => DiskState::PoweredOff,
             DiskState::Ok if unreachable.is_some() => DiskState::Unreachable,
             state => state,
         },

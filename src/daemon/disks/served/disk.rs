@@ -357,11 +357,8 @@ impl ServedDisk {
         socket.as_ref()?.path().map(Path::to_owned)
     }
 
-    /// Why front ends can't connect, if they can't.
+    /// Why front ends can't connect, if something is wrong with its socket.
     pub(crate) fn unreachable(&self) -> Option<String> {
-        if self.power.is_off() {
-            return Some("its power is off; turn it on".to_owned());
-        }
         self.socket.lock().as_ref().and_then(Socket::trouble)
     }
 
