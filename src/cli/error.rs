@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::model::{Problem, ProblemKind, frames};
+use crate::model::{Missing, Problem, ProblemKind, frames};
 use crate::{client, daemon, image, load, remote};
 
 /// The reader of stdout has exited: the code that a shell shows after SIGPIPE.
@@ -163,25 +163,26 @@ impl Error {
     }
 }
 
-/// What shows the things of the kind that the daemon's text says it doesn't have.
-fn where_to_look(detail: &str) -> Option<&'static str> {
-    let lists = [
-        ("disk", "'ramblk list' shows those that exist"),
-        ("group", "'ramblk group list' shows those that exist"),
-        ("image", "'ramblk image list' shows those that exist"),
-        ("snapshot", "'ramblk snapshots NAME' shows those that exist"),
-        ("fault", "'ramblk fault list NAME' shows those that exist"),
-    ];
-    let lacks = |what: &str| detail.starts_with(&format!("there is no {what} named "));
-    let known = lists.iter().find(|(what, _)| lacks(what));
-    known.map(|(_, list)| *list)
+/// What shows the things of the kind that the daemon doesn't have, unless it says that itself.
+fn where_to_look(missing: Missing) -> Option<&'static str> {
+    match missing {
+        Missing::Disk => Some("'ramblk list' shows those that exist"),
+        Missing::Group => Some("'ramblk group list' shows those that exist"),
+        Missing::Image => Some("'ramblk image list' shows those that exist"),
+        Missing::Snapshot => Some("'ramblk snapshots NAME' shows those that exist"),
+        Missing::Point => Some("'ramblk history list NAME' shows those that exist"),
+        Missing::Fault => Some("'ramblk fault list NAME' shows those that exist"),
+        Missing::Recording => Some("'ramblk record start NAME' does that"),
+        Missing::Path => Some("the daemon may be of another version than this program"),
+        Missing::SavedState | Missing::Parent => None,
+    }
 }
 
 impl From<client::Error> for Error {
     fn from(error: client::Error) -> Self {
+        let list = error.missing().and_then(where_to_look);
         match error {
             client::Error::Problem(problem) => {
-                let list = where_to_look(&problem.detail);
                 let error = Self::Problem(problem);
                 match list {
                     Some(list) => error.advise(ProblemKind::NotFound, |_| list.into()),
@@ -244,6 +245,18 @@ mod tests {
         assert_eq!(failed(Error::Other("so it is".into())), 2);
         let gone = Problem::new(ProblemKind::NotFound, "so it is");
         assert_eq!(failed(Error::Problem(Box::new(gone))), 3);
+    }
+
+    #[test]
+    fn what_is_missing_is_looked_for_by_its_kind_and_not_by_its_text() {
+        let told = |problem| Error::from(client::Error::Problem(Box::new(problem))).to_string();
+        let image = told(Problem::missing(Missing::Image, "gone"));
+        assert_eq!(image, "gone; 'ramblk image list' shows those that exist");
+        let parent = told(Problem::missing(Missing::Parent, "gone"));
+        assert_eq!(parent, "gone");
+        // As a daemon of another version may say it.
+        let text = "there is no disk named \"a\"";
+        assert_eq!(told(Problem::new(ProblemKind::NotFound, text)), text);
     }
 
     #[test]

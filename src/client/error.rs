@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::model::{Problem, ProblemKind};
+use crate::model::{Missing, Problem, ProblemKind};
 
 /// Why a request failed.
 #[derive(Debug, thiserror::Error)]
@@ -64,5 +64,13 @@ impl Error {
     /// Whether the daemon refused the request with a problem of this kind.
     pub fn is(&self, kind: ProblemKind) -> bool {
         matches!(self, Self::Problem(problem) if problem.is(kind))
+    }
+
+    /// What the daemon didn't find, if that is why it refused the request.
+    pub fn missing(&self) -> Option<Missing> {
+        match self {
+            Self::Problem(problem) => problem.missing,
+            _ => None,
+        }
     }
 }

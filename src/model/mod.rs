@@ -82,7 +82,7 @@ pub use power::{
     Because, DiskCut, Keep, KeptPart, LostFate, LostWrite, PowerCut, PowerCutRequest,
     PowerOnRequest, StableBy, Volatile, WriteCache,
 };
-pub use problem::{Problem, ProblemKind};
+pub use problem::{Missing, Problem, ProblemKind};
 pub use record::{MarkRequest, RecordRequest, Recording, RecordingState, StateRequest};
 pub use reply::{
     Compared, ComparisonLine, ContentDigest, Detail, Difference, DifferenceKind, Event, EventKind,

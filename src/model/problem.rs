@@ -1,6 +1,8 @@
 //! Why a request was refused (RFC 9457).
 
-use serde::{Deserialize, Serialize};
+use serde::de::IntoDeserializer;
+use serde::de::value::Error as ValueError;
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 /// Kinds of problems. Their names are stable, their texts are not.
@@ -37,6 +39,32 @@ pub enum ProblemKind {
     Internal,
 }
 
+/// What was not found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Missing {
+    /// A disk.
+    Disk,
+    /// A snapshot of a disk that exists.
+    Snapshot,
+    /// A point of the history of a disk that exists.
+    Point,
+    /// A saved state of a disk that exists.
+    SavedState,
+    /// What a disk was forked from: it was not, or that is gone.
+    Parent,
+    /// A fault of a disk that exists.
+    Fault,
+    /// The recording of a disk that exists.
+    Recording,
+    /// A group.
+    Group,
+    /// A golden image.
+    Image,
+    /// A path of the API.
+    Path,
+}
+
 /// A problem document.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
@@ -52,9 +80,40 @@ pub struct Problem {
     /// The field or parameter at fault, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,
+    /// What was not found, if the status is 404.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "known")]
+    pub missing: Option<Missing>,
     /// Mapped bytes that would be lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lost_bytes: Option<u64>,
+}
+
+/// What this version knows of what was not found. A later daemon may miss other things.
+fn known<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Missing>, D::Error> {
+    let name = Option::<String>::deserialize(from)?;
+    let named = |name: String| -> Result<Missing, ValueError> {
+        Missing::deserialize(name.into_deserializer())
+    };
+    Ok(name.and_then(|name| named(name).ok()))
+}
+
+impl Missing {
+    /// In words.
+    pub fn noun(self) -> &'static str {
+        match self {
+            Self::Disk => "disk",
+            Self::Snapshot => "snapshot",
+            Self::Point => "point",
+            Self::SavedState => "saved state",
+            Self::Parent => "parent",
+            Self::Fault => "fault",
+            Self::Recording => "recording",
+            Self::Group => "group",
+            Self::Image => "image",
+            Self::Path => "path",
+        }
+    }
 }
 
 impl ProblemKind {
@@ -129,7 +188,16 @@ impl Problem {
             status: kind.status(),
             detail: detail.into(),
             field: None,
+            missing: None,
             lost_bytes: None,
+        }
+    }
+
+    /// Something of this kind was not found.
+    pub fn missing(what: Missing, detail: impl Into<String>) -> Self {
+        Self {
+            missing: Some(what),
+            ..Self::new(ProblemKind::NotFound, detail)
         }
     }
 
@@ -152,3 +220,23 @@ impl std::fmt::Display for Problem {
 }
 
 impl std::error::Error for Problem {}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_later_daemon_misses_is_still_a_problem() {
+        let problem = Problem::missing(Missing::SavedState, "so it is");
+        let mut json = serde_json::to_value(&problem).unwrap();
+        assert_eq!(json["missing"], "saved-state");
+        let read = |json: &serde_json::Value| Problem::deserialize(json).unwrap();
+        assert_eq!(read(&json), problem);
+        json["missing"] = "planet".into();
+        assert_eq!(read(&json).missing, None);
+        json.as_object_mut().unwrap().remove("missing");
+        let read = read(&json);
+        assert_eq!((read.missing, read.status), (None, 404));
+    }
+}

@@ -7,7 +7,7 @@ use crate::cli::error::Error;
 use crate::cli::values::label::parse_label;
 use crate::cli::values::target::parse_target;
 use crate::client::{Client, path};
-use crate::model::{Disk, Problem, ProblemKind, Target};
+use crate::model::{Disk, Missing, Problem, Target};
 
 /// The options by which a verb selects disks instead of naming them.
 #[derive(Clone, Debug, Default, Args)]
@@ -55,7 +55,7 @@ impl Selector {
                 true => "there is no disk".to_owned(),
                 false => format!("no disk has label {}", self.text()),
             };
-            let problem = Problem::new(ProblemKind::NotFound, which);
+            let problem = Problem::missing(Missing::Disk, which);
             return Err(Error::Problem(Box::new(problem)));
         }
         if !self.all {

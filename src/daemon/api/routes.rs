@@ -34,7 +34,7 @@ use super::wire::failure::Failure;
 use super::wire::linger::linger;
 use super::wire::peer::Peer;
 use crate::daemon::disks::actors;
-use crate::model::{ActorKind, ProblemKind};
+use crate::model::{ActorKind, Missing, Problem, ProblemKind};
 use crate::store::points;
 
 /// The handlers of a path, as `utoipa_axum::routes` has them, without what they do as a document.
@@ -207,7 +207,7 @@ async fn bound(State(api): State<Api>, request: Request, next: Next) -> Result<R
 async fn unknown(request: Request) -> Failure {
     let path = request.uri().path();
     let detail = format!("there is no path {path:?}; /openapi.json lists all paths");
-    Failure::new(ProblemKind::NotFound, detail)
+    Problem::missing(Missing::Path, detail).into()
 }
 
 /// Turn the router's answer to a wrong method into a problem document.

@@ -28,7 +28,7 @@ use super::settings::problems::not_found;
 use crate::daemon::digest::recent::Recent;
 use crate::daemon::error::Error;
 use crate::daemon::host::socket::SocketAccess;
-use crate::model::{Declaration, Digest, Problem};
+use crate::model::{Declaration, Digest, Missing, Problem};
 use crate::store::Store;
 use crate::vhost_user::Hub;
 
@@ -137,7 +137,7 @@ impl Disks {
     /// The disk of this name.
     pub(super) fn find(&self, name: &str) -> Result<Arc<ServedDisk>, Problem> {
         let found = self.table.read().disks.get(name).cloned();
-        found.ok_or_else(|| not_found("disk", name))
+        found.ok_or_else(|| not_found(Missing::Disk, name))
     }
 
     /// Check that a disk exists. Takes no time.
@@ -317,7 +317,7 @@ impl Disks {
         };
         found
             .cloned()
-            .ok_or_else(|| not_found("image", &which.to_string()))
+            .ok_or_else(|| not_found(Missing::Image, &which.to_string()))
     }
 
     /// The golden image with the store's number `id`, if there is one.

@@ -168,6 +168,7 @@ impl Answer {
         let problem: Value = serde_json::from_slice(&self.body).unwrap();
         assert_eq!(problem["type"], format!("urn:ramblk:problem:{kind}"));
         assert_eq!(problem["status"], status);
+        assert_eq!(status == 404, problem["missing"].is_string(), "{text}");
         problem["detail"].as_str().unwrap().to_owned()
     }
 }

@@ -12,7 +12,7 @@ use crate::cli::transfer::{Destination, Progress};
 use crate::cli::values::size::{human, human_and_exact};
 use crate::daemon::{Bytes, Report, Salvage, SavedDisk};
 use crate::image::{Labels, Outline, Written};
-use crate::model::{Problem, ProblemKind, Target};
+use crate::model::{Missing, Problem, Target};
 
 /// The most unreadable extents that are listed one by one.
 const MOST_LISTED: usize = 1000;
@@ -141,10 +141,11 @@ pub(super) fn export(
     let name = target.to_string();
     let Some(disk) = salvage.disk(target) else {
         let what = format!("no {name:?} in {state_dir:?}; 'ramblk fsck' lists the disks in it");
-        return Err(Error::Problem(Box::new(Problem::new(
-            ProblemKind::NotFound,
-            what,
-        ))));
+        let missing = match target.snapshot {
+            Some(_) => Missing::Snapshot,
+            None => Missing::Disk,
+        };
+        return Err(Error::Problem(Box::new(Problem::missing(missing, what))));
     };
     if disk.importing {
         return Err(Error::Other(format!(

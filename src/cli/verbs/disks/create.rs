@@ -23,7 +23,7 @@ use crate::client::{Client, Method, StatusCode, path};
 use crate::daemon::Bytes;
 use crate::image::Opening;
 use crate::model::{
-    self, Digest, Disk, DiskSettings, DiskState, GoldenImage, GoldenRequest, GoldenState,
+    self, Digest, Disk, DiskSettings, DiskState, GoldenImage, GoldenRequest, GoldenState, Missing,
     ProblemKind, USUAL_QUEUES,
 };
 
@@ -272,7 +272,7 @@ impl Create {
                     });
                 }
                 // It was dropped in between, because memory is wanted.
-                Err(error) if error.is(ProblemKind::NotFound) && tries < MOST_TRIES => {}
+                Err(error) if error.missing() == Some(Missing::Image) && tries < MOST_TRIES => {}
                 Err(error) => return Err(error.into()),
             }
         }

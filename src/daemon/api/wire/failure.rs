@@ -58,6 +58,8 @@ impl From<Problem> for Failure {
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
+        let is_missing = self.0.status == ProblemKind::NotFound.status();
+        debug_assert_eq!(is_missing, self.0.missing.is_some(), "{:?}", self.0);
         let status = StatusCode::from_u16(self.0.status);
         let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let body = serde_json::to_vec(&*self.0).unwrap_or_default();

@@ -11,11 +11,11 @@ use crate::daemon::disks::registry::Disks;
 use crate::daemon::disks::served::disk::ServedDisk;
 use crate::daemon::disks::settings::differences::{field_changes_to, patch_to};
 use crate::daemon::disks::settings::names::{check_name, group_key};
-use crate::daemon::disks::settings::problems::{attached, conflict, invalid, not_found};
+use crate::daemon::disks::settings::problems::{attached, conflict, invalid};
 use crate::daemon::disks::settings::valid::{ValidDisk, check_limits};
 use crate::model::{
     Action, Applied, Changed, Config, ConfigDisk, ConfigGroup, Declaration, DeclaredDisk,
-    DeclaredGroup, DiskSettings, FieldChange, Limits, Problem, field_changes,
+    DeclaredGroup, DiskSettings, FieldChange, Limits, Missing, Problem, field_changes,
 };
 
 /// The most disks of a declaration.
@@ -271,10 +271,11 @@ fn plan_disk<'a>(
         && !groups.contains(group)
         && disks.find_group(group).is_none()
     {
-        return Err(not_found("group", group).with_detail(format!(
+        let detail = format!(
             "disk {name:?} names group {group:?}, which does not exist; add it to the \
              configuration"
-        )));
+        );
+        return Err(Problem::missing(Missing::Group, detail));
     }
     Ok(settings.group)
 }

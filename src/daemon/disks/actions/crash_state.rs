@@ -20,7 +20,7 @@ use crate::daemon::disks::served::recording::BASE;
 use crate::daemon::disks::settings::names::{IMPORT_PREFIX, check_name, snapshot_key};
 use crate::daemon::disks::settings::problems::{conflict, internal, invalid, not_found};
 use crate::daemon::disks::settings::valid::ValidDisk;
-use crate::model::{Disk as Described, EventKind, Life, Problem, StateRequest};
+use crate::model::{Disk as Described, EventKind, Life, Missing, Problem, StateRequest};
 use crate::store::Error;
 
 /// The log of a recording.
@@ -94,7 +94,7 @@ impl Drop for Held {
         // Its name may be another disk's by now.
         let Ok(served) = served.and_then(|served| match served.id == self.id {
             true => Ok(served),
-            false => Err(not_found("disk", &self.name)),
+            false => Err(not_found(Missing::Disk, &self.name)),
         }) else {
             return;
         };

@@ -6,7 +6,9 @@ use crate::daemon::disks::served::disk::ServedDisk;
 use crate::daemon::disks::settings::faults::parameters;
 use crate::daemon::disks::settings::problems::{invalid, not_found};
 use crate::device::faults::{Firing, Rot, Rule, RuleError, RuleStatus};
-use crate::model::{DiskPatch, EventKind, Fault, FaultFiring, FaultLog, Problem, RottenBits};
+use crate::model::{
+    DiskPatch, EventKind, Fault, FaultFiring, FaultLog, Missing, Problem, RottenBits,
+};
 
 /// The faults of a disk, in the order in which they are asked.
 ///
@@ -33,7 +35,7 @@ pub fn add(disks: &Disks, name: &str, rule: &str) -> Result<Fault, Problem> {
         Ok(())
     })?;
     let last = changed.into_iter().next_back();
-    last.ok_or_else(|| not_found("fault", rule))
+    last.ok_or_else(|| not_found(Missing::Fault, rule))
 }
 
 /// Have bits of a disk go wrong at rest.
@@ -77,7 +79,7 @@ fn rot(disks: &Disks, name: &str, rule: &str) -> Result<Fault, Problem> {
 /// `not-found`.
 pub fn remove(disks: &Disks, name: &str, id: &str) -> Result<(), Problem> {
     edit(disks, name, |rules| {
-        let at = position(rules, id).ok_or_else(|| not_found("fault", id))?;
+        let at = position(rules, id).ok_or_else(|| not_found(Missing::Fault, id))?;
         rules.remove(at);
         Ok(())
     })
@@ -103,11 +105,11 @@ pub fn clear(disks: &Disks, name: &str) -> Result<(), Problem> {
 pub fn release(disks: &Disks, name: &str, id: &str) -> Result<Fault, Problem> {
     let served = disks.find(name)?;
     if !served.server.device().volume().faults().release(id) {
-        return Err(not_found("fault", id));
+        return Err(not_found(Missing::Fault, id));
     }
     let mut faults = all(&served).into_iter();
     let fault = faults.find(|fault| fault.id == id);
-    fault.ok_or_else(|| not_found("fault", id))
+    fault.ok_or_else(|| not_found(Missing::Fault, id))
 }
 
 /// The last firings of a disk's faults since the daemon started.

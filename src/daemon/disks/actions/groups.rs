@@ -6,16 +6,18 @@ use std::sync::Arc;
 use crate::daemon::disks::registry::Disks;
 use crate::daemon::disks::served::group::LimitGroup;
 use crate::daemon::disks::settings::names::{Made, group_key};
-use crate::daemon::disks::settings::problems::{conflict, figures, internal, not_found};
+use crate::daemon::disks::settings::problems::{conflict, figures, internal};
 use crate::daemon::disks::settings::valid::check_limits;
 use crate::device::Limiter;
-use crate::model::{EventKind, FieldChange, Group, Limits, LimitsPatch, Problem, field_changes};
+use crate::model::{
+    EventKind, FieldChange, Group, Limits, LimitsPatch, Missing, Problem, field_changes,
+};
 use crate::store::{DiskSpec, SectorSize};
 
 fn find(disks: &Disks, name: &str) -> Result<Arc<LimitGroup>, Problem> {
     disks.find_group(name).ok_or_else(|| {
-        not_found("group", name)
-            .with_detail(format!("there is no group named {name:?}: create it first"))
+        let detail = format!("there is no group named {name:?}: create it first");
+        Problem::missing(Missing::Group, detail)
     })
 }
 

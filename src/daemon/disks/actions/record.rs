@@ -15,9 +15,9 @@ use crate::daemon::disks::served::disk::ServedDisk;
 use crate::daemon::disks::served::filling::fill;
 use crate::daemon::disks::served::recording::{BASE, Recording, log_key};
 use crate::daemon::disks::settings::names::IMPORT_PREFIX;
-use crate::daemon::disks::settings::problems::{conflict, internal, invalid, not_found};
+use crate::daemon::disks::settings::problems::{conflict, internal, invalid};
 use crate::device::QueueStats;
-use crate::model::{self, EventKind, Problem, RecordRequest};
+use crate::model::{self, EventKind, Missing, Problem, RecordRequest};
 use crate::store::{
     Bytes, Disk, DiskSpec, Leftover, MAX_CAPACITY_BYTES, OnFull, SectorSize, Store,
 };
@@ -151,7 +151,10 @@ fn log_spec(quota_bytes: Option<u64>) -> DiskSpec {
 fn find(disks: &Disks, name: &str) -> Result<(Arc<ServedDisk>, Arc<Recording>), Problem> {
     let served = disks.find(name)?;
     let recording = served.recording.lock().clone();
-    let none = || not_found("recording of disk", name);
+    let none = || {
+        let detail = format!("disk {name:?} has no recording; start one first");
+        Problem::missing(Missing::Recording, detail)
+    };
     Ok((served, recording.ok_or_else(none)?))
 }
 

@@ -11,9 +11,9 @@ use crate::daemon::disks::settings::lineage::Lineage;
 use crate::daemon::disks::settings::metadata::Metadata;
 use crate::daemon::disks::settings::names::snapshot_key;
 use crate::daemon::disks::settings::origin::Origin;
-use crate::daemon::disks::settings::problems::{attached, not_found};
+use crate::daemon::disks::settings::problems::attached;
 use crate::device::history::PointName;
-use crate::model::{Disk, EventKind, Problem, ResetRequest};
+use crate::model::{Disk, EventKind, Missing, Problem, ResetRequest};
 use crate::store::{Leftover, Step};
 
 /// Replace content and size of a disk by those of one of its snapshots, or of what it was forked
@@ -158,10 +158,11 @@ fn parent_key(disks: &Disks, served: &ServedDisk) -> Result<String, Problem> {
     let state = birth.map(|birth| birth.state.to_string());
     let state = state.filter(|key| disks.store().open(key).is_ok());
     parent.or(state).ok_or_else(|| {
-        not_found("parent of disk", &served.name).with_detail(format!(
+        let detail = format!(
             "disk {:?} was not forked, or what it was forked from is gone: name one of its \
              snapshots to go back to",
             served.name
-        ))
+        );
+        Problem::missing(Missing::Parent, detail)
     })
 }

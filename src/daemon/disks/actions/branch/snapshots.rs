@@ -13,7 +13,7 @@ use crate::daemon::disks::settings::problems::{
     self, conflict, conflict_at, internal, invalid, not_found,
 };
 use crate::device::history::PointName;
-use crate::model::{EventKind, Problem, Snapshot, SnapshotPatch};
+use crate::model::{EventKind, Missing, Problem, Snapshot, SnapshotPatch};
 use crate::store::{Disk, Leftover, Step};
 
 /// The snapshots of a disk, sorted by name.
@@ -48,9 +48,15 @@ pub(crate) fn check_exists(served: &ServedDisk, snapshot: &str) -> Result<(), Pr
     let (what, is_there) = match PointName::parse(snapshot) {
         Some(point) => {
             let history = served.server.device().volume().history();
-            ("point", history.is_some_and(|history| history.has(point)))
+            (
+                Missing::Point,
+                history.is_some_and(|history| history.has(point)),
+            )
         }
-        None => ("snapshot", served.snapshots.lock().contains(snapshot)),
+        None => (
+            Missing::Snapshot,
+            served.snapshots.lock().contains(snapshot),
+        ),
     };
     if is_there {
         return Ok(());

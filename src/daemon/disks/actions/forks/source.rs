@@ -8,10 +8,10 @@ use crate::daemon::disks::served::golden::Golden;
 use crate::daemon::disks::settings::lineage::Lineage;
 use crate::daemon::disks::settings::metadata::Metadata;
 use crate::daemon::disks::settings::names::{ImageName, snapshot_key};
-use crate::daemon::disks::settings::problems::{invalid, not_found};
+use crate::daemon::disks::settings::problems::invalid;
 use crate::daemon::disks::settings::state::Birth;
 use crate::daemon::disks::settings::valid::ValidDisk;
-use crate::model::{DiskSettings, ForkSettings, ForkSource, Problem, StateChoice};
+use crate::model::{DiskSettings, ForkSettings, ForkSource, Missing, Problem, StateChoice};
 use crate::store::Bytes;
 
 /// What disks are forked from.
@@ -102,9 +102,8 @@ impl Source {
             [first, .., last] => format!("there are {first} to {last}"),
         };
         let missing = || {
-            not_found("saved state", name).with_detail(format!(
-                "there is no saved state {choice} of disk {name:?}: {there}"
-            ))
+            let detail = format!("there is no saved state {choice} of disk {name:?}: {there}");
+            Problem::missing(Missing::SavedState, detail)
         };
         let state = served.states.name(number.ok_or_else(missing)?);
         let key = state.to_string();

@@ -18,7 +18,7 @@ use crate::daemon::disks::registry::Disks;
 use crate::daemon::disks::served::views::{View, ViewKey};
 use crate::daemon::disks::settings::names::Target;
 use crate::daemon::disks::settings::problems::{conflict, invalid};
-use crate::model::{Problem, ProblemKind};
+use crate::model::{Missing, Problem, ProblemKind};
 use crate::nbd::Export;
 use crate::vhost_user::{Peer, VisitError};
 use live::Live;
@@ -88,8 +88,6 @@ fn refused(name: &str, error: VisitError) -> Problem {
             ),
         ),
         VisitError::TooMany => Problem::new(ProblemKind::Busy, format!("disk {name:?}: {error}")),
-        VisitError::Closed => {
-            Problem::new(ProblemKind::NotFound, format!("disk {name:?} is ending"))
-        }
+        VisitError::Closed => Problem::missing(Missing::Disk, format!("disk {name:?} is ending")),
     }
 }
