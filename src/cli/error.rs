@@ -172,7 +172,7 @@ fn where_to_look(missing: Missing) -> Option<&'static str> {
         Missing::Snapshot => Some("'ramblk snapshots NAME' shows those that exist"),
         Missing::Point => Some("'ramblk history list NAME' shows those that exist"),
         Missing::Fault => Some("'ramblk fault list NAME' shows those that exist"),
-        Missing::Recording => Some("'ramblk record start NAME' does that"),
+        Missing::Recording => Some("'ramblk record start NAME' does"),
         Missing::Path => Some("the daemon may be of another version than this program"),
         Missing::SavedState | Missing::Parent => None,
     }

@@ -12,7 +12,7 @@ use tracing_subscriber::prelude::*;
 use tracing_subscriber::{Layer, Registry};
 
 use super::error::Error;
-use super::print::output::say;
+use super::print::output::{complain, say};
 
 /// The variable that sets the log's filter.
 const LOG: &str = "RAMBLK_LOG";
@@ -59,7 +59,7 @@ pub(super) fn tell_end(error: &str, exit_code: u8) {
     let wanted = std::env::var_os(FORMAT).unwrap_or_default();
     match Format::parse(&wanted.to_string_lossy()) {
         Ok(Format::Json) => say(&line(error, json!({"exit_code": exit_code})).to_string()),
-        _ => say(&format!("error: {error}")),
+        _ => complain(error),
     }
 }
 

@@ -159,7 +159,7 @@ fn refuse(error: &clap::Error, program: &Command) -> ExitCode {
             let sentence = usage::sentence(error, program, &words);
             match usage::serves(program, &words) {
                 true => tell_end(&sentence, EXIT_USAGE),
-                false => say(&format!("error: {sentence}")),
+                false => output::complain(&sentence),
             }
         }
     }

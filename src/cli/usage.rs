@@ -9,8 +9,8 @@ pub(super) fn sentence(error: &clap::Error, program: &clap::Command, words: &[Os
     if error.kind() == ErrorKind::InvalidSubcommand {
         return no_verb(error, program, words);
     }
-    let (_, verb) = verb(program, words);
-    let what = what(error, &verb);
+    let (at, verb) = verb(program, words);
+    let what = what(error, at, &verb);
     format!("{what}; see '{verb} --help'")
 }
 
@@ -57,7 +57,7 @@ fn verb<'p>(program: &'p clap::Command, words: &[OsString]) -> (&'p clap::Comman
     (at, verb)
 }
 
-fn what(error: &clap::Error, verb: &str) -> String {
+fn what(error: &clap::Error, at: &clap::Command, verb: &str) -> String {
     let get = |kind| error.get(kind).map(ContextValue::to_string);
     let option = get(ContextKind::InvalidArg).unwrap_or_default();
     let option = plain(&option);
@@ -72,10 +72,8 @@ fn what(error: &clap::Error, verb: &str) -> String {
         }
         ErrorKind::UnknownArgument => format!("{verb} takes no argument '{option}'"),
         ErrorKind::MissingRequiredArgument => {
-            format!(
-                "{verb} needs {}",
-                listed(error, ContextKind::InvalidArg, " and ")
-            )
+            let needed = listed(error, ContextKind::InvalidArg, " and ");
+            format!("{verb} needs {needed}{}", values(at, &needed))
         }
         ErrorKind::MissingSubcommand => {
             let verbs = listed(error, ContextKind::ValidSubcommand, ", ");
@@ -106,6 +104,21 @@ fn what(error: &clap::Error, verb: &str) -> String {
         ErrorKind::NoEquals => format!("{option} needs its value after an equals sign"),
         ErrorKind::InvalidUtf8 => "an argument is not UTF-8".into(),
         _ => first_line(&error.to_string()),
+    }
+}
+
+/// `, which is one of ...` for an option that has fixed values.
+fn values(at: &clap::Command, option: &str) -> String {
+    let long = option.strip_prefix("--").unwrap_or_default();
+    let long = long.split(' ').next();
+    let found = at.get_arguments().find(|it| it.get_long() == long);
+    let values = found
+        .map(clap::Arg::get_possible_values)
+        .unwrap_or_default();
+    let names: Vec<&str> = values.iter().map(|value| value.get_name()).collect();
+    match names.is_empty() {
+        true => String::new(),
+        false => format!(", which is one of {}", names.join(", ")),
     }
 }
 

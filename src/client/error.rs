@@ -10,7 +10,7 @@ use crate::model::{Missing, Problem, ProblemKind};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No process listens at the socket.
-    #[error("no daemon answers at {socket:?} ({source})")]
+    #[error("no daemon answers at {socket:?}: {source}")]
     NoDaemon {
         /// The socket.
         socket: PathBuf,
@@ -18,7 +18,7 @@ pub enum Error {
         source: io::Error,
     },
     /// This user may not connect to the socket.
-    #[error("you may not use the daemon's socket {socket:?} ({source})")]
+    #[error("you may not use the daemon's socket {socket:?}: {source}")]
     NotAllowed {
         /// The socket.
         socket: PathBuf,
@@ -73,4 +73,10 @@ impl Error {
             _ => None,
         }
     }
+}
+
+/// Whether the error is that the other side closed the connection.
+pub(super) fn is_end(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), UnexpectedEof | ConnectionReset | BrokenPipe)
 }

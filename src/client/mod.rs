@@ -473,12 +473,17 @@ impl Client {
     /// hyper's error and its sources, which often have the reason.
     fn broke(&self, error: &hyper::Error) -> Error {
         let mut text = error.to_string();
+        let mut has_ended = error.is_incomplete_message();
         let mut below = std::error::Error::source(error);
         while let Some(cause) = below {
+            has_ended |= cause.downcast_ref::<io::Error>().is_some_and(error::is_end);
             text = format!("{text}: {cause}");
             below = cause.source();
         }
-        self.odd(&format!("broke off: {text}"))
+        match has_ended {
+            true => self.odd("broke off in its answer, most likely because it ended"),
+            false => self.odd(&format!("broke off: {text}")),
+        }
     }
 }
 

@@ -1,8 +1,9 @@
 //! The columns of `ramblk list`.
 
 use crate::cli::print::age::{age, age_seconds};
+use crate::cli::print::layout::{bare, table};
 use crate::cli::print::states::{left, state};
-use crate::cli::print::tables::{labels, or_dash, table, yes};
+use crate::cli::print::tables::{labels, or_dash, yes};
 use crate::cli::values::size::human;
 use crate::model::Disk;
 
@@ -155,12 +156,9 @@ pub(in crate::cli) fn disks(disks: &[Disk], columns: &[&Column], headers: bool) 
     let rows = values
         .iter()
         .map(|row| row.iter().map(Value::shown).collect());
-    let text = table(&heads, &numbers, rows.collect());
     match headers {
-        true => text,
-        false => text
-            .split_once('\n')
-            .map_or(String::new(), |(_, rows)| rows.to_owned()),
+        true => table(&heads, &numbers, rows.collect()),
+        false => bare(&heads, &numbers, rows.collect()),
     }
 }
 

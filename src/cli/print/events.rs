@@ -9,6 +9,9 @@ use crate::cli::values::size::human;
 use crate::daemon::user_name;
 use crate::model::{Actor, ActorKind, Event, FieldChange};
 
+/// Where a long event goes on below its first line: with room for a digest.
+pub(in crate::cli) const INDENT: usize = 2;
+
 /// An event in a line.
 pub(in crate::cli) fn event(event: &Event) -> String {
     let when = UNIX_EPOCH + Duration::from_nanos(event.time_ns);
@@ -53,12 +56,34 @@ fn changed(change: &FieldChange) -> String {
         },
         other => other.to_string(),
     };
+    if let Some(edited) = edited(change) {
+        return format!("{}: {edited}", change.field);
+    }
     format!(
         "{}: {} → {}",
         change.field,
         value(&change.old),
         value(&change.new)
     )
+}
+
+/// What came to a list of words and what went, as in `+stall,op=flush -error`, unless it is only in
+/// another order.
+fn edited(change: &FieldChange) -> Option<String> {
+    let words = |value: &Value| -> Option<Vec<String>> {
+        let all = match value {
+            Value::Null => return Some(Vec::new()),
+            Value::Array(all) => all.iter(),
+            _ => return None,
+        };
+        all.map(|it| it.as_str().map(str::to_owned)).collect()
+    };
+    let (old, new) = (words(&change.old)?, words(&change.new)?);
+    let came = new.iter().filter(|it| !old.contains(it));
+    let went = old.iter().filter(|it| !new.contains(it));
+    let came = came.map(|it| format!("+{it}"));
+    let all: Vec<String> = came.chain(went.map(|it| format!("-{it}"))).collect();
+    (!all.is_empty()).then(|| all.join(" "))
 }
 
 /// A process with its user, as in `root/qemu-system-x86(1234)`.
@@ -115,6 +140,11 @@ mod tests {
             change("labels.vm", Value::Null, "web".into()),
             change("quota_bytes", (1_u64 << 30).into(), Value::Null),
             change("limits.read.iops", 5.into(), 7.into()),
+            change(
+                "faults",
+                serde_json::json!(["a", "b"]),
+                serde_json::json!(["b", "c,x=1"]),
+            ),
         ];
         let actor = Actor {
             kind: ActorKind::Client,
@@ -133,7 +163,8 @@ mod tests {
         assert_eq!(
             event(&changed),
             "2025-11-24T16:00:00.123Z  changed             a  labels.vm: none → \"web\"  \
-             quota_bytes: 1G → none  limits.read.iops: 5 → 7  by root/ramblk(12)\n"
+             quota_bytes: 1G → none  limits.read.iops: 5 → 7  faults: +c,x=1 -a  by \
+             root/ramblk(12)\n"
         );
     }
 }

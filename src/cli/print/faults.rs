@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use super::tables::{table, time};
+use super::layout::table;
+use super::tables::time;
 use crate::model::{Fault, FaultLog};
 
 /// `ramblk fault list`.

@@ -1,7 +1,8 @@
 //! Figures of many disks, in tables.
 
+use crate::cli::print::layout::table;
 use crate::cli::print::rates::{Rates, quantile};
-use crate::cli::print::tables::{bandwidth, table, time};
+use crate::cli::print::tables::{bandwidth, time};
 use crate::cli::values::size::human;
 use crate::model::{HistogramBucket, Stats};
 

@@ -1,7 +1,7 @@
 //! What a sanitizer has found, as text.
 
+use super::layout::table;
 use super::states::sanitizer_counts;
-use super::tables::table;
 use crate::model::{Finding, Findings, Sanitize};
 
 /// `ramblk findings`.

@@ -1,7 +1,7 @@
 //! The history of a disk, as text.
 
 use super::findings::clock;
-use super::tables::table;
+use super::layout::table;
 use crate::cli::values::size::human;
 use crate::model::History;
 

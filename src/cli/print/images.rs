@@ -1,8 +1,8 @@
 //! Golden images as text for people.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-use super::tables::{forks, pairs, table};
+use super::age::{age, age_seconds};
+use super::layout::{pairs, table};
+use super::tables::forks;
 use crate::cli::values::size::{human, human_and_exact};
 use crate::model::{GoldenImage, GoldenState};
 
@@ -20,10 +20,8 @@ pub(in crate::cli) fn pulled(image: &GoldenImage) -> String {
 /// `ramblk image list`.
 pub(in crate::cli) fn list(images: &[GoldenImage]) -> String {
     let rows = images.iter().map(|image| {
-        let digest = image.digest.to_string();
         vec![
             image.name.clone().unwrap_or_else(|| "-".into()),
-            digest[..DIGITS].to_owned(),
             human(image.size_bytes),
             human(image.mapped_bytes),
             human(image.charged_bytes),
@@ -31,13 +29,14 @@ pub(in crate::cli) fn list(images: &[GoldenImage]) -> String {
             state(image).to_owned(),
             ago(image.pulled_ns),
             ago(image.used_ns),
+            image.digest.to_string()[..DIGITS].to_owned(),
             image.source.clone(),
         ]
     });
     let head = [
-        "NAME", "DIGEST", "SIZE", "MAPPED", "MEMORY", "FORKS", "STATE", "PULLED", "USED", "SOURCE",
+        "NAME", "SIZE", "MAPPED", "MEMORY", "FORKS", "STATE", "PULLED", "USED", "DIGEST", "SOURCE",
     ];
-    table(&head, &[2, 3, 4, 5], rows.collect())
+    table(&head, &[1, 2, 3, 4], rows.collect())
 }
 
 /// `ramblk image show`.
@@ -64,18 +63,12 @@ fn state(image: &GoldenImage) -> &'static str {
     }
 }
 
-/// How long ago a time is, in its largest unit.
+/// How long ago a time is.
 fn ago(ns: u64) -> String {
-    if ns == 0 {
-        return "-".into();
+    match ns {
+        0 => "-".into(),
+        ns => format!("{} ago", age(age_seconds(ns))),
     }
-    let then = UNIX_EPOCH + Duration::from_nanos(ns);
-    let passed = SystemTime::now().duration_since(then).unwrap_or_default();
-    let seconds = passed.as_secs();
-    let units = [(86_400, "d"), (3600, "h"), (60, "min"), (1, "s")];
-    let unit = units.iter().find(|(length, _)| seconds >= *length);
-    let (length, name) = unit.unwrap_or(&(1, "s"));
-    format!("{} {name} ago", seconds / length)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `output` | text for people or JSON for programs |
+//! | `layout` | tables, pairs and long lines, as wide as the terminal |
 //! | `age` | how long ago something was |
 //! | `columns` | the columns of lists of disks |
 //! | `tables`, `pool` | answers of the API, as text |
@@ -29,6 +30,7 @@ pub(super) mod figures;
 pub(super) mod findings;
 pub(super) mod history;
 pub(super) mod images;
+pub(super) mod layout;
 pub(super) mod output;
 pub(super) mod pool;
 pub(super) mod power;

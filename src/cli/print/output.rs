@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::cli::error::Error;
+use crate::cli::print::layout::{columns_of, folded};
 
 /// The form of output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -33,8 +34,8 @@ impl Output {
         match (self, name) {
             _ if error.is_silent() => {}
             (Self::Json, _) => say(&Value::from(failure(error, name)).to_string()),
-            (Self::Human, Some(name)) => say(&format!("error: {name}: {error}")),
-            (Self::Human, None) => say(&format!("error: {error}")),
+            (Self::Human, Some(name)) => complain(&format!("{name}: {error}")),
+            (Self::Human, None) => complain(&error.to_string()),
         }
     }
 }
@@ -111,6 +112,13 @@ pub(in crate::cli) fn line(text: &str) -> Result<(), Error> {
 /// Print a line to stderr, which may be closed.
 pub(in crate::cli) fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// Print an error to stderr, folded where a terminal shows it.
+pub(in crate::cli) fn complain(error: &str) {
+    const PREFIX: &str = "error: ";
+    let columns = columns_of(&std::io::stderr());
+    say(&folded(&format!("{PREFIX}{error}"), PREFIX.len(), columns));
 }
 
 /// The exit code of a verb, after at most one more line on stderr.

@@ -1,7 +1,7 @@
 //! `ramblk pool`, for people.
 
+use crate::cli::print::layout::{pairs, table};
 use crate::cli::print::rates::real;
-use crate::cli::print::tables::{pairs, table};
 use crate::cli::values::size::{human, human_and_exact};
 use crate::model::{By, Pool, Usage};
 

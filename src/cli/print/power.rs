@@ -1,6 +1,6 @@
 //! Power cuts, as text.
 
-use super::tables::table;
+use super::layout::{columns, folded, table};
 use crate::model::{Because, DiskCut, Keep, LostFate, LostWrite, PowerCut};
 
 /// How many lost writes of a disk are printed. `-o json` has more of them.
@@ -28,10 +28,12 @@ fn of_disk(cut: &DiskCut) -> String {
         Some(fork) => format!("{fork} is {} after a power cut", cut.disk),
         None => format!("{} lost its power", cut.disk),
     };
-    let mut text = format!(
-        "{what}: {} writes were volatile, {} of them are not wholly there\n",
-        cut.volatile_writes, cut.lost_writes
-    );
+    let mut text = match (cut.volatile_writes, cut.lost_writes) {
+        (0, _) => format!("{what}: no write was volatile\n"),
+        (volatile, lost) => {
+            format!("{what}: volatile writes: {volatile}, of these not wholly there: {lost}\n")
+        }
+    };
     if !cut.lost.is_empty() {
         let rows = cut.lost.iter().take(MOST_ROWS).map(row).collect();
         text += &table(
@@ -50,7 +52,7 @@ fn of_disk(cut: &DiskCut) -> String {
         text += &format!("and {unlisted} more{hint}\n");
     }
     if let Some(hint) = &cut.hint {
-        text += &format!("{hint}\n");
+        text += &(folded(hint, 0, columns()) + "\n");
     }
     text
 }
@@ -114,7 +116,7 @@ mod tests {
         };
         assert_eq!(
             cut(&made),
-            "vm1 lost its power: 3 writes were volatile, 2 of them are not wholly there\n\
+            "vm1 lost its power: volatile writes: 3, of these not wholly there: 2\n\
              WRITE  KIND     AT  LENGTH  FATE                  WHY\n    \
              7  write  4096    8192  torn, kept 8192+4096  no flush\n\
              and 1 more\n\

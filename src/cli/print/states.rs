@@ -1,5 +1,6 @@
 //! States of disks, in words.
 
+use crate::cli::print::layout::{columns, folded};
 use crate::cli::values::every::every;
 use crate::cli::values::size::human;
 use crate::cli::values::time::{about, time};
@@ -98,11 +99,12 @@ pub(in crate::cli) fn sanitizer_mode(sanitize: Sanitize) -> Option<&'static str>
 
 /// The counts in a line.
 pub(in crate::cli) fn sanitizer_counts(counts: SanitizerCounts) -> String {
-    format!(
+    let line = format!(
         "sanitizer: {} reads of unwritten sectors, {} times 256 MiB written without a flush, \
-         {} changes by a second front end\n",
+         {} changes by a second front end",
         counts.unwritten_reads, counts.no_flush, counts.second_writer
-    )
+    );
+    folded(&line, "sanitizer: ".len(), columns()) + "\n"
 }
 
 /// The history of a disk in a line.

@@ -3,9 +3,8 @@
 use std::fmt::Write;
 use std::time::{Duration, UNIX_EPOCH};
 
-use comfy_table::{Cell, CellAlignment, Table};
-
 use crate::cli::print::age::{age, age_seconds};
+use crate::cli::print::layout::{pairs, table};
 use crate::cli::print::rates::{Rates, quantile, real};
 use crate::cli::print::states::{
     faults, history, import, life, queues, sanitizer_counts, sanitizer_mode, share,
@@ -16,43 +15,6 @@ use crate::model::{
     ClonedState, Compared, ContentId, Difference, DifferenceKind, Disk, FrontEnd, Group, Limits,
     MapExtent, OnFull, OperationStats, Protocol, Rate, Resized, Snapshot, Stats,
 };
-
-/// Rows under headings, with columns of numbers to the right.
-pub(in crate::cli) fn table(head: &[&str], numbers: &[usize], rows: Vec<Vec<String>>) -> String {
-    let mut table = Table::new();
-    table.load_style(comfy_table::presets::NOTHING);
-    let cell = |(at, text): (usize, String)| {
-        let side = match numbers.contains(&at) {
-            true => CellAlignment::Right,
-            false => CellAlignment::Left,
-        };
-        Cell::new(text).set_alignment(side)
-    };
-    let heads = head.iter().map(|text| (*text).to_owned());
-    table.set_header(heads.enumerate().map(cell));
-    for row in rows {
-        table.add_row(row.into_iter().enumerate().map(cell));
-    }
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
-    }
-    let mut text = String::new();
-    for line in table.lines() {
-        text.push_str(line.trim_end());
-        text.push('\n');
-    }
-    text
-}
-
-/// Keys and values, one pair per line.
-pub(in crate::cli) fn pairs(rows: &[(&str, String)]) -> String {
-    let wide = rows.iter().map(|(key, _)| key.len()).max().unwrap_or(0);
-    let mut text = String::new();
-    for (key, value) in rows {
-        let _ = writeln!(text, "{key:wide$}  {value}");
-    }
-    text
-}
 
 /// The text, or a dash if there is none.
 pub(in crate::cli) fn or_dash(text: String) -> String {
@@ -246,16 +208,25 @@ pub(in crate::cli) fn snapshots(snapshots: &[Snapshot]) -> String {
     )
 }
 
-/// `ramblk group list`.
+/// `ramblk group list`: how many disks share the limits, since there may be thousands.
 pub(in crate::cli) fn groups(groups: &[Group]) -> String {
     let rows = groups.iter().map(|group| {
         vec![
             group.name.clone(),
+            group.disks.len().to_string(),
             limits(&group.limits),
-            or_dash(group.disks.join(" ")),
         ]
     });
-    table(&["GROUP", "LIMITS", "DISKS"], &[], rows.collect())
+    table(&["GROUP", "DISKS", "LIMITS"], &[1], rows.collect())
+}
+
+/// `ramblk group show`.
+pub(in crate::cli) fn group(group: &Group) -> String {
+    pairs(&[
+        ("group", group.name.clone()),
+        ("limits", limits(&group.limits)),
+        ("disks", or_dash(group.disks.join(" "))),
+    ])
 }
 
 /// `ramblk map`.
@@ -315,7 +286,7 @@ pub(in crate::cli) fn stats(stats: &Stats) -> String {
     let mut text = table(&head, &[1, 2, 3, 4, 5, 6], rows.collect());
     let _ = writeln!(
         text,
-        "\nnow: {} in flight, {} waiting for a limit, {} waiting for memory, {} held by faults\n\
+        "\nnow: {} in flight, {} wait for a limit, {} wait for memory, {} held by faults\n\
          in all: {} waited for a limit, {} found no memory, {} faults",
         stats.in_flight,
         stats.throttled,
@@ -442,12 +413,13 @@ mod tests {
         disk_now.limits.read.bytes_burst = Some(1 << 20);
         compare("show", &disk(&disk_now));
         let limits = disk_now.limits;
-        let group = Group {
+        let group_now = Group {
             name: "tenants".into(),
             limits,
             disks: vec!["a".into(), "b".into()],
         };
-        compare("groups", &groups(&[group]));
+        let listed = groups(std::slice::from_ref(&group_now));
+        compare("groups", &(listed + "\n" + &group(&group_now)));
     }
 
     #[test]

@@ -53,7 +53,10 @@ impl Selector {
         if selected.is_empty() {
             let which = match self.selected.is_empty() {
                 true => "there is no disk".to_owned(),
-                false => format!("no disk has label {}", self.text()),
+                false => format!(
+                    "no disk has label {}; 'ramblk list' shows those that they have",
+                    self.text()
+                ),
             };
             let problem = Problem::missing(Missing::Disk, which);
             return Err(Error::Problem(Box::new(problem)));

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::io::Errno;
 use tempfile::{Builder, TempPath};
 
 /// The prefix of temporary names.
@@ -46,12 +47,19 @@ impl NewFile {
     pub fn new_in(folder: &Path, mode: u32) -> io::Result<Self> {
         if Path::new(OPEN_FILES).exists() {
             let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-            if let Ok(file) = rustix::fs::open(folder, flags, Mode::from_raw_mode(mode)) {
-                return Ok(Self {
-                    file: file.into(),
-                    folder: folder.to_owned(),
-                    temporary: Temporary::default(),
-                });
+            match rustix::fs::open(folder, flags, Mode::from_raw_mode(mode)) {
+                Ok(file) => {
+                    return Ok(Self {
+                        file: file.into(),
+                        folder: folder.to_owned(),
+                        temporary: Temporary::default(),
+                    });
+                }
+                // A file with a name would be refused too, and the error would have that name.
+                Err(error @ (Errno::NOENT | Errno::NOTDIR | Errno::ACCESS)) => {
+                    return Err(error.into());
+                }
+                Err(_) => {}
             }
         }
         let permissions = std::os::unix::fs::PermissionsExt::from_mode(mode);

@@ -84,9 +84,11 @@ fn groups_hold_disks_together() {
     daemon.ok("group set g --iops 9");
     let listed = daemon.ok("group list");
     assert!(
-        listed.contains("9 requests/s, 1G/s") && listed.contains("  a\n"),
+        listed.contains("g          1  9 requests/s, 1G/s\n"),
         "{listed}"
     );
+    let shown = daemon.ok("group show g");
+    assert!(shown.contains("disks   a\n"), "{shown}");
     daemon.refused("group destroy g", 4);
     daemon.ok("set a --group none");
     daemon.ok("group destroy g");

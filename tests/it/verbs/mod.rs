@@ -28,6 +28,7 @@ mod sanitize;
 mod scrapes;
 mod selector;
 mod snapshots;
+mod terminal;
 mod watch;
 mod words;
 
@@ -69,6 +70,10 @@ impl Daemon {
         self.child.wait().unwrap();
         self.child = serve(self.folder.path(), more);
         eventually("the daemon answers", || self.run("ping").status.success());
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// A path in the daemon's directory outside its state.

@@ -23,12 +23,13 @@ fn a_power_cut_says_what_was_lost_and_power_on_serves_the_disk_again() {
     assert!(shown.contains(volatile), "{shown}");
     let beside = daemon.ok("power-cut vm1 --fork after --keep subset --torn --seed 3");
     assert!(
-        beside.starts_with("after is vm1 after a power cut: 1 writes"),
+        beside.starts_with("after is vm1 after a power cut: volatile writes: 1"),
         "{beside}"
     );
     let said = daemon.ok("power-cut vm1 --off --tear-unit 512");
     for line in [
-        "vm1 lost its power: 1 writes were volatile, 1 of them are not wholly there\n",
+        "vm1 lost its power: volatile writes: 1, of these not wholly there: 1\n",
+        "the power is off until 'ramblk power-on vm1'\n",
         "    0  write  4096    1024  lost  no flush\n",
         "end it, and start it again",
         "keep none, seed 0, tear unit 512\n",
@@ -39,10 +40,10 @@ fn a_power_cut_says_what_was_lost_and_power_on_serves_the_disk_again() {
     let state = "state          powered-off: 'ramblk power-on vm1' turns it on\n";
     assert!(off.contains(state), "{off}");
     let listed = daemon.ok("list --columns name,state --no-headers");
-    assert_eq!(listed, "other  ok\nvm1    powered-off\n");
+    assert_eq!(listed, "after  ok\nother  ok\nvm1    powered-off\n");
     let all = daemon.json("list");
     assert_eq!(
-        (&all[1]["state"], &all[1]["unreachable"]),
+        (&all[2]["state"], &all[2]["unreachable"]),
         (&json!("powered-off"), &json!(null))
     );
     let doctor = daemon.command(&["doctor"]).output().unwrap();

@@ -10,7 +10,7 @@ use super::{Daemon, RAMBLK, text};
 use crate::harness::eventually;
 
 /// Mistakes, and the message for each.
-const MISTAKES: [(&str, &str); 23] = [
+const MISTAKES: [(&str, &str); 24] = [
     (
         "frobnicate",
         "ramblk has no verb 'frobnicate'; see 'ramblk --help'",
@@ -32,6 +32,11 @@ const MISTAKES: [(&str, &str); 23] = [
     (
         "create",
         "ramblk create needs --size SIZE and NAME; see 'ramblk create --help'",
+    ),
+    (
+        "attach a",
+        "ramblk attach needs --print VMM, which is one of qemu, qmp, libvirt, cloud-hypervisor, \
+             crosvm, firecracker; see 'ramblk attach --help'",
     ),
     (
         "create a --size",
@@ -155,7 +160,7 @@ fn each_change_is_said_in_one_line_on_stdout() {
     for (line, said) in [
         ("set a --label k=v", "a is changed\n"),
         ("snapshot a s", "a@s is taken\n"),
-        ("reset a --to s", "a is reset\n"),
+        ("reset a --to s", "a is reset to a@s\n"),
         ("import a in", "a has the content of in: 4K mapped\n"),
         ("export a out", "a is in out: 4K of data\n"),
         ("export a@s out2", "a@s is in out2: 0 of data\n"),

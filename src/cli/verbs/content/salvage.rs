@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use crate::cli::error::Error;
+use crate::cli::print::layout::{pairs, table};
 use crate::cli::print::output::{Output, OutputArgs, say};
-use crate::cli::print::tables::{pairs, table};
 use crate::cli::transfer::{Destination, Progress};
 use crate::cli::values::size::{human, human_and_exact};
 use crate::daemon::{Bytes, Report, Salvage, SavedDisk};

@@ -8,8 +8,8 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 
 use crate::cli::error::Error;
+use crate::cli::print::layout::pairs;
 use crate::cli::print::output::OutputArgs;
-use crate::cli::print::tables::pairs;
 use crate::cli::values::size::{human_and_exact, parse_size};
 use crate::client::{Bytes, Client, Method, path};
 use crate::daemon::{NewFile, is_zero};

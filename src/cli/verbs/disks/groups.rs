@@ -96,8 +96,7 @@ impl GroupVerb {
             }
             Self::Show(verb) => {
                 let group: Group = client.get(&path::group(&verb.name))?;
-                verb.output
-                    .print(&group, |group| tables::groups(std::slice::from_ref(group)))
+                verb.output.print(&group, tables::group)
             }
             Self::Destroy(verb) => each(&verb.names, verb.output, |name| {
                 client.delete(&path::group(name)).map_err(|error| {

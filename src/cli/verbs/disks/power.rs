@@ -67,7 +67,10 @@ impl Cut {
         };
         let (_, cut): (_, model::PowerCut) =
             client.send(Method::POST, "/v1/power-cut", &request)?;
-        self.output.print(&cut, power::cut)
+        let off = request.off.then(|| request.disks.join(" "));
+        let off = off.map(|names| format!("the power is off until 'ramblk power-on {names}'\n"));
+        self.output
+            .print(&cut, |cut| power::cut(cut) + &off.unwrap_or_default())
     }
 }
 

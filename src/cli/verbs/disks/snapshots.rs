@@ -4,8 +4,9 @@ use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 
 use crate::cli::error::Error;
+use crate::cli::print::layout::pairs;
 use crate::cli::print::output::OutputArgs;
-use crate::cli::print::tables::{self, pairs};
+use crate::cli::print::tables;
 use crate::cli::values::size::human_and_exact;
 use crate::cli::verbs::select::{Disks, Selector};
 use crate::client::{Client, Method, path};
@@ -17,7 +18,8 @@ use crate::model::{Disk, ProblemKind, ResetsRequest, Snapshot, SnapshotsRequest}
                             ramblk snapshot [OPTIONS] -l <KEY=VALUE> <SNAPSHOT>"
 )]
 pub(in crate::cli) struct Take {
-    /// The disks, then the name of the snapshot that each of them gets.
+    /// The disks, then the name of the snapshot that each of them gets; or one disk and the name as
+    /// NAME@SNAPSHOT.
     #[arg(required = true, value_name = "NAME", num_args = 1..)]
     words: Vec<String>,
 
@@ -29,20 +31,34 @@ pub(in crate::cli) struct Take {
 }
 
 impl Take {
-    pub(in crate::cli) fn run(self, client: &Client) -> Result<(), Error> {
-        let (name, names) = match self.words.split_last() {
-            Some((name, names)) if !names.is_empty() || self.selector.is_given() => (name, names),
-            _ => {
-                return Err(Error::Usage(
-                    "give a disk and the name of its snapshot, as in 'ramblk snapshot vm1 clean'"
-                        .into(),
-                ));
+    fn request(&self, client: &Client) -> Result<SnapshotsRequest, Error> {
+        // As the other verbs name a snapshot.
+        let alone = match &*self.words {
+            [only] if !self.selector.is_given() => only.split_once('@'),
+            _ => None,
+        };
+        if let Some((disk, name)) = alone {
+            return Ok(SnapshotsRequest {
+                disks: vec![disk.to_owned()],
+                name: name.to_owned(),
+            });
+        }
+        match self.words.split_last() {
+            Some((name, names)) if !names.is_empty() || self.selector.is_given() => {
+                Ok(SnapshotsRequest {
+                    disks: self.selector.names_or(client, names)?,
+                    name: name.clone(),
+                })
             }
-        };
-        let request = SnapshotsRequest {
-            disks: self.selector.names_or(client, names)?,
-            name: name.clone(),
-        };
+            _ => Err(Error::Usage(format!(
+                "{} gets no name for its snapshot: give one, as in 'ramblk snapshot {0} clean'",
+                self.words.concat()
+            ))),
+        }
+    }
+
+    pub(in crate::cli) fn run(self, client: &Client) -> Result<(), Error> {
+        let request = self.request(client)?;
         let (_, made): (_, Vec<Snapshot>) = client.send(Method::POST, "/v1/snapshots", &request)?;
         made.iter().try_for_each(|made| {
             self.output.print(made, |made| {
@@ -108,9 +124,12 @@ impl Reset {
                     .into()
             })
         })?;
+        let to = request.to.as_deref();
         disks.iter().try_for_each(|disk| {
-            self.output
-                .print(disk, |disk| format!("{} is reset\n", disk.name))
+            self.output.print(disk, |disk| match to {
+                Some(to) => format!("{0} is reset to {0}@{to}\n", disk.name),
+                None => format!("{} is reset\n", disk.name),
+            })
         })
     }
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cli::error::Error;
 use crate::cli::print::events;
+use crate::cli::print::layout::{columns, folded};
 use crate::cli::print::output::OutputArgs;
 use crate::cli::values::span::parse_span;
 use crate::client::{Client, path};
@@ -75,12 +76,16 @@ impl Events {
     }
 
     pub(in crate::cli) fn run(self, client: &Client) -> Result<(), Error> {
-        let mut gone = false;
+        let (mut gone, columns) = (false, columns());
         client.events(&self.query(), |data| {
             match serde_json::from_str::<Event>(data) {
                 Ok(event) => {
                     gone = self.disk.as_ref().is_some_and(|disk| event.ends(disk));
-                    self.output.print(&event, events::event)
+                    let fold = |event: &Event| {
+                        let line = events::event(event);
+                        folded(line.trim_end(), events::INDENT, columns) + "\n"
+                    };
+                    self.output.print(&event, fold)
                 }
                 Err(_) => self.other(data),
             }

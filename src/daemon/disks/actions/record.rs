@@ -152,7 +152,7 @@ fn find(disks: &Disks, name: &str) -> Result<(Arc<ServedDisk>, Arc<Recording>), 
     let served = disks.find(name)?;
     let recording = served.recording.lock().clone();
     let none = || {
-        let detail = format!("disk {name:?} has no recording; start one first");
+        let detail = format!("disk {name:?} has no recording: start one first");
         Problem::missing(Missing::Recording, detail)
     };
     Ok((served, recording.ok_or_else(none)?))

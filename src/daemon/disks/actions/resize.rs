@@ -67,8 +67,10 @@ impl Resize {
     pub(crate) fn explain(&self, problem: Problem) -> Problem {
         let lost_bytes = self.lost_bytes;
         let detail = format!(
-            "{}; {} of data would be lost",
-            problem.detail,
+            "{} is less than the disk's {}, and {} of data would be lost: ask for the shrink \
+             explicitly",
+            Bytes(self.to_bytes),
+            Bytes(self.from_bytes),
             Bytes(lost_bytes)
         );
         Problem {

@@ -3,6 +3,7 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `problems` | errors of the rooms below, as the API's problems |
+//! | `keys` | the prefixes of keys in the store, and what a key is of |
 //! | `names` | names of disks, snapshots and groups, and their keys in the store |
 //! | `origin` | which image a disk's content was made from, and whether it is complete |
 //! | `golden` | what is kept of a golden image beside its content |
@@ -19,6 +20,7 @@ pub(crate) mod differences;
 pub(crate) mod faults;
 pub(crate) mod golden;
 pub(crate) mod identity;
+pub(crate) mod keys;
 pub(crate) mod life;
 pub(crate) mod lineage;
 pub(crate) mod metadata;

@@ -2,6 +2,9 @@
 //!
 //! A name doesn't begin with `@`, so it can't collide with a key of the daemon's own.
 
+pub(crate) use super::keys::{
+    CUT_KEY, GROUP_PREFIX, IMAGE_PREFIX, IMPORT_PREFIX, READER_PREFIX, RECORD_PREFIX, STATE_PREFIX,
+};
 use super::problems::invalid;
 use crate::device::history::PointName;
 pub use crate::model::Target;
@@ -11,20 +14,6 @@ use crate::store::MAX_KEY_BYTES;
 /// The longest name of a disk, a snapshot or a group, in bytes.
 pub const MAX_NAME_BYTES: usize = 64;
 
-/// The prefix of the keys of groups.
-pub(crate) const GROUP_PREFIX: &str = "@group.";
-/// The prefix of the keys of the snapshots that readers hold.
-pub(crate) const READER_PREFIX: &str = "@read.";
-/// The prefix of the keys of content that is being uploaded.
-pub(crate) const IMPORT_PREFIX: &str = "@import.";
-/// The prefix of the keys of saved device states.
-pub(crate) const STATE_PREFIX: &str = "@state.";
-/// The prefix of the keys of recordings' logs.
-pub(crate) const RECORD_PREFIX: &str = "@record.";
-/// The key of the record of a power cut.
-pub(crate) const CUT_KEY: &str = "@cut";
-/// The prefix of the keys of golden images.
-pub(crate) const IMAGE_PREFIX: &str = "@image.";
 /// How many digits of an image's digest are in its key, which has no room for all of them.
 const IMAGE_KEY_DIGITS: usize = 40;
 

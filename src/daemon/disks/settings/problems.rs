@@ -1,8 +1,7 @@
 //! Errors of the rooms below, as the API's problems.
 
-use super::names::{GROUP_PREFIX, IMAGE_PREFIX, RECORD_PREFIX, STATE_PREFIX};
+use super::keys;
 use crate::daemon::Error;
-use crate::device::history::PointName;
 use crate::model::{FieldChange, Missing, Problem, ProblemKind};
 use crate::{image, store, vhost_user};
 
@@ -15,22 +14,6 @@ pub(crate) fn internal(error: impl std::fmt::Display) -> Problem {
 pub(crate) fn not_found(what: Missing, name: &str) -> Problem {
     let noun = what.noun();
     Problem::missing(what, format!("there is no {noun} named {name:?}"))
-}
-
-/// What this key of the store is the key of.
-fn kind_of(key: &str) -> Missing {
-    let is_of = |prefix| key.starts_with(prefix);
-    match key.split_once('@') {
-        _ if is_of(GROUP_PREFIX) => Missing::Group,
-        _ if is_of(IMAGE_PREFIX) => Missing::Image,
-        _ if is_of(STATE_PREFIX) => Missing::SavedState,
-        _ if is_of(RECORD_PREFIX) => Missing::Recording,
-        Some((disk, point)) if !disk.is_empty() => match PointName::parse(point) {
-            Some(_) => Missing::Point,
-            None => Missing::Snapshot,
-        },
-        _ => Missing::Disk,
-    }
 }
 
 /// The changes in words: what each field is, and what was requested.
@@ -81,7 +64,7 @@ impl From<store::Error> for Problem {
     fn from(error: store::Error) -> Self {
         let kind = match &error {
             store::Error::Unknown { key } | store::Error::Disconnected { key } => {
-                return Self::missing(kind_of(key), error.to_string());
+                return Self::missing(keys::kind_of(key), error.to_string());
             }
             store::Error::Exists { .. }
             | store::Error::IsReadOnly { .. }
@@ -142,28 +125,4 @@ fn is_lack_of_room(error: &std::io::Error) -> bool {
     error
         .raw_os_error()
         .is_some_and(|code| WANTS.contains(&code))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_the_store_misses_is_told_by_its_kind() {
-        for (key, what) in [
-            ("vm1", Missing::Disk),
-            ("vm1@clean", Missing::Snapshot),
-            ("vm1@flush:7", Missing::Point),
-            ("@group.tenants", Missing::Group),
-            ("@image.0123", Missing::Image),
-            ("@state.7.1", Missing::SavedState),
-            ("@record.7", Missing::Recording),
-            ("@import.7.1", Missing::Disk),
-        ] {
-            let key = key.to_owned();
-            let problem = Problem::from(store::Error::Unknown { key: key.clone() });
-            assert_eq!(problem.missing, Some(what), "{key}");
-            assert_eq!(problem.status, 404, "{key}");
-        }
-    }
 }
