@@ -213,6 +213,7 @@ impl Disks {
             "{:?} is removed, and the store has it",
             served.name
         );
+        self.factory.removals.forget(&served.name);
         let mut table = self.table.write();
         let removed = table.disks.remove(&served.name);
         debug_assert!(removed.is_some_and(|it| Arc::ptr_eq(&it, served)));

@@ -29,6 +29,7 @@ use crate::daemon::disks::upkeep::adopt::forget_readers;
 use crate::daemon::disks::upkeep::sockets as files;
 use crate::daemon::disks::{self, ApplyOptions, Disks, DisksOptions, apply, describe};
 use crate::daemon::error::Error;
+use crate::daemon::host::removal::Round;
 use crate::daemon::host::sandbox::places::Places;
 use crate::daemon::host::sandbox::refusal::Refusal;
 use crate::daemon::host::sandbox::{Needs, Sandbox};
@@ -213,7 +214,7 @@ fn look_after_state(disks: &Arc<Disks>, location: &Location) {
     };
     files::watch_path(disks, &arena);
     let (told, disks_again) = (AtomicBool::new(false), Arc::downgrade(disks));
-    let look = Box::new(move || {
+    let look = Box::new(move |_: &Round| {
         let is_there = Identity::at(&arena).is_ok_and(|found| found == identity);
         if !is_there
             && let Some(disks) = disks_again.upgrade()

@@ -14,6 +14,7 @@ use crate::daemon::disks::Disks;
 use crate::daemon::disks::upkeep::sockets;
 use crate::daemon::error::Error;
 use crate::daemon::host::inherit;
+use crate::daemon::host::removal::Round;
 use crate::daemon::host::socket::{SocketAccess, SocketPath};
 
 /// What the service manager calls the API's socket, and the one for reading.
@@ -133,7 +134,7 @@ fn look_after(disks: &Arc<Disks>, made: &Made, listeners: api::FreshListeners) {
     }
     let (made, told) = (Arc::clone(made), AtomicBool::new(false));
     let disks_again = Arc::downgrade(disks);
-    let look = Box::new(move || {
+    let look = Box::new(move |_: &Round| {
         let mut path = made.lock();
         let Some(path) = path.as_mut().filter(|path| !path.is_there()) else {
             return false;

@@ -362,6 +362,15 @@ impl ServedDisk {
         self.socket.lock().as_ref().and_then(Socket::trouble)
     }
 
+    /// The same, as of the last look at the socket.
+    pub(crate) fn noted_unreachable(&self) -> Option<String> {
+        self.socket
+            .lock()
+            .as_ref()?
+            .noted_trouble()
+            .map(str::to_owned)
+    }
+
     /// Let these users connect to its socket from now on. Returns who could before, if it has one.
     /// Sessions go on.
     ///

@@ -79,7 +79,10 @@ impl DiskFactory {
     pub(crate) fn absolute_socket_path(&self, served: &ServedDisk) -> PathBuf {
         let path = served.socket_path();
         let path = path.unwrap_or_else(|| self.own_socket_path(&served.name));
-        std::path::absolute(&path).unwrap_or(path)
+        match path.is_absolute() {
+            true => path,
+            false => std::path::absolute(&path).unwrap_or(path),
+        }
     }
 
     /// Check that a disk of this name can have a socket.
@@ -208,6 +211,7 @@ impl DiskFactory {
     fn make_socket_for(&self, name: &str, access: SocketAccess) -> Result<NewSocket, Error> {
         // The run directory may have been removed since the daemon started.
         paths::make_directory(&self.run_dir)?;
+        self.removals.watch_run_dir(&self.run_dir);
         Socket::make_in_own_directory(&self.own_socket_path(name), access)
     }
 
@@ -215,7 +219,7 @@ impl DiskFactory {
     pub(crate) fn serve_at(&self, served: &ServedDisk, socket: NewSocket) -> Result<(), Error> {
         served.listen(socket)?;
         if let Some(path) = served.socket_path() {
-            self.removals.watch(&path);
+            self.removals.watch(&path, Some(&served.name));
         }
         Ok(())
     }
@@ -254,7 +258,7 @@ impl DiskFactory {
         served.mend_socket(|path, change| match change {
             SocketChange::Removed(reason) => self.tell_of_socket(disk, path, Some(reason)),
             SocketChange::Restored => {
-                self.removals.watch(path);
+                self.removals.watch(path, disk);
                 self.tell_of_socket(disk, path, None);
             }
             SocketChange::Missing(reason) => {

@@ -97,6 +97,11 @@ impl Socket {
         Some(self.trouble.clone().unwrap_or_else(|| REMOVED.to_owned()))
     }
 
+    /// The same, as of the last look.
+    pub(crate) fn noted_trouble(&self) -> Option<&str> {
+        self.trouble.as_deref()
+    }
+
     /// Let these users connect from now on. Returns who could before.
     ///
     /// # Errors
