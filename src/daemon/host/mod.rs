@@ -6,6 +6,7 @@
 //! | `paths` | default paths |
 //! | `accounts` | names of groups and users, without the C library's name services |
 //! | `owner` | who owns a disk's socket |
+//! | `arenas` | the arenas of the C library's allocator |
 //! | `cgroup` | memory limits of control groups |
 //! | `limit` | the default memory limit |
 //! | `descriptors` | the limit on open descriptors |
@@ -19,6 +20,7 @@
 //! | `sandbox` | what the process can still do once it has started |
 
 pub(crate) mod accounts;
+pub(crate) mod arenas;
 pub(crate) mod broker;
 pub(crate) mod cgroup;
 pub(crate) mod descriptors;

@@ -35,7 +35,7 @@ use crate::daemon::host::sandbox::refusal::Refusal;
 use crate::daemon::host::sandbox::{Needs, Sandbox};
 use crate::daemon::host::socket::Identity;
 use crate::daemon::host::state_dir::{self, Location};
-use crate::daemon::host::{broker, descriptors, paths, signals};
+use crate::daemon::host::{arenas, broker, descriptors, paths, signals};
 use crate::model::EventKind;
 use crate::store::{MOST_DISKS, OwnerWords, Store, StoreOptions};
 use crate::vhost_user::{Hub, crash};
@@ -51,6 +51,7 @@ use sockets::{ApiSockets, Inherited};
 /// # Errors
 /// It can't start. Then nothing is left behind.
 pub fn serve(config: ServeConfig, reread: Option<Reread>) -> Result<(), Error> {
+    arenas::share_one();
     // First of all, before a descriptor of our own can get the number of an inherited one.
     let listed: Vec<_> =
         sd_notify::listen_fds_with_names().map_or_else(|_| Vec::new(), Iterator::collect);

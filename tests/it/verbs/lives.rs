@@ -1,7 +1,8 @@
 //! `--ttl`, `--on-detach`, `--grace`; `protect`, `unprotect`, `children`; selectors, and verbs
 //! that don't mind.
 
-use serde_json::json;
+use ramblk::client::{Client, Method};
+use serde_json::{Value, json};
 
 use super::{Daemon, text};
 use crate::harness::eventually;
@@ -141,4 +142,41 @@ fn destroying_all_leaves_disks_with_snapshots_and_names_each_of_them() {
     assert_eq!(daemon.ok("list -o name"), "b\nd\n");
     daemon.ok("destroy --all --force --snapshots");
     assert_eq!(daemon.ok("list -o name"), "");
+}
+
+/// The memory of a process that is not a file's, in KiB.
+fn anonymous_kib(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|it| it.strip_prefix("RssAnon:"));
+    let kib = line.and_then(|it| it.split_whitespace().next());
+    kib.unwrap().parse().unwrap()
+}
+
+/// Fork that many disks, a hundred at a time, and end them.
+fn churn(client: &Client, count: usize) {
+    for first in (0..count).step_by(100) {
+        let names: Vec<String> = (first..first + 100).map(|at| format!("vm-{at}")).collect();
+        let request = json!({"sources": [{"disk": "golden", "names": names}]});
+        let _: (_, Value) = client.send(Method::POST, "/v1/forks", &request).unwrap();
+        for name in names {
+            client.delete(&format!("/v1/disks/{name}")).unwrap();
+        }
+    }
+}
+
+#[test]
+fn disks_that_have_ended_leave_no_memory_behind_in_the_daemon() {
+    const MOST_KIB: u64 = 256;
+    let daemon = Daemon::start();
+    daemon.ok("create golden --size 1M");
+    let client = Client::new(daemon.path("api.sock")).unwrap();
+    // The last 4096 events are kept, two for each disk.
+    churn(&client, 2200);
+    let early = anonymous_kib(daemon.pid());
+    churn(&client, 1000);
+    let more = anonymous_kib(daemon.pid()).saturating_sub(early);
+    assert!(
+        more < MOST_KIB,
+        "{more} KiB more after 1000 disks, beside {early} KiB"
+    );
 }
