@@ -62,15 +62,19 @@ load_profile() {
     fi
 }
 
+# What load_profile has done, with the compiled profile.
 unload_profile() {
+    rm -f /var/cache/apparmor/*/ramblk-serve
     if command -v aa-enabled >/dev/null && aa-enabled --quiet 2>/dev/null; then
         apparmor_parser --remove /etc/apparmor.d/ramblk-serve 2>/dev/null || true
     fi
 }
 
 # Whether the new program could take over with its configuration and the disks that are there: else the
-# running one stays. Places and limits are those of the daemon's user.
+# running one stays. Places are those of the daemon's user, and limits those of the unit: a shell has less memory to
+# lock, and fewer descriptors.
 new_program_starts() {
+    prlimit --pid $$ --memlock=unlimited --nofile=1048576 2>/dev/null || true
     set -- --config /etc/ramblk/ramblk.toml --socket-group kvm
     # Without a file of disks in its directory, systemd keeps them.
     if systemd_runs && [ ! -e /run/ramblk/arena ]; then set -- "$@" --state-dir systemd; fi

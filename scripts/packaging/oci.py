@@ -87,7 +87,11 @@ def main(program, version, architecture, path):
         "annotations": labels,
     }
     described = blob(json.dumps(manifest).encode(), "manifest.v1+json")
-    described["annotations"] = {"org.opencontainers.image.ref.name": version}
+    # The tag, as tools of OCI look for it; and the whole name, as `podman load` and containerd do.
+    described["annotations"] = {
+        "org.opencontainers.image.ref.name": version,
+        "io.containerd.image.name": f"localhost/ramblk:{version}",
+    }
     described["platform"] = {"architecture": architecture, "os": "linux"}
     index = {"schemaVersion": 2, "mediaType": KIND + "index.v1+json", "manifests": [described]}
     with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as archive:
