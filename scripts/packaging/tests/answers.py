@@ -13,10 +13,12 @@ NAMES = {b"\x06images\x07example\x03com\x00": "127.0.0.1"}
 
 
 def tag(layout):
-    """The name of the only image of a layout."""
+    """The tag of the only image of a layout, which has the name that the pages give it."""
     with open(f"{layout}/index.json") as file:
         (manifest,) = json.load(file)["manifests"]
-    print(manifest["annotations"]["org.opencontainers.image.ref.name"])
+    found = manifest["annotations"]["org.opencontainers.image.ref.name"]
+    assert manifest["annotations"]["io.containerd.image.name"] == f"localhost/ramblk:{found}"
+    print(found)
 
 
 def process(config):

@@ -8,8 +8,8 @@ packages=$1 folder=$2
 # The layout of disks in memory.
 LAYOUT=$(sed -n 's/^pub(crate) const LAYOUT: u64 = \([0-9]*\);/\1/p' "$here/../../../src/store/base/limits.rs")
 root=$folder/debian
-passed() { printf 'check-package: %s\n' "$*"; }
-die() { printf 'check-package: error: %s\n' "$*" >&2; exit 1; }
+tests=check-package
+. "$here/common.sh"
 
 inside() { chroot "$root" "$@"; }
 
@@ -24,15 +24,6 @@ mounts() {
         touch "$1/dev/$device"
         mount --bind "/dev/$device" "$1/dev/$device"
     done
-}
-
-# All files of the clean tree that a package could leave something in, with what they are.
-listed() {
-    find "$root" -xdev ! -path "$root/var/lib/dpkg/*" ! -path "$root/var/log/*" ! -path "$root/pkg*" \
-        ! -path "$root/var/cache/ldconfig/*" ! -path "$root/etc/*-" -printf '%P %y %m %U %G %l\n' | sort
-    # The group of virtual machines is the host's: it stays.
-    inside sh -c 'cat /etc/passwd /etc/shadow; grep -hv "^kvm:" /etc/group /etc/gshadow'
-    find "$root/run" -printf 'run/%P\n' | sort
 }
 
 # The value of a key of the service.
@@ -122,7 +113,7 @@ check_deb() {
     mkdir "$root"
     tar -C "$root" --exclude='./dev/*' -xf "$packages/debian-bookworm.tar"
     mounts "$root"
-    listed >"$folder/before"
+    listed "$root" >"$folder/before"
     mkdir "$root/pkg"
     cp "$packages/one/$one" "$packages/two/$two" "$root/pkg/"
 
@@ -184,7 +175,7 @@ check_deb() {
     [[ -e $root/etc/ramblk/ramblk.toml && -e $root/run/ramblk/arena ]] || die "removing took too much"
     inside dpkg --purge ramblk >"$folder/dpkg.log" 2>&1 || { cat "$folder/dpkg.log" >&2; die "no purge"; }
     rm -r "$root/pkg"
-    listed >"$folder/after"
+    listed "$root" >"$folder/after"
     diff "$folder/before" "$folder/after" || die "the purge leaves something"
     [[ -z $(inside dpkg-query -W ramblk 2>/dev/null) ]] || die "dpkg still knows it"
     passed "a purge leaves nothing"
