@@ -21,6 +21,7 @@
 //! | `turn` | when requests of a queue were submitted, and when they complete |
 //! | `users` | who uses a disk, in the order in which they came |
 //! | `watched` | executing operations whose changes a tap or a cache sees |
+//! | `clock` | the clock of the statistics |
 //! | `counters` | counting the operations of one queue |
 //! | `stats` | statistics of all queues |
 //! | `serial` | the identifier of a disk |
@@ -30,6 +31,7 @@
 mod admission;
 mod batch;
 mod cache;
+mod clock;
 mod counters;
 mod faulty;
 pub mod history;
