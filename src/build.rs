@@ -15,11 +15,24 @@
 //! The cfg of `hooks` is `ramblk_hooks`, and so on.
 //!
 //! An optimised build also has `ramblk_kept_document`: it contains the API's document as it is kept
-//! in `tests/it/snapshots`, and nothing that makes it.
+//! in `tests/it/snapshots`, and nothing that makes it. That text and some pages of the guide are
+//! built in packed (`src/kept.rs`).
 //!
 //! Without the variable, an unoptimised build has `hooks` and `rings`, and an optimised one has
 //! neither. So nearly all tests share one build of the library.
 #![allow(clippy::panic, reason = "that is how a build script fails")]
+
+use std::io::Write;
+
+use flate2::Compression;
+use flate2::write::ZlibEncoder;
+
+/// Pages of the guide, parts of which are parts of the manual too.
+const PAGES: [&str; 3] = [
+    "docs/guide/reference/api.md",
+    "docs/guide/reference/cli.md",
+    "docs/guide/test-rig.md",
+];
 
 const SWITCHES: [&str; 4] = ["hooks", "rings", "schedules", "null"];
 
@@ -35,6 +48,11 @@ fn main() {
         println!("cargo::rustc-cfg=ramblk_kept_document");
         keep_document();
     }
+    if std::env::var_os("CARGO_FEATURE_CLI").is_some() {
+        for page in PAGES {
+            pack(page.rsplit('/').next().unwrap_or(page), &read(page));
+        }
+    }
     let wanted = std::env::var("RAMBLK_TEST")
         .unwrap_or_else(|_| if is_optimised { "" } else { "hooks,rings" }.to_owned());
     for switch in wanted.split(',').filter(|switch| !switch.is_empty()) {
@@ -46,18 +64,30 @@ fn main() {
     }
 }
 
-/// Writes the kept document without the spaces between its words.
+/// Packs the kept document without the spaces between its words.
 fn keep_document() {
-    const KEPT: &str = "tests/it/snapshots/openapi.snap";
-    println!("cargo::rerun-if-changed={KEPT}");
-    let text = std::fs::read_to_string(KEPT).unwrap_or_else(|error| panic!("{KEPT}: {error}"));
     // The test's own words come first. No string goes over the end of a line.
-    let document: String = text
+    let document: String = read("tests/it/snapshots/openapi.snap")
         .lines()
         .skip_while(|line| *line != "{")
         .map(str::trim_start)
         .collect();
+    pack("openapi.json", &document);
+}
+
+fn read(path: &str) -> String {
+    println!("cargo::rerun-if-changed={path}");
+    std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// Writes a text for `src/kept.rs`: each is packed to a fifth, and seldom read.
+fn pack(name: &str, text: &str) {
+    let mut packed = ZlibEncoder::new(Vec::new(), Compression::best());
     let folder = std::env::var_os("OUT_DIR").unwrap_or_default();
-    let path = std::path::Path::new(&folder).join("openapi.json");
-    std::fs::write(&path, document).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let path = std::path::Path::new(&folder).join(format!("{name}.z"));
+    packed
+        .write_all(text.as_bytes())
+        .and_then(|()| packed.finish())
+        .and_then(|packed| std::fs::write(&path, packed))
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
 }

@@ -174,6 +174,8 @@ pub mod device;
 )]
 mod digest;
 pub mod image;
+#[cfg(any(feature = "cli", all(feature = "daemon", ramblk_kept_document)))]
+mod kept;
 #[cfg(feature = "load")]
 pub mod load;
 #[cfg(feature = "model")]
@@ -181,6 +183,8 @@ pub mod model;
 pub mod nbd;
 #[cfg(feature = "remote")]
 pub mod remote;
+#[cfg(all(target_env = "gnu", target_feature = "crt-static"))]
+mod static_names;
 pub mod store;
 mod threads;
 pub mod vhost_user;

@@ -142,7 +142,7 @@ impl Ledger {
     /// All that is in it, in the order in which a read saw them, and then what no read sees yet.
     fn in_order(&self) -> Vec<Logged> {
         let mut writes: Vec<Logged> = self.writes.values().copied().collect();
-        writes.sort_by_key(|write| (write.applied.is_none(), write.applied, write.number));
+        writes.sort_unstable_by_key(|write| (write.applied.is_none(), write.applied, write.number));
         writes
     }
 

@@ -3,11 +3,13 @@
 use std::fmt::Debug;
 use std::io::{self, Write};
 use std::ops::Range;
+use std::sync::LazyLock;
 
 use super::Error;
 
-/// Zeros, for what has no holes: at least a cluster of qcow2.
-pub(super) static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+/// Zeros, for what has no holes: at least a cluster of qcow2. In the program they would be as many
+/// bytes of the file.
+pub(super) static ZEROS: LazyLock<Vec<u8>> = LazyLock::new(|| vec![0; 64 << 10]);
 
 /// What an image's bytes go into, front to back: a file, stdout, an object on another host.
 ///

@@ -1,9 +1,9 @@
 //! All mistakes of a file, each with its line, and what can be read of the rest.
 
 use std::fmt;
+use std::ops::Range;
 use std::path::Path;
 
-use serde_path_to_error::Segment;
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue, Deserializer};
 
@@ -61,12 +61,14 @@ fn examine(text: &str) -> (File, Vec<Mistake>) {
             Ok(whole) => return (whole.into(), mistakes),
             Err(error) => error,
         };
-        let path: Vec<Segment> = error.path().iter().cloned().collect();
-        let place = error.path().to_string();
-        let mut found = mistake(error.inner());
+        let path = error.span().map(|span| path_to(tree.get_ref(), span));
+        let path = path.unwrap_or_default();
+        let mut found = mistake(&error);
         found.is_unknown_key = found.what.starts_with(UNKNOWN);
         if found.is_unknown_key {
-            found.what = format!("this version doesn't know the key {place:?}");
+            let key: String = path.iter().map(ToString::to_string).collect();
+            let key = key.trim_start_matches('.');
+            found.what = format!("this version doesn't know the key {key:?}");
         }
         mistakes.push(found);
         if !cut_table(tree.get_mut(), &path) {
@@ -76,20 +78,92 @@ fn examine(text: &str) -> (File, Vec<Mistake>) {
     (File::default(), mistakes)
 }
 
+/// A step on the path to a value.
+#[derive(Clone, Debug)]
+enum Step {
+    Key(String),
+    Index(usize),
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Key(key) => write!(f, ".{key}"),
+            Self::Index(index) => write!(f, "[{index}]"),
+        }
+    }
+}
+
+/// The path to the smallest key or value whose text contains that at `span`; empty if none does.
+/// `serde_path_to_error` would know it without a search, but is a fifth of a megabyte of code here.
+fn path_to(table: &DeTable<'_>, span: Range<usize>) -> Vec<Step> {
+    let mut search = Search {
+        span,
+        at: Vec::new(),
+        found: Vec::new(),
+        found_bytes: usize::MAX,
+    };
+    search.table(table);
+    search.found
+}
+
+struct Search {
+    span: Range<usize>,
+    at: Vec<Step>,
+    found: Vec<Step>,
+    found_bytes: usize,
+}
+
+impl Search {
+    fn table(&mut self, table: &DeTable<'_>) {
+        for (key, value) in table {
+            self.at.push(Step::Key(key.get_ref().to_string()));
+            self.text(&key.span());
+            self.value(value);
+            self.at.pop();
+        }
+    }
+
+    fn value(&mut self, value: &Spanned<DeValue<'_>>) {
+        self.text(&value.span());
+        match value.get_ref() {
+            DeValue::Table(table) => self.table(table),
+            DeValue::Array(array) => {
+                for (index, value) in array.iter().enumerate() {
+                    self.at.push(Step::Index(index));
+                    self.value(value);
+                    self.at.pop();
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// What has come so far has its text here.
+    fn text(&mut self, here: &Range<usize>) {
+        let contains = here.start <= self.span.start && self.span.end <= here.end;
+        // Of those with the same text the innermost is what is meant.
+        if contains && here.len() <= self.found_bytes {
+            self.found_bytes = here.len();
+            self.found.clone_from(&self.at);
+        }
+    }
+}
+
 /// Remove what a path leads to. Returns whether anything was removed.
-fn cut_table(table: &mut DeTable<'_>, path: &[Segment]) -> bool {
-    let Some((Segment::Map { key }, rest)) = path.split_first() else {
+fn cut_table(table: &mut DeTable<'_>, path: &[Step]) -> bool {
+    let Some((Step::Key(key), rest)) = path.split_first() else {
         return false;
     };
     let is_cut_below = table.get_mut(key.as_str()).is_some_and(|at| cut(at, rest));
     is_cut_below || table.remove(key.as_str()).is_some()
 }
 
-fn cut(value: &mut Spanned<DeValue<'_>>, path: &[Segment]) -> bool {
+fn cut(value: &mut Spanned<DeValue<'_>>, path: &[Step]) -> bool {
     match value.get_mut() {
         DeValue::Table(table) => cut_table(table, path),
         DeValue::Array(array) => {
-            let Some((Segment::Seq { index }, rest)) = path.split_first() else {
+            let Some((Step::Index(index), rest)) = path.split_first() else {
                 return false;
             };
             if array.get_mut(*index).is_some_and(|at| cut(at, rest)) {

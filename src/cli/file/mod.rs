@@ -126,18 +126,15 @@ fn known_keys(table: &str) -> Vec<String> {
 /// # Errors
 /// A message of one line, or of several that show the place.
 pub(in crate::cli) fn parse_file(text: &str, path: &Path) -> Result<File, String> {
-    let whole = toml::de::Deserializer::parse(text)
-        .and_then(|parsed| read_parsed(parsed).map_err(serde_path_to_error::Error::into_inner));
-    whole
+    toml::de::Deserializer::parse(text)
+        .and_then(read_parsed)
         .map(File::from)
         .map_err(|error| format!("{}: {}", path.display(), error.to_string().trim_end()))
 }
 
 /// Read a parsed file. All that reads files reads them here, so that this code is there once.
-fn read_parsed(
-    parsed: toml::de::Deserializer<'_>,
-) -> Result<WholeFile, serde_path_to_error::Error<toml::de::Error>> {
-    serde_path_to_error::deserialize(parsed)
+fn read_parsed(parsed: toml::de::Deserializer<'_>) -> Result<WholeFile, toml::de::Error> {
+    WholeFile::deserialize(parsed)
 }
 
 /// Read and parse a file, or stdin if it is `-`.

@@ -4,14 +4,11 @@ use clap::Command;
 use serde_json::Value;
 
 use super::examples;
+use super::guide::{API, CLI, TEST_RIG};
 use super::markdown::{add, section};
 use super::page::Page;
 use crate::cli::file::DAEMON_KEYS;
 use crate::daemon::api;
-
-const CLI: &str = include_str!("../../../docs/guide/reference/cli.md");
-const API: &str = include_str!("../../../docs/guide/reference/api.md");
-const TEST_RIG: &str = include_str!("../../../docs/guide/test-rig.md");
 
 /// Keys of `[daemon]` whose option has another name or another sense.
 const OTHER_OPTIONS: [(&str, &str); 2] = [
@@ -55,7 +52,7 @@ fn file(program: &Command) -> Page {
     page.section("SYNOPSIS");
     page.paragraph("`ramblk serve --config` FILE, `ramblk apply --file` FILE");
     page.section("DESCRIPTION");
-    add(section(CLI, "## The configuration file"), &mut page);
+    add(section(&CLI, "## The configuration file"), &mut page);
     page.section("KEYS OF [daemon]");
     for key in DAEMON_KEYS {
         page.item(key, &help_of_key(program, key));
@@ -136,7 +133,7 @@ fn api() -> Page {
     page.section("SYNOPSIS");
     page.paragraph("`curl --unix-socket /run/ramblk/api.sock http://ramblk/v1/disks`");
     page.section("DESCRIPTION");
-    let intro = API.split_once("\n## ").map_or(API, |(intro, _)| intro);
+    let intro = API.split_once("\n## ").map_or(&**API, |(intro, _)| intro);
     let intro = intro.split_once('\n').map_or("", |(_, intro)| intro);
     add(intro, &mut page);
     page.section("CALLS");
@@ -149,9 +146,9 @@ fn api() -> Page {
         }
     }
     page.section("PROBLEMS");
-    add(section(API, "## Problems"), &mut page);
+    add(section(&API, "## Problems"), &mut page);
     page.section("BOUNDS");
-    add(section(API, "## Bounds"), &mut page);
+    add(section(&API, "## Bounds"), &mut page);
     add_examples("ramblk-api", &mut page);
     page.section("ENVIRONMENT");
     page.item("RAMBLK_API", "The socket of the API, for the verbs.");
@@ -208,7 +205,7 @@ fn faults() -> Page {
     page.section("SYNOPSIS");
     page.paragraph("`ramblk fault add` NAME KIND [OPTION]...");
     page.section("DESCRIPTION");
-    add(section(TEST_RIG, "## Faults"), &mut page);
+    add(section(&TEST_RIG, "## Faults"), &mut page);
     add_examples("ramblk-faults", &mut page);
     see_also(
         &mut page,

@@ -6,6 +6,7 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `examples` | examples of every verb, from `examples.txt`, which the tests run |
+//! | `guide` | the pages of the guide that others have parts of |
 //! | `page` | a page: its sections, paragraphs and lists |
 //! | `markdown` | sections of the guide, as parts of a page |
 //! | `verbs` | the pages of the verbs |
@@ -13,6 +14,7 @@
 
 mod examples;
 mod formats;
+mod guide;
 mod markdown;
 mod page;
 mod verbs;

@@ -4,11 +4,11 @@ use clap::Command;
 use clap_mangen::Man;
 
 use super::examples;
+use super::guide::CLI;
 use super::markdown::{plain, rows};
 use super::page::Page;
 
-/// The handbook of the command line, whose table of exit codes is that of the pages.
-const CLI: &str = include_str!("../../../docs/guide/reference/cli.md");
+/// In the handbook of the command line, the table of exit codes, which is that of the pages.
 const CODES: &str = "| code | meaning |";
 
 /// Files, and what they are.
@@ -146,7 +146,7 @@ fn page(
     let mut page = Page::default();
     add_examples(verb, below, &mut page);
     page.section("EXIT STATUS");
-    for row in rows(CLI, CODES) {
+    for row in rows(&CLI, CODES) {
         if let [code, meaning] = row[..] {
             page.item(code, &plain(meaning));
         }

@@ -13,7 +13,7 @@ pub fn document() -> Value {
 /// The OpenAPI 3.1 document of the whole API, as JSON.
 #[cfg(ramblk_kept_document)]
 pub fn document() -> Value {
+    let packed = include_bytes!(concat!(env!("OUT_DIR"), "/openapi.json.z"));
     // Built in, so it can't be anything but JSON.
-    serde_json::from_str(include_str!(concat!(env!("OUT_DIR"), "/openapi.json")))
-        .unwrap_or_default()
+    serde_json::from_str(&crate::kept::text(packed)).unwrap_or_default()
 }

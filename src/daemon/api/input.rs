@@ -4,11 +4,11 @@ use std::error::Error as _;
 
 use axum::body::{Body, Bytes};
 use axum::extract::path::ErrorKind;
-use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
-use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, Uri};
 use http_body_util::LengthLimitError;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -17,6 +17,7 @@ use utoipa::IntoParams;
 
 use super::state::Api;
 use super::wire::failure::Failure;
+use super::wire::query;
 use super::wire::strict::{self, Refused};
 use crate::device::history::PointName;
 use crate::model::ProblemKind;
@@ -156,26 +157,29 @@ pub(super) struct Asked<T>(pub(super) T);
 impl<T: DeserializeOwned> FromRequestParts<Api> for Asked<T> {
     type Rejection = Failure;
 
-    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Failure> {
-        match Query::<T>::from_request_parts(parts, api).await {
-            Ok(Query(asked)) => Ok(Self(asked)),
-            Err(rejection) => Err(bad_value(&rejection)),
-        }
+    async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, Failure> {
+        let asked = query::read(parameters(&parts.uri)?);
+        asked
+            .map(Self)
+            .map_err(|(name, reason)| Failure::invalid(format!("{name}: {reason}")).at(name))
     }
 }
 
-/// The refusal of a query, with the parameter at fault.
-fn bad_value(rejection: &QueryRejection) -> Failure {
-    type Located = serde_path_to_error::Error<serde::de::value::Error>;
-    let mut source = rejection.source();
-    while let Some(error) = source {
-        if let Some(located) = error.downcast_ref::<Located>() {
-            let (field, reason) = (located.path().to_string(), located.inner());
-            return Failure::invalid(format!("{field}: {reason}")).at(field);
-        }
-        source = error.source();
+/// A query as names and values, in order.
+pub(super) struct Parameters(pub(super) Vec<(String, String)>);
+
+impl FromRequestParts<Api> for Parameters {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, Failure> {
+        parameters(&parts.uri).map(Self)
     }
-    Failure::invalid(rejection.body_text())
+}
+
+fn parameters(uri: &Uri) -> Result<Vec<(String, String)>, Failure> {
+    let pairs = Query::try_from_uri(uri);
+    let Query(pairs) = pairs.map_err(|error| Failure::invalid(error.body_text()))?;
+    Ok(pairs)
 }
 
 /// The media type of a body, without parameters, in lower case.

@@ -1,10 +1,14 @@
 //! All paths in one table, and what is checked before any of them.
 
 use std::any::Any;
+#[cfg(ramblk_kept_document)]
+use std::pin::Pin;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Request, State};
+#[cfg(ramblk_kept_document)]
+use axum::handler::Handler;
 use axum::http::header::ALLOW;
 use axum::http::{Method, StatusCode};
 use axum::middleware::{Next, from_fn, from_fn_with_state, map_response};
@@ -37,6 +41,10 @@ use crate::daemon::disks::actors;
 use crate::model::{ActorKind, Missing, Problem, ProblemKind};
 use crate::store::points;
 
+/// A handler of any path: what routes are made of is in the program once, not for each handler.
+#[cfg(ramblk_kept_document)]
+type AnyHandler = fn(State<Api>, Request) -> Pin<Box<dyn Future<Output = Response> + Send>>;
+
 /// The handlers of a path, as `utoipa_axum::routes` has them, without what they do as a document.
 #[cfg(ramblk_kept_document)]
 macro_rules! routes {
@@ -45,8 +53,10 @@ macro_rules! routes {
         $(
             let path = utoipa_axum::paste!($room::[<__path_ $handler>]::path());
             let methods = utoipa_axum::paste!($room::[<__path_ $handler>]::methods());
+            let handler: AnyHandler =
+                |State(api), request| Handler::call($room::$handler, request, api);
             for method in &methods {
-                router = router.on(method.to_method_filter(), $room::$handler);
+                router = router.on(method.to_method_filter(), handler);
             }
             paths.add_path_operation(path, methods, Operation::new());
         )+

@@ -2,8 +2,8 @@
 //!
 //! BLAKE3 is a tree over chunks of 1 KiB. Each chunk's hash contains its number, so subtrees of
 //! zeros differ by their place, and each must be computed once. [`zeros`] has those of the first
-//! TiB from 16 MiB up (64 MiB beyond 256 GiB). So what is hashed are the pieces of 1 MiB with
-//! something mapped in them, and the zeros of the 16 or 64 MiB around these.
+//! TiB from 16 MiB up (64 MiB beyond 16 GiB, 128 MiB beyond 64 GiB). So what is hashed are the
+//! pieces of 1 MiB with something mapped in them, and the zeros of the granules around these.
 //!
 //! | file | what it holds |
 //! |---|---|
@@ -278,8 +278,8 @@ mod tests {
     fn an_empty_tebibyte_takes_no_time_and_has_a_known_digest() {
         let table = digest(1 << 40, &[], u64::MAX);
         // The same tree, merged level by level.
-        let mut level: Vec<ChainingValue> = (0..1 << 14)
-            .map(|at| zeros::at(at * 64 * MIB, 64 * MIB).unwrap().0)
+        let mut level: Vec<ChainingValue> = (0..1 << 13)
+            .map(|at| zeros::at(at * 128 * MIB, 128 * MIB).unwrap().0)
             .collect();
         while level.len() > 2 {
             let pairs = level.chunks_exact(2);

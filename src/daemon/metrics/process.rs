@@ -127,7 +127,7 @@ fn threads() -> Vec<(String, f64)> {
     };
     let found = all.filter_map(|entry| thread(&entry.ok()?.path()));
     let mut found: Vec<_> = found.collect();
-    found.sort_by(|one, two| one.0.cmp(&two.0));
+    found.sort_unstable_by(|one, two| one.0.cmp(&two.0));
     // Threads of one name, such as those that work for the API, count together.
     found.dedup_by(|more, first| {
         let is_same = more.0 == first.0;

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, OnceLock};
 
+use parking_lot::Mutex;
 use reqwest::Client;
 use reqwest::redirect::Policy;
 use tokio::runtime::{Builder, Handle};
@@ -78,11 +79,16 @@ impl Net {
         &self,
         work: impl Future<Output = Result<T, Fault>> + Send + 'static,
     ) -> Result<T, Fault> {
-        let (done, result) = sync_channel(1);
+        // A channel of results would be code of its own for each kind of them.
+        let result = Arc::new(Mutex::new(None));
+        let (done, ended) = sync_channel::<()>(1);
+        let kept = Arc::clone(&result);
         self.event_loop.spawn(async move {
-            let _ = done.send(work.await);
+            *kept.lock() = Some(work.await);
+            let _ = done.send(());
         });
+        let _ = ended.recv();
         let lost = || Fault::Answer("bug: the work on it panicked".into());
-        result.recv().map_err(|_| lost())?
+        result.lock().take().ok_or_else(lost)?
     }
 }

@@ -81,7 +81,7 @@ pub(super) fn plain(query: &[(&str, &str)]) -> String {
     let pairs =
         pairs.map(|(name, value)| format!("{}={}", encode(name, false), encode(value, false)));
     let mut pairs: Vec<String> = pairs.collect();
-    pairs.sort();
+    pairs.sort_unstable();
     pairs.join("&")
 }
 

@@ -114,7 +114,7 @@ pub(crate) fn recover(pool: &Pool) -> Result<Vec<Found>, Error> {
         });
     }
     // Older disks first, so that blocks which a fork shares are charged to the older disk.
-    found.sort_by_key(|disk| disk.record.id);
+    found.sort_unstable_by_key(|disk| disk.record.id);
     for disk in &mut found {
         mark.once(disk.block, AS_RECORD, disk.account)?;
         if let Some(settings) = disk.settings {

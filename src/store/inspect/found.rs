@@ -123,7 +123,7 @@ pub(super) fn disks(
             }
         }
     }
-    disks.sort_by(|one, other| one.key.cmp(&other.key));
+    disks.sort_unstable_by(|one, other| one.key.cmp(&other.key));
     Ok(disks)
 }
 

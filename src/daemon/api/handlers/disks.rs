@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use crate::daemon::api::input::{Asked, At, Json, MergePatch, Moment, Named};
+use crate::daemon::api::input::{Asked, At, Json, MergePatch, Moment, Named, Parameters};
 use crate::daemon::api::state::Api;
 use crate::daemon::api::wire::failure::Failure;
 use crate::daemon::disks::{
@@ -47,7 +47,7 @@ pub(crate) struct ListQuery {
 )]
 pub(crate) async fn list(
     State(api): State<Api>,
-    Asked(query): Asked<Vec<(String, String)>>,
+    Parameters(query): Parameters,
 ) -> Result<Response, Failure> {
     let labels = labels(query)?;
     api.ok(move |disks| Ok(describe::list(disks, &labels)))

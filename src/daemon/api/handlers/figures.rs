@@ -6,7 +6,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::disks::{ListQuery, labels};
-use crate::daemon::api::input::Asked;
+use crate::daemon::api::input::{Asked, Parameters};
 use crate::daemon::api::state::Api;
 use crate::daemon::api::wire::failure::Failure;
 use crate::daemon::disks::describe;
@@ -26,7 +26,7 @@ use crate::model::{By, Stats, Usage};
 )]
 pub(crate) async fn stats(
     State(api): State<Api>,
-    Asked(query): Asked<Vec<(String, String)>>,
+    Parameters(query): Parameters,
 ) -> Result<Response, Failure> {
     let labels = labels(query)?;
     api.ok(move |disks| Ok(describe::all_stats(disks, &labels)))

@@ -6,6 +6,7 @@
 //! | `failure` | problem documents as answers |
 //! | `accept` | which media type the caller prefers |
 //! | `contract` | parameters and headers, checked against the OpenAPI document |
+//! | `query` | parameters, as what their fields are |
 //! | `strict` | JSON, read strictly by its schemas |
 //! | `frames` | parsing uploaded content |
 //! | `linger` | bodies whose request is answered before all of them has come |
@@ -19,5 +20,6 @@ pub(crate) mod frames;
 pub(crate) mod linger;
 pub(crate) mod peer;
 pub(crate) mod produced;
+pub(crate) mod query;
 pub(crate) mod strict;
 pub(crate) mod upgrade;

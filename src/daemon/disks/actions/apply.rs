@@ -314,7 +314,7 @@ fn plan_prune(
     let mut ends = disks.all();
     ends.retain(|served| !declared.contains_key(served.name.as_str()));
     // Forks before the disks that they were forked from.
-    ends.sort_by_key(|served| std::cmp::Reverse(served.id));
+    ends.sort_unstable_by_key(|served| std::cmp::Reverse(served.id));
     let ending: BTreeSet<&str> = ends.iter().map(|served| served.name.as_str()).collect();
     for served in &ends {
         let name = &served.name;

@@ -79,7 +79,7 @@ impl Grid {
             column.width += more;
             left -= more;
         }
-        shown.sort_by_key(|it| it.at);
+        shown.sort_unstable_by_key(|it| it.at);
         shown
     }
 

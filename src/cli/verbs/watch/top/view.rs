@@ -190,7 +190,7 @@ impl View {
 
     fn arrange(&mut self) {
         let (sort, is_reversed) = (self.sort, self.is_reversed);
-        self.rows.sort_by(|left, right| {
+        self.rows.sort_unstable_by(|left, right| {
             let name = left.disk.name.cmp(&right.disk.name);
             let order = Measure::row(sort, left).most_first(&Measure::row(sort, right));
             match (is_reversed, sort) {

@@ -17,7 +17,7 @@ pub fn list(disks: &Disks) -> Vec<GoldenImage> {
     let is_new = |digest: &Digest| images.iter().all(|image| image.digest != *digest);
     let coming = fetches.iter().filter(|(digest, _)| is_new(digest));
     all.extend(coming.map(|(digest, fetch)| fetching(*digest, fetch)));
-    all.sort_by(|one, two| {
+    all.sort_unstable_by(|one, two| {
         let key = |image: &GoldenImage| (image.name.is_none(), image.name.clone(), image.digest);
         key(one).cmp(&key(two))
     });

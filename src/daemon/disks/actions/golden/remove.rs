@@ -69,7 +69,7 @@ pub(crate) struct Droppable {
 pub(crate) fn drop_one(disks: &Disks, which: Droppable) -> bool {
     let mut images = disks.all_images();
     images.retain(|image| !stays(image) && Some(image.digest) != which.but);
-    images.sort_by_key(|image| image.record().used_ns);
+    images.sort_unstable_by_key(|image| image.record().used_ns);
     images
         .iter()
         .any(|image| drop_if_unused(disks, image, which.idle_for))

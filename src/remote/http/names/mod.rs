@@ -1,0 +1,103 @@
+//! Addresses of hosts, from `/etc/hosts` and from the servers in `/etc/resolv.conf`.
+//!
+//! The C library's resolver would load name services of the host, which a static program can't do
+//! safely. A crate that does all that DNS can is a third of a megabyte; asking a server that does
+//! the rest is a few hundred lines.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `files` | what `/etc/hosts` and `/etc/resolv.conf` say |
+//! | `message` | a question to a server, and its answer |
+//! | `ask` | questions by UDP and TCP, to one server after another |
+//! | `tests` | servers of our own, and what becomes of their answers |
+
+mod ask;
+mod files;
+mod message;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+
+use self::files::Servers;
+use self::message::{Kind, Question};
+
+/// Finds addresses. The files are read for each name, so that a change of theirs counts at once.
+#[derive(Debug, Default)]
+pub(super) struct Names;
+
+/// Why a host has no address.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum NoAddress {
+    /// No server knows it.
+    #[error("there is no host {0:?} in /etc/hosts or in DNS")]
+    Unknown(String),
+    /// It can't be a host's name (RFC 1035 §2.3.4).
+    #[error("{0:?} is no name of a host: parts have 1 to 63 bytes, and all of it at most 253")]
+    Name(String),
+    /// No server says whether there is such a host.
+    #[error("no server of /etc/resolv.conf says where {name:?} is: {why}")]
+    Silent {
+        /// The host.
+        name: String,
+        /// What the last server did instead.
+        why: String,
+    },
+}
+
+impl Resolve for Names {
+    fn resolve(&self, name: Name) -> Resolving {
+        Box::pin(async move {
+            let name = name.as_str();
+            let found = match files::hosts(Path::new("/etc/hosts"), name) {
+                found if !found.is_empty() => found,
+                _ if is_this_host(name) => {
+                    vec![Ipv6Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()]
+                }
+                _ => addresses(&Servers::of(Path::new("/etc/resolv.conf")), name).await?,
+            };
+            // A connection has a port of its own.
+            let found = found.into_iter().map(|address| SocketAddr::new(address, 0));
+            Ok(Box::new(found) as Addrs)
+        })
+    }
+}
+
+/// Names that are never asked for (RFC 6761 §6.3).
+fn is_this_host(name: &str) -> bool {
+    let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+    name == "localhost" || name.ends_with(".localhost")
+}
+
+/// The addresses that servers have for a name, or for it with one of the endings that
+/// `/etc/resolv.conf` has: those of version 6 first.
+async fn addresses(servers: &Servers, name: &str) -> Result<Vec<IpAddr>, NoAddress> {
+    let mut failed = None;
+    for full in servers.full_names(name) {
+        let question = |kind| Question::new(&full, kind);
+        let (Some(six), Some(four)) = (question(Kind::V6), question(Kind::V4)) else {
+            continue;
+        };
+        let (six, four) = tokio::join!(ask::ask(servers, &six), ask::ask(servers, &four));
+        let mut found = Vec::new();
+        for answer in [six, four] {
+            match answer {
+                Ok(addresses) => found.extend(addresses),
+                Err(why) => failed = Some(why),
+            }
+        }
+        if !found.is_empty() {
+            return Ok(found);
+        }
+    }
+    let name = name.to_owned();
+    Err(match failed {
+        Some(why) => NoAddress::Silent { name, why },
+        None if Question::new(&name, Kind::V4).is_none() => NoAddress::Name(name),
+        None => NoAddress::Unknown(name),
+    })
+}
+
+#[cfg(test)]
+mod tests;
