@@ -399,7 +399,8 @@ fn the_page_for_contributors_has_exactly_the_switches_and_variables_of_the_code(
     assert_eq!(variables(&page), variables(&code));
 
     let build = fs::read_to_string(root().join("src/build.rs")).unwrap();
-    let (_, rest) = build.split_once("] = [").unwrap();
+    let (_, rest) = build.split_once("const SWITCHES: ").unwrap();
+    let (_, rest) = rest.split_once("] = [").unwrap();
     let (switches, _) = rest.split_once(']').unwrap();
     let known: BTreeSet<&str> = switches.split('"').skip(1).step_by(2).collect();
     let rows = table(PAGE, "`RAMBLK_TEST`");
