@@ -190,9 +190,14 @@ fn a_number_of_requests_and_a_rate_are_kept() {
         assert_eq!(found["requests"], 1001, "{words}");
     }
     for way in ["", "--driver sleep", "--burst --depth 4", "--queues 2"] {
-        let found = results(socket, &format!("{way} --rate 2000 --seconds 0.3"));
-        let iops = number(&found, "/iops");
-        assert!((1000.0..3000.0).contains(&iops), "{way}: {found}");
+        // A busy machine may fall behind, but not each time.
+        let is_kept = (0..5).any(|_| {
+            let found = results(socket, &format!("{way} --rate 2000 --seconds 0.3"));
+            let iops = number(&found, "/iops");
+            assert!(iops < 3000.0, "{way}: {found}");
+            iops > 1000.0
+        });
+        assert!(is_kept, "{way}");
     }
 }
 
