@@ -31,10 +31,11 @@ fn reads_and_writes(bus: Bus) {
     let socket = daemon.create("disk", "64M", &["--image", image.to_str().unwrap()]);
 
     let mut guest = Guest::boot_disk(&Machine::uboot(bus), &socket, "");
-    // Any first input stops the boot; the rest waits in the serial port.
+    // Any first input stops the boot, and a few more bytes may be lost with it, so spaces follow.
+    // The rest waits in the serial port.
     let at = 0x4800_0000;
     guest.answer(&format!(
-        "\nvirtio info\nvirtio read {at:x} {READ_AT:x} {BLOCKS:x}\ncrc32 {at:x} {len:x}\n\
+        "\n        virtio info\nvirtio read {at:x} {READ_AT:x} {BLOCKS:x}\ncrc32 {at:x} {len:x}\n\
          virtio write {at:x} {WRITTEN_AT:x} {BLOCKS:x}\npoweroff",
         len = BLOCKS * BLOCK
     ));
