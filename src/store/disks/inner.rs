@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::change::Change;
 use super::leftover::Leftover;
-use super::table::{DiskTable, Placed};
+use super::table::{DiskTable, Holding, Placed};
 use crate::store::base::error::Error;
 use crate::store::base::points;
 use crate::store::base::range::{Capacity, SectorSize};
@@ -112,12 +112,15 @@ impl DiskInner {
     /// The disk whose record a slot names, with a tree that has `mapped`.
     pub(crate) fn new(
         table: Arc<DiskTable>,
-        slot: u32,
-        account: u16,
+        holding: Holding,
         record: Record,
-        placed: Placed,
         mapped: Mapped,
     ) -> Self {
+        let Holding {
+            slot,
+            account,
+            placed,
+        } = holding;
         let (spec, snapshot) = (record.spec, record.snapshot);
         let pool = Arc::clone(table.pool());
         let tree = Tree::new(pool, account, placed.block, mapped);

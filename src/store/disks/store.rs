@@ -13,7 +13,7 @@ use super::disk::Disk;
 use super::inner::DiskInner;
 use super::leftover::Leftover;
 use super::recover;
-use super::table::{DiskTable, Placed};
+use super::table::{DiskTable, Holding, Placed};
 use crate::store::base::error::Error;
 use crate::store::base::limits::MAX_KEY_BYTES;
 use crate::store::base::new_file::NewFile;
@@ -121,18 +121,16 @@ impl Store {
         let mut disks = HashMap::new();
         for disk in found {
             let key = disk.record.key.clone();
-            let placed = Placed {
-                block: disk.block,
-                settings: disk.settings,
+            let holding = Holding {
+                slot: disk.slot,
+                account: disk.account,
+                placed: Placed {
+                    block: disk.block,
+                    settings: disk.settings,
+                },
             };
-            let disk = DiskInner::new(
-                Arc::clone(&table),
-                disk.slot,
-                disk.account,
-                disk.record,
-                placed,
-                Mapped::new(disk.mapped_sectors),
-            );
+            let mapped = Mapped::new(disk.mapped_sectors);
+            let disk = DiskInner::new(Arc::clone(&table), holding, disk.record, mapped);
             disk.cut_to_size()?;
             disks.insert(key, Arc::new(disk));
         }
@@ -192,19 +190,11 @@ impl Store {
         root: Entry,
         mapped: Mapped,
     ) -> Result<Arc<DiskInner>, Error> {
-        let pool = self.table.pool();
-        let slot = slots.take(pool)?;
-        let opened = pool.open_account(record.spec.quota_bytes);
-        let placed = opened.and_then(|account| {
-            let placed = self.table.place(account, &record, root, false);
-            let placed = placed.inspect_err(|_| pool.budget().close(account))?;
-            Ok((account, placed))
-        });
-        let (account, placed) = placed.inspect_err(|_| slots.give_back(slot))?;
-        self.table.publish(slot, Some(placed));
+        let holding = self.table.hold(slots, &record, root)?;
+        self.table.publish(holding.slot, Some(holding.placed));
         let key = record.key.clone();
         let table = Arc::clone(&self.table);
-        let disk = DiskInner::new(table, slot, account, record, placed, mapped);
+        let disk = DiskInner::new(table, holding, record, mapped);
         let disk = Arc::new(disk);
         self.disks.write().insert(key, Arc::clone(&disk));
         Ok(disk)

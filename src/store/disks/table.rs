@@ -38,6 +38,14 @@ pub(crate) struct Placed {
     pub(crate) settings: Option<Block>,
 }
 
+/// What a disk holds beside its tree.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Holding {
+    pub(crate) slot: u32,
+    pub(crate) account: u16,
+    pub(crate) placed: Placed,
+}
+
 impl DiskTable {
     /// The table of an arena in which these slots are in use.
     pub(crate) fn new(pool: Arc<Pool>, used: &[u32], last_id: u64) -> Self {
@@ -92,6 +100,39 @@ impl DiskTable {
         record.write(self.pool.arena(), block, settings, root);
         points::reach("record-written");
         Ok(Placed { block, settings })
+    }
+
+    /// Take what a new disk holds. The record has the tree of `root`, and the slot doesn't name it
+    /// yet.
+    ///
+    /// # Errors
+    /// [`Error::TooManyDisks`], [`Error::is_out_of_memory`]; then nothing is taken.
+    pub(crate) fn hold(
+        &self,
+        slots: &mut Slots,
+        record: &Record,
+        root: Entry,
+    ) -> Result<Holding, Error> {
+        let slot = slots.take(&self.pool)?;
+        let opened = self.pool.open_account(record.spec.quota_bytes);
+        let placed = opened.and_then(|account| {
+            let placed = self.place(account, record, root, false);
+            let placed = placed.inspect_err(|_| self.pool.budget().close(account))?;
+            Ok((account, placed))
+        });
+        let (account, placed) = placed.inspect_err(|_| slots.give_back(slot))?;
+        Ok(Holding {
+            slot,
+            account,
+            placed,
+        })
+    }
+
+    /// Free what a disk that was never published holds, but not the tree below its record.
+    pub(crate) fn let_go(&self, slots: &mut Slots, holding: Holding) {
+        self.free(holding.placed);
+        self.pool.budget().close(holding.account);
+        slots.give_back(holding.slot);
     }
 
     /// The root of a tree whose content comes to a disk as a whole, with what the arena's layout

@@ -112,15 +112,13 @@ impl Store {
         for plan in plans {
             match plan {
                 Plan::Add {
-                    slot,
-                    account,
+                    holding,
                     record,
-                    placed,
                     moment,
                     ..
                 } => {
                     let (key, table) = (record.key.clone(), Arc::clone(&self.table));
-                    let disk = DiskInner::new(table, slot, account, record, placed, moment.mapped);
+                    let disk = DiskInner::new(table, holding, record, moment.mapped);
                     let disk = Arc::new(disk);
                     disks.insert(key, Arc::clone(&disk));
                     done.made.push(Disk::open(disk));

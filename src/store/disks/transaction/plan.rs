@@ -6,7 +6,7 @@ use super::step::Step;
 use crate::store::base::error::Error;
 use crate::store::base::range::Capacity;
 use crate::store::disks::inner::{DiskInner, Moment};
-use crate::store::disks::table::{DiskTable, Placed, Slots};
+use crate::store::disks::table::{DiskTable, Holding, Placed, Slots};
 use crate::store::layout::intent::SlotChange;
 use crate::store::layout::record::Record;
 use crate::store::pages::locks::AllShards;
@@ -23,10 +23,8 @@ pub(super) enum Plan<'d> {
     /// A new disk.
     Add {
         source: &'d DiskInner,
-        slot: u32,
-        account: u16,
+        holding: Holding,
         record: Record,
-        placed: Placed,
         moment: Moment,
     },
     /// A disk whose record and tree are replaced.
@@ -70,29 +68,15 @@ fn add<'d>(
         _ => record.spec.read_only = snapshot,
     }
     record.snapshot = snapshot;
-    let pool = table.pool();
-    let slot = slots.take(pool)?;
     record.id = slots.next_id();
-    let account = pool.open_account(record.spec.quota_bytes);
-    let account = account.inspect_err(|_| slots.give_back(slot))?;
     let moment = source.disk.share_under(source.all);
-    let root = table.arrived(moment.root);
-    match table.place(account, &record, root, false) {
-        Ok(placed) => Ok(Plan::Add {
-            source: source.disk,
-            slot,
-            account,
-            record,
-            placed,
-            moment,
-        }),
-        Err(error) => {
-            source.disk.unshare(moment.root);
-            pool.budget().close(account);
-            slots.give_back(slot);
-            Err(error)
-        }
-    }
+    let holding = table.hold(slots, &record, table.arrived(moment.root));
+    Ok(Plan::Add {
+        holding: holding.inspect_err(|_| source.disk.unshare(moment.root))?,
+        source: source.disk,
+        record,
+        moment,
+    })
 }
 
 /// Prepare a reset of `disk`.
@@ -184,7 +168,7 @@ impl<'d> Plan<'d> {
     /// The word of the disk table that it changes.
     pub(super) fn slot_change(&self) -> SlotChange {
         match self {
-            Self::Add { slot, placed, .. } => (*slot, Some(placed.block)),
+            Self::Add { holding, .. } => (holding.slot, Some(holding.placed.block)),
             Self::Replace { disk, placed, .. } | Self::Rename { disk, placed, .. } => {
                 (disk.slot, Some(placed.block))
             }
@@ -197,16 +181,12 @@ impl<'d> Plan<'d> {
         match self {
             Self::Add {
                 source,
-                slot,
-                account,
-                placed,
+                holding,
                 moment,
                 ..
             } => {
                 source.unshare(moment.root);
-                table.free(placed);
-                table.pool().budget().close(account);
-                slots.give_back(slot);
+                table.let_go(slots, holding);
             }
             Self::Replace {
                 placed,
