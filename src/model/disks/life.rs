@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::present::named;
+use crate::model::present::named;
 
 /// How long a disk waits for a front end to come back, if nothing else is said, in milliseconds.
 pub const USUAL_GRACE_MS: u64 = 30_000;

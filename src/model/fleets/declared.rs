@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::present::{named, set};
-use super::{
+use crate::model::present::{named, set};
+use crate::model::{
     DiskSettings, HistorySettings, LifePatch, Limits, OnFull, Rate, Sanitize, Share, WriteCache,
 };
 

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::present::named;
-use super::{
+use crate::model::present::named;
+use crate::model::{
     ClonedState, ContentId, Ending, HistoryAmount, HistorySettings, Image, Import, Life, LifePatch,
     Limits, Sanitize, Volatile, WriteCache,
 };

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::present::{named, set};
-use super::{
+use crate::model::present::{named, set};
+use crate::model::{
     Disk, DiskSettings, LifePatch, LimitsPatch, OnFull, Sanitize, Share, StateChoice, WriteCache,
 };
 
