@@ -50,9 +50,9 @@ fn ten_thousand_hostile_connections_leave_nothing_behind() {
     );
 }
 
-#[test]
-fn half_open_connections_are_closed_after_a_while_and_hold_up_nobody() {
-    let victim = Victim::new();
+/// Open many connections that end amid a message, and attach beside them. Returns whether that took
+/// as long as they have.
+fn half_open_connections_hold_up(victim: &Victim) -> bool {
     let half = message(code::SET_MEM_TABLE, VERSION, &[0; 100]);
     let open: Vec<_> = (0..500)
         .map(|i| {
@@ -64,13 +64,22 @@ fn half_open_connections_are_closed_after_a_while_and_hold_up_nobody() {
     let began = Instant::now();
     let mut disk = Disk::attach(victim.ramblk.socket());
     assert_eq!(disk.q().write(MINE, &[3; 512]), Ok(()));
-    assert!(began.elapsed() < Duration::from_secs(4), "held up");
+    let held_up = began.elapsed() >= Duration::from_secs(4);
     for client in &open {
         assert!(client.closes_within(Duration::from_secs(10)));
     }
     assert!(began.elapsed() < Duration::from_secs(20));
     drop((open, disk));
     victim.is_unharmed("half-open connections");
+    held_up
+}
+
+#[test]
+fn half_open_connections_are_closed_after_a_while_and_hold_up_nobody() {
+    let victim = Victim::new();
+    // A machine that is busy with other tests may do so too, but hardly three times.
+    let held_up = (0..3).all(|_| half_open_connections_hold_up(&victim));
+    assert!(!held_up, "held up");
 }
 
 #[test]
