@@ -9,7 +9,7 @@ use super::oci::{Registry, TAR, archive, digest_of};
 use super::s3::{BUCKET, Moto, ok, python, refused};
 use crate::driver::data::pattern;
 use crate::verbs::Daemon;
-use crate::verbs::golden::digest;
+use crate::verbs::content::golden::digest;
 
 #[test]
 fn an_image_in_a_bucket_is_pulled_by_the_digest_that_is_found_while_it_is_fetched() {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::site::{Reply, Site, object};
 use crate::driver::data::pattern;
-use crate::verbs::golden::digest;
+use crate::verbs::content::golden::digest;
 use crate::verbs::{Daemon, text};
 
 #[test]

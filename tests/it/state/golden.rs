@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::home::{Home, RAMBLK};
 use crate::driver::data::pattern;
-use crate::verbs::golden::digest;
+use crate::verbs::content::golden::digest;
 
 const IMAGE_BYTES: usize = 12 << 20;
 

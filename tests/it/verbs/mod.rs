@@ -1,36 +1,13 @@
 //! The verbs of the command line, against a daemon that runs.
 
 mod attach;
-mod completions;
-mod config;
-mod content;
-mod deltas;
+pub(crate) mod content;
 mod disks;
-mod doctor;
-mod examples;
-mod faults;
+mod fleets;
 mod foreign;
-mod fork;
-pub(crate) mod golden;
-mod help;
-mod history;
-mod imports;
-mod json;
-mod limits;
-mod lives;
-mod log;
-mod look;
-mod owners;
-mod power;
-mod readers;
-mod rename;
-mod sanitize;
-mod scrapes;
-mod selector;
-mod snapshots;
-mod terminal;
-mod watch;
-mod words;
+mod output;
+mod rig;
+mod sight;
 
 use std::fs::File;
 use std::io::Write;

@@ -1,0 +1,6 @@
+//! Disks that fail on command, or go back.
+
+mod faults;
+mod history;
+mod power;
+mod sanitize;
