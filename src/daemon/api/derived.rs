@@ -8,7 +8,7 @@ use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, Type};
 use utoipa::openapi::{Content, PathItem, Ref, RefOr, Required, ResponseBuilder};
 use utoipa_axum::router::OpenApiRouter;
 
-use super::handlers::download::PLAIN_TYPE;
+use super::handlers::content::download::PLAIN_TYPE;
 use super::routes;
 use super::state::Api;
 use super::wire::failure::PROBLEM_TYPE;

@@ -27,9 +27,9 @@ use utoipa_axum::router::OpenApiRouter;
 #[cfg(not(ramblk_kept_document))]
 use utoipa_axum::routes;
 
+use super::handlers::content::{download, look, upload, write};
 use super::handlers::{
-    disks, download, events, faults, figures, golden, groups, look, nbd, observe, power, record,
-    snapshots, upload, wait, write,
+    disks, events, faults, figures, golden, groups, nbd, observe, power, record, snapshots, wait,
 };
 use super::reading;
 use super::state::{Api, Permit};

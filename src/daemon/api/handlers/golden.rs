@@ -11,10 +11,10 @@ use serde::Deserialize;
 use tokio::sync::broadcast::error::RecvError;
 use utoipa::IntoParams;
 
-use super::apart::Apart;
-use super::download::PLAIN_TYPE;
-use super::upload::{Arriving, ContentFormat, receive};
-use super::writing::Receiver;
+use super::content::apart::Apart;
+use super::content::download::PLAIN_TYPE;
+use super::content::upload::{Arriving, ContentFormat, receive};
+use super::content::writing::Receiver;
 use crate::daemon::api::input::{Asked, At, Json, MergePatch, expect_type};
 use crate::daemon::api::state::{Api, Permit};
 use crate::daemon::api::wire::failure::Failure;

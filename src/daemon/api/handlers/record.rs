@@ -14,10 +14,10 @@ use tokio::io::AsyncReadExt;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use utoipa::IntoParams;
 
-use super::apart::Apart;
-use super::download::{ContentStream, PLAIN_TYPE};
-use super::upload::{Arriving, ContentFormat, receive};
-use super::writing::Receiver;
+use super::content::apart::Apart;
+use super::content::download::{ContentStream, PLAIN_TYPE};
+use super::content::upload::{Arriving, ContentFormat, receive};
+use super::content::writing::Receiver;
 use crate::daemon::api::input::{Asked, At, Json, Named, expect_type};
 use crate::daemon::api::state::{Api, Permit};
 use crate::daemon::api::wire::failure::Failure;

@@ -39,9 +39,9 @@ pub(crate) trait Receiver: Send + Sync + 'static {
 }
 
 /// Parts of content that are written in order, by one thread at a time.
-pub(super) struct Writing<'a, T> {
-    pub(super) api: &'a Api,
-    pub(super) upload: &'a Arc<T>,
+pub(in crate::daemon::api::handlers) struct Writing<'a, T> {
+    pub(in crate::daemon::api::handlers) api: &'a Api,
+    pub(in crate::daemon::api::handlers) upload: &'a Arc<T>,
     /// What is written now.
     busy: Option<JoinHandle<Result<(), Problem>>>,
     /// What is written next, and of how many pieces it came.
@@ -52,7 +52,7 @@ pub(super) struct Writing<'a, T> {
 }
 
 impl<'a, T: Receiver> Writing<'a, T> {
-    pub(super) fn new(api: &'a Api, upload: &'a Arc<T>) -> Self {
+    pub(in crate::daemon::api::handlers) fn new(api: &'a Api, upload: &'a Arc<T>) -> Self {
         Self {
             api,
             upload,
@@ -64,17 +64,17 @@ impl<'a, T: Receiver> Writing<'a, T> {
     }
 
     /// Whether something is being written.
-    pub(super) fn is_busy(&self) -> bool {
+    pub(in crate::daemon::api::handlers) fn is_busy(&self) -> bool {
         self.busy.is_some()
     }
 
     /// Whether another piece may come.
-    pub(super) fn has_room(&self) -> bool {
+    pub(in crate::daemon::api::handlers) fn has_room(&self) -> bool {
         self.pieces < MOST_PIECES
     }
 
     /// Write the parts of a piece, with which the content has arrived up to `reached_bytes`.
-    pub(super) fn add(&mut self, parts: Vec<Part>, reached_bytes: u64) {
+    pub(in crate::daemon::api::handlers) fn add(&mut self, parts: Vec<Part>, reached_bytes: u64) {
         self.pieces += usize::from(!parts.is_empty());
         self.parts.extend(parts);
         self.reached_bytes = reached_bytes;
@@ -83,7 +83,7 @@ impl<'a, T: Receiver> Writing<'a, T> {
 
     /// Wait until what is written now has been, and go on with what has come since. It may be
     /// dropped before its end.
-    pub(super) async fn done(&mut self) -> Result<(), Failure> {
+    pub(in crate::daemon::api::handlers) async fn done(&mut self) -> Result<(), Failure> {
         let Some(busy) = &mut self.busy else {
             return Ok(());
         };
@@ -95,7 +95,7 @@ impl<'a, T: Receiver> Writing<'a, T> {
     }
 
     /// Write all that has come.
-    pub(super) async fn finish(&mut self) -> Result<(), Failure> {
+    pub(in crate::daemon::api::handlers) async fn finish(&mut self) -> Result<(), Failure> {
         while self.is_busy() {
             self.done().await?;
         }

@@ -9,10 +9,10 @@ use crate::daemon::disks::Reader;
 /// A reader or an upload that is dropped on a work thread, wherever its owner is dropped, also if
 /// the client disconnects. Dropping a reader destroys its snapshot, which takes longer the more
 /// guests have written since; dropping an upload takes longer the more content it has.
-pub(super) struct Apart<T: Send + 'static = Reader>(Option<T>);
+pub(in crate::daemon::api::handlers) struct Apart<T: Send + 'static = Reader>(Option<T>);
 
 impl<T: Send + 'static> Apart<T> {
-    pub(super) fn new(reader: T) -> Self {
+    pub(in crate::daemon::api::handlers) fn new(reader: T) -> Self {
         Self(Some(reader))
     }
 }

@@ -13,9 +13,9 @@ use utoipa::{IntoParams, ToSchema};
 use crate::image::{Known, Origin, Probe};
 
 use super::apart::Apart;
-use super::disks::image;
 use super::download::PLAIN_TYPE;
 use super::writing::{Receiver, Writing};
+use crate::daemon::api::handlers::disks::image;
 use crate::daemon::api::input::{Asked, At, Named, content_length, expect_type, media_type};
 use crate::daemon::api::state::{Api, Permit};
 use crate::daemon::api::wire::failure::Failure;
@@ -151,16 +151,19 @@ async fn receive_all(
 }
 
 /// How content arrives, as the request says.
-pub(super) struct Arriving {
+pub(in crate::daemon::api::handlers) struct Arriving {
     is_plain: bool,
     /// Its length in bytes, if that is said.
-    pub(super) length_bytes: Option<u64>,
+    pub(in crate::daemon::api::handlers) length_bytes: Option<u64>,
     /// What looks for other formats in it.
     probe: Option<Probe>,
 }
 
 impl Arriving {
-    pub(super) fn new(headers: &HeaderMap, format: Option<ContentFormat>) -> Self {
+    pub(in crate::daemon::api::handlers) fn new(
+        headers: &HeaderMap,
+        format: Option<ContentFormat>,
+    ) -> Self {
         let is_plain = media_type(headers) == PLAIN_TYPE;
         Self {
             is_plain,
@@ -198,7 +201,7 @@ impl Receiver for Upload {
 }
 
 /// Receive all of the content. Returns its length in bytes.
-pub(super) async fn receive<T: Receiver>(
+pub(in crate::daemon::api::handlers) async fn receive<T: Receiver>(
     api: &Api,
     upload: &Arc<T>,
     arriving: Arriving,

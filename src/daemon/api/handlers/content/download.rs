@@ -217,7 +217,7 @@ fn range(headers: &HeaderMap, size: u64) -> Asking {
 }
 
 /// The content that a download sends, chunk by chunk.
-pub(super) struct ContentStream {
+pub(in crate::daemon::api::handlers) struct ContentStream {
     reader: Apart,
     at_bytes: u64,
     end_bytes: u64,
@@ -228,7 +228,11 @@ pub(super) struct ContentStream {
 }
 
 impl ContentStream {
-    pub(super) fn plain(reader: Apart, at_bytes: u64, end_bytes: u64) -> Self {
+    pub(in crate::daemon::api::handlers) fn plain(
+        reader: Apart,
+        at_bytes: u64,
+        end_bytes: u64,
+    ) -> Self {
         Self {
             reader,
             at_bytes,
@@ -248,7 +252,7 @@ impl ContentStream {
         }
     }
 
-    pub(super) fn next(&mut self) -> Result<Option<Bytes>, Problem> {
+    pub(in crate::daemon::api::handlers) fn next(&mut self) -> Result<Option<Bytes>, Problem> {
         if self.ended {
             Ok(None)
         } else if self.lists {
