@@ -138,3 +138,9 @@ pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
         std::thread::sleep(Duration::from_millis(5));
     }
 }
+
+/// A program of a package that `scripts/setup` unpacks, and doesn't install.
+pub(crate) fn unpacked(name: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/programs");
+    path.join(name)
+}

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::kit::Kit;
 use crate::driver::disk::Disk;
 use crate::driver::memory::MIB;
+use crate::harness::unpacked;
 use crate::house::tidy::root;
 
 /// The metrics of a disk that was used in every way, and of one that wasn't.
@@ -140,13 +141,13 @@ fn polling_in_vain_is_counted_and_sleep_is_not() {
 
 #[test]
 fn prometheus_finds_nothing_to_complain_of() {
-    let mut promtool = Command::new("promtool")
+    let mut promtool = Command::new(unpacked("promtool"))
         .args(["check", "metrics"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .expect("promtool; scripts/setup installs it");
+        .expect("promtool: run scripts/setup");
     let mut stdin = promtool.stdin.take().unwrap();
     stdin.write_all(metrics().as_bytes()).unwrap();
     drop(stdin);
@@ -195,11 +196,11 @@ fn known(text: &str) -> BTreeSet<&str> {
 #[test]
 fn alerts_are_about_what_there_is() {
     let path = root().join("docs/prometheus-alerts.yml");
-    let checked = Command::new("promtool")
+    let checked = Command::new(unpacked("promtool"))
         .args(["check", "rules"])
         .arg(&path)
         .output();
-    let checked = checked.expect("promtool; scripts/setup installs it");
+    let checked = checked.expect("promtool: run scripts/setup");
     let said = String::from_utf8_lossy(&checked.stdout);
     assert!(
         checked.status.success() && said.contains("9 rules found"),

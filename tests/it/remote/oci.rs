@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use super::s3::free_port;
 use super::site::{Reply, Request, Site, object};
 use crate::driver::data::pattern;
-use crate::harness::eventually;
+use crate::harness::{eventually, unpacked};
 use crate::verbs::{Daemon, text};
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -40,7 +40,7 @@ impl Registry {
             folder.path().join("data").display()
         );
         fs::write(folder.path().join("config.yml"), config).unwrap();
-        let child = Command::new("docker-registry")
+        let child = Command::new(unpacked("docker-registry"))
             .arg("serve")
             .arg(folder.path().join("config.yml"))
             .stdin(Stdio::null())
