@@ -4,17 +4,96 @@ use std::time::Duration;
 
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use hyper::header::HeaderMap;
+use hyper::header::{ACCEPT, HeaderMap, RANGE};
+use hyper::{Method, Request};
 
-use super::{Client, Error};
+use super::{ANSWER_WITHIN, Client, Content, Error, empty};
 
 /// A long answer that is being read.
 #[derive(Debug)]
 pub struct Download<'c> {
-    pub(super) client: &'c Client,
-    pub(super) headers: HeaderMap,
-    pub(super) body: Incoming,
-    pub(super) idle: Option<Duration>,
+    client: &'c Client,
+    headers: HeaderMap,
+    body: Incoming,
+    idle: Option<Duration>,
+}
+
+impl Client {
+    /// Read a long answer part by part, until its end or until `each` fails. `idle` bounds the time
+    /// between two parts.
+    pub fn stream<E: From<Error>>(
+        &self,
+        path: &str,
+        accept: &str,
+        idle: Option<Duration>,
+        each: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let request = self.accepting(path, accept)?;
+        self.stream_of(request, idle, each)
+    }
+
+    /// Read `length` bytes, at least one, of a disk's content from `start` on, part by part, as
+    /// [`Client::stream`] does. There are fewer if the disk ends before.
+    pub fn stream_range<E: From<Error>>(
+        &self,
+        path: &str,
+        (start, length): (u64, u64),
+        idle: Option<Duration>,
+        each: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut request = self.accepting(path, "application/octet-stream")?;
+        let last = start.saturating_add(length).saturating_sub(1);
+        if let Ok(range) = format!("bytes={start}-{last}").parse() {
+            request.headers_mut().insert(RANGE, range);
+        }
+        self.stream_of(request, idle, each)
+    }
+
+    fn accepting(&self, path: &str, accept: &str) -> Result<Request<Content>, Error> {
+        let mut request = self.request(Method::GET, path, None, empty())?;
+        if let Ok(accept) = accept.parse() {
+            request.headers_mut().insert(ACCEPT, accept);
+        }
+        Ok(request)
+    }
+
+    /// Begin to read a long answer, whose head is there when this returns.
+    pub fn download(
+        &self,
+        path: &str,
+        accept: &str,
+        idle: Option<Duration>,
+    ) -> Result<Download<'_>, Error> {
+        let request = self.accepting(path, accept)?;
+        self.download_of(request, idle)
+    }
+
+    fn download_of(
+        &self,
+        request: Request<Content>,
+        idle: Option<Duration>,
+    ) -> Result<Download<'_>, Error> {
+        let response = self.runtime.block_on(async {
+            let response = self.in_time(ANSWER_WITHIN, self.answer(request)).await?;
+            self.checked(response).await
+        })?;
+        let (head, body) = response.into_parts();
+        Ok(Download {
+            client: self,
+            headers: head.headers,
+            body,
+            idle,
+        })
+    }
+
+    pub(super) fn stream_of<E: From<Error>>(
+        &self,
+        request: Request<Content>,
+        idle: Option<Duration>,
+        each: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.download_of(request, idle)?.each(each)
+    }
 }
 
 impl Download<'_> {

@@ -41,12 +41,12 @@ pub use hyper::{Method, StatusCode};
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
-use hyper::header::{ACCEPT, CONNECTION, CONTENT_TYPE, HOST, HeaderValue, RANGE, UPGRADE};
+use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderValue, UPGRADE};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
@@ -61,6 +61,8 @@ use crate::model::frames::{DELTA_TYPE, FRAMES_TYPE};
 
 /// How long an answer may take. Destroying a disk returns its memory to the host first.
 const ANSWER_WITHIN: Duration = Duration::from_secs(120);
+/// How often a patient client looks whether the daemon has started.
+const LOOKS_AGAIN_AFTER: Duration = Duration::from_millis(10);
 /// The longest answer that is read as a whole.
 const MOST_BYTES: usize = 256 << 20;
 
@@ -69,6 +71,7 @@ const MOST_BYTES: usize = 256 << 20;
 pub struct Client {
     runtime: Runtime,
     socket: PathBuf,
+    patience: Duration,
 }
 
 impl Client {
@@ -84,7 +87,15 @@ impl Client {
         Ok(Self {
             runtime,
             socket: socket.into(),
+            patience: Duration::ZERO,
         })
+    }
+
+    /// The same client, whose requests wait this long for a daemon that is only starting: until
+    /// then no process listens at the socket.
+    #[must_use]
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// The socket of the daemon.
@@ -207,82 +218,6 @@ impl Client {
         })
     }
 
-    /// Read a long answer part by part, until its end or until `each` fails. `idle` bounds the time
-    /// between two parts.
-    pub fn stream<E: From<Error>>(
-        &self,
-        path: &str,
-        accept: &str,
-        idle: Option<Duration>,
-        each: impl FnMut(&[u8]) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let request = self.accepting(path, accept)?;
-        self.stream_of(request, idle, each)
-    }
-
-    /// Read `length` bytes, at least one, of a disk's content from `start` on, part by part, as
-    /// [`Client::stream`] does. There are fewer if the disk ends before.
-    pub fn stream_range<E: From<Error>>(
-        &self,
-        path: &str,
-        (start, length): (u64, u64),
-        idle: Option<Duration>,
-        each: impl FnMut(&[u8]) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let mut request = self.accepting(path, "application/octet-stream")?;
-        let last = start.saturating_add(length).saturating_sub(1);
-        if let Ok(range) = format!("bytes={start}-{last}").parse() {
-            request.headers_mut().insert(RANGE, range);
-        }
-        self.stream_of(request, idle, each)
-    }
-
-    fn accepting(&self, path: &str, accept: &str) -> Result<Request<Content>, Error> {
-        let mut request = self.request(Method::GET, path, None, empty())?;
-        if let Ok(accept) = accept.parse() {
-            request.headers_mut().insert(ACCEPT, accept);
-        }
-        Ok(request)
-    }
-
-    /// Begin to read a long answer, whose head is there when this returns.
-    pub fn download(
-        &self,
-        path: &str,
-        accept: &str,
-        idle: Option<Duration>,
-    ) -> Result<Download<'_>, Error> {
-        let request = self.accepting(path, accept)?;
-        self.download_of(request, idle)
-    }
-
-    fn download_of(
-        &self,
-        request: Request<Content>,
-        idle: Option<Duration>,
-    ) -> Result<Download<'_>, Error> {
-        let response = self.runtime.block_on(async {
-            let response = self.in_time(ANSWER_WITHIN, self.answer(request)).await?;
-            self.checked(response).await
-        })?;
-        let (head, body) = response.into_parts();
-        Ok(Download {
-            client: self,
-            headers: head.headers,
-            body,
-            idle,
-        })
-    }
-
-    fn stream_of<E: From<Error>>(
-        &self,
-        request: Request<Content>,
-        idle: Option<Duration>,
-        each: impl FnMut(&[u8]) -> Result<(), E>,
-    ) -> Result<(), E> {
-        self.download_of(request, idle)?.each(each)
-    }
-
     /// Make a connection one of another protocol, after the answer 101. Returns its socket, which
     /// blocks, and what came behind the answer already.
     pub fn upgrade(
@@ -395,8 +330,19 @@ impl Client {
     }
 
     async fn connect(&self) -> Result<UnixStream, Error> {
-        let stream = UnixStream::connect(&self.socket).await;
-        stream.map_err(|source| self.unreachable(source))
+        let began = Instant::now();
+        loop {
+            let stream = UnixStream::connect(&self.socket).await;
+            let error = match stream.map_err(|source| self.unreachable(source)) {
+                Ok(stream) => return Ok(stream),
+                Err(error) => error,
+            };
+            let is_starting = matches!(error, Error::NoDaemon { .. });
+            if !is_starting || began.elapsed() >= self.patience {
+                return Err(error);
+            }
+            tokio::time::sleep(LOOKS_AGAIN_AFTER).await;
+        }
     }
 
     /// Send the request, and read the head of the answer.

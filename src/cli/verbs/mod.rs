@@ -31,6 +31,7 @@ mod select;
 mod watch;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Command, Subcommand};
 
@@ -44,6 +45,9 @@ use super::completion::{CompleteWords, Completions};
 use super::error::Error;
 use crate::client::Client;
 use crate::daemon::default_api_socket;
+
+/// How long a verb waits for a daemon that was started just before it, as in `ramblk serve &`.
+const STARTS_WITHIN: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ApiVerb {
@@ -171,7 +175,12 @@ impl ApiVerb {
     /// Run the verb of `program`, with the daemon at this socket or at the default one.
     pub(super) fn run(self, api_socket: Option<PathBuf>, program: Command) -> Result<(), Error> {
         let socket = || api_socket.or_else(named).unwrap_or_else(default_api_socket);
-        let ask = || Client::new(socket()).map_err(Error::from);
+        let patience = match self {
+            // They are asked whether there is a daemon now.
+            Self::Ping(_) | Self::Doctor(_) => Duration::ZERO,
+            _ => STARTS_WITHIN,
+        };
+        let ask = || Ok::<_, Error>(Client::new(socket())?.with_patience(patience));
         match self {
             Self::Create(verb) => verb.run(&ask()?),
             Self::List(verb) => verb.run(&ask()?),

@@ -115,8 +115,7 @@ pub(crate) fn of_page(name: &str) -> Vec<Section> {
 }
 
 /// What a shell runs in place of a block's lines. `# exit code N` at the end of a line is the exit
-/// code that its command must have, `# until Ctrl-C` ends it as a reader would, and verbs after
-/// `ramblk serve &` wait for the daemon, which a reader is too slow to see.
+/// code that its command must have, and `# until Ctrl-C` ends it as a reader would.
 pub(crate) fn as_script(commands: &str) -> String {
     let mut script = String::new();
     for line in commands.lines() {
@@ -133,9 +132,6 @@ pub(crate) fn as_script(commands: &str) -> String {
         } else {
             script += line;
             script += "\n";
-        }
-        if command.starts_with("ramblk serve") && command.ends_with('&') {
-            script += "until ramblk ping >/dev/null 2>&1; do sleep 0.05; done\n";
         }
     }
     script
@@ -166,5 +162,4 @@ fn a_command_must_end_with_the_exit_code_that_its_comment_names() {
         "code=0; a b || code=$?; test $code = 4\nc  # exit code 0: the same\n"
     );
     assert!(as_script("ramblk nbd vm1  # until Ctrl-C\n").starts_with("timeout "));
-    assert!(as_script("ramblk serve &\n").ends_with("done\n"));
 }

@@ -373,3 +373,24 @@ fn a_block_file_becomes_a_read_only_disk_of_its_size() {
     assert_eq!(disk.q().write(0, &[0; 512]), Err(IOERR));
     assert_eq!(end(child, Signal::TERM).0, Some(0));
 }
+
+#[test]
+fn a_verb_waits_a_second_for_a_daemon_that_starts_and_ping_does_not() {
+    let folder = TempDir::new().unwrap();
+    let socket = folder.path().join("api.sock");
+    let began = Instant::now();
+    let pinged = run(RAMBLK, &["ping", "--api-socket", path(&socket)]);
+    assert_eq!(pinged.status.code(), Some(6));
+    let at_once = began.elapsed();
+    let began = Instant::now();
+    let in_vain = run(RAMBLK, &["list", "--api-socket", path(&socket)]);
+    assert_eq!(in_vain.status.code(), Some(6));
+    assert!(began.elapsed() >= Duration::from_secs(1).max(at_once));
+
+    // The shell starts both at the same moment, as it does with a block that somebody pastes.
+    let script = "cd \"$1\" && \"$0\" serve --run-dir . --api-socket api.sock 2>log & \
+                  \"$0\" create vm1 --size 1M --api-socket \"$1/api.sock\"; code=$?; \
+                  kill $!; wait; exit $code";
+    let made = run("sh", &["-c", script, RAMBLK, path(folder.path())]);
+    assert!(made.status.success(), "{made:?}");
+}
