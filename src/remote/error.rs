@@ -103,6 +103,8 @@ pub enum Fault {
         host: String,
         /// The system's reason.
         why: String,
+        /// Whether no server has said so: it may yet say another thing.
+        is_silence: bool,
         /// What the environment says about proxies.
         proxy: String,
     },
@@ -162,6 +164,7 @@ impl Fault {
                 matches!(status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504)
             }
             Self::Connect { .. } | Self::Stalled { .. } | Self::Broken { .. } => true,
+            Self::Resolve { is_silence, .. } => *is_silence,
             _ => false,
         }
     }
@@ -177,8 +180,14 @@ impl Fault {
         let texts: Vec<String> = chain.iter().map(ToString::to_string).collect();
         let why = texts.last().cloned().unwrap_or_default();
         if texts.iter().any(|text| text.starts_with("dns error")) {
-            let proxy = proxy();
-            return Self::Resolve { host, why, proxy };
+            return Self::Resolve {
+                host,
+                why,
+                is_silence: chain
+                    .iter()
+                    .any(|link| matches!(link.downcast_ref(), Some(NoAddress::Silent { .. }))),
+                proxy: proxy(),
+            };
         }
         if error.is_connect() {
             let proxy = proxy();
@@ -222,6 +231,25 @@ impl Fault {
     pub(super) fn into_io(self) -> io::Error {
         io::Error::other(self)
     }
+}
+
+/// Why a host has no address.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum NoAddress {
+    /// No server knows it.
+    #[error("there is no host {0:?} in /etc/hosts or in DNS")]
+    Unknown(String),
+    /// It can't be a host's name (RFC 1035 §2.3.4).
+    #[error("{0:?} is no name of a host: parts have 1 to 63 bytes, and all of it at most 253")]
+    Name(String),
+    /// No server says whether there is such a host.
+    #[error("no server of /etc/resolv.conf says where {name:?} is: {why}")]
+    Silent {
+        /// The host.
+        name: String,
+        /// What the last server did instead.
+        why: String,
+    },
 }
 
 /// The error of TLS that this is, however often errors of I/O are wrapped around it.

@@ -22,29 +22,11 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 use self::files::Servers;
 use self::message::{Kind, Question};
+use crate::remote::error::NoAddress;
 
 /// Finds addresses. The files are read for each name, so that a change of theirs counts at once.
 #[derive(Debug, Default)]
 pub(super) struct Names;
-
-/// Why a host has no address.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum NoAddress {
-    /// No server knows it.
-    #[error("there is no host {0:?} in /etc/hosts or in DNS")]
-    Unknown(String),
-    /// It can't be a host's name (RFC 1035 §2.3.4).
-    #[error("{0:?} is no name of a host: parts have 1 to 63 bytes, and all of it at most 253")]
-    Name(String),
-    /// No server says whether there is such a host.
-    #[error("no server of /etc/resolv.conf says where {name:?} is: {why}")]
-    Silent {
-        /// The host.
-        name: String,
-        /// What the last server did instead.
-        why: String,
-    },
-}
 
 impl Resolve for Names {
     fn resolve(&self, name: Name) -> Resolving {
