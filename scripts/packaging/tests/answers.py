@@ -29,10 +29,8 @@ def process(config):
     print(f"{about['user']['uid']}:{about['user']['gid']}", *about["args"], sep="\n")
 
 
-def names():
+def names(sock):
     """Answers questions for IPv4 addresses. Any other name does not exist; other types have no record."""
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    sock.bind(("127.0.0.1", 53))
     while True:
         asked, peer = sock.recvfrom(512)
         end = asked.index(b"\0", 12) + 1
@@ -47,7 +45,7 @@ def names():
 
 
 def servers(path):
-    """Serve a file at http://127.0.0.1/content.raw, and names beside it."""
+    """Serve a file at http://127.0.0.1/content.raw, and names beside it. PATH.served is there when both are."""
     with open(path, "rb") as file:
         content = file.read()
     content = content[:len(content) // 512 * 512]
@@ -65,8 +63,12 @@ def servers(path):
         def log_message(self, *_):
             pass
 
-    threading.Thread(target=names, daemon=True).start()
-    http.server.ThreadingHTTPServer(("127.0.0.1", 80), Answer).serve_forever()
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.bind(("127.0.0.1", 53))
+    threading.Thread(target=names, args=(sock,), daemon=True).start()
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 80), Answer)
+    open(f"{path}.served", "w").close()
+    server.serve_forever()
 
 
 if __name__ == "__main__":

@@ -251,9 +251,9 @@ check_image() {
 
     # A server of names and a server of images, which only this network has.
     ip link set lo up
-    # They come late: what isn't answered is asked again.
-    (sleep 1; exec python3 "$here/answers.py" servers "$folder/content") &
+    python3 "$here/answers.py" servers "$folder/content" &
     local servers=$!
+    for _ in {1..100}; do [[ -e $folder/content.served ]] && break; sleep 0.1; done
     # Any network needs certificates, which a host mounts into the container.
     mkdir -p "$root/etc/ssl/certs"
     cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/"

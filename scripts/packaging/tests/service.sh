@@ -162,6 +162,7 @@ fetch_images() {
     head -c 5M /dev/urandom >content
     python3 answers.py servers content &
     servers=$!
+    for _ in {1..100}; do [[ -e content.served ]] && break; sleep 0.1; done
     echo 'nameserver 127.0.0.1' >/etc/resolv.conf
     quietly ramblk image pull $IMAGE --name golden
     quietly ramblk create four --image image://golden
