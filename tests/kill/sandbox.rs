@@ -228,8 +228,9 @@ fn a_panic_in_a_confined_worker_is_a_crash_and_no_refusal() {
     daemon.clear_log();
 }
 
-/// Calls that end a helper. `clone` would make a copy of it, and `packet` a raw socket.
-const DEADLY_TO_HELPERS: [&str; 15] = [
+/// Calls that end a helper. `clone` would make a copy of it, `packet` a raw socket, and `x32` is
+/// `execve` by another number.
+const DEADLY_TO_HELPERS: [&str; 16] = [
     "execve",
     "clone",
     "ptrace",
@@ -243,11 +244,11 @@ const DEADLY_TO_HELPERS: [&str; 15] = [
     "unshare",
     "mount",
     "packet",
+    "x32",
     "socket",
     "mprotect",
 ];
-/// Those of them that a process must be able to make which reads from other hosts and may load
-/// libraries.
+/// Those of them that a process which reads from other hosts is not refused.
 const OF_NETWORKS: [&str; 2] = ["socket", "mprotect"];
 /// The signal that ends a helper.
 const SIGSYS: i32 = rustix::process::Signal::SYS.as_raw();

@@ -65,6 +65,7 @@ fn attempt(call: &str) -> Option<i64> {
             // No flags and no stack: a copy of this process, which would be refused its next call.
             "clone" => c::syscall(c::SYS_clone, c::SIGCHLD, none, none, none, none),
             "packet" => c::syscall(c::SYS_socket, c::AF_PACKET, c::SOCK_RAW, 0),
+            "x32" => c::syscall(0x4000_0000 | 520, none, none, none),
             "io_uring_setup" => c::syscall(c::SYS_io_uring_setup, 1, none),
             "mount" => c::syscall(c::SYS_mount, none, none, none, 0, none),
             "kill" => c::syscall(c::SYS_kill, parent, 0),

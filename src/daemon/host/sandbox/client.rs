@@ -1,9 +1,10 @@
 //! The sandbox of a process that reads or writes images on other hosts and serves nothing.
 //!
-//! It needs networks, certificates, and the C library's ways to resolve names, which may load
-//! libraries. So calls are refused by a list, unlike those of a process that serves disks. What
-//! unpacks an image in there can write temporary files, and can run no program.
+//! It needs networks, certificates, and whatever HTTP, TLS and the formats of images call. So calls
+//! are refused by a list, unlike those of a process that serves disks. What unpacks an image in
+//! there can write temporary files, and can run no program.
 
+use std::fs;
 use std::path::PathBuf;
 
 use libc as c;
@@ -14,13 +15,7 @@ use super::mode::Lack;
 use super::places::{self, Places};
 use super::{apply, filter, keep, privileges};
 
-const INTERNET: &[u64] = &[
-    c::AF_UNIX as u64,
-    c::AF_INET as u64,
-    c::AF_INET6 as u64,
-    // The C library asks which addresses this host has.
-    c::AF_NETLINK as u64,
-];
+const INTERNET: &[u64] = &[c::AF_UNIX as u64, c::AF_INET as u64, c::AF_INET6 as u64];
 
 /// What such a process never does.
 const REFUSED: &[Call] = &[
@@ -88,9 +83,13 @@ pub fn confine_client(readable: Vec<PathBuf>) -> Vec<Lack> {
     let mut missing = Vec::new();
     #[cfg(ramblk_hooks)]
     super::attempt::prepare();
+    // They may lead to anywhere.
+    let links = ["/etc/resolv.conf", "/etc/hosts"];
+    let names = links.iter().filter_map(|link| fs::canonicalize(link).ok());
+    let system = SYSTEM.iter().map(PathBuf::from);
     let places = Places {
         files: vec![std::env::temp_dir()],
-        readable: SYSTEM.iter().map(PathBuf::from).chain(readable).collect(),
+        readable: system.chain(names).chain(readable).collect(),
         connects: true,
         ..Places::default()
     };

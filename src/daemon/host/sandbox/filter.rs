@@ -9,7 +9,7 @@ use std::io;
 
 use seccompiler::{
     BackendError, BpfProgram, BpfProgramRef, SeccompAction, SeccompCmpArgLen, SeccompCmpOp,
-    SeccompCondition, SeccompFilter, SeccompRule,
+    SeccompCondition, SeccompFilter, SeccompRule, sock_filter,
 };
 
 use super::calls::{Args, Call};
@@ -49,7 +49,29 @@ pub(super) fn fail(calls: &[i64], error: i32) -> Result<BpfProgram, BackendError
 /// As [`allow`].
 pub(super) fn end(calls: &[Call]) -> Result<BpfProgram, BackendError> {
     let calls = calls.iter().copied();
-    compile(calls, SeccompAction::Allow, SeccompAction::KillProcess)
+    let program = compile(calls, SeccompAction::Allow, SeccompAction::KillProcess)?;
+    Ok(without_x32(program))
+}
+
+/// A program that also ends a process that makes a call of x32: those are of the same architecture,
+/// with numbers of their own that no list has.
+fn without_x32(program: BpfProgram) -> BpfProgram {
+    if !cfg!(target_arch = "x86_64") {
+        return program;
+    }
+    const FIRST_OF_X32: u32 = 0x4000_0000;
+    const LOAD: u16 = 0x20;
+    const JUMP_IF_NOT_LESS: u16 = 0x35;
+    const RETURN: u16 = 0x06;
+    let step = |code, jt, jf, k| sock_filter { code, jt, jf, k };
+    let mut whole = vec![
+        // The number is the first field of `struct seccomp_data`.
+        step(LOAD, 0, 0, 0),
+        step(JUMP_IF_NOT_LESS, 0, 1, FIRST_OF_X32),
+        step(RETURN, 0, 0, libc::SECCOMP_RET_KILL_PROCESS),
+    ];
+    whole.extend(program);
+    whole
 }
 
 /// Put a program into force for the calling thread, and those that it will start.

@@ -19,7 +19,7 @@ const MOST_UDP_BYTES: usize = 4096;
 /// # Errors
 /// What the last one did instead.
 pub(super) async fn ask(servers: &Servers, question: &Question) -> Result<Vec<IpAddr>, String> {
-    let mut why = String::new();
+    let mut why = "it names none that can be asked".to_owned();
     for _ in 0..servers.attempts {
         for server in &servers.servers {
             let answer = tokio::time::timeout(servers.timeout, once(servers, *server, question));

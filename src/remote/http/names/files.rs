@@ -1,8 +1,12 @@
 //! What `/etc/hosts` and `/etc/resolv.conf` say: hosts(5), resolv.conf(5).
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
 use std::path::Path;
 use std::time::Duration;
+
+use rustix::net::netdevice::name_to_index;
+use rustix::net::{AddressFamily, SocketType, socket};
 
 /// The port of DNS servers.
 const PORT: u16 = 53;
@@ -10,7 +14,7 @@ const PORT: u16 = 53;
 /// Which servers to ask, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Servers {
-    /// At least one.
+    /// At least one, unless the file names only such that can't be asked.
     pub(super) servers: Vec<SocketAddr>,
     /// Endings for names, without a dot before them.
     search: Vec<String>,
@@ -50,11 +54,32 @@ fn hosts_in(text: &str, name: &str) -> Vec<IpAddr> {
     found
 }
 
+/// A server's address. One of version 6 may be of a link, as in `fe80::1%eth0`.
+fn server(text: &str) -> Option<SocketAddr> {
+    let Some((address, link)) = text.split_once('%') else {
+        return Some(SocketAddr::new(text.parse().ok()?, PORT));
+    };
+    let link = link.parse().ok().or_else(|| number_of_link(link))?;
+    Some(SocketAddrV6::new(address.parse().ok()?, PORT, 0, link).into())
+}
+
+fn number_of_link(name: &str) -> Option<u32> {
+    let socket = socket(AddressFamily::INET, SocketType::DGRAM, None).ok()?;
+    name_to_index(socket, name).ok()
+}
+
 impl Servers {
-    /// What a file as `/etc/resolv.conf` says. Without servers in it there is one on this host.
-    pub(super) fn of(file: &Path) -> Self {
-        let text = std::fs::read(file).unwrap_or_default();
-        Self::parse(&String::from_utf8_lossy(&text))
+    /// What a file as `/etc/resolv.conf` says. If it isn't there or names no server, there is one
+    /// on this host.
+    ///
+    /// # Errors
+    /// It can't be read.
+    pub(super) fn of(file: &Path) -> io::Result<Self> {
+        let text = match std::fs::read(file) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            read => read?,
+        };
+        Ok(Self::parse(&String::from_utf8_lossy(&text)))
     }
 
     pub(super) fn parse(text: &str) -> Self {
@@ -66,15 +91,14 @@ impl Servers {
             attempts: 2,
             by_tcp: false,
         };
+        let mut names_servers = false;
         for line in text.lines() {
             let line = line.split(['#', ';']).next().unwrap_or_default();
             let mut words = line.split_whitespace();
             match words.next() {
                 Some("nameserver") => {
-                    let address = words.next().and_then(|word| word.parse().ok());
-                    found
-                        .servers
-                        .extend(address.map(|it| SocketAddr::new(it, PORT)));
+                    names_servers = true;
+                    found.servers.extend(words.next().and_then(server));
                 }
                 // The last one of both counts.
                 Some("domain" | "search") => {
@@ -85,7 +109,7 @@ impl Servers {
                 _ => {}
             }
         }
-        if found.servers.is_empty() {
+        if !names_servers {
             found.servers = vec![SocketAddr::new(Ipv4Addr::LOCALHOST.into(), PORT)];
         }
         found
@@ -121,6 +145,7 @@ impl Servers {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
 
@@ -159,9 +184,26 @@ mod tests {
 
     #[test]
     fn without_a_file_the_server_is_this_host() {
-        let found = Servers::of(Path::new("/nowhere/resolv.conf"));
+        let found = Servers::of(Path::new("/nowhere/resolv.conf")).unwrap();
         assert_eq!(found, Servers::parse(""));
         assert_eq!(found.servers[0].to_string(), "127.0.0.1:53");
         assert_eq!(found.full_names("vm"), ["vm"]);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_or_used_is_not_taken_for_one_without_servers() {
+        assert!(Servers::of(Path::new("/")).is_err(), "a folder");
+        assert_eq!(Servers::parse("nameserver soon\n").servers, []);
+    }
+
+    #[test]
+    fn a_server_on_a_link_is_asked_there() {
+        let found = Servers::parse("nameserver fe80::1%7\nnameserver fe80::2%lo\n");
+        let links: Vec<String> = found.servers.iter().map(ToString::to_string).collect();
+        assert_eq!(links, ["[fe80::1%7]:53", "[fe80::2%1]:53"]);
+        assert_eq!(
+            Servers::parse("nameserver fe80::1%no-such-link").servers,
+            []
+        );
     }
 }

@@ -9,6 +9,8 @@ const HEADER_BYTES: usize = 12;
 /// The longest name with its lengths and its end (RFC 1035 §2.3.4).
 const MOST_NAME_BYTES: usize = 255;
 const MOST_PART_BYTES: usize = 63;
+/// How many aliases lead to a host at most.
+const MOST_ALIASES: usize = 16;
 const INTERNET: u16 = 1;
 const ALIAS: u16 = 5;
 /// Recursion desired.
@@ -101,8 +103,7 @@ impl Question {
 
     /// The addresses in the answers: of the name, or of that which it is an alias for, and so on.
     fn addresses(&self, mut reader: Reader<'_>, answers: u16) -> Option<Vec<IpAddr>> {
-        let mut name = self.name.clone();
-        let mut found = Vec::new();
+        let (mut aliases, mut addresses) = (Vec::new(), Vec::new());
         for _ in 0..answers {
             let owner = reader.name()?;
             let (kind, class) = (reader.number()?, reader.number()?);
@@ -111,8 +112,7 @@ impl Question {
             let length = usize::from(reader.number()?);
             let start = reader.at;
             let data = reader.take(length)?;
-            // Servers put an alias before what it stands for.
-            if class != INTERNET || owner != name {
+            if class != INTERNET {
                 continue;
             }
             if kind == ALIAS {
@@ -120,15 +120,25 @@ impl Question {
                     at: start,
                     ..reader
                 };
-                name = at.name()?;
+                aliases.push((owner, at.name()?));
             } else if kind == self.kind as u16 {
-                found.push(match self.kind {
+                let address: IpAddr = match self.kind {
                     Kind::V4 => Ipv4Addr::from(<[u8; 4]>::try_from(data).ok()?).into(),
                     Kind::V6 => Ipv6Addr::from(<[u8; 16]>::try_from(data).ok()?).into(),
-                });
+                };
+                addresses.push((owner, address));
             }
         }
-        Some(found)
+        // Most servers put an alias before what it stands for, but none has to.
+        let mut name = &self.name;
+        for _ in 0..MOST_ALIASES {
+            let Some((_, of)) = aliases.iter().find(|(owner, _)| owner == name) else {
+                break;
+            };
+            name = of;
+        }
+        let found = addresses.iter().filter(|(owner, _)| owner == name);
+        Some(found.map(|(_, address)| *address).collect())
     }
 }
 
@@ -257,6 +267,22 @@ mod tests {
             let cut = question().answer(ID, &message[..length]);
             assert_eq!(cut, None, "the first {length} bytes");
         }
+    }
+
+    #[test]
+    fn an_alias_may_come_behind_what_it_stands_for_and_a_circle_ends() {
+        let target: &[u8] = b"\x03cdn\xc0\x13";
+        let behind = [
+            (target, 1, &[10, 0, 0, 7][..]),
+            (b"\xc0\x0c", ALIAS, target),
+        ];
+        let had = question().answer(ID, &answer(0x8180, &behind));
+        let wanted = Answer::Addresses(vec![[10, 0, 0, 7].into()]);
+        assert_eq!(had, Some(wanted));
+        let circle: [(&[u8], u16, &[u8]); 2] =
+            [(b"\xc0\x0c", ALIAS, target), (target, ALIAS, b"\xc0\x0c")];
+        let had = question().answer(ID, &answer(0x8180, &circle));
+        assert_eq!(had, Some(Answer::Addresses(vec![])));
     }
 
     #[test]

@@ -17,9 +17,13 @@ mod message;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
+use std::pin::pin;
+use std::time::Duration;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use tokio::time::timeout;
 
+use self::ask::ask;
 use self::files::Servers;
 use self::message::{Kind, Question};
 use crate::remote::error::NoAddress;
@@ -37,7 +41,7 @@ impl Resolve for Names {
                 _ if is_this_host(name) => {
                     vec![Ipv6Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()]
                 }
-                _ => addresses(&Servers::of(Path::new("/etc/resolv.conf")), name).await?,
+                _ => asked(name).await?,
             };
             // A connection has a port of its own.
             let found = found.into_iter().map(|address| SocketAddr::new(address, 0));
@@ -46,10 +50,46 @@ impl Resolve for Names {
     }
 }
 
+/// The addresses that DNS has.
+async fn asked(name: &str) -> Result<Vec<IpAddr>, NoAddress> {
+    match Servers::of(Path::new("/etc/resolv.conf")) {
+        Ok(servers) => addresses(&servers, name).await,
+        Err(error) => Err(NoAddress::Silent {
+            name: name.to_owned(),
+            why: format!("it can't be read ({error})"),
+        }),
+    }
+}
+
 /// Names that are never asked for (RFC 6761 §6.3).
 fn is_this_host(name: &str) -> bool {
     let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
     name == "localhost" || name.ends_with(".localhost")
+}
+
+/// How long to wait for the addresses of one version when there are some of the other. Some servers
+/// leave a question for version 6 without an answer.
+const OTHERS_WITHIN: Duration = Duration::from_secs(1);
+
+/// What servers say to two questions at the same time: the answer that comes first is the first.
+async fn both(
+    servers: &Servers,
+    six: &Question,
+    four: &Question,
+) -> [Result<Vec<IpAddr>, String>; 2] {
+    let (mut six, mut four) = (pin!(ask(servers, six)), pin!(ask(servers, four)));
+    let (first, rest) = tokio::select! {
+        first = &mut six => (first, four),
+        first = &mut four => (first, six),
+    };
+    let second = match &first {
+        Ok(found) if !found.is_empty() => match timeout(OTHERS_WITHIN, rest).await {
+            Ok(second) => second,
+            Err(_) => Ok(Vec::new()),
+        },
+        _ => rest.await,
+    };
+    [first, second]
 }
 
 /// The addresses that servers have for a name, or for it with one of the endings that
@@ -61,15 +101,15 @@ async fn addresses(servers: &Servers, name: &str) -> Result<Vec<IpAddr>, NoAddre
         let (Some(six), Some(four)) = (question(Kind::V6), question(Kind::V4)) else {
             continue;
         };
-        let (six, four) = tokio::join!(ask::ask(servers, &six), ask::ask(servers, &four));
         let mut found = Vec::new();
-        for answer in [six, four] {
+        for answer in both(servers, &six, &four).await {
             match answer {
                 Ok(addresses) => found.extend(addresses),
                 Err(why) => failed = Some(why),
             }
         }
         if !found.is_empty() {
+            found.sort_by_key(IpAddr::is_ipv4);
             return Ok(found);
         }
     }

@@ -119,6 +119,21 @@ fn a_forged_answer_is_passed_over() {
 }
 
 #[test]
+fn a_server_that_is_silent_about_version_6_holds_nobody_up() {
+    let (place, _) = server(|question, name, is_six| match is_six {
+        true => vec![],
+        false => vec![knows("vm", question, name, is_six)],
+    });
+    let began = std::time::Instant::now();
+    assert_eq!(find(&servers(&[place], ""), "vm"), Ok(vec![HERE.into()]));
+    assert!(
+        began.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        began.elapsed()
+    );
+}
+
+#[test]
 fn a_server_that_is_silent_is_named() {
     let (place, names) = server(|_, _, _| vec![]);
     let mut servers = servers(&[place], "options attempts:3");
