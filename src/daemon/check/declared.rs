@@ -5,12 +5,12 @@ use std::path::Path;
 
 use super::diagnosis::Diagnosis;
 use super::kept::Kept;
+use crate::daemon::disks::served::factory::OWN_FILES;
 use crate::daemon::disks::settings::differences::patch_to;
 use crate::daemon::disks::settings::names::{check_name, group_key};
 use crate::daemon::disks::settings::problems::invalid;
 use crate::daemon::disks::settings::valid::{ValidDisk, check_limits, check_socket_path};
 use crate::daemon::host::owner::SocketOwner;
-use crate::daemon::host::{paths, state_dir};
 use crate::model::{Declaration, DeclaredDisk, DeclaredGroup, DiskSettings, Limits, Problem};
 
 const DECLARED: &str = "declared";
@@ -82,7 +82,7 @@ fn check_disk(
 ) -> Result<DiskSettings, Problem> {
     let name = &disk.name;
     check_name(name)?;
-    if [paths::API_SOCKET, state_dir::ARENA].contains(&name.as_str()) {
+    if OWN_FILES.contains(&name.as_str()) {
         let detail = "it is the name of a file of ramblk: choose another".to_owned();
         return Err(invalid("name", detail));
     }

@@ -17,6 +17,10 @@ const DESCRIPTORS: &str = "descriptors";
 const LOCKED: &str = "lock-memory";
 const METRICS: &str = "metrics-listen";
 
+/// Memory in the file of the disks that doesn't count against the limit, or is kept for what comes
+/// next. There is also a small part of all.
+const BESIDE_DISKS_BYTES: u64 = 2 << 20;
+
 /// Whether this process has a capability.
 pub(super) fn has_capability(wanted: CapabilitySet) -> bool {
     capabilities(None).is_ok_and(|held| held.effective.contains(wanted))
@@ -52,11 +56,18 @@ pub(super) fn memory(limit: &MemoryLimit, is_asked: bool, kept_bytes: u64) -> Ve
     }
     if kept_bytes > limit.bytes {
         let what = format!(
-            "the disks take up to {} already, and the limit is {}: the start may be refused",
+            "the disks take up to {} already, and the limit is {}",
             Bytes(kept_bytes),
             Bytes(limit.bytes)
         );
-        told.push(more(what, "raise --memory-limit"));
+        // A daemon refuses to start with a limit that was asked for and is too low. The file of the
+        // disks has a little more than what counts.
+        let is_too_low = kept_bytes - limit.bytes > BESIDE_DISKS_BYTES + kept_bytes / 64;
+        let remedy = "raise --memory-limit, or lower it when disks take less";
+        told.push(match is_asked && is_too_low {
+            true => Diagnosis::problem(MEMORY, what, remedy),
+            false => Diagnosis::warning(MEMORY, what, remedy),
+        });
     }
     told
 }

@@ -110,8 +110,9 @@ fn links(pid: u32) -> std::io::Result<Vec<String>> {
 /// The inodes of the sockets that listen at `path`, by the kernel's list:
 /// `Num RefCount Protocol Flags Type St Inode Path`.
 fn listening(list: &Path, path: &Path) -> Vec<u64> {
-    let list = fs::read_to_string(list).unwrap_or_default();
-    let path = path.to_string_lossy();
+    // Names of abstract sockets are any bytes, and any user's.
+    let list = fs::read(list).unwrap_or_default();
+    let (list, path) = (String::from_utf8_lossy(&list), path.to_string_lossy());
     let inodes = list.lines().filter_map(|line| {
         let mut words = line.split_ascii_whitespace();
         let flags = words.nth(3)?;
@@ -160,5 +161,11 @@ mod tests {
         assert!(links.contains(&format!("socket:[{}]", inodes[0])));
         drop(listener);
         assert!(listening(list, &path).is_empty());
+        // Any user may give a socket a name that is no text.
+        let odd = folder.path().join("list");
+        let mut lines = b"0: 2 0 00010000 0001 01 7 @\xff\n".to_vec();
+        lines.extend(format!("0: 2 0 00010000 0001 01 8 {}\n", path.display()).bytes());
+        fs::write(&odd, lines).unwrap();
+        assert_eq!(listening(&odd, &path), [8]);
     }
 }

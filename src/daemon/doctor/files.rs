@@ -4,8 +4,9 @@ use std::path::Path;
 
 /// The content of a small file below `root`, without spaces around it.
 pub(super) fn read(root: &Path, name: &str) -> Option<String> {
-    let text = std::fs::read_to_string(root.join(name)).ok()?;
-    Some(text.trim().to_owned())
+    // Some list names of files, which are any bytes.
+    let bytes = std::fs::read(root.join(name)).ok()?;
+    Some(String::from_utf8_lossy(&bytes).trim().to_owned())
 }
 
 /// Trees of files for tests.

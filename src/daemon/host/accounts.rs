@@ -5,6 +5,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use crate::daemon::Error;
+
 const GROUPS: &str = "/etc/group";
 const USERS: &str = "/etc/passwd";
 
@@ -17,6 +19,20 @@ const MOST_BYTES: u64 = 16 << 20;
 /// The file can't be read, or is longer than 16 MiB.
 pub(crate) fn group_number(name: &str) -> io::Result<Option<u32>> {
     number_in(GROUPS, name)
+}
+
+/// The number of a user or a group, if it is written as one.
+///
+/// # Errors
+/// It is none that can own a file: the highest one means that the owner stays.
+pub(crate) fn written_number(what: &str, text: &str) -> Option<Result<u32, Error>> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| {
+        let number = text.parse().ok().filter(|number| *number != u32::MAX);
+        number.ok_or_else(|| {
+            let text = format!("{what} {text} can't be: give a number below {}", u32::MAX);
+            Error::Usage(text)
+        })
+    })
 }
 
 fn number_in(file: &str, name: &str) -> io::Result<Option<u32>> {

@@ -84,13 +84,8 @@ fn number(
     (what, file, command): (&str, &str, &str),
     look_up: impl FnOnce(&str) -> io::Result<Option<u32>>,
 ) -> Result<u32, Error> {
-    if name.bytes().all(|byte| byte.is_ascii_digit()) {
-        // The highest one means that the owner stays.
-        let number = name.parse().ok().filter(|number| *number != u32::MAX);
-        return number.ok_or_else(|| {
-            let text = format!("{what} {name} can't be: give a number below {}", u32::MAX);
-            Error::Usage(text)
-        });
+    if let Some(number) = accounts::written_number(what, name) {
+        return number;
     }
     match look_up(name) {
         Ok(Some(number)) => Ok(number),

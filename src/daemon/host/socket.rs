@@ -65,8 +65,8 @@ impl SocketAccess {
 }
 
 fn group_number(group: &str, option: &str) -> Result<u32, Error> {
-    if let Ok(number) = group.parse() {
-        return Ok(number);
+    if let Some(number) = accounts::written_number("group", group) {
+        return number;
     }
     match accounts::group_number(group) {
         Ok(Some(number)) => Ok(number),

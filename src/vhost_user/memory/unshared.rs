@@ -59,9 +59,10 @@ pub(super) fn is_private(pid: u32, user: u64, file: &File) -> bool {
 /// unknown.
 pub(crate) fn maps_privately(pid: u32, user: u64, inode: u64) -> bool {
     let list = File::open(format!("/proc/{pid}/maps")).and_then(|maps| {
-        let mut text = String::new();
-        maps.take(MOST_LISTED).read_to_string(&mut text)?;
-        Ok(text)
+        let mut list = Vec::new();
+        maps.take(MOST_LISTED).read_to_end(&mut list)?;
+        // Names of files are any bytes.
+        Ok(String::from_utf8_lossy(&list).into_owned())
     });
     let Ok(list) = list else {
         return false;

@@ -198,6 +198,10 @@ fn every_mistake_of_a_file_is_named_and_so_is_what_cant_be_applied() {
             "name of a file",
         ),
         (
+            "[[disk]]\nname = \"api-ro.sock\"\nsize = \"1M\"\n",
+            "name of a file",
+        ),
+        (
             "[[disk]]\nname = \"b\"\nsize = \"1M\"\ngroup = \"g\"\n",
             "group \"g\"",
         ),
@@ -245,6 +249,11 @@ fn places_limits_and_options_that_stop_a_start_are_problems() {
         (
             vec!["--socket-group".to_owned(), "no-such-group".into()],
             "there is no group",
+            2,
+        ),
+        (
+            vec!["--socket-group".to_owned(), u32::MAX.to_string()],
+            "below 4294967295",
             2,
         ),
         (vec!["--pin".to_owned(), "1000".into()], "processor 1000", 1),

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{Write, stderr};
 use std::os::unix::fs::{PermissionsExt, chown};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
 
@@ -78,6 +78,11 @@ fn a_memory_limit_below_what_disks_take_is_refused_with_the_figures() {
     let before = Arena::load(&home.arena());
     let (code, line) = home.refused(with_limit("4M"));
     assert_eq!(code, Some(5), "{line}");
+    let mut look = with_limit("1M");
+    let looked = look.arg("--check").stdout(Stdio::piped()).output().unwrap();
+    let found = String::from_utf8(looked.stdout).unwrap();
+    assert_eq!(looked.status.code(), Some(9), "{found}");
+    assert!(found.contains("and the limit is 1M"), "{found}");
     let words = ["4194304", charged.as_str(), "larger --memory-limit"];
     assert!(words.iter().all(|word| line.contains(word)), "{line}");
     assert!(!listens(&home.path("run/a/vhost.sock")), "it has served");

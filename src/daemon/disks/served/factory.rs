@@ -24,7 +24,8 @@ use crate::store::{self, Disk, Store};
 use crate::vhost_user::{Departure, Hub, Peer, ServerEvent};
 
 /// Files of ramblk's own in the directory that holds the disks' directories.
-const OWN_FILES: [&str; 3] = [paths::API_SOCKET, paths::READERS_SOCKET, state_dir::ARENA];
+pub(crate) const OWN_FILES: [&str; 3] =
+    [paths::API_SOCKET, paths::READERS_SOCKET, state_dir::ARENA];
 
 /// How front ends connect to a disk that has no socket in its own directory.
 #[derive(Debug)]
