@@ -154,7 +154,7 @@ fn pin(cpu: usize) -> io::Result<()> {
         let error = io::Error::from(errno);
         io::Error::new(
             error.kind(),
-            format!("can't run on processor {cpu}: {error}; give ones that this process may use"),
+            format!("can't run on processor {cpu}: {error}; choose others with --pin"),
         )
     })
 }

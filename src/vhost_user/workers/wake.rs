@@ -72,6 +72,14 @@ impl Waker {
     }
 }
 
+impl Drop for Waker {
+    /// The sleeper may wait for what will not come, such as when another worker can't start. It
+    /// wakes, and finds that no time comes.
+    fn drop(&mut self) {
+        let _ = self.eventfd.write(1);
+    }
+}
+
 impl Sleeper {
     /// Be woken as a worker is.
     ///
@@ -83,7 +91,14 @@ impl Sleeper {
         epoll.ctl(ControlOperation::Add, self.eventfd.as_raw_fd(), event)?;
         let mut events = [EpollEvent::default()];
         for _ in 0..ROUNDS {
-            while epoll.wait(-1, &mut events)? == 0 {}
+            loop {
+                match epoll.wait(-1, &mut events) {
+                    Ok(0) => {}
+                    Ok(_) => break,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(error),
+                }
+            }
             let now = Instant::now();
             let Ok(sent) = self.sent.recv() else {
                 return Ok(());
@@ -107,6 +122,18 @@ mod tests {
             let sleeps = scope.spawn(move || sleeper.answer());
             let took = waker.measure();
             assert!(took > Duration::ZERO && took <= MOST, "{took:?}");
+            assert!(matches!(sleeps.join(), Ok(Ok(()))));
+        });
+        Ok(())
+    }
+
+    #[test]
+    fn a_waker_that_is_gone_leaves_no_thread_asleep() -> io::Result<()> {
+        let (waker, sleeper) = pair()?;
+        std::thread::scope(|scope| {
+            let sleeps = scope.spawn(move || sleeper.answer());
+            std::thread::sleep(PAUSE);
+            drop(waker);
             assert!(matches!(sleeps.join(), Ok(Ok(()))));
         });
         Ok(())

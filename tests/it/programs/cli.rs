@@ -394,3 +394,20 @@ fn a_verb_waits_a_second_for_a_daemon_that_starts_and_ping_does_not() {
     let made = run("sh", &["-c", script, RAMBLK, path(folder.path())]);
     assert!(made.status.success(), "{made:?}");
 }
+
+#[test]
+fn a_processor_that_only_a_later_worker_would_have_ends_the_start_too() {
+    let folder = TempDir::new().unwrap();
+    let socket = folder.path().join("vhost.sock");
+    let began = Instant::now();
+    let words = "run --size 1M --workers 2 --pin 0,1000 --socket-path";
+    let words: Vec<&str> = words.split(' ').chain([path(&socket)]).collect();
+    let output = run(RAMBLK, &words);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("processor 1000") && said.contains("--pin"),
+        "{said}"
+    );
+    assert!(began.elapsed() < Duration::from_secs(5));
+}
