@@ -67,7 +67,10 @@ fake_systemd() {
     cat >"$root/usr/bin/systemctl" <<'END'
 #!/bin/sh
 echo "$*" >>/run/asked
-case "$*" in *is-enabled*) echo enabled ;; esac
+case "$*" in
+    *is-enabled*ramblk-ro.socket*) echo disabled; exit 1 ;;
+    *is-enabled*) echo enabled ;;
+esac
 END
     chmod 755 "$root/usr/bin/systemctl"
     : >"$root/run/asked"
@@ -170,7 +173,7 @@ check_deb() {
     passed "a configuration of a newer version is refused by the name of its key"
 
     inside dpkg -r ramblk >/dev/null 2>&1
-    asked 'stop ramblk.socket ramblk.service' || die "removing does not stop the service"
+    asked 'stop ramblk.socket ramblk-ro.socket ramblk.service' || die "removing does not stop the service"
     no_systemd
     [[ -e $root/etc/ramblk/ramblk.toml && -e $root/run/ramblk/arena ]] || die "removing took too much"
     inside dpkg --purge ramblk >"$folder/dpkg.log" 2>&1 || { cat "$folder/dpkg.log" >&2; die "no purge"; }
@@ -207,7 +210,10 @@ check_rpm() {
     # Owners and modes too: nothing may differ from what the package says.
     rpm "${words[@]}" -V ramblk || die "rpm: files differ"
     stop
+    fake_systemd
     rpm "${words[@]}" -e ramblk >"$folder/rpm.log" 2>&1 || { cat "$folder/rpm.log" >&2; die "rpm: not erased"; }
+    asked 'disable --now ramblk.socket ramblk-ro.socket ramblk.service' || die "rpm: erasing does not stop the service"
+    no_systemd
     [[ ! -e $root/usr/bin/ramblk && ! -e $root/etc/ramblk ]] || die "rpm leaves files"
     passed "the .rpm installs, refuses disks that it can't read, upgrades with the disk kept, and is erased"
 }

@@ -12,6 +12,8 @@ tests=check-service
 CONFIG=/etc/ramblk/ramblk.toml
 DROP_INS=/etc/systemd/system/ramblk.service.d
 IMAGE=http://images.example.com/content.raw
+# The API's socket for reading.
+READERS=/run/ramblk/api-ro.sock
 
 # What went wrong may only be in the journal. The guest ends with the tests.
 ended() {
@@ -101,6 +103,17 @@ install_and_start() {
     quietly ramblk doctor
     quietly as ramblk env RUNTIME_DIRECTORY=/run/ramblk ramblk serve --check --config $CONFIG --socket-group kvm
     passed "the package installs, and its service is active"
+}
+
+# The package has the socket for reading, not enabled. It can't start while the service runs.
+enable_reading() {
+    if systemctl --quiet is-enabled ramblk-ro.socket; then die "the socket for reading is enabled"; fi
+    quietly systemctl stop ramblk.socket ramblk.service
+    quietly systemctl enable --now ramblk-ro.socket
+    systemctl start ramblk
+    quietly as member ramblk list --api-socket $READERS
+    fails 'api.sock' as member ramblk create six --size 1M --api-socket $READERS
+    passed "the socket for reading serves once it is enabled"
 }
 
 use_disks() {
@@ -293,6 +306,7 @@ case $1 in
         use_disks
         end_and_return
         fetch_images
+        enable_reading
         use_drop_ins "ramblk-serve (enforce)"
         upgrade two.deb
         upgrade_with_a_mistake

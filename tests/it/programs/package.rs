@@ -42,6 +42,10 @@ fn the_tree_of_the_packages_has_all_that_a_host_needs() {
             "ExecStart=/usr/bin/ramblk serve",
         ),
         ("usr/lib/systemd/system/ramblk.socket", "ListenStream="),
+        (
+            "usr/lib/systemd/system/ramblk-ro.socket",
+            "FileDescriptorName=api-ro",
+        ),
         ("usr/lib/sysusers.d/ramblk.conf", "u ramblk"),
         ("usr/lib/tmpfiles.d/ramblk.conf", "d /run/ramblk"),
         ("usr/share/bash-completion/completions/ramblk", "_ramblk"),
