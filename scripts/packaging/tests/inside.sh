@@ -215,6 +215,8 @@ check_rpm() {
     asked 'disable --now ramblk.socket ramblk-ro.socket ramblk.service' || die "rpm: erasing does not stop the service"
     no_systemd
     [[ ! -e $root/usr/bin/ramblk && ! -e $root/etc/ramblk ]] || die "rpm leaves files"
+    [[ ! -e $root/usr/share/doc/ramblk && ! -e $root/usr/share/licenses/ramblk ]] ||
+        die "rpm leaves $(find "$root"/usr/share/{doc,licenses}/ramblk 2>/dev/null)"
     passed "the .rpm installs, refuses disks that it can't read, upgrades with the disk kept, and is erased"
 }
 
