@@ -17,6 +17,16 @@ fails() {
     grep -q -e "$reason" <<<"$said" || die "'$*' does not say '$reason': $said"
 }
 
+# other_layouts DEB OLDEST NEWEST TO: a package whose program would read only these layouts.
+other_layouts() {
+    local made=$folder/other
+    rm -rf "$made"
+    dpkg-deb -R "$1" "$made"
+    sed -i -e "s/^OLDEST_LAYOUT=.*/OLDEST_LAYOUT=$2/" -e "s/^LAYOUT=.*/LAYOUT=$3/" "$made"/DEBIAN/p*inst
+    sed -i 's/^Version: .*/Version: 9.9-1/' "$made/DEBIAN/control"
+    dpkg-deb --root-owner-group -Znone -b "$made" "$4" >/dev/null
+}
+
 # listed ROOT: all files in which a package could leave something, with what they are. "" is this system's root.
 listed() {
     local root=$1

@@ -99,16 +99,6 @@ refused() {
     inside dpkg -s ramblk | grep -q '^Status: install ok installed' || die "the old package is not whole"
 }
 
-# other_layouts DEB OLDEST NEWEST TO: a package whose program would read only these layouts.
-other_layouts() {
-    local made=$folder/other
-    rm -rf "$made"
-    dpkg-deb -R "$1" "$made"
-    sed -i -e "s/^OLDEST_LAYOUT=.*/OLDEST_LAYOUT=$2/" -e "s/^LAYOUT=.*/LAYOUT=$3/" "$made"/DEBIAN/p*inst
-    sed -i 's/^Version: .*/Version: 9.9-1/' "$made/DEBIAN/control"
-    dpkg-deb --root-owner-group -Znone -b "$made" "$4" >/dev/null
-}
-
 check_deb() {
     local one two first second
     one=$(basename "$packages"/one/ramblk_*.deb) two=$(basename "$packages"/two/ramblk_*.deb)
@@ -157,6 +147,10 @@ check_deb() {
     fake_systemd
     inside dpkg -i "/pkg/$two" >"$folder/dpkg.log" 2>&1 || { cat "$folder/dpkg.log" >&2; die "dpkg fails"; }
     asked ' restart ramblk.service' || { cat "$folder/dpkg.log" >&2; die "the service is not restarted"; }
+    # dpkg then runs the old package's script, which leaves the daemon alone.
+    : >"$root/run/asked"
+    refused /pkg/newer.deb 'this version reads layouts 98 to 99'
+    if asked ' restart'; then die "the service restarts after an upgrade that was refused"; fi
     echo 'from_the_future = 1' >>"$root/etc/ramblk/ramblk.toml"
     inside dpkg -i "/pkg/$two" >"$folder/dpkg.log" 2>&1 || { cat "$folder/dpkg.log" >&2; die "dpkg fails"; }
     if asked 'restart'; then die "the service restarts with a configuration that it can't read"; fi

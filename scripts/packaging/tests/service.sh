@@ -251,6 +251,16 @@ upgrade() {
     systemctl --quiet is-active ramblk.service || die "the service is not active"
 }
 
+# A package that can't read the disks leaves the daemon as it is.
+refuse_other_layouts() {
+    local before
+    before=$(main_process)
+    fails 'this version reads layouts 98 to 99' dpkg --force-confold -i newer.deb
+    [[ $(main_process) == "$before" ]] || die "the service restarts after an upgrade that was refused"
+    check_disk "by an upgrade that was refused"
+    passed "an upgrade that is refused leaves the daemon alone: $1"
+}
+
 upgrade_with_a_mistake() {
     local said
     cp $CONFIG /run/good.toml
@@ -310,6 +320,7 @@ case $1 in
         use_drop_ins "ramblk-serve (enforce)"
         upgrade two.deb
         upgrade_with_a_mistake
+        refuse_other_layouts "disks in /run/ramblk"
         keep_in_systemd "ramblk-serve (enforce)"
         upgrade one.deb
         purge
