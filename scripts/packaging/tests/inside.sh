@@ -168,6 +168,9 @@ check_deb() {
 
     inside dpkg -r ramblk >/dev/null 2>&1
     asked 'stop ramblk.socket ramblk-ro.socket ramblk.service' || die "removing does not stop the service"
+    inside dpkg -i "/pkg/$two" >"$folder/dpkg.log" 2>&1 || { cat "$folder/dpkg.log" >&2; die "dpkg fails"; }
+    asked ' start ramblk.socket ramblk.service' || die "installing it again does not start the service"
+    inside dpkg -r ramblk >/dev/null 2>&1
     no_systemd
     [[ -e $root/etc/ramblk/ramblk.toml && -e $root/run/ramblk/arena ]] || die "removing took too much"
     inside dpkg --purge ramblk >"$folder/dpkg.log" 2>&1 || { cat "$folder/dpkg.log" >&2; die "no purge"; }

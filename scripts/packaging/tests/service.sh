@@ -272,6 +272,17 @@ upgrade_with_a_mistake() {
     passed "upgrades keep the disk, and do not restart into a configuration that can't be read"
 }
 
+# Without a purge between, all that was enabled is active again.
+remove_and_install() {
+    quietly apt-get -qq remove -y ramblk
+    if systemctl --quiet is-active ramblk.service; then die "the service outlives its package"; fi
+    quietly dpkg --force-confold -i two.deb
+    systemctl --quiet is-active ramblk.service || die "installing it again does not start the service"
+    systemctl --quiet is-active ramblk-ro.socket || die "installing it again does not start the socket for reading"
+    check_disk "by removing the package and installing it again"
+    passed "a package that was removed and installed again serves the same disks"
+}
+
 purge() {
     check_refusals "until the package was removed"
     kill "$servers"
@@ -321,6 +332,7 @@ case $1 in
         upgrade two.deb
         upgrade_with_a_mistake
         refuse_other_layouts "disks in /run/ramblk"
+        remove_and_install
         keep_in_systemd "ramblk-serve (enforce)"
         upgrade one.deb
         purge
