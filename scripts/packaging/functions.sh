@@ -7,38 +7,63 @@ systemd_runs() { [ -d /run/systemd/system ]; }
 
 say() { printf 'ramblk: %s\n' "$*" >&2; }
 
+# The state directory that the configuration names: a path, "systemd", "none", or nothing.
+state_dir() {
+    sed -n "s/^[[:space:]]*state_dir[[:space:]]*=[[:space:]]*[\"']\([^\"']*\).*/\1/p" \
+        /etc/ramblk/ramblk.toml 2>/dev/null || true
+}
+
+# held PROCESS: its descriptors of files that may hold disks, by their names. Their first bytes tell for sure.
+# The daemon that has made a file of disks made it without a name, and the kernel goes on calling it so.
+held() {
+    for fd in "$1"/fd/*; do
+        case $(readlink "$fd" 2>/dev/null) in
+            "/memfd:ramblk (deleted)" | */arena | */"#"[0-9]*" (deleted)") if [ -f "$fd" ]; then echo "$fd"; fi ;;
+        esac
+    done
+}
+
 # The places where the disks of a running daemon, or of one that comes back, may lie.
 arenas() {
-    if [ -f /run/ramblk/arena ]; then echo /run/ramblk/arena; fi
-    for exe in /proc/[0-9]*/exe; do
+    for file in /run/ramblk/arena "$(state_dir)/arena"; do
+        if [ -f "$file" ]; then echo "$file"; fi
+    done
+    # While no daemon runs, only systemd's store has them.
+    held /proc/1
+    for process in /proc/[0-9]*; do
         # Of an upgrade that was broken off, the running program may be a removed file.
-        case $(readlink "$exe" 2>/dev/null) in
+        case $(readlink "$process/exe" 2>/dev/null) in
             /usr/bin/ramblk | "/usr/bin/ramblk (deleted)" | /usr/bin/ramblk.dpkg-*) ;;
             *) continue ;;
         esac
-        for fd in "${exe%/exe}"/fd/*; do
-            case $(readlink "$fd" 2>/dev/null) in
-                "/memfd:ramblk (deleted)") echo "$fd" ;;
-            esac
-        done
+        # That of a container is another program, which this package doesn't replace.
+        if [ "$process/root" -ef / ]; then held "$process"; fi
     done
 }
 
 # Refuse if this program can't read the disks that are in memory. Nothing was stopped or replaced yet.
 check_layout() {
-    for arena in $(arenas); do
+    arenas | while IFS= read -r arena; do
         # The superblock begins with 'ramblk', a zero, 'A', and the number of the layout.
         magic=$(od -An -tx1 -N8 "$arena" 2>/dev/null | tr -d ' \n')
         [ "$magic" = 72616d626c6b0041 ] || continue
         layout=$(od -An -tu8 -j8 -N8 "$arena" | tr -d ' \n')
-        if [ "$layout" -gt "$LAYOUT" ] || [ "$layout" -lt "$OLDEST_LAYOUT" ]; then
-            say "the disks in memory ($arena) have layout $layout, and this version reads layouts" \
-                "$OLDEST_LAYOUT to $LAYOUT. Nothing was changed: the daemon and its disks go on. Install a" \
-                "version that reads it; or export the disks ('ramblk export'), stop the daemon, remove" \
-                "$arena, and install again."
-            exit 1
-        fi
-    done
+        if [ "$layout" -le "$LAYOUT" ] && [ "$layout" -ge "$OLDEST_LAYOUT" ]; then continue; fi
+        case $arena in
+            /proc/*) place=$(readlink "$arena") ;;
+            *) place=$arena ;;
+        esac
+        case $place in
+            */"#"*) place=${place%/*}/arena drop="remove ${place%/*}/arena" ;;
+            /memfd:*) drop="have systemd drop them if it keeps them ('systemctl clean --what=fdstore ramblk')" ;;
+            *) drop="remove $place" ;;
+        esac
+        say "the disks in memory ($place) have layout $layout, and this version reads layouts" \
+            "$OLDEST_LAYOUT to $LAYOUT. Nothing was changed: the daemon and its disks go on. Install a" \
+            "version that reads it; or export the disks ('ramblk export'), stop the daemon, $drop, and" \
+            "install again."
+        exit 1
+    done || exit 1
 }
 
 # The user of the daemon, and the host's group for virtual machines.
@@ -70,16 +95,22 @@ unload_profile() {
     fi
 }
 
+# What systemd has told the running daemon about its store (FDSTORE=N, from systemd 254 on). The default place of
+# disks depends on it.
+store_of_systemd() {
+    process=$(systemctl show --property MainPID --value ramblk.service 2>/dev/null) || true
+    { tr '\0' '\n' <"/proc/$process/environ" | grep -x 'FDSTORE=[0-9]*'; } 2>/dev/null || true
+}
+
 # Whether the new program could take over with its configuration and the disks that are there: else the
-# running one stays. Places are those of the daemon's user, and limits those of the unit: a shell has less memory to
-# lock, and fewer descriptors.
+# running one stays. Places are those of the daemon's user, and limits those of the unit: a shell has less memory
+# to lock, and fewer descriptors.
 new_program_starts() {
     prlimit --pid $$ --memlock=unlimited --nofile=1048576 2>/dev/null || true
-    set -- --config /etc/ramblk/ramblk.toml --socket-group kvm
-    # Without a file of disks in its directory, systemd keeps them.
-    if systemd_runs && [ ! -e /run/ramblk/arena ]; then set -- "$@" --state-dir systemd; fi
-    said=$(setpriv --reuid ramblk --regid ramblk --init-groups env RUNTIME_DIRECTORY=/run/ramblk \
-        /usr/bin/ramblk serve --check "$@" 2>&1) && return 0
+    # shellcheck disable=SC2046
+    said=$(setpriv --reuid ramblk --regid ramblk --init-groups \
+        env RUNTIME_DIRECTORY=/run/ramblk $(store_of_systemd) \
+        /usr/bin/ramblk serve --check --config /etc/ramblk/ramblk.toml --socket-group kvm 2>&1) && return 0
     printf '%s\n' "$said" | grep -E '^(problem|error)' >&2
     return 1
 }

@@ -29,7 +29,9 @@ mounts() {
 # The value of a key of the service.
 unit() { sed -n "s/^$1=//p" "$root/usr/lib/systemd/system/ramblk.service" | tail -n 1; }
 
-# Starts the daemon as systemd would: its command line, user, groups, directory and limits.
+# start [OPTION...]: starts the daemon as systemd would: its command line, user, groups, directory and limits.
+# `told` is what else systemd puts into its environment.
+told=()
 start() {
     local command user groups directory
     command=$(unit ExecStart) user=$(unit User) directory=$(unit RuntimeDirectory)
@@ -38,9 +40,9 @@ start() {
     # A container may not raise it.
     prlimit --nofile="$(unit LimitNOFILE)" --pid $$ 2>/dev/null || true
     # shellcheck disable=SC2086
-    env -i PATH=/usr/bin:/usr/sbin RUNTIME_DIRECTORY="/run/$directory" \
+    env -i PATH=/usr/bin:/usr/sbin RUNTIME_DIRECTORY="/run/$directory" "${told[@]}" \
         chroot --userspec="$user:$(unit Group)" --groups="$groups" "$root" \
-        $command >"$folder/daemon.log" 2>&1 &
+        $command "$@" >"$folder/daemon.log" 2>&1 &
     daemon=$!
     await "$root/run/ramblk/api.sock"
 }
@@ -70,13 +72,14 @@ echo "$*" >>/run/asked
 case "$*" in
     *is-enabled*ramblk-ro.socket*) echo disabled; exit 1 ;;
     *is-enabled*) echo enabled ;;
+    *MainPID*) cat /run/main-process ;;
 esac
 END
     chmod 755 "$root/usr/bin/systemctl"
     : >"$root/run/asked"
 }
 
-no_systemd() { rm -r "$root/run/systemd" "$root/usr/bin/systemctl" "$root/run/asked"; }
+no_systemd() { rm -rf "$root"/run/{systemd,asked,main-process} "$root/usr/bin/systemctl"; }
 
 # asked WORDS: whether the service manager was asked for this since the last time.
 asked() {
@@ -97,6 +100,62 @@ refused() {
     kill -0 $daemon || die "the daemon was stopped"
     [[ $(version) == "$before" && $(inside ramblk digest one) == "$digest" ]] || die "the disk changed"
     inside dpkg -s ramblk | grep -q '^Status: install ok installed' || die "the old package is not whole"
+}
+
+# upgrade_tells [WORDS]: an upgrade to the second package must restart the service; or with words, must say these
+# and leave it as it is. There is a fake systemd.
+upgrade_tells() {
+    echo $daemon >"$root/run/main-process"
+    : >"$root/run/asked"
+    inside dpkg -i "/pkg/$two" >"$folder/dpkg.log" 2>&1 || { cat "$folder/dpkg.log" >&2; die "dpkg fails"; }
+    if (($#)); then
+        if asked ' restart'; then die "the service restarts in spite of: $*"; fi
+        grep 'was not restarted' "$folder/dpkg.log" >/dev/null && grep -q -e "$*" "$folder/dpkg.log" ||
+            { cat "$folder/dpkg.log" >&2; die "dpkg does not say: $*"; }
+    else
+        asked ' restart ramblk.service' || { cat "$folder/dpkg.log" >&2; die "the service is not restarted"; }
+    fi
+}
+
+# Upgrades look at disks wherever the daemon keeps them: not only in /run/ramblk, nor only while it runs.
+check_places() {
+    local config=$root/etc/ramblk/ramblk.toml place=/dev/shm/disks digest held
+    mv "$root/run/ramblk/arena" "$root/run/arena"
+    cp "$config" "$folder/config"
+    inside install -d -o ramblk -g ramblk $place
+    start --state-dir $place
+    inside ramblk create one --size 8M >/dev/null
+    digest=$(inside ramblk digest one)
+    refused /pkg/newer.deb "($place/arena) have layout $LAYOUT, and this version reads layouts 98 to 99"
+    stop
+    # The daemon that finds the file has it under another name than the one that has made it.
+    start --state-dir $place
+    refused /pkg/newer.deb "($place/arena) have layout $LAYOUT, and this version reads layouts 98 to 99"
+    stop
+    sed -i "s|^#state_dir = .*|state_dir = \"$place\"|" "$config"
+    fails "($place/arena) have layout $LAYOUT" inside dpkg -i /pkg/newer.deb
+    start
+    upgrade_tells
+    sed -i 's|^state_dir = .*|state_dir = "/var"|' "$config"
+    upgrade_tells '/var.* is on a file system'
+    stop
+    cp "$folder/config" "$config"
+    rm -r "${root:?}$place"
+    # With systemd's store, as from systemd 254 on, a file that an older one has left does not count.
+    told=(FDSTORE=64)
+    start
+    told=()
+    echo "no disks" >"$root/run/ramblk/arena"
+    upgrade_tells
+    rm "$root/run/ramblk/arena"
+    # Once the daemon has ended, PID 1 alone has the memory, which is this script here.
+    held=$(find "$root/proc/$daemon/fd" -lname '/memfd:ramblk (deleted)' | head -n 1)
+    exec 9<"$held"
+    stop
+    fails "(/memfd:ramblk (deleted)) have layout $LAYOUT" inside dpkg -i /pkg/newer.deb
+    exec 9<&-
+    mv "$root/run/arena" "$root/run/ramblk/arena"
+    passed "upgrades look at disks in any directory, by option or by the file, and in systemd's store"
 }
 
 check_deb() {
@@ -165,6 +224,8 @@ check_deb() {
     fi
     grep -q 'from_the_future' "$folder/said" || die "not said: $(cat "$folder/said")"
     passed "a configuration of a newer version is refused by the name of its key"
+    sed -i '/^from_the_future/d' "$root/etc/ramblk/ramblk.toml"
+    check_places
 
     inside dpkg -r ramblk >/dev/null 2>&1
     asked 'stop ramblk.socket ramblk-ro.socket ramblk.service' || die "removing does not stop the service"

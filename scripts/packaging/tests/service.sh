@@ -334,6 +334,7 @@ case $1 in
         refuse_other_layouts "disks in /run/ramblk"
         remove_and_install
         keep_in_systemd "ramblk-serve (enforce)"
+        refuse_other_layouts "disks in systemd's store"
         upgrade one.deb
         purge
         ;;
