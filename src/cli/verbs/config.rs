@@ -22,8 +22,9 @@ pub(in crate::cli) struct Apply {
     dry_run: bool,
 
     /// Remove what the file doesn't name: disks and groups, and the labels, limits, quota, group,
-    /// socket_owner and on_full of disks. Disks that are in use or have snapshots are not
-    /// destroyed.
+    /// faults, history, on_full, sanitize, write_cache, log_limit and socket_owner of disks, but
+    /// not ttl, on_detach, grace and protected. If a disk to destroy is in use or protected, or has
+    /// snapshots, the whole file is refused.
     #[arg(long)]
     prune: bool,
 

@@ -106,7 +106,6 @@ fn a_dry_run_shows_each_field_as_it_was_and_as_it_would_be() {
             .contains("disk scratch: unchanged")
     );
     assert_eq!(daemon.json("show scratch")["labels"]["rack"], "7");
-    let before = daemon.json("export-config");
     let some = r#"
         [[group]]
         name = "tenants"
@@ -126,6 +125,10 @@ fn a_dry_run_shows_each_field_as_it_was_and_as_it_would_be() {
          labels.vm: \"web-1\" → none\n  limits.read.iops: none → 5\n  \
          quota_bytes: 100M → none\n"
     );
+    // --prune leaves how a disk's life ends.
+    daemon.ok("set scratch --ttl 12h --on-detach destroy --grace 1min");
+    daemon.ok("protect scratch");
+    let before = daemon.json("export-config");
     let output = daemon.feed("apply -f - --dry-run --prune -o json", some.as_bytes());
     assert_eq!(output.status.code(), Some(8));
     let pruned: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -137,6 +140,10 @@ fn a_dry_run_shows_each_field_as_it_was_and_as_it_would_be() {
     assert_eq!(disks.as_array().unwrap().len(), 1);
     assert_eq!(disks[0]["labels"], json!({"tier": "gold"}));
     assert_eq!(disks[0]["on_full"], "error");
+    assert_eq!(disks[0]["life"]["ttl_ms"], 43_200_000);
+    assert_eq!(disks[0]["life"]["on_detach"], "destroy");
+    assert_eq!(disks[0]["life"]["grace_ms"], 60_000);
+    assert_eq!(disks[0]["protected"], true);
     let output = daemon.feed("apply -f - --prune --dry-run", some.as_bytes());
     assert_eq!(output.status.code(), Some(0), "{output:?}");
 }
