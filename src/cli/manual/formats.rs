@@ -10,17 +10,73 @@ use super::page::Page;
 use crate::cli::file::DAEMON_KEYS;
 use crate::daemon::api;
 
-/// Keys of `[daemon]` whose option has another name or another sense.
-const OTHER_OPTIONS: [(&str, &str); 2] = [
-    ("metrics_labels", "metrics_labels"),
-    ("huge_pages", "no_huge_pages"),
-];
-
 /// Keys of a disk in the file, by the name in the API.
-const FILE_KEYS: [(&str, &str); 3] = [
+const FILE_KEYS: [(&str, &str); 5] = [
     ("size_bytes", "size"),
     ("quota_bytes", "quota"),
     ("log_limit_bytes", "log_limit"),
+    ("ttl_ms", "ttl"),
+    ("grace_ms", "grace"),
+];
+
+/// Keys whose values the file writes otherwise than the command line and the API do, or whose words
+/// these don't list.
+const FILE_TEXTS: [(&str, &str); 10] = [
+    (
+        "metrics_labels",
+        "An array of labels of disks to show in the metric ramblk_disk_info, as label_KEY: \
+         [\"tenant\"].",
+    ),
+    (
+        "huge_pages",
+        "true, the default, moves fully used memory to huge pages in the background, which costs \
+         processor time once and makes random access faster. false uses small pages only.",
+    ),
+    (
+        "share",
+        "Front ends that may use it at the same time: \"none\", the default, for one; \"ro\" for \
+         any number, read-only; \"rw\" for any number, all writing at their own risk.",
+    ),
+    (
+        "on_full",
+        "What happens to a write that finds no memory: it fails in the guest (\"error\", the \
+         default), or waits for memory (\"stall\").",
+    ),
+    (
+        "sanitize",
+        "What to do about reads of sectors that were never written or were discarded since, and \
+         about 256 MiB of writes without a flush: \"off\", the default; \"count\" them; \"log\", \
+         which keeps the last ones for `ramblk findings` too; \"fail\", which also fails what is \
+         found, but for a missing flush.",
+    ),
+    (
+        "history",
+        "Keeps states of the past: { every = \"flush\", keep = 1000, limit = \"2G\" }. `every` is \
+         \"flush\", the default, a time (\"500ms\", \"2s\", \"1min\") or an amount written \
+         (\"64M\"); `keep` is how many, 1000 by default; `limit` is the most memory for them. \
+         \"none\" ends it, and drops what it has kept.",
+    ),
+    (
+        "write_cache",
+        "When writes are stable: as soon as they complete (\"stable\", the default), or when a \
+         flush covers them (\"volatile\"). It can be changed only while no front end is connected.",
+    ),
+    (
+        "ttl",
+        "How long the disk lives, as in \"12h\": then it is destroyed. The time begins when this \
+         is set or changed. \"none\" is for ever.",
+    ),
+    (
+        "on_detach",
+        "What happens when its last front end has been gone for the grace: \"keep\", the default; \
+         \"reset\", to what it was forked from; \"destroy\".",
+    ),
+    (
+        "grace",
+        "How long to wait for a front end to come back, as in \"1min\", if `on_detach` is \
+         \"reset\" or \"destroy\". \"none\" is the default, 30s. After a restart of the daemon it \
+         is a minute at least.",
+    ),
 ];
 
 /// The pages by file name.
@@ -66,19 +122,15 @@ fn file(program: &Command) -> Page {
         // The file has the keys of a life beside the others.
         if key == "life" {
             for (key, what) in properties("LifePatch") {
-                page.item(key.trim_end_matches("_ms"), &what);
+                key_of_disk(&key, &what, &mut page);
             }
             continue;
         }
-        let other = FILE_KEYS.iter().find(|(name, _)| *name == key);
-        // What is null in the API is a word in the file.
-        let none = if key == "labels" { "false" } else { "\"none\"" };
-        let what = what.replace("`null`", &format!("`{none}`"));
-        page.item(other.map_or(key.as_str(), |(_, key)| key), &what);
+        key_of_disk(&key, &what, &mut page);
     }
     page.section("KEYS OF limits.total, limits.read AND limits.write");
     for (key, what) in properties("RatePatch") {
-        page.item(&key, &what.replace("`null`", "`\"none\"`"));
+        key_of_disk(&key, &what, &mut page);
     }
     add_examples("ramblk.toml", &mut page);
     page.section("FILES");
@@ -90,19 +142,35 @@ fn file(program: &Command) -> Page {
     page
 }
 
-/// The help of the option of `serve` that a key of `[daemon]` stands for.
+/// A key of a disk by its name in the API, where `what` describes it.
+fn key_of_disk(name: &str, what: &str, page: &mut Page) {
+    let other = FILE_KEYS.iter().find(|(other, _)| *other == name);
+    let key = other.map_or(name, |(_, key)| key);
+    if let Some(own) = own_text(key) {
+        return page.item(key, own);
+    }
+    // What is null in the API is a word in the file.
+    let none = if key == "labels" { "false" } else { "\"none\"" };
+    page.item(key, &what.replace("`null`", &format!("`{none}`")));
+}
+
+/// The text that a key has in the file only.
+fn own_text(key: &str) -> Option<&'static str> {
+    let found = FILE_TEXTS.iter().find(|(name, _)| *name == key);
+    found.map(|(_, text)| *text)
+}
+
+/// What a key of `[daemon]` means: the help of the option of `serve` that it stands for, unless it
+/// has a text of its own.
 fn help_of_key(program: &Command, key: &str) -> String {
-    let other = OTHER_OPTIONS.iter().find(|(name, _)| *name == key);
-    let id = other.map_or(key, |(_, id)| id);
+    if let Some(own) = own_text(key) {
+        return own.to_owned();
+    }
     let serve = program.find_subcommand("serve");
     let mut options = serve.into_iter().flat_map(Command::get_arguments);
-    let option = options.find(|option| option.get_id() == id);
+    let option = options.find(|option| option.get_id() == key);
     let help = option.and_then(|it| it.get_long_help().or_else(|| it.get_help()));
-    let help = help.map(ToString::to_string).unwrap_or_default();
-    match key {
-        "huge_pages" => format!("true or false. If it is false: {help}"),
-        _ => help,
-    }
+    help.map(ToString::to_string).unwrap_or_default()
 }
 
 /// The properties of a schema of the API, with what each means.
@@ -217,6 +285,8 @@ fn faults() -> Page {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
+    use std::collections::BTreeSet;
+
     use clap::CommandFactory;
 
     use super::*;
@@ -231,20 +301,63 @@ mod tests {
     #[test]
     fn every_key_of_the_file_is_explained() {
         let page = text(&file(&Ramblk::command()));
-        for key in DAEMON_KEYS {
+        for key in file_keys() {
             let item = page.split_once(&format!("\\fB{key}\\fR\n"));
             assert!(item.is_some(), "{key} is missing: {page}");
-            let (_, what) = item.unwrap();
-            let what = what.lines().next().unwrap_or_default();
-            assert!(what.len() > 20, "{key}: {what}");
         }
-        // The reader takes some keys as the API names them, too.
-        let keys = crate::cli::file::disk_keys().into_iter();
-        for key in keys.filter(|key| !key.ends_with("_bytes")) {
-            assert!(
-                page.contains(&format!("\\fB{key}\\fR\n")),
-                "{key} is missing"
-            );
+        // Of every item, also of those that the file doesn't have by itself.
+        let (_, keys) = page.split_once(".SH \"KEYS OF [daemon]\"").unwrap();
+        let (keys, _) = keys.split_once(".SH EXAMPLES").unwrap();
+        let items: Vec<&str> = keys.split(".TP\n").skip(1).collect();
+        assert!(items.len() > file_keys().len(), "{keys}");
+        for item in items {
+            let (key, what) = item.split_once('\n').unwrap();
+            let what = what.split(".SH").next().unwrap().trim();
+            assert!(what.len() > 8, "{key} has no text");
+            for wrong in ["null", "millisecond", "more than once"] {
+                assert!(!what.contains(wrong), "{key}: {what}");
+            }
+        }
+    }
+
+    /// The keys of the daemon and of a disk, without those that programs write.
+    fn file_keys() -> Vec<String> {
+        let keys = DAEMON_KEYS.map(str::to_owned).into_iter();
+        let keys = keys.chain(crate::cli::file::disk_keys());
+        keys.filter(|key| !key.ends_with("_bytes")).collect()
+    }
+
+    #[test]
+    fn the_guide_names_every_key_of_the_file_and_every_event() {
+        let words = |text: &str| -> BTreeSet<String> {
+            let code = text.split('`').skip(1).step_by(2);
+            code.map(|it| it.split(' ').next().unwrap_or_default().to_owned())
+                .collect()
+        };
+        let section = section(&CLI, "## The configuration file");
+        let (example, rest) = section.split_once("\n```\n").unwrap();
+        let (listed, _) = rest.split_once("An unknown key").unwrap();
+        let mut named = words(listed);
+        named.extend(example.lines().filter_map(|line| {
+            let (key, _) = line.split_once(" = ")?;
+            Some(key.to_owned())
+        }));
+        for key in file_keys() {
+            assert!(named.contains(&key), "cli.md doesn't name {key}: {named:?}");
+        }
+        let (_, kinds) = API.split_once("`event` is the kind (").unwrap();
+        let (kinds, _) = kinds.split_once(')').unwrap();
+        let document = api::document();
+        let known = document.pointer("/components/schemas/EventKind/enum");
+        let known: BTreeSet<String> = serde_json::from_value(known.unwrap().clone()).unwrap();
+        assert_eq!(words(kinds), known, "the events of api.md");
+    }
+
+    #[test]
+    fn comments_of_the_guide_are_in_no_page() {
+        for page in [file(&Ramblk::command()), api(), faults()] {
+            let page = text(&page);
+            assert!(!page.contains("<!") && !page.contains("-->"), "{page}");
         }
     }
 

@@ -51,7 +51,14 @@ fn cells(row: &str) -> Vec<&str> {
 pub(super) fn add(text: &str, page: &mut Page) {
     let mut lines = text.lines().peekable();
     while let Some(line) = lines.next() {
-        if line.starts_with("```") {
+        if line.starts_with("<!--") {
+            // A comment, which readers of the guide don't see either.
+            let mut last = line;
+            while !last.contains("-->") {
+                let Some(next) = lines.next() else { return };
+                last = next;
+            }
+        } else if line.starts_with("```") {
             let code: Vec<&str> = lines
                 .by_ref()
                 .take_while(|it| !it.starts_with("```"))
@@ -70,7 +77,8 @@ pub(super) fn add(text: &str, page: &mut Page) {
             let mut whole = line.trim_start_matches("- ").trim().to_owned();
             let ends = |next: &&str| {
                 let next = *next;
-                next.trim().is_empty() || next.starts_with(['|', '#']) || next.starts_with("```")
+                let begins = |mark| next.starts_with(mark);
+                next.trim().is_empty() || ["|", "#", "```", "<!--"].into_iter().any(begins)
             };
             while let Some(next) = lines.next_if(|next| !ends(next) && !is_item(next)) {
                 whole = whole + " " + next.trim();
@@ -124,7 +132,7 @@ mod tests {
 
     const TEXT: &str = "# Page\n\n## One\n\nIt has [a link](b.md#c) and **words**,\n\
                         and `code[0]`.\n\n\
-                        ```sh\n# no heading\n.x\n```\n\n### Below\n\n\
+                        <!-- before\nhidden -->\n```sh\n# no heading\n.x\n```\n\n### Below\n\n\
                         - first\n  of two\n- second\n\n\
                         | key | what |\n|---|---|\n| `a\\|b` | see [x](y) |\n| c | d |\n\n\
                         ## Two\n\nother\n";
@@ -161,5 +169,6 @@ mod tests {
         ] {
             assert!(text.contains(wanted), "{wanted}: {text}");
         }
+        assert!(!text.contains("hidden") && !text.contains("-->"), "{text}");
     }
 }

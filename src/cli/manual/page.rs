@@ -3,7 +3,7 @@
 use clap_mangen::roff::{Inline, Roff, bold, roman};
 
 /// Where the pages come from, at the foot of each.
-const SOURCE: &str = concat!("ramblk ", env!("CARGO_PKG_VERSION"));
+pub(super) const SOURCE: &str = concat!("ramblk ", env!("CARGO_PKG_VERSION"));
 
 /// A page that is being written.
 #[derive(Debug, Default)]

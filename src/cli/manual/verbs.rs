@@ -2,11 +2,12 @@
 
 use clap::Command;
 use clap_mangen::Man;
+use clap_mangen::roff::{Roff, bold, italic, roman};
 
 use super::examples;
 use super::guide::CLI;
 use super::markdown::{plain, rows};
-use super::page::Page;
+use super::page::{Page, SOURCE};
 
 /// In the handbook of the command line, the table of exit codes, which is that of the pages.
 const CODES: &str = "| code | meaning |";
@@ -44,12 +45,18 @@ const IMAGE_VERBS: [&str; 6] = [
 
 /// Variables that are read, what they are, and the verbs that read them: `""` for all but those
 /// that serve.
-const ENVIRONMENT: [(&str, &str, &[&str]); 8] = [
+const ENVIRONMENT: [(&str, &str, &[&str]); 9] = [
     ("RAMBLK_API", "The socket of the daemon's API.", &[""]),
     (
         "RAMBLK_LOG",
         "What to log: error, warn, info, debug, trace or off, or TARGET=LEVEL as in \
          ramblk::daemon=debug, with commas between.",
+        &["run", "serve"],
+    ),
+    (
+        "RAMBLK_LOG_FORMAT",
+        "How to log: text, the default, or json, an object a line, on stderr; or journald, \
+         messages with fields for systemd's journal.",
         &["run", "serve"],
     ),
     (
@@ -116,7 +123,7 @@ fn add(command: &Command, verb: &str, beside: &[String], pages: &mut Vec<(String
         .collect();
     let path = |below: &&Command| format!("{verb} {}", below.get_name()).trim().to_owned();
     let names: Vec<String> = below.iter().map(path).collect();
-    let manual = Man::new(command.clone());
+    let manual = Man::new(command.clone()).source(SOURCE);
     let name = manual.get_filename();
     pages.push((name, page(&manual, command, verb, &names, beside)));
     for (command, verb) in below.iter().zip(&names) {
@@ -135,7 +142,7 @@ fn page(
     // Nothing of this can fail: it goes to memory.
     let _ = manual.render_title(&mut text);
     let _ = manual.render_name_section(&mut text);
-    let _ = manual.render_synopsis_section(&mut text);
+    text.extend(synopsis(manual, command));
     let _ = manual.render_description_section(&mut text);
     if command.get_arguments().next().is_some() {
         let _ = manual.render_options_section(&mut text);
@@ -166,6 +173,27 @@ fn page(
     page.paragraph(&see_also(command, verb, below, beside).join(", "));
     text.extend(page.render_rest());
     text
+}
+
+/// The section SYNOPSIS, in which each option has its value, too.
+fn synopsis(manual: &Man, command: &Command) -> Vec<u8> {
+    let mut text = Vec::new();
+    let _ = manual.render_synopsis_section(&mut text);
+    let mut text = String::from_utf8_lossy(&text).into_owned();
+    // A usage of our own has all that it should have.
+    if command.get_overridden_usage().is_some() {
+        return text.into_bytes();
+    }
+    let rendered = |words| Roff::new().text(words).to_roff().trim_end().to_owned();
+    for option in command.get_opts() {
+        if let (Some(long), Some(values)) = (option.get_long(), option.get_value_names()) {
+            let name = bold(format!("--{long}"));
+            let value = italic(values.join(" "));
+            let alone = rendered(vec![name.clone()]);
+            text = text.replace(&alone, &rendered(vec![name, roman(" "), value]));
+        }
+    }
+    text.into_bytes()
 }
 
 /// The examples of a verb, or of those below it.

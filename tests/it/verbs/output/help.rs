@@ -162,6 +162,7 @@ fn manual_pages_are_made_for_every_verb_and_format_and_man_takes_them() {
     for entry in fs::read_dir(&folder).unwrap() {
         let page = entry.unwrap().path();
         sections(&page);
+        says_what_it_is(&page);
         lint(&page);
         let output = Command::new("groff")
             .args(["-man", "-ww", "-Tutf8", "-z"])
@@ -186,6 +187,15 @@ fn sections(page: &Path) {
         let has = heads.iter().any(|head| text.contains(head));
         assert!(has, "{page:?} has no {section}");
     }
+}
+
+/// Its foot names the program, and nothing is left of the guide that readers don't see.
+fn says_what_it_is(page: &Path) {
+    let text = fs::read_to_string(page).unwrap();
+    let head = text.lines().find(|line| line.starts_with(".TH ")).unwrap();
+    let source = concat!("\"ramblk ", env!("CARGO_PKG_VERSION"), "\"");
+    assert!(head.contains(source), "{page:?}: {head}");
+    assert!(!text.contains("<!"), "{page:?}");
 }
 
 /// mandoc finds no error in it.
