@@ -15,7 +15,7 @@ const RAMBLK: &str = env!("CARGO_BIN_EXE_ramblk");
 const RUN_DIR: &str = "/run/ramblk";
 
 /// What reaches processes and services that aren't the test's own.
-const BEYOND: [&str; 4] = ["pidof", "pkill", "killall", "systemctl"];
+const BEYOND: [&str; 5] = ["pidof", "pgrep", "pkill", "killall", "systemctl"];
 
 /// How long the commands of a section may take, in seconds.
 const LIMIT: &str = "120";
