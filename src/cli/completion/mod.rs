@@ -3,9 +3,11 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `names` | names of disks, snapshots, groups, images, faults and labels, from the daemon |
+//! | `words` | the fixed words of options that clap doesn't know |
 //! | `mod` | which argument has which names, and the scripts |
 
 mod names;
+mod words;
 
 use std::ffi::OsString;
 
@@ -102,7 +104,12 @@ fn with_names(mut command: Command, verb: &str, names: &Names) -> Command {
                 names.of(kind, &start.to_string_lossy())
             }))
         }
-        None => argument,
+        None => match words::of(verb, &argument) {
+            Some(words) => argument.add(ArgValueCompleter::new(move |start: &std::ffi::OsStr| {
+                words::fitting(&words, &start.to_string_lossy())
+            })),
+            None => argument,
+        },
     })
 }
 

@@ -113,10 +113,14 @@ pub(in crate::cli) fn parse_column(name: &str) -> Result<&'static Column, String
     let lower = name.to_ascii_lowercase();
     let found = COLUMNS.iter().find(|column| column.name == lower);
     found.ok_or_else(|| {
-        let known = COLUMNS.iter().map(|column| column.name);
-        let known = known.collect::<Vec<_>>().join(", ");
+        let known = names().collect::<Vec<_>>().join(", ");
         format!("{name:?} is not a column: use {known}")
     })
+}
+
+/// The names of all columns.
+pub(in crate::cli) fn names() -> impl Iterator<Item = &'static str> {
+    COLUMNS.iter().map(|column| column.name)
 }
 
 /// The usual columns, or those of a wide table.

@@ -64,6 +64,23 @@ fn arguments_are_completed_with_names_that_the_daemon_has() {
         ("ramblk fault release gold2 o", &["other"]),
         ("ramblk create new --image im", &["image://system"]),
         ("ramblk create new --image syst", &["system.img"]),
+        ("ramblk serve --sandbox s", &["strict"]),
+        ("ramblk run --sandbox o", &["off", "on"]),
+        ("ramblk list --sort m", &["mapped", "memory"]),
+        (
+            "ramblk list --columns name,m",
+            &["name,mapped", "name,memory"],
+        ),
+        (
+            "ramblk fault add golden --op read,w",
+            &["read,write", "read,write-zeroes"],
+        ),
+        (
+            "ramblk wait golden --for ",
+            &["attached", "detached", "imported", "quiet="],
+        ),
+        ("ramblk pool --by ", &["group", "label="]),
+        ("ramblk create new --block-size ", &["4096", "512"]),
     ] {
         let mut found = complete(&daemon, line);
         found.retain(|it| !it.starts_with('-') || line.contains("--outp"));
