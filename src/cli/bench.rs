@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::error::Error;
+use crate::cli::print::layout::{columns, folded};
 use crate::cli::print::output::OutputArgs;
 use crate::cli::values::size::parse_size;
 use crate::load::{self, Report};
@@ -136,12 +137,21 @@ fn parse_seconds(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "give a number of seconds, as in 5 or 0.5".into())
 }
 
+/// The results for people: words, each with what there is to say of it.
+fn text(report: &Report) -> String {
+    let text = report.to_string();
+    let lines = text
+        .lines()
+        .map(|line| folded(line, "back end  ".len(), columns()) + "\n");
+    lines.collect()
+}
+
 impl Bench {
     /// Run it, and print the results.
     pub(super) fn run(self) -> Result<(), Error> {
         let output = self.output;
         let report = load::run(&self.into())?;
-        output.print(&report, Report::to_string)?;
+        output.print(&report, text)?;
         if report.errors == 0 {
             return Ok(());
         }

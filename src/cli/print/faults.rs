@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::layout::table;
+use super::layout::{columns, folded, table};
 use super::tables::time;
 use crate::model::{Fault, FaultLog};
 
@@ -30,7 +30,7 @@ pub(in crate::cli) fn list(faults: &[Fault]) -> String {
 pub(in crate::cli) fn added(disk: &str, fault: &Fault) -> String {
     let mut text = format!("fault {} of {disk}: {}\n", fault.id, fault.rule);
     if let Some(parameters) = &fault.parameters {
-        let _ = writeln!(text, "{parameters}");
+        let _ = writeln!(text, "{}", folded(parameters, 0, columns()));
     }
     for bits in &fault.rotten {
         let _ = writeln!(text, "byte {}: bits {:08b}", bits.at_bytes, bits.mask);

@@ -84,6 +84,28 @@ fn tables_and_lines_fit_a_terminal_and_lose_nothing() {
 }
 
 #[test]
+fn what_is_made_or_measured_fits_a_terminal_too() {
+    let daemon = Daemon::start();
+    daemon.ok("create vm1 --size 1M");
+    let socket = daemon.json("show vm1")["socket"].clone();
+    let bench = format!("bench {} --requests 50", socket.as_str().unwrap());
+    daemon.ok("record start vm1");
+    daemon.ok("record stop vm1");
+    for (line, words) in [
+        ("fault add vm1 personality=hdd-7200", "burst credits"),
+        (bench.as_str(), "wake-ups/s"),
+        ("crash-explore vm1 -- true", "states a second"),
+    ] {
+        let shown = on_terminal(&daemon, line);
+        let whole = shown.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(whole.contains(words), "{line}: {shown}");
+        for row in shown.lines() {
+            assert!(row.chars().count() <= COLUMNS, "{line}: {row}\n{shown}");
+        }
+    }
+}
+
+#[test]
 fn errors_are_folded_between_words_on_a_terminal_and_a_line_elsewhere() {
     let daemon = crowded();
     for (line, code) in [

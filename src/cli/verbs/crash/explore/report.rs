@@ -4,9 +4,13 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
+use crate::cli::print::layout::{columns, folded};
 use crate::cli::values::size::human_and_exact;
 use crate::crash::log::{Log, What};
 use crate::crash::{Choice, Fate, Window};
+
+/// Where what goes on below a line of a state begins.
+const BELOW: usize = 5;
 
 /// What an exploration found.
 #[derive(Debug, Serialize)]
@@ -150,8 +154,7 @@ impl Report {
                     Some(mark) => format!(", after mark {mark:?}"),
                     None => String::new(),
                 };
-                let _ = writeln!(
-                    text,
+                let line = format!(
                     "   entry {}: {} of {} at sector {}, submitted at {}{after}: {}",
                     lost.entry,
                     lost.kind,
@@ -160,17 +163,22 @@ impl Report {
                     lost.submitted,
                     lost.fate
                 );
+                let _ = writeln!(text, "{}", folded(&line, BELOW, columns()));
             }
             if found.losses.len() > 8 {
                 let _ = writeln!(text, "   and {} more", found.losses.len() - 8);
             }
             if let Some(line) = found.output.lines().last() {
-                let _ = writeln!(text, "   it said: {line}");
+                let line = format!("   it said: {line}");
+                let _ = writeln!(text, "{}", folded(&line, BELOW, columns()));
             }
         }
+        text + &folded(&self.summary(), 0, columns()) + "\n"
+    }
+
+    fn summary(&self) -> String {
         let rate = self.states as f64 / self.seconds.max(0.001);
-        let _ = writeln!(
-            text,
+        format!(
             "{} states at {} moments, {} of them distinct: {} good, {} bad; tear unit {}, seed {}; \
              {:.1} s, {rate:.0} states a second{}",
             self.states,
@@ -186,7 +194,6 @@ impl Report {
                 (false, true) => "; stopped early",
                 (false, false) => "",
             }
-        );
-        text
+        )
     }
 }
