@@ -148,6 +148,19 @@ impl Error {
         }
     }
 
+    /// The same error with what to do, if a disk exists with other settings that can be changed.
+    pub(super) fn advise_maker(self) -> Self {
+        const WITH: &str = "'ramblk resize' changes the size, 'ramblk limit' limits, and 'ramblk \
+                            set' most others";
+        match &self {
+            // With another conflict no field is named.
+            Self::Problem(problem) if problem.field.is_some() => {
+                self.advise(ProblemKind::Conflict, |_| WITH.to_owned())
+            }
+            _ => self,
+        }
+    }
+
     /// The same error with what to do, if something is not destroyed for a reason that an option or
     /// another verb takes away.
     pub(super) fn advise_destroyer(self) -> Self {

@@ -147,7 +147,21 @@ fn each_refusal_has_its_exit_code() {
     let daemon = Daemon::start();
     daemon.ok("create a --size 1M");
     for (line, code, hint) in [
-        ("create a --size 2M", 4, "size_bytes"),
+        (
+            "create a --size 2M",
+            4,
+            "(size_bytes 1M, not 2M); change these, or destroy it first; 'ramblk resize' changes",
+        ),
+        (
+            "create a --size 1M --ttl 7d --share rw --read-only",
+            4,
+            "life.ttl_ms none, not 7d",
+        ),
+        (
+            "create a --size 1M --ttl 7d --read-only",
+            4,
+            "); read_only can't be changed: destroy it first",
+        ),
         ("create _a --size 1M", 2, "_a"),
         ("create c --size 1000", 2, "512"),
         ("create c", 2, "--size"),

@@ -163,7 +163,7 @@ impl Create {
                 Err(error) => return Err(error.into()),
             }
         }
-        again_if_changed(self.image.as_deref(), || self.make(client))
+        again_if_changed(self.image.as_deref(), || self.make(client)).map_err(Error::advise_maker)
     }
 
     fn make(&self, client: &Client) -> Result<(), Error> {

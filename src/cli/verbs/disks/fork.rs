@@ -149,9 +149,10 @@ impl Fork {
         let (_, forked): (_, Forked) = answer.map_err(|error| {
             let names = request.sources.iter().map(|source| source.names.len());
             let names: usize = names.sum();
-            Error::from(error).advise(ProblemKind::TooLarge, |_| {
+            let error = Error::from(error).advise(ProblemKind::TooLarge, |_| {
                 format!("these are {names} names of new disks: fork fewer at once")
-            })
+            });
+            error.advise_maker()
         })?;
         if !self.output.is_json() {
             let from = match request.sources.as_slice() {

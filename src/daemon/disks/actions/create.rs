@@ -8,10 +8,9 @@ use super::history;
 use crate::daemon::disks::registry::Disks;
 use crate::daemon::disks::served::disk::{Age, ServedDisk};
 use crate::daemon::disks::served::factory::ServeAt;
-use crate::daemon::disks::settings::differences::field_changes_to;
+use crate::daemon::disks::settings::differences::check_alike;
 use crate::daemon::disks::settings::names::Made;
 use crate::daemon::disks::settings::origin::{self, Origin};
-use crate::daemon::disks::settings::problems::{conflict, figures};
 use crate::daemon::disks::settings::valid::ValidDisk;
 use crate::daemon::error::Error;
 use crate::device::Limiter;
@@ -76,14 +75,7 @@ pub(crate) fn existing(
     served: &ServedDisk,
     valid: &ValidDisk,
 ) -> Result<(Disk, Made), Problem> {
-    let differing = field_changes_to(&served.settings()?, &valid.settings);
-    if !differing.is_empty() {
-        return Err(conflict(format!(
-            "disk {:?} exists with other settings ({}); change these, or destroy it first",
-            served.name,
-            figures(&differing)
-        )));
-    }
+    check_alike(&served.name, &served.settings()?, &valid.settings)?;
     served.uploads.expect();
     Ok((describe(disks, served)?, Made::Existing))
 }

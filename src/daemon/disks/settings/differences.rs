@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::problems::conflict;
+use super::problems::{conflict, conflict_at, figures};
 use super::valid::ValidDisk;
 use crate::model::{
     DiskPatch, DiskSettings, FieldChange, LifePatch, Problem, ProblemKind, USUAL_QUEUES,
@@ -68,6 +68,33 @@ pub(crate) fn field_changes_to(had: &DiskSettings, wanted: &DiskSettings) -> Vec
         wanted.queues = had.queues;
     }
     field_changes(had, &wanted)
+}
+
+/// Check that a disk has the wanted settings.
+///
+/// # Errors
+/// `conflict`, which says what differs; with the first such field if all of it can be changed.
+pub(crate) fn check_alike(
+    name: &str,
+    had: &DiskSettings,
+    wanted: &DiskSettings,
+) -> Result<(), Problem> {
+    let changes = field_changes_to(had, wanted);
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let (figures, fixed) = (figures(&changes), fixed_differences(had, wanted));
+    if !fixed.is_empty() {
+        return Err(conflict(format!(
+            "disk {name:?} exists with other settings ({figures}); {} can't be changed: destroy \
+             it first",
+            fixed.join(", ")
+        )));
+    }
+    let detail = format!(
+        "disk {name:?} exists with other settings ({figures}); change these, or destroy it first"
+    );
+    Err(conflict_at(&changes[0].field, detail))
 }
 
 /// The patch that changes the settings `had` to `wanted`.

@@ -1,8 +1,11 @@
 //! Errors of the rooms below, as the API's problems.
 
+use serde_json::Value;
+
 use super::keys;
 use crate::daemon::Error;
 use crate::model::{FieldChange, Missing, Problem, ProblemKind};
+use crate::store::Bytes;
 use crate::{image, store, vhost_user};
 
 /// An error that should be impossible.
@@ -18,13 +21,33 @@ pub(crate) fn not_found(what: Missing, name: &str) -> Problem {
 
 /// The changes in words: what each field is, and what was requested.
 pub(crate) fn figures(changes: &[FieldChange]) -> String {
-    let word = |value: &serde_json::Value| match value.is_null() {
-        true => "none".to_owned(),
-        false => value.to_string(),
-    };
-    let changes = changes.iter();
-    let each = changes.map(|it| format!("{} {}, not {}", it.field, word(&it.old), word(&it.new)));
+    let each = changes.iter().map(|it| {
+        let (old, new) = (figure(&it.field, &it.old), figure(&it.field, &it.new));
+        format!("{} {old}, not {new}", it.field)
+    });
     each.collect::<Vec<_>>().join("; ")
+}
+
+/// The value of a field as people write it: `10G`, `7d`, `none`.
+fn figure(field: &str, value: &Value) -> String {
+    const UNITS: [(u64, &str); 4] = [
+        (86_400_000, "d"),
+        (3_600_000, "h"),
+        (60_000, "m"),
+        (1000, "s"),
+    ];
+    match (value, value.as_u64()) {
+        (Value::Null, _) => "none".to_owned(),
+        (_, Some(bytes)) if field.contains("bytes") => Bytes(bytes).exact(),
+        (_, Some(ms)) if field.ends_with("_ms") => {
+            let fits = |(unit, _): &(u64, &str)| ms > 0 && ms.is_multiple_of(*unit);
+            match UNITS.into_iter().find(fits) {
+                Some((unit, name)) => format!("{}{name}", ms / unit),
+                None => format!("{ms}ms"),
+            }
+        }
+        _ => value.to_string(),
+    }
 }
 
 /// A field that can't have this value.

@@ -64,7 +64,9 @@ fn patterns_words_and_stdin_name_a_fleet() {
     daemon.ok("fork golden a");
     let refused = daemon.refused("fork golden a --quota 4M", 4);
     assert!(
-        refused.contains("quota_bytes 16777216, not 4194304"),
+        refused.contains(
+            "quota_bytes 16M, not 4M); change these, or destroy it first; 'ramblk resize'"
+        ),
         "{refused}"
     );
 }

@@ -9,9 +9,9 @@ use crate::daemon::disks::actions::golden::remove::making_room;
 use crate::daemon::disks::actions::{create, groups};
 use crate::daemon::disks::registry::Disks;
 use crate::daemon::disks::served::disk::ServedDisk;
-use crate::daemon::disks::settings::differences::field_changes_to;
+use crate::daemon::disks::settings::differences::check_alike;
 use crate::daemon::disks::settings::names::{ImageName, Made, check_name};
-use crate::daemon::disks::settings::problems::{conflict, figures, invalid};
+use crate::daemon::disks::settings::problems::{conflict, invalid};
 use crate::daemon::disks::settings::valid::ValidDisk;
 use crate::device::Limiter;
 use crate::model::{
@@ -149,14 +149,7 @@ fn check_same(
     let had = served.settings()?;
     let wanted = settings.over(name, had.clone());
     let wanted = ValidDisk::new(name, wanted, disks.store().limit_bytes())?;
-    let differing = field_changes_to(&had, &wanted.settings);
-    if differing.is_empty() {
-        return Ok(());
-    }
-    Err(conflict(format!(
-        "disk {name:?} exists with other settings ({}); change these, or destroy it first",
-        figures(&differing)
-    )))
+    check_alike(name, &had, &wanted.settings)
 }
 
 /// A disk that is about to be made.
