@@ -335,6 +335,32 @@ fn explore_foreign(daemon: &Daemon) {
     assert!(report["found"].as_array().unwrap().len() > 1, "{report}");
 }
 
+#[test]
+fn what_a_recording_began_with_stays_as_long_as_the_recording() {
+    let daemon = Daemon::start();
+    daemon.ok("create a --size 1M");
+    daemon.ok("snapshot a recording");
+    let refused = daemon.refused("record start a", 4);
+    let remedy = "rename it: 'ramblk rename a@recording NEW'";
+    assert!(refused.contains(remedy), "{refused}");
+    daemon.ok("rename a@recording a@mine");
+    daemon.ok("record start a");
+    for _ in 0..2 {
+        let refused = daemon.refused("destroy a@recording", 4);
+        let remedy = "('ramblk record rm a'), or set force; --force ends it all the same";
+        assert!(refused.contains(remedy), "{refused}");
+        // Also once it has ended.
+        daemon.ok("record stop a");
+    }
+    daemon.ok("destroy --force a@recording");
+    daemon.ok("record rm a");
+    // A snapshot of that name that belongs to no recording is like any other.
+    daemon.ok("snapshot a recording");
+    daemon.ok("destroy a@recording");
+    daemon.ok("record start a");
+    daemon.ok("destroy a --snapshots");
+}
+
 /// What is no log of a disk is refused, and leaves nothing.
 fn check_refusals(daemon: &Daemon, bytes: &[u8], read: &Log) {
     daemon.ok("create small --size 64K");

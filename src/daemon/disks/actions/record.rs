@@ -32,7 +32,8 @@ const LEAST_LIMIT_BYTES: u64 = 64 << 10;
 /// Begin to record a disk, also while a front end uses it.
 ///
 /// # Errors
-/// `not-found`; `invalid`; `conflict` if it has a recording; `over-budget`.
+/// `not-found`; `invalid`; `conflict` if it has a recording, or a snapshot in the place of its
+/// base; `over-budget`.
 pub fn start(
     disks: &Disks,
     name: &str,
@@ -129,11 +130,19 @@ fn answered(queue: &QueueStats) -> u64 {
     all.iter().map(|operation| operation.completed).sum()
 }
 
+/// Check that a disk has no recording, and no snapshot in the place of its base.
 fn check_none(served: &ServedDisk) -> Result<(), Problem> {
+    let name = &served.name;
     if served.recording.lock().is_none() {
+        if served.snapshots.lock().contains(BASE) {
+            let base = format!("{name}@{BASE}");
+            return Err(conflict(format!(
+                "snapshot {base:?} is in the way: a recording keeps under that name what it began \
+                 with; rename it: 'ramblk rename {base} NEW'"
+            )));
+        }
         return Ok(());
     }
-    let name = &served.name;
     Err(conflict(format!(
         "disk {name:?} has a recording: export what you need of it, and remove it first (ramblk \
          record rm {name})"

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::daemon::disks::actions::ids;
 use crate::daemon::disks::registry::Disks;
 use crate::daemon::disks::served::disk::ServedDisk;
+use crate::daemon::disks::served::recording::BASE;
 use crate::daemon::disks::settings::lineage::Lineage;
 use crate::daemon::disks::settings::metadata::{Decoded, Metadata};
 use crate::daemon::disks::settings::names::{check_name, snapshot_key};
@@ -261,7 +262,8 @@ pub fn patch(
 /// Destroy a snapshot. Disks that were forked from it stay, and can't be reset to it any more.
 ///
 /// # Errors
-/// `not-found`; `conflict` if disks were forked from it, without `force`.
+/// `not-found`; without `force`, `conflict` if disks were forked from it or a recording began with
+/// it.
 pub fn destroy(disks: &Disks, name: &str, snapshot: &str, force: bool) -> Result<(), Problem> {
     end(disks, name, snapshot, force).map(drop)
 }
@@ -278,6 +280,13 @@ pub fn end(disks: &Disks, name: &str, snapshot: &str, force: bool) -> Result<Lef
     check_unprotected(disks, name, snapshot)?;
     if !force {
         let key = snapshot_key(name, snapshot)?;
+        if snapshot == BASE && served.recording.lock().is_some() {
+            let detail = format!(
+                "{key:?} is what the recording of disk {name:?} began with: remove the recording \
+                 first ('ramblk record rm {name}'), or set force"
+            );
+            return Err(conflict_at("force", detail));
+        }
         check_children(&key, &disks.children(name, Some(snapshot)))?;
     }
     end_locked(disks, &served, snapshot)
