@@ -1,39 +1,16 @@
 //! All mistakes of a file, each with its line, and what can be read of the rest.
 
-use std::fmt;
-use std::ops::Range;
 use std::path::Path;
 
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue, Deserializer};
 
+use super::told::{Mistake, Step, key, path_of};
 use super::{File, read_parsed, read_text};
 use crate::cli::error::Error;
 
 /// The most mistakes that are looked for. Each takes another reading.
 const MOST_MISTAKES: usize = 100;
-
-/// How the reader begins what it says of a key that it doesn't know.
-const UNKNOWN: &str = "unknown field";
-
-/// A mistake in a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::cli) struct Mistake {
-    /// Where it is, if that is known.
-    line: Option<usize>,
-    what: String,
-    /// Whether it is a key that this version doesn't know.
-    pub(in crate::cli) is_unknown_key: bool,
-}
-
-impl fmt::Display for Mistake {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(line) = self.line {
-            write!(f, "line {line}: ")?;
-        }
-        f.write_str(&self.what)
-    }
-}
 
 /// Read a file, and find all of its mistakes. What is wrong is left out of the file.
 ///
@@ -44,30 +21,25 @@ pub(in crate::cli) fn examine_file(path: &Path) -> Result<(File, Vec<Mistake>), 
 }
 
 fn examine(text: &str) -> (File, Vec<Mistake>) {
-    let line_of = |at: usize| 1 + text[..at.min(text.len())].matches('\n').count();
-    let mistake = |error: &toml::de::Error| Mistake {
-        line: error.span().map(|span| line_of(span.start)),
-        what: error.message().trim_end().replace('\n', ", "),
-        is_unknown_key: false,
-    };
     let (mut tree, errors) = DeTable::parse_recoverable(text);
-    if !errors.is_empty() {
-        let told = errors.iter().take(MOST_MISTAKES).map(mistake);
-        return (File::default(), told.collect());
-    }
-    let mut mistakes = Vec::new();
-    while mistakes.len() < MOST_MISTAKES {
+    let mut mistakes: Vec<Mistake> = errors
+        .iter()
+        .take(MOST_MISTAKES)
+        .map(|error| Mistake::new(text, error, &[]))
+        .collect();
+    let mut file = File::default();
+    while errors.is_empty() && mistakes.len() < MOST_MISTAKES {
         let error = match read_parsed(Deserializer::from(tree.clone())) {
-            Ok(whole) => return (whole.into(), mistakes),
+            Ok(whole) => {
+                file = whole.into();
+                break;
+            }
             Err(error) => error,
         };
-        let path = error.span().map(|span| path_to(tree.get_ref(), span));
-        let path = path.unwrap_or_default();
-        let mut found = mistake(&error);
-        found.is_unknown_key = found.what.starts_with(UNKNOWN);
+        let path = path_of(&error, tree.get_ref());
+        let mut found = Mistake::new(text, &error, &path);
         if found.is_unknown_key {
-            let key: String = path.iter().map(ToString::to_string).collect();
-            let key = key.trim_start_matches('.');
+            let key = key(&path);
             found.what = format!("this version doesn't know the key {key:?}");
         }
         mistakes.push(found);
@@ -75,79 +47,9 @@ fn examine(text: &str) -> (File, Vec<Mistake>) {
             break;
         }
     }
-    (File::default(), mistakes)
-}
-
-/// A step on the path to a value.
-#[derive(Clone, Debug)]
-enum Step {
-    Key(String),
-    Index(usize),
-}
-
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Key(key) => write!(f, ".{key}"),
-            Self::Index(index) => write!(f, "[{index}]"),
-        }
-    }
-}
-
-/// The path to the smallest key or value whose text contains that at `span`; empty if none does.
-/// `serde_path_to_error` would know it without a search, but is a fifth of a megabyte of code here.
-fn path_to(table: &DeTable<'_>, span: Range<usize>) -> Vec<Step> {
-    let mut search = Search {
-        span,
-        at: Vec::new(),
-        found: Vec::new(),
-        found_bytes: usize::MAX,
-    };
-    search.table(table);
-    search.found
-}
-
-struct Search {
-    span: Range<usize>,
-    at: Vec<Step>,
-    found: Vec<Step>,
-    found_bytes: usize,
-}
-
-impl Search {
-    fn table(&mut self, table: &DeTable<'_>) {
-        for (key, value) in table {
-            self.at.push(Step::Key(key.get_ref().to_string()));
-            self.text(&key.span());
-            self.value(value);
-            self.at.pop();
-        }
-    }
-
-    fn value(&mut self, value: &Spanned<DeValue<'_>>) {
-        self.text(&value.span());
-        match value.get_ref() {
-            DeValue::Table(table) => self.table(table),
-            DeValue::Array(array) => {
-                for (index, value) in array.iter().enumerate() {
-                    self.at.push(Step::Index(index));
-                    self.value(value);
-                    self.at.pop();
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// What has come so far has its text here.
-    fn text(&mut self, here: &Range<usize>) {
-        let contains = here.start <= self.span.start && self.span.end <= here.end;
-        // Of those with the same text the innermost is what is meant.
-        if contains && here.len() <= self.found_bytes {
-            self.found_bytes = here.len();
-            self.found.clone_from(&self.at);
-        }
-    }
+    // They are found in the order in which the reader asks for keys.
+    mistakes.sort_by_key(|found| found.line);
+    (file, mistakes)
 }
 
 /// Remove what a path leads to. Returns whether anything was removed.
@@ -214,13 +116,53 @@ mod tests {
         ] {
             assert!(told.iter().any(|it| it == wanted), "{wanted}: {told:?}");
         }
-        for start in ["line 5: ", "line 11: missing field", "line 15: "] {
+        for start in ["line 5: ", "line 11: disk[1]: missing field", "line 15: "] {
             assert!(told.iter().any(|it| it.starts_with(start)), "{told:?}");
         }
         assert_eq!(mistakes.len(), 7, "{told:?}");
+        let lines: Vec<_> = mistakes.iter().map(|it| it.line).collect();
+        assert!(lines.is_sorted(), "{told:?}");
         assert_eq!(file.daemon.poll_us, Some(7));
         let names: Vec<_> = file.declaration.disks.iter().map(|it| &it.name).collect();
         assert_eq!(names, ["a", "b"]);
+    }
+
+    #[test]
+    fn a_value_of_the_wrong_type_is_told_with_its_key_and_in_no_words_of_the_code() {
+        let of = |text: &str| examine(text).1[0].to_string();
+        for (text, wanted) in [
+            (
+                "[daemon]\npoll_us = \"64\"",
+                "line 2: daemon.poll_us: give a whole number up to 4294967295, not the string \
+                 \"64\"",
+            ),
+            (
+                "[daemon]\nworkers = 70000",
+                "line 2: daemon.workers: give a whole number up to 65535, not the integer `70000`",
+            ),
+            (
+                "[[disk]]\nname = \"a\"\nread_only = \"yes\"",
+                "line 3: disk[0].read_only: give true or false, not the string \"yes\"",
+            ),
+            (
+                "[daemon]\nrun_dir = [1]",
+                "line 2: daemon.run_dir: give a path in quotes, not the list",
+            ),
+            (
+                "[daemon]\nmetrics_labels = \"vm\"",
+                "line 2: daemon.metrics_labels: give a list, not the string \"vm\"",
+            ),
+            (
+                "daemon = 1",
+                "line 1: daemon: give a table, not the integer `1`",
+            ),
+            (
+                "[[disk]]\nname = \"a\"\non_full = \"stop\"",
+                "line 3: disk[0].on_full: `stop` is not possible: give `error` or `stall`",
+            ),
+        ] {
+            assert_eq!(of(text), wanted);
+        }
     }
 
     #[test]

@@ -8,11 +8,13 @@
 //! | `declared` | the sections `[[group]]` and `[[disk]]`, from and to the API's types |
 //! | `history` | the history of a disk as the file writes it |
 //! | `mistakes` | all mistakes of a file, for `serve --check` |
+//! | `told` | a mistake in words, with its line and its key |
 //! | `values` | sizes, modes and processors as the file writes them |
 
 mod declared;
 mod history;
 mod mistakes;
+mod told;
 mod values;
 
 use std::fs;
@@ -23,7 +25,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use self::declared::{Exported, FileDisk, FileGroup};
-pub(in crate::cli) use self::mistakes::{Mistake, examine_file};
+pub(in crate::cli) use self::mistakes::examine_file;
+pub(in crate::cli) use self::told::Mistake;
 pub(in crate::cli) use self::values::{Mode, Pin, Sandbox, Size};
 use crate::cli::error::Error;
 use crate::model::{Config, Declaration};
@@ -124,12 +127,12 @@ fn known_keys(table: &str) -> Vec<String> {
 /// Parse a file. `path` is for messages.
 ///
 /// # Errors
-/// A message of one line, or of several that show the place.
+/// A message of one line, with the number of the line.
 pub(in crate::cli) fn parse_file(text: &str, path: &Path) -> Result<File, String> {
     toml::de::Deserializer::parse(text)
         .and_then(read_parsed)
         .map(File::from)
-        .map_err(|error| format!("{}: {}", path.display(), error.to_string().trim_end()))
+        .map_err(|error| format!("{}: {}", path.display(), told::told(text, &error)))
 }
 
 /// Read a parsed file. All that reads files reads them here, so that this code is there once.
@@ -386,7 +389,8 @@ mod tests {
             ),
         ] {
             let error = parse(text).unwrap_err();
-            assert!(error.starts_with("disks.toml: "), "{error}");
+            assert!(error.starts_with("disks.toml: line "), "{error}");
+            assert!(!error.contains('\n'), "{error}");
             for hint in hints {
                 assert!(error.contains(hint), "{text}: {error}");
             }

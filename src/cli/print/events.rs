@@ -36,6 +36,8 @@ pub(in crate::cli) fn event(event: &Event) -> String {
     if event.actor.kind != ActorKind::Daemon {
         let _ = write!(text, "  by {}", actor(&event.actor));
     }
+    // What the system or a client said may have more lines than one.
+    text = text.replace(['\n', '\r'], " ");
     text.push('\n');
     text
 }
@@ -127,6 +129,11 @@ mod tests {
             event(&happened()),
             "2025-11-24T16:00:00.123Z  snapshot-destroyed  a  snapshot=s\n"
         );
+        let said = Event {
+            details: [("reason".to_owned(), "one\ntwo".into())].into(),
+            ..happened()
+        };
+        assert!(event(&said).ends_with("  reason=one two\n"));
     }
 
     #[test]
