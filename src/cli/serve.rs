@@ -17,8 +17,12 @@ use crate::cli::values::mode::parse_mode;
 use crate::cli::values::sandbox::parse_sandbox;
 use crate::cli::values::size::parse_size;
 use crate::daemon::{
-    self, Diagnosis, ReadersOptions, Reread, SandboxMode, ServeConfig, ServeOptions, StateOption,
+    self, Diagnosis, ReadersOptions, Reread, SandboxMode, ServeConfig, ServeOptions, Severity,
+    StateOption,
 };
+
+/// What `serve --check` says of the disks and groups of the file.
+const DECLARED: &str = "declared";
 
 /// Options of `ramblk serve`.
 #[derive(Clone, Debug, Args)]
@@ -170,6 +174,7 @@ impl Serve {
             state: state_dir.map_or(StateOption::Default, |text| StateOption::parse(&text)),
             lock_memory: self.lock_memory || daemon.lock_memory.unwrap_or(usual.lock_memory),
             memory_limit_bytes: self.memory_limit.or(memory_limit),
+            memory_limit_of_file: self.memory_limit.is_none(),
             huge_pages: huge_pages && !self.no_huge_pages,
             workers: self.workers.or(daemon.workers),
             poll_us: self.poll_us.or(daemon.poll_us).unwrap_or(usual.poll_us),
@@ -224,7 +229,11 @@ impl Serve {
             Some(path) => examine(path),
             None => (File::default(), Vec::new()),
         };
-        found.extend(daemon::check(&self.options(file)));
+        let is_sound = found.iter().all(|it| it.severity != Severity::Problem);
+        let mut told = daemon::check(&self.options(file));
+        // What a broken file declares is known in part, and none of it would be applied.
+        told.retain(|it| is_sound || it.severity != Severity::Ok || it.subject != DECLARED);
+        found.extend(told);
         report(&found, output)
     }
 }

@@ -24,7 +24,6 @@ use self::diagnosis::Diagnosis;
 use self::kept::Kept;
 use self::places::Places;
 use super::error::Error;
-use super::host::paths::API_SOCKET;
 use super::host::socket::SocketAccess;
 use super::host::workers;
 use super::serve::config::{Readers, ServeOptions, import_timeout, memory_limit, metrics_labels};
@@ -35,13 +34,14 @@ use super::serve::config::{Readers, ServeOptions, import_timeout, memory_limit, 
 /// A daemon that runs in the same places is no problem: an upgrade stops it first. Nothing is
 /// changed, and that daemon notices nothing.
 pub fn check(options: &ServeOptions) -> Vec<Diagnosis> {
+    let options = &options.clone().with_whole_paths();
     let mut told = Vec::new();
     let places = Places::look(options, &mut told);
     let kept = Kept::look(&options.state, &places, &mut told);
     let limit = places
         .location
         .as_ref()
-        .map(|location| memory_limit(options.memory_limit_bytes, location));
+        .map(|location| memory_limit(options.asked_limit(), location));
     let pool_bytes = match &limit {
         Some(Ok(limit)) => {
             let is_asked = options.memory_limit_bytes.is_some();
@@ -111,8 +111,7 @@ fn check_workers(options: &ServeOptions) -> Diagnosis {
 
 /// The socket for clients that only read, if there is one.
 fn check_readers(options: &ServeOptions, places: &Places) -> Option<Diagnosis> {
-    let in_run_dir = places.run_dir.as_ref().map(|dir| dir.join(API_SOCKET));
-    let api_socket = options.api_socket.clone().or(in_run_dir)?;
+    let api_socket = options.api_socket_in(places.run_dir.as_deref())?;
     match Readers::new(options.readers.clone(), &api_socket) {
         Ok(None) => None,
         Ok(Some(readers)) => {

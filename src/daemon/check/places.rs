@@ -49,11 +49,7 @@ impl Places {
             }
             Err(error) => told.push(Diagnosis::refused(RUN_DIR, &error)),
         }
-        let in_run_dir = found
-            .run_dir
-            .as_ref()
-            .map(|dir| dir.join(paths::API_SOCKET));
-        if let Some(path) = options.api_socket.clone().or(in_run_dir) {
+        if let Some(path) = options.api_socket_in(found.run_dir.as_deref()) {
             found.look_at_socket(&path, options.api_socket.is_some(), told);
         }
         match state_dir::foresee(&options.state, options.run_dir.as_deref()) {
@@ -181,7 +177,12 @@ fn state(location: &Location, run_dir: Option<&Path>) -> Diagnosis {
         Location::Manager => Diagnosis::ok(STATE_DIR, "the service manager keeps the disks"),
         Location::Process(reason) => {
             let what = format!("a restart loses all disks: {reason}");
-            Diagnosis::warning(STATE_DIR, what, "give --state-dir to keep them")
+            let remedy = "to keep them, give --state-dir a directory on a tmpfs";
+            Diagnosis::warning(
+                STATE_DIR,
+                what,
+                &format!("{remedy} (findmnt -t tmpfs lists them)"),
+            )
         }
     }
 }

@@ -29,16 +29,23 @@ impl Daemons {
     /// networks, which the kernel lists sockets by.
     pub(super) fn at(path: &Path) -> Self {
         let mut found = Self::default();
-        let own = listening(Path::new("/proc/net/unix"), path);
+        let root = Path::new("/");
+        let own = listening(Path::new("/proc/net/unix"), path, root);
         found.listens = !own.is_empty();
         for pid in pids().filter(|pid| is_daemon(*pid)) {
-            let mut inodes = listening(Path::new(&format!("/proc/{pid}/net/unix")), path);
+            let list = PathBuf::from(format!("/proc/{pid}/net/unix"));
+            let mut inodes = listening(&list, path, root);
             found.listens |= !inodes.is_empty();
             inodes.extend(&own);
             match links(pid) {
                 Ok(links) => {
+                    // One in a deep directory has a relative path, as older versions have.
+                    let directory = fs::read_link(format!("/proc/{pid}/cwd"));
+                    let directory = directory.iter();
+                    inodes.extend(directory.flat_map(|it| listening(&list, path, it)));
                     let is_one = |inode: &u64| links.contains(&format!("socket:[{inode}]"));
                     if inodes.iter().any(is_one) {
+                        found.listens = true;
                         found.pids.push(pid);
                     }
                 }
@@ -108,19 +115,27 @@ fn links(pid: u32) -> std::io::Result<Vec<String>> {
 }
 
 /// The inodes of the sockets that listen at `path`, by the kernel's list:
-/// `Num RefCount Protocol Flags Type St Inode Path`.
-fn listening(list: &Path, path: &Path) -> Vec<u64> {
+/// `Num RefCount Protocol Flags Type St Inode Path`. Relative paths are taken as from `directory`.
+fn listening(list: &Path, path: &Path, directory: &Path) -> Vec<u64> {
     // Names of abstract sockets are any bytes, and any user's.
     let list = fs::read(list).unwrap_or_default();
-    let (list, path) = (String::from_utf8_lossy(&list), path.to_string_lossy());
+    let list = String::from_utf8_lossy(&list);
     let inodes = list.lines().filter_map(|line| {
         let mut words = line.split_ascii_whitespace();
         let flags = words.nth(3)?;
         let inode = words.nth(2)?.parse().ok()?;
-        let is_it = flags == LISTENS && words.next() == Some(&*path);
+        let is_it = flags == LISTENS && is_same(&directory.join(words.next()?), path);
         is_it.then_some(inode)
     });
     inodes.collect()
+}
+
+/// Whether both are the same file, which a link or `..` gives more than one path.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let place = |path: &Path| fs::metadata(path).ok().map(|it| (it.dev(), it.ino()));
+    one == other
+        || (one.file_name() == other.file_name()
+            && place(one).is_some_and(|it| Some(it) == place(other)))
 }
 
 #[cfg(test)]
@@ -155,17 +170,17 @@ mod tests {
         let path = folder.path().join("a.sock");
         let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
         let list = Path::new("/proc/net/unix");
-        let inodes = listening(list, &path);
+        let inodes = listening(list, &path, Path::new("/"));
         assert_eq!(inodes.len(), 1);
         let links = links(std::process::id()).unwrap();
         assert!(links.contains(&format!("socket:[{}]", inodes[0])));
         drop(listener);
-        assert!(listening(list, &path).is_empty());
+        assert!(listening(list, &path, Path::new("/")).is_empty());
         // Any user may give a socket a name that is no text.
         let odd = folder.path().join("list");
         let mut lines = b"0: 2 0 00010000 0001 01 7 @\xff\n".to_vec();
         lines.extend(format!("0: 2 0 00010000 0001 01 8 {}\n", path.display()).bytes());
         fs::write(&odd, lines).unwrap();
-        assert_eq!(listening(&odd, &path), [8]);
+        assert_eq!(listening(&odd, &path, Path::new("/")), [8]);
     }
 }

@@ -4,6 +4,7 @@ use std::env;
 use std::path::{Path, PathBuf};
 
 use crate::daemon::Error;
+use crate::daemon::error::MAX_SOCKET_PATH_BYTES;
 use crate::daemon::host::broker;
 
 /// The run directory of root's daemon.
@@ -54,6 +55,16 @@ pub(crate) fn nearest(path: &Path) -> PathBuf {
     there.unwrap_or(Path::new("/")).to_owned()
 }
 
+/// The path from the root on, so that it says the same in every directory. It stays as it is where
+/// it would leave less than `below_bytes` of a socket's path: a short one works, however deep
+/// the directory is that the daemon was started in.
+pub(crate) fn whole(path: PathBuf, below_bytes: usize) -> PathBuf {
+    match std::path::absolute(&path) {
+        Ok(whole) if whole.as_os_str().len() + below_bytes <= MAX_SOCKET_PATH_BYTES => whole,
+        _ => path,
+    }
+}
+
 fn variable(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.is_empty())
 }
@@ -78,6 +89,15 @@ mod tests {
             found.map(|(_, value)| (*value).to_owned())
         };
         run_dir(&look, root)
+    }
+
+    #[test]
+    fn a_path_becomes_whole_unless_a_socket_below_it_would_have_a_path_too_long() {
+        let path = PathBuf::from("tm/run");
+        let here = env::current_dir().unwrap_or_default();
+        assert_eq!(whole(path.clone(), 0), here.join("tm/run"));
+        assert_eq!(whole(path.clone(), MAX_SOCKET_PATH_BYTES), path);
+        assert_eq!(whole("/run/a".into(), 0), PathBuf::from("/run/a"));
     }
 
     #[test]

@@ -28,6 +28,10 @@ const RAMFS: i64 = 0x8584_58f6;
 /// A default state directory must have room for this many bytes, or it is skipped.
 const LEAST_ROOM_BYTES: u64 = 64 << 20;
 
+/// What to do instead of keeping disks on a real one.
+const OR_NONE: &str = "; give a directory on a tmpfs (findmnt -t tmpfs lists them), or --state-dir \
+                       none";
+
 /// How long a starting daemon waits for its predecessor. A killed process keeps its file until its
 /// memory is unmapped, which takes a tenth of a second for a few GiB.
 const PREDECESSOR_ENDS_WITHIN: Duration = Duration::from_secs(3);
@@ -134,7 +138,8 @@ fn choose_in(
                         return Ok(Location::Directory(path.clone()));
                     }
                     Ok(room) => reason = format!("{path:?} has room for {} only", Bytes(room)),
-                    Err(error) => reason = error.to_string(),
+                    // No option names that place, and the caller says what to do.
+                    Err(error) => reason = error.to_string().replace(OR_NONE, ""),
                 }
             }
             Ok(Location::Process(reason))
@@ -155,8 +160,7 @@ fn check(path: &Path) -> Result<u64, Error> {
             path: path.to_owned(),
             reason: format!(
                 "is on a file system of type {kind}, on which every write of a guest would go to a \
-                 real disk; give a directory on a tmpfs (findmnt -t tmpfs lists them), or \
-                 --state-dir none"
+                 real disk{OR_NONE}"
             ),
         });
     }
@@ -304,6 +308,6 @@ mod tests {
             conventional: vec![real.to_owned()],
         };
         let place = choose_in(&StateOption::Default, &around, &check).unwrap();
-        assert!(matches!(place, Location::Process(reason) if reason.contains("tmpfs")));
+        assert!(matches!(place, Location::Process(reason) if reason.ends_with("a real disk")));
     }
 }

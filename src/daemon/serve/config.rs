@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::daemon::disks::settings::names::MAX_NAME_BYTES;
 use crate::daemon::error::Error;
 use crate::daemon::host::limit::MemoryLimit;
 use crate::daemon::host::sandbox::mode::SandboxMode;
@@ -30,6 +31,8 @@ pub struct ServeOptions {
     pub lock_memory: bool,
     /// The most memory of all disks together; without it, a default that is safe for the host.
     pub memory_limit_bytes: Option<u64>,
+    /// Whether that limit is from the file, for messages.
+    pub memory_limit_of_file: bool,
     /// Whether fully used memory moves to huge pages.
     pub huge_pages: bool,
     /// Threads that serve queues; without it, one per processor.
@@ -116,6 +119,7 @@ impl Default for ServeOptions {
             state: StateOption::Default,
             lock_memory: false,
             memory_limit_bytes: None,
+            memory_limit_of_file: false,
             huge_pages: true,
             workers: None,
             poll_us: workers::DEFAULT_POLL_US,
@@ -132,7 +136,40 @@ impl Default for ServeOptions {
     }
 }
 
+/// What the path of a disk's socket has at most behind the directory of sockets.
+const SOCKET_BELOW_BYTES: usize = "/".len() + MAX_NAME_BYTES + "/vhost.sock".len();
+
 impl ServeOptions {
+    /// The same with whole paths, where sockets can have them.
+    pub(crate) fn with_whole_paths(mut self) -> Self {
+        let run_dir = self.run_dir.take();
+        self.run_dir = run_dir.map(|path| paths::whole(path, SOCKET_BELOW_BYTES));
+        self.api_socket = self.api_socket.map(|path| paths::whole(path, 0));
+        self.readers.path = self.readers.path.map(|path| paths::whole(path, 0));
+        if let StateOption::Directory(path) = &mut self.state {
+            *path = paths::whole(std::mem::take(path), 0);
+        }
+        self
+    }
+
+    /// The memory limit that the user set, if any.
+    pub(crate) fn asked_limit(&self) -> Option<MemoryLimit> {
+        let asked = self.memory_limit_bytes.map(MemoryLimit::asked)?;
+        Some(match self.memory_limit_of_file {
+            true => MemoryLimit {
+                from: "memory_limit of the file".to_owned(),
+                ..asked
+            },
+            false => asked,
+        })
+    }
+
+    /// The API's socket, by default in the directory of sockets.
+    pub(crate) fn api_socket_in(&self, run_dir: Option<&Path>) -> Option<PathBuf> {
+        let usual = run_dir.map(|dir| paths::whole(dir.join(paths::API_SOCKET), 0));
+        self.api_socket.clone().or(usual)
+    }
+
     /// The options that differ in `other`, and that a running daemon can't change.
     pub(super) fn need_restart(&self, other: &Self) -> Vec<&'static str> {
         let all = [
@@ -208,15 +245,15 @@ impl ServeConfig {
             declaration: Declaration::default(),
             ..options.clone()
         };
-        let workers = workers::options(options.workers, options.poll_us, options.cpus)?;
+        let options = options.with_whole_paths();
+        let workers = workers::options(options.workers, options.poll_us, options.cpus.clone())?;
         let location = state_dir::choose(&options.state, options.run_dir.as_deref())?;
-        let limit = memory_limit(options.memory_limit_bytes, &location)?;
-        let run_dir = match options.run_dir {
-            Some(run_dir) => run_dir,
+        let limit = memory_limit(options.asked_limit(), &location)?;
+        let run_dir = match &options.run_dir {
+            Some(run_dir) => run_dir.clone(),
             None => paths::default_run_dir()?,
         };
-        let api_socket = options.api_socket;
-        let api_socket = api_socket.unwrap_or_else(|| run_dir.join(paths::API_SOCKET));
+        let api_socket = options.api_socket_in(Some(&run_dir)).unwrap_or_default();
         Ok(Self {
             readers: Readers::new(options.readers, &api_socket)?,
             api_socket,
@@ -241,23 +278,23 @@ impl ServeConfig {
 
 /// The memory limit: the user's, if there is room for it, or the default.
 pub(crate) fn memory_limit(
-    asked_bytes: Option<u64>,
+    asked: Option<MemoryLimit>,
     location: &Location,
 ) -> Result<MemoryLimit, Error> {
     let room_bytes = location.room_bytes()?;
-    match (asked_bytes, location) {
-        (Some(asked_bytes), Location::Directory(path)) if asked_bytes > room_bytes => {
+    match (asked, location) {
+        (Some(asked), Location::Directory(path)) if asked.bytes > room_bytes => {
             Err(Error::StateDirectory {
                 path: path.clone(),
                 reason: format!(
                     "has room for {}, and the memory limit is {}: enlarge it (mount -o \
                      remount,size=...), or give a smaller --memory-limit or another --state-dir",
                     Bytes(room_bytes),
-                    Bytes(asked_bytes)
+                    Bytes(asked.bytes)
                 ),
             })
         }
-        (Some(asked_bytes), _) => MemoryLimit::asked(asked_bytes).checked(),
+        (Some(asked), _) => asked.checked(),
         (None, _) => {
             let usual = MemoryLimit::usual();
             let room = MemoryLimit {

@@ -253,9 +253,10 @@ fn check_charge(store: &Store, config: &ServeConfig) -> Result<(), Error> {
 
 /// Log that the daemon serves, and what the operator should know.
 fn say_what(config: &ServeConfig, sandbox: &Sandbox, most_disks: usize, found: bool, disks: usize) {
+    let whole = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     tracing::info!(
-        api_socket = %config.api_socket.display(),
-        run_dir = %config.run_dir.display(),
+        api_socket = %whole(&config.api_socket).display(),
+        run_dir = %whole(&config.run_dir).display(),
         memory_limit_bytes = config.limit.bytes,
         memory_limit_from = config.limit.from,
         workers = config.workers.count,
@@ -274,7 +275,7 @@ fn say_what(config: &ServeConfig, sandbox: &Sandbox, most_disks: usize, found: b
         Location::Process(reason) => {
             tracing::warn!(
                 reason,
-                "a restart loses all disks; give --state-dir to keep them"
+                "a restart loses all disks; give --state-dir a directory on a tmpfs to keep them"
             );
         }
     }

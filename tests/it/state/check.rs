@@ -2,7 +2,8 @@
 //! changes nothing. What it calls a problem is refused by a start, and what it calls fine starts.
 
 use std::fs;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, symlink};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use ramblk::store::{Store, StoreOptions};
@@ -95,6 +96,43 @@ fn a_daemon_that_runs_is_no_problem_and_notices_nothing() {
     fine(home.serve(&[]));
     assert!(Arena::load(&home.arena()) == before, "the file has changed");
     daemon.signal(Signal::CONT);
+}
+
+#[test]
+fn a_daemon_that_was_started_with_relative_paths_is_no_problem_from_anywhere() {
+    let home = Home::new();
+    let deep = format!("{}/{}", "d".repeat(60), "e".repeat(60));
+    for (directory, is_whole) in [("here", true), (deep.as_str(), false)] {
+        let directory = home.path(directory);
+        fs::create_dir_all(directory.join("below")).unwrap();
+        let run_dir = directory.join("tm");
+        // In place of the home's own, which waits until that daemon answers.
+        let _ = fs::remove_file(home.path("run"));
+        symlink(&run_dir, home.path("run")).unwrap();
+        let serve = |from: &str, run_dir: &Path| {
+            let mut command = Command::new(RAMBLK);
+            command.args(["serve", "--memory-limit", "64M", "--run-dir"]);
+            command.arg(run_dir).current_dir(directory.join(from));
+            home.surround(&mut command);
+            command
+        };
+        let daemon = home.start(serve("", Path::new("tm")));
+        let api = run_dir.join("api.sock");
+        let logged = format!("api_socket={}", api.display());
+        assert!(home.log().contains(&logged), "{logged}: {}", home.log());
+        let mut from = vec![("", PathBuf::from("tm"))];
+        if is_whole {
+            from.push(("", run_dir.clone()));
+            from.push(("below", "../tm".into()));
+            from.push(("/", home.path("run")));
+        }
+        for (from, run_dir) in from {
+            let told = fine(serve(from, &run_dir));
+            let who = format!("process {}, a daemon, serves at", daemon.child.id());
+            assert!(told.contains(&who), "{told}");
+        }
+        daemon.stop();
+    }
 }
 
 #[test]
@@ -218,6 +256,70 @@ fn every_mistake_of_a_file_is_named_and_so_is_what_cant_be_applied() {
     fs::write(&config, "[[disk]]\nname = \"a\"\nsize = \"4M\"\n").unwrap();
     assert!(fine(serve()).contains("can be applied; disks: 1, groups: 0"));
     let _daemon = home.start(serve());
+}
+
+#[test]
+fn mistakes_are_told_by_line_and_what_a_broken_file_declares_is_not_called_fine() {
+    let home = Home::new();
+    let config = home.path("ramblk.toml");
+    let serve = || home.serve(&["--config", config.to_str().unwrap()]);
+    fs::write(&config, "[daemon]\nshape = 1\n").unwrap();
+    // A start ends with the first that it finds, on one line.
+    let (status, line) = home.refused(serve());
+    assert_eq!(status, Some(2));
+    let wanted = "ramblk.toml: line 2: daemon.shape: unknown field `shape`, expected one of";
+    assert!(line.contains(wanted), "{line}");
+    // What can be read of a broken file is not called fine.
+    fs::write(
+        &config,
+        "[[disk]]\nname = \"a\"\nread_only = \"no\"\n[daemon]\npoll_us = \"64\"\n",
+    )
+    .unwrap();
+    let (output, _) = found(serve());
+    let told = text(&output.stdout);
+    assert!(!told.contains("can be applied"), "{told}");
+    let at = |wanted: &str| {
+        told.find(wanted)
+            .unwrap_or_else(|| panic!("{wanted}: {told}"))
+    };
+    assert!(
+        at("line 3: disk[0].read_only: give true") < at("line 5: daemon.poll_us: give a whole")
+    );
+}
+
+#[test]
+fn a_limit_is_told_with_where_it_comes_from_and_a_place_that_is_passed_over_with_one_remedy() {
+    let home = Home::new();
+    let config = home.path("ramblk.toml");
+    fs::write(&config, "[daemon]\nmemory_limit = \"32M\"\n").unwrap();
+    let serve = |words: &[&str]| {
+        let mut command = Command::new(RAMBLK);
+        command
+            .arg("serve")
+            .args(words)
+            .arg("--config")
+            .arg(&config);
+        home.surround(&mut command);
+        command
+    };
+    let run_dir = home.path("run");
+    let run_dir = run_dir.to_str().unwrap();
+    let told = fine(serve(&["--run-dir", run_dir]));
+    assert!(
+        told.contains("32M, from memory_limit of the file"),
+        "{told}"
+    );
+    let told = fine(serve(&["--run-dir", run_dir, "--memory-limit", "64M"]));
+    assert!(told.contains("64M, from --memory-limit"), "{told}");
+    // The build directory is on a real disk, wherever this is built; and if not, there is no less.
+    let told = fine(serve(&["--run-dir", env!("CARGO_MANIFEST_DIR")]));
+    if let Some(line) = told.lines().find(|line| line.contains("a real disk")) {
+        assert!(
+            line.contains("to keep them, give --state-dir a directory"),
+            "{line}"
+        );
+        assert!(!line.contains("--state-dir none"), "{line}");
+    }
 }
 
 #[test]
