@@ -21,5 +21,5 @@ mod upload;
 pub(super) use helper::{BROKER, FETCH, HELPER, PROGRAM};
 pub(super) use progress::Progress;
 pub(super) use sink::{Destination, Sink, WriteFormatArg};
-pub(super) use source::{FormatArg, again_if_changed, without_secrets};
+pub(super) use source::{FormatArg, again_if_changed, check_stdin, without_secrets};
 pub(super) use upload::{ImageUpload, image_name};

@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 
 use super::helper::keeper;
 use super::output::output;
+use super::source::without_secrets;
 use crate::cli::error::Error;
 use crate::image::{self, Creating, ImageWriter, Labels, Outline, Output, Written};
 use crate::remote::{self, Patience, Place, Writing};
@@ -33,18 +34,32 @@ enum WriteFormat {
     Zst,
 }
 
+/// How names of images end that are not raw, and that aren't written either.
+const FOREIGN: [&str; 16] = [
+    "gz", "tgz", "xz", "bz2", "lz4", "zip", "7z", "zstd", "qcow", "qed", "vmdk", "vdi", "vhd",
+    "vhdx", "ova", "dmg",
+];
+
 impl WriteFormatArg {
     /// The format of the image at `path`.
     ///
     /// # Errors
-    /// It is compressed already, or can't be.
+    /// It is compressed already, or can't be; its name is that of a format which isn't written.
     pub(in crate::cli) fn written(self, path: &Path) -> Result<Written, Error> {
         let suffix = path.extension().and_then(|suffix| suffix.to_str());
+        let is_foreign = |suffix: &str| FOREIGN.contains(&suffix.to_ascii_lowercase().as_str());
         let by_name = match suffix {
             // A tag has no suffix. This is what other programs expect there.
             _ if matches!(Place::parse(path), Ok(Place::Oci(_))) => WriteFormat::Zst,
             Some("qcow2") => WriteFormat::Qcow2,
             Some("zst") => WriteFormat::Zst,
+            Some(suffix) if self.format.is_none() && is_foreign(suffix) => {
+                return Err(Error::Usage(format!(
+                    "{} would be a raw image: give --format raw, or a name that ends in .qcow2, \
+                     .zst or .raw",
+                    without_secrets(path)
+                )));
+            }
             _ => WriteFormat::Raw,
         };
         let compressed = self.compress;

@@ -1,7 +1,7 @@
 //! Where an image is read from, and how, as the command line names both.
 
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -26,6 +26,7 @@ fn medium_for(source: &Path, how: &mut Opening, platform: Option<&str>) -> Resul
     let place = Place::parse(source)?;
     if let Place::Local(path) = &place {
         if path == Path::new("-") {
+            check_stdin()?;
             return Ok(Medium::stream("stdin", Box::new(io::stdin())));
         }
         return Ok(Medium::open(path)?);
@@ -42,6 +43,19 @@ fn medium_for(source: &Path, how: &mut Opening, platform: Option<&str>) -> Resul
         how.digest = None;
     }
     Ok(opened.medium)
+}
+
+/// Check that stdin has bytes for an image, or for a part of a disk.
+///
+/// # Errors
+/// It is a terminal.
+pub(in crate::cli) fn check_stdin() -> Result<(), Error> {
+    match io::stdin().is_terminal() {
+        false => Ok(()),
+        true => Err(Error::Usage(
+            "stdin is a terminal: send the bytes from a file or a pipe".into(),
+        )),
+    }
 }
 
 /// What to call a place in messages: a URL may have a password or a signature in it.

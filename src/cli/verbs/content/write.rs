@@ -1,6 +1,6 @@
 //! `write`: the bytes of stdin, into a disk.
 
-use std::io::{self, IsTerminal, Read};
+use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::cli::error::Error;
 use crate::cli::print::output::OutputArgs;
+use crate::cli::transfer::check_stdin;
 use crate::cli::values::size::{human_and_exact, parse_size};
 use crate::client::{Bytes, Client, path};
 use crate::model::ProblemKind;
@@ -47,10 +48,7 @@ struct Written {
 
 impl Write {
     pub(in crate::cli) fn run(self, client: &Client) -> Result<(), Error> {
-        if io::stdin().is_terminal() {
-            let text = "stdin is a terminal: send the bytes from a file or a pipe";
-            return Err(Error::Usage(text.into()));
-        }
+        check_stdin()?;
         let (disk, start, force) = (path::disk(&self.name), self.offset, self.force);
         let path = format!("{disk}/data?start_bytes={start}&force={force}");
         let length = Arc::new(AtomicU64::new(0));

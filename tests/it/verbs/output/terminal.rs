@@ -106,6 +106,24 @@ fn what_is_made_or_measured_fits_a_terminal_too() {
 }
 
 #[test]
+fn nothing_waits_for_an_image_that_somebody_types() {
+    let daemon = Daemon::start();
+    daemon.ok("create a --size 1M");
+    for line in [
+        "import a -",
+        "create b --size 1M --image -",
+        "image inspect -",
+        "write a 0",
+    ] {
+        let shown = on_terminal(&daemon, line);
+        assert!(
+            shown.contains("stdin is a terminal: send"),
+            "{line}: {shown}"
+        );
+    }
+}
+
+#[test]
 fn errors_are_folded_between_words_on_a_terminal_and_a_line_elsewhere() {
     let daemon = crowded();
     for (line, code) in [
