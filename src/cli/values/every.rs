@@ -14,12 +14,12 @@ pub(in crate::cli) enum Every {
     WrittenBytes(u64),
 }
 
-/// `flush`, a time with `ms`, `s` or `min`, or a size.
+/// `flush`, a time with `ms`, `s`, `min` or `h`, or a size.
 pub(in crate::cli) fn parse_every(text: &str) -> Result<Every, String> {
     if text == "flush" {
         return Ok(Every::Flush);
     }
-    let units = [("ms", 1), ("min", 60_000), ("s", 1000)];
+    let units = [("ms", 1), ("min", 60_000), ("s", 1000), ("h", 3_600_000)];
     let time = units.iter().find_map(|(unit, ms)| {
         let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
         number.checked_mul(*ms)
@@ -27,14 +27,21 @@ pub(in crate::cli) fn parse_every(text: &str) -> Result<Every, String> {
     if let Some(ms) = time {
         return Ok(Every::IntervalMs(ms));
     }
+    // Elsewhere `m` is minutes in times, and MiB in sizes.
+    let number = text.strip_suffix('m');
+    if let Some(number) = number.filter(|_| parse_size(text).is_ok()) {
+        return Err(format!(
+            "{text} could be minutes or MiB: write {number}min or {number}M"
+        ));
+    }
     // A bare number could be meant as either.
     match parse_size(text) {
         Ok(bytes) if !text.ends_with(|c: char| c.is_ascii_digit()) => {
             Ok(Every::WrittenBytes(bytes))
         }
         _ => Err(format!(
-            "{text:?} is not a moment: give flush, a time as in 500ms, 2s or 1min, or a size as in \
-             64M"
+            "{text:?} is not a moment: give flush, a time as in 500ms, 2s, 1min or 1h, or a size \
+             as in 64M"
         )),
     }
 }
@@ -76,6 +83,7 @@ mod tests {
         assert_eq!(parsed("500ms"), Every::IntervalMs(500));
         assert_eq!(parsed("2s"), Every::IntervalMs(2000));
         assert_eq!(parsed("1min"), Every::IntervalMs(60_000));
+        assert_eq!(parsed("1h"), Every::IntervalMs(3_600_000));
         assert_eq!(parsed("64M"), Every::WrittenBytes(64 << 20));
         for text in [
             "",
@@ -83,11 +91,16 @@ mod tests {
             "s",
             "-1s",
             "flushes",
-            "1h",
+            "1m",
+            "1.5m",
             "18446744073709551615s",
         ] {
             assert!(parse_every(text).is_err(), "{text}");
         }
+        assert_eq!(
+            parse_every("2m").unwrap_err(),
+            "2m could be minutes or MiB: write 2min or 2M"
+        );
         for text in ["flush", "500ms", "2s", "64M"] {
             assert_eq!(every(&parsed(text).into()), text);
         }

@@ -308,6 +308,7 @@ mod tests {
                 "\"crash\" is not a fault: use error, unsupported, delay=5ms",
             ),
             ("delay", "\"delay\" is not a fault"),
+            ("delay=1mins", "can't be \"1mins\": give a time"),
             ("delay=5", "can't be \"5\": give a time as in 5ms"),
             ("delay=0ms", "can't be \"0ms\""),
             ("delay=2ms..1ms", "two as in 1ms..20ms"),

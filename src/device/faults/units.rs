@@ -64,6 +64,8 @@ const UNITS: [(&str, u64); 6] = [
 pub(super) fn parse_time(text: &str) -> Option<Duration> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
+    // As in times elsewhere, where `m` could be taken for a size.
+    let unit = if unit == "min" { "m" } else { unit };
     let (_, ns) = UNITS.into_iter().find(|(name, _)| *name == unit)?;
     let time = Duration::from_nanos(parse_count(number)?.checked_mul(ns)?);
     (time <= MOST_TIME).then_some(time)
