@@ -40,7 +40,12 @@ pub(in crate::cli) fn pages(program: &Command) -> Vec<(String, Vec<u8>)> {
 
 /// The page of `ramblk` itself.
 pub(in crate::cli) fn first_page(program: &Command) -> Vec<u8> {
+    page(program, "ramblk.1").unwrap_or_default()
+}
+
+/// The page with this file name.
+pub(in crate::cli) fn page(program: &Command, file: &str) -> Option<Vec<u8>> {
     let mut pages = pages(program).into_iter();
-    let first = pages.find(|(name, _)| name == "ramblk.1");
-    first.map(|(_, page)| page).unwrap_or_default()
+    let found = pages.find(|(name, _)| name == file);
+    found.map(|(_, page)| page)
 }

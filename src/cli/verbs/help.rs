@@ -11,8 +11,9 @@ use crate::cli::print::output::{json, out};
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Man {
     /// Directory for all pages: of each verb, and ramblk.toml(5), ramblk-api(7) and
-    /// ramblk-faults(7). By default ramblk's own page is printed.
-    #[arg(value_name = "DIR")]
+    /// ramblk-faults(7). Of a verb its page is printed, unless there is such a directory. By
+    /// default ramblk's own page is printed.
+    #[arg(value_name = "DIR|VERB")]
     folder: Option<PathBuf>,
 
     /// Print all examples instead, a line of JSON each, with why the tests run it not.
@@ -30,9 +31,21 @@ impl Man {
             return out(&(lines?.join("\n") + "\n"));
         }
         match self.folder {
-            Some(folder) => write_pages(&folder, program),
+            Some(folder) => match page_of(&folder, program) {
+                Some(page) => out(&String::from_utf8_lossy(&page)),
+                None => write_pages(&folder, program),
+            },
             None => out(&String::from_utf8_lossy(&manual::first_page(program))),
         }
+    }
+}
+
+/// The page of the verb that a word is, unless there is a directory of that name.
+fn page_of(word: &Path, program: &Command) -> Option<Vec<u8>> {
+    let verb = program.find_subcommand(word)?;
+    match word.exists() {
+        true => None,
+        false => manual::page(program, &format!("ramblk-{}.1", verb.get_name())),
     }
 }
 
@@ -43,8 +56,14 @@ fn write_pages(folder: &Path, program: &Command) -> Result<(), Error> {
         source,
     };
     std::fs::create_dir_all(folder).map_err(failed)?;
-    manual::pages(program)
+    let pages = manual::pages(program);
+    pages
         .iter()
         .try_for_each(|(name, page)| std::fs::write(folder.join(name), page))
-        .map_err(failed)
+        .map_err(failed)?;
+    out(&format!(
+        "{} pages are in {}\n",
+        pages.len(),
+        folder.display()
+    ))
 }
