@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::error::Error;
+use crate::cli::print::counted;
 use crate::cli::print::layout::{columns, folded};
 use crate::cli::print::output::OutputArgs;
 use crate::cli::values::size::parse_size;
@@ -157,9 +158,13 @@ impl Bench {
         }
         let kinds = &report.errors_by_kind;
         Err(Error::Other(format!(
-            "{} requests failed ({} I/O errors, {} unsupported, {} without a status, {} others); \
+            "{} failed ({} I/O errors, {} unsupported, {} without a status, {} others); \
              see what the back end says about them",
-            report.errors, kinds.io, kinds.unsupported, kinds.no_status, kinds.other
+            counted(report.errors, "request"),
+            kinds.io,
+            kinds.unsupported,
+            kinds.no_status,
+            kinds.other
         )))
     }
 }

@@ -279,12 +279,13 @@ impl fmt::Display for Report {
         };
         writeln!(
             f,
-            "load      {}{mixed}, {}, {} bytes, depth {}, {} queues, driver {}",
+            "load      {}{mixed}, {}, {} bytes, depth {}, {} queue{}, driver {}",
             word(op),
             word(pattern),
             self.block_bytes,
             self.depth,
             self.queues,
+            if self.queues == 1 { "" } else { "s" },
             word(driver)
         )?;
         writeln!(

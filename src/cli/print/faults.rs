@@ -26,6 +26,15 @@ pub(in crate::cli) fn list(faults: &[Fault]) -> String {
     table(&head, &[1, 2], rows.collect())
 }
 
+/// `ramblk fault release`. The daemon doesn't say whether anything was held.
+pub(in crate::cli) fn released(fault: &Fault) -> String {
+    let later = match fault.spent {
+        true => "and is spent",
+        false => "and stays armed for later ones",
+    };
+    format!("fault {} holds no request now, {later}\n", fault.id)
+}
+
 /// `ramblk fault add`.
 pub(in crate::cli) fn added(disk: &str, fault: &Fault) -> String {
     let mut text = format!("fault {} of {disk}: {}\n", fault.id, fault.rule);

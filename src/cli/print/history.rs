@@ -1,5 +1,6 @@
 //! The history of a disk, as text.
 
+use super::counted;
 use super::findings::clock;
 use super::layout::table;
 use crate::cli::values::size::human;
@@ -22,7 +23,13 @@ pub(in crate::cli) fn points(history: &History) -> String {
     });
     let mut text = table(&["POINT", "TIME", "HELD"], &[2], rows.collect());
     if history.amount.missed > 0 {
-        text += &format!("{} moments were missed\n", history.amount.missed);
+        let were = if history.amount.missed == 1 {
+            "was"
+        } else {
+            "were"
+        };
+        let missed = counted(history.amount.missed, "moment");
+        text += &format!("{missed} {were} missed\n");
     }
     text
 }

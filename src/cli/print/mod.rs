@@ -39,3 +39,11 @@ pub(super) mod rates;
 pub(super) mod samples;
 pub(super) mod states;
 pub(super) mod tables;
+
+/// A number of things: `1 state`, `2 states`.
+pub(super) fn counted(number: impl Into<u64>, thing: &str) -> String {
+    match number.into() {
+        1 => format!("1 {thing}"),
+        number => format!("{number} {thing}s"),
+    }
+}

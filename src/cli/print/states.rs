@@ -1,5 +1,6 @@
 //! States of disks, in words.
 
+use crate::cli::print::counted;
 use crate::cli::print::layout::{columns, folded};
 use crate::cli::values::every::every;
 use crate::cli::values::size::human;
@@ -79,8 +80,8 @@ pub(in crate::cli) fn volatile(volatile: &Volatile) -> String {
         StableBy::NoFlush => "the driver can't flush: a write is stable when it completes",
     };
     format!(
-        "{} writes of {}; {by}; log {} of {}",
-        volatile.writes,
+        "{} of {}; {by}; log {} of {}",
+        counted(volatile.writes as u64, "write"),
         human(volatile.bytes),
         human(volatile.log_bytes),
         human(volatile.log_limit_bytes)
@@ -120,10 +121,10 @@ pub(in crate::cli) fn history(disk: &Disk) -> String {
         missed => format!(", {missed} missed"),
     };
     format!(
-        "each {}, keeps {}{limit}: {} points with {} of their own{missed}",
+        "each {}, keeps {}{limit}: {} with {} of their own{missed}",
         every(settings),
         settings.keep,
-        amount.points,
+        counted(amount.points, "point"),
         human(amount.held_bytes)
     )
 }
@@ -151,11 +152,16 @@ pub(super) fn life(disk: &Disk) -> Option<String> {
     if let Some(ms) = disk.life.ttl_ms {
         words.push(format!("destroyed {} after it was set", time(ms)));
     }
-    let and_grace = || time(disk.life.grace());
-    match disk.life.on_detach {
-        OnDetach::Keep => {}
-        OnDetach::Reset => words.push(format!("reset {} after its front end", and_grace())),
-        OnDetach::Destroy => words.push(format!("destroyed {} after its front end", and_grace())),
+    let becomes = match disk.life.on_detach {
+        OnDetach::Keep => None,
+        OnDetach::Reset => Some("reset"),
+        OnDetach::Destroy => Some("destroyed"),
+    };
+    if let Some(becomes) = becomes {
+        let grace = time(disk.life.grace());
+        words.push(format!(
+            "{becomes} {grace} after its last front end has left"
+        ));
     }
     (!words.is_empty()).then(|| words.join("; "))
 }

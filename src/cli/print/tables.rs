@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::time::{Duration, UNIX_EPOCH};
 
 use crate::cli::print::age::{age, age_seconds};
+use crate::cli::print::counted;
 use crate::cli::print::layout::{pairs, table};
 use crate::cli::print::rates::{Rates, quantile, real};
 use crate::cli::print::states::{
@@ -177,10 +178,10 @@ pub(in crate::cli) fn limits(limits: &Limits) -> String {
 fn rate(rate: &Rate) -> String {
     let mut words = Vec::new();
     if let Some(iops) = rate.iops {
-        words.push(format!("{iops} requests/s"));
+        words.push(format!("{}/s", counted(iops, "request")));
     }
     if let Some(burst) = rate.iops_burst {
-        words.push(format!("burst {burst} requests"));
+        words.push(format!("burst {}", counted(burst, "request")));
     }
     if let Some(bytes) = rate.bytes_per_second {
         words.push(format!("{}/s", human(bytes)));

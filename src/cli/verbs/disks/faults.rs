@@ -223,9 +223,7 @@ impl FaultVerb {
             Self::Release(verb) => {
                 let path = format!("{}/release", path::fault(&verb.name, &verb.id));
                 let (_, fault): (_, Fault) = client.put(&path)?;
-                verb.output.print(&fault, |fault| {
-                    format!("what fault {} held goes on\n", fault.id)
-                })
+                verb.output.print(&fault, tables::released)
             }
             Self::Log(verb) => verb.log(client),
         }

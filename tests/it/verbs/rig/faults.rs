@@ -47,7 +47,10 @@ fn faults_are_added_listed_logged_and_taken_away() {
     let stats = daemon.json("stats a");
     assert!(stats["faults_total"].as_u64().unwrap() >= 2, "{stats}");
     assert_eq!(daemon.ok("fault rm a f1"), "fault f1 is removed\n");
-    assert!(daemon.ok("fault release a slow").contains("slow"));
+    assert_eq!(
+        daemon.ok("fault release a slow"),
+        "fault slow holds no request now, and stays armed for later ones\n"
+    );
     let said = daemon.ok("fault add a personality=ebs-gp3 --id slow-too");
     assert!(said.contains("reads 1000 us, 3000/s"), "{said}");
     assert!(daemon.ok("show a").contains("burst credits 30"));

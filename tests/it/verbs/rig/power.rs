@@ -19,7 +19,7 @@ fn a_power_cut_says_what_was_lost_and_power_on_serves_the_disk_again() {
     let mut guest = Disk::attach(shown["socket"].as_str().unwrap().as_ref());
     guest.q().write(8, &[1; 1024]).unwrap();
     let shown = daemon.ok("show vm1");
-    let volatile = "volatile       1 writes of 1K; a write is stable after a flush; log 4K of 2M\n";
+    let volatile = "volatile       1 write of 1K; a write is stable after a flush; log 4K of 2M\n";
     assert!(shown.contains(volatile), "{shown}");
     let beside = daemon.ok("power-cut vm1 --fork after --keep subset --torn --seed 3");
     assert!(

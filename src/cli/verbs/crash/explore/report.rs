@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
+use crate::cli::print::counted;
 use crate::cli::print::layout::{columns, folded};
 use crate::cli::values::size::human_and_exact;
 use crate::crash::log::{Log, What};
@@ -179,10 +180,10 @@ impl Report {
     fn summary(&self) -> String {
         let rate = self.states as f64 / self.seconds.max(0.001);
         format!(
-            "{} states at {} moments, {} of them distinct: {} good, {} bad; tear unit {}, seed {}; \
+            "{} at {}, {} of them distinct: {} good, {} bad; tear unit {}, seed {}; \
              {:.1} s, {rate:.0} states a second{}",
-            self.states,
-            self.points,
+            counted(self.states, "state"),
+            counted(self.points as u64, "moment"),
             self.distinct,
             self.good,
             self.found.len(),
