@@ -136,12 +136,15 @@ impl Error {
         }
     }
 
-    /// The same error with advice, if it is a problem of this kind: the daemon's text names
-    /// parameters, which are options here.
+    /// The same error with advice, if it is a problem of this kind. It replaces the daemon's own,
+    /// which names parameters of the API.
     pub(super) fn advise(self, kind: ProblemKind, advice: impl FnOnce(&Problem) -> String) -> Self {
         match self {
             Self::Problem(mut problem) if problem.is(kind) => {
-                problem.detail = format!("{}; {}", problem.detail, advice(&problem));
+                let whole = problem.detail.as_str();
+                let before = whole.split_once(ADVICE);
+                let what = before.map_or(whole, |(what, _)| what);
+                problem.detail = format!("{what}; {}", advice(&problem));
                 Self::Problem(problem)
             }
             error => error,
@@ -164,41 +167,91 @@ impl Error {
     /// The same error with what to do, if something is not destroyed for a reason that an option or
     /// another verb takes away.
     pub(super) fn advise_destroyer(self) -> Self {
-        self.advise(ProblemKind::Conflict, |problem| {
-            let advice = match problem.field.as_deref() {
+        let advice = match &self {
+            Self::Problem(problem) => match problem.field.as_deref() {
                 Some("protected") => "'ramblk unprotect' does that",
-                Some("snapshots") => "--snapshots destroys them with it",
-                Some("force") => "--force ends it all the same",
+                Some("snapshots" | "force") => return self.in_words(),
                 _ => "see 'ramblk destroy --help'",
-            };
-            advice.to_owned()
-        })
+            },
+            _ => return self,
+        };
+        self.advise(ProblemKind::Conflict, |_| advice.to_owned())
+    }
+
+    /// The same error with options in place of names of the API.
+    fn in_words(self) -> Self {
+        match self {
+            Self::Problem(mut problem) => {
+                for (name, option) in OPTIONS {
+                    problem.detail = problem.detail.replace(name, option);
+                }
+                Self::Problem(problem)
+            }
+            error => error,
+        }
     }
 }
 
+/// Where the daemon's advice begins, if a verb has its own.
+const ADVICE: &str = "; detach it first, or ";
+
+/// Names of the API in the daemon's advice, and the options that they are here.
+const OPTIONS: [(&str, &str); 5] = [
+    ("or set force", "or use --force"),
+    (
+        "or all of them with it",
+        "or all of them with it: --snapshots",
+    ),
+    (
+        "create it with write_cache volatile, or detach it and set that",
+        "create it with --write-cache volatile, or detach it and use 'ramblk set' with that",
+    ),
+    (
+        "needs on_detach reset or destroy",
+        "needs --on-detach reset or destroy",
+    ),
+    ("rename it with force", "rename it with --force"),
+];
+
+/// The daemon's refusal of what options have asked for, in words of the command line.
+pub(super) fn in_options(error: client::Error) -> Error {
+    Error::from(error).in_words()
+}
+
 /// What shows the things of the kind that the daemon doesn't have, unless it says that itself.
-fn where_to_look(missing: Missing) -> Option<&'static str> {
-    match missing {
-        Missing::Disk => Some("'ramblk list' shows those that exist"),
-        Missing::Group => Some("'ramblk group list' shows those that exist"),
-        Missing::Image => Some("'ramblk image list' shows those that exist"),
-        Missing::Snapshot => Some("'ramblk snapshots NAME' shows those that exist"),
-        Missing::Point => Some("'ramblk history list NAME' shows those that exist"),
-        Missing::Fault => Some("'ramblk fault list NAME' shows those that exist"),
-        Missing::Recording => Some("'ramblk record start NAME' does"),
-        Missing::Path => Some("the daemon may be of another version than this program"),
-        Missing::SavedState | Missing::Parent => None,
-    }
+fn where_to_look(missing: Missing, detail: &str) -> Option<String> {
+    let disk = disk_of(detail).unwrap_or("NAME");
+    let list = match missing {
+        Missing::Disk => "list",
+        Missing::Group => "group list",
+        Missing::Image => "image list",
+        Missing::Snapshot => &format!("snapshots {disk}"),
+        Missing::Point => &format!("history list {disk}"),
+        Missing::Fault => "fault list NAME",
+        Missing::Recording => return Some("'ramblk record start NAME' does".into()),
+        Missing::Path => {
+            return Some("the daemon may be of another version than this program".into());
+        }
+        Missing::SavedState | Missing::Parent => return None,
+    };
+    Some(format!("'ramblk {list}' shows those that exist"))
+}
+
+/// The disk of the snapshot or point that the daemon's text names, as in `"golden@v9"`.
+fn disk_of(detail: &str) -> Option<&str> {
+    let (disk, _) = detail.split('"').nth(1)?.split_once('@')?;
+    Some(disk)
 }
 
 impl From<client::Error> for Error {
     fn from(error: client::Error) -> Self {
-        let list = error.missing().and_then(where_to_look);
+        let missing = error.missing();
         match error {
             client::Error::Problem(problem) => {
+                let list = missing.and_then(|it| where_to_look(it, &problem.detail));
                 let error = Self::Problem(problem);
                 match list {
-                    Some(list) => error.advise(ProblemKind::NotFound, |_| list.into()),
+                    Some(list) => error.advise(ProblemKind::NotFound, |_| list),
                     None => error,
                 }
             }

@@ -4,13 +4,15 @@ use std::ffi::OsString;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
+use super::values::size::parse_size;
+
 /// The sentence for clap's error on this command line, with what to do.
 pub(super) fn sentence(error: &clap::Error, program: &clap::Command, words: &[OsString]) -> String {
     if error.kind() == ErrorKind::InvalidSubcommand {
         return no_verb(error, program, words);
     }
     let (at, verb) = verb(program, words);
-    let what = what(error, at, &verb);
+    let what = what(error, program, at, &verb);
     format!("{what}; see '{verb} --help'")
 }
 
@@ -27,7 +29,7 @@ fn no_verb(error: &clap::Error, program: &clap::Command, words: &[OsString]) -> 
     let (before, behind) = words.split_at(known.unwrap_or(words.len()));
     let (at, verb) = verb(program, before);
     let next = behind.get(1).and_then(|next| at.find_subcommand(next));
-    let near = near(error, ContextKind::SuggestedSubcommand);
+    let near = meant(at, &word);
     let hint = match next {
         Some(next) if near.is_empty() => {
             format!("; write '{verb} {} {word}'", next.get_name())
@@ -57,7 +59,7 @@ fn verb<'p>(program: &'p clap::Command, words: &[OsString]) -> (&'p clap::Comman
     (at, verb)
 }
 
-fn what(error: &clap::Error, at: &clap::Command, verb: &str) -> String {
+fn what(error: &clap::Error, program: &clap::Command, at: &clap::Command, verb: &str) -> String {
     let get = |kind| error.get(kind).map(ContextValue::to_string);
     let option = get(ContextKind::InvalidArg).unwrap_or_default();
     let option = plain(&option);
@@ -67,10 +69,13 @@ fn what(error: &clap::Error, at: &clap::Command, verb: &str) -> String {
             format!("{verb} has no option '{option}', and nothing that it takes is below 0")
         }
         ErrorKind::UnknownArgument if option.starts_with('-') => {
-            let near = near(error, ContextKind::SuggestedArg);
-            format!("{verb} has no option '{option}'{near}")
+            let near = || near(error, ContextKind::SuggestedArg, &option);
+            let hint = elsewhere(program, at, &option).map_or_else(near, str::to_owned);
+            format!("{verb} has no option '{option}'{hint}")
         }
-        ErrorKind::UnknownArgument => format!("{verb} takes no argument '{option}'"),
+        ErrorKind::UnknownArgument => {
+            format!("{verb} takes no argument '{option}'{}", place(at, &option))
+        }
         ErrorKind::MissingRequiredArgument => {
             let needed = listed(error, ContextKind::InvalidArg, " and ");
             format!("{verb} needs {needed}{}", values(at, &needed))
@@ -147,12 +152,100 @@ fn reason(why: &str) -> String {
     }
 }
 
-/// `; did you mean '...'?` for similar words.
-fn near(error: &clap::Error, kind: ContextKind) -> String {
-    match listed(error, kind, "' or '") {
-        near if near.is_empty() => near,
-        near => format!("; did you mean '{near}'?"),
+/// Verbs of other programs, with what ramblk calls them: the first one that is a verb there.
+const OTHERS: [(&str, &[&str]); 7] = [
+    ("delete", &["destroy", "rm"]),
+    ("remove", &["destroy", "rm"]),
+    ("rm", &["destroy"]),
+    ("start", &["serve"]),
+    ("clone", &["fork"]),
+    ("info", &["show"]),
+    ("inspect", &["show"]),
+];
+
+/// `; did you mean '...'?` for a word that is no verb of `at`.
+fn meant(at: &clap::Command, word: &str) -> String {
+    let other = OTHERS.iter().find(|(other, _)| *other == word);
+    let mut verbs = other.map_or(&[] as &[&str], |(_, verbs)| verbs).iter();
+    if let Some(verb) = verbs.find(|verb| at.find_subcommand(verb).is_some()) {
+        return format!("; did you mean '{verb}'?");
     }
+    // `help` has no suggestions of its own.
+    let again = at.clone().try_get_matches_from([at.get_name(), word]);
+    let near = |error| near(&error, ContextKind::SuggestedSubcommand, word);
+    again.err().map_or_else(String::new, near)
+}
+
+/// `; did you mean '...'?` for words that are like `word`: the best one, or two that are as good.
+fn near(error: &clap::Error, kind: ContextKind, word: &str) -> String {
+    let known = match error.get(kind) {
+        Some(ContextValue::Strings(words)) => words.clone(),
+        Some(ContextValue::String(word)) => vec![word.clone()],
+        _ => Vec::new(),
+    };
+    let most = word.trim_start_matches('-').len().div_ceil(3).min(3);
+    let near = known.into_iter().map(|it| (mistakes(word, &it), it));
+    let mut near: Vec<(usize, String)> = near.filter(|(it, _)| *it <= most).collect();
+    near.sort();
+    let best = near.first().map_or(0, |(mistakes, _)| *mistakes);
+    let near = near.iter().filter(|(mistakes, _)| *mistakes == best);
+    let near: Vec<&str> = near.take(2).map(|(_, word)| word.as_str()).collect();
+    match near.is_empty() {
+        true => String::new(),
+        false => format!("; did you mean '{}'?", near.join("' or '")),
+    }
+}
+
+/// How many letters of `word` are missing, too many or wrong if `meant` is meant. The beginning of
+/// a word has none.
+fn mistakes(word: &str, meant: &str) -> usize {
+    if !word.is_empty() && meant.starts_with(word) {
+        return 0;
+    }
+    let meant: Vec<char> = meant.chars().collect();
+    let mut row: Vec<usize> = (0..=meant.len()).collect();
+    for (above, letter) in word.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], above + 1);
+        for (at, other) in meant.iter().enumerate() {
+            let wrong = diagonal + usize::from(letter != *other);
+            diagonal = row[at + 1];
+            row[at + 1] = wrong.min(diagonal + 1).min(row[at] + 1);
+        }
+    }
+    row[meant.len()]
+}
+
+/// Where a word belongs that a verb doesn't take by itself.
+fn place(at: &clap::Command, word: &str) -> String {
+    if at.get_arguments().any(clap::Arg::is_last_set) {
+        return "; put the command behind --".into();
+    }
+    match at.get_name() {
+        "apply" => format!("; use -f {word}"),
+        "create" if has(at, "size") && parse_size(word).is_ok() => format!("; use --size {word}"),
+        _ => String::new(),
+    }
+}
+
+/// The verb with an option for disks that `set` hasn't.
+fn elsewhere(program: &clap::Command, at: &clap::Command, option: &str) -> Option<&'static str> {
+    let long = option.strip_prefix("--")?;
+    // The one of groups has limits.
+    if at.get_name() != "set" || has(at, "iops") {
+        return None;
+    }
+    match long {
+        "size" => Some("; use 'ramblk resize' for the size"),
+        _ if has(program.find_subcommand("limit")?, long) => {
+            Some("; use 'ramblk limit' for limits")
+        }
+        _ => None,
+    }
+}
+
+/// Whether a verb has this option.
+fn has(verb: &clap::Command, long: &str) -> bool {
+    verb.get_arguments().any(|it| it.get_long() == Some(long))
 }
 
 fn listed(error: &clap::Error, kind: ContextKind, between: &str) -> String {

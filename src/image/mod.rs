@@ -121,8 +121,8 @@ pub enum Error {
     },
     /// The bytes aren't those that were asked for.
     #[error(
-        "image {name:?} has the digest {found} and not {wanted}; the disk stays as it was: get the \
-         image again, or check the digest"
+        "image {name:?} has the digest {found} and not {wanted}, so nothing is made of it: get it \
+         again, or check the digest"
     )]
     Digest {
         /// The file or object.

@@ -40,6 +40,10 @@ impl Place {
             "http" | "https" => http(text),
             "s3" => s3(rest),
             "oci" => Ok(Self::Oci(Reference::parse(rest)?)),
+            "image" if !given.exists() => Err(Error::place(
+                text,
+                &format!("is a golden image: see 'ramblk image show {rest}', or fork it"),
+            )),
             // A path with such a name would be reached by ./NAME.
             word if word.chars().all(|it| it.is_ascii_alphanumeric()) && !given.exists() => {
                 Err(Error::place(

@@ -20,7 +20,8 @@ pub(in crate::cli) fn parse_size(text: &str) -> Result<u64, String> {
         "KB" | "MB" | "GB" | "TB" | "PB" => {
             let letter = &unit[..1];
             return Err(format!(
-                "{unit} could mean powers of 1000 or of 1024; write {digits}{letter} for 1024"
+                "{unit} could mean powers of 1000 or of 1024; write {digits}{letter} for \
+                 powers of 1024"
             ));
         }
         _ => return Err(format!("unknown unit {unit:?}; use K, M, G, T or P")),

@@ -54,7 +54,7 @@ impl Selector {
             let which = match self.selected.is_empty() {
                 true => "there is no disk".to_owned(),
                 false => format!(
-                    "no disk has label {}; 'ramblk list' shows those that they have",
+                    "no disk has label {}; 'ramblk list' shows the labels of all disks",
                     self.text()
                 ),
             };
@@ -93,7 +93,7 @@ impl Selector {
                 "names and a selector are given: give one of them".into(),
             )),
             (false, true) => Err(Error::Usage(
-                "no disk is named: give names, or labels with -l KEY=VALUE".into(),
+                "no disk is named: give names, labels with -l KEY=VALUE, or --all".into(),
             )),
         }
     }

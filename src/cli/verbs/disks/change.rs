@@ -2,11 +2,12 @@
 
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
+use serde::Serialize;
 
 use super::create::OnFull;
 use super::life::LifeArgs;
 use super::limits::LimitArgs;
-use crate::cli::error::Error;
+use crate::cli::error::{Error, in_options};
 use crate::cli::print::output::OutputArgs;
 use crate::cli::print::tables;
 use crate::cli::values::label::{Label, changes, parse_label_change};
@@ -196,15 +197,7 @@ impl Set {
         let names = self.selector.names_or(client, &self.names)?;
         each(&names, self.output, |name| {
             let answer = client.send(Method::PATCH, &path::disk(name), &patch);
-            let (_, patched): (_, Patched) = answer.map_err(|error| {
-                let error = Error::from(error);
-                match patch.quota_bytes {
-                    Some(_) => error.advise(ProblemKind::Conflict, |_| {
-                        format!("'ramblk set {name} --quota SIZE --force' sets it anyway")
-                    }),
-                    None => error,
-                }
-            })?;
+            let (_, patched): (_, Patched) = answer.map_err(in_options)?;
             self.output
                 .print(&patched.disk, |disk| format!("{} is changed\n", disk.name))
         })
@@ -227,9 +220,17 @@ pub(in crate::cli) struct Limit {
     limits: LimitArgs,
 }
 
+/// The limits of one of several disks.
+#[derive(Debug, Serialize)]
+struct Limited<'n> {
+    disk: &'n str,
+    limits: Limits,
+}
+
 impl Limit {
     pub(in crate::cli) fn run(self, client: &Client) -> Result<(), Error> {
         let names = self.selector.names_or(client, &self.names)?;
+        let are_several = self.selector.is_given() || names.len() > 1;
         each(&names, self.output, |name| {
             let path = format!("{}/limits", path::disk(name));
             let mut limits: Limits = client.get(&path)?;
@@ -237,9 +238,12 @@ impl Limit {
                 let wanted = self.limits.change(limits);
                 (_, limits) = client.send(Method::PUT, &path, &wanted)?;
             }
-            self.output.print(&limits, |limits| {
-                format!("{name}: {}\n", tables::limits(limits))
-            })
+            let text = |limits: &_| format!("{name}: {}\n", tables::limits(limits));
+            if !are_several {
+                return self.output.print(&limits, text);
+            }
+            let limited = Limited { disk: name, limits };
+            self.output.print(&limited, |it| text(&it.limits))
         })
     }
 }

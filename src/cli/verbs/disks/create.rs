@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 
 use super::life::LifeArgs;
 use super::limits::LimitArgs;
-use crate::cli::error::Error;
+use crate::cli::error::{Error, in_options};
 use crate::cli::print::output::OutputArgs;
 use crate::cli::transfer::{FormatArg, ImageUpload, again_if_changed};
 use crate::cli::values::label::{parse_label, unique};
@@ -178,7 +178,9 @@ impl Create {
         let path = path::disk(&self.name);
         let query = image.as_ref().map(image_query);
         let wanted = query.map_or_else(|| path.clone(), |query| format!("{path}?{query}"));
-        let (status, disk): (_, Disk) = client.send(Method::PUT, &wanted, &settings)?;
+        let (status, disk): (_, Disk) = client
+            .send(Method::PUT, &wanted, &settings)
+            .map_err(in_options)?;
         let to_load = image.filter(|_| disk.state == DiskState::Importing);
         let Some(image) = to_load else {
             return self.output.print(&disk, |disk| match status {
@@ -223,7 +225,14 @@ impl Create {
             pipe_command: Some(&command),
             ..self.format.opening()?
         };
-        let medium = self.format.medium(image, &mut how)?;
+        let medium = self.format.medium(image, &mut how);
+        let medium = medium.map_err(|error| match is_bare(image) && !image.exists() {
+            // Perhaps it is the name of a golden image.
+            true => Error::Other(format!(
+                "{error}; golden images are image://NAME ('ramblk image list')"
+            )),
+            false => error,
+        })?;
         ImageUpload::open(medium, &how).map(Some)
     }
 
@@ -273,7 +282,7 @@ impl Create {
                 }
                 // It was dropped in between, because memory is wanted.
                 Err(error) if error.missing() == Some(Missing::Image) && tries < MOST_TRIES => {}
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(in_options(error)),
             }
         }
     }
@@ -364,6 +373,11 @@ enum Golden<'a> {
     OnHost(&'a str),
     /// One that is pulled first, unless it is there.
     Published(&'a Path, Digest),
+}
+
+/// Whether a path is a name, and nothing else.
+fn is_bare(path: &Path) -> bool {
+    path != Path::new("-") && path.file_name() == Some(path.as_os_str())
 }
 
 fn exists(disk: &Disk) -> String {

@@ -8,7 +8,7 @@ use clap::Args;
 use super::create::OnFull;
 use super::life::LifeArgs;
 use super::limits::LimitArgs;
-use crate::cli::error::Error;
+use crate::cli::error::{Error, in_options};
 use crate::cli::print::output::{OutputArgs, json, line, out};
 use crate::cli::values::label::{parse_label, unique};
 use crate::cli::values::names::NamePattern;
@@ -149,7 +149,7 @@ impl Fork {
         let (_, forked): (_, Forked) = answer.map_err(|error| {
             let names = request.sources.iter().map(|source| source.names.len());
             let names: usize = names.sum();
-            let error = Error::from(error).advise(ProblemKind::TooLarge, |_| {
+            let error = in_options(error).advise(ProblemKind::TooLarge, |_| {
                 format!("these are {names} names of new disks: fork fewer at once")
             });
             error.advise_maker()

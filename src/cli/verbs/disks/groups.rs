@@ -74,8 +74,11 @@ impl GroupVerb {
                     _ => "exists already, as asked",
                 };
                 verb.output.print(&group, |group| {
-                    let limits = tables::limits(&group.limits);
-                    format!("group {} {what}: {limits}\n", group.name)
+                    let with = match group.limits == Limits::default() {
+                        true => ", without limits".to_owned(),
+                        false => format!(": {}", tables::limits(&group.limits)),
+                    };
+                    format!("group {} {what}{with}\n", group.name)
                 })
             }
             Self::Set(verb) => {

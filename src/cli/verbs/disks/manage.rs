@@ -6,7 +6,7 @@ use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 
 use super::snapshots;
-use crate::cli::error::Error;
+use crate::cli::error::{Error, in_options};
 use crate::cli::print::output::OutputArgs;
 use crate::cli::print::tables;
 use crate::cli::values::target::parse_target;
@@ -111,7 +111,9 @@ impl Rename {
                 force: self.force,
             };
             let path = format!("{}/rename", path::disk(&target.disk));
-            let (_, disk): (_, Disk) = client.send(Method::POST, &path, &request)?;
+            let (_, disk): (_, Disk) = client
+                .send(Method::POST, &path, &request)
+                .map_err(in_options)?;
             return self.output.print(&disk, |disk| {
                 format!("{target} is {} now, at {}\n", disk.name, disk.socket)
             });

@@ -3,7 +3,7 @@
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 
-use crate::cli::error::Error;
+use crate::cli::error::{Error, in_options};
 use crate::cli::print::output::OutputArgs;
 use crate::cli::print::power;
 use crate::cli::values::power::{Keep, parse_tear_unit};
@@ -65,8 +65,9 @@ impl Cut {
             fork: self.fork,
             off: self.off,
         };
-        let (_, cut): (_, model::PowerCut) =
-            client.send(Method::POST, "/v1/power-cut", &request)?;
+        let (_, cut): (_, model::PowerCut) = client
+            .send(Method::POST, "/v1/power-cut", &request)
+            .map_err(in_options)?;
         let off = request.off.then(|| request.disks.join(" "));
         let off = off.map(|names| format!("the power is off until 'ramblk power-on {names}'\n"));
         self.output

@@ -112,9 +112,16 @@ pub(in crate::cli) struct Reset {
 
 impl Reset {
     pub(in crate::cli) fn run(self, client: &Client) -> Result<(), Error> {
+        let named = self.names.iter().find_map(|name| name.split_once('@'));
+        if let Some((disk, snapshot)) = named {
+            return Err(Error::Usage(format!(
+                "{disk}@{snapshot} is a snapshot: use 'ramblk reset {disk} --to {snapshot}'"
+            )));
+        }
+        let disks = self.selector.names_or(client, &self.names)?;
         let request = ResetsRequest {
-            disks: self.selector.names_or(client, &self.names)?,
-            to: self.to,
+            to: self.to.map(|to| snapshot_of(&disks, to)).transpose()?,
+            disks,
             force: self.force,
         };
         let answer = client.send(Method::POST, "/v1/resets", &request);
@@ -131,6 +138,18 @@ impl Reset {
                 None => format!("{} is reset\n", disk.name),
             })
         })
+    }
+}
+
+/// The snapshot that `--to` names. With the disk in front of it, it must be the only disk's.
+fn snapshot_of(disks: &[String], to: String) -> Result<String, Error> {
+    match to.split_once('@') {
+        None => Ok(to),
+        Some((disk, snapshot)) if disks.iter().all(|it| it == disk) => Ok(snapshot.to_owned()),
+        Some((disk, snapshot)) => Err(Error::Usage(format!(
+            "--to can't be '{to}', which is of {disk} only: give a snapshot that each disk has, as \
+             in --to {snapshot}"
+        ))),
     }
 }
 

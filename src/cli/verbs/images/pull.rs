@@ -11,6 +11,7 @@ use crate::cli::print::images;
 use crate::cli::print::output::{Output, OutputArgs};
 use crate::cli::transfer::{FormatArg, ImageUpload, Progress, again_if_changed};
 use crate::client::Client;
+use crate::daemon::disks::check_name;
 use crate::image::{self, Medium, ReadAt};
 use crate::model::{Digest, GoldenRequest};
 
@@ -38,6 +39,10 @@ pub(in crate::cli) struct Pull {
 
 impl Pull {
     pub(in crate::cli) fn run(self, client: &Client) -> Result<(), Error> {
+        // The daemon is asked only once all of the image was read.
+        let name = self.name.as_deref();
+        name.map_or(Ok(()), check_name)
+            .map_err(|problem| Error::Usage(problem.detail))?;
         again_if_changed(Some(&self.source), || self.pull(client))
     }
 

@@ -180,7 +180,9 @@ impl Plain {
         let end = self.at_bytes + (self.data.len() + some.len()) as u64;
         if end > self.size_bytes {
             let size = self.size_bytes;
-            return Err(format!("the content has more than the disk's {size} bytes"));
+            return Err(format!(
+                "the content has more than the {size} bytes up to the disk's end"
+            ));
         }
         self.data.extend_from_slice(&some);
         if self.data.len() == MOST_BYTES {

@@ -36,7 +36,7 @@ fn a_fleet_with_an_end_is_shown_with_its_time_left_and_ends() {
         ("create x --size 1M --ttl 0s", "over at once"),
         ("create x --size 1M --ttl 30", "as in 90s"),
         ("create x --size 1M --ttl=-5s", "as in 90s"),
-        ("create x --size 1M --grace 5s", "on_detach"),
+        ("create x --size 1M --grace 5s", "--on-detach"),
     ] {
         let output = daemon.run(line);
         let stderr = text(&output.stderr);
@@ -109,7 +109,7 @@ fn verbs_take_selectors_and_do_not_mind_if_they_are_told_so() {
     assert_eq!(daemon.json("show vm-3")["parent"], "new");
     let refused = daemon.refused("destroy golden", 4);
     assert!(
-        refused.contains("; --force ends it all the same"),
+        refused.ends_with("its content; destroy these first, or use --force\n"),
         "{refused}"
     );
     // A fork goes before what it was forked from, so no force is needed.
@@ -135,7 +135,7 @@ fn destroying_all_leaves_disks_with_snapshots_and_names_each_of_them() {
         let begins = format!("error: {name}: disk \"{name}\" has snapshots (s)");
         assert!(line.starts_with(&begins), "{line}");
         assert!(
-            line.ends_with("; --snapshots destroys them with it"),
+            line.ends_with("; destroy these first, or all of them with it: --snapshots"),
             "{line}"
         );
     }

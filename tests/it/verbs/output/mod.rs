@@ -1,5 +1,6 @@
 //! What the terminal shows, and what it completes.
 
+mod advice;
 mod completions;
 mod examples;
 mod help;

@@ -10,14 +10,14 @@ use crate::harness::eventually;
 use crate::verbs::{Daemon, RAMBLK, text};
 
 /// Mistakes, and the message for each.
-const MISTAKES: [(&str, &str); 24] = [
+const MISTAKES: [(&str, &str); 43] = [
     (
         "frobnicate",
         "ramblk has no verb 'frobnicate'; see 'ramblk --help'",
     ),
     (
         "snapsho a s",
-        "ramblk has no verb 'snapsho'; did you mean 'snapshots' or 'snapshot'?; see \
+        "ramblk has no verb 'snapsho'; did you mean 'snapshot' or 'snapshots'?; see \
              'ramblk --help'",
     ),
     (
@@ -45,7 +45,7 @@ const MISTAKES: [(&str, &str); 24] = [
     (
         "create a --size 10GB",
         "--size SIZE can't be '10GB': GB could mean powers of 1000 or of 1024; write 10G for \
-             1024; see 'ramblk create --help'",
+             powers of 1024; see 'ramblk create --help'",
     ),
     (
         "create a --size 1M --size 2M",
@@ -107,7 +107,7 @@ const MISTAKES: [(&str, &str); 24] = [
     ),
     (
         "show",
-        "no disk is named: give names, or labels with -l KEY=VALUE",
+        "no disk is named: give names, labels with -l KEY=VALUE, or --all",
     ),
     (
         "list a",
@@ -116,6 +116,89 @@ const MISTAKES: [(&str, &str); 24] = [
     (
         "export a out --partial",
         "ramblk export needs --state-dir DIR; see 'ramblk export --help'",
+    ),
+    (
+        "crate x",
+        "ramblk has no verb 'crate'; did you mean 'create'?; see 'ramblk --help'",
+    ),
+    (
+        "help creat",
+        "ramblk has no verb 'creat'; did you mean 'create'?; see 'ramblk --help'",
+    ),
+    (
+        "delete x",
+        "ramblk has no verb 'delete'; did you mean 'destroy'?; see 'ramblk --help'",
+    ),
+    (
+        "remove x",
+        "ramblk has no verb 'remove'; did you mean 'destroy'?; see 'ramblk --help'",
+    ),
+    (
+        "rm x",
+        "ramblk has no verb 'rm'; did you mean 'destroy'?; see 'ramblk --help'",
+    ),
+    (
+        "image delete x",
+        "ramblk image has no verb 'delete'; did you mean 'rm'?; see 'ramblk image --help'",
+    ),
+    (
+        "start",
+        "ramblk has no verb 'start'; did you mean 'serve'?; see 'ramblk --help'",
+    ),
+    (
+        "clone a b",
+        "ramblk has no verb 'clone'; did you mean 'fork'?; see 'ramblk --help'",
+    ),
+    (
+        "info a",
+        "ramblk has no verb 'info'; did you mean 'show'?; see 'ramblk --help'",
+    ),
+    (
+        "inspect a",
+        "ramblk has no verb 'inspect'; did you mean 'show'?; see 'ramblk --help'",
+    ),
+    (
+        "nbd vm1 nbdinfo",
+        "ramblk nbd takes no argument 'nbdinfo'; put the command behind --; see \
+             'ramblk nbd --help'",
+    ),
+    (
+        "apply fleet.toml",
+        "ramblk apply takes no argument 'fleet.toml'; use -f fleet.toml; see \
+             'ramblk apply --help'",
+    ),
+    (
+        "create q 1G",
+        "ramblk create takes no argument '1G'; use --size 1G; see 'ramblk create --help'",
+    ),
+    (
+        "group create g 1G",
+        "ramblk group create takes no argument '1G'; see 'ramblk group create --help'",
+    ),
+    (
+        "set a --iops 10",
+        "ramblk set has no option '--iops'; use 'ramblk limit' for limits; see \
+             'ramblk set --help'",
+    ),
+    (
+        "set a --size 2G",
+        "ramblk set has no option '--size'; use 'ramblk resize' for the size; see \
+             'ramblk set --help'",
+    ),
+    (
+        "history on a --every 1m",
+        "--every WHEN can't be '1m': 1m could be minutes or MiB: write 1min or 1M; see \
+             'ramblk history on --help'",
+    ),
+    (
+        "show image://debian",
+        "[NAME[@SNAPSHOT]]... can't be 'image://debian': it is a golden image: use \
+             'ramblk image show debian' or 'ramblk image rm debian'; see 'ramblk show --help'",
+    ),
+    (
+        "export image://debian out",
+        "NAME[@SNAPSHOT] can't be 'image://debian': it is a golden image: use \
+             'ramblk image show debian' or 'ramblk image rm debian'",
     ),
     (
         "group destory g",
@@ -142,7 +225,7 @@ fn what_is_not_found_is_said_with_the_list_that_would_have_it() {
     daemon.ok("create a --size 1M");
     for (line, list) in [
         ("show none", "ramblk list"),
-        ("destroy a@none", "ramblk snapshots NAME"),
+        ("destroy a@none", "ramblk snapshots a"),
         ("group show none", "ramblk group list"),
         ("fault rm a none", "ramblk fault list NAME"),
         ("create new --image image://none", "ramblk image list"),
@@ -167,7 +250,7 @@ fn each_change_is_said_in_one_line_on_stdout() {
         ("repair a", "a is served\n"),
         ("resize a 2M", "a: 1M -> 2M; no front end is connected\n"),
         ("limit a --iops 5", "a: 5 requests/s\n"),
-        ("group create g", "group g is created: none\n"),
+        ("group create g", "group g is created, without limits\n"),
         ("group set g --iops 5", "group g: 5 requests/s\n"),
         ("group destroy g", "g is destroyed\n"),
         ("destroy a@s a", "a@s is destroyed\na is destroyed\n"),

@@ -73,7 +73,7 @@ pub(crate) async fn write_content(
     let write = Apart::new(Arc::new(api.work(begin).await??));
     let room = write.room_bytes();
     if content_length(&headers).is_some_and(|length| length > room) {
-        let detail = format!("the body has more than the disk's {room} bytes from there on");
+        let detail = format!("the content has more than the {room} bytes up to the disk's end");
         return Err(Failure::new(ProblemKind::TooLarge, detail));
     }
     // Bytes for a part of a disk are no image, whatever they begin with.
