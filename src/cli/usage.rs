@@ -185,10 +185,9 @@ fn near(error: &clap::Error, kind: ContextKind, word: &str) -> String {
     };
     let most = word.trim_start_matches('-').len().div_ceil(3).min(3);
     let near = known.into_iter().map(|it| (mistakes(word, &it), it));
-    let mut near: Vec<(usize, String)> = near.filter(|(it, _)| *it <= most).collect();
-    near.sort();
-    let best = near.first().map_or(0, |(mistakes, _)| *mistakes);
-    let near = near.iter().filter(|(mistakes, _)| *mistakes == best);
+    let near: Vec<(usize, String)> = near.filter(|(it, _)| *it <= most).collect();
+    let best = near.iter().map(|(mistakes, _)| *mistakes).min();
+    let near = near.iter().filter(|(it, _)| Some(*it) == best);
     let near: Vec<&str> = near.take(2).map(|(_, word)| word.as_str()).collect();
     match near.is_empty() {
         true => String::new(),

@@ -50,8 +50,14 @@ fn hosts_in(text: &str, name: &str) -> Vec<IpAddr> {
             found.push(address);
         }
     }
-    found.sort_by_key(IpAddr::is_ipv4);
-    found
+    six_first(found)
+}
+
+/// These addresses, with those of version 6 before the others.
+pub(super) fn six_first(addresses: Vec<IpAddr>) -> Vec<IpAddr> {
+    let (mut six, four): (Vec<_>, Vec<_>) = addresses.into_iter().partition(IpAddr::is_ipv6);
+    six.extend(four);
+    six
 }
 
 /// A server's address. One of version 6 may be of a link, as in `fe80::1%eth0`.

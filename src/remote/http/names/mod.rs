@@ -24,7 +24,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::time::timeout;
 
 use self::ask::ask;
-use self::files::Servers;
+use self::files::{Servers, six_first};
 use self::message::{Kind, Question};
 use crate::remote::error::NoAddress;
 
@@ -109,8 +109,7 @@ async fn addresses(servers: &Servers, name: &str) -> Result<Vec<IpAddr>, NoAddre
             }
         }
         if !found.is_empty() {
-            found.sort_by_key(IpAddr::is_ipv4);
-            return Ok(found);
+            return Ok(six_first(found));
         }
     }
     let name = name.to_owned();

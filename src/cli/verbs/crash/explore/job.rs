@@ -417,7 +417,7 @@ impl<'a> Shared<'a> {
     /// What was found, when all threads have ended.
     pub(super) fn report(&self, disk: &str, took: Duration) -> Report {
         let mut found = self.found.lock().clone();
-        found.sort_by_key(|(number, _)| *number);
+        found.sort_unstable_by_key(|(number, _)| *number);
         let found: Vec<Found> = found.into_iter().map(|(_, found)| found).collect();
         Report {
             disk: disk.to_owned(),
