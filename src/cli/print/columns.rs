@@ -137,12 +137,14 @@ pub(in crate::cli) fn usual(wide: bool, disks: &[Disk]) -> Vec<&'static Column> 
 
 /// Sort disks by a column; equal ones stay in the order of their names.
 pub(in crate::cli) fn sort(disks: &mut [Disk], by: &Column, descending: bool) {
-    disks.sort_by(|one, two| {
+    disks.sort_unstable_by(|one, two| {
+        let names = one.name.cmp(&two.name);
         let (one, two) = ((by.value)(one), (by.value)(two));
-        match descending {
+        let values = match descending {
             true => two.cmp(&one),
             false => one.cmp(&two),
-        }
+        };
+        values.then(names)
     });
 }
 

@@ -347,7 +347,7 @@ fn what_a_recording_began_with_stays_as_long_as_the_recording() {
     daemon.ok("record start a");
     for _ in 0..2 {
         let refused = daemon.refused("destroy a@recording", 4);
-        let remedy = "('ramblk record rm a'), or set force; --force ends it all the same";
+        let remedy = "('ramblk record rm a'), or use --force";
         assert!(refused.contains(remedy), "{refused}");
         // Also once it has ended.
         daemon.ok("record stop a");

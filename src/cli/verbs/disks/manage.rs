@@ -75,7 +75,7 @@ fn targets(client: &Client, selector: &Selector, named: &[Target]) -> Result<Vec
             .count()
     };
     let mut names: Vec<&str> = disks.iter().map(|disk| disk.name.as_str()).collect();
-    names.sort_by_key(|name| std::cmp::Reverse(depth(name)));
+    names.sort_unstable_by_key(|name| (std::cmp::Reverse(depth(name)), *name));
     let target = |name: &str| Target {
         disk: name.to_owned(),
         snapshot: None,

@@ -59,7 +59,7 @@ impl Grid {
         let mut taken = name.min(LEAST_NAME);
         let mut shown = vec![Shown { at: 0, width: 0 }];
         let mut wanted: Vec<usize> = (1..self.heads.len()).collect();
-        wanted.sort_by_key(|&at| self.heads[at].rank);
+        wanted.sort_unstable_by_key(|&at| (self.heads[at].rank, at));
         for at in wanted {
             let least = match self.heads[at].kind {
                 Kind::Figure | Kind::Word => widths[at],
