@@ -187,7 +187,8 @@ fn near(error: &clap::Error, kind: ContextKind, word: &str) -> String {
     let near = known.into_iter().map(|it| (mistakes(word, &it), it));
     let near: Vec<(usize, String)> = near.filter(|(it, _)| *it <= most).collect();
     let best = near.iter().map(|(mistakes, _)| *mistakes).min();
-    let near = near.iter().filter(|(it, _)| Some(*it) == best);
+    // clap has the likeliest last.
+    let near = near.iter().rev().filter(|(it, _)| Some(*it) == best);
     let near: Vec<&str> = near.take(2).map(|(_, word)| word.as_str()).collect();
     match near.is_empty() {
         true => String::new(),
