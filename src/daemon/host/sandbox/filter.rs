@@ -60,18 +60,39 @@ fn without_x32(program: BpfProgram) -> BpfProgram {
         return program;
     }
     const FIRST_OF_X32: u32 = 0x4000_0000;
-    const LOAD: u16 = 0x20;
-    const JUMP_IF_NOT_LESS: u16 = 0x35;
-    const RETURN: u16 = 0x06;
-    let step = |code, jt, jf, k| sock_filter { code, jt, jf, k };
-    let mut whole = vec![
-        // The number is the first field of `struct seccomp_data`.
-        step(LOAD, 0, 0, 0),
+    let first = [
+        step(LOAD, 0, 0, NUMBER),
         step(JUMP_IF_NOT_LESS, 0, 1, FIRST_OF_X32),
         step(RETURN, 0, 0, libc::SECCOMP_RET_KILL_PROCESS),
     ];
-    whole.extend(program);
-    whole
+    [&first, &program[..]].concat()
+}
+
+/// A program with a beginning that allows every call from this place.
+pub(super) fn with_passage(program: &[sock_filter], passage: u64) -> BpfProgram {
+    let half = |shift: u32| u32::try_from(passage >> shift & 0xffff_ffff).unwrap_or(0);
+    let first = [
+        step(LOAD, 0, 0, INSTRUCTION),
+        step(JUMP_IF_EQUAL, 0, 3, half(0)),
+        step(LOAD, 0, 0, INSTRUCTION + 4),
+        step(JUMP_IF_EQUAL, 0, 1, half(32)),
+        step(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    [&first, program].concat()
+}
+
+// What steps of a program do (`linux/bpf_common.h`).
+const LOAD: u16 = 0x20;
+const JUMP_IF_EQUAL: u16 = 0x15;
+const JUMP_IF_NOT_LESS: u16 = 0x35;
+const RETURN: u16 = 0x06;
+// Offsets in `struct seccomp_data`.
+const NUMBER: u32 = 0;
+const INSTRUCTION: u32 = 8;
+
+/// One step, with how many others to leave out if a test is true, and if it is false.
+fn step(code: u16, jt: u8, jf: u8, k: u32) -> sock_filter {
+    sock_filter { code, jt, jf, k }
 }
 
 /// Put a program into force for the calling thread, and those that it will start.

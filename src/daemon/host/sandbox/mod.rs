@@ -39,7 +39,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use landlock::RulesetCreated;
 use parking_lot::Mutex;
 use rustix::thread::CapabilitySet;
-use seccompiler::{BackendError, BpfProgram, SeccompAction, sock_filter};
+use seccompiler::{BackendError, BpfProgram, SeccompAction};
 
 use self::kind::Kind;
 use self::mode::{Lack, SandboxMode};
@@ -189,7 +189,7 @@ impl Sandbox {
             let calls = calls::of(*kind).chain(extra.iter().copied());
             let filter = filter::allow(calls, otherwise.clone())?;
             Ok(match (self.mode.refuses(), trap::passage()) {
-                (false, Some(passage)) => with_passage(filter, passage),
+                (false, Some(passage)) => filter::with_passage(&filter, passage),
                 _ => filter,
             })
         };
@@ -389,26 +389,6 @@ fn confine_but_for_calls(in_force: &InForce, missing: &mut Vec<Lack>) {
         let enforced = keep(enforced, "files can't be refused", missing);
         missing.extend(enforced.flatten());
     }
-}
-
-/// The program with a beginning that allows every call from this place.
-fn with_passage(program: BpfProgram, passage: u64) -> BpfProgram {
-    const LOAD: u16 = 0x20;
-    const JUMP_IF_EQUAL: u16 = 0x15;
-    const RETURN: u16 = 0x06;
-    /// Offsets in `struct seccomp_data`.
-    const INSTRUCTION: u32 = 8;
-    let half = |shift: u32| u32::try_from(passage >> shift & 0xffff_ffff).unwrap_or(0);
-    let step = |code, jt, jf, k| sock_filter { code, jt, jf, k };
-    let mut whole = vec![
-        step(LOAD, 0, 0, INSTRUCTION),
-        step(JUMP_IF_EQUAL, 0, 3, half(0)),
-        step(LOAD, 0, 0, INSTRUCTION + 4),
-        step(JUMP_IF_EQUAL, 0, 1, half(32)),
-        step(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
-    ];
-    whole.extend(program);
-    whole
 }
 
 /// `RAMBLK_TEST_SANDBOX=<file>` makes every mode `log`, and collects what would be refused in the
